@@ -1,0 +1,61 @@
+"""Every error this project raises on purpose, sorted by who must act.
+
+    TflsplitError
+    ├── UserError             the person who typed the command or wrote the call
+    │   ├── ModelError        the model file: not a model, unsafe, not convertible
+    │   ├── CutError          a place that is no cut, or is not in this package
+    │   ├── DataError         calibration data, samples, sources of frames
+    │   ├── PackageError      a package that is damaged, newer than us, or in the way
+    │   └── SettingsError     options and configuration
+    ├── DeviceError           the machine: interpreter, accelerator, disk
+    └── PeerError             the other end of a connection
+        ├── FrameError        bytes that are not a frame for us
+        └── BrokerError       a broker that is absent, refuses, or goes away
+
+Foreign exceptions become one of these at the door of the foreign world, with the cause chained. A message is
+one line: the thing, what was found, what was expected, what to do. Bugs are not caught and never become these.
+"""
+
+
+class TflsplitError(Exception):
+    """Something a person can act on; `str()` of it is one line fit to be shown as it stands."""
+
+
+class UserError(TflsplitError):
+    """What was asked for cannot be done as asked."""
+
+
+class ModelError(UserError):
+    """The model file cannot be loaded, trusted, quantised or cut."""
+
+
+class CutError(UserError):
+    """A cut that does not exist; the message names the nearest ones that do."""
+
+
+class DataError(UserError):
+    """Samples of the wrong kind, shape or range."""
+
+
+class PackageError(UserError):
+    """A package whose contents are not what its manifest says, or which we may not write."""
+
+
+class SettingsError(UserError):
+    """An option or configuration value that cannot be used."""
+
+
+class DeviceError(TflsplitError):
+    """This machine cannot do it: no interpreter, no accelerator, no room on the disk."""
+
+
+class PeerError(TflsplitError):
+    """The other end of a connection did something that stops us."""
+
+
+class FrameError(PeerError):
+    """Bytes that are no frame, a damaged one, or one for another package or cut."""
+
+
+class BrokerError(PeerError):
+    """The broker cannot be reached, refuses us, or has gone."""

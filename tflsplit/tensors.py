@@ -1,0 +1,108 @@
+"""What a tensor is, without its data: name, shape, data type and quantisation.
+
+Arrays never go into these values; they travel beside them (a boundary is a tuple of specs plus a tuple of arrays).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+# TFLite's TensorType codes (schema.fbs), the ones whose elements have a fixed size and may cross a cut.
+DTYPE_OF_CODE = {
+    0: "float32",
+    1: "float16",
+    2: "int32",
+    3: "uint8",
+    4: "int64",
+    6: "bool",
+    7: "int16",
+    9: "int8",
+    10: "float64",
+    12: "uint64",
+    15: "uint32",
+    16: "uint16",
+}
+CODE_OF_DTYPE = {name: code for code, name in DTYPE_OF_CODE.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor's description: `real = scale * (stored - zero_point)`.
+
+    `scale` is 0.0 for a tensor that is not quantised (TFLite's own convention). Shapes are static.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float = 0.0
+    zero_point: int = 0
+
+    def __post_init__(self) -> None:
+        if self.dtype not in CODE_OF_DTYPE:
+            raise ValueError(f"tensor {self.name!r}: data type {self.dtype!r} cannot cross a cut")
+        if any(extent < 0 for extent in self.shape):
+            raise ValueError(f"tensor {self.name!r}: shape {self.shape} is not static")
+        if not (math.isfinite(self.scale) and self.scale >= 0.0):
+            raise ValueError(f"tensor {self.name!r}: scale {self.scale} is not a finite number >= 0")
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        return self.elements * np.dtype(self.dtype).itemsize
+
+    @property
+    def is_quantised(self) -> bool:
+        return self.scale > 0.0
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "scale": self.scale,
+            "zero_point": self.zero_point,
+            "bytes": self.bytes,
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "TensorSpec":
+        return cls(
+            name=str(fields["name"]),
+            shape=tuple(int(extent) for extent in fields["shape"]),
+            dtype=str(fields["dtype"]),
+            scale=float(fields["scale"]),
+            zero_point=int(fields["zero_point"]),
+        )
+
+
+def quantise(real: Array, spec: TensorSpec) -> Array:
+    """Real values to the stored integers of `spec`: rounded to nearest even, saturated. Unquantised specs only cast."""
+    if not spec.is_quantised:
+        return real.astype(spec.dtype)
+    limits = np.iinfo(spec.dtype)
+    steps = np.rint(real / np.float32(spec.scale)) + spec.zero_point
+    stored: Array = np.clip(steps, limits.min, limits.max).astype(spec.dtype)
+    return stored
+
+
+def dequantise(stored: Array, spec: TensorSpec) -> Array:
+    """The real values (float32) that stored integers stand for. Unquantised tensors are only cast."""
+    if not spec.is_quantised:
+        return stored.astype(np.float32)
+    real: Array = (stored.astype(np.float32) - np.float32(spec.zero_point)) * np.float32(spec.scale)
+    return real
+
+
+def payload_bytes(boundary: Sequence[TensorSpec]) -> int:
+    """Bytes of all tensors of a boundary, uncoded."""
+    return sum(spec.bytes for spec in boundary)
