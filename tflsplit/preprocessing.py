@@ -26,7 +26,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if len(self.scale) != len(self.offset) or len(self.scale) not in (1, 3):
             raise errors.SettingsError(
-                f"preprocessing {self.name!r}: {len(self.scale)} scales, {len(self.offset)} offsets; give 1 or 3 of each"
+                f"preprocessing {self.name!r}: {len(self.scale)} scales, {len(self.offset)} offsets; give 1 or 3"
             )
         if not all(math.isfinite(number) for number in (*self.scale, *self.offset)) or 0.0 in self.scale:
             raise errors.SettingsError(f"preprocessing {self.name!r}: scales must be finite and not 0, offsets finite")

@@ -1,0 +1,174 @@
+"""A package's manifest: what model it is, how it was quantised, every cut, and the digest of every file.
+
+This module owns the format: it writes it, reads it, and refuses a schema it does not know. The text is canonical
+(`parse(render(m)) == m` and `render(parse(t)) == t`), so a changed byte anywhere in it is found.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tflsplit import errors
+from tflsplit.cuts import Cut
+from tflsplit.preprocessing import Preprocessing
+from tflsplit.tensors import TensorSpec
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The model file that was converted. `loader` says what opened it, as "keras 3.15.1"."""
+
+    file: str
+    format: str
+    loader: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Where the quantisation ranges come from. `kind`: "data", "synthetic", or "model" (it came quantised)."""
+
+    kind: str
+    samples: int
+    detail: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """How well int8 tracks float on the calibration samples: `top1_agreement` is a share, `sqnr_db` decibels."""
+
+    output: str
+    samples: int
+    top1_agreement: float | None
+    sqnr_db: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of the package, by its path relative to it."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`fused` maps layers that end inside an operator to that operator's index; `aliases` maps layers that compute
+    nothing of their own (dropout, flatten) to the layer whose output they share. `files` has one entry a file.
+    """
+
+    name: str
+    target: str
+    source: Source
+    calibration: Calibration
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    operators: int
+    cuts: tuple[Cut, ...]
+    codec: str = "none"
+    preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] = ()
+    fidelity: tuple[Fidelity, ...] = ()
+    fused: Mapping[str, int] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    created_with: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, File] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of what a frame must agree on: the model's bytes, its preprocessing and labels.
+
+        Which pairs were written, compiled or measured does not change it, so an edge bundle and the full package
+        share one digest.
+        """
+        identity = {
+            "schema": SCHEMA,
+            "model": self.files["model.tflite"].sha256,
+            "preprocessing": self.preprocessing.as_json() if self.preprocessing else None,
+            "labels": list(self.labels),
+        }
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def render(manifest: Manifest) -> str:
+    """The canonical text of a manifest."""
+    fields = {
+        "schema": SCHEMA,
+        "digest": manifest.digest,
+        "name": manifest.name,
+        "target": manifest.target,
+        "created_with": dict(manifest.created_with),
+        "source": _fields(manifest.source),
+        "calibration": _fields(manifest.calibration),
+        "fidelity": [_fields(entry) for entry in manifest.fidelity],
+        "preprocessing": manifest.preprocessing.as_json() if manifest.preprocessing else None,
+        "labels": list(manifest.labels),
+        "inputs": [spec.as_json() for spec in manifest.inputs],
+        "outputs": [spec.as_json() for spec in manifest.outputs],
+        "codec": manifest.codec,
+        "operators": manifest.operators,
+        "cuts": [cut.as_json() for cut in manifest.cuts],
+        "fused_layers": dict(manifest.fused),
+        "layer_aliases": dict(manifest.aliases),
+        "files": {path: _fields(file) for path, file in manifest.files.items()},
+    }
+    return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
+
+
+def parse(text: str, *, name: str) -> Manifest:
+    """Read a manifest's text; `name` is what error messages call it.
+
+    Raises PackageError for a newer schema, a missing or ill-typed field, and for text that was edited by hand.
+    """
+    try:
+        fields = json.loads(text)
+        schema = fields["schema"]
+    except (ValueError, KeyError, TypeError) as cause:
+        raise errors.PackageError(f"{name}: manifest.json cannot be read ({cause}); convert the model again") from cause
+    if schema != SCHEMA:
+        raise errors.PackageError(
+            f"{name}: package schema {schema!r}, this tflsplit reads schema {SCHEMA}; "
+            + ("upgrade tflsplit" if isinstance(schema, int) and schema > SCHEMA else "convert the model again")
+        )
+    try:
+        manifest = _manifest(fields)
+        is_canonical = render(manifest) == text
+    except (KeyError, ValueError, TypeError, AttributeError, errors.SettingsError) as cause:
+        raise errors.PackageError(f"{name}: manifest.json is damaged ({cause!r}); convert the model again") from cause
+    if not is_canonical:
+        raise errors.PackageError(f"{name}: manifest.json was changed after it was written; convert the model again")
+    return manifest
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    fields = {slot: getattr(value, slot) for slot in value.__slots__}
+    return {key: list(entry) if isinstance(entry, tuple) else entry for key, entry in fields.items()}
+
+
+def _manifest(fields: dict[str, Any]) -> Manifest:
+    calibration = dict(fields["calibration"])
+    calibration["warnings"] = tuple(calibration["warnings"])
+    preprocessing = fields["preprocessing"]
+    return Manifest(
+        name=fields["name"],
+        target=fields["target"],
+        created_with=fields["created_with"],
+        source=Source(**fields["source"]),
+        calibration=Calibration(**calibration),
+        fidelity=tuple(Fidelity(**entry) for entry in fields["fidelity"]),
+        preprocessing=Preprocessing.from_json(preprocessing) if preprocessing else None,
+        labels=tuple(fields["labels"]),
+        inputs=tuple(TensorSpec.from_json(spec) for spec in fields["inputs"]),
+        outputs=tuple(TensorSpec.from_json(spec) for spec in fields["outputs"]),
+        codec=fields["codec"],
+        operators=fields["operators"],
+        cuts=tuple(Cut.from_json(cut) for cut in fields["cuts"]),
+        fused=fields["fused_layers"],
+        aliases=fields["layer_aliases"],
+        files={path: File(**entry) for path, entry in fields["files"].items()},
+    )

@@ -1,0 +1,199 @@
+"""A package on disk: a directory that anyone can read, written whole or not at all, opened with every digest checked.
+
+manifest.json           tflsplit.manifest owns its format
+model.tflite            the whole model
+cuts/<id>/head.tflite   and tail.tflite, for the pairs that were asked for; any other is one slice away
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from tflsplit import cuts, errors, flatgraph, manifest
+from tflsplit.cuts import Cut
+from tflsplit.manifest import File, Manifest
+
+MANIFEST = "manifest.json"
+MODEL = "model.tflite"
+SUFFIX = ".tflsplit"
+
+
+@dataclass(frozen=True)
+class Package:
+    """An opened package: everything in it has the digest that its manifest states."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def digest(self) -> str:
+        return self.manifest.digest
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        return self.manifest.cuts
+
+    def cut(self, wanted: str) -> Cut:
+        """The cut named by its id, its layer or its boundary tensor; CutError names the nearest ones if none is."""
+        alias = self.manifest.aliases.get(wanted, wanted)
+        return cuts.find(self.cuts, alias, dict(self.manifest.fused))
+
+    def file(self, cut: Cut, side: str) -> str | None:
+        """Path in the package of a cut's "head" or "tail", None where it was not written.
+
+        The tail of `input` and the head of `output` are the whole model.
+        """
+        if (cut.id, side) in (("input", "tail"), ("output", "head")):
+            return MODEL
+        path = f"cuts/{cut.id}/{side}.tflite"
+        return path if path in self.manifest.files else None
+
+    def model_bytes(self) -> bytes:
+        return (self.path / MODEL).read_bytes()
+
+    @cached_property
+    def graph(self) -> flatgraph.Graph:
+        """The whole model, parsed once; slices come out of it."""
+        return flatgraph.read(self.model_bytes(), name=str(self.path / MODEL))
+
+    def head_bytes(self, cut: Cut) -> bytes:
+        """The head as `.tflite`: as written in the package, else sliced now."""
+        path = self.file(cut, "head")
+        return (self.path / path).read_bytes() if path else cuts.head_bytes(self.graph, cut)
+
+    def tail_bytes(self, cut: Cut) -> bytes:
+        """The tail as `.tflite`: as written in the package, else sliced now."""
+        path = self.file(cut, "tail")
+        return (self.path / path).read_bytes() if path else cuts.tail_bytes(self.graph, cut)
+
+
+def open_package(path: Path) -> Package:
+    """Open a package and check every file in it against its digest.
+
+    Raises PackageError naming the file that is missing, changed or not listed, or a schema that is newer than us.
+    """
+    if not (path / MANIFEST).is_file():
+        raise errors.PackageError(f"{path}: not a package (no {MANIFEST} in it); make one with `tflsplit convert`")
+    try:
+        text = (path / MANIFEST).read_bytes().decode("utf-8")
+    except UnicodeDecodeError as cause:
+        raise errors.PackageError(f"{path}: {MANIFEST} is damaged ({cause.reason}); convert the model again") from cause
+    opened = Package(path, manifest.parse(text, name=str(path)))
+    for name, file in opened.manifest.files.items():
+        _check_file(path, name, file)
+    unknown = {str(PurePosixPath(*found.relative_to(path).parts)) for found in path.rglob("*") if not found.is_dir()}
+    unknown -= {MANIFEST, *opened.manifest.files}
+    if unknown:
+        raise errors.PackageError(f"{path}: {min(unknown)} is not listed in {MANIFEST}; remove it")
+    return opened
+
+
+def write(
+    path: Path, described: Manifest, model: bytes, pairs: Sequence[Cut], *, replaces_existing: bool = False
+) -> Package:
+    """Write a package with the pairs of these cuts; `described.files` is filled in here.
+
+    It appears at `path` complete or not at all, whenever this process dies. An existing package is replaced only if
+    told to. Raises PackageError if something is in the way, DeviceError if it cannot be written (a full disk).
+    """
+    if path.exists() and not replaces_existing:
+        raise errors.PackageError(f"{path} exists already; give another -o, or --force to replace it")
+    if path.exists() and not (path / MANIFEST).is_file():
+        raise errors.PackageError(f"{path} exists and is not a package; it will not be replaced, give another -o")
+    graph = flatgraph.read(model)
+    with _written_whole(path) as partial:
+        files = {MODEL: _write_file(partial, MODEL, model)}
+        for cut in pairs:
+            files |= _write_pair(partial, cut, graph)
+        described = replace(described, files=files)
+        _write_file(partial, MANIFEST, manifest.render(described).encode("utf-8"))
+    return Package(path, described)
+
+
+def write_pair(directory: Path, package: Package, cut: Cut) -> None:
+    """Write head.tflite and tail.tflite of any cut into a directory of the user's, which is made if need be."""
+    with _disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        for side, data in (("head", package.head_bytes(cut)), ("tail", package.tail_bytes(cut))):
+            partial = directory / f".{side}.tflite.{os.getpid()}"
+            try:
+                partial.write_bytes(data)
+                partial.replace(directory / f"{side}.tflite")
+            finally:
+                partial.unlink(missing_ok=True)
+
+
+def _check_file(path: Path, name: str, file: File) -> None:
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or PurePosixPath(name).is_absolute() or (path / name).is_symlink():
+        raise errors.PackageError(f"{path}: {MANIFEST} lists {name!r}, which does not lie plainly inside the package")
+    try:
+        data = (path / name).read_bytes()
+    except OSError as cause:
+        raise errors.PackageError(
+            f"{path}: {name} cannot be read ({cause.strerror}); copy the package again"
+        ) from cause
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise errors.PackageError(
+            f"{path}: {name} was changed after it was written (its SHA-256 differs from {MANIFEST}); copy the package again"
+        )
+
+
+def _write_pair(partial: Path, cut: Cut, graph: flatgraph.Graph) -> Mapping[str, File]:
+    head, tail = f"cuts/{cut.id}/head.tflite", f"cuts/{cut.id}/tail.tflite"
+    return {
+        head: _write_file(partial, head, cuts.head_bytes(graph, cut)),
+        tail: _write_file(partial, tail, cuts.tail_bytes(graph, cut)),
+    }
+
+
+def _write_file(partial: Path, name: str, data: bytes) -> File:
+    target = partial / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return File(hashlib.sha256(data).hexdigest(), len(data))
+
+
+@contextmanager
+def _written_whole(path: Path) -> Iterator[Path]:
+    """A directory beside `path` that takes its place when the block ends well and vanishes when it does not."""
+    with _disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        partial = path.parent / f".{path.name}.{os.getpid()}.partial"
+        partial.mkdir()
+        try:
+            yield partial
+            replaced = path.parent / f".{path.name}.{os.getpid()}.replaced"
+            if path.exists():
+                path.rename(replaced)
+            partial.rename(path)
+            shutil.rmtree(replaced, ignore_errors=True)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """What a killed writer left behind, known by the process id in its name."""
+    for left in path.parent.glob(f".{path.name}.*.partial"):
+        pid = left.name.rsplit(".", 2)[1]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            with contextlib.suppress(OSError):
+                shutil.rmtree(left)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as cause:
+        raise errors.DeviceError(f"{path}: cannot be written ({cause.strerror or cause}); nothing was left") from cause
