@@ -1,0 +1,73 @@
+# All that a checkout needs: `make demo` to see it run, `make test` to trust it, `make check` before a commit.
+
+# The first interpreter that this project supports; looked up when used, for `system` may have just installed one.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+READY := .venv/ready
+WHEEL_VENV := build/wheel-venv
+
+# Debian keeps Mosquitto where only root's PATH looks.
+export PATH := $(PATH):/usr/sbin
+
+.PHONY: help setup system demo test test-all check bench clean wheel-venv
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## .venv with the project, editable, and all extras; redone when pyproject.toml changes
+
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python >= 3.10, < 3.14 found: install one or give PYTHON=/path/to/python"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv \
+		|| { rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment: on Debian, apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[all,dev]'
+	@touch $@
+
+system: ## Debian packages that the tests use: Mosquitto, a C compiler, Python's venv
+	@missing=; \
+	command -v mosquitto >/dev/null || missing="mosquitto"; \
+	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	$(or $(PYTHON),false) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3 python3-venv"; \
+	test -n "$$missing" || exit 0; \
+	test "$$(id -u)" = 0 && sudo= || sudo=sudo; \
+	if command -v apt-get >/dev/null && $$sudo apt-get update -qq \
+		&& $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing; then \
+		case "$$missing" in mosquitto*) \
+			$$sudo service mosquitto stop; $$sudo systemctl disable mosquitto || $$sudo update-rc.d mosquitto disable;; \
+		esac >/dev/null 2>&1; \
+	else \
+		echo "not installed here, please do: $$missing (without Mosquitto, tests against it skip and amqtt serves the demo)"; \
+	fi
+
+demo: setup ## cut the digits model, run edge, broker and cloud as processes, print what happened
+	$(BIN)/tflsplit demo
+
+test: system wheel-venv ## the test suite, with the packages installed as a wheel; what continuous integration runs
+	PYTHONSAFEPATH=1 $(WHEEL_VENV)/bin/python $(BIN)/pytest
+
+test-all: system setup ## the suite and the sweeps over every cut of large models; long
+	$(BIN)/pytest -m ''
+
+check: setup ## lint, format, types, import contracts, tests: before every commit
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+bench: setup ## the benchmarks, with machine and versions
+	$(BIN)/python benchmarks/run.py
+
+clean: ## remove environments, wheels and caches
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# A clean environment with the wheel. Dependencies come from .venv through a .pth file, which does not carry over .venv's
+# own .pth files and with them the editable install: without the wheel, `import tflsplit` would fail here.
+wheel-venv: setup
+	rm -rf build
+	$(BIN)/python -m venv $(WHEEL_VENV)
+	$(BIN)/pyproject-build --wheel --no-isolation --outdir build
+	$(WHEEL_VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-index build/*.whl
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(WHEEL_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dependencies.pth"
