@@ -1,0 +1,76 @@
+"""Names on the broker: who may be called what, and which topic carries which kind of message.
+
+    tflsplit/v1/<deployment>/<device>/<kind>
+
+The device stands before the kind so that a broker's access rules can be one pattern per device.
+"""
+
+import enum
+import re
+from dataclasses import dataclass
+
+from tflsplit import errors
+
+ROOT = "tflsplit/v1"
+
+# No `/ + # $` (they mean something to a broker), no spaces, ASCII only (access rules and shells stumble over the rest).
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+
+class Kind(str, enum.Enum):
+    """The last level of a topic. `STATUS` and `BIRTH` are retained."""
+
+    FEATURES = "features"
+    RESULTS = "results"
+    STATUS = "status"
+    BIRTH = "birth"
+    TELEMETRY = "telemetry"
+    CONTROL = "control"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic taken apart; `str()` of it is what the broker sees."""
+
+    deployment: str
+    device: str
+    kind: Kind
+
+    def __post_init__(self) -> None:
+        check_name("deployment", self.deployment)
+        check_name("device", self.device)
+
+    def __str__(self) -> str:
+        return f"{ROOT}/{self.deployment}/{self.device}/{self.kind.value}"
+
+
+def check_name(what: str, name: str) -> str:
+    """`name` itself if a deployment or device may be called so; `what` says in the error which of them it is."""
+    if _NAME.fullmatch(name) is None:
+        raise errors.SettingsError(f"{what} name {name!r}: allowed are 1 to 64 of the characters A-Z a-z 0-9 . _ -")
+    return name
+
+
+def topic(deployment: str, device: str, kind: Kind) -> str:
+    return str(Topic(deployment, device, kind))
+
+
+def every_device(deployment: str, kind: Kind) -> str:
+    """The subscription filter for one kind of message from all devices of a deployment."""
+    return f"{ROOT}/{check_name('deployment', deployment)}/+/{kind.value}"
+
+
+def whole_deployment(deployment: str) -> str:
+    """The subscription filter for everything that a deployment says."""
+    return f"{ROOT}/{check_name('deployment', deployment)}/#"
+
+
+def parse(name: str) -> Topic:
+    """The parts of a topic of ours; FrameError for any other, since only a peer can have sent it."""
+    levels = name.split("/")
+    if len(levels) != 5 or "/".join(levels[:2]) != ROOT:
+        raise errors.FrameError(f"topic {name!r}: expected {ROOT}/<deployment>/<device>/<kind>")
+    try:
+        return Topic(levels[2], levels[3], Kind(levels[4]))
+    except (ValueError, errors.SettingsError) as problem:
+        raise errors.FrameError(f"topic {name!r}: {problem}") from problem

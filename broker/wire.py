@@ -1,0 +1,250 @@
+"""One frame on the wire: a fixed header, a table of tensors, the payload. Little endian throughout.
+
+    header   4s magic · u8 version · u8 flags · u8 codec · u8 tensors · 16s package · u16 cut · u64 boot · u64 sequence
+             u64 captured_ns · u32 head_us · u32 raw bytes · u32 coded bytes · u32 CRC-32 of everything else
+    tensor   u8 dtype (TFLite's code) · u8 rank · f32 scale · i32 zero point · rank × u32 extents
+    payload  the tensors' bytes one after another, C order, coded as a whole
+
+Pure: no I/O, no clock, no logging, and nothing of MQTT, so that a frame can travel any way.
+"""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from broker import codec as codecs
+from tflsplit import errors, tensors
+
+MAGIC = b"TFSF"
+VERSION = 1
+
+PACKAGE_BYTES = 16
+MAX_TENSORS = 64  # the widest boundary seen in a public model carries eleven
+MAX_RANK = 8  # TFLite's kernels stop at six
+DEFAULT_MAX_PAYLOAD_BYTES = 64 << 20
+
+_WANTS_RAW = 0x01
+_KNOWN_FLAGS = _WANTS_RAW
+
+_HEAD = struct.Struct("<4sBBBB16sHQQQIII")  # all but the checksum
+_CRC = struct.Struct("<I")
+_TENSOR = struct.Struct("<BBfi")
+_KEY = struct.Struct("<QQ")
+_KEY_OFFSET = 26
+HEADER_BYTES = _HEAD.size + _CRC.size
+
+_U16, _U32, _U64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
+_I32 = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a frame says about itself; its arrays travel beside it, in the order of `boundary`.
+
+    `package` is the first 16 bytes of the package's SHA-256. `cut` is the number of operators in the head (0: the
+    input travels). `boot` is drawn anew at each start of an edge, `sequence` counts within it. `wants_raw` asks for the
+    raw output tensors in the result. Names of tensors do not travel: a decoded boundary has empty ones.
+    """
+
+    package: bytes
+    cut: int
+    boot: int
+    sequence: int
+    captured_ns: int
+    head_us: int
+    boundary: tuple[tensors.TensorSpec, ...]
+    wants_raw: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.package) != PACKAGE_BYTES:
+            raise ValueError(f"package digest is {len(self.package)} bytes, expected {PACKAGE_BYTES}")
+        _check_range("cut", self.cut, _U16)
+        _check_range("boot", self.boot, _U64)
+        _check_range("sequence", self.sequence, _U64)
+        _check_range("captured_ns", self.captured_ns, _U64)
+        _check_range("head_us", self.head_us, _U32)
+        if not 1 <= len(self.boundary) <= MAX_TENSORS:
+            raise ValueError(f"boundary has {len(self.boundary)} tensors, expected 1 to {MAX_TENSORS}")
+        for place, spec in enumerate(self.boundary):
+            _check_tensor(place, spec)
+
+    @property
+    def payload_bytes(self) -> int:
+        return tensors.payload_bytes(self.boundary)
+
+
+def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: codecs.Codec) -> bytes:
+    """The frame as one packet; ValueError when the arrays are not what `frame.boundary` says (a bug of ours)."""
+    parts: list[codecs.Buffer] = [_bytes_of(array, spec) for array, spec in zip(arrays, frame.boundary, strict=True)]
+    if codec.id != codecs.CodecId.NONE:
+        parts = [codec.encode(parts[0] if len(parts) == 1 else b"".join(parts))]
+    head = _HEAD.pack(
+        MAGIC,
+        VERSION,
+        _WANTS_RAW if frame.wants_raw else 0,
+        codec.id,
+        len(frame.boundary),
+        frame.package,
+        frame.cut,
+        frame.boot,
+        frame.sequence,
+        frame.captured_ns,
+        frame.head_us,
+        frame.payload_bytes,
+        sum(len(part) for part in parts),
+    )
+    table = b"".join(_pack_tensor(spec) for spec in frame.boundary)
+    crc = zlib.crc32(table, zlib.crc32(head))
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return b"".join((head, _CRC.pack(crc), table, *parts))
+
+
+def describe(data: codecs.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES) -> Frame:
+    """Everything of `decode` except the payload itself, which stays coded."""
+    return _parse(memoryview(data), max_payload_bytes)[0]
+
+
+def decode(
+    data: codecs.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES
+) -> tuple[Frame, tuple[tensors.Array, ...]]:
+    """The frame and its arrays; FrameError for anything else.
+
+    Arrays are read-only views of `data` where the payload is not coded, so they keep it alive. No length in `data`
+    is believed before it has been checked against what is there or against `max_payload_bytes`.
+    """
+    frame, codec_id, coded = _parse(memoryview(data), max_payload_bytes)
+    raw = codecs.decode(codec_id, coded, frame.payload_bytes)
+    return frame, tuple(_views(memoryview(raw).toreadonly(), frame.boundary))
+
+
+def key(encoded: codecs.Buffer) -> tuple[int, int]:
+    """(boot, sequence) of an encoded frame that this process made; nothing is checked."""
+    boot, sequence = _KEY.unpack_from(encoded, _KEY_OFFSET)
+    return int(boot), int(sequence)
+
+
+def _check_range(what: str, value: int, most: int) -> None:
+    if not 0 <= value <= most:
+        raise ValueError(f"{what} {value} is outside 0..{most}")
+
+
+def _check_tensor(place: int, spec: tensors.TensorSpec) -> None:
+    if len(spec.shape) > MAX_RANK:
+        raise ValueError(f"tensor {place} has rank {len(spec.shape)}, at most {MAX_RANK} can travel")
+    if not all(1 <= extent <= _U32 for extent in spec.shape):
+        raise ValueError(f"tensor {place} has shape {spec.shape}, expected extents of 1 to {_U32}")
+    if not -_I32 <= spec.zero_point < _I32:
+        raise ValueError(f"zero point {spec.zero_point} of tensor {place} does not fit 32 bits")
+    if float(np.float32(spec.scale)) != spec.scale:
+        raise ValueError(f"scale {spec.scale!r} of tensor {place} is not a 32-bit float, as TFLite's scales are")
+
+
+def _bytes_of(array: tensors.Array, spec: tensors.TensorSpec) -> memoryview:
+    if array.dtype != spec.dtype or array.shape != spec.shape:
+        raise ValueError(f"array is {array.dtype}{array.shape}, expected {spec.dtype}{spec.shape}")
+    little = np.ascontiguousarray(array, dtype=_little_endian(spec.dtype))
+    return little.reshape(-1).view(np.uint8).data
+
+
+def _little_endian(dtype: str) -> np.dtype[Any]:
+    little: np.dtype[Any] = np.dtype(dtype).newbyteorder("<")
+    return little
+
+
+def _pack_tensor(spec: tensors.TensorSpec) -> bytes:
+    fixed = _TENSOR.pack(tensors.CODE_OF_DTYPE[spec.dtype], len(spec.shape), spec.scale, spec.zero_point)
+    return fixed + struct.pack(f"<{len(spec.shape)}I", *spec.shape)
+
+
+def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memoryview]:
+    """The frame, its codec id and its coded payload."""
+    if data.nbytes < HEADER_BYTES:
+        raise errors.FrameError(f"frame is {data.nbytes} bytes, shorter than the header of {HEADER_BYTES}")
+    (
+        magic,
+        version,
+        flags,
+        codec_id,
+        count,
+        package,
+        cut,
+        boot,
+        sequence,
+        captured_ns,
+        head_us,
+        raw_bytes,
+        coded_bytes,
+    ) = _HEAD.unpack_from(data)
+    if magic != MAGIC:
+        raise errors.FrameError(f"not a frame: it begins with {magic!r}, expected {MAGIC!r}")
+    if version != VERSION:
+        raise errors.FrameError(f"frame version {version} is not known here, only {VERSION}; is the sender newer?")
+    _check_crc(data)
+    if flags & ~_KNOWN_FLAGS:
+        raise errors.FrameError(f"frame flags {flags:#04x} are not known here; is the sender newer?")
+    boundary, offset = _parse_table(data, count)
+    if coded_bytes != data.nbytes - offset:
+        raise errors.FrameError(f"frame has {data.nbytes - offset} payload bytes, its header says {coded_bytes}")
+    if raw_bytes > max_payload_bytes:
+        raise errors.FrameError(f"frame's tensors take {raw_bytes} bytes, at most {max_payload_bytes} are accepted")
+    if raw_bytes != tensors.payload_bytes(boundary):
+        raise errors.FrameError(
+            f"frame's tensors take {tensors.payload_bytes(boundary)} bytes, its header says {raw_bytes}"
+        )
+    try:
+        wants_raw = bool(flags & _WANTS_RAW)
+        frame = Frame(package, cut, boot, sequence, captured_ns, head_us, boundary, wants_raw)
+    except ValueError as problem:
+        raise errors.FrameError(f"frame {boot:016x}/{sequence}: {problem}") from problem
+    return frame, codec_id, data[offset:]
+
+
+def _check_crc(data: memoryview) -> None:
+    (said,) = _CRC.unpack_from(data, _HEAD.size)
+    found = zlib.crc32(data[HEADER_BYTES:], zlib.crc32(data[: _HEAD.size]))
+    if found != said:
+        raise errors.FrameError(f"frame is damaged: checksum {found:08x}, expected {said:08x}")
+
+
+def _parse_table(data: memoryview, count: int) -> tuple[tuple[tensors.TensorSpec, ...], int]:
+    """The specs and where the payload begins. Extents are not yet believed: nothing is allocated from them."""
+    if not 1 <= count <= MAX_TENSORS:
+        raise errors.FrameError(f"frame has {count} tensors, expected 1 to {MAX_TENSORS}")
+    offset = HEADER_BYTES
+    specs = []
+    for place in range(count):
+        spec, offset = _parse_tensor(data, offset, place)
+        specs.append(spec)
+    return tuple(specs), offset
+
+
+def _parse_tensor(data: memoryview, offset: int, place: int) -> tuple[tensors.TensorSpec, int]:
+    try:
+        code, rank, scale, zero_point = _TENSOR.unpack_from(data, offset)
+        if rank > MAX_RANK:
+            raise errors.FrameError(f"tensor {place} has rank {rank}, at most {MAX_RANK} is accepted")
+        shape = struct.unpack_from(f"<{rank}I", data, offset + _TENSOR.size)
+    except struct.error as problem:
+        raise errors.FrameError(f"frame ends within the description of tensor {place}") from problem
+    if code not in tensors.DTYPE_OF_CODE:
+        raise errors.FrameError(f"tensor {place} has data type code {code}, which cannot cross a cut")
+    try:
+        spec = tensors.TensorSpec("", shape, tensors.DTYPE_OF_CODE[code], scale, zero_point)
+    except ValueError as problem:
+        raise errors.FrameError(f"tensor {place}: {problem}") from problem
+    return spec, offset + _TENSOR.size + 4 * rank
+
+
+def _views(raw: memoryview, boundary: Sequence[tensors.TensorSpec]) -> list[tensors.Array]:
+    arrays = []
+    offset = 0
+    for spec in boundary:
+        flat: tensors.Array = np.frombuffer(raw, _little_endian(spec.dtype), spec.elements, offset)
+        arrays.append(flat.reshape(spec.shape))
+        offset += spec.bytes
+    return arrays
