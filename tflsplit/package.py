@@ -141,7 +141,7 @@ def _check_file(path: Path, name: str, file: File) -> None:
         ) from cause
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise errors.PackageError(
-            f"{path}: {name} was changed after it was written (its SHA-256 differs from {MANIFEST}); copy the package again"
+            f"{path}: {name} was changed after it was written (SHA-256 differs from {MANIFEST}); copy the package again"
         )
 
 

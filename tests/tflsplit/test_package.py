@@ -1,0 +1,202 @@
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tflsplit import cuts, errors, flatgraph, manifest, package, verify
+from tflsplit.preprocessing import NAMED
+
+
+def described(model: bytes, **changes) -> manifest.Manifest:
+    graph = flatgraph.read(model)
+    fields = {
+        "name": "tiny",
+        "target": "cpu",
+        "source": manifest.Source("tiny.tflite", "tflite", "none", "0" * 64),
+        "calibration": manifest.Calibration("model", 0, "came quantised"),
+        "inputs": graph.specs(graph.inputs),
+        "outputs": graph.specs(graph.outputs),
+        "operators": len(graph.operators),
+        "cuts": cuts.enumerate_cuts(graph),
+        "preprocessing": NAMED["unit"],
+        "labels": ("zero", "éins"),
+    }
+    return manifest.Manifest(**fields | changes)
+
+
+@pytest.fixture
+def written(residual_model, tmp_path) -> package.Package:
+    made = described(residual_model)
+    return package.write(tmp_path / "tiny.tflsplit", made, residual_model, made.cuts[1:3])
+
+
+def test_what_is_written_opens_with_the_same_manifest_and_digest(written):
+    opened = package.open_package(written.path)
+
+    assert opened.manifest == written.manifest
+    assert opened.digest == written.digest
+    assert sorted(path.name for path in (written.path / "cuts").iterdir()) == ["op000", "op001"]
+
+
+def test_pairs_change_no_digest_and_labels_do(residual_model, tmp_path, written):
+    bare = package.write(tmp_path / "bare.tflsplit", described(residual_model), residual_model, ())
+    other = package.write(tmp_path / "o.tflsplit", described(residual_model, labels=("a", "b")), residual_model, ())
+
+    assert bare.digest == written.digest != other.digest
+
+
+def test_every_changed_byte_anywhere_is_found(written):
+    for path in sorted(path for path in written.path.rglob("*") if path.is_file()):
+        original = path.read_bytes()
+        for position in {0, len(original) // 3, len(original) // 2, len(original) - 1}:
+            changed = bytearray(original)
+            changed[position] ^= 0x01
+            path.write_bytes(changed)
+            with pytest.raises(errors.PackageError):
+                package.open_package(written.path)
+        path.write_bytes(original)
+    package.open_package(written.path)
+
+
+def test_an_added_and_a_missing_file_are_found(written):
+    (written.path / "extra").write_text("x")
+    with pytest.raises(errors.PackageError, match="extra is not listed"):
+        package.open_package(written.path)
+    (written.path / "extra").unlink()
+    (written.path / "model.tflite").unlink()
+    with pytest.raises(errors.PackageError, match=r"model\.tflite cannot be read"):
+        package.open_package(written.path)
+
+
+def test_a_newer_schema_is_refused_with_what_to_do(written):
+    text = (written.path / "manifest.json").read_text().replace('"schema": 1', '"schema": 99')
+    (written.path / "manifest.json").write_text(text)
+
+    with pytest.raises(errors.PackageError, match="package schema 99, this tflsplit reads schema 1; upgrade"):
+        package.open_package(written.path)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "cuts/../../outside"])
+def test_a_manifest_that_points_out_of_the_package_is_refused(written, name):
+    fields = json.loads((written.path / "manifest.json").read_text())
+    fields["files"][name] = fields["files"]["model.tflite"]
+    (written.path / "manifest.json").write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n")
+
+    with pytest.raises(errors.PackageError, match="does not lie plainly inside"):
+        package.open_package(written.path)
+
+
+def test_a_directory_that_is_no_package_is_refused_by_name(tmp_path):
+    with pytest.raises(errors.PackageError, match="not a package"):
+        package.open_package(tmp_path)
+
+
+def test_an_existing_package_is_replaced_only_when_told(residual_model, written):
+    again = described(residual_model, labels=())
+    with pytest.raises(errors.PackageError, match="--force"):
+        package.write(written.path, again, residual_model, ())
+    package.write(written.path, again, residual_model, (), replaces_existing=True)
+
+    assert package.open_package(written.path).manifest.labels == ()
+    assert [path.name for path in written.path.parent.iterdir()] == [written.path.name]
+
+
+def test_a_directory_of_the_users_is_never_replaced(residual_model, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(errors.PackageError, match="is not a package"):
+        package.write(tmp_path, described(residual_model), residual_model, (), replaces_existing=True)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+KILLED_WRITER = """
+import os, sys, signal
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from tflsplit import package
+import test_package
+model = Path(sys.argv[1]).read_bytes()
+write_file = package._write_file
+def dies_at_the_manifest(partial, name, data):
+    if name == package.MANIFEST:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write_file(partial, name, data)
+package._write_file = dies_at_the_manifest
+made = test_package.described(model)
+package.write(Path(sys.argv[2]), made, model, made.cuts)
+"""
+
+
+def test_a_killed_writer_leaves_no_package_and_the_next_one_cleans_up(residual_model, tmp_path):
+    model = tmp_path / "model.tflite"
+    model.write_bytes(residual_model)
+    target = tmp_path / "out" / "tiny.tflsplit"
+    target.parent.mkdir()
+    command = [sys.executable, "-c", KILLED_WRITER, str(model), str(target), str(Path(__file__).parent)]
+    killed = subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+
+    assert killed.returncode == -9
+    assert not target.exists()
+    assert len(list(target.parent.iterdir())) == 1
+    package.write(target, described(residual_model), residual_model, ())
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_no_room_leaves_nothing_behind(residual_model, tmp_path):
+    # A file size limit stands in for a full disk: write() fails with an OSError in the middle either way.
+    padded = described(residual_model, labels=tuple(f"label {number}" for number in range(2000)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(errors.DeviceError, match="cannot be written"):
+            package.write(tmp_path / "full.tflsplit", padded, residual_model, ())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_slice_not_in_the_package_equals_the_one_written(residual_model, tmp_path, written):
+    bare = package.write(tmp_path / "bare.tflsplit", described(residual_model), residual_model, ())
+    cut = bare.cut("op000")
+
+    assert (bare.file(cut, "head"), written.file(cut, "head")) == (None, "cuts/op000/head.tflite")
+    assert bare.head_bytes(cut) == written.head_bytes(cut)
+    assert bare.tail_bytes(cut) == written.tail_bytes(cut)
+
+
+def test_verify_finds_every_cut_bit_exact(written):
+    report = verify.verify(written, written.cuts, verify.random_samples(written.manifest.inputs, 20))
+
+    assert report.as_json() == {"samples": 20, "cuts_checked": 4, "bit_exact": True, "mismatches": []}
+
+
+def test_verify_finds_a_tail_that_computes_something_else(builder, residual_model, tmp_path, written):
+    x = builder.tensor("a", (1, 4), scale=0.2)
+    b = builder.add(x, x, "b", (1, 4), scale=0.4)
+    wrong = builder.add(b, b, "c", (1, 4), scale=0.6)
+    tail = builder.build((x,), (wrong,))
+    (written.path / "cuts/op000/tail.tflite").write_bytes(tail)
+    report = verify.verify(written, (written.cut("op000"),), verify.random_samples(written.manifest.inputs, 20))
+
+    (found,) = report.mismatches
+    assert found.cut == "op000"
+    assert found.samples > 0
+    assert found.max_lsb > 0
+
+
+def test_verify_refuses_a_pair_whose_sides_do_not_fit(written):
+    (written.path / "cuts/op000/tail.tflite").write_bytes((written.path / "cuts/op001/tail.tflite").read_bytes())
+    with pytest.raises(errors.PackageError, match="cut op000: the tail's inputs"):
+        verify.open_pair(written, written.cut("op000"))
+
+
+def test_random_samples_cover_the_whole_range(written):
+    (sample,) = verify.random_samples(written.manifest.inputs, 1)
+    many = np.concatenate([array.ravel() for (array,) in verify.random_samples(written.manifest.inputs, 2000)])
+
+    assert sample[0].dtype == np.int8
+    assert (many.min(), many.max()) == (-128, 127)
