@@ -21,6 +21,7 @@ $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.10, < 3.14 found: install one or give PYTHON=/path/to/python"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv \
 		|| { rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment: on Debian, apt install python3-venv"; exit 1; }
+	@echo "installing TensorFlow and the tools into .venv: 2.6 GB, about a minute on a fast network"
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[all,dev]'
 	@touch $@
 

@@ -1,0 +1,33 @@
+"""What all tests share: the optional folder of public models, and how hypothesis runs."""
+
+import os
+import pathlib
+
+import hypothesis
+import pytest
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
+SHARED_DATA = pathlib.Path(os.environ.get("TFLSPLIT_TEST_DATA", CHECKOUT.parent / "shared" / "data"))
+WITHOUT_SHARED_DATA = f"no public models at {SHARED_DATA}; TFLSPLIT_TEST_DATA names their folder"
+
+# A slow machine is no failure. A red build must be red again when it is run again: fixed examples there.
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+    """The folder of public models beside the checkout; a test that asks for it is skipped where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(WITHOUT_SHARED_DATA)
+    return SHARED_DATA
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "shared_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.shared_data)
+        elif item.get_closest_marker("shared_data") and not SHARED_DATA.is_dir():
+            item.add_marker(pytest.mark.skip(reason=WITHOUT_SHARED_DATA))

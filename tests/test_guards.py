@@ -1,0 +1,210 @@
+"""What holds for the whole project: the names it owns, its layers, its size, and what it must not say."""
+
+import ast
+import importlib
+import importlib.metadata
+import inspect
+import pathlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tflsplit import errors
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGES = ("tflsplit", "converters", "edge_runtime", "broker")
+PROGRAMS = (*PACKAGES, "examples", "benchmarks")
+MODULE_LINES = 400
+FUNCTION_LINES = 60
+
+
+def python_files(*folders: str) -> list[pathlib.Path]:
+    return sorted(file for folder in folders for file in (CHECKOUT / folder).rglob("*.py"))
+
+
+def text_files() -> Iterator[pathlib.Path]:
+    """Everything that we wrote, except this file, which has to name what it looks for."""
+    yield from (file for pattern in ("*.md", "*.toml", "Makefile", ".ci/run") for file in CHECKOUT.glob(pattern))
+    for folder in (*PROGRAMS, "tests", "docs"):
+        for suffix in ("py", "md", "toml", "yaml", "yml", "conf", "sh", "service", "c"):
+            yield from ((CHECKOUT / folder).rglob(f"*.{suffix}"))
+
+
+def lines_that_match(pattern: str) -> list[str]:
+    return [
+        f"{file.relative_to(CHECKOUT)}:{number}: {line.strip()}"
+        for file in text_files()
+        if file != pathlib.Path(__file__).resolve()
+        for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1)
+        if re.search(pattern, line)
+    ]
+
+
+def where(file: pathlib.Path, node: ast.stmt) -> str:
+    return f"{file.relative_to(CHECKOUT)}:{node.lineno}"
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_imported_package_is_ours_and_not_another_of_that_name(name: str) -> None:
+    file = importlib.import_module(name).__file__
+    assert file is not None, f"{name} is a bare folder, not a package"
+
+    if pathlib.Path(file).resolve() != CHECKOUT / name / "__init__.py":
+        installed = importlib.metadata.distribution("tflsplit").locate_file(f"{name}/__init__.py")
+        assert pathlib.Path(file).samefile(str(installed))
+
+
+def test_all_four_packages_come_from_one_place() -> None:
+    files = [pathlib.Path(str(importlib.import_module(name).__file__)) for name in PACKAGES]
+
+    assert len({file.resolve().parents[1] for file in files}) == 1, files
+
+
+def test_importing_tflsplit_imports_nothing_else() -> None:
+    tree = ast.parse((CHECKOUT / "tflsplit" / "__init__.py").read_text("utf-8"))
+
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def test_folders_of_tests_are_no_packages_that_could_hide_ours() -> None:
+    assert not list((CHECKOUT / "tests").rglob("__init__.py"))
+
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+for name in {packages}:
+    package = importlib.import_module(name)
+    for module in pkgutil.walk_packages(package.__path__, name + "."):
+        if not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
+            heavy = {{"tensorflow", "keras", "tf_keras"}} & set(sys.modules)
+            assert not heavy, f"{{module.name}} imports {{heavy}}"
+"""
+
+
+@pytest.mark.parametrize("packages", [("tflsplit", "edge_runtime", "broker"), ("converters",)], ids=" ".join)
+def test_importing_every_module_loads_no_tensorflow(packages: tuple[str, ...]) -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL.format(packages=packages)], capture_output=True, text=True, check=False
+    )
+
+    assert child.returncode == 0, child.stderr
+
+
+def test_modules_are_short_enough_to_read() -> None:
+    lengths = {str(file): len(file.read_text("utf-8").splitlines()) for file in python_files(*PROGRAMS)}
+
+    assert not {file: length for file, length in lengths.items() if length > MODULE_LINES}
+
+
+def test_functions_fit_a_screen() -> None:
+    long = [
+        f"{where(file, node)} {node.name}: {node.end_lineno - node.lineno + 1} lines"
+        for file in python_files(*PROGRAMS)
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno >= FUNCTION_LINES
+    ]
+
+    assert not long
+
+
+def test_imports_are_absolute() -> None:
+    relative = [
+        where(file, node)
+        for file in python_files(*PROGRAMS, "tests")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+
+    assert not relative
+
+
+def test_the_tree_of_errors_is_the_one_drawn() -> None:
+    drawn: dict[str, str] = {}
+    above: list[str] = []
+    for branch, name in re.findall(r"^    ((?:│   |    |├── |└── )*)(\w+Error)\b", str(errors.__doc__), re.MULTILINE):
+        depth = len(branch) // 4
+        drawn[name] = above[depth - 1] if depth else "Exception"
+        above[depth:] = [name]
+    defined = {
+        name: kind.__base__.__name__
+        for name, kind in inspect.getmembers(errors, inspect.isclass)
+        if kind.__module__ == errors.__name__ and not name.startswith("_")
+    }
+
+    assert defined == drawn
+
+
+def test_layers_hold() -> None:
+    pytest.importorskip("importlinter")
+    child = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()", "--no-cache"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert child.returncode == 0, child.stdout + child.stderr
+
+
+def test_nothing_is_left_to_be_done_later() -> None:
+    assert not lines_that_match(r"\b(TODO|FIXME|XXX)\b")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"/work/",
+        r"/opt/(pypi|wheels)",
+        r"\b(pypi\.org|pythonhosted\.org|deb\.debian\.org)\b",
+        r"(?i)\bissues? #?\d+",
+        r"(?<![\w/\[(&#])#\d{1,4}\b(?![\w-])",  # `owner/name#12` and links name someone else's threads and are welcome
+    ],
+)
+def test_files_speak_of_the_project_and_not_of_where_it_was_made(pattern: str) -> None:
+    assert not lines_that_match(pattern)
+
+
+def test_only_the_optional_data_stand_outside_the_checkout() -> None:
+    speaking = lines_that_match(r"\.\./shared|parent / \"shared\"")
+
+    assert {line.split(":")[0] for line in speaking} <= {"tests/conftest.py"}
+
+
+def commands() -> Iterator[tuple[str, object]]:
+    """Every command below `tflsplit`, groups too, with the words that a person types."""
+    click = pytest.importorskip("click")
+    main = pytest.importorskip("tflsplit.cli.main", reason="the command line is not there yet").main
+    pending = [("tflsplit", main)]
+    while pending:
+        words, command = pending.pop()
+        yield words, command
+        if isinstance(command, click.Group):
+            context = click.Context(command, info_name=words)
+            children = ((name, command.get_command(context, name)) for name in command.list_commands(context))
+            pending += [(f"{words} {name}", child) for name, child in children if not child.hidden]
+
+
+def test_every_command_and_option_has_help() -> None:
+    silent = [words for words, command in commands() if not command.get_short_help_str()]
+    silent += [
+        f"{words} {option.opts[0]}"
+        for words, command in commands()
+        for option in command.params
+        if option.param_type_name == "option" and not option.help
+    ]
+
+    assert not silent
+
+
+def test_every_command_stands_in_the_readme() -> None:
+    names = [words for words, _ in commands()]
+    readme = (CHECKOUT / "README.md").read_text("utf-8")
+
+    assert not [words for words in names if words not in readme]
