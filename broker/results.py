@@ -79,7 +79,7 @@ class Output:
 @dataclass(frozen=True, slots=True)
 class Result:
     """One frame's answer. `top` is best first and its first entry is also `label` and `score` in the JSON; it is empty
-    for a model without classes, whose dequantised output is then in `values` if it is short. `cut` and `package`
+    for a model without classes, whose dequantised outputs are then in `values`, by name, if they are short. `cut` and `package`
     (hexadecimal) repeat what the frame named."""
 
     device: str
@@ -89,11 +89,11 @@ class Result:
     package: str
     times: Times
     top: tuple[Score, ...] = ()
-    values: tuple[float, ...] = ()
+    values: tuple[tuple[str, tuple[float, ...]], ...] = ()
     outputs: tuple[Output, ...] = ()
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(value) for value in self.values):
+        if not all(math.isfinite(value) for _, values in self.values for value in values):
             raise ValueError("values of a result must be finite numbers: JSON has no others")
 
     @property
@@ -114,7 +114,7 @@ class Result:
             "label": self.label,
             "score": self.score,
             "top": [{"label": entry.label, "score": entry.score} for entry in self.top],
-            "values": list(self.values) or None,
+            "values": {name: list(values) for name, values in self.values} or None,
             "times": {name: getattr(self.times, name) for name in self.times.__slots__},
             "outputs": [_output_as_json(output) for output in self.outputs] or None,
         }
@@ -187,7 +187,7 @@ def _refusal(fields: Mapping[str, Any]) -> Refusal:
 
 def _result(fields: Mapping[str, Any]) -> Result:
     times = _one(fields, "times", dict)
-    values = _entries(fields, "values")
+    values = {} if fields.get("values") is None else _one(fields, "values", dict)
     return Result(
         device=_text(fields, "device"),
         boot=_boot(fields),
@@ -196,7 +196,7 @@ def _result(fields: Mapping[str, Any]) -> Result:
         package=_text(fields, "package"),
         times=Times(**{name: _number(times, name) for name in Times.__slots__}),
         top=tuple(Score(_text(entry, "label"), _number(entry, "score")) for entry in _objects(fields, "top")),
-        values=tuple(_number({"values": value}, "values") for value in values),
+        values=tuple((name, _numbers(values, name)) for name in values),
         outputs=tuple(_output(entry) for entry in _objects(fields, "outputs")),
     )
 
@@ -236,6 +236,10 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 
 def _number(fields: Mapping[str, Any], name: str) -> float:
     return float(_one(fields, name, int, float))
+
+
+def _numbers(fields: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    return tuple(_number({name: value}, name) for value in _entries(fields, name))
 
 
 def _one(fields: Mapping[str, Any], name: str, *kinds: type) -> Any:

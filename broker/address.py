@@ -1,0 +1,72 @@
+"""Where a broker is and how to prove who we are: `mqtt://[user@]host[:port]` and `mqtts://` for TLS."""
+
+import ssl
+import urllib.parse
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tflsplit import errors
+
+_PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """`str()` of it is fit for logs: it never holds a password."""
+
+    host: str
+    port: int
+    user: str | None = None
+    tls: bool = False
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """`ca` replaces the system's certificate authorities; `certificate` and `key` are ours (PEM files)."""
+
+    password: str | None = field(default=None, repr=False)
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """SettingsError if a file is missing or is no certificate."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if self.certificate is not None:
+                context.load_cert_chain(self.certificate, self.key)
+        except (OSError, ssl.SSLError) as problem:
+            files = ", ".join(str(file) for file in (self.ca, self.certificate, self.key) if file)
+            raise errors.SettingsError(f"TLS files {files}: {problem}") from problem
+        return context
+
+
+def parse(url: str) -> Address:
+    """SettingsError for anything that is no broker address. A password in it is refused, and not repeated."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in _PORTS:
+        raise errors.SettingsError(f"broker {_without_secret(url)!r}: expected mqtt://[user@]host[:port] or mqtts://…")
+    try:
+        parts = urllib.parse.urlsplit(f"//{rest}")
+        host, port, user, password = parts.hostname, parts.port, parts.username, parts.password
+    except ValueError as problem:
+        raise errors.SettingsError(f"broker {_without_secret(url)!r}: {problem}") from problem
+    if password is not None:
+        raise errors.SettingsError(
+            f"broker {_without_secret(url)!r}: a password in the address would be seen in process lists and logs; "
+            "give it by file or environment"
+        )
+    if not host or parts.path not in ("", "/") or parts.query or parts.fragment or port == 0:
+        raise errors.SettingsError(f"broker {_without_secret(url)!r}: expected {scheme}://[user@]host[:port]")
+    return Address(host, port or _PORTS[scheme], urllib.parse.unquote(user) if user else None, scheme == "mqtts")
+
+
+def _without_secret(url: str) -> str:
+    scheme, separator, rest = url.rpartition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}{user.partition(':')[0]}{at}{host}"

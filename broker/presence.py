@@ -1,0 +1,55 @@
+"""The retained `status` of a device or a cloud: who is there, and the last will that says so when it dies.
+
+A broker may publish a last will long after its owner came back. So each status carries the boot id and the number of
+the connection it belongs to, and whoever reads one compares: a will of an earlier connection says nothing about now.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tflsplit import errors
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Which topic tells of us, and the id drawn at our start."""
+
+    topic: str
+    boot: int
+
+    def status(self, state: str, connection: int, reason: str | None = None) -> bytes:
+        return Status(state, self.boot, connection, reason).as_json()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`state` is "online" or "offline"; `reason` is "closed" for a goodbye, "lost" for a last will."""
+
+    state: str
+    boot: int
+    connection: int
+    reason: str | None = None
+
+    def as_json(self) -> bytes:
+        fields: dict[str, object] = {"state": self.state, "boot": f"{self.boot:016x}", "connection": self.connection}
+        if self.reason is not None:
+            fields["reason"] = self.reason
+        return json.dumps(fields, separators=(",", ":")).encode()
+
+    def is_late(self, latest: "Status") -> bool:
+        """Whether this is the last will of a connection that `latest` has already replaced."""
+        if self.state == "online":
+            return False
+        return latest.boot != self.boot or latest.connection > self.connection
+
+
+def parse(data: bytes) -> Status:
+    try:
+        fields: Any = json.loads(data)
+        status = Status(fields["state"], int(fields["boot"], 16), fields["connection"], fields.get("reason"))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        raise errors.FrameError(f"status is {bytes(data[:60])!r}, expected state, boot and connection") from problem
+    if status.state not in ("online", "offline") or not isinstance(status.connection, int):
+        raise errors.FrameError(f"status is {bytes(data[:60])!r}, expected state online or offline")
+    return status

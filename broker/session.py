@@ -1,0 +1,206 @@
+"""The work done over one MQTT connection: window, packet limit, subscriptions, acknowledgements.
+
+Runs on the network thread alone. Queues, subscriptions and counters outlive the session; the next one goes on with them.
+"""
+
+import collections
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from broker import connection as connections
+from broker import queues, transport
+
+_log = logging.getLogger(__name__)
+
+# A broker that hangs up without saying why (MQTT 3.1.1 has no way to say it) may do so because of one message. The
+# largest of those in flight is the likeliest; after three lost connections it is given up so that the rest can pass.
+MAX_STRIKES = 3
+
+
+@dataclass(slots=True)
+class Subscription:
+    """`session` is the number of the session that asked the broker for it, `answered` whether the broker replied."""
+
+    topic_filter: str
+    qos: int
+    session: int = 0
+    answered: bool = False
+    refusal: str | None = None
+
+
+class Shared:
+    """What all sessions of one transport work on."""
+
+    def __init__(self, limits: transport.Limits, clock: Callable[[], float]) -> None:
+        self.limits = limits
+        self.clock = clock
+        self.outbox = queues.Outbox(limits)
+        self.inbox = queues.Inbox(limits)
+        self.counters = transport.Counters()
+        self.receipts: collections.deque[tuple[int, int]] = collections.deque()
+        self.subscriptions: dict[str, Subscription] = {}
+        self.changed = threading.Condition()  # guards the subscriptions, and the state of the transport
+
+    def drop(self, outgoing: queues.Outgoing, reason: transport.Drop) -> None:
+        self.counters.dropped[reason] += 1
+        self.outbox.release(outgoing)
+
+
+class Session:
+    """One connection's share of the work. `end` must be called once, whatever happened."""
+
+    def __init__(self, connection: connections.Connection, number: int, shared: Shared) -> None:
+        self.accepted: connections.Accepted | None = None
+        self.max_packet_bytes = shared.limits.packet_bytes
+        self._connection = connection
+        self._number = number
+        self._shared = shared
+        self._window = shared.limits.window
+        self._in_flight: dict[int, queues.Outgoing] = {}
+        self._writing: queues.Outgoing | None = None  # QoS 0, handed to the connection, perhaps not to the socket yet
+        self._asked: dict[int, Subscription] = {}
+
+    def pump(self) -> None:
+        """Gives the connection all that may go now: acknowledgements, subscriptions, messages within the window.
+
+        No message is handed over while an earlier one is still being written, so what a broker that reads slowly
+        does not take stays in our bounded outbox.
+        """
+        if self.accepted is None:
+            return
+        self._acknowledge()
+        self._subscribe()
+        self._connection.write()
+        while self._is_free_to_send():
+            outgoing = self._shared.outbox.take(is_window_full=len(self._in_flight) >= self._window)
+            if outgoing is None:
+                return
+            self._send(outgoing)
+
+    def handle(self, event: connections.Event) -> None:
+        match event:
+            case connections.Accepted():
+                self._accept(event)
+            case connections.Acknowledged():
+                self._release(event)
+            case connections.Subscribed():
+                self._granted(event)
+            case transport.Message():
+                self._take_in(event)
+            case connections.Lost():
+                self.end(event)
+
+    def end(self, lost: connections.Lost) -> None:
+        """Puts back what was not acknowledged, to be sent again by the next session, and settles the rest."""
+        shared = self._shared
+        if self._writing is not None:
+            shared.drop(self._writing, transport.Drop.CONNECTION_LOST)
+            self._writing = None
+        unsettled = list(self._in_flight.values())
+        self._in_flight.clear()
+        for outgoing in [sent for sent in unsettled if sent.is_ours]:
+            unsettled.remove(outgoing)
+            shared.outbox.release(outgoing)  # it told of this connection, and the next one tells its own
+        suspect = max(unsettled, key=lambda sent: sent.held_bytes, default=None)
+        if suspect is not None and self.accepted is not None:
+            suspect.strikes += 1
+            if lost.is_packet or suspect.strikes >= MAX_STRIKES:
+                unsettled.remove(suspect)
+                shared.drop(suspect, transport.Drop.HUNG_UP_ON)
+                _log.warning(
+                    "message given up topic=%s payload_bytes=%d reason=%r",
+                    suspect.topic,
+                    len(suspect.payload),
+                    f"the broker hung up {suspect.strikes} times when it was sent: {lost.reason}",
+                )
+        shared.outbox.put_back(unsettled)
+
+    def _accept(self, accepted: connections.Accepted) -> None:
+        self.accepted = accepted
+        if accepted.receive_maximum is not None:
+            self._window = min(self._window, accepted.receive_maximum)
+        if accepted.max_packet_bytes is not None:
+            self.max_packet_bytes = min(self.max_packet_bytes, accepted.max_packet_bytes)
+
+    def _acknowledge(self) -> None:
+        while self._shared.receipts:
+            session, mid = self._shared.receipts.popleft()
+            if session == self._number:
+                self._connection.acknowledge(mid)
+
+    def _subscribe(self) -> None:
+        with self._shared.changed:
+            new = [wanted for wanted in self._shared.subscriptions.values() if wanted.session != self._number]
+        for wanted in new:
+            is_renewal = wanted.session > 0 and self.accepted is not None and self.accepted.session_present
+            wanted.session = self._number
+            self._asked[self._connection.subscribe(wanted.topic_filter, wanted.qos, is_renewal=is_renewal)] = wanted
+
+    def _is_free_to_send(self) -> bool:
+        if self._connection.is_writing:
+            return False
+        if self._writing is not None:
+            self._shared.outbox.release(self._writing)
+            self._writing = None
+        return True
+
+    def _send(self, outgoing: queues.Outgoing) -> None:
+        shared = self._shared
+        remaining_s = None if outgoing.expires_at_s is None else outgoing.expires_at_s - shared.clock()
+        if remaining_s is not None and remaining_s <= 0:
+            shared.drop(outgoing, transport.Drop.EXPIRED)
+            return
+        packet_bytes = transport.publish_packet_bytes(
+            outgoing.topic, len(outgoing.payload), qos=outgoing.qos, expires=remaining_s is not None
+        )
+        if packet_bytes > self.max_packet_bytes:
+            shared.drop(outgoing, transport.Drop.TOO_LARGE)
+            _log.warning(
+                "message given up topic=%s packet_bytes=%d limit=%d",
+                outgoing.topic,
+                packet_bytes,
+                self.max_packet_bytes,
+            )
+            return
+        mid = self._connection.publish(outgoing, remaining_s)
+        if outgoing.sendings == 0:
+            shared.counters.published += 1
+        else:
+            shared.counters.resent += 1
+        outgoing.sendings += 1
+        if outgoing.qos > 0:
+            self._in_flight[mid] = outgoing
+        else:
+            self._writing = outgoing
+        self._connection.write()
+
+    def _release(self, event: connections.Acknowledged) -> None:
+        outgoing = self._in_flight.pop(event.mid, None)
+        if outgoing is None:
+            return
+        if event.refusal is None:
+            self._shared.counters.acknowledged += 1
+            self._shared.outbox.release(outgoing)
+        else:
+            self._shared.drop(outgoing, transport.Drop.REFUSED)
+            _log.warning("message refused topic=%s reason=%r", outgoing.topic, event.refusal)
+
+    def _granted(self, event: connections.Subscribed) -> None:
+        wanted = self._asked.pop(event.mid, None)
+        if wanted is None:
+            return
+        if event.refusal is not None:
+            _log.warning("subscription refused filter=%s reason=%r", wanted.topic_filter, event.refusal)
+        with self._shared.changed:
+            wanted.answered, wanted.refusal = True, event.refusal
+            self._shared.changed.notify_all()
+
+    def _take_in(self, message: transport.Message) -> None:
+        if self._shared.inbox.offer(message):
+            self._shared.counters.received += 1
+            return
+        self._shared.counters.dropped[transport.Drop.INBOX_FULL] += 1
+        if message.qos > 0:  # else the broker would wait for it for ever, and in time for nothing else
+            self._connection.acknowledge(message.receipt[1])
