@@ -10,6 +10,7 @@ WHEEL_VENV := build/wheel-venv
 # Debian keeps Mosquitto where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin
 
+.NOTPARALLEL: # `system` installs what `setup` needs
 .PHONY: help setup system demo test test-all check bench clean wheel-venv
 
 help: ## show this list
@@ -33,10 +34,12 @@ system: ## Debian packages that the tests use: Mosquitto, a C compiler, Python's
 	test -n "$$missing" || exit 0; \
 	test "$$(id -u)" = 0 && sudo= || sudo=sudo; \
 	if command -v apt-get >/dev/null && $$sudo apt-get update -qq \
-		&& $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing; then \
+		&& $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
+			-o DPkg::Lock::Timeout=300 $$missing; then \
 		case "$$missing" in mosquitto*) \
-			$$sudo service mosquitto stop; $$sudo systemctl disable mosquitto || $$sudo update-rc.d mosquitto disable;; \
-		esac >/dev/null 2>&1; \
+			{ $$sudo service mosquitto stop; $$sudo systemctl disable mosquitto || $$sudo update-rc.d mosquitto disable; } \
+				>/dev/null 2>&1 || echo "installed, but mosquitto.service may start with this machine";; \
+		esac; \
 	else \
 		echo "not installed here, please do: $$missing (without Mosquitto, tests against it skip and amqtt serves the demo)"; \
 	fi
