@@ -44,6 +44,16 @@ class Package:
         alias = self.manifest.aliases.get(wanted, wanted)
         return cuts.find(self.cuts, alias, dict(self.manifest.fused))
 
+    def default_cut(self) -> Cut:
+        """Where an edge cuts that was told nothing: the first written pair whose payload is a tenth of the input.
+
+        A tenth is about what JPEG makes of a picture, so a larger payload would lose against sending the picture. Where
+        no pair is that small, the smallest; without pairs, `input`.
+        """
+        written = [cut for cut in self.cuts if f"cuts/{cut.id}/head.tflite" in self.manifest.files]
+        small = [cut for cut in written if cut.payload_bytes * 10 <= self.cuts[0].payload_bytes]
+        return small[0] if small else min(written, key=lambda cut: cut.payload_bytes, default=self.cuts[0])
+
     def file(self, cut: Cut, side: str) -> str | None:
         """Path in the package of a cut's "head" or "tail", None where it was not written.
 

@@ -1,0 +1,68 @@
+"""The tails of one package: whichever cut a frame was made at, its tail is sliced, loaded once, and run."""
+
+from collections import OrderedDict
+from dataclasses import replace
+
+from broker import wire
+from tflsplit import errors, verify
+from tflsplit.cuts import Cut
+from tflsplit.interpreter import Interpreter
+from tflsplit.package import Package
+from tflsplit.tensors import Array, TensorSpec
+
+# Tails kept loaded: a deployment has a cut or two at a time, a few more while it moves.
+KEPT = 8
+
+
+class Tails:
+    """Serves any frame of `package`. One thread at a time."""
+
+    def __init__(self, package: Package, *, threads: int = 1) -> None:
+        self.package = package
+        self._threads = threads
+        self._digest = bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES]
+        self._cuts = {cut.position: cut for cut in package.cuts}
+        self._boundaries = {cut.position: _unnamed(cut.boundary) for cut in package.cuts}
+        self._loaded: OrderedDict[int, Interpreter] = OrderedDict()
+
+    def cut_of(self, frame: wire.Frame) -> Cut:
+        """The cut a frame was made at. FrameError if it is of another package, or its boundary is not that cut's."""
+        if frame.package != self._digest:
+            raise errors.FrameError(
+                f"frame of package {frame.package.hex()}, this cloud serves {self._digest.hex()} "
+                f"({self.package.manifest.name}); give both sides the same package"
+            )
+        cut = self._cuts.get(frame.cut)
+        if cut is None:
+            raise errors.FrameError(f"frame cut after {frame.cut} operators, where this package has no cut")
+        if frame.boundary != self._boundaries[frame.cut]:
+            raise errors.FrameError(f"frame at cut {cut.id} carries {frame.boundary}, expected {cut.boundary}")
+        return cut
+
+    def run(self, cut: Cut, boundary: tuple[Array, ...]) -> tuple[Array, ...]:
+        """The model's outputs, in stored types. The first frame of a cut pays for loading its tail."""
+        return self._open(cut).run(*boundary)
+
+    def warm(self, cut: Cut) -> None:
+        """Load a cut's tail before its first frame comes."""
+        self._open(cut)
+
+    def close(self) -> None:
+        while self._loaded:
+            self._loaded.popitem()[1].close()
+
+    def _open(self, cut: Cut) -> Interpreter:
+        if cut.position not in self._loaded:
+            name = f"{self.package.path}: tail of {cut.id}"
+            tail = Interpreter(self.package.tail_bytes(cut), threads=self._threads, name=name)
+            verify.check_boundary(self.package, cut, "tail's inputs", tail.inputs)
+            self._loaded[cut.position] = tail
+            if len(self._loaded) > KEPT:
+                self._loaded.popitem(last=False)[1].close()
+        self._loaded.move_to_end(cut.position)
+        return self._loaded[cut.position]
+
+
+def _unnamed(boundary: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """Names do not travel in frames."""
+    return tuple(replace(spec, name="") for spec in boundary)

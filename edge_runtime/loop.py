@@ -1,0 +1,200 @@
+"""The edge loop: take an input, run the head, send the boundary, and hold each frame until its result is back.
+
+Two threads: this one computes and hands frames to the transport, which sends them while the next input is computed;
+another takes in results and sends again what was not answered. Nothing here knows MQTT.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from broker import chunks, codec, results, topics, wire
+from broker.transport import Transport, publish_packet_bytes
+from edge_runtime.frames import Input, Source
+from edge_runtime.head import Head
+from edge_runtime.summary import Summary
+from edge_runtime.window import Sent, Window
+from tflsplit import errors
+from tflsplit.package import Package
+
+log = logging.getLogger(__name__)
+
+# How often the loops look whether they were told to stop; no frame waits for it.
+_LOOK_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How an edge runs. `count` frames, then it ends (None: until the source does); at most `rate_fps` a second.
+
+    `window` frames may be unanswered; one unanswered for `resend_after_s` is sent again. At the end up to `drain_s`
+    are spent on waiting for the results that are still out.
+    """
+
+    deployment: str
+    device: str
+    boot: int
+    qos: int = 1
+    window: int = 8
+    count: int | None = None
+    rate_fps: float | None = None
+    resend_after_s: float = 5.0
+    drain_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        topics.check_name("deployment", self.deployment)
+        topics.check_name("device", self.device)
+        if self.qos not in (0, 1):
+            raise errors.SettingsError(f"QoS {self.qos}: frames travel at QoS 0 or 1")
+        if not 1 <= self.window <= 4096:
+            raise errors.SettingsError(f"window of {self.window} frames: give 1 to 4096")
+        if self.count is not None and self.count < 1:
+            raise errors.SettingsError(f"count of {self.count} frames: give at least 1")
+        if self.rate_fps is not None and not self.rate_fps > 0:
+            raise errors.SettingsError(f"rate of {self.rate_fps} frames a second: give more than 0")
+
+
+class Edge:
+    """One device's stream through one head. `run` may be called once; `stop` from anywhere ends it in good order."""
+
+    def __init__(
+        self,
+        package: Package,
+        head: Head,
+        transport: Transport,
+        settings: Settings,
+        *,
+        on_result: Callable[[results.Result], None] = lambda result: None,
+    ) -> None:
+        self.summary = Summary()
+        self._package = package
+        self._head = head
+        self._transport = transport
+        self._settings = settings
+        self._on_result = on_result
+        self._window = Window(settings.window)
+        self._codec = codec.build(codec.CodecId[package.manifest.codec.upper()])
+        self._digest = bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES]
+        self._features = topics.topic(settings.deployment, settings.device, topics.Kind.FEATURES)
+        self._stopping = threading.Event()
+        self._drained = threading.Event()
+
+    def stop(self) -> None:
+        """Take no further input; what was sent is still waited for."""
+        self._stopping.set()
+
+    def run(self, source: Source) -> Summary:
+        """Stream the source until it ends, `count` is reached or `stop` is called; then wait for the last results."""
+        name = (self._settings.deployment, self._settings.device)
+        self._transport.subscribe(topics.topic(*name, topics.Kind.RESULTS), qos=self._settings.qos)
+        self._transport.publish(topics.topic(*name, topics.Kind.BIRTH), self._birth(), qos=1, retain=True)
+        collector = threading.Thread(target=self._collect, name="edge-results", daemon=True)
+        collector.start()
+        try:
+            for sequence, taken in enumerate(self._paced(source)):
+                self._send(sequence, taken)
+            self._window.wait_until_empty(self._settings.drain_s)
+        finally:
+            self._drained.set()
+            collector.join()
+        return self.summary
+
+    def _paced(self, source: Source) -> Iterator[Input]:
+        """Inputs no faster than the rate, none before there is room for its frame, none once stopping."""
+        settings = self._settings
+        due_at_s = time.monotonic()
+        for taken in source.inputs(repeats=settings.count is not None):
+            yield taken
+            if self.summary.frames == settings.count:
+                return
+            if settings.rate_fps is not None:
+                due_at_s = max(due_at_s + 1 / settings.rate_fps, time.monotonic() - 1 / settings.rate_fps)
+                self._stopping.wait(max(0.0, due_at_s - time.monotonic()))
+            while not (self._window.wait_for_room(_LOOK_S) or self._stopping.is_set()):
+                pass
+            if self._stopping.is_set():
+                return
+
+    def _send(self, sequence: int, taken: Input) -> None:
+        started_s = time.monotonic()
+        boundary = self._head.run(taken.arrays)
+        head_s = time.monotonic() - started_s
+        frame = wire.Frame(
+            package=self._digest,
+            cut=self._head.cut.position,
+            boot=self._settings.boot,
+            sequence=sequence,
+            captured_ns=taken.captured_ns,
+            head_us=int(head_s * 1e6),
+            boundary=self._head.cut.boundary,
+        )
+        encoded = wire.encode(frame, boundary, self._codec)
+        captured_at_s = started_s - max(
+            0.0, (time.time_ns() - taken.captured_ns) / 1e9 - (time.monotonic() - started_s)
+        )
+        self._window.add(Sent(sequence, encoded, captured_at_s, head_s, time.monotonic()))
+        self.summary.frames += 1
+        self._publish(encoded)
+
+    def _publish(self, encoded: bytes) -> None:
+        """One packet, or chunks where the broker takes no packet that large; waits while the transport is full."""
+        overhead = publish_packet_bytes(self._features, 0, qos=self._settings.qos, expires=False) + 3
+        for packet in chunks.split(encoded, self._transport.max_packet_bytes - overhead):
+            self._transport.publish(self._features, packet, qos=self._settings.qos)
+
+    def _collect(self) -> None:
+        while not self._drained.is_set():
+            message = self._transport.receive(_LOOK_S)
+            if message is not None:
+                self._take_result(message.payload)
+                self._transport.acknowledge(message)
+            self._resend()
+
+    def _take_result(self, payload: bytes) -> None:
+        arrived_at_s = time.monotonic()
+        try:
+            result = results.parse(payload)
+        except errors.FrameError as problem:
+            self.summary.dropped["bad_result"] += 1
+            log.warning("result dropped reason=%s", problem)
+            return
+        if result.boot != self._settings.boot or result.sequence is None:
+            self.summary.dropped["result_of_an_earlier_run"] += 1
+            return
+        sent = self._window.settle(result.sequence)
+        if sent is None:
+            self.summary.duplicates += 1
+        elif isinstance(result, results.Refusal):
+            self.summary.refused += 1
+            log.error("frame refused sequence=%d reason=%s", result.sequence, result.error)
+        else:
+            self.summary.results += 1
+            self.summary.add_latency(
+                latency_s=arrived_at_s - sent.captured_at_s, head_s=sent.head_s, tail_s=result.times.tail_ms / 1000
+            )
+            self._on_result(result)
+
+    def _resend(self) -> None:
+        for sent in self._window.overdue(time.monotonic(), self._settings.resend_after_s):
+            self.summary.resent += 1
+            self._publish(sent.encoded)
+
+    def _birth(self) -> bytes:
+        """What this device sends, in words for people and tools."""
+        cut = self._head.cut
+        return json.dumps(
+            {
+                "package": self._package.digest,
+                "name": self._package.manifest.name,
+                "calibration": self._package.manifest.calibration.kind,
+                "cut": cut.id,
+                "layer": cut.layer,
+                "boundary": [spec.as_json() for spec in cut.boundary],
+                "payload_bytes": cut.payload_bytes,
+                "codec": self._package.manifest.codec,
+                "boot": f"{self._settings.boot:016x}",
+            }
+        ).encode()

@@ -1,0 +1,56 @@
+"""What an edge counted and measured: frames by what became of them, and latencies in percentiles."""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from tflsplit.latency import percentiles
+
+# Enough for a p99 that rests on a hundred values, and flat in memory however long the edge runs.
+KEPT = 10_000
+
+
+@dataclass(slots=True)
+class Summary:
+    """Counters of one run. Latencies (seconds) are those of the last `KEPT` answered frames.
+
+    `latency_s` is from capture to the result's arrival here; `head_s` and `tail_s` are the two halves' own time,
+    `wire_s` all that lies between: coding, broker, network, queues, and the way back.
+    """
+
+    frames: int = 0
+    results: int = 0
+    refused: int = 0
+    resent: int = 0
+    duplicates: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    latency_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    head_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    tail_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    wire_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+
+    @property
+    def unanswered(self) -> int:
+        return self.frames - self.results - self.refused
+
+    def add_latency(self, *, latency_s: float, head_s: float, tail_s: float) -> None:
+        self.latency_s.append(latency_s)
+        self.head_s.append(head_s)
+        self.tail_s.append(tail_s)
+        self.wire_s.append(max(0.0, latency_s - head_s - tail_s))
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "frames": self.frames,
+            "results": self.results,
+            "refused": self.refused,
+            "unanswered": self.unanswered,
+            "resent": self.resent,
+            "duplicates": self.duplicates,
+            "dropped": dict(self.dropped),
+            "latency_ms": percentiles(self.latency_s),
+            "parts_ms": {
+                "head": percentiles(self.head_s),
+                "wire": percentiles(self.wire_s),
+                "tail": percentiles(self.tail_s),
+            },
+        }

@@ -1,0 +1,222 @@
+"""The demo: convert a trained model, run broker, cloud and edge as processes, and compare with the unsplit model.
+
+It uses the same commands as anyone would and watches the results as any consumer of the deployment could.
+"""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from broker import address, embedded, mqtt, results, topics
+from converters import convert, loading
+from tflsplit import answers, errors, package, preprocessing
+from tflsplit.interpreter import Interpreter
+from tflsplit.tensors import Array
+
+DEPLOYMENT, DEVICE = "demo", "edge-1"
+CUT_LAYER = "squeeze"
+JPEG_QUALITY = 75
+# The slowest machines need some seconds to start an edge; nothing else in the demo may take this long.
+_SILENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the demo saw. Accuracies are shares of the held-out pictures; `edge` is the edge's own summary."""
+
+    frames: int
+    results: int
+    duplicates: int
+    agree_with_whole: float
+    accuracy: dict[str, float]
+    cut: str
+    layer: str | None
+    payload_bytes: int
+    raw_bytes: int
+    jpeg_bytes: int
+    broker: str
+    calibration: str
+    edge: dict[str, object]
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "frames": self.frames,
+            "results": self.results,
+            "lost": self.frames - self.results,
+            "duplicates": self.duplicates,
+            "agree_with_whole": self.agree_with_whole,
+            "accuracy": self.accuracy,
+            "cut": self.cut,
+            "layer": self.layer,
+            "payload_bytes": self.payload_bytes,
+            "raw_bytes": self.raw_bytes,
+            "jpeg_bytes": self.jpeg_bytes,
+            "broker": self.broker,
+            "calibration": self.calibration,
+            "latency_ms": self.edge["latency_ms"],
+            "parts_ms": self.edge["parts_ms"],
+        }
+
+
+def run(
+    folder: Path, *, on_step: Callable[[str], None], on_result: Callable[[results.Result, bool], None]
+) -> Report:
+    """Everything in `folder`, which is the caller's to remove. `on_result` is told of each frame if it was right."""
+    model, data = _unpack(folder)
+    on_step("convert: digits.h5 to int8, quantised once, calibrated on 128 training pictures")
+    converted = convert.convert(
+        model,
+        folder / "digits.tflsplit",
+        convert.Options(
+            calibration=folder / "calibration.npy",
+            preprocessing=preprocessing.NAMED["unit"],
+            labels=tuple(str(digit) for digit in range(10)),
+        ),
+    )
+    images, truth = data["test_images"], data["test_labels"]
+    on_step("reference: the float model and the whole int8 model on the held-out pictures")
+    float_classes = _float_classes(model, images)
+    whole_labels = _whole_labels(converted, images)
+    with embedded.run() as serving:
+        on_step(f"broker: {serving.name} on {serving.url}")
+        labels, duplicates, edge = _stream(converted, folder, serving.url, truth, on_step=on_step, on_result=on_result)
+    cut = converted.cut(CUT_LAYER)
+    return Report(
+        frames=len(images),
+        results=len(labels),
+        duplicates=duplicates,
+        agree_with_whole=_share(labels.get(number) == label for number, label in enumerate(whole_labels)),
+        accuracy={
+            "float": float(np.mean(float_classes == truth)),
+            "int8": _share(label == str(digit) for label, digit in zip(whole_labels, truth, strict=True)),
+            "split": _share(labels.get(number) == str(digit) for number, digit in enumerate(truth)),
+        },
+        cut=cut.id,
+        layer=cut.layer,
+        payload_bytes=cut.payload_bytes,
+        raw_bytes=images[0].nbytes,
+        jpeg_bytes=_mean_jpeg_bytes(images),
+        broker=serving.name,
+        calibration=converted.manifest.calibration.kind,
+        edge=edge,
+    )
+
+
+def _unpack(folder: Path) -> tuple[Path, dict[str, Array]]:
+    shipped = resources.files("tflsplit") / "demo"
+    model = folder / "digits.h5"
+    model.write_bytes((shipped / "digits.h5").read_bytes())
+    with np.load(io.BytesIO((shipped / "digits.npz").read_bytes()), allow_pickle=False) as arrays:
+        data = {name: arrays[name] for name in arrays.files}
+    np.save(folder / "calibration.npy", data["calibration"])
+    np.save(folder / "test.npy", data["test_images"])
+    return model, data
+
+
+def _float_classes(model: Path, images: Array) -> Array:
+    real = preprocessing.NAMED["unit"].to_real(images)
+    classes: Array = np.argmax(loading.load(model).predict((real,))[0], axis=-1)
+    return classes
+
+
+def _whole_labels(converted: package.Package, images: Array) -> list[str | None]:
+    described = converted.manifest
+    if described.preprocessing is None:
+        raise errors.PackageError(f"{converted.path}: the demo's package has no preprocessing")
+    table = preprocessing.PixelTable(described.preprocessing, described.inputs[0])
+    with Interpreter(converted.model_bytes()) as whole:
+        return [
+            answers.read(described.outputs, whole.run(table.apply(image)[None]), described.labels).label
+            for image in images
+        ]
+
+
+def _stream(
+    converted: package.Package,
+    folder: Path,
+    url: str,
+    truth: Array,
+    *,
+    on_step: Callable[[str], None],
+    on_result: Callable[[results.Result, bool], None],
+) -> tuple[dict[int, str | None], int, dict[str, object]]:
+    """Labels by frame, duplicates seen by this consumer, and the edge's summary."""
+    common = (str(converted.path), "--broker", url, "--deployment", DEPLOYMENT)
+    source = ("--device", DEVICE, "--source", str(folder / "test.npy"), "--cut", CUT_LAYER, "--json")
+    with mqtt.MqttTransport(address.parse(url), client_id="tflsplit-demo-consumer") as consumer:
+        consumer.connect()
+        consumer.subscribe(topics.every_device(DEPLOYMENT, topics.Kind.RESULTS))
+        consumer.subscribe(topics.topic(DEPLOYMENT, "cloud", topics.Kind.STATUS))
+        with _process("cloud", folder, *common) as cloud:
+            on_step(f"cloud: process {cloud.pid}, serves every cut")
+            _wait_for_status(consumer, cloud)
+            with _process("edge", folder, *common, *source) as edge:
+                on_step(f"edge: process {edge.pid}, cut after {CUT_LAYER!r}")
+                labels, duplicates = _consume(consumer, edge, truth, on_result)
+                printed, _ = edge.communicate(timeout=_SILENCE_S)
+            cloud.terminate()
+    return labels, duplicates, json.loads(printed)
+
+
+def _consume(
+    consumer: mqtt.MqttTransport,
+    edge: "subprocess.Popen[str]",
+    truth: Array,
+    on_result: Callable[[results.Result, bool], None],
+) -> tuple[dict[int, str | None], int]:
+    labels: dict[int, str | None] = {}
+    duplicates = 0
+    while len(labels) < len(truth):
+        message = consumer.receive(_SILENCE_S if edge.poll() is None else 1.0)
+        if message is None:
+            break
+        consumer.acknowledge(message)
+        if topics.parse(message.topic).kind is not topics.Kind.RESULTS:
+            continue
+        result = results.parse(message.payload)
+        if isinstance(result, results.Refusal):
+            raise errors.FrameError(f"the cloud refused a frame: {result.error}")
+        duplicates += result.sequence in labels
+        labels[result.sequence] = result.label
+        on_result(result, result.label == str(truth[result.sequence]))
+    return labels, duplicates
+
+
+def _wait_for_status(consumer: mqtt.MqttTransport, cloud: "subprocess.Popen[str]") -> None:
+    message = consumer.receive(_SILENCE_S)
+    if message is None or cloud.poll() is not None:
+        raise errors.DeviceError("the cloud did not start; its words are above")
+    consumer.acknowledge(message)
+
+
+def _process(command: str, folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    with (folder / f"{command}.log").open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tflsplit.cli.main", command, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+
+
+def _mean_jpeg_bytes(images: Array) -> int:
+    from PIL import Image
+
+    sizes = []
+    for image in images:
+        stream = io.BytesIO()
+        Image.fromarray(image[..., 0]).save(stream, "JPEG", quality=JPEG_QUALITY)
+        sizes.append(stream.tell())
+    return round(float(np.mean(sizes)))
+
+
+def _share(hits: "object") -> float:
+    found = list(hits)  # type: ignore[call-overload]  # any iterable of truths
+    return float(np.mean(found)) if found else 0.0

@@ -1,0 +1,67 @@
+"""`tflsplit edge`: the head on this device, its features to the broker, the results back."""
+
+from pathlib import Path
+
+import click
+
+from tflsplit.cli import connection, output
+
+
+@click.command()
+@click.argument("pkg", type=click.Path(path_type=Path))
+@connection.options
+@click.option("--device", required=True, help="Name of this device, one of its own.")
+@click.option("--source", required=True, help="Folder of pictures, a picture, .npy/.npz file, or camera:N.")
+@click.option("--cut", "cut_name", help="Id or layer of the cut. Default: the first pair at a tenth of the input's bytes.")
+@click.option("--count", type=int, help="Frames to send, repeating the source. Default: one pass over it.")
+@click.option("--rate", "rate_fps", type=float, help="At most so many frames a second. Default: as fast as they go.")
+@click.option("--qos", type=click.IntRange(0, 1), default=1, show_default=True, help="MQTT quality of service.")
+@click.option("--window", default=8, show_default=True, help="Frames that may be unanswered at a time.")
+@click.option("--resend-after", "resend_after_s", default=5.0, show_default=True, help="Seconds before sending again.")
+@click.option("--threads", default=1, show_default=True, help="CPU threads of the head.")
+@click.option("--json", "is_json", is_flag=True, help="Print the summary at the end as JSON.")
+def command(
+    pkg: Path,
+    *,
+    url: str,
+    deployment: str,
+    device: str,
+    source: str,
+    cut_name: str | None,
+    threads: int,
+    is_json: bool,
+    **settings: object,
+) -> None:
+    """Run the head of a cut on every frame of a source and publish its features.
+
+    Ends when the source does, after --count frames, or on SIGTERM, once every frame that was sent is answered.
+
+    \b
+    Python: edge_runtime.loop.Edge(package, head, transport, settings).run(source)
+    """
+    from edge_runtime import frames, head, loop
+    from tflsplit import package
+
+    boot = connection.new_boot()
+    chosen = loop.Settings(deployment=deployment, device=device, boot=boot, **settings)  # type: ignore[arg-type]  # click checked them
+    opened = package.open_package(pkg)
+    cut = opened.cut(cut_name) if cut_name else opened.default_cut()
+    taken_from = frames.open_source(source, opened.manifest)
+    try:
+        with (
+            head.Head(opened, cut, threads=threads) as ready,
+            connection.connected(url, deployment, device, boot) as online,
+        ):
+            edge = loop.Edge(opened, ready, online, chosen)
+            with output.stopped_by_signals(edge.stop):
+                summary = edge.run(taken_from)
+    finally:
+        taken_from.close()
+    if is_json:
+        output.as_json(summary.as_json())
+    else:
+        click.echo(
+            f"{summary.frames} frames at {cut.id}, {summary.results} results, {summary.unanswered} unanswered, "
+            f"{summary.refused} refused, {summary.resent} resent, {summary.duplicates} duplicates; "
+            f"latency {summary.as_json()['latency_ms']} ms"
+        )

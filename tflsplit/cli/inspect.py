@@ -1,0 +1,108 @@
+"""`tflsplit inspect`: where a model can be cut, and what each cut would take."""
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from tflsplit import package
+from tflsplit.cli import output
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
+def command(model: Path, is_json: bool) -> None:
+    """Show every cut of a package or a model: boundary, payload in bytes, work and weights of each side.
+
+    A model that is not converted yet is converted in a temporary place, with synthetic calibration; its cuts and
+    payloads are those of the real conversion, its scales are not.
+
+    \b
+    Python: tflsplit.package.open_package(path).cuts
+    """
+    if (model / package.MANIFEST).exists() or model.suffix == package.SUFFIX:
+        _show(package.open_package(model), is_json)
+        return
+    from converters import convert
+
+    with tempfile.TemporaryDirectory(prefix="tflsplit-") as scratch:
+        options = convert.Options(pairs="none", quick=True)
+        _show(convert.convert(model, Path(scratch) / f"{model.stem}{package.SUFFIX}", options), is_json)
+
+
+def _show(opened: package.Package, is_json: bool) -> None:
+    if is_json:
+        output.as_json(describe(opened))
+        return
+    described = opened.manifest
+    rows = [
+        (
+            cut.id,
+            cut.layer,
+            cut.payload_bytes,
+            len(cut.boundary),
+            "yes" if cut.is_useful else "",
+            f"{cut.head.macs / 1e6:.2f}",
+            cut.head.parameter_bytes,
+            f"{cut.tail.macs / 1e6:.2f}",
+            cut.tail.parameter_bytes,
+            "yes" if opened.file(cut, "head") or opened.file(cut, "tail") else "",
+        )
+        for cut in opened.cuts
+    ]
+    columns = (
+        "cut",
+        "after layer",
+        "payload B",
+        "tensors",
+        "useful",
+        "head MMAC",
+        "head B",
+        "tail MMAC",
+        "tail B",
+        "pair",
+    )
+    title = f"{described.name}  digest {opened.digest[:16]}  calibration: {described.calibration.kind}"
+    output.table(title, columns, rows)
+    for entry in described.fidelity:
+        if entry.top1_agreement is not None:
+            click.echo(
+                f"{entry.output}: int8 agrees with float in {entry.top1_agreement:.1%} of {entry.samples} samples"
+            )
+        else:
+            click.echo(f"{entry.output}: int8 against float {entry.sqnr_db:.1f} dB SQNR over {entry.samples} samples")
+    for warning in described.calibration.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def describe(opened: package.Package) -> dict[str, object]:
+    """The JSON of a package: paths are relative to it, None where a half was not written."""
+    described = opened.manifest
+    return {
+        "digest": opened.digest,
+        "model": described.source.file,
+        "name": described.name,
+        "target": described.target,
+        "calibration": described.calibration.kind,
+        "calibration_detail": described.calibration.detail,
+        "warnings": list(described.calibration.warnings),
+        "preprocessing": described.preprocessing.as_json() if described.preprocessing else None,
+        "codec": described.codec,
+        "input": described.inputs[0].as_json(),
+        "inputs": [spec.as_json() for spec in described.inputs],
+        "outputs": [spec.as_json() for spec in described.outputs],
+        "fidelity": [
+            {
+                "output": entry.output,
+                "samples": entry.samples,
+                "top1_agreement": entry.top1_agreement,
+                "sqnr_db": entry.sqnr_db,
+            }
+            for entry in described.fidelity
+        ],
+        "cuts": [
+            cut.as_json() | {"head": opened.file(cut, "head"), "tail": opened.file(cut, "tail")} for cut in opened.cuts
+        ],
+        "fused_layers": dict(described.fused),
+    }

@@ -1,0 +1,83 @@
+"""The `tflsplit` command: finds the file of each subcommand when it is called, and turns our errors into one line.
+
+A command file parses, calls one library function and prints the result; it is imported only when its command runs, so
+that an edge starts without the libraries of a converter.
+"""
+
+import importlib
+import logging
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from tflsplit import errors
+
+COMMANDS = ("convert", "inspect", "slice", "verify", "edge", "cloud", "broker", "demo")
+
+
+class LazyGroup(click.Group):
+    """Its subcommands are `tflsplit.cli.<name>.command`; each also takes --debug."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"tflsplit.cli.{cmd_name}").command
+        _add_debug(command)
+        return command
+
+
+def _add_debug(command: click.Command) -> None:
+    if isinstance(command, click.Group):
+        for subcommand in command.commands.values():
+            _add_debug(subcommand)
+    elif not any(parameter.name == "debug" for parameter in command.params):
+        command.params.append(
+            click.Option(
+                ["--debug"], is_flag=True, expose_value=False, callback=_set_debug, help="Log more; show tracebacks."
+            )
+        )
+
+
+def _set_debug(ctx: click.Context, _parameter: click.Parameter, value: Any) -> None:
+    if value:
+        ctx.find_root().meta["debug"] = True
+        logging.getLogger().setLevel(logging.DEBUG)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("tflsplit"), package_name="tflsplit")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Cut a neural network in two, prove that the cut changes nothing, and run it between edge and cloud."""
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    _Root.context = ctx
+
+
+class _Root:
+    """The running command's root context, for the error boundary below; click drops it when an exception passes."""
+
+    context: click.Context | None = None
+
+
+def main() -> None:
+    """Exit code 0: done. 1: refused, with one line on stderr. 2: wrong usage."""
+    try:
+        cli()
+    except errors.TflsplitError as refused:
+        if _Root.context is not None and _Root.context.meta.get("debug"):
+            raise
+        click.echo(f"tflsplit: {' '.join(str(refused).split())}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader of a pipe (`| head`) has gone; there is nobody left to tell.
+        sys.stderr.close()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What commands print: JSON or tables on stdout, progress on stderr."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+
+def as_json(value: object) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table as wide as the terminal; numbers to the right. Piped, it takes the width it needs."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    made = Table(title=title, title_justify="left")
+    for place, column in enumerate(columns):
+        is_numeric = all(isinstance(row[place], int | float) for row in rows)
+        made.add_column(column, justify="right" if is_numeric else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*("" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    console.print(made)
+
+
+@contextmanager
+def progress(description: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr for people who look at one; the function given moves it one step."""
+    from rich.console import Console
+    from rich.progress import BarColumn as Bar
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns: tuple[Any, ...] = (TextColumn("{task.description}"), Bar(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(description, total=total)
+
+        def step(*_: object, description: str | None = None) -> None:
+            shown.update(task, advance=1, description=description)
+
+        yield step
+
+
+@contextmanager
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and the first Ctrl-C end the block's loop in good order; a second Ctrl-C ends it at once."""
+
+    def on_signal(number: int, _frame: object) -> None:
+        stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

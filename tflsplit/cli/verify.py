@@ -1,0 +1,67 @@
+"""`tflsplit verify`: the proof that cuts change nothing."""
+
+import sys
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from tflsplit import cuts, package, verify
+from tflsplit.cli import output
+from tflsplit.tensors import Array
+
+
+@click.command()
+@click.argument("pkg", type=click.Path(path_type=Path))
+@click.option(
+    "--samples",
+    default="8",
+    show_default=True,
+    help="How many random inputs, or a folder of pictures or .npy/.npz file to take inputs from.",
+)
+@click.option("--cuts", "wanted", default="all", show_default=True, help="all, useful, or ids and layers with commas.")
+@click.option("--json", "is_json", is_flag=True, help="Print the report as JSON.")
+def command(pkg: Path, samples: str, wanted: str, is_json: bool) -> None:
+    """Run head and tail of cuts beside the whole model and compare the results bit for bit.
+
+    Exit code 1 if any result differs.
+
+    \b
+    Python: tflsplit.verify.verify(package, cuts, samples)
+    """
+    opened = package.open_package(pkg)
+    chosen = _chosen(opened, wanted)
+    inputs = _samples(opened, samples)
+    with output.progress("verify", len(chosen)) as step:
+        report = verify.verify(opened, chosen, inputs, on_cut=step)
+    if is_json:
+        output.as_json(report.as_json())
+    else:
+        _print(report)
+    sys.exit(0 if report.is_bit_exact else 1)
+
+
+def _chosen(opened: package.Package, wanted: str) -> tuple[cuts.Cut, ...]:
+    if wanted == "all":
+        return opened.cuts
+    if wanted == "useful":
+        return tuple(cut for cut in opened.cuts if cut.is_useful)
+    return tuple(opened.cut(name.strip()) for name in wanted.split(","))
+
+
+def _samples(opened: package.Package, samples: str) -> Sequence[tuple[Array, ...]]:
+    if samples.isdigit() and int(samples) > 0:
+        return verify.random_samples(opened.manifest.inputs, int(samples))
+    from edge_runtime import frames
+
+    source = frames.open_source(samples, opened.manifest)
+    return [taken.arrays for taken in islice(source.inputs(), 1000)]
+
+
+def _print(report: verify.Report) -> None:
+    for found in report.mismatches:
+        click.echo(f"{found.cut}: differs in {found.samples} samples, by up to {found.max_lsb} integer steps")
+    count = len(report.cuts_checked)
+    verdict = "bit-exact" if report.is_bit_exact else f"{len(report.mismatches)} differ"
+    click.echo(f"{count} cuts x {report.samples} samples: {verdict}")
