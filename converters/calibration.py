@@ -1,0 +1,163 @@
+"""Samples to calibrate with, out of what people have: a folder of pictures, `.npy`/`.npz` arrays, or `.csv` rows.
+
+What comes out is always real values: one float32 array (samples, …) for each input of the model, in its order. Picture
+files and uint8 pictures are pixels and go through the preprocessing; all other numbers are taken as they stand.
+"""
+
+import csv
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from converters.inputs import Input
+from tflsplit import errors
+from tflsplit.preprocessing import Preprocessing
+from tflsplit.tensors import Array
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+DEFAULT_LIMIT = 100  # TensorFlow's guide: "around 100-500 samples"; the ranges of activations settle well before
+
+
+def read(
+    path: Path, inputs: Sequence[Input], preprocessing: Preprocessing, *, limit: int = DEFAULT_LIMIT
+) -> tuple[Array, ...]:
+    """Samples from `path`, at most `limit`, spread evenly over what is there.
+
+    Raises DataError naming the file, what was found in it and what was expected.
+    """
+    if not path.exists():
+        raise errors.DataError(f"{path}: no such file or folder; give pictures, .npy, .npz or .csv")
+    if path.is_dir():
+        return (_pictures(path, _only(inputs, path), preprocessing, limit),)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        found = _members(path, inputs)
+    elif suffix == ".npy":
+        found = {_only(inputs, path).name: _numpy(path)}
+    elif suffix == ".csv":
+        found = {_only(inputs, path).name: _rows(path, _only(inputs, path))}
+    elif suffix in PICTURE_SUFFIXES:
+        return (_picture(path, _only(inputs, path), preprocessing)[None],)
+    else:
+        raise errors.DataError(f"{path}: unknown kind {suffix!r}; expected a folder of pictures, .npy, .npz or .csv")
+    counts = {len(array) if array.ndim else 0 for array in found.values()}
+    if len(counts) != 1:
+        raise errors.DataError(f"{path}: its arrays have {sorted(counts)} samples; expected as many for each input")
+    return tuple(_real(path, found[entry.name], entry, preprocessing, limit) for entry in inputs)
+
+
+def _only(inputs: Sequence[Input], path: Path) -> Input:
+    if len(inputs) != 1:
+        names = ", ".join(entry.name for entry in inputs)
+        raise errors.DataError(
+            f"{path}: the model has {len(inputs)} inputs ({names}); give an .npz with an array for each"
+        )
+    return inputs[0]
+
+
+def _spread(count: int, limit: int) -> Array:
+    """At most `limit` of `count` indices, evenly: sorted data (a folder a class) is sampled through all of it."""
+    return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(int)) if count else np.empty(0, int)
+
+
+def _pictures(folder: Path, entry: Input, preprocessing: Preprocessing, limit: int) -> Array:
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
+    if not files:
+        raise errors.DataError(f"{folder}: no pictures in this folder; expected {', '.join(sorted(PICTURE_SUFFIXES))}")
+    return np.stack([_picture(files[index], entry, preprocessing) for index in _spread(len(files), limit)])
+
+
+def _picture(file: Path, entry: Input, preprocessing: Preprocessing) -> Array:
+    """One picture at the input's size, as real values (height, width, channels)."""
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as missing:
+        raise errors.DeviceError("reading pictures needs Pillow: pip install 'tflsplit[convert]'") from missing
+    if not entry.is_picture:
+        raise errors.DataError(f"{file}: input {entry.name!r} is {entry.shape}, no picture; give .npy, .npz or .csv")
+    _, height, width, channels = entry.shape
+    try:
+        with Image.open(file) as opened:
+            mode = "L" if channels == 1 else "RGB"
+            resized = opened.convert(mode).resize((width, height), Image.Resampling.BILINEAR)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as cause:
+        raise errors.DataError(f"{file}: cannot be read as a picture ({cause}); remove or replace it") from cause
+    return preprocessing.to_real(np.asarray(resized, np.uint8).reshape(height, width, channels))
+
+
+def _numpy(path: Path) -> Array:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as cause:
+        raise errors.DataError(f"{path}: cannot be read as .npy ({cause})") from cause
+    if not isinstance(array, np.ndarray):
+        raise errors.DataError(f"{path}: an archive named .npy; name it .npz")
+    return array
+
+
+def _members(path: Path, inputs: Sequence[Input]) -> Mapping[str, Array]:
+    """An array for each input: by its name, else in the order of the file."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = list(archive.files)
+            wanted = [entry.name for entry in inputs]
+            if set(wanted) <= set(names):
+                return {name: archive[name] for name in wanted}
+            if len(names) == len(wanted):
+                return {want: archive[name] for want, name in zip(wanted, names, strict=True)}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as cause:
+        raise errors.DataError(f"{path}: cannot be read as .npz ({cause})") from cause
+    raise errors.DataError(
+        f"{path}: holds arrays {', '.join(names) or 'none'}; expected one for each input: {', '.join(wanted)}"
+    )
+
+
+def _rows(path: Path, entry: Input) -> Array:
+    """Numbers (rows, values); a first row that holds no number at all is a header."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as cause:
+        raise errors.DataError(f"{path}: cannot be read as .csv ({cause})") from cause
+    if rows and not any(_is_number(cell) for cell in rows[0]):
+        rows = rows[1:]
+    expected = int(np.prod(entry.shape[1:]))
+    for number, row in enumerate(rows, 1):
+        if len(row) != expected or not all(_is_number(cell) for cell in row):
+            raise errors.DataError(
+                f"{path}: data row {number} is {len(row)} cells ({','.join(row)[:60]!r}); expected {expected} numbers"
+            )
+    return np.asarray(rows, np.float64).reshape(len(rows), *entry.shape[1:])
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _real(path: Path, array: Array, entry: Input, preprocessing: Preprocessing, limit: int) -> Array:
+    """Some samples of an array, checked against the input, in real values."""
+    if array.dtype.kind not in "fiub":
+        raise errors.DataError(f"{path}: data of type {array.dtype}; expected numbers for input {entry.name!r}")
+    if array.shape[1:] == entry.shape[1:-1] and entry.shape[-1] == 1:
+        array = array[..., None]  # grey pictures are often kept without their channel axis
+    if array.shape[1:] != entry.shape[1:]:
+        expected = ", ".join(map(str, entry.shape[1:]))
+        raise errors.DataError(
+            f"{path}: found shape {array.shape}, expected (samples, {expected}) for input {entry.name!r}"
+        )
+    if not len(array):
+        raise errors.DataError(f"{path}: holds no samples for input {entry.name!r}")
+    chosen = array[_spread(len(array), limit)]
+    if not np.isfinite(chosen).all():
+        raise errors.DataError(
+            f"{path}: holds NaN or infinite values; expected finite numbers for input {entry.name!r}"
+        )
+    if chosen.dtype == np.uint8 and entry.is_picture:
+        return preprocessing.to_real(chosen)
+    return chosen.astype(entry.dtype)

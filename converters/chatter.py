@@ -1,0 +1,68 @@
+"""TensorFlow and Keras, imported and called without a word on stdout or stderr.
+
+Both print: progress, captures, "Saved artifact at …", from Python and from C++. Commands whose stdout a machine reads
+need it clean, so every call into them stands inside `silenced()`.
+"""
+
+import io
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+
+class _Nowhere(io.TextIOBase):
+    """Never closed: logging handlers made while it stands in for stderr keep a reference to it."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+
+_NOWHERE = _Nowhere()
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Discards what is written to stdout and stderr, by Python (objects) and by C++ (descriptors), and warnings.
+
+    The whole process is silent meanwhile, threads included.
+    """
+    python_streams = sys.stdout, sys.stderr
+    for stream in python_streams:
+        stream.flush()
+    saved = [(descriptor, os.dup(descriptor)) for descriptor in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for descriptor, _ in saved:
+            os.dup2(nowhere, descriptor)
+        sys.stdout = sys.stderr = _NOWHERE
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sys.stdout, sys.stderr = python_streams
+        for descriptor, copy in saved:
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(nowhere)
+
+
+@cache
+def tensorflow() -> Any:
+    """The `tensorflow` module, its logging turned down before it is first imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # Keras 3 would take torch or jax where a user's file says so
+    os.environ.setdefault(
+        "CUDA_VISIBLE_DEVICES", "-1"
+    )  # conversion runs on the CPU; looking for a GPU costs and prints
+    with silenced():
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")
+    return tf

@@ -1,0 +1,56 @@
+"""A model's inputs with every dimension fixed, batch 1: TFLite for accelerators has no other kind."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tflsplit import errors
+
+InputShapes = Mapping[str, Sequence[int]] | Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A model input with its static shape, batch 1 included."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def is_picture(self) -> bool:
+        """Height, width and 1 or 3 channels: what a picture can be turned into."""
+        return len(self.shape) == 4 and self.shape[-1] in (1, 3)
+
+
+def given_shapes(shapes: InputShapes, names: Sequence[str], file: str) -> dict[str, tuple[int, ...]]:
+    if isinstance(shapes, Mapping):
+        unknown = sorted(set(shapes) - set(names))
+        if unknown:
+            raise errors.ModelError(f"{file}: no input {unknown[0]!r}; its inputs are {', '.join(names)}")
+        return {name: tuple(shape) for name, shape in shapes.items()}
+    if len(shapes) > len(names):
+        raise errors.ModelError(f"{file}: {len(shapes)} input shapes given, the model has {len(names)} inputs")
+    return {name: tuple(shape) for name, shape in zip(names, shapes, strict=False)}
+
+
+def static_input(
+    name: str, declared: tuple[int | None, ...], dtype: str, given: tuple[int, ...] | None, file: str
+) -> Input:
+    """The input with batch 1 and every dimension fixed; ModelError if the model and `given` leave one open."""
+    batch, *rest = declared
+    if batch not in (None, 1):
+        raise errors.ModelError(
+            f"{file}: input {name!r} has a fixed batch of {batch}; build the model with batch 1 or None"
+        )
+    if given is None:
+        if None in rest:
+            example = ",".join(str(extent or (224 if len(rest) == 3 else 32)) for extent in rest)
+            raise errors.ModelError(
+                f"{file}: input {name!r} is {declared}, its size is not fixed; say it, as in --input-shape {example}"
+            )
+        given = tuple(int(extent) for extent in rest if extent is not None)
+    if len(given) != len(rest) or any(want not in (None, have) for want, have in zip(rest, given, strict=False)):
+        raise errors.ModelError(
+            f"{file}: input {name!r} is {declared}, which --input-shape {','.join(map(str, given))} is not"
+        )
+    return Input(name, (1, *given), dtype)
