@@ -156,7 +156,7 @@ class Connection:
         return None
 
     def step(self, timeout_s: float, waker: socket.socket) -> list[Event]:
-        """Moves bytes both ways once, after waiting up to `timeout_s` for some or for `waker`. Lost comes once, last."""
+        """Moves bytes both ways once, after waiting up to `timeout_s` for some or for `waker`. Lost comes last."""
         with self._foreign_errors():
             if self._client.want_write():
                 self._client.loop_write()

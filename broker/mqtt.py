@@ -25,6 +25,10 @@ _log = logging.getLogger(__name__)
 # How long the network thread may sleep when nothing happens: keepalives and time-outs are as late as this at most.
 _POLL_S = 0.5
 
+# A broker without MQTT 5 may not even answer its CONNECT: amqtt takes the properties for the length of a string and
+# waits for the rest. So the first attempt waits only this long before 3.1.1 is tried.
+_VERSION_TIMEOUT_S = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -143,11 +147,7 @@ class MqttTransport:
     ) -> None:
         if self._put(topic, payload, qos, retain=retain, expiry_s=expiry_s, timeout_s=timeout_s):
             return
-        messages, held_bytes = self._shared.outbox.held
-        raise errors.BrokerError(
-            f"broker {self._address} is {self._state.value}: no room for a message on {topic} within {timeout_s:g} s, "
-            f"{messages} messages ({held_bytes} bytes) are waiting"
-        )
+        raise transport.no_room(f"broker {self._address}", self._state, topic, timeout_s, self._shared.outbox.held)
 
     def try_publish(
         self, topic: str, payload: codec.Buffer, *, qos: int = 1, retain: bool = False, expiry_s: float | None = None
@@ -260,7 +260,9 @@ class MqttTransport:
         if failed is not None:
             return failed
         work = session.Session(connection, self._number, self._shared)
-        give_up_s = time.monotonic() + self._options.connect_timeout_s
+        is_probe = self._version is None and version is Version.MQTT_5
+        patience_s = _VERSION_TIMEOUT_S if is_probe else self._options.connect_timeout_s
+        give_up_s = time.monotonic() + patience_s
         while True:
             work.pump()
             for event in connection.step(_POLL_S, self._wakee):
@@ -270,12 +272,13 @@ class MqttTransport:
                 elif isinstance(event, Lost):
                     return event
             self._forget_wakings()
-            if self._is_stopping or (work.accepted is None and time.monotonic() > give_up_s):
-                return self._end(connection, work)
+            if self._is_stopping:
+                return self._end(connection, work, Lost("closed"))
+            if work.accepted is None and time.monotonic() > give_up_s:
+                lost = Lost(f"no answer to CONNECT of MQTT {version} within {patience_s:g} s", is_version=is_probe)
+                return self._end(connection, work, lost)
 
-    def _end(self, connection: Connection, work: session.Session) -> Lost:
-        reason = "closed" if self._is_stopping else f"no answer to CONNECT within {self._options.connect_timeout_s:g} s"
-        lost = Lost(reason)
+    def _end(self, connection: Connection, work: session.Session, lost: Lost) -> Lost:
         connection.close()
         work.end(lost)
         return lost

@@ -79,8 +79,8 @@ class Output:
 @dataclass(frozen=True, slots=True)
 class Result:
     """One frame's answer. `top` is best first and its first entry is also `label` and `score` in the JSON; it is empty
-    for a model without classes, whose dequantised outputs are then in `values`, by name, if they are short. `cut` and `package`
-    (hexadecimal) repeat what the frame named."""
+    for a model without classes, whose dequantised outputs are then in `values`, by name, if they are short. `cut` and
+    `package` (hexadecimal) repeat what the frame named."""
 
     device: str
     boot: int

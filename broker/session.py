@@ -1,6 +1,6 @@
 """The work done over one MQTT connection: window, packet limit, subscriptions, acknowledgements.
 
-Runs on the network thread alone. Queues, subscriptions and counters outlive the session; the next one goes on with them.
+Runs on the network thread alone. Queues, subscriptions and counters outlive it; the next session goes on with them.
 """
 
 import collections
