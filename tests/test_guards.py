@@ -10,9 +10,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import click
 import pytest
 
 from tflsplit import errors
+from tflsplit.cli import main
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = ("tflsplit", "converters", "edge_runtime", "broker")
@@ -177,18 +179,18 @@ def test_only_the_optional_data_stand_outside_the_checkout() -> None:
     assert {line.split(":")[0] for line in speaking} <= {"tests/conftest.py"}
 
 
-def commands() -> Iterator[tuple[str, object]]:
+def commands() -> Iterator[tuple[str, click.Command]]:
     """Every command below `tflsplit`, groups too, with the words that a person types."""
-    click = pytest.importorskip("click")
-    main = pytest.importorskip("tflsplit.cli.main", reason="the command line is not there yet").main
-    pending = [("tflsplit", main)]
+    pending: list[tuple[str, click.Command]] = [("tflsplit", main.cli)]
     while pending:
         words, command = pending.pop()
         yield words, command
         if isinstance(command, click.Group):
             context = click.Context(command, info_name=words)
-            children = ((name, command.get_command(context, name)) for name in command.list_commands(context))
-            pending += [(f"{words} {name}", child) for name, child in children if not child.hidden]
+            children = [(name, command.get_command(context, name)) for name in command.list_commands(context)]
+            pending += [
+                (f"{words} {name}", child) for name, child in children if child is not None and not child.hidden
+            ]
 
 
 def test_every_command_and_option_has_help() -> None:
@@ -197,7 +199,7 @@ def test_every_command_and_option_has_help() -> None:
         f"{words} {option.opts[0]}"
         for words, command in commands()
         for option in command.params
-        if option.param_type_name == "option" and not option.help
+        if isinstance(option, click.Option) and not option.help
     ]
 
     assert not silent
