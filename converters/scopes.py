@@ -27,12 +27,18 @@ def layer_tensors(graph: Any) -> dict[str, Any]:
     return dict(zip(_names(list(found)), found.values(), strict=True))
 
 
+def layer_scope(operation: str) -> str:
+    """The scope of the layer that an operation of this name belongs to."""
+    parts = operation.split("/")[:-1]
+    while parts and _INNER.match(parts[-1]):
+        parts.pop()
+    return "/".join(parts)
+
+
 def _layer_scope(operation: Any) -> tuple[str, ...]:
     if operation.type in _NOT_COMPUTED or not operation.outputs or not operation.outputs[0].dtype.is_floating:
         return ()
-    parts = [part for part in operation.name.split("/")[:-1] if not _CALLS.match(part)]
-    while parts and _INNER.match(parts[-1]):
-        parts.pop()
+    parts = [part for part in layer_scope(operation.name).split("/") if not _CALLS.match(part)]
     return tuple(parts[1:])  # the first is the model
 
 

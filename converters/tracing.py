@@ -28,18 +28,21 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Tap:
     """A layer's output in the graph. `layer` is its own name where only one layer has it, else the path to it;
-    `operation` is the graph operation that makes it, which the converter's tensor names repeat."""
+    `operation` is the graph operation that makes it, which the converter's tensor names repeat. `computes` is false
+    for a layer that hands on what it was given (dropout, a linear activation)."""
 
     layer: str
     operation: str
+    computes: bool
 
 
 class Trace:
     """A model's frozen graph for one sample. Arrays are (1, …) tensors in the order of the model's inputs."""
 
-    def __init__(self, function: Any, tapped: Any, taps: tuple[Tap, ...]) -> None:
+    def __init__(self, function: Any, tapped: Any, taps: tuple[Tap, ...], output_operations: tuple[str, ...]) -> None:
         self.function = function
         self.taps = taps
+        self.output_operations = output_operations
         self._tapped = tapped
 
     def run(self, sample: Sequence[Array]) -> tuple[Array, ...]:
@@ -60,11 +63,13 @@ def trace_keras(model: Any, bases: Sequence[type], call: Callable[..., Any], spe
     """Trace `call(*tensors)` of a Keras model; `bases` are the classes whose calls are layers' calls."""
     tf = chatter.tensorflow()
     made: list[Call] = []
+    made_outputs: list[Any] = []
 
     def outputs_and_taps(*tensors: Any) -> Any:
         made.clear()
         with recorded_calls(model, bases, made):
             outputs = tf.nest.flatten(call(*tensors))
+        made_outputs[:] = outputs
         # Cells of recurrent layers run inside a loop's own graph; their tensors do not exist outside it.
         made[:] = [one for one in made if all(output.graph is outputs[0].graph for output in one.outputs)]
         return outputs, [output for one in made for output in one.outputs]
@@ -73,7 +78,7 @@ def trace_keras(model: Any, bases: Sequence[type], call: Callable[..., Any], spe
     outputs, _ = traced.structured_outputs
     tapped = freeze(traced)
     function = tapped.prune(tapped.inputs, tapped.outputs[: len(outputs)])
-    return Trace(function, tapped, _taps(made))
+    return Trace(function, tapped, _taps(made), tuple(_maker(output) for output in made_outputs))
 
 
 def trace_function(call: Callable[..., Any], specs: Sequence[Any]) -> Trace:
@@ -81,8 +86,17 @@ def trace_function(call: Callable[..., Any], specs: Sequence[Any]) -> Trace:
     tf = chatter.tensorflow()
     function = freeze(tf.function(call, autograph=False).get_concrete_function(*specs))
     tensors = scopes.layer_tensors(function.graph)
-    taps = tuple(Tap(layer, tensor.op.name) for layer, tensor in tensors.items())
-    return Trace(function, function.prune(function.inputs, list(tensors.values())), taps)
+    taps = tuple(Tap(layer, tensor.op.name, computes=True) for layer, tensor in tensors.items())
+    tapped = function.prune(function.inputs, list(tensors.values()))
+    return Trace(function, tapped, taps, tuple(_maker(output) for output in function.outputs))
+
+
+def _maker(tensor: Any) -> str:
+    """The operation behind the identities that a function's outputs pass."""
+    operation = tensor.op
+    while operation.type == "Identity" and operation.inputs:
+        operation = operation.inputs[0].op
+    return str(operation.name)
 
 
 def freeze(concrete: Any) -> Any:
@@ -152,14 +166,16 @@ def _taps(made: Sequence[Call]) -> tuple[Tap, ...]:
     """Names as short as can be: the layer's own, its path where others have it too, numbered where called again."""
     own_names = Counter(path[-1] for path in {one.path for one in made})
     called: Counter[str] = Counter()
+    computed: set[str] = set()
     taps = []
     for one in made:
         name = one.path[-1] if own_names[one.path[-1]] == 1 else "/".join(one.path)
         called[name] += 1
         if called[name] > 1:
             name = f"{name}#{called[name]}"
-        taps += [
-            Tap(name if number == 0 else f"{name}:{number}", output.op.name)
-            for number, output in enumerate(one.outputs)
-        ]
+        for number, output in enumerate(one.outputs):
+            operation = output.op
+            is_new = operation.type not in ("Identity", "Placeholder") and output.name not in computed
+            computed.add(output.name)
+            taps.append(Tap(name if number == 0 else f"{name}:{number}", operation.name, computes=is_new))
     return tuple(taps)
