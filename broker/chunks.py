@@ -22,6 +22,10 @@ _CRC = struct.Struct("<I")
 HEADER_BYTES = _HEAD.size + _CRC.size
 MAX_CHUNKS = (1 << 16) - 1
 
+# What Python needs to hold a chunk, however small: a bytes object and its place in a dict. Counted, or chunks of one
+# byte would take a hundred times the memory they are charged for.
+_ENTRY_BYTES = 128
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -110,24 +114,22 @@ class Reassembler:
         chunk = _parse(memoryview(data), self._limits.frame_bytes)
         key = (sender, *chunk.key)
         frame = self._unfinished.setdefault(key, _Unfinished(chunk.count, chunk.frame_bytes, now_s))
-        if chunk.index in frame.bodies and frame.bodies[chunk.index] == chunk.body:
+        self._check_agrees(key, frame, chunk)
+        if chunk.index in frame.bodies:
             self.counters.duplicates += 1
             return None
-        self._check_agrees(key, frame, chunk)
         frame.bodies[chunk.index] = bytes(chunk.body)
         frame.held_bytes += len(chunk.body)
-        self._held_bytes += len(chunk.body)
+        self._held_bytes += len(chunk.body) + _ENTRY_BYTES
         if len(frame.bodies) == frame.count:
             return self._finish(key, frame)
         self._make_room()
         return None
 
     def _check_agrees(self, key: tuple[str, int, int], frame: _Unfinished, chunk: _Chunk) -> None:
-        if (
-            (frame.count, frame.frame_bytes) != (chunk.count, chunk.frame_bytes)
-            or chunk.index in frame.bodies
-            or frame.held_bytes + len(chunk.body) > frame.frame_bytes
-        ):
+        if (frame.count, frame.frame_bytes) != (chunk.count, chunk.frame_bytes) or frame.bodies.get(
+            chunk.index, chunk.body
+        ) != chunk.body:
             self._give_up(key)
             self.counters.contradicted += 1
             raise errors.FrameError(
@@ -158,7 +160,8 @@ class Reassembler:
             self.counters.evicted += 1
 
     def _give_up(self, key: tuple[str, int, int]) -> None:
-        self._held_bytes -= self._unfinished.pop(key).held_bytes
+        frame = self._unfinished.pop(key)
+        self._held_bytes -= frame.held_bytes + _ENTRY_BYTES * len(frame.bodies)
 
 
 def _pack(key: tuple[int, int], index: int, count: int, frame_bytes: int, body: memoryview) -> bytes:
