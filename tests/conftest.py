@@ -5,6 +5,9 @@ import pathlib
 
 import hypothesis
 import pytest
+import tiny_models
+
+from tflsplit import package
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 SHARED_DATA = pathlib.Path(os.environ.get("TFLSPLIT_TEST_DATA", CHECKOUT.parent / "shared" / "data"))
@@ -22,6 +25,22 @@ def shared_data() -> pathlib.Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(WITHOUT_SHARED_DATA)
     return SHARED_DATA
+
+
+@pytest.fixture
+def builder() -> tiny_models.Builder:
+    return tiny_models.Builder()
+
+
+@pytest.fixture
+def residual_model() -> bytes:
+    return tiny_models.residual_model()
+
+
+@pytest.fixture
+def tiny_package(residual_model: bytes, tmp_path: pathlib.Path) -> package.Package:
+    """A package of the residual model with every interior pair written."""
+    return tiny_models.write_package(tmp_path / "tiny.tflsplit", residual_model)
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at the markers

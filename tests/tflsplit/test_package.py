@@ -7,32 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_models
+from tiny_models import describe
 
-from tflsplit import cuts, errors, flatgraph, manifest, package, verify
-from tflsplit.preprocessing import NAMED
-
-
-def described(model: bytes, **changes) -> manifest.Manifest:
-    graph = flatgraph.read(model)
-    fields = {
-        "name": "tiny",
-        "target": "cpu",
-        "source": manifest.Source("tiny.tflite", "tflite", "none", "0" * 64),
-        "calibration": manifest.Calibration("model", 0, "came quantised"),
-        "inputs": graph.specs(graph.inputs),
-        "outputs": graph.specs(graph.outputs),
-        "operators": len(graph.operators),
-        "cuts": cuts.enumerate_cuts(graph),
-        "preprocessing": NAMED["unit"],
-        "labels": ("zero", "éins"),
-    }
-    return manifest.Manifest(**fields | changes)
+from tflsplit import errors, package, verify
 
 
 @pytest.fixture
-def written(residual_model, tmp_path) -> package.Package:
-    made = described(residual_model)
-    return package.write(tmp_path / "tiny.tflsplit", made, residual_model, made.cuts[1:3])
+def written(tiny_package) -> package.Package:
+    return tiny_package
 
 
 def test_what_is_written_opens_with_the_same_manifest_and_digest(written):
@@ -44,8 +27,8 @@ def test_what_is_written_opens_with_the_same_manifest_and_digest(written):
 
 
 def test_pairs_change_no_digest_and_labels_do(residual_model, tmp_path, written):
-    bare = package.write(tmp_path / "bare.tflsplit", described(residual_model), residual_model, ())
-    other = package.write(tmp_path / "o.tflsplit", described(residual_model, labels=("a", "b")), residual_model, ())
+    bare = package.write(tmp_path / "bare.tflsplit", describe(residual_model), residual_model, ())
+    other = package.write(tmp_path / "o.tflsplit", describe(residual_model, labels=("a", "b")), residual_model, ())
 
     assert bare.digest == written.digest != other.digest
 
@@ -97,7 +80,7 @@ def test_a_directory_that_is_no_package_is_refused_by_name(tmp_path):
 
 
 def test_an_existing_package_is_replaced_only_when_told(residual_model, written):
-    again = described(residual_model, labels=())
+    again = describe(residual_model, labels=())
     with pytest.raises(errors.PackageError, match="--force"):
         package.write(written.path, again, residual_model, ())
     package.write(written.path, again, residual_model, (), replaces_existing=True)
@@ -109,7 +92,7 @@ def test_an_existing_package_is_replaced_only_when_told(residual_model, written)
 def test_a_directory_of_the_users_is_never_replaced(residual_model, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(errors.PackageError, match="is not a package"):
-        package.write(tmp_path, described(residual_model), residual_model, (), replaces_existing=True)
+        package.write(tmp_path, describe(residual_model), residual_model, (), replaces_existing=True)
     assert (tmp_path / "thesis.txt").exists()
 
 
@@ -118,7 +101,7 @@ import os, sys, signal
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from tflsplit import package
-import test_package
+import tiny_models
 model = Path(sys.argv[1]).read_bytes()
 write_file = package._write_file
 def dies_at_the_manifest(partial, name, data):
@@ -126,7 +109,7 @@ def dies_at_the_manifest(partial, name, data):
         os.kill(os.getpid(), signal.SIGKILL)
     return write_file(partial, name, data)
 package._write_file = dies_at_the_manifest
-made = test_package.described(model)
+made = tiny_models.describe(model)
 package.write(Path(sys.argv[2]), made, model, made.cuts)
 """
 
@@ -136,19 +119,19 @@ def test_a_killed_writer_leaves_no_package_and_the_next_one_cleans_up(residual_m
     model.write_bytes(residual_model)
     target = tmp_path / "out" / "tiny.tflsplit"
     target.parent.mkdir()
-    command = [sys.executable, "-c", KILLED_WRITER, str(model), str(target), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", KILLED_WRITER, str(model), str(target), str(Path(tiny_models.__file__).parent)]
     killed = subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
 
     assert killed.returncode == -9
     assert not target.exists()
     assert len(list(target.parent.iterdir())) == 1
-    package.write(target, described(residual_model), residual_model, ())
+    package.write(target, describe(residual_model), residual_model, ())
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
 def test_no_room_leaves_nothing_behind(residual_model, tmp_path):
     # A file size limit stands in for a full disk: write() fails with an OSError in the middle either way.
-    padded = described(residual_model, labels=tuple(f"label {number}" for number in range(2000)))
+    padded = describe(residual_model, labels=tuple(f"label {number}" for number in range(2000)))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     try:
@@ -160,7 +143,7 @@ def test_no_room_leaves_nothing_behind(residual_model, tmp_path):
 
 
 def test_a_slice_not_in_the_package_equals_the_one_written(residual_model, tmp_path, written):
-    bare = package.write(tmp_path / "bare.tflsplit", described(residual_model), residual_model, ())
+    bare = package.write(tmp_path / "bare.tflsplit", describe(residual_model), residual_model, ())
     cut = bare.cut("op000")
 
     assert (bare.file(cut, "head"), written.file(cut, "head")) == (None, "cuts/op000/head.tflite")

@@ -7,7 +7,7 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -84,8 +84,8 @@ def run(
     on_step("reference: the float model and the whole int8 model on the held-out pictures")
     float_classes = _float_classes(model, images)
     whole_labels = _whole_labels(converted, images)
-    with embedded.run() as serving:
-        on_step(f"broker: {serving.name} on {serving.url}")
+    with embedded.run(port=0) as serving:
+        on_step(f"broker: {serving.kind} on {serving.url}")
         labels, duplicates, edge = _stream(converted, folder, serving.url, truth, on_step=on_step, on_result=on_result)
     cut = converted.cut(CUT_LAYER)
     return Report(
@@ -103,7 +103,7 @@ def run(
         payload_bytes=cut.payload_bytes,
         raw_bytes=images[0].nbytes,
         jpeg_bytes=_mean_jpeg_bytes(images),
-        broker=serving.name,
+        broker=serving.kind,
         calibration=converted.manifest.calibration.kind,
         edge=edge,
     )
@@ -217,6 +217,5 @@ def _mean_jpeg_bytes(images: Array) -> int:
     return round(float(np.mean(sizes)))
 
 
-def _share(hits: "object") -> float:
-    found = list(hits)  # type: ignore[call-overload]  # any iterable of truths
-    return float(np.mean(found)) if found else 0.0
+def _share(hits: Iterable[bool]) -> float:
+    return float(np.mean(list(hits)))

@@ -7,7 +7,6 @@ that an edge starts without the libraries of a converter.
 import importlib
 import logging
 import sys
-from importlib.metadata import version
 from typing import Any
 
 import click
@@ -50,7 +49,7 @@ def _set_debug(ctx: click.Context, _parameter: click.Parameter, value: Any) -> N
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("tflsplit"), package_name="tflsplit")
+@click.version_option(package_name="tflsplit")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Cut a neural network in two, prove that the cut changes nothing, and run it between edge and cloud."""

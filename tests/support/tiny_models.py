@@ -1,11 +1,13 @@
 """Tiny int8 models built straight from the schema: exact graphs in a millisecond, without TensorFlow."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import flatbuffers
 import numpy as np
-import pytest
 from ai_edge_litert import schema_py_generated as schema
+
+from tflsplit import cuts, flatgraph, manifest, package, preprocessing
 
 
 @dataclass
@@ -66,12 +68,6 @@ class Builder:
         return bytes(builder.Output())
 
 
-@pytest.fixture
-def builder() -> Builder:
-    return Builder()
-
-
-@pytest.fixture
 def residual_model() -> bytes:
     """x → a=x+x → b=a+a → c=a+b: `a` is needed twice, so the cut after b carries two tensors."""
     made = Builder()
@@ -80,3 +76,27 @@ def residual_model() -> bytes:
     b = made.add(a, a, "b", (1, 4), scale=0.4)
     c = made.add(a, b, "c", (1, 4), scale=0.6)
     return made.build((x,), (c,))
+
+
+def describe(model: bytes, **changes) -> manifest.Manifest:
+    """A manifest for a model that was made here; `changes` are fields of it."""
+    graph = flatgraph.read(model)
+    fields = {
+        "name": "tiny",
+        "target": "cpu",
+        "source": manifest.Source("tiny.tflite", "tflite", "none", "0" * 64),
+        "calibration": manifest.Calibration("model", 0, "came quantised"),
+        "inputs": graph.specs(graph.inputs),
+        "outputs": graph.specs(graph.outputs),
+        "operators": len(graph.operators),
+        "cuts": cuts.enumerate_cuts(graph),
+        "preprocessing": preprocessing.NAMED["unit"],
+        "labels": ("zero", "éins"),
+    }
+    return manifest.Manifest(**fields | changes)
+
+
+def write_package(path: Path, model: bytes, **changes) -> package.Package:
+    """A package of a tiny model with the pairs of all its interior cuts."""
+    described = describe(model, **changes)
+    return package.write(path, described, model, described.cuts[1:-1])

@@ -1,0 +1,280 @@
+"""The edge loop and the cloud loop together, over the in-memory transport."""
+
+import json
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from broker import codec, memory, results, subscriber, tail, topics, wire
+from edge_runtime import frames, head, loop
+from tflsplit import errors
+from tflsplit.interpreter import Interpreter
+
+INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
+WAIT_S = 60.0
+
+
+def settings(**changes) -> loop.Settings:
+    return loop.Settings(**{"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S} | changes)
+
+
+@contextmanager
+def cloud_for(package, network):
+    """A cloud that serves until the block ends."""
+    with memory.MemoryTransport(network, client_id="cloud") as transport:
+        transport.connect()
+        cloud = subscriber.Cloud(tail.Tails(package), transport, "d")
+        subscribed = threading.Event()
+        subscribe = transport.subscribe
+        transport.subscribe = lambda *given, **options: (subscribe(*given, **options), subscribed.set())
+        thread = threading.Thread(target=cloud.run)
+        thread.start()
+        assert subscribed.wait(WAIT_S)
+        try:
+            yield cloud
+        finally:
+            cloud.stop()
+            thread.join(WAIT_S)
+
+
+def stream(package, network, cut, arrays=INPUTS, **changes):
+    """Run an edge to its end; its summary and the results it got."""
+    got = []
+    with (
+        memory.MemoryTransport(network, client_id="edge") as transport,
+        head.Head(package, package.cut(cut)) as ready,
+    ):
+        transport.connect()
+        edge = loop.Edge(package, ready, transport, settings(**changes), on_result=got.append)
+        summary = edge.run(frames.from_arrays((arrays,), package.manifest, name="test"))
+    return summary, got
+
+
+def expected_values(package):
+    with Interpreter(package.model_bytes()) as whole:
+        spec = package.manifest.outputs[0]
+        outputs = [whole.run(row[None])[0] for row in INPUTS]
+    return [[float(np.float32(spec.scale)) * int(value) for value in output.ravel()] for output in outputs]
+
+
+@pytest.mark.parametrize("cut", ["input", "op000", "op001", "output"])
+@pytest.mark.parametrize("qos", [0, 1])
+def test_every_cut_gives_the_whole_models_results(tiny_package, cut, qos):
+    network = memory.MemoryBroker()
+    with cloud_for(tiny_package, network):
+        summary, got = stream(tiny_package, network, cut, qos=qos)
+
+    assert (summary.frames, summary.results, summary.unanswered, summary.duplicates) == (40, 40, 0, 0)
+    by_sequence = {result.sequence: result for result in got}
+    for sequence, expected in enumerate(expected_values(tiny_package)):
+        values = dict(by_sequence[sequence].values)["c"]
+        assert np.allclose(values, expected, rtol=1e-6)
+        assert by_sequence[sequence].cut == cut
+
+
+def test_a_lost_frame_is_sent_again_until_its_result_is_back(tiny_package):
+    lost = {"left": 5}
+
+    def copies(topic, payload):
+        if topic.endswith("/features") and lost["left"]:
+            lost["left"] -= 1
+            return 0
+        return 1
+
+    network = memory.MemoryBroker(copies=copies)
+    with cloud_for(tiny_package, network):
+        summary, _ = stream(tiny_package, network, "op000", resend_after_s=0.05)
+
+    assert summary.results == 40
+    assert summary.resent >= 5
+
+
+def test_a_lost_result_is_answered_from_memory_and_not_computed_again(tiny_package):
+    lost = {"left": 3}
+
+    def copies(topic, payload):
+        if topic.endswith("/results") and lost["left"]:
+            lost["left"] -= 1
+            return 0
+        return 1
+
+    network = memory.MemoryBroker(copies=copies)
+    with cloud_for(tiny_package, network) as cloud:
+        summary, _ = stream(tiny_package, network, "op000", resend_after_s=0.05)
+
+    assert summary.results == 40
+    assert cloud.summary.results == 40
+    assert cloud.summary.duplicates >= 3
+
+
+def test_doubled_messages_are_counted_and_answered_once(tiny_package):
+    network = memory.MemoryBroker(copies=lambda topic, payload: 2)
+    with cloud_for(tiny_package, network) as cloud:
+        summary, got = stream(tiny_package, network, "op001")
+
+    assert sorted(result.sequence for result in got) == list(range(40))
+    assert summary.duplicates > 0
+    assert cloud.summary.results == 40
+
+
+def test_frames_over_the_packet_limit_travel_in_chunks(builder, tmp_path):
+    import tiny_models
+
+    x = builder.tensor("x", (1, 4000))
+    a = builder.add(x, x, "a", (1, 4000))
+    y = builder.add(a, a, "y", (1, 4000), scale=0.4)
+    package = tiny_models.write_package(tmp_path / "wide.tflsplit", builder.build((x,), (y,)))
+    network = memory.MemoryBroker(max_packet_bytes=1500)
+    with cloud_for(package, network):
+        summary, _ = stream(package, network, "op000", arrays=np.zeros((5, 4000), np.int8))
+
+    assert (summary.frames, summary.results) == (5, 5)
+
+
+def test_at_most_a_window_of_frames_is_unanswered(tiny_package):
+    network = memory.MemoryBroker()
+    with (
+        memory.MemoryTransport(network, client_id="watcher") as watcher,
+        memory.MemoryTransport(network, client_id="edge") as transport,
+        head.Head(tiny_package, tiny_package.cut("op000")) as ready,
+    ):
+        watcher.connect()
+        watcher.subscribe(topics.every_device("d", topics.Kind.FEATURES))
+        transport.connect()
+        edge = loop.Edge(tiny_package, ready, transport, settings(window=3, drain_s=0.0))
+        source = frames.from_arrays((INPUTS,), tiny_package.manifest, name="test")
+        running = threading.Thread(target=edge.run, args=(source,))
+        running.start()
+        for _ in range(3):
+            assert watcher.receive(WAIT_S) is not None
+        assert watcher.receive(0.5) is None
+        edge.stop()
+        running.join(WAIT_S)
+
+    assert edge.summary.frames == 3
+    assert edge.summary.unanswered == 3
+
+
+def test_a_frame_of_another_package_is_refused_by_name_and_not_sent_again(tiny_package, residual_model, tmp_path):
+    import tiny_models
+
+    other = tiny_models.write_package(tmp_path / "other.tflsplit", residual_model, labels=("x", "y"))
+    network = memory.MemoryBroker()
+    with cloud_for(other, network) as cloud:
+        summary, _ = stream(tiny_package, network, "op000")
+
+    assert (summary.results, summary.refused, summary.resent) == (0, 40, 0)
+    assert cloud.summary.refused["bad_frame"] == 40
+
+
+def frame_for(package, /, **changes) -> wire.Frame:
+    fields = {
+        "package": bytes.fromhex(package.digest)[:16],
+        "cut": 1,
+        "boot": 1,
+        "sequence": 0,
+        "captured_ns": 0,
+        "head_us": 0,
+        "boundary": package.cut("op000").boundary,
+    }
+    return wire.Frame(**fields | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"package": b"\x00" * 16}, "this cloud serves"),
+        ({"cut": 77}, "after 77 operators, where this package has no cut"),
+        ({"cut": 2}, "frame at cut op001 carries"),
+    ],
+)
+def test_a_frame_that_does_not_fit_is_answered_with_the_reason(tiny_package, changes, reason):
+    network = memory.MemoryBroker()
+    frame = frame_for(tiny_package, **changes)
+    encoded = wire.encode(frame, (np.zeros((1, 4), np.int8),), codec.Plain())
+    answer = ask(tiny_package, network, encoded)
+
+    assert isinstance(answer, results.Refusal)
+    assert (answer.boot, answer.sequence) == (1, 0)
+    assert reason in answer.error
+
+
+def test_bytes_that_are_no_frame_are_answered_without_a_sequence(tiny_package):
+    answer = ask(tiny_package, memory.MemoryBroker(), b"hello, is this an image?")
+
+    assert isinstance(answer, results.Refusal)
+    assert answer.sequence is None
+
+
+def test_the_raw_output_comes_back_on_request(tiny_package):
+    frame = frame_for(tiny_package, wants_raw=True)
+    answer = ask(tiny_package, memory.MemoryBroker(), wire.encode(frame, (np.ones((1, 4), np.int8),), codec.Plain()))
+
+    with Interpreter(tiny_package.tail_bytes(tiny_package.cut("op000"))) as alone:
+        assert np.array_equal(answer.outputs[0].array(), alone.run(np.ones((1, 4), np.int8))[0])
+
+
+def ask(package, network, payload: bytes):
+    """One raw message to a cloud, and its answer."""
+    with cloud_for(package, network), memory.MemoryTransport(network, client_id="stranger") as stranger:
+        stranger.connect()
+        stranger.subscribe(topics.topic("d", "n", topics.Kind.RESULTS))
+        stranger.publish(topics.topic("d", "n", topics.Kind.FEATURES), payload)
+        message = stranger.receive(WAIT_S)
+        assert message is not None
+        return results.parse(message.payload)
+
+
+def test_the_birth_says_in_words_what_the_device_sends(tiny_package):
+    network = memory.MemoryBroker()
+    with cloud_for(tiny_package, network):
+        stream(tiny_package, network, "op001")
+    with memory.MemoryTransport(network, client_id="person") as person:
+        person.connect()
+        person.subscribe(topics.topic("d", "n", topics.Kind.BIRTH))
+        birth = json.loads(person.receive(WAIT_S).payload)
+
+    assert birth["package"] == tiny_package.digest
+    assert (birth["cut"], birth["payload_bytes"]) == ("op001", 8)
+    assert [spec["name"] for spec in birth["boundary"]] == ["a", "b"]
+
+
+def test_results_of_an_earlier_run_are_not_taken_for_ours(tiny_package):
+    network = memory.MemoryBroker()
+    times = results.Times(*[0.0] * len(results.Times.__slots__))
+    stale = results.Result("n", 999, 0, "op000", tiny_package.digest, times)
+    with memory.MemoryTransport(network, client_id="edge") as transport:
+        transport.connect()
+        with head.Head(tiny_package, tiny_package.cut("op000")) as ready:
+            edge = loop.Edge(tiny_package, ready, transport, settings(drain_s=0.5))
+            with memory.MemoryTransport(network, client_id="ghost") as ghost:
+                ghost.connect()
+                ghost.subscribe(topics.topic("d", "n", topics.Kind.FEATURES))
+                running = threading.Thread(target=edge.run, args=(one_frame(tiny_package),))
+                running.start()
+                ghost.receive(WAIT_S)
+                ghost.publish(topics.topic("d", "n", topics.Kind.RESULTS), stale.as_json())
+                running.join(WAIT_S)
+
+    assert edge.summary.results == 0
+    assert edge.summary.dropped["result_of_an_earlier_run"] == 1
+
+
+def one_frame(package):
+    return frames.from_arrays((INPUTS[:1],), package.manifest, name="test")
+
+
+@pytest.mark.parametrize("changes", [{"qos": 2}, {"window": 0}, {"count": 0}, {"rate_fps": 0.0}, {"device": "a/b"}])
+def test_settings_that_cannot_be_used_are_refused(changes):
+    with pytest.raises(errors.SettingsError):
+        settings(**changes)
+
+
+def test_count_repeats_a_source_that_is_shorter(tiny_package):
+    network = memory.MemoryBroker()
+    with cloud_for(tiny_package, network):
+        summary, _ = stream(tiny_package, network, "op000", count=101)
+
+    assert (summary.frames, summary.results) == (101, 101)
