@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from broker import chunks, codec, wire
-from tflsplit import errors
+from broker import chunks, wire
+from tflsplit import codec, errors
 from tflsplit.tensors import TensorSpec
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import strategies
 from hypothesis.extra import numpy as array_strategies
 
-from broker import codec, wire
-from tflsplit import errors, tensors
+from broker import wire
+from tflsplit import codec, errors, tensors
 from tflsplit.tensors import TensorSpec
 
 SCALE = float(np.float32(0.0235))
