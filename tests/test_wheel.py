@@ -14,10 +14,6 @@ CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = {"tflsplit", "converters", "edge_runtime", "broker"}
 DEMO_FILES = ("tflsplit/demo/digits.h5", "tflsplit/demo/digits.npz")
 
-needs_command_line = pytest.mark.skipif(
-    not (CHECKOUT / "tflsplit" / "cli" / "main.py").exists(), reason="the command line is not there yet"
-)
-
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
@@ -83,7 +79,6 @@ def test_the_installed_packages_are_found_and_so_is_the_demo(environment: pathli
     assert sizes == [(CHECKOUT / name).stat().st_size for name in DEMO_FILES]
 
 
-@needs_command_line
 def test_the_installed_command_converts_and_verifies_the_demo_model(
     environment: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
