@@ -6,14 +6,16 @@ files and uint8 pictures are pixels and go through the preprocessing; all other 
 
 import csv
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from converters import statistics
 from converters.inputs import Input
+from converters.model import LoadedModel
 from tflsplit import errors
-from tflsplit.preprocessing import Preprocessing
+from tflsplit.preprocessing import NAMED, Preprocessing
 from tflsplit.tensors import Array
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -161,3 +163,77 @@ def _real(path: Path, array: Array, entry: Input, preprocessing: Preprocessing, 
     if chosen.dtype == np.uint8 and entry.is_picture:
         return preprocessing.to_real(chosen)
     return chosen.astype(entry.dtype)
+
+
+_FEW = 16  # the range of an activation that one picture in ten reaches is missed by fewer with a chance of one in five
+_NARROW = 0.05  # of the range that pixels can take
+_FAR = (
+    2.0  # distance in statistics.distance; data of the right kind were seen at 0.4 to 0.8, wrongly scaled ones from 0.7
+)
+_CLEARLY = 3.0  # another preprocessing is named only where it fits so many times better
+
+
+def warnings(samples: Sequence[Array], model: LoadedModel, preprocessing: Preprocessing) -> tuple[str, ...]:
+    """One line for each thing about the samples that looks wrong: reasons to look again, not to refuse."""
+    found = list(_about_count(samples))
+    for entry, array in zip(model.inputs, samples, strict=True):
+        found += _about_values(entry, array, preprocessing)
+    if not found and model.has_trained_normalisation:
+        found += _about_statistics(model, samples, preprocessing)
+    return tuple(found)
+
+
+def _about_count(arrays: Sequence[Array]) -> Iterator[str]:
+    count = len(arrays[0])
+    if count < _FEW:
+        yield f"only {count} samples: ranges that rarer inputs reach are cut off; 100 are usual, {_FEW} the least"
+    if count > 1 and all((array == array[:1]).all() for array in arrays):
+        yield f"all {count} samples are the same: they calibrate as one"
+
+
+def _about_values(entry: Input, array: Array, preprocessing: Preprocessing) -> Iterator[str]:
+    low, high = float(array.min()), float(array.max())
+    if low == high:
+        yield f"input {entry.name!r} is {low:g} throughout: nothing can be calibrated on a constant"
+    elif entry.is_picture:
+        yield from _about_range(entry, low, high, preprocessing)
+
+
+def _about_range(entry: Input, low: float, high: float, preprocessing: Preprocessing) -> Iterator[str]:
+    least, most = preprocessing.real_range()
+    span = most - least
+    seen = f"input {entry.name!r} has values {low:g} to {high:g}"
+    stated = f"preprocessing {preprocessing.name!r} gives {least:g} to {most:g}"
+    if low >= 0 and 2 * span < high <= 255:
+        yield f"{seen}, {stated}: these look like pixels kept as floats; save them as uint8, or divide them first"
+    elif low < least - 0.05 * span or high > most + 0.05 * span:
+        yield f"{seen}, {stated}: the data were prepared otherwise"
+    elif high - low < _NARROW * span:
+        yield f"{seen}, only a small part of what {stated}: were they scaled twice?"
+
+
+def _about_statistics(model: LoadedModel, arrays: Sequence[Array], preprocessing: Preprocessing) -> Iterator[str]:
+    distance = statistics.distance(model)
+    own = distance(*arrays)
+    if len(arrays) > 1 or not model.inputs[0].is_picture:
+        if own > _FAR:
+            yield f"the data are far ({own:.1f}) from what the batch normalisations saw in training"
+        return
+    pixels = _pixels(arrays[0], preprocessing)
+    others = {
+        name: distance(one.to_real(pixels)) for name, one in NAMED.items() if len(one.scale) in (1, pixels.shape[-1])
+    }
+    best = min(others, key=lambda name: others[name])
+    if own > _CLEARLY * others[best]:
+        yield (
+            f"preprocessing {preprocessing.name!r} is far ({own:.1f}) from the statistics that training left in the "
+            f"batch normalisations, {best!r} fits them ({others[best]:.1f})"
+        )
+    elif own > _FAR:
+        yield f"the data are far ({own:.1f}) from what the batch normalisations saw in training"
+
+
+def _pixels(real: Array, preprocessing: Preprocessing) -> Array:
+    """Back from real values to pixels 0..255 in RGB order."""
+    pixels = (real - np.asarray(preprocessing.offset, np.float32)) / np.asarray(preprocessing.scale, np.float32)
+    return pixels[..., ::-1] if preprocessing.channel_order == "bgr" else pixels

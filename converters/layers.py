@@ -34,7 +34,7 @@ _RESOLUTION_STEPS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class OperatorLayer:
-    """`aliases` put out the same values (dropout, a linear activation, a reshape). `sqnr_db` says how well it tracks."""
+    """`aliases` put out the same values (dropout, a reshape); `sqnr_db` is how closely the layer is tracked."""
 
     operator: int
     layer: str | None
@@ -44,14 +44,15 @@ class OperatorLayer:
 
 @dataclass(frozen=True, slots=True)
 class LayerMap:
-    """One entry for each operator, in order; `fused` maps layers without a tensor of their own to the operator they end in."""
+    """One entry for each operator, in order. `fused` maps layers without a tensor of their own to the operator they end
+    in."""
 
     operators: tuple[OperatorLayer, ...]
     fused: dict[str, int]
 
 
 def map_layers(model: LoadedModel, tflite: bytes, samples: Sequence[Array], *, limit: int = 2) -> LayerMap:
-    """Compare every operator of `tflite`, quantised from `model`, with the model's layers on the first `limit` samples."""
+    """Compare every operator of `tflite`, quantised from `model`, with the model's layers on the first samples."""
     graph = flatgraph.read(tflite)
     taps = model.layers
     proposed = _proposals(graph, taps, model.trace.output_operations)

@@ -1,5 +1,6 @@
 """A loaded model, whatever file it came from: its inputs, and one frozen graph that everything else is made from."""
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -87,6 +88,40 @@ class LoadedModel:
             for one in made
             if hasattr(one.layer, "moving_mean") and one.source.shape[-1] == one.layer.moving_mean.shape[-1]
         )
+
+    @cached_property
+    def has_trained_normalisation(self) -> bool:
+        """Whether batch normalisations hold statistics: untrained ones have mean 0 and variance 1 throughout."""
+        return any(
+            np.any(layer.moving_mean.numpy()) or np.any(layer.moving_variance.numpy() != 1.0)
+            for layer in self._keras_layers()
+            if hasattr(layer, "moving_mean")
+        )
+
+    @property
+    def scaling_layer(self) -> str | None:
+        """The layer that scales pixels, where the model begins with one."""
+        scaling = [layer for layer in self._keras_layers() if type(layer).__name__ in ("Rescaling", "Normalization")]
+        early = {tap.layer for tap in self.layers[:4]}  # an augmentation or a padding may come before it
+        return next((layer.name for layer in scaling if layer.name in early), None)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of the convolutions and dense layers for one sample."""
+        return sum(_macs(operation) for operation in self.concrete_function().graph.get_operations())
+
+    def _keras_layers(self) -> Sequence[Any]:
+        return () if self.keras_model is None else tuple(self.keras_model._flatten_layers())
+
+
+def _macs(operation: Any) -> int:
+    if operation.type not in ("Conv2D", "DepthwiseConv2dNative", "MatMul"):
+        return 0
+    kernel, output = operation.inputs[1].shape, operation.outputs[0].shape
+    if None in (kernel.rank, output.rank) or None in (*kernel, *output):
+        return 0
+    each = {"Conv2D": math.prod(kernel[:-1]), "DepthwiseConv2dNative": math.prod(kernel[:2]), "MatMul": kernel[0]}
+    return int(math.prod(output) * each[operation.type])
 
 
 def samples_of(arrays: Sequence[Array]) -> list[tuple[Array, ...]]:
