@@ -11,8 +11,8 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 
-from broker import codec, wire
-from tflsplit import errors
+from broker import wire
+from tflsplit import codec, errors
 
 MAGIC = b"TFSC"
 VERSION = 1

@@ -3,7 +3,6 @@
 It forgets everything when it stops. A broker for production is configured, secured and supervised by its owner.
 """
 
-import asyncio
 import contextlib
 import importlib.util
 import ipaddress
@@ -12,13 +11,13 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 from broker.address import Address
 from tflsplit import errors
@@ -48,25 +47,15 @@ wait "$child"
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A running broker. `kind` is "mosquitto" or "amqtt"; `pid` is that of Mosquitto's process."""
+    """A running broker. `kind` is "mosquitto" or "amqtt"; `pid` is that of its process."""
 
     address: Address
     kind: str
-    pid: int | None = None
+    pid: int
 
     @property
     def url(self) -> str:
         return f"mqtt://{self.address}"
-
-
-class _Server(Protocol):
-    """A broker being run: `failure` is None while it lives."""
-
-    pid: int | None
-
-    def failure(self) -> str | None: ...
-
-    def stop(self) -> None: ...
 
 
 def available() -> tuple[str, ...]:
@@ -94,7 +83,7 @@ def run(
     port = _check_port(host, port)
     address = Address(host, port)
     with tempfile.TemporaryDirectory(prefix="tflsplit-broker-") as folder:
-        server: _Server = _Mosquitto(address, Path(folder)) if kind == "mosquitto" else _Amqtt(address)
+        server = _Server(_command(kind, address, Path(folder)), Path(folder))
         try:
             _await_answer(address, kind, server)
             _log.info("broker started kind=%s address=%s", kind, address)
@@ -143,7 +132,7 @@ def _reason(problem: Exception) -> str:
     return getattr(problem, "strerror", None) or str(problem)
 
 
-def _await_answer(address: Address, kind: str, server: _Server) -> None:
+def _await_answer(address: Address, kind: str, server: "_Server") -> None:
     give_up_s = time.monotonic() + _START_TIMEOUT_S
     patience = threading.Event()  # never set: waiting for it is a pause between attempts
     while not _answers(address):
@@ -161,19 +150,19 @@ def _answers(address: Address) -> bool:
     return False
 
 
-class _Mosquitto:
-    def __init__(self, address: Address, folder: Path) -> None:
+class _Server:
+    """The broker's process and its guard."""
+
+    def __init__(self, command: list[str], folder: Path) -> None:
         self._errors = folder / "errors.log"
-        config = folder / "mosquitto.conf"
-        config.write_text(_mosquitto_config(address), encoding="utf-8")
-        command = ["/bin/sh", "-c", _GUARD, "sh", str(mosquitto_path()), "-c", str(config)]
+        guarded = ["/bin/sh", "-c", _GUARD, "sh", *command]
         with self._errors.open("wb") as log:
             # A session of its own: Ctrl-C must reach us first, so that we can say goodbye to the broker.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+                guarded, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
             )
         assert self._process.stdout is not None  # noqa: S101 - for mypy: it is a pipe
-        self.pid: int | None = int(self._process.stdout.readline())
+        self.pid = int(self._process.stdout.readline())
 
     def failure(self) -> str | None:
         if self._process.poll() is None:
@@ -192,6 +181,14 @@ class _Mosquitto:
                 os.killpg(process.pid, 9)
 
 
+def _command(kind: str, address: Address, folder: Path) -> list[str]:
+    if kind == "amqtt":
+        return [sys.executable, "-m", "broker.amqtt_server", address.host, str(address.port)]
+    config = folder / "mosquitto.conf"
+    config.write_text(_mosquitto_config(address), encoding="utf-8")
+    return [str(mosquitto_path()), "-c", str(config)]
+
+
 def _mosquitto_config(address: Address) -> str:
     return "\n".join(
         (
@@ -208,52 +205,3 @@ def _mosquitto_config(address: Address) -> str:
             "",
         )
     )
-
-
-class _Amqtt:
-    """amqtt on an event loop in a thread of its own."""
-
-    pid: int | None = None
-
-    def __init__(self, address: Address) -> None:
-        self._address = address
-        self._failure: str | None = None
-        self._loop = asyncio.new_event_loop()
-        # amqtt leaves tasks to fail when a client hangs up on it; that is no error of anyone's.
-        self._loop.set_exception_handler(lambda _, context: _log.debug("amqtt: %s", context))
-        self._stopping = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="amqtt", daemon=True)
-        self._thread.start()
-
-    def failure(self) -> str | None:
-        return self._failure
-
-    def stop(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
-            self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(_STOP_TIMEOUT_S)
-
-    def _run(self) -> None:
-        from amqtt.errors import AMQTTError
-
-        try:
-            self._loop.run_until_complete(self._serve())
-        except (AMQTTError, OSError) as problem:
-            self._failure = str(problem)
-        finally:
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
-
-    async def _serve(self) -> None:
-        from amqtt.broker import Broker
-
-        config: dict[str, Any] = {
-            "listeners": {"default": {"type": "tcp", "bind": str(self._address)}},
-            "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
-        }
-        broker = Broker(config)
-        await broker.start()
-        try:
-            await self._stopping.wait()
-        finally:
-            await broker.shutdown()

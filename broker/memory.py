@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from broker import codec, queues, transport
+from broker import queues, transport
 from broker.presence import Presence
 from broker.transport import ConnectionState, Drop
-from tflsplit import errors
+from tflsplit import codec, errors
 
 # As in a stock Mosquitto: beyond this a broker drops what a slow or absent subscriber has not taken.
 _QUEUED_MESSAGES = 1000

@@ -13,12 +13,12 @@ import threading
 import time
 from dataclasses import dataclass, replace
 
-from broker import codec, queues, session, transport
+from broker import queues, session, transport
 from broker.address import Address, Credentials
 from broker.connection import Accepted, Connection, Lost, Options, Version
 from broker.presence import Presence
 from broker.transport import ConnectionState
-from tflsplit import errors
+from tflsplit import codec, errors
 
 _log = logging.getLogger(__name__)
 

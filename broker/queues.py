@@ -5,8 +5,8 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from broker import codec
 from broker.transport import Limits, Message
+from tflsplit import codec
 
 
 @dataclass(slots=True, eq=False)

@@ -11,10 +11,10 @@ import time
 from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 
-from broker import chunks, codec, results, topics, wire
+from broker import chunks, results, topics, wire
 from broker.tail import Tails
 from broker.transport import Message, Transport
-from tflsplit import answers, errors
+from tflsplit import answers, codec, errors
 from tflsplit.cuts import Cut
 from tflsplit.latency import percentiles
 from tflsplit.tensors import Array

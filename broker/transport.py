@@ -8,8 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from broker import codec
-from tflsplit import errors
+from tflsplit import codec, errors
 
 
 class ConnectionState(str, enum.Enum):

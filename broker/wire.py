@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from broker import codec as codecs
+from tflsplit import codec as codecs
 from tflsplit import errors, tensors
 
 MAGIC = b"TFSF"

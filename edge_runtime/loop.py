@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from broker import chunks, codec, results, topics, wire
+from broker import chunks, results, topics, wire
 from broker.transport import Transport, publish_packet_bytes
 from edge_runtime.frames import Input, Source
 from edge_runtime.head import Head
 from edge_runtime.summary import Summary
 from edge_runtime.window import Sent, Window
-from tflsplit import errors
+from tflsplit import codec, errors
 from tflsplit.package import Package
 
 log = logging.getLogger(__name__)

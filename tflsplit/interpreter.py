@@ -3,6 +3,7 @@
 Its exceptions become DeviceError (it could not be opened or run) or DataError (the arrays do not fit).
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,9 @@ class Interpreter:
     ) -> None:
         self._name = str(model) if isinstance(model, Path) else name
         source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
-        with _runtime_errors(self._name):
+        with _runtime_errors(self._name), warnings.catch_warnings():
+            # LiteRT warns that keeping intermediates takes memory; whoever asked for it here knows.
+            warnings.simplefilter("ignore", UserWarning)
             self._runtime = runtime().Interpreter(
                 **source,
                 num_threads=threads,

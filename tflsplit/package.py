@@ -112,10 +112,7 @@ def write(
     It appears at `path` complete or not at all, whenever this process dies. An existing package is replaced only if
     told to. Raises PackageError if something is in the way, DeviceError if it cannot be written (a full disk).
     """
-    if path.exists() and not replaces_existing:
-        raise errors.PackageError(f"{path} exists already; give another -o, or --force to replace it")
-    if path.exists() and not (path / MANIFEST).is_file():
-        raise errors.PackageError(f"{path} exists and is not a package; it will not be replaced, give another -o")
+    check_destination(path, replaces_existing=replaces_existing)
     graph = flatgraph.read(model)
     with _written_whole(path) as partial:
         files = {MODEL: _write_file(partial, MODEL, model)}
@@ -124,6 +121,14 @@ def write(
         described = replace(described, files=files)
         _write_file(partial, MANIFEST, manifest.render(described).encode("utf-8"))
     return Package(path, described)
+
+
+def check_destination(path: Path, *, replaces_existing: bool) -> None:
+    """PackageError unless a package may be written at `path`; long work is better refused before it begins."""
+    if path.exists() and not replaces_existing:
+        raise errors.PackageError(f"{path} exists already; give another -o, or --force to replace it")
+    if path.exists() and not (path / MANIFEST).is_file():
+        raise errors.PackageError(f"{path} exists and is not a package; it will not be replaced, give another -o")
 
 
 def write_pair(directory: Path, package: Package, cut: Cut) -> None:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from broker import codec, memory, results, subscriber, tail, topics, wire
+from broker import memory, results, subscriber, tail, topics, wire
 from edge_runtime import frames, head, loop
-from tflsplit import errors
+from tflsplit import codec, errors
 from tflsplit.interpreter import Interpreter
 
 INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)

@@ -2,10 +2,14 @@
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tflsplit.cli import output
+
+if TYPE_CHECKING:  # it brings TensorFlow's half of the project along
+    from tflsplit.cli import demonstration
 
 
 @click.command()
@@ -35,8 +39,28 @@ def command(*, is_json: bool) -> None:
     if is_json:
         output.as_json(report.as_json())
     else:
-        _print(report.as_json())
+        _print(report)
 
 
-def _print(report: dict[str, object]) -> None:
-    raise NotImplementedError(report)
+def _print(report: "demonstration.Report") -> None:
+    share = "{:.2%}".format
+    output.table(
+        f"{report.frames} frames through {report.broker}, cut {report.cut} after {report.layer!r}",
+        ("", ""),
+        [
+            ("frames sent", str(report.frames)),
+            ("results back", str(report.results)),
+            ("lost", str(report.frames - report.results)),
+            ("duplicates", str(report.duplicates)),
+            ("agreement with the unsplit int8 model", share(report.agree_with_whole)),
+            ("accuracy: float model", share(report.accuracy["float"])),
+            ("accuracy: whole int8 model", share(report.accuracy["int8"])),
+            ("accuracy: split", share(report.accuracy["split"])),
+            ("payload", f"{report.payload_bytes} B"),
+            ("raw picture", f"{report.raw_bytes} B"),
+            (f"picture as JPEG, quality {report.jpeg_quality}", f"{report.jpeg_bytes} B"),
+        ],
+    )
+    parts = {"end to end": report.edge["latency_ms"], **report.edge["parts_ms"]}
+    rows = [(name, *(part[quantile] for quantile in ("p50", "p95", "p99"))) for name, part in parts.items()]
+    output.table("latency, ms", ("", "p50", "p95", "p99"), rows)

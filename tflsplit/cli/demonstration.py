@@ -7,10 +7,12 @@ import io
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +23,13 @@ from tflsplit.interpreter import Interpreter
 from tflsplit.tensors import Array
 
 DEPLOYMENT, DEVICE = "demo", "edge-1"
-CUT_LAYER = "squeeze"
+CUT_LAYER = "squeeze_relu"
+RATE_FPS = 100  # slow enough that latencies are those of a frame, not of a queue
 JPEG_QUALITY = 75
 # The slowest machines need some seconds to start an edge; nothing else in the demo may take this long.
 _SILENCE_S = 60.0
+_LOOK_S = 0.2
+FRAMES = 360  # the held-out pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +46,10 @@ class Report:
     payload_bytes: int
     raw_bytes: int
     jpeg_bytes: int
+    jpeg_quality: int
     broker: str
     calibration: str
-    edge: dict[str, object]
+    edge: dict[str, Any]
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -58,6 +64,7 @@ class Report:
             "payload_bytes": self.payload_bytes,
             "raw_bytes": self.raw_bytes,
             "jpeg_bytes": self.jpeg_bytes,
+            "jpeg_quality": self.jpeg_quality,
             "broker": self.broker,
             "calibration": self.calibration,
             "latency_ms": self.edge["latency_ms"],
@@ -65,9 +72,7 @@ class Report:
         }
 
 
-def run(
-    folder: Path, *, on_step: Callable[[str], None], on_result: Callable[[results.Result, bool], None]
-) -> Report:
+def run(folder: Path, *, on_step: Callable[[str], None], on_result: Callable[[results.Result, bool], None]) -> Report:
     """Everything in `folder`, which is the caller's to remove. `on_result` is told of each frame if it was right."""
     model, data = _unpack(folder)
     on_step("convert: digits.h5 to int8, quantised once, calibrated on 128 training pictures")
@@ -103,6 +108,7 @@ def run(
         payload_bytes=cut.payload_bytes,
         raw_bytes=images[0].nbytes,
         jpeg_bytes=_mean_jpeg_bytes(images),
+        jpeg_quality=JPEG_QUALITY,
         broker=serving.kind,
         calibration=converted.manifest.calibration.kind,
         edge=edge,
@@ -146,21 +152,32 @@ def _stream(
     *,
     on_step: Callable[[str], None],
     on_result: Callable[[results.Result, bool], None],
-) -> tuple[dict[int, str | None], int, dict[str, object]]:
+) -> tuple[dict[int, str | None], int, dict[str, Any]]:
     """Labels by frame, duplicates seen by this consumer, and the edge's summary."""
     common = (str(converted.path), "--broker", url, "--deployment", DEPLOYMENT)
-    source = ("--device", DEVICE, "--source", str(folder / "test.npy"), "--cut", CUT_LAYER, "--json")
+    source = (
+        "--device",
+        DEVICE,
+        "--source",
+        str(folder / "test.npy"),
+        "--cut",
+        CUT_LAYER,
+        "--rate",
+        str(RATE_FPS),
+        "--json",
+    )
     with mqtt.MqttTransport(address.parse(url), client_id="tflsplit-demo-consumer") as consumer:
         consumer.connect()
         consumer.subscribe(topics.every_device(DEPLOYMENT, topics.Kind.RESULTS))
         consumer.subscribe(topics.topic(DEPLOYMENT, "cloud", topics.Kind.STATUS))
         with _process("cloud", folder, *common) as cloud:
             on_step(f"cloud: process {cloud.pid}, serves every cut")
-            _wait_for_status(consumer, cloud)
+            _wait_for_status(consumer, cloud, folder)
             with _process("edge", folder, *common, *source) as edge:
                 on_step(f"edge: process {edge.pid}, cut after {CUT_LAYER!r}")
                 labels, duplicates = _consume(consumer, edge, truth, on_result)
                 printed, _ = edge.communicate(timeout=_SILENCE_S)
+            _check(edge, "edge", folder)
             cloud.terminate()
     return labels, duplicates, json.loads(printed)
 
@@ -173,10 +190,12 @@ def _consume(
 ) -> tuple[dict[int, str | None], int]:
     labels: dict[int, str | None] = {}
     duplicates = 0
-    while len(labels) < len(truth):
-        message = consumer.receive(_SILENCE_S if edge.poll() is None else 1.0)
+    silent_since_s = time.monotonic()
+    while len(labels) < len(truth) and time.monotonic() - silent_since_s < _SILENCE_S and not edge.poll():
+        message = consumer.receive(_LOOK_S)
         if message is None:
-            break
+            continue
+        silent_since_s = time.monotonic()
         consumer.acknowledge(message)
         if topics.parse(message.topic).kind is not topics.Kind.RESULTS:
             continue
@@ -189,11 +208,20 @@ def _consume(
     return labels, duplicates
 
 
-def _wait_for_status(consumer: mqtt.MqttTransport, cloud: "subprocess.Popen[str]") -> None:
-    message = consumer.receive(_SILENCE_S)
-    if message is None or cloud.poll() is not None:
-        raise errors.DeviceError("the cloud did not start; its words are above")
-    consumer.acknowledge(message)
+def _wait_for_status(consumer: mqtt.MqttTransport, cloud: "subprocess.Popen[str]", folder: Path) -> None:
+    """Until the cloud says that it is online, which it does once it is subscribed."""
+    while cloud.poll() is None:
+        message = consumer.receive(_LOOK_S)
+        if message is not None:
+            consumer.acknowledge(message)
+            return
+    _check(cloud, "cloud", folder)
+
+
+def _check(process: "subprocess.Popen[str]", command: str, folder: Path) -> None:
+    if process.returncode:
+        words = (folder / f"{command}.log").read_text().strip().splitlines()
+        raise errors.DeviceError(f"the {command} ended with code {process.returncode}: {words[-1] if words else ''}")
 
 
 def _process(command: str, folder: Path, *arguments: str) -> "subprocess.Popen[str]":

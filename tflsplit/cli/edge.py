@@ -12,7 +12,7 @@ from tflsplit.cli import connection, output
 @connection.options
 @click.option("--device", required=True, help="Name of this device, one of its own.")
 @click.option("--source", required=True, help="Folder of pictures, a picture, .npy/.npz file, or camera:N.")
-@click.option("--cut", "cut_name", help="Id or layer of the cut. Default: the first pair at a tenth of the input's bytes.")
+@click.option("--cut", "cut_name", help="Id or layer of the cut. Default: the first pair at 1/10 of the input's bytes.")
 @click.option("--count", type=int, help="Frames to send, repeating the source. Default: one pass over it.")
 @click.option("--rate", "rate_fps", type=float, help="At most so many frames a second. Default: as fast as they go.")
 @click.option("--qos", type=click.IntRange(0, 1), default=1, show_default=True, help="MQTT quality of service.")

@@ -65,15 +65,19 @@ def _show(opened: package.Package, is_json: bool) -> None:
     )
     title = f"{described.name}  digest {opened.digest[:16]}  calibration: {described.calibration.kind}"
     output.table(title, columns, rows)
-    for entry in described.fidelity:
-        if entry.top1_agreement is not None:
-            click.echo(
-                f"{entry.output}: int8 agrees with float in {entry.top1_agreement:.1%} of {entry.samples} samples"
-            )
-        else:
-            click.echo(f"{entry.output}: int8 against float {entry.sqnr_db:.1f} dB SQNR over {entry.samples} samples")
+    print_quality(opened)
     for warning in described.calibration.warnings:
         click.echo(f"warning: {warning}", err=True)
+
+
+def print_quality(opened: package.Package) -> None:
+    """Where the scales come from, and what int8 costs against float."""
+    described = opened.manifest
+    click.echo(f"calibration: {described.calibration.kind} ({described.calibration.detail})")
+    for entry in described.fidelity:
+        agrees = f"agrees with float in {entry.top1_agreement:.1%}" if entry.top1_agreement is not None else ""
+        tracks = f"against float {entry.sqnr_db:.1f} dB SQNR"
+        click.echo(f"{entry.output}: int8 {agrees or tracks} of {entry.samples} samples")
 
 
 def describe(opened: package.Package) -> dict[str, object]:

@@ -1,0 +1,246 @@
+"""From a model file to a package: the stages of `tflsplit convert`, one after the other.
+
+load → samples → quantise once → flat graph and cuts → layers → fidelity → codec → package
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from converters import calibration, fidelity, layers, loading, quantize, synthesis
+from converters.inputs import Input, InputShapes
+from converters.loading import Format
+from converters.model import LoadedModel
+from tflsplit import codec, cuts, errors, flatgraph, manifest, package
+from tflsplit.cuts import Cut
+from tflsplit.flatgraph import Graph
+from tflsplit.interpreter import Interpreter
+from tflsplit.package import Package
+from tflsplit.preprocessing import NAMED, Preprocessing
+from tflsplit.tensors import Array, TensorSpec, quantise
+
+TARGETS = ("cpu", "coral")
+PAIRS = ("useful", "all", "none")
+# Boundaries of this many samples are coded to see whether coding pays; four photographs gave 5 % spread.
+_CODEC_SAMPLES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to make. `calibration` is a folder of pictures, `.npy`, `.npz` or `.csv`; without it inputs are synthesised,
+    unless `requires_calibration`. `split_at` names cuts by id or layer; `pairs` "useful", "all" or "none" is what is
+    written beside them ("useful" if neither is given). `quick` takes plain noise as calibration: the cuts and payloads
+    are then real, the scales are not.
+    """
+
+    target: str = "cpu"
+    calibration: Path | None = None
+    requires_calibration: bool = False
+    preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] = ()
+    split_at: tuple[str, ...] = ()
+    pairs: str | None = None
+    input_shapes: InputShapes = field(default_factory=tuple)
+    allow_unsafe: bool = False
+    replaces_existing: bool = False
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise errors.SettingsError(f"target {self.target!r}: expected one of {', '.join(TARGETS)}")
+        if self.pairs is not None and self.pairs not in PAIRS:
+            raise errors.SettingsError(f"pairs {self.pairs!r}: expected one of {', '.join(PAIRS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Quantised:
+    """A full-integer model with all that is known about it; `samples` are real inputs, empty where there are none."""
+
+    data: bytes
+    loader: str
+    calibration: manifest.Calibration
+    preprocessing: Preprocessing | None
+    samples: tuple[Array, ...]
+    model: LoadedModel | None
+
+
+def convert(
+    source: Path, destination: Path, options: Options, *, on_stage: Callable[[str], None] = lambda words: None
+) -> Package:
+    """Convert a model file and write its package; `on_stage` is told in words what begins.
+
+    Raises ModelError, DataError, CutError or PackageError before anything is written, DeviceError if it cannot be.
+    """
+    package.check_destination(destination, replaces_existing=options.replaces_existing)
+    quantised = _quantise(source, options, on_stage)
+    on_stage("read the graph and find its cuts")
+    graph = flatgraph.read(quantised.data, name=str(source))
+    found, fused, aliases = _named_cuts(graph, quantised)
+    chosen = _chosen_pairs(found, fused, aliases, options)
+    on_stage("compare int8 with float")
+    described = manifest.Manifest(
+        name=destination.name.removesuffix(package.SUFFIX),
+        target=options.target,
+        source=manifest.Source(source.name, loading.recognise(source).value, quantised.loader, _digest(source)),
+        calibration=quantised.calibration,
+        inputs=graph.specs(graph.inputs),
+        outputs=graph.specs(graph.outputs),
+        operators=len(graph.operators),
+        cuts=found,
+        codec=_codec(graph, found, quantised),
+        preprocessing=quantised.preprocessing,
+        labels=options.labels,
+        fidelity=_fidelity(quantised),
+        fused=fused,
+        aliases=aliases,
+        created_with=_versions(quantised.model is not None),
+    )
+    on_stage(f"write {len(chosen)} pairs")
+    return package.write(destination, described, quantised.data, chosen, replaces_existing=options.replaces_existing)
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """One label a line, class 0 first."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as cause:
+        raise errors.DataError(f"{path}: cannot be read as labels, one a line ({cause})") from cause
+    labels = tuple(line.strip() for line in lines)
+    if not any(labels):
+        raise errors.DataError(f"{path}: holds no labels; expected one a line")
+    return labels
+
+
+def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -> _Quantised:
+    if loading.recognise(source) is Format.TFLITE:
+        return _already_quantised(source, options)
+    on_stage(f"load {source.name}")
+    model = loading.load(source, input_shapes=options.input_shapes, allow_unsafe=options.allow_unsafe)
+    preprocessing, samples, described = _samples(model, options, on_stage)
+    on_stage("quantise to int8")
+    data = quantize.quantise(model, samples, per_tensor_dense=options.target == "coral")
+    return _Quantised(data, model.loader, described, preprocessing, samples, model)
+
+
+def _already_quantised(source: Path, options: Options) -> _Quantised:
+    """A `.tflite` is taken as it is; its own scales are its calibration. Real samples, where given, only measure."""
+    data = source.read_bytes()
+    graph = flatgraph.read(data, name=str(source))
+    quantize.check_is_integer(graph, str(source))
+    inputs = graph.specs(graph.inputs)
+    preprocessing = options.preprocessing or _pixels_as_stored(inputs)
+    samples: tuple[Array, ...] = ()
+    if options.calibration is not None:
+        entries = [Input(spec.name, spec.shape, "float32") for spec in inputs]
+        samples = calibration.read(options.calibration, entries, preprocessing or NAMED["raw"])
+    described = manifest.Calibration("model", 0, "the file came quantised")
+    return _Quantised(data, "tflsplit", described, preprocessing, samples, None)
+
+
+def _pixels_as_stored(inputs: Sequence[TensorSpec]) -> Preprocessing | None:
+    """Pixel 0..255 to the stored integer of the same rank: how quantised picture models are meant to be fed."""
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or not inputs[0].is_quantised:
+        return None
+    spec = inputs[0]
+    lowest = int(np.iinfo(spec.dtype).min)
+    return Preprocessing("as-stored", (spec.scale,), ((lowest - spec.zero_point) * spec.scale,))
+
+
+def _samples(
+    model: LoadedModel, options: Options, on_stage: Callable[[str], None]
+) -> tuple[Preprocessing, tuple[Array, ...], manifest.Calibration]:
+    """What to calibrate with: the user's data, or synthetic inputs with a warning that says how they were made."""
+    warnings: list[str] = []
+    preprocessing = options.preprocessing
+    if preprocessing is None:
+        inferred = synthesis.infer_preprocessing(model)
+        preprocessing = inferred.preprocessing
+        if any(entry.is_picture for entry in model.inputs):
+            warnings.append(f"preprocessing not stated; took {preprocessing.name!r}: {inferred.reason}")
+    if options.calibration is not None:
+        on_stage(f"read calibration data from {options.calibration}")
+        samples = calibration.read(options.calibration, model.inputs, preprocessing)
+        warnings += calibration.warnings(samples, model, preprocessing)
+        described = manifest.Calibration("data", len(samples[0]), options.calibration.name, tuple(warnings))
+        return preprocessing, samples, described
+    if options.requires_calibration:
+        raise errors.DataError("--require-calibration, but no data: give --calibration a folder, .npy, .npz or .csv")
+    on_stage("no calibration data: synthesise inputs")
+    samples, origin = synthesis.synthesise(model, preprocessing, distils=not options.quick)
+    warnings.insert(0, f"calibrated on synthetic inputs ({origin.value}); accuracy may suffer, give --calibration DATA")
+    return preprocessing, samples, manifest.Calibration("synthetic", len(samples[0]), origin.value, tuple(warnings))
+
+
+def _named_cuts(graph: Graph, quantised: _Quantised) -> tuple[tuple[Cut, ...], dict[str, int], dict[str, str]]:
+    """Every cut with the layer it follows; layers that end inside an operator; other names of layers.
+
+    Without a Keras model the names people know are those of the file's tensors.
+    """
+    found = cuts.enumerate_cuts(graph)
+    if quantised.model is None:
+        names = {operator.index: graph.tensors[operator.outputs[0]].name for operator in graph.operators}
+        fused: dict[str, int] = {}
+        aliases: dict[str, str] = {}
+    else:
+        mapped = layers.map_layers(quantised.model, quantised.data, quantised.samples)
+        names = {entry.operator: entry.layer for entry in mapped.operators if entry.layer is not None}
+        fused = mapped.fused
+        aliases = {alias: entry.layer for entry in mapped.operators if entry.layer for alias in entry.aliases}
+    return tuple(replace(cut, layer=names.get(cut.after_operator)) for cut in found), fused, aliases
+
+
+def _chosen_pairs(
+    found: Sequence[Cut], fused: dict[str, int], aliases: Mapping[str, str], options: Options
+) -> tuple[Cut, ...]:
+    """The interior cuts to write pairs for, in operator order. `input` and `output` need none: they are the model."""
+    wanted = {cuts.find(found, aliases.get(name, name), fused).id for name in options.split_at}
+    pairs = options.pairs or ("none" if options.split_at else "useful")
+    interior = [cut for cut in found if cut.id not in ("input", "output")]
+    return tuple(cut for cut in interior if cut.id in wanted or pairs == "all" or (pairs == "useful" and cut.is_useful))
+
+
+def _fidelity(quantised: _Quantised) -> tuple[manifest.Fidelity, ...]:
+    if quantised.model is None:
+        return ()
+    measured = fidelity.measure(quantised.model, quantised.data, quantised.samples)
+    return tuple(
+        # JSON has no infinity; 300 dB is beyond what float32 can differ by.
+        manifest.Fidelity(entry.output, entry.samples, entry.top1_agreement, round(min(entry.sqnr_db, 300.0), 2))
+        for entry in measured
+    )
+
+
+def _codec(graph: Graph, found: Sequence[Cut], quantised: _Quantised) -> str:
+    """Which codec saves bytes on the boundaries of the useful cuts, measured on real samples; none without them."""
+    if not quantised.samples:
+        return codec.CodecId.NONE.name.lower()
+    useful = [cut for cut in found if cut.is_useful and cut.position > 0]
+    payloads = []
+    with Interpreter(quantised.data, keeps_intermediates=True) as interpreter:
+        for row in range(min(_CODEC_SAMPLES, len(quantised.samples[0]))):
+            stored = [
+                quantise(array[row : row + 1], spec).reshape(spec.shape)
+                for array, spec in zip(quantised.samples, interpreter.inputs, strict=True)
+            ]
+            interpreter.run(*stored)
+            for cut in useful:
+                payloads.append(b"".join(interpreter.tensor(index).tobytes() for index in cut.tensors))
+    return codec.choose(payloads).id.name.lower()
+
+
+def _versions(uses_tensorflow: bool) -> dict[str, str]:
+    names = ["tflsplit", "ai-edge-litert", *(("tensorflow",) if uses_tensorflow else ())]
+    return {name: metadata.version(name) for name in names}
+
+
+def _digest(source: Path) -> str:
+    """SHA-256 of a file, or of every file of a SavedModel directory in name order."""
+    files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
