@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import queue
 import random
 import signal
 import socket
@@ -169,3 +170,86 @@ HUBS = {
 @pytest.fixture(params=HUBS)
 def hub(request):
     return HUBS[request.param](request)
+
+
+class ScriptedBroker:
+    """Accepts one connection at a time, answers each CONNECT with the next of `connacks`, and notes what it is sent.
+
+    PUBLISHes are acknowledged only by `acknowledge`; a CONNACK of None is never sent, one of b"" hangs up.
+    """
+
+    def __init__(self, *connacks):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = Address("127.0.0.1", self._listener.getsockname()[1])
+        self.packets = queue.Queue()
+        self._connacks = list(connacks)
+        self._peer = None
+        self._thread = threading.Thread(target=self._serve, name="scripted-broker", daemon=True)
+        self._thread.start()
+
+    def acknowledge(self, mid):
+        self._peer.sendall(bytes([0x40, 2]) + mid.to_bytes(2, "big"))
+
+    def next_publish(self, timeout_s=SOON_S):
+        """The packet id of the next QoS 1 PUBLISH, or None."""
+        with contextlib.suppress(queue.Empty):
+            body = self.packets.get(timeout=timeout_s)
+            topic_bytes = int.from_bytes(body[:2], "big")
+            return int.from_bytes(body[2 + topic_bytes : 4 + topic_bytes], "big")
+
+    def hang_up(self):
+        self._peer.shutdown(socket.SHUT_RDWR)
+
+    def end(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        if self._peer is not None:
+            with contextlib.suppress(OSError):
+                self._peer.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                peer, _ = self._listener.accept()
+                with peer:
+                    self._peer = peer
+                    self._talk(peer.makefile("rb"))
+
+    def _talk(self, stream):
+        with contextlib.suppress(OSError), stream:
+            while True:
+                head = stream.read(1)
+                if not head:
+                    return
+                body = stream.read(self._length(stream))
+                if head[0] >> 4 == 1:
+                    connack = self._connacks.pop(0) if self._connacks else b""
+                    if connack == b"":
+                        return
+                    self._peer.sendall(connack or b"")
+                elif head[0] >> 4 == 3:
+                    self.packets.put(body)
+
+    @staticmethod
+    def _length(stream):
+        length = shift = 0
+        while True:
+            byte = stream.read(1)[0]
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80:
+                return length
+
+
+@pytest.fixture
+def scripted():
+    started = []
+
+    def start(*connacks):
+        started.append(ScriptedBroker(*connacks))
+        return started[-1]
+
+    yield start
+    for broker in started:
+        broker.end()
