@@ -27,6 +27,7 @@ _TRACKS_DB = 10.0
 _TRACKS_UNNAMED_DB = 20.0
 # Layers this close to the best are not told apart by 8 bits: an untrained batch normalisation multiplies by 0.9995.
 _INDISTINCT_DB = 1.0
+_REPEATED_DB = 6.0  # one more rounding of the same size costs 3 dB, one of twice the size 7
 # A layer may lie below the resolution of its tensor (untrained networks shrink their signal to nothing). Then agreement
 # to within the rounding of an operator and of its input, one step each, is all that can be had, and the name decides.
 _RESOLUTION_STEPS = 2.0
@@ -61,19 +62,36 @@ def map_layers(model: LoadedModel, tflite: bytes, samples: Sequence[Array], *, l
         for sample in samples_of([array[:limit] for array in samples]):
             interpreter.run(*[quantise(array, spec) for array, spec in zip(sample, interpreter.inputs, strict=True)])
             comparison.add(model.trace.run_tapped(sample), interpreter)
-    chosen = [comparison.choose(operator.index, taps) for operator in graph.operators]
+    chosen = _without_lookalikes(
+        [comparison.choose(entry.index, taps) for entry in graph.operators], comparison.sqnr_db
+    )
+    ended = {tap for tap in chosen if tap is not None}
     operators = tuple(
-        OperatorLayer(
-            operator=operator.index,
-            layer=None if tap is None else taps[tap].layer,
-            aliases=()
-            if tap is None
-            else tuple(taps[other].layer for other in comparison.equal_to(tap) if other != tap),
-            sqnr_db=math.nan if tap is None else round(float(comparison.sqnr_db[operator.index, tap]), 1),
-        )
-        for operator, tap in zip(graph.operators, chosen, strict=True)
+        OperatorLayer(operator, *_named(tap, ended, comparison, operator, taps)) for operator, tap in enumerate(chosen)
     )
     return LayerMap(operators, _fused(taps, proposed, chosen, operators))
+
+
+def _without_lookalikes(chosen: Sequence[int | None], sqnr_db: Array) -> list[int | None]:
+    """Reshapes and requantisations repeat a layer's output; a tanh of small values only resembles what it is taken of."""
+    best: dict[int, float] = defaultdict(lambda: -math.inf)
+    for operator, tap in enumerate(chosen):
+        if tap is not None:
+            best[tap] = max(best[tap], float(sqnr_db[operator, tap]))
+    return [
+        None if tap is None or sqnr_db[operator, tap] < best[tap] - _REPEATED_DB else tap
+        for operator, tap in enumerate(chosen)
+    ]
+
+
+def _named(
+    tap: int | None, ended: set[int], comparison: "_Comparison", operator: int, taps: Sequence[Tap]
+) -> tuple[str | None, tuple[str, ...], float]:
+    """Layer, aliases and figure of one operator. A layer that another operator ends is no alias here."""
+    if tap is None:
+        return None, (), math.nan
+    aliases = tuple(taps[other].layer for other in comparison.equal_to(tap) if other not in ended)
+    return taps[tap].layer, aliases, round(float(comparison.sqnr_db[operator, tap]), 1)
 
 
 def _proposals(graph: Graph, taps: Sequence[Tap], output_operations: Sequence[str]) -> list[set[int]]:

@@ -163,6 +163,7 @@ def keras_model(path: Path, kind: str, model: Any, library: Any, input_shapes: I
         )
         for name, tensor in zip(names, tensors, strict=True)
     )
+    _unroll_recurrences(model)
     bases: tuple[type, ...] = (library.layers.Layer,)
     if hasattr(library, "Operation"):
         bases = (library.layers.Layer, library.Operation)
@@ -171,7 +172,7 @@ def keras_model(path: Path, kind: str, model: Any, library: Any, input_shapes: I
         format=kind,
         loader=f"{library.__name__} {library.__version__}",
         inputs=inputs,
-        output_names=tuple(str(name) for name in getattr(model, "output_names", None) or ("output",)),
+        output_names=_output_names(model),
         call=_caller(model),
         keras_model=model,
         bases=bases,
@@ -182,9 +183,31 @@ def _input_name(tensor: Any, index: int) -> str:
     return str(getattr(tensor, "name", None) or f"input_{index}").split(":")[0]
 
 
+def _unroll_recurrences(model: Any) -> None:
+    """Recurrent layers step by step rather than in a loop.
+
+    TensorFlow's calibrator crashes the process on loops, and inside one nothing could be cut.
+    """
+    for layer in model._flatten_layers():
+        if getattr(layer, "unroll", None) is False:
+            layer.unroll = True
+            if hasattr(layer, "_could_use_gpu_kernel"):  # tf-keras decided for its fused loop when it was built
+                layer._could_use_gpu_kernel = False
+            # Gates computed one by one: from a joint matrix product the first step leaves the forget gate unused (there
+            # is nothing to forget yet), and the converter keeps a split with an unused part in float.
+            if getattr(layer.cell, "implementation", None) == 2:
+                layer.cell.implementation = 1
+
+
+def _output_names(model: Any) -> tuple[str, ...]:
+    names = getattr(model, "output_names", None)
+    # A Sequential of Keras 3 has no names; its output is its last layer's.
+    return tuple(str(name) for name in names) if names else (str(model.layers[-1].name),)
+
+
 def _caller(model: Any) -> Callable[..., Any]:
     """Calls the model with its inputs in order, in whatever structure it takes them."""
-    structure = model.input
+    structure = getattr(model, "input", model.inputs)  # a Sequential of Keras 3 has no `input` until it is called
 
     def call(*tensors: Any) -> Any:
         tf = chatter.tensorflow()

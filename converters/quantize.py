@@ -2,17 +2,14 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from converters import chatter
 from converters.model import LoadedModel, samples_of
 from tflsplit import errors, flatgraph
-from tflsplit.flatgraph import Graph
+from tflsplit.flatgraph import Graph, Operator
 from tflsplit.tensors import Array
-
-_INTEGER_TYPES = frozenset({"int8", "uint8"})
 
 
 def quantise(
@@ -26,6 +23,7 @@ def quantise(
     """
     tf = chatter.tensorflow()
     function = model.concrete_function()
+    _refuse_loops(model)
     with chatter.silenced():
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -39,8 +37,38 @@ def quantise(
             data = bytes(converter.convert())
         except Exception as cause:
             raise _as_model_error(cause, model) from cause
-    check_is_integer(flatgraph.read(data, name=str(model.path)), str(model.path))
+    _refuse_float(flatgraph.read(data, name=str(model.path)), model)
     return data
+
+
+# TensorFlow's calibrator crashes the whole process on a loop. Recurrent Keras layers come unrolled; those of a
+# SavedModel cannot be.
+_LOOPS = frozenset({"While", "StatelessWhile", "LoopCond"})
+
+
+def _refuse_loops(model: LoadedModel) -> None:
+    for operation in model.concrete_function().graph.get_operations():
+        if operation.type in _LOOPS:
+            raise errors.ModelError(
+                f"{model.path}: has a loop ({operation.name}), which cannot be calibrated; give the .keras or .h5 "
+                "file, whose recurrent layers are unrolled"
+            )
+
+
+def _refuse_float(graph: Graph, model: LoadedModel) -> None:
+    """The converter leaves operators in float, without a word, where int8 TFLite has no such kernel."""
+    found: dict[str, str] = {}
+    for operator in graph.operators:
+        if _is_float(graph, operator):
+            found.setdefault(operator.name, _layer_of(model, graph.tensors[operator.outputs[0]].name.split(";")[0]))
+    if found:
+        raise _unsupported(model, [f"{name} (layer {layer or 'unknown'})" for name, layer in found.items()])
+    check_is_integer(graph, str(model.path))
+
+
+def _is_float(graph: Graph, operator: Operator) -> bool:
+    types = {graph.tensors[index].type_name for index in (*operator.inputs, *operator.outputs) if index >= 0}
+    return bool(types & {"float16", "float32", "float64"}) and operator.name not in ("QUANTIZE", "DEQUANTIZE")
 
 
 def _representative(samples: Sequence[Array]) -> Iterator[list[Array]]:
@@ -53,10 +81,13 @@ def _as_model_error(cause: Exception, model: LoadedModel) -> errors.ModelError:
     if not operators:
         line = " ".join(str(cause).split())[:300] or type(cause).__name__
         return errors.ModelError(f"{model.path}: TensorFlow's converter refuses this model ({line})")
-    words = [f"{name} ({_layers_with(model, name)})" for name in operators]
+    return _unsupported(model, [f"{name} ({_layers_with(model, name)})" for name in operators])
+
+
+def _unsupported(model: LoadedModel, operators: Sequence[str]) -> errors.ModelError:
     return errors.ModelError(
-        f"{model.path}: int8 TFLite has no {', '.join(words)}; replace what uses "
-        f"{'them' if len(words) > 1 else 'it'} by layers it has"
+        f"{model.path}: int8 TFLite has no {', '.join(operators)}; replace what uses "
+        f"{'them' if len(operators) > 1 else 'it'} by layers it has"
     )
 
 
@@ -95,32 +126,27 @@ def _layer_of(model: LoadedModel, operation: str) -> str:
 def check_is_integer(graph: Graph, name: str) -> None:
     """Raise ModelError unless a `.tflite` is full int8 or uint8 with static shapes, saying what it is instead."""
     advice = "convert the Keras model it was made from with tflsplit"
+    for tensor in graph.tensors:
+        if tensor.is_dynamic:
+            raise errors.ModelError(f"{name}: tensor {tensor.name!r} has a shape known only at run time; {advice}")
+    for operator in graph.operators:
+        if _is_float(graph, operator):
+            kind = _float_kind(graph, operator)
+            raise errors.ModelError(f"{name}: operator {operator.index} ({operator.name}) {kind}; {advice}")
     for index in (*graph.inputs, *graph.outputs):
         tensor = graph.tensors[index]
-        if tensor.type_name not in _INTEGER_TYPES | {"int32", "int64", "bool"}:
+        if tensor.type_name in ("float16", "float32", "float64"):
             raise errors.ModelError(
-                f"{name}: tensor {tensor.name!r} is {tensor.type_name}, expected int8 or uint8; {advice}"
+                f"{name}: {tensor.name!r} goes in or out as {tensor.type_name}, expected int8 or uint8; {advice}"
             )
-    for operator in graph.operators:
-        _check_operator(graph, operator, name, advice)
 
 
-def _check_operator(graph: Graph, operator: Any, name: str, advice: str) -> None:
-    for index in (index for index in (*operator.inputs, *operator.outputs) if index >= 0):
-        tensor = graph.tensors[index]
-        where = f"{name}: operator {operator.index} ({operator.name})"
-        if tensor.is_dynamic:
-            raise errors.ModelError(f"{where}: tensor {tensor.name!r} has a shape known only at run time; {advice}")
-        if tensor.type_name == "float16":
-            raise errors.ModelError(f"{where} has float16 weights, expected int8; {advice}")
-        if tensor.type_name in ("float32", "float64") and operator.name not in ("DEQUANTIZE", "QUANTIZE"):
-            kind = "hybrid (int8 weights, float activations)" if _has_integer_weights(graph, operator) else "float"
-            raise errors.ModelError(f"{where} is {kind}, expected int8 or uint8 throughout; {advice}")
-
-
-def _has_integer_weights(graph: Graph, operator: Any) -> bool:
-    return any(
-        graph.tensors[index].is_constant and graph.tensors[index].type_name in _INTEGER_TYPES
-        for index in operator.inputs
-        if index >= 0
-    )
+def _float_kind(graph: Graph, operator: Operator) -> str:
+    constants = {
+        graph.tensors[index].type_name for index in operator.inputs if index >= 0 and graph.tensors[index].is_constant
+    }
+    if "float16" in constants:
+        return "has float16 weights, expected int8"
+    if constants & {"int8", "uint8"}:
+        return "is hybrid (integer weights, float activations), expected int8 throughout"
+    return "is float, expected int8 or uint8"

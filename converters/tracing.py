@@ -154,7 +154,7 @@ def _model_classes(model: Any) -> tuple[type, ...]:
 
 def _tensors(structure: Any) -> tuple[Any, ...]:
     tf = chatter.tensorflow()
-    return tuple(entry for entry in tf.nest.flatten(structure) if tf.is_tensor(entry))
+    return tuple({id(entry): entry for entry in tf.nest.flatten(structure) if tf.is_tensor(entry)}.values())
 
 
 def _first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
