@@ -52,6 +52,17 @@ _UNSUPPORTED_PROTOCOL = 0x84
 _PACKET_TOO_LARGE = 0x95
 
 
+class _TidySocket(ssl.SSLSocket):
+    """paho forgets the socket when the handshake fails; this one closes itself."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except (OSError, ValueError):
+            self.close()
+            raise
+
+
 class Version(enum.Enum):
     MQTT_5 = MQTTProtocolVersion.MQTTv5
     MQTT_311 = MQTTProtocolVersion.MQTTv311
@@ -238,6 +249,7 @@ class Connection:
         if options.address.user is not None:
             client.username_pw_set(options.address.user, options.password)
         if options.tls is not None:
+            options.tls.sslsocket_class = _TidySocket
             client.tls_set_context(options.tls)
         if options.will is not None:
             topic, payload = options.will

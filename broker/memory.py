@@ -224,6 +224,11 @@ class MemoryTransport:
         return replace(self._counters, dropped=dict(self._counters.dropped))
 
     @property
+    def held(self) -> tuple[int, int]:
+        """Outgoing messages and bytes that the broker does not have yet."""
+        return self._outbox.held
+
+    @property
     def max_packet_bytes(self) -> int:
         return min(self.limits.packet_bytes, self._broker.max_packet_bytes or self.limits.packet_bytes)
 

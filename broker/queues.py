@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from broker.transport import Limits, Message
 from tflsplit import codec
 
+# What Python needs for a message besides its payload; counted, or a flood of empty ones would hold memory unseen.
+_MESSAGE_BYTES = 512
+
 
 @dataclass(slots=True, eq=False)
 class Outgoing:
@@ -111,19 +114,24 @@ class Inbox:
         self._limits = limits
         self._changed = threading.Condition()
         self._waiting: collections.deque[Message] = collections.deque()
-        self._count = [0, 0]  # waiting at QoS 0, and above
+        self._qos0_messages = 0
         self._held_bytes = 0
         self._is_closed = False
 
     def offer(self, message: Message) -> bool:
-        """False if there is no room. QoS 1 has a share of its own, so that a flood of QoS 0 cannot push it out."""
+        """False if there is no room: for QoS 0 in number or bytes, for QoS 1 in bytes.
+
+        How many QoS 1 messages come is for the broker to limit, and not all do: Mosquitto 2.0 sends up to Receive
+        Maximum more with each acknowledgement, and MQTT 3.1.1 has no such limit. Taking them is better than losing
+        them, since the broker holds them in memory as well.
+        """
         with self._changed:
-            full = self._count[message.qos > 0] >= self._limits.inbox_messages
-            if self._is_closed or full or self._held_bytes + len(message.payload) > self._limits.inbox_bytes:
+            is_full = message.qos == 0 and self._qos0_messages >= self._limits.inbox_messages
+            if self._is_closed or is_full or self._held_bytes + _held_bytes(message) > self._limits.inbox_bytes:
                 return False
             self._waiting.append(message)
-            self._count[message.qos > 0] += 1
-            self._held_bytes += len(message.payload)
+            self._qos0_messages += message.qos == 0
+            self._held_bytes += _held_bytes(message)
             self._changed.notify()
             return True
 
@@ -133,8 +141,8 @@ class Inbox:
             if not self._waiting:
                 return None
             message = self._waiting.popleft()
-            self._count[message.qos > 0] -= 1
-            self._held_bytes -= len(message.payload)
+            self._qos0_messages -= message.qos == 0
+            self._held_bytes -= _held_bytes(message)
             return message
 
     def close(self) -> None:
@@ -142,3 +150,7 @@ class Inbox:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+
+
+def _held_bytes(message: Message) -> int:
+    return len(message.payload) + len(message.topic) + _MESSAGE_BYTES

@@ -83,8 +83,9 @@ class Transport(Protocol):
     """A connection that comes back by itself. Every method may be called from any thread.
 
     Incoming messages wait in a bounded inbox until `receive` takes them; no code of the caller runs on the network
-    thread. When the inbox is full: at QoS 1 on MQTT 5 the broker holds back (flow control: unacknowledged messages
-    are at most `inbox_messages`); everything else is dropped and counted.
+    thread. At QoS 0 the inbox takes `inbox_messages`. At QoS 1 a broker of MQTT 5 is asked to send no more than that
+    many before they are acknowledged, and what it sends all the same is taken up to `inbox_bytes`. What finds the inbox
+    full is dropped and counted.
     """
 
     @property

@@ -72,7 +72,7 @@ def mosquitto_with(tmp_path):
     """Starts a Mosquitto with some lines of configuration."""
     if embedded.mosquitto_path() is None:
         pytest.skip("mosquitto is not installed: apt install mosquitto")
-    tmp_path.chmod(0o755)  # it gives up root before it reads further files
+
     started = []
 
     def start(*lines):
@@ -109,9 +109,8 @@ def join(request):
 class Hub:
     """One kind of broker under the contract: `join` connects a client, `interrupt` breaks all connections."""
 
-    def __init__(self, join, interrupt, *, has_flow_control):
+    def __init__(self, join, interrupt):
         self.join = join
-        self.has_flow_control = has_flow_control
         self.interrupt = interrupt
 
 
@@ -128,7 +127,7 @@ def memory_hub(request):
         broker.stop()
         broker.start()
 
-    return Hub(make, interrupt, has_flow_control=True)
+    return Hub(make, interrupt)
 
 
 def mosquitto_hub(request, version):
@@ -142,7 +141,7 @@ def mosquitto_hub(request, version):
     def make(client_id, **options):
         return join(broker.address, client_id, version=version, **options)
 
-    return Hub(make, interrupt, has_flow_control=version is Version.MQTT_5)
+    return Hub(make, interrupt)
 
 
 def amqtt_hub(request):
@@ -156,7 +155,7 @@ def amqtt_hub(request):
     def make(client_id, **options):
         return join(broker.address, client_id, version=Version.MQTT_311, **options)
 
-    return Hub(make, None, has_flow_control=False)
+    return Hub(make, None)
 
 
 HUBS = {

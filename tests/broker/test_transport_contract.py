@@ -84,9 +84,7 @@ def test_retained_message_meets_a_late_subscriber_and_an_empty_one_clears_it(hub
     assert later.receive(A_MOMENT_S) is None
 
 
-def test_unacknowledged_messages_stop_at_the_inbox_limit_and_go_on_after(hub):
-    if not hub.has_flow_control:
-        pytest.skip("MQTT 3.1.1 has no flow control; see the next test")
+def test_more_unacknowledged_messages_than_asked_for_are_not_lost(hub):
     edge = hub.join("edge")
     cloud = hub.join("cloud", limits=transport.Limits(inbox_messages=3))
     cloud.subscribe("t")
@@ -94,6 +92,19 @@ def test_unacknowledged_messages_stop_at_the_inbox_limit_and_go_on_after(hub):
         edge.publish("t", b"%d" % number)
     received = [take(cloud) for _ in range(12)]
     assert [int(message.payload) for message in received] == list(range(12))
+
+
+def test_qos_1_that_exceeds_the_inboxs_bytes_is_dropped_counted_and_does_not_block(hub):
+    edge = hub.join("edge")
+    cloud = hub.join("cloud", limits=transport.Limits(inbox_bytes=4_000))
+    cloud.subscribe("t")
+    for _ in range(4):
+        edge.publish("t", bytes(2_000))
+    assert wait_until(lambda: cloud.counters.received + cloud.counters.dropped[Drop.INBOX_FULL] == 4)
+    assert cloud.counters.received == 1
+    take(cloud)
+    edge.publish("t", b"after")
+    assert take(cloud).payload == b"after"
 
 
 def test_what_finds_the_inbox_full_is_dropped_and_counted(hub):
