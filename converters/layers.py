@@ -73,7 +73,7 @@ def map_layers(model: LoadedModel, tflite: bytes, samples: Sequence[Array], *, l
 
 
 def _without_lookalikes(chosen: Sequence[int | None], sqnr_db: Array) -> list[int | None]:
-    """Reshapes and requantisations repeat a layer's output; a tanh of small values only resembles what it is taken of."""
+    """Reshapes and requantisations repeat a layer's output; a tanh of small values only resembles its argument."""
     best: dict[int, float] = defaultdict(lambda: -math.inf)
     for operator, tap in enumerate(chosen):
         if tap is not None:

@@ -10,9 +10,7 @@ from typing import Any
 
 _CALLS = re.compile(r"^(?:Func/)?(?:Stateful)?PartitionedCall(?:_\d+)?$")
 # Scopes that Keras layers and TensorFlow functions open inside a layer.
-_INNER = re.compile(
-    r"^(batchnorm|moments|Tensordot|strided_slice|convolution|depthwise|separable_conv2d|Reshape|resize|Cast|einsum)(_\d+)?$"
-)
+_INNER = re.compile(r"^(batchnorm|moments|Tensordot|strided_slice|separable_conv2d|Reshape|resize|Cast|einsum)(_\d+)?$")
 _NOT_COMPUTED = frozenset({"Const", "Placeholder", "NoOp", "Identity"})
 
 
