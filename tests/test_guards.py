@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 
 import click
+import h5py
 import pytest
 
 from tflsplit import errors
@@ -177,6 +178,15 @@ def test_only_the_optional_data_stand_outside_the_checkout() -> None:
     speaking = lines_that_match(r"\.\./shared|parent / \"shared\"")
 
     assert {line.split(":")[0] for line in speaking} <= {"tests/conftest.py"}
+
+
+def test_the_demo_model_opens_in_the_oldest_keras_that_we_take() -> None:
+    oldest = re.search(r'"keras>=([\d.]+)"', (CHECKOUT / "pyproject.toml").read_text("utf-8"))
+    with h5py.File(CHECKOUT / "tflsplit" / "demo" / "digits.h5") as file:
+        saved_by = str(file.attrs["keras_version"])
+
+    assert oldest is not None
+    assert saved_by.startswith(f"{oldest[1]}."), f"saved by Keras {saved_by}; older ones may refuse it"
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

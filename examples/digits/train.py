@@ -6,6 +6,7 @@ demo starts from a raw picture of 1,024 bytes. Enlarging adds no information.
 
     python examples/digits/train.py
 
+Run it with the oldest Keras that the project takes (README.md says how): older ones may refuse what newer ones save.
 Seed, split and number of epochs are fixed beforehand; the held-out fifth is looked at once, after training.
 """
 
