@@ -12,6 +12,7 @@ import select
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -341,9 +342,9 @@ class Connection:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""  # no topic of ours: whoever parses it refuses it
-        payload = bytes(message.payload)
+        payload, receipt = bytes(message.payload), (self._number, message.mid)
         self._events.append(
-            Message(topic, payload, message.qos, message.retain, message.dup, (self._number, message.mid))
+            Message(topic, payload, message.qos, message.retain, message.dup, receipt, time.monotonic())
         )
 
 

@@ -313,7 +313,7 @@ class MemoryTransport:
 
     def take_in(self, message: transport.Message) -> bool:
         """For the broker, which holds its lock: False if the inbox had no room."""
-        if self._inbox.offer(message):
+        if self._inbox.offer(replace(message, arrived_at_s=time.monotonic())):
             self._counters.received += 1
             return True
         self._counters.dropped[Drop.INBOX_FULL] += 1

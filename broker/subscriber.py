@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 # How often the loop looks whether it was told to stop; no frame waits for it.
 _LOOK_S = 0.2
+# How long a stop may wait for a broker that is away, and how often it looks for room meanwhile.
+_PATIENCE_S = 5.0
+_RETRY_S = 0.01
 # Results remembered for frames that come again: over 60 devices with a window of 64 each, at about 1 KB a result.
 _REMEMBERED = 4096
 _KEPT_LATENCIES = 10_000
@@ -30,21 +33,26 @@ _KEPT_LATENCIES = 10_000
 
 @dataclass(slots=True)
 class Summary:
-    """Counters of one run. Frames `refused`, by reason, were answered with an error."""
+    """Counters of one run. Frames `refused`, by reason, were answered with an error; results `unpublished` had no way
+    out, and their frames will be sent again."""
 
     frames: int = 0
     results: int = 0
     duplicates: int = 0
+    unpublished: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     tail_s: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT_LATENCIES))
+    queue_s: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT_LATENCIES))
 
     def as_json(self) -> dict[str, object]:
         return {
             "frames": self.frames,
             "results": self.results,
             "duplicates": self.duplicates,
+            "unpublished": self.unpublished,
             "refused": dict(self.refused),
             "tail_ms": percentiles(self.tail_s),
+            "queue_ms": percentiles(self.queue_s),
         }
 
 
@@ -70,29 +78,44 @@ class Cloud:
             message = self._transport.receive(_LOOK_S)
             if message is not None:
                 self._serve(message)
-        self._transport.flush(_LOOK_S * 25)
+        if self._stopping.is_set():
+            self._finish_accepted(time.monotonic())
+        self._transport.flush(_PATIENCE_S)
         return self.summary
 
+    def _finish_accepted(self, stopped_at_s: float) -> None:
+        """Answer what had arrived when we were told to stop; later frames are left to their edges to send again."""
+        while (message := self._transport.receive(0.0)) is not None and message.arrived_at_s <= stopped_at_s:
+            self._serve(message)
+
     def _serve(self, message: Message) -> None:
-        topic = topics.parse(message.topic)
         try:
-            encoded = self._reassembler.add(topic.device, message.payload, time.monotonic())
-            answer = None if encoded is None else self._answer(topic.device, encoded)
+            topic = topics.parse(message.topic)
         except errors.FrameError as problem:
-            answer = self._refusal(topic.device, message.payload, str(problem), "bad_frame")
-        except Exception:
-            # A bug, or an interpreter that died: one frame must not take the cloud down for all other devices.
-            log.exception("frame failed device=%s", topic.device)
-            answer = self._refusal(
-                topic.device, message.payload, "the cloud failed on this frame; see its log", "failed"
-            )
-        if answer is not None:
-            reply_to = topics.topic(topic.deployment, topic.device, topics.Kind.RESULTS)
-            self._transport.publish(reply_to, answer, qos=message.qos)
+            # A stranger's: it names no device that could be answered.
+            self.summary.refused["bad_topic"] += 1
+            log.warning("message ignored reason=%s", problem)
+        else:
+            answer = self._answer(topic.device, message)
+            if answer is not None:
+                self._publish(topics.topic(topic.deployment, topic.device, topics.Kind.RESULTS), answer, message.qos)
         self._transport.acknowledge(message)
 
-    def _answer(self, device: str, encoded: codec.Buffer) -> bytes:
-        received_ms, started_s = time.time() * 1e3, time.monotonic()
+    def _answer(self, device: str, message: Message) -> bytes | None:
+        """The answer to one message, None where it is a chunk of a frame that is not whole yet."""
+        try:
+            encoded = self._reassembler.add(device, message.payload, message.arrived_at_s)
+            return None if encoded is None else self._answer_frame(device, encoded, message.arrived_at_s)
+        except errors.FrameError as problem:
+            return self._refusal(device, message.payload, str(problem), "bad_frame")
+        except Exception:
+            # A bug, or an interpreter that died: one frame must not take the cloud down for all other devices.
+            log.exception("frame failed device=%s", device)
+            return self._refusal(device, message.payload, "the cloud failed on this frame; see its log", "failed")
+
+    def _answer_frame(self, device: str, encoded: codec.Buffer, arrived_at_s: float) -> bytes:
+        started_s = time.monotonic()
+        received_ms = (time.time() - (started_s - arrived_at_s)) * 1e3
         frame, boundary = wire.decode(encoded)
         self.summary.frames += 1
         key = (device, frame.boot, frame.sequence)
@@ -107,7 +130,7 @@ class Cloud:
             captured_ms=frame.captured_ns / 1e6,
             head_ms=frame.head_us / 1e3,
             received_ms=received_ms,
-            queue_ms=0.0,
+            queue_ms=(started_s - arrived_at_s) * 1e3,
             decode_ms=(decoded_s - started_s) * 1e3,
             tail_ms=tail_s * 1e3,
             sent_ms=time.time() * 1e3,
@@ -115,8 +138,25 @@ class Cloud:
         answer = self._result(device, frame, cut, times, outputs)
         self.summary.results += 1
         self.summary.tail_s.append(tail_s)
+        self.summary.queue_s.append(started_s - arrived_at_s)
         self._remember(key, answer)
         return answer
+
+    def _publish(self, topic: str, answer: bytes, qos: int) -> None:
+        """Waits while the broker is away; once stopping, no longer than the patience of a stop."""
+        give_up_s = None
+        try:
+            while not self._transport.try_publish(topic, answer, qos=qos):
+                if self._stopping.is_set():
+                    give_up_s = give_up_s or time.monotonic() + _PATIENCE_S
+                    if time.monotonic() > give_up_s:
+                        raise errors.BrokerError(
+                            f"no room for a result on {topic} within {_PATIENCE_S:g} s of stopping"
+                        )
+                self._transport.flush(_RETRY_S)
+        except errors.BrokerError as problem:
+            self.summary.unpublished += 1
+            log.error("result not published reason=%s", problem)
 
     def _result(
         self, device: str, frame: wire.Frame, cut: Cut, times: results.Times, outputs: tuple[Array, ...]

@@ -69,7 +69,7 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Message:
     """What came in. `duplicate` is the broker's word about this hop only: frames are told apart by boot and sequence.
-    `receipt` is for `acknowledge` and means nothing to anyone else."""
+    `receipt` is for `acknowledge` and means nothing to anyone else. `arrived_at_s` is by the monotonic clock."""
 
     topic: str
     payload: bytes
@@ -77,6 +77,7 @@ class Message:
     retained: bool = False
     duplicate: bool = False
     receipt: tuple[int, int] = (0, 0)
+    arrived_at_s: float = 0.0
 
 
 class Transport(Protocol):

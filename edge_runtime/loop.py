@@ -81,6 +81,7 @@ class Edge:
         self._features = topics.topic(settings.deployment, settings.device, topics.Kind.FEATURES)
         self._stopping = threading.Event()
         self._drained = threading.Event()
+        self._failure: Exception | None = None
 
     def stop(self) -> None:
         """Take no further input; what was sent is still waited for."""
@@ -96,11 +97,18 @@ class Edge:
         try:
             for sequence, taken in enumerate(self._paced(source)):
                 self._send(sequence, taken)
-            self._window.wait_until_empty(self._settings.drain_s)
+            self._wait_for_results()
         finally:
             self._drained.set()
             collector.join()
+        if self._failure is not None:
+            raise self._failure
         return self.summary
+
+    def _wait_for_results(self) -> None:
+        give_up_s = time.monotonic() + self._settings.drain_s
+        while time.monotonic() < give_up_s and self._failure is None and not self._window.wait_until_empty(_LOOK_S):
+            pass
 
     def _paced(self, source: Source) -> Iterator[Input]:
         """Inputs no faster than the rate, none before there is room for its frame, none once stopping."""
@@ -146,12 +154,17 @@ class Edge:
             self._transport.publish(self._features, packet, qos=self._settings.qos)
 
     def _collect(self) -> None:
-        while not self._drained.is_set():
-            message = self._transport.receive(_LOOK_S)
-            if message is not None:
-                self._take_result(message.payload)
-                self._transport.acknowledge(message)
-            self._resend()
+        try:
+            while not self._drained.is_set():
+                message = self._transport.receive(_LOOK_S)
+                if message is not None:
+                    self._take_result(message.payload)
+                    self._transport.acknowledge(message)
+                self._resend()
+        except Exception as failure:
+            # A thread's exception would be printed and forgotten, and the edge would wait for results for ever.
+            self._failure = failure
+            self._stopping.set()
 
     def _take_result(self, payload: bytes) -> None:
         arrived_at_s = time.monotonic()

@@ -278,3 +278,48 @@ def test_count_repeats_a_source_that_is_shorter(tiny_package):
         summary, _ = stream(tiny_package, network, "op000", count=101)
 
     assert (summary.frames, summary.results) == (101, 101)
+
+
+def test_a_topic_that_names_no_device_does_not_stop_the_cloud(tiny_package):
+    network = memory.MemoryBroker()
+    with cloud_for(tiny_package, network) as cloud, memory.MemoryTransport(network, client_id="stranger") as stranger:
+        stranger.connect()
+        stranger.publish("tflsplit/v1/d/not a name!/features", b"whatever")
+        summary, _ = stream(tiny_package, network, "op000")
+
+    assert summary.results == 40
+    assert cloud.summary.refused["bad_topic"] == 1
+
+
+def test_a_stopped_cloud_answers_what_had_arrived(tiny_package):
+    network = memory.MemoryBroker()
+    with memory.MemoryTransport(network, client_id="cloud") as transport:
+        transport.connect()
+        cloud = subscriber.Cloud(tail.Tails(tiny_package), transport, "d")
+        transport.subscribe(topics.every_device("d", topics.Kind.FEATURES))
+        with memory.MemoryTransport(network, client_id="edge") as sender:
+            sender.connect()
+            for sequence in range(5):
+                frame = frame_for(tiny_package, sequence=sequence)
+                encoded = wire.encode(frame, (np.zeros((1, 4), np.int8),), codec.Plain())
+                sender.publish(topics.topic("d", "n", topics.Kind.FEATURES), encoded)
+        cloud.stop()
+        summary = cloud.run()
+
+    assert (summary.frames, summary.results) == (5, 5)
+
+
+def test_a_failure_while_taking_results_ends_the_edge_with_its_error(tiny_package):
+    def fails(result):
+        raise RuntimeError("the caller's callback is broken")
+
+    network = memory.MemoryBroker()
+    with (
+        cloud_for(tiny_package, network),
+        memory.MemoryTransport(network, client_id="edge") as transport,
+        head.Head(tiny_package, tiny_package.cut("op000")) as ready,
+    ):
+        transport.connect()
+        edge = loop.Edge(tiny_package, ready, transport, settings(), on_result=fails)
+        with pytest.raises(RuntimeError, match="callback is broken"):
+            edge.run(frames.from_arrays((INPUTS,), tiny_package.manifest, name="test"))
