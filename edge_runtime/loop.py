@@ -161,7 +161,7 @@ class Edge:
                     self._take_result(message.payload)
                     self._transport.acknowledge(message)
                 self._resend()
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001 - raised again by `run`, in the caller's thread
             # A thread's exception would be printed and forgotten, and the edge would wait for results for ever.
             self._failure = failure
             self._stopping.set()
