@@ -102,7 +102,7 @@ def _numpy(path: Path) -> Array:
 def _members(path: Path, inputs: Sequence[Input]) -> Mapping[str, Array]:
     """An array for each input: by its name, else in the order of the file."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             names = list(archive.files)
             wanted = [entry.name for entry in inputs]
             if set(wanted) <= set(names):

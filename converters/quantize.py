@@ -60,9 +60,10 @@ def _refuse_float(graph: Graph, model: LoadedModel) -> None:
     found: dict[str, str] = {}
     for operator in graph.operators:
         if _is_float(graph, operator):
-            found.setdefault(operator.name, _layer_of(model, graph.tensors[operator.outputs[0]].name.split(";")[0]))
+            layer = _layer_of(model, graph.tensors[operator.outputs[0]].name.split(";")[0])
+            found.setdefault(operator.name, f"layer {layer}" if layer else _layers_with(model, operator.name))
     if found:
-        raise _unsupported(model, [f"{name} (layer {layer or 'unknown'})" for name, layer in found.items()])
+        raise _unsupported(model, [f"{name} ({layer})" for name, layer in found.items()])
     check_is_integer(graph, str(model.path))
 
 
@@ -142,11 +143,10 @@ def check_is_integer(graph: Graph, name: str) -> None:
 
 
 def _float_kind(graph: Graph, operator: Operator) -> str:
-    constants = {
-        graph.tensors[index].type_name for index in operator.inputs if index >= 0 and graph.tensors[index].is_constant
-    }
-    if "float16" in constants:
-        return "has float16 weights, expected int8"
+    if any(tensor.type_name == "float16" for tensor in graph.tensors):
+        return "computes in float on float16 weights, expected int8 throughout"
+    inputs = [graph.tensors[index] for index in operator.inputs if index >= 0]
+    constants = {tensor.type_name for tensor in inputs if tensor.is_constant}
     if constants & {"int8", "uint8"}:
         return "is hybrid (integer weights, float activations), expected int8 throughout"
     return "is float, expected int8 or uint8"

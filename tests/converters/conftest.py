@@ -30,6 +30,12 @@ def tf_keras() -> ModuleType:
     return tf_keras
 
 
+@pytest.fixture(params=["keras", "tf_keras"])
+def either_keras(request: pytest.FixtureRequest) -> ModuleType:
+    library: ModuleType = request.getfixturevalue(request.param)
+    return library
+
+
 @pytest.fixture
 def load_built(keras: ModuleType) -> Callable[..., LoadedModel]:
     """A model built by `build(keras)`, as loading would give it."""
