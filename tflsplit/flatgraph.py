@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tflsplit import errors
-from tflsplit.tensors import DTYPE_OF_CODE, TensorSpec
+from tflsplit.tensors import DTYPE_OF_CODE, Array, TensorSpec
 
 FILE_IDENTIFIER = b"TFL3"  # bytes 4..8 of every TensorFlow Lite flatbuffer (schema.fbs, file_identifier)
 
@@ -49,7 +49,7 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """The main subgraph of a model. `source` is the parsed file, needed by `extract` only."""
+    """The main subgraph of a model. `source` is the parsed file, for the functions of this module."""
 
     operators: tuple[Operator, ...]
     tensors: tuple[Tensor, ...]
@@ -122,7 +122,33 @@ def extract(graph: Graph, start: int, stop: int, inputs: Sequence[int], outputs:
         other.operators = [copy.copy(operator) for operator in other.operators]
     _keep_used_codes(part)
     _keep_used_buffers(part)
-    return _pack(part)
+    return pack(part)
+
+
+def pack(source: Any) -> bytes:
+    """A parsed file (`Graph.source`), perhaps changed, as the bytes of a `.tflite`."""
+    import flatbuffers
+
+    weights = sum(len(buffer.data) for buffer in source.buffers if buffer.data is not None)
+    # Room for the weights and the rest at once: a builder that grows copies everything at each doubling.
+    builder = flatbuffers.Builder(weights + weights // 8 + 65536)
+    builder.Finish(source.Pack(builder), FILE_IDENTIFIER)
+    return bytes(np.asarray(builder.Output()))
+
+
+def options(graph: Graph, operator: Operator) -> Any:
+    """The operator's parameters (the schema's `...OptionsT`, its fields in camelCase); None where it has none."""
+    return graph.source.subgraphs[0].operators[operator.index].builtinOptions
+
+
+def constant(graph: Graph, index: int) -> "Array | None":
+    """The data of a constant tensor, read only, in its own shape; None where it is computed, or is no plain array."""
+    tensor = graph.tensors[index]
+    dtype = DTYPE_OF_CODE.get(graph.source.subgraphs[0].tensors[index].type)
+    if not tensor.is_constant or dtype is None:
+        return None
+    data: Array = np.asarray(graph.source.buffers[tensor.buffer].data).view(dtype)
+    return data.reshape(tensor.shape)
 
 
 def _schema() -> Any:
@@ -249,13 +275,3 @@ def _keep_used_buffers(part: Any) -> None:
         entry.buffer = renumbered[entry.buffer]
     part.metadata = metadata or None
     part.metadataBuffer = None
-
-
-def _pack(model: Any) -> bytes:
-    import flatbuffers
-
-    weights = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    # Room for the weights and the rest at once: a builder that grows copies everything at each doubling.
-    builder = flatbuffers.Builder(weights + weights // 8 + 65536)
-    builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
-    return bytes(np.asarray(builder.Output()))

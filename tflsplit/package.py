@@ -55,9 +55,9 @@ class Package:
         return small[0] if small else min(written, key=lambda cut: cut.payload_bytes, default=self.cuts[0])
 
     def file(self, cut: Cut, side: str) -> str | None:
-        """Path in the package of a cut's "head" or "tail", None where it was not written.
+        """Path in the package of a cut's "head", "tail" or "head_edgetpu", None where it was not written.
 
-        The tail of `input` and the head of `output` are the whole model.
+        The last is the head compiled for the Edge TPU; it runs on nothing else. The tail of `input` and the head of `output` are the whole model.
         """
         if (cut.id, side) in (("input", "tail"), ("output", "head")):
             return MODEL
