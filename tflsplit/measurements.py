@@ -35,7 +35,7 @@ class Side(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Repeated timings of one thing, in seconds, in the order they were taken. Percentiles are derived, never stored."""
+    """Repeated timings of one thing, in seconds, in the order they were taken. Percentiles are derived."""
 
     samples_s: tuple[float, ...]
     origin: Origin = Origin.MEASURED
@@ -199,5 +199,5 @@ def check_fits(profile: Profile, digest: str, side: Side, cuts: Sequence[str], *
     few = [entry for entry in profile.cuts if entry.run.runs < FEWEST_RUNS]
     if few:
         raise errors.DataError(
-            f"{path}: cut {few[0].cut} was run {few[0].run.runs} times, at least {FEWEST_RUNS} are needed; profile again"
+            f"{path}: cut {few[0].cut} was run {few[0].run.runs} times, at least {FEWEST_RUNS} needed; profile again"
         )
