@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from tflsplit import errors
+
 
 class _Nowhere(io.TextIOBase):
     """Never closed: logging handlers made while it stands in for stderr keep a reference to it."""
@@ -55,14 +57,17 @@ def silenced() -> Iterator[None]:
 
 @cache
 def tensorflow() -> Any:
-    """The `tensorflow` module, its logging turned down before it is first imported."""
+    """The `tensorflow` module, its logging turned down before it is first imported; DeviceError if there is none."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # Keras 3 would take torch or jax where a user's file says so
     os.environ.setdefault(
         "CUDA_VISIBLE_DEVICES", "-1"
     )  # conversion runs on the CPU; looking for a GPU costs and prints
-    with silenced():
-        import tensorflow as tf
+    try:
+        with silenced():
+            import tensorflow as tf
 
-        tf.get_logger().setLevel("ERROR")
+            tf.get_logger().setLevel("ERROR")
+    except ImportError as missing:
+        raise errors.DeviceError("converting needs TensorFlow: pip install 'tflsplit[convert]'") from missing
     return tf

@@ -93,8 +93,8 @@ def _describe_zip(path: Path) -> _Description:
     try:
         with zipfile.ZipFile(path) as archive:
             safety.check_zip(archive, name)
-            config = safety.parsed_json(archive.read("config.json"), name)
-            metadata = safety.parsed_json(archive.read("metadata.json"), name)
+            config = safety.json_member(archive, "config.json", name)
+            metadata = safety.json_member(archive, "metadata.json", name)
             for member in archive.namelist():
                 if member.endswith((".h5", ".hdf5")):
                     safety.check_hdf5_member(archive, member, name)
@@ -110,6 +110,7 @@ def _describe_zip(path: Path) -> _Description:
 def _open_with_either(path: Path, kind: Format, description: _Description, *, allow_unsafe: bool) -> tuple[Any, Any]:
     """The model and the Keras that opened it; ModelError with both reasons if neither can."""
     order = ["keras", "tf_keras"] if description.keras_version.startswith("3") else ["tf_keras", "keras"]
+    chatter.tensorflow()  # says itself what to install where it is missing
     reasons = []
     for library_name in order:
         try:
@@ -123,7 +124,6 @@ def _open_with_either(path: Path, kind: Format, description: _Description, *, al
 
 
 def _library(name: str) -> Any:
-    chatter.tensorflow()
     with chatter.silenced():
         if name == "keras":
             import keras

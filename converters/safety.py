@@ -247,6 +247,14 @@ def check_zip(archive: zipfile.ZipFile, name: str) -> None:
         )
 
 
+def json_member(archive: zipfile.ZipFile, member: str, name: str) -> Any:
+    """The parsed JSON of an archive's member; KeyError if there is no such member."""
+    declared_bytes = archive.getinfo(member).file_size
+    if declared_bytes > LARGEST_CONFIG_BYTES:
+        raise errors.ModelError(f"{name}: {member} has {declared_bytes:,} bytes (at most {LARGEST_CONFIG_BYTES:,})")
+    return parsed_json(archive.read(member), name)
+
+
 def parsed_json(text: Any, name: str) -> Any:
     """JSON out of a model file; ModelError if it is too large or no JSON."""
     if len(text) > LARGEST_CONFIG_BYTES:

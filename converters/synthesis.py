@@ -108,7 +108,9 @@ def _distilled(model: LoadedModel, noise: Sequence[Array], preprocessing: Prepro
             *model.specs(tf, batch=count)
         )
         samples = [array[:count].copy() for array in noise]
-        optimisers = [_Adam(array.shape, 0.1 * (high - low) / 2) for array in samples]
+        # A tenth of the half range of a picture, of the deviation of standardised features.
+        rates = [0.05 * (high - low) if entry.is_picture else 0.1 for entry in model.inputs]
+        optimisers = [_Adam(array.shape, rate) for array, rate in zip(samples, rates, strict=True)]
         for step in range(steps):
             gradients = descend(*[tf.constant(array) for array in samples])
             for position, (gradient, optimiser) in enumerate(zip(gradients, optimisers, strict=True)):

@@ -1,10 +1,13 @@
 """Samples out of folders, arrays and tables; what is refused and what is doubted."""
 
+import pathlib
+from importlib import resources
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from converters import calibration
+from converters import calibration, loading
 from converters.inputs import Input
 from tflsplit import errors
 from tflsplit.preprocessing import NAMED
@@ -134,3 +137,30 @@ DOUBTED = {
 @pytest.mark.parametrize(("array", "doubt"), DOUBTED.values(), ids=DOUBTED)
 def test_data_that_look_wrong_are_doubted(load_built, array, doubt):
     assert any(doubt in line for line in calibration.warnings([array], load_built(picture_model), UNIT))
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """The demo's trained model and pictures of the kind it was trained on."""
+    folder = resources.files("tflsplit") / "demo"
+    with np.load(str(folder / "digits.npz")) as data:
+        return loading.load(pathlib.Path(str(folder / "digits.h5"))), data["calibration"][:20]
+
+
+def test_data_like_those_a_model_was_trained_on_raise_no_doubt(digits):
+    model, pixels = digits
+
+    assert calibration.warnings([UNIT.to_real(pixels)], model, UNIT) == ()
+
+
+def test_another_preprocessing_is_named_where_it_fits_the_stored_statistics_better(digits):
+    model, pixels = digits
+    (doubt,) = calibration.warnings([NAMED["symmetric"].to_real(pixels)], model, NAMED["symmetric"])
+
+    assert "'unit' fits them better" in doubt
+
+
+def test_data_of_another_kind_are_doubted_though_their_range_is_right(digits):
+    model, pixels = digits
+
+    assert "are far" in calibration.warnings([1 - UNIT.to_real(pixels)], model, UNIT)[0]
