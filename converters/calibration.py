@@ -14,11 +14,10 @@ import numpy as np
 from converters import statistics
 from converters.inputs import Input
 from converters.model import LoadedModel
-from tflsplit import errors
+from tflsplit import errors, pictures
 from tflsplit.preprocessing import NAMED, Preprocessing
 from tflsplit.tensors import Array
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 DEFAULT_LIMIT = 100  # TensorFlow's guide: "around 100-500 samples"; the ranges of activations settle well before
 
 
@@ -40,7 +39,7 @@ def read(
         found = {_only(inputs, path).name: _numpy(path)}
     elif suffix == ".csv":
         found = {_only(inputs, path).name: _rows(path, _only(inputs, path))}
-    elif suffix in PICTURE_SUFFIXES:
+    elif suffix in pictures.SUFFIXES:
         return (_picture(path, _only(inputs, path), preprocessing)[None],)
     else:
         raise errors.DataError(f"{path}: unknown kind {suffix!r}; expected a folder of pictures, .npy, .npz or .csv")
@@ -65,28 +64,13 @@ def _spread(count: int, limit: int) -> Array:
 
 
 def _pictures(folder: Path, entry: Input, preprocessing: Preprocessing, limit: int) -> Array:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
-    if not files:
-        raise errors.DataError(f"{folder}: no pictures in this folder; expected {', '.join(sorted(PICTURE_SUFFIXES))}")
+    files = pictures.find(folder)
     return np.stack([_picture(files[index], entry, preprocessing) for index in _spread(len(files), limit)])
 
 
 def _picture(file: Path, entry: Input, preprocessing: Preprocessing) -> Array:
     """One picture at the input's size, as real values (height, width, channels)."""
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError as missing:
-        raise errors.DeviceError("reading pictures needs Pillow: pip install 'tflsplit[convert]'") from missing
-    if not entry.is_picture:
-        raise errors.DataError(f"{file}: input {entry.name!r} is {entry.shape}, no picture; give .npy, .npz or .csv")
-    _, height, width, channels = entry.shape
-    try:
-        with Image.open(file) as opened:
-            mode = "L" if channels == 1 else "RGB"
-            resized = opened.convert(mode).resize((width, height), Image.Resampling.BILINEAR)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as cause:
-        raise errors.DataError(f"{file}: cannot be read as a picture ({cause}); remove or replace it") from cause
-    return preprocessing.to_real(np.asarray(resized, np.uint8).reshape(height, width, channels))
+    return preprocessing.to_real(pictures.read(file, entry.shape))
 
 
 def _numpy(path: Path) -> Array:

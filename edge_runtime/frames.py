@@ -144,7 +144,7 @@ def _one_picture_input(manifest: Manifest) -> tuple[TensorSpec, PixelTable]:
 
 def _from_pictures(paths: tuple[Path, ...], manifest: Manifest) -> Source:
     spec, table = _one_picture_input(manifest)
-    shape = pictures.picture_shape(spec.shape)
+    shape = pictures.picture_shape(spec.shape, name=manifest.name)
 
     def rows() -> Iterator[tuple[Array, ...]]:
         for path in paths:
@@ -155,7 +155,7 @@ def _from_pictures(paths: tuple[Path, ...], manifest: Manifest) -> Source:
 
 def _camera(text: str, manifest: Manifest) -> Source:
     spec, table = _one_picture_input(manifest)
-    height, width, channels = pictures.picture_shape(spec.shape)
+    height, width, channels = pictures.picture_shape(spec.shape, name=text)
     try:
         import cv2
     except ImportError as missing:

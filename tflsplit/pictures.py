@@ -28,7 +28,7 @@ def read(path: Path, shape: tuple[int, ...]) -> Array:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError as missing:
         raise errors.DeviceError("reading pictures needs Pillow: pip install 'tflsplit[edge]'") from missing
-    height, width, channels = picture_shape(shape)
+    height, width, channels = picture_shape(shape, name=str(path))
     try:
         with Image.open(path) as opened:
             # A phone's picture says in its EXIF data which way is up.
@@ -39,11 +39,14 @@ def read(path: Path, shape: tuple[int, ...]) -> Array:
     return np.asarray(resized, np.uint8).reshape(height, width, channels)
 
 
-def picture_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """(height, width, channels) of a model input's shape, leading ones dropped; DataError if it takes no picture."""
+def picture_shape(shape: tuple[int, ...], *, name: str) -> tuple[int, int, int]:
+    """(height, width, channels) of a model input's shape, leading ones dropped.
+
+    DataError, beginning with `name`, if such an input takes no picture.
+    """
     extents = shape
     while len(extents) > 3 and extents[0] == 1:
         extents = extents[1:]
     if len(extents) != 3 or extents[2] not in (1, 3):
-        raise errors.DataError(f"a model input of shape {shape} takes no picture; give .npy, .npz or .csv data")
+        raise errors.DataError(f"{name}: a model input of shape {shape} takes no picture; give .npy, .npz or .csv data")
     return extents[0], extents[1], extents[2]
