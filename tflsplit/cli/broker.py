@@ -13,7 +13,13 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--port", default=1883, show_default=True, help="TCP port on this machine; 0 picks a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=1883,
+    show_default=True,
+    help="TCP port on this machine; 0 picks a free one.",
+)
 @click.option("--json", "is_json", is_flag=True, help="Print the broker's address as JSON once it answers.")
 def run(*, port: int, is_json: bool) -> None:
     """Start a broker on this machine's loopback address and serve until SIGTERM.

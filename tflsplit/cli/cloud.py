@@ -11,8 +11,8 @@ from tflsplit.cli import connection, output
 @click.argument("pkg", type=click.Path(path_type=Path))
 @connection.options
 @click.option("--name", default="cloud", show_default=True, help="Name of this cloud on its status topic.")
-@click.option("--count", type=int, help="End after so many results. Default: serve until SIGTERM.")
-@click.option("--threads", default=1, show_default=True, help="CPU threads of a tail.")
+@click.option("--count", type=click.IntRange(min=1), help="End after so many results. Default: serve until SIGTERM.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of a tail.")
 @click.option("--json", "is_json", is_flag=True, help="Print the summary at the end as JSON.")
 def command(pkg: Path, *, url: str, deployment: str, name: str, count: int | None, threads: int, is_json: bool) -> None:
     """Run the tail of whatever cut a frame was made at, and publish the result as JSON.

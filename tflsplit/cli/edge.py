@@ -13,12 +13,22 @@ from tflsplit.cli import connection, output
 @click.option("--device", required=True, help="Name of this device, one of its own.")
 @click.option("--source", required=True, help="Folder of pictures, a picture, .npy/.npz file, or camera:N.")
 @click.option("--cut", "cut_name", help="Id or layer of the cut. Default: the first pair at 1/10 of the input's bytes.")
-@click.option("--count", type=int, help="Frames to send, repeating the source. Default: one pass over it.")
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    help="Frames to send, repeating the source. Default: one pass over it.",
+)
 @click.option("--rate", "rate_fps", type=float, help="At most so many frames a second. Default: as fast as they go.")
 @click.option("--qos", type=click.IntRange(0, 1), default=1, show_default=True, help="MQTT quality of service.")
-@click.option("--window", default=8, show_default=True, help="Frames that may be unanswered at a time.")
+@click.option(
+    "--window",
+    type=click.IntRange(1, 4096),
+    default=8,
+    show_default=True,
+    help="Frames that may be unanswered at a time.",
+)
 @click.option("--resend-after", "resend_after_s", default=5.0, show_default=True, help="Seconds before sending again.")
-@click.option("--threads", default=1, show_default=True, help="CPU threads of the head.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of the head.")
 @click.option("--json", "is_json", is_flag=True, help="Print the summary at the end as JSON.")
 def command(
     pkg: Path,

@@ -38,7 +38,9 @@ def progress(description: str, total: int | None) -> Iterator[Callable[..., None
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns: tuple[Any, ...] = (TextColumn("{task.description}"), Bar(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+    console = Console(stderr=True)
+    # Elsewhere than on a terminal rich would leave an empty line behind.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
         task = shown.add_task(description, total=total)
 
         def step(*_: object, description: str | None = None) -> None:
