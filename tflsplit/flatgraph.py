@@ -75,16 +75,16 @@ def read(data: bytes, *, name: str = "model") -> Graph:
 
     Raises ModelError for anything that is not one whole flatbuffer of TensorFlow Lite.
     """
-    schema = _schema()
+    bindings = schema()
     if len(data) < 8 or data[4:8] != FILE_IDENTIFIER:
         raise errors.ModelError(
             f"{name}: not a TensorFlow Lite file (no {FILE_IDENTIFIER.decode()} mark); give a .tflite"
         )
     with _malformed_is_ours(name):
-        source = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(data), 0))
+        source = bindings.ModelT.InitFromObj(bindings.Model.GetRootAs(bytearray(data), 0))
         subgraph = source.subgraphs[0]
-        type_names = {value: key for key, value in vars(schema.TensorType).items() if not key.startswith("_")}
-        operator_names = {value: key for key, value in vars(schema.BuiltinOperator).items() if not key.startswith("_")}
+        type_names = _names(bindings.TensorType)
+        operator_names = _names(bindings.BuiltinOperator)
         _refuse_external_buffers(source, name)
         tensors = tuple(
             _tensor(index, tensor, source.buffers, type_names) for index, tensor in enumerate(subgraph.tensors)
@@ -151,7 +151,8 @@ def constant(graph: Graph, index: int) -> "Array | None":
     return data.reshape(tensor.shape)
 
 
-def _schema() -> Any:
+def schema() -> Any:
+    """The bindings of the file's schema, with the classes of its parts; DeviceError where LiteRT is not installed."""
     try:
         from ai_edge_litert import schema_py_generated
     except ImportError as missing:
@@ -159,6 +160,10 @@ def _schema() -> Any:
             "reading .tflite files needs ai-edge-litert, which is not installed: pip install 'tflsplit[edge]'"
         ) from missing
     return schema_py_generated
+
+
+def _names(codes: type) -> dict[int, str]:
+    return {value: key for key, value in vars(codes).items() if not key.startswith("_")}
 
 
 @contextmanager
