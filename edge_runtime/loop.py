@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from broker import chunks, results, topics, wire
-from broker.transport import Transport, publish_packet_bytes
+from broker.transport import ConnectionState, Transport, publish_packet_bytes
 from edge_runtime.frames import Input, Source
 from edge_runtime.head import Head
 from edge_runtime.summary import Summary
@@ -55,6 +55,8 @@ class Settings:
             raise errors.SettingsError(f"count of {self.count} frames: give at least 1")
         if self.rate_fps is not None and not self.rate_fps > 0:
             raise errors.SettingsError(f"rate of {self.rate_fps} frames a second: give more than 0")
+        if not self.resend_after_s > 0:
+            raise errors.SettingsError(f"sending again after {self.resend_after_s} s: give more than 0")
 
 
 class Edge:
@@ -182,7 +184,9 @@ class Edge:
             self.summary.duplicates += 1
         elif isinstance(result, results.Refusal):
             self.summary.refused += 1
-            log.error("frame refused sequence=%d reason=%s", result.sequence, result.error)
+            if result.error != self.summary.refusal:
+                log.error("frames refused first_sequence=%d reason=%s", result.sequence, result.error)
+            self.summary.refusal = result.error
         else:
             self.summary.results += 1
             self.summary.add_latency(
@@ -191,7 +195,11 @@ class Edge:
             self._on_result(result)
 
     def _resend(self) -> None:
-        for sent in self._window.overdue(time.monotonic(), self._settings.resend_after_s):
+        now_s = time.monotonic()
+        if self._transport.state is not ConnectionState.ONLINE:
+            # The transport still holds them; copies would fill its queue while the broker is away.
+            self._window.postpone(now_s)
+        for sent in self._window.overdue(now_s, self._settings.resend_after_s):
             self.summary.resent += 1
             self._publish(sent.encoded)
 
@@ -211,3 +219,14 @@ class Edge:
                 "boot": f"{self._settings.boot:016x}",
             }
         ).encode()
+
+
+def check(summary: Summary, settings: Settings) -> None:
+    """PeerError if a run left frames without a result: FrameError with the cloud's reason where it refused them."""
+    if summary.refused:
+        raise errors.FrameError(f"the cloud refused {summary.refused} of {summary.frames} frames: {summary.refusal}")
+    if summary.unanswered:
+        raise errors.PeerError(
+            f"{summary.unanswered} of {summary.frames} frames had no answer within {settings.drain_s:g} s of the last; "
+            f"is a cloud of deployment {settings.deployment!r} running?"
+        )

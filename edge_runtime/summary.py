@@ -13,6 +13,7 @@ KEPT = 10_000
 class Summary:
     """Counters of one run. Latencies (seconds) are those of the last `KEPT` answered frames.
 
+    `refusal` is what the cloud said to the last frame that it `refused`.
     `latency_s` is from capture to the result's arrival here; `head_s` and `tail_s` are the two halves' own time,
     `wire_s` all that lies between: coding, broker, network, queues, and the way back.
     """
@@ -20,6 +21,7 @@ class Summary:
     frames: int = 0
     results: int = 0
     refused: int = 0
+    refusal: str | None = None
     resent: int = 0
     duplicates: int = 0
     dropped: Counter[str] = field(default_factory=Counter)

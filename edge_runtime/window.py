@@ -52,6 +52,11 @@ class Window:
             self._changed.notify_all()
             return sent
 
+    def postpone(self, now_s: float) -> None:
+        """Every frame counts as sent now."""
+        with self._changed:
+            self._sent.update((sequence, replace(sent, sent_at_s=now_s)) for sequence, sent in self._sent.items())
+
     def overdue(self, now_s: float, timeout_s: float) -> tuple[Sent, ...]:
         """Frames unanswered for `timeout_s`, oldest first; their clock starts anew, the caller sends them again."""
         with self._changed:

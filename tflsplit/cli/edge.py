@@ -44,7 +44,8 @@ def command(
 ) -> None:
     """Run the head of a cut on every frame of a source and publish its features.
 
-    Ends when the source does, after --count frames, or on SIGTERM, once every frame that was sent is answered.
+    Ends when the source does, after --count frames, or on SIGTERM, once every frame that was sent is answered. Exit
+    code 1 if the cloud refused frames, or left some without an answer.
 
     \b
     Python: edge_runtime.loop.Edge(package, head, transport, settings).run(source)
@@ -75,3 +76,4 @@ def command(
             f"{summary.refused} refused, {summary.resent} resent, {summary.duplicates} duplicates; "
             f"latency {summary.as_json()['latency_ms']} ms"
         )
+    loop.check(summary, chosen)
