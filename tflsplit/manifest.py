@@ -1,7 +1,8 @@
 """A package's manifest: what model it is, how it was quantised, every cut, and the digest of every file.
 
 This module owns the format: it writes it, reads it, and refuses a schema it does not know. The text is canonical
-(`parse(render(m)) == m` and `render(parse(t)) == t`), so a changed byte anywhere in it is found.
+(`parse(render(m)) == m` and `render(parse(t)) == t`) and ends with a seal over itself, so a changed byte anywhere in it
+is found.
 """
 
 import hashlib
@@ -49,6 +50,45 @@ class Fidelity:
 
 
 @dataclass(frozen=True, slots=True)
+class MappedOperators:
+    """One line of the compiler's table: so many operators of a kind, and what became of them, in its own words."""
+
+    op: str
+    count: int
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """What the Edge TPU compiler made of a cut's head. `status` is "compiled", "failed" or "not compiled"; without a
+    compiled head, `reason` says why. Memory is in bytes, None where the compiler did not say; what is off-chip is
+    streamed at every inference. `seconds` is the compiler's own time; `together` are the cuts it was compiled with, in
+    the order in which they share the on-chip memory.
+    """
+
+    status: str
+    reason: str | None = None
+    compiler: str | None = None
+    seconds: float | None = None
+    tpu_operators: int | None = None
+    cpu_operators: int | None = None
+    subgraphs: int | None = None
+    on_chip_used_bytes: int | None = None
+    on_chip_remaining_bytes: int | None = None
+    off_chip_bytes: int | None = None
+    operators: tuple[MappedOperators, ...] = ()
+    together: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        return _fields(self) | {"operators": [_fields(line) for line in self.operators]}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Compilation":
+        operators = tuple(MappedOperators(**line) for line in fields["operators"])
+        return cls(**dict(fields) | {"operators": operators, "together": tuple(fields["together"])})
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     """One file of the package, by its path relative to it."""
 
@@ -59,7 +99,9 @@ class File:
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """`fused` maps layers that end inside an operator to that operator's index; `aliases` maps layers that compute
-    nothing of their own (dropout, flatten) to the layer whose output they share. `files` has one entry a file.
+    nothing of their own (dropout, flatten) to the layer whose output they share. `rewrites` says what was changed for
+    the target, exactly; `fidelity_cpu` what `--target cpu` would give, where this target costs accuracy. `compilations`
+    is by cut id. `files` has one entry a file.
     """
 
     name: str
@@ -74,6 +116,9 @@ class Manifest:
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()
     fidelity: tuple[Fidelity, ...] = ()
+    fidelity_cpu: tuple[Fidelity, ...] = ()
+    rewrites: tuple[str, ...] = ()
+    compilations: Mapping[str, Compilation] = field(default_factory=dict)
     fused: Mapping[str, int] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     created_with: Mapping[str, str] = field(default_factory=dict)
@@ -106,6 +151,8 @@ def render(manifest: Manifest) -> str:
         "source": _fields(manifest.source),
         "calibration": _fields(manifest.calibration),
         "fidelity": [_fields(entry) for entry in manifest.fidelity],
+        "fidelity_cpu": [_fields(entry) for entry in manifest.fidelity_cpu],
+        "rewrites": list(manifest.rewrites),
         "preprocessing": manifest.preprocessing.as_json() if manifest.preprocessing else None,
         "labels": list(manifest.labels),
         "inputs": [spec.as_json() for spec in manifest.inputs],
@@ -113,11 +160,14 @@ def render(manifest: Manifest) -> str:
         "codec": manifest.codec,
         "operators": manifest.operators,
         "cuts": [cut.as_json() for cut in manifest.cuts],
+        "compilations": {cut: entry.as_json() for cut, entry in manifest.compilations.items()},
         "fused_layers": dict(manifest.fused),
         "layer_aliases": dict(manifest.aliases),
         "files": {path: _fields(file) for path, file in manifest.files.items()},
     }
-    return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
+    # A changed digit still reads well; only a sum over all of the text finds it.
+    seal = hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()
+    return json.dumps(fields | {"seal": seal}, indent=1, ensure_ascii=False) + "\n"
 
 
 def parse(text: str, *, name: str) -> Manifest:
@@ -161,6 +211,9 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
         source=Source(**fields["source"]),
         calibration=Calibration(**calibration),
         fidelity=tuple(Fidelity(**entry) for entry in fields["fidelity"]),
+        fidelity_cpu=tuple(Fidelity(**entry) for entry in fields["fidelity_cpu"]),
+        rewrites=tuple(fields["rewrites"]),
+        compilations={cut: Compilation.from_json(entry) for cut, entry in fields["compilations"].items()},
         preprocessing=Preprocessing.from_json(preprocessing) if preprocessing else None,
         labels=tuple(fields["labels"]),
         inputs=tuple(TensorSpec.from_json(spec) for spec in fields["inputs"]),
