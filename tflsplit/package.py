@@ -94,6 +94,8 @@ def open_package(path: Path) -> Package:
         text = (path / MANIFEST).read_bytes().decode("utf-8")
     except UnicodeDecodeError as cause:
         raise errors.PackageError(f"{path}: {MANIFEST} is damaged ({cause.reason}); convert the model again") from cause
+    except OSError as cause:
+        raise errors.PackageError(f"{path}: {MANIFEST} cannot be read ({cause.strerror})") from cause
     opened = Package(path, manifest.parse(text, name=str(path)))
     for name, file in opened.manifest.files.items():
         _check_file(path, name, file)

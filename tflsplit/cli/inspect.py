@@ -28,12 +28,13 @@ def command(model: Path, is_json: bool) -> None:
 
     with tempfile.TemporaryDirectory(prefix="tflsplit-") as scratch:
         options = convert.Options(pairs="none", quick=True)
-        _show(convert.convert(model, Path(scratch) / f"{model.stem}{package.SUFFIX}", options), is_json)
+        made = convert.convert(model, Path(scratch) / f"{model.stem}{package.SUFFIX}", options)
+        _show(made, is_json, is_kept=False)
 
 
-def _show(opened: package.Package, is_json: bool) -> None:
+def _show(opened: package.Package, is_json: bool, *, is_kept: bool = True) -> None:
     if is_json:
-        output.as_json(describe(opened))
+        output.as_json(describe(opened, is_kept=is_kept))
         return
     described = opened.manifest
     rows = [
@@ -47,7 +48,7 @@ def _show(opened: package.Package, is_json: bool) -> None:
             cut.head.parameter_bytes,
             f"{cut.tail.macs / 1e6:.2f}",
             cut.tail.parameter_bytes,
-            "yes" if opened.file(cut, "head") or opened.file(cut, "tail") else "",
+            "yes" if is_kept and (opened.file(cut, "head") or opened.file(cut, "tail")) else "",
         )
         for cut in opened.cuts
     ]
@@ -80,8 +81,8 @@ def print_quality(opened: package.Package) -> None:
         click.echo(f"{entry.output}: int8 {agrees or tracks} of {entry.samples} samples")
 
 
-def describe(opened: package.Package) -> dict[str, object]:
-    """The JSON of a package: paths are relative to it, None where a half was not written."""
+def describe(opened: package.Package, *, is_kept: bool = True) -> dict[str, object]:
+    """The JSON of a package: paths are relative to it, None where a half was not written or the package is not kept."""
     described = opened.manifest
     return {
         "digest": opened.digest,
@@ -106,7 +107,8 @@ def describe(opened: package.Package) -> dict[str, object]:
             for entry in described.fidelity
         ],
         "cuts": [
-            cut.as_json() | {"head": opened.file(cut, "head"), "tail": opened.file(cut, "tail")} for cut in opened.cuts
+            cut.as_json() | {side: opened.file(cut, side) if is_kept else None for side in ("head", "tail")}
+            for cut in opened.cuts
         ],
         "fused_layers": dict(described.fused),
     }

@@ -51,7 +51,9 @@ def _chosen(opened: package.Package, wanted: str) -> tuple[cuts.Cut, ...]:
 
 
 def _samples(opened: package.Package, samples: str) -> Sequence[tuple[Array, ...]]:
-    if samples.isdigit() and int(samples) > 0:
+    if samples.isdecimal():
+        if int(samples) == 0:
+            raise click.BadParameter("0 inputs prove nothing; give at least 1", param_hint="--samples")
         return verify.random_samples(opened.manifest.inputs, int(samples))
     from edge_runtime import frames
 
