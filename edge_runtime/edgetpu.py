@@ -1,0 +1,240 @@
+"""What stands between this machine and an Edge TPU: the device, the permission, the library, and its age.
+
+Reads sysfs, so that neither lsusb nor root is needed, and opens no device. `root` stands for `/`.
+"""
+
+import importlib.machinery
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tflsplit import installation
+from tflsplit.findings import Finding, State
+
+LIBRARY = "libedgetpu.so.1"
+
+_COMMUNITY_BUILD = "https://github.com/feranick/libedgetpu/releases"
+
+# A USB Coral changes its identity when the runtime has loaded its firmware, and comes back as another device.
+_BEFORE_FIRST_USE, _AFTER_FIRST_USE = ("1a6e", "089a"), ("18d1", "9302")
+_PCI_ID = ("0x1ac1", "0x089a")
+
+_USB_3_MBPS = 5000
+
+# No here-document: shown indented, it would not end where it should.
+UDEV_RULE = """\
+printf '%s\\n' \\
+  'SUBSYSTEM=="usb", ATTRS{idVendor}=="1a6e", ATTRS{idProduct}=="089a", GROUP="plugdev", MODE="0660"' \\
+  'SUBSYSTEM=="usb", ATTRS{idVendor}=="18d1", ATTRS{idProduct}=="9302", GROUP="plugdev", MODE="0660"' \\
+  | sudo tee /etc/udev/rules.d/99-coral.rules
+sudo udevadm control --reload-rules && sudo udevadm trigger"""
+
+_JOIN_PLUGDEV = 'plug it in again; if that is not it: sudo usermod -aG plugdev "$USER", then log in again'
+
+# In a child process: a library of the wrong build can end the process that loads it.
+_CHILD = """
+import ctypes, sys
+library = ctypes.CDLL(sys.argv[1])
+library.edgetpu_version.restype = ctypes.c_char_p
+print(library.edgetpu_version().decode())
+with open("/proc/self/maps") as maps:
+    print(next((line.split(maxsplit=5)[5].strip() for line in maps if "libedgetpu" in line), ""))
+"""
+
+Opens = Callable[[Path], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class UsbCoral:
+    """`port` is the kernel's name of the place it is plugged into, `node` what is opened to talk to it."""
+
+    port: str
+    was_used: bool
+    speed_mbps: float
+    node: Path
+
+
+def may_open(node: Path) -> bool:
+    """For whoever runs this; a service may run as somebody else."""
+    return os.access(node, os.R_OK | os.W_OK)
+
+
+def usb_corals(root: Path = Path("/")) -> tuple[UsbCoral, ...]:
+    found = []
+    for device in sorted((root / "sys/bus/usb/devices").glob("*")):
+        identity = (_text(device / "idVendor"), _text(device / "idProduct"))
+        if identity in (_BEFORE_FIRST_USE, _AFTER_FIRST_USE):
+            node = root / f"dev/bus/usb/{_number(device / 'busnum'):03.0f}/{_number(device / 'devnum'):03.0f}"
+            was_used = identity == _AFTER_FIRST_USE
+            found.append(UsbCoral(device.name, was_used, _number(device / "speed"), node))
+    return tuple(found)
+
+
+def apexes(root: Path = Path("/")) -> tuple[Path, ...]:
+    """Device nodes of the Edge TPUs on PCIe and M.2."""
+    return tuple(sorted((root / "dev").glob("apex_*")))
+
+
+def usb(root: Path = Path("/"), opens: Opens = may_open) -> Finding:
+    corals = usb_corals(root)
+    if not corals:
+        return Finding("Coral USB", State.INFO, "none plugged in")
+    detail = ", ".join(
+        f"port {coral.port} at {coral.speed_mbps:g} Mbit/s, {'used' if coral.was_used else 'not used'} since plugged in"
+        for coral in corals
+    )
+    shut = [str(coral.node) for coral in corals if not opens(coral.node)]
+    if shut:
+        remedy = _JOIN_PLUGDEV if udev_rule(root).state is State.OK else "add the udev rule (next finding)"
+        return Finding("Coral USB", State.WRONG, f"{detail}; cannot be opened: {', '.join(shut)}", remedy)
+    # Before first use the boot loader talks, at a speed that says nothing about the port.
+    slow = [coral.port for coral in corals if coral.was_used and coral.speed_mbps < _USB_3_MBPS]
+    if slow:
+        remedy = "plug it into a USB 3 port with the cable it came with: USB 2 carries a tenth of the bytes a second"
+        return Finding("Coral USB", State.WRONG, f"{detail}; on USB 2: port {', '.join(slow)}", remedy)
+    return Finding("Coral USB", State.OK, detail)
+
+
+def udev_rule(root: Path = Path("/")) -> Finding:
+    """Whether a rule gives both of a USB Coral's identities to other users than root."""
+    folders = ("etc/udev/rules.d", "run/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d")
+    files = [file for folder in folders for file in sorted((root / folder).glob("*.rules"))]
+    rules = [(file, line) for file in files for line in (_text(file) or "").splitlines() if not line.startswith("#")]
+    by_identity = [
+        [file.name for file, line in rules if _covers(line, identity)]
+        for identity in (_BEFORE_FIRST_USE, _AFTER_FIRST_USE)
+    ]
+    if all(by_identity):
+        return Finding("udev rule", State.OK, " and ".join(sorted({names[0] for names in by_identity})))
+    if any(by_identity):
+        forgotten = ":".join(_AFTER_FIRST_USE if by_identity[0] else _BEFORE_FIRST_USE)
+        detail = f"only one of a Coral's two identities has one, {forgotten} has none"
+        return Finding("udev rule", State.WRONG, detail, UDEV_RULE)
+    if usb_corals(root):
+        return Finding("udev rule", State.MISSING, "only root can open the Coral that is plugged in", UDEV_RULE)
+    return Finding("udev rule", State.INFO, "none, and no USB Coral that needs it")
+
+
+def pcie(root: Path = Path("/"), opens: Opens = may_open) -> Finding:
+    nodes = apexes(root)
+    if not nodes:
+        return _pcie_without_driver(root)
+    shut = [str(node) for node in nodes if not opens(node)]
+    temperatures_c = {node: _celsius(root, node, "temp") for node in nodes}
+    detail = ", ".join(
+        f"{node.name} at {celsius:.0f} °C" if celsius else f"{node.name}, temperature unknown"
+        for node, celsius in temperatures_c.items()
+    )
+    if shut:
+        remedy = (
+            """echo 'SUBSYSTEM=="apex", MODE="0660", GROUP="apex"' | sudo tee /etc/udev/rules.d/65-apex.rules\n"""
+            """sudo groupadd -f apex && sudo usermod -aG apex "$USER" && sudo udevadm trigger  # then log in again"""
+        )
+        return Finding("Coral PCIe", State.WRONG, f"{detail}; cannot be opened: {', '.join(shut)}", remedy)
+    slowed = [node.name for node in nodes if 0 < _celsius(root, node, "trip_point0_temp") <= temperatures_c[node]]
+    if slowed:
+        remedy = "cool it: the driver lowers its clock from this temperature on"
+        return Finding("Coral PCIe", State.WRONG, f"{detail}; too hot: {', '.join(slowed)}", remedy)
+    return Finding("Coral PCIe", State.OK, detail)
+
+
+def library(*, is_wanted: bool, name: str = LIBRARY, dpkg_query: str = "dpkg-query") -> Finding:
+    """Whether the Edge TPU library loads, and whether it is of an age with the interpreter. `is_wanted` where there is
+    a device for it."""
+    title = "Edge TPU library"
+    try:
+        child = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _CHILD, name], capture_output=True, text=True, timeout=10, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Finding(title, State.WRONG, f"{name} did not load within 10 s", f"install {_COMMUNITY_BUILD}")
+    reason = (child.stderr.strip().splitlines() or [f"loading it ended its process with status {child.returncode}"])[-1]
+    if child.returncode == 0:
+        build, file = child.stdout.splitlines()
+        return _judge_build(title, build, _package_of(file, dpkg_query))
+    if f"{name}: cannot open shared object file" in reason:
+        remedy = f"install libedgetpu1-std from {_COMMUNITY_BUILD}"
+        if is_wanted:
+            return Finding(title, State.MISSING, f"{name} is not installed, and the Edge TPU here needs it", remedy)
+        return Finding(title, State.INFO, f"{name} is not installed; only an Edge TPU needs it", remedy)
+    if "libusb" in reason:
+        return Finding(title, State.WRONG, reason, "sudo apt install libusb-1.0-0")
+    return Finding(title, State.WRONG, f"{name} cannot be used: {reason}", f"install {_COMMUNITY_BUILD}")
+
+
+def pycoral(path: Sequence[str] | None = None) -> Finding:
+    """Whether a `pycoral` here is Google's: the package of that name on PyPI is about coral reefs."""
+    found = importlib.machinery.PathFinder.find_spec("pycoral", sys.path if path is None else path)
+    if found is None:
+        return Finding("pycoral", State.INFO, "not installed, not needed")
+    if any((Path(place) / "utils/edgetpu.py").exists() for place in found.submodule_search_locations or ()):
+        return Finding("pycoral", State.OK, installation.version_of("pycoral", path) or "installed, version unknown")
+    detail = "PyPI's package of that name, about coral reefs: it has no pycoral.utils.edgetpu"
+    return Finding("pycoral", State.WRONG, detail, "pip uninstall pycoral; tflsplit needs none")
+
+
+def _pcie_without_driver(root: Path) -> Finding:
+    devices = sorted((root / "sys/bus/pci/devices").glob("*"))
+    places = [device.name for device in devices if (_text(device / "vendor"), _text(device / "device")) == _PCI_ID]
+    if not places:
+        return Finding("Coral PCIe", State.INFO, "none built in")
+    remedy = "install the driver gasket-dkms and load it: sudo modprobe apex"
+    return Finding("Coral PCIe", State.MISSING, f"built in at {', '.join(places)}, but there is no /dev/apex_0", remedy)
+
+
+def _judge_build(title: str, build: str, package: str | None) -> Finding:
+    """Google's last build, of 2021, is older than any interpreter that we run on."""
+    detail = f"{package or 'of no Debian package'}, {build}"
+    if built_for := re.search(r"TF(\d+\.\d+)", package or ""):
+        return Finding(title, State.OK, f"built with TensorFlow {built_for[1]}: {detail}")
+    if package is not None or re.search(r"COMPILER=[56]\.", build):  # the gcc that Google built its Linux releases with
+        remedy = f"install libedgetpu1-std from {_COMMUNITY_BUILD}, built for today's interpreters"
+        detail = f"Google's build of 2021, with which newer interpreters can crash: {detail}"
+        return Finding(title, State.WRONG, detail, remedy)
+    return Finding(title, State.INFO, f"unknown which TensorFlow it was built with: {detail}")
+
+
+def _package_of(file: str, dpkg_query: str) -> str | None:
+    """Name and version of the Debian package that a file belongs to."""
+    if not file or shutil.which(dpkg_query) is None:
+        return None
+    owner = subprocess.run([dpkg_query, "-S", file], capture_output=True, text=True, check=False).stdout
+    if not owner:
+        return None
+    name = owner.partition(": ")[0]
+    shown = subprocess.run(
+        [dpkg_query, "-W", "-f", "${Package} ${Version}", name], capture_output=True, text=True, check=False
+    )
+    return shown.stdout.strip() or None
+
+
+def _covers(rule: str, identity: tuple[str, str]) -> bool:
+    """A rule may name the vendor alone, as Google's own does."""
+    vendor, product = identity
+    return f'{{idVendor}}=="{vendor}"' in rule and ("{idProduct}" not in rule or f'{{idProduct}}=="{product}"' in rule)
+
+
+def _celsius(root: Path, node: Path, name: str) -> float:
+    """0 where the driver does not tell."""
+    return _number(root / f"sys/class/apex/{node.name}/{name}") / 1000
+
+
+def _number(file: Path) -> float:
+    """0 where there is none."""
+    text = _text(file)
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
+
+
+def _text(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
