@@ -107,11 +107,16 @@ def join(request):
 
 
 class Hub:
-    """One kind of broker under the contract: `join` connects a client, `interrupt` breaks all connections."""
+    """One kind of broker under the contract: `join` connects a client, `interrupt` breaks all connections.
 
-    def __init__(self, join, interrupt):
+    `forgets_the_gone` marks one that drops what it has acknowledged when its publisher leaves, as amqtt does on
+    Python 3.12 and later.
+    """
+
+    def __init__(self, join, interrupt, *, forgets_the_gone=False):
         self.join = join
         self.interrupt = interrupt
+        self.forgets_the_gone = forgets_the_gone
 
 
 def memory_hub(request):
@@ -155,7 +160,7 @@ def amqtt_hub(request):
     def make(client_id, **options):
         return join(broker.address, client_id, version=Version.MQTT_311, **options)
 
-    return Hub(make, None)
+    return Hub(make, None, forgets_the_gone=True)
 
 
 HUBS = {
