@@ -3,6 +3,7 @@
 manifest.json           tflsplit.manifest owns its format
 model.tflite            the whole model
 cuts/<id>/head.tflite   and tail.tflite, for the pairs that were asked for; any other is one slice away
+cuts/<id>/head_edgetpu.tflite   and its compiler's .log, added by `update`
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from tflsplit.manifest import File, Manifest
 MANIFEST = "manifest.json"
 MODEL = "model.tflite"
 SUFFIX = ".tflsplit"
+_COMPILED = ("head_edgetpu.tflite", "head_edgetpu.log")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Package:
     def file(self, cut: Cut, side: str) -> str | None:
         """Path in the package of a cut's "head", "tail" or "head_edgetpu", None where it was not written.
 
-        The last is the head compiled for the Edge TPU; it runs on nothing else. The tail of `input` and the head of `output` are the whole model.
+        The last is the head compiled for the Edge TPU; it runs on nothing else. The tail of `input` and the head of
+        `output` are the whole model.
         """
         if (cut.id, side) in (("input", "tail"), ("output", "head")):
             return MODEL
@@ -101,6 +104,7 @@ def open_package(path: Path) -> Package:
         _check_file(path, name, file)
     unknown = {str(PurePosixPath(*found.relative_to(path).parts)) for found in path.rglob("*") if not found.is_dir()}
     unknown -= {MANIFEST, *opened.manifest.files}
+    unknown = {name for name in unknown if not _is_leftover(PurePosixPath(name))}
     if unknown:
         raise errors.PackageError(f"{path}: {min(unknown)} is not listed in {MANIFEST}; remove it")
     return opened
@@ -123,6 +127,27 @@ def write(
         described = replace(described, files=files)
         _write_file(partial, MANIFEST, manifest.render(described).encode("utf-8"))
     return Package(path, described)
+
+
+def update(opened: Package, described: Manifest, renewed: Sequence[Cut], added: Mapping[str, bytes]) -> Package:
+    """Replace the compiled heads and logs of some cuts, and the manifest; `described.files` is filled in here.
+
+    `added` is by path in the package; what it has not of a renewed cut is dropped. Whenever this process dies, the
+    package opens: new files come before the manifest that lists them, and old ones are taken out of it before they are
+    overwritten. Raises DeviceError if it cannot be written.
+    """
+    compiled = {f"cuts/{cut.id}/{name}" for cut in renewed for name in _COMPILED}
+    stale = compiled & set(opened.manifest.files)
+    kept = {name: file for name, file in opened.manifest.files.items() if name not in stale}
+    with _disk_errors(opened.path):
+        if stale:
+            _replace_file(opened.path, MANIFEST, manifest.render(replace(opened.manifest, files=kept)).encode("utf-8"))
+        for name in stale:
+            (opened.path / name).unlink(missing_ok=True)
+        files = {name: _replace_file(opened.path, name, data) for name, data in added.items()}
+        described = replace(described, files=kept | files)
+        _replace_file(opened.path, MANIFEST, manifest.render(described).encode("utf-8"))
+    return Package(opened.path, described)
 
 
 def check_destination(path: Path, *, replaces_existing: bool) -> None:
@@ -178,6 +203,20 @@ def _write_file(partial: Path, name: str, data: bytes) -> File:
         stream.flush()
         os.fsync(stream.fileno())
     return File(hashlib.sha256(data).hexdigest(), len(data))
+
+
+def _is_leftover(name: PurePosixPath) -> bool:
+    """What an `update` that died may leave unlisted; nothing ever reads it, and the next one overwrites it."""
+    finished = name.name.removeprefix(".").removesuffix(".partial")
+    return finished in _COMPILED or name.name == f".{MANIFEST}.partial"
+
+
+def _replace_file(path: Path, name: str, data: bytes) -> File:
+    place = PurePosixPath(name)
+    partial = str(place.with_name(f".{place.name}.partial"))
+    written = _write_file(path, partial, data)
+    (path / partial).replace(path / name)
+    return written
 
 
 @contextmanager

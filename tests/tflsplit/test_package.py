@@ -1,4 +1,5 @@
-import json
+import contextlib
+import dataclasses
 import os
 import resource
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 import tiny_models
 from tiny_models import describe
 
-from tflsplit import errors, package, verify
+from tflsplit import errors, manifest, package, verify
 
 
 @pytest.fixture
@@ -66,9 +67,9 @@ def test_a_newer_schema_is_refused_with_what_to_do(written):
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "cuts/../../outside"])
 def test_a_manifest_that_points_out_of_the_package_is_refused(written, name):
-    fields = json.loads((written.path / "manifest.json").read_text())
-    fields["files"][name] = fields["files"]["model.tflite"]
-    (written.path / "manifest.json").write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n")
+    listed = dict(written.manifest.files)
+    forged = dataclasses.replace(written.manifest, files=listed | {name: listed["model.tflite"]})
+    (written.path / "manifest.json").write_text(manifest.render(forged))
 
     with pytest.raises(errors.PackageError, match="does not lie plainly inside"):
         package.open_package(written.path)
@@ -183,3 +184,53 @@ def test_random_samples_cover_the_whole_range(written):
 
     assert sample[0].dtype == np.int8
     assert (many.min(), many.max()) == (-128, 127)
+
+
+COMPILED = {"cuts/op000/head_edgetpu.tflite": b"compiled", "cuts/op000/head_edgetpu.log": b"log"}
+
+
+def compile_twice(package_, heads):
+    cut = package_.cut("op000")
+    described = dataclasses.replace(
+        package_.manifest, compilations={cut.id: manifest.Compilation("compiled", compiler="16", tpu_operators=1)}
+    )
+    return package.update(package_, described, [cut], heads)
+
+
+def test_a_compiled_head_is_added_without_changing_the_digest_and_can_be_dropped_again(written):
+    made = compile_twice(written, COMPILED)
+    opened = package.open_package(written.path)
+
+    assert made == opened
+    assert opened.digest == written.digest
+    assert opened.file(opened.cut("op000"), "head_edgetpu") == "cuts/op000/head_edgetpu.tflite"
+    assert opened.file(opened.cut("op001"), "head_edgetpu") is None
+    compile_twice(opened, {})
+    assert not list(written.path.rglob("*edgetpu*"))
+    assert package.open_package(written.path).file(opened.cut("op000"), "head_edgetpu") is None
+
+
+@pytest.mark.parametrize("death", range(1, 12))
+def test_wherever_an_update_dies_the_package_opens_with_whole_files(written, monkeypatch, death):
+    """Compiling again replaces files; the process dies before its n-th flush, rename or removal."""
+    opened = compile_twice(written, COMPILED)
+    steps = iter(range(1, 100))
+
+    def dies(function):
+        def step(*arguments, **options):
+            if next(steps) == death:
+                raise KeyboardInterrupt
+            return function(*arguments, **options)
+
+        return step
+
+    monkeypatch.setattr(os, "fsync", dies(os.fsync))
+    for name in ("replace", "unlink"):
+        monkeypatch.setattr(Path, name, dies(getattr(Path, name)))
+    with contextlib.suppress(KeyboardInterrupt):
+        compile_twice(opened, {name: b"again " + data for name, data in COMPILED.items()})
+    monkeypatch.undo()
+
+    survived = package.open_package(written.path)
+    assert survived.digest == written.digest
+    assert compile_twice(survived, COMPILED) == package.open_package(written.path)
