@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,15 @@ def _open_with_either(path: Path, kind: Format, description: _Description, *, al
             reasons.append(f"{library_name}: {_short(cause)}")
     raise errors.ModelError(
         f"{path}: written by Keras {description.keras_version}, no loader opens it ({'; '.join(reasons)})"
+        + _advice_on_version(description.keras_version)
     )
+
+
+def _advice_on_version(written_by: str) -> str:
+    """A file of a newer Keras than is installed is the commonest reason; Python 3.10 gets no newer one than 3.12."""
+    installed = metadata.version("keras")
+    numbers = [[int(part) for part in version.split(".")[:2] if part.isdigit()] for version in (written_by, installed)]
+    return f"; Keras {installed} is installed here, update it (Python 3.11 or later)" if numbers[0] > numbers[1] else ""
 
 
 def _library(name: str) -> Any:
