@@ -1,0 +1,136 @@
+"""A decision told: as JSON for programs, in words for people. It decides nothing itself."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from tflsplit.breakeven import BreakEven
+from tflsplit.cost import Cost
+from tflsplit.planner import Decision, Judged, Objective
+
+
+def as_json(decision: Decision, break_even: Mapping[str, BreakEven | None]) -> dict[str, object]:
+    """What `tflsplit plan --json` prints. Infinite figures are null, as JSON has none."""
+    return {
+        "choice": decision.choice.id if decision.choice else None,
+        "objective": decision.wish.objective.value,
+        "constraints": decision.wish.demands.as_json(),
+        "do_not_split": decision.choice is not None and not decision.is_split,
+        "reason": reason(decision),
+        "candidates": [candidate(entry, decision) for entry in decision.judged],
+        "pareto": list(decision.pareto),
+        "runner_up": decision.runner_up.id if decision.runner_up else None,
+        "nearest_miss": decision.nearest.id if decision.nearest else None,
+        "break_even": {name: _break_even(found) for name, found in break_even.items()},
+    }
+
+
+def candidate(judged: Judged, decision: Decision) -> dict[str, object]:
+    found = judged.cost
+    described = found.candidate
+    return {
+        "cut": judged.id,
+        "layer": described.cut.layer,
+        "position": described.cut.position,
+        "input_codec": described.input_codec,
+        "feasible": judged.is_feasible,
+        "dominated_by": judged.dominated_by,
+        "latency_ms": {"p50": _ms(found.latency.p50_s), "p95": _ms(found.latency.p95_s)},
+        "throughput_fps": _finite(found.throughput_fps),
+        "slowest_stage": found.slowest_stage,
+        "stages_fps": {name: _finite(rate) for name, rate in found.stages_fps.items()},
+        "payload_bytes": round(described.payload_bytes),
+        "bytes_per_frame": round(found.bytes_per_frame),
+        "bytes_per_day": round(found.bytes_per_day),
+        "price_per_day": found.price_per_day,
+        "edge_load": round(found.edge_load, 4),
+        "cloud_load": round(found.cloud_load, 4),
+        "edge_memory_bytes": described.edge_memory_bytes,
+        "energy_j": found.energy_j,
+        "parts_ms": {name: _ms(part.p50_s) for name, part in found.parts.items()},
+        "origins": {name: origin.value for name, origin in found.origins.items()},
+        "failed": [failure.demand for failure in judged.failures],
+        "why_not": why_not(judged, decision),
+    }
+
+
+def why_not(judged: Judged, decision: Decision) -> str | None:
+    """Why a candidate was not picked; None for the one that was."""
+    if judged is decision.choice:
+        return None
+    if judged.failures:
+        return "; ".join(failure.words for failure in judged.failures)
+    if decision.choice is None:
+        return None
+    behind = _behind(judged.cost, decision.choice.cost, decision.wish.objective)
+    return f"dominated by {judged.dominated_by}; {behind}" if judged.dominated_by else behind
+
+
+def reason(decision: Decision) -> str:
+    """One sentence: what to do and why, or what stands in the way of everything."""
+    chosen = decision.choice
+    if chosen is None:
+        nearest = decision.nearest
+        missed = "; ".join(failure.words for failure in nearest.failures) if nearest else ""
+        return f"nothing meets the demands; nearest is {nearest.id if nearest else 'none'}: {missed}"
+    others = [entry for entry in decision.judged if entry.is_feasible and _is_split(entry) != decision.is_split]
+    told = f"cut at {_named(chosen)}" if decision.is_split else f"do not split: {_kind(chosen)}"
+    if not others:
+        return f"{told}; no {'unsplit way' if decision.is_split else 'split'} meets the demands"
+    rival = min(others, key=lambda entry: _badness(entry.cost, decision.wish.objective))
+    return (
+        f"{told}; the best {'unsplit way' if decision.is_split else 'split'}, {_named(rival)}, "
+        f"{_behind(rival.cost, chosen.cost, decision.wish.objective)}"
+    )
+
+
+def _is_split(judged: Judged) -> bool:
+    return judged.cost.candidate.is_split
+
+
+def _kind(judged: Judged) -> str:
+    where = "in the cloud" if judged.cost.candidate.cut.position == 0 else "at the edge"
+    return f"compute everything {where} ({judged.id})"
+
+
+def _named(judged: Judged) -> str:
+    layer = judged.cost.candidate.cut.layer
+    # The converter joins the names of all that it fused; the first one says where.
+    return f"{judged.id} (after {layer.split(';')[0]})" if layer else judged.id
+
+
+def _badness(found: Cost, objective: Objective) -> tuple[float, float]:
+    figure = _FIGURES[objective][0](found)
+    return (-figure if objective is Objective.THROUGHPUT else figure), found.latency.p50_s
+
+
+def _behind(found: Cost, chosen: Cost, objective: Objective) -> str:
+    figure, unit, factor = _FIGURES[objective]
+    mine, best = figure(found) * factor, figure(chosen) * factor
+    if objective is Objective.WEIGHTED:
+        return f"weighs more: {mine:.4g} ms and {found.bytes_per_frame:,.0f} bytes, {best:.4g} ms and " + (
+            f"{chosen.bytes_per_frame:,.0f} bytes"
+        )
+    share = f" ({mine / best - 1:+.1%})" if best and math.isfinite(mine) else ""
+    return f"{mine:.5g} {unit} against {best:.5g}{share}"
+
+
+_FIGURES: Mapping[Objective, tuple[Callable[[Cost], float], str, float]] = {
+    Objective.LATENCY: (lambda found: found.latency.p50_s, "ms", 1000.0),
+    Objective.THROUGHPUT: (lambda found: found.throughput_fps, "frames/s", 1.0),
+    Objective.BYTES: (lambda found: found.bytes_per_frame, "bytes a frame", 1.0),
+    Objective.ENERGY: (lambda found: found.energy_j or 0.0, "J a frame", 1.0),
+    Objective.PRICE: (lambda found: found.price_per_day or 0.0, "a day", 1.0),
+    Objective.WEIGHTED: (lambda found: found.latency.p50_s, "ms", 1000.0),
+}
+
+
+def _break_even(found: BreakEven | None) -> dict[str, object] | None:
+    return None if found is None else {"value": found.value, "choice": found.choice, "splits": found.is_split}
+
+
+def _ms(seconds: float) -> float | None:
+    return round(seconds * 1000, 4) if math.isfinite(seconds) else None
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 3) if math.isfinite(value) else None

@@ -1,0 +1,103 @@
+"""`tflsplit plan`: where to cut, from measured timings."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tflsplit import account, errors, package, plan, planning
+from tflsplit.cli import output, planopts
+from tflsplit.measurements import Side
+from tflsplit.scenario import Scenario
+
+
+@click.command()
+@click.argument("pkg", type=click.Path(path_type=Path))
+@click.option("--edge", "edge_path", required=True, type=click.Path(path_type=Path), help="The edge's profile.")
+@click.option("--cloud", "cloud_path", required=True, type=click.Path(path_type=Path), help="The cloud's profile.")
+@planopts.grouped(planopts.LINK, planopts.WISH, planopts.COSTS)
+@click.option("-o", "--output", "destination", type=click.Path(path_type=Path), help="Write the plan to this file.")
+@click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
+def command(
+    pkg: Path,
+    *,
+    edge_path: Path,
+    cloud_path: Path,
+    link: str | None,
+    bandwidth: str | None,
+    rtt: str | None,
+    loss: str | None,
+    destination: Path | None,
+    is_json: bool,
+    **given: Any,
+) -> None:
+    """Compare every cut, sending the input and computing everything locally, and pick one.
+
+    Exit code 1 if nothing meets the demands; what fails for each and what comes nearest is printed all the same.
+
+    \b
+    Python: tflsplit.planning.make(package, edge, cloud, scenario, wish)
+    """
+    opened = package.open_package(pkg)
+    outcome = planning.make(
+        opened,
+        planning.read_profile(edge_path, opened, Side.EDGE),
+        planning.read_profile(cloud_path, opened, Side.CLOUD),
+        Scenario(
+            planopts.link_of(link, bandwidth, rtt, loss),
+            planopts.workload_of(given),
+            planopts.prices_of(given),
+            planopts.power_of(given),
+        ),
+        planopts.wish_of(opened, given),
+    )
+    if is_json:
+        output.as_json(outcome.as_json())
+    else:
+        _print(outcome)
+    if outcome.decision.choice is None:
+        sys.exit(1)
+    if destination is not None:
+        _write(destination, plan.render(planning.plan_of(outcome, destination.parent)))
+
+
+def _write(destination: Path, text: str) -> None:
+    try:
+        destination.write_text(text, encoding="utf-8")
+    except OSError as cause:
+        raise errors.DeviceError(f"{destination}: cannot be written ({cause.strerror})") from cause
+
+
+def _print(outcome: planning.Outcome) -> None:
+    decision = outcome.decision
+    front = decision.pareto
+    rows = [
+        (
+            "→" if entry is decision.choice else "*" if entry.id in front else "",
+            entry.id,
+            _short(entry.cost.candidate.cut.layer),
+            f"{entry.cost.latency.p50_s * 1e3:.2f}",
+            f"{entry.cost.latency.p95_s * 1e3:.2f}",
+            f"{entry.cost.throughput_fps:.1f}",
+            round(entry.cost.candidate.payload_bytes),
+            f"{entry.cost.bytes_per_day / 1e6:.1f}",
+            entry.cost.latency.origin.value,
+            account.why_not(entry, decision),
+        )
+        for entry in decision.judged
+    ]
+    columns = ("", "cut", "after layer", "p50 ms", "p95 ms", "fps", "payload B", "MB/day", "origin", "why not")
+    link = outcome.scenario.link
+    shown = f"{link.bandwidth_bps / 1e6:g} Mbit/s, {link.rtt_s * 1e3:g} ms ({link.origin.value})"
+    title = f"{outcome.package.manifest.name} over {link.name}: {shown}; → the pick, * the Pareto set"
+    output.table(title, columns, rows)
+    click.echo(account.reason(decision))
+    for name, found in outcome.break_even.items():
+        if found is not None:
+            click.echo(f"at {name} of {found.value:.4g} it would be {found.choice or 'nothing'}")
+
+
+def _short(layer: str | None) -> str:
+    """The converter joins the names of all that it fused; the first one says where."""
+    return "" if layer is None else layer.split(";")[0][-40:]

@@ -1,0 +1,102 @@
+"""The pipeline of `tflsplit plan`: files in, a decision and its plan out. Everything it calls is pure."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tflsplit import account, breakeven, candidates, errors, measurements, planner
+from tflsplit.breakeven import BreakEven
+from tflsplit.candidates import Candidate, Picture
+from tflsplit.measurements import Profile, Side
+from tflsplit.package import Package
+from tflsplit.plan import Plan
+from tflsplit.planner import Decision, Wish
+from tflsplit.scenario import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a report or a replay builds on: the candidates can be costed again for any other scenario."""
+
+    package: Package
+    edge: Profile
+    cloud: Profile
+    scenario: Scenario
+    candidates: tuple[Candidate, ...]
+    decision: Decision
+    break_even: Mapping[str, BreakEven | None]
+
+    def as_json(self) -> dict[str, object]:
+        fidelity = self.package.manifest.fidelity
+        return account.as_json(self.decision, self.break_even) | {
+            "package": self.package.digest,
+            "link": describe_link(self.scenario),
+            "workload": asdict(self.scenario.workload),
+            "int8_agreement": fidelity[0].top1_agreement if fidelity else None,
+        }
+
+
+def make(
+    package: Package, edge: Profile, cloud: Profile, scenario: Scenario, wish: Wish, *, picture: Picture | None = None
+) -> Outcome:
+    """Compare every way of running `package` on these two devices; the profiles have been checked to fit it."""
+    found = candidates.gather(package.cuts, edge, cloud, picture=picture)
+    return Outcome(
+        package=package,
+        edge=edge,
+        cloud=cloud,
+        scenario=scenario,
+        candidates=tuple(found),
+        decision=planner.decide(found, scenario, wish),
+        break_even=breakeven.find(found, scenario, wish),
+    )
+
+
+def read_profile(path: Path, package: Package, side: Side) -> Profile:
+    """A profile that fits the package; DataError says what is wrong with any other."""
+    profile = measurements.read(path)
+    measurements.check_fits(profile, package.digest, side, [cut.id for cut in package.cuts], path=path)
+    return profile
+
+
+def plan_of(outcome: Outcome, folder: Path) -> Plan:
+    """The file of a decision, to stand in `folder`. SettingsError where there is nothing to run."""
+    decision, scenario = outcome.decision, outcome.scenario
+    chosen = decision.choice
+    if chosen is None:
+        raise errors.SettingsError(account.reason(decision))
+    described = chosen.cost.candidate
+    return Plan(
+        package_digest=outcome.package.digest,
+        package_name=outcome.package.manifest.name,
+        package_path=os.path.relpath(outcome.package.path, folder),
+        cut=described.cut.id,
+        layer=described.cut.layer,
+        input_codec=described.input_codec,
+        rate_fps=scenario.workload.rate_fps,
+        window=scenario.workload.window,
+        reason=account.reason(decision),
+        devices={"edge": _device(outcome.edge), "cloud": _device(outcome.cloud)},
+        link=describe_link(scenario),
+        wish={"objective": decision.wish.objective.value, "constraints": decision.wish.demands.as_json()},
+        expected=account.candidate(chosen, decision),
+        runner_up=account.candidate(decision.runner_up, decision) if decision.runner_up else None,
+        break_even=account.as_json(decision, outcome.break_even)["break_even"],  # type: ignore[arg-type]  # built there
+    )
+
+
+def _device(profile: Profile) -> dict[str, object]:
+    return {"name": profile.name, "accelerator": profile.accelerator, "machine": dict(profile.machine)}
+
+
+def describe_link(scenario: Scenario) -> dict[str, object]:
+    link = scenario.link
+    return {
+        "name": link.name,
+        "origin": link.origin.value,
+        "bandwidth_bps": link.bandwidth_bps,
+        "rtt_s": link.rtt_s,
+        "loss": link.loss,
+        "source": link.source,
+    }
