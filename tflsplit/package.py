@@ -159,15 +159,20 @@ def check_destination(path: Path, *, replaces_existing: bool) -> None:
 
 
 def write_pair(directory: Path, package: Package, cut: Cut) -> None:
-    """Write head.tflite and tail.tflite of any cut into a directory of the user's, which is made if need be."""
-    with _disk_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        for side, data in (("head", package.head_bytes(cut)), ("tail", package.tail_bytes(cut))):
-            partial = directory / f".{side}.tflite.{os.getpid()}"
-            try:
-                partial.write_bytes(data)
+    """Write head.tflite and tail.tflite of any cut into a directory of the user's, which is made if need be.
+
+    Neither is written if one cannot be (DeviceError).
+    """
+    sides = {"head": package.head_bytes(cut), "tail": package.tail_bytes(cut)}
+    partials = {side: directory / f".{side}.tflite.{os.getpid()}" for side in sides}
+    with _disk_errors(directory), _made(directory):
+        try:
+            for side, data in sides.items():
+                partials[side].write_bytes(data)
+            for side, partial in partials.items():
                 partial.replace(directory / f"{side}.tflite")
-            finally:
+        finally:
+            for partial in partials.values():
                 partial.unlink(missing_ok=True)
 
 
@@ -222,8 +227,7 @@ def _replace_file(path: Path, name: str, data: bytes) -> File:
 @contextmanager
 def _written_whole(path: Path) -> Iterator[Path]:
     """A directory beside `path` that takes its place when the block ends well and vanishes when it does not."""
-    with _disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _disk_errors(path), _made(path.parent):
         _remove_abandoned(path)
         partial = path.parent / f".{path.name}.{os.getpid()}.partial"
         partial.mkdir()
@@ -236,6 +240,19 @@ def _written_whole(path: Path) -> Iterator[Path]:
             shutil.rmtree(replaced, ignore_errors=True)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _made(directory: Path) -> Iterator[None]:
+    """Makes a directory and its parents; of those made here, what is still empty at the end vanishes again."""
+    made = [place for place in (directory, *directory.parents) if not place.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for place in made:
+            with contextlib.suppress(OSError):
+                place.rmdir()
 
 
 def _remove_abandoned(path: Path) -> None:
