@@ -13,7 +13,7 @@ import click
 
 from tflsplit import errors
 
-COMMANDS = ("convert", "inspect", "slice", "verify", "plan", "edge", "cloud", "broker", "doctor", "demo")
+COMMANDS = ("convert", "inspect", "slice", "verify", "profile", "plan", "edge", "cloud", "broker", "doctor", "demo")
 
 
 class LazyGroup(click.Group):

@@ -1,0 +1,91 @@
+"""`tflsplit profile`: how long every cut takes on this machine."""
+
+import os
+from pathlib import Path
+
+import click
+
+from tflsplit import measurements
+from tflsplit.cli import output, target
+from tflsplit.measurements import Profile, Side
+
+
+@click.command()
+@click.argument("pkg", type=click.Path(path_type=Path))
+@click.option(
+    "--side",
+    required=True,
+    type=click.Choice([side.value for side in Side]),
+    help="edge: heads and encoding. cloud: tails and decoding.",
+)
+@click.option(
+    "-o", "--output", "destination", type=click.Path(path_type=Path), required=True, help="File to write (JSON)."
+)
+@click.option("--samples", help="Inputs: folder of pictures, .npy/.npz file. Default: random ones, noted in the file.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads.")
+@click.option("--budget", "budget_s", default=20.0, show_default=True, help="Seconds to spend on timing.")
+@click.option("--precision", default=0.02, show_default=True, help="How closely a median is to be known, as a share.")
+@click.option("--force", "replaces_existing", is_flag=True, help="Replace FILE if it is there.")
+@click.option("--json", "is_json", is_flag=True, help="Print the profile as JSON.")
+def command(
+    pkg: Path,
+    *,
+    side: str,
+    destination: Path,
+    samples: str | None,
+    threads: int,
+    budget_s: float,
+    precision: float,
+    replaces_existing: bool,
+    is_json: bool,
+) -> None:
+    """Time the head (or tail) of every cut of PKG here, for `tflsplit plan`.
+
+    A run that was killed goes on from FILE.partial when it is started again.
+
+    \b
+    Python: edge_runtime.profile.profile(task, journal, settings)
+    """
+    from edge_runtime import frames, profile
+    from edge_runtime.accelerators.cpu import Cpu
+    from tflsplit import package
+
+    target.check_free(destination, replaces_existing=replaces_existing)
+    settings = profile.Settings(budget_s=budget_s, precision=precision)
+    opened = package.open_package(pkg)
+    source = frames.open_source(samples, opened.manifest) if samples else None
+    task = profile.Task(opened, Side(side), Cpu(threads=threads), source, threads)
+    journal = destination.with_name(f"{destination.name}.partial")
+    with output.progress(f"profile the {side}", profile.FEWEST_VISITS * len(opened.cuts)) as step:
+        made = profile.profile(task, journal, settings, on_visit=step)
+    target.write_whole(destination, measurements.render(made))
+    journal.unlink(missing_ok=True)
+    if is_json:
+        click.echo(measurements.render(made), nl=False)
+    else:
+        _print(made, destination)
+
+
+def _print(made: Profile, destination: Path) -> None:
+    rows = [
+        (
+            entry.cut,
+            *(f"{entry.run.percentile_s(percent) * 1000:.3f}" for percent in (50, 95, 99)),
+            entry.run.runs,
+            entry.run.origin.value,
+            f"{entry.coding.p50_s * 1000:.3f}",
+            None if entry.coded_bytes is None else round(entry.coded_bytes),
+            f"{entry.load_s * 1000:.1f}",
+            f"{entry.memory_bytes / 2**20:.1f}",
+        )
+        for entry in made.cuts
+    ]
+    half, coding = ("head", "encode") if made.side is Side.EDGE else ("tail", "decode")
+    columns = ("cut", f"{half} p50 ms", "p95", "p99", "runs", "origin", f"{coding} ms", "coded bytes", "load ms", "MiB")
+    machine = ", ".join(f"{key} {value}" for key, value in made.machine.items())
+    output.table(f"{made.name} on the {made.side.value}, {made.accelerator}: {machine}", columns, rows)
+    if made.preprocess is not None:
+        click.echo(f"preprocessing: {made.preprocess.p50_s * 1000:.3f} ms")
+    for note in made.notes:
+        click.echo(note)
+    click.echo(f"written to {os.fspath(destination)}")

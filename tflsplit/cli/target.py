@@ -1,0 +1,25 @@
+"""Files that commands write: whole or not at all, and none is replaced unasked."""
+
+import os
+from pathlib import Path
+
+from tflsplit import errors
+
+
+def check_free(path: Path, *, replaces_existing: bool) -> None:
+    """SettingsError if `path` is taken; long work is better refused before it begins."""
+    if path.exists() and not replaces_existing:
+        raise errors.SettingsError(f"{path} exists already; give another -o, or --force to replace it")
+    if not path.parent.is_dir():
+        raise errors.SettingsError(f"{path}: there is no folder {path.parent}; make it first")
+
+
+def write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as cause:
+        raise errors.DeviceError(f"{path}: cannot be written ({cause.strerror or cause}); nothing was left") from cause
+    finally:
+        partial.unlink(missing_ok=True)
