@@ -37,6 +37,8 @@ class Tails:
             raise errors.FrameError(f"frame cut after {frame.cut} operators, where this package has no cut")
         if frame.boundary != self._boundaries[frame.cut]:
             raise errors.FrameError(f"frame at cut {cut.id} carries {frame.boundary}, expected {cut.boundary}")
+        if not self.package.has(cut, "tail"):
+            raise errors.FrameError(f"frame cut at {cut.id}, whose tail is not in this cloud's bundle")
         return cut
 
     def run(self, cut: Cut, boundary: tuple[Array, ...]) -> tuple[Array, ...]:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from tflsplit import errors
@@ -88,6 +89,14 @@ class Compilation:
         return cls(**dict(fields) | {"operators": operators, "together": tuple(fields["together"])})
 
 
+class Role(str, Enum):
+    """What a package on disk is: all of it, or what one side needs to run the cuts of a plan."""
+
+    WHOLE = "whole"
+    EDGE = "edge"
+    CLOUD = "cloud"
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """One file of the package, by its path relative to it."""
@@ -101,7 +110,8 @@ class Manifest:
     """`fused` maps layers that end inside an operator to that operator's index; `aliases` maps layers that compute
     nothing of their own (dropout, flatten) to the layer whose output they share. `rewrites` says what was changed for
     the target, exactly; `fidelity_cpu` what `--target cpu` would give, where this target costs accuracy. `compilations`
-    is by cut id. `files` has one entry a file.
+    is by cut id. `files` has one entry a file. A bundle's `role` says which machine it is for, and `absent` what the
+    whole package has and it has not: the digest is still the whole package's.
     """
 
     name: str
@@ -123,6 +133,8 @@ class Manifest:
     aliases: Mapping[str, str] = field(default_factory=dict)
     created_with: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, File] = field(default_factory=dict)
+    role: Role = Role.WHOLE
+    absent: Mapping[str, File] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -133,7 +145,7 @@ class Manifest:
         """
         identity = {
             "schema": SCHEMA,
-            "model": self.files["model.tflite"].sha256,
+            "model": {**self.absent, **self.files}["model.tflite"].sha256,
             "preprocessing": self.preprocessing.as_json() if self.preprocessing else None,
             "labels": list(self.labels),
         }
@@ -144,6 +156,7 @@ def render(manifest: Manifest) -> str:
     """The canonical text of a manifest."""
     fields = {
         "schema": SCHEMA,
+        "role": manifest.role.value,
         "digest": manifest.digest,
         "name": manifest.name,
         "target": manifest.target,
@@ -164,6 +177,7 @@ def render(manifest: Manifest) -> str:
         "fused_layers": dict(manifest.fused),
         "layer_aliases": dict(manifest.aliases),
         "files": {path: _fields(file) for path, file in manifest.files.items()},
+        "absent": {path: _fields(file) for path, file in manifest.absent.items()},
     }
     # A changed digit still reads well; only a sum over all of the text finds it.
     seal = hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()
@@ -224,4 +238,6 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
         fused=fields["fused_layers"],
         aliases=fields["layer_aliases"],
         files={path: File(**entry) for path, entry in fields["files"].items()},
+        role=Role(fields["role"]),
+        absent={path: File(**entry) for path, entry in fields["absent"].items()},
     )

@@ -10,10 +10,11 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from tflsplit import cuts, errors, flatgraph, manifest
@@ -62,12 +63,21 @@ class Package:
         The last is the head compiled for the Edge TPU; it runs on nothing else. The tail of `input` and the head of
         `output` are the whole model.
         """
-        if (cut.id, side) in (("input", "tail"), ("output", "head")):
-            return MODEL
-        path = f"cuts/{cut.id}/{side}.tflite"
+        is_whole = (cut.id, side) in (("input", "tail"), ("output", "head"))
+        path = MODEL if is_whole else f"cuts/{cut.id}/{side}.tflite"
         return path if path in self.manifest.files else None
 
+    def has(self, cut: Cut, side: str) -> bool:
+        """If the "head" or "tail" of a cut is in this package, or can be sliced from what is; a bundle has a few."""
+        return MODEL in self.manifest.files or self.file(cut, side) is not None
+
     def model_bytes(self) -> bytes:
+        """The whole model; PackageError in a bundle, which leaves it out."""
+        if MODEL not in self.manifest.files:
+            raise errors.PackageError(
+                f"{self.path}: a bundle for the {self.manifest.role.value} side, without the whole model; "
+                f"use the package it was made from ({self.manifest.name}, digest {self.digest[:16]})"
+            )
         return (self.path / MODEL).read_bytes()
 
     @cached_property
@@ -77,13 +87,23 @@ class Package:
 
     def head_bytes(self, cut: Cut) -> bytes:
         """The head as `.tflite`: as written in the package, else sliced now."""
-        path = self.file(cut, "head")
-        return (self.path / path).read_bytes() if path else cuts.head_bytes(self.graph, cut)
+        written = self._written(cut, "head")
+        return cuts.head_bytes(self.graph, cut) if written is None else written
 
     def tail_bytes(self, cut: Cut) -> bytes:
         """The tail as `.tflite`: as written in the package, else sliced now."""
-        path = self.file(cut, "tail")
-        return (self.path / path).read_bytes() if path else cuts.tail_bytes(self.graph, cut)
+        written = self._written(cut, "tail")
+        return cuts.tail_bytes(self.graph, cut) if written is None else written
+
+    def _written(self, cut: Cut, side: str) -> bytes | None:
+        path = self.file(cut, side)
+        if path is None and not self.has(cut, side):
+            there = ", ".join(other.id for other in self.cuts if self.file(other, side)) or "none"
+            raise errors.PackageError(
+                f"{self.path}: a bundle for the {self.manifest.role.value} side, without the {side} of {cut.id} "
+                f"({side}s in it: {there}); bundle a plan for this cut, or use the whole package"
+            )
+        return None if path is None else (self.path / path).read_bytes()
 
 
 def open_package(path: Path) -> Package:
@@ -118,12 +138,18 @@ def write(
     It appears at `path` complete or not at all, whenever this process dies. An existing package is replaced only if
     told to. Raises PackageError if something is in the way, DeviceError if it cannot be written (a full disk).
     """
-    check_destination(path, replaces_existing=replaces_existing)
     graph = flatgraph.read(model)
+    halves = (half for cut in pairs for half in _pair(cut, graph))
+    return write_files(path, described, chain(((MODEL, model),), halves), replaces_existing=replaces_existing)
+
+
+def write_files(
+    path: Path, described: Manifest, contents: Iterable[tuple[str, bytes]], *, replaces_existing: bool = False
+) -> Package:
+    """`write` for files that are made already: each by its path in the package."""
+    check_destination(path, replaces_existing=replaces_existing)
     with _written_whole(path) as partial:
-        files = {MODEL: _write_file(partial, MODEL, model)}
-        for cut in pairs:
-            files |= _write_pair(partial, cut, graph)
+        files = {name: _write_file(partial, name, data) for name, data in contents}
         described = replace(described, files=files)
         _write_file(partial, MANIFEST, manifest.render(described).encode("utf-8"))
     return Package(path, described)
@@ -192,12 +218,9 @@ def _check_file(path: Path, name: str, file: File) -> None:
         )
 
 
-def _write_pair(partial: Path, cut: Cut, graph: flatgraph.Graph) -> Mapping[str, File]:
-    head, tail = f"cuts/{cut.id}/head.tflite", f"cuts/{cut.id}/tail.tflite"
-    return {
-        head: _write_file(partial, head, cuts.head_bytes(graph, cut)),
-        tail: _write_file(partial, tail, cuts.tail_bytes(graph, cut)),
-    }
+def _pair(cut: Cut, graph: flatgraph.Graph) -> Iterator[tuple[str, bytes]]:
+    yield f"cuts/{cut.id}/head.tflite", cuts.head_bytes(graph, cut)
+    yield f"cuts/{cut.id}/tail.tflite", cuts.tail_bytes(graph, cut)
 
 
 def _write_file(partial: Path, name: str, data: bytes) -> File:

@@ -4,26 +4,39 @@ from pathlib import Path
 
 import click
 
-from tflsplit.cli import connection, output
+from tflsplit.cli import connection, output, planned
 
 
 @click.command()
-@click.argument("pkg", type=click.Path(path_type=Path))
+@planned.argument
+@planned.option
 @connection.options
 @click.option("--name", default="cloud", show_default=True, help="Name of this cloud on its status topic.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many results. Default: serve until SIGTERM.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of a tail.")
 @click.option("--json", "is_json", is_flag=True, help="Print the summary at the end as JSON.")
-def command(pkg: Path, *, url: str, deployment: str, name: str, count: int | None, threads: int, is_json: bool) -> None:
+def command(
+    pkg: Path | None,
+    *,
+    plan_path: Path | None,
+    url: str,
+    deployment: str,
+    name: str,
+    count: int | None,
+    threads: int,
+    is_json: bool,
+) -> None:
     """Run the tail of whatever cut a frame was made at, and publish the result as JSON.
 
     \b
     Python: broker.subscriber.Cloud(tails, transport, deployment).run()
     """
     from broker import subscriber, tail
-    from tflsplit import package
 
-    tails = tail.Tails(package.open_package(pkg), threads=threads)
+    opened, plan = planned.opened(pkg, plan_path)
+    tails = tail.Tails(opened, threads=threads)
+    if plan is not None:
+        tails.warm(opened.cut(plan.cut))
     with connection.connected(url, deployment, name, connection.new_boot()) as online:
         cloud = subscriber.Cloud(tails, online, deployment)
         with output.stopped_by_signals(cloud.stop):

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import click
 
-from tflsplit.cli import connection, output
+from tflsplit import errors
+from tflsplit.cli import connection, output, planned
 
 
 @click.command()
-@click.argument("pkg", type=click.Path(path_type=Path))
+@planned.argument
+@planned.option
 @connection.options
 @click.option("--device", required=True, help="Name of this device, one of its own.")
 @click.option("--source", required=True, help="Folder of pictures, a picture, .npy/.npz file, or camera:N.")
@@ -18,21 +20,20 @@ from tflsplit.cli import connection, output
     type=click.IntRange(min=1),
     help="Frames to send, repeating the source. Default: one pass over it.",
 )
-@click.option("--rate", "rate_fps", type=float, help="At most so many frames a second. Default: as fast as they go.")
+@click.option("--rate", "rate_fps", type=float, help="Frames a second. Default: the plan's, else all.")
 @click.option("--qos", type=click.IntRange(0, 1), default=1, show_default=True, help="MQTT quality of service.")
 @click.option(
     "--window",
     type=click.IntRange(1, 4096),
-    default=8,
-    show_default=True,
-    help="Frames that may be unanswered at a time.",
+    help="Frames that may be unanswered at a time. Default: the plan's, else 8.",
 )
 @click.option("--resend-after", "resend_after_s", default=5.0, show_default=True, help="Seconds before sending again.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of the head.")
 @click.option("--json", "is_json", is_flag=True, help="Print the summary at the end as JSON.")
 def command(
-    pkg: Path,
+    pkg: Path | None,
     *,
+    plan_path: Path | None,
     url: str,
     deployment: str,
     device: str,
@@ -51,12 +52,15 @@ def command(
     Python: edge_runtime.loop.Edge(package, head, transport, settings).run(source)
     """
     from edge_runtime import frames, head, loop
-    from tflsplit import package
 
+    if cut_name and plan_path:
+        raise errors.SettingsError(f"--cut {cut_name} and --plan {plan_path} both say where to cut; give one")
+    opened, plan = planned.opened(pkg, plan_path)
+    named = plan.cut if plan else cut_name
+    cut = opened.cut(named) if named else opened.default_cut()
     boot = connection.new_boot()
-    chosen = loop.Settings(deployment=deployment, device=device, boot=boot, **settings)  # type: ignore[arg-type]  # click checked them
-    opened = package.open_package(pkg)
-    cut = opened.cut(cut_name) if cut_name else opened.default_cut()
+    given = planned.settings(plan) | {name: value for name, value in settings.items() if value is not None}
+    chosen = loop.Settings(deployment=deployment, device=device, boot=boot, **given)  # type: ignore[arg-type]  # click checked them
     taken_from = frames.open_source(source, opened.manifest)
     try:
         with (

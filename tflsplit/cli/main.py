@@ -13,7 +13,20 @@ import click
 
 from tflsplit import errors
 
-COMMANDS = ("convert", "inspect", "slice", "verify", "profile", "plan", "edge", "cloud", "broker", "doctor", "demo")
+COMMANDS = (
+    "convert",
+    "inspect",
+    "slice",
+    "verify",
+    "profile",
+    "plan",
+    "bundle",
+    "edge",
+    "cloud",
+    "broker",
+    "doctor",
+    "demo",
+)
 
 
 class LazyGroup(click.Group):

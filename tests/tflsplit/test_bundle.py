@@ -1,0 +1,116 @@
+"""A bundle holds what one side needs of a package, and is that package to every frame."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from broker import tail, wire
+from edge_runtime import head
+from tflsplit import bundle, errors, package, verify
+from tflsplit.manifest import Role
+
+
+@pytest.fixture
+def edge(tiny_package, tmp_path):
+    return bundle.write(tmp_path / "edge.tflsplit", tiny_package, Role.EDGE, (tiny_package.cut("op000"),))
+
+
+@pytest.fixture
+def cloud(tiny_package, tmp_path):
+    return bundle.write(tmp_path / "cloud.tflsplit", tiny_package, Role.CLOUD, (tiny_package.cut("op000"),))
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_an_edge_has_its_head_and_no_tail_and_no_model(edge):
+    assert files_in(edge.path) == ["cuts/op000/head.tflite", "manifest.json"]
+
+
+def test_a_cloud_has_its_tail_and_no_head(cloud):
+    assert files_in(cloud.path) == ["cuts/op000/tail.tflite", "manifest.json"]
+
+
+def test_both_open_with_the_digest_of_the_package(tiny_package, edge, cloud):
+    for made, role in ((edge, Role.EDGE), (cloud, Role.CLOUD)):
+        opened = package.open_package(made.path)
+        assert (opened.digest, opened.manifest.role) == (tiny_package.digest, role)
+        assert opened.manifest == made.manifest
+        assert set(opened.manifest.files) | set(opened.manifest.absent) == set(tiny_package.manifest.files)
+
+
+def test_the_two_halves_give_what_the_whole_model_gives(tiny_package, edge, cloud):
+    cut = edge.cut("op000")
+    (sample,) = verify.random_samples(tiny_package.manifest.inputs, 1)
+    tails = tail.Tails(package.open_package(cloud.path))
+    with head.Head(package.open_package(edge.path), cut) as ready:
+        halves = tails.run(cut, ready.run(sample))
+    tails.close()
+    whole = tail.Tails(tiny_package)
+
+    assert [array.tolist() for array in halves] == [
+        array.tolist() for array in whole.run(tiny_package.cut("input"), sample)
+    ]
+    whole.close()
+
+
+def test_what_is_not_in_a_bundle_is_refused_by_name(edge, cloud):
+    with pytest.raises(errors.PackageError, match=r"without the head of op001 \(heads in it: op000\)"):
+        edge.head_bytes(edge.cut("op001"))
+    with pytest.raises(errors.PackageError, match=r"without the tail of op000 \(tails in it: none\)"):
+        edge.tail_bytes(edge.cut("op000"))
+    with pytest.raises(errors.PackageError, match="a bundle for the cloud side, without the whole model"):
+        cloud.model_bytes()
+
+
+def test_a_frame_for_a_tail_that_the_cloud_lacks_is_refused_and_no_crash(cloud):
+    cut = cloud.cut("op001")
+    frame = wire.Frame(
+        package=bytes.fromhex(cloud.digest)[: wire.PACKAGE_BYTES],
+        cut=cut.position,
+        boot=1,
+        sequence=1,
+        captured_ns=0,
+        head_us=0,
+        boundary=tail._unnamed(cut.boundary),
+    )
+    with pytest.raises(errors.FrameError, match="frame cut at op001, whose tail is not in this cloud's bundle"):
+        tail.Tails(cloud).cut_of(frame)
+
+
+@pytest.mark.parametrize(
+    ("cut", "role", "expected"),
+    [
+        ("input", Role.EDGE, []),
+        ("input", Role.CLOUD, ["model.tflite"]),
+        ("output", Role.EDGE, ["model.tflite"]),
+        ("output", Role.CLOUD, ["cuts/output/tail.tflite"]),
+    ],
+)
+def test_not_splitting_can_be_bundled_too(tiny_package, tmp_path, cut, role, expected):
+    made = bundle.write(tmp_path / "b.tflsplit", tiny_package, role, (tiny_package.cut(cut),))
+
+    assert files_in(made.path) == sorted([*expected, "manifest.json"])
+    assert package.open_package(made.path).digest == tiny_package.digest
+
+
+def test_a_changed_byte_in_a_bundle_is_found(edge):
+    half = edge.path / "cuts/op000/head.tflite"
+    half.write_bytes(half.read_bytes()[:-1] + b"\xff")
+    with pytest.raises(errors.PackageError, match="was changed after it was written"):
+        package.open_package(edge.path)
+
+
+def test_a_digest_that_was_changed_with_what_is_absent_is_found(edge):
+    text = (edge.path / "manifest.json").read_text()
+    sha256 = json.loads(text)["absent"]["model.tflite"]["sha256"]
+    (edge.path / "manifest.json").write_text(text.replace(sha256, "0" * 64))
+    with pytest.raises(errors.PackageError, match="was changed after it was written"):
+        package.open_package(edge.path)
+
+
+def test_a_bundle_of_a_bundle_is_refused(edge, tmp_path):
+    with pytest.raises(errors.PackageError, match="bundle from the whole package"):
+        bundle.write(tmp_path / "again.tflsplit", edge, Role.EDGE, (edge.cut("op000"),))
