@@ -1,0 +1,73 @@
+"""What a link does to bytes, as arithmetic: when what enters it now comes out at the other end. No clock, no I/O."""
+
+import math
+import random
+from dataclasses import dataclass
+
+from tflsplit import errors
+
+# Pieces this long in time keep two connections from waiting for one another; never less than a TCP segment.
+_PIECE_S = 0.002
+_SEGMENT_BYTES, _MOST_BYTES = 1460, 65_536
+# Beyond what is under way on the link itself: as much as a cheap router keeps.
+_LEAST_BUFFER_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One direction of a link. Up to `jitter_s` is added to `delay_s` at random, and order is kept, as TCP shows it.
+
+    `burst_bytes` may pass at once after a rest. In an outage (begin and length, seconds from the start) nothing moves
+    and nothing is lost. Bits are those of TCP's payload: no headers, no loss.
+    """
+
+    bandwidth_bps: float = math.inf
+    delay_s: float = 0.0
+    jitter_s: float = 0.0
+    burst_bytes: int = 0
+    outages: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.bandwidth_bps > 0:
+            raise errors.SettingsError(f"a bandwidth of {self.bandwidth_bps} bit/s carries nothing")
+        lengths = (self.delay_s, self.jitter_s, self.burst_bytes, *(part for outage in self.outages for part in outage))
+        if not all(length >= 0 for length in lengths):
+            raise errors.SettingsError(f"link {self}: delays, bursts and outages cannot be negative")
+
+    @property
+    def piece_bytes(self) -> int:
+        """How much to take at a time."""
+        return int(min(max(self.bandwidth_bps / 8 * _PIECE_S, _SEGMENT_BYTES), _MOST_BYTES))
+
+    @property
+    def buffer_bytes(self) -> int:
+        """How much may be held for one connection before its sender has to wait."""
+        under_way = 0.0 if math.isinf(self.bandwidth_bps) else self.bandwidth_bps / 8 * (self.delay_s + self.jitter_s)
+        return max(_LEAST_BUFFER_BYTES, int(2 * under_way))
+
+
+class Schedule:
+    """The bucket that all connections share in one direction. Times are seconds from the start, never going back."""
+
+    def __init__(self, shape: Shape, randomness: random.Random) -> None:
+        self._shape = shape
+        self._randomness = randomness
+        self._free_at_s = -math.inf
+        self._last_out_s = 0.0
+
+    def out_at_s(self, now_s: float, count_bytes: int) -> float:
+        """When the last of `count_bytes` that enter now comes out."""
+        shape = self._shape
+        began_s = max(self._free_at_s, now_s - shape.burst_bytes * 8 / shape.bandwidth_bps)
+        self._free_at_s = self._after_outages(began_s, count_bytes * 8 / shape.bandwidth_bps)
+        arrives_s = max(now_s, self._free_at_s) + shape.delay_s + self._randomness.uniform(0.0, shape.jitter_s)
+        self._last_out_s = max(self._last_out_s, arrives_s)
+        return self._last_out_s
+
+    def _after_outages(self, began_s: float, takes_s: float) -> float:
+        """The end of `takes_s` of work begun at `began_s`, which rests in outages."""
+        end_s = began_s + takes_s
+        for outage_s, length_s in sorted(self._shape.outages):
+            if began_s < outage_s + length_s and end_s >= outage_s:
+                end_s += outage_s + length_s - max(began_s, outage_s)
+        return end_s
