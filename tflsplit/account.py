@@ -93,9 +93,13 @@ def _kind(judged: Judged) -> str:
 
 
 def _named(judged: Judged) -> str:
-    layer = judged.cost.candidate.cut.layer
-    # The converter joins the names of all that it fused; the first one says where.
-    return f"{judged.id} (after {layer.split(';')[0]})" if layer else judged.id
+    layer = short_layer(judged.cost.candidate.cut.layer)
+    return f"{judged.id} (after {layer})" if layer else judged.id
+
+
+def short_layer(layer: str | None) -> str:
+    """The converter joins the names of all that it fused; the first one says where."""
+    return "" if layer is None else layer.split(";")[0][-40:]
 
 
 def _badness(found: Cost, objective: Objective) -> tuple[float, float]:

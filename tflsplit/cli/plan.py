@@ -18,6 +18,7 @@ from tflsplit.scenario import Scenario
 @click.option("--cloud", "cloud_path", required=True, type=click.Path(path_type=Path), help="The cloud's profile.")
 @planopts.grouped(planopts.LINK, planopts.WISH, planopts.COSTS)
 @click.option("-o", "--output", "destination", type=click.Path(path_type=Path), help="Write the plan to this file.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write a page with charts (HTML, one file) here.")
 @click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
 def command(
     pkg: Path,
@@ -29,6 +30,7 @@ def command(
     rtt: str | None,
     loss: str | None,
     destination: Path | None,
+    report: Path | None,
     is_json: bool,
     **given: Any,
 ) -> None:
@@ -56,6 +58,10 @@ def command(
         output.as_json(outcome.as_json())
     else:
         _print(outcome)
+    if report is not None:
+        from tflsplit.report import page
+
+        _write(report, page.render(outcome))
     if outcome.decision.choice is None:
         sys.exit(1)
     if destination is not None:
@@ -76,7 +82,7 @@ def _print(outcome: planning.Outcome) -> None:
         (
             "→" if entry is decision.choice else "*" if entry.id in front else "",
             entry.id,
-            _short(entry.cost.candidate.cut.layer),
+            account.short_layer(entry.cost.candidate.cut.layer),
             f"{entry.cost.latency.p50_s * 1e3:.2f}",
             f"{entry.cost.latency.p95_s * 1e3:.2f}",
             f"{entry.cost.throughput_fps:.1f}",
@@ -96,8 +102,3 @@ def _print(outcome: planning.Outcome) -> None:
     for name, found in outcome.break_even.items():
         if found is not None:
             click.echo(f"at {name} of {found.value:.4g} it would be {found.choice or 'nothing'}")
-
-
-def _short(layer: str | None) -> str:
-    """The converter joins the names of all that it fused; the first one says where."""
-    return "" if layer is None else layer.split(";")[0][-40:]
