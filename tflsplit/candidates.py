@@ -14,7 +14,7 @@ from tflsplit.spread import Spread
 
 # libjpeg-turbo on one core: some 30 million pixels a second on a Raspberry Pi 4, 100 million on a server.
 _JPEG_EDGE_PIXELS_PER_S, _JPEG_CLOUD_PIXELS_PER_S = 30e6, 100e6
-# What JPEG at quality 75 makes of a picture's raw bytes, about. Measure it: a factor of two either way is common.
+# What JPEG makes of a picture's raw bytes at middling qualities. Measure it: a factor of two either way is common.
 _JPEG_SHARE = 0.10
 
 
@@ -61,17 +61,38 @@ class Candidate:
         return self.cut.head.operators > 0 and self.cut.tail.operators > 0
 
 
-def gather(cuts: Sequence[Cut], edge: Profile, cloud: Profile, *, picture: Picture | None = None) -> list[Candidate]:
-    """In cut order, the ways of sending the input first."""
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How the input itself may be sent; without a picture, JPEG of quality 75 is estimated."""
+
+    raw: bool = True
+    int8: bool = True
+    jpeg: bool = True
+    pictures: tuple[Picture, ...] = ()
+
+
+ALL_WAYS = Ways()
+
+
+def gather(cuts: Sequence[Cut], edge: Profile, cloud: Profile, ways: Ways = ALL_WAYS) -> list[Candidate]:
+    """In cut order, the ways of sending the input first. Raw and JPEG are for models that take pictures."""
     heads = {entry.cut: entry for entry in edge.cuts}
     tails = {entry.cut: entry for entry in cloud.cuts}
     preprocess = spread.of(edge.preprocess) if edge.preprocess else spread.NOTHING
     found = [_of_cut(cut, heads.get(cut.id), tails.get(cut.id), preprocess) for cut in cuts]
-    sent_whole = found[0]
-    if sent_whole.cut.position == 0 and edge.preprocess is not None:
-        shown = picture or estimated_picture(sent_whole.cut)
-        found[:0] = [_as_jpeg(sent_whole, shown), _raw(sent_whole)]
+    if found and found[0].cut.position == 0:
+        found[:1] = _of_input(found[0], ways)
     return found
+
+
+def _of_input(sent: Candidate, ways: Ways) -> list[Candidate]:
+    found = []
+    if sent.preprocess is not spread.NOTHING and sent.cut.boundary[0].shape[-1] in (1, 3):
+        if ways.jpeg:
+            found += [_as_jpeg(sent, picture) for picture in ways.pictures or (estimated_picture(sent.cut),)]
+        if ways.raw:
+            found.append(_raw(sent))
+    return [*found, *([sent] if ways.int8 else [])]
 
 
 def estimated_picture(cut: Cut, quality: int = 75) -> Picture:

@@ -30,6 +30,20 @@ class Gain:
     transfers_s: float
     pipelining_s: float
 
+    def told(self) -> str:
+        saved = {
+            "cache fit": self.cache_fit_s,
+            "faster silicon": self.faster_silicon_s,
+            "transfers": self.transfers_s,
+            "pipelining": self.pipelining_s,
+        }
+        parts = ", ".join(f"{name} {seconds * 1000:+.2f} ms" for name, seconds in saved.items() if seconds)
+        return (
+            f"{self.before_s * 1000:.2f} ms all on {self.baseline}, {self.after_s * 1000:.2f} ms now; saved by {parts}"
+            if parts
+            else f"{self.after_s * 1000:.2f} ms, all on {self.baseline}"
+        )
+
     def as_json(self) -> dict[str, object]:
         fields = asdict(self)
         named = {name.removesuffix("_s") + "_ms": value * 1000 for name, value in fields.items() if name != "baseline"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tflsplit import account, breakeven, candidates, errors, measurements, planner
 from tflsplit.breakeven import BreakEven
-from tflsplit.candidates import Candidate, Picture
+from tflsplit.candidates import ALL_WAYS, Candidate, Ways
 from tflsplit.measurements import Profile, Side
 from tflsplit.package import Package
 from tflsplit.plan import Plan
@@ -38,10 +38,10 @@ class Outcome:
 
 
 def make(
-    package: Package, edge: Profile, cloud: Profile, scenario: Scenario, wish: Wish, *, picture: Picture | None = None
+    package: Package, edge: Profile, cloud: Profile, scenario: Scenario, wish: Wish, *, ways: Ways = ALL_WAYS
 ) -> Outcome:
     """Compare every way of running `package` on these two devices; the profiles have been checked to fit it."""
-    found = candidates.gather(package.cuts, edge, cloud, picture=picture)
+    found = candidates.gather(package.cuts, edge, cloud, ways)
     return Outcome(
         package=package,
         edge=edge,

@@ -7,30 +7,31 @@ from typing import Any
 import click
 
 from tflsplit import account, errors, package, plan, planning
-from tflsplit.cli import output, planopts
+from tflsplit.cli import output, planchain, planopts
 from tflsplit.measurements import Side
 from tflsplit.scenario import Scenario
 
 
 @click.command()
 @click.argument("pkg", type=click.Path(path_type=Path))
-@click.option("--edge", "edge_path", required=True, type=click.Path(path_type=Path), help="The edge's profile.")
-@click.option("--cloud", "cloud_path", required=True, type=click.Path(path_type=Path), help="The cloud's profile.")
-@planopts.grouped(planopts.LINK, planopts.WISH, planopts.COSTS)
+@click.option("--edge", "edge_path", type=click.Path(path_type=Path), help="The edge's profile.")
+@click.option("--cloud", "cloud_path", type=click.Path(path_type=Path), help="The cloud's profile.")
+@planopts.grouped(planopts.LINK, planopts.INPUT, planopts.WISH, planopts.COSTS, planchain.OPTIONS)
 @click.option("-o", "--output", "destination", type=click.Path(path_type=Path), help="Write the plan to this file.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write a page with charts (HTML, one file) here.")
 @click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
 def command(
     pkg: Path,
     *,
-    edge_path: Path,
-    cloud_path: Path,
+    edge_path: Path | None,
+    cloud_path: Path | None,
     link: str | None,
     bandwidth: str | None,
     rtt: str | None,
     loss: str | None,
     destination: Path | None,
     report: Path | None,
+    stages: tuple[str, ...],
     is_json: bool,
     **given: Any,
 ) -> None:
@@ -42,6 +43,14 @@ def command(
     Python: tflsplit.planning.make(package, edge, cloud, scenario, wish)
     """
     opened = package.open_package(pkg)
+    if stages:
+        _refuse_beside_stages(edge=edge_path, cloud=cloud_path, output=destination, report=report)
+        names = given["hops"] or (None,) * (len(stages) - 1)
+        hops = tuple(planopts.link_of(name or link, bandwidth, rtt, loss) for name in names)
+        planchain.plan(opened, stages, hops, is_json=is_json, **{name: given[name] for name in planchain.NAMES})
+        return
+    if edge_path is None or cloud_path is None:
+        raise click.UsageError("Missing option '--edge' or '--cloud': give both profiles, or --stage for each machine.")
     outcome = planning.make(
         opened,
         planning.read_profile(edge_path, opened, Side.EDGE),
@@ -53,6 +62,7 @@ def command(
             planopts.power_of(given),
         ),
         planopts.wish_of(opened, given),
+        ways=planopts.ways_of(opened, given),
     )
     if is_json:
         output.as_json(outcome.as_json())
@@ -66,6 +76,12 @@ def command(
         sys.exit(1)
     if destination is not None:
         _write(destination, plan.render(planning.plan_of(outcome, destination.parent)))
+
+
+def _refuse_beside_stages(**given: Path | None) -> None:
+    said = [f"--{name}" for name, value in given.items() if value is not None]
+    if said:
+        raise errors.SettingsError(f"--stage describes the whole chain; leave out {', '.join(said)}")
 
 
 def _write(destination: Path, text: str) -> None:

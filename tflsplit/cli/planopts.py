@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from tflsplit import errors, links, presets
+from tflsplit import candidates, errors, jpegsize, links, presets
+from tflsplit.candidates import Picture, Ways
 from tflsplit.cuts import Cut
 from tflsplit.demands import Demands
 from tflsplit.links import Link
@@ -24,6 +25,17 @@ LINK = (
     click.option("--bandwidth", metavar="RATE", help="State the link instead: its rate, as 5Mbit."),
     click.option("--rtt", metavar="TIME", help="Round trip of the stated link, as 40ms."),
     click.option("--loss", metavar="SHARE", help="Packets lost on the stated link, as 1%. Default: none."),
+)
+INPUT = (
+    click.option(
+        "--input-codecs",
+        default="raw,int8,jpeg:75",
+        show_default=True,
+        metavar="CODEC,…",
+        help="Ways of sending the input itself that compete.",
+    ),
+    click.option("--pictures", type=click.Path(path_type=Path), help="Folder whose pictures' JPEG sizes count."),
+    click.option("--jpeg-bytes", type=float, help="State the size of the input as JPEG. Default: estimated."),
 )
 WISH = (
     click.option(
@@ -81,6 +93,30 @@ def link_of(name: str | None, bandwidth: str | None, rtt: str | None, loss: str 
         loss=links.parse_share(loss) if loss else 0.0,
         source="the command line",
     )
+
+
+def ways_of(package: Package, given: dict[str, Any]) -> Ways:
+    """The ways that compete, with JPEG sizes measured on --pictures or stated."""
+    codecs = [codec.strip() for codec in given["input_codecs"].split(",")]
+    qualities = [_quality(codec) for codec in codecs if codec not in ("raw", "int8")]
+    stated, folder = given["jpeg_bytes"], given["pictures"]
+    shape = package.manifest.inputs[0].shape
+    sizes: list[Picture] = []
+    for quality in qualities:
+        if folder is not None:
+            sizes.append(Picture(quality, jpegsize.mean_bytes(folder, shape, quality), Origin.MEASURED))
+        elif stated is not None:
+            sizes.append(Picture(quality, stated, Origin.STATED))
+        else:
+            sizes.append(candidates.estimated_picture(package.cuts[0], quality))
+    return Ways(raw="raw" in codecs, int8="int8" in codecs, jpeg=bool(qualities), pictures=tuple(sizes))
+
+
+def _quality(codec: str) -> int:
+    name, _, quality = codec.partition(":")
+    if name != "jpeg" or not quality.isdigit() or not 1 <= int(quality) <= 95:
+        raise errors.SettingsError(f"input codec {codec!r}: write raw, int8 or jpeg:QUALITY with a quality of 1 to 95")
+    return int(quality)
 
 
 def wish_of(package: Package, given: dict[str, Any]) -> Wish:
