@@ -1,6 +1,6 @@
 """A link between two machines: measured through the real broker, stated by the user, or a named preset.
 
-Pure: the probe that measures one is `broker.probe`, the relay that imitates one `broker.relay`.
+Pure: the probe that measures one is `broker.linkprobe`, the relay that imitates one `broker.relay`.
 """
 
 import json

@@ -19,6 +19,7 @@ COMMANDS = (
     "slice",
     "verify",
     "profile",
+    "probe",
     "plan",
     "bundle",
     "edge",
