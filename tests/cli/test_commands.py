@@ -1,0 +1,133 @@
+"""Each command as people meet it: its help, and paths, folders and pipes as they come."""
+
+import os
+import re
+import subprocess
+
+import click
+import pytest
+
+from tflsplit.cli import main
+
+
+def commands():
+    pending = [((), main.cli)]
+    while pending:
+        words, command = pending.pop()
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            names = command.list_commands(context)
+            pending += [((*words, name), command.get_command(context, name)) for name in names]
+        else:
+            yield words, command
+
+
+COMMANDS = dict(commands())
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_names_the_python_call_and_every_default(typed, words):
+    text = typed(*words, "--help").out
+
+    assert "Python: " in text
+    for option in COMMANDS[words].params:
+        if isinstance(option, click.Option) and isinstance(option.default, int | float) and not option.is_flag:
+            assert re.search(rf"{option.opts[-1]}.*?\[default:\s+{option.default}", text, re.DOTALL), option.name
+
+
+@pytest.mark.parametrize(
+    ("words", "option", "unit"),
+    [
+        (("edge",), "--rate", "Frames a second"),
+        (("edge",), "--resend-after", "Seconds"),
+        (("edge",), "--window", "Frames"),
+        (("edge",), "--threads", "CPU threads"),
+        (("cloud",), "--count", "results"),
+        (("broker", "run"), "--port", "TCP port"),
+    ],
+)
+def test_help_says_in_what_a_number_is_counted(words, option, unit):
+    (found,) = (parameter for parameter in COMMANDS[words].params if option in parameter.opts)
+
+    assert unit.casefold() in found.help.casefold()
+
+
+def test_the_version_is_told(typed):
+    assert re.fullmatch(r"\S+, version \d+\.\d+\.\d+\S*\n", typed("--version").out)
+
+
+@pytest.fixture
+def model(residual_model, tmp_path):
+    """An int8 `.tflite` under a name that a person might give it."""
+    folder = tmp_path / "Meine Modelle, été"
+    folder.mkdir()
+    (folder / "modèle 1.tflite").write_bytes(residual_model)
+    return folder / "modèle 1.tflite"
+
+
+def test_spaces_and_accents_in_paths(run, model):
+    made = model.with_name("ein Paket.tflsplit")
+    halves = model.with_name("zwei Hälften")
+
+    assert run("convert", model, "-o", made, "--pairs", "all").code == 0
+    assert "modèle 1.tflite" in run("inspect", made, "--json").out
+    assert run("verify", made).out == "4 cuts x 8 samples: bit-exact\n"
+    assert run("slice", made, "--cut", "op001", "-o", halves).out.splitlines()[0] == str(halves / "head.tflite")
+
+
+def test_spaces_and_accents_where_the_locale_knows_no_accents(run, model):
+    plain = {"LC_ALL": "C", "PATH": os.environ["PATH"]}
+
+    assert run("convert", model, "-o", model.with_name("é.tflsplit"), env=plain).code == 0
+    assert run("inspect", model.with_name("é.tflsplit"), env=plain).code == 0
+
+
+def test_without_an_output_the_package_stands_where_the_command_ran(typed, model, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    typed("convert", "../Meine Modelle, été/modèle 1.tflite", cwd=elsewhere)
+
+    assert [path.name for path in elsewhere.iterdir()] == ["modèle 1.tflsplit"]
+    assert [path.name for path in model.parent.iterdir()] == [model.name]
+    assert typed("verify", "modèle 1.tflsplit", cwd=elsewhere).code == 0
+
+
+def test_folders_on_the_way_to_the_output_are_made(typed, model, tmp_path):
+    assert typed("convert", model, "-o", "a/b/c.tflsplit").code == 0
+    assert typed("slice", "a/b/c.tflsplit", "--cut", "op000", "-o", "d/e").code == 0
+    assert (tmp_path / "d" / "e" / "tail.tflite").is_file()
+
+
+def test_a_package_may_be_moved_and_named_otherwise(typed, tiny_package, tmp_path):
+    tiny_package.path.rename(tmp_path / "renamed")
+
+    assert typed("verify", "renamed/").code == 0
+    assert typed("inspect", "./renamed", "--json").json()["name"] == "tiny"
+
+
+def test_force_replaces_a_package_and_only_then(typed, model):
+    assert typed("convert", model, "-o", "made.tflsplit", "--pairs", "none").code == 0
+    assert "made.tflsplit exists" in typed("convert", model, "-o", "made.tflsplit").refusal()
+    assert typed("convert", model, "-o", "made.tflsplit", "--pairs", "all", "--force").code == 0
+    assert typed("inspect", "made.tflsplit", "--json").json()["cuts"][1]["head"] == "cuts/op000/head.tflite"
+
+
+@pytest.mark.parametrize("command", ["convert", "slice"])
+def test_a_destination_that_is_read_only(run, model, tiny_package, mounted, command):
+    made = mounted("ro") / "made"
+    words = (model,) if command == "convert" else (tiny_package.path, "--cut", "op000")
+
+    assert f"{made}: cannot be written (Read-only file system)" in run(command, *words, "-o", made).refusal()
+
+
+@pytest.mark.parametrize("words", [("inspect",), ("inspect", "--json"), ("verify",)])
+def test_a_reader_that_goes_away_is_no_traceback(start, tiny_package, words):
+    reader = subprocess.Popen(["true"], stdin=subprocess.PIPE)
+    reader.wait()
+    process = start(words[0], tiny_package.path, *words[1:], stdout=reader.stdin)
+    _, err = process.communicate()
+    reader.stdin.close()
+
+    assert process.returncode == 1
+    assert "Traceback" not in err
+    assert "Exception ignored" not in err
