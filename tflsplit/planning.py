@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tflsplit import account, breakeven, candidates, errors, measurements, planner
+from tflsplit import account, bottlenecks, breakeven, candidates, errors, measurements, planner
 from tflsplit.breakeven import BreakEven
 from tflsplit.candidates import ALL_WAYS, Candidate, Ways
 from tflsplit.measurements import Profile, Side
@@ -29,7 +29,9 @@ class Outcome:
 
     def as_json(self) -> dict[str, object]:
         fidelity = self.package.manifest.fidelity
+        filtered = bottlenecks.compare(self.decision)
         return account.as_json(self.decision, self.break_even) | {
+            "natural_bottlenecks": asdict(filtered),
             "package": self.package.digest,
             "link": describe_link(self.scenario),
             "workload": asdict(self.scenario.workload),

@@ -1,10 +1,11 @@
 """Waiting in front of a stage that is not always free: how long, from how often frames come and how long each takes.
 
-    wait = rho^(sqrt(2 (w + 1)) - 1) / (w (1 - rho)) · (ca² + cs²) / 2 · service
+    wait = C / (w (1 - rho)) · (ca² + cs²) / 2 · service
 
-with w workers, load rho = rate · service / w and squared coefficients of variation of arrivals (ca²) and service (cs²).
-One worker and Poisson arrivals (ca² = 1) make it the Pollaczek–Khinchine formula of M/G/1, which is exact; one worker
-and other arrivals make it Kingman's approximation, several workers that of Allen and Cunneen.
+with w workers, load rho = rate · service / w, the chance C that all are busy (Erlang's C; rho for one worker) and the
+squared coefficients of variation of arrivals (ca²) and service (cs²). One worker and Poisson arrivals (ca² = 1) make it
+the Pollaczek–Khinchine formula of M/G/1, which is exact; one worker and other arrivals make it Kingman's approximation,
+several workers that of Allen and Cunneen.
 """
 
 import math
@@ -26,8 +27,7 @@ def load(rate_fps: float, service: Spread, workers: int = 1) -> float:
 def wait(rate_fps: float, service: Spread, *, arrivals: float, workers: int = 1) -> Spread:
     """`spread.NEVER` where frames come faster than they are served.
 
-    The percentiles take the wait of those who wait (a share rho of all) as exponential, which is exact for exponential
-    service and one worker.
+    The percentiles take the wait of those who wait as exponential, which is exact for exponential service.
     """
     rho = load(rate_fps, service, workers)
     if rho >= 1.0:
@@ -35,7 +35,7 @@ def wait(rate_fps: float, service: Spread, *, arrivals: float, workers: int = 1)
     if rho <= 0.0:
         return NOTHING
     service_scv = service.variance_s2 / service.mean_s**2
-    busy = rho ** (math.sqrt(2 * (workers + 1)) - 1)
+    busy = _all_busy(rho, workers)
     mean_s = busy / (workers * (1 - rho)) * (arrivals + service_scv) / 2 * service.mean_s
     of_those_who_wait_s = mean_s / busy
     return Spread(
@@ -46,6 +46,15 @@ def wait(rate_fps: float, service: Spread, *, arrivals: float, workers: int = 1)
         2 * busy * of_those_who_wait_s**2 - mean_s**2,
         Origin.ESTIMATED,
     )
+
+
+def _all_busy(rho: float, workers: int) -> float:
+    """Erlang's C, from his B by the usual recursion over the workers."""
+    blocked = 1.0
+    for worker in range(1, workers + 1):
+        offered = rho * workers * blocked
+        blocked = offered / (worker + offered)
+    return blocked / (1 - rho * (1 - blocked))
 
 
 def _exceeded(share: float, busy: float, mean_s: float) -> float:
