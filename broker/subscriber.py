@@ -162,8 +162,8 @@ class Cloud:
         self, device: str, frame: wire.Frame, cut: Cut, times: results.Times, outputs: tuple[Array, ...]
     ) -> bytes:
         manifest = self._tails.package.manifest
-        answer = answers.read(manifest.outputs, outputs, manifest.labels)
-        raw = zip(manifest.outputs, outputs, strict=True) if frame.wants_raw else ()
+        answer = answers.read(manifest.results, outputs, manifest.labels)
+        raw = zip(manifest.results, outputs, strict=True) if frame.wants_raw else ()
         return results.Result(
             device=device,
             boot=frame.boot,

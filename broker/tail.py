@@ -37,12 +37,16 @@ class Tails:
             raise errors.FrameError(f"frame cut after {frame.cut} operators, where this package has no cut")
         if frame.boundary != self._boundaries[frame.cut]:
             raise errors.FrameError(f"frame at cut {cut.id} carries {frame.boundary}, expected {cut.boundary}")
+        try:
+            self.package.check_has_tail(cut)
+        except errors.CutError as problem:
+            raise errors.FrameError(str(problem)) from problem
         if not self.package.has(cut, "tail"):
             raise errors.FrameError(f"frame cut at {cut.id}, whose tail is not in this cloud's bundle")
         return cut
 
     def run(self, cut: Cut, boundary: tuple[Array, ...]) -> tuple[Array, ...]:
-        """The model's outputs, in stored types. The first frame of a cut pays for loading its tail."""
+        """The outputs that `Manifest.results` describes. The first frame of a cut pays for loading its tail."""
         return self._open(cut).run(*boundary)
 
     def warm(self, cut: Cut) -> None:

@@ -12,11 +12,12 @@ from tflsplit.tensors import Array
 class Head:
     """Runs the head of `cut`: the model's inputs in, the boundary out, both in stored types.
 
-    Opening it checks that it gives exactly the boundary the package states (PackageError if not). The head of the cut
-    `input` computes nothing.
+    Opening it checks that it gives exactly the boundary the package states (PackageError if not) and that there is a
+    tail to go on from it (CutError if not). The head of the cut `input` computes nothing.
     """
 
     def __init__(self, package: Package, cut: Cut, *, threads: int = 1) -> None:
+        package.check_has_tail(cut)
         self.cut = cut
         self._interpreter = None
         if cut.position > 0:

@@ -99,7 +99,12 @@ def read(data: bytes, *, name: str = "model") -> Graph:
 
 
 def extract(graph: Graph, start: int, stop: int, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-    """Operators `start:stop` as a model of their own, with these tensors (indices of `graph`) as inputs and outputs.
+    """Operators `start:stop` as a model of their own; see `select`."""
+    return select(graph, range(start, stop), inputs, outputs)
+
+
+def select(graph: Graph, chosen: Sequence[int], inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+    """Operators (indices, ascending) as a model of their own, with these tensors of `graph` as inputs and outputs.
 
     Weights, scales and zero points are those of the source, byte for byte. A tensor may be input and output at once.
     Subgraphs that control flow calls are kept whole. Metadata other than the minimal runtime version is left out: it
@@ -107,7 +112,7 @@ def extract(graph: Graph, start: int, stop: int, inputs: Sequence[int], outputs:
     """
     part = copy.copy(graph.source)
     subgraph = copy.copy(graph.source.subgraphs[0])
-    operators = list(subgraph.operators or [])[start:stop]
+    operators = [subgraph.operators[index] for index in chosen]
     used = _used_tensors(operators, inputs, outputs)
     renumbered = {old: new for new, old in enumerate(used)}
     subgraph.tensors = [copy.copy(subgraph.tensors[old]) for old in used]

@@ -8,7 +8,7 @@ is found.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -89,6 +89,37 @@ class Compilation:
         return cls(**dict(fields) | {"operators": operators, "together": tuple(fields["together"])})
 
 
+@dataclass(frozen=True, slots=True)
+class FloatTails:
+    """The tails of a package whose cloud computes in float32. All three are by cut id.
+
+    `counterparts` are the tensors of model_float32.tflite that the cut's boundary stands for, one each; a cut whose
+    boundary has none is in `problems` with the reason instead, and has no tail. `fidelity` is what int8 head and float
+    tail make together, against float; it was measured for `input` and for the pairs that were written.
+    """
+
+    counterparts: Mapping[str, tuple[int, ...]]
+    problems: Mapping[str, str] = field(default_factory=dict)
+    fidelity: Mapping[str, tuple[Fidelity, ...]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "counterparts": {cut: list(tensors) for cut, tensors in self.counterparts.items()},
+            "problems": dict(self.problems),
+            "fidelity": {cut: [_fields(entry) for entry in measured] for cut, measured in self.fidelity.items()},
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "FloatTails":
+        return cls(
+            counterparts={cut: tuple(tensors) for cut, tensors in fields["counterparts"].items()},
+            problems=dict(fields["problems"]),
+            fidelity={
+                cut: tuple(Fidelity(**entry) for entry in measured) for cut, measured in fields["fidelity"].items()
+            },
+        )
+
+
 class Role(str, Enum):
     """What a package on disk is: all of it, or what one side needs to run the cuts of a plan."""
 
@@ -110,8 +141,9 @@ class Manifest:
     """`fused` maps layers that end inside an operator to that operator's index; `aliases` maps layers that compute
     nothing of their own (dropout, flatten) to the layer whose output they share. `rewrites` says what was changed for
     the target, exactly; `fidelity_cpu` what `--target cpu` would give, where this target costs accuracy. `compilations`
-    is by cut id. `files` has one entry a file. A bundle's `role` says which machine it is for, and `absent` what the
-    whole package has and it has not: the digest is still the whole package's.
+    is by cut id. Tails are int8 unless there are `float_tails`. `files` has one entry a file. A bundle's `role` says
+    which machine it is for, and `absent` what the whole package has and it has not: the digest is still the whole
+    package's.
     """
 
     name: str
@@ -129,6 +161,7 @@ class Manifest:
     fidelity_cpu: tuple[Fidelity, ...] = ()
     rewrites: tuple[str, ...] = ()
     compilations: Mapping[str, Compilation] = field(default_factory=dict)
+    float_tails: FloatTails | None = None
     fused: Mapping[str, int] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     created_with: Mapping[str, str] = field(default_factory=dict)
@@ -137,18 +170,32 @@ class Manifest:
     absent: Mapping[str, File] = field(default_factory=dict)
 
     @property
+    def results(self) -> tuple[TensorSpec, ...]:
+        """What the tails put out: the model's outputs, as real values where the tails are float."""
+        if self.float_tails is None:
+            return self.outputs
+        return tuple(
+            replace(spec, dtype="float32", scale=0.0, zero_point=0) if spec.is_quantised else spec
+            for spec in self.outputs
+        )
+
+    @property
     def digest(self) -> str:
-        """SHA-256 (hex) of what a frame must agree on: the model's bytes, its preprocessing and labels.
+        """SHA-256 (hex) of what a frame must agree on: the model's bytes, its preprocessing, labels and float tails.
 
         Which pairs were written, compiled or measured does not change it, so an edge bundle and the full package
         share one digest.
         """
-        identity = {
+        files = {**self.absent, **self.files}
+        identity: dict[str, object] = {
             "schema": SCHEMA,
-            "model": {**self.absent, **self.files}["model.tflite"].sha256,
+            "model": files["model.tflite"].sha256,
             "preprocessing": self.preprocessing.as_json() if self.preprocessing else None,
             "labels": list(self.labels),
         }
+        if self.float_tails is not None:
+            counterparts = {cut: list(tensors) for cut, tensors in self.float_tails.counterparts.items()}
+            identity["float_tails"] = [files["model_float32.tflite"].sha256, counterparts]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
@@ -174,6 +221,7 @@ def render(manifest: Manifest) -> str:
         "operators": manifest.operators,
         "cuts": [cut.as_json() for cut in manifest.cuts],
         "compilations": {cut: entry.as_json() for cut, entry in manifest.compilations.items()},
+        "float_tails": manifest.float_tails.as_json() if manifest.float_tails else None,
         "fused_layers": dict(manifest.fused),
         "layer_aliases": dict(manifest.aliases),
         "files": {path: _fields(file) for path, file in manifest.files.items()},
@@ -217,7 +265,7 @@ def _fields(value: Any) -> dict[str, Any]:
 def _manifest(fields: dict[str, Any]) -> Manifest:
     calibration = dict(fields["calibration"])
     calibration["warnings"] = tuple(calibration["warnings"])
-    preprocessing = fields["preprocessing"]
+    preprocessing, float_tails = fields["preprocessing"], fields["float_tails"]
     return Manifest(
         name=fields["name"],
         target=fields["target"],
@@ -228,6 +276,7 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
         fidelity_cpu=tuple(Fidelity(**entry) for entry in fields["fidelity_cpu"]),
         rewrites=tuple(fields["rewrites"]),
         compilations={cut: Compilation.from_json(entry) for cut, entry in fields["compilations"].items()},
+        float_tails=FloatTails.from_json(float_tails) if float_tails else None,
         preprocessing=Preprocessing.from_json(preprocessing) if preprocessing else None,
         labels=tuple(fields["labels"]),
         inputs=tuple(TensorSpec.from_json(spec) for spec in fields["inputs"]),

@@ -2,6 +2,7 @@
 
 manifest.json           tflsplit.manifest owns its format
 model.tflite            the whole model
+model_float32.tflite    the same unquantised, where the tails are float
 cuts/<id>/head.tflite   and tail.tflite, for the pairs that were asked for; any other is one slice away
 cuts/<id>/head_edgetpu.tflite   and its compiler's .log, added by `update`
 """
@@ -17,12 +18,13 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from tflsplit import cuts, errors, flatgraph, manifest
+from tflsplit import cuts, errors, flatgraph, floattail, manifest
 from tflsplit.cuts import Cut
-from tflsplit.manifest import File, Manifest
+from tflsplit.manifest import File, FloatTails, Manifest
 
 MANIFEST = "manifest.json"
 MODEL = "model.tflite"
+FLOAT_MODEL = "model_float32.tflite"
 SUFFIX = ".tflsplit"
 _COMPILED = ("head_edgetpu.tflite", "head_edgetpu.log")
 
@@ -60,16 +62,19 @@ class Package:
     def file(self, cut: Cut, side: str) -> str | None:
         """Path in the package of a cut's "head", "tail" or "head_edgetpu", None where it was not written.
 
-        The last is the head compiled for the Edge TPU; it runs on nothing else. The tail of `input` and the head of
-        `output` are the whole model.
+        The last is the head compiled for the Edge TPU; it runs on nothing else. The head of `output` and the int8 tail
+        of `input` are the whole model.
         """
         is_whole = (cut.id, side) in (("input", "tail"), ("output", "head"))
+        if side == "tail" and self.manifest.float_tails is not None:
+            is_whole = False
         path = MODEL if is_whole else f"cuts/{cut.id}/{side}.tflite"
         return path if path in self.manifest.files else None
 
     def has(self, cut: Cut, side: str) -> bool:
         """If the "head" or "tail" of a cut is in this package, or can be sliced from what is; a bundle has a few."""
-        return MODEL in self.manifest.files or self.file(cut, side) is not None
+        is_float = side == "tail" and self.manifest.float_tails is not None
+        return (FLOAT_MODEL if is_float else MODEL) in self.manifest.files or self.file(cut, side) is not None
 
     def model_bytes(self) -> bytes:
         """The whole model; PackageError in a bundle, which leaves it out."""
@@ -79,6 +84,20 @@ class Package:
                 f"use the package it was made from ({self.manifest.name}, digest {self.digest[:16]})"
             )
         return (self.path / MODEL).read_bytes()
+
+    def float_model_bytes(self) -> bytes:
+        """The whole float model; PackageError where there is none."""
+        if FLOAT_MODEL not in self.manifest.files:
+            raise errors.PackageError(
+                f"{self.path}: without the float model that float tails are cut from; "
+                "use the whole package, or convert the model with --tail float32"
+            )
+        return (self.path / FLOAT_MODEL).read_bytes()
+
+    @cached_property
+    def float_graph(self) -> flatgraph.Graph:
+        """The whole float model, parsed once; float tails come out of it."""
+        return flatgraph.read(self.float_model_bytes(), name=str(self.path / FLOAT_MODEL))
 
     @cached_property
     def graph(self) -> flatgraph.Graph:
@@ -91,9 +110,35 @@ class Package:
         return cuts.head_bytes(self.graph, cut) if written is None else written
 
     def tail_bytes(self, cut: Cut) -> bytes:
-        """The tail as `.tflite`: as written in the package, else sliced now."""
+        """The tail that serves frames, as `.tflite`: as written, else sliced now. CutError where there is none."""
+        self.check_has_tail(cut)
         written = self._written(cut, "tail")
-        return cuts.tail_bytes(self.graph, cut) if written is None else written
+        if written is not None:
+            return written
+        if self.manifest.float_tails is None:
+            return cuts.tail_bytes(self.graph, cut)
+        return floattail.tail_bytes(self.float_graph, cut.boundary, self.manifest.float_tails.counterparts[cut.id])
+
+    def integer_tail_bytes(self, cut: Cut) -> bytes:
+        """The tail in the model's own integers, whatever the tails of this package are: what the proof runs."""
+        return cuts.tail_bytes(self.graph, cut) if self.manifest.float_tails else self.tail_bytes(cut)
+
+    @property
+    def served_cuts(self) -> tuple[Cut, ...]:
+        """The cuts that have a tail: all, but for float tails whose boundary the float model has no counterpart of."""
+        return tuple(cut for cut in self.cuts if cut.id not in self._without_tail)
+
+    def check_has_tail(self, cut: Cut) -> None:
+        """CutError with the reason for a cut that is none of `served_cuts`."""
+        if cut.id in self._without_tail:
+            raise errors.CutError(
+                f"{self.path}: cut {cut.id} has no float tail: {self._without_tail[cut.id]}; "
+                "take another cut, or convert with --tail int8"
+            )
+
+    @property
+    def _without_tail(self) -> Mapping[str, str]:
+        return self.manifest.float_tails.problems if self.manifest.float_tails else {}
 
     def _written(self, cut: Cut, side: str) -> bytes | None:
         path = self.file(cut, side)
@@ -131,16 +176,24 @@ def open_package(path: Path) -> Package:
 
 
 def write(
-    path: Path, described: Manifest, model: bytes, pairs: Sequence[Cut], *, replaces_existing: bool = False
+    path: Path,
+    described: Manifest,
+    model: bytes,
+    pairs: Sequence[Cut],
+    *,
+    float_model: bytes | None = None,
+    replaces_existing: bool = False,
 ) -> Package:
     """Write a package with the pairs of these cuts; `described.files` is filled in here.
+
+    `float_model` belongs to a manifest with `float_tails`, which the pairs then have.
 
     It appears at `path` complete or not at all, whenever this process dies. An existing package is replaced only if
     told to. Raises PackageError if something is in the way, DeviceError if it cannot be written (a full disk).
     """
-    graph = flatgraph.read(model)
-    halves = (half for cut in pairs for half in _pair(cut, graph))
-    return write_files(path, described, chain(((MODEL, model),), halves), replaces_existing=replaces_existing)
+    models = [(MODEL, model)] if float_model is None else [(MODEL, model), (FLOAT_MODEL, float_model)]
+    halves = _halves(pairs, model, float_model, described.float_tails)
+    return write_files(path, described, chain(models, halves), replaces_existing=replaces_existing)
 
 
 def write_files(
@@ -218,9 +271,18 @@ def _check_file(path: Path, name: str, file: File) -> None:
         )
 
 
-def _pair(cut: Cut, graph: flatgraph.Graph) -> Iterator[tuple[str, bytes]]:
-    yield f"cuts/{cut.id}/head.tflite", cuts.head_bytes(graph, cut)
-    yield f"cuts/{cut.id}/tail.tflite", cuts.tail_bytes(graph, cut)
+def _halves(
+    pairs: Sequence[Cut], model: bytes, float_model: bytes | None, float_tails: FloatTails | None
+) -> Iterator[tuple[str, bytes]]:
+    graph = flatgraph.read(model)
+    float_graph = None if float_model is None else flatgraph.read(float_model)
+    for cut in pairs:
+        yield f"cuts/{cut.id}/head.tflite", cuts.head_bytes(graph, cut)
+        if float_graph is None or float_tails is None:
+            tail = cuts.tail_bytes(graph, cut)
+        else:
+            tail = floattail.tail_bytes(float_graph, cut.boundary, float_tails.counterparts[cut.id])
+        yield f"cuts/{cut.id}/tail.tflite", tail
 
 
 def _write_file(partial: Path, name: str, data: bytes) -> File:
