@@ -11,8 +11,8 @@ from tflsplit.candidates import Candidate
 from tflsplit.planner import Wish
 from tflsplit.scenario import UNASKED_RATE_FPS, Scenario
 
-# A thousandth to a thousand times today's value, eight tries a factor of ten; then halved to within a thousandth.
-_DECADES, _TRIES_A_DECADE = 3, 8
+# A thousandth to a thousand times today's value, five tries a factor of ten; then halved to within a thousandth.
+_DECADES, _TRIES_A_DECADE = 3, 5
 _HALVINGS = 9
 
 
@@ -76,8 +76,8 @@ def _nearest(
     candidates: Sequence[Candidate], wish: Wish, at: Callable[[float], Scenario], today: float
 ) -> BreakEven | None:
     def answer(value: float) -> tuple[str | None, bool]:
-        decision = planner.decide(candidates, at(value), wish)
-        return (decision.choice.id if decision.choice else None), decision.is_split
+        found = planner.pick(candidates, at(value), wish)
+        return (found.candidate.id, found.candidate.is_split) if found else (None, False)
 
     splits_today = answer(today)[1]
     for step in range(1, _DECADES * _TRIES_A_DECADE + 1):

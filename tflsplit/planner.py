@@ -108,6 +108,13 @@ def decide(candidates: Sequence[Candidate], scenario: Scenario, wish: Wish) -> D
     return Decision(wish, judged, best[0] if best else None, best[1] if len(best) > 1 else None, nearest)
 
 
+def pick(candidates: Sequence[Candidate], scenario: Scenario, wish: Wish) -> Cost | None:
+    """`decide` without its account of all others."""
+    costs = [cost.of(candidate, scenario) for candidate in candidates]
+    ranked = rank([entry for entry in costs if not demands.failures(entry, wish.demands)], wish)
+    return ranked[0] if ranked else None
+
+
 def check(scenario: Scenario, wish: Wish) -> None:
     if wish.objective is Objective.ENERGY and scenario.power is None:
         raise errors.SettingsError("the objective energy needs the edge's power: --idle-watts and --active-watts")

@@ -47,18 +47,20 @@ def total(parts: Iterable[Spread]) -> Spread:
     Medians add up nearly (exactly for symmetric spreads). What the 95th percentiles lie above the medians adds up as
     the root of the squares does, as for normal spreads: not every part is slow in the same frame.
     """
-    present = [part for part in parts if part is not NOTHING]
-    if NEVER in present:
-        return NEVER
-    p50_s = math.fsum(part.p50_s for part in present)
-    above_s = math.sqrt(math.fsum((part.p95_s - part.p50_s) ** 2 for part in present))
-    return Spread(
-        p50_s,
-        p50_s + above_s,
-        math.fsum(part.mean_s for part in present),
-        math.fsum(part.variance_s2 for part in present),
-        worst(part.origin for part in present),
-    )
+    p50_s = above_s2 = mean_s = variance_s2 = 0.0
+    origins = set()
+    # One pass: the search for break-even values adds up some hundred thousand of these.
+    for part in parts:
+        if part is NOTHING:
+            continue
+        if part is NEVER:
+            return NEVER
+        p50_s += part.p50_s
+        above_s2 += (part.p95_s - part.p50_s) ** 2
+        mean_s += part.mean_s
+        variance_s2 += part.variance_s2
+        origins.add(part.origin)
+    return Spread(p50_s, p50_s + math.sqrt(above_s2), mean_s, variance_s2, worst(origins))
 
 
 def worst(origins: Iterable[Origin]) -> Origin:
