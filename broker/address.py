@@ -33,17 +33,37 @@ class Credentials:
     certificate: Path | None = None
     key: Path | None = None
 
+    def __post_init__(self) -> None:
+        if self.key is not None and self.certificate is None:
+            raise errors.SettingsError(f"TLS key {self.key}: a certificate goes with it")
+
+    @property
+    def has_files(self) -> bool:
+        return any((self.ca, self.certificate, self.key))
+
+    def check_fit(self, address: Address) -> None:
+        """SettingsError for a proof that would never be shown at this address."""
+        if self.has_files and not address.tls:
+            raise errors.SettingsError(f"broker {address}: certificates are for TLS; give its address as mqtts://")
+        if self.password is not None and address.user is None:
+            raise errors.SettingsError(f"broker {address}: a password needs a user name: mqtts://user@{address}")
+
     def ssl_context(self) -> ssl.SSLContext:
         """SettingsError if a file is missing or is no certificate."""
         try:
             context = ssl.create_default_context(cafile=self.ca)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             if self.certificate is not None:
-                context.load_cert_chain(self.certificate, self.key)
+                context.load_cert_chain(self.certificate, self.key, password=_no_passphrase)
         except (OSError, ssl.SSLError) as problem:
             files = ", ".join(str(file) for file in (self.ca, self.certificate, self.key) if file)
             raise errors.SettingsError(f"TLS files {files}: {problem}") from problem
         return context
+
+
+def _no_passphrase() -> str:
+    """Else OpenSSL would ask for one on the terminal, and a service would wait for ever."""
+    raise errors.SettingsError("the TLS key is encrypted with a passphrase; give one that is not")
 
 
 def parse(url: str) -> Address:
@@ -59,7 +79,7 @@ def parse(url: str) -> Address:
     if password is not None:
         raise errors.SettingsError(
             f"broker {_without_secret(url)!r}: a password in the address would be seen in process lists and logs; "
-            "give it by file or environment"
+            "give it in a file"
         )
     if not host or parts.path not in ("", "/") or parts.query or parts.fragment or port == 0:
         raise errors.SettingsError(f"broker {_without_secret(url)!r}: expected {scheme}://[user@]host[:port]")

@@ -299,6 +299,9 @@ class Connection:
             self.drop()
 
     def _lost(self, reason: str, *, is_packet: bool = False) -> Lost:
+        if self._options.tls is not None and not self._was_accepted:
+            # In TLS 1.3 our side of the handshake ends before the broker looks at our certificate.
+            reason += "; a broker that does not accept our certificate, or wants one, hangs up like that"
         # Brokers without MQTT 5 often just hang up on its CONNECT, or answer in a way that is none in MQTT 5.
         return Lost(reason, is_version=not self._was_accepted, is_packet=is_packet)
 

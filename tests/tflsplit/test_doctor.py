@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from tflsplit import installation
-from tflsplit.cli import diagnosis, doctor
+from tflsplit.cli import connection, diagnosis, doctor
 from tflsplit.findings import Finding, State
 
 KEYS = {"name", "state", "needed", "detail", "remedy"}
@@ -124,7 +124,7 @@ def test_neither_tensorflow_nor_numpy_is_imported_to_examine_anything():
 
 
 def test_broker_that_does_not_answer_stops_whoever_asked_for_it():
-    found = diagnosis.examine("cloud", "mqtt://127.0.0.1:1")
+    found = diagnosis.examine("cloud", connection.Broker("mqtt://127.0.0.1:1"))
 
     assert [finding.name for finding in found.obstacles] == ["broker"]
 

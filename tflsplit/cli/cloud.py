@@ -19,7 +19,7 @@ def command(
     pkg: Path | None,
     *,
     plan_path: Path | None,
-    url: str,
+    broker: connection.Broker,
     deployment: str,
     name: str,
     count: int | None,
@@ -37,7 +37,7 @@ def command(
     tails = tail.Tails(opened, threads=threads)
     if plan is not None:
         tails.warm(opened.cut(plan.cut))
-    with connection.connected(url, deployment, name, connection.new_boot()) as online:
+    with connection.connected(broker, deployment, name, connection.new_boot()) as online:
         cloud = subscriber.Cloud(tails, online, deployment)
         with output.stopped_by_signals(cloud.stop):
             summary = cloud.run(count=count)

@@ -1,22 +1,99 @@
 """The options of every command that talks to a broker, and the connection they describe."""
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker import address, mqtt, presence, topics, transport
+from tflsplit import errors
+
+if TYPE_CHECKING:  # they need paho and numpy, which `tflsplit doctor` may be run to find missing
+    from broker import transport
+    from broker.address import Address, Credentials
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """What was said about the broker on the command line; nothing is read before it is asked for."""
+
+    url: str | None = None
+    folder: Path | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    password_file: Path | None = None
+
+    @property
+    def is_given(self) -> bool:
+        return self.url is not None or self.folder is not None
+
+    def resolve(self, speaker: tuple[str, str] | None = None) -> "tuple[Address, Credentials]":
+        """Where the broker is and what to show it. An address given beside a folder counts before the folder's.
+
+        `speaker` is (deployment, name); SettingsError if the folder is somebody else's.
+        """
+        from broker import address, credentials
+
+        files = (self.ca, self.certificate, self.key, self.password_file)
+        if self.folder is not None:
+            if any(files):
+                raise errors.SettingsError("--credentials holds certificates and password: give it, or them one by one")
+            bundle = credentials.open_bundle(self.folder)
+            if speaker is not None:
+                bundle.check_speaks_for(*speaker)
+            where, proof = address.parse(self.url) if self.url else bundle.address, bundle.credentials
+        elif self.url is not None:
+            password = credentials.read_password(self.password_file) if self.password_file else None
+            where, proof = address.parse(self.url), address.Credentials(password, self.ca, self.certificate, self.key)
+        else:
+            raise errors.SettingsError("no broker: give --broker URL, or --credentials DIR, which names one")
+        proof.check_fit(where)
+        return where, proof
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives the command `broker` and `deployment`."""
+    return broker_options(
+        click.option("--deployment", required=True, help="Name that the edges and clouds of one package share.")(
+            function
+        ),
+    )
+
+
+def broker_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives the command `broker`, a `Broker`."""
+
+    @functools.wraps(function)  # and with it the options that it has already
+    def command(
+        *args: Any,
+        url: str | None,
+        credentials: Path | None,
+        ca: Path | None,
+        cert: Path | None,
+        key: Path | None,
+        password_file: Path | None,
+        **others: Any,
+    ) -> Any:
+        return function(*args, broker=Broker(url, credentials, ca, cert, key, password_file), **others)
+
+    file = click.Path(path_type=Path)
     for option in (
-        click.option("--deployment", required=True, help="Name that the edges and clouds of one package share."),
-        click.option("--broker", "url", required=True, metavar="URL", help="mqtt://[user@]host[:port]; port 1883."),
+        click.option("--password-file", type=file, metavar="F", help="Its first line is the password of URL's user."),
+        click.option("--key", type=file, metavar="F", help="Private key of --cert, PEM."),
+        click.option("--cert", type=file, metavar="F", help="Our certificate, PEM."),
+        click.option("--ca", type=file, metavar="F", help="Authorities to trust, PEM. Default: the system's."),
+        click.option(
+            "--credentials", type=file, metavar="DIR", help="All of these, as `tflsplit broker init` made it."
+        ),
+        click.option("--broker", "url", metavar="URL", help="mqtt://[user@]host[:port], or mqtts:// for TLS."),
     ):
-        function = option(function)
-    return function
+        command = option(command)
+    return command
 
 
 def new_boot() -> int:
@@ -25,13 +102,22 @@ def new_boot() -> int:
 
 
 @contextmanager
-def connected(url: str, deployment: str, device: str, boot: int) -> Iterator[transport.Transport]:
-    """A transport that is online, and says so on the device's retained status topic until the block ends."""
+def connected(
+    broker: Broker, deployment: str, device: str, boot: int, *, is_second: bool = False
+) -> "Iterator[transport.Transport]":
+    """A transport that is online, and says so on the device's retained status topic until the block ends.
+
+    A second connection of the same device says nothing: the first speaks for both.
+    """
+    from broker import mqtt, presence, topics
+
+    where, credentials = broker.resolve((deployment, device))
     status = topics.topic(deployment, device, topics.Kind.STATUS)
     made = mqtt.MqttTransport(
-        address.parse(url),
-        client_id=f"tflsplit-{deployment}-{device}-{boot & 0xFFFF:04x}",
-        presence=presence.Presence(status, boot),
+        where,
+        client_id=f"tflsplit-{deployment}-{device}-{boot & 0xFFFF:04x}{'-b' if is_second else ''}",
+        credentials=credentials,
+        presence=None if is_second else presence.Presence(status, boot),
     )
     with made:
         made.connect()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tflsplit import installation
+from tflsplit.cli import connection
 from tflsplit.findings import Finding, State
 
 ROLES = ("edge", "cloud", "convert")
@@ -33,7 +34,7 @@ class Diagnosis:
         }
 
 
-def examine(role: str | None, broker_url: str | None, *, root: Path = Path("/")) -> Diagnosis:
+def examine(role: str | None, broker: connection.Broker | None = None, *, root: Path = Path("/")) -> Diagnosis:
     """Checks what `role` is about, or everything; where other packages hide ours, only that."""
     ours = installation.packages()
     if ours.is_bad:
@@ -41,7 +42,7 @@ def examine(role: str | None, broker_url: str | None, *, root: Path = Path("/"))
     core = [ours, installation.python(), installation.numpy(), installation.interpreter()]
     libraries = _libraries(role)
     conversion = _conversion(role)
-    answers = _broker(broker_url)
+    answers = _broker(broker)
     # Of the conversion's the compiler is no need, of the broker's the speed.
     needed = (*core, *(libraries if role else ()), *(conversion[:1] if role else ()), *answers[:1])
     findings = (*core, *libraries, *_devices(role, root), *conversion, *answers)
@@ -86,14 +87,15 @@ def _conversion(role: str | None) -> Sequence[Finding]:
     return [environment.keras_fits(), environment.compiler()]
 
 
-def _broker(url: str | None) -> Sequence[Finding]:
-    if url is None:
+def _broker(broker: connection.Broker | None) -> Sequence[Finding]:
+    if broker is None or not broker.is_given:
         return []
     for library in ("numpy", "paho-mqtt"):  # else the import below would end us
         if installation.version_of(library) is None:
             return [
                 Finding("broker", State.MISSING, f"not tried: {library} is not installed", f"pip install {library}")
             ]
-    from broker import address, probe
+    from broker import probe
 
-    return probe.probe(address.parse(url))
+    where, credentials = broker.resolve()
+    return probe.probe(where, credentials=credentials)

@@ -6,7 +6,7 @@ import textwrap
 
 import click
 
-from tflsplit.cli import diagnosis, output
+from tflsplit.cli import connection, diagnosis, output
 from tflsplit.findings import Finding, State
 
 _COLOURS = {State.OK: "green", State.MISSING: "yellow", State.WRONG: "red", State.INFO: "blue"}
@@ -16,20 +16,19 @@ _COLOURS = {State.OK: "green", State.MISSING: "yellow", State.WRONG: "red", Stat
 @click.option(
     "--role", type=click.Choice(diagnosis.ROLES), help="What this machine is to be. Default: look at everything."
 )
-@click.option(
-    "--broker", "url", metavar="URL", help="Try this broker: mqtt://[user@]host[:port]; port 1883. Default: none."
-)
+@connection.broker_options
 @click.option("--json", "is_json", is_flag=True, help="Print the findings as JSON.")
-def command(role: str | None, url: str | None, is_json: bool) -> None:
+def command(role: str | None, broker: connection.Broker, is_json: bool) -> None:
     """Check Python, libraries, interpreter, Edge TPU, clock and broker; say what to do about what is missing or wrong.
 
     Nothing is changed, no device is opened and TensorFlow is not imported. Exit code 1 if something that the role needs
-    is missing or wrong, and without a role, if something is that every role needs.
+    is missing or wrong, and without a role, if something is that every role needs. A broker is tried if one
+    is given.
 
     \b
     Python: tflsplit.installation, edge_runtime.edgetpu, edge_runtime.machine, converters.environment, broker.probe
     """
-    found = diagnosis.examine(role, url)
+    found = diagnosis.examine(role, broker)
     if is_json:
         output.as_json(found.as_json())
     else:

@@ -34,7 +34,7 @@ def command(
     pkg: Path | None,
     *,
     plan_path: Path | None,
-    url: str,
+    broker: connection.Broker,
     deployment: str,
     device: str,
     source: str,
@@ -65,7 +65,7 @@ def command(
     try:
         with (
             head.Head(opened, cut, threads=threads) as ready,
-            connection.connected(url, deployment, device, boot) as online,
+            connection.connected(broker, deployment, device, boot) as online,
         ):
             edge = loop.Edge(opened, ready, online, chosen)
             with output.stopped_by_signals(edge.stop):

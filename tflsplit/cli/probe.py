@@ -51,7 +51,7 @@ def command(
     settings = linkprobe.Settings(deployment, name, size_s=size_s)
     with (
         connection.connected(broker, deployment, name, run) as ours,
-        connection.connected(broker, deployment, f"{name}-b", run) as other,
+        connection.connected(broker, deployment, name, run, is_second=True) as other,
         output.progress("probe the link", len(settings.sizes)) as step,
     ):
         found = linkprobe.probe(ours, other, settings, run=run, on_size=step)
