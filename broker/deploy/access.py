@@ -1,0 +1,60 @@
+"""Which identity may write and read which topics, as Mosquitto's access file says it.
+
+Pure. One block of plain topics per identity, and no pattern with the user name in it: an identity without a block may
+do nothing at all, so taking the block away is enough to shut someone out.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from broker import topics
+from broker.deploy.ledger import Identity, Ledger, Role
+from broker.topics import Kind
+
+_DEVICE_WRITES = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
+_DEVICE_READS = (Kind.RESULTS, Kind.CONTROL)
+_CLOUD_WRITES = (Kind.RESULTS, Kind.CONTROL)
+_CLOUD_READS = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
+_CONSUMER_READS = (Kind.RESULTS, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
+
+_HEADER = """\
+# Written by `tflsplit broker`; it is made anew with every change of the identities, so edit nothing here.
+# Whoever has no block below may neither write nor read anything.
+"""
+
+
+def render(ledger: Ledger) -> str:
+    blocks = ["\n".join((f"user {identity.name}", *_rules(ledger, identity))) for identity in ledger.identities]
+    return "\n".join((_HEADER, *(f"{block}\n" for block in blocks)))
+
+
+def may_write(deployment: str, identity: Identity) -> Sequence[str]:
+    """Topic filters."""
+    own = _topics_of(deployment, identity.name)
+    match identity.role:
+        case Role.DEVICE:
+            return [own[kind] for kind in _DEVICE_WRITES]
+        case Role.CLOUD:
+            return [*(topics.every_device(deployment, kind) for kind in _CLOUD_WRITES), own[Kind.STATUS]]
+        case Role.CONSUMER:
+            return []
+
+
+def may_read(deployment: str, identity: Identity) -> Sequence[str]:
+    """Topic filters."""
+    own = _topics_of(deployment, identity.name)
+    match identity.role:
+        case Role.DEVICE:
+            return [own[kind] for kind in _DEVICE_READS]
+        case Role.CLOUD:
+            return [topics.every_device(deployment, kind) for kind in _CLOUD_READS]
+        case Role.CONSUMER:
+            return [topics.every_device(deployment, kind) for kind in _CONSUMER_READS]
+
+
+def _rules(ledger: Ledger, identity: Identity) -> Iterator[str]:
+    yield from (f"topic write {topic}" for topic in may_write(ledger.deployment, identity))
+    yield from (f"topic read {topic}" for topic in may_read(ledger.deployment, identity))
+
+
+def _topics_of(deployment: str, name: str) -> dict[Kind, str]:
+    return {kind: topics.topic(deployment, name, kind) for kind in Kind}

@@ -1,0 +1,162 @@
+"""A small certificate authority of one deployment: the only door to the `cryptography` library.
+
+Everything goes in and out as PEM bytes. Elliptic-curve keys (P-256): the handshake is ten times cheaper for a small
+device than with RSA, and every TLS 1.2 stack has the curve.
+"""
+
+import datetime
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tflsplit import errors
+
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+except ModuleNotFoundError as missing:
+    raise errors.DeviceError("certificates need the cryptography library: pip install 'tflsplit[broker]'") from missing
+
+# A box without a battery-backed clock starts in the past, and must still find the server's certificate valid.
+_BACKDATED = datetime.timedelta(days=1)
+
+# The authority outlives what it signs. A revocation list that ran out would lock everybody out, so it lasts as long.
+_AUTHORITY_LASTS = datetime.timedelta(days=20 * 365)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate and its private key, as PEM."""
+
+    certificate: bytes
+    key: bytes = field(repr=False)
+
+    @property
+    def serial(self) -> int:
+        return x509.load_pem_x509_certificate(self.certificate).serial_number
+
+
+def make(deployment: str, now: datetime.datetime) -> Pair:
+    """An authority of its own: nothing that another deployment's has signed is good here."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _name(f"tflsplit {deployment}")
+    usage = _usage(key_cert_sign=True, crl_sign=True)
+    unsigned = (
+        _builder(name, name, key.public_key(), now, _AUTHORITY_LASTS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+    )
+    return _sealed(unsigned, key, key)
+
+
+def issue_server(authority: Pair, hosts: Sequence[str], now: datetime.datetime, *, days: int) -> Pair:
+    """For a broker that is reached by each of `hosts`, names or IP addresses."""
+    names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
+    return _issue(authority, hosts[0], (ExtendedKeyUsageOID.SERVER_AUTH, names), now, days)
+
+
+def issue_client(authority: Pair, name: str, now: datetime.datetime, *, days: int) -> Pair:
+    """Its common name is what the broker takes for the user name; nobody can be a server with it."""
+    return _issue(authority, name, (ExtendedKeyUsageOID.CLIENT_AUTH, None), now, days)
+
+
+def revocation_list(authority: Pair, serials: Sequence[int], number: int, issued: datetime.datetime) -> bytes:
+    """OpenSSL keeps the lists it has seen and heeds the one issued last, to the second: `issued` must increase."""
+    signer, key = _opened(authority)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(signer.subject)
+        .last_update(issued)
+        .next_update(signer.not_valid_after_utc)
+        .add_extension(x509.CRLNumber(number), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+    )
+    for serial in serials:
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(issued).build()
+        builder = builder.add_revoked_certificate(entry)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _issue(
+    authority: Pair,
+    name: str,
+    purpose: tuple[x509.ObjectIdentifier, x509.SubjectAlternativeName | None],
+    now: datetime.datetime,
+    days: int,
+) -> Pair:
+    usage, names = purpose
+    signer, signer_key = _opened(authority)
+    key = ec.generate_private_key(ec.SECP256R1())
+    lasts = min(datetime.timedelta(days=days), signer.not_valid_after_utc - now)
+    unsigned = (
+        _builder(_name(name), signer.subject, key.public_key(), now, lasts)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(digital_signature=True), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key.public_key()), critical=False)
+    )
+    if names is not None:
+        unsigned = unsigned.add_extension(names, critical=False)
+    return _sealed(unsigned, signer_key, key)
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    public_key: ec.EllipticCurvePublicKey,
+    now: datetime.datetime,
+    lasts: datetime.timedelta,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
+        .not_valid_after(now + lasts)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+
+
+def _sealed(
+    unsigned: x509.CertificateBuilder, signer_key: ec.EllipticCurvePrivateKey, key: ec.EllipticCurvePrivateKey
+) -> Pair:
+    certificate = unsigned.sign(signer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    unencrypted = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return Pair(certificate, unencrypted)
+
+
+def _opened(authority: Pair) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    key = serialization.load_pem_private_key(authority.key, password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 - for mypy: `make` made it
+    return x509.load_pem_x509_certificate(authority.certificate), key
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])  # X.520's bound; names fit
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _usage(*, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=key_cert_sign,
+        crl_sign=crl_sign,
+        encipher_only=False,
+        decipher_only=False,
+    )

@@ -1,0 +1,277 @@
+"""A deployment's folder: made once, then changed by one command at a time.
+
+authority/      deployment.json, the ledger, and the authority's ca.crt and ca.key; it is all that a backup needs
+server/         what the broker reads, all made from the ledger, and its data
+clients/NAME/   what each client is given
+tflsplit-broker.service, compose.yaml
+
+The ledger is written first and the rest follows from it: a command that was killed is mended by repeating it, or where
+the names are in the ledger already, by `rotate`.
+"""
+
+import contextlib
+import datetime
+import os
+import pwd
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from broker import credentials, embedded
+from broker.deploy import access, authority, files, ledger, mosquitto, supervision
+from broker.deploy.ledger import Identity, Ledger, Proof, Role
+from tflsplit import errors
+
+SERVER = "server"
+CLIENTS = "clients"
+_AUTHORITY = "authority"
+_LEDGER = "deployment.json"
+_CA, _CA_KEY = "ca.crt", "ca.key"
+
+# A device in a field is forgotten for years, and falls silent on the day its certificate ends.
+LASTS_DAYS = 5 * 365
+
+# For whoever runs on the broker's own machine, beside the names by which others reach it.
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+
+_BROKER_USER = "mosquitto"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The identities that a new deployment begins with."""
+
+    devices: tuple[str, ...]
+    clouds: tuple[str, ...] = ("cloud",)
+    consumers: tuple[str, ...] = ("consumer",)
+
+    def identities(self) -> tuple[Identity, ...]:
+        by_role = ((Role.DEVICE, self.devices), (Role.CLOUD, self.clouds), (Role.CONSUMER, self.consumers))
+        return tuple(Identity(name, role) for role, names in by_role for name in names)
+
+
+def init(
+    path: Path,
+    wanted: Wanted,
+    *,
+    deployment: str,
+    hosts: Sequence[str],
+    port: int = 8883,
+    proof: Proof = Proof.CERTIFICATE,
+    days: int = LASTS_DAYS,
+    now: datetime.datetime | None = None,
+) -> Ledger:
+    """Make the folder, complete or not at all. SettingsError if it exists or a name cannot be used."""
+    now = now or _now()
+    path = path.absolute()
+    if any(character.isspace() or character in "\"'\\" for character in str(path)):
+        raise errors.SettingsError(f"{path}: systemd units take no spaces, quotes or backslashes in such a path")
+    names = (*hosts, *(local for local in _LOCAL if local not in hosts))
+    book = Ledger(deployment, names, port, proof, wanted.identities())
+    user = _broker_user()
+    with files.new_folder(path) as partial:
+        signer = authority.make(deployment, now)
+        _make_folders(partial, user)
+        files.write(partial / _AUTHORITY / _CA, signer.certificate)
+        files.write(partial / _AUTHORITY / _CA_KEY, signer.key)
+        _write_fixed(partial, path, book, user)
+        opened = _Opened(partial, signer, book, now, days)
+        opened.issue_server()
+        opened.issue([identity.name for identity in book.identities], keeps_old=False)
+    return opened.ledger
+
+
+def add(
+    path: Path,
+    names: Sequence[str],
+    *,
+    role: Role = Role.DEVICE,
+    days: int = LASTS_DAYS,
+    now: datetime.datetime | None = None,
+) -> Ledger:
+    """Further identities. The broker must be told to read its files again, as after every change."""
+    with _opened(path, days, now) as opened:
+        new = tuple(Identity(name, role) for name in names)
+        opened.ledger = replace(opened.ledger, identities=(*opened.ledger.identities, *new))
+        opened.issue(names, keeps_old=False)
+        return opened.ledger
+
+
+def revoke(path: Path, names: Sequence[str], *, now: datetime.datetime | None = None) -> Ledger:
+    """Take identities' rights away, all their certificates and passwords too; what they were given is deleted here."""
+    with _opened(path, LASTS_DAYS, now) as opened:
+        for name in names:
+            opened.ledger = opened.ledger.without(name)
+        opened.write_ledger()
+        for name in names:
+            shutil.rmtree(path / CLIENTS / name, ignore_errors=True)
+        return opened.ledger
+
+
+def rotate(
+    path: Path,
+    names: Sequence[str],
+    *,
+    keeps_old: bool = False,
+    days: int = LASTS_DAYS,
+    now: datetime.datetime | None = None,
+) -> Ledger:
+    """New proof for identities that keep their names. The old one is revoked, unless it is kept for the time until the
+    new one has been delivered: then the next `rotate` or `revoke` of that name ends it."""
+    with _opened(path, days, now) as opened:
+        if keeps_old and opened.ledger.proof is Proof.PASSWORD:
+            raise errors.SettingsError("an identity has one password at a time: the old one cannot be kept")
+        for name in names:
+            opened.ledger.identity(name)
+        opened.issue(names, keeps_old=keeps_old)
+        return opened.ledger
+
+
+def rotate_server(path: Path, *, days: int = LASTS_DAYS, now: datetime.datetime | None = None) -> Ledger:
+    """A new key and certificate for the broker itself; clients notice nothing."""
+    with _opened(path, days, now) as opened:
+        opened.issue_server()
+        return opened.ledger
+
+
+def read(path: Path) -> Ledger:
+    """SettingsError if there is no deployment at `path`."""
+    place = path / _AUTHORITY / _LEDGER
+    try:
+        text = place.read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError) as cause:
+        raise errors.SettingsError(
+            f"{path}: no deployment (no {_AUTHORITY}/{_LEDGER}); `tflsplit broker init` makes one"
+        ) from cause
+    except OSError as cause:
+        raise errors.DeviceError(f"{place}: {cause.strerror}") from cause
+    return ledger.parse(text, name=str(place))
+
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    """As whom the broker runs; `name` may be a number."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+@dataclass(slots=True)
+class _Opened:
+    """A deployment under change: `ledger` is what it is to become."""
+
+    path: Path
+    authority: authority.Pair
+    ledger: Ledger
+    now: datetime.datetime
+    days: int
+
+    def issue(self, names: Sequence[str], *, keeps_old: bool) -> None:
+        contents = {name: self._renew(self.ledger.identity(name), keeps_old=keeps_old) for name in names}
+        self.write_ledger()
+        for name, made in contents.items():
+            files.write_folder(self.path / CLIENTS / name, made)
+
+    def issue_server(self) -> None:
+        pair = authority.issue_server(self.authority, self.ledger.hosts, self.now, days=self.days)
+        server = self.path / SERVER
+        files.write(server / mosquitto.KEY, pair.key)
+        files.write(server / mosquitto.CERTIFICATE, pair.certificate)
+
+    def write_ledger(self) -> None:
+        """The ledger, and after it what the broker reads."""
+        self.ledger = _with_next_list(self.ledger, self.now)
+        files.write(self.path / _AUTHORITY / _LEDGER, self.ledger.as_json().encode())
+        server = self.path / SERVER
+        files.write(server / mosquitto.ACCESS, access.render(self.ledger).encode())
+        if self.ledger.proof is Proof.PASSWORD:
+            files.write(server / mosquitto.PASSWORDS, mosquitto.passwords(self.ledger).encode())
+            return
+        issued = datetime.datetime.fromtimestamp(self.ledger.list_issued_s, datetime.timezone.utc)
+        revoked = authority.revocation_list(self.authority, self.ledger.revoked, self.ledger.list_number, issued)
+        files.write(server / mosquitto.REVOKED, revoked)
+
+    def _renew(self, identity: Identity, *, keeps_old: bool) -> dict[str, bytes]:
+        """Enters the new proof into the ledger; what its owner is to be given."""
+        made = {credentials.AUTHORITY: self.authority.certificate}
+        user = ""
+        if self.ledger.proof is Proof.PASSWORD:
+            password = secrets.token_urlsafe(24)
+            hashed = mosquitto.password_hash(password, secrets.token_bytes(mosquitto.SALT_BYTES))
+            self.ledger = self.ledger.with_changed(replace(identity, password_hash=hashed))
+            made[credentials.PASSWORD] = f"{password}\n".encode()
+            user = f"{identity.name}@"
+        else:
+            pair = authority.issue_client(self.authority, identity.name, self.now, days=self.days)
+            self.ledger = self.ledger.with_certificate(identity, pair.serial, keeps_old=keeps_old)
+            made[credentials.CERTIFICATE] = pair.certificate
+            made[credentials.KEY] = pair.key
+        url = f"mqtts://{user}{self.ledger.where}"
+        made[credentials.DESCRIPTION] = credentials.describe(
+            url, self.ledger.deployment, identity.name, identity.role.value
+        )
+        return made
+
+
+@contextlib.contextmanager
+def _opened(path: Path, days: int, now: datetime.datetime | None) -> Iterator[_Opened]:
+    read(path)
+    with files.disk_errors(path), files.locked(path):
+        signer = authority.Pair((path / _AUTHORITY / _CA).read_bytes(), (path / _AUTHORITY / _CA_KEY).read_bytes())
+        yield _Opened(path, signer, read(path), now or _now(), days)
+
+
+def _with_next_list(book: Ledger, now: datetime.datetime) -> Ledger:
+    """Issued a second or more after the last list, and an hour ago so that this second is not in the future yet."""
+    issued_s = max(int(now.timestamp()) - 3600, book.list_issued_s + 1)
+    return replace(book, list_number=book.list_number + 1, list_issued_s=issued_s)
+
+
+def _make_folders(partial: Path, user: _User) -> None:
+    for name in (_AUTHORITY, CLIENTS, SERVER):
+        files.make_folder(partial / name)
+    files.make_folder(partial / SERVER / mosquitto.DATA)
+    if user.uid != os.geteuid():
+        for place in (partial / SERVER, partial / SERVER / mosquitto.DATA):
+            os.chown(place, user.uid, user.gid)
+        os.chown(partial, -1, user.gid)
+        partial.chmod(0o710)  # the broker's user must get through to its own folder; it can list nothing
+
+
+def _write_fixed(partial: Path, path: Path, book: Ledger, user: _User) -> None:
+    """What no change of the identities changes."""
+    ca = (partial / _AUTHORITY / _CA).read_bytes()
+    files.write(partial / SERVER / mosquitto.AUTHORITY, ca)
+    files.write(partial / SERVER / mosquitto.CONFIG, mosquitto.config(book).encode())
+    unit = supervision.unit(
+        book.deployment,
+        path,
+        path / SERVER,
+        user.name,
+        mosquitto=embedded.mosquitto_path() or "/usr/sbin/mosquitto",
+        config=mosquitto.CONFIG,
+    )
+    compose = supervision.compose(book.port, user.uid, user.gid, config=mosquitto.CONFIG)
+    files.write(partial / supervision.UNIT, unit.encode())
+    files.write(partial / supervision.COMPOSE, compose.encode())
+
+
+def _broker_user() -> _User:
+    """Whoever runs this, but not root: Mosquitto started by root becomes the user `mosquitto`."""
+    if os.geteuid() != 0:
+        return _User(str(os.geteuid()), os.geteuid(), os.getegid())
+    try:
+        found = pwd.getpwnam(_BROKER_USER)
+        return _User(_BROKER_USER, found.pw_uid, found.pw_gid)
+    except KeyError:
+        raise errors.SettingsError(
+            f"no user {_BROKER_USER!r} here, as whom the broker would run: apt install mosquitto, or do this as an "
+            "ordinary user"
+        ) from None
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)

@@ -1,0 +1,174 @@
+"""Who belongs to a deployment, and what the broker must know of them: the truth from which its files are made.
+
+Pure: `broker.deploy.folder` reads and writes it, `access` and `mosquitto` derive the broker's own files from it.
+"""
+
+import enum
+import ipaddress
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from broker import topics
+from tflsplit import errors
+
+_SCHEMA = 1
+
+# A host name as certificates and URLs take it; no wildcard, no user, no port.
+_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*", re.ASCII)
+
+
+class Role(str, enum.Enum):
+    """What an identity is, and with it what it may do; `broker.deploy.access` says what that is."""
+
+    DEVICE = "device"
+    CLOUD = "cloud"
+    CONSUMER = "consumer"
+
+
+class Proof(str, enum.Enum):
+    """How a client proves who it is."""
+
+    CERTIFICATE = "certificate"
+    PASSWORD = "password"  # noqa: S105 - the word, not one
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """`serials` are those of its certificates that are still good, the newest last; `password_hash` is the broker's."""
+
+    name: str
+    role: Role
+    serials: tuple[int, ...] = ()
+    password_hash: str | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """`hosts` are the names by which clients reach the broker, the first of them stands in what they are given.
+    `revoked` are serial numbers; `list_number` and `list_issued_s` (Unix time) are those of the last revocation list.
+    """
+
+    deployment: str
+    hosts: tuple[str, ...]
+    port: int
+    proof: Proof
+    identities: tuple[Identity, ...] = ()
+    revoked: tuple[int, ...] = ()
+    list_number: int = 0
+    list_issued_s: int = 0
+
+    def __post_init__(self) -> None:
+        topics.check_name("deployment", self.deployment)
+        if not self.hosts:
+            raise errors.SettingsError("broker without a host name: clients could not check whom they talk to")
+        for host in self.hosts:
+            _check_host(host)
+        if not 1 <= self.port <= 65535:
+            raise errors.SettingsError(f"broker port {self.port}: expected 1 to 65535")
+        names = [identity.name for identity in self.identities]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise errors.SettingsError(f"identity {twice!r} exists already in deployment {self.deployment!r}")
+
+    @property
+    def where(self) -> str:
+        """host:port, for a URL."""
+        host = f"[{self.hosts[0]}]" if ":" in self.hosts[0] else self.hosts[0]
+        return f"{host}:{self.port}"
+
+    def identity(self, name: str) -> Identity:
+        for identity in self.identities:
+            if identity.name == name:
+                return identity
+        known = ", ".join(identity.name for identity in self.identities)
+        raise errors.SettingsError(f"no identity {name!r} in deployment {self.deployment!r}; there are {known}")
+
+    def with_changed(self, changed: Identity) -> "Ledger":
+        identities = tuple(changed if identity.name == changed.name else identity for identity in self.identities)
+        return replace(self, identities=identities)
+
+    def with_certificate(self, identity: Identity, serial: int, *, keeps_old: bool) -> "Ledger":
+        """Its certificates so far are revoked, unless the last one is kept."""
+        kept = identity.serials[-1:] if keeps_old else ()
+        ended = tuple(old for old in identity.serials if old not in kept)
+        changed = replace(identity, serials=(*kept, serial))
+        return replace(self.with_changed(changed), revoked=(*self.revoked, *ended))
+
+    def without(self, name: str) -> "Ledger":
+        """The identity is gone and all its certificates are revoked."""
+        gone = self.identity(name)
+        remaining = tuple(identity for identity in self.identities if identity is not gone)
+        return replace(self, identities=remaining, revoked=(*self.revoked, *gone.serials))
+
+    def as_json(self) -> str:
+        fields = {
+            "schema": _SCHEMA,
+            "deployment": self.deployment,
+            "hosts": self.hosts,
+            "port": self.port,
+            "proof": self.proof.value,
+            "identities": [
+                {
+                    "name": identity.name,
+                    "role": identity.role.value,
+                    "serials": [f"{serial:x}" for serial in identity.serials],
+                    "password_hash": identity.password_hash,
+                }
+                for identity in self.identities
+            ],
+            "revoked": [f"{serial:x}" for serial in self.revoked],
+            "list_number": self.list_number,
+            "list_issued_s": self.list_issued_s,
+        }
+        return json.dumps(fields, indent=2) + "\n"
+
+
+def check_name(name: str) -> str:
+    """`name` itself if an identity may be called so. It becomes a topic level, a user name in the broker's files, a
+    certificate's common name and a folder: stricter than a topic's level, so that it can be nothing else in any."""
+    topics.check_name("identity", name)
+    if not name[0].isalnum():
+        raise errors.SettingsError(f"identity name {name!r}: must begin with a letter or digit, for it names a folder")
+    return name
+
+
+def parse(text: str, *, name: str) -> Ledger:
+    try:
+        fields: Any = json.loads(text)
+        if fields["schema"] != _SCHEMA:
+            raise errors.SettingsError(f"{name}: schema {fields['schema']}, expected {_SCHEMA}; update tflsplit")
+        return Ledger(
+            deployment=fields["deployment"],
+            hosts=tuple(fields["hosts"]),
+            port=fields["port"],
+            proof=Proof(fields["proof"]),
+            identities=tuple(
+                Identity(
+                    entry["name"],
+                    Role(entry["role"]),
+                    tuple(int(serial, 16) for serial in entry["serials"]),
+                    entry["password_hash"],
+                )
+                for entry in fields["identities"]
+            ),
+            revoked=tuple(int(serial, 16) for serial in fields["revoked"]),
+            list_number=fields["list_number"],
+            list_issued_s=fields["list_issued_s"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as cause:
+        raise errors.SettingsError(f"{name}: damaged ({cause!r}); restore it from a backup") from cause
+
+
+def _check_host(host: str) -> None:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if _HOST.fullmatch(host) is None:
+            raise errors.SettingsError(
+                f"broker host {host!r}: expected a host name or an IP address, without scheme and port"
+            ) from None

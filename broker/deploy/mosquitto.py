@@ -1,0 +1,115 @@
+"""The files that Mosquitto reads: its configuration, with the reason of each number, and its passwords.
+
+Pure. Paths are relative: Mosquitto is started in the folder where they lie, be it on a host or in a container.
+"""
+
+import base64
+import hashlib
+
+from broker.deploy.ledger import Ledger, Proof
+
+CONFIG = "mosquitto.conf"
+ACCESS = "access.acl"
+PASSWORDS = "passwords"
+AUTHORITY = "ca.crt"
+CERTIFICATE = "server.crt"
+KEY = "server.key"
+REVOKED = "revoked.crl"
+PID = "mosquitto.pid"
+DATA = "data"
+
+# What `mosquitto_passwd` uses. Our passwords are 192 random bits, which no number of rounds makes harder to guess; and
+# the broker, which has one thread, serves nobody while it computes them.
+_ROUNDS = 101
+_HASH_BYTES = 64
+SALT_BYTES = 12  # Mosquitto 2.0 reads no other
+
+_CONFIG = """\
+# Written by `tflsplit broker init` for deployment {deployment}. Run it with `tflsplit broker run`, or in this folder:
+#     mosquitto -c {config}
+# SIGHUP makes Mosquitto read the access rules, passwords, certificates and the revocation list again.
+
+listener {port}
+tls_version tlsv1.2
+cafile {ca}
+certfile {certificate}
+keyfile {key}
+{proof}
+allow_anonymous false
+acl_file {access}
+
+# Small messages leave at once. Without it Nagle's algorithm and delayed acknowledgements of TCP add 40 to 90 ms to a
+# round trip that takes 0.3 ms.
+set_tcp_nodelay true
+
+# The largest packet that is taken, which clients of MQTT 5 are told when they connect; larger frames travel in chunks.
+# 2,000,000 is what Mosquitto 2.1 takes where nothing is configured, so that a change of version changes nothing.
+max_packet_size 2000000
+
+# Messages at QoS 1 that a client may have unacknowledged, in each direction: edges use a window of 8 frames unless told
+# otherwise, and 64 lets a window of that many travel at once.
+max_inflight_messages 64
+
+# What waits for one client that is away or slow. Beyond these Mosquitto drops, and acknowledges all the same: nothing
+# but the result of a frame says that it arrived. 2,000 messages are 2 minutes of one camera at 15 frames a second;
+# 64 MiB are 5,000 frames of 12.5 KB, so frames count before bytes do.
+max_queued_messages 2000
+max_queued_bytes 67108864
+
+# Retained messages and durable sessions outlive `kill -9` and a power cut: written after every single change (the
+# interval counts changes, not seconds), where the default writes twice an hour. It costs nothing while messages only
+# pass through. Messages waiting for a durable session that is away are all written again with each new one, so such
+# sessions should be few; edges and clouds of tflsplit need none.
+persistence true
+persistence_location {data}/
+autosave_on_changes true
+autosave_interval 1
+
+# A session that nobody came back to for a week is a device that is gone; else its queue would be kept for ever.
+persistent_client_expiration 7d
+
+pid_file {pid}
+log_dest stderr
+log_type error
+log_type warning
+log_type notice
+"""
+
+_CERTIFICATES = """\
+# A client proves who it is by a certificate of this deployment's own authority; its common name is its user name, and
+# what it says in CONNECT counts for nothing.
+require_certificate true
+use_identity_as_username true
+crlfile {revoked}"""
+
+_PASSWORDS = """\
+# A client proves who it is by user name and password. The connection is encrypted, and the client checks the server.
+require_certificate false
+password_file {passwords}"""
+
+
+def config(ledger: Ledger) -> str:
+    proof = _CERTIFICATES if ledger.proof is Proof.CERTIFICATE else _PASSWORDS
+    return _CONFIG.format(
+        deployment=ledger.deployment,
+        config=CONFIG,
+        port=ledger.port,
+        ca=AUTHORITY,
+        certificate=CERTIFICATE,
+        key=KEY,
+        proof=proof.format(revoked=REVOKED, passwords=PASSWORDS),
+        access=ACCESS,
+        data=DATA,
+        pid=PID,
+    )
+
+
+def passwords(ledger: Ledger) -> str:
+    hashes = ((identity.name, identity.password_hash) for identity in ledger.identities)
+    return "".join(f"{name}:{hashed}\n" for name, hashed in hashes if hashed is not None)
+
+
+def password_hash(password: str, salt: bytes) -> str:
+    """As `mosquitto_passwd` writes it: PBKDF2 with HMAC-SHA512."""
+    hashed = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _ROUNDS, _HASH_BYTES)
+    return f"$7${_ROUNDS}${base64.b64encode(salt).decode()}${base64.b64encode(hashed).decode()}"
