@@ -1,6 +1,6 @@
 """From a model file to a package: the stages of `tflsplit convert`, one after the other.
 
-load → samples → quantise once → flat graph and cuts → layers → fidelity → codec → package
+load → samples → quantise once → flat graph and cuts → layers → float tails → fidelity → codec → package
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converters import calibration, fidelity, layers, loading, quantize, synthesis
+from converters import calibration, fidelity, layers, loading, quantize, synthesis, tails
 from converters.inputs import Input, InputShapes
 from converters.loading import Format
 from converters.model import LoadedModel
@@ -25,6 +25,7 @@ from tflsplit.tensors import Array, TensorSpec, quantise
 
 TARGETS = ("cpu", "coral")
 PAIRS = ("useful", "all", "none")
+IO_TYPES = ("int8", "uint8")
 # Boundaries of this many samples are coded to see whether coding pays; four photographs gave 5 % spread.
 _CODEC_SAMPLES = 4
 
@@ -33,8 +34,9 @@ _CODEC_SAMPLES = 4
 class Options:
     """What to make. `calibration` is a folder of pictures, `.npy`, `.npz` or `.csv`; without it inputs are synthesised,
     unless `requires_calibration`. `split_at` names cuts by id or layer; `pairs` "useful", "all" or "none" is what is
-    written beside them ("useful" if neither is given). `quick` takes plain noise as calibration: the cuts and payloads
-    are then real, the scales are not.
+    written beside them ("useful" if neither is given). `tail` is what the cloud's halves compute in, "int8" or
+    "float32". `io` is the type of the model's inputs and outputs, "int8" or "uint8"; without it int8, and what a
+    `.tflite` has. `quick` takes plain noise as calibration: the cuts and payloads are then real, the scales are not.
     """
 
     target: str = "cpu"
@@ -44,6 +46,8 @@ class Options:
     labels: tuple[str, ...] = ()
     split_at: tuple[str, ...] = ()
     pairs: str | None = None
+    tail: str = "int8"
+    io: str | None = None
     input_shapes: InputShapes = field(default_factory=tuple)
     allow_unsafe: bool = False
     replaces_existing: bool = False
@@ -54,6 +58,10 @@ class Options:
             raise errors.SettingsError(f"target {self.target!r}: expected one of {', '.join(TARGETS)}")
         if self.pairs is not None and self.pairs not in PAIRS:
             raise errors.SettingsError(f"pairs {self.pairs!r}: expected one of {', '.join(PAIRS)}")
+        if self.tail not in tails.TAILS:
+            raise errors.SettingsError(f"tail {self.tail!r}: expected one of {', '.join(tails.TAILS)}")
+        if self.io is not None and self.io not in IO_TYPES:
+            raise errors.SettingsError(f"io {self.io!r}: expected one of {', '.join(IO_TYPES)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,8 @@ def convert(
     on_stage("read the graph and find its cuts")
     graph = flatgraph.read(quantised.data, name=str(source))
     found, fused, aliases = _named_cuts(graph, quantised)
-    chosen = _chosen_pairs(found, fused, aliases, options)
+    float_tails = _float_tails(source, quantised, found, options, on_stage)
+    chosen = _chosen_pairs(found, fused, aliases, options, float_tails)
     on_stage("compare int8 with float")
     described = manifest.Manifest(
         name=destination.name.removesuffix(package.SUFFIX),
@@ -95,12 +104,20 @@ def convert(
         preprocessing=quantised.preprocessing,
         labels=options.labels,
         fidelity=_fidelity(quantised),
+        float_tails=_measured_tails(quantised, float_tails, (found[0], *chosen)),
         fused=fused,
         aliases=aliases,
         created_with=_versions(quantised.model is not None),
     )
     on_stage(f"write {len(chosen)} pairs")
-    return package.write(destination, described, quantised.data, chosen, replaces_existing=options.replaces_existing)
+    return package.write(
+        destination,
+        described,
+        quantised.data,
+        chosen,
+        float_model=float_tails.data if float_tails else None,
+        replaces_existing=options.replaces_existing,
+    )
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -122,7 +139,7 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
     model = loading.load(source, input_shapes=options.input_shapes, allow_unsafe=options.allow_unsafe)
     preprocessing, samples, described = _samples(model, options, on_stage)
     on_stage("quantise to int8")
-    data = quantize.quantise(model, samples, per_tensor_dense=options.target == "coral")
+    data = quantize.quantise(model, samples, io_dtype=options.io or "int8", per_tensor_dense=options.target == "coral")
     return _Quantised(data, model.loader, described, preprocessing, samples, model)
 
 
@@ -131,6 +148,7 @@ def _already_quantised(source: Path, options: Options) -> _Quantised:
     data = source.read_bytes()
     graph = flatgraph.read(data, name=str(source))
     quantize.check_is_integer(graph, str(source))
+    _check_taken_as_it_is(source, graph, options)
     inputs = graph.specs(graph.inputs)
     preprocessing = options.preprocessing or _pixels_as_stored(inputs)
     samples: tuple[Array, ...] = ()
@@ -139,6 +157,15 @@ def _already_quantised(source: Path, options: Options) -> _Quantised:
         samples = calibration.read(options.calibration, entries, preprocessing or NAMED["raw"])
     described = manifest.Calibration("model", 0, "the file came quantised")
     return _Quantised(data, "tflsplit", described, preprocessing, samples, None)
+
+
+def _check_taken_as_it_is(source: Path, graph: Graph, options: Options) -> None:
+    advice = "it is taken as it is; convert the model it was made from"
+    if options.tail != "int8":
+        raise errors.ModelError(f"{source}: came quantised and has no float weights for {options.tail} tails; {advice}")
+    for spec in graph.specs((*graph.inputs, *graph.outputs)):
+        if options.io is not None and spec.is_quantised and spec.dtype != options.io:
+            raise errors.ModelError(f"{source}: {spec.name!r} is {spec.dtype}, {options.io} was asked for; {advice}")
 
 
 def _pixels_as_stored(inputs: Sequence[TensorSpec]) -> Preprocessing | None:
@@ -193,25 +220,50 @@ def _named_cuts(graph: Graph, quantised: _Quantised) -> tuple[tuple[Cut, ...], d
     return tuple(replace(cut, layer=names.get(cut.after_operator)) for cut in found), fused, aliases
 
 
+def _float_tails(
+    source: Path, quantised: _Quantised, found: Sequence[Cut], options: Options, on_stage: Callable[[str], None]
+) -> tails.Made | None:
+    if options.tail != "float32" or quantised.model is None:
+        return None
+    on_stage("find the cuts in the float model")
+    made = tails.make(quantised.model, quantised.data, found, quantised.samples)
+    if len(made.described.problems) == len(found):
+        reason = next(iter(made.described.problems.values()))
+        raise errors.ModelError(f"{source}: no cut can have a float tail ({reason}); convert with int8 tails")
+    return made
+
+
 def _chosen_pairs(
-    found: Sequence[Cut], fused: dict[str, int], aliases: Mapping[str, str], options: Options
+    found: Sequence[Cut],
+    fused: dict[str, int],
+    aliases: Mapping[str, str],
+    options: Options,
+    float_tails: tails.Made | None,
 ) -> tuple[Cut, ...]:
     """The interior cuts to write pairs for, in operator order. `input` and `output` need none: they are the model."""
     wanted = {cuts.find(found, aliases.get(name, name), fused).id for name in options.split_at}
     pairs = options.pairs or ("none" if options.split_at else "useful")
-    interior = [cut for cut in found if cut.id not in ("input", "output")]
+    problems = float_tails.described.problems if float_tails else {}
+    for cut in sorted(wanted.intersection(problems)):
+        raise errors.CutError(f"cut {cut} has no float tail: {problems[cut]}; take another, or int8 tails")
+    interior = [cut for cut in found if cut.id not in ("input", "output", *problems)]
     return tuple(cut for cut in interior if cut.id in wanted or pairs == "all" or (pairs == "useful" and cut.is_useful))
 
 
 def _fidelity(quantised: _Quantised) -> tuple[manifest.Fidelity, ...]:
     if quantised.model is None:
         return ()
-    measured = fidelity.measure(quantised.model, quantised.data, quantised.samples)
-    return tuple(
-        # JSON has no infinity; 300 dB is beyond what float32 can differ by.
-        manifest.Fidelity(entry.output, entry.samples, entry.top1_agreement, round(min(entry.sqnr_db, 300.0), 2))
-        for entry in measured
-    )
+    return fidelity.recorded(fidelity.measure(quantised.model, quantised.data, quantised.samples))
+
+
+def _measured_tails(
+    quantised: _Quantised, float_tails: tails.Made | None, chosen: Sequence[Cut]
+) -> manifest.FloatTails | None:
+    if float_tails is None or quantised.model is None:
+        return None
+    served = [cut for cut in chosen if cut.id in float_tails.described.counterparts]
+    measured = tails.measure(quantised.model, quantised.data, float_tails, served, quantised.samples)
+    return replace(float_tails.described, fidelity=measured)
 
 
 def _codec(graph: Graph, found: Sequence[Cut], quantised: _Quantised) -> str:

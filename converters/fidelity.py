@@ -1,13 +1,14 @@
 """How well the int8 model does what the float model does, on samples: a number for each output."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from converters import chatter
 from converters.model import LoadedModel, samples_of
+from tflsplit import manifest
 from tflsplit.interpreter import Interpreter
 from tflsplit.tensors import Array, dequantise, quantise
 
@@ -38,6 +39,14 @@ def compare(output: str, expected: Array, found: Array) -> Fidelity:
     error = float(np.sum(np.square(expected.astype(np.float64) - found)))
     signal = float(np.sum(np.square(expected.astype(np.float64))))
     return Fidelity(output, len(expected), agreement, _decibels(signal, error))
+
+
+def recorded(measured: Iterable[Fidelity]) -> tuple[manifest.Fidelity, ...]:
+    """As the manifest keeps it: JSON has no infinity; 300 dB is beyond what float32 can differ by."""
+    return tuple(
+        manifest.Fidelity(entry.output, entry.samples, entry.top1_agreement, round(min(entry.sqnr_db, 300.0), 2))
+        for entry in measured
+    )
 
 
 def _decibels(signal: float, error: float) -> float:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,23 +23,36 @@ def quantise(
     layers they belong to, that int8 TFLite does not have.
     """
     tf = chatter.tensorflow()
-    function = model.concrete_function()
     _refuse_loops(model)
-    with chatter.silenced():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter = _converter(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: _representative(samples)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = getattr(tf, io_dtype)
     # A name the converter keeps private; without it, TF >= 2.17 makes dense layers per-channel.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = per_tensor_dense
-    with chatter.silenced():
-        try:
-            data = bytes(converter.convert())
-        except Exception as cause:
-            raise _as_model_error(cause, model) from cause
+    data = _run(converter, model)
     _refuse_float(flatgraph.read(data, name=str(model.path)), model)
     return data
+
+
+def unquantised(model: LoadedModel) -> bytes:
+    """The same graph through the same converter in float32, for what is not to run in integers."""
+    return _run(_converter(model), model)
+
+
+def _converter(model: LoadedModel) -> Any:
+    function = model.concrete_function()
+    with chatter.silenced():
+        return chatter.tensorflow().lite.TFLiteConverter.from_concrete_functions([function])
+
+
+def _run(converter: Any, model: LoadedModel) -> bytes:
+    with chatter.silenced():
+        try:
+            return bytes(converter.convert())
+        except Exception as cause:
+            raise _as_model_error(cause, model) from cause
 
 
 # TensorFlow's calibrator crashes the whole process on a loop. Recurrent Keras layers come unrolled; those of a

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflsplit import errors
+from tflsplit import errors, floatproof
 from tflsplit.cuts import Cut
+from tflsplit.floatproof import FloatTail
 from tflsplit.interpreter import Interpreter
 from tflsplit.package import Package
 from tflsplit.tensors import Array, TensorSpec
@@ -23,13 +24,21 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Report:
+    """`mismatches` are of head and int8 tail against the int8 model; `float_tails` has one entry for each there is."""
+
     samples: int
     cuts_checked: tuple[str, ...]
     mismatches: tuple[Mismatch, ...]
+    float_tails: tuple[FloatTail, ...] = ()
 
     @property
     def is_bit_exact(self) -> bool:
         return not self.mismatches
+
+    @property
+    def holds(self) -> bool:
+        """Whether all that is asked of a package is so: cuts are bit-exact, and float tails are what they claim."""
+        return self.is_bit_exact and all(tail.is_exact for tail in self.float_tails)
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -39,6 +48,7 @@ class Report:
             "mismatches": [
                 {"cut": found.cut, "samples": found.samples, "max_lsb": found.max_lsb} for found in self.mismatches
             ],
+            "float_tails": [tail.as_json() for tail in self.float_tails],
         }
 
 
@@ -51,18 +61,21 @@ def verify(
 ) -> Report:
     """Run every cut's pair on every sample (stored-type inputs of the model) beside the whole model.
 
-    The heads and tails run are those in the package where they were written, slices of its model else. `on_cut` is
-    called after each cut, for progress. Raises PackageError for a pair whose two sides do not fit together.
+    The heads and tails run are those in the package where they were written, slices of its model else; where its tails
+    are float, int8 tails are sliced for this and the float ones are proven by `floatproof`. `on_cut` is called after
+    each cut, for progress. Raises PackageError for a pair whose two sides do not fit together.
     """
     with Interpreter(package.model_bytes(), name=f"{package.path}/model.tflite") as whole:
         expected = [whole.run(*sample) for sample in samples]
-    mismatches = []
+    mismatches, float_tails = [], []
     for cut in cuts:
         found = _check(package, cut, samples, expected)
         if found is not None:
             mismatches.append(found)
+        if package.manifest.float_tails is not None and cut in package.served_cuts:
+            float_tails.append(floatproof.check(package, cut, samples))
         on_cut(cut)
-    return Report(len(samples), tuple(cut.id for cut in cuts), tuple(mismatches))
+    return Report(len(samples), tuple(cut.id for cut in cuts), tuple(mismatches), tuple(float_tails))
 
 
 def random_samples(inputs: Sequence[TensorSpec], count: int, *, seed: int = 0) -> tuple[tuple[Array, ...], ...]:
@@ -72,9 +85,9 @@ def random_samples(inputs: Sequence[TensorSpec], count: int, *, seed: int = 0) -
 
 
 def open_pair(package: Package, cut: Cut) -> tuple[Interpreter, Interpreter]:
-    """A cut's head and tail, loaded, after checking that the one's outputs are the other's inputs and the boundary."""
+    """A cut's head and int8 tail, loaded, after checking that one's outputs and the other's inputs are the boundary."""
     head = Interpreter(package.head_bytes(cut), name=f"{package.path}: head of {cut.id}")
-    tail = Interpreter(package.tail_bytes(cut), name=f"{package.path}: tail of {cut.id}")
+    tail = Interpreter(package.integer_tail_bytes(cut), name=f"{package.path}: tail of {cut.id}")
     check_boundary(package, cut, "head's outputs", head.outputs)
     check_boundary(package, cut, "tail's inputs", tail.inputs)
     return head, tail

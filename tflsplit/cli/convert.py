@@ -30,6 +30,16 @@ from tflsplit.cli import inspect, output
 @click.option("--split-at", multiple=True, metavar="LAYER", help="Write the pair of this layer or cut id; repeatable.")
 @click.option("--pairs", type=click.Choice(("useful", "all", "none")), help="Pairs to write. Default: useful.")
 @click.option(
+    "--tail",
+    type=click.Choice(("int8", "float32")),
+    default="int8",
+    show_default=True,
+    help="What the cloud's halves compute in; frames are int8 either way.",
+)
+@click.option(
+    "--io", type=click.Choice(("int8", "uint8")), help="Type of the model's inputs and outputs. Default: int8."
+)
+@click.option(
     "--input-shape",
     multiple=True,
     metavar="N,N,…",

@@ -7,6 +7,7 @@ import click
 
 from tflsplit import package
 from tflsplit.cli import output
+from tflsplit.manifest import Fidelity, FloatTails
 
 
 @click.command()
@@ -76,9 +77,25 @@ def print_quality(opened: package.Package) -> None:
     described = opened.manifest
     click.echo(f"calibration: {described.calibration.kind} ({described.calibration.detail})")
     for entry in described.fidelity:
-        agrees = f"agrees with float in {entry.top1_agreement:.1%}" if entry.top1_agreement is not None else ""
-        tracks = f"against float {entry.sqnr_db:.1f} dB SQNR"
-        click.echo(f"{entry.output}: int8 {agrees or tracks} of {entry.samples} samples")
+        click.echo(f"{entry.output}, int8: {_closeness(entry)}")
+    if described.float_tails is not None:
+        _print_float_tails(described.float_tails)
+
+
+def _closeness(entry: Fidelity) -> str:
+    of = f"of {entry.samples} samples"
+    tracks = f"{entry.sqnr_db:.1f} dB SQNR"
+    if entry.top1_agreement is None:
+        return f"against float {tracks} {of}"
+    return f"agrees with float in {entry.top1_agreement:.1%} {of}, {tracks}"
+
+
+def _print_float_tails(tails: FloatTails) -> None:
+    for cut, measured in tails.fidelity.items():
+        for entry in measured:
+            click.echo(f"{entry.output}, int8 head and float tail at {cut}: {_closeness(entry)}")
+    for cut, reason in tails.problems.items():
+        click.echo(f"no float tail at {cut}: {reason}")
 
 
 def describe(opened: package.Package, *, is_kept: bool = True) -> dict[str, object]:
@@ -97,18 +114,26 @@ def describe(opened: package.Package, *, is_kept: bool = True) -> dict[str, obje
         "input": described.inputs[0].as_json(),
         "inputs": [spec.as_json() for spec in described.inputs],
         "outputs": [spec.as_json() for spec in described.outputs],
-        "fidelity": [
-            {
-                "output": entry.output,
-                "samples": entry.samples,
-                "top1_agreement": entry.top1_agreement,
-                "sqnr_db": entry.sqnr_db,
-            }
-            for entry in described.fidelity
-        ],
+        "fidelity": [_fidelity(entry) for entry in described.fidelity],
+        "tail": "float32" if described.float_tails else "int8",
         "cuts": [
-            cut.as_json() | {side: opened.file(cut, side) if is_kept else None for side in ("head", "tail")}
+            cut.as_json()
+            | {side: opened.file(cut, side) if is_kept else None for side in ("head", "tail")}
+            | (_float_tail(described.float_tails, cut.id) if described.float_tails else {})
             for cut in opened.cuts
         ],
         "fused_layers": dict(described.fused),
+    }
+
+
+def _fidelity(entry: Fidelity) -> dict[str, object]:
+    return {slot: getattr(entry, slot) for slot in entry.__slots__}
+
+
+def _float_tail(tails: FloatTails, cut: str) -> dict[str, object]:
+    """What is known of a cut's float tail; `fidelity` is None where its pair was not written and so not measured."""
+    measured = tails.fidelity.get(cut)
+    return {
+        "float_tail_problem": tails.problems.get(cut),
+        "fidelity": None if measured is None else [_fidelity(entry) for entry in measured],
     }
