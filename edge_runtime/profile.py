@@ -23,6 +23,7 @@ from tflsplit import errors, sampling, verify
 from tflsplit.cuts import Cut
 from tflsplit.measurements import CutTiming, Profile, Side, Timing
 from tflsplit.package import Package
+from tflsplit.tensors import Array
 
 # The median of medians over this many loadings is no longer moved by one unlucky placing in memory.
 FEWEST_VISITS = 3
@@ -98,10 +99,13 @@ def profile(
     """
     settings = settings or Settings()
     cuts = _cuts(task)
-    source = task.source or _random_pixels(task.package)
+    source = task.source or frames.from_arrays(
+        random_columns(task.package), task.package.manifest, name="random inputs"
+    )
     inputs = tuple(taken.arrays for taken in islice(source.inputs(repeats=True), _INPUTS))
-    features = Features(task.package, cuts, inputs)
-    visitor = Visitor(task.package, task.side, task.accelerator, clock=clock)
+    features = Features(task.package, (*cuts, task.package.cuts[-1]), inputs)
+    # What crosses the last cut is the model's outputs.
+    visitor = Visitor(task.package, task.side, task.accelerator, features.of(task.package.cuts[-1])[0], clock=clock)
     found = _Found()
     with Journal(journal, task.run()) as kept:
         for visit in kept.visits:
@@ -117,11 +121,13 @@ def profile(
 
 
 def _cuts(task: Task) -> tuple[Cut, ...]:
-    """All, or those with a compiled head where nothing else runs (and `input`, whose head computes nothing)."""
+    """All that have a tail; where only compiled heads run, those that have one, and `input`, whose head is empty."""
     if task.side is Side.CLOUD or not task.accelerator.needs_compiled:
-        return task.package.cuts
+        return task.package.served_cuts
     found = tuple(
-        cut for cut in task.package.cuts if cut.position == 0 or task.package.file(cut, "head_edgetpu") is not None
+        cut
+        for cut in task.package.served_cuts
+        if cut.position == 0 or task.package.file(cut, "head_edgetpu") is not None
     )
     if len(found) == 1:
         raise errors.PackageError(
@@ -151,15 +157,14 @@ def _turns(cuts: Sequence[Cut], found: _Found, settings: Settings, clock: Clock)
             return
 
 
-def _random_pixels(package: Package) -> Source:
+def random_columns(package: Package) -> tuple[Array, ...]:
+    """Inputs for want of real ones, an array for each of the model's: pixels for pictures, else as stored."""
     manifest = package.manifest
     if manifest.preprocessing is None or len(manifest.inputs) != 1:
         rows = verify.random_samples(manifest.inputs, _INPUTS)
-        columns = tuple(np.concatenate(column) for column in zip(*rows, strict=True))
-    else:
-        random = np.random.default_rng(0)
-        columns = (random.integers(0, 256, (_INPUTS, *manifest.inputs[0].shape[1:]), dtype=np.uint8),)
-    return frames.from_arrays(columns, manifest, name="random inputs")
+        return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
+    random = np.random.default_rng(0)
+    return (random.integers(0, 256, (_INPUTS, *manifest.inputs[0].shape[1:]), dtype=np.uint8),)
 
 
 def _preprocessing(source: Source, clock: Clock) -> Timing:

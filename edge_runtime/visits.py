@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from broker import wire
-from edge_runtime import surroundings
+from broker import results
+from edge_runtime import handling, surroundings
 from edge_runtime.accelerators.protocol import Accelerator, OpenModel
-from tflsplit import codec, errors, sampling
+from tflsplit import errors, sampling
 from tflsplit.cuts import Cut
 from tflsplit.measurements import FEWEST_RUNS, Side
 from tflsplit.package import Package
@@ -53,11 +53,15 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Visits cuts of one package on one side. `duration_s` is about how long the timed runs of a visit may take."""
+    """Visits cuts of one package on one side. `outputs` are the model's, for any input: what results are made of.
+
+    `duration_s` is about how long the timed runs of a visit may take.
+    """
 
     package: Package
     side: Side
     accelerator: Accelerator
+    outputs: tuple[Array, ...]
     duration_s: float = 0.03
     clock: Clock = time.perf_counter
 
@@ -111,28 +115,20 @@ class Visitor:
         return self.clock() - began_s
 
     def _code(self, cut: Cut, boundaries: Sequence[tuple[Array, ...]]) -> tuple[tuple[float, ...], float | None]:
-        """Encoding at the edge, decoding in the cloud: whole frames, as they travel."""
-        coder = codec.build(codec.CodecId[self.package.manifest.codec.upper()])
-        frame = wire.Frame(
-            package=bytes.fromhex(self.package.digest)[: wire.PACKAGE_BYTES],
-            cut=cut.position,
-            boot=0,
-            sequence=0,
-            captured_ns=0,
-            head_us=0,
-            boundary=cut.boundary,
-        )
-        coded = [wire.encode(frame, boundary, coder) for boundary in boundaries]
+        """What a side does to a frame beside its half, and the mean bytes of a coded payload (edge only)."""
+        frame = handling.Handling(self.package, cut)
+        coded = [frame.encode(boundary) for boundary in boundaries]
+        result = frame.answer(coded[0], self.outputs)
         samples = []
         for number in range(_CODINGS):
             place = number % len(boundaries)
             began_s = self.clock()
             if self.side is Side.EDGE:
-                wire.encode(frame, boundaries[place], coder)
+                frame.encode(boundaries[place])
+                results.parse(result)
             else:
-                wire.decode(coded[place])
+                frame.answer(coded[place], self.outputs)
             samples.append(self.clock() - began_s)
         if self.side is Side.CLOUD:
             return tuple(samples), None
-        overhead = len(wire.encode(frame, boundaries[0], codec.Plain())) - cut.payload_bytes
-        return tuple(samples), sum(map(len, coded)) / len(coded) - overhead
+        return tuple(samples), sum(map(len, coded)) / len(coded) - frame.overhead_bytes(boundaries[0])

@@ -72,7 +72,11 @@ def render(link: Link) -> str:
 
 def read(path: Path) -> Link:
     """Raises DataError for a file that is no link, of another schema, or damaged."""
-    fields = read_json(path, "link", SCHEMA)
+    return from_json(read_json(path, "link", SCHEMA), name=str(path))
+
+
+def from_json(fields: dict[str, Any], *, name: str) -> Link:
+    """What `render` wrote, parsed; DataError calls it `name`."""
     try:
         return Link(
             name=str(fields["name"]),
@@ -85,7 +89,7 @@ def read(path: Path) -> Link:
             points=tuple(_point(entry) for entry in fields["points"]),
         )
     except (KeyError, ValueError, TypeError, AttributeError) as cause:
-        raise errors.DataError(f"{path}: damaged link file ({cause!r}); run `tflsplit probe` again") from cause
+        raise errors.DataError(f"{name}: damaged link file ({cause!r}); run `tflsplit probe` again") from cause
 
 
 def _point(fields: dict[str, Any]) -> Point:

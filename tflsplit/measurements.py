@@ -82,7 +82,8 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class CutTiming:
-    """One cut on one side. `run` is the head (edge) or the tail (cloud), `coding` encoding or decoding its payload.
+    """One cut on one side. `run` is the head (edge) or the tail (cloud). `coding` is what is done to a frame beside it:
+    encoding it and reading its result at the edge, decoding it and making the result in the cloud.
 
     `coded_bytes` is the mean size of a coded boundary on calibration features (edge only; None where nothing was
     coded). `load_s` is the time to load the half, `memory_bytes` what it adds to the process.

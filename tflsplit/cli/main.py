@@ -21,6 +21,7 @@ COMMANDS = (
     "profile",
     "probe",
     "plan",
+    "replay",
     "bundle",
     "edge",
     "cloud",

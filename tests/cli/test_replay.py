@@ -1,0 +1,64 @@
+"""`tflsplit replay` with real processes. No figure of time decides, except that nothing is faster than its link."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from broker import embedded
+from tflsplit import errors, measurements
+from tflsplit.cli import replaying
+from tflsplit.links import Link
+from tflsplit.measurements import CutTiming, Origin, Profile, Side, Timing
+
+
+@pytest.fixture(autouse=True)
+def _with_mosquitto():
+    if embedded.mosquitto_path() is None:
+        pytest.skip("mosquitto is not installed: apt install mosquitto")
+
+
+def invented(package, side, path):
+    """A profile in which every cut takes a millisecond."""
+    steady = Timing((0.001,) * 5)
+    cuts = tuple(CutTiming(cut.id, steady, steady, float(cut.payload_bytes), 0.0, 0) for cut in package.cuts)
+    made = Profile(package.digest, "tiny", side, "cpu", {}, cuts, steady if side is Side.EDGE else None)
+    path.write_text(measurements.render(made))
+    return str(path)
+
+
+def test_every_cut_is_run_and_set_against_its_prediction(tiny_package, tmp_path):
+    profiles = ["--edge", invented(tiny_package, Side.EDGE, tmp_path / "e.json")]
+    profiles += ["--cloud", invented(tiny_package, Side.CLOUD, tmp_path / "c.json")]
+    command = [sys.executable, "-m", "tflsplit.cli.main", "replay", str(tiny_package.path), *profiles]
+    command += ["--bandwidth", "50Mbit", "--rtt", "20ms", "--cuts", "all", "--frames", "5", "--json"]
+    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert [row["cut"] for row in report["cuts"]] == [cut.id for cut in tiny_package.cuts]
+    assert all(row["measured_ms"]["p50"] >= 20 for row in report["cuts"])
+    assert all(row["predicted_ms"]["p50"] >= 20 for row in report["cuts"])
+    assert report["link"]["stated"] == {"bandwidth_bps": 50e6, "rtt_s": 0.02}
+    assert report["link"]["measured"]["rtt_s"] >= 0.02
+    assert report["regret"] >= 0
+
+
+def test_loss_is_not_imitated_and_so_refused(tiny_package, tmp_path):
+    lossy = Link("radio", Origin.STATED, 1e6, 0.01, loss=0.01)
+
+    with pytest.raises(errors.SettingsError, match="loses nothing"), replaying.stage(tiny_package, lossy, tmp_path):
+        pass
+
+
+def row(cut, predicted_s, measured_s):
+    return replaying.Row(cut, predicted_s, predicted_s, measured_s, measured_s, 5)
+
+
+def test_regret_is_what_the_pick_costs_over_the_best(tiny_package):
+    cuts = tiny_package.cuts
+    link = Link("x", Origin.STATED, 1e6, 0.01)
+    report = replaying.Report(link, link, (row(cuts[0], 1.0, 1.1), row(cuts[1], 1.2, 1.0), row(cuts[2], 3.0, 3.0)))
+
+    assert (report.pick.cut, report.best.cut) == (cuts[0], cuts[1])
+    assert report.regret == pytest.approx(0.1)
+    assert report.rows[0].error == pytest.approx(1 / 1.1 - 1)
