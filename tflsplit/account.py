@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 
+from tflsplit import planner
 from tflsplit.breakeven import BreakEven
 from tflsplit.cost import Cost
 from tflsplit.planner import Decision, Judged, Objective
@@ -76,11 +77,32 @@ def reason(decision: Decision) -> str:
     told = f"cut at {_named(chosen)}" if decision.is_split else f"do not split: {_kind(chosen)}"
     if not others:
         return f"{told}; no {'unsplit way' if decision.is_split else 'split'} meets the demands"
-    rival = min(others, key=lambda entry: _badness(entry.cost, decision.wish.objective))
+    objective = decision.wish.objective
+    rival = min(others, key=lambda entry: _badness(entry.cost, objective))
+    is_hardly_better = _badness(rival.cost, objective) < _badness(chosen.cost, objective)
+    doubt = f" (a split has to gain {planner.WORTH_A_SPLIT:.0%})" if is_hardly_better and not decision.is_split else ""
     return (
         f"{told}; the best {'unsplit way' if decision.is_split else 'split'}, {_named(rival)}, "
-        f"{_behind(rival.cost, chosen.cost, decision.wish.objective)}"
+        f"{_behind(rival.cost, chosen.cost, objective)}{doubt}"
     )
+
+
+def turns(break_even: Mapping[str, BreakEven | None]) -> list[str]:
+    """What would change the answer, a line each."""
+    told = []
+    for name, found in break_even.items():
+        if found is not None:
+            words, factor = _BREAK_EVENS[name]
+            then = f"the answer would be {found.choice}" if found.choice else "nothing would meet the demands"
+            told.append(f"at {words.format(found.value * factor)} {then}")
+    return told
+
+
+_BREAK_EVENS = {
+    "bandwidth_bps": ("{:.4g} Mbit/s", 1e-6),
+    "rate_fps": ("{:.4g} frames/s of each device", 1.0),
+    "price_per_gb": ("a price of {:.4g} a gigabyte", 1.0),
+}
 
 
 def _is_split(judged: Judged) -> bool:

@@ -183,7 +183,8 @@ def test_the_break_even_bandwidth_is_where_two_ways_cost_the_same():
     latencies = {entry.id: entry.cost.latency.p50_s for entry in at.judged}
 
     assert (found.choice, found.is_split) == ("op001", True)
-    assert latencies["input"] == pytest.approx(latencies["op001"], rel=0.002)
+    # As far apart as makes a split worth it, to what the search resolves.
+    assert latencies["input"] == pytest.approx(latencies["op001"] * (1 + planner.WORTH_A_SPLIT), rel=0.002)
 
 
 def test_the_break_even_price_turns_the_cheapest_way():
@@ -257,3 +258,14 @@ def test_the_nearest_miss_is_the_one_least_beyond_its_demand():
 
     assert nearest.candidate.id == "op001"
     assert [failure.demand for failure in failed] == ["max_latency"]
+
+
+def test_a_split_that_is_hardly_faster_than_not_splitting_is_not_made():
+    slower = invented.edge(CUTS, (0, 10, 20, 60, 60.5))
+    hardly = invented.cloud(CUTS, (200, 180, 160, 0.0, 0))
+    same_size = invented.cuts((30_000, 60_000, 5_000, 10, 10))
+    found = candidates.gather(same_size, slower, hardly)
+    decision = planner.decide(found, over(8), Wish())
+
+    assert [entry.cost.latency.p50_s < decision.choice.cost.latency.p50_s for entry in decision.judged][3]
+    assert (decision.choice.id, decision.runner_up.id) == ("output", "op002")

@@ -115,6 +115,5 @@ def _print(outcome: planning.Outcome) -> None:
     title = f"{outcome.package.manifest.name} over {link.name}: {shown}; → the pick, * the Pareto set"
     output.table(title, columns, rows)
     click.echo(account.reason(decision))
-    for name, found in outcome.break_even.items():
-        if found is not None:
-            click.echo(f"at {name} of {found.value:.4g} it would be {found.choice or 'nothing'}")
+    for words in account.turns(outcome.break_even):
+        click.echo(words)
