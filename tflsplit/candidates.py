@@ -87,7 +87,8 @@ def gather(cuts: Sequence[Cut], edge: Profile, cloud: Profile, ways: Ways = ALL_
 
 def _of_input(sent: Candidate, ways: Ways) -> list[Candidate]:
     found = []
-    if sent.preprocess is not spread.NOTHING and sent.cut.boundary[0].shape[-1] in (1, 3):
+    shape = sent.cut.boundary[0].shape
+    if sent.preprocess is not spread.NOTHING and len(shape) >= 3 and shape[-1] in (1, 3):
         if ways.jpeg:
             found += [_as_jpeg(sent, picture) for picture in ways.pictures or (estimated_picture(sent.cut),)]
         if ways.raw:
