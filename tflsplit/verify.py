@@ -48,8 +48,7 @@ class Report:
             "mismatches": [
                 {"cut": found.cut, "samples": found.samples, "max_lsb": found.max_lsb} for found in self.mismatches
             ],
-            "float_tails": [tail.as_json() for tail in self.float_tails],
-        }
+        } | ({"float_tails": [tail.as_json() for tail in self.float_tails]} if self.float_tails else {})
 
 
 def verify(

@@ -6,11 +6,13 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import tiny_models
 
 from broker import memory, results, subscriber, tail, topics, wire
 from edge_runtime import frames, head, loop
-from tflsplit import codec, errors
+from tflsplit import answers, codec, errors
 from tflsplit.interpreter import Interpreter
+from tflsplit.tensors import dequantise
 
 INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
 WAIT_S = 60.0
@@ -72,6 +74,54 @@ def test_every_cut_gives_the_whole_models_results(tiny_package, cut, qos):
         values = dict(by_sequence[sequence].values)["c"]
         assert np.allclose(values, expected, rtol=1e-6)
         assert by_sequence[sequence].cut == cut
+
+
+@pytest.mark.parametrize("cut", ["input", "op000", "op001", "output"])
+def test_a_cloud_with_float_tails_answers_in_real_values(tmp_path, cut):
+    network = memory.MemoryBroker()
+    made = tiny_models.write_float_package(tmp_path / "float.tflsplit")
+    with cloud_for(made, network):
+        summary, got = stream(made, network, cut)
+
+    assert summary.results == 40
+    chosen = made.cut(cut)
+    for result in got:
+        with head.Head(made, chosen) as ready:
+            stored = ready.run((INPUTS[result.sequence][None],))
+        real = [dequantise(array, spec) for array, spec in zip(stored, chosen.boundary, strict=True)]
+        expected = {"input": lambda x: 6 * x, "op000": lambda a: 3 * a, "op001": np.add, "output": lambda c: c}[cut](
+            *real
+        )
+        assert np.allclose(dict(result.values)["c"], expected.ravel(), rtol=1e-6)
+        assert result.top[0].label == answers.read(made.manifest.results, (expected,), made.manifest.labels).label
+
+
+def test_an_edge_is_refused_where_no_float_tail_could_go_on(tmp_path):
+    made = tiny_models.write_float_package(tmp_path / "float.tflsplit", without="op001")
+
+    with pytest.raises(errors.CutError, match="op001 has no float tail: fused differently"):
+        head.Head(made, made.cut("op001"))
+
+
+def test_unsigned_inputs_and_outputs_travel_and_are_answered_like_signed_ones(builder, tmp_path):
+    x = builder.tensor("x", (1, 4), scale=0.5, zero_point=128, kind="UINT8")
+    y = builder.tensor("y", (1, 4), scale=0.5, zero_point=120, kind="UINT8")
+    z = builder.tensor("z", (1, 4), scale=1.0, zero_point=110, kind="UINT8")
+    for source, output in ((x, y), (y, z)):
+        builder.operator(
+            "ADD", (source, source), (output,), tiny_models.schema.AddOptionsT(), options_type="AddOptions"
+        )
+    made = tiny_models.write_package(tmp_path / "u.tflsplit", builder.build((x,), (z,)), preprocessing=None)
+    arrays = np.random.default_rng(0).integers(0, 256, (8, 4), dtype=np.uint8)
+    network = memory.MemoryBroker()
+    with cloud_for(made, network):
+        summary, got = stream(made, network, "op000", arrays)
+
+    assert (summary.results, len(got)) == (8, 8)
+    with Interpreter(made.model_bytes()) as whole:
+        for result in got:
+            (expected,) = whole.run(arrays[result.sequence][None])
+            assert dict(result.values)["z"] == tuple(dequantise(expected, made.manifest.outputs[0]).ravel())
 
 
 def test_a_lost_frame_is_sent_again_until_its_result_is_back(tiny_package):
@@ -214,6 +264,15 @@ def test_the_raw_output_comes_back_on_request(tiny_package):
 
     with Interpreter(tiny_package.tail_bytes(tiny_package.cut("op000"))) as alone:
         assert np.array_equal(answer.outputs[0].array(), alone.run(np.ones((1, 4), np.int8))[0])
+
+
+def test_the_raw_output_of_a_float_tail_is_float(tmp_path):
+    made = tiny_models.write_float_package(tmp_path / "float.tflsplit")
+    encoded = wire.encode(frame_for(made, wants_raw=True), (np.ones((1, 4), np.int8),), codec.Plain())
+    (output,) = ask(made, memory.MemoryBroker(), encoded).outputs
+
+    assert (output.spec.dtype, output.spec.scale) == ("float32", 0.0)
+    assert np.allclose(output.array(), 3 * made.cut("op000").boundary[0].scale)
 
 
 def ask(package, network, payload: bytes):

@@ -1,5 +1,6 @@
 """Tiny int8 models built straight from the schema: exact graphs in a millisecond, without TensorFlow."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,6 +79,15 @@ def residual_model() -> bytes:
     return made.build((x,), (c,))
 
 
+def float_twin() -> bytes:
+    """The residual model as it was before it was quantised: the same names, and tensors in the same places."""
+    made = Builder()
+    x, a, b, c = (made.tensor(name, (1, 4), scale=None, kind="FLOAT32") for name in "xabc")
+    for left, right, output in ((x, x, a), (a, a, b), (a, b, c)):
+        made.operator("ADD", (left, right), (output,), schema.AddOptionsT(), options_type="AddOptions")
+    return made.build((x,), (c,))
+
+
 def describe(model: bytes, **changes) -> manifest.Manifest:
     """A manifest for a model that was made here; `changes` are fields of it."""
     graph = flatgraph.read(model)
@@ -100,3 +110,15 @@ def write_package(path: Path, model: bytes, **changes) -> package.Package:
     """A package of a tiny model with the pairs of all its interior cuts."""
     described = describe(model, **changes)
     return package.write(path, described, model, described.cuts[1:-1])
+
+
+def write_float_package(path: Path, *, without: str | None = None) -> package.Package:
+    """A package of the residual model with float tails for all its cuts, or all but one."""
+    described = describe(residual_model())
+    tails = manifest.FloatTails(
+        {cut.id: cut.tensors for cut in described.cuts if cut.id != without},
+        {without: "fused differently"} if without else {},
+    )
+    pairs = [cut for cut in described.cuts[1:-1] if cut.id != without]
+    described = dataclasses.replace(described, float_tails=tails)
+    return package.write(path, described, residual_model(), pairs, float_model=float_twin())
