@@ -124,7 +124,8 @@ def test_verify(typed, digits, wanted, count):
     report = typed("verify", digits, "--samples", "3", "--cuts", wanted, "--json").json()
 
     check(report, VERIFIED)
-    assert report == {"samples": 3, "cuts_checked": count, "bit_exact": True, "mismatches": []}
+    promised = {"samples": 3, "cuts_checked": count, "bit_exact": True, "mismatches": []}
+    assert {key: report[key] for key in promised} == promised
 
 
 def test_verify_takes_inputs_from_a_file(typed, tiny_package, source):
