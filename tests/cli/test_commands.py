@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 
 import click
 import pytest
@@ -54,6 +55,31 @@ def test_help_says_in_what_a_number_is_counted(words, option, unit):
 
 def test_the_version_is_told(typed):
     assert re.fullmatch(r"\S+, version \d+\.\d+\.\d+\S*\n", typed("--version").out)
+
+
+# Runs a command where a library is not installed.
+WITHOUT = "import sys; sys.modules[sys.argv.pop(1)] = None; from tflsplit.cli import main; main.main()"
+
+
+@pytest.mark.parametrize(
+    ("library", "command", "words"),
+    [
+        ("h5py", "convert", "pip install 'tflsplit[convert]'"),
+        ("paho", "cloud", "pip install 'tflsplit[edge]'"),
+        ("rich", "inspect", "pip install rich"),
+    ],
+)
+def test_a_library_that_is_not_installed_is_named(tiny_package, demo_model, library, command, words):
+    options = {
+        "convert": (demo_model,),
+        "cloud": (tiny_package.path, "--broker", "mqtt://127.0.0.1:1", "--deployment", "d"),
+        "inspect": (tiny_package.path,),
+    }
+    line = [sys.executable, "-c", WITHOUT, library, command, *map(str, options[command])]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr == f"tflsplit: this command needs {library}, which is not installed: {words}\n"
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ that an edge starts without the libraries of a converter.
 import importlib
 import logging
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -72,6 +72,14 @@ def cli(ctx: click.Context) -> None:
     _Root.context = ctx
 
 
+# Modules that an edge or a cloud may do without until a command of another extra is called there.
+_INSTALL = {
+    **dict.fromkeys(("tensorflow", "keras", "tf_keras", "h5py"), "'tflsplit[convert]'"),
+    **dict.fromkeys(("paho", "zstandard", "PIL"), "'tflsplit[edge]'"),
+    "rich": "rich",
+}
+
+
 class _Root:
     """The running command's root context, for the error boundary below; click drops it when an exception passes."""
 
@@ -83,14 +91,23 @@ def main() -> None:
     try:
         cli()
     except errors.TflsplitError as refused:
-        if _Root.context is not None and _Root.context.meta.get("debug"):
+        _refuse(refused, str(refused))
+    except ModuleNotFoundError as missing:
+        name = (missing.name or "").partition(".")[0]
+        if name not in _INSTALL:
             raise
-        click.echo(f"tflsplit: {' '.join(str(refused).split())}", err=True)
-        sys.exit(1)
+        _refuse(missing, f"this command needs {name}, which is not installed: pip install {_INSTALL[name]}")
     except BrokenPipeError:
         # The reader of a pipe (`| head`) has gone; there is nobody left to tell.
         sys.stderr.close()
         sys.exit(1)
+
+
+def _refuse(cause: Exception, words: str) -> NoReturn:
+    if _Root.context is not None and _Root.context.meta.get("debug"):
+        raise cause
+    click.echo(f"tflsplit: {' '.join(words.split())}", err=True)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

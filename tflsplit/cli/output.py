@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -33,14 +34,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Callable[..., None]]:
     """A progress bar on stderr for people who look at one; the function given moves it one step."""
+    if not sys.stderr.isatty():
+        yield lambda *_, **__: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn as Bar
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns: tuple[Any, ...] = (TextColumn("{task.description}"), Bar(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    # Elsewhere than on a terminal rich would leave an empty line behind.
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task(description, total=total)
 
         def step(*_: object, description: str | None = None) -> None:
