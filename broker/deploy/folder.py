@@ -102,6 +102,7 @@ def add(
 def revoke(path: Path, names: Sequence[str], *, now: datetime.datetime | None = None) -> Ledger:
     """Take identities' rights away, all their certificates and passwords too; what they were given is deleted here."""
     with _opened(path, LASTS_DAYS, now) as opened:
+        opened.ledger.check_known(names)
         for name in names:
             opened.ledger = opened.ledger.without(name)
         opened.write_ledger()
@@ -123,8 +124,7 @@ def rotate(
     with _opened(path, days, now) as opened:
         if keeps_old and opened.ledger.proof is Proof.PASSWORD:
             raise errors.SettingsError("an identity has one password at a time: the old one cannot be kept")
-        for name in names:
-            opened.ledger.identity(name)
+        opened.ledger.check_known(names)
         opened.issue(names, keeps_old=keeps_old)
         return opened.ledger
 

@@ -7,6 +7,7 @@ import enum
 import ipaddress
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,6 +88,10 @@ class Ledger:
                 return identity
         known = ", ".join(identity.name for identity in self.identities)
         raise errors.SettingsError(f"no identity {name!r} in deployment {self.deployment!r}; there are {known}")
+
+    def check_known(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.identity(name)
 
     def with_changed(self, changed: Identity) -> "Ledger":
         identities = tuple(changed if identity.name == changed.name else identity for identity in self.identities)

@@ -56,10 +56,11 @@ max_inflight_messages 64
 max_queued_messages 2000
 max_queued_bytes 67108864
 
-# Retained messages and durable sessions outlive `kill -9` and a power cut: written after every single change (the
-# interval counts changes, not seconds), where the default writes twice an hour. It costs nothing while messages only
-# pass through. Messages waiting for a durable session that is away are all written again with each new one, so such
-# sessions should be few; edges and clouds of tflsplit need none.
+# Retained messages, durable sessions and what they were promised outlive `kill -9` and a power cut: all of it is
+# written after every single change (the interval counts changes, not seconds); the default writes twice an hour. On two
+# cores, 12.5 KB frames that stream at full speed then come to 700 a second instead of 3,500; at a camera's pace there
+# is no difference. 100 is as fast as no persistence, and a crash may take the last 99 changes. Frames do not depend on
+# it: their edge sends them again. A durable session that is away costs most, for its whole queue is written each time.
 persistence true
 persistence_location {data}/
 autosave_on_changes true

@@ -35,7 +35,7 @@ class Broker:
     def resolve(self, speaker: tuple[str, str] | None = None) -> "tuple[Address, Credentials]":
         """Where the broker is and what to show it. An address given beside a folder counts before the folder's.
 
-        `speaker` is (deployment, name); SettingsError if the folder is somebody else's.
+        `speaker` is (deployment, name); SettingsError if the folder is somebody else's, UsageError if nothing was said.
         """
         from broker import address, credentials
 
@@ -51,7 +51,7 @@ class Broker:
             password = credentials.read_password(self.password_file) if self.password_file else None
             where, proof = address.parse(self.url), address.Credentials(password, self.ca, self.certificate, self.key)
         else:
-            raise errors.SettingsError("no broker: give --broker URL, or --credentials DIR, which names one")
+            raise click.UsageError("Missing option '--broker', or '--credentials', which names one.")
         proof.check_fit(where)
         return where, proof
 
