@@ -77,8 +77,8 @@ def from_iterable(make: Callable[[], Iterator[tuple[Array, ...]]], *, is_live: b
 def from_arrays(columns: tuple[Array, ...], manifest: Manifest, *, name: str) -> Source:
     """One array per model input, the first axis being the frames.
 
-    uint8 arrays are pixels and go through the package's preprocessing, floats are the model's real values, and int8
-    arrays for an int8 input are taken as stored.
+    uint8 arrays are pixels and go through the package's preprocessing if it has one, floats are the model's real values,
+    and other arrays of an input's own type are taken as stored.
     """
     if len(columns) != len(manifest.inputs):
         raise errors.DataError(f"{name}: {len(columns)} arrays, the model takes {len(manifest.inputs)} inputs")
