@@ -1,9 +1,4 @@
-"""A deployment's folder: made once, then changed by one command at a time.
-
-authority/      deployment.json, the ledger, and the authority's ca.crt and ca.key; it is all that a backup needs
-server/         what the broker reads, all made from the ledger, and its data
-clients/NAME/   what each client is given
-tflsplit-broker.service, compose.yaml
+"""A deployment's folder, as `broker.deploy.layout` says: made once, then changed by one command at a time.
 
 The ledger is written first and the rest follows from it: a command that was killed is mended by repeating it, or where
 the names are in the ledger already, by `rotate`.
@@ -11,32 +6,22 @@ the names are in the ledger already, by `rotate`.
 
 import contextlib
 import datetime
-import os
-import pwd
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from broker import credentials, embedded
-from broker.deploy import access, authority, files, ledger, mosquitto, supervision
+from broker import credentials
+from broker.deploy import access, authority, files, layout, ledger, mosquitto
 from broker.deploy.ledger import Identity, Ledger, Proof, Role
 from tflsplit import errors
-
-SERVER = "server"
-CLIENTS = "clients"
-_AUTHORITY = "authority"
-_LEDGER = "deployment.json"
-_CA, _CA_KEY = "ca.crt", "ca.key"
 
 # A device in a field is forgotten for years, and falls silent on the day its certificate ends.
 LASTS_DAYS = 5 * 365
 
 # For whoever runs on the broker's own machine, beside the names by which others reach it.
 _LOCAL = ("localhost", "127.0.0.1", "::1")
-
-_BROKER_USER = "mosquitto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +55,13 @@ def init(
         raise errors.SettingsError(f"{path}: systemd units take no spaces, quotes or backslashes in such a path")
     names = (*hosts, *(local for local in _LOCAL if local not in hosts))
     book = Ledger(deployment, names, port, proof, wanted.identities())
-    user = _broker_user()
+    user = layout.broker_user()
     with files.new_folder(path) as partial:
         signer = authority.make(deployment, now)
-        _make_folders(partial, user)
-        files.write(partial / _AUTHORITY / _CA, signer.certificate)
-        files.write(partial / _AUTHORITY / _CA_KEY, signer.key)
-        _write_fixed(partial, path, book, user)
+        layout.make_folders(partial, user)
+        files.write(partial / layout.AUTHORITY / layout.CA, signer.certificate)
+        files.write(partial / layout.AUTHORITY / layout.CA_KEY, signer.key)
+        layout.write_fixed(partial, path, book, user)
         opened = _Opened(partial, signer, book, now, days)
         opened.issue_server()
         opened.issue([identity.name for identity in book.identities], keeps_old=False)
@@ -107,7 +92,7 @@ def revoke(path: Path, names: Sequence[str], *, now: datetime.datetime | None = 
             opened.ledger = opened.ledger.without(name)
         opened.write_ledger()
         for name in names:
-            shutil.rmtree(path / CLIENTS / name, ignore_errors=True)
+            shutil.rmtree(path / layout.CLIENTS / name, ignore_errors=True)
         return opened.ledger
 
 
@@ -138,25 +123,16 @@ def rotate_server(path: Path, *, days: int = LASTS_DAYS, now: datetime.datetime 
 
 def read(path: Path) -> Ledger:
     """SettingsError if there is no deployment at `path`."""
-    place = path / _AUTHORITY / _LEDGER
+    place = path / layout.AUTHORITY / layout.LEDGER
     try:
         text = place.read_text("utf-8")
     except (FileNotFoundError, NotADirectoryError) as cause:
         raise errors.SettingsError(
-            f"{path}: no deployment (no {_AUTHORITY}/{_LEDGER}); `tflsplit broker init` makes one"
+            f"{path}: no deployment (no {layout.AUTHORITY}/{layout.LEDGER}); `tflsplit broker init` makes one"
         ) from cause
     except OSError as cause:
         raise errors.DeviceError(f"{place}: {cause.strerror}") from cause
     return ledger.parse(text, name=str(place))
-
-
-@dataclass(frozen=True, slots=True)
-class _User:
-    """As whom the broker runs; `name` may be a number."""
-
-    name: str
-    uid: int
-    gid: int
 
 
 @dataclass(slots=True)
@@ -173,19 +149,19 @@ class _Opened:
         contents = {name: self._renew(self.ledger.identity(name), keeps_old=keeps_old) for name in names}
         self.write_ledger()
         for name, made in contents.items():
-            files.write_folder(self.path / CLIENTS / name, made)
+            files.write_folder(self.path / layout.CLIENTS / name, made)
 
     def issue_server(self) -> None:
         pair = authority.issue_server(self.authority, self.ledger.hosts, self.now, days=self.days)
-        server = self.path / SERVER
+        server = self.path / layout.SERVER
         files.write(server / mosquitto.KEY, pair.key)
         files.write(server / mosquitto.CERTIFICATE, pair.certificate)
 
     def write_ledger(self) -> None:
         """The ledger, and after it what the broker reads."""
         self.ledger = _with_next_list(self.ledger, self.now)
-        files.write(self.path / _AUTHORITY / _LEDGER, self.ledger.as_json().encode())
-        server = self.path / SERVER
+        files.write(self.path / layout.AUTHORITY / layout.LEDGER, self.ledger.as_json().encode())
+        server = self.path / layout.SERVER
         files.write(server / mosquitto.ACCESS, access.render(self.ledger).encode())
         if self.ledger.proof is Proof.PASSWORD:
             files.write(server / mosquitto.PASSWORDS, mosquitto.passwords(self.ledger).encode())
@@ -220,7 +196,9 @@ class _Opened:
 def _opened(path: Path, days: int, now: datetime.datetime | None) -> Iterator[_Opened]:
     read(path)
     with files.disk_errors(path), files.locked(path):
-        signer = authority.Pair((path / _AUTHORITY / _CA).read_bytes(), (path / _AUTHORITY / _CA_KEY).read_bytes())
+        signer = authority.Pair(
+            (path / layout.AUTHORITY / layout.CA).read_bytes(), (path / layout.AUTHORITY / layout.CA_KEY).read_bytes()
+        )
         yield _Opened(path, signer, read(path), now or _now(), days)
 
 
@@ -228,49 +206,6 @@ def _with_next_list(book: Ledger, now: datetime.datetime) -> Ledger:
     """Issued a second or more after the last list, and an hour ago so that this second is not in the future yet."""
     issued_s = max(int(now.timestamp()) - 3600, book.list_issued_s + 1)
     return replace(book, list_number=book.list_number + 1, list_issued_s=issued_s)
-
-
-def _make_folders(partial: Path, user: _User) -> None:
-    for name in (_AUTHORITY, CLIENTS, SERVER):
-        files.make_folder(partial / name)
-    files.make_folder(partial / SERVER / mosquitto.DATA)
-    if user.uid != os.geteuid():
-        for place in (partial / SERVER, partial / SERVER / mosquitto.DATA):
-            os.chown(place, user.uid, user.gid)
-        os.chown(partial, -1, user.gid)
-        partial.chmod(0o710)  # the broker's user must get through to its own folder; it can list nothing
-
-
-def _write_fixed(partial: Path, path: Path, book: Ledger, user: _User) -> None:
-    """What no change of the identities changes."""
-    ca = (partial / _AUTHORITY / _CA).read_bytes()
-    files.write(partial / SERVER / mosquitto.AUTHORITY, ca)
-    files.write(partial / SERVER / mosquitto.CONFIG, mosquitto.config(book).encode())
-    unit = supervision.unit(
-        book.deployment,
-        path,
-        path / SERVER,
-        user.name,
-        mosquitto=embedded.mosquitto_path() or "/usr/sbin/mosquitto",
-        config=mosquitto.CONFIG,
-    )
-    compose = supervision.compose(book.port, user.uid, user.gid, config=mosquitto.CONFIG)
-    files.write(partial / supervision.UNIT, unit.encode())
-    files.write(partial / supervision.COMPOSE, compose.encode())
-
-
-def _broker_user() -> _User:
-    """Whoever runs this, but not root: Mosquitto started by root becomes the user `mosquitto`."""
-    if os.geteuid() != 0:
-        return _User(str(os.geteuid()), os.geteuid(), os.getegid())
-    try:
-        found = pwd.getpwnam(_BROKER_USER)
-        return _User(_BROKER_USER, found.pw_uid, found.pw_gid)
-    except KeyError:
-        raise errors.SettingsError(
-            f"no user {_BROKER_USER!r} here, as whom the broker would run: apt install mosquitto, or do this as an "
-            "ordinary user"
-        ) from None
 
 
 def _now() -> datetime.datetime:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from broker import embedded
-from broker.deploy import folder, mosquitto
+from broker.deploy import layout, mosquitto
 from tflsplit import errors
 
 
@@ -38,9 +38,9 @@ def reload(path: Path) -> bool:
 
 
 def _server(path: Path) -> Path:
-    server = path / folder.SERVER
+    server = path / layout.SERVER
     if not (server / mosquitto.CONFIG).is_file():
         raise errors.SettingsError(
-            f"{path}: no deployment (no {folder.SERVER}/{mosquitto.CONFIG}); `tflsplit broker init` makes one"
+            f"{path}: no deployment (no {layout.SERVER}/{mosquitto.CONFIG}); `tflsplit broker init` makes one"
         )
     return server

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from tflsplit.cli import brokerdeploy, output
+from tflsplit.cli import brokerchange, brokerinit, output
 
 _TRIAL_PORT = 1883
 
@@ -53,5 +53,5 @@ def run(folder: Path | None, *, port: int | None, is_json: bool) -> None:
         stopped.wait()
 
 
-for subcommand in brokerdeploy.COMMANDS:
+for subcommand in (brokerinit.command, *brokerchange.COMMANDS):
     command.add_command(subcommand)
