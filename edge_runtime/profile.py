@@ -144,7 +144,9 @@ def _turns(cuts: Sequence[Cut], found: _Found, settings: Settings, clock: Clock)
     began_s = clock()
     ends = (cuts[0], cuts[-1])
     yield from (cut for cut in ends if not found.visits.get(cut.id))
-    timed = prefixes.affordable(cuts, (clock() - began_s) / len(ends) * FEWEST_VISITS, settings.budget_s)
+    # Even where they were visited by a run that was killed.
+    seconds_a_visit = float(np.mean([found.visits[cut.id][0].took_s for cut in ends]))
+    timed = prefixes.affordable(cuts, seconds_a_visit * FEWEST_VISITS, settings.budget_s)
     for number in range(1_000_000):
         due = [cut for cut in timed if not found.is_done(cut, settings.precision)]
         for cut in due if number % 2 == 0 else reversed(due):

@@ -27,9 +27,13 @@ _CODINGS = 5
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What one visit found, in seconds and bytes; `coded_bytes` is the mean over the features (edge only)."""
+    """What one visit found, in seconds and bytes; `coded_bytes` is the mean over the features (edge only).
+
+    `took_s` is the whole visit, slicing and warming up included.
+    """
 
     cut: str
+    took_s: float
     load_s: float
     memory_bytes: int
     run_s: tuple[float, ...]
@@ -43,6 +47,7 @@ class Visit:
     def from_json(cls, fields: dict[str, Any]) -> "Visit":
         return cls(
             cut=str(fields["cut"]),
+            took_s=float(fields["took_s"]),
             load_s=float(fields["load_s"]),
             memory_bytes=int(fields["memory_bytes"]),
             run_s=tuple(float(sample) for sample in fields["run_s"]),
@@ -85,6 +90,7 @@ class Visitor:
 
     def visit(self, cut: Cut, inputs: Sequence[tuple[Array, ...]], boundaries: Sequence[tuple[Array, ...]]) -> Visit:
         """`inputs` are the model's, `boundaries` what crosses the cut for each of them."""
+        arrived_s = self.clock()
         given = inputs if self.side is Side.EDGE else boundaries
         load_s, memory_bytes, run_s = 0.0, 0, (0.0,) * FEWEST_RUNS
         model = self.model(cut)
@@ -99,7 +105,8 @@ class Visitor:
             finally:
                 half.close()
         coding_s, coded_bytes = self._code(cut, boundaries)
-        return Visit(cut.id, load_s, memory_bytes, run_s, coding_s, coded_bytes)
+        took_s = self.clock() - arrived_s
+        return Visit(cut.id, took_s, load_s, memory_bytes, run_s, coding_s, coded_bytes)
 
     def _run(self, half: OpenModel, given: Sequence[tuple[Array, ...]]) -> tuple[float, ...]:
         warming: list[float] = []

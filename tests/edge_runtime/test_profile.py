@@ -103,6 +103,14 @@ def test_visits_that_a_journal_holds_are_not_made_again(tiny_package, tmp_path):
     assert again.cuts == first.cuts
 
 
+def test_a_run_that_goes_on_times_no_more_cuts_than_the_one_before_could_afford(tiny_package, tmp_path):
+    journal = tmp_path / "journal"
+    small = profile.Settings(budget_s=1e-6)
+    first = run(task(tiny_package), journal, small)
+
+    assert run(task(tiny_package), journal, small).cuts == first.cuts
+
+
 def test_a_line_that_was_cut_off_is_dropped_and_its_visit_made_anew(tiny_package, tmp_path):
     journal = tmp_path / "journal"
     run(task(tiny_package), journal)
