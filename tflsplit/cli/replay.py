@@ -77,6 +77,8 @@ def _plan(path: Path | None, opened: Package) -> plan.Plan | None:
         return None
     found = plan.read(path)
     plan.check_fits(found, opened.digest, path=path)
+    if found.input_codec not in (None, "int8"):
+        raise errors.SettingsError(f"{path}: sends the input as {found.input_codec}; a replay sends it as int8 only")
     return found
 
 
