@@ -3,13 +3,14 @@
 import dataclasses
 import datetime
 import pathlib
+import socket
 import ssl
 
 import pytest
 import secured_broker
 from secured_broker import SOON_S
 
-from broker import embedded
+from broker import connection, embedded
 from broker.address import Address, Credentials
 from broker.deploy import authority, folder
 from broker.deploy.ledger import Proof
@@ -108,6 +109,33 @@ def test_whoever_cannot_prove_a_name_is_kept_out(secured, tmp_path, make):
         secured.client("cam1", at=where, shown=make(secured, tmp_path))
 
 
+@pytest.mark.parametrize("version", connection.Version, ids=str)
+def test_broker_tells_its_limits(secured, version):
+    bundle = secured.bundle("cam1")
+    options = connection.Options(
+        bundle.address,
+        "limits",
+        version,
+        keepalive_s=30,
+        clean_start=True,
+        session_expiry_s=0,
+        receive_maximum=10,
+        max_packet_bytes=1000,
+        connect_timeout_s=SOON_S,
+        tls=bundle.credentials.ssl_context(),
+    )
+    told = connection.Connection(options, number=1)
+    assert told.open() is None
+    waker, wakee = socket.socketpair()
+    with waker, wakee:
+        while not (events := told.step(SOON_S, wakee)):
+            pass
+    told.close()
+
+    is_telling = version is connection.Version.MQTT_5
+    assert events == [connection.Accepted(False, *((64, 2_000_000) if is_telling else (None, None)))]
+
+
 def test_nobody_is_let_in_without_encryption(secured):
     with pytest.raises(errors.BrokerError):
         secured.client("cam1", at=Address("localhost", secured.port, "cam1"), shown=Credentials())
@@ -122,7 +150,7 @@ def test_tls_is_1_2_or_newer(secured, version):
 
     def handshake():
         with (
-            secured_broker.socket.create_connection(("localhost", secured.port), SOON_S) as plain,
+            socket.create_connection(("localhost", secured.port), SOON_S) as plain,
             context.wrap_socket(plain, server_hostname="localhost"),
         ):
             pass

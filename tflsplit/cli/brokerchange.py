@@ -59,6 +59,8 @@ def revoke(folder: Path, *, names: tuple[str, ...]) -> None:
 def rotate(folder: Path, *, names: tuple[str, ...], is_server: bool, keeps_old: bool, days: int) -> None:
     """Give identities new keys and certificates (or passwords); the old ones are revoked.
 
+    Mosquitto looks at a certificate when a connection begins: if a key was stolen, restart the broker afterwards.
+
     \b
     Python: broker.deploy.folder.rotate(dir, names), broker.deploy.folder.rotate_server(dir)
     """
