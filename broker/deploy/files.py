@@ -52,10 +52,12 @@ def make_folder(path: Path) -> None:
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A private folder beside `path` that takes its place when the block ends well, and vanishes when it does not."""
-    if path.exists() or path.is_symlink():
-        raise errors.SettingsError(f"{path} exists already; it is never replaced, for its keys could not be made again")
     partial = path.parent / f".{path.name}.{os.getpid()}.partial"
     with disk_errors(path):
+        if os.path.lexists(path):
+            raise errors.SettingsError(
+                f"{path} exists already; it is never replaced, for its keys could not be made again"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
         try:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from broker import embedded
-from broker.deploy import layout, mosquitto
+from broker.deploy import files, layout, mosquitto
 from tflsplit import errors
 
 
@@ -39,7 +39,9 @@ def reload(path: Path) -> bool:
 
 def _server(path: Path) -> Path:
     server = path / layout.SERVER
-    if not (server / mosquitto.CONFIG).is_file():
+    with files.disk_errors(server):
+        is_there = (server / mosquitto.CONFIG).is_file()
+    if not is_there:
         raise errors.SettingsError(
             f"{path}: no deployment (no {layout.SERVER}/{mosquitto.CONFIG}); `tflsplit broker init` makes one"
         )

@@ -162,6 +162,18 @@ def test_tls_is_1_2_or_newer(secured, version):
         handshake()
 
 
+def test_certificates_pass_the_strictest_check(secured):
+    """The one that Python makes by default from 3.13 on."""
+    context = secured.bundle("cam1").credentials.ssl_context()
+    context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+
+    with (
+        socket.create_connection(("localhost", secured.port), SOON_S) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as encrypted,
+    ):
+        assert encrypted.getpeercert() is not None
+
+
 @pytest.mark.parametrize("user", ["cam1", "cam2", None])
 def test_wrong_password_is_refused(with_passwords, user):
     bundle = with_passwords.bundle("cam1")
