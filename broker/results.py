@@ -5,6 +5,7 @@
      "times": {"captured_ms": …, "head_ms": 3.1, "received_ms": …, "queue_ms": 0.2, "decode_ms": 0.1, "tail_ms": 5.0,
      "sent_ms": …}, "outputs": null}
 
+Where the input travelled as pixels the cloud adds `"input_codec": "raw"` or `"jpeg"`, and `"lossy"`, true for a JPEG.
 A frame that was refused is answered with {"device", "boot", "sequence", "error", "sent_ms"}. `boot` is hexadecimal
 text, because JavaScript's numbers do not hold 64 bits.
 """
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from tflsplit import errors, tensors
+from tflsplit.inputcodec import Pixels
 
 MAX_JSON_BYTES = 16 << 20
 _MAX_EXACT = (1 << 53) - 1  # the largest integer that every JSON reader keeps
@@ -80,7 +82,7 @@ class Output:
 class Result:
     """One frame's answer. `top` is best first and its first entry is also `label` and `score` in the JSON; it is empty
     for a model without classes, whose dequantised outputs are then in `values`, by name, if they are short. `cut` and
-    `package` (hexadecimal) repeat what the frame named."""
+    `package` (hexadecimal) repeat what the frame named, `pixels` how it carried a picture (None: as stored)."""
 
     device: str
     boot: int
@@ -91,6 +93,7 @@ class Result:
     top: tuple[Score, ...] = ()
     values: tuple[tuple[str, tuple[float, ...]], ...] = ()
     outputs: tuple[Output, ...] = ()
+    pixels: Pixels | None = None
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for _, values in self.values for value in values):
@@ -118,6 +121,8 @@ class Result:
             "times": {name: getattr(self.times, name) for name in self.times.__slots__},
             "outputs": [_output_as_json(output) for output in self.outputs] or None,
         }
+        if self.pixels is not None:
+            fields |= {"input_codec": self.pixels.value, "lossy": self.pixels.is_lossy}
         return _dump(fields)
 
 
@@ -198,6 +203,7 @@ def _result(fields: Mapping[str, Any]) -> Result:
         top=tuple(Score(_text(entry, "label"), _number(entry, "score")) for entry in _objects(fields, "top")),
         values=tuple((name, _numbers(values, name)) for name in values),
         outputs=tuple(_output(entry) for entry in _objects(fields, "outputs")),
+        pixels=None if fields.get("input_codec") is None else Pixels(_text(fields, "input_codec")),
     )
 
 

@@ -116,13 +116,14 @@ class Cloud:
     def _answer_frame(self, device: str, encoded: codec.Buffer, arrived_at_s: float) -> bytes:
         started_s = time.monotonic()
         received_ms = (time.time() - (started_s - arrived_at_s)) * 1e3
-        frame, boundary = wire.decode(encoded)
+        frame, arrays = wire.decode(encoded)
         self.summary.frames += 1
         key = (device, frame.boot, frame.sequence)
         if key in self._answered:
             self.summary.duplicates += 1
             return self._answered[key]
         cut = self._tails.cut_of(frame)
+        boundary = self._tails.preprocess(frame, arrays)
         decoded_s = time.monotonic()
         outputs = self._tails.run(cut, boundary)
         tail_s = time.monotonic() - decoded_s
@@ -174,6 +175,7 @@ class Cloud:
             top=tuple(results.Score(label, score) for label, score in answer.top),
             values=answer.values,
             outputs=tuple(results.Output.of(spec, array) for spec, array in raw),
+            pixels=frame.pixels,
         ).as_json()
 
     def _refusal(self, device: str, payload: codec.Buffer, reason: str, counter: str) -> bytes:

@@ -1,13 +1,15 @@
 """The tails of one package: whichever cut a frame was made at, its tail is sliced, loaded once, and run."""
 
+import contextlib
 from collections import OrderedDict
 from dataclasses import replace
 
 from broker import wire
-from tflsplit import errors, verify
+from tflsplit import errors, inputcodec, verify
 from tflsplit.cuts import Cut
 from tflsplit.interpreter import Interpreter
 from tflsplit.package import Package
+from tflsplit.preprocessing import PixelTable
 from tflsplit.tensors import Array, TensorSpec
 
 # Tails kept loaded: a deployment has a cut or two at a time, a few more while it moves.
@@ -23,6 +25,12 @@ class Tails:
         self._digest = bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES]
         self._cuts = {cut.position: cut for cut in package.cuts}
         self._boundaries = {cut.position: _unnamed(cut.boundary) for cut in package.cuts}
+        self._pixels: tuple[TensorSpec, ...] | None = None
+        self._table: PixelTable | None = None
+        with contextlib.suppress(errors.DataError):  # a package that takes no pictures
+            spec, preprocessing = inputcodec.picture_input(package.manifest)
+            self._pixels = _unnamed((inputcodec.pixels_of(spec),))
+            self._table = PixelTable(preprocessing, spec)
         self._loaded: OrderedDict[int, Interpreter] = OrderedDict()
 
     def cut_of(self, frame: wire.Frame) -> Cut:
@@ -35,8 +43,11 @@ class Tails:
         cut = self._cuts.get(frame.cut)
         if cut is None:
             raise errors.FrameError(f"frame cut after {frame.cut} operators, where this package has no cut")
-        if frame.boundary != self._boundaries[frame.cut]:
-            raise errors.FrameError(f"frame at cut {cut.id} carries {frame.boundary}, expected {cut.boundary}")
+        expected = self._boundaries[frame.cut] if frame.pixels is None else self._pixels
+        if expected is None:
+            raise errors.FrameError(f"frame of pixels, package {self.package.manifest.name} takes no pictures")
+        if frame.boundary != expected:
+            raise errors.FrameError(f"frame at cut {cut.id} carries {frame.boundary}, expected {expected}")
         try:
             self.package.check_has_tail(cut)
         except errors.CutError as problem:
@@ -44,6 +55,13 @@ class Tails:
         if not self.package.has(cut, "tail"):
             raise errors.FrameError(f"frame cut at {cut.id}, whose tail is not in this cloud's bundle")
         return cut
+
+    def preprocess(self, frame: wire.Frame, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        """What the tail takes: the arrays of a frame that `cut_of` accepted, its pixels made the model's input."""
+        if frame.pixels is None or self._table is None:
+            return arrays
+        spec = self.package.manifest.inputs[0]
+        return (self._table.apply(arrays[0]).reshape(spec.shape),)
 
     def run(self, cut: Cut, boundary: tuple[Array, ...]) -> tuple[Array, ...]:
         """The outputs that `Manifest.results` describes. The first frame of a cut pays for loading its tail."""

@@ -5,6 +5,9 @@
     tensor   u8 dtype (TFLite's code) · u8 rank · f32 scale · i32 zero point · rank × u32 extents
     payload  the tensors' bytes one after another, C order, coded as a whole
 
+Flag 0x01 asks for the raw outputs. Flag 0x02 says that a frame at cut 0 holds the pixels of a picture before they are
+preprocessed: one uint8 tensor, not quantised, which may be coded as JPEG. Who does not know a flag refuses its frames.
+
 Pure: no I/O, no clock, no logging, and nothing of MQTT, so that a frame can travel any way.
 """
 
@@ -17,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from tflsplit import codec as codecs
-from tflsplit import errors, tensors
+from tflsplit import errors, jpeg, pictures, tensors
+from tflsplit.inputcodec import Pixels
 
 MAGIC = b"TFSF"
 VERSION = 1
@@ -28,7 +32,8 @@ MAX_RANK = 8  # TFLite's kernels stop at six
 DEFAULT_MAX_PAYLOAD_BYTES = 64 << 20
 
 _WANTS_RAW = 0x01
-_KNOWN_FLAGS = _WANTS_RAW
+_HAS_PIXELS = 0x02
+_KNOWN_FLAGS = _WANTS_RAW | _HAS_PIXELS
 
 _HEAD = struct.Struct("<4sBBBB16sHQQQIII")  # all but the checksum
 _CRC = struct.Struct("<I")
@@ -47,7 +52,8 @@ class Frame:
 
     `package` is the first 16 bytes of the package's SHA-256. `cut` is the number of operators in the head (0: the
     input travels). `boot` is drawn anew at each start of an edge, `sequence` counts within it. `wants_raw` asks for the
-    raw output tensors in the result. Names of tensors do not travel: a decoded boundary has empty ones.
+    raw output tensors in the result. `pixels` says how a picture travels before its preprocessing; None: as stored, or
+    features. Names of tensors do not travel: a decoded boundary has empty ones.
     """
 
     package: bytes
@@ -58,6 +64,7 @@ class Frame:
     head_us: int
     boundary: tuple[tensors.TensorSpec, ...]
     wants_raw: bool = False
+    pixels: Pixels | None = None
 
     def __post_init__(self) -> None:
         if len(self.package) != PACKAGE_BYTES:
@@ -71,6 +78,8 @@ class Frame:
             raise ValueError(f"boundary has {len(self.boundary)} tensors, expected 1 to {MAX_TENSORS}")
         for place, spec in enumerate(self.boundary):
             _check_tensor(place, spec)
+        if self.pixels is not None:
+            _check_pixels(self.cut, self.boundary)
 
     @property
     def payload_bytes(self) -> int:
@@ -79,13 +88,15 @@ class Frame:
 
 def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: codecs.Codec) -> bytes:
     """The frame as one packet; ValueError when the arrays are not what `frame.boundary` says (a bug of ours)."""
+    if (codec.id == codecs.CodecId.JPEG) != (frame.pixels is Pixels.JPEG):
+        raise ValueError(f"codec {codec.id.name} for a frame whose pixels are {frame.pixels}")
     parts: list[codecs.Buffer] = [_bytes_of(array, spec) for array, spec in zip(arrays, frame.boundary, strict=True)]
     if codec.id != codecs.CodecId.NONE:
         parts = [codec.encode(parts[0] if len(parts) == 1 else b"".join(parts))]
     head = _HEAD.pack(
         MAGIC,
         VERSION,
-        _WANTS_RAW if frame.wants_raw else 0,
+        (_WANTS_RAW if frame.wants_raw else 0) | (_HAS_PIXELS if frame.pixels else 0),
         codec.id,
         len(frame.boundary),
         frame.package,
@@ -118,7 +129,10 @@ def decode(
     is believed before it has been checked against what is there or against `max_payload_bytes`.
     """
     frame, codec_id, coded = _parse(memoryview(data), max_payload_bytes)
-    raw = codecs.decode(codec_id, coded, frame.payload_bytes)
+    if frame.pixels is Pixels.JPEG:
+        raw: codecs.Buffer = jpeg.decode(coded, pictures.picture_shape(frame.boundary[0].shape, name="frame"))
+    else:
+        raw = codecs.decode(codec_id, coded, frame.payload_bytes)
     return frame, tuple(_views(memoryview(raw).toreadonly(), frame.boundary))
 
 
@@ -142,6 +156,18 @@ def _check_tensor(place: int, spec: tensors.TensorSpec) -> None:
         raise ValueError(f"zero point {spec.zero_point} of tensor {place} does not fit 32 bits")
     if float(np.float32(spec.scale)) != spec.scale:
         raise ValueError(f"scale {spec.scale!r} of tensor {place} is not a 32-bit float, as TFLite's scales are")
+
+
+def _check_pixels(cut: int, boundary: Sequence[tensors.TensorSpec]) -> None:
+    if cut != 0 or len(boundary) != 1:
+        raise ValueError(f"pixels in {len(boundary)} tensors at cut {cut}, expected one at cut 0")
+    spec = boundary[0]
+    if spec.dtype != "uint8" or spec.scale or spec.zero_point:
+        raise ValueError(f"pixels are {spec.dtype} of scale {spec.scale}, expected uint8, not quantised")
+    try:
+        pictures.picture_shape(spec.shape, name="pixels")
+    except errors.DataError as problem:
+        raise ValueError(f"pixels of shape {spec.shape} are no picture, grey or RGB") from problem
 
 
 def _bytes_of(array: tensors.Array, spec: tensors.TensorSpec) -> memoryview:
@@ -198,7 +224,10 @@ def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memory
         )
     try:
         wants_raw = bool(flags & _WANTS_RAW)
-        frame = Frame(package, cut, boot, sequence, captured_ns, head_us, boundary, wants_raw)
+        pixels = None
+        if flags & _HAS_PIXELS:
+            pixels = Pixels.JPEG if codec_id == codecs.CodecId.JPEG else Pixels.RAW
+        frame = Frame(package, cut, boot, sequence, captured_ns, head_us, boundary, wants_raw, pixels)
     except ValueError as problem:
         raise errors.FrameError(f"frame {boot:016x}/{sequence}: {problem}") from problem
     return frame, codec_id, data[offset:]

@@ -1,7 +1,7 @@
 """Where inputs come from: a folder of pictures, a `.npy` or `.npz` file, a camera, or any Python iterable.
 
-Each gives the model's inputs in their stored type, ready for the head, with the time they were captured. Nothing here
-runs a model or sends anything.
+Each gives the model's inputs in their stored type, ready for the head, with the time they were captured; or, where the
+cloud preprocesses, a picture's pixels as they are. Nothing here runs a model or sends anything.
 """
 
 import time
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tflsplit import errors, pictures
+from tflsplit import errors, inputcodec, pictures
 from tflsplit.manifest import Manifest
 from tflsplit.preprocessing import PixelTable, Preprocessing
 from tflsplit.tensors import Array, TensorSpec, quantise
@@ -21,7 +21,7 @@ from tflsplit.tensors import Array, TensorSpec, quantise
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One input of the model: its arrays in stored type, and when they were captured (ns since the epoch)."""
+    """One input of the model: its arrays, and when they were captured (ns since the epoch)."""
 
     arrays: tuple[Array, ...]
     captured_ns: int
@@ -30,7 +30,8 @@ class Input:
 class Source:
     """Inputs one after the other; closing it frees a camera or a file.
 
-    `make` is called anew for each pass over the data, so that a bounded source can be repeated.
+    `make` is called anew for each pass over the data, so that a bounded source can be repeated. A source that
+    `gives_pixels` gives uint8 pixels in the input's shape, any other gives inputs as the model stores them.
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class Source:
         make: Callable[[], Iterator[tuple[Array, ...]]],
         *,
         is_live: bool,
+        gives_pixels: bool = False,
         close: Callable[[], None] = lambda: None,
     ) -> None:
         self._make = make
         self.is_live = is_live
+        self.gives_pixels = gives_pixels
         self.close = close
 
     def inputs(self, *, repeats: bool = False, clock: Callable[[], int] = time.time_ns) -> Iterator[Input]:
@@ -54,32 +57,40 @@ class Source:
                 captured_ns = clock()
 
 
-def open_source(text: str, manifest: Manifest) -> Source:
+def open_source(text: str, manifest: Manifest, *, as_pixels: bool = False) -> Source:
     """`text` is a folder of pictures, a picture, a `.npy`/`.npz` file or `camera:N`.
 
     Raises DataError naming the source, what was found in it and what the model takes.
     """
     if text.startswith("camera:"):
-        return _camera(text, manifest)
+        return _camera(text, manifest, as_pixels=as_pixels)
     path = Path(text)
     if path.suffix in (".npy", ".npz"):
-        return from_arrays(_load(path, manifest.inputs), manifest, name=str(path))
+        return from_arrays(_load(path, manifest.inputs), manifest, name=str(path), as_pixels=as_pixels)
     if path.is_dir() or path.suffix.lower() in pictures.SUFFIXES:
-        return _from_pictures(pictures.find(path) if path.is_dir() else (path,), manifest)
+        return _from_pictures(pictures.find(path) if path.is_dir() else (path,), manifest, as_pixels=as_pixels)
     raise errors.DataError(f"source {text!r}: not a folder of pictures, a picture, a .npy/.npz file or camera:N")
 
 
-def from_iterable(make: Callable[[], Iterator[tuple[Array, ...]]], *, is_live: bool = True) -> Source:
-    """Inputs from Python: `make()` gives tuples of arrays that are already in the model's stored types and shapes."""
-    return Source(make, is_live=is_live)
+def from_iterable(
+    make: Callable[[], Iterator[tuple[Array, ...]]], *, is_live: bool = True, gives_pixels: bool = False
+) -> Source:
+    """Inputs from Python: `make()` gives tuples of arrays that are already in the model's stored types and shapes.
+
+    With `gives_pixels` they are uint8 pixels in the model's shapes, for an edge that sends these.
+    """
+    return Source(make, is_live=is_live, gives_pixels=gives_pixels)
 
 
-def from_arrays(columns: tuple[Array, ...], manifest: Manifest, *, name: str) -> Source:
+def from_arrays(columns: tuple[Array, ...], manifest: Manifest, *, name: str, as_pixels: bool = False) -> Source:
     """One array per model input, the first axis being the frames.
 
-    uint8 arrays are pixels and go through the package's preprocessing if it has one, floats are the model's real values,
-    and other arrays of an input's own type are taken as stored.
+    uint8 arrays are pixels and go through the package's preprocessing if it has one, floats are the model's real
+    values, and other arrays of an input's own type are taken as stored. `as_pixels` takes pixels only, and leaves them
+    so.
     """
+    if as_pixels:
+        inputcodec.picture_input(manifest)
     if len(columns) != len(manifest.inputs):
         raise errors.DataError(f"{name}: {len(columns)} arrays, the model takes {len(manifest.inputs)} inputs")
     counts = {len(column) for column in columns}
@@ -88,7 +99,7 @@ def from_arrays(columns: tuple[Array, ...], manifest: Manifest, *, name: str) ->
             f"{name}: its arrays hold {sorted(counts)} frames; each must hold the same number, not 0"
         )
     convert = [
-        _converter(spec, column, manifest.preprocessing, name)
+        _converter(spec, column, manifest.preprocessing, name, as_pixels=as_pixels)
         for spec, column in zip(manifest.inputs, columns, strict=True)
     ]
 
@@ -96,18 +107,19 @@ def from_arrays(columns: tuple[Array, ...], manifest: Manifest, *, name: str) ->
         for row in zip(*columns, strict=True):
             yield tuple(one(entry) for one, entry in zip(convert, row, strict=True))
 
-    return Source(rows, is_live=False)
+    return Source(rows, is_live=False, gives_pixels=as_pixels)
 
 
 def _converter(
-    spec: TensorSpec, column: Array, preprocessing: Preprocessing | None, name: str
+    spec: TensorSpec, column: Array, preprocessing: Preprocessing | None, name: str, *, as_pixels: bool
 ) -> Callable[[Array], Array]:
     row_shape = column.shape[1:]
     if _without_ones(row_shape) != _without_ones(spec.shape):
         raise errors.DataError(f"{name}: frames of shape {row_shape}, model input {spec.name!r} takes {spec.shape[1:]}")
+    if as_pixels and column.dtype != np.uint8:
+        raise errors.DataError(f"{name}: {column.dtype} data; to send pixels, raw or as JPEG, give pixels (uint8)")
     if column.dtype == np.uint8 and preprocessing is not None:
-        table = PixelTable(preprocessing, spec)
-        return lambda row: table.apply(row).reshape(spec.shape)
+        return _pixel_converter(spec, preprocessing, as_pixels=as_pixels)
     if column.dtype == np.dtype(spec.dtype):
         return lambda row: np.ascontiguousarray(row).reshape(spec.shape)
     if np.issubdtype(column.dtype, np.floating):
@@ -115,6 +127,13 @@ def _converter(
     raise errors.DataError(
         f"{name}: {column.dtype} data for model input {spec.name!r} ({spec.dtype}); give pixels (uint8) or floats"
     )
+
+
+def _pixel_converter(spec: TensorSpec, preprocessing: Preprocessing, *, as_pixels: bool) -> Callable[[Array], Array]:
+    if as_pixels:
+        return lambda pixels: np.ascontiguousarray(pixels).reshape(spec.shape)
+    table = PixelTable(preprocessing, spec)
+    return lambda pixels: table.apply(pixels).reshape(spec.shape)
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -133,29 +152,25 @@ def _load(path: Path, inputs: tuple[TensorSpec, ...]) -> tuple[Array, ...]:
         raise errors.DataError(f"source {path}: cannot be read as numpy arrays ({cause})") from cause
 
 
-def _one_picture_input(manifest: Manifest) -> tuple[TensorSpec, PixelTable]:
-    if len(manifest.inputs) != 1 or manifest.preprocessing is None:
-        raise errors.DataError(
-            f"package {manifest.name}: takes no plain pictures ({len(manifest.inputs)} inputs, preprocessing "
-            f"{manifest.preprocessing.name if manifest.preprocessing else 'not stated'}); give a .npy or .npz source"
-        )
-    return manifest.inputs[0], PixelTable(manifest.preprocessing, manifest.inputs[0])
-
-
-def _from_pictures(paths: tuple[Path, ...], manifest: Manifest) -> Source:
-    spec, table = _one_picture_input(manifest)
+def _one_picture_input(manifest: Manifest, *, as_pixels: bool) -> tuple[tuple[int, int, int], Callable[[Array], Array]]:
+    """Height, width and channels that the package takes, and what turns such pixels into what the source gives."""
+    spec, preprocessing = inputcodec.picture_input(manifest)
     shape = pictures.picture_shape(spec.shape, name=manifest.name)
+    return shape, _pixel_converter(spec, preprocessing, as_pixels=as_pixels)
+
+
+def _from_pictures(paths: tuple[Path, ...], manifest: Manifest, *, as_pixels: bool) -> Source:
+    shape, convert = _one_picture_input(manifest, as_pixels=as_pixels)
 
     def rows() -> Iterator[tuple[Array, ...]]:
         for path in paths:
-            yield (table.apply(pictures.read(path, shape)).reshape(spec.shape),)
+            yield (convert(pictures.read(path, shape)),)
 
-    return Source(rows, is_live=False)
+    return Source(rows, is_live=False, gives_pixels=as_pixels)
 
 
-def _camera(text: str, manifest: Manifest) -> Source:
-    spec, table = _one_picture_input(manifest)
-    height, width, channels = pictures.picture_shape(spec.shape, name=text)
+def _camera(text: str, manifest: Manifest, *, as_pixels: bool) -> Source:
+    (height, width, channels), convert = _one_picture_input(manifest, as_pixels=as_pixels)
     try:
         import cv2
     except ImportError as missing:
@@ -174,6 +189,6 @@ def _camera(text: str, manifest: Manifest) -> Source:
                 raise errors.DeviceError(f"camera {number} gives no more pictures; was it unplugged?")
             code = cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB
             pixels = cv2.resize(cv2.cvtColor(picture, code), (width, height), interpolation=cv2.INTER_AREA)
-            yield (table.apply(pixels.reshape(height, width, channels)).reshape(spec.shape),)
+            yield (convert(pixels.reshape(height, width, channels)),)
 
-    return Source(rows, is_live=True, close=camera.release)
+    return Source(rows, is_live=True, gives_pixels=as_pixels, close=camera.release)

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 from broker import chunks, results, topics, wire
 from broker.transport import ConnectionState, Transport, publish_packet_bytes
+from edge_runtime import sending
 from edge_runtime.frames import Input, Source
 from edge_runtime.head import Head
 from edge_runtime.summary import Summary
 from edge_runtime.window import Sent, Window
-from tflsplit import codec, errors
+from tflsplit import errors
+from tflsplit.inputcodec import InputCodec
 from tflsplit.package import Package
 
 log = logging.getLogger(__name__)
@@ -31,7 +33,8 @@ class Settings:
     """How an edge runs. `count` frames, then it ends (None: until the source does); at most `rate_fps` a second.
 
     `window` frames may be unanswered; one unanswered for `resend_after_s` is sent again. At the end up to `drain_s`
-    are spent on waiting for the results that are still out.
+    are spent on waiting for the results that are still out. `input_codec` says how the input travels at the cut
+    `input` (None: as stored); pixels, raw or as JPEG, need a source that gives them.
     """
 
     deployment: str
@@ -43,6 +46,7 @@ class Settings:
     rate_fps: float | None = None
     resend_after_s: float = 5.0
     drain_s: float = 30.0
+    input_codec: InputCodec | None = None
 
     def __post_init__(self) -> None:
         topics.check_name("deployment", self.deployment)
@@ -78,7 +82,7 @@ class Edge:
         self._settings = settings
         self._on_result = on_result
         self._window = Window(settings.window)
-        self._codec = codec.build(codec.CodecId[package.manifest.codec.upper()])
+        self._sending = sending.of(package, head.cut, settings.input_codec)
         self._digest = bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES]
         self._features = topics.topic(settings.deployment, settings.device, topics.Kind.FEATURES)
         self._stopping = threading.Event()
@@ -91,6 +95,9 @@ class Edge:
 
     def run(self, source: Source) -> Summary:
         """Stream the source until it ends, `count` is reached or `stop` is called; then wait for the last results."""
+        if source.gives_pixels != (self._sending.pixels is not None):
+            given = "pixels" if source.gives_pixels else "inputs as the model stores them"
+            raise errors.SettingsError(f"the source gives {given}: open it for input codec {self._sending.input_codec}")
         name = (self._settings.deployment, self._settings.device)
         self._transport.subscribe(topics.topic(*name, topics.Kind.RESULTS), qos=self._settings.qos)
         self._transport.publish(topics.topic(*name, topics.Kind.BIRTH), self._birth(), qos=1, retain=True)
@@ -139,9 +146,10 @@ class Edge:
             sequence=sequence,
             captured_ns=taken.captured_ns,
             head_us=int(head_s * 1e6),
-            boundary=self._head.cut.boundary,
+            boundary=self._sending.boundary,
+            pixels=self._sending.pixels,
         )
-        encoded = wire.encode(frame, boundary, self._codec)
+        encoded = wire.encode(frame, boundary, self._sending.coder)
         captured_at_s = started_s - max(
             0.0, (time.time_ns() - taken.captured_ns) / 1e9 - (time.monotonic() - started_s)
         )
@@ -213,11 +221,9 @@ class Edge:
                 "calibration": self._package.manifest.calibration.kind,
                 "cut": cut.id,
                 "layer": cut.layer,
-                "boundary": [spec.as_json() for spec in cut.boundary],
-                "payload_bytes": cut.payload_bytes,
-                "codec": self._package.manifest.codec,
                 "boot": f"{self._settings.boot:016x}",
             }
+            | self._sending.as_json()
         ).encode()
 
 

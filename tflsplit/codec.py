@@ -1,7 +1,7 @@
 """How a frame's payload is coded for the wire, and whether coding pays for a given package.
 
 Codec ids are written into frames and never change their meaning. 0 and 1 are taken; 2 to 15 are for lossless coders
-of features, 16 to 31 for coded inputs (a JPEG as the camera made it), 32 and above for lossy coders.
+of features, 16 to 31 for coded pictures (16 is JPEG, see tflsplit.jpeg), 32 and above for lossy coders of features.
 """
 
 import enum
@@ -25,6 +25,7 @@ DEFAULT_LEVEL = 1
 class CodecId(enum.IntEnum):
     NONE = 0
     ZSTD = 1
+    JPEG = 16
 
 
 class Codec(Protocol):
@@ -78,6 +79,9 @@ class Choice:
 
 
 def build(codec_id: CodecId, level: int = DEFAULT_LEVEL) -> Codec:
+    """A coder of features; ValueError for the id of one that codes pictures."""
+    if codec_id not in (CodecId.NONE, CodecId.ZSTD):
+        raise ValueError(f"codec {codec_id.name.lower()} does not code features")
     return Zstd(level) if codec_id is CodecId.ZSTD else Plain()
 
 
@@ -91,13 +95,18 @@ def choose(samples: Sequence[Buffer], level: int = DEFAULT_LEVEL) -> Choice:
 
 
 def decode(codec_id: int, coded: Buffer, raw_bytes: int) -> Buffer:
-    """Exactly `raw_bytes` bytes, or FrameError; the caller has bounded `raw_bytes`. Plain bytes are not copied."""
+    """Exactly `raw_bytes` bytes of features, or FrameError; the caller has bounded `raw_bytes`.
+
+    Plain bytes are not copied.
+    """
     if codec_id == CodecId.NONE:
         if len(coded) != raw_bytes:
             raise errors.FrameError(f"payload is {len(coded)} bytes, expected {raw_bytes}")
         return coded
     if codec_id == CodecId.ZSTD:
         return _unzstd(coded, raw_bytes)
+    if codec_id == CodecId.JPEG:
+        raise errors.FrameError("payload is coded as JPEG, but the frame says that it holds features, not pixels")
     known = ", ".join(f"{codec.value} ({codec.name.lower()})" for codec in CodecId)
     raise errors.FrameError(f"codec {codec_id} is not known here, only {known}; is the sender newer?")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tflsplit import errors
+from tflsplit import errors, inputcodec
 from tflsplit.cli import connection, output, planned
 
 
@@ -15,6 +15,10 @@ from tflsplit.cli import connection, output, planned
 @click.option("--device", required=True, help="Name of this device, one of its own.")
 @click.option("--source", required=True, help="Folder of pictures, a picture, .npy/.npz file, or camera:N.")
 @click.option("--cut", "cut_name", help="Id or layer of the cut. Default: the first pair at 1/10 of the input's bytes.")
+@click.option(
+    "--input-codec",
+    help="At cut input: raw (pixels), int8 or jpeg:QUALITY (lossy). Default: the plan's, else int8.",
+)
 @click.option(
     "--count",
     type=click.IntRange(min=1),
@@ -39,6 +43,7 @@ def command(
     device: str,
     source: str,
     cut_name: str | None,
+    input_codec: str | None,
     threads: int,
     is_json: bool,
     **settings: object,
@@ -51,17 +56,24 @@ def command(
     \b
     Python: edge_runtime.loop.Edge(package, head, transport, settings).run(source)
     """
-    from edge_runtime import frames, head, loop
+    from edge_runtime import frames, head, loop, sending
 
     if cut_name and plan_path:
         raise errors.SettingsError(f"--cut {cut_name} and --plan {plan_path} both say where to cut; give one")
+    if input_codec is not None and plan_path:
+        raise errors.SettingsError(
+            f"--input-codec {input_codec} and --plan {plan_path} both say how the input travels; give one"
+        )
     opened, plan = planned.opened(pkg, plan_path)
     named = plan.cut if plan else cut_name
     cut = opened.cut(named) if named else opened.default_cut()
     boot = connection.new_boot()
+    if input_codec is not None:
+        settings["input_codec"] = inputcodec.parse(input_codec)
     given = planned.settings(plan) | {name: value for name, value in settings.items() if value is not None}
     chosen = loop.Settings(deployment=deployment, device=device, boot=boot, **given)  # type: ignore[arg-type]  # click checked them
-    taken_from = frames.open_source(source, opened.manifest)
+    as_pixels = sending.of(opened, cut, chosen.input_codec).pixels is not None
+    taken_from = frames.open_source(source, opened.manifest, as_pixels=as_pixels)
     try:
         with (
             head.Head(opened, cut, threads=threads) as ready,

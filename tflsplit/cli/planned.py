@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tflsplit import errors, package, plan
+from tflsplit import inputcodec, package, plan
 from tflsplit.package import Package
 from tflsplit.plan import Plan
 
@@ -34,11 +34,12 @@ def with_plan(pkg: Path | None, plan_path: Path) -> tuple[Package, Plan]:
 
 
 def settings(made: Plan | None) -> dict[str, object]:
-    """An edge's settings that a plan fixes; SettingsError for a plan that an edge cannot run."""
+    """An edge's settings that a plan fixes; SettingsError for an input codec that is none."""
     if made is None:
         return {}
-    if made.input_codec not in (None, "int8"):
-        raise errors.SettingsError(
-            f"the plan sends the input as {made.input_codec}, this edge sends int8 only; plan with --input-codecs int8"
-        )
-    return {"window": made.window} | ({} if made.rate_fps is None else {"rate_fps": made.rate_fps})
+    fields: dict[str, object] = {"window": made.window}
+    if made.rate_fps is not None:
+        fields["rate_fps"] = made.rate_fps
+    if made.input_codec is not None:
+        fields["input_codec"] = inputcodec.parse(made.input_codec)
+    return fields

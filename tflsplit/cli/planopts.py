@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tflsplit import candidates, errors, jpegsize, links, presets
+from tflsplit import candidates, errors, inputcodec, jpegsize, links, presets
 from tflsplit.candidates import Picture, Ways
 from tflsplit.cuts import Cut
 from tflsplit.demands import Demands
@@ -98,7 +98,8 @@ def link_of(name: str | None, bandwidth: str | None, rtt: str | None, loss: str 
 def ways_of(package: Package, given: dict[str, Any]) -> Ways:
     """The ways that compete, with JPEG sizes measured on --pictures or stated."""
     codecs = [codec.strip() for codec in given["input_codecs"].split(",")]
-    qualities = [_quality(codec) for codec in codecs if codec not in ("raw", "int8")]
+    parsed = [inputcodec.parse(codec) for codec in codecs]
+    qualities = [codec.quality for codec in parsed if codec.quality is not None]
     stated, folder = given["jpeg_bytes"], given["pictures"]
     shape = package.manifest.inputs[0].shape
     sizes: list[Picture] = []
@@ -110,13 +111,6 @@ def ways_of(package: Package, given: dict[str, Any]) -> Ways:
         else:
             sizes.append(candidates.estimated_picture(package.cuts[0], quality))
     return Ways(raw="raw" in codecs, int8="int8" in codecs, jpeg=bool(qualities), pictures=tuple(sizes))
-
-
-def _quality(codec: str) -> int:
-    name, _, quality = codec.partition(":")
-    if name != "jpeg" or not quality.isdigit() or not 1 <= int(quality) <= 95:
-        raise errors.SettingsError(f"input codec {codec!r}: write raw, int8 or jpeg:QUALITY with a quality of 1 to 95")
-    return int(quality)
 
 
 def wish_of(package: Package, given: dict[str, Any]) -> Wish:
