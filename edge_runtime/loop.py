@@ -88,6 +88,8 @@ class Edge:
         self._stopping = threading.Event()
         self._drained = threading.Event()
         self._failure: Exception | None = None
+        self._answered_at_s = time.monotonic()
+        self._is_unanswered = False
 
     def stop(self) -> None:
         """Take no further input; what was sent is still waited for."""
@@ -187,6 +189,7 @@ class Edge:
         if result.boot != self._settings.boot or result.sequence is None:
             self.summary.dropped["result_of_an_earlier_run"] += 1
             return
+        self._note_answer(arrived_at_s)
         sent = self._window.settle(result.sequence)
         if sent is None:
             self.summary.duplicates += 1
@@ -207,9 +210,23 @@ class Edge:
         if self._transport.state is not ConnectionState.ONLINE:
             # The transport still holds them; copies would fill its queue while the broker is away.
             self._window.postpone(now_s)
-        for sent in self._window.overdue(now_s, self._settings.resend_after_s):
+        overdue = self._window.overdue(now_s, self._settings.resend_after_s)
+        if overdue and not self._is_unanswered and now_s - self._answered_at_s >= self._settings.resend_after_s:
+            self._is_unanswered = True
+            log.warning(
+                "no answers deployment=%s unanswered=%d; sending again until a cloud answers",
+                self._settings.deployment,
+                len(self._window),
+            )
+        for sent in overdue:
             self.summary.resent += 1
             self._publish(sent.encoded)
+
+    def _note_answer(self, now_s: float) -> None:
+        self._answered_at_s = now_s
+        if self._is_unanswered:
+            self._is_unanswered = False
+            log.info("answers again deployment=%s resent=%d", self._settings.deployment, self.summary.resent)
 
     def _birth(self) -> bytes:
         """What this device sends, in words for people and tools."""

@@ -154,9 +154,9 @@ def test_two_edges_at_different_cuts_share_a_cloud(edge, cloud, deployment, tiny
         check_results([result for result in deployment.results if result.device == device], tiny_results, cut)
 
 
-def test_an_edge_may_start_before_its_cloud(edge, cloud, deployment, tiny_results):
+def test_an_edge_that_starts_before_its_cloud_says_so_and_waits(edge, cloud, deployment, tiny_results):
     streaming = edge(deployment.url, *SOON, "--count", "30")
-    deployment.wait_for(lambda: "n" in deployment.births)
+    assert any("no answers deployment=d" in line for line in streaming.stderr)
     cloud(deployment.url)
     summary = streaming.done().json()
     deployment.wait_for_results(30)
