@@ -70,14 +70,16 @@ class Session:
         """
         if self.accepted is None:
             return
-        self._acknowledge()
         self._subscribe()
         self._connection.write()
         while self._is_free_to_send():
             outgoing = self._shared.outbox.take(is_window_full=len(self._in_flight) >= self._window)
             if outgoing is None:
-                return
+                break
             self._send(outgoing)
+        # After the messages: a result is waited for by somebody, an acknowledgement only by the broker.
+        self._acknowledge()
+        self._connection.write()
 
     def handle(self, event: connections.Event) -> None:
         match event:
