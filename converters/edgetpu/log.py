@@ -5,7 +5,7 @@ Its text is nobody's promise. A line that is not understood is left out, and not
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from tflsplit.manifest import MappedOperators
@@ -71,8 +71,7 @@ def version(text: str) -> str | None:
 def parse(text: str) -> Log:
     """Read a run's output; a part begins at each line "Input model: …"."""
     time = _TIME.search(text)
-    starts = [found.start() for found in re.finditer(r"^Input model: ", text, re.M)]
-    parts = [text[start:stop] for start, stop in zip(starts, [*starts[1:], len(text)], strict=True)]
+    parts = re.split(r"^(?=Input model: )", text, flags=re.M)[1:]
     return Log(version(text), int(time[1]) if time else None, tuple(map(_model, parts)))
 
 
@@ -90,6 +89,12 @@ def failure(text: str) -> Failure | None:
     advice = next((words for sign, words in (_BLAMES_MODEL | _MAY_PASS).items() if sign in line), None)
     is_final = any(sign in line for sign in _BLAMES_MODEL)
     return Failure(f"{line.rstrip('.')}: {advice}" if advice else line, is_final)
+
+
+def with_operators(part: ModelLog, rows: tuple[MappedOperators, ...]) -> ModelLog:
+    """The same with the table of the .log file, for runs that printed none."""
+    on_tpu = sum(row.count for row in rows if row.status == MAPPED)
+    return replace(part, operators=rows, tpu_operators=on_tpu, cpu_operators=sum(row.count for row in rows) - on_tpu)
 
 
 def _model(part: str) -> ModelLog:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from converters.edgetpu import limits
 from converters.edgetpu.advice import ADVICE
+from tflsplit.cuts import Cut
 from tflsplit.flatgraph import Graph, Operator, Tensor
 
 COMPILED = "edgetpu-custom-op"
@@ -127,6 +128,16 @@ def judge(graph: Graph, layers: Mapping[int, str | None] | None = None) -> tuple
 def first_unmapped(verdicts: Sequence[Verdict]) -> Verdict | None:
     """Where the Edge TPU's part ends; None where all of the model maps."""
     return next((verdict for verdict in verdicts if not verdict.maps), None)
+
+
+def tpu_cut(verdicts: Sequence[Verdict], found: Sequence[Cut]) -> Cut | None:
+    """Of a model's cuts the last whose head runs wholly on the Edge TPU: right before the first operator that does not
+    map, or earlier where no cut is there. None where not even the first operator maps.
+    """
+    unmapped = first_unmapped(verdicts)
+    limit = len(verdicts) if unmapped is None else unmapped.index
+    whole = [cut for cut in found if 0 < cut.position <= limit]
+    return max(whole, key=lambda cut: cut.position, default=None)
 
 
 def is_compiled(graph: Graph) -> bool:
