@@ -54,7 +54,7 @@ def parse(text: str) -> InputCodec:
     if text == "raw":
         return InputCodec(Pixels.RAW)
     name, _, quality = text.partition(":")
-    if name != "jpeg" or not (quality.isascii() and quality.isdigit()) or int(quality) not in jpeg.QUALITIES:
+    if name != "jpeg" or quality not in map(str, jpeg.QUALITIES):
         raise errors.SettingsError(
             f"input codec {text!r}: write raw, int8 or jpeg:QUALITY with a quality of "
             f"{jpeg.QUALITIES[0]} to {jpeg.QUALITIES[-1]}"

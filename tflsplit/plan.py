@@ -80,6 +80,8 @@ def _checked(fields: dict[str, Any]) -> Plan:
     for name in ("package_digest", "package_name", "package_path", "cut"):
         if not isinstance(fields[name], str):
             raise TypeError(f"{name} is {fields[name]!r}")
+    if not isinstance(fields["input_codec"], str | None):
+        raise TypeError(f"input_codec is {fields['input_codec']!r}")
     if fields["rate_fps"] is not None:
         fields["rate_fps"] = float(fields["rate_fps"])
     fields["window"] = int(fields["window"])

@@ -261,7 +261,9 @@ def test_frames_of_pixels_begin_as_these_bytes_for_ever():
     assert wire.encode(as_jpeg, (np.zeros((1, 1, 1, 3), np.uint8),), jpeg.Jpeg((1, 1, 3), 75))[5:7].hex() == "0210"
 
 
-@pytest.mark.parametrize("text", ["png", "jpeg", "jpeg:0", "jpeg:96", "jpeg:x", "jpeg:²", "RAW", ""])
+@pytest.mark.parametrize(
+    "text", ["png", "jpeg", "jpeg:0", "jpeg:96", "jpeg:x", "jpeg:²", "jpeg:" + "9" * 5000, "RAW", ""]
+)
 def test_what_is_no_input_codec_is_refused(text):
     with pytest.raises(errors.SettingsError, match="write raw, int8 or jpeg:QUALITY"):
         inputcodec.parse(text)
