@@ -66,6 +66,7 @@ class Cloud:
         self._filter = topics.every_device(deployment, topics.Kind.FEATURES)
         self._reassembler = chunks.Reassembler()
         self._answered: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
+        self._last_refusal: dict[str, str] = {}  # by device, so that a flood of one kind is one line in the log
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -181,7 +182,11 @@ class Cloud:
     def _refusal(self, device: str, payload: codec.Buffer, reason: str, counter: str) -> bytes:
         """Answered as far as the frame can say which one it is, so that its edge stops sending it."""
         self.summary.refused[counter] += 1
-        log.warning("frame refused device=%s reason=%s", device, reason)
+        if self._last_refusal.get(device) != reason:
+            log.warning("frames refused device=%s reason=%s", device, reason)
+        self._last_refusal[device] = reason
+        if len(self._last_refusal) > _REMEMBERED:
+            self._last_refusal.clear()
         boot = sequence = None
         with contextlib.suppress(errors.FrameError):
             frame = wire.describe(payload)

@@ -109,6 +109,10 @@ class Edge:
             for sequence, taken in enumerate(self._paced(source)):
                 self._send(sequence, taken)
             self._wait_for_results()
+        except (errors.DataError, errors.DeviceError):
+            # A broken picture or an unplugged camera ends the stream; what was sent before it is still answered.
+            self._wait_for_results()
+            raise
         finally:
             self._drained.set()
             collector.join()

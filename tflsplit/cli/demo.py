@@ -1,6 +1,8 @@
 """`tflsplit demo`: see the whole thing run."""
 
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ import click
 from tflsplit.cli import output
 
 if TYPE_CHECKING:  # it brings TensorFlow's half of the project along
+    from broker import results
     from tflsplit.cli import demonstration
 
 
@@ -32,14 +35,20 @@ def command(*, is_json: bool) -> None:
         report = demonstration.run(
             Path(scratch),
             on_step=lambda words: click.echo(words, err=True),
-            on_result=lambda result, is_right: step(
-                description=f"frame {result.sequence}: {result.label} {'right' if is_right else 'WRONG'}"
-            ),
+            on_result=lambda result, is_right: _show(step, result, is_right=is_right),
         )
     if is_json:
         output.as_json(report.as_json())
     else:
         _print(report)
+
+
+def _show(step: Callable[..., None], result: "results.Result", *, is_right: bool) -> None:
+    """Every frame moves the bar; where there is none (a log file), every fortieth is a line."""
+    words = f"frame {result.sequence}: {result.label} {'right' if is_right else 'WRONG'}"
+    step(description=words)
+    if not sys.stderr.isatty() and result.sequence % 40 == 0:
+        click.echo(words, err=True)
 
 
 def _print(report: "demonstration.Report") -> None:

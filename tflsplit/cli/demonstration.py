@@ -209,7 +209,7 @@ def _consume(
 
 
 def _wait_for_status(consumer: mqtt.MqttTransport, cloud: "subprocess.Popen[str]", folder: Path) -> None:
-    """Until the cloud says that it is online, which it does once it is subscribed."""
+    """Until the cloud says that it is online. It subscribes at once then, long before an edge has loaded its head."""
     while cloud.poll() is None:
         message = consumer.receive(_LOOK_S)
         if message is not None:
