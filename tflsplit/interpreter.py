@@ -4,7 +4,7 @@ Its exceptions become DeviceError (it could not be opened or run) or DataError (
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +19,9 @@ from tflsplit.tensors import Array, TensorSpec
 class Interpreter:
     """A loaded model, ready to run, one inference at a time; not for use by two threads at once.
 
-    `delegates` are objects made by the runtime's own `load_delegate`. With `keeps_intermediates` every tensor of the
-    graph can be read after a run; that costs memory and is meant for proofs, not for service.
+    `delegates` come from `load_delegate`; `delegated_parts` is how many connected parts of the graph they took over
+    (None if the runtime does not tell). With `keeps_intermediates` every tensor of the graph can be read after a run;
+    that costs memory and is meant for proofs, not for service.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class Interpreter:
                 experimental_preserve_all_tensors=keeps_intermediates,
                 experimental_delegates=list(delegates) or None,
             )
+            # Counted before allocation, when the runtime hands the rest of the graph to a delegate of its own, XNNPACK.
+            self.delegated_parts = _delegated_parts(self._runtime)
             self._runtime.allocate_tensors()
         inputs, outputs = self._runtime.get_input_details(), self._runtime.get_output_details()
         self.inputs: tuple[TensorSpec, ...] = tuple(_spec(details) for details in inputs)
@@ -98,6 +101,23 @@ def runtime() -> Any:
     return interpreter
 
 
+def load_delegate(library: str, options: Mapping[str, str]) -> Any:
+    """The TensorFlow Lite delegate in a shared library. One of a wrong build takes the process down with it, so this is
+    called in a child process (edge_runtime.accelerators). DeviceError's cause is the runtime's own exception.
+    """
+    try:
+        return runtime().load_delegate(library, dict(options))
+    except (OSError, ValueError, AttributeError, RuntimeError) as cause:
+        raise errors.DeviceError(f"{library}: cannot be loaded as a delegate: {cause}") from cause
+
+
+def _delegated_parts(interpreter: Any) -> int | None:
+    if not hasattr(interpreter, "_get_ops_details"):
+        return None
+    names = [operator["op_name"] for operator in interpreter._get_ops_details()]
+    return names.count("DELEGATE")
+
+
 def _spec(details: dict[str, Any]) -> TensorSpec:
     scale, zero_point = details["quantization"]
     return TensorSpec(
@@ -116,4 +136,9 @@ def _runtime_errors(name: str) -> Iterator[None]:
     except (RuntimeError, ValueError, SystemError, OSError) as cause:
         # SystemError is what tflite-runtime raises when it meets numpy 2.
         reason = " ".join(str(cause).split()) or type(cause).__name__
+        if "unresolved custom op: edgetpu-custom-op" in reason:
+            raise errors.DeviceError(
+                f"{name}: compiled for the Edge TPU and opened without one: use --accelerator coral, or the model that "
+                "it was compiled from"
+            ) from cause
         raise errors.DeviceError(f"{name}: the TensorFlow Lite interpreter cannot run it: {reason}") from cause

@@ -1,0 +1,176 @@
+"""A delegate in a process of its own, seen from ours.
+
+Why a process: a library of a wrong build crashes whoever loads it, and an inference that hangs can be ended only with
+its process. Why always, and not for the first load only: devices die in service too. Tensors travel in shared memory,
+so that an inference costs two messages and two copies more than in our own process.
+"""
+
+import collections
+import contextlib
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+
+from edge_runtime.accelerators import arena, worker
+from edge_runtime.accelerators.diagnosis import Failure, Stage
+from tflsplit import errors
+from tflsplit.tensors import Array, TensorSpec
+
+log = logging.getLogger(__name__)
+
+# How long a process may take to leave after a goodbye, and to be gone after SIGKILL. One that is stuck in a driver
+# stays longer; it is left behind then.
+_GOODBYE_S = 2.0
+_GONE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds after which a delegate counts as hung: loading, and taking over a model (some compile it then); one
+    inference. The slowest that is known of an Edge TPU takes 0.34 s (VGG16)."""
+
+    open_s: float = 60.0
+    run_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not (self.open_s > 0 and self.run_s > 0):
+            raise errors.SettingsError(f"accelerator time limits {self.open_s} s and {self.run_s} s: give more than 0")
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class ChildError(Exception):
+    """The process could not do what it was asked, and is gone; callers turn it into a DeviceError with a remedy."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
+class Child:
+    """Loads `library` and, where a model is given, runs it. Raises ChildError from its making and from `run`."""
+
+    def __init__(
+        self,
+        library: str,
+        options: Mapping[str, str],
+        model: bytes = b"",
+        *,
+        name: str = "",
+        threads: int = 1,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._limits = limits
+        self._said: collections.deque[str] = collections.deque(maxlen=20)
+        model_fd, tensors_fd = os.memfd_create("tflsplit-model"), arena.create()
+        try:
+            with open(model_fd, "wb", closefd=False) as stream:
+                stream.write(model)
+            self._start(model_fd, tensors_fd)
+            request = {
+                "library": library,
+                "options": dict(options),
+                "name": name,
+                "threads": threads,
+                "limits_s": {"open": limits.open_s, "run": limits.run_s},
+            }
+            self._ask(json.dumps(request).encode(), limits.open_s, Stage.LOAD)
+            fields = json.loads(self._ask(worker.OPEN, limits.open_s, Stage.OPEN)) if model else {}
+            self.inputs, self.outputs = _specs(fields, "inputs"), _specs(fields, "outputs")
+            self.delegated_parts: int | None = fields.get("delegated_parts")
+            self._arrays = arena.views(tensors_fd, (*self.inputs, *self.outputs))
+        finally:
+            os.close(model_fd)
+            os.close(tensors_fd)
+
+    def run(self, *arrays: Array) -> tuple[Array, ...]:
+        for shared, spec, array in zip(self._arrays, self.inputs, arrays, strict=False):
+            if array.shape != spec.shape or array.dtype != shared.dtype:
+                raise errors.DataError(
+                    f"input {spec.name!r} is {spec.dtype} {spec.shape}, got {array.dtype} {array.shape}"
+                )
+            np.copyto(shared, array)
+        self._ask(worker.RUN, self._limits.run_s, Stage.RUN)
+        return tuple(shared.copy() for shared in self._arrays[len(self.inputs) :])
+
+    def close(self) -> None:
+        """Lets it close its device; one that does not leave is killed."""
+        self._end(_GOODBYE_S)
+
+    def _start(self, model_fd: int, tensors_fd: int) -> None:
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            descriptors = (theirs.fileno(), model_fd, tensors_fd)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "edge_runtime.accelerators.worker", *map(str, descriptors)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=descriptors,
+                # A folder of that name in the working directory must not become our code.
+                env={**os.environ, "PYTHONSAFEPATH": "1"},
+                start_new_session=True,
+            )
+        self._listener = threading.Thread(
+            target=self._listen, args=(self._process.stderr,), name="accelerator-stderr", daemon=True
+        )
+        self._listener.start()
+
+    def _listen(self, stderr: IO[bytes]) -> None:
+        with stderr:
+            for line in stderr:
+                said = line.decode(errors="replace").strip()
+                self._said.append(said)
+                log.debug("accelerator said line=%s", said)
+
+    def _ask(self, request: bytes, limit_s: float, stage: Stage) -> bytes:
+        self._channel.settimeout(limit_s)
+        try:
+            self._channel.send(request)
+            answer = self._channel.recv(worker.MESSAGE_BYTES)
+        except TimeoutError:
+            self._end(0.0)
+            raise ChildError(Failure(stage, waited_s=limit_s, said=self._last_words())) from None
+        except OSError:
+            answer = b""
+        if answer == b"":
+            self._end(_GOODBYE_S)
+            raise ChildError(Failure(stage, status=self._process.returncode, said=self._last_words()))
+        if answer.startswith(b'{"failure"'):
+            self._end(_GOODBYE_S)
+            fields = json.loads(answer)["failure"]
+            raise ChildError(Failure(stage, fields["kind"], fields["text"]))
+        return answer
+
+    def _end(self, patience_s: float) -> None:
+        self._channel.close()
+        process = self._process
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience_s)
+        if process.poll() is None:
+            process.kill()
+        try:
+            process.wait(_GONE_S)
+        except subprocess.TimeoutExpired:
+            log.error("accelerator process does not end pid=%d", process.pid)
+        if process.stdin is not None:
+            process.stdin.close()
+        self._listener.join(_GONE_S)
+
+    def _last_words(self) -> str:
+        telling = [line for line in self._said if line and not line.startswith("INFO:")]
+        return telling[-1][:300] if telling else ""
+
+
+def _specs(fields: dict[str, Any], side: str) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec.from_json(spec) for spec in fields.get(side, ()))

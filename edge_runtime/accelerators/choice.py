@@ -1,0 +1,82 @@
+"""What a person writes to choose an accelerator, and what it means on this machine.
+
+auto | cpu[?cores=0-3] | coral[:usb|:pci][:N][?Performance=Max] | delegate:PATH[?option=value&…]
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qsl
+
+from edge_runtime.accelerators import child, coral
+from edge_runtime.accelerators.coral import Coral
+from edge_runtime.accelerators.cpu import Cpu
+from edge_runtime.accelerators.delegate import Delegate
+from edge_runtime.accelerators.protocol import Accelerator
+from tflsplit import errors
+
+AUTO = "auto"
+
+_CORES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
+_MOST_CORES = 4096
+
+
+def parse(text: str, *, threads: int = 1, limits: child.Limits = child.DEFAULT_LIMITS) -> Accelerator:
+    """Everything but `auto`; SettingsError says what may be written. `threads` are for what runs on the CPU."""
+    kind, _, query = text.partition("?")
+    options = _options(text, query)
+    name, _, rest = kind.partition(":")
+    if kind == "cpu":
+        return Cpu(threads, _cores(text, options))
+    if name == "coral" and not kind.endswith(":"):
+        return Coral(f":{rest}" if rest.isdigit() else rest, options, threads, limits)
+    if name == "delegate" and rest:
+        return Delegate(rest, options, threads, limits)
+    raise errors.SettingsError(
+        f"accelerator {text!r}: give auto, cpu, coral, coral:usb:0, coral:pci:0 or delegate:PATH, with ?option=value"
+    )
+
+
+def automatic(
+    *,
+    is_compiled: bool,
+    threads: int = 1,
+    limits: child.Limits = child.DEFAULT_LIMITS,
+    probe: Callable[[Coral], None] = coral.Coral.probe,
+) -> tuple[Accelerator, str]:
+    """The accelerator that this machine offers for a head, and why it is that one."""
+    wanted = Coral(threads=threads, limits=limits)
+    if not is_compiled:
+        return Cpu(threads), "the head is not compiled for the Edge TPU"
+    try:
+        probe(wanted)
+    except errors.DeviceError as refused:
+        return Cpu(threads), str(refused)
+    return wanted, "an Edge TPU answers"
+
+
+def _options(text: str, query: str) -> Mapping[str, str]:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
+    except ValueError as cause:
+        raise errors.SettingsError(f"accelerator {text!r}: write options as ?name=value&name=value") from cause
+    if len(dict(pairs)) != len(pairs):
+        raise errors.SettingsError(f"accelerator {text!r}: an option is given twice")
+    return dict(pairs)
+
+
+def _cores(text: str, options: Mapping[str, str]) -> frozenset[int]:
+    if options.keys() - {"cores"}:
+        raise errors.SettingsError(f"accelerator {text!r}: the CPU's only option is cores, as cpu?cores=0-3")
+    if not options:
+        return frozenset()
+    if _CORES.fullmatch(options["cores"]) is None:
+        raise errors.SettingsError(f"accelerator {text!r}: write cores as 0-3 or 0,2")
+    cores: set[int] = set()
+    for part in options["cores"].split(","):
+        first, _, last = part.partition("-")
+        if int(last or first) >= _MOST_CORES:
+            raise errors.SettingsError(f"accelerator {text!r}: no machine has that many cores")
+        cores.update(range(int(first), int(last or first) + 1))
+    if not cores:
+        raise errors.SettingsError(f"accelerator {text!r}: write a range of cores upwards, as 0-3")
+    return frozenset(cores)

@@ -1,0 +1,93 @@
+"""The Coral Edge TPU: libedgetpu as a delegate, which runs heads that `edgetpu_compiler` made and nothing else."""
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_runtime import edgetpu
+from edge_runtime.accelerators import child, delegate, diagnosis, protocol
+from edge_runtime.accelerators.diagnosis import Failure
+from tflsplit import errors
+
+LIBRARY = {"darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}.get(sys.platform, edgetpu.LIBRARY)
+
+# What libedgetpu's delegate calls a device; nothing is "any".
+_DEVICE = re.compile(r"|(usb|pci)?(:\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Coral:
+    """`device` is "usb", "pci", either with an index ("usb:0"), ":N" for the Nth of all, or "" for any."""
+
+    device: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    threads: int = 1
+    limits: child.Limits = child.DEFAULT_LIMITS
+    library: str = LIBRARY
+
+    def __post_init__(self) -> None:
+        if _DEVICE.fullmatch(self.device) is None:
+            raise errors.SettingsError(
+                f"Coral device {self.device!r}: give coral, coral:usb, coral:usb:0 or coral:pci:0"
+            )
+        if "device" in self.options:
+            raise errors.SettingsError("the Coral option device is part of the name: give coral:usb:0")
+        if self.options and not self.device[-1:].isdigit():
+            # libedgetpu takes them without a word and ignores them.
+            raise errors.SettingsError(
+                f"{self.name}: libedgetpu obeys options ({', '.join(self.options)}) only for a device with an index: "
+                f"give coral:{self.device or 'usb'}:0"
+            )
+
+    @property
+    def name(self) -> str:
+        return f"coral:{self.device.removeprefix(':')}" if self.device else "coral"
+
+    @property
+    def needs_compiled(self) -> bool:
+        return True
+
+    @property
+    def is_external(self) -> bool:
+        return True
+
+    def open(self, model: bytes, *, name: str) -> protocol.OpenModel:
+        opened = delegate.DelegatedModel(self._delegate(), model, name, self._explain)
+        opened.name = self.name
+        if opened.delegated_parts == 0:
+            opened.close()
+            raise errors.DeviceError(
+                f"{name}: nothing in it is for the Edge TPU, the CPU would do all the work: compile it with "
+                "`tflsplit compile`"
+            )
+        return opened
+
+    def probe(self) -> None:
+        """DeviceError unless the library loads and a device answers it."""
+        try:
+            child.Child(self.library, self._delegate().options, limits=self.limits).close()
+        except child.ChildError as failed:
+            raise errors.DeviceError(self._explain(failed.failure)) from failed
+
+    def _delegate(self) -> delegate.Delegate:
+        options = {"device": self.device, **self.options} if self.device else {}
+        return delegate.Delegate(self.library, options, self.threads, self.limits)
+
+    def _explain(self, failure: Failure) -> str:
+        return diagnosis.explain(failure, self.library, is_edge_tpu=True, refused=_why_refused(self.name))
+
+
+def _why_refused(name: str, root: Path = Path("/")) -> str:
+    """What the kernel knows of Edge TPUs: libedgetpu declines without a word."""
+    corals, apexes = edgetpu.usb_corals(root), edgetpu.apexes(root)
+    there = [f"USB port {coral.port}" for coral in corals] + [str(node) for node in apexes]
+    if not there:
+        return "no Edge TPU on USB or PCIe here; plug one in, or run on --accelerator cpu"
+    nodes = [coral.node for coral in corals] + list(apexes)
+    if not any(edgetpu.may_open(node) for node in nodes):
+        return (
+            f"the Edge TPU ({', '.join(there)}) may not be opened by this user; `tflsplit doctor` prints the udev rule"
+        )
+    return f"{name} did not open, of {', '.join(there)}; another program may have it, or it is not there at that index"

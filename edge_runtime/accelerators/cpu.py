@@ -1,0 +1,80 @@
+"""The CPU: the interpreter's own kernels (XNNPACK), in this process."""
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edge_runtime.accelerators import protocol
+from tflsplit import errors
+from tflsplit.interpreter import Interpreter
+from tflsplit.tensors import Array, TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """`cores` are those that may be used, numbered as Linux does; empty: all that this process may use."""
+
+    threads: int = 1
+    cores: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise errors.SettingsError(f"{self.threads} CPU threads: give at least 1")
+
+    @property
+    def name(self) -> str:
+        return "cpu"
+
+    @property
+    def needs_compiled(self) -> bool:
+        return False
+
+    @property
+    def is_external(self) -> bool:
+        return False
+
+    def open(self, model: bytes, *, name: str) -> protocol.OpenModel:
+        if not self.cores:
+            return _OnCpu(Interpreter(model, threads=self.threads, name=name), self)
+        before = os.sched_getaffinity(0)
+        _pin(self.cores)
+        try:
+            # The interpreter's threads take over where this one may run.
+            return _OnCpu(Interpreter(model, threads=self.threads, name=name), self)
+        finally:
+            os.sched_setaffinity(0, before)
+
+
+class _OnCpu:
+    """The thread that runs does a share of the work itself, so it is bound to the cores too, from its first run on."""
+
+    def __init__(self, interpreter: Interpreter, cpu: Cpu) -> None:
+        self._interpreter = interpreter
+        self._cores = cpu.cores
+        self._bound: int | None = None
+        self.name = cpu.name
+        self.properties: Mapping[str, str] = {"threads": str(cpu.threads)}
+        if cpu.cores:
+            self.properties = {**self.properties, "cores": ",".join(map(str, sorted(cpu.cores)))}
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self._interpreter.outputs
+
+    def run(self, *arrays: Array) -> tuple[Array, ...]:
+        if self._cores and self._bound != threading.get_native_id():
+            _pin(self._cores)
+            self._bound = threading.get_native_id()
+        return self._interpreter.run(*arrays)
+
+    def close(self) -> None:
+        self._interpreter.close()
+
+
+def _pin(cores: frozenset[int]) -> None:
+    try:
+        os.sched_setaffinity(0, cores)
+    except OSError as cause:
+        there = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+        raise errors.SettingsError(f"CPU cores {sorted(cores)}: this process may use {there}") from cause
