@@ -121,8 +121,34 @@ def _open_with_either(path: Path, kind: Format, description: _Description, *, al
             reasons.append(f"{library_name}: {_short(cause)}")
     raise errors.ModelError(
         f"{path}: written by Keras {description.keras_version}, no loader opens it ({'; '.join(reasons)})"
-        + _advice_on_version(description.keras_version)
+        + (_advice_on_layers(description.config) or _advice_on_version(description.keras_version))
     )
+
+
+def _advice_on_layers(config: Any) -> str:
+    custom = sorted(_custom_layers(config))
+    verb = "is" if len(custom) == 1 else "are"
+    return f"; {', '.join(custom[:3])} {verb} not of Keras, rebuild the model from layers that are" if custom else ""
+
+
+def _custom_layers(config: Any) -> set[str]:
+    """Layers, anywhere in a configuration, of classes that neither Keras has; a file holds no code of theirs."""
+    if isinstance(config, list):
+        return {found for entry in config for found in _custom_layers(entry)}
+    if not isinstance(config, dict):
+        return set()
+    listed = [*(config.get("layers") or []), config.get("layer")]
+    here = {
+        f"layer {entry['config'].get('name')!r} (class {str(entry['class_name']).split('>')[-1]})"
+        for entry in listed
+        if isinstance(entry, dict) and isinstance(entry.get("config"), dict) and not _is_known(entry.get("class_name"))
+    }
+    return here.union(*(_custom_layers(entry) for entry in config.values()))
+
+
+def _is_known(class_name: Any) -> bool:
+    is_model = class_name in ("Functional", "Sequential", "Model")
+    return is_model or any(hasattr(_library(name).layers, str(class_name)) for name in ("keras", "tf_keras"))
 
 
 def _advice_on_version(written_by: str) -> str:

@@ -220,3 +220,16 @@ def test_a_keras_224_file_opens(shared_data: pathlib.Path):
         (1, 66, 200, 3),
         (1, 1),
     )
+
+
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+def test_a_layer_of_the_users_own_is_named_with_its_class(keras, saved, suffix):
+    class Doubling(keras.layers.Layer):
+        def call(self, value):
+            return value * 2
+
+    source = keras.Input((4,))
+    path = saved(keras.Model(source, keras.layers.Dense(2)(Doubling(name="twice")(source))), f"model.{suffix}")
+
+    with pytest.raises(errors.ModelError, match=r"layer 'twice' \(class Doubling\) is not of Keras"):
+        loading.load(path)
