@@ -1,6 +1,7 @@
 """From a model file to a package: the stages of `tflsplit convert`, one after the other.
 
-load → samples → quantise once → flat graph and cuts → layers → float tails → fidelity → codec → package
+load → samples → quantise once → rewrite for the target → flat graph and cuts → layers → float tails → fidelity →
+codec → package → compile
 """
 
 import hashlib
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from converters import calibration, fidelity, layers, loading, quantize, synthesis, tails
+from converters.edgetpu import compiler, target
+from converters.edgetpu.rewrite import Rewritten
 from converters.inputs import Input, InputShapes
 from converters.loading import Format
 from converters.model import LoadedModel
@@ -37,6 +40,9 @@ class Options:
     written beside them ("useful" if neither is given). `tail` is what the cloud's halves compute in, "int8" or
     "float32". `io` is the type of the model's inputs and outputs, "int8" or "uint8"; without it int8, and what a
     `.tflite` has. `quick` takes plain noise as calibration: the cuts and payloads are then real, the scales are not.
+
+    For the target "coral", `split_at` knows the cut "edgetpu", right before the first operator that does not map, and
+    the heads written are compiled by `compiler` (a command; that on PATH without it) if there is one.
     """
 
     target: str = "cpu"
@@ -52,6 +58,7 @@ class Options:
     allow_unsafe: bool = False
     replaces_existing: bool = False
     quick: bool = False
+    compiler: str | None = None
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
@@ -60,6 +67,8 @@ class Options:
             raise errors.SettingsError(f"pairs {self.pairs!r}: expected one of {', '.join(PAIRS)}")
         if self.tail not in tails.TAILS:
             raise errors.SettingsError(f"tail {self.tail!r}: expected one of {', '.join(tails.TAILS)}")
+        if self.compiler is not None and self.target != "coral":
+            raise errors.SettingsError("--compiler compiles for the Edge TPU; give --target coral with it")
         if self.io is not None and self.io not in IO_TYPES:
             raise errors.SettingsError(f"io {self.io!r}: expected one of {', '.join(IO_TYPES)}")
 
@@ -74,6 +83,8 @@ class _Quantised:
     preprocessing: Preprocessing | None
     samples: tuple[Array, ...]
     model: LoadedModel | None
+    rewrites: tuple[str, ...] = ()
+    fidelity_cpu: tuple[manifest.Fidelity, ...] = ()
 
 
 def convert(
@@ -84,10 +95,12 @@ def convert(
     Raises ModelError, DataError, CutError or PackageError before anything is written, DeviceError if it cannot be.
     """
     package.check_destination(destination, replaces_existing=options.replaces_existing)
+    tool = compiler.find(options.compiler) if options.target == "coral" and not options.quick else None
     quantised = _quantise(source, options, on_stage)
     on_stage("read the graph and find its cuts")
     graph = flatgraph.read(quantised.data, name=str(source))
     found, fused, aliases = _named_cuts(graph, quantised)
+    aliases |= _edgetpu_alias(source, graph, found, options)
     float_tails = _float_tails(source, quantised, found, options, on_stage)
     chosen = _chosen_pairs(found, fused, aliases, options, float_tails)
     on_stage("compare int8 with float")
@@ -104,13 +117,15 @@ def convert(
         preprocessing=quantised.preprocessing,
         labels=options.labels,
         fidelity=_fidelity(quantised),
+        fidelity_cpu=quantised.fidelity_cpu,
+        rewrites=quantised.rewrites,
         float_tails=_measured_tails(quantised, float_tails, (found[0], *chosen)),
         fused=fused,
         aliases=aliases,
         created_with=_versions(quantised.model is not None),
     )
     on_stage(f"write {len(chosen)} pairs")
-    return package.write(
+    made = package.write(
         destination,
         described,
         quantised.data,
@@ -118,6 +133,10 @@ def convert(
         float_model=float_tails.data if float_tails else None,
         replaces_existing=options.replaces_existing,
     )
+    if options.target != "coral" or options.quick:
+        return made
+    on_stage("compile heads for the Edge TPU")
+    return target.compiled(made, tool, compiler.TIMEOUT_S)
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -139,14 +158,28 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
     model = loading.load(source, input_shapes=options.input_shapes, allow_unsafe=options.allow_unsafe)
     preprocessing, samples, described = _samples(model, options, on_stage)
     on_stage("quantise to int8")
-    data = quantize.quantise(model, samples, io_dtype=options.io or "int8", per_tensor_dense=options.target == "coral")
-    return _Quantised(data, model.loader, described, preprocessing, samples, model)
+    io = options.io or "int8"
+    data = quantize.quantise(model, samples, io_dtype=io, per_tensor_dense=options.target == "coral")
+    quantised = _Quantised(data, model.loader, described, preprocessing, samples, model)
+    if options.target != "coral":
+        return quantised
+    on_stage("rewrite for the Edge TPU, and see what that costs")
+    cost = () if options.quick else target.fidelity_of_cpu(model, data, samples, io_dtype=io)
+    return _rewritten(replace(quantised, fidelity_cpu=cost))
+
+
+def _rewritten(quantised: _Quantised) -> _Quantised:
+    changed = target.rewritten(quantised.data, quantised.samples)
+    return replace(quantised, data=changed.data, rewrites=changed.notes)
 
 
 def _already_quantised(source: Path, options: Options) -> _Quantised:
-    """A `.tflite` is taken as it is; its own scales are its calibration. Real samples, where given, only measure."""
+    """A `.tflite` is taken as it is, but for what its target needs; its own scales are its calibration. Real samples,
+    where given, only measure."""
     data = source.read_bytes()
-    graph = flatgraph.read(data, name=str(source))
+    target.refuse_compiled(flatgraph.read(data, name=str(source)), str(source))
+    changed = target.rewritten(data, ()) if options.target == "coral" else Rewritten(data)
+    graph = flatgraph.read(changed.data, name=str(source))
     quantize.check_is_integer(graph, str(source))
     _check_taken_as_it_is(source, graph, options)
     inputs = graph.specs(graph.inputs)
@@ -156,7 +189,7 @@ def _already_quantised(source: Path, options: Options) -> _Quantised:
         entries = [Input(spec.name, spec.shape, "float32") for spec in inputs]
         samples = calibration.read(options.calibration, entries, preprocessing or NAMED["raw"])
     described = manifest.Calibration("model", 0, "the file came quantised")
-    return _Quantised(data, "tflsplit", described, preprocessing, samples, None)
+    return _Quantised(changed.data, "tflsplit", described, preprocessing, samples, None, changed.notes)
 
 
 def _check_taken_as_it_is(source: Path, graph: Graph, options: Options) -> None:
@@ -218,6 +251,16 @@ def _named_cuts(graph: Graph, quantised: _Quantised) -> tuple[tuple[Cut, ...], d
         fused = mapped.fused
         aliases = {alias: entry.layer for entry in mapped.operators if entry.layer for alias in entry.aliases}
     return tuple(replace(cut, layer=names.get(cut.after_operator)) for cut in found), fused, aliases
+
+
+def _edgetpu_alias(source: Path, graph: Graph, found: Sequence[Cut], options: Options) -> dict[str, str]:
+    """The cut where the Edge TPU's part ends, by a name of its own."""
+    if target.CUT in options.split_at:
+        target.check_has_cut(graph, found, str(source))
+    elif options.target != "coral":
+        return {}
+    cut = target.cut_of_edgetpu(graph, found)
+    return {target.CUT: cut.id} if cut is not None else {}
 
 
 def _float_tails(

@@ -131,7 +131,7 @@ def _cuts(task: Task) -> tuple[Cut, ...]:
     )
     if len(found) == 1:
         raise errors.PackageError(
-            f"{task.package.path}: no head is compiled for {task.accelerator.name}; convert it with --target edgetpu"
+            f"{task.package.path}: no head is compiled for {task.accelerator.name}; see `tflsplit compile`"
         )
     return found
 

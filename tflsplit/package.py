@@ -224,7 +224,8 @@ def update(opened: Package, described: Manifest, renewed: Sequence[Cut], added: 
         for name in stale:
             (opened.path / name).unlink(missing_ok=True)
         files = {name: _replace_file(opened.path, name, data) for name, data in added.items()}
-        described = replace(described, files=kept | files)
+        absent = {name: file for name, file in described.absent.items() if name not in files}
+        described = replace(described, files=kept | files, absent=absent)
         _replace_file(opened.path, MANIFEST, manifest.render(described).encode("utf-8"))
     return Package(opened.path, described)
 

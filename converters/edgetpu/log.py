@@ -88,7 +88,7 @@ def failure(text: str) -> Failure | None:
     line = " ".join(found[0].split()).removeprefix("ERROR: ")
     advice = next((words for sign, words in (_BLAMES_MODEL | _MAY_PASS).items() if sign in line), None)
     is_final = any(sign in line for sign in _BLAMES_MODEL)
-    return Failure(f"{line.rstrip('.')}: {advice}" if advice else line, is_final)
+    return Failure(f"{line.rstrip('.!')}: {advice}" if advice else line, is_final)
 
 
 def with_operators(part: ModelLog, rows: tuple[MappedOperators, ...]) -> ModelLog:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from tflsplit import errors, package, preprocessing
-from tflsplit.cli import inspect, output
+from tflsplit.cli import edgetpu, inspect, output
 
 
 @click.command()
@@ -16,7 +16,7 @@ from tflsplit.cli import inspect, output
     type=click.Choice(("cpu", "coral")),
     default="cpu",
     show_default=True,
-    help="What runs the heads; coral gives dense layers per-tensor weights, as the Edge TPU compiler needs.",
+    help="What runs the heads; coral makes what the Edge TPU's compiler takes, and compiles it where that is here.",
 )
 @click.option(
     "--calibration", type=click.Path(path_type=Path), help="Folder of pictures, .npy, .npz or .csv. Default: synthetic."
@@ -27,7 +27,14 @@ from tflsplit.cli import inspect, output
     help=f"How pixels become input: {', '.join(preprocessing.NAMED)} or SCALE,OFFSET. Default: inferred.",
 )
 @click.option("--labels", type=click.Path(path_type=Path), help="File with one label a line, class 0 first.")
-@click.option("--split-at", multiple=True, metavar="LAYER", help="Write the pair of this layer or cut id; repeatable.")
+@click.option("--compiler", metavar="COMMAND", help="Runs edgetpu_compiler; see `tflsplit compile --help`.")
+@click.option(
+    "--split-at",
+    multiple=True,
+    metavar="LAYER",
+    help="Write the pair of this layer or cut id, or of `edgetpu`: before the first operator that cannot run there. "
+    "Repeatable.",
+)
 @click.option("--pairs", type=click.Choice(("useful", "all", "none")), help="Pairs to write. Default: useful.")
 @click.option(
     "--tail",
@@ -96,4 +103,5 @@ def _print(made: package.Package) -> None:
     written = sum(path.endswith("/head.tflite") for path in made.manifest.files)
     click.echo(f"{made.path}: {len(made.cuts)} cuts, {written} pairs written, digest {made.digest[:16]}")
     inspect.print_quality(made)
+    edgetpu.print_compilations(made)
     click.echo(f"see the cuts: tflsplit inspect {made.path}")

@@ -6,37 +6,52 @@ from pathlib import Path
 import click
 
 from tflsplit import package
-from tflsplit.cli import output
+from tflsplit.cli import edgetpu, output
 from tflsplit.manifest import Fidelity, FloatTails
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--target", type=click.Choice(("cpu", "coral")), help="With coral, judge which operators the Edge TPU can run."
+)
 @click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
-def command(model: Path, is_json: bool) -> None:
+def command(model: Path, *, target: str | None, is_json: bool) -> None:
     """Show every cut of a package or a model: boundary, payload in bytes, work and weights of each side.
 
     A model that is not converted yet is converted in a temporary place, with synthetic calibration; its cuts and
-    payloads are those of the real conversion, its scales are not.
+    payloads are those of the real conversion, its scales are not. With --target coral each operator is shown too:
+    if the Edge TPU can run it, by the rules its compiler is known to follow, or why not. No compiler is needed.
 
     \b
     Python: tflsplit.package.open_package(path).cuts
     """
     if (model / package.MANIFEST).exists() or model.suffix == package.SUFFIX:
-        _show(package.open_package(model), is_json)
+        _show(package.open_package(model), is_json, judges=target == "coral")
         return
     from converters import convert
 
     with tempfile.TemporaryDirectory(prefix="tflsplit-") as scratch:
-        options = convert.Options(pairs="none", quick=True)
+        options = convert.Options(target=target or "cpu", pairs="none", quick=True)
         made = convert.convert(model, Path(scratch) / f"{model.stem}{package.SUFFIX}", options)
-        _show(made, is_json, is_kept=False)
+        _show(made, is_json, judges=target == "coral", is_kept=False)
 
 
-def _show(opened: package.Package, is_json: bool, *, is_kept: bool = True) -> None:
+def _show(opened: package.Package, is_json: bool, *, judges: bool, is_kept: bool = True) -> None:
     if is_json:
-        output.as_json(describe(opened, is_kept=is_kept))
+        mapping = edgetpu.describe_mapping(opened) if judges else {}
+        output.as_json(describe(opened, is_kept=is_kept) | mapping)
         return
+    _print_cuts(opened, is_kept=is_kept)
+    if judges:
+        edgetpu.print_mapping(opened)
+    print_quality(opened)
+    edgetpu.print_compilations(opened)
+    for warning in opened.manifest.calibration.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _print_cuts(opened: package.Package, *, is_kept: bool) -> None:
     described = opened.manifest
     rows = [
         (
@@ -67,9 +82,6 @@ def _show(opened: package.Package, is_json: bool, *, is_kept: bool = True) -> No
     )
     title = f"{described.name}  digest {opened.digest[:16]}  calibration: {described.calibration.kind}"
     output.table(title, columns, rows)
-    print_quality(opened)
-    for warning in described.calibration.warnings:
-        click.echo(f"warning: {warning}", err=True)
 
 
 def print_quality(opened: package.Package) -> None:
@@ -78,6 +90,10 @@ def print_quality(opened: package.Package) -> None:
     click.echo(f"calibration: {described.calibration.kind} ({described.calibration.detail})")
     for entry in described.fidelity:
         click.echo(f"{entry.output}, int8: {_closeness(entry)}")
+    for entry in described.fidelity_cpu:
+        click.echo(f"{entry.output}, with --target cpu: {_closeness(entry)}; dense layers have one scale a unit there")
+    for words in described.rewrites:
+        click.echo(f"rewritten for {described.target}: {words}")
     if described.float_tails is not None:
         _print_float_tails(described.float_tails)
 
@@ -115,15 +131,23 @@ def describe(opened: package.Package, *, is_kept: bool = True) -> dict[str, obje
         "inputs": [spec.as_json() for spec in described.inputs],
         "outputs": [spec.as_json() for spec in described.outputs],
         "fidelity": [_fidelity(entry) for entry in described.fidelity],
+        "fidelity_cpu": [_fidelity(entry) for entry in described.fidelity_cpu],
+        "rewrites": list(described.rewrites),
         "tail": "float32" if described.float_tails else "int8",
         "cuts": [
             cut.as_json()
-            | {side: opened.file(cut, side) if is_kept else None for side in ("head", "tail")}
+            | {side: opened.file(cut, side) if is_kept else None for side in ("head", "tail", "head_edgetpu")}
+            | _compilation(opened, cut.id)
             | (_float_tail(described.float_tails, cut.id) if described.float_tails else {})
             for cut in opened.cuts
         ],
         "fused_layers": dict(described.fused),
     }
+
+
+def _compilation(opened: package.Package, cut: str) -> dict[str, object]:
+    compilation = opened.manifest.compilations.get(cut)
+    return {"compilation": None if compilation is None else compilation.as_json()}
 
 
 def _fidelity(entry: Fidelity) -> dict[str, object]:

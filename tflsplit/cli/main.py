@@ -16,6 +16,7 @@ from tflsplit import errors
 COMMANDS = (
     "convert",
     "inspect",
+    "compile",
     "slice",
     "verify",
     "profile",

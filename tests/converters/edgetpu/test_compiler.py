@@ -50,7 +50,7 @@ def test_older_versions_get_no_timer_and_are_read_all_the_same(tool, runs, resid
         ("invalid", "Invalid model", 1),
         ("new-operator", "'RESIZE_BILINEAR' version '3'", 1),
         ("nothing-mapped", "no operator maps", 1),
-        ("internal", "Internal compiler error. Aborting!", 2),
+        ("internal", "Internal compiler error. Aborting: ", 2),
         ("activations", "large activation tensors", 2),
         ("timed-out", "Compilation timed out", 2),
         ("crash", "crashed (SIGSEGV)", 2),

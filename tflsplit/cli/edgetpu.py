@@ -1,0 +1,68 @@
+"""What `inspect`, `convert` and `compile` show of the Edge TPU: which operators map, and what became of each head."""
+
+import click
+
+from tflsplit import package
+from tflsplit.cli import output
+from tflsplit.manifest import Compilation
+
+
+def describe_mapping(opened: package.Package) -> dict[str, object]:
+    """The JSON of the rule check: a verdict an operator, and the first that does not map (None where all do)."""
+    from converters.edgetpu import rules
+
+    verdicts = rules.judge(opened.graph, _layers(opened))
+    first, cut = rules.first_unmapped(verdicts), rules.tpu_cut(verdicts, opened.cuts)
+    return {
+        "operators": [verdict.as_json() for verdict in verdicts],
+        "first_unmapped": None if first is None else first.index,
+        "edgetpu_cut": None if cut is None else cut.id,
+    }
+
+
+def print_mapping(opened: package.Package) -> None:
+    """The rule check as a table: every operator that does not map, and the others in one line."""
+    from converters.edgetpu import rules
+
+    verdicts = rules.judge(opened.graph, _layers(opened))
+    first, cut = rules.first_unmapped(verdicts), rules.tpu_cut(verdicts, opened.cuts)
+    rows = [
+        (entry.index, entry.op, entry.version, entry.layer, "maps" if entry.maps else f"does not map: {entry.reason}")
+        for entry in verdicts
+    ]
+    if first is not None:
+        rows[first.index] = (*rows[first.index][:4], f"FIRST THAT {rows[first.index][4]}")
+    output.table("judged by rules, not by the compiler", ("index", "operator", "version", "layer", "Edge TPU"), rows)
+    mapped = sum(entry.maps for entry in verdicts)
+    click.echo(f"{mapped} of {len(verdicts)} operators map, {sum(entry.is_on_tpu for entry in verdicts)} in one part")
+    if first is None:
+        click.echo("all of the model maps: the Edge TPU can run any head, and the whole model")
+        return
+    click.echo(f"operator {first.index} ({first.op}) ends the Edge TPU's part: {first.reason}; {rules.CONSEQUENCE}")
+    where = "no head runs wholly on the Edge TPU" if cut is None else f"cut there: --split-at edgetpu ({cut.id})"
+    click.echo(where)
+
+
+def print_compilations(opened: package.Package) -> None:
+    """What the compiler made of the heads, or one line that says how to have them compiled."""
+    compilations = opened.manifest.compilations
+    for cut, compilation in compilations.items():
+        click.echo(f"head of {cut}: {in_words(compilation)}")
+    if any(compilation.status == "not compiled" for compilation in compilations.values()):
+        click.echo(f"compile later, here or on another computer with edgetpu_compiler: tflsplit compile {opened.path}")
+
+
+def in_words(compilation: Compilation) -> str:
+    """One line of a compilation."""
+    if compilation.status != "compiled":
+        return f"{compilation.status}: {compilation.reason}"
+    on = [f"{compilation.tpu_operators} operators on the Edge TPU, {compilation.cpu_operators} on the CPU"]
+    if compilation.off_chip_bytes is not None:
+        on.append(f"{compilation.off_chip_bytes:,} B of weights streamed at every inference")
+    return f"compiled by version {compilation.compiler}: {', '.join(on)}"
+
+
+def _layers(opened: package.Package) -> dict[int, str | None]:
+    """Each operator's layer: the one that ends at it, else one that was fused into it."""
+    fused: dict[int, str | None] = {operator: layer for layer, operator in opened.manifest.fused.items()}
+    return fused | {cut.after_operator: cut.layer for cut in opened.cuts if cut.layer is not None}
