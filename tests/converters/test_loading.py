@@ -231,5 +231,5 @@ def test_a_layer_of_the_users_own_is_named_with_its_class(keras, saved, suffix):
     source = keras.Input((4,))
     path = saved(keras.Model(source, keras.layers.Dense(2)(Doubling(name="twice")(source))), f"model.{suffix}")
 
-    with pytest.raises(errors.ModelError, match=r"layer 'twice' \(class Doubling\) is not of Keras"):
+    with pytest.raises(errors.ModelError, match=r"layer 'twice'.*Doubling"):
         loading.load(path)
