@@ -81,6 +81,8 @@ def command(
     click.echo(
         f"{pkg}: {sum(compilation.status == 'compiled' for compilation in told.values())} of {len(told)} compiled"
     )
+    if any(compilation.status == "not compiled" for compilation in told.values()):
+        click.echo("give --compiler, or copy the package to a computer that has edgetpu_compiler and compile it there")
 
 
 def _cuts(opened: package.Package, names: str) -> list[Cut]:

@@ -103,5 +103,7 @@ def _print(made: package.Package) -> None:
     written = sum(path.endswith("/head.tflite") for path in made.manifest.files)
     click.echo(f"{made.path}: {len(made.cuts)} cuts, {written} pairs written, digest {made.digest[:16]}")
     inspect.print_quality(made)
+    if made.manifest.target == "coral":
+        edgetpu.print_part(made)
     edgetpu.print_compilations(made)
     click.echo(f"see the cuts: tflsplit inspect {made.path}")

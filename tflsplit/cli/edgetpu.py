@@ -1,10 +1,15 @@
 """What `inspect`, `convert` and `compile` show of the Edge TPU: which operators map, and what became of each head."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from tflsplit import package
 from tflsplit.cli import output
 from tflsplit.manifest import Compilation
+
+if TYPE_CHECKING:
+    from converters.edgetpu import rules
 
 
 def describe_mapping(opened: package.Package) -> dict[str, object]:
@@ -21,22 +26,29 @@ def describe_mapping(opened: package.Package) -> dict[str, object]:
 
 
 def print_mapping(opened: package.Package) -> None:
-    """The rule check as a table: every operator that does not map, and the others in one line."""
+    """The rule check as a table, an operator a line, and what follows from it."""
+    from converters.edgetpu import rules
+
+    verdicts = rules.judge(opened.graph, _layers(opened))
+    first = rules.first_unmapped(verdicts)
+    rows = [
+        (entry.index, entry.op, entry.version, _short(entry.layer), _verdict(entry, is_first=entry == first))
+        for entry in verdicts
+    ]
+    output.table("judged by rules, not by the compiler", ("index", "operator", "version", "layer", "Edge TPU"), rows)
+    print_part(opened)
+
+
+def print_part(opened: package.Package) -> None:
+    """How far the Edge TPU gets from the input on, and where to cut so that a head runs wholly on it."""
     from converters.edgetpu import rules
 
     verdicts = rules.judge(opened.graph, _layers(opened))
     first, cut = rules.first_unmapped(verdicts), rules.tpu_cut(verdicts, opened.cuts)
-    rows = [
-        (entry.index, entry.op, entry.version, entry.layer, "maps" if entry.maps else f"does not map: {entry.reason}")
-        for entry in verdicts
-    ]
-    if first is not None:
-        rows[first.index] = (*rows[first.index][:4], f"FIRST THAT {rows[first.index][4]}")
-    output.table("judged by rules, not by the compiler", ("index", "operator", "version", "layer", "Edge TPU"), rows)
     mapped = sum(entry.maps for entry in verdicts)
     click.echo(f"{mapped} of {len(verdicts)} operators map, {sum(entry.is_on_tpu for entry in verdicts)} in one part")
     if first is None:
-        click.echo("all of the model maps: the Edge TPU can run any head, and the whole model")
+        click.echo("all of the model maps: the Edge TPU can run any head, and the whole model (cut `output`)")
         return
     click.echo(f"operator {first.index} ({first.op}) ends the Edge TPU's part: {first.reason}; {rules.CONSEQUENCE}")
     where = "no head runs wholly on the Edge TPU" if cut is None else f"cut there: --split-at edgetpu ({cut.id})"
@@ -60,6 +72,16 @@ def in_words(compilation: Compilation) -> str:
     if compilation.off_chip_bytes is not None:
         on.append(f"{compilation.off_chip_bytes:,} B of weights streamed at every inference")
     return f"compiled by version {compilation.compiler}: {', '.join(on)}"
+
+
+def _verdict(verdict: "rules.Verdict", *, is_first: bool) -> str:
+    words = "maps" if verdict.maps else f"does not map: {verdict.reason}"
+    return f"FIRST THAT {words}" if is_first else words
+
+
+def _short(layer: str | None) -> str | None:
+    """TensorFlow joins the names of all that it fused; the first says where one is."""
+    return None if layer is None else layer.split(";")[0]
 
 
 def _layers(opened: package.Package) -> dict[int, str | None]:
