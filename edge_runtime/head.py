@@ -1,36 +1,82 @@
-"""The head of one cut, loaded and ready to run on this machine."""
+"""The head of one cut, loaded and ready to run on this machine's CPU or on an accelerator."""
 
+import logging
+from dataclasses import replace
 from types import TracebackType
 
-from tflsplit import verify
+from edge_runtime.accelerators.cpu import Cpu
+from edge_runtime.accelerators.protocol import Accelerator, OpenModel
+from edge_runtime.accelerators.service import DEFAULT_RETRIES, Condition, Counters, Retries, Service
+from tflsplit import errors, verify
 from tflsplit.cuts import Cut
-from tflsplit.interpreter import Interpreter
 from tflsplit.package import Package
 from tflsplit.tensors import Array
+
+log = logging.getLogger(__name__)
+
+_CPU = Cpu()
 
 
 class Head:
     """Runs the head of `cut`: the model's inputs in, the boundary out, both in stored types.
 
     Opening it checks that it gives exactly the boundary the package states (PackageError if not) and that there is a
-    tail to go on from it (CutError if not). The head of the cut `input` computes nothing.
+    tail to go on from it (CutError if not). The head of the cut `input` computes nothing, wherever it is asked to.
+
+    An accelerator that cannot be opened, or has no head compiled for it, is refused (DeviceError, PackageError); with a
+    `fallback` the same slice, uncompiled, runs there, and `condition` says so.
     """
 
-    def __init__(self, package: Package, cut: Cut, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        package: Package,
+        cut: Cut,
+        *,
+        accelerator: Accelerator = _CPU,
+        fallback: Accelerator | None = None,
+        retries: Retries = DEFAULT_RETRIES,
+    ) -> None:
         package.check_has_tail(cut)
         self.cut = cut
-        self._interpreter = None
-        if cut.position > 0:
-            name = f"{package.path}: head of {cut.id}"
-            self._interpreter = Interpreter(package.head_bytes(cut), threads=threads, name=name)
-            verify.check_boundary(package, cut, "head's outputs", self._interpreter.outputs)
+        self.counters = Counters()
+        self._opened: OpenModel | Service | None = None
+        self._service: Service | None = None
+        self._condition = Condition(accelerator.name, None if cut.position == 0 else accelerator.name)
+        if cut.position == 0:
+            return
+        if not accelerator.is_external:
+            self._opened = open_on(accelerator, package, cut)
+        elif fallback is not None and not _can_run(accelerator, package, cut):
+            self._opened = open_on(fallback, package, cut)
+            self._condition = Condition(accelerator.name, fallback.name, _not_compiled(package, cut))
+            log.warning("head runs elsewhere name=%s runs_on=%s reason=%s", *self._condition.as_json().values())
+        else:
+            # Read once: it is opened again after the accelerator died, whatever has become of the package by then.
+            model = model_for(accelerator, package, cut)
+            self._opened = self._service = Service(
+                accelerator.name,
+                lambda: _open(accelerator, model, package, cut),
+                None if fallback is None else open_on(fallback, package, cut),
+                retries,
+            )
+            self.counters = self._service.counters
+
+    @property
+    def condition(self) -> Condition:
+        """Where it runs now; may change from one frame to the next."""
+        return self._condition if self._service is None else self._service.condition
 
     def run(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        return arrays if self._interpreter is None else self._interpreter.run(*arrays)
+        return arrays if self._opened is None else self._opened.run(*arrays)
+
+    def interrupt(self) -> None:
+        """Lets a `run` that waits for its accelerator fail now; of no effect otherwise."""
+        if self._service is not None:
+            self._service.interrupt()
 
     def close(self) -> None:
-        if self._interpreter is not None:
-            self._interpreter.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def __enter__(self) -> "Head":
         return self
@@ -39,3 +85,50 @@ class Head:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def open_on(accelerator: Accelerator, package: Package, cut: Cut) -> OpenModel:
+    """A head on a device, once; PackageError if it is not compiled for it or gives another boundary than the cut's."""
+    return _open(accelerator, model_for(accelerator, package, cut), package, cut)
+
+
+def model_for(accelerator: Accelerator, package: Package, cut: Cut) -> bytes:
+    """The cut's head as that accelerator runs it; PackageError where it would have to be compiled first."""
+    if not accelerator.needs_compiled:
+        return package.head_bytes(cut)
+    path = package.file(cut, "head_edgetpu")
+    if path is None:
+        raise errors.PackageError(_not_compiled(package, cut))
+    return (package.path / path).read_bytes()
+
+
+def is_compiled(package: Package, cut: Cut) -> bool:
+    """If the package has the cut's head for the Edge TPU."""
+    return package.file(cut, "head_edgetpu") is not None
+
+
+def _open(accelerator: Accelerator, model: bytes, package: Package, cut: Cut) -> OpenModel:
+    opened = accelerator.open(model, name=f"{package.path}: head of {cut.id}")
+    outputs = opened.outputs
+    if accelerator.needs_compiled and len(outputs) == len(cut.boundary):
+        # The compiler may name tensors anew; what they hold has to be the same.
+        outputs = tuple(replace(found, name=spec.name) for found, spec in zip(outputs, cut.boundary, strict=True))
+    try:
+        verify.check_boundary(package, cut, "head's outputs", outputs)
+    except errors.PackageError:
+        opened.close()
+        raise
+    return opened
+
+
+def _can_run(accelerator: Accelerator, package: Package, cut: Cut) -> bool:
+    return is_compiled(package, cut) or not accelerator.needs_compiled
+
+
+def _not_compiled(package: Package, cut: Cut) -> str:
+    compilation = package.manifest.compilations.get(cut.id)
+    why = f" ({compilation.reason})" if compilation is not None and compilation.reason else ""
+    return (
+        f"{package.path}: the head of {cut.id} is not compiled for the Edge TPU{why}: run "
+        f"`tflsplit compile {package.path} --cuts {cut.id}` where the compiler is, or --fallback cpu"
+    )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from broker import chunks, results, topics, wire
 from broker.transport import ConnectionState, Transport, publish_packet_bytes
 from edge_runtime import sending
+from edge_runtime.accelerators.service import Condition
 from edge_runtime.frames import Input, Source
 from edge_runtime.head import Head
 from edge_runtime.summary import Summary
@@ -21,6 +22,7 @@ from edge_runtime.window import Sent, Window
 from tflsplit import errors
 from tflsplit.inputcodec import InputCodec
 from tflsplit.package import Package
+from tflsplit.tensors import Array
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class Edge:
         *,
         on_result: Callable[[results.Result], None] = lambda result: None,
     ) -> None:
-        self.summary = Summary()
+        self.summary = Summary(accelerator=head.counters)
         self._package = package
         self._head = head
         self._transport = transport
@@ -85,15 +87,18 @@ class Edge:
         self._sending = sending.of(package, head.cut, settings.input_codec)
         self._digest = bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES]
         self._features = topics.topic(settings.deployment, settings.device, topics.Kind.FEATURES)
+        self._births = topics.topic(settings.deployment, settings.device, topics.Kind.BIRTH)
         self._stopping = threading.Event()
         self._drained = threading.Event()
         self._failure: Exception | None = None
         self._answered_at_s = time.monotonic()
         self._is_unanswered = False
+        self._announced: Condition | None = None
 
     def stop(self) -> None:
         """Take no further input; what was sent is still waited for."""
         self._stopping.set()
+        self._head.interrupt()
 
     def run(self, source: Source) -> Summary:
         """Stream the source until it ends, `count` is reached or `stop` is called; then wait for the last results."""
@@ -102,7 +107,8 @@ class Edge:
             raise errors.SettingsError(f"the source gives {given}: open it for input codec {self._sending.input_codec}")
         name = (self._settings.deployment, self._settings.device)
         self._transport.subscribe(topics.topic(*name, topics.Kind.RESULTS), qos=self._settings.qos)
-        self._transport.publish(topics.topic(*name, topics.Kind.BIRTH), self._birth(), qos=1, retain=True)
+        self._announced = self._head.condition
+        self._transport.publish(self._births, self._birth(self._announced), qos=1, retain=True)
         collector = threading.Thread(target=self._collect, name="edge-results", daemon=True)
         collector.start()
         try:
@@ -143,7 +149,7 @@ class Edge:
 
     def _send(self, sequence: int, taken: Input) -> None:
         started_s = time.monotonic()
-        boundary = self._head.run(taken.arrays)
+        boundary = self._run_head(sequence, taken)
         head_s = time.monotonic() - started_s
         frame = wire.Frame(
             package=self._digest,
@@ -163,6 +169,14 @@ class Edge:
         self.summary.frames += 1
         self._publish(encoded)
 
+    def _run_head(self, sequence: int, taken: Input) -> tuple[Array, ...]:
+        try:
+            return self._head.run(taken.arrays)
+        except errors.DeviceError as failure:
+            self.summary.dropped["head_failed"] += 1
+            log.error("frame lost sequence=%d reason=%s", sequence, failure)
+            raise
+
     def _publish(self, encoded: bytes) -> None:
         """One packet, or chunks where the broker takes no packet that large; waits while the transport is full."""
         overhead = publish_packet_bytes(self._features, 0, qos=self._settings.qos, expires=False) + 3
@@ -177,6 +191,7 @@ class Edge:
                     self._take_result(message.payload)
                     self._transport.acknowledge(message)
                 self._resend()
+                self._announce()
         except Exception as failure:  # noqa: BLE001 - raised again by `run`, in the caller's thread
             # A thread's exception would be printed and forgotten, and the edge would wait for results for ever.
             self._failure = failure
@@ -232,8 +247,16 @@ class Edge:
             self._is_unanswered = False
             log.info("answers again deployment=%s resent=%d", self._settings.deployment, self.summary.resent)
 
-    def _birth(self) -> bytes:
-        """What this device sends, in words for people and tools."""
+    def _announce(self) -> None:
+        """The birth again when frames run elsewhere than it said; at the next look if there is no room for it now."""
+        condition = self._head.condition
+        if condition != self._announced and self._transport.try_publish(
+            self._births, self._birth(condition), qos=1, retain=True
+        ):
+            self._announced = condition
+
+    def _birth(self, condition: Condition) -> bytes:
+        """What this device sends and what computes it, in words for people and tools."""
         cut = self._head.cut
         return json.dumps(
             {
@@ -243,6 +266,7 @@ class Edge:
                 "cut": cut.id,
                 "layer": cut.layer,
                 "boot": f"{self._settings.boot:016x}",
+                "accelerator": condition.as_json(),
             }
             | self._sending.as_json()
         ).encode()

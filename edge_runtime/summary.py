@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
+from edge_runtime.accelerators.service import Counters
 from tflsplit.latency import percentiles
 
 # Enough for a p99 that rests on a hundred values, and flat in memory however long the edge runs.
@@ -25,6 +26,7 @@ class Summary:
     resent: int = 0
     duplicates: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    accelerator: Counters = field(default_factory=Counters)
     latency_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
     head_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
     tail_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
@@ -49,6 +51,7 @@ class Summary:
             "resent": self.resent,
             "duplicates": self.duplicates,
             "dropped": dict(self.dropped),
+            "accelerator": self.accelerator.as_json(),
             "latency_ms": percentiles(self.latency_s),
             "parts_ms": {
                 "head": percentiles(self.head_s),

@@ -47,7 +47,6 @@ class DelegatedModel:
 
     def __init__(self, accelerator: Delegate, model: bytes, name: str, explain: Callable[[Failure], str]) -> None:
         self.name = accelerator.name
-        self._model_name = name
         self._explain = explain
         try:
             self._child = child.Child(
@@ -60,6 +59,8 @@ class DelegatedModel:
             )
         except child.ChildError as failed:
             raise errors.DeviceError(explain(failed.failure)) from failed
+        except OSError as cause:
+            raise errors.DeviceError(f"{accelerator.library}: no process can be started for it: {cause}") from cause
         self.delegated_parts = self._child.delegated_parts
         self.properties: Mapping[str, str] = {"library": accelerator.library, **accelerator.options}
 

@@ -1,11 +1,16 @@
 """`tflsplit edge`: the head on this device, its features to the broker, the results back."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tflsplit import errors, inputcodec
-from tflsplit.cli import connection, output, planned
+from tflsplit.cli import accelerated, connection, output, planned
+from tflsplit.cuts import Cut
+
+if TYPE_CHECKING:  # it needs what `tflsplit doctor` may be run to find missing
+    from edge_runtime.summary import Summary
 
 
 @click.command()
@@ -33,6 +38,8 @@ from tflsplit.cli import connection, output, planned
 )
 @click.option("--resend-after", "resend_after_s", default=5.0, show_default=True, help="Seconds before sending again.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of the head.")
+@accelerated.option(default="cpu")
+@click.option("--fallback", type=click.Choice(["cpu"]), help="What runs the head while the accelerator cannot.")
 @click.option("--json", "is_json", is_flag=True, help="Print the summary at the end as JSON.")
 def command(
     pkg: Path | None,
@@ -45,6 +52,8 @@ def command(
     cut_name: str | None,
     input_codec: str | None,
     threads: int,
+    accelerator_name: str,
+    fallback: str | None,
     is_json: bool,
     **settings: object,
 ) -> None:
@@ -74,9 +83,11 @@ def command(
     chosen = loop.Settings(deployment=deployment, device=device, boot=boot, **given)  # type: ignore[arg-type]  # click checked them
     as_pixels = sending.of(opened, cut, chosen.input_codec).pixels is not None
     taken_from = frames.open_source(source, opened.manifest, as_pixels=as_pixels)
+    accelerator = accelerated.resolve(opened, cut, accelerator_name, threads)
+    spare = accelerated.fallback(fallback, threads)
     try:
         with (
-            head.Head(opened, cut, threads=threads) as ready,
+            head.Head(opened, cut, accelerator=accelerator, fallback=spare) as ready,
             connection.connected(broker, deployment, device, boot) as online,
         ):
             edge = loop.Edge(opened, ready, online, chosen)
@@ -87,9 +98,13 @@ def command(
     if is_json:
         output.as_json(summary.as_json())
     else:
-        click.echo(
-            f"{summary.frames} frames at {cut.id}, {summary.results} results, {summary.unanswered} unanswered, "
-            f"{summary.refused} refused, {summary.resent} resent, {summary.duplicates} duplicates; "
-            f"latency {summary.as_json()['latency_ms']} ms"
-        )
+        _print(summary, cut)
     loop.check(summary, chosen)
+
+
+def _print(summary: "Summary", cut: Cut) -> None:
+    click.echo(
+        f"{summary.frames} frames at {cut.id}, {summary.results} results, {summary.unanswered} unanswered, "
+        f"{summary.refused} refused, {summary.resent} resent, {summary.duplicates} duplicates"
+        f"{accelerated.summarised(summary.accelerator)}; latency {summary.as_json()['latency_ms']} ms"
+    )

@@ -1,0 +1,177 @@
+"""A model kept in service on an accelerator that may die: reopened with back-off, replaced meanwhile if allowed.
+
+Two threads: the one that runs frames, and while the accelerator is away another that opens it again.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_runtime.accelerators.protocol import OpenModel
+from tflsplit import errors
+from tflsplit.tensors import Array
+
+log = logging.getLogger(__name__)
+
+# How often a frame that waits for the accelerator looks whether it was told to stop.
+_LOOK_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Where frames run: `accelerator` was asked for, `runs_on` is what does the work (None: frames wait for it), and
+    `reason` says why that is another."""
+
+    accelerator: str
+    runs_on: str | None
+    reason: str | None = None
+
+    def as_json(self) -> dict[str, str | None]:
+        return {"name": self.accelerator, "runs_on": self.runs_on, "reason": self.reason}
+
+
+@dataclass(slots=True)
+class Counters:
+    """`failures` are deaths in service and openings that failed; `frames_on_fallback` ran elsewhere than asked for."""
+
+    failures: int = 0
+    reopenings: int = 0
+    frames_on_fallback: int = 0
+
+    def as_json(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """The first wait before reopening, doubled after each failure in a row up to `longest_s`. Without a fallback the
+    accelerator is given up after `tries` failures in a row: with these defaults half a minute of waiting."""
+
+    first_s: float = 1.0
+    longest_s: float = 60.0
+    tries: int = 6
+
+    def wait_s(self, failures_in_a_row: int) -> float:
+        return min(self.longest_s, self.first_s * 2.0 ** min(failures_in_a_row - 1, 32))
+
+
+DEFAULT_RETRIES = Retries()
+
+
+class Service:
+    """Opens the accelerator at once; DeviceError if it cannot be and there is no `fallback`, which becomes ours.
+
+    `run` belongs to one thread. It does the frame in hand again where the accelerator died over it, so no frame is lost
+    unless it raises: DeviceError when the accelerator was given up, or `interrupt` was called while the frame waited.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        opens: Callable[[], OpenModel],
+        fallback: OpenModel | None,
+        retries: Retries = DEFAULT_RETRIES,
+    ) -> None:
+        self.counters = Counters()
+        self._name = name
+        self._opens = opens
+        self._fallback = fallback
+        self._retries = retries
+        self._failures_in_a_row = 0
+        self._is_interrupted = False
+        self._closing = threading.Event()
+        self._changed = threading.Condition()
+        self._device: OpenModel | None = None
+        self._gave_up: str | None = None
+        self._reopener: threading.Thread | None = None
+        self.condition = Condition(name, name)
+        try:
+            self._device = opens()
+        except errors.DeviceError as refused:
+            if fallback is None:
+                raise
+            self._go_without(str(refused))
+
+    def run(self, *arrays: Array) -> tuple[Array, ...]:
+        while True:
+            device = self._device
+            if device is None and self._fallback is not None:
+                self.counters.frames_on_fallback += 1
+                return self._fallback.run(*arrays)
+            if device is None:
+                device = self._wait_for_the_device()
+            try:
+                outputs = device.run(*arrays)
+            except errors.DeviceError as failure:
+                self._device = None
+                device.close()
+                self._go_without(str(failure))
+            else:
+                self._failures_in_a_row = 0
+                return outputs
+
+    def interrupt(self) -> None:
+        """A frame that waits for the accelerator fails now. Takes no lock: signal handlers may call it."""
+        self._is_interrupted = True
+
+    def close(self) -> None:
+        self._closing.set()
+        with self._changed:
+            device, self._device = self._device, None
+        for opened in (device, self._fallback):
+            if opened is not None:
+                opened.close()
+
+    def _go_without(self, reason: str) -> None:
+        runs_on = None if self._fallback is None else self._fallback.name
+        self.condition = Condition(self._name, runs_on, reason)
+        log.warning("accelerator lost name=%s runs_on=%s reason=%s", self._name, runs_on or "nothing", reason)
+        if self._count_failure(reason):
+            self._reopener = threading.Thread(target=self._reopen, name="accelerator-reopen", daemon=True)
+            self._reopener.start()
+
+    def _count_failure(self, reason: str) -> bool:
+        """Whether to try again."""
+        with self._changed:
+            self.counters.failures += 1
+            self._failures_in_a_row += 1
+            if self._fallback is None and self._failures_in_a_row >= self._retries.tries:
+                self._gave_up = reason
+                self._changed.notify_all()
+            return self._gave_up is None
+
+    def _reopen(self) -> None:
+        while not self._closing.wait(self._retries.wait_s(self._failures_in_a_row)):
+            try:
+                opened = self._opens()
+            except errors.DeviceError as refused:
+                if self._count_failure(str(refused)):
+                    continue
+                return
+            self._take(opened)
+            return
+
+    def _take(self, opened: OpenModel) -> None:
+        with self._changed:
+            if not self._closing.is_set():
+                self.counters.reopenings += 1
+                self.condition = Condition(self._name, self._name)
+                self._device = opened
+                self._changed.notify_all()
+                log.info("accelerator is back name=%s", self._name)
+                return
+        opened.close()
+
+    def _wait_for_the_device(self) -> OpenModel:
+        with self._changed:
+            while self._device is None:
+                if self._gave_up is not None:
+                    raise errors.DeviceError(
+                        f"{self._name}: given up after {self._failures_in_a_row} failures in a row, the last: "
+                        f"{self._gave_up}; --fallback cpu goes on without it"
+                    )
+                if self._is_interrupted:
+                    raise errors.DeviceError(f"{self._name}: stopped while a frame waited for it to come back")
+                self._changed.wait(_LOOK_S)
+            return self._device

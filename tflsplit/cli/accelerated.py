@@ -1,0 +1,57 @@
+"""The options that say what computes a head, and the accelerators they name."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tflsplit import errors
+from tflsplit.cuts import Cut
+from tflsplit.package import Package
+
+if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run to find missing
+    from edge_runtime.accelerators.protocol import Accelerator
+    from edge_runtime.accelerators.service import Counters
+
+
+def option(*, default: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives the command `accelerator_name`."""
+    return click.option(
+        "--accelerator",
+        "accelerator_name",
+        metavar="A",
+        default=default,
+        show_default=default is not None,
+        help="cpu, coral, coral:usb:0, coral:pci:0, delegate:PATH?option=value, or auto.",
+    )
+
+
+def resolve(opened: Package, cut: Cut, name: str, threads: int = 1) -> "Accelerator":
+    """What the option names; for `auto` the Edge TPU if the cut's head is compiled and one answers, else the CPU."""
+    from edge_runtime import head
+    from edge_runtime.accelerators import choice
+
+    if name != choice.AUTO:
+        accelerator = choice.parse(name, threads=threads)
+        if accelerator.is_external and cut.position == 0:
+            raise errors.SettingsError(f"--accelerator {name}: cut input computes nothing here; give another --cut")
+        return accelerator
+    accelerator, why = choice.automatic(is_compiled=head.is_compiled(opened, cut), threads=threads)
+    click.echo(f"accelerator {accelerator.name}: {why}", err=True)
+    return accelerator
+
+
+def fallback(name: str | None, threads: int) -> "Accelerator | None":
+    from edge_runtime.accelerators import choice
+
+    return None if name is None else choice.parse(name, threads=threads)
+
+
+def summarised(counters: "Counters") -> str:
+    """Empty where nothing went wrong."""
+    if counters == type(counters)():
+        return ""
+    return (
+        f", {counters.frames_on_fallback} on the fallback, {counters.failures} accelerator failures, "
+        f"{counters.reopenings} reopenings"
+    )
