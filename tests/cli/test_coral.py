@@ -2,7 +2,9 @@
 
 import os
 import shlex
+import signal
 import sys
+import time
 
 import edgetpu_compiler
 import pytest
@@ -109,3 +111,40 @@ def test_a_package_whose_update_died_is_inspected_as_if_it_had_not_begun(typed, 
     (made.path / "cuts/op000/.head_edgetpu.tflite.partial").write_bytes(b"half of it")
 
     assert typed("inspect", made.path, "--json").json()["digest"] == made.digest
+
+
+def test_a_model_that_maps_whole_says_so_where_a_split_is_asked_for(run, surroundings, residual_model, tmp_path):
+    (tmp_path / "m.tflite").write_bytes(residual_model)
+    done = run("convert", "m.tflite", "--target", "coral", "--split-at", "edgetpu", cwd=tmp_path, env=surroundings)
+
+    assert done.code == 0, done.err
+    assert "all of the model maps" in done.out
+    assert package.open_package(tmp_path / "m.tflsplit").cut("edgetpu").id == "output"
+
+
+def test_a_package_opens_after_its_compilation_was_killed(run, start, surroundings, tiny_package, tmp_path):
+    """The compiler hangs over a head that was compiled before; what there was stays."""
+    words = ("compile", tiny_package.path, "--compiler", COMPILER, "--cuts", "op000", "--forget")
+    assert run(*words, env=surroundings).code == 0
+    hanging = {"EDGETPU_CASE": "hang", "EDGETPU_RUNS": str(tmp_path / "runs"), "PATH": os.environ["PATH"]}
+    process = start(*words, env=surroundings | hanging)
+    grandchild = tmp_path / "runs.grandchild"
+    give_up_s = time.monotonic() + 60
+    while not (grandchild.exists() and grandchild.read_text()):
+        assert process.poll() is None
+        assert time.monotonic() < give_up_s
+    process.kill()
+    process.wait()
+    os.killpg(os.getpgid(int(grandchild.read_text())), signal.SIGKILL)  # it outlives who cannot end it any more
+    opened = package.open_package(tiny_package.path)
+
+    assert opened.digest == tiny_package.digest
+    assert opened.manifest.compilations["op000"].status == "compiled"
+
+
+@pytest.mark.parametrize("command", ["inspect", "convert"])
+@pytest.mark.parametrize("name", ["mobilenet_v1_0.25_128_quant", "mobilenet_quant_v1_224_feature_layers"])
+def test_public_files_that_were_compiled_are_refused_in_one_line(typed, shared_data, name, command):
+    refusal = typed(command, shared_data / f"{name}_edgetpu.tflite", "--target", "coral").refusal()
+
+    assert "compiled for the Edge TPU already" in refusal
