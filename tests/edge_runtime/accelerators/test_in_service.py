@@ -1,0 +1,211 @@
+"""A stream whose accelerator, a real delegate, dies: every frame is accounted for, and the birth says so."""
+
+import json
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from broker import memory, subscriber, tail, topics
+from edge_runtime import frames, head, loop
+from edge_runtime.accelerators import child, choice
+from edge_runtime.accelerators.cpu import Cpu
+from edge_runtime.accelerators.service import Condition, Retries
+from tflsplit import errors
+from tflsplit.interpreter import Interpreter
+
+INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
+WAIT_S = 60.0
+SOON = Retries(first_s=0.05, longest_s=0.2, tries=3)
+CUT = "op001"
+
+
+@contextmanager
+def edge_on(package, accelerator, *, fallback=None, retries=SOON, on_result=lambda result: None, **changes):
+    """An edge whose cloud answers, and a person who reads its births."""
+    network = memory.MemoryBroker()
+    settings = loop.Settings(**{"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S} | changes)
+    with (
+        memory.MemoryTransport(network, client_id="cloud") as serving,
+        memory.MemoryTransport(network, client_id="person") as person,
+        memory.MemoryTransport(network, client_id="edge") as transport,
+        head.Head(package, package.cut(CUT), accelerator=accelerator, fallback=fallback, retries=retries) as ready,
+    ):
+        for connection in (serving, person, transport):
+            connection.connect()
+        person.subscribe(topics.topic("d", "n", topics.Kind.BIRTH))
+        serving.subscribe(topics.every_device("d", topics.Kind.FEATURES))
+        cloud = subscriber.Cloud(tail.Tails(package), serving, "d")
+        answering = threading.Thread(target=cloud.run)
+        answering.start()
+        try:
+            yield loop.Edge(package, ready, transport, settings, on_result=on_result), person, ready
+        finally:
+            cloud.stop()
+            answering.join(WAIT_S)
+
+
+def delegate(library, options="", *, run_s=10.0):
+    return choice.parse(f"delegate:{library}{options}", limits=child.Limits(run_s=run_s))
+
+
+def source_of(package):
+    return frames.from_arrays((INPUTS,), package.manifest, name="test")
+
+
+def born(person):
+    return json.loads(person.receive(WAIT_S).payload)["accelerator"]
+
+
+def expected(package):
+    spec = package.manifest.outputs[0]
+    with Interpreter(package.model_bytes()) as whole:
+        return [whole.run(row[None])[0].ravel() * np.float32(spec.scale) for row in INPUTS]
+
+
+def test_a_delegate_killed_mid_stream_is_replaced_by_the_cpu_and_no_frame_is_lost(library, tiny_package):
+    got = {}
+    killed_s = []
+
+    def kill_at_ten(result):
+        got[result.sequence] = dict(result.values)["c"]
+        if len(got) == 10:
+            killed_s.append(time.monotonic())
+            os.kill(ready._service._device._child._process.pid, signal.SIGKILL)
+
+    never = Retries(first_s=WAIT_S, longest_s=WAIT_S)
+    started = edge_on(
+        tiny_package, delegate(library), fallback=Cpu(), retries=never, on_result=kill_at_ten, count=200, rate_fps=100
+    )
+    with started as (edge, person, ready):
+        running = threading.Thread(target=edge.run, args=(source_of(tiny_package),))
+        running.start()
+        assert born(person) == {"name": f"delegate:{library}", "runs_on": f"delegate:{library}", "reason": None}
+        said = born(person)
+        said_s = time.monotonic()
+        running.join(WAIT_S)
+
+    assert said["runs_on"] == "cpu"
+    assert "its process was ended by SIGKILL during an inference" in said["reason"]
+    assert said_s - killed_s[0] < 1.0
+    summary = edge.summary
+    assert (summary.frames, summary.results, summary.unanswered) == (200, 200, 0)
+    assert summary.accelerator.failures == 1
+    assert 0 < summary.accelerator.frames_on_fallback <= 190
+    assert summary.as_json()["accelerator"]["frames_on_fallback"] == summary.accelerator.frames_on_fallback
+    answers = expected(tiny_package)
+    assert all(np.allclose(values, answers[sequence % 40], rtol=1e-6) for sequence, values in got.items())
+
+
+@pytest.mark.parametrize("how", ["fail", "crash", "hang"])
+def test_a_device_that_dies_is_opened_again_and_does_the_frame_in_hand_again(library, tiny_package, how):
+    # The count of inferences begins anew with each process, so it dies over and over.
+    accelerator = delegate(library, f"?invoke={how}&from=12", run_s=0.3)
+    with edge_on(tiny_package, accelerator) as (edge, _, _):
+        summary = edge.run(source_of(tiny_package))
+
+    assert (summary.frames, summary.results) == (40, 40)
+    assert summary.accelerator.failures == summary.accelerator.reopenings == 3
+    assert summary.accelerator.frames_on_fallback == 0
+
+
+def test_without_fallback_the_birth_says_that_frames_wait(library, tiny_package, tmp_path):
+    broken = tmp_path / "broken"
+    accelerator = delegate(library, f"?invoke=fail&create=refuse&while={broken}")
+    got = []
+
+    def break_at_five(result):
+        got.append(result)
+        if len(got) == 5:
+            broken.touch()
+
+    patient = Retries(first_s=0.05, longest_s=0.1, tries=1000)
+    started = edge_on(tiny_package, accelerator, retries=patient, on_result=break_at_five, window=1)
+    with started as (edge, person, _):
+        running = threading.Thread(target=edge.run, args=(source_of(tiny_package),))
+        running.start()
+        births = [born(person), born(person)]
+        broken.unlink()
+        births.append(born(person))
+        running.join(WAIT_S)
+
+    assert [birth["runs_on"] for birth in births] == [f"delegate:{library}", None, f"delegate:{library}"]
+    assert "the device is gone" in births[1]["reason"]
+    assert (edge.summary.results, edge.summary.accelerator.reopenings) == (40, 1)
+
+
+def test_without_fallback_a_device_that_stays_away_ends_the_edge_with_the_reason(library, tiny_package, tmp_path):
+    broken = tmp_path / "broken"
+    accelerator = delegate(library, f"?invoke=fail&create=complain&while={broken}")
+    started = edge_on(tiny_package, accelerator, on_result=lambda result: broken.touch(), window=1)
+    with started as (edge, _, _), pytest.raises(errors.DeviceError) as ended:
+        edge.run(source_of(tiny_package))
+
+    assert "given up after 3 failures in a row, the last: " in str(ended.value)
+    assert str(ended.value).endswith("all devices are busy; --fallback cpu goes on without it")
+    assert edge.summary.frames == edge.summary.results == 1
+    assert edge.summary.dropped["head_failed"] == 1
+
+
+def test_an_edge_that_waits_for_its_device_can_be_stopped(library, tiny_package, tmp_path):
+    broken = tmp_path / "broken"
+    accelerator = delegate(library, f"?invoke=fail&create=refuse&while={broken}")
+    patient = Retries(first_s=WAIT_S, longest_s=WAIT_S)
+    started = edge_on(tiny_package, accelerator, retries=patient, on_result=lambda result: broken.touch(), window=1)
+    with started as (edge, person, _):
+        ended = []
+
+        def run():
+            with pytest.raises(errors.DeviceError, match="stopped while a frame waited") as stopped:
+                edge.run(source_of(tiny_package))
+            ended.append(stopped)
+
+        running = threading.Thread(target=run)
+        running.start()
+        births = [born(person), born(person)]
+        edge.stop()
+        running.join(WAIT_S)
+
+    assert births[1]["runs_on"] is None
+    assert len(ended) == 1
+
+
+def test_a_device_that_is_not_there_at_the_start_is_refused_or_replaced(library, tiny_package):
+    cut = tiny_package.cut(CUT)
+    absent = delegate(library, "?create=complain")
+    with pytest.raises(errors.DeviceError, match="all devices are busy"):
+        head.Head(tiny_package, cut, accelerator=absent)
+
+    with head.Head(tiny_package, cut, accelerator=absent, fallback=Cpu(), retries=SOON) as ready:
+        outputs = ready.run((INPUTS[:1],))
+        condition = ready.condition
+
+    assert [output.shape for output in outputs] == [spec.shape for spec in cut.boundary]
+    assert (condition.runs_on, condition.reason) == ("cpu", f"{library}: gave no delegate: all devices are busy")
+
+
+def test_an_edge_tpu_wants_a_compiled_head(tiny_package):
+    cut = tiny_package.cut(CUT)
+    coral = choice.parse("coral")
+    with pytest.raises(errors.PackageError, match=r"head of op001 is not compiled .* run `tflsplit compile .* op001`"):
+        head.Head(tiny_package, cut, accelerator=coral)
+
+    with head.Head(tiny_package, cut, accelerator=coral, fallback=Cpu()) as ready:
+        ready.run((INPUTS[:1],))
+        condition = ready.condition
+
+    assert condition.runs_on == "cpu"
+    assert "is not compiled for the Edge TPU" in condition.reason
+
+
+def test_the_birth_of_an_edge_on_the_cpu_says_cpu(tiny_package):
+    with edge_on(tiny_package, Cpu()) as (edge, person, ready):
+        edge.run(source_of(tiny_package))
+        birth = born(person)
+
+    assert birth == Condition("cpu", "cpu").as_json()
+    assert ready.counters == edge.summary.accelerator
