@@ -10,11 +10,12 @@ from tflsplit.cuts import Cut
 from tflsplit.package import Package
 
 if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run to find missing
+    from edge_runtime.accelerators.equivalence import Comparison
     from edge_runtime.accelerators.protocol import Accelerator
     from edge_runtime.accelerators.service import Counters
 
 
-def option(*, default: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def option(*, default: str | None, what: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Gives the command `accelerator_name`."""
     return click.option(
         "--accelerator",
@@ -22,7 +23,7 @@ def option(*, default: str | None) -> Callable[[Callable[..., Any]], Callable[..
         metavar="A",
         default=default,
         show_default=default is not None,
-        help="cpu, coral, coral:usb:0, coral:pci:0, delegate:PATH?option=value, or auto.",
+        help=f"{what}cpu, coral, coral:usb:0, coral:pci:0, delegate:PATH?option=value, or auto.",
     )
 
 
@@ -55,3 +56,14 @@ def summarised(counters: "Counters") -> str:
         f", {counters.frames_on_fallback} on the fallback, {counters.failures} accelerator failures, "
         f"{counters.reopenings} reopenings"
     )
+
+
+def print_comparison(made: "Comparison") -> None:
+    for found in made.cuts:
+        if found.reason is not None:
+            click.echo(f"{found.cut} on {made.accelerator}: did not run: {found.reason}")
+        else:
+            click.echo(
+                f"{found.cut} on {made.accelerator}: {found.max_steps} steps apart at most, "
+                f"{found.equal_share:.2%} of the elements equal, top-1 agrees in {found.top1_agreement:.1%}"
+            )

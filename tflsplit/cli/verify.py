@@ -4,13 +4,17 @@ import sys
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tflsplit import cuts, package, verify
-from tflsplit.cli import output
+from tflsplit.cli import accelerated, output
 from tflsplit.floatproof import FloatTail
 from tflsplit.tensors import Array
+
+if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run to find missing
+    from edge_runtime.accelerators.equivalence import Comparison
 
 
 @click.command()
@@ -22,12 +26,16 @@ from tflsplit.tensors import Array
     help="How many random inputs, or a folder of pictures or .npy/.npz file to take inputs from.",
 )
 @click.option("--cuts", "wanted", default="all", show_default=True, help="all, useful, or ids and layers with commas.")
+@accelerated.option(default=None, what="Also run the heads there, and say how near they come to the CPU's: ")
 @click.option("--json", "is_json", is_flag=True, help="Print the report as JSON.")
-def command(pkg: Path, samples: str, wanted: str, is_json: bool) -> None:
+def command(pkg: Path, *, samples: str, wanted: str, accelerator_name: str | None, is_json: bool) -> None:
     """Run head and tail of cuts beside the whole model and compare the results bit for bit.
 
     Where tails are float, the int8 model proves the cuts, and each float tail is shown to be the float model's own
     remainder behind a door that dequantises exactly. Exit code 1 if any result differs.
+
+    With --accelerator each head also runs there: how many integer steps it is apart from the CPU's at most, the share
+    of equal elements, and how often the tail then has the same largest output. Devices round; this fails nothing.
 
     \b
     Python: tflsplit.verify.verify(package, cuts, samples)
@@ -37,10 +45,13 @@ def command(pkg: Path, samples: str, wanted: str, is_json: bool) -> None:
     inputs = _samples(opened, samples)
     with output.progress("verify", len(chosen)) as step:
         report = verify.verify(opened, chosen, inputs, on_cut=step)
+    there = None if accelerator_name is None else _on_accelerator(opened, chosen, inputs, accelerator_name)
     if is_json:
-        output.as_json(report.as_json())
+        output.as_json(report.as_json() | ({} if there is None else {"accelerator": there.as_json()}))
     else:
         _print(report)
+        if there is not None:
+            accelerated.print_comparison(there)
     sys.exit(0 if report.holds else 1)
 
 
@@ -61,6 +72,16 @@ def _samples(opened: package.Package, samples: str) -> Sequence[tuple[Array, ...
 
     source = frames.open_source(samples, opened.manifest)
     return [taken.arrays for taken in islice(source.inputs(), 1000)]
+
+
+def _on_accelerator(
+    opened: package.Package, chosen: Sequence[cuts.Cut], inputs: Sequence[tuple[Array, ...]], name: str
+) -> "Comparison":
+    from edge_runtime.accelerators import equivalence
+
+    accelerator = accelerated.resolve(opened, max(chosen, key=lambda cut: cut.position), name)
+    with output.progress(f"verify on {accelerator.name}", len(chosen)) as step:
+        return equivalence.compare(opened, chosen, inputs, accelerator, on_cut=step)
 
 
 def _print(report: verify.Report) -> None:
