@@ -56,6 +56,7 @@ def find(command: str | None) -> Compiler | None:
         return None
     if not parts:
         raise errors.SettingsError("--compiler is empty; give a path or a command such as 'docker run …'")
+    parts = (_program(parts[0]), *parts[1:])
     with tempfile.TemporaryDirectory(prefix="tflsplit-edgetpu-") as scratch:
         ran = _run(_command(parts, Path(scratch), ["--version"]), Path(scratch), _VERSION_TIMEOUT_S)
     version = log.version(ran.text)
@@ -65,6 +66,11 @@ def find(command: str | None) -> Compiler | None:
             f"{shlex.join(parts)}: not an Edge TPU compiler; asked for its version, it says {said}"
         )
     return Compiler(parts, version)
+
+
+def _program(given: str) -> str:
+    """It is started in a directory of its own, where a path relative to the user's leads nowhere."""
+    return os.path.abspath(os.path.expanduser(given)) if os.sep in given else given
 
 
 def compile_models(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from converters.edgetpu import cache, compiler
 from converters.edgetpu.compiler import Compiler, Outcome
-from tflsplit import package
+from tflsplit import errors, package
 from tflsplit.cuts import Cut
 from tflsplit.manifest import Compilation
 from tflsplit.package import Package
@@ -29,6 +29,21 @@ class Settings:
 def default_cuts(opened: Package) -> tuple[Cut, ...]:
     """The heads worth compiling without being asked: of the pairs that were written, and the whole model."""
     return tuple(cut for cut in opened.cuts if cut.position > 0 and opened.file(cut, "head") is not None)
+
+
+def chosen_cuts(opened: Package, wanted: str) -> tuple[Cut, ...]:
+    """`written` (see `default_cuts`), `useful`, `all`, or ids and layers with commas.
+
+    Raises CutError for a cut that is not there and for `input`, whose head computes nothing.
+    """
+    if wanted == "written":
+        return default_cuts(opened)
+    if wanted in ("useful", "all"):
+        return tuple(cut for cut in opened.cuts if cut.position > 0 and (cut.is_useful or wanted == "all"))
+    found = tuple(opened.cut(name.strip()) for name in wanted.split(","))
+    if any(cut.position == 0 for cut in found):
+        raise errors.CutError("the head of the cut 'input' is empty, so there is nothing to compile; leave it out")
+    return tuple(dict.fromkeys(found))
 
 
 def compile_heads(

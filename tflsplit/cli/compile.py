@@ -18,7 +18,7 @@ from tflsplit.manifest import Compilation
     default="written",
     show_default=True,
     metavar="ID,…",
-    help="Cuts by id or layer, with commas; `written`: of every pair in the package, and the whole model.",
+    help="written (of every pair in the package, and the whole model), useful, all, or ids and layers with commas.",
 )
 @click.option(
     "--compiler",
@@ -54,7 +54,7 @@ def command(
     from converters.edgetpu import compiler, heads
 
     opened = package.open_package(pkg)
-    chosen = heads.default_cuts(opened) if cut_names == "written" else _cuts(opened, cut_names)
+    chosen = heads.chosen_cuts(opened, cut_names)
     settings = heads.Settings(timeout_s=timeout_s, together=together, forgets=forgets)
     told: dict[str, Compilation] = {}
     with output.progress("compile", len(chosen)) as step:
@@ -83,7 +83,3 @@ def command(
     )
     if any(compilation.status == "not compiled" for compilation in told.values()):
         click.echo("give --compiler, or copy the package to a computer that has edgetpu_compiler and compile it there")
-
-
-def _cuts(opened: package.Package, names: str) -> list[Cut]:
-    return [opened.cut(name.strip()) for name in names.split(",")]

@@ -115,6 +115,17 @@ def test_the_compiler_on_path_is_found(command, runs, monkeypatch, tmp_path: pat
     assert compiler.find(None) == compiler.Compiler(("edgetpu_compiler",), "16.0.384591198")
 
 
+def test_a_path_is_taken_from_where_the_user_is(command, residual_model, runs, monkeypatch, tmp_path):
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "edgetpu_compiler").write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    (tmp_path / "tools" / "edgetpu_compiler").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    found = compiler.find("tools/edgetpu_compiler")
+    assert found is not None
+
+    assert compiler.compile_models(found, {"m": residual_model}, timeout_s=SECONDS)["m"].data is not None
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [("/nowhere/edgetpu_compiler", "cannot be started"), ("echo hello; true", "it says hello"), (" ", "is empty")],

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from converters.edgetpu import cache, heads, rules
-from tflsplit import flatgraph, package
+from tflsplit import errors, flatgraph, package
 
 SETTINGS = heads.Settings(timeout_s=20.0)
 
@@ -26,6 +26,24 @@ def reopened(made):
 
 def test_without_asking_the_heads_of_pairs_and_the_whole_model_are_compiled(cuts):
     assert [cut.id for cut in cuts] == ["op000", "op001", "output"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ids"),
+    [
+        ("written", ["op000", "op001", "output"]),
+        ("all", ["op000", "op001", "output"]),
+        ("useful", []),
+        ("output, op000,op000", ["output", "op000"]),
+    ],
+)
+def test_cuts_are_chosen_as_elsewhere_but_for_the_empty_head(tiny_package, wanted, ids):
+    assert [cut.id for cut in heads.chosen_cuts(tiny_package, wanted)] == ids
+
+
+def test_the_empty_head_is_not_compiled(tiny_package):
+    with pytest.raises(errors.CutError, match="'input' is empty"):
+        heads.chosen_cuts(tiny_package, "op000,input")
 
 
 def test_compiled_heads_and_what_the_compiler_said_go_into_the_package(tool, tiny_package, cuts):
