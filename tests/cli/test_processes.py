@@ -222,3 +222,19 @@ def test_ctrl_c_ends_both_sides_in_good_order(edge, cloud, deployment):
     served = serving.done().json()
 
     assert sent["results"] == sent["frames"] == served["results"]
+
+
+def test_an_edge_without_its_edge_tpu_runs_on_the_cpu_if_it_may(edge, cloud, deployment, tiny_results):
+    cloud(deployment.url)
+    deployment.wait_for_cloud()
+    summary = edge(deployment.url, "--accelerator", "coral", "--fallback", "cpu").done().json()
+    deployment.wait_for_results(summary["frames"])
+
+    assert summary["frames"] == summary["results"] > 0
+    check_results(deployment.results, tiny_results)
+
+
+def test_an_edge_without_its_edge_tpu_is_refused_in_one_line(edge, deployment):
+    refused = edge(deployment.url, "--accelerator", "coral").done()
+
+    assert "is not compiled for the Edge TPU: run `tflsplit compile" in refused.refusal()
