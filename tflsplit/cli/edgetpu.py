@@ -58,8 +58,9 @@ def print_part(opened: package.Package) -> None:
 def print_compilations(opened: package.Package) -> None:
     """What the compiler made of the heads, or one line that says how to have them compiled."""
     compilations = opened.manifest.compilations
-    for cut, compilation in compilations.items():
-        click.echo(f"head of {cut}: {in_words(compilation)}")
+    for cut in opened.cuts:
+        if cut.id in compilations:
+            click.echo(f"head of {cut.id}: {in_words(compilations[cut.id])}")
     if any(compilation.status == "not compiled" for compilation in compilations.values()):
         click.echo(f"compile later, here or on another computer with edgetpu_compiler: tflsplit compile {opened.path}")
 
