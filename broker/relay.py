@@ -75,16 +75,20 @@ class Relay:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            try:
-                server = socket.create_connection((self._broker.host, self._broker.port), timeout=5.0)
-            except OSError as problem:
-                _log.warning("relay cannot reach broker=%s reason=%s", self._broker, problem)
-                client.close()
-                continue
-            pair = _Pair(client, server, self._forget)
+            # Under the lock, so that an interruption never misses a connection that is being made.
             with self._changed:
-                self._pairs.add(pair)
-            pair.start(self._up, self._down)
+                self._join(client)
+
+    def _join(self, client: socket.socket) -> None:
+        try:
+            server = socket.create_connection((self._broker.host, self._broker.port), timeout=5.0)
+        except OSError as problem:
+            _log.warning("relay cannot reach broker=%s reason=%s", self._broker, problem)
+            client.close()
+            return
+        pair = _Pair(client, server, self._forget)
+        self._pairs.add(pair)
+        pair.start(self._up, self._down)
 
     def _forget(self, pair: "_Pair") -> None:
         with self._changed:
