@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import select
 import time
 
 import pytest
@@ -78,17 +79,21 @@ def test_a_first_try_that_fails_and_a_second_that_works_is_a_success(tool, runs,
 
 def test_a_hang_is_ended_with_its_children(tool, runs, residual_model, tmp_path: pathlib.Path) -> None:
     began = time.monotonic()
-    outcome = compile_one(tool, "hang", residual_model, timeout_s=1.0)
+    outcome = compile_one(tool, "hang", residual_model, timeout_s=2.0)
     grandchild = int((tmp_path / "runs.grandchild").read_text())
 
-    assert "no end within 1 s" in outcome.reason
+    assert "no end within 2 s" in outcome.reason
     assert time.monotonic() - began < 20
-    assert not pathlib.Path(f"/proc/{grandchild}").exists() or is_zombie(grandchild)
+    assert has_ended(grandchild)
 
 
-def is_zombie(pid: int) -> bool:
-    """Killed, and nobody has asked for its exit code: containers often run without an init."""
-    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+def has_ended(pid: int) -> bool:
+    """Soon: it was sent a signal, and a busy machine takes its time. A zombie has ended, though nobody asked it how."""
+    try:
+        with os.fdopen(os.pidfd_open(pid)) as ended:
+            return bool(select.select([ended], [], [], SECONDS)[0])
+    except ProcessLookupError:
+        return True
 
 
 def test_several_models_are_compiled_in_one_run_in_order(tool, runs, residual_model) -> None:
