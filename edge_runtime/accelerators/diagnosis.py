@@ -59,7 +59,7 @@ def explain(failure: Failure, library: str, *, is_edge_tpu: bool = False, refuse
         return f"{library}: {_load_failure(failure, library, wrong_build, is_edge_tpu=is_edge_tpu, refused=refused)}"
     if "EdgeTpuDelegateForCustomOp failed to prepare" in failure.text:
         return f"{library}: cannot take over the model: {wrong_build}"
-    return f"{library}: failed {_DOING[failure.stage]}: {' '.join(failure.text.split())}"
+    return f"{library}: failed {_DOING[failure.stage]}: {_one_line(failure.text)}"
 
 
 def _load_failure(failure: Failure, library: str, wrong_build: str, *, is_edge_tpu: bool, refused: str) -> str:
@@ -67,17 +67,21 @@ def _load_failure(failure: Failure, library: str, wrong_build: str, *, is_edge_t
         return "is a library, but no TensorFlow Lite delegate (it has no tflite_plugin_create_delegate)"
     if failure.kind == "ValueError":
         # The runtime's text is "Failed to load delegate from LIBRARY", and then the delegate's own words, if any.
-        own_words = failure.text.partition("\n")[2].strip()
+        own_words = _one_line(failure.text.partition("\n")[2])
         return f"gave no delegate: {own_words or refused or 'it did not say why; is its device there?'}"
     missing = re.match(r"(\S+): cannot open shared object file", failure.text)
     if missing is None:
-        return f"cannot be loaded: {failure.text}; most likely {wrong_build}"
+        return f"cannot be loaded: {_one_line(failure.text)}; most likely {wrong_build}"
     if missing[1] == library:
         return "not found: " + (_INSTALL_EDGE_TPU if is_edge_tpu else "give the path of the delegate's library")
     needed = missing[1]
     return f"needs {needed}, which is not installed" + (
         ": apt install libusb-1.0-0" if needed.startswith("libusb-1.0") else ": install the package that has it"
     )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _ended(status: int) -> str:

@@ -48,7 +48,15 @@ DEMONSTRATED = {
     "latency_ms": PERCENTILES,
     "parts_ms": {"head": PERCENTILES, "wire": PERCENTILES, "tail": PERCENTILES},
 }
-EDGE = {"frames": WHOLE, "results": WHOLE, "refused": WHOLE, "unanswered": WHOLE, "resent": WHOLE, "duplicates": WHOLE}
+EDGE = {
+    "frames": WHOLE,
+    "results": WHOLE,
+    "refused": WHOLE,
+    "unanswered": WHOLE,
+    "resent": WHOLE,
+    "duplicates": WHOLE,
+    "accelerator": {"failures": WHOLE, "reopenings": WHOLE, "frames_on_fallback": WHOLE},
+}
 CLOUD = {"frames": WHOLE, "results": WHOLE, "duplicates": WHOLE, "refused": dict}
 
 

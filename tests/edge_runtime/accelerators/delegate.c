@@ -115,7 +115,7 @@ static Status invoke(Context *context, Node *node) {
         if (is("invoke", "crash")) abort();
         if (is("invoke", "hang")) for (;;) pause();
         if (is("invoke", "fail")) {
-            context->ReportError(context, "the device is gone");
+            context->ReportError(context, "the device is gone\n");
             return ERROR;
         }
     }

@@ -90,6 +90,7 @@ def test_the_inference_that_kills_a_device_says_how(library, how, reason):
     device.close()
 
     assert reason in str(failed.value)
+    assert "\n" not in str(failed.value)
 
 
 def test_no_process_is_left_behind(library):

@@ -147,7 +147,8 @@ def test_without_fallback_a_device_that_stays_away_ends_the_edge_with_the_reason
 
     assert "given up after 3 failures in a row, the last: " in str(ended.value)
     assert str(ended.value).endswith("all devices are busy; --fallback cpu goes on without it")
-    assert edge.summary.frames == edge.summary.results == 1
+    # The next frame may be taken before the first result breaks the device.
+    assert edge.summary.frames == edge.summary.results > 0
     assert edge.summary.dropped["head_failed"] == 1
 
 
