@@ -12,10 +12,10 @@ import pytest
 
 from broker import memory, subscriber, tail, topics
 from edge_runtime import frames, head, loop
-from edge_runtime.accelerators import child, choice
+from edge_runtime.accelerators import child, choice, coral
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.service import Condition, Retries
-from tflsplit import errors
+from tflsplit import errors, package
 from tflsplit.interpreter import Interpreter
 
 INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
@@ -191,16 +191,32 @@ def test_a_device_that_is_not_there_at_the_start_is_refused_or_replaced(library,
 
 def test_an_edge_tpu_wants_a_compiled_head(tiny_package):
     cut = tiny_package.cut(CUT)
-    coral = choice.parse("coral")
+    edge_tpu = choice.parse("coral")
     with pytest.raises(errors.PackageError, match=r"head of op001 is not compiled .* run `tflsplit compile .* op001`"):
-        head.Head(tiny_package, cut, accelerator=coral)
+        head.Head(tiny_package, cut, accelerator=edge_tpu)
 
-    with head.Head(tiny_package, cut, accelerator=coral, fallback=Cpu()) as ready:
+    with head.Head(tiny_package, cut, accelerator=edge_tpu, fallback=Cpu()) as ready:
         ready.run((INPUTS[:1],))
         condition = ready.condition
 
     assert condition.runs_on == "cpu"
     assert "is not compiled for the Edge TPU" in condition.reason
+
+
+def test_an_edge_tpu_runs_the_compiled_head_whatever_the_compiler_calls_its_tensors(library, tiny_package, builder):
+    cut = tiny_package.cut(CUT)
+    x = builder.tensor("x", (1, 4))
+    a = builder.add(x, x, "a_1", (1, 4))
+    b = builder.add(a, a, "b_1", (1, 4), scale=0.4)
+    compiled = {f"cuts/{CUT}/head_edgetpu.tflite": builder.build((x,), (a, b))}
+    made = package.update(tiny_package, tiny_package.manifest, (cut,), compiled)
+    edge_tpu = coral.Coral(library=library)
+    with head.Head(made, cut, accelerator=edge_tpu) as there, head.Head(made, cut) as here:
+        outputs, expected_outputs = there.run((INPUTS[:1],)), here.run((INPUTS[:1],))
+        condition = there.condition
+
+    assert [array.tolist() for array in outputs] == [array.tolist() for array in expected_outputs]
+    assert condition == Condition("coral", "coral")
 
 
 def test_the_birth_of_an_edge_on_the_cpu_says_cpu(tiny_package):
