@@ -153,6 +153,8 @@ def marked(model: bytes, *, is_compiled: bool) -> bytes:
     """A model of one `edgetpu-custom-op` with the inputs and outputs of the one given; or that one itself."""
     if not is_compiled:
         return model
+    # PYTHONSAFEPATH, under which the suite tries the installed wheel, keeps a script's own folder off the path.
+    sys.path.insert(0, str(pathlib.Path(__file__).parent))
     import tiny_models
 
     from tflsplit import flatgraph
