@@ -27,9 +27,10 @@ from tflsplit.tensors import Array, TensorSpec
 
 log = logging.getLogger(__name__)
 
-# How long a process may take to leave after a goodbye, and to be gone after SIGKILL. One that is stuck in a driver
-# stays longer; it is left behind then.
+# How long a process may take to leave after a goodbye; after a failure, when a frame waits for it and libraries of a
+# device that is gone like to hang; and to be gone after SIGKILL. One stuck in a driver stays longer and is left behind.
 _GOODBYE_S = 2.0
+_FAILED_GOODBYE_S = 0.2
 _GONE_S = 1.0
 
 
@@ -147,7 +148,7 @@ class Child:
             self._end(_GOODBYE_S)
             raise ChildError(Failure(stage, status=self._process.returncode, said=self._last_words()))
         if answer.startswith(b'{"failure"'):
-            self._end(_GOODBYE_S)
+            self._end(_FAILED_GOODBYE_S)
             fields = json.loads(answer)["failure"]
             raise ChildError(Failure(stage, fields["kind"], fields["text"]))
         return answer

@@ -5,6 +5,7 @@ Two threads: the one that runs frames, and while the accelerator is away another
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,15 +46,17 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """The first wait before reopening, doubled after each failure in a row up to `longest_s`. Without a fallback the
-    accelerator is given up after `tries` failures in a row: with these defaults half a minute of waiting."""
+    """The first wait before reopening, doubled after each failure up to `longest_s`; a device that was in service for
+    `stable_s` begins anew. Without a fallback the accelerator is given up after `tries` failures without one frame
+    between them: with these defaults half a minute of waiting."""
 
     first_s: float = 1.0
     longest_s: float = 60.0
+    stable_s: float = 30.0
     tries: int = 6
 
-    def wait_s(self, failures_in_a_row: int) -> float:
-        return min(self.longest_s, self.first_s * 2.0 ** min(failures_in_a_row - 1, 32))
+    def wait_s(self, failures: int) -> float:
+        return min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 32))
 
 
 DEFAULT_RETRIES = Retries()
@@ -72,13 +75,18 @@ class Service:
         opens: Callable[[], OpenModel],
         fallback: OpenModel | None,
         retries: Retries = DEFAULT_RETRIES,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counters = Counters()
         self._name = name
         self._opens = opens
         self._fallback = fallback
         self._retries = retries
+        self._clock = clock
+        self._opened_at_s = clock()
         self._failures_in_a_row = 0
+        self._failures_unstable = 0
         self._is_interrupted = False
         self._closing = threading.Event()
         self._changed = threading.Condition()
@@ -88,6 +96,7 @@ class Service:
         self.condition = Condition(name, name)
         try:
             self._device = opens()
+            self._opened_at_s = clock()
         except errors.DeviceError as refused:
             if fallback is None:
                 raise
@@ -105,6 +114,8 @@ class Service:
                 outputs = device.run(*arrays)
             except errors.DeviceError as failure:
                 self._device = None
+                if self._clock() - self._opened_at_s >= self._retries.stable_s:
+                    self._failures_unstable = 0
                 device.close()
                 self._go_without(str(failure))
             else:
@@ -136,13 +147,14 @@ class Service:
         with self._changed:
             self.counters.failures += 1
             self._failures_in_a_row += 1
+            self._failures_unstable += 1
             if self._fallback is None and self._failures_in_a_row >= self._retries.tries:
                 self._gave_up = reason
                 self._changed.notify_all()
             return self._gave_up is None
 
     def _reopen(self) -> None:
-        while not self._closing.wait(self._retries.wait_s(self._failures_in_a_row)):
+        while not self._closing.wait(self._retries.wait_s(self._failures_unstable)):
             try:
                 opened = self._opens()
             except errors.DeviceError as refused:
@@ -158,6 +170,7 @@ class Service:
                 self.counters.reopenings += 1
                 self.condition = Condition(self._name, self._name)
                 self._device = opened
+                self._opened_at_s = self._clock()
                 self._changed.notify_all()
                 log.info("accelerator is back name=%s", self._name)
                 return

@@ -6,6 +6,7 @@
  *          off_by=N      results N integer steps too high: another rounding than the CPU's
  *          create=HOW    at creation: refuse (no word, as libedgetpu), complain, crash, hang
  *          invoke=HOW    at an inference: fail, crash, hang
+ *          destroy=hang  when it is told to go, as libraries do whose device was unplugged
  *          from=N        only from the Nth inference on, the first being 1
  *          while=PATH    only as long as this file exists
  */
@@ -77,8 +78,8 @@ struct Delegate {
 typedef struct { int left, right, sum; } Addition;
 typedef struct { Delegate *delegate; IntArray *nodes_to_replace, *input_tensors, *output_tensors; } DelegateParams;
 
-enum { ADD = 0, KNOWN_OPTIONS = 6 };
-static const char *const NAMES[KNOWN_OPTIONS] = {"claim", "off_by", "create", "invoke", "from", "while"};
+enum { ADD = 0, KNOWN_OPTIONS = 7 };
+static const char *const NAMES[KNOWN_OPTIONS] = {"claim", "off_by", "create", "invoke", "destroy", "from", "while"};
 static char *options[KNOWN_OPTIONS];
 static int invocations;
 
@@ -168,6 +169,7 @@ Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count
 }
 
 void tflite_plugin_destroy_delegate(Delegate *delegate) {
+    if (is("destroy", "hang")) for (;;) pause();
     if (delegate != NULL) free(delegate->data);
     free(delegate);
 }

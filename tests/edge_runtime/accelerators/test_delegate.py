@@ -1,6 +1,7 @@
 """A real external delegate in the real interpreter, in its own process: what it computes, and each way it fails."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -91,6 +92,17 @@ def test_the_inference_that_kills_a_device_says_how(library, how, reason):
 
     assert reason in str(failed.value)
     assert "\n" not in str(failed.value)
+
+
+def test_a_device_that_fails_and_then_hangs_in_its_library_delays_a_frame_by_little(library):
+    device = opened(library, "invoke=fail&from=2&destroy=hang")
+    started_s = time.monotonic()
+    with pytest.raises(errors.DeviceError, match="failed during an inference"):
+        device.run(INPUTS[0])
+    took_s = time.monotonic() - started_s
+    device.close()
+
+    assert took_s < 1.0  # what the status may be late by
 
 
 def test_no_process_is_left_behind(library):

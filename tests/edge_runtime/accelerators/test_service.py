@@ -112,6 +112,30 @@ def test_a_frame_that_went_well_begins_the_count_of_failures_anew():
     service.close()
 
 
+@pytest.mark.parametrize(("lives_s", "asked"), [(29.0, [1, 2, 3, 4]), (30.0, [1, 1, 1, 1])])
+def test_a_device_that_comes_and_goes_is_asked_for_ever_less_often(lives_s, asked):
+    now_s = [0.0]
+    waited_for = []
+
+    class Waits(Retries):
+        def wait_s(self, failures):
+            waited_for.append(failures)
+            return 0.0
+
+    class Aging(Device):
+        def run(self, *arrays):
+            if self.left == 0:
+                now_s[0] += lives_s
+            return super().run(*arrays)
+
+    devices = [Aging(str(number), 1) for number in range(5)]
+    service = Service("tpu", Opening(*devices), None, Waits(), clock=lambda: now_s[0])
+
+    assert served(service, 5) == ["0", "1", "2", "3", "4"]
+    assert waited_for == asked
+    service.close()
+
+
 def test_what_cannot_be_opened_at_the_start_is_refused_without_a_fallback():
     with pytest.raises(errors.DeviceError, match="busy"):
         Service("tpu", Opening("busy"), None, NOW)
