@@ -2,11 +2,11 @@
 
 The demo's model, whose 360 held-out pictures have labels: accuracy of the float model, and of int8 calibrated on
 real pictures, on inputs distilled from the batch-normalisation statistics, and on plain noise. Then two published
-models with trained weights, where the folder that TFLSPLIT_TEST_DATA names has them: crops of three photographs (one
+models with trained weights, where the tests' optional folder of models has them: crops of three photographs (one
 calibrates, two test) have no labels, so int8 is compared with float.
 """
 
-import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,11 @@ from tflsplit.interpreter import Interpreter
 from tflsplit.preprocessing import Preprocessing
 from tflsplit.tensors import Array, dequantise, quantise
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+import conftest
+
 DEMO = Path(convert.__file__).parents[1] / "tflsplit" / "demo"
 CROPS = 48
 # The second says nowhere how it was trained to see pixels; pixels / 255 is what `convert` takes then.
@@ -29,10 +34,10 @@ PUBLISHED = {"teachable_machine_keras24.h5": "symmetric", "driving_keras224.h5":
 
 def run(folder: Path, *, is_quick: bool) -> list[harness.Outcome | harness.Table]:
     found = [_demo(folder)]
-    data = Path(os.environ.get("TFLSPLIT_TEST_DATA", ""))
     for name, prepared in PUBLISHED.items():
-        if "TFLSPLIT_TEST_DATA" in os.environ and (data / name).exists() and not is_quick:
-            found.append(_published(folder, data / name, data / "parrot.jpg", preprocessing.NAMED[prepared]))
+        if (conftest.SHARED_DATA / name).exists() and not is_quick:
+            photograph = conftest.SHARED_DATA / "parrot.jpg"
+            found.append(_published(folder, conftest.SHARED_DATA / name, photograph, preprocessing.NAMED[prepared]))
     return [*found]
 
 

@@ -27,6 +27,7 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | harness.Table]:
     rival = [sys.executable, str(Path(__file__).parent / "bare" / "convert.py"), str(model), str(pictures), str(bare)]
     times: dict[str, list[float]] = {"ours": [], "rival": []}
     for _ in range(1 if is_quick else 5):
+        harness.wait_for_calm()
         times["rival"].append(harness.seconds(lambda: _run(rival)))
         times["ours"].append(harness.seconds(lambda: _run(ours)))
     return [

@@ -98,6 +98,13 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started_s
 
 
+def wait_for_calm(patience_s: float = 10.0) -> None:
+    """Until the machine has little else to do: its other work would be measured. After `patience_s` anyway."""
+    give_up_s = time.monotonic() + patience_s
+    while psutil.cpu_percent(interval=0.2) > 10.0 and time.monotonic() < give_up_s:
+        pass
+
+
 def cpu_s(pid: int) -> float:
     """CPU time that a running process has taken so far."""
     taken = psutil.Process(pid).cpu_times()
@@ -142,7 +149,9 @@ def process(command: Sequence[str], *, core: int | None = None) -> Iterator[subp
     """A process that is killed when the block ends; what it printed is shown if it failed by itself."""
     with tempfile.TemporaryFile("w+") as log, pinned(core) if core is not None else contextlib.nullcontext():
         # A standard input that stays open: without one, a script that waits to be killed would end at once.
-        started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+        started = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment()
+        )
         try:
             yield started
         except BaseException:
@@ -155,6 +164,11 @@ def process(command: Sequence[str], *, core: int | None = None) -> Iterator[subp
             for stream in (started.stdin, started.stdout):
                 if stream is not None:
                     stream.close()
+
+
+def _environment() -> dict[str, str]:
+    """Ours, but that Python keeps what it compiled: an installed tflsplit is compiled, as its rivals' libraries are."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 @dataclass(frozen=True, slots=True)

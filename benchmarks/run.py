@@ -59,6 +59,8 @@ def _line(outcome: Outcome) -> str:
 
 def _shown(samples: Samples) -> str:
     factor, unit = _SCALES[samples.unit]
+    if samples.unit == "s" and samples.median >= 1.0:
+        factor, unit = 1.0, "s"
     spread = f" ± {samples.iqr * factor / 2:.2g}" if len(samples.values) > 1 else ""
     return f"{samples.median * factor:.4g}{spread} {unit}"
 
@@ -90,7 +92,7 @@ def _report(kept: dict[str, dict]) -> list[str]:
         lines += _outcome_rows([entry for entry in entries if isinstance(entry, Outcome)])
         for table in (entry for entry in entries if isinstance(entry, Table)):
             lines += _table(table)
-        lines += ["", f"{kept[name]['date']}: " + "; ".join(kept[name]["machine"].values()), ""]
+        lines += ["", f"{kept[name]['date']}: " + "; ".join(map(": ".join, kept[name]["machine"].items())), ""]
     return lines[:-1]
 
 
