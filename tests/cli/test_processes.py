@@ -235,6 +235,6 @@ def test_an_edge_without_its_edge_tpu_runs_on_the_cpu_if_it_may(edge, cloud, dep
 
 
 def test_an_edge_without_its_edge_tpu_is_refused_in_one_line(edge, deployment):
-    refused = edge(deployment.url, "--accelerator", "coral").done()
+    refused = edge(deployment.url, "--cut", "op000", "--accelerator", "coral").done()
 
     assert "is not compiled for the Edge TPU: run `tflsplit compile" in refused.refusal()
