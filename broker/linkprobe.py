@@ -80,6 +80,11 @@ def probe(
         on_size(size)
     with _standing_in(other, settings.deployment, is_needed=not has_peer):
         loss = prober.loss()
+    if loss >= 1.0:
+        raise errors.BrokerError(
+            f"nobody answered on deployment {settings.deployment}: start `tflsplit probe --echo` beside the cloud (on a "
+            "broker with access rules, with a cloud's credentials)"
+        )
     bandwidth_bps, rtt_s = linkfit.fit(points)
     limit_bytes = ours.max_packet_bytes
     way = "to the peer and back" if has_peer else "to the broker only, no peer answered (tflsplit probe --echo)"

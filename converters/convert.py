@@ -18,7 +18,7 @@ from converters.edgetpu.rewrite import Rewritten
 from converters.inputs import Input, InputShapes
 from converters.loading import Format
 from converters.model import LoadedModel
-from tflsplit import codec, cuts, errors, flatgraph, manifest, package
+from tflsplit import answers, codec, cuts, errors, flatgraph, manifest, package
 from tflsplit.cuts import Cut
 from tflsplit.flatgraph import Graph
 from tflsplit.interpreter import Interpreter
@@ -99,6 +99,7 @@ def convert(
     quantised = _quantise(source, options, on_stage)
     on_stage("read the graph and find its cuts")
     graph = flatgraph.read(quantised.data, name=str(source))
+    _check_labels(graph, options.labels)
     found, fused, aliases = _named_cuts(graph, quantised)
     aliases |= _edgetpu_alias(source, graph, found, options)
     float_tails = _float_tails(source, quantised, found, options, on_stage)
@@ -137,6 +138,15 @@ def convert(
         return made
     on_stage("compile heads for the Edge TPU")
     return target.compiled(made, tool, compiler.TIMEOUT_S)
+
+
+def _check_labels(graph: Graph, labels: tuple[str, ...]) -> None:
+    """As many labels as classes: one too few, or a stray line, would name every later class wrongly."""
+    classes = [spec.shape[1] for spec in graph.specs(graph.outputs) if answers.has_class_axis(spec)]
+    if labels and classes and len(labels) != classes[0]:
+        raise errors.DataError(
+            f"{len(labels)} labels, the model's output has {classes[0]} classes; give one a line for each"
+        )
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

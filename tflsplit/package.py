@@ -53,11 +53,17 @@ class Package:
         """Where an edge cuts that was told nothing: the first written pair whose payload is a tenth of the input.
 
         A tenth is about what JPEG makes of a picture, so a larger payload would lose against sending the picture. Where
-        no pair is that small, the smallest; without pairs, `input`.
+        no pair is that small, the smallest. Without pairs, an edge bundle that holds the whole model runs it, so that
+        no input leaves a device that was meant to keep it; a package for the Edge TPU is cut where its part ends; any
+        other sends its `input`.
         """
         written = [cut for cut in self.cuts if f"cuts/{cut.id}/head.tflite" in self.manifest.files]
         small = [cut for cut in written if cut.payload_bytes * 10 <= self.cuts[0].payload_bytes]
-        return small[0] if small else min(written, key=lambda cut: cut.payload_bytes, default=self.cuts[0])
+        if written:
+            return small[0] if small else min(written, key=lambda cut: cut.payload_bytes)
+        if self.manifest.role is manifest.Role.EDGE and self.has(self.cuts[-1], "head"):
+            return self.cuts[-1]
+        return self.cut("edgetpu") if "edgetpu" in self.manifest.aliases else self.cuts[0]
 
     def file(self, cut: Cut, side: str) -> str | None:
         """Path in the package of a cut's "head", "tail" or "head_edgetpu", None where it was not written.

@@ -36,7 +36,7 @@ class Objective(str, Enum):
     WEIGHTED = "weighted"
 
 
-_TIMED = (Objective.LATENCY, Objective.THROUGHPUT)
+_SPLIT_MUST_PAY = (Objective.LATENCY, Objective.THROUGHPUT, Objective.BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def rank(feasible: Sequence[Cost], wish: Wish) -> list[Cost]:
         ),
     )
     unsplit = next((entry for entry in ordered if not entry.candidate.is_split), None)
-    if unsplit is None or wish.objective not in _TIMED or ordered[0] is unsplit:
+    if unsplit is None or wish.objective not in _SPLIT_MUST_PAY or ordered[0] is unsplit:
         return ordered
     if abs(score(unsplit) - score(ordered[0])) < WORTH_A_SPLIT * abs(score(ordered[0])):
         ordered.remove(unsplit)

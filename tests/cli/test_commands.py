@@ -66,20 +66,26 @@ WITHOUT = "import sys; sys.modules[sys.argv.pop(1)] = None; from tflsplit.cli im
     [
         ("h5py", "convert", "pip install 'tflsplit[convert]'"),
         ("paho", "cloud", "pip install 'tflsplit[edge]'"),
-        ("rich", "inspect", "pip install rich"),
     ],
 )
 def test_a_library_that_is_not_installed_is_named(tiny_package, demo_model, library, command, words):
     options = {
         "convert": (demo_model,),
         "cloud": (tiny_package.path, "--broker", "mqtt://127.0.0.1:1", "--deployment", "d"),
-        "inspect": (tiny_package.path,),
     }
     line = [sys.executable, "-c", WITHOUT, library, command, *map(str, options[command])]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
     assert done.stderr == f"tflsplit: this command needs {library}, which is not installed: {words}\n"
+
+
+def test_tables_without_rich_are_the_same_words_with_tabs(tiny_package):
+    line = [sys.executable, "-c", WITHOUT, "rich", "inspect", str(tiny_package.path)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0
+    assert "op000\t\t4\t1" in done.stdout
 
 
 @pytest.fixture

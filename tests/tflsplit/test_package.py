@@ -11,7 +11,7 @@ import pytest
 import tiny_models
 from tiny_models import describe
 
-from tflsplit import errors, manifest, package, verify
+from tflsplit import bundle, errors, manifest, package, verify
 
 
 @pytest.fixture
@@ -234,3 +234,13 @@ def test_wherever_an_update_dies_the_package_opens_with_whole_files(written, mon
     survived = package.open_package(written.path)
     assert survived.digest == written.digest
     assert compile_twice(survived, COMPILED) == package.open_package(written.path)
+
+
+def test_an_edge_told_nothing_cuts_at_the_first_small_pair_else_the_smallest(tiny_package):
+    assert tiny_package.default_cut().id == "op000"
+
+
+def test_an_edge_bundle_of_the_whole_model_keeps_its_input_at_home(tiny_package, tmp_path):
+    kept = bundle.write(tmp_path / "edge.tflsplit", tiny_package, manifest.Role.EDGE, (tiny_package.cut("output"),))
+
+    assert package.open_package(kept.path).default_cut().id == "output"

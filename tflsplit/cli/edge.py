@@ -1,5 +1,6 @@
 """`tflsplit edge`: the head on this device, its features to the broker, the results back."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from tflsplit.cuts import Cut
 
 if TYPE_CHECKING:  # it needs what `tflsplit doctor` may be run to find missing
     from edge_runtime.summary import Summary
+
+log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -90,6 +93,7 @@ def command(
             head.Head(opened, cut, accelerator=accelerator, fallback=spare) as ready,
             connection.connected(broker, deployment, device, boot) as online,
         ):
+            log.info("edge runs cut=%s layer=%s payload_bytes=%d", cut.id, cut.layer, cut.payload_bytes)
             edge = loop.Edge(opened, ready, online, chosen)
             with output.stopped_by_signals(edge.stop):
                 summary = edge.run(taken_from)
@@ -103,8 +107,10 @@ def command(
 
 
 def _print(summary: "Summary", cut: Cut) -> None:
+    percentiles = summary.as_json()["latency_ms"]
+    words = ", ".join(f"{name} {value} ms" for name, value in percentiles.items() if value is not None)  # type: ignore[attr-defined]  # a dictionary
     click.echo(
         f"{summary.frames} frames at {cut.id}, {summary.results} results, {summary.unanswered} unanswered, "
         f"{summary.refused} refused, {summary.resent} resent, {summary.duplicates} duplicates"
-        f"{accelerated.summarised(summary.accelerator)}; latency {summary.as_json()['latency_ms']} ms"
+        f"{accelerated.summarised(summary.accelerator)}{f'; latency {words}' if words else ''}"
     )

@@ -1,5 +1,6 @@
 """What commands print: JSON or tables on stdout, progress on stderr."""
 
+import importlib.util
 import json
 import signal
 import sys
@@ -15,10 +16,20 @@ def as_json(value: object) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table as wide as the terminal; numbers to the right. Piped, it takes the width it needs."""
-    from rich.console import Console
-    from rich.table import Table
+    """A table as wide as the terminal; numbers to the right. Piped, it takes the width it needs.
 
+    Without rich, which an edge does not install, the same words with tabs between them.
+    """
+    shown = [
+        ["" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows
+    ]
+    try:
+        from rich.console import Console
+        from rich.table import Table
+    except ImportError:
+        for line in ([title], list(columns), *shown):
+            click.echo("\t".join(line))
+        return
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
@@ -26,15 +37,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     for place, column in enumerate(columns):
         is_numeric = all(isinstance(row[place], int | float) for row in rows)
         made.add_column(column, justify="right" if is_numeric else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*("" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    for line in shown:
+        made.add_row(*line)
     console.print(made)
 
 
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Callable[..., None]]:
     """A progress bar on stderr for people who look at one; the function given moves it one step."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
         yield lambda *_, **__: None
         return
     from rich.console import Console
