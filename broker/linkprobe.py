@@ -82,8 +82,8 @@ def probe(
         loss = prober.loss()
     if loss >= 1.0:
         raise errors.BrokerError(
-            f"nobody answered on deployment {settings.deployment}: start `tflsplit probe --echo` beside the cloud (on a "
-            "broker with access rules, with a cloud's credentials)"
+            f"nobody answered on deployment {settings.deployment}: start `tflsplit probe --echo` beside the cloud "
+            "(on a broker with access rules, with a cloud's credentials)"
         )
     bandwidth_bps, rtt_s = linkfit.fit(points)
     limit_bytes = ours.max_packet_bytes
