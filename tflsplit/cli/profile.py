@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from tflsplit import measurements
-from tflsplit.cli import output, target
+from tflsplit import errors, measurements
+from tflsplit.cli import accelerated, output, target
 from tflsplit.measurements import Profile, Side
 
 
@@ -22,6 +22,7 @@ from tflsplit.measurements import Profile, Side
     "-o", "--output", "destination", type=click.Path(path_type=Path), required=True, help="File to write (JSON)."
 )
 @click.option("--samples", help="Inputs: folder of pictures, .npy/.npz file. Default: random ones, noted in the file.")
+@accelerated.option(default="cpu")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads.")
 @click.option("--budget", "budget_s", default=20.0, show_default=True, help="Seconds to spend on timing.")
 @click.option("--precision", default=0.02, show_default=True, help="How closely a median is to be known, as a share.")
@@ -33,6 +34,7 @@ def command(
     side: str,
     destination: Path,
     samples: str | None,
+    accelerator_name: str,
     threads: int,
     budget_s: float,
     precision: float,
@@ -47,14 +49,16 @@ def command(
     Python: edge_runtime.profile.profile(task, journal, settings)
     """
     from edge_runtime import frames, profile
-    from edge_runtime.accelerators.cpu import Cpu
     from tflsplit import package
 
     target.check_free(destination, replaces_existing=replaces_existing)
     settings = profile.Settings(budget_s=budget_s, precision=precision)
     opened = package.open_package(pkg)
     source = frames.open_source(samples, opened.manifest) if samples else None
-    task = profile.Task(opened, Side(side), Cpu(threads=threads), source, threads)
+    accelerator = accelerated.resolve(opened, opened.cuts[-1], accelerator_name, threads)
+    if side == Side.CLOUD.value and accelerator.is_external:
+        raise errors.SettingsError(f"--accelerator {accelerator_name}: tails run on the CPU; give it with --side edge")
+    task = profile.Task(opened, Side(side), accelerator, source, threads)
     journal = destination.with_name(f"{destination.name}.partial")
     with output.progress(f"profile the {side}", profile.FEWEST_VISITS * len(opened.cuts)) as step:
         made = profile.profile(task, journal, settings, on_visit=step)
