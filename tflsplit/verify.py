@@ -132,7 +132,7 @@ def _steps_apart(outputs: Sequence[Array], expected: Sequence[Array]) -> int:
     return most
 
 
-def _random(source: np.random.Generator, spec: TensorSpec) -> Array:
+def _random(source: "np.random.Generator", spec: TensorSpec) -> Array:  # quoted: evaluating it imports numpy.random
     if np.issubdtype(np.dtype(spec.dtype), np.integer):
         limits = np.iinfo(spec.dtype)
         return source.integers(limits.min, limits.max, spec.shape, dtype=spec.dtype, endpoint=True)

@@ -1,12 +1,15 @@
 """What `edge`, `cloud` and `bundle` do with --plan: find its package, and refuse another."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from tflsplit import inputcodec, package, plan
+from tflsplit import inputcodec, package
 from tflsplit.package import Package
-from tflsplit.plan import Plan
+
+if TYPE_CHECKING:  # an edge that runs without a plan starts without the planner's modules
+    from tflsplit.plan import Plan
 
 argument = click.argument("pkg", type=click.Path(path_type=Path), required=False)
 option = click.option(
@@ -17,7 +20,7 @@ option = click.option(
 )
 
 
-def opened(pkg: Path | None, plan_path: Path | None) -> tuple[Package, Plan | None]:
+def opened(pkg: Path | None, plan_path: Path | None) -> tuple[Package, "Plan | None"]:
     """The package to run, and the plan if there is one; DataError if they do not belong together."""
     if plan_path is not None:
         return with_plan(pkg, plan_path)
@@ -26,14 +29,16 @@ def opened(pkg: Path | None, plan_path: Path | None) -> tuple[Package, Plan | No
     return package.open_package(pkg), None
 
 
-def with_plan(pkg: Path | None, plan_path: Path) -> tuple[Package, Plan]:
+def with_plan(pkg: Path | None, plan_path: Path) -> tuple[Package, "Plan"]:
+    from tflsplit import plan
+
     made = plan.read(plan_path)
     found = package.open_package(pkg or plan.package_of(made, plan_path))
     plan.check_fits(made, found.digest, path=plan_path)
     return found, made
 
 
-def settings(made: Plan | None) -> dict[str, object]:
+def settings(made: "Plan | None") -> dict[str, object]:
     """An edge's settings that a plan fixes; SettingsError for an input codec that is none."""
     if made is None:
         return {}
