@@ -16,7 +16,7 @@ from broker.tail import Tails
 from broker.transport import Message, Transport
 from tflsplit import answers, codec, errors
 from tflsplit.cuts import Cut
-from tflsplit.latency import percentiles
+from tflsplit.latency import percentiles, recent
 from tflsplit.tensors import Array
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,6 @@ _PATIENCE_S = 5.0
 _RETRY_S = 0.01
 # Results remembered for frames that come again: over 60 devices with a window of 64 each, at about 1 KB a result.
 _REMEMBERED = 4096
-_KEPT_LATENCIES = 10_000
 
 
 @dataclass(slots=True)
@@ -41,8 +40,8 @@ class Summary:
     duplicates: int = 0
     unpublished: int = 0
     refused: Counter[str] = field(default_factory=Counter)
-    tail_s: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT_LATENCIES))
-    queue_s: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT_LATENCIES))
+    tail_s: deque[float] = field(default_factory=recent)
+    queue_s: deque[float] = field(default_factory=recent)
 
     def as_json(self) -> dict[str, object]:
         return {

@@ -4,15 +4,12 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from edge_runtime.accelerators.service import Counters
-from tflsplit.latency import percentiles
-
-# Enough for a p99 that rests on a hundred values, and flat in memory however long the edge runs.
-KEPT = 10_000
+from tflsplit.latency import percentiles, recent
 
 
 @dataclass(slots=True)
 class Summary:
-    """Counters of one run. Latencies (seconds) are those of the last `KEPT` answered frames.
+    """Counters of one run. Latencies (seconds) are those of the last `latency.KEPT` answered frames.
 
     `refusal` is what the cloud said to the last frame that it `refused`.
     `latency_s` is from capture to the result's arrival here; `head_s` and `tail_s` are the two halves' own time,
@@ -27,10 +24,10 @@ class Summary:
     duplicates: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     accelerator: Counters = field(default_factory=Counters)
-    latency_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
-    head_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
-    tail_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
-    wire_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    latency_s: deque[float] = field(default_factory=recent)
+    head_s: deque[float] = field(default_factory=recent)
+    tail_s: deque[float] = field(default_factory=recent)
+    wire_s: deque[float] = field(default_factory=recent)
 
     @property
     def unanswered(self) -> int:

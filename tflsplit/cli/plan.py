@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tflsplit import account, errors, package, plan, planning
-from tflsplit.cli import output, planchain, planopts
+from tflsplit.cli import output, planchain, planopts, target
 from tflsplit.measurements import Side
 from tflsplit.scenario import Scenario
 
@@ -71,24 +71,17 @@ def command(
     if report is not None:
         from tflsplit.report import page
 
-        _write(report, page.render(outcome))
+        target.write_whole(report, page.render(outcome))
     if outcome.decision.choice is None:
         sys.exit(1)
     if destination is not None:
-        _write(destination, plan.render(planning.plan_of(outcome, destination.parent)))
+        target.write_whole(destination, plan.render(planning.plan_of(outcome, destination.parent)))
 
 
 def _refuse_beside_stages(**given: Path | None) -> None:
     said = [f"--{name}" for name, value in given.items() if value is not None]
     if said:
         raise errors.SettingsError(f"--stage describes the whole chain; leave out {', '.join(said)}")
-
-
-def _write(destination: Path, text: str) -> None:
-    try:
-        destination.write_text(text, encoding="utf-8")
-    except OSError as cause:
-        raise errors.DeviceError(f"{destination}: cannot be written ({cause.strerror})") from cause
 
 
 def _print(outcome: planning.Outcome) -> None:
