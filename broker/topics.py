@@ -18,7 +18,11 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 class Kind(str, enum.Enum):
-    """The last level of a topic. `STATUS` and `BIRTH` are retained."""
+    """The last level of a topic. `STATUS` and `BIRTH` are retained.
+
+    `ACKS` tells a device that wants no results back which of its frames are done with; `DEAD` holds the frames that no
+    cloud could process, with the reason.
+    """
 
     FEATURES = "features"
     RESULTS = "results"
@@ -26,6 +30,8 @@ class Kind(str, enum.Enum):
     BIRTH = "birth"
     TELEMETRY = "telemetry"
     CONTROL = "control"
+    ACKS = "acks"
+    DEAD = "dead"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@
     payload  the tensors' bytes one after another, C order, coded as a whole
 
 Flag 0x01 asks for the raw outputs. Flag 0x02 says that a frame at cut 0 holds the pixels of a picture before they are
-preprocessed: one uint8 tensor, not quantised, which may be coded as JPEG. Who does not know a flag refuses its frames.
+preprocessed: one uint8 tensor, not quantised, which may be coded as JPEG. Flag 0x04 asks for an acknowledgement in
+place of the result: that goes to consumers, and not back over the device's link. Who does not know a flag refuses its
+frames.
 
 Pure: no I/O, no clock, no logging, and nothing of MQTT, so that a frame can travel any way.
 """
@@ -33,7 +35,8 @@ DEFAULT_MAX_PAYLOAD_BYTES = 64 << 20
 
 _WANTS_RAW = 0x01
 _HAS_PIXELS = 0x02
-_KNOWN_FLAGS = _WANTS_RAW | _HAS_PIXELS
+_WANTS_ACK = 0x04
+_KNOWN_FLAGS = _WANTS_RAW | _HAS_PIXELS | _WANTS_ACK
 
 _HEAD = struct.Struct("<4sBBBB16sHQQQIII")  # all but the checksum
 _CRC = struct.Struct("<I")
@@ -52,8 +55,9 @@ class Frame:
 
     `package` is the first 16 bytes of the package's SHA-256. `cut` is the number of operators in the head (0: the
     input travels). `boot` is drawn anew at each start of an edge, `sequence` counts within it. `wants_raw` asks for the
-    raw output tensors in the result. `pixels` says how a picture travels before its preprocessing; None: as stored, or
-    features. Names of tensors do not travel: a decoded boundary has empty ones.
+    raw output tensors in the result, `wants_ack` for an acknowledgement once the result is published. `pixels` says how
+    a picture travels before its preprocessing; None: as stored, or features. Names of tensors do not travel: a decoded
+    boundary has empty ones.
     """
 
     package: bytes
@@ -65,6 +69,7 @@ class Frame:
     boundary: tuple[tensors.TensorSpec, ...]
     wants_raw: bool = False
     pixels: Pixels | None = None
+    wants_ack: bool = False
 
     def __post_init__(self) -> None:
         if len(self.package) != PACKAGE_BYTES:
@@ -96,7 +101,9 @@ def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: codecs.Codec) -
     head = _HEAD.pack(
         MAGIC,
         VERSION,
-        (_WANTS_RAW if frame.wants_raw else 0) | (_HAS_PIXELS if frame.pixels else 0),
+        (_WANTS_RAW if frame.wants_raw else 0)
+        | (_HAS_PIXELS if frame.pixels else 0)
+        | (_WANTS_ACK if frame.wants_ack else 0),
         codec.id,
         len(frame.boundary),
         frame.package,
@@ -223,11 +230,11 @@ def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memory
             f"frame's tensors take {tensors.payload_bytes(boundary)} bytes, its header says {raw_bytes}"
         )
     try:
-        wants_raw = bool(flags & _WANTS_RAW)
+        wants_raw, wants_ack = bool(flags & _WANTS_RAW), bool(flags & _WANTS_ACK)
         pixels = None
         if flags & _HAS_PIXELS:
             pixels = Pixels.JPEG if codec_id == codecs.CodecId.JPEG else Pixels.RAW
-        frame = Frame(package, cut, boot, sequence, captured_ns, head_us, boundary, wants_raw, pixels)
+        frame = Frame(package, cut, boot, sequence, captured_ns, head_us, boundary, wants_raw, pixels, wants_ack)
     except ValueError as problem:
         raise errors.FrameError(f"frame {boot:016x}/{sequence}: {problem}") from problem
     return frame, codec_id, data[offset:]

@@ -11,10 +11,12 @@ from broker.deploy.ledger import Identity, Ledger, Role
 from broker.topics import Kind
 
 _DEVICE_WRITES = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
-_DEVICE_READS = (Kind.RESULTS, Kind.CONTROL)
-_CLOUD_WRITES = (Kind.RESULTS, Kind.CONTROL)
+_DEVICE_READS = (Kind.RESULTS, Kind.ACKS, Kind.CONTROL)
+_CLOUD_WRITES = (Kind.RESULTS, Kind.ACKS, Kind.DEAD, Kind.CONTROL)
 _CLOUD_READS = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
-_CONSUMER_READS = (Kind.RESULTS, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
+_CONSUMER_READS = (Kind.RESULTS, Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
+_OPERATOR_WRITES = (Kind.CONTROL,)
+_OPERATOR_READS = (Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
 
 _HEADER = """\
 # Written by `tflsplit broker`; it is made anew with every change of the identities, so edit nothing here.
@@ -37,6 +39,8 @@ def may_write(deployment: str, identity: Identity) -> Sequence[str]:
             return [*(topics.every_device(deployment, kind) for kind in _CLOUD_WRITES), own[Kind.STATUS]]
         case Role.CONSUMER:
             return []
+        case Role.OPERATOR:
+            return [topics.every_device(deployment, kind) for kind in _OPERATOR_WRITES]
 
 
 def may_read(deployment: str, identity: Identity) -> Sequence[str]:
@@ -49,6 +53,8 @@ def may_read(deployment: str, identity: Identity) -> Sequence[str]:
             return [topics.every_device(deployment, kind) for kind in _CLOUD_READS]
         case Role.CONSUMER:
             return [topics.every_device(deployment, kind) for kind in _CONSUMER_READS]
+        case Role.OPERATOR:
+            return [topics.every_device(deployment, kind) for kind in _OPERATOR_READS]
 
 
 def _rules(ledger: Ledger, identity: Identity) -> Iterator[str]:

@@ -31,9 +31,15 @@ class Wanted:
     devices: tuple[str, ...]
     clouds: tuple[str, ...] = ("cloud",)
     consumers: tuple[str, ...] = ("consumer",)
+    operators: tuple[str, ...] = ("operator",)
 
     def identities(self) -> tuple[Identity, ...]:
-        by_role = ((Role.DEVICE, self.devices), (Role.CLOUD, self.clouds), (Role.CONSUMER, self.consumers))
+        by_role = (
+            (Role.DEVICE, self.devices),
+            (Role.CLOUD, self.clouds),
+            (Role.CONSUMER, self.consumers),
+            (Role.OPERATOR, self.operators),
+        )
         return tuple(Identity(name, role) for role, names in by_role for name in names)
 
 

@@ -26,6 +26,7 @@ class Role(str, enum.Enum):
     DEVICE = "device"
     CLOUD = "cloud"
     CONSUMER = "consumer"
+    OPERATOR = "operator"
 
 
 class Proof(str, enum.Enum):

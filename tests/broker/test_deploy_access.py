@@ -25,6 +25,10 @@ MAY = [
     ("cam1", "cam1/telemetry", ("cloud", "consumer")),
     ("cloud", "cam1/results", ("cam1", "consumer")),
     ("cloud2", "cam1/results", ("cam1", "consumer")),
+    ("cloud", "cam1/acks", ("cam1",)),
+    ("cloud", "cam1/dead", ("consumer", "operator")),
+    ("operator", "cam1/control", ("cam1",)),
+    ("cam1", "cam1/birth", ("operator",)),
     ("cloud", "cam1/control", ("cam1",)),
     ("cloud", "cloud/status", ("cloud2", "consumer")),
 ]
@@ -39,6 +43,8 @@ MAY_NOT_WRITE = [
     ("cam1", f"{ROOT}/cam1/results"),
     ("cam1", f"{ROOT}/cam2/results"),
     ("cam1", f"{ROOT}/cam1/control"),
+    ("cam1", f"{ROOT}/cam1/acks"),
+    ("cam1", f"{ROOT}/cam1/dead"),
     ("cam1", f"{ROOT}/cam1"),
     ("cam1", f"{ROOT}/cam1/features/more"),
     ("cam1", f"{ROOT}/cam1/other"),
@@ -56,12 +62,20 @@ MAY_NOT_WRITE = [
     ("consumer", f"{ROOT}/cam1/results"),
     ("consumer", f"{ROOT}/cam1/control"),
     ("consumer", f"{ROOT}/consumer/status"),
+    ("consumer", f"{ROOT}/cam1/acks"),
+    ("operator", f"{ROOT}/cam1/results"),
+    ("operator", f"{ROOT}/cam1/features"),
+    ("operator", f"{ROOT}/cam1/acks"),
 ]
 
 MAY_NOT_READ = [
     # reader, its subscription, and who writes what then
     ("cam1", f"{ROOT}/cam2/results", ("cloud", f"{ROOT}/cam2/results")),
     ("cam1", f"{ROOT}/cam2/control", ("cloud", f"{ROOT}/cam2/control")),
+    ("cam1", f"{ROOT}/cam2/acks", ("cloud", f"{ROOT}/cam2/acks")),
+    ("cam1", f"{ROOT}/cam1/dead", ("cloud", f"{ROOT}/cam1/dead")),
+    ("operator", f"{ROOT}/+/results", ("cloud", f"{ROOT}/cam1/results")),
+    ("operator", f"{ROOT}/+/features", ("cam1", f"{ROOT}/cam1/features")),
     ("cam1", f"{ROOT}/+/results", ("cloud", f"{ROOT}/cam2/results")),
     ("cam1", f"{ROOT}/cam2/#", ("cam2", f"{ROOT}/cam2/features")),
     ("cam1", "#", ("cam2", f"{ROOT}/cam2/features")),
@@ -83,6 +97,7 @@ SENTINELS = {
     "cam1": ("cloud", f"{ROOT}/cam1/control"),
     "cloud": ("cam1", f"{ROOT}/cam1/features"),
     "consumer": ("cloud", f"{ROOT}/cam1/results"),
+    "operator": ("cam1", f"{ROOT}/cam1/birth"),
 }
 
 

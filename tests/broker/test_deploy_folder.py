@@ -115,7 +115,7 @@ def test_broker_has_no_key_but_its_own(deployment):
     server = everything(deployment / "server")
     secrets = [data for name, data in everything(deployment).items() if name.endswith(".key") and "server/" not in name]
 
-    assert len(secrets) == 5
+    assert len(secrets) == 6  # the CA, two devices, cloud, consumer, operator
     assert not [name for name, data in server.items() if data in secrets]
 
 
@@ -208,7 +208,11 @@ def test_no_rule_has_a_wildcard_but_for_the_device_of_one_deployment():
     for rule in access.render(BOOK).splitlines():
         if rule.startswith("topic"):
             assert re.fullmatch(r"topic (read|write) tflsplit/v1/plant1/(cam1|cloud|reader|\+)/[a-z]+", rule)
-            assert "+" not in rule or not rule.startswith("topic write") or rule.endswith(("/results", "/control"))
+            assert (
+                "+" not in rule
+                or not rule.startswith("topic write")
+                or rule.endswith(("/results", "/acks", "/dead", "/control"))
+            )
 
 
 def test_revoked_identity_has_no_rule_and_no_folder(deployment):

@@ -38,6 +38,7 @@ ONE = TensorSpec("", (1, 2, 3), "int8", SCALE, -5)
 CASES = [
     frame(ONE),
     frame(ONE, wants_raw=True),
+    frame(ONE, wants_ack=True),
     frame(ONE, TensorSpec("", (1, 4), "int8", 1.0, 127), TensorSpec("", (2,), "int32", SCALE, 0)),
     frame(TensorSpec("", (), "float32")),
     frame(TensorSpec("", (1, 1, 1, 1, 1, 1, 1, 2), "uint8", SCALE, 255)),

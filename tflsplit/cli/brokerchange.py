@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-_ROLES = ("device", "cloud", "consumer")  # of broker.deploy.ledger, which is imported when a command runs
+_ROLES = ("device", "cloud", "consumer", "operator")  # of broker.deploy.ledger, which is imported when a command runs
 
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 _names = click.argument("names", metavar="NAME...", nargs=-1, required=True)
@@ -21,7 +21,7 @@ days_option: Callable[[Any], Any] = click.option(
 @click.option("--role", type=click.Choice(_ROLES), default="device", show_default=True, help="What it may do.")
 @days_option
 def add_device(folder: Path, *, names: tuple[str, ...], role: str, days: int) -> None:
-    """Let further devices in, or clouds, or consumers.
+    """Let further devices in, or clouds, consumers, operators.
 
     \b
     Python: broker.deploy.folder.add(dir, names)

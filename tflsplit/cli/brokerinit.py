@@ -16,6 +16,9 @@ from tflsplit.cli import brokerchange
 @click.option(
     "--consumer", "consumers", multiple=True, default=("consumer",), show_default=True, help="Name of a reader."
 )
+@click.option(
+    "--operator", "operators", multiple=True, default=("operator",), show_default=True, help="Who may push models."
+)
 @click.option("--host", "hosts", multiple=True, help="Name or IP address of the broker. Default: this machine's name.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8883, show_default=True, help="TCP port, for TLS.")
 @click.option("--password-auth", is_flag=True, help="Clients have passwords instead of certificates.")
@@ -27,6 +30,7 @@ def command(
     devices: tuple[str, ...],
     clouds: tuple[str, ...],
     consumers: tuple[str, ...],
+    operators: tuple[str, ...],
     hosts: tuple[str, ...],
     port: int,
     password_auth: bool,
@@ -34,8 +38,9 @@ def command(
 ) -> None:
     """Make the folder of a secured Mosquitto: configuration, certificates, access rules, systemd unit, compose file.
 
-    A device may write its own features, status, birth and telemetry and read its own results and control; a cloud
-    reads features and writes results and control; a consumer reads results. Each finds what it needs for --credentials
+    A device may write its own features, status, birth and telemetry and read its own results, acknowledgements and
+    control; a cloud reads features and writes the answers; a consumer reads results and dead letters; an operator
+    writes control. Each finds what it needs for --credentials
     in DIR/clients/NAME. An existing DIR is never replaced.
 
     \b
@@ -46,7 +51,7 @@ def command(
 
     made = deployments.init(
         folder,
-        deployments.Wanted(devices, clouds, consumers),
+        deployments.Wanted(devices, clouds, consumers, operators),
         deployment=deployment,
         hosts=hosts or (socket.gethostname(),),
         port=port,

@@ -1,0 +1,45 @@
+"""What a device gets back that asked for no results: which frame is done with, and if it was refused, why.
+
+    {"device": "cam-1", "boot": "00c0ffee00c0ffee", "sequence": 7}
+    {"device": "cam-1", "boot": "00c0ffee00c0ffee", "sequence": 8, "error": "frame of package …"}
+
+Sent once the result is published; a tenth of its size, on a link that costs money. `boot` is text as in `results`.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tflsplit import errors
+
+_MAX_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """`error` says why a frame was refused; sending it again cannot help."""
+
+    device: str
+    boot: int
+    sequence: int
+    error: str | None = None
+
+    def as_json(self) -> bytes:
+        fields: dict[str, object] = {"device": self.device, "boot": f"{self.boot:016x}", "sequence": self.sequence}
+        if self.error is not None:
+            fields["error"] = self.error
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def parse(data: bytes | bytearray | memoryview) -> Acknowledgement:
+    """A message on `acks`; FrameError says what is wrong with anything else. Unknown keys are allowed."""
+    found = bytes(data[:_MAX_BYTES])
+    try:
+        fields: Any = json.loads(found)
+        boot, sequence = fields["boot"], fields["sequence"]
+        made = Acknowledgement(str(fields["device"]), int(boot, 16), sequence, fields.get("error"))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        raise errors.FrameError(f"acknowledgement is {found[:60]!r}, expected device, boot and sequence") from problem
+    if type(sequence) is not int or sequence < 0 or len(boot) != 16 or not isinstance(made.error, str | None):
+        raise errors.FrameError(f"acknowledgement is {found[:60]!r}, expected a boot of 16 digits and a sequence")
+    return made
