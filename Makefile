@@ -26,9 +26,13 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[all,dev]'
 	@touch $@
 
-system: ## Debian packages that the tests use: Mosquitto, a C compiler, Python's venv
+system: ## Debian packages that the tests use: Mosquitto, RabbitMQ, iproute2, nftables, systemd-analyze, a C compiler, Python's venv
 	@missing=; \
 	command -v mosquitto >/dev/null || missing="mosquitto"; \
+	command -v rabbitmq-server >/dev/null || missing="$$missing rabbitmq-server"; \
+	command -v ip >/dev/null || missing="$$missing iproute2"; \
+	command -v nft >/dev/null || missing="$$missing nftables"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	$(or $(PYTHON),false) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3 python3-venv"; \
 	test -n "$$missing" || exit 0; \
@@ -36,10 +40,12 @@ system: ## Debian packages that the tests use: Mosquitto, a C compiler, Python's
 	if command -v apt-get >/dev/null && $$sudo apt-get update -qq \
 		&& $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
 			-o DPkg::Lock::Timeout=300 $$missing; then \
-		case "$$missing" in mosquitto*) \
-			{ $$sudo service mosquitto stop; $$sudo systemctl disable mosquitto || $$sudo update-rc.d mosquitto disable; } \
-				>/dev/null 2>&1 || echo "installed, but mosquitto.service may start with this machine";; \
-		esac; \
+		for server in mosquitto rabbitmq-server; do \
+			case " $$missing " in *" $$server "*) \
+				{ $$sudo service $$server stop; $$sudo systemctl disable $$server || $$sudo update-rc.d $$server disable; } \
+					>/dev/null 2>&1 || echo "installed, but $$server.service may start with this machine";; \
+			esac; \
+		done; \
 	else \
 		echo "not installed here, please do: $$missing (without Mosquitto, tests against it skip and amqtt serves the demo)"; \
 	fi
