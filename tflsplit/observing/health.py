@@ -1,0 +1,27 @@
+"""Whether an edge or a cloud does its work, as supervisors ask: alive, ready, and why not."""
+
+import json
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`is_live`: the thread that does the work was at it not long ago; if not, only a restart helps. `is_ready`: what
+    it needs is there (model, broker). `why` says what is missing; `facts` are for people."""
+
+    is_live: bool
+    is_ready: bool
+    why: str | None = None
+    facts: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def state(self) -> str:
+        if not self.is_live:
+            return "stuck"
+        return "ok" if self.is_ready else "not ready"
+
+    def as_json(self) -> bytes:
+        return json.dumps({"state": self.state, "why": self.why} | self.facts, ensure_ascii=False).encode()
+
+
+STARTING = Health(is_live=True, is_ready=False, why="starting")

@@ -1,0 +1,177 @@
+"""The HTTP server of a running edge or cloud: its metrics, and its health. It serves nothing else.
+
+    /metrics        as Prometheus or OpenMetrics has it
+    /health         200 if all is well, 503 else; JSON that says why
+    /health/live    200 unless only a restart helps
+    /health/ready   200 if model and broker are there
+
+One request a connection, one thread each, a bounded number of them. A request must be complete within `REQUEST_S`,
+whatever arrives meanwhile; where all places are taken, the connection that has dawdled longest makes room.
+"""
+
+import contextlib
+import http.server
+import io
+import logging
+import socket
+import socketserver
+import sys
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+from tflsplit import errors
+from tflsplit.observing.exposition import Render
+from tflsplit.observing.health import Health
+
+log = logging.getLogger(__name__)
+
+DEFAULT_HOST = "127.0.0.1"
+REQUEST_S = 5.0
+MOST_CONNECTIONS = 32
+_LOOK_S = 0.1  # how often it looks whether it was closed; no client waits for it
+_MOST_BYTES = 8192
+_JSON = "application/json"
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """`[HOST:]PORT`, the host of version 6 in brackets; SettingsError for anything else. Port 0 takes a free one."""
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 65_535 or (":" in host and not host.startswith("[")):
+        raise errors.SettingsError(f"metrics address {text!r}: give PORT, HOST:PORT or [IPV6]:PORT")
+    return host.strip("[]") or DEFAULT_HOST, int(port)
+
+
+class Server:
+    """Serves from its construction until `close`. DeviceError if the address cannot be had.
+
+    `render` and `health` are called on the threads of requests.
+    """
+
+    def __init__(self, host: str, port: int, *, render: Render, health: Callable[[], Health]) -> None:
+        try:
+            self._listening = _Listening(host, port, render, health)
+        except (OSError, UnicodeError) as cause:
+            raise errors.DeviceError(
+                f"metrics address {host}:{port}: {cause}; give --metrics another port or host of this machine"
+            ) from cause
+        self._thread = threading.Thread(
+            target=self._listening.serve_forever, args=(_LOOK_S,), name="metrics", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        host, port = str(self._listening.server_address[0]), self._listening.server_address[1]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def close(self) -> None:
+        self._listening.shutdown()
+        self._listening.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Listening(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    daemon_threads = True
+    block_on_close = False  # a client that dawdles must not hold up the end of an edge
+    allow_reuse_address = True
+    request_queue_size = 2 * MOST_CONNECTIONS
+
+    def __init__(self, host: str, port: int, render: Render, health: Callable[[], Health]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.render = render
+        self.health = health
+        self._open: dict[socket.socket, None] = {}
+        self._lock = threading.Lock()
+        super().__init__((host, port), _Handler)
+
+    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]  # TCP
+        with self._lock:
+            if len(self._open) >= MOST_CONNECTIONS:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                with contextlib.suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)  # its thread finds out and closes it
+            self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]  # TCP
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if isinstance(sys.exc_info()[1], OSError):
+            log.debug("client hung up, or was hung up on client=%s", client_address)
+        else:  # a bug in what we say of ourselves must not stop the work
+            log.exception("request failed client=%s", client_address)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: _Listening
+    error_content_type = "text/plain; charset=utf-8"
+    error_message_format = "%(code)d %(message)s\n"
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(io.BytesIO(_request(self.connection)))
+        self.connection.settimeout(REQUEST_S)
+
+    def do_GET(self) -> None:
+        match self.path.partition("?")[0]:
+            case "/metrics":
+                self._send(HTTPStatus.OK, *self.server.render(self.headers.get("Accept", "")))
+            case "/health":
+                health = self.server.health()
+                self._send_health(health, is_well=health.is_live and health.is_ready)
+            case "/health/live":
+                health = self.server.health()
+                self._send_health(health, is_well=health.is_live)
+            case "/health/ready":
+                health = self.server.health()
+                self._send_health(health, is_well=health.is_ready)
+            case _:
+                self.send_error(HTTPStatus.NOT_FOUND, "there are /metrics, /health, /health/live and /health/ready")
+
+    do_HEAD = do_GET  # noqa: N815 - http.server's name for it
+
+    def _send_health(self, health: Health, *, is_well: bool) -> None:
+        self._send(HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE, health.as_json() + b"\n", _JSON)
+
+    def _send(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def version_string(self) -> str:
+        return "tflsplit"
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nobody reads a line for each scrape."""
+
+
+def _request(connection: socket.socket) -> bytes:
+    """The head of a request, as much of it as came in time; a body is not for us."""
+    give_up_s = time.monotonic() + REQUEST_S
+    head = b""
+    while b"\r\n\r\n" not in head and len(head) < _MOST_BYTES:
+        left_s = give_up_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError(f"no whole request within {REQUEST_S:g} s")
+        connection.settimeout(left_s)
+        received = connection.recv(_MOST_BYTES - len(head))
+        if not received:
+            break
+        head += received
+    return head
