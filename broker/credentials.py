@@ -40,6 +40,13 @@ class Bundle:
     deployment: str
     name: str
 
+    def check_belongs_to(self, deployment: str) -> None:
+        """SettingsError for another deployment: the broker would give nothing of it, and say nothing."""
+        if deployment != self.deployment:
+            raise errors.SettingsError(
+                f"credentials {self.folder} are for deployment {self.deployment!r}, not for {deployment!r}"
+            )
+
     def check_speaks_for(self, deployment: str, name: str) -> None:
         """SettingsError for anyone else: the broker would drop in silence what they publish."""
         if (deployment, name) != (self.deployment, self.name):

@@ -32,10 +32,13 @@ class Broker:
     def is_given(self) -> bool:
         return self.url is not None or self.folder is not None
 
-    def resolve(self, speaker: tuple[str, str] | None = None) -> "tuple[Address, Credentials]":
+    def resolve(
+        self, speaker: tuple[str, str] | None = None, *, reads: str | None = None
+    ) -> "tuple[Address, Credentials]":
         """Where the broker is and what to show it. An address given beside a folder counts before the folder's.
 
-        `speaker` is (deployment, name); SettingsError if the folder is somebody else's, UsageError if nothing was said.
+        `speaker` is (deployment, name), `reads` the deployment of one who only listens; SettingsError if the folder is
+        somebody else's, UsageError if nothing was said.
         """
         from broker import address, credentials
 
@@ -46,6 +49,8 @@ class Broker:
             bundle = credentials.open_bundle(self.folder)
             if speaker is not None:
                 bundle.check_speaks_for(*speaker)
+            if reads is not None:
+                bundle.check_belongs_to(reads)
             where, proof = address.parse(self.url) if self.url else bundle.address, bundle.credentials
         elif self.url is not None:
             password = credentials.read_password(self.password_file) if self.password_file else None

@@ -26,6 +26,7 @@ COMMANDS = (
     "bundle",
     "edge",
     "cloud",
+    "results",
     "broker",
     "doctor",
     "demo",
