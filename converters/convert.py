@@ -18,7 +18,7 @@ from converters.edgetpu.rewrite import Rewritten
 from converters.inputs import Input, InputShapes
 from converters.loading import Format
 from converters.model import LoadedModel
-from tflsplit import answers, codec, cuts, errors, flatgraph, manifest, package
+from tflsplit import answers, codec, cuts, errors, flatgraph, golden, manifest, package, verify
 from tflsplit.cuts import Cut
 from tflsplit.flatgraph import Graph
 from tflsplit.interpreter import Interpreter
@@ -132,6 +132,7 @@ def convert(
         quantised.data,
         chosen,
         float_model=float_tails.data if float_tails else None,
+        golden=golden.of_model(quantised.data, found[-1], _golden_inputs(quantised, graph.specs(graph.inputs))),
         replaces_existing=options.replaces_existing,
     )
     if options.target != "coral" or options.quick:
@@ -309,6 +310,21 @@ def _fidelity(quantised: _Quantised) -> tuple[manifest.Fidelity, ...]:
     return fidelity.recorded(fidelity.measure(quantised.model, quantised.data, quantised.samples))
 
 
+def _golden_inputs(quantised: _Quantised, inputs: Sequence[TensorSpec]) -> Sequence[tuple[Array, ...]]:
+    """The first calibration samples as the model stores them, random inputs where there are none."""
+    if not quantised.samples:
+        return verify.random_samples(inputs, golden.MOST_SAMPLES)
+    return [
+        _stored(quantised.samples, row, inputs) for row in range(min(golden.MOST_SAMPLES, len(quantised.samples[0])))
+    ]
+
+
+def _stored(samples: Sequence[Array], row: int, inputs: Sequence[TensorSpec]) -> tuple[Array, ...]:
+    return tuple(
+        quantise(array[row : row + 1], spec).reshape(spec.shape) for array, spec in zip(samples, inputs, strict=True)
+    )
+
+
 def _measured_tails(
     quantised: _Quantised, float_tails: tails.Made | None, chosen: Sequence[Cut]
 ) -> manifest.FloatTails | None:
@@ -327,11 +343,7 @@ def _codec(graph: Graph, found: Sequence[Cut], quantised: _Quantised) -> str:
     payloads = []
     with Interpreter(quantised.data, keeps_intermediates=True) as interpreter:
         for row in range(min(_CODEC_SAMPLES, len(quantised.samples[0]))):
-            stored = [
-                quantise(array[row : row + 1], spec).reshape(spec.shape)
-                for array, spec in zip(quantised.samples, interpreter.inputs, strict=True)
-            ]
-            interpreter.run(*stored)
+            interpreter.run(*_stored(quantised.samples, row, interpreter.inputs))
             for cut in useful:
                 payloads.append(b"".join(interpreter.tensor(index).tobytes() for index in cut.tensors))
     return codec.choose(payloads).id.name.lower()

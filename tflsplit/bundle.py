@@ -1,14 +1,15 @@
 """Bundles: what one machine needs of a package to run some cuts, and nothing else.
 
-An edge's holds heads (compiled ones too) and no weight of a tail; a cloud's holds tails. Both keep the manifest, so
-that cuts have their names and boundaries, and the package's digest, so that their frames are each other's.
+An edge's holds heads (compiled ones too), golden samples of them and no weight of a tail; a cloud's holds tails. Both
+keep the manifest, so that cuts have their names and boundaries, and the package's digest, so that their frames are each
+other's.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tflsplit import errors, package
+from tflsplit import errors, golden, package
 from tflsplit.cuts import Cut
 from tflsplit.manifest import Role
 from tflsplit.package import Package
@@ -38,6 +39,9 @@ def _heads(whole: Package, cuts: Sequence[Cut]) -> Iterator[tuple[str, bytes]]:
             compiled = whole.file(cut, "head_edgetpu")
             if compiled is not None:
                 yield compiled, (whole.path / compiled).read_bytes()
+    computing = [cut for cut in cuts if cut.position > 0]
+    if computing:
+        yield package.GOLDEN, golden.of_heads(whole, computing)
 
 
 def _tails(whole: Package, cuts: Sequence[Cut]) -> Iterator[tuple[str, bytes]]:

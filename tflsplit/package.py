@@ -3,6 +3,7 @@
 manifest.json           tflsplit.manifest owns its format
 model.tflite            the whole model
 model_float32.tflite    the same unquantised, where the tails are float
+golden.npz              a few inputs and what the model makes of them (tflsplit.golden)
 cuts/<id>/head.tflite   and tail.tflite, for the pairs that were asked for; any other is one slice away
 cuts/<id>/head_edgetpu.tflite   and its compiler's .log, added by `update`
 """
@@ -25,6 +26,7 @@ from tflsplit.manifest import File, FloatTails, Manifest
 MANIFEST = "manifest.json"
 MODEL = "model.tflite"
 FLOAT_MODEL = "model_float32.tflite"
+GOLDEN = "golden.npz"
 SUFFIX = ".tflsplit"
 _COMPILED = ("head_edgetpu.tflite", "head_edgetpu.log")
 
@@ -188,16 +190,18 @@ def write(
     pairs: Sequence[Cut],
     *,
     float_model: bytes | None = None,
+    golden: bytes | None = None,
     replaces_existing: bool = False,
 ) -> Package:
     """Write a package with the pairs of these cuts; `described.files` is filled in here.
 
-    `float_model` belongs to a manifest with `float_tails`, which the pairs then have.
+    `float_model` belongs to a manifest with `float_tails`, which the pairs then have; `golden` is `golden.of_model`'s.
 
     It appears at `path` complete or not at all, whenever this process dies. An existing package is replaced only if
     told to. Raises PackageError if something is in the way, DeviceError if it cannot be written (a full disk).
     """
-    models = [(MODEL, model)] if float_model is None else [(MODEL, model), (FLOAT_MODEL, float_model)]
+    named = ((MODEL, model), (FLOAT_MODEL, float_model), (GOLDEN, golden))
+    models = [(name, data) for name, data in named if data is not None]
     halves = _halves(pairs, model, float_model, described.float_tails)
     return write_files(path, described, chain(models, halves), replaces_existing=replaces_existing)
 
