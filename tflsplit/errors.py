@@ -7,6 +7,7 @@
     │   ├── DataError         calibration data, samples, sources of frames
     │   ├── PackageError      a package that is damaged, newer than us, or in the way
     │   └── SettingsError     options and configuration
+    │       └── ConfigurationError  several of them at once
     ├── DeviceError           the machine: interpreter, accelerator, disk
     └── PeerError             the other end of a connection
         ├── FrameError        bytes that are not a frame for us
@@ -43,6 +44,14 @@ class PackageError(UserError):
 
 class SettingsError(UserError):
     """An option or configuration value that cannot be used."""
+
+
+class ConfigurationError(SettingsError):
+    """Everything that is wrong with a configuration: `problems` are whole lines, in the order of the files."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class DeviceError(TflsplitError):

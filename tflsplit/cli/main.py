@@ -5,13 +5,13 @@ that an edge starts without the libraries of a converter.
 """
 
 import importlib
-import logging
 import sys
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
 from tflsplit import errors
+from tflsplit.cli import logs
 
 COMMANDS = (
     "convert",
@@ -34,7 +34,7 @@ COMMANDS = (
 
 
 class LazyGroup(click.Group):
-    """Its subcommands are `tflsplit.cli.<name>.command`; each also takes --debug."""
+    """Its subcommands are `tflsplit.cli.<name>.command`; each also takes the options of `tflsplit.cli.logs`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -42,27 +42,17 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"tflsplit.cli.{cmd_name}").command
-        _add_debug(command)
+        command: click.Command = importlib.import_module(f"tflsplit.cli.{cmd_name.replace('-', '')}").command
+        _add_log_options(command)
         return command
 
 
-def _add_debug(command: click.Command) -> None:
+def _add_log_options(command: click.Command) -> None:
     if isinstance(command, click.Group):
         for subcommand in command.commands.values():
-            _add_debug(subcommand)
+            _add_log_options(subcommand)
     elif not any(parameter.name == "debug" for parameter in command.params):
-        command.params.append(
-            click.Option(
-                ["--debug"], is_flag=True, expose_value=False, callback=_set_debug, help="Log more; show tracebacks."
-            )
-        )
-
-
-def _set_debug(ctx: click.Context, _parameter: click.Parameter, value: Any) -> None:
-    if value:
-        ctx.find_root().meta["debug"] = True
-        logging.getLogger().setLevel(logging.DEBUG)
+        logs.add_options(command)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -70,7 +60,7 @@ def _set_debug(ctx: click.Context, _parameter: click.Parameter, value: Any) -> N
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Cut a neural network in two, prove that the cut changes nothing, and run it between edge and cloud."""
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    logs.set_up()
     _Root.context = ctx
 
 
@@ -89,9 +79,11 @@ class _Root:
 
 
 def main() -> None:
-    """Exit code 0: done. 1: refused, with one line on stderr. 2: wrong usage."""
+    """Exit code 0: done. 1: refused, with one line on stderr for each reason. 2: wrong usage."""
     try:
         cli()
+    except errors.ConfigurationError as refused:
+        _refuse(refused, *refused.problems)
     except errors.TflsplitError as refused:
         _refuse(refused, str(refused))
     except ModuleNotFoundError as missing:
@@ -105,10 +97,11 @@ def main() -> None:
         sys.exit(1)
 
 
-def _refuse(cause: Exception, words: str) -> NoReturn:
+def _refuse(cause: Exception, *reasons: str) -> NoReturn:
     if _Root.context is not None and _Root.context.meta.get("debug"):
         raise cause
-    click.echo(f"tflsplit: {' '.join(words.split())}", err=True)
+    for words in reasons:
+        logs.refusal(words)
     sys.exit(1)
 
 

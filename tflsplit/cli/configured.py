@@ -1,0 +1,207 @@
+"""Commands whose options may also stand in a configuration file and in the environment.
+
+The keys are the command's own options, so that a new option needs no second list. Flags count before the environment,
+that before drop-ins, these before the file, and the file before defaults.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tflsplit import configuration, errors
+
+# What says how to run the command rather than what it does.
+_NOT_SETTINGS = frozenset({"config", "debug", "help"})
+
+_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
+
+Check = Callable[[Any], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What file, drop-ins and environment say. `values` are the files' alone, by parameter, as click's default map;
+    `places` tell of every parameter that was set where it was."""
+
+    values: Mapping[str, Any]
+    places: Mapping[str, str]
+    problems: tuple[str, ...]
+
+
+class Command(click.Command):
+    """Takes `--config FILE`, and each option from `TFLSPLIT_<COMMAND>_<OPTION>`.
+
+    `checks` look at a setting's value beyond its type, by key, and raise what `tflsplit.errors` has. Settings named in
+    `paths` are files unless they hold a colon, as those of click's own type for paths are.
+    """
+
+    def __init__(
+        self, name: str | None, *, checks: Mapping[str, Check], paths: frozenset[str], **attributes: Any
+    ) -> None:
+        super().__init__(name, **attributes)
+        self.checks = checks
+        self._paths = paths
+        self.params.append(
+            click.Option(
+                ["--config"],
+                type=click.Path(path_type=Path),
+                is_eager=True,
+                expose_value=False,
+                callback=_take,
+                metavar="FILE",
+                help="TOML file with these options as keys below [COMMAND]; read again on SIGHUP.",
+            )
+        )
+
+    @property
+    def settings(self) -> Mapping[str, click.Parameter]:
+        """By key: an option's long name without dashes; the only argument is the package."""
+        found = {_key(parameter): parameter for parameter in self.params}
+        return {key: parameter for key, parameter in found.items() if key not in _NOT_SETTINGS}
+
+    def variable(self, key: str) -> str:
+        return f"{self._prefix}{key.replace('-', '_').upper()}"
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        for key, parameter in self.settings.items():
+            parameter.envvar = self.variable(key)
+        typed = list(args)
+        made = super().make_context(info_name, args, parent, **extra)
+        made.meta[__name__] = typed
+        return made
+
+    def merged(self, file: Path | None) -> Merged:
+        """Reads the file, its drop-ins and the environment, and collects what is wrong in them."""
+        contents = configuration.Contents((), ()) if file is None else configuration.read(file, self._table)
+        problems = list(contents.problems)
+        values: dict[str, Any] = {}
+        places: dict[str, str] = {}
+        for entry in contents.entries:
+            parameter = self._known(entry.key, entry.place, problems)
+            if parameter is None or parameter.name is None:
+                continue
+            value = self._resolved(entry, parameter, file)
+            places[parameter.name] = entry.place
+            if problem := _wrong(parameter, value) or self._refused(entry.key, value):
+                problems.append(f"{entry.place}: {entry.key}: {problem}")
+            else:
+                values[parameter.name] = value
+        self._look_at_environment(places, problems)
+        return Merged(values, places, tuple(problems))
+
+    @property
+    def _table(self) -> str:
+        return self.name or ""
+
+    @property
+    def _prefix(self) -> str:
+        return f"TFLSPLIT_{self._table.upper()}_"
+
+    def _known(self, key: str, place: str, problems: list[str]) -> click.Parameter | None:
+        parameter = self.settings.get(key)
+        if parameter is None and configuration.is_secret(key):
+            problems.append(
+                f"{place}: {key}: a secret does not belong here; write it to a file that only root may read and name "
+                "that with password-file"
+            )
+        elif parameter is None:
+            problems.append(f"{place}: there is no key {key!r}{configuration.nearest(key, self.settings)}")
+        return parameter
+
+    def _resolved(self, entry: configuration.Entry, parameter: click.Parameter, file: Path | None) -> Any:
+        """Paths are relative to the file's folder, in its drop-ins too: a service runs in a folder of its own."""
+        is_path = isinstance(parameter.type, click.Path) or (entry.key in self._paths and ":" not in str(entry.value))
+        if is_path and isinstance(entry.value, str) and file is not None:
+            return str(file.resolve().parent / entry.value)
+        return entry.value
+
+    def _refused(self, key: str, value: Any) -> str | None:
+        check = self.checks.get(key)
+        try:
+            if check is not None:
+                check(value)
+        except errors.TflsplitError as refused:
+            return str(refused)
+        return None
+
+    def _look_at_environment(self, places: dict[str, str], problems: list[str]) -> None:
+        by_variable = {self.variable(key): (key, parameter) for key, parameter in self.settings.items()}
+        for name in sorted(found for found in os.environ if found.startswith(self._prefix)):
+            if name not in by_variable:
+                key = name.removeprefix(self._prefix).replace("_", "-").lower()
+                self._known(key, f"environment {name}", problems)
+                continue
+            key, parameter = by_variable[name]
+            if os.environ[name] == "" or parameter.name is None:  # click takes these for not set
+                continue
+            places[parameter.name] = f"environment {name}"
+            if problem := _not_convertible(parameter, os.environ[name]) or self._refused(key, os.environ[name]):
+                problems.append(f"environment {name}: {problem}")
+
+
+def again(context: click.Context) -> click.Context:
+    """The command line of `context` parsed anew, with what its file and the environment say by now.
+
+    ConfigurationError if that is wrong; nothing has changed then.
+    """
+    made: click.Context = context.command.make_context(
+        context.info_name, list(context.meta[__name__]), parent=context.parent
+    )
+    return made
+
+
+def changes(before: click.Context, after: click.Context) -> frozenset[str]:
+    """Names of the parameters whose values differ."""
+    return frozenset(name for name, value in after.params.items() if value != before.params.get(name))
+
+
+def _take(context: click.Context, _parameter: click.Parameter, file: Path | None) -> Path | None:
+    if isinstance(context.command, Command):
+        merged = context.command.merged(file)
+        if merged.problems:
+            raise errors.ConfigurationError(merged.problems)
+        context.default_map = dict(merged.values)
+    return file
+
+
+def _key(parameter: click.Parameter) -> str:
+    return "package" if isinstance(parameter, click.Argument) else max(parameter.opts, key=len).lstrip("-")
+
+
+def _wrong(parameter: click.Parameter, value: Any) -> str | None:
+    """What is wrong with a value that TOML gave a type of its own."""
+    if parameter.multiple:
+        if not isinstance(value, list):
+            return f"{value!r} is one value, expected a list: [{value!r}]"
+        return next(filter(None, (_wrong_type(parameter, one) for one in value)), None)
+    return _wrong_type(parameter, value)
+
+
+def _wrong_type(parameter: click.Parameter, value: Any) -> str | None:
+    if getattr(parameter, "is_flag", False):
+        kind: type = bool
+    else:
+        kind = {"integer": int, "float": float}.get(parameter.type.name.removesuffix(" range"), str)
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if not (
+        is_number if kind is int else (is_number or isinstance(value, float)) if kind is float else type(value) is kind
+    ):
+        return f"{value!r}, expected {_EXPECTED[kind]}"
+    return _not_convertible(parameter, value)
+
+
+def _not_convertible(parameter: click.Parameter, value: Any) -> str | None:
+    """Choices and ranges, and what a variable's text does not stand for."""
+    values = value.split() if parameter.multiple and isinstance(value, str) else [value]
+    try:
+        for one in values:
+            parameter.type.convert(one, parameter, None)
+    except click.BadParameter as refused:
+        return refused.message.rstrip(".")
+    return None

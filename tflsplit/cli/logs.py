@@ -1,0 +1,235 @@
+"""What every command logs to stderr, and how: for people, for journald, or as JSON for programs.
+
+Log calls hold a fixed phrase and key=value pairs, as in `log.info("edge runs cut=%s", cut.id)`; the pairs are found in
+the template, so that JSON has them as fields with their own types.
+"""
+
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import click
+
+TEXT, JSON = "text", "json"
+LEVELS = ("debug", "info", "warning", "error")
+
+# As syslog numbers them; journald reads them off the beginning of a line.
+_PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
+
+# `key=%s` or another placeholder; `%%` stands for itself.
+_PLACEHOLDER = re.compile(r"(?:(?P<key>\w+)=)?(?P<spec>%(?:%|[-#0 +]*\d*(?:\.\d+)?[a-zA-Z]))")
+_USERINFO = re.compile(r"(://[^\s/@:]*):[^\s/@]+@")
+_OWN_FIELDS = ("time", "level", "logger", "event", "error", "repeated")
+
+# A fault that comes with each frame is shown so often; after that, once in so many seconds with a count. The number of
+# kinds that are told apart is bounded, as everything in a process that runs for months.
+_BURST = 5
+_QUIET_S = 60.0
+_KINDS = 256
+
+
+def set_up() -> None:
+    """At the start of a command; its options may change it then."""
+    root = logging.getLogger()
+    for earlier in [handler for handler in root.handlers if isinstance(handler, Handler)]:
+        root.removeHandler(earlier)
+        earlier.close()
+    handler = Handler(sys.stderr)
+    handler.setFormatter(_formatter(TEXT))
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+
+def add_options(command: click.Command) -> None:
+    """`--debug`, `--log-level` and `--log-format`."""
+    command.params += [
+        click.Option(
+            ["--log-level"],
+            type=click.Choice(LEVELS),
+            default="info",
+            show_default=True,
+            expose_value=False,
+            callback=_set_level,
+            help="The least that is logged.",
+        ),
+        click.Option(
+            ["--log-format"],
+            type=click.Choice((TEXT, JSON)),
+            default=TEXT,
+            show_default=True,
+            expose_value=False,
+            callback=_set_format,
+            help="How logs are written to stderr; priorities are added where that is journald.",
+        ),
+        click.Option(
+            ["--debug"], is_flag=True, expose_value=False, callback=_set_debug, help="Log more; show tracebacks."
+        ),
+    ]
+
+
+def refusal(words: str) -> None:
+    """The line on stderr that says why a command ends."""
+    line = _without_secrets(" ".join(words.split()))
+    shown = next((handler.formatter for handler in logging.getLogger().handlers if isinstance(handler, Handler)), None)
+    if isinstance(shown, JsonFormatter):
+        record = logging.LogRecord("tflsplit", logging.ERROR, "", 0, line.replace("%", "%%"), (), None)
+        click.echo(shown.format(record), err=True)
+    else:
+        priority = f"<{_PRIORITIES[logging.ERROR]}>" if is_journal() else ""
+        click.echo(f"{priority}tflsplit: {line}", err=True)
+
+
+def is_journal(descriptor: int = 2) -> bool:
+    """Whether stderr is what systemd connected to journald, and not what somebody redirected it to since."""
+    named = os.environ.get("JOURNAL_STREAM", "")
+    if not named:
+        return False
+    try:
+        there = os.fstat(descriptor)
+    except OSError:
+        return False
+    return named == f"{there.st_dev}:{there.st_ino}"
+
+
+class TextFormatter(logging.Formatter):
+    """One line for people. Journald has the time itself, and takes each line's priority off its beginning."""
+
+    def __init__(self, *, is_journal: bool) -> None:
+        super().__init__("%(message)s" if is_journal else "%(asctime)s %(levelname)s %(message)s")
+        self._is_journal = is_journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        repeated = getattr(record, "repeated", 0)
+        text = _without_secrets(super().format(record)) + (f" repeated={repeated}" if repeated else "")
+        if not self._is_journal:
+            return text
+        priority = f"<{_PRIORITIES.get(record.levelno, 6)}>"
+        return "\n".join(priority + line for line in text.splitlines())
+
+
+class JsonFormatter(logging.Formatter):
+    """One object a line: time, level, logger, event (the fixed phrase) and the pairs."""
+
+    def __init__(self, *, is_journal: bool) -> None:
+        super().__init__()
+        self._is_journal = is_journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        phrase, pairs = parts(record)
+        written = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        fields: dict[str, Any] = {
+            "time": f"{written}.{record.msecs:03.0f}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": phrase,
+            **{f"{key}_" if key in _OWN_FIELDS else key: value for key, value in pairs.items()},
+        }
+        if record.exc_info:
+            fields["error"] = self.formatException(record.exc_info)
+        if repeated := getattr(record, "repeated", 0):
+            fields["repeated"] = repeated
+        text = _without_secrets(json.dumps(fields, ensure_ascii=False))
+        return f"<{_PRIORITIES.get(record.levelno, 6)}>{text}" if self._is_journal else text
+
+
+def parts(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+    """The phrase without its pairs, and the pairs."""
+    given = record.args
+    if not isinstance(given, tuple):
+        return record.getMessage(), {}
+    left = list(given)
+    pairs: dict[str, Any] = {}
+
+    def take(found: re.Match[str]) -> str:
+        if found["spec"] == "%%":
+            return found[0].replace("%%", "%")
+        value = left.pop(0)
+        if found["key"] is None:
+            return found["spec"] % (value,)
+        pairs[found["key"]] = value if isinstance(value, str | int | float | None) else str(value)
+        return ""
+
+    try:
+        phrase = _PLACEHOLDER.sub(take, str(record.msg))
+    except (IndexError, TypeError, ValueError):  # a template and arguments that do not fit say so in text, too
+        return record.getMessage(), {}
+    return re.sub(r"\s+([;,.)]|$)", r"\1", re.sub(r"\s{2,}", " ", phrase)).strip(), pairs
+
+
+class Handler(logging.StreamHandler):  # type: ignore[type-arg]  # generic for type checkers only
+    """Holds a warning or error back that comes again and again: a few times it is shown, then it is counted.
+
+    Messages that differ only in numbers are the same. The count is shown a minute after the first of them, with the
+    next line of any kind, or at the end of the process.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream)
+        self._clock = clock
+        self._seen: dict[tuple[str, str], _Repeated] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        now_s = self._clock()
+        self._tell(lambda repeated: now_s - repeated.since_s >= _QUIET_S)
+        if record.levelno < logging.WARNING:
+            super().emit(record)
+            return
+        kind = (record.name, re.sub(r"\d+", "0", record.getMessage()))
+        repeated = self._seen.setdefault(kind, _Repeated(now_s, record))
+        repeated.count += 1
+        repeated.last = record
+        if repeated.count <= _BURST:
+            super().emit(record)
+        if len(self._seen) > _KINDS:
+            oldest = next(iter(self._seen.values()))
+            self._tell(lambda repeated: repeated is oldest)
+
+    def close(self) -> None:
+        self._tell(lambda repeated: True)
+        super().close()
+
+    def _tell(self, is_due: Callable[["_Repeated"], bool]) -> None:
+        for kind in [kind for kind, repeated in self._seen.items() if is_due(repeated)]:
+            repeated = self._seen.pop(kind)
+            if repeated.count > _BURST:
+                repeated.last.repeated = repeated.count - _BURST
+                super().emit(repeated.last)
+
+
+@dataclass(slots=True)
+class _Repeated:
+    since_s: float
+    last: logging.LogRecord
+    count: int = 0
+
+
+def _formatter(name: str) -> logging.Formatter:
+    return (JsonFormatter if name == JSON else TextFormatter)(is_journal=is_journal())
+
+
+def _without_secrets(text: str) -> str:
+    """A password in an address, in whatever message of a library it came."""
+    return _USERINFO.sub(r"\1:***@", text)
+
+
+def _set_level(context: click.Context, _parameter: click.Parameter, value: str) -> None:
+    if not context.find_root().meta.get("debug"):
+        logging.getLogger().setLevel(value.upper())
+
+
+def _set_format(_context: click.Context, _parameter: click.Parameter, value: str) -> None:
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, Handler):
+            handler.setFormatter(_formatter(value))
+
+
+def _set_debug(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.find_root().meta["debug"] = True
+        logging.getLogger().setLevel(logging.DEBUG)

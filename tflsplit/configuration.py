@@ -1,0 +1,112 @@
+"""Settings out of TOML: a file, and over it the drop-ins of the folder beside it; each value keeps its place.
+
+What keys there are and what they mean is for others to say. Nothing here refuses: what is wrong is collected, so that a
+person is told all of it at once.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_HEADER = re.compile(r"\s*\[\s*([\w-]+)\s*\]\s*(#.*)?")
+_KEY = re.compile(r"\s*([\w-]+)\s*=")
+_SECRET = re.compile(r"(?i)(^|[-_])(password|passwd|passphrase|pass|secret|token|pin)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`place` is the file, and the line where that is certain."""
+
+    key: str
+    value: Any
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Of one table, in the order in which they count: a later entry of the same key replaces an earlier one."""
+
+    entries: tuple[Entry, ...]
+    problems: tuple[str, ...]
+
+
+def drop_in_folder(path: Path) -> Path:
+    """`edge.d` for `edge.toml`."""
+    return path.with_suffix(".d")
+
+
+def read(path: Path, table: str) -> Contents:
+    """The entries of `[table]` in the file and then in its drop-ins, these sorted by name."""
+    entries: list[Entry] = []
+    problems: list[str] = []
+    for file in (path, *sorted(drop_in_folder(path).glob("*.toml"))):
+        text, found = _parsed(file, problems)
+        lines = _lines(text)
+        for name, value in found.items():
+            if name != table:
+                problems.append(_stray(f"{file}{_at(lines, '', name)}", name, value, table))
+            elif not isinstance(value, Mapping):
+                problems.append(f"{file}{_at(lines, '', name)}: {name} is a value, expected the table [{table}]")
+            else:
+                entries += [Entry(key, one, f"{file}{_at(lines, table, key)}") for key, one in value.items()]
+    return Contents(tuple(entries), tuple(problems))
+
+
+def is_secret(key: str) -> bool:
+    """Whether a key's name says that its value must not stand where many may read it."""
+    return _SECRET.search(key) is not None
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Words that name the known one most like it; empty where none is."""
+    import difflib
+
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def _parsed(file: Path, problems: list[str]) -> tuple[str, Mapping[str, Any]]:
+    # Imported here, for an edge that is told all by its options starts without.
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    try:
+        text = file.read_text("utf-8")
+        return text, tomllib.loads(text)
+    except OSError as cause:
+        problems.append(f"{file}: cannot be read ({cause.strerror})")
+    except UnicodeDecodeError as cause:
+        problems.append(f"{file}: is no UTF-8 text (byte {cause.start})")
+    except tomllib.TOMLDecodeError as cause:
+        problems.append(f"{file}: is no TOML: {cause}")
+    return "", {}
+
+
+def _stray(place: str, name: str, value: object, table: str) -> str:
+    if isinstance(value, Mapping):
+        return f"{place}: table [{name}] is not read, expected [{table}]"
+    return f"{place}: {name} stands outside of any table, expected it below [{table}]"
+
+
+def _lines(text: str) -> Mapping[tuple[str, str], list[int]]:
+    """Lines that look like a key's or (with the key as table and no key) a table's own; TOML's parser does not tell."""
+    found: dict[tuple[str, str], list[int]] = {}
+    table = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.fullmatch(line):
+            table = header[1]
+            found.setdefault(("", table), []).append(number)
+        elif key := _KEY.match(line):
+            found.setdefault((table, key[1]), []).append(number)
+    return found
+
+
+def _at(lines: Mapping[tuple[str, str], list[int]], table: str, key: str) -> str:
+    """Empty where two lines look alike, one of them in a string of several lines."""
+    numbers = lines.get((table, key), [])
+    return f":{numbers[0]}" if len(numbers) == 1 else ""
