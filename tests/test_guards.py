@@ -156,6 +156,57 @@ def test_layers_hold() -> None:
     assert child.returncode == 0, child.stdout + child.stderr
 
 
+# What turns bytes into code or into a command, and what does so unless it is told not to.
+RUNS_BYTES = frozenset(
+    {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "pty.spawn", "yaml.load", "torch.load"}
+    | {"subprocess.getoutput", "subprocess.getstatusoutput", "asyncio.create_subprocess_shell"}
+)
+UNPICKLING_MODULES = frozenset(
+    {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib", "jsonpickle"}
+)
+
+
+def unsafe_calls(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name.partition(".")[0] in UNPICKLING_MODULES)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in UNPICKLING_MODULES:
+            yield str(node.module)
+        elif isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            options = {option.arg: ast.unparse(option.value) for option in node.keywords}
+            if name in RUNS_BYTES or options.get("shell", "False") != "False":
+                yield ast.unparse(node)
+            if name in ("np.load", "numpy.load") and options.get("allow_pickle") != "False":
+                yield ast.unparse(node)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle",
+        "from dill import loads",
+        "eval(x)",
+        "yaml.load(x)",
+        "subprocess.run(x, shell=True)",
+        "np.load(x)",
+        "np.load(x, allow_pickle=True)",
+    ],
+)
+def test_the_guard_against_running_bytes_sees_what_it_is_there_for(code: str) -> None:
+    assert list(unsafe_calls(ast.parse(code)))
+
+
+def test_nothing_that_is_installed_unpickles_evaluates_or_asks_a_shell() -> None:
+    found = [
+        f"{file.relative_to(CHECKOUT)}: {call}"
+        for file in python_files(*PACKAGES)
+        for call in unsafe_calls(ast.parse(file.read_text("utf-8")))
+    ]
+
+    assert not found
+
+
 def test_nothing_is_left_to_be_done_later() -> None:
     assert not lines_that_match(r"\b(TODO|FIXME|XXX)\b")
 

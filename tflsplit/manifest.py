@@ -240,7 +240,7 @@ def parse(text: str, *, name: str) -> Manifest:
     try:
         fields = json.loads(text)
         schema = fields["schema"]
-    except (ValueError, KeyError, TypeError) as cause:
+    except (ValueError, KeyError, TypeError, RecursionError) as cause:
         raise errors.PackageError(f"{name}: manifest.json cannot be read ({cause}); convert the model again") from cause
     if schema != SCHEMA:
         raise errors.PackageError(
@@ -250,7 +250,7 @@ def parse(text: str, *, name: str) -> Manifest:
     try:
         manifest = _manifest(fields)
         is_canonical = render(manifest) == text
-    except (KeyError, ValueError, TypeError, AttributeError, errors.SettingsError) as cause:
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError, errors.SettingsError) as cause:
         raise errors.PackageError(f"{name}: manifest.json is damaged ({cause!r}); convert the model again") from cause
     if not is_canonical:
         raise errors.PackageError(f"{name}: manifest.json was changed after it was written; convert the model again")

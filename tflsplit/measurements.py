@@ -175,7 +175,7 @@ def read_json(path: Path, kind: str, schema: int) -> dict[str, Any]:
     """The fields of one of our JSON files, of this kind and schema; DataError says what else it is."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as cause:
+    except (OSError, ValueError, RecursionError) as cause:
         raise errors.DataError(f"{path}: cannot be read as a {kind} ({cause})") from cause
     if not isinstance(fields, dict) or fields.get("kind") != kind:
         raise errors.DataError(f"{path}: not a {kind} file of tflsplit")

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ MODEL = "model.tflite"
 FLOAT_MODEL = "model_float32.tflite"
 GOLDEN = "golden.npz"
 SUFFIX = ".tflsplit"
+# Some 1,200 bytes a cut, so room for fifty thousand.
+_MANIFEST_BYTES = 64 << 20
 _COMPILED = ("head_edgetpu.tflite", "head_edgetpu.log")
 
 
@@ -167,6 +170,8 @@ def open_package(path: Path) -> Package:
     if not (path / MANIFEST).is_file():
         raise errors.PackageError(f"{path}: not a package (no {MANIFEST} in it); make one with `tflsplit convert`")
     try:
+        if (path / MANIFEST).stat().st_size > _MANIFEST_BYTES:
+            raise errors.PackageError(f"{path}: {MANIFEST} is larger than {_MANIFEST_BYTES} bytes; no package has such")
         text = (path / MANIFEST).read_bytes().decode("utf-8")
     except UnicodeDecodeError as cause:
         raise errors.PackageError(f"{path}: {MANIFEST} is damaged ({cause.reason}); convert the model again") from cause
@@ -175,7 +180,8 @@ def open_package(path: Path) -> Package:
     opened = Package(path, manifest.parse(text, name=str(path)))
     for name, file in opened.manifest.files.items():
         _check_file(path, name, file)
-    unknown = {str(PurePosixPath(*found.relative_to(path).parts)) for found in path.rglob("*") if not found.is_dir()}
+    there = (found for found in path.rglob("*") if found.is_symlink() or not found.is_dir())
+    unknown = {str(PurePosixPath(*found.relative_to(path).parts)) for found in there}
     unknown -= {MANIFEST, *opened.manifest.files}
     unknown = {name for name in unknown if not _is_leftover(PurePosixPath(name))}
     if unknown:
@@ -267,19 +273,43 @@ def write_pair(directory: Path, package: Package, cut: Cut) -> None:
 
 
 def _check_file(path: Path, name: str, file: File) -> None:
-    parts = PurePosixPath(name).parts
-    if not parts or ".." in parts or PurePosixPath(name).is_absolute() or (path / name).is_symlink():
+    """Nothing is read before its kind and size are known, and never more than a piece at a time."""
+    if not _lies_plainly_inside(path, PurePosixPath(name)):
         raise errors.PackageError(f"{path}: {MANIFEST} lists {name!r}, which does not lie plainly inside the package")
     try:
-        data = (path / name).read_bytes()
+        found = (path / name).stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise errors.PackageError(f"{path}: {name} is no plain file; copy the package again")
+        is_whole = found.st_size == file.bytes and _sha256(path / name) == file.sha256
     except OSError as cause:
         raise errors.PackageError(
             f"{path}: {name} cannot be read ({cause.strerror}); copy the package again"
         ) from cause
-    if hashlib.sha256(data).hexdigest() != file.sha256:
+    if not is_whole:
         raise errors.PackageError(
-            f"{path}: {name} was changed after it was written (SHA-256 differs from {MANIFEST}); copy the package again"
+            f"{path}: {name} was changed after it was written (size or SHA-256 differs from {MANIFEST}); "
+            "copy the package again"
         )
+
+
+def _lies_plainly_inside(path: Path, name: PurePosixPath) -> bool:
+    """No link on the way, not even one of a folder."""
+    places = (name, *name.parents[:-1])
+    return (
+        bool(name.parts)
+        and not name.is_absolute()
+        and ".." not in name.parts
+        and "\0" not in str(name)
+        and not any((path / place).is_symlink() for place in places)
+    )
+
+
+def _sha256(place: Path) -> str:
+    summed = hashlib.sha256()
+    with place.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            summed.update(piece)
+    return summed.hexdigest()
 
 
 def _halves(

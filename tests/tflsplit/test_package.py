@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,102 @@ def test_a_manifest_that_points_out_of_the_package_is_refused(written, name):
     (written.path / "manifest.json").write_text(manifest.render(forged))
 
     with pytest.raises(errors.PackageError, match="does not lie plainly inside"):
+        package.open_package(written.path)
+
+
+def forged(written, name, **changes):
+    """The package's manifest with another file listed, or one described otherwise; its seal is right."""
+    listed = dict(written.manifest.files)
+    entry = dataclasses.replace(listed.get(name, listed["model.tflite"]), **changes)
+    made = dataclasses.replace(written.manifest, files=listed | {name: entry})
+    (written.path / "manifest.json").write_text(manifest.render(made))
+
+
+def link_to_a_file(place, outside):
+    (outside / "model.tflite").write_bytes(place.read_bytes())
+    place.unlink()
+    place.symlink_to(outside / "model.tflite")
+
+
+def link_to_its_folder(place, outside):
+    place.parent.rename(outside / "moved")
+    place.parent.symlink_to(outside / "moved")
+
+
+@pytest.mark.parametrize("make", [link_to_a_file, link_to_its_folder], ids=lambda make: make.__name__)
+def test_links_in_a_package_are_refused_though_what_they_lead_to_is_right(written, tmp_path, make):
+    (tmp_path / "outside").mkdir()
+    make(next(written.path.glob("cuts/*/head.tflite")), tmp_path / "outside")
+
+    with pytest.raises(errors.PackageError, match="does not lie plainly inside"):
+        package.open_package(written.path)
+
+
+def test_a_link_that_nothing_lists_is_refused(written, tmp_path):
+    (written.path / "more").symlink_to(tmp_path)
+
+    with pytest.raises(errors.PackageError, match=r"more is not listed in manifest\.json"):
+        package.open_package(written.path)
+
+
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(written):
+    (written.path / "model.tflite").unlink()
+    os.mkfifo(written.path / "model.tflite")
+
+    with pytest.raises(errors.PackageError, match="no plain file"):
+        package.open_package(written.path)
+
+
+def test_a_file_that_is_larger_than_stated_is_refused_unread(written):
+    """A hundred gigabytes of hole: read or summed, it would take minutes and all memory."""
+    with (written.path / "model.tflite").open("r+b") as file:
+        file.truncate(100 << 30)
+
+    with pytest.raises(errors.PackageError, match="was changed after it was written"):
+        package.open_package(written.path)
+
+
+def test_a_file_is_summed_piece_by_piece_however_large(written):
+    """The forger states the size rightly; its sum would take memory only if it was read whole."""
+    large = 256 << 20
+    with (written.path / "model.tflite").open("r+b") as file:
+        file.truncate(large)
+    forged(written, "model.tflite", bytes=large)
+    tracemalloc.start()
+    try:
+        with pytest.raises(errors.PackageError, match="was changed after it was written"):
+            package.open_package(written.path)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak_bytes < 16 << 20
+
+
+def test_a_name_with_a_zero_byte_is_refused(written):
+    forged(written, "cuts/\0")
+
+    with pytest.raises(errors.PackageError, match="does not lie plainly inside"):
+        package.open_package(written.path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"schema":1,"a":' + "[" * 100_000, '{"schema":' + "9" * 5000 + "}"],
+    ids=["a list in a list", "deep within", "a huge number"],
+)
+def test_a_manifest_made_to_exhaust_its_reader_is_refused(written, text):
+    (written.path / "manifest.json").write_text(text)
+
+    with pytest.raises(errors.PackageError, match=r"manifest\.json cannot be read"):
+        package.open_package(written.path)
+
+
+def test_an_enormous_manifest_is_refused_unread(written):
+    with (written.path / "manifest.json").open("r+b") as file:
+        file.truncate(100 << 30)
+
+    with pytest.raises(errors.PackageError, match="is larger than"):
         package.open_package(written.path)
 
 
