@@ -85,6 +85,12 @@ def is_chunk(data: codec.Buffer) -> bool:
     return bytes(data[:4]) == MAGIC
 
 
+def peek(data: codec.Buffer) -> tuple[tuple[int, int], bool, memoryview]:
+    """(boot, sequence) of a chunk's frame, whether it is the frame's first, and its bytes; FrameError if damaged."""
+    chunk = _parse(memoryview(data), Limits().frame_bytes)
+    return chunk.key, chunk.index == 0, chunk.body
+
+
 class Reassembler:
     """Bounded memory of unfinished frames, of all senders together. One thread at a time."""
 

@@ -109,6 +109,8 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
+    """The broker's answer to a subscription or to the end of one."""
+
     mid: int
     refusal: str | None
 
@@ -213,6 +215,12 @@ class Connection:
         assert mid is not None  # noqa: S101 - None only without a socket, and then step() has said Lost
         return mid
 
+    def unsubscribe(self, topic_filter: str) -> int:
+        """The answer is a `Subscribed` too."""
+        _, mid = self._client.unsubscribe(topic_filter)
+        assert mid is not None  # noqa: S101 - as above
+        return mid
+
     def acknowledge(self, mid: int) -> None:
         self._client.ack(mid, 1)
 
@@ -258,7 +266,7 @@ class Connection:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
-        client.on_subscribe = self._on_subscribe
+        client.on_subscribe = client.on_unsubscribe = self._on_subscribe
         client.on_message = self._on_message
         # With any callback here paho leaves writing to whoever drives it, instead of writing from within publish().
         client.on_socket_register_write = _leave_writing_to_us

@@ -114,6 +114,11 @@ class MemoryBroker:
                     session.queued.append(replace(kept, qos=min(qos, kept.qos)))
             self._deliver(client_id)
 
+    def unsubscribe(self, client_id: str, topic_filter: str) -> None:
+        with self.lock:
+            if client_id in self._sessions:
+                self._sessions[client_id].filters.pop(topic_filter, None)
+
     def publish(self, topic: str, payload: bytes, qos: int, *, retain: bool) -> None:
         """To everyone with a filter that fits, at the lower of both QoS."""
         with self.lock:
@@ -267,10 +272,15 @@ class MemoryTransport:
             self._filters[topic_filter] = qos
             self._broker.subscribe(self.client_id, topic_filter, qos)
 
+    def unsubscribe(self, topic_filter: str, *, timeout_s: float = 10.0) -> None:
+        with self._changed:
+            self._filters.pop(topic_filter, None)
+            self._broker.unsubscribe(self.client_id, topic_filter)
+
     def receive(self, timeout_s: float) -> transport.Message | None:
         return self._inbox.take(timeout_s)
 
-    def acknowledge(self, message: transport.Message) -> None:
+    def acknowledge(self, message: transport.Message, *, after_published: bool = False) -> None:
         connection, mid = message.receipt
         if message.qos > 0 and connection == self.connection:
             self._broker.acknowledge(self.client_id, mid)

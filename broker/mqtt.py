@@ -167,12 +167,30 @@ class MqttTransport:
         reason = wanted.refusal or f"no answer within {timeout_s:g} s, the connection is {self._state.value}"
         raise errors.BrokerError(f"broker {self._address}: subscription to {topic_filter} failed: {reason}")
 
+    def unsubscribe(self, topic_filter: str, *, timeout_s: float = 10.0) -> None:
+        changed = self._shared.changed
+        with changed:
+            known = self._shared.subscriptions.pop(topic_filter, None)
+            if known is None or self._state is not ConnectionState.ONLINE:
+                return
+            ending = session.Subscription(topic_filter, known.qos, is_ending=True)
+            self._shared.subscriptions[topic_filter] = ending
+            self._wake()
+            changed.wait_for(lambda: ending.answered or self._state is not ConnectionState.ONLINE, _bounded(timeout_s))
+            self._shared.subscriptions.pop(topic_filter, None)
+            if ending.answered or self._state is not ConnectionState.ONLINE:
+                return
+        raise errors.BrokerError(
+            f"broker {self._address}: no answer to unsubscribing {topic_filter} in {timeout_s:g} s"
+        )
+
     def receive(self, timeout_s: float) -> transport.Message | None:
         return self._shared.inbox.take(timeout_s)
 
-    def acknowledge(self, message: transport.Message) -> None:
+    def acknowledge(self, message: transport.Message, *, after_published: bool = False) -> None:
         if message.qos > 0:
-            self._shared.receipts.append(message.receipt)
+            after = self._shared.outbox.last_number if after_published else 0
+            self._shared.receipts.append(session.Receipt(*message.receipt, after))
             self._wake()
 
     def flush(self, timeout_s: float) -> bool:
@@ -273,6 +291,7 @@ class MqttTransport:
                     return event
             self._forget_wakings()
             if self._is_stopping:
+                work.acknowledge()  # else a durable session would get once more what was dealt with last
                 return self._end(connection, work, Lost("closed"))
             if work.accepted is None and time.monotonic() > give_up_s:
                 lost = Lost(f"no answer to CONNECT of MQTT {version} within {patience_s:g} s", is_version=is_probe)

@@ -15,7 +15,8 @@ _MESSAGE_BYTES = 512
 @dataclass(slots=True, eq=False)
 class Outgoing:
     """A message on its way. `expires_at_s` is by the transport's clock. `strikes` counts the connections that were
-    lost while it was the likeliest cause; `sendings` how often it went to the broker."""
+    lost while it was the likeliest cause; `sendings` how often it went to the broker. `number` is its
+    place among all that `put` took."""
 
     topic: str
     payload: codec.Buffer
@@ -24,6 +25,7 @@ class Outgoing:
     expires_at_s: float | None = None
     sendings: int = 0
     strikes: int = 0
+    number: int = 0
     is_ours: bool = False  # the transport's own word about itself: never refused for want of room
 
     @property
@@ -40,7 +42,18 @@ class Outbox:
         self._waiting: collections.deque[Outgoing] = collections.deque()
         self._held_messages = 0
         self._held_bytes = 0
+        self._last_number = 0
         self._is_closed = False
+
+    @property
+    def last_number(self) -> int:
+        """Of the message that `put` took last."""
+        return self._last_number
+
+    def has_taken(self, number: int) -> bool:
+        """Whether the message of that number, and with it all before it, is not waiting any longer."""
+        with self._changed:
+            return not self._waiting or self._waiting[0].number > number
 
     @property
     def held(self) -> tuple[int, int]:
@@ -58,6 +71,8 @@ class Outbox:
             ):
                 return False
             self._hold(outgoing)
+            self._last_number += 1
+            outgoing.number = self._last_number
             self._waiting.append(outgoing)
             return True
 

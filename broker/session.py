@@ -21,13 +21,24 @@ MAX_STRIKES = 3
 
 @dataclass(slots=True)
 class Subscription:
-    """`session` is the number of the session that asked the broker for it, `answered` whether the broker replied."""
+    """`session` is the number of the session that asked the broker for it, `answered` whether the broker replied.
+    `is_ending` turns it into the wish to have it no longer."""
 
     topic_filter: str
     qos: int
     session: int = 0
     answered: bool = False
     refusal: str | None = None
+    is_ending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A message to acknowledge, once all that the outbox took up to number `after` is on its way to the broker."""
+
+    session: int
+    mid: int
+    after: int
 
 
 class Shared:
@@ -39,7 +50,7 @@ class Shared:
         self.outbox = queues.Outbox(limits)
         self.inbox = queues.Inbox(limits)
         self.counters = transport.Counters()
-        self.receipts: collections.deque[tuple[int, int]] = collections.deque()
+        self.receipts: collections.deque[Receipt] = collections.deque()
         self.subscriptions: dict[str, Subscription] = {}
         self.changed = threading.Condition()  # guards the subscriptions, and the state of the transport
 
@@ -78,7 +89,7 @@ class Session:
                 break
             self._send(outgoing)
         # After the messages: a result is waited for by somebody, an acknowledgement only by the broker.
-        self._acknowledge()
+        self.acknowledge()
         self._connection.write()
 
     def handle(self, event: connections.Event) -> None:
@@ -93,6 +104,14 @@ class Session:
                 self._take_in(event)
             case connections.Lost():
                 self.end(event)
+
+    def acknowledge(self) -> None:
+        """Tells the broker of what came by this connection and is done with."""
+        receipts = self._shared.receipts
+        while receipts and (receipts[0].session != self._number or self._is_sent(receipts[0].after)):
+            receipt = receipts.popleft()
+            if receipt.session == self._number:
+                self._connection.acknowledge(receipt.mid)
 
     def end(self, lost: connections.Lost) -> None:
         """Puts back what was not acknowledged, to be sent again by the next session, and settles the rest."""
@@ -126,11 +145,8 @@ class Session:
         if accepted.max_packet_bytes is not None:
             self.max_packet_bytes = min(self.max_packet_bytes, accepted.max_packet_bytes)
 
-    def _acknowledge(self) -> None:
-        while self._shared.receipts:
-            session, mid = self._shared.receipts.popleft()
-            if session == self._number:
-                self._connection.acknowledge(mid)
+    def _is_sent(self, number: int) -> bool:
+        return number == 0 or self._shared.outbox.has_taken(number)
 
     def _subscribe(self) -> None:
         with self._shared.changed:
@@ -138,6 +154,9 @@ class Session:
         for wanted in new:
             is_renewal = wanted.session > 0 and self.accepted is not None and self.accepted.session_present
             wanted.session = self._number
+            if wanted.is_ending:
+                self._asked[self._connection.unsubscribe(wanted.topic_filter)] = wanted
+                continue
             self._asked[self._connection.subscribe(wanted.topic_filter, wanted.qos, is_renewal=is_renewal)] = wanted
 
     def _is_free_to_send(self) -> bool:
@@ -194,7 +213,8 @@ class Session:
         if wanted is None:
             return
         if event.refusal is not None:
-            _log.warning("subscription refused filter=%s reason=%r", wanted.topic_filter, event.refusal)
+            what = "unsubscription" if wanted.is_ending else "subscription"
+            _log.warning("%s refused filter=%s reason=%r", what, wanted.topic_filter, event.refusal)
         with self._shared.changed:
             wanted.answered, wanted.refusal = True, event.refusal
             self._shared.changed.notify_all()

@@ -61,9 +61,11 @@ def topic(deployment: str, device: str, kind: Kind) -> str:
     return str(Topic(deployment, device, kind))
 
 
-def every_device(deployment: str, kind: Kind) -> str:
-    """The subscription filter for one kind of message from all devices of a deployment."""
-    return f"{ROOT}/{check_name('deployment', deployment)}/+/{kind.value}"
+def every_device(deployment: str, kind: Kind, *, share: str | None = None) -> str:
+    """The subscription filter for one kind of message from all devices of a deployment. With a `share`, the broker
+    gives each message to one member of the group of that name."""
+    group = "" if share is None else f"$share/{check_name('share', share)}/"
+    return f"{group}{ROOT}/{check_name('deployment', deployment)}/+/{kind.value}"
 
 
 def whole_deployment(deployment: str) -> str:

@@ -125,12 +125,18 @@ class Transport(Protocol):
     def subscribe(self, topic_filter: str, *, qos: int = 1, timeout_s: float = 10.0) -> None:
         """Returns once granted, and is renewed at each reconnection. BrokerError if refused or not granted in time."""
 
+    def unsubscribe(self, topic_filter: str, *, timeout_s: float = 10.0) -> None:
+        """Returns once the broker sends no more of it, or at once where there is no connection: it is not renewed then.
+        What came before waits in the inbox. BrokerError if the broker does not answer in time."""
+
     def receive(self, timeout_s: float) -> Message | None:
         """The oldest waiting message, or None after `timeout_s` and when the transport is closed."""
 
-    def acknowledge(self, message: Message) -> None:
+    def acknowledge(self, message: Message, *, after_published: bool = False) -> None:
         """Tells the broker that a QoS 1 message is done with; each must be, in any order, or the broker stops
-        delivering. Nothing for QoS 0, or if the connection it came by is gone (the broker will deliver it again)."""
+        delivering. With `after_published` it is told after all that was published before this call, so that no answer
+        is lost behind its acknowledgement. Nothing for QoS 0, or if the connection it came by is gone (the broker will
+        deliver it again)."""
 
     def flush(self, timeout_s: float) -> bool:
         """Waits until nothing outgoing is held; False if some still is after `timeout_s`."""

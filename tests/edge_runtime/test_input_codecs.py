@@ -13,11 +13,13 @@ import hypothesis
 import numpy as np
 import pytest
 import tiny_models
+import watching
 from hypothesis import strategies as st
 from PIL import Image
 
-from broker import memory, subscriber, tail, topics, wire
+from broker import engine, memory, subscriber, tail, topics, wire
 from edge_runtime import frames, head, loop, sending
+from edge_runtime.settings import Settings
 from tflsplit import codec, errors, inputcodec, jpeg, preprocessing
 from tflsplit.inputcodec import Pixels
 from tflsplit.tensors import TensorSpec
@@ -44,7 +46,7 @@ def picture_package(builder, tmp_path):
 def cloud_for(package, network):
     with memory.MemoryTransport(network, client_id="cloud") as transport:
         transport.connect()
-        cloud = subscriber.Cloud(tail.Tails(package), transport, "d")
+        cloud = subscriber.Cloud(engine.Inline.of(package), transport, "d")
         transport.subscribe(topics.every_device("d", topics.Kind.FEATURES))
         thread = threading.Thread(target=cloud.run)
         thread.start()
@@ -66,8 +68,14 @@ def stream(package, how, *, network=None, pixels=PIXELS):
         head.Head(package, package.cut("input")) as ready,
     ):
         transport.connect()
-        settings = loop.Settings("d", "n", 7, drain_s=WAIT_S, input_codec=chosen)
-        edge = loop.Edge(package, ready, transport, settings, on_result=lambda one: got.update({one.sequence: one}))
+        settings = Settings("d", "n", 7, drain_s=WAIT_S, input_codec=chosen)
+        edge = loop.Edge(
+            package,
+            ready,
+            transport,
+            settings,
+            observers=[watching.Watching(lambda one: got.update({one.sequence: one}))],
+        )
         publish = transport.publish
 
         def spied(topic, payload, **options):
@@ -287,7 +295,7 @@ def test_only_pixels_can_be_sent_as_pixels(picture_package, tiny_package):
 
 def test_a_source_of_another_kind_than_the_edge_sends_is_refused(picture_package):
     source = frames.from_arrays((PIXELS,), picture_package.manifest, name="x")
-    settings = loop.Settings("d", "n", 7, input_codec=inputcodec.parse("raw"))
+    settings = Settings("d", "n", 7, input_codec=inputcodec.parse("raw"))
     with (
         memory.MemoryTransport(memory.MemoryBroker(), client_id="edge") as transport,
         head.Head(picture_package, picture_package.cut("input")) as ready,

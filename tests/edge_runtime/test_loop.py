@@ -7,9 +7,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import tiny_models
+import watching
 
-from broker import memory, results, subscriber, tail, topics, wire
+from broker import engine, memory, results, subscriber, topics, wire
 from edge_runtime import frames, head, loop
+from edge_runtime.settings import Settings
 from tflsplit import answers, codec, errors
 from tflsplit.interpreter import Interpreter
 from tflsplit.tensors import dequantise
@@ -18,8 +20,8 @@ INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
 WAIT_S = 60.0
 
 
-def settings(**changes) -> loop.Settings:
-    return loop.Settings(**{"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S} | changes)
+def settings(**changes) -> Settings:
+    return Settings(**{"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S} | changes)
 
 
 @contextmanager
@@ -27,7 +29,7 @@ def cloud_for(package, network):
     """A cloud that serves until the block ends."""
     with memory.MemoryTransport(network, client_id="cloud") as transport:
         transport.connect()
-        cloud = subscriber.Cloud(tail.Tails(package), transport, "d")
+        cloud = subscriber.Cloud(engine.Inline.of(package), transport, "d")
         subscribed = threading.Event()
         subscribe = transport.subscribe
         transport.subscribe = lambda *given, **options: (subscribe(*given, **options), subscribed.set())
@@ -43,15 +45,15 @@ def cloud_for(package, network):
 
 def stream(package, network, cut, arrays=INPUTS, **changes):
     """Run an edge to its end; its summary and the results it got."""
-    got = []
+    watcher = watching.Watching()
     with (
         memory.MemoryTransport(network, client_id="edge") as transport,
         head.Head(package, package.cut(cut)) as ready,
     ):
         transport.connect()
-        edge = loop.Edge(package, ready, transport, settings(**changes), on_result=got.append)
+        edge = loop.Edge(package, ready, transport, settings(**changes), observers=[watcher])
         summary = edge.run(frames.from_arrays((arrays,), package.manifest, name="test"))
-    return summary, got
+    return summary, watcher.answers
 
 
 def expected_values(package):
@@ -216,7 +218,7 @@ def test_a_frame_of_another_package_is_refused_by_name_and_not_sent_again(tiny_p
         summary, _ = stream(tiny_package, network, "op000")
 
     assert (summary.results, summary.refused, summary.resent) == (0, 40, 0)
-    assert cloud.summary.refused["bad_frame"] == 40
+    assert cloud.summary.refused["wrong_package"] == 40
 
 
 def frame_for(package, /, **changes) -> wire.Frame:
@@ -354,7 +356,7 @@ def test_a_stopped_cloud_answers_what_had_arrived(tiny_package):
     network = memory.MemoryBroker()
     with memory.MemoryTransport(network, client_id="cloud") as transport:
         transport.connect()
-        cloud = subscriber.Cloud(tail.Tails(tiny_package), transport, "d")
+        cloud = subscriber.Cloud(engine.Inline.of(tiny_package), transport, "d")
         transport.subscribe(topics.every_device("d", topics.Kind.FEATURES))
         with memory.MemoryTransport(network, client_id="edge") as sender:
             sender.connect()
@@ -379,6 +381,6 @@ def test_a_failure_while_taking_results_ends_the_edge_with_its_error(tiny_packag
         head.Head(tiny_package, tiny_package.cut("op000")) as ready,
     ):
         transport.connect()
-        edge = loop.Edge(tiny_package, ready, transport, settings(), on_result=fails)
+        edge = loop.Edge(tiny_package, ready, transport, settings(), observers=[watching.Watching(fails)])
         with pytest.raises(RuntimeError, match="callback is broken"):
             edge.run(frames.from_arrays((INPUTS,), tiny_package.manifest, name="test"))

@@ -1,50 +1,76 @@
-"""`tflsplit cloud`: the tails of a package, for every device of a deployment."""
+"""`tflsplit cloud`: the tails of packages, for every device of one or more deployments."""
 
+import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from tflsplit.cli import connection, output, planned
+from tflsplit.cli import connection, output, planned, serving
+
+if TYPE_CHECKING:
+    from tflsplit.package import Package
 
 
 @click.command()
-@planned.argument
+@click.argument("pkgs", metavar="[PKG]...", nargs=-1, type=click.Path(path_type=Path))
 @planned.option
-@connection.options
+@connection.broker_options
+@click.option("--deployment", "deployments", multiple=True, required=True, help="Whom to serve; may be given again.")
 @click.option("--name", default="cloud", show_default=True, help="Name of this cloud on its status topic.")
+@serving.options
 @click.option("--count", type=click.IntRange(min=1), help="End after so many results. Default: serve until SIGTERM.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of a tail.")
 @click.option("--json", "is_json", is_flag=True, help="Print the summary at the end as JSON.")
 def command(
-    pkg: Path | None,
+    pkgs: tuple[Path, ...],
     *,
     plan_path: Path | None,
     broker: connection.Broker,
-    deployment: str,
+    deployments: tuple[str, ...],
     name: str,
+    serving: serving.Serving,
     count: int | None,
-    threads: int,
     is_json: bool,
 ) -> None:
     """Run the tail of whatever cut a frame was made at, and publish the result as JSON.
 
-    \b
-    Python: broker.subscriber.Cloud(tails, transport, deployment).run()
-    """
-    from broker import subscriber, tail
+    A frame names its package by its digest, so several packages may be served at a time, as in a roll-out.
 
-    opened, plan = planned.opened(pkg, plan_path)
-    tails = tail.Tails(opened, threads=threads)
-    if plan is not None:
-        tails.warm(opened.cut(plan.cut))
-    with connection.connected(broker, deployment, name, connection.new_boot()) as online:
-        cloud = subscriber.Cloud(tails, online, deployment)
-        with output.stopped_by_signals(cloud.stop):
-            summary = cloud.run(count=count)
+    \b
+    Python: broker.subscriber.Cloud(engine.Inline.of(package), transport, deployment).run()
+    """
+    from broker import served, subscriber
+    from broker import serving as clouds_of
+
+    packages, warm = _opened(pkgs, plan_path)
+    with contextlib.ExitStack() as stack:
+        engine = serving.engine(packages, warm)
+        stack.callback(engine.close)
+        boot = connection.new_boot()
+        clouds = [
+            subscriber.Cloud(
+                engine,
+                stack.enter_context(connection.connected(broker, deployment, name, boot)),
+                deployment,
+                share=serving.share,
+                drain_s=serving.drain_s,
+            )
+            for deployment in dict.fromkeys(deployments)
+        ]
+        with output.stopped_by_signals(lambda: clouds_of.stop(clouds)):
+            clouds_of.run(clouds, count=count)
+    summaries = {cloud.deployment: cloud.summary for cloud in clouds}
     if is_json:
-        output.as_json(summary.as_json())
+        output.as_json(served.as_json(summaries, engine.counters))
     else:
-        click.echo(
-            f"{summary.frames} frames, {summary.results} results, {summary.duplicates} duplicates, "
-            f"{summary.refused.total() if summary.refused else 0} refused"
-        )
+        click.echo(str(served.total(tuple(summaries.values()))))
+
+
+def _opened(pkgs: tuple[Path, ...], plan_path: Path | None) -> "tuple[list[Package], list[tuple[Package, str]]]":
+    """The packages, and the cut of a plan with the package it belongs to."""
+    if plan_path is not None and len(pkgs) > 1:
+        raise click.UsageError("--plan goes with one package: give the others without it.")
+    if len(pkgs) <= 1:
+        opened, plan = planned.opened(pkgs[0] if pkgs else None, plan_path)
+        return [opened], [] if plan is None else [(opened, plan.cut)]
+    return [planned.opened(pkg, None)[0] for pkg in pkgs], []

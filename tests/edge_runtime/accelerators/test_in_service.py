@@ -9,12 +9,14 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import watching
 
-from broker import memory, subscriber, tail, topics
+from broker import engine, memory, subscriber, topics
 from edge_runtime import frames, head, loop
 from edge_runtime.accelerators import child, choice, coral
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.service import Condition, Retries
+from edge_runtime.settings import Settings
 from tflsplit import errors, package
 from tflsplit.interpreter import Interpreter
 
@@ -28,7 +30,7 @@ CUT = "op001"
 def edge_on(package, accelerator, *, fallback=None, retries=SOON, on_result=lambda result: None, **changes):
     """An edge whose cloud answers, and a person who reads its births."""
     network = memory.MemoryBroker()
-    settings = loop.Settings(**{"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S} | changes)
+    settings = Settings(**{"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S} | changes)
     with (
         memory.MemoryTransport(network, client_id="cloud") as serving,
         memory.MemoryTransport(network, client_id="person") as person,
@@ -39,11 +41,15 @@ def edge_on(package, accelerator, *, fallback=None, retries=SOON, on_result=lamb
             connection.connect()
         person.subscribe(topics.topic("d", "n", topics.Kind.BIRTH))
         serving.subscribe(topics.every_device("d", topics.Kind.FEATURES))
-        cloud = subscriber.Cloud(tail.Tails(package), serving, "d")
+        cloud = subscriber.Cloud(engine.Inline.of(package), serving, "d")
         answering = threading.Thread(target=cloud.run)
         answering.start()
         try:
-            yield loop.Edge(package, ready, transport, settings, on_result=on_result), person, ready
+            yield (
+                loop.Edge(package, ready, transport, settings, observers=[watching.Watching(on_result)]),
+                person,
+                ready,
+            )
         finally:
             cloud.stop()
             answering.join(WAIT_S)

@@ -1,0 +1,52 @@
+"""The options of `tflsplit cloud` that say how frames are served, and the engine they describe."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tflsplit.package import Package
+
+if TYPE_CHECKING:  # help is shown without loading an interpreter
+    from broker.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """`workers` is None for this process alone."""
+
+    workers: int | None
+    threads: int
+    drain_s: float
+    share: str | None
+
+    def engine(self, packages: "Sequence[Package]", warm: "Sequence[tuple[Package, str]]") -> "Engine":
+        """`warm` are cuts whose tails are loaded before the first frame comes."""
+        from broker import answering, engine, tail
+
+        tails = [tail.Tails(package, threads=self.threads) for package in packages]
+        for package, cut in warm:
+            tails[packages.index(package)].warm(package.cut(cut))
+        return engine.Inline(answering.Answerer(tails))
+
+
+def options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives the command `serving`."""
+
+    @functools.wraps(function)  # and with it the options that it has already
+    def command(*args: Any, workers: int | None, threads: int, drain: float, share: str | None, **others: Any) -> Any:
+        return function(*args, serving=Serving(workers, threads, drain, share), **others)
+
+    positive, seconds = click.IntRange(min=1), click.FloatRange(min=0)
+    for option in (
+        click.option("--share", metavar="GROUP", help="Share the frames with the other clouds of this group."),
+        click.option("--drain", type=seconds, default=10.0, show_default=True, help="Seconds to finish frames in."),
+        click.option("--threads", type=positive, default=1, show_default=True, help="CPU threads of a tail."),
+        click.option(
+            "--workers", type=positive, help="Processes that run tails. Default: this one, a frame at a time."
+        ),
+    ):
+        command = option(command)
+    return command
