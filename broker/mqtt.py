@@ -11,10 +11,11 @@ import random
 import socket
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from broker import queues, session, transport
+from broker import queues, session, shared, transport
 from broker.address import Address, Credentials
+from broker.backoff import Backoff
 from broker.connection import Accepted, Connection, Lost, Options, Version
 from broker.presence import Presence
 from broker.transport import ConnectionState
@@ -28,21 +29,6 @@ _POLL_S = 0.5
 # A broker without MQTT 5 may not even answer its CONNECT: amqtt takes the properties for the length of a string and
 # waits for the rest. So the first attempt waits only this long before 3.1.1 is tried.
 _VERSION_TIMEOUT_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Waits between attempts: doubling, and each shortened at random by up to a half, so that a thousand devices do
-    not come back in the same instant. An up-time of `stable_s` starts the row anew: a broker that accepts and hangs up
-    at once (two clients of one name do that to each other) is not besieged."""
-
-    first_s: float = 0.25
-    most_s: float = 30.0
-    stable_s: float = 10.0
-
-    def wait_s(self, attempt: int, randomness: random.Random) -> float:
-        # The exponent is bounded: a float overflows after a day of attempts.
-        return min(self.most_s, self.first_s * 2.0 ** min(attempt, 32)) * randomness.uniform(0.5, 1.0)
 
 
 class MqttTransport:
@@ -72,7 +58,7 @@ class MqttTransport:
         self._presence = presence
         self._backoff = backoff or Backoff()
         self._randomness = randomness or random.Random()  # noqa: S311 - it spreads load, it guards nothing
-        self._shared = session.Shared(limits or transport.Limits(), time.monotonic)
+        self._shared = shared.Shared(limits or transport.Limits(), time.monotonic)
         self._max_packet_bytes = self._shared.limits.packet_bytes
         self._version = version
         self._options = self._make_options(client_id, credentials, keepalive_s, session_expiry_s, connect_timeout_s)
@@ -155,7 +141,7 @@ class MqttTransport:
         return self._put(topic, payload, qos, retain=retain, expiry_s=expiry_s, timeout_s=0.0)
 
     def subscribe(self, topic_filter: str, *, qos: int = 1, timeout_s: float = 10.0) -> None:
-        wanted = session.Subscription(topic_filter, qos)
+        wanted = shared.Subscription(topic_filter, qos)
         changed = self._shared.changed
         with changed:
             self._shared.subscriptions[topic_filter] = wanted
@@ -173,7 +159,7 @@ class MqttTransport:
             known = self._shared.subscriptions.pop(topic_filter, None)
             if known is None or self._state is not ConnectionState.ONLINE:
                 return
-            ending = session.Subscription(topic_filter, known.qos, is_ending=True)
+            ending = shared.Subscription(topic_filter, known.qos, is_ending=True)
             self._shared.subscriptions[topic_filter] = ending
             self._wake()
             changed.wait_for(lambda: ending.answered or self._state is not ConnectionState.ONLINE, _bounded(timeout_s))
@@ -190,7 +176,7 @@ class MqttTransport:
     def acknowledge(self, message: transport.Message, *, after_published: bool = False) -> None:
         if message.qos > 0:
             after = self._shared.outbox.last_number if after_published else 0
-            self._shared.receipts.append(session.Receipt(*message.receipt, after))
+            self._shared.receipts.append(shared.Receipt(*message.receipt, after))
             self._wake()
 
     def flush(self, timeout_s: float) -> bool:

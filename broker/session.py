@@ -3,60 +3,17 @@
 Runs on the network thread alone. Queues, subscriptions and counters outlive it; the next session goes on with them.
 """
 
-import collections
 import logging
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from broker import connection as connections
 from broker import queues, transport
+from broker.shared import Shared, Subscription
 
 _log = logging.getLogger(__name__)
 
 # A broker that hangs up without saying why (MQTT 3.1.1 has no way to say it) may do so because of one message. The
 # largest of those in flight is the likeliest; after three lost connections it is given up so that the rest can pass.
 MAX_STRIKES = 3
-
-
-@dataclass(slots=True)
-class Subscription:
-    """`session` is the number of the session that asked the broker for it, `answered` whether the broker replied.
-    `is_ending` turns it into the wish to have it no longer."""
-
-    topic_filter: str
-    qos: int
-    session: int = 0
-    answered: bool = False
-    refusal: str | None = None
-    is_ending: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A message to acknowledge, once all that the outbox took up to number `after` is on its way to the broker."""
-
-    session: int
-    mid: int
-    after: int
-
-
-class Shared:
-    """What all sessions of one transport work on."""
-
-    def __init__(self, limits: transport.Limits, clock: Callable[[], float]) -> None:
-        self.limits = limits
-        self.clock = clock
-        self.outbox = queues.Outbox(limits)
-        self.inbox = queues.Inbox(limits)
-        self.counters = transport.Counters()
-        self.receipts: collections.deque[Receipt] = collections.deque()
-        self.subscriptions: dict[str, Subscription] = {}
-        self.changed = threading.Condition()  # guards the subscriptions, and the state of the transport
-
-    def drop(self, outgoing: queues.Outgoing, reason: transport.Drop) -> None:
-        self.counters.dropped[reason] += 1
-        self.outbox.release(outgoing)
 
 
 class Session:

@@ -1,0 +1,19 @@
+"""How long a transport waits before it connects again."""
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits between attempts: doubling, and each shortened at random by up to a half, so that a thousand devices do
+    not come back in the same instant. An up-time of `stable_s` starts the row anew: a broker that accepts and hangs up
+    at once (two clients of one name do that to each other) is not besieged."""
+
+    first_s: float = 0.25
+    most_s: float = 30.0
+    stable_s: float = 10.0
+
+    def wait_s(self, attempt: int, randomness: random.Random) -> float:
+        # The exponent is bounded: a float overflows after a day of attempts.
+        return min(self.most_s, self.first_s * 2.0 ** min(attempt, 32)) * randomness.uniform(0.5, 1.0)
