@@ -13,6 +13,9 @@ from tflsplit import errors
 
 ROOT = "tflsplit/v1"
 
+# Where Home Assistant looks for devices, unless it was told to look elsewhere.
+DISCOVERY_PREFIX = "homeassistant"
+
 # No `/ + # $` (they mean something to a broker), no spaces, ASCII only (access rules and shells stumble over the rest).
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -71,6 +74,14 @@ def every_device(deployment: str, kind: Kind, *, share: str | None = None) -> st
 def whole_deployment(deployment: str) -> str:
     """The subscription filter for everything that a deployment says."""
     return f"{ROOT}/{check_name('deployment', deployment)}/#"
+
+
+def discovery(deployment: str, device: str, prefix: str = DISCOVERY_PREFIX) -> str:
+    """Where a device tells Home Assistant what it is; SettingsError for a name that it takes in no topic."""
+    name = f"{check_name('deployment', deployment)}-{check_name('device', device)}"
+    if "." in name:
+        raise errors.SettingsError(f"Home Assistant takes no dots in names: {deployment} and {device} must have none")
+    return f"{prefix}/device/tflsplit-{name}/config"
 
 
 def parse(name: str) -> Topic:

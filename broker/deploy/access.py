@@ -4,11 +4,13 @@ Pure. One block of plain topics per identity, and no pattern with the user name 
 do nothing at all, so taking the block away is enough to shut someone out.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 from broker import topics
 from broker.deploy.ledger import Identity, Ledger, Role
 from broker.topics import Kind
+from tflsplit import errors
 
 _DEVICE_WRITES = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
 _DEVICE_READS = (Kind.RESULTS, Kind.ACKS, Kind.CONTROL)
@@ -17,6 +19,10 @@ _CLOUD_READS = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
 _CONSUMER_READS = (Kind.RESULTS, Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
 _OPERATOR_WRITES = (Kind.CONTROL,)
 _OPERATOR_READS = (Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
+
+# Home Assistant is a consumer that says when it comes up, and finds the devices that announce themselves to it.
+_HOME_STATUS = f"{topics.DISCOVERY_PREFIX}/status"
+_EVERY_DISCOVERY = f"{topics.DISCOVERY_PREFIX}/device/+/config"
 
 _HEADER = """\
 # Written by `tflsplit broker`; it is made anew with every change of the identities, so edit nothing here.
@@ -34,11 +40,11 @@ def may_write(deployment: str, identity: Identity) -> Sequence[str]:
     own = _topics_of(deployment, identity.name)
     match identity.role:
         case Role.DEVICE:
-            return [own[kind] for kind in _DEVICE_WRITES]
+            return [*(own[kind] for kind in _DEVICE_WRITES), *_discovery(deployment, identity.name)]
         case Role.CLOUD:
             return [*(topics.every_device(deployment, kind) for kind in _CLOUD_WRITES), own[Kind.STATUS]]
         case Role.CONSUMER:
-            return []
+            return [_HOME_STATUS]
         case Role.OPERATOR:
             return [topics.every_device(deployment, kind) for kind in _OPERATOR_WRITES]
 
@@ -48,11 +54,11 @@ def may_read(deployment: str, identity: Identity) -> Sequence[str]:
     own = _topics_of(deployment, identity.name)
     match identity.role:
         case Role.DEVICE:
-            return [own[kind] for kind in _DEVICE_READS]
+            return [*(own[kind] for kind in _DEVICE_READS), _HOME_STATUS]
         case Role.CLOUD:
             return [topics.every_device(deployment, kind) for kind in _CLOUD_READS]
         case Role.CONSUMER:
-            return [topics.every_device(deployment, kind) for kind in _CONSUMER_READS]
+            return [*(topics.every_device(deployment, kind) for kind in _CONSUMER_READS), _EVERY_DISCOVERY]
         case Role.OPERATOR:
             return [topics.every_device(deployment, kind) for kind in _OPERATOR_READS]
 
@@ -60,6 +66,13 @@ def may_read(deployment: str, identity: Identity) -> Sequence[str]:
 def _rules(ledger: Ledger, identity: Identity) -> Iterator[str]:
     yield from (f"topic write {topic}" for topic in may_write(ledger.deployment, identity))
     yield from (f"topic read {topic}" for topic in may_read(ledger.deployment, identity))
+
+
+def _discovery(deployment: str, device: str) -> Sequence[str]:
+    """None for a device whose name Home Assistant would not take."""
+    with contextlib.suppress(errors.SettingsError):
+        return [topics.discovery(deployment, device)]
+    return []
 
 
 def _topics_of(deployment: str, name: str) -> dict[Kind, str]:

@@ -33,6 +33,11 @@ MAY = [
     ("cloud", "cloud/status", ("cloud2", "consumer")),
 ]
 
+HOME_MAY = [
+    ("cam1", "homeassistant/device/tflsplit-plant1-cam1/config", ("consumer",)),
+    ("consumer", "homeassistant/status", ("cam1", "cam2")),
+]
+
 MAY_NOT_WRITE = [
     ("cam1", f"{ROOT}/cam2/features"),
     ("cam1", f"{ROOT}/cam10/features"),
@@ -53,6 +58,15 @@ MAY_NOT_WRITE = [
     ("cam1", "tflsplit/v2/plant1/cam1/features"),
     ("cam1", "anything"),
     ("cam1", "$SYS/broker/uptime"),
+    ("cam1", "homeassistant/device/tflsplit-plant1-cam2/config"),
+    ("cam1", "homeassistant/device/tflsplit-plant1-cam10/config"),
+    ("cam1", "homeassistant/device/tflsplit-plant1-cam1/state"),
+    ("cam1", "homeassistant/sensor/tflsplit-plant1-cam1/config"),
+    ("cam1", "homeassistant/status"),
+    ("cloud", "homeassistant/device/tflsplit-plant1-cam1/config"),
+    ("cloud", "homeassistant/status"),
+    ("consumer", "homeassistant/device/tflsplit-plant1-cam1/config"),
+    ("operator", "homeassistant/status"),
     ("cloud", f"{ROOT}/cam1/features"),
     ("cloud", f"{ROOT}/cam1/status"),
     ("cloud", f"{ROOT}/cam1/birth"),
@@ -84,6 +98,8 @@ MAY_NOT_READ = [
     ("cam1", f"$share/group/{ROOT}/+/features", ("cam2", f"{ROOT}/cam2/features")),
     ("cam1", f"{ROOT}/cam1/features", ("cam1", f"{ROOT}/cam1/features")),
     ("cam1", "$SYS/#", ("cam2", f"{ROOT}/cam2/telemetry")),
+    ("cam2", "homeassistant/#", ("cam1", "homeassistant/device/tflsplit-plant1-cam1/config")),
+    ("operator", "homeassistant/#", ("cam1", "homeassistant/device/tflsplit-plant1-cam1/config")),
     ("cloud", "#", ("cloud2", f"{ROOT}/cam1/results")),
     ("cloud", f"{ROOT}/#", ("cloud", f"{ROOT}/cam1/control")),
     ("cloud", "$SYS/#", ("cloud2", f"{ROOT}/cam1/results")),
@@ -95,6 +111,7 @@ MAY_NOT_READ = [
 # What a reader certainly may read, and who writes it: when that arrives, what was sent before it would have, too.
 SENTINELS = {
     "cam1": ("cloud", f"{ROOT}/cam1/control"),
+    "cam2": ("cloud", f"{ROOT}/cam2/control"),
     "cloud": ("cam1", f"{ROOT}/cam1/features"),
     "consumer": ("cloud", f"{ROOT}/cam1/results"),
     "operator": ("cam1", f"{ROOT}/cam1/birth"),
@@ -108,13 +125,16 @@ def secured(request, tmp_path_factory):
         yield running
 
 
-@pytest.mark.parametrize(("writer", "topic", "readers"), MAY)
+@pytest.mark.parametrize(
+    ("writer", "topic", "readers"),
+    [*((writer, f"{ROOT}/{topic}", readers) for writer, topic, readers in MAY), *HOME_MAY],
+)
 def test_what_is_allowed_arrives(secured, writer, topic, readers):
     listening = [secured.client(reader) for reader in readers]
     for reader in listening:
-        reader.subscribe(f"{ROOT}/{topic}")
+        reader.subscribe(topic)
     speaking = secured.client(writer)
-    speaking.publish(f"{ROOT}/{topic}", b"x")
+    speaking.publish(topic, b"x")
 
     assert speaking.flush(SOON_S)
     assert not any(speaking.counters.dropped.values())

@@ -207,7 +207,9 @@ def test_damaged_ledger_is_refused(change, reason):
 def test_no_rule_has_a_wildcard_but_for_the_device_of_one_deployment():
     for rule in access.render(BOOK).splitlines():
         if rule.startswith("topic"):
-            assert re.fullmatch(r"topic (read|write) tflsplit/v1/plant1/(cam1|cloud|reader|\+)/[a-z]+", rule)
+            ours = r"tflsplit/v1/plant1/(cam1|cloud|reader|\+)/[a-z]+"
+            home = r"homeassistant/(status|device/(tflsplit-plant1-cam1|\+)/config)"
+            assert re.fullmatch(rf"topic (read|write) ({ours}|{home})", rule)
             assert (
                 "+" not in rule
                 or not rule.startswith("topic write")

@@ -51,3 +51,9 @@ def test_foreign_topic_is_a_peer_error(text):
 def test_filters_cover_a_deployment():
     assert topics.every_device("d", topics.Kind.FEATURES) == "tflsplit/v1/d/+/features"
     assert topics.whole_deployment("d") == "tflsplit/v1/d/#"
+
+
+def test_home_assistant_is_told_of_a_device_where_it_looks():
+    assert topics.discovery("plant1", "cam-1", "ha") == "ha/device/tflsplit-plant1-cam-1/config"
+    with pytest.raises(errors.SettingsError, match="no dots"):
+        topics.discovery("plant1", "cam.1")
