@@ -5,6 +5,7 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from broker import wire
+from broker.tailfiles import TailFiles
 from tflsplit import errors, inputcodec, verify
 from tflsplit.cuts import Cut
 from tflsplit.interpreter import Interpreter
@@ -17,10 +18,14 @@ KEPT = 8
 
 
 class Tails:
-    """Serves any frame of `package`. One thread at a time."""
+    """Serves any frame of `package`. One thread at a time.
 
-    def __init__(self, package: Package, *, threads: int = 1) -> None:
+    With `files`, tails are mapped from there, so that processes share them; else they are read into memory.
+    """
+
+    def __init__(self, package: Package, *, threads: int = 1, files: TailFiles | None = None) -> None:
         self.package = package
+        self._files = files
         self._threads = threads
         self.digest = bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES]
         self._cuts = {cut.position: cut for cut in package.cuts}
@@ -73,8 +78,8 @@ class Tails:
 
     def _open(self, cut: Cut) -> Interpreter:
         if cut.position not in self._loaded:
-            name = f"{self.package.path}: tail of {cut.id}"
-            tail = Interpreter(self.package.tail_bytes(cut), threads=self._threads, name=name)
+            source = self._files.path(self.package, cut) if self._files else self.package.tail_bytes(cut)
+            tail = Interpreter(source, threads=self._threads, name=f"{self.package.path}: tail of {cut.id}")
             verify.check_boundary(self.package, cut, "tail's inputs", tail.inputs)
             self._loaded[cut.position] = tail
             if len(self._loaded) > KEPT:

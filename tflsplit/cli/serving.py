@@ -19,13 +19,18 @@ class Serving:
 
     workers: int | None
     threads: int
+    tail_timeout_s: float
     drain_s: float
     share: str | None
 
     def engine(self, packages: "Sequence[Package]", warm: "Sequence[tuple[Package, str]]") -> "Engine":
         """`warm` are cuts whose tails are loaded before the first frame comes."""
-        from broker import answering, engine, tail
+        from broker import answering, engine, tail, workers
 
+        if self.workers is not None:
+            return workers.Workers(
+                packages, self.workers, threads=self.threads, warm=warm, tail_timeout_s=self.tail_timeout_s
+            )
         tails = [tail.Tails(package, threads=self.threads) for package in packages]
         for package, cut in warm:
             tails[packages.index(package)].warm(package.cut(cut))
@@ -36,13 +41,28 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Gives the command `serving`."""
 
     @functools.wraps(function)  # and with it the options that it has already
-    def command(*args: Any, workers: int | None, threads: int, drain: float, share: str | None, **others: Any) -> Any:
-        return function(*args, serving=Serving(workers, threads, drain, share), **others)
+    def command(
+        *args: Any,
+        workers: int | None,
+        threads: int,
+        tail_timeout: float,
+        drain: float,
+        share: str | None,
+        **others: Any,
+    ) -> Any:
+        return function(*args, serving=Serving(workers, threads, tail_timeout, drain, share), **others)
 
     positive, seconds = click.IntRange(min=1), click.FloatRange(min=0)
     for option in (
         click.option("--share", metavar="GROUP", help="Share the frames with the other clouds of this group."),
         click.option("--drain", type=seconds, default=10.0, show_default=True, help="Seconds to finish frames in."),
+        click.option(
+            "--tail-timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            default=60.0,
+            show_default=True,
+            help="Seconds after which a worker counts as hung, and is replaced.",
+        ),
         click.option("--threads", type=positive, default=1, show_default=True, help="CPU threads of a tail."),
         click.option(
             "--workers", type=positive, help="Processes that run tails. Default: this one, a frame at a time."

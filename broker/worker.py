@@ -1,0 +1,96 @@
+"""A process that runs tails: `python -m broker.worker FD`, started by `broker.workers`, which holds the other end.
+
+It ends when that end is closed, and only then: signals to the group, as Ctrl-C or a service manager sends them, are for
+the dispatcher, which lets its workers finish.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from broker import workerpipe
+from broker.answering import Answerer
+from broker.tail import Tails
+from broker.tailfiles import TailFiles
+from tflsplit import errors, package
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a worker is to serve: `packages` as (path, digest), `warm` as (index of a package, cut). `folder` is where
+    tails are written that have no file in their package, for all workers to map."""
+
+    packages: tuple[tuple[str, str], ...]
+    folder: str
+    threads: int = 1
+    warm: tuple[tuple[int, str], ...] = ()
+
+    def as_json(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    def open(self) -> Answerer:
+        """PackageError if a package is not what it was when the dispatcher opened it."""
+        files = TailFiles(Path(self.folder))
+        tails = []
+        for path, digest in self.packages:
+            opened = package.open_package(Path(path))
+            if opened.digest != digest:
+                raise errors.PackageError(
+                    f"{path}: its digest is {opened.digest[:16]}, it was {digest[:16]} when this cloud started; "
+                    "restart the cloud to serve the new one"
+                )
+            tails.append(Tails(opened, threads=self.threads, files=files))
+        for index, cut in self.warm:
+            tails[index].warm(tails[index].package.cut(cut))
+        return Answerer(tails)
+
+
+def parse(data: bytes) -> Setup:
+    fields = json.loads(data)
+    packages = tuple((path, digest) for path, digest in fields.pop("packages"))
+    return Setup(packages, warm=tuple((index, cut) for index, cut in fields.pop("warm")), **fields)
+
+
+def serve(channel: "Connection[bytes, bytes]", answerer: Answerer) -> None:
+    """Answers until the dispatcher closes its end."""
+    channel.send_bytes(workerpipe.READY)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            jobs = workerpipe.unpack_jobs(channel.recv_bytes())
+            channel.send_bytes(workerpipe.pack_answers([answerer.answer(job) for job in jobs]))
+
+
+def connect() -> "Connection[bytes, bytes]":
+    """The dispatcher's end, as a worker finds it; signals are ignored from now on."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+    return Connection(int(sys.argv[1]))
+
+
+def _end_with_parent() -> None:
+    """A tail that hangs would outlive a dispatcher that was killed: nobody reads the channel then."""
+    os.read(0, 1)
+    os._exit(1)
+
+
+def main() -> None:
+    channel = connect()
+    try:
+        answerer = parse(channel.recv_bytes()).open()
+    except errors.TflsplitError as problem:
+        channel.send_bytes(str(problem).encode())
+        sys.exit(1)
+    serve(channel, answerer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""The engine that spreads frames over worker processes.
+
+A thread for each process: it takes a frame from the queue when its process is free, and waits for the answer. A process
+that dies or hangs is replaced and its frame done again, by whichever is free first; a frame that takes three processes
+with it is refused.
+"""
+
+import logging
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+
+from broker import answering, pulling
+from broker.answering import Done, Job, Refused
+from broker.engine import Counters
+from broker.pulling import Waiting
+from broker.worker import Setup
+from broker.workerprocess import WorkerError, WorkerProcess
+from tflsplit import errors
+from tflsplit.package import Package
+
+log = logging.getLogger(__name__)
+
+COMMAND = (sys.executable, "-m", "broker.worker")
+TAIL_TIMEOUT_S = 60.0
+# A frame that took so many workers with it is the cause: chance hits the same frame twice, a bug every time.
+MOST_DEATHS = 3
+
+# How often an idle worker is looked after; no frame waits for it.
+_LOOK_S = 0.2
+# Between two starts of one worker: doubling, anew once it has answered. Starting costs half a second of a core.
+_FIRST_PAUSE_S, _MOST_PAUSE_S = 0.1, 5.0
+# Failed starts in a row, with no worker alive, after which the cloud gives up.
+_MOST_FAILED_STARTS = 3
+
+
+class Workers:
+    """`count` processes, each serving all `packages`. DeviceError or what a worker said if none can be started.
+
+    `tail_timeout_s` is when a tail counts as hung. `warm` are cuts, as (package, cut), loaded before the first frame
+    comes. `command` starts a worker; the number of its channel is added.
+    """
+
+    def __init__(
+        self,
+        packages: Sequence[Package],
+        count: int,
+        *,
+        threads: int = 1,
+        warm: Sequence[tuple[Package, str]] = (),
+        tail_timeout_s: float = TAIL_TIMEOUT_S,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
+        self.counters = Counters()
+        self._queue = pulling.PullQueue()
+        self._tail_timeout_s = tail_timeout_s
+        self._command = tuple(command)
+        self._changed = threading.Condition()  # guards what follows
+        self._processes: set[WorkerProcess] = set()
+        self._ready: dict[int, WorkerProcess] = {}
+        self._failed_starts = [0] * count
+        self._problem: Exception | None = None
+        self._failure: Exception | None = None
+        self._closing = threading.Event()
+        self._folder = tempfile.TemporaryDirectory(prefix="tflsplit-tails-")
+        self._setup = Setup(
+            tuple((str(package.path.resolve()), package.digest) for package in packages),
+            self._folder.name,
+            threads,
+            tuple((packages.index(package), cut) for package, cut in warm),
+        )
+        self._threads = [
+            threading.Thread(target=self._keep, args=(number,), name=f"worker-{number}", daemon=True)
+            for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+        self._await_start()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Of the processes that are ready."""
+        with self._changed:
+            return tuple(process.pid for process in self._ready.values())
+
+    def submit(self, job: Job, done: Done) -> None:
+        self._queue.put(Waiting(job, done))
+
+    def check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        self._closing.set()
+        self._queue.close()
+        with self._changed:
+            for process in self._processes:
+                process.kill()
+        for thread in self._threads:
+            thread.join()
+        self._folder.cleanup()
+
+    def _await_start(self) -> None:
+        """Until every worker was started or failed to; raises if none can be."""
+
+        def is_known() -> bool:
+            return self._failure is not None or all(
+                number in self._ready or failed for number, failed in enumerate(self._failed_starts)
+            )
+
+        with self._changed:
+            self._changed.wait_for(is_known)
+            if self._ready:
+                return
+        self.close()
+        raise self._failure or self._problem or errors.DeviceError("no worker can be started")
+
+    def _keep(self, number: int) -> None:
+        """Keeps one worker running until the engine is closed."""
+        try:
+            pause_s = 0.0
+            while not self._closing.wait(pause_s):
+                has_answered = self._run_one(number)
+                pause_s = _FIRST_PAUSE_S if has_answered else min(max(pause_s * 2, _FIRST_PAUSE_S), _MOST_PAUSE_S)
+        except Exception as bug:
+            # A thread's exception would be printed and forgotten, and frames would wait for this worker for ever.
+            log.exception("worker thread failed")
+            with self._changed:
+                self._failure = self._failure or bug
+                self._changed.notify_all()
+
+    def _run_one(self, number: int) -> bool:
+        """One process from start to end; whether it answered anything."""
+        process = WorkerProcess(self._command, self._tail_timeout_s)
+        answered = 0
+        try:
+            self._start(number, process)
+            while not self._closing.is_set():
+                answered += self._serve(process)
+        except errors.DeviceError as problem:
+            self._note_failed_start(number, problem)
+        except WorkerError as death:
+            if not self._closing.is_set():
+                self.counters.workers_replaced += 1
+                log.warning("worker replaced number=%d pid=%d reason=%s", number, process.pid, death)
+        finally:
+            with self._changed:
+                self._processes.discard(process)
+                self._ready.pop(number, None)
+            process.end()
+        return answered > 0
+
+    def _start(self, number: int, process: WorkerProcess) -> None:
+        with self._changed:
+            self._processes.add(process)
+            if self._closing.is_set():
+                process.kill()
+        process.start(self._setup)
+        with self._changed:
+            self._ready[number] = process
+            self._failed_starts[number] = 0
+            self._changed.notify_all()
+
+    def _serve(self, process: WorkerProcess) -> int:
+        """The next frame, if one comes soon; how many were answered."""
+        waiting = self._queue.take(_LOOK_S)
+        if process.has_ended:
+            if waiting is not None:
+                self._queue.put_back(waiting)
+            raise WorkerError(f"it ended while idle, {process.how_it_ended()}")
+        if waiting is None:
+            return 0
+        try:
+            answers = process.answer([waiting.job])
+        except WorkerError as death:
+            self._do_again([waiting], str(death))
+            raise
+        for each, answer in zip([waiting], answers, strict=True):
+            each.done(answer)
+        return len(answers)
+
+    def _do_again(self, taken: Sequence[Waiting], how: str) -> None:
+        if self._closing.is_set():
+            return
+        for waiting in reversed(taken):
+            waiting.deaths += 1
+            if waiting.deaths < MOST_DEATHS:
+                self.counters.requeued += 1
+                self._queue.put_back(waiting)
+            else:
+                reason = f"{waiting.deaths} workers ended or hung on this frame, the last one: {how}"
+                waiting.done(answering.refusal(waiting.job, reason, Refused.POISON))
+
+    def _note_failed_start(self, number: int, problem: Exception) -> None:
+        if self._closing.is_set():
+            return
+        log.error("worker not started number=%d reason=%s", number, problem)
+        with self._changed:
+            self._failed_starts[number] += 1
+            self._problem = problem
+            if not self._ready and max(self._failed_starts) >= _MOST_FAILED_STARTS:
+                self._failure = errors.DeviceError(f"no worker can be started: {problem}")
+            self._changed.notify_all()
