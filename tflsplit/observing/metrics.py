@@ -72,6 +72,8 @@ class Family:
         for sample in self.samples:
             if len(sample.labels) != len(self.metric.labels):
                 raise ValueError(f"{self.name}: labels {sample.labels}, expected {self.metric.labels}")
+        if len({sample.labels for sample in self.samples}) != len(self.samples):
+            raise ValueError(f"{self.name}: two values for the same labels, which would spoil a whole scrape")
 
     @property
     def name(self) -> str:

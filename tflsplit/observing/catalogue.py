@@ -1,0 +1,157 @@
+"""Every metric there is. `/metrics` shows an edge's as `tflsplit_edge_…`, a cloud's as `tflsplit_cloud_…`, and what the
+telemetry of an edge tells a cloud as `tflsplit_device_…`.
+"""
+
+from dataclasses import replace
+
+from tflsplit.observing.metrics import Kind, Metric
+
+EDGE_PREFIX = "tflsplit_edge_"
+CLOUD_PREFIX = "tflsplit_cloud_"
+DEVICE_PREFIX = "tflsplit_device_"
+
+
+def _counter(name: str, words: str, *labels: str) -> Metric:
+    return Metric(name, Kind.COUNTER, words, labels)
+
+
+def _gauge(name: str, words: str, *labels: str) -> Metric:
+    return Metric(name, Kind.GAUGE, words, labels)
+
+
+def _histogram(name: str, words: str, *labels: str) -> Metric:
+    return Metric(name, Kind.HISTOGRAM, words, labels)
+
+
+# The connection to the broker, of either end.
+BROKER_STATE = _gauge("broker_state", "1 for the state that the connection to the broker is in, 0 for others.", "state")
+BROKER_RECONNECTS = _counter("broker_reconnects_total", "Connections to the broker that came back.")
+BROKER_PUBLISHED = _counter("broker_published_total", "Messages sent to the broker for the first time.")
+BROKER_RECEIVED = _counter("broker_received_total", "Messages received from the broker.")
+BROKER_DROPPED = _counter("broker_dropped_total", "Messages given up by the connection, by reason.", "reason")
+BROKER = (BROKER_STATE, BROKER_RECONNECTS, BROKER_PUBLISHED, BROKER_RECEIVED, BROKER_DROPPED)
+
+BUILD = _gauge("build_info", "1; the version that runs, the package's digest and the cut.", "version", "package", "cut")
+FRAMES = _counter("frames_total", "Frames accepted to be sent.")
+REPLAYED = _counter("replayed_frames_total", "Frames that were in the spool at the start.")
+RESULTS = _counter("results_total", "Frames answered with a result, or with an acknowledgement if that was asked for.")
+REFUSED = _counter("refused_frames_total", "Frames that a cloud refused.")
+DROPPED = _counter("dropped_total", "Inputs, frames and messages given up at the edge, by reason.", "reason")
+RESENT = _counter("resent_frames_total", "Times that a frame was sent again for want of an answer.")
+DUPLICATES = _counter("duplicate_answers_total", "Answers to frames that were not waited for any more.")
+WINDOW = _gauge("window_frames", "Frames sent and not answered yet.")
+WINDOW_SIZE = _gauge("window_limit_frames", "Frames that may be unanswered at a time.")
+LAST_FRAME = _gauge("last_frame_timestamp_seconds", "When the edge last did a frame or rightly waited for one.")
+LAST_ANSWER = _gauge("last_answer_timestamp_seconds", "When the last answer came; absent before the first.")
+LATENCY = _histogram("latency_seconds", "From an input's capture to its answer.")
+PARTS = _histogram("part_seconds", "Where that time went: head, tail, and wire for all between and back.", "part")
+ACCELERATOR = _gauge(
+    "accelerator_info", "1; the accelerator asked for and what runs the heads.", "requested", "runs_on"
+)
+ACCELERATOR_UP = _gauge("accelerator_up", "1 while heads run on the accelerator that was asked for, else 0.")
+FAILURES = _counter("accelerator_failures_total", "Times that the accelerator died in service or could not be opened.")
+REOPENINGS = _counter("accelerator_reopenings_total", "Times that a lost accelerator was opened again.")
+ON_FALLBACK = _counter("fallback_frames_total", "Frames whose head ran on the fallback.")
+TEMPERATURE = _gauge("temperature_celsius", "Of the hottest zone of the machine; absent where none can be read.")
+SPOOL_FRAMES = _gauge("spool_frames", "Frames on disk that are not answered yet; absent without a spool.")
+SPOOL_BYTES = _gauge("spool_bytes", "Bytes of these frames.")
+SPOOL_LIMIT = _gauge("spool_limit_bytes", "Bytes that the spool may hold.")
+SPOOL_FULL = _gauge("spool_full", "1 while the spool takes no more frames, else 0.")
+EDGE = (
+    BUILD,
+    FRAMES,
+    REPLAYED,
+    RESULTS,
+    REFUSED,
+    DROPPED,
+    RESENT,
+    DUPLICATES,
+    WINDOW,
+    WINDOW_SIZE,
+    LAST_FRAME,
+    LAST_ANSWER,
+    LATENCY,
+    PARTS,
+    ACCELERATOR,
+    ACCELERATOR_UP,
+    FAILURES,
+    REOPENINGS,
+    ON_FALLBACK,
+    TEMPERATURE,
+    SPOOL_FRAMES,
+    SPOOL_BYTES,
+    SPOOL_LIMIT,
+    SPOOL_FULL,
+    *BROKER,
+)
+
+# What telemetry tells: not the parts, which would be three quarters of its bytes.
+TOLD = tuple(metric for metric in EDGE if metric is not PARTS)
+
+
+def of_deployment(metric: Metric) -> Metric:
+    """The same for one of several deployments."""
+    return replace(metric, labels=("deployment", *metric.labels))
+
+
+def of_device(metric: Metric) -> Metric:
+    """The same as a cloud exports it for a device of one of its deployments."""
+    return replace(metric, labels=("deployment", "device", *metric.labels))
+
+
+CLOUD_BUILD = _gauge("build_info", "1; the version that runs.", "version")
+CLOUD_PACKAGE = _gauge("package_info", "1 for each package that is served, by its digest.", "package", "name")
+CLOUD_FRAMES = _counter("frames_total", "Whole frames received.", "deployment")
+CLOUD_RESULTS = _counter("results_total", "Frames answered with a result.", "deployment")
+CLOUD_REFUSED = _counter("refused_frames_total", "Frames answered with a refusal, by reason.", "deployment", "reason")
+CLOUD_DUPLICATES = _counter("duplicate_frames_total", "Frames that came again.", "deployment")
+CLOUD_UNPUBLISHED = _counter("unpublished_results_total", "Results that had no way out.", "deployment")
+CLOUD_LETTERS = _counter("dead_letters_total", "Dead letters published.", "deployment")
+CLOUD_LETTERS_LEFT = _counter("dead_letters_left_out_total", "Dead letters more than may be published.", "deployment")
+CLOUD_HELD = _gauge("held_frames", "Frames waiting, being answered, or waiting to be published.", "deployment")
+CLOUD_WAITING = _gauge("waiting_frames", "Frames that no tail has begun.")
+CLOUD_QUEUE = _histogram("queue_seconds", "From a frame's arrival to its tail's turn.", "deployment")
+CLOUD_TAIL = _histogram("tail_seconds", "How long tails ran.", "deployment")
+CLOUD_WORKERS = _gauge("workers", "Processes that run tails and live; absent where this process runs them.")
+CLOUD_REPLACED = _counter("workers_replaced_total", "Workers that died or hung, and were replaced.")
+CLOUD_REQUEUED = _counter("requeued_frames_total", "Frames done again because their worker died or hung.")
+CLOUD_LAST_LOOK = _gauge(
+    "last_look_timestamp_seconds", "When a deployment's loop last looked for frames.", "deployment"
+)
+CLOUD_DEVICES = _gauge("devices", "Devices whose telemetry is shown.", "deployment")
+CLOUD_DEVICES_LEFT = _counter("devices_left_out_total", "Telemetry of devices more than are shown.", "deployment")
+CLOUD_BAD_TELEMETRY = _counter("bad_telemetry_total", "Messages on telemetry that could not be read.", "deployment")
+CLOUD = (
+    CLOUD_BUILD,
+    CLOUD_PACKAGE,
+    CLOUD_FRAMES,
+    CLOUD_RESULTS,
+    CLOUD_REFUSED,
+    CLOUD_DUPLICATES,
+    CLOUD_UNPUBLISHED,
+    CLOUD_LETTERS,
+    CLOUD_LETTERS_LEFT,
+    CLOUD_HELD,
+    CLOUD_WAITING,
+    CLOUD_QUEUE,
+    CLOUD_TAIL,
+    CLOUD_WORKERS,
+    CLOUD_REPLACED,
+    CLOUD_REQUEUED,
+    CLOUD_LAST_LOOK,
+    CLOUD_DEVICES,
+    CLOUD_DEVICES_LEFT,
+    CLOUD_BAD_TELEMETRY,
+    *map(of_deployment, BROKER),
+)
+
+DEVICE_TOLD_AT = Metric(
+    "telemetry_timestamp_seconds", Kind.GAUGE, "When telemetry last came.", ("deployment", "device")
+)
+DEVICE = (DEVICE_TOLD_AT, *map(of_device, TOLD))
+
+
+def every_name() -> dict[str, Metric]:
+    """Each metric under its full name."""
+    by_prefix = ((EDGE_PREFIX, EDGE), (CLOUD_PREFIX, CLOUD), (DEVICE_PREFIX, DEVICE))
+    return {f"{prefix}{metric.name}": metric for prefix, metrics in by_prefix for metric in metrics}
