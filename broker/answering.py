@@ -79,19 +79,24 @@ class Answerer:
         """Never raises: what cannot be answered with a result is refused with the reason."""
         started_s = time.monotonic()
         try:
-            frame, arrays = wire.decode(job.encoded)
+            unsealed = wire.unseal(job.encoded)
         except errors.FrameError as problem:
             return refusal(job, str(problem), Refused.BAD_FRAME)
+        frame = unsealed.frame
         tails = self._tails.get(frame.package)
         if tails is None:
             return refusal(job, self._wrong_package(frame), Refused.WRONG_PACKAGE)
         try:
             cut = tails.cut_of(frame)
-            boundary = tails.preprocess(frame, arrays)
+        except errors.FrameError as problem:
+            return refusal(job, str(problem), Refused.WRONG_CUT)
+        try:
+            # Only now: the payload takes as much memory as the boundary says, and by now that is the cut's.
+            boundary = tails.preprocess(frame, unsealed.arrays())
             decoded_s = time.monotonic()
             outputs = tails.run(cut, boundary)
         except errors.FrameError as problem:
-            return refusal(job, str(problem), Refused.WRONG_CUT)
+            return refusal(job, str(problem), Refused.BAD_FRAME)
         except Exception:
             # A bug, or an interpreter that died: one frame must not take the cloud down for all other devices.
             log.exception("frame failed device=%s", job.device)

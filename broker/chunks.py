@@ -188,6 +188,8 @@ def _parse(data: memoryview, max_frame_bytes: int) -> _Chunk:
         raise errors.FrameError(f"chunk is damaged: checksum {found:08x}, expected {said:08x}")
     if index >= count:
         raise errors.FrameError(f"chunk {index} of {count}: expected an index below the count")
+    if sequence > wire.MAX_SEQUENCE:
+        raise errors.FrameError(f"chunk of frame {sequence}: expected a sequence of at most {wire.MAX_SEQUENCE}")
     if not count <= frame_bytes <= max_frame_bytes:
         raise errors.FrameError(f"chunked frame of {frame_bytes} bytes: expected {count} to {max_frame_bytes}")
     return _Chunk((boot, sequence), index, count, frame_bytes, data[HEADER_BYTES:])

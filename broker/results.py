@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from broker import wire
 from tflsplit import errors, tensors
 from tflsplit.inputcodec import Pixels
 
 MAX_JSON_BYTES = 16 << 20
-_MAX_EXACT = (1 << 53) - 1  # the largest integer that every JSON reader keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +230,8 @@ def _boot(fields: Mapping[str, Any]) -> int:
 
 def _sequence(fields: Mapping[str, Any]) -> int:
     sequence: int = _one(fields, "sequence", int)
-    if not 0 <= sequence <= _MAX_EXACT:
-        raise ValueError(f"sequence {sequence} is outside 0..{_MAX_EXACT}")
+    if not 0 <= sequence <= wire.MAX_SEQUENCE:
+        raise ValueError(f"sequence {sequence} is outside 0..{wire.MAX_SEQUENCE}")
     return sequence
 
 

@@ -31,6 +31,7 @@ VERSION = 1
 PACKAGE_BYTES = 16
 MAX_TENSORS = 64  # the widest boundary seen in a public model carries eleven
 MAX_RANK = 8  # TFLite's kernels stop at six
+MAX_SEQUENCE = (1 << 53) - 1  # results repeat it as a JSON number, of which every reader keeps so much
 DEFAULT_MAX_PAYLOAD_BYTES = 64 << 20
 
 _WANTS_RAW = 0x01
@@ -44,6 +45,7 @@ _TENSOR = struct.Struct("<BBfi")
 _LABEL = struct.Struct("<4sBB2x16sHQQ")  # the same header up to the sequence
 _KEY = struct.Struct("<QQ")
 _KEY_OFFSET = 26
+_FLAGS_OFFSET = 5
 HEADER_BYTES = _HEAD.size + _CRC.size
 
 _U16, _U32, _U64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
@@ -77,7 +79,7 @@ class Frame:
             raise ValueError(f"package digest is {len(self.package)} bytes, expected {PACKAGE_BYTES}")
         _check_range("cut", self.cut, _U16)
         _check_range("boot", self.boot, _U64)
-        _check_range("sequence", self.sequence, _U64)
+        _check_range("sequence", self.sequence, MAX_SEQUENCE)
         _check_range("captured_ns", self.captured_ns, _U64)
         _check_range("head_us", self.head_us, _U32)
         if not 1 <= len(self.boundary) <= MAX_TENSORS:
@@ -135,7 +137,7 @@ def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: codecs.Codec) -
 
 def describe(data: codecs.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES) -> Frame:
     """Everything of `decode` except the payload itself, which stays coded."""
-    return _parse(memoryview(data), max_payload_bytes)[0]
+    return unseal(data, max_payload_bytes=max_payload_bytes).frame
 
 
 def peek(data: codecs.Buffer) -> Label:
@@ -151,17 +153,45 @@ def peek(data: codecs.Buffer) -> Label:
 def decode(
     data: codecs.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES
 ) -> tuple[Frame, tuple[tensors.Array, ...]]:
-    """The frame and its arrays; FrameError for anything else.
+    """The frame and its arrays; FrameError for anything else. See `unseal`."""
+    unsealed = unseal(data, max_payload_bytes=max_payload_bytes)
+    return unsealed.frame, unsealed.arrays()
 
-    Arrays are read-only views of `data` where the payload is not coded, so they keep it alive. No length in `data`
-    is believed before it has been checked against what is there or against `max_payload_bytes`.
+
+def unseal(data: codecs.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES) -> "Unsealed":
+    """The frame, checked but for its payload, which stays coded; FrameError for anything else.
+
+    No length in `data` is believed before it has been checked against what is there or against `max_payload_bytes`.
     """
-    frame, codec_id, coded = _parse(memoryview(data), max_payload_bytes)
-    if frame.pixels is Pixels.JPEG:
-        raw: codecs.Buffer = jpeg.decode(coded, pictures.picture_shape(frame.boundary[0].shape, name="frame"))
-    else:
-        raw = codecs.decode(codec_id, coded, frame.payload_bytes)
-    return frame, tuple(_views(memoryview(raw).toreadonly(), frame.boundary))
+    return Unsealed(*_parse(memoryview(data), max_payload_bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class Unsealed:
+    """A frame that can be judged by what it says before its payload takes the memory that it asks for."""
+
+    frame: Frame
+    codec_id: int
+    coded: memoryview
+
+    def arrays(self) -> tuple[tensors.Array, ...]:
+        """FrameError if the payload is not what the frame says. Read-only views of the data where it is not coded."""
+        boundary = self.frame.boundary
+        if self.frame.pixels is Pixels.JPEG:
+            raw: codecs.Buffer = jpeg.decode(self.coded, pictures.picture_shape(boundary[0].shape, name="frame"))
+        else:
+            raw = codecs.decode(self.codec_id, self.coded, self.frame.payload_bytes)
+        return tuple(_views(memoryview(raw).toreadonly(), boundary))
+
+
+def with_ack(encoded: bytes, *, wanted: bool) -> bytes:
+    """An encoded frame of ours, asking for an acknowledgement or not, whichever it asked for before."""
+    flags = encoded[_FLAGS_OFFSET] | _WANTS_ACK if wanted else encoded[_FLAGS_OFFSET] & ~_WANTS_ACK
+    if flags == encoded[_FLAGS_OFFSET]:
+        return encoded
+    head = encoded[:_FLAGS_OFFSET] + bytes([flags]) + encoded[_FLAGS_OFFSET + 1 : _HEAD.size]
+    rest = encoded[HEADER_BYTES:]
+    return b"".join((head, _CRC.pack(zlib.crc32(rest, zlib.crc32(head))), rest))
 
 
 def key(encoded: codecs.Buffer) -> tuple[int, int]:

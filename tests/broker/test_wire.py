@@ -43,7 +43,7 @@ CASES = [
     frame(TensorSpec("", (), "float32")),
     frame(TensorSpec("", (1, 1, 1, 1, 1, 1, 1, 2), "uint8", SCALE, 255)),
     frame(ONE, cut=0, boot=0, sequence=0, captured_ns=0, head_us=0),
-    frame(ONE, cut=2**16 - 1, boot=2**64 - 1, sequence=2**64 - 1, captured_ns=2**64 - 1, head_us=2**32 - 1),
+    frame(ONE, cut=2**16 - 1, boot=2**64 - 1, sequence=2**53 - 1, captured_ns=2**64 - 1, head_us=2**32 - 1),
     *(frame(TensorSpec("", (3, 5), dtype)) for dtype in tensors.CODE_OF_DTYPE),
     frame(*[ONE] * wire.MAX_TENSORS),
 ]
@@ -132,6 +132,7 @@ def test_big_endian_and_strided_arrays_travel_as_their_values():
         ({"cut": -1}, "cut -1"),
         ({"boot": 1 << 64}, "boot"),
         ({"sequence": -1}, "sequence"),
+        ({"sequence": 2**53}, "sequence 9007199254740992 is outside 0..9007199254740991"),
         ({"captured_ns": 1 << 64}, "captured_ns"),
         ({"head_us": 1 << 32}, "head_us"),
         ({"boundary": ()}, "boundary has 0 tensors"),
@@ -246,11 +247,11 @@ def boundaries_with_arrays(draw):
     return tuple(boundary), tuple(arrays)
 
 
-U64 = strategies.integers(0, 2**64 - 1)
+U53, U64 = strategies.integers(0, 2**53 - 1), strategies.integers(0, 2**64 - 1)
 
 
 @hypothesis.given(
-    boundaries_with_arrays(), strategies.tuples(U64, U64, U64), strategies.booleans(), strategies.sampled_from(CODERS)
+    boundaries_with_arrays(), strategies.tuples(U64, U53, U64), strategies.booleans(), strategies.sampled_from(CODERS)
 )
 @hypothesis.settings(deadline=None, max_examples=150)
 def test_every_frame_comes_back(contents, numbers, wants_raw, coder):
