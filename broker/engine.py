@@ -29,6 +29,10 @@ class Engine(Protocol):
     def waiting(self) -> int:
         """Frames submitted that no tail has begun."""
 
+    @property
+    def workers(self) -> int | None:
+        """Processes that are ready to run tails; None where there are no others than this one."""
+
     def submit(self, job: Job, done: Done) -> None:
         """Takes the frame in charge; `done` is called once, from any thread, maybe before this returns. How many frames
         there may be at a time is for the caller to bound. After `close` it is never called."""
@@ -57,6 +61,10 @@ class Inline:
     @property
     def waiting(self) -> int:
         return 0
+
+    @property
+    def workers(self) -> int | None:
+        return None
 
     def submit(self, job: Job, done: Done) -> None:
         with self._turn:

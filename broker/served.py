@@ -1,12 +1,12 @@
 """What a cloud has done: counters that any thread may read, and as JSON for whoever started it."""
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from broker.answering import Answer, Refused
 from broker.engine import Counters
-from tflsplit.latency import percentiles, recent
+from tflsplit.latency import Latencies, percentiles
 
 
 @dataclass(slots=True)
@@ -23,8 +23,8 @@ class Summary:
     refused: Counter[Refused] = field(default_factory=Counter)
     dead_letters: int = 0
     dead_letters_left_out: int = 0
-    tail_s: deque[float] = field(default_factory=recent)
-    queue_s: deque[float] = field(default_factory=recent)
+    tail_s: Latencies = field(default_factory=Latencies)
+    queue_s: Latencies = field(default_factory=Latencies)
 
     def count(self, answer: Answer) -> None:
         if answer.refused is not None:

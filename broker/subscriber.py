@@ -94,6 +94,7 @@ class Cloud:
     ) -> None:
         self.summary = Summary()
         self.deployment = deployment
+        self.looked_at_s = time.monotonic()  # when the loop last did: one that hangs in a tail does not
         self._engine = engine
         self._transport = transport
         self._filter = topics.every_device(deployment, Kind.FEATURES, share=share)
@@ -159,6 +160,7 @@ class Cloud:
 
     def _has_room(self, *, wants_all: bool = False) -> bool:
         """Whether another frame may be taken (or with `wants_all`, nothing is held), waiting a moment if not."""
+        self.looked_at_s = time.monotonic()
         with self._changed:
             self._publish_leaving()
             if self._is_free(wants_all=wants_all):

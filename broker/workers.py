@@ -83,6 +83,10 @@ class Workers:
         return len(self._queue)
 
     @property
+    def workers(self) -> int | None:
+        return len(self.pids)
+
+    @property
     def pids(self) -> tuple[int, ...]:
         """Of the processes that are ready."""
         with self._changed:
