@@ -26,11 +26,19 @@ _PCI_ID = ("0x1ac1", "0x089a")
 
 _USB_3_MBPS = 5000
 
+GROUP = "plugdev"
+
+# As a udev rule's lines: what lets members of the group open a USB Coral, under either of its identities.
+USB_RULES = tuple(
+    f'SUBSYSTEM=="usb", ATTRS{{idVendor}}=="{vendor}", ATTRS{{idProduct}}=="{product}", GROUP="{GROUP}", MODE="0660"'
+    for vendor, product in (_BEFORE_FIRST_USE, _AFTER_FIRST_USE)
+)
+
 # No here-document: shown indented, it would not end where it should.
-UDEV_RULE = """\
+UDEV_RULE = f"""\
 printf '%s\\n' \\
-  'SUBSYSTEM=="usb", ATTRS{idVendor}=="1a6e", ATTRS{idProduct}=="089a", GROUP="plugdev", MODE="0660"' \\
-  'SUBSYSTEM=="usb", ATTRS{idVendor}=="18d1", ATTRS{idProduct}=="9302", GROUP="plugdev", MODE="0660"' \\
+  '{USB_RULES[0]}' \\
+  '{USB_RULES[1]}' \\
   | sudo tee /etc/udev/rules.d/99-coral.rules
 sudo udevadm control --reload-rules && sudo udevadm trigger"""
 
@@ -102,9 +110,7 @@ def usb(root: Path = Path("/"), opens: Opens = may_open) -> Finding:
 
 def udev_rule(root: Path = Path("/")) -> Finding:
     """Whether a rule gives both of a USB Coral's identities to other users than root."""
-    folders = ("etc/udev/rules.d", "run/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d")
-    files = [file for folder in folders for file in sorted((root / folder).glob("*.rules"))]
-    rules = [(file, line) for file in files for line in (_text(file) or "").splitlines() if not line.startswith("#")]
+    rules = _rules(root)
     by_identity = [
         [file.name for file, line in rules if _covers(line, identity)]
         for identity in (_BEFORE_FIRST_USE, _AFTER_FIRST_USE)
@@ -118,6 +124,15 @@ def udev_rule(root: Path = Path("/")) -> Finding:
     if usb_corals(root):
         return Finding("udev rule", State.MISSING, "only root can open the Coral that is plugged in", UDEV_RULE)
     return Finding("udev rule", State.INFO, "none, and no USB Coral that needs it")
+
+
+def apex_group(root: Path = Path("/"), *, besides: str = "") -> str | None:
+    """The group to which a rule, not in the file of the name `besides`, gives the Edge TPUs on PCIe."""
+    for file, line in _rules(root):
+        given = re.search(r'GROUP="([^"]+)"', line)
+        if file.name != besides and 'SUBSYSTEM=="apex"' in line.replace(" ", "") and given:
+            return given[1]
+    return None
 
 
 def pcie(root: Path = Path("/"), opens: Opens = may_open) -> Finding:
@@ -211,6 +226,12 @@ def _package_of(file: str, dpkg_query: str) -> str | None:
         [dpkg_query, "-W", "-f", "${Package} ${Version}", name], capture_output=True, text=True, check=False
     )
     return shown.stdout.strip() or None
+
+
+def _rules(root: Path) -> list[tuple[Path, str]]:
+    folders = ("etc/udev/rules.d", "run/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d")
+    files = [file for folder in folders for file in sorted((root / folder).glob("*.rules"))]
+    return [(file, line) for file in files for line in (_text(file) or "").splitlines() if not line.startswith("#")]
 
 
 def _covers(rule: str, identity: tuple[str, str]) -> bool:

@@ -17,19 +17,32 @@ from tflsplit import configuration, errors
 # What says how to run the command rather than what it does.
 _NOT_SETTINGS = frozenset({"config", "debug", "help"})
 
-_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
+# Click's names of types whose values are text.
+_TEXTS = frozenset({"text", "choice", "path", "file", "filename", "directory"})
 
 Check = Callable[[Any], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
-    """What file, drop-ins and environment say. `values` are the files' alone, by parameter, as click's default map;
-    `places` tell of every parameter that was set where it was."""
+class Set:
+    """A setting's value, and where it was set: a file and line, a variable of the environment, or `default`."""
 
-    values: Mapping[str, Any]
-    places: Mapping[str, str]
+    key: str
+    value: Any
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What counts, of every setting by its key, and all that is wrong. `from_files` is click's default map."""
+
+    settings: Mapping[str, Set]
     problems: tuple[str, ...]
+    from_files: Mapping[str, Any]
+
+    def value(self, key: str) -> Any:
+        """None where nothing is set, or something wrong."""
+        return self.settings[key].value
 
 
 class Command(click.Command):
@@ -76,24 +89,28 @@ class Command(click.Command):
         made.meta[__name__] = typed
         return made
 
-    def merged(self, file: Path | None) -> Merged:
-        """Reads the file, its drop-ins and the environment, and collects what is wrong in them."""
-        contents = configuration.Contents((), ()) if file is None else configuration.read(file, self._table)
+    def merged(self, file: Path | None, *, root: Path = Path("/")) -> Merged:
+        """Reads the file, its drop-ins and the environment. The file and all that it names are below `root`."""
+        contents = configuration.Contents((), ())
+        if file is not None:
+            file = file.absolute()
+            contents = configuration.read(root / file.relative_to("/"), self._table)
         problems = list(contents.problems)
-        values: dict[str, Any] = {}
-        places: dict[str, str] = {}
+        found: dict[str, Set] = {}
+        from_files: dict[str, Any] = {}
         for entry in contents.entries:
             parameter = self._known(entry.key, entry.place, problems)
             if parameter is None or parameter.name is None:
                 continue
             value = self._resolved(entry, parameter, file)
-            places[parameter.name] = entry.place
             if problem := _wrong(parameter, value) or self._refused(entry.key, value):
                 problems.append(f"{entry.place}: {entry.key}: {problem}")
-            else:
-                values[parameter.name] = value
-        self._look_at_environment(places, problems)
-        return Merged(values, places, tuple(problems))
+                value = None
+            found[entry.key] = Set(entry.key, value, entry.place)
+            from_files[parameter.name] = value
+        self._read_environment(found, problems)
+        defaults = {key: Set(key, self._default(parameter), "default") for key, parameter in self.settings.items()}
+        return Merged(defaults | found, tuple(problems), from_files)
 
     @property
     def _table(self) -> str:
@@ -118,7 +135,7 @@ class Command(click.Command):
         """Paths are relative to the file's folder, in its drop-ins too: a service runs in a folder of its own."""
         is_path = isinstance(parameter.type, click.Path) or (entry.key in self._paths and ":" not in str(entry.value))
         if is_path and isinstance(entry.value, str) and file is not None:
-            return str(file.resolve().parent / entry.value)
+            return str(file.parent / entry.value)
         return entry.value
 
     def _refused(self, key: str, value: Any) -> str | None:
@@ -130,29 +147,34 @@ class Command(click.Command):
             return str(refused)
         return None
 
-    def _look_at_environment(self, places: dict[str, str], problems: list[str]) -> None:
-        by_variable = {self.variable(key): (key, parameter) for key, parameter in self.settings.items()}
-        for name in sorted(found for found in os.environ if found.startswith(self._prefix)):
+    def _read_environment(self, found: dict[str, Set], problems: list[str]) -> None:
+        by_variable = {self.variable(key): key for key in self.settings}
+        for name in sorted(name for name in os.environ if name.startswith(self._prefix)):
+            text, place = os.environ[name], f"environment {name}"
             if name not in by_variable:
-                key = name.removeprefix(self._prefix).replace("_", "-").lower()
-                self._known(key, f"environment {name}", problems)
-                continue
-            key, parameter = by_variable[name]
-            if os.environ[name] == "" or parameter.name is None:  # click takes these for not set
-                continue
-            places[parameter.name] = f"environment {name}"
-            if problem := _not_convertible(parameter, os.environ[name]) or self._refused(key, os.environ[name]):
-                problems.append(f"environment {name}: {problem}")
+                self._known(name.removeprefix(self._prefix).replace("_", "-").lower(), place, problems)
+            elif text != "":  # which click takes for not set
+                key = by_variable[name]
+                if problem := _not_convertible(self.settings[key], text) or self._refused(key, text):
+                    problems.append(f"{place}: {problem}")
+                found[key] = Set(key, None if problem else text, place)
+
+    def _default(self, parameter: click.Parameter) -> Any:
+        default = parameter.get_default(click.Context(self), call=True)
+        return default if isinstance(default, str | int | float | tuple) and default != () else None
 
 
 def again(context: click.Context) -> click.Context:
     """The command line of `context` parsed anew, with what its file and the environment say by now.
 
-    ConfigurationError if that is wrong; nothing has changed then.
+    SettingsError if that is wrong; nothing has changed then.
     """
-    made: click.Context = context.command.make_context(
-        context.info_name, list(context.meta[__name__]), parent=context.parent
-    )
+    try:
+        made: click.Context = context.command.make_context(
+            context.info_name, list(context.meta[__name__]), parent=context.parent
+        )
+    except click.UsageError as refused:
+        raise errors.SettingsError(refused.format_message()) from refused
     return made
 
 
@@ -166,7 +188,8 @@ def _take(context: click.Context, _parameter: click.Parameter, file: Path | None
         merged = context.command.merged(file)
         if merged.problems:
             raise errors.ConfigurationError(merged.problems)
-        context.default_map = dict(merged.values)
+        if file is not None:
+            context.default_map = dict(merged.from_files)
     return file
 
 
@@ -184,16 +207,23 @@ def _wrong(parameter: click.Parameter, value: Any) -> str | None:
 
 
 def _wrong_type(parameter: click.Parameter, value: Any) -> str | None:
+    """Quantities of our own are written as numbers in their unit or as text with one: 2.5 or "2500ms"."""
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    is_number = is_integer or isinstance(value, float)
+    is_text = isinstance(value, str)
     if getattr(parameter, "is_flag", False):
-        kind: type = bool
+        is_right, expected = isinstance(value, bool), "true or false"
+    elif parameter.type.name.startswith("integer"):
+        is_right, expected = is_integer, "a whole number"
+    elif parameter.type.name.startswith("float"):
+        is_right, expected = is_number, "a number"
+    elif parameter.type.name in _TEXTS:
+        is_right, expected = is_text, "text in quotes"
     else:
-        kind = {"integer": int, "float": float}.get(parameter.type.name.removesuffix(" range"), str)
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    if not (
-        is_number if kind is int else (is_number or isinstance(value, float)) if kind is float else type(value) is kind
-    ):
-        return f"{value!r}, expected {_EXPECTED[kind]}"
-    return _not_convertible(parameter, value)
+        is_right, expected = is_number or is_text, f"{parameter.type.name}, as a number or as text in quotes"
+    if not is_right:
+        return f"{value!r}, expected {expected}"
+    return _not_convertible(parameter, value if isinstance(value, bool) else str(value))
 
 
 def _not_convertible(parameter: click.Parameter, value: Any) -> str | None:

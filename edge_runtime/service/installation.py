@@ -1,0 +1,211 @@
+"""A service put in place and taken away again: its unit, and the udev rule where it has an Edge TPU.
+
+Each file appears whole or not at all, is replaced only if it is ours, and nothing else is ever removed.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_runtime.service import access, credentials, sight, unit
+from edge_runtime.service.unit import Access
+from tflsplit import errors
+
+UNITS = Path("etc/systemd/system")
+RULES = Path("etc/udev/rules.d")
+
+# Every file that we write begins with it; the rest of the line may change from version to version.
+MARK = "# Written by `tflsplit install-service`"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`secrets` are the options that name files only root may read, or a folder of them; `reads` and `writes` are all
+    other files that the configuration names. `root` is where the machine's file system begins."""
+
+    name: str
+    config: Path
+    executable: Path
+    accelerator: str
+    source: str
+    secrets: Mapping[str, Path]
+    reads: Sequence[Path] = ()
+    writes: Sequence[Path] = ()
+    devices: Sequence[Path] = ()
+    is_bounded: bool = False
+    stop_s: int = 45
+    root: Path = Path("/")
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A file, and what becomes of it: None removes it."""
+
+    path: Path
+    text: str | None
+
+
+def check_name(name: str) -> None:
+    if _NAME.fullmatch(name) is None:
+        raise errors.SettingsError(f"service name {name!r}: give small letters, digits and dashes")
+
+
+def plan(wanted: Wanted) -> tuple[Change, ...]:
+    """The files to write; ConfigurationError names everything because of which the service would not run."""
+    problems = _problems(wanted)
+    rules = _rules_name(wanted.name)
+    given = Access()
+    try:
+        given = access.needed(wanted.accelerator, wanted.source, wanted.devices, rules=rules, root=wanted.root)
+    except errors.TflsplitError as refused:
+        problems.append(str(refused))
+    loaded = credentials.of(wanted.secrets, wanted.root)
+    problems += loaded.problems
+    if problems:
+        raise errors.ConfigurationError(tuple(problems))
+    text = unit.render(
+        unit.Service(
+            name=wanted.name,
+            config=wanted.config,
+            command=(str(wanted.executable), "edge", "--config", str(wanted.config)),
+            access=given,
+            credentials=loaded.credentials,
+            credential_options=loaded.options,
+            is_bounded=wanted.is_bounded,
+            stop_s=wanted.stop_s,
+        )
+    )
+    rule = access.udev_rules(given, rules=rules, root=wanted.root)
+    return (
+        Change(wanted.root / UNITS / f"{wanted.name}.service", text),
+        Change(wanted.root / RULES / rules, f"{MARK}: lets the service at its Edge TPU.\n{rule}" if rule else None),
+    )
+
+
+def removal(name: str, root: Path = Path("/")) -> tuple[Change, ...]:
+    check_name(name)
+    files = (root / UNITS / f"{name}.service", root / RULES / _rules_name(name))
+    return tuple(Change(file, None) for file in files)
+
+
+def pending(changes: Sequence[Change]) -> tuple[Change, ...]:
+    """Those that are not so already; SettingsError for a file of another's in the way."""
+    found = []
+    for change in changes:
+        there = _text(change.path)
+        if there is not None and not there.startswith(MARK):
+            raise errors.SettingsError(
+                f"{change.path}: not written by `tflsplit install-service`; move it away, or give another --name"
+            )
+        if there != change.text:
+            found.append(change)
+    return tuple(found)
+
+
+def apply(changes: Sequence[Change]) -> None:
+    for change in changes:
+        try:
+            if change.text is None:
+                change.path.unlink()
+            else:
+                _write(change.path, change.text)
+        except OSError as cause:
+            raise errors.DeviceError(f"{change.path}: {cause.strerror}; installing a service takes root") from cause
+
+
+def has_systemd(root: Path = Path("/")) -> bool:
+    """Whether systemd runs here, as sd_booted(3) tells."""
+    return root == Path("/") and Path("/run/systemd/system").is_dir() and shutil.which("systemctl") is not None
+
+
+def enable(name: str, *, has_new_rules: bool) -> None:
+    """Tells systemd, and udev, of the files that were written; the service starts with the machine from now on."""
+    if has_new_rules:
+        _call("udevadm", "control", "--reload-rules")
+        _call("udevadm", "trigger")
+    _call("systemctl", "daemon-reload")
+    _call("systemctl", "enable", f"{name}.service")
+
+
+def disable(name: str) -> None:
+    """Stops the service, before its files are removed."""
+    _call("systemctl", "disable", "--now", f"{name}.service")
+
+
+def forget() -> None:
+    """Once the files are removed."""
+    _call("systemctl", "daemon-reload")
+
+
+def _problems(wanted: Wanted) -> list[str]:
+    files = [*wanted.reads, wanted.config, *_own_code(wanted)]
+    found = [sight.unreadable(file, wanted.root) for file in files]
+    found.append(sight.unexecutable(wanted.executable, wanted.root))
+    found += [sight.unwritable(file, wanted.name) for file in wanted.writes]
+    if not wanted.source.startswith("camera:") and not wanted.is_bounded:
+        found.append(
+            f"source {wanted.source} ends, and the service would begin it again without end: give camera:N, or a count "
+            "after which the service is done"
+        )
+    return [problem for problem in dict.fromkeys(found) if problem]
+
+
+def _own_code(wanted: Wanted) -> tuple[Path, ...]:
+    """An editable installation keeps it in a checkout, where the service may see nothing of it."""
+    import tflsplit
+
+    is_this_installation = wanted.root == Path("/") and wanted.executable.parent == executable().parent
+    return (Path(str(tflsplit.__file__)).parent,) if is_this_installation else ()
+
+
+def executable() -> Path:
+    """The `tflsplit` of this installation."""
+    import sysconfig
+
+    return Path(sysconfig.get_path("scripts")) / "tflsplit"
+
+
+def _rules_name(name: str) -> str:
+    """After those of the library's own package, whose last word would count."""
+    return f"99-{name}.rules"
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as cause:
+        raise errors.DeviceError(f"{path} cannot be read: {cause}") from cause
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.chmod(0o644)
+        partial.replace(path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+
+
+def _call(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        raise errors.DeviceError(f"`{' '.join(command)}` failed: {said}")

@@ -1,0 +1,72 @@
+"""What a service of ours can see and read: what everybody may, except homes and temporary folders.
+
+Each function says in words what is wrong, or nothing. `root` is where the machine's file system begins.
+"""
+
+import stat
+from pathlib import Path
+
+from edge_runtime.service import unit
+
+# What ProtectHome= and PrivateTmp= put something else in the place of.
+_HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - nothing is written there
+
+
+def hidden(path: Path) -> str | None:
+    for place in _HIDDEN:
+        if path.is_relative_to(place):
+            return f"{path} is below {place}, which the service does not see: move it, to /opt or /srv for example"
+    return None
+
+
+def unreadable(path: Path, root: Path = Path("/")) -> str | None:
+    """Why a service that is neither root nor any user of this machine cannot read a file, or all of a folder."""
+    if problem := hidden(path):
+        return problem
+    there = _below(root, path)
+    try:
+        real = there.resolve(strict=True)
+    except OSError as cause:
+        return f"{path}: {cause.strerror}"
+    if root == Path("/") and (problem := hidden(real)):
+        return problem
+    for folder in real.parents:
+        if folder.is_relative_to(root) and not folder.stat().st_mode & stat.S_IXOTH:
+            return f"{path}: {folder} lets nobody else in; the service is a user of its own: chmod o+x {folder}"
+    shut = next((one for one in (real, *real.rglob("*")) if not _is_open(one)), None)
+    return f"{shut} is not readable for the service, a user of its own: chmod -R o+rX {path}" if shut else None
+
+
+def unwritable(path: Path, name: str) -> str | None:
+    """Why the service of that name cannot write there."""
+    state = unit.STATE / name
+    if path.is_relative_to(state):
+        return None
+    return f"{path}: the service may write below {state} only; give a path there"
+
+
+def unexecutable(program: Path, root: Path = Path("/")) -> str | None:
+    """As `unreadable`, of a program and, where it is a script, of what runs it."""
+    if problem := unreadable(program, root):
+        return problem
+    there = _below(root, program)
+    if not there.stat().st_mode & stat.S_IXOTH:
+        return f"{program} is not executable for the service: chmod o+x {program}"
+    with there.open("rb") as stream:
+        line = stream.readline(4096)
+    if not line.startswith(b"#!"):
+        return None
+    interpreter = Path(line[2:].split()[0].decode("utf-8", "replace"))
+    return unreadable(interpreter, root)
+
+
+def _below(root: Path, path: Path) -> Path:
+    return root / path.relative_to("/")
+
+
+def _is_open(path: Path) -> bool:
+    if path.is_symlink():
+        return True
+    mode = path.stat().st_mode
+    needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
+    return mode & needed == needed
