@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 import invented
 
-from tflsplit import candidates, explanation, planner, presets, rivals
+from tflsplit import candidates, explanation, partitioner, planner, presets, rivals
 from tflsplit import chain as chains
 from tflsplit.chain import Chain, Hop, Partition, Stage
 from tflsplit.scenario import Scenario
@@ -52,8 +52,8 @@ def _search() -> None:
     wire = tuple(1e4 + number * 104729 % 90_000 for number in range(CUTS))
     hops = {(0, 1): Hop(0.001, 1e9), (1, 2): Hop(0.02, 5e7)}
     made = Chain(tuple(map(str, range(CUTS))), wire, (0.0,) * CUTS, stages, hops)
-    chains.fastest(made)
-    chains.smoothest(made)
+    partitioner.fastest(made)
+    partitioner.smoothest(made)
 
 
 def _decide() -> None:
@@ -65,7 +65,7 @@ def _decide() -> None:
 
 def _on_three_tpus() -> list[Outcome | Table]:
     chain = resnet50(3)
-    ours = chains.smoothest(chain)
+    ours = partitioner.smoothest(chain)
     found = {
         "this project": ours,
         "Coral, equal parameters": rivals.by_parameter_count(chain),

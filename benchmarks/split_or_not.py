@@ -19,6 +19,7 @@ import conftest
 import scission
 
 from tflsplit import chain as chains
+from tflsplit import partitioner
 from tflsplit.chain import Chain, Hop
 
 SERVERS = (("edge", "vm2Core"), ("edge", "2500"), ("cloud", "6700k(NoGPU)"))
@@ -96,14 +97,14 @@ def _winning(chain: Chain, rates: tuple[float, ...]) -> dict[float, float]:
     found = {}
     for megabits in rates:
         shaped = _over(chain, Hop(0.0, megabits * 1e6))
-        (best,) = chains.fastest(shaped)
-        if len(best.pieces) == 2:
+        (best,) = partitioner.fastest(shaped)
+        if best.is_split:
             found[megabits] = min(chains.whole(shaped, stage).latency_s for stage in (0, 1)) / best.latency_s
     return found
 
 
 def _kind(chain: Chain) -> str:
-    (best,) = chains.fastest(chain)
-    if len(best.pieces) == 2:
+    (best,) = partitioner.fastest(chain)
+    if best.is_split:
         return "split"
-    return "cloud" if best.pieces[0].stage == 1 else "local"
+    return "cloud" if best.shares[0].stage == 1 else "local"

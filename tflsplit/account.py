@@ -62,8 +62,26 @@ def why_not(judged: Judged, decision: Decision) -> str | None:
         return "; ".join(failure.words for failure in judged.failures)
     if decision.choice is None:
         return None
-    behind = _behind(judged.cost, decision.choice.cost, decision.wish.objective)
-    return f"dominated by {judged.dominated_by}; {behind}" if judged.dominated_by else behind
+    behind = f"{_behind(judged, decision, decision.choice)}{_doubt(judged, decision, decision.choice)}"
+    if judged.dominated_by is None:
+        return behind
+    is_same = judged.dominated_by == decision.choice.id
+    return f"dominated by the pick: {behind}" if is_same else f"dominated by {judged.dominated_by}; {behind}"
+
+
+def short_why_not(judged: Judged, decision: Decision) -> str:
+    """The same for a narrow column: by what share a candidate is behind the pick, and what dominates it."""
+    if judged is decision.choice:
+        return ""
+    if judged.failures or decision.choice is None:
+        return "; ".join(failure.words for failure in judged.failures)
+    share = _share_behind(judged, decision, decision.choice)
+    if share is None:
+        return "weighs more"
+    if share < 0:
+        return f"gains less than {planner.WORTH_A_SPLIT:.0%}"
+    told = f"{share:.1%} behind" if share >= 0.0005 else "as good"
+    return told if judged.dominated_by in (None, decision.choice.id) else f"{told}, {judged.dominated_by} beats it"
 
 
 def reason(decision: Decision) -> str:
@@ -77,14 +95,20 @@ def reason(decision: Decision) -> str:
     told = f"cut at {_named(chosen)}" if decision.is_split else f"do not split: {_kind(chosen)}"
     if not others:
         return f"{told}; no {'unsplit way' if decision.is_split else 'split'} meets the demands"
-    objective = decision.wish.objective
-    rival = min(others, key=lambda entry: _badness(entry.cost, objective))
-    is_hardly_better = _badness(rival.cost, objective) < _badness(chosen.cost, objective)
-    doubt = f" (a split has to gain {planner.WORTH_A_SPLIT:.0%})" if is_hardly_better and not decision.is_split else ""
+    rival = min(others, key=lambda entry: _badness(entry.cost, decision.wish.objective))
     return (
-        f"{told}; the best {'unsplit way' if decision.is_split else 'split'}, {_named(rival)}, "
-        f"{_behind(rival.cost, chosen.cost, objective)}{doubt}"
+        f"{told}; the best {'unsplit way' if decision.is_split else 'split'}, {_named(rival)}: "
+        f"{_behind(rival, decision, chosen)}{_doubt(rival, decision, chosen)}"
     )
+
+
+def origins(found: Cost) -> str:
+    """One line: which parts of a latency were measured, which stated, which estimated."""
+    kinds: dict[str, list[str]] = {}
+    for name, part in found.parts.items():
+        if part.p50_s or part.p95_s:
+            kinds.setdefault(part.origin.value, []).append(name)
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
 
 
 def turns(break_even: Mapping[str, BreakEven | None]) -> list[str]:
@@ -129,15 +153,35 @@ def _badness(found: Cost, objective: Objective) -> tuple[float, float]:
     return (-figure if objective is Objective.THROUGHPUT else figure), found.latency.p50_s
 
 
-def _behind(found: Cost, chosen: Cost, objective: Objective) -> str:
-    figure, unit, factor = _FIGURES[objective]
-    mine, best = figure(found) * factor, figure(chosen) * factor
-    if objective is Objective.WEIGHTED:
-        return f"weighs more: {mine:.4g} ms and {found.bytes_per_frame:,.0f} bytes, {best:.4g} ms and " + (
-            f"{chosen.bytes_per_frame:,.0f} bytes"
+def _behind(judged: Judged, decision: Decision, chosen: Judged) -> str:
+    found, best = judged.cost, chosen.cost
+    figure, unit, factor = _FIGURES[decision.wish.objective]
+    mine, its = figure(found) * factor, figure(best) * factor
+    if decision.wish.objective is Objective.WEIGHTED:
+        return (
+            f"weighs more: {mine:.4g} ms and {found.bytes_per_frame:,.0f} bytes against {its:.4g} ms and "
+            f"{best.bytes_per_frame:,.0f} bytes"
         )
-    share = f" ({mine / best - 1:+.1%})" if best and math.isfinite(mine) else ""
-    return f"{mine:.5g} {unit} against {best:.5g}{share}"
+    share = f" ({mine / its - 1:+.1%})" if its and math.isfinite(mine) else ""
+    return f"{mine:.5g} {unit} against {its:.5g}{share}"
+
+
+def _doubt(judged: Judged, decision: Decision, chosen: Judged) -> str:
+    """Why one that is better than the pick is not the pick."""
+    share = _share_behind(judged, decision, chosen)
+    is_better = share is not None and share < 0
+    return f", which gains less than the {planner.WORTH_A_SPLIT:.0%} that a split has to" if is_better else ""
+
+
+def _share_behind(judged: Judged, decision: Decision, chosen: Judged) -> float | None:
+    """Negative where a candidate is better than the pick; None where no one figure says so."""
+    if decision.wish.objective is Objective.WEIGHTED:
+        return None
+    figure = _FIGURES[decision.wish.objective][0]
+    mine, its = figure(judged.cost), figure(chosen.cost)
+    if decision.wish.objective is Objective.THROUGHPUT:
+        mine, its = its, mine
+    return mine / its - 1 if its else 0.0
 
 
 _FIGURES: Mapping[Objective, tuple[Callable[[Cost], float], str, float]] = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from tflsplit import planner
 from tflsplit.candidates import Candidate
 from tflsplit.planner import Wish
-from tflsplit.scenario import UNASKED_RATE_FPS, Scenario
+from tflsplit.scenario import Scenario
 
 # A thousandth to a thousand times today's value, five tries a factor of ten; then halved to within a thousandth.
 _DECADES, _TRIES_A_DECADE = 3, 5
@@ -44,7 +44,7 @@ def find(candidates: Sequence[Candidate], scenario: Scenario, wish: Wish) -> dic
 
     return {
         "bandwidth_bps": _nearest(contenders, wish, at_bandwidth, link.bandwidth_bps),
-        "rate_fps": _nearest(contenders, any_rate, at_rate, work.rate_fps or UNASKED_RATE_FPS),
+        "rate_fps": _nearest(contenders, any_rate, at_rate, scenario.counted_fps),
         "price_per_gb": _nearest(contenders, wish, at_price, prices.per_gb) if prices.per_gb else None,
     }
 

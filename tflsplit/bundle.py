@@ -1,16 +1,17 @@
 """Bundles: what one machine needs of a package to run some cuts, and nothing else.
 
-An edge's holds heads (compiled ones too), golden samples of them and no weight of a tail; a cloud's holds tails. Both
-keep the manifest, so that cuts have their names and boundaries, and the package's digest, so that their frames are each
-other's.
+An edge's holds heads (compiled ones too), golden samples of them and no weight of a tail; a cloud's holds tails; one
+for the middle of a chain the slice between its two cuts. All keep the manifest, so that cuts have their names and
+boundaries, and the package's digest, so that their frames are each other's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tflsplit import errors, golden, package
-from tflsplit.cuts import Cut
+from tflsplit.chainplan import ChainPlan
+from tflsplit.cuts import Cut, middle_bytes
 from tflsplit.manifest import Role
 from tflsplit.package import Package
 
@@ -20,13 +21,38 @@ def write(path: Path, whole: Package, role: Role, cuts: Sequence[Cut], *, replac
 
     Raises PackageError if something is in the way or `whole` is a bundle itself, DeviceError if it cannot be written.
     """
+    if role not in (Role.EDGE, Role.CLOUD):
+        raise ValueError("a bundle of cuts is for the edge or the cloud")
+    contents = dict(_heads(whole, cuts) if role is Role.EDGE else _tails(whole, cuts))
+    return _write(path, whole, role, contents, replaces_existing=replaces_existing)
+
+
+def write_middle(path: Path, whole: Package, start: Cut, stop: Cut, *, replaces_existing: bool = False) -> Package:
+    """`write` for a machine in the middle of a chain: the slice between two cuts."""
+    contents = {f"cuts/{start.id}/to_{stop.id}.tflite": middle_bytes(whole.graph, start, stop)}
+    return _write(path, whole, Role.MIDDLE, contents, replaces_existing=replaces_existing)
+
+
+def write_share(path: Path, whole: Package, plan: ChainPlan, stage: str, *, replaces_existing: bool = False) -> Package:
+    """What one stage of a chain's plan needs. SettingsError for a stage that is not in it or has nothing to do."""
+    share = plan.share(stage)
+    start, stop = whole.cut(share.start), whole.cut(share.stop)
+    if share is plan.stages[0]:
+        return write(path, whole, Role.EDGE, (stop,), replaces_existing=replaces_existing)
+    if not share.takes_part:
+        raise errors.SettingsError(f"stage {stage} has nothing to do in this plan, so it needs no bundle")
+    if stop == whole.cuts[-1]:
+        return write(path, whole, Role.CLOUD, (start,), replaces_existing=replaces_existing)
+    return write_middle(path, whole, start, stop, replaces_existing=replaces_existing)
+
+
+def _write(
+    path: Path, whole: Package, role: Role, contents: Mapping[str, bytes], *, replaces_existing: bool
+) -> Package:
     if whole.manifest.role is not Role.WHOLE:
         raise errors.PackageError(
             f"{whole.path}: a bundle for the {whole.manifest.role.value} side; bundle from the whole package"
         )
-    if role is Role.WHOLE:
-        raise ValueError("a bundle is for the edge or the cloud")
-    contents = dict(_heads(whole, cuts) if role is Role.EDGE else _tails(whole, cuts))
     absent = {name: file for name, file in whole.manifest.files.items() if name not in contents}
     described = replace(whole.manifest, role=role, absent=absent)
     return package.write_files(path, described, contents.items(), replaces_existing=replaces_existing)

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from tflsplit import queueing, spread, traffic
 from tflsplit.candidates import Candidate
-from tflsplit.links import Link
 from tflsplit.measurements import Origin
-from tflsplit.scenario import SECONDS_A_DAY, UNASKED_RATE_FPS, Scenario
+from tflsplit.scenario import SECONDS_A_DAY, Scenario
 from tflsplit.spread import NOTHING, Spread
 
 PARTS = ("preprocess", "reload", "head", "encode", "wire", "broker", "queue", "decode", "tail", "result")
@@ -56,12 +55,10 @@ class Cost:
 
 def of(candidate: Candidate, scenario: Scenario) -> Cost:
     work = scenario.workload
-    is_silent = work.keeps_local and not candidate.cut.tail.operators
     reload = _reload(candidate, work.reload_every)
     edge = spread.total((candidate.edge, reload)) if reload is not NOTHING else candidate.edge
-    sending = NOTHING if is_silent else traffic.sending(scenario.link, candidate.frame_bytes)
-    cloud = NOTHING if is_silent else candidate.cloud
-    hop = NOTHING if is_silent else traffic.hop(scenario.link)
+    sending, hop = traffic.sending(scenario.link, candidate.frame_bytes), traffic.hop(scenario.link)
+    cloud = candidate.cloud
     parts = {
         "preprocess": candidate.preprocess,
         "reload": reload,
@@ -69,20 +66,20 @@ def of(candidate: Candidate, scenario: Scenario) -> Cost:
         "encode": candidate.encode,
         "wire": sending,
         "broker": hop,
-        "decode": NOTHING if is_silent else candidate.decode,
-        "tail": NOTHING if is_silent else candidate.tail,
+        "decode": candidate.decode,
+        "tail": candidate.tail,
         "result": hop,
     }
     service = spread.total(parts.values())
     parts["queue"] = _queue(edge, sending, cloud, scenario)
     stages_fps = {
         "edge": _per_second(edge.mean_s),
-        "link": _per_second(0.0 if is_silent else _busy_s(scenario.link, candidate.frame_bytes)),
+        "link": _per_second(traffic.busy_s(scenario.link, candidate.frame_bytes)),
         "cloud": _per_second(cloud.mean_s * work.devices / work.workers),
         "window": _per_second(service.mean_s / work.window),
     }
-    rate_fps = work.rate_fps or UNASKED_RATE_FPS
-    bytes_per_frame = 0.0 if is_silent else _both_ways_bytes(candidate)
+    rate_fps = scenario.counted_fps
+    bytes_per_frame = traffic.wire_bytes(candidate.frame_bytes) + traffic.wire_bytes(traffic.RESULT_BYTES)
     bytes_per_day = bytes_per_frame * rate_fps * SECONDS_A_DAY
     return Cost(
         candidate=candidate,
@@ -128,17 +125,6 @@ def _queue(edge: Spread, sending: Spread, cloud: Spread, scenario: Scenario) -> 
             queueing.wait(work.rate_fps * work.devices, cloud, arrivals=at_cloud, workers=work.workers),
         )
     )
-
-
-def _busy_s(link: Link, frame_bytes: float) -> float:
-    """Seconds of the link that a frame takes when frames follow one another closely."""
-    near = min(link.points, key=lambda point: abs(point.payload_bytes - frame_bytes), default=None)
-    bits = traffic.wire_bytes(frame_bytes) * 8
-    return bits / (near.throughput_bps if near else traffic.usable_bps(link))
-
-
-def _both_ways_bytes(candidate: Candidate) -> float:
-    return traffic.wire_bytes(candidate.frame_bytes) + traffic.wire_bytes(traffic.RESULT_BYTES)
 
 
 def _per_second(seconds: float) -> float:

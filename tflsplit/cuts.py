@@ -153,6 +153,11 @@ def tail_bytes(graph: Graph, cut: Cut) -> bytes:
     return flatgraph.extract(graph, cut.position, len(graph.operators), cut.tensors, graph.outputs)
 
 
+def middle_bytes(graph: Graph, start: Cut, stop: Cut) -> bytes:
+    """What lies between two cuts as a `.tflite` file: the first one's boundary in, the second one's out."""
+    return flatgraph.extract(graph, start.position, stop.position, start.tensors, stop.tensors)
+
+
 def find(cuts: Sequence[Cut], wanted: str, fused: dict[str, int] | None = None) -> Cut:
     """The cut that `wanted` names: an id, a layer, or a boundary tensor.
 

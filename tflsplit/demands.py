@@ -38,7 +38,9 @@ class Failure:
 def failures(cost: Cost, demands: Demands) -> tuple[Failure, ...]:
     if cost.candidate.missing:
         return (Failure("profile", cost.candidate.missing, float("inf")),)
-    return (*_overload(cost), *_too_shallow(cost, demands), *_too_much(cost, demands))
+    found = (*_too_shallow(cost, demands), *_too_much(cost, demands))
+    # A rate that was asked for says the same of the same stage.
+    return found if any(failure.demand == "fps" for failure in found) else (*_overload(cost), *found)
 
 
 def nearest_miss(costs: Sequence[Cost], demands: Demands) -> tuple[Cost, tuple[Failure, ...]]:

@@ -72,7 +72,7 @@ def _gain(
     gained_by_transfers_s = transfers_s(before) - transfers_s(after)
     before_s, after_s = cost_s(before), cost_s(after)
     return Gain(
-        baseline=chain.stages[before.pieces[0].stage].name,
+        baseline=chain.stages[before.shares[0].stage].name,
         before_s=before_s,
         after_s=after_s,
         cache_fit_s=cache_fit_s,
@@ -92,7 +92,7 @@ def _stream_s(found: Partition) -> float:
 
 
 def _hops_s(found: Partition) -> float:
-    return math.fsum(piece.hop_s for piece in found.pieces)
+    return math.fsum([*(piece.hop_s for piece in found.pieces), found.back_s])
 
 
 def _busy_s(found: Partition) -> float:

@@ -1,11 +1,10 @@
 """A chain's machines and links from measured files: what `chain` needs to know of each.
 
 A profile holds times of whole heads or tails; the time of a piece between two cuts is the difference of two of them.
-Preprocessing is left out: it is the first machine's wherever the cuts are.
+Everything else is what `cost` counts for one cut: a chain of two machines costs what a plan of them says.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 
 from tflsplit import errors, spread, traffic
 from tflsplit.chain import EDGE_TPU, Cache, Chain, Hop, Stage
@@ -34,20 +33,32 @@ def chain_of(
     if len(places) < 2 or places[0].position != 0 or places[-1].tail.operators:
         raise errors.SettingsError("the stages' profiles share no timings of the whole model; profile all cuts")
     cache = _cache(compilations)
+    frames = tuple(_frame_bytes(cut, timed) for cut in places)
+    preprocess = profiles[0].preprocess
     return Chain(
         places=tuple(cut.id for cut in places),
-        wire_bytes=tuple(_wire_bytes(cut, timed) for cut in places),
+        wire_bytes=tuple(map(traffic.wire_bytes, frames)),
         parameter_bytes=tuple(float(cut.head.parameter_bytes) for cut in places),
         stages=tuple(
             _stage(name, profile, entries, places, cache)
             for (name, profile), entries in zip(machines.items(), timed, strict=True)
         ),
-        hops={(at, at + 1): hop_of(link) for at, link in enumerate(links)},
+        hops={(at, at + 1): hop_of(link, frames) for at, link in enumerate(links)},
+        preprocess_s=spread.of(preprocess).p50_s if preprocess else 0.0,
+        delivered=True,
     )
 
 
-def hop_of(link: Link) -> Hop:
-    return Hop(traffic.hop(link).p50_s, traffic.usable_bps(link))
+def hop_of(link: Link, frames: Sequence[float]) -> Hop:
+    """`frames` are the bytes of a frame at each place."""
+    one_way_s = traffic.hop(link).p50_s
+    return Hop(
+        delay_s=one_way_s,
+        bandwidth_bps=traffic.usable_bps(link),
+        back_s=one_way_s,
+        sending_s=tuple(traffic.sending(link, frame).p50_s for frame in frames),
+        occupied_s=tuple(traffic.busy_s(link, frame) for frame in frames),
+    )
 
 
 def _check_order(machines: Mapping[str, Profile]) -> None:
@@ -71,25 +82,20 @@ def _is_timed(cut: Cut, profile: Profile, entries: Mapping[str, CutTiming]) -> b
 
 def _stage(name: str, profile: Profile, entries: Mapping[str, CutTiming], places: Sequence[Cut], cache: Cache) -> Stage:
     runs_s = [spread.of(entries[cut.id].run).p50_s if cut.id in entries else 0.0 for cut in places]
-    origin = Origin.MEASURED
+    coding_s = [spread.of(entries[cut.id].coding).p50_s if cut.id in entries else 0.0 for cut in places]
+    origin = spread.worst(entry.run.origin for entry in entries.values())
     streams = profile.accelerator.startswith(_STREAMING)
     if profile.side is Side.CLOUD:
-        done_s = [runs_s[0] - run_s for run_s in runs_s]
+        # The tail of `output` runs nothing of the model: what it takes is taking in an answer.
+        coding_s[-1] += runs_s[-1]
+        done_s = [*(-run_s for run_s in runs_s[:-1]), 0.0]
     elif streams:
         # Streaming is counted for each piece anew, so it is taken out of what was measured for the heads.
         done_s = [run_s - _stream_s(cut, cache) for run_s, cut in zip(runs_s, places, strict=True)]
         origin = Origin.ESTIMATED
     else:
         done_s = runs_s
-    coding_s = [spread.of(entries[cut.id].coding).p50_s if cut.id in entries else 0.0 for cut in places]
-    return Stage(
-        name=name,
-        # Noise may make a longer head look faster; time does not run backwards.
-        compute_s=tuple(accumulate((max(0.0, seconds) for seconds in done_s), max)),
-        coding_s=tuple(coding_s),
-        cache=cache if streams else None,
-        origin=origin,
-    )
+    return Stage(name, tuple(done_s), tuple(coding_s), cache=cache if streams else None, origin=origin)
 
 
 def _stream_s(cut: Cut, cache: Cache) -> float:
@@ -106,8 +112,8 @@ def _cache(compilations: Mapping[str, Compilation]) -> Cache:
     return Cache(float(max(sizes)), EDGE_TPU.stream_bytes_per_s) if sizes else EDGE_TPU
 
 
-def _wire_bytes(cut: Cut, timed: Sequence[Mapping[str, CutTiming]]) -> float:
+def _frame_bytes(cut: Cut, timed: Sequence[Mapping[str, CutTiming]]) -> float:
     coded = next(
         (found for entries in timed if cut.id in entries and (found := entries[cut.id].coded_bytes) is not None), None
     )
-    return traffic.wire_bytes(traffic.frame_bytes(cut.boundary, cut.payload_bytes if coded is None else coded))
+    return traffic.frame_bytes(cut.boundary, cut.payload_bytes if coded is None else coded)

@@ -125,6 +125,7 @@ class Role(str, Enum):
 
     WHOLE = "whole"
     EDGE = "edge"
+    MIDDLE = "middle"
     CLOUD = "cloud"
 
 

@@ -7,13 +7,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tflsplit import errors
 from tflsplit.measurements import read_json
 
 SCHEMA = 1
 KIND = "plan"
+
+
+class OfPackage(Protocol):
+    """What plans of any kind say of their package. `package_path` is relative to the plan's own folder."""
+
+    @property
+    def package_digest(self) -> str: ...
+    @property
+    def package_name(self) -> str: ...
+    @property
+    def package_path(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,7 @@ def read(path: Path) -> Plan:
         raise errors.DataError(f"{path}: damaged plan ({cause!r}); run `tflsplit plan` again") from cause
 
 
-def check_fits(plan: Plan, digest: str, *, path: Path) -> None:
+def check_fits(plan: OfPackage, digest: str, *, path: Path) -> None:
     """DataError unless the plan is of the package with this digest."""
     if plan.package_digest != digest:
         raise errors.DataError(
@@ -65,7 +76,7 @@ def check_fits(plan: Plan, digest: str, *, path: Path) -> None:
         )
 
 
-def package_of(plan: Plan, path: Path) -> Path:
+def package_of(plan: OfPackage, path: Path) -> Path:
     """Where the plan's package should stand; DataError where it does not."""
     found = path.parent / plan.package_path
     if not found.is_dir():

@@ -8,6 +8,7 @@ from pathlib import Path
 from tflsplit import account, bottlenecks, breakeven, candidates, errors, measurements, planner
 from tflsplit.breakeven import BreakEven
 from tflsplit.candidates import ALL_WAYS, Candidate, Ways
+from tflsplit.links import Link
 from tflsplit.measurements import Profile, Side
 from tflsplit.package import Package
 from tflsplit.plan import Plan
@@ -33,7 +34,7 @@ class Outcome:
         return account.as_json(self.decision, self.break_even) | {
             "natural_bottlenecks": asdict(filtered),
             "package": self.package.digest,
-            "link": describe_link(self.scenario),
+            "link": describe_link(self.scenario.link),
             "workload": asdict(self.scenario.workload),
             "int8_agreement": fidelity[0].top1_agreement if fidelity else None,
         }
@@ -79,8 +80,8 @@ def plan_of(outcome: Outcome, folder: Path) -> Plan:
         rate_fps=scenario.workload.rate_fps,
         window=scenario.workload.window,
         reason=account.reason(decision),
-        devices={"edge": _device(outcome.edge), "cloud": _device(outcome.cloud)},
-        link=describe_link(scenario),
+        devices={"edge": describe_device(outcome.edge), "cloud": describe_device(outcome.cloud)},
+        link=describe_link(scenario.link),
         wish={"objective": decision.wish.objective.value, "constraints": decision.wish.demands.as_json()},
         expected=account.candidate(chosen, decision),
         runner_up=account.candidate(decision.runner_up, decision) if decision.runner_up else None,
@@ -88,12 +89,11 @@ def plan_of(outcome: Outcome, folder: Path) -> Plan:
     )
 
 
-def _device(profile: Profile) -> dict[str, object]:
+def describe_device(profile: Profile) -> dict[str, object]:
     return {"name": profile.name, "accelerator": profile.accelerator, "machine": dict(profile.machine)}
 
 
-def describe_link(scenario: Scenario) -> dict[str, object]:
-    link = scenario.link
+def describe_link(link: Link) -> dict[str, object]:
     return {
         "name": link.name,
         "origin": link.origin.value,

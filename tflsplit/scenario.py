@@ -15,15 +15,13 @@ class Workload:
     """`rate_fps` is each device's; without it there is no queueing and bytes are those of one frame a second.
 
     `devices` equal ones share one cloud of `workers`. `window` frames of a device may be unanswered. With
-    `keeps_local`, the cut `output` sends nothing: its answers are used where they are made. With `reload_every`,
-    another model uses the accelerator too, and the head is loaded again every so many frames.
+    `reload_every`, another model uses the accelerator too, and the head is loaded again every so many frames.
     """
 
     rate_fps: float | None = None
     devices: int = 1
     workers: int = 1
     window: int = 8
-    keeps_local: bool = False
     reload_every: int | None = None
 
     def __post_init__(self) -> None:
@@ -72,3 +70,8 @@ class Scenario:
     workload: Workload = field(default_factory=Workload)
     prices: Prices = field(default_factory=Prices)
     power: Power | None = None
+
+    @property
+    def counted_fps(self) -> float:
+        """Frames a second that bytes, price and loads are counted for."""
+        return self.workload.rate_fps or UNASKED_RATE_FPS

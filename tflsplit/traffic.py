@@ -69,6 +69,12 @@ def sending(link: Link, message_bytes: float) -> Spread:
     return spread.total((plain, _sent_again(link, message_bytes))) if link.loss else plain
 
 
+def busy_s(link: Link, message_bytes: float) -> float:
+    """Seconds of the link that a message takes when messages follow one another closely."""
+    near = min(link.points, key=lambda point: abs(point.payload_bytes - message_bytes), default=None)
+    return wire_bytes(message_bytes) * 8 / (near.throughput_bps if near else usable_bps(link))
+
+
 def hop(link: Link) -> Spread:
     """One way for a tiny message through the broker, whatever way it goes."""
     if link.origin is Origin.MEASURED and link.points:

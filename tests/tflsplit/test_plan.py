@@ -157,7 +157,8 @@ def test_a_chain_is_partitioned_explained_and_compared(tiny_package, profiles):
 
     assert code == 0
     # Less than a millisecond in the cloud, 3 ms here: the input goes over.
-    assert [piece["stage"] for piece in told["partition"]["pieces"]] == ["srv"]
+    pieces = told["partition"]["pieces"]
+    assert [(piece["stage"], piece["from"] == piece["to"]) for piece in pieces] == [("pi", True), ("srv", False)]
     assert set(told["rivals"]) == {"parameter_count", "bisection"}
     assert told["explanation"]["latency"]["baseline"] == "srv"
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tflsplit import chain as chains
-from tflsplit import explanation, rivals
+from tflsplit import explanation, partitioner, rivals
 from tflsplit.chain import Cache, Chain, Hop, Stage
 
 MB = 1e6
@@ -44,7 +44,7 @@ def test_by_parameter_count_ignores_that_early_steps_are_slow():
 
 def test_bisection_ends_within_a_millisecond_of_the_best():
     chain = three_tpus([3, 1, 4, 1, 5, 9, 2, 6], [1] * 8)
-    best = chains.smoothest(chain)
+    best = partitioner.smoothest(chain)
 
     assert best.slowest_s <= rivals.by_bisection(chain).slowest_s <= best.slowest_s + rivals.BISECTION_ENDS_S
 
@@ -52,7 +52,7 @@ def test_bisection_ends_within_a_millisecond_of_the_best():
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 6)), min_size=3, max_size=30))
 def test_neither_ever_beats_the_exact_search(steps):
     chain = three_tpus([time for time, _ in steps], [size for _, size in steps])
-    best = chains.smoothest(chain)
+    best = partitioner.smoothest(chain)
 
     for rival in (rivals.by_parameter_count(chain), rivals.by_bisection(chain)):
         assert best.slowest_s <= rival.slowest_s + 1e-12
@@ -61,7 +61,7 @@ def test_neither_ever_beats_the_exact_search(steps):
 
 def test_the_gain_of_a_cache_that_fits_is_told_apart_from_pipelining():
     chain = three_tpus([2, 2, 2], [8, 8, 8], cache=Cache(8 * MB, 400 * MB))
-    found = chains.smoothest(chain)
+    found = partitioner.smoothest(chain)
     gain = explanation.slowest(chain, found)
 
     assert found.cuts == (1, 2)
@@ -74,7 +74,7 @@ def test_the_gain_of_a_cache_that_fits_is_told_apart_from_pipelining():
 
 def test_one_frame_gains_nothing_by_pipelining():
     chain = three_tpus([2, 2, 2], [8, 8, 8], cache=Cache(8 * MB, 400 * MB))
-    gain = explanation.latency(chain, chains.fastest(chain)[0])
+    gain = explanation.latency(chain, partitioner.fastest(chain)[0])
 
     assert gain.cache_fit_s == pytest.approx(0.040)
     assert gain.pipelining_s == pytest.approx(0.0)
@@ -83,7 +83,7 @@ def test_one_frame_gains_nothing_by_pipelining():
 def test_faster_silicon_and_its_price_in_transfers():
     slow, fast = Stage("pi", (0.0, 0.010, 0.020)), Stage("server", (0.0, 0.001, 0.002))
     chain = Chain(("in", "mid", "out"), (1e6, 100.0, 4.0), (0.0,) * 3, (slow, fast), {(0, 1): Hop(0.001, 8e5)})
-    gain = explanation.latency(chain, chains.fastest(chain)[0])
+    gain = explanation.latency(chain, partitioner.fastest(chain)[0])
 
     assert gain.as_json() == pytest.approx(
         {
@@ -104,7 +104,7 @@ def test_what_no_machine_can_hold_has_nothing_to_be_compared_with():
     small = dataclasses.replace(
         chain, stages=tuple(dataclasses.replace(stage, memory_bytes=9 * MB) for stage in chain.stages)
     )
-    (found,) = chains.fastest(small)
+    (found,) = partitioner.fastest(small)
 
     assert found.cuts == (1, 2)
     assert explanation.latency(small, found) is None

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import scission
 
-from tflsplit import chain as chains
+from tflsplit import partitioner
 
 # The example of Scission's README: VGG19 with the device used, layer 10 at the edge and layer 16 in the cloud.
 PUBLISHED = [
@@ -35,14 +35,14 @@ def test_vgg19_and_its_four_runners_up_are_the_published_ones(traces):
     found = []
     for edge, cloud in itertools.product(traces.platforms("edge"), traces.platforms("cloud")):
         chain = traces.chain("vgg19", ("raspi4", edge, cloud), "network_stats")
-        terms = chains.Terms(uses_all=True, pins={scission.step_of(chain, 10): 1, scission.step_of(chain, 16): 2})
-        found += [told(chain, made) for made in chains.fastest(chain, count=5, terms=terms)]
+        terms = partitioner.Terms(uses_all=True, pins={scission.step_of(chain, 10): 1, scission.step_of(chain, 16): 2})
+        found += [told(chain, made) for made in partitioner.fastest(chain, count=5, terms=terms)]
 
     assert sorted(found)[:5] == PUBLISHED
 
 
 def test_without_those_terms_the_device_does_nearly_everything(traces):
     chain = traces.chain("vgg19", ("raspi4", "vm2Core", "6700k(GPU)"), "network_stats")
-    (found,) = chains.fastest(chain, terms=chains.Terms(uses_all=True))
+    (found,) = partitioner.fastest(chain, terms=partitioner.Terms(uses_all=True))
 
     assert told(chain, found) == (2.86, 0.033, "0-23 raspi4, 24-24 vm2Core, 25-25 6700k(GPU)")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tflsplit import bundle
+from tflsplit import bundle, chainplan, errors
 from tflsplit.cli import output, planned
 from tflsplit.manifest import Role
 
@@ -12,7 +12,7 @@ from tflsplit.manifest import Role
 @click.command()
 @planned.argument
 @click.option("--plan", "plan_path", required=True, type=click.Path(path_type=Path), help="The plan to run.")
-@click.option("--role", required=True, type=click.Choice(("edge", "cloud")), help="Which machine it is for.")
+@click.option("--role", required=True, help="Which machine it is for: edge or cloud, or a stage of a chain's plan.")
 @click.option(
     "-o", "--output", "destination", required=True, type=click.Path(path_type=Path), help="Directory to make."
 )
@@ -23,20 +23,29 @@ def command(
 ) -> None:
     """Write what a plan's edge or cloud needs of the package, and no more: no tail's weights at the edge.
 
-    A bundle is a package without what that side never runs. It keeps the digest, so its frames are the package's.
+    A bundle is a package without what that side never runs. It keeps the digest, so its frames are the package's. A
+    machine in the middle of a chain gets the slice between its two cuts.
 
     \b
     Python: tflsplit.bundle.write(path, package, role, cuts)
     """
-    whole, made = planned.with_plan(pkg, plan_path)
-    cut = whole.cut(made.cut)
-    written = bundle.write(destination, whole, Role(role), (cut,), replaces_existing=replaces_existing)
+    if chainplan.is_one(plan_path):
+        chain = chainplan.read(plan_path)
+        whole = planned.package_of(pkg, chain, plan_path)
+        written = bundle.write_share(destination, whole, chain, role, replaces_existing=replaces_existing)
+        told = f"{chain.share(role).start} to {chain.share(role).stop}"
+    else:
+        whole, made = planned.with_plan(pkg, plan_path)
+        if role not in ("edge", "cloud"):
+            raise errors.SettingsError(f"--role {role}: {plan_path} is a plan of two machines, edge and cloud")
+        written = bundle.write(
+            destination, whole, Role(role), (whole.cut(made.cut),), replaces_existing=replaces_existing
+        )
+        told = made.cut
     sizes = {name: file.bytes for name, file in written.manifest.files.items()}
     if is_json:
-        output.as_json(
-            {"path": str(destination), "role": role, "cut": cut.id, "digest": written.digest, "files": sizes}
-        )
+        output.as_json({"path": str(destination), "role": role, "cut": told, "digest": written.digest, "files": sizes})
         return
-    click.echo(f"{destination}: {role} bundle of {cut.id}, digest {written.digest[:16]}")
+    click.echo(f"{destination}: {role} bundle of {told}, digest {written.digest[:16]}")
     for name, count in sizes.items():
         click.echo(f"  {name}  {count:,} B")

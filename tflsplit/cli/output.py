@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -10,13 +11,15 @@ from typing import Any
 
 import click
 
+_NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+%?|inf|nan")
+
 
 def as_json(value: object) -> None:
     click.echo(json.dumps(value, ensure_ascii=False))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table as wide as the terminal; numbers to the right. Piped, it takes the width it needs.
+    """A table as wide as the terminal; numbers to the right and never broken. Piped, it takes the width it needs.
 
     Without rich, which an edge does not install, the same words with tabs between them.
     """
@@ -24,6 +27,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
         ["" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows
     ]
     try:
+        from rich import box
         from rich.console import Console
         from rich.table import Table
     except ImportError:
@@ -33,13 +37,19 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
-    made = Table(title=title, title_justify="left")
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for place, column in enumerate(columns):
-        is_numeric = all(isinstance(row[place], int | float) for row in rows)
-        made.add_column(column, justify="right" if is_numeric else "left", overflow="fold")
+        is_numeric = all(_is_number(row[place]) for row in rows)
+        made.add_column(
+            column, justify="right" if is_numeric else "left", no_wrap=is_numeric or place == 1, overflow="fold"
+        )
     for line in shown:
         made.add_row(*line)
     console.print(made)
+
+
+def _is_number(cell: object) -> bool:
+    return isinstance(cell, int | float) or (isinstance(cell, str) and _NUMBER.fullmatch(cell) is not None)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tflsplit import account, errors, package, plan, planning
+from tflsplit import account, package, plan, planning
 from tflsplit.cli import output, planchain, planopts, target
 from tflsplit.measurements import Side
 from tflsplit.scenario import Scenario
@@ -42,12 +42,13 @@ def command(
     \b
     Python: tflsplit.planning.make(package, edge, cloud, scenario, wish)
     """
+    planchain.check_options(click.get_current_context(), is_chain=bool(stages))
     opened = package.open_package(pkg)
     if stages:
-        _refuse_beside_stages(edge=edge_path, cloud=cloud_path, output=destination, report=report)
         names = given["hops"] or (None,) * (len(stages) - 1)
         hops = tuple(planopts.link_of(name or link, bandwidth, rtt, loss) for name in names)
-        planchain.plan(opened, stages, hops, is_json=is_json, **{name: given[name] for name in planchain.NAMES})
+        wish = {name: given[name] for name in ("pins", "uses_all", "objective", "fps")}
+        planchain.put_out(planchain.plan(opened, stages, hops, **wish), destination, report, is_json=is_json)
         return
     if edge_path is None or cloud_path is None:
         raise click.UsageError("Missing option '--edge' or '--cloud': give both profiles, or --stage for each machine.")
@@ -78,12 +79,6 @@ def command(
         target.write_whole(destination, plan.render(planning.plan_of(outcome, destination.parent)))
 
 
-def _refuse_beside_stages(**given: Path | None) -> None:
-    said = [f"--{name}" for name, value in given.items() if value is not None]
-    if said:
-        raise errors.SettingsError(f"--stage describes the whole chain; leave out {', '.join(said)}")
-
-
 def _print(outcome: planning.Outcome) -> None:
     decision = outcome.decision
     front = decision.pareto
@@ -95,18 +90,21 @@ def _print(outcome: planning.Outcome) -> None:
             f"{entry.cost.latency.p50_s * 1e3:.2f}",
             f"{entry.cost.latency.p95_s * 1e3:.2f}",
             f"{entry.cost.throughput_fps:.1f}",
-            round(entry.cost.candidate.payload_bytes),
-            f"{entry.cost.bytes_per_day / 1e6:.1f}",
-            entry.cost.latency.origin.value,
-            account.why_not(entry, decision),
+            f"{entry.cost.bytes_per_day / 1e6:,.0f}",
+            account.short_why_not(entry, decision),
         )
         for entry in decision.judged
     ]
-    columns = ("", "cut", "after layer", "p50 ms", "p95 ms", "fps", "payload B", "MB/day", "origin", "why not")
-    link = outcome.scenario.link
+    columns = ("", "cut", "after layer", "p50 ms", "p95 ms", "fps", "MB/day", "why not")
+    link, counted_fps = outcome.scenario.link, outcome.scenario.counted_fps
     shown = f"{link.bandwidth_bps / 1e6:g} Mbit/s, {link.rtt_s * 1e3:g} ms ({link.origin.value})"
-    title = f"{outcome.package.manifest.name} over {link.name}: {shown}; → the pick, * the Pareto set"
+    title = (
+        f"{outcome.package.manifest.name} over {link.name}: {shown}; MB/day at {counted_fps:g} frames/s; "
+        "→ the pick, * the Pareto set"
+    )
     output.table(title, columns, rows)
     click.echo(account.reason(decision))
     for words in account.turns(outcome.break_even):
         click.echo(words)
+    if decision.choice is not None:
+        click.echo(f"latency of {decision.choice.id}: {account.origins(decision.choice.cost)}")

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
-from tflsplit import chain, chaining, errors, machines, measurements
-from tflsplit.cli import output
+from tflsplit import chaining, chainplan, chainplanning, errors, measurements
+from tflsplit.chainplanning import Planned
+from tflsplit.cli import output, target
 from tflsplit.links import Link
 from tflsplit.measurements import Profile
 from tflsplit.package import Package
@@ -27,10 +29,25 @@ OPTIONS = (
     ),
     click.option("--use-all", "uses_all", is_flag=True, help="Leave no stage of the chain out."),
 )
+# The other options of `plan` that a chain takes; what is said of the link is among them.
+_TAKEN = {
+    *("pkg", "stages", "hops", "pins", "uses_all", "objective", "fps", "link", "bandwidth", "rtt", "loss"),
+    *("destination", "report", "is_json"),
+}
+_ONLY_CHAIN = ("hops", "pins", "uses_all")
 
 
-# The other options that `plan` takes.
-NAMES = ("pins", "uses_all", "objective")
+def check_options(context: click.Context, *, is_chain: bool) -> None:
+    """SettingsError for what was said on the command line and would not be heard."""
+    said = {
+        parameter.name: parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    }
+    if is_chain and (unheard := [option for name, option in said.items() if name not in _TAKEN]):
+        raise errors.SettingsError(f"a chain of --stage is planned without {', '.join(unheard)}; leave it out")
+    if not is_chain and (unheard := [said[name] for name in _ONLY_CHAIN if name in said]):
+        raise errors.SettingsError(f"{', '.join(unheard)}: for a chain; name its machines with --stage")
 
 
 def plan(
@@ -41,18 +58,26 @@ def plan(
     pins: tuple[str, ...],
     uses_all: bool,
     objective: str,
-    is_json: bool,
-) -> None:
+    fps: float | None,
+) -> Planned:
     named = dict(_stage(text, package) for text in stages)
     if len(named) != len(stages):
         raise errors.SettingsError(f"stages {', '.join(stages)}: each needs a name of its own")
-    made = machines.chain_of(package.cuts, named, hops, package.manifest.compilations)
-    pinned = dict(chaining.pin(made, package.cut(layer).id, stage) for stage, layer in map(_named, pins))
-    outcome = chaining.make(made, Objective(objective), chain.Terms(uses_all=uses_all, pins=pinned))
+    pinned = tuple((stage, package.cut(layer).id) for stage, layer in map(_named, pins))
+    return chainplanning.make(package, named, hops, chainplanning.Wish(Objective(objective), uses_all, pinned, fps))
+
+
+def put_out(planned: Planned, destination: Path | None, report: Path | None, *, is_json: bool) -> None:
     if is_json:
-        output.as_json({"package": package.digest} | outcome.as_json())
+        output.as_json(planned.as_json())
     else:
-        _print(outcome)
+        _print(planned)
+    if report is not None:
+        from tflsplit.report import chainpage
+
+        target.write_whole(report, chainpage.render(planned))
+    if destination is not None:
+        target.write_whole(destination, chainplan.render(chainplanning.plan_of(planned, destination.parent)))
 
 
 def _stage(text: str, package: Package) -> tuple[str, Profile]:
@@ -70,22 +95,15 @@ def _named(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _print(outcome: chaining.Outcome) -> None:
-    told = {"pick": outcome.found[0]} | dict(outcome.rivals)
-    told |= {f"runner-up {place}": found for place, found in enumerate(outcome.found[1:], start=1)}
-    names, places = [stage.name for stage in outcome.chain.stages], outcome.chain.places
+def _print(planned: Planned) -> None:
+    outcome = planned.outcome
     rows = [
-        (
-            name,
-            f"{found.latency_s * 1e3:.2f}",
-            f"{found.slowest_s * 1e3:.2f}",
-            ", ".join(f"{names[piece.stage]}: {places[piece.start]}-{places[piece.stop]}" for piece in found.pieces),
-        )
-        for name, found in told.items()
+        (name, f"{found.latency_s * 1e3:.2f}", f"{found.slowest_s * 1e3:.2f}", chaining.shares(outcome.chain, found))
+        for name, found in outcome.told.items()
     ]
-    output.table(f"least {outcome.objective.value}", ("", "latency ms", "slowest ms", "pieces"), rows)
+    title = f"{planned.package.manifest.name} over {' → '.join(planned.machines)}; {outcome.aim}"
+    output.table(title, ("", "latency ms", "slowest stage ms", "pieces"), rows)
+    click.echo(chaining.reason(outcome))
     for name, gain in outcome.gains.items():
-        if gain is None:
-            click.echo(f"{name}: no one stage can run the whole model")
-        else:
-            click.echo(f"{name}: {gain.told()}")
+        words = gain.told() if gain else "no one stage can run the whole model"
+        click.echo(f"{name}: {words}")

@@ -9,6 +9,7 @@ from tflsplit import inputcodec, package
 from tflsplit.package import Package
 
 if TYPE_CHECKING:  # an edge that runs without a plan starts without the planner's modules
+    from tflsplit.chainplan import ChainPlan
     from tflsplit.plan import Plan
 
 argument = click.argument("pkg", type=click.Path(path_type=Path), required=False)
@@ -21,7 +22,10 @@ option = click.option(
 
 
 def opened(pkg: Path | None, plan_path: Path | None) -> tuple[Package, "Plan | None"]:
-    """The package to run, and the plan if there is one; DataError if they do not belong together."""
+    """The package to run, and the plan if there is one; DataError if they do not belong together.
+
+    SettingsError for a chain's plan that needs more than two machines.
+    """
     if plan_path is not None:
         return with_plan(pkg, plan_path)
     if pkg is None:
@@ -30,12 +34,19 @@ def opened(pkg: Path | None, plan_path: Path | None) -> tuple[Package, "Plan | N
 
 
 def with_plan(pkg: Path | None, plan_path: Path) -> tuple[Package, "Plan"]:
+    from tflsplit import chainplan, plan
+
+    made = chainplan.read(plan_path).as_plan() if chainplan.is_one(plan_path) else plan.read(plan_path)
+    return package_of(pkg, made, plan_path), made
+
+
+def package_of(pkg: Path | None, made: "Plan | ChainPlan", plan_path: Path) -> Package:
+    """PKG, or else the one that the plan names; DataError for any but the plan's."""
     from tflsplit import plan
 
-    made = plan.read(plan_path)
     found = package.open_package(pkg or plan.package_of(made, plan_path))
     plan.check_fits(made, found.digest, path=plan_path)
-    return found, made
+    return found
 
 
 def settings(made: "Plan | None") -> dict[str, object]:

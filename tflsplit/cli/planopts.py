@@ -65,7 +65,6 @@ COSTS = (
     click.option("--workers", type=int, default=1, show_default=True, help="Workers of that cloud."),
     click.option("--window", type=int, default=8, show_default=True, help="Frames of an edge that may be unanswered."),
     click.option("--reload-every", type=int, metavar="N", help="Another model makes the head reload every N frames."),
-    click.option("--keep-local", "keeps_local", is_flag=True, help="Cut `output` sends nothing: answers stay there."),
 )
 
 
@@ -131,7 +130,7 @@ def wish_of(package: Package, given: dict[str, Any]) -> Wish:
 
 
 def workload_of(given: dict[str, Any]) -> Workload:
-    names = ("devices", "workers", "window", "reload_every", "keeps_local")
+    names = ("devices", "workers", "window", "reload_every")
     return Workload(rate_fps=given["fps"], **{name: given[name] for name in names})
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from tflsplit import errors, package, plan, planning
-from tflsplit.cli import output, planopts, replaying
+from tflsplit import errors, plan, planning
+from tflsplit.cli import output, planned, planopts, replaying
 from tflsplit.cuts import Cut
 from tflsplit.links import Link
 from tflsplit.measurements import Origin, Profile, Side
@@ -46,8 +46,7 @@ def command(
     \b
     Python: tflsplit.cli.replaying.replay(package, profiles, link, cuts, folder)
     """
-    opened = package.open_package(pkg)
-    given = _plan(plan_path, opened)
+    opened, given = planned.opened(pkg, plan_path)
     stated = _link_of(given) if given and not (link or bandwidth) else planopts.link_of(link, bandwidth, rtt, loss)
     cuts = _cuts(opened, wanted, given)
     with tempfile.TemporaryDirectory(prefix="tflsplit-replay-") as name, output.progress("replay", None) as step:
@@ -72,18 +71,10 @@ def command(
         _print(report)
 
 
-def _plan(path: Path | None, opened: Package) -> plan.Plan | None:
-    if path is None:
-        return None
-    found = plan.read(path)
-    plan.check_fits(found, opened.digest, path=path)
-    if found.input_codec not in (None, "int8"):
-        raise errors.SettingsError(f"{path}: sends the input as {found.input_codec}; a replay sends it as int8 only")
-    return found
-
-
 def _link_of(given: plan.Plan) -> Link:
     """The link that a plan was made for, as its file states it."""
+    if not given.link:
+        raise errors.SettingsError("the plan is for more links than one; give --link, or --bandwidth and --rtt")
     try:
         name, bandwidth, rtt = (given.link[key] for key in ("name", "bandwidth_bps", "rtt_s"))
         return Link(str(name), Origin.STATED, float(str(bandwidth)), float(str(rtt)), source="the plan")

@@ -23,6 +23,8 @@ PAYLOAD_CAPTION = (
 )
 _MOST_BARS = 40
 _MAP_POINTS = (25, 17)
+# A logarithmic axis has no 0.
+_LEAST_RTT_S = 1e-4
 
 
 def latency_parts(decision: Decision) -> str:
@@ -32,7 +34,7 @@ def latency_parts(decision: Decision) -> str:
         key=lambda entry: entry.cost.latency.p50_s,
     )
     bars = [entry for place, entry in enumerate(shown) if place < _MOST_BARS or entry is decision.choice]
-    with figure.drawn(10, 1.2 + 0.22 * max(1, len(bars))) as canvas:
+    with figure.drawn(11.5, 1.2 + 0.22 * max(1, len(bars))) as canvas:
         axes = canvas.axes
         offsets = [0.0] * len(bars)
         for part, colour in zip(cost.PARTS, figure.COLOURS, strict=True):
@@ -44,16 +46,16 @@ def latency_parts(decision: Decision) -> str:
         for label, entry in zip(axes.get_yticklabels(), bars, strict=True):
             if entry is decision.choice:
                 label.set(color=figure.CHOICE, fontweight="bold")
-        axes.invert_yaxis()
+        axes.set_ylim(len(bars) - 0.4, -0.6)
         axes.set_xlabel("median latency, ms")
-        axes.legend(ncols=5, loc="lower right", frameon=False)
+        figure.legend_above(axes)
     return canvas.svg
 
 
 def pareto(decision: Decision) -> str:
     """Latency over bytes a frame, the front as a line."""
     finite = [entry for entry in decision.judged if math.isfinite(entry.cost.latency.p50_s)]
-    with figure.drawn(10, 4.5) as canvas:
+    with figure.drawn(11.5, 4.5) as canvas:
         axes = canvas.axes
         for entry in finite:
             colour = figure.CHOICE if entry is decision.choice else figure.COLOURS[0 if entry.is_feasible else 7]
@@ -63,8 +65,8 @@ def pareto(decision: Decision) -> str:
         axes.plot(*zip(*(_point(entry) for entry in front), strict=True), color=figure.COLOURS[3], linewidth=1)
         for entry in front:
             axes.annotate(entry.id, _point(entry), xytext=(4, 4), textcoords="offset points", fontsize=8)
-        axes.set_xscale("symlog", linthresh=100)
-        axes.set_yscale("log")
+        figure.scale(axes, "x", [_point(entry)[0] for entry in finite])
+        figure.scale(axes, "y", [_point(entry)[1] for entry in finite])
         axes.set_xlabel("bytes on the wire a frame")
         axes.set_ylabel("median latency, ms")
     return canvas.svg
@@ -84,14 +86,15 @@ def _staircase(entries: list[Judged]) -> list[Judged]:
 
 
 def best_map(outcome: Outcome) -> str:
-    """The pick over bandwidth (0.1 to 1000 Mbit/s) and round trip (0.5 to 500 ms)."""
+    """The pick over bandwidth (0.1 to 1000 Mbit/s) and round trip (0.5 to 500 ms), and further where the link is."""
     link = outcome.scenario.link
-    bandwidths = [10 ** (5 + 4 * place / (_MAP_POINTS[0] - 1)) for place in range(_MAP_POINTS[0])]
-    round_trips = [5 * 10 ** (-4 + 3 * place / (_MAP_POINTS[1] - 1)) for place in range(_MAP_POINTS[1])]
+    rtt_s = max(link.rtt_s, _LEAST_RTT_S)
+    bandwidths = _spread(min(1e5, link.bandwidth_bps / 2), max(1e9, link.bandwidth_bps * 2), _MAP_POINTS[0])
+    round_trips = _spread(min(5e-4, rtt_s / 2), max(0.5, rtt_s * 2), _MAP_POINTS[1])
     picks = [[_pick(outcome, bandwidth, rtt) for bandwidth in bandwidths] for rtt in round_trips]
     names = sorted({name for row in picks for name in row}, key=lambda name: _order(outcome, name))
     numbers = [[names.index(name) for name in row] for row in picks]
-    with figure.drawn(10, 4.5) as canvas:
+    with figure.drawn(11.5, 4.5) as canvas:
         from matplotlib.colors import ListedColormap
         from matplotlib.patches import Patch
 
@@ -107,9 +110,9 @@ def best_map(outcome: Outcome) -> str:
             shading="nearest",
             edgecolors="face",  # else thin lines of background show between the cells
         )
-        axes.plot(link.bandwidth_bps / 1e6, max(link.rtt_s * 1e3, 0.5), "x", color="black", markersize=10)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        axes.plot(link.bandwidth_bps / 1e6, rtt_s * 1e3, "x", color="black", markersize=10)
+        figure.scale(axes, "x", [value / 1e6 for value in bandwidths])
+        figure.scale(axes, "y", [value * 1e3 for value in round_trips])
         axes.set_xlabel("bandwidth, Mbit/s")
         axes.set_ylabel("round trip, ms")
         handles = [Patch(color=colour, label=name) for colour, name in zip(colours, names, strict=True)]
@@ -117,11 +120,15 @@ def best_map(outcome: Outcome) -> str:
     return canvas.svg
 
 
+def _spread(low: float, high: float, count: int) -> list[float]:
+    return [low * (high / low) ** (place / (count - 1)) for place in range(count)]
+
+
 def _pick(outcome: Outcome, bandwidth_bps: float, rtt_s: float) -> str:
     # The probe's points are of the measured link; another one is known by its two figures only.
     link = replace(outcome.scenario.link, bandwidth_bps=bandwidth_bps, rtt_s=rtt_s, points=())
-    decision = planner.decide(outcome.candidates, replace(outcome.scenario, link=link), outcome.decision.wish)
-    return decision.choice.id if decision.choice else "nothing"
+    found = planner.pick(outcome.candidates, replace(outcome.scenario, link=link), outcome.decision.wish)
+    return found.candidate.id if found else "nothing"
 
 
 def _order(outcome: Outcome, name: str) -> int:
@@ -133,7 +140,7 @@ def payloads(outcome: Outcome) -> str:
     sent_whole = [entry for entry in outcome.candidates if entry.input_codec is not None]
     cuts = [entry for entry in outcome.candidates if entry.input_codec is None and entry.cut.boundary]
     choice = outcome.decision.choice
-    with figure.drawn(10, 3.6) as canvas:
+    with figure.drawn(11.5, 3.6) as canvas:
         axes = canvas.axes
         colours = [figure.CHOICE if choice and entry.id == choice.id else figure.COLOURS[4] for entry in cuts]
         axes.bar(range(len(cuts)), [entry.payload_bytes for entry in cuts], color=colours)
@@ -141,8 +148,8 @@ def payloads(outcome: Outcome) -> str:
             label = f"{entry.id} ({entry.payload_origin.value})"
             axes.axhline(entry.payload_bytes, color=colour, linewidth=1, linestyle="--", label=label)
         if sent_whole:
-            axes.legend(frameon=False)
-        axes.set_yscale("log")
+            figure.legend_above(axes)
+        figure.scale(axes, "y", [entry.payload_bytes for entry in (*cuts, *sent_whole)])
         axes.set_ylabel("bytes a frame")
         step = max(1, len(cuts) // 20)
         axes.set_xticks(range(0, len(cuts), step), [entry.id for entry in cuts[::step]], rotation=60, ha="right")

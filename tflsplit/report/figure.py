@@ -1,7 +1,7 @@
 """The only door to matplotlib: figures drawn off screen and given as SVG text to stand inside a page."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,26 @@ class Canvas:
         self.figure = figure
         self.axes = axes
         self.svg = ""
+
+
+def scale(axes: Any, which: str, values: Sequence[float]) -> None:
+    """The axis "x" or "y" logarithmic where the values span a factor of ten or more, with plain
+    numbers beside the ticks; else linear."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    above = [value for value in values if value > 0]
+    if not above or min(values) <= 0 or max(above) < 10 * min(above):
+        return
+    getattr(axes, f"set_{which}scale")("log")
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(LogLocator(subs=(1.0,) if max(above) > 1000 * min(above) else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def legend_above(axes: Any, *, columns: int = 10) -> None:
+    """Where it covers nothing that is drawn."""
+    axes.legend(ncols=columns, loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, borderaxespad=0.2)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ def drawing(outcome: Outcome) -> str:
     """A strip of operators with arcs for tensors that skip at least one."""
     graph = outcome.package.graph
     choice = outcome.decision.choice
-    with figure.drawn(12, 4.0) as canvas:
+    with figure.drawn(11.5, 3.8) as canvas:
         axes = canvas.axes
         seen: set[str] = set()
         for operator in graph.operators:

@@ -1,47 +1,30 @@
-"""A plan as one HTML page that needs nothing else: no network, no scripts, pictures inside it.
+"""A plan as one HTML page.
 
 What it shows is what `tflsplit plan --json` says; it computes nothing but where the pick would change.
 """
 
-import html
 from collections.abc import Sequence
 from importlib import metadata
 
 from tflsplit import account
+from tflsplit.measurements import Profile
 from tflsplit.planning import Outcome, describe_link
-from tflsplit.report import charts, network
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 1080px; margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.5em; margin-bottom: 0; } h2 { font-size: 1.15em; margin-top: 2em; }
-p.answer { font-size: 1.15em; background: #eef5ff; border-left: 4px solid #2563a8; padding: .6em 1em; }
-figure { margin: 1em 0; } figcaption { color: #57606a; } svg { max-width: 100%; height: auto; }
-div.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }
-th, td { padding: .25em .6em; border-bottom: 1px solid #d8dee4; text-align: left; vertical-align: top; }
-td.number, th.number { text-align: right; white-space: nowrap; }
-td:last-child { min-width: 24em; }
-tr.choice { background: #dff3e4; font-weight: 600; } tr.infeasible { color: #8c959f; }
-"""
+from tflsplit.report import charts, document, network
 
 
 def render(outcome: Outcome) -> str:
     """The page's text, a few hundred KB. DeviceError where matplotlib is not installed."""
-    name = html.escape(outcome.package.manifest.name)
     sections = [
         _answer(outcome),
-        _figure("Where the time goes", charts.latency_parts(outcome.decision), charts.LATENCY_CAPTION),
-        _figure("Latency against bytes", charts.pareto(outcome.decision), charts.PARETO_CAPTION),
-        _figure("What would be picked on another link", charts.best_map(outcome), charts.MAP_CAPTION),
-        _figure("What travels, cut by cut", charts.payloads(outcome), charts.PAYLOAD_CAPTION),
-        _figure("The network and the cut", network.drawing(outcome), network.CAPTION),
+        document.figure("Where the time goes", charts.latency_parts(outcome.decision), charts.LATENCY_CAPTION),
+        document.figure("Latency against bytes", charts.pareto(outcome.decision), charts.PARETO_CAPTION),
+        document.figure("What would be picked on another link", charts.best_map(outcome), charts.MAP_CAPTION),
+        document.figure("What travels, cut by cut", charts.payloads(outcome), charts.PAYLOAD_CAPTION),
+        document.figure("The network and the cut", network.drawing(outcome), network.CAPTION),
         "<h2>Every candidate</h2>" + _candidates(outcome),
         "<h2>Where the figures come from</h2>" + _sources(outcome),
     ]
-    return (
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Plan for {name}</title>"
-        f"<style>{_STYLE}</style></head><body>{''.join(sections)}</body></html>\n"
-    )
+    return document.render(f"Plan for {outcome.package.manifest.name}", sections)
 
 
 def _answer(outcome: Outcome) -> str:
@@ -49,32 +32,22 @@ def _answer(outcome: Outcome) -> str:
     work = outcome.scenario.workload
     rate = f"{work.rate_fps:g} frames a second" if work.rate_fps else "one frame at a time"
     conditions = (
-        f"{outcome.package.manifest.name}, package {outcome.package.digest[:16]}, calibration: "
-        f"{outcome.package.manifest.calibration.kind}. Edge {outcome.edge.name} ({outcome.edge.accelerator}), cloud "
-        f"{outcome.cloud.name} ({outcome.cloud.accelerator}), link {link.name}: {link.bandwidth_bps / 1e6:g} Mbit/s, "
-        f"{link.rtt_s * 1e3:g} ms ({link.origin.value}). {rate}; objective: {outcome.decision.wish.objective.value}."
+        f"Package {outcome.package.digest[:16]}, calibration: {outcome.package.manifest.calibration.kind}. "
+        f"Edge {machine(outcome.edge)}, cloud {machine(outcome.cloud)}, link {link.name}: "
+        f"{link.bandwidth_bps / 1e6:g} Mbit/s, {link.rtt_s * 1e3:g} ms ({link.origin.value}). {rate}; objective: "
+        f"{outcome.decision.wish.objective.value}."
     )
-    changes = [
-        f"<li>at {_BREAK_EVEN[name](found.value)} the pick would be {html.escape(found.choice or 'nothing')}</li>"
-        for name, found in outcome.break_even.items()
-        if found is not None
-    ]
+    changes = account.turns(outcome.break_even)
     return (
-        f"<h1>Plan for {html.escape(outcome.package.manifest.name)}</h1><p>{html.escape(conditions)}</p>"
-        f"<p class='answer'>{html.escape(account.reason(outcome.decision))}</p>"
-        + (f"<p>What would change it:</p><ul>{''.join(changes)}</ul>" if changes else "")
+        document.paragraph(conditions)
+        + document.paragraph(account.reason(outcome.decision), is_answer=True)
+        + ("<p>What would change it:</p>" + document.listed(changes) if changes else "")
     )
 
 
-_BREAK_EVEN = {
-    "bandwidth_bps": lambda value: f"{value / 1e6:.3g} Mbit/s",
-    "rate_fps": lambda value: f"{value:.3g} frames a second",
-    "price_per_gb": lambda value: f"a price of {value:.3g} a gigabyte",
-}
-
-
-def _figure(title: str, svg: str, caption: str) -> str:
-    return f"<h2>{title}</h2><figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
+def machine(profile: Profile) -> str:
+    """`pi4 (coral)`: where a profile was made, and on what."""
+    return f"{profile.machine.get('host', 'of no name')} ({profile.accelerator})"
 
 
 def _candidates(outcome: Outcome) -> str:
@@ -88,13 +61,13 @@ def _candidates(outcome: Outcome) -> str:
         cells = (
             judged.id,
             account.short_layer(judged.cost.candidate.cut.layer),
-            _number(latency["p50"]),  # type: ignore[index]  # a dictionary, as account makes it
-            _number(latency["p95"]),  # type: ignore[index]
-            _number(row["throughput_fps"]),
-            _number(row["payload_bytes"]),
-            _number(row["bytes_per_day"]),
-            f"{judged.cost.edge_load:.0%}",
-            _number(row["edge_memory_bytes"]),
+            document.number(latency["p50"]),  # type: ignore[index]  # a dictionary, as account makes it
+            document.number(latency["p95"]),  # type: ignore[index]
+            document.number(row["throughput_fps"]),
+            document.number(row["payload_bytes"]),
+            f"{judged.cost.bytes_per_day / 1e6:,.1f}",
+            f"{judged.cost.edge_load:.1%}",
+            f"{judged.cost.candidate.edge_memory_bytes / 1e6:,.2f}",
             "yes" if judged.id in front else "",
             row["why_not"] or "",
         )
@@ -106,13 +79,13 @@ def _candidates(outcome: Outcome) -> str:
         ("p95 ms", True),
         ("frames/s", True),
         ("payload B", True),
-        ("B/day", True),
+        (f"MB/day at {outcome.scenario.counted_fps:g} fps", True),
         ("edge load", True),
-        ("edge memory B", True),
+        ("edge MB", True),
         ("Pareto", False),
         ("why not", False),
     )
-    return _table(columns, rows)
+    return document.table(columns, rows)
 
 
 def _sources(outcome: Outcome) -> str:
@@ -121,31 +94,20 @@ def _sources(outcome: Outcome) -> str:
     shown = outcome.decision.choice or outcome.decision.nearest
     if shown is not None:
         rows += [("", (f"{shown.id}: {name}", origin.value, "")) for name, origin in shown.cost.origins.items()]
-    for side, profile in (("edge", outcome.edge), ("cloud", outcome.cloud)):
-        runs = min(timing.run.runs for timing in profile.cuts)
-        rows.append(("", (f"{side} profile", "measured", f"{runs} or more runs a cut, on {profile.accelerator}")))
-        rows += [("", (f"{side} {key}", "", value)) for key, value in profile.machine.items()]
-    link = describe_link(outcome.scenario)
+    rows += profile_rows("edge", outcome.edge) + profile_rows("cloud", outcome.cloud)
+    link = describe_link(outcome.scenario.link)
     rows.append(("", ("link", link["origin"], link["source"])))
     rows.append(("", ("made with", "", f"tflsplit {metadata.version('tflsplit')}")))
-    return _table((("figure", False), ("origin", False), ("from", False)), rows)
+    return sources(rows)
 
 
-def _table(columns: Sequence[tuple[str, bool]], rows: Sequence[tuple[str, Sequence[object]]]) -> str:
-    def cell(tag: str, text: object, is_number: bool) -> str:
-        return f"<{tag}{' class=number' if is_number else ''}>{html.escape(str(text))}</{tag}>"
-
-    head = "".join(cell("th", name, is_number) for name, is_number in columns)
-    body = "".join(
-        f"<tr class='{kind}'>"
-        + "".join(cell("td", text, is_number) for text, (_, is_number) in zip(cells, columns, strict=True))
-        + "</tr>"
-        for kind, cells in rows
-    )
-    return f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+def profile_rows(name: str, profile: Profile) -> list[tuple[str, Sequence[object]]]:
+    runs = min(timing.run.runs for timing in profile.cuts)
+    rows: list[tuple[str, Sequence[object]]] = [
+        ("", (f"{name} profile", "measured", f"{runs} or more runs a cut, on {profile.accelerator}"))
+    ]
+    return rows + [("", (f"{name} {key}", "", value)) for key, value in profile.machine.items()]
 
 
-def _number(value: object) -> str:
-    if value is None:
-        return "∞"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}" if isinstance(value, float) else str(value)
+def sources(rows: Sequence[tuple[str, Sequence[object]]]) -> str:
+    return document.table((("figure", False), ("origin", False), ("from", False)), rows)
