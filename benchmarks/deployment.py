@@ -15,8 +15,9 @@ from pathlib import Path
 
 import harness
 
-from broker import address, mqtt, results, topics
-from edge_runtime import frames, head, loop
+from broker import address, mqtt, topics
+from edge_runtime import frames, head, loop, observer
+from edge_runtime.settings import Settings
 from tflsplit import package, verify
 from tflsplit.cuts import Cut
 from tflsplit.interpreter import Interpreter
@@ -81,12 +82,12 @@ def stream(opened: package.Package, cut: Cut, port: int, load: Load) -> list[Ans
 def _edge(report: "Connection[list[Answer], None]", path: Path, cut_id: str, port: int, load: Load) -> None:
     answers: list[Answer] = []
 
-    def note(result: results.Result) -> None:
-        latency_s = time.time() - result.times.captured_ms / 1000
-        answers.append(Answer(time.monotonic(), latency_s, time.process_time()))
+    class Noting(observer.Observer):
+        def settled(self, settled: observer.Settled) -> None:
+            answers.append(Answer(time.monotonic(), settled.latency_s, time.process_time()))
 
     opened = package.open_package(path)
-    settings = loop.Settings(
+    settings = Settings(
         deployment=_DEPLOYMENT,
         device="edge",
         boot=time.time_ns(),  # the cloud answers a frame that it saw before from memory
@@ -99,7 +100,7 @@ def _edge(report: "Connection[list[Answer], None]", path: Path, cut_id: str, por
         mqtt.MqttTransport(address.Address("127.0.0.1", port), client_id="bench-edge") as online,
     ):
         online.connect()
-        loop.Edge(opened, ready, online, settings, on_result=note).run(
+        loop.Edge(opened, ready, online, settings, observers=(Noting(),)).run(
             frames.open_source(str(load.source), opened.manifest)
         )
     report.send(answers)

@@ -18,6 +18,16 @@ from tflsplit.manifest import Manifest
 from tflsplit.preprocessing import PixelTable, Preprocessing
 from tflsplit.tensors import Array, TensorSpec, quantise
 
+Convert = Callable[[Any], tuple[Array, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What a source has taken, as it took it, and when (ns since the epoch)."""
+
+    raw: Any
+    captured_ns: int
+
 
 @dataclass(frozen=True, slots=True)
 class Input:
@@ -30,31 +40,41 @@ class Input:
 class Source:
     """Inputs one after the other; closing it frees a camera or a file.
 
-    `make` is called anew for each pass over the data, so that a bounded source can be repeated. A source that
-    `gives_pixels` gives uint8 pixels in the input's shape, any other gives inputs as the model stores them.
+    `make` is called anew for each pass over the data, so that a bounded source can be repeated. `fit` says how what it
+    gives becomes a package's inputs (DataError if it cannot); without one they are a package's inputs already. A source
+    that `gives_pixels` gives uint8 pixels in the input's shape, any other gives inputs as the model stores them.
     """
 
     def __init__(
         self,
-        make: Callable[[], Iterator[tuple[Array, ...]]],
+        make: Callable[[], Iterator[Any]],
+        convert: Convert,
         *,
+        fit: Callable[[Manifest], Convert] | None = None,
         is_live: bool,
         gives_pixels: bool = False,
         close: Callable[[], None] = lambda: None,
     ) -> None:
         self._make = make
+        self.convert = convert  # an edge that changes its package replaces it
+        self.fit = fit
         self.is_live = is_live
         self.gives_pixels = gives_pixels
         self.close = close
 
-    def inputs(self, *, repeats: bool = False, clock: Callable[[], int] = time.time_ns) -> Iterator[Input]:
-        """Every input, stamped when it was taken; with `repeats` a source that ends begins again."""
+    def captures(self, *, repeats: bool = False, clock: Callable[[], int] = time.time_ns) -> Iterator[Capture]:
+        """Everything it has, stamped when it was taken; with `repeats` a source that ends begins again."""
         passes: Iterable[int] = cycle((0,)) if repeats and not self.is_live else (0,)
         for _ in passes:
             captured_ns = clock()
-            for arrays in self._make():
-                yield Input(arrays, captured_ns)
+            for raw in self._make():
+                yield Capture(raw, captured_ns)
                 captured_ns = clock()
+
+    def inputs(self, *, repeats: bool = False, clock: Callable[[], int] = time.time_ns) -> Iterator[Input]:
+        """Every capture as inputs of the model."""
+        for taken in self.captures(repeats=repeats, clock=clock):
+            yield Input(self.convert(taken.raw), taken.captured_ns)
 
 
 def open_source(text: str, manifest: Manifest, *, as_pixels: bool = False) -> Source:
@@ -79,7 +99,7 @@ def from_iterable(
 
     With `gives_pixels` they are uint8 pixels in the model's shapes, for an edge that sends these.
     """
-    return Source(make, is_live=is_live, gives_pixels=gives_pixels)
+    return Source(make, lambda arrays: arrays, is_live=is_live, gives_pixels=gives_pixels)
 
 
 def from_arrays(columns: tuple[Array, ...], manifest: Manifest, *, name: str, as_pixels: bool = False) -> Source:
@@ -89,25 +109,24 @@ def from_arrays(columns: tuple[Array, ...], manifest: Manifest, *, name: str, as
     values, and other arrays of an input's own type are taken as stored. `as_pixels` takes pixels only, and leaves them
     so.
     """
-    if as_pixels:
-        inputcodec.picture_input(manifest)
-    if len(columns) != len(manifest.inputs):
-        raise errors.DataError(f"{name}: {len(columns)} arrays, the model takes {len(manifest.inputs)} inputs")
     counts = {len(column) for column in columns}
     if len(counts) != 1 or counts == {0}:
         raise errors.DataError(
             f"{name}: its arrays hold {sorted(counts)} frames; each must hold the same number, not 0"
         )
-    convert = [
-        _converter(spec, column, manifest.preprocessing, name, as_pixels=as_pixels)
-        for spec, column in zip(manifest.inputs, columns, strict=True)
-    ]
 
-    def rows() -> Iterator[tuple[Array, ...]]:
-        for row in zip(*columns, strict=True):
-            yield tuple(one(entry) for one, entry in zip(convert, row, strict=True))
+    def fit(manifest: Manifest) -> Convert:
+        if as_pixels:
+            inputcodec.picture_input(manifest)
+        if len(columns) != len(manifest.inputs):
+            raise errors.DataError(f"{name}: {len(columns)} arrays, the model takes {len(manifest.inputs)} inputs")
+        each = [
+            _converter(spec, column, manifest.preprocessing, name, as_pixels=as_pixels)
+            for spec, column in zip(manifest.inputs, columns, strict=True)
+        ]
+        return lambda row: tuple(convert(entry) for convert, entry in zip(each, row, strict=True))
 
-    return Source(rows, is_live=False, gives_pixels=as_pixels)
+    return Source(lambda: zip(*columns, strict=True), fit(manifest), fit=fit, is_live=False, gives_pixels=as_pixels)
 
 
 def _converter(
@@ -160,17 +179,15 @@ def _one_picture_input(manifest: Manifest, *, as_pixels: bool) -> tuple[tuple[in
 
 
 def _from_pictures(paths: tuple[Path, ...], manifest: Manifest, *, as_pixels: bool) -> Source:
-    shape, convert = _one_picture_input(manifest, as_pixels=as_pixels)
+    def fit(manifest: Manifest) -> Convert:
+        shape, convert = _one_picture_input(manifest, as_pixels=as_pixels)
+        return lambda path: (convert(pictures.read(path, shape)),)
 
-    def rows() -> Iterator[tuple[Array, ...]]:
-        for path in paths:
-            yield (convert(pictures.read(path, shape)),)
-
-    return Source(rows, is_live=False, gives_pixels=as_pixels)
+    return Source(lambda: iter(paths), fit(manifest), fit=fit, is_live=False, gives_pixels=as_pixels)
 
 
 def _camera(text: str, manifest: Manifest, *, as_pixels: bool) -> Source:
-    (height, width, channels), convert = _one_picture_input(manifest, as_pixels=as_pixels)
+    inputcodec.picture_input(manifest)  # before the camera is opened
     try:
         import cv2
     except ImportError as missing:
@@ -182,13 +199,22 @@ def _camera(text: str, manifest: Manifest, *, as_pixels: bool) -> Source:
     if not camera.isOpened():
         raise errors.DeviceError(f"camera {number} cannot be opened; is /dev/video{number} there and readable?")
 
-    def rows() -> Iterator[tuple[Array, ...]]:
+    def fit(manifest: Manifest) -> Convert:
+        (height, width, channels), convert = _one_picture_input(manifest, as_pixels=as_pixels)
+        code = cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB
+
+        def fitted(picture: Any) -> tuple[Array, ...]:
+            pixels = cv2.resize(cv2.cvtColor(picture, code), (width, height), interpolation=cv2.INTER_AREA)
+            return (convert(pixels.reshape(height, width, channels)),)
+
+        return fitted
+
+    def pictures_taken() -> Iterator[Any]:
         while True:
             is_read, picture = camera.read()
             if not is_read:
                 raise errors.DeviceError(f"camera {number} gives no more pictures; was it unplugged?")
-            code = cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB
-            pixels = cv2.resize(cv2.cvtColor(picture, code), (width, height), interpolation=cv2.INTER_AREA)
-            yield (convert(pixels.reshape(height, width, channels)),)
+            yield picture
 
-    return Source(rows, is_live=True, gives_pixels=as_pixels, close=camera.release)
+    convert = fit(manifest)
+    return Source(pictures_taken, convert, fit=fit, is_live=True, gives_pixels=as_pixels, close=camera.release)

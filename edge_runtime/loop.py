@@ -1,68 +1,55 @@
-"""The edge loop: take an input, run the head, send the boundary, and hold each frame until its result is back.
+"""The edge loop: take an input, run the head, hand the frame over, and hold it until its answer is back.
 
-Two threads: this one computes and hands frames to the transport, which sends them while the next input is computed;
-another takes in results and sends again what was not answered. Nothing here knows MQTT.
+The caller's thread computes. One thread takes in answers and sends again what was not answered; with a spool one more
+sends, and where only the newest input counts another takes inputs. Nothing here knows MQTT.
 """
 
-import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from broker import chunks, results, topics, wire
-from broker.transport import ConnectionState, Transport, publish_packet_bytes
-from edge_runtime import sending
+from broker.transport import ConnectionState, Transport
+from edge_runtime import feeds, routes, sending
 from edge_runtime.accelerators.service import Condition
-from edge_runtime.frames import Input, Source
+from edge_runtime.birth import Birth
+from edge_runtime.collector import Collector
+from edge_runtime.frames import Capture, Convert, Source
 from edge_runtime.head import Head
+from edge_runtime.observer import Observer
+from edge_runtime.outlet import Outlet
+from edge_runtime.sending import Sending
+from edge_runtime.settings import Delivery, Settings, Until
 from edge_runtime.summary import Summary
-from edge_runtime.window import Sent, Window
+from edge_runtime.window import Window
 from tflsplit import errors
-from tflsplit.inputcodec import InputCodec
+from tflsplit.cuts import Cut
 from tflsplit.package import Package
 from tflsplit.tensors import Array
 
+if TYPE_CHECKING:
+    from edge_runtime.spool import Spool
+
 log = logging.getLogger(__name__)
 
-# How often the loops look whether they were told to stop; no frame waits for it.
+# How often the threads look whether they were told to stop or to change; no frame waits for it.
 _LOOK_S = 0.2
+# How long a stop waits for answers to frames that are kept on disk in any case.
+_GRACE_S = 2.0
+# How often it is checked which frames are overdue or too old.
+_TEND_S = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How an edge runs. `count` frames, then it ends (None: until the source does); at most `rate_fps` a second.
+@dataclass(slots=True)
+class _Exchange:
+    """Another package and head, for the compute thread to take over between two frames."""
 
-    `window` frames may be unanswered; one unanswered for `resend_after_s` is sent again. At the end up to `drain_s`
-    are spent on waiting for the results that are still out. `input_codec` says how the input travels at the cut
-    `input` (None: as stored); pixels, raw or as JPEG, need a source that gives them.
-    """
-
-    deployment: str
-    device: str
-    boot: int
-    qos: int = 1
-    window: int = 8
-    count: int | None = None
-    rate_fps: float | None = None
-    resend_after_s: float = 5.0
-    drain_s: float = 30.0
-    input_codec: InputCodec | None = None
-
-    def __post_init__(self) -> None:
-        topics.check_name("deployment", self.deployment)
-        topics.check_name("device", self.device)
-        if self.qos not in (0, 1):
-            raise errors.SettingsError(f"QoS {self.qos}: frames travel at QoS 0 or 1")
-        if not 1 <= self.window <= 4096:
-            raise errors.SettingsError(f"window of {self.window} frames: give 1 to 4096")
-        if self.count is not None and self.count < 1:
-            raise errors.SettingsError(f"count of {self.count} frames: give at least 1")
-        if self.rate_fps is not None and not self.rate_fps > 0:
-            raise errors.SettingsError(f"rate of {self.rate_fps} frames a second: give more than 0")
-        if not self.resend_after_s > 0:
-            raise errors.SettingsError(f"sending again after {self.resend_after_s} s: give more than 0")
+    sending: Sending
+    head: Head
+    convert: Convert | None
+    is_done: threading.Event = field(default_factory=threading.Event)
 
 
 class Edge:
@@ -75,207 +62,253 @@ class Edge:
         transport: Transport,
         settings: Settings,
         *,
-        on_result: Callable[[results.Result], None] = lambda result: None,
+        spool: "Spool | None" = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
+        if spool is not None and settings.delivery is Delivery.LATEST:
+            raise errors.SettingsError(f"spool {spool.path} with delivery latest: it keeps nothing, leave one out")
+        self.spool = spool
         self.summary = Summary(accelerator=head.counters)
-        self._package = package
-        self._head = head
-        self._transport = transport
         self._settings = settings
-        self._on_result = on_result
-        self._window = Window(settings.window)
+        self._transport = transport
+        self._observers = tuple(observers)
         self._sending = sending.of(package, head.cut, settings.input_codec)
-        self._digest = bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES]
-        self._features = topics.topic(settings.deployment, settings.device, topics.Kind.FEATURES)
-        self._births = topics.topic(settings.deployment, settings.device, topics.Kind.BIRTH)
-        self._stopping = threading.Event()
-        self._drained = threading.Event()
+        self._head = head
+        self._source: Source | None = None
+        self._window = Window(settings.window)
+        self._route = self._make_route(Outlet(transport, settings))
+        self._collector = Collector(
+            self._route,
+            self.summary,
+            self._observers,
+            until=settings.until,
+            is_ours=lambda boot: boot == settings.boot or (spool is not None and spool.knows(boot)),
+        )
+        self._birth = Birth(transport, settings)
+        self._is_stopping = False
+        self._is_drained = False
         self._failure: Exception | None = None
-        self._answered_at_s = time.monotonic()
-        self._is_unanswered = False
-        self._announced: Condition | None = None
+        self._computing: threading.Thread | None = None
+        self._exchange: _Exchange | None = None
+        self._exchanging = threading.Lock()
+
+    @property
+    def settings(self) -> Settings:
+        return self._settings
+
+    @property
+    def package(self) -> Package:
+        return self._sending.package
+
+    @property
+    def cut(self) -> Cut:
+        return self._sending.cut
+
+    @property
+    def condition(self) -> Condition:
+        """Where the head runs now."""
+        return self._head.condition
+
+    @property
+    def outstanding(self) -> int:
+        """Frames that were sent and are not answered."""
+        return len(self._window)
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._is_stopping
 
     def stop(self) -> None:
-        """Take no further input; what was sent is still waited for."""
-        self._stopping.set()
+        """Take no further input; what was sent is still waited for. Takes no lock: signal handlers may call it."""
+        self._is_stopping = True
         self._head.interrupt()
 
+    def reload(self, settings: Settings) -> None:
+        """From the next frame on; SettingsError naming what cannot change while the edge runs."""
+        self._settings.check_may_become(settings)
+        self._settings = settings
+        self._window.resize(settings.window)
+
+    def exchange(self, package: Package, head: Head) -> tuple[Package, Head]:
+        """Frames from the next one on go through another head, perhaps of another package; returns those before, whose
+        head is the caller's to close.
+
+        Blocks until the frame in hand is done. SettingsError or DataError if the source does not fit the package.
+        """
+        wanted = _Exchange(
+            sending.of(package, head.cut, self._settings.input_codec), head, self._fit(package, self._source)
+        )
+        with self._exchanging:
+            before = self._sending.package, self._head
+            if self._computing in (None, threading.current_thread()):
+                self._take_over(wanted)
+                return before
+            self._exchange = wanted
+            while not wanted.is_done.wait(_LOOK_S):
+                if self._computing is None:  # the run ended before it saw us
+                    self._take_over(wanted)
+            return before
+
     def run(self, source: Source) -> Summary:
-        """Stream the source until it ends, `count` is reached or `stop` is called; then wait for the last results."""
+        """Stream the source until it ends, `count` is reached or `stop` is called; then wait for the last answers."""
         if source.gives_pixels != (self._sending.pixels is not None):
             given = "pixels" if source.gives_pixels else "inputs as the model stores them"
             raise errors.SettingsError(f"the source gives {given}: open it for input codec {self._sending.input_codec}")
-        name = (self._settings.deployment, self._settings.device)
-        self._transport.subscribe(topics.topic(*name, topics.Kind.RESULTS), qos=self._settings.qos)
-        self._announced = self._head.condition
-        self._transport.publish(self._births, self._birth(self._announced), qos=1, retain=True)
-        collector = threading.Thread(target=self._collect, name="edge-results", daemon=True)
-        collector.start()
+        self._source = source
+        self._route.open()
+        self._announce()
+        collecting = threading.Thread(target=self._collect, name="edge-results", daemon=True)
+        collecting.start()
+        self._computing = threading.current_thread()
         try:
-            for sequence, taken in enumerate(self._paced(source)):
-                self._send(sequence, taken)
-            self._wait_for_results()
+            self._stream(source)
+            self._wait_for_answers()
         except (errors.DataError, errors.DeviceError):
             # A broken picture or an unplugged camera ends the stream; what was sent before it is still answered.
-            self._wait_for_results()
+            self._wait_for_answers()
             raise
         finally:
-            self._drained.set()
-            collector.join()
+            self._computing = None
+            self._is_drained = True
+            collecting.join()
+            self._route.close()
+            self.summary.link = self._transport.counters
         if self._failure is not None:
             raise self._failure
         return self.summary
 
-    def _wait_for_results(self) -> None:
-        give_up_s = time.monotonic() + self._settings.drain_s
-        while time.monotonic() < give_up_s and self._failure is None and not self._window.wait_until_empty(_LOOK_S):
-            pass
+    def _make_route(self, outlet: Outlet) -> routes.Route:
+        common = (self._window, outlet, self.summary, lambda: self._settings)
+        if self._settings.delivery is Delivery.LATEST:
+            return routes.Fresh(*common)
+        if self.spool is None:
+            return routes.InMemory(*common, is_stopping=lambda: self._is_stopping)
+        from edge_runtime import spooled  # and with it SQLite, which an edge without a spool starts without
 
-    def _paced(self, source: Source) -> Iterator[Input]:
-        """Inputs no faster than the rate, none before there is room for its frame, none once stopping."""
+        return spooled.Spooled(
+            *common,
+            self.spool,
+            is_stopping=lambda: self._is_stopping,
+            on_wait=self._say_alive,
+            on_failure=self._fail,
+        )
+
+    def _fit(self, package: Package, source: Source | None) -> Convert | None:
+        """How the source's captures become that package's inputs."""
+        if source is None:
+            return None
+        if source.fit is not None:
+            return source.fit(package.manifest)
+        if package.manifest.inputs != self._sending.package.manifest.inputs:
+            raise errors.SettingsError(
+                f"{package.path}: the source gives inputs as {self._sending.package.path} has them"
+            )
+        return source.convert
+
+    def _stream(self, source: Source) -> None:
         settings = self._settings
-        due_at_s = time.monotonic()
-        for taken in source.inputs(repeats=settings.count is not None):
-            yield taken
-            if self.summary.frames == settings.count:
-                return
-            if settings.rate_fps is not None:
-                due_at_s = max(due_at_s + 1 / settings.rate_fps, time.monotonic() - 1 / settings.rate_fps)
-                self._stopping.wait(max(0.0, due_at_s - time.monotonic()))
-            while not (self._window.wait_for_room(_LOOK_S) or self._stopping.is_set()):
-                pass
-            if self._stopping.is_set():
-                return
-
-    def _send(self, sequence: int, taken: Input) -> None:
-        started_s = time.monotonic()
-        boundary = self._run_head(sequence, taken)
-        head_s = time.monotonic() - started_s
-        frame = wire.Frame(
-            package=self._digest,
-            cut=self._head.cut.position,
-            boot=self._settings.boot,
-            sequence=sequence,
-            captured_ns=taken.captured_ns,
-            head_us=int(head_s * 1e6),
-            boundary=self._sending.boundary,
-            pixels=self._sending.pixels,
+        feed = feeds.feed(
+            source,
+            is_newest_only=settings.delivery is Delivery.LATEST,
+            repeats=settings.count is not None,
+            rate_fps=lambda: self._settings.rate_fps,
+            on_lost=self._lose,
         )
-        encoded = wire.encode(frame, boundary, self._sending.coder)
-        captured_at_s = started_s - max(
-            0.0, (time.time_ns() - taken.captured_ns) / 1e9 - (time.monotonic() - started_s)
-        )
-        self._window.add(Sent(sequence, encoded, captured_at_s, head_s, time.monotonic()))
-        self.summary.frames += 1
-        self._publish(encoded)
-
-    def _run_head(self, sequence: int, taken: Input) -> tuple[Array, ...]:
+        sequence = 0
         try:
-            return self._head.run(taken.arrays)
+            while not self._is_stopping and self.summary.frames != settings.count and not feed.is_over:
+                taken = feed.take(_LOOK_S) if self._route.wait_for_room(_LOOK_S) else None
+                if taken is not None:
+                    self._process(source, sequence, taken)
+                    sequence += 1
+                self._between_frames()
+        finally:
+            feed.close()
+
+    def _lose(self) -> None:
+        self.summary.drop("replaced" if self._transport.state is ConnectionState.ONLINE else "offline")
+
+    def _process(self, source: Source, sequence: int, taken: Capture) -> None:
+        arrays = source.convert(taken.raw)
+        started_s = time.monotonic()
+        boundary = self._run_head(sequence, arrays)
+        packed = self._sending.pack(
+            boundary,
+            key=(self._settings.boot, sequence),
+            captured_ns=taken.captured_ns,
+            head_s=time.monotonic() - started_s,
+            wants_ack=self._settings.until is Until.ACK,
+        )
+        self._route.accept(packed)
+
+    def _run_head(self, sequence: int, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        try:
+            return self._head.run(arrays)
         except errors.DeviceError as failure:
-            self.summary.dropped["head_failed"] += 1
+            self.summary.drop("head_failed")
             log.error("frame lost sequence=%d reason=%s", sequence, failure)
             raise
 
-    def _publish(self, encoded: bytes) -> None:
-        """One packet, or chunks where the broker takes no packet that large; waits while the transport is full."""
-        overhead = publish_packet_bytes(self._features, 0, qos=self._settings.qos, expires=False) + 3
-        for packet in chunks.split(encoded, self._transport.max_packet_bytes - overhead):
-            self._transport.publish(self._features, packet, qos=self._settings.qos)
+    def _say_alive(self) -> None:
+        for observer in self._observers:
+            observer.alive()
+
+    def _between_frames(self) -> None:
+        self._say_alive()
+        if self._exchange is not None:
+            self._take_over(self._exchange)
+
+    def _take_over(self, wanted: _Exchange) -> None:
+        self._exchange = None
+        self._sending, self._head = wanted.sending, wanted.head
+        self.summary.accelerator = wanted.head.counters
+        if self._source is not None and wanted.convert is not None:
+            self._source.convert = wanted.convert
+        if self._is_stopping:
+            wanted.head.interrupt()
+        wanted.is_done.set()
+
+    def _wait_for_answers(self) -> None:
+        began_s = time.monotonic()
+        patience_s = self._settings.drain_s
+        if self.spool is not None and self._is_stopping:
+            patience_s = min(patience_s, _GRACE_S)
+        while self._failure is None and not self._route.wait_until_settled(_LOOK_S):
+            self._between_frames()
+            if time.monotonic() - max(began_s, self._collector.answered_at_s) >= patience_s:
+                return
 
     def _collect(self) -> None:
+        tended_at_s = time.monotonic()
         try:
-            while not self._drained.is_set():
-                message = self._transport.receive(_LOOK_S)
+            while not self._is_drained:
+                message = self._transport.receive(_TEND_S)
                 if message is not None:
-                    self._take_result(message.payload)
+                    self._collector.take(message.payload)
                     self._transport.acknowledge(message)
-                self._resend()
-                self._announce()
+                now_s = time.monotonic()
+                if now_s - tended_at_s >= _TEND_S:
+                    tended_at_s = now_s
+                    self._route.tend(now_s)
+                    self._announce()
         except Exception as failure:  # noqa: BLE001 - raised again by `run`, in the caller's thread
-            # A thread's exception would be printed and forgotten, and the edge would wait for results for ever.
-            self._failure = failure
-            self._stopping.set()
+            # A thread's exception would be printed and forgotten, and the edge would wait for answers for ever.
+            self._fail(failure)
 
-    def _take_result(self, payload: bytes) -> None:
-        arrived_at_s = time.monotonic()
-        try:
-            result = results.parse(payload)
-        except errors.FrameError as problem:
-            self.summary.dropped["bad_result"] += 1
-            log.warning("result dropped reason=%s", problem)
-            return
-        if result.boot != self._settings.boot or result.sequence is None:
-            self.summary.dropped["result_of_an_earlier_run"] += 1
-            return
-        self._note_answer(arrived_at_s)
-        sent = self._window.settle(result.sequence)
-        if sent is None:
-            self.summary.duplicates += 1
-        elif isinstance(result, results.Refusal):
-            self.summary.refused += 1
-            if result.error != self.summary.refusal:
-                log.error("frames refused first_sequence=%d reason=%s", result.sequence, result.error)
-            self.summary.refusal = result.error
-        else:
-            self.summary.results += 1
-            self.summary.add_latency(
-                latency_s=arrived_at_s - sent.captured_at_s, head_s=sent.head_s, tail_s=result.times.tail_ms / 1000
-            )
-            self._on_result(result)
-
-    def _resend(self) -> None:
-        now_s = time.monotonic()
-        if self._transport.state is not ConnectionState.ONLINE:
-            # The transport still holds them; copies would fill its queue while the broker is away.
-            self._window.postpone(now_s)
-        overdue = self._window.overdue(now_s, self._settings.resend_after_s)
-        if overdue and not self._is_unanswered and now_s - self._answered_at_s >= self._settings.resend_after_s:
-            self._is_unanswered = True
-            log.warning(
-                "no answers deployment=%s unanswered=%d; sending again until a cloud answers",
-                self._settings.deployment,
-                len(self._window),
-            )
-        for sent in overdue:
-            self.summary.resent += 1
-            self._publish(sent.encoded)
-
-    def _note_answer(self, now_s: float) -> None:
-        self._answered_at_s = now_s
-        if self._is_unanswered:
-            self._is_unanswered = False
-            log.info("answers again deployment=%s resent=%d", self._settings.deployment, self.summary.resent)
+    def _fail(self, failure: Exception) -> None:
+        self._failure = failure
+        self._is_stopping = True
 
     def _announce(self) -> None:
-        """The birth again when frames run elsewhere than it said; at the next look if there is no room for it now."""
-        condition = self._head.condition
-        if condition != self._announced and self._transport.try_publish(
-            self._births, self._birth(condition), qos=1, retain=True
-        ):
-            self._announced = condition
-
-    def _birth(self, condition: Condition) -> bytes:
-        """What this device sends and what computes it, in words for people and tools."""
-        cut = self._head.cut
-        return json.dumps(
-            {
-                "package": self._package.digest,
-                "name": self._package.manifest.name,
-                "calibration": self._package.manifest.calibration.kind,
-                "cut": cut.id,
-                "layer": cut.layer,
-                "boot": f"{self._settings.boot:016x}",
-                "accelerator": condition.as_json(),
-            }
-            | self._sending.as_json()
-        ).encode()
+        self._birth.announce(self._sending, self._head.condition, None if self.spool is None else self.spool.as_json())
 
 
 def check(summary: Summary, settings: Settings) -> None:
     """PeerError if a run left frames without a result: FrameError with the cloud's reason where it refused them."""
     if summary.refused:
-        raise errors.FrameError(f"the cloud refused {summary.refused} of {summary.frames} frames: {summary.refusal}")
+        raise errors.FrameError(
+            f"the cloud refused {summary.refused} of {summary.frames + summary.replayed} frames: {summary.refusal}"
+        )
     if summary.unanswered:
         raise errors.PeerError(
             f"{summary.unanswered} of {summary.frames} frames had no answer within {settings.drain_s:g} s of the last; "

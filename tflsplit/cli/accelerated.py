@@ -1,6 +1,8 @@
 """The options that say what computes a head, and the accelerators they name."""
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +15,7 @@ if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run
     from edge_runtime.accelerators.equivalence import Comparison
     from edge_runtime.accelerators.protocol import Accelerator
     from edge_runtime.accelerators.service import Counters
+    from edge_runtime.head import Head
 
 
 def option(*, default: str | None, what: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -25,6 +28,45 @@ def option(*, default: str | None, what: str = "") -> Callable[[Callable[..., An
         show_default=default is not None,
         help=f"{what}cpu, coral, coral:usb:0, coral:pci:0, delegate:PATH?option=value, or auto.",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Computing:
+    """What was said about the machine that runs heads."""
+
+    accelerator_name: str
+    fallback_name: str | None
+    threads: int
+
+    def open_head(self, opened: Package, cut: Cut) -> "Head":
+        from edge_runtime import head
+
+        accelerator = resolve(opened, cut, self.accelerator_name, self.threads)
+        return head.Head(opened, cut, accelerator=accelerator, fallback=fallback(self.fallback_name, self.threads))
+
+
+def options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives the command `computing`, a `Computing`."""
+
+    @functools.wraps(function)  # and with it the options that it has already
+    def command(*args: Any, accelerator_name: str, fallback_name: str | None, threads: int, **others: Any) -> Any:
+        return function(*args, computing=Computing(accelerator_name, fallback_name, threads), **others)
+
+    made: Callable[..., Any] = command
+    for add in (
+        click.option(
+            "--fallback",
+            "fallback_name",
+            type=click.Choice(["cpu"]),
+            help="What runs the head while the accelerator cannot.",
+        ),
+        option(default="cpu"),
+        click.option(
+            "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of the head."
+        ),
+    ):
+        made = add(made)
+    return made
 
 
 def resolve(opened: Package, cut: Cut, name: str, threads: int = 1) -> "Accelerator":

@@ -2,15 +2,16 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tflsplit import errors, inputcodec
-from tflsplit.cli import accelerated, connection, output, planned
+from tflsplit.cli import accelerated, connection, delivering, output, planned
 from tflsplit.cuts import Cut
 
 if TYPE_CHECKING:  # it needs what `tflsplit doctor` may be run to find missing
+    from edge_runtime.settings import Settings
     from edge_runtime.summary import Summary
 
 log = logging.getLogger(__name__)
@@ -33,16 +34,8 @@ log = logging.getLogger(__name__)
     help="Frames to send, repeating the source. Default: one pass over it.",
 )
 @click.option("--rate", "rate_fps", type=float, help="Frames a second. Default: the plan's, else all.")
-@click.option("--qos", type=click.IntRange(0, 1), default=1, show_default=True, help="MQTT quality of service.")
-@click.option(
-    "--window",
-    type=click.IntRange(1, 4096),
-    help="Frames that may be unanswered at a time. Default: the plan's, else 8.",
-)
-@click.option("--resend-after", "resend_after_s", default=5.0, show_default=True, help="Seconds before sending again.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of the head.")
-@accelerated.option(default="cpu")
-@click.option("--fallback", type=click.Choice(["cpu"]), help="What runs the head while the accelerator cannot.")
+@delivering.options
+@accelerated.options
 @click.option("--json", "is_json", is_flag=True, help="Print the summary at the end as JSON.")
 def command(
     pkg: Path | None,
@@ -54,47 +47,40 @@ def command(
     source: str,
     cut_name: str | None,
     input_codec: str | None,
-    threads: int,
-    accelerator_name: str,
-    fallback: str | None,
+    delivering: delivering.Delivering,
+    computing: accelerated.Computing,
     is_json: bool,
-    **settings: object,
+    **pace: float | None,
 ) -> None:
     """Run the head of a cut on every frame of a source and publish its features.
 
     Ends when the source does, after --count frames, or on SIGTERM, once every frame that was sent is answered. Exit
-    code 1 if the cloud refused frames, or left some without an answer.
+    code 1 if the cloud refused frames, or left some without an answer. With --spool unanswered frames stay on disk for
+    the next start.
 
     \b
     Python: edge_runtime.loop.Edge(package, head, transport, settings).run(source)
     """
-    from edge_runtime import frames, head, loop, sending
+    from edge_runtime import frames, loop, sending
 
-    if cut_name and plan_path:
-        raise errors.SettingsError(f"--cut {cut_name} and --plan {plan_path} both say where to cut; give one")
-    if input_codec is not None and plan_path:
-        raise errors.SettingsError(
-            f"--input-codec {input_codec} and --plan {plan_path} both say how the input travels; give one"
-        )
+    for option, value in (("--cut", cut_name), ("--input-codec", input_codec)):
+        if value and plan_path:
+            raise errors.SettingsError(f"{option} {value} and --plan {plan_path} both say what is sent; give one")
     opened, plan = planned.opened(pkg, plan_path)
     named = plan.cut if plan else cut_name
     cut = opened.cut(named) if named else opened.default_cut()
-    boot = connection.new_boot()
-    if input_codec is not None:
-        settings["input_codec"] = inputcodec.parse(input_codec)
-    given = planned.settings(plan) | {name: value for name, value in settings.items() if value is not None}
-    chosen = loop.Settings(deployment=deployment, device=device, boot=boot, **given)  # type: ignore[arg-type]  # click checked them
-    as_pixels = sending.of(opened, cut, chosen.input_codec).pixels is not None
+    given = planned.settings(plan) | delivering.settings() | {n: v for n, v in pace.items() if v is not None}
+    settings = _settings(deployment, device, given, input_codec)
+    as_pixels = sending.of(opened, cut, settings.input_codec).pixels is not None
     taken_from = frames.open_source(source, opened.manifest, as_pixels=as_pixels)
-    accelerator = accelerated.resolve(opened, cut, accelerator_name, threads)
-    spare = accelerated.fallback(fallback, threads)
     try:
         with (
-            head.Head(opened, cut, accelerator=accelerator, fallback=spare) as ready,
-            connection.connected(broker, deployment, device, boot) as online,
+            delivering.spool(deployment, device) as spool,
+            computing.open_head(opened, cut) as ready,
+            connection.connected(broker, deployment, device, settings.boot) as online,
         ):
             log.info("edge runs cut=%s layer=%s payload_bytes=%d", cut.id, cut.layer, cut.payload_bytes)
-            edge = loop.Edge(opened, ready, online, chosen)
+            edge = loop.Edge(opened, ready, online, settings, spool=spool)
             with output.stopped_by_signals(edge.stop):
                 summary = edge.run(taken_from)
     finally:
@@ -103,7 +89,15 @@ def command(
         output.as_json(summary.as_json())
     else:
         _print(summary, cut)
-    loop.check(summary, chosen)
+    loop.check(summary, settings)
+
+
+def _settings(deployment: str, device: str, given: dict[str, Any], input_codec: str | None) -> "Settings":
+    from edge_runtime.settings import Settings
+
+    if input_codec is not None:
+        given["input_codec"] = inputcodec.parse(input_codec)
+    return Settings(deployment=deployment, device=device, boot=connection.new_boot(), **given)
 
 
 def _print(summary: "Summary", cut: Cut) -> None:

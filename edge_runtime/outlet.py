@@ -1,0 +1,51 @@
+"""The way of frames to the broker: one packet each, or chunks where the broker takes no packet that large."""
+
+from collections.abc import Callable
+
+from broker import chunks, topics
+from broker.transport import ConnectionState, Transport, publish_packet_bytes
+from edge_runtime.settings import Settings
+
+# How long to wait for room in the transport's queue before looking again if it is still worth it.
+_LOOK_S = 0.01
+
+
+class Outlet:
+    """Frames of one device. Any thread may send."""
+
+    def __init__(self, transport: Transport, settings: Settings) -> None:
+        self._transport = transport
+        self._topic = topics.topic(settings.deployment, settings.device, topics.Kind.FEATURES)
+        self._answers = topics.topic(settings.deployment, settings.device, settings.answers)
+        self._qos = settings.frame_qos
+
+    @property
+    def is_online(self) -> bool:
+        return self._transport.state is ConnectionState.ONLINE
+
+    def wait_until_online(self, timeout_s: float) -> bool:
+        return self._transport.wait_for(ConnectionState.ONLINE, timeout_s)
+
+    def subscribe(self) -> None:
+        """Asks for the answers to our frames."""
+        self._transport.subscribe(self._answers, qos=self._qos)
+
+    def try_send(self, encoded: bytes, *, expiry_s: float | None = None) -> bool:
+        """False if the transport had no room for all of it; what part of it went has no effect without the rest."""
+        return all(
+            self._transport.try_publish(self._topic, packet, qos=self._qos, expiry_s=expiry_s)
+            for packet in self._packets(encoded, expires=expiry_s is not None)
+        )
+
+    def send(self, encoded: bytes, *, until: Callable[[], bool]) -> bool:
+        """Waits for room; False if `until` came first."""
+        for packet in self._packets(encoded, expires=False):
+            while not self._transport.try_publish(self._topic, packet, qos=self._qos):
+                if until():
+                    return False
+                self._transport.flush(_LOOK_S)
+        return True
+
+    def _packets(self, encoded: bytes, *, expires: bool) -> list[bytes]:
+        overhead = publish_packet_bytes(self._topic, 0, qos=self._qos, expires=expires) + 3
+        return chunks.split(encoded, self._transport.max_packet_bytes - overhead)

@@ -1,0 +1,182 @@
+"""The file of a spool: rows in SQLite, one after the other. The only door to SQLite; nothing here knows what rows mean.
+
+One connection holds the file for itself, so a second process is refused, and the write-ahead log needs no shared
+memory. Whoever calls sees to it that one thread does at a time.
+"""
+
+import sqlite3
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tflsplit import errors
+
+NAME = "frames.sqlite"
+
+_APPLICATION = 0x74665370  # "tfSp"; `file` shows it
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE runs (number INTEGER PRIMARY KEY, boot BLOB NOT NULL);
+CREATE TABLE frames (id INTEGER PRIMARY KEY, captured_ns INTEGER NOT NULL, cut TEXT NOT NULL, encoded BLOB NOT NULL);
+"""
+
+# The log is written back at 4 MB (SQLite's default); one that a large frame made longer is cut down to this.
+_LOG_BYTES = 8 << 20
+
+# SQLite's own codes, which Python before 3.11 does not tell.
+_FULL = 13
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    id: int
+    captured_ns: int
+    cut: str
+    encoded: bytes
+
+
+class DiskFullError(Exception):
+    """There was no room on the disk; the file is as it was."""
+
+
+class SpoolFile:
+    """Opened for as long as it lives. DeviceError where the disk fails or what is read makes no sense."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._telling():
+            # Threads are the caller's to keep apart.
+            self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            with self._telling():
+                self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        with self._telling():
+            self._connection.close()
+
+    def fact(self, name: str) -> str | None:
+        with self._telling():
+            found = self._connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def set_fact(self, name: str, value: str) -> None:
+        with self._transaction(is_durable=True):
+            self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+    def runs(self) -> dict[int, int]:
+        """Number to boot of the runs of which rows are left; the others are forgotten."""
+        with self._transaction(is_durable=False):
+            self._connection.execute("DELETE FROM runs WHERE number NOT IN (SELECT DISTINCT id >> 40 FROM frames)")
+            found = self._connection.execute("SELECT number, boot FROM runs ORDER BY number").fetchall()
+        return {number: int.from_bytes(boot, "big") for number, boot in found}
+
+    def add_run(self, number: int, boot: int) -> None:
+        with self._transaction(is_durable=False):
+            self._connection.execute("INSERT INTO runs VALUES (?, ?)", (number, boot.to_bytes(8, "big")))
+
+    def totals(self) -> tuple[int, int, int]:
+        """How many rows, how many bytes they hold, the last row's id. Goes through the whole table."""
+        with self._telling():
+            found = self._connection.execute(
+                "SELECT count(*), coalesce(sum(length(encoded)), 0), coalesce(max(id), 0) FROM frames"
+            ).fetchone()
+        rows, held, last = found
+        return int(rows), int(held), int(last)
+
+    def insert(self, row: Row, *, is_durable: bool) -> None:
+        """Once it has returned the row outlives the process, and if `is_durable` a power cut. DiskFullError."""
+        with self._transaction(is_durable=is_durable):
+            self._connection.execute(
+                "INSERT INTO frames VALUES (?, ?, ?, ?)", (row.id, row.captured_ns, row.cut, row.encoded)
+            )
+
+    def row(self, row_id: int) -> Row | None:
+        return self._first("id = ?", row_id)
+
+    def row_after(self, row_id: int) -> Row | None:
+        return self._first("id > ? ORDER BY id", row_id)
+
+    def sizes(self) -> Generator[tuple[int, int, int]]:
+        """Id, time of capture and bytes of every row, oldest first. Nothing may be written meanwhile."""
+        with self._telling():
+            yield from self._connection.execute("SELECT id, captured_ns, length(encoded) FROM frames ORDER BY id")
+
+    def size(self, row_id: int) -> int | None:
+        """Bytes of a row; None if there is none of that id."""
+        with self._telling():
+            found = self._connection.execute("SELECT length(encoded) FROM frames WHERE id = ?", (row_id,)).fetchone()
+        return None if found is None else int(found[0])
+
+    def delete(self, row_ids: Iterable[int]) -> None:
+        """Outlives the process; after a power cut the rows may be there again. DiskFullError."""
+        with self._transaction(is_durable=False):
+            self._connection.executemany("DELETE FROM frames WHERE id = ?", [(row_id,) for row_id in row_ids])
+
+    def _prepare(self) -> None:
+        execute = self._connection.execute
+        execute("PRAGMA locking_mode = EXCLUSIVE")
+        (application,) = execute("PRAGMA application_id").fetchone()
+        (version,) = execute("PRAGMA user_version").fetchone()
+        (tables,) = execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and (application, version) != (_APPLICATION, _SCHEMA_VERSION):
+            found = f"version {version}" if application == _APPLICATION else "a database of another program"
+            raise errors.SettingsError(
+                f"spool {self.path}: found {found}, this tflsplit reads version {_SCHEMA_VERSION}: "
+                "run the one that wrote it until it is empty, or give another --spool"
+            )
+        execute("PRAGMA journal_mode = WAL")
+        execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+        with self._transaction(is_durable=True):  # and with it the lock, until it is closed
+            if not tables:
+                for statement in _SCHEMA.strip().splitlines():
+                    execute(statement)
+                execute(f"PRAGMA application_id = {_APPLICATION}")
+                execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+    def _first(self, where: str, value: int) -> Row | None:
+        with self._telling():
+            found = self._connection.execute(
+                f"SELECT id, captured_ns, cut, encoded FROM frames WHERE {where} LIMIT 1",  # noqa: S608 - words of ours
+                (value,),
+            ).fetchone()
+        return None if found is None else Row(*found)
+
+    @contextmanager
+    def _transaction(self, *, is_durable: bool) -> Iterator[None]:
+        with self._telling():
+            # FULL waits for the disk at the end of the transaction, NORMAL only when the log is written back.
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """SQLite's errors in our words."""
+        try:
+            yield
+        except sqlite3.DatabaseError as problem:
+            code = getattr(problem, "sqlite_errorcode", None)
+            if code == _FULL or "disk is full" in str(problem):
+                raise DiskFullError from problem
+            if "locked" in str(problem):
+                raise errors.SettingsError(
+                    f"spool {self.path}: in use by another process; each edge takes a --spool of its own"
+                ) from problem
+            if isinstance(problem, sqlite3.OperationalError):
+                raise errors.DeviceError(f"spool {self.path}: {problem}; is the disk there and writable?") from problem
+            raise errors.DeviceError(
+                f"spool {self.path}: damaged ({problem}); move it away to start with an empty one, and see what "
+                f"`sqlite3 {self.path.name} .recover` finds in it"
+            ) from problem
