@@ -66,6 +66,7 @@ class MqttTransport:
         self._number = 0
         self._was_online = False
         self._gives_up_at_once = True
+        self._is_begun = False
         self._is_stopping = False
         self._lost: Lost | None = None
         self._thread: threading.Thread | None = None
@@ -106,12 +107,14 @@ class MqttTransport:
         """Outgoing messages and bytes that the broker does not have yet."""
         return self._shared.outbox.held
 
+    def begin(self) -> None:
+        """`connect` that returns at once, and tries until it is refused. What is subscribed to before the first
+        connection is asked for when there is one."""
+        self._is_begun = True
+        self._start(gives_up_at_once=False)
+
     def connect(self, *, timeout_s: float = 10.0, keep_trying: bool = False) -> None:
-        if self._thread is not None:
-            raise errors.BrokerError(f"broker {self._address}: connect() was called before")
-        self._gives_up_at_once = not keep_trying
-        self._thread = threading.Thread(target=self._run, name=f"mqtt-{self._options.client_id}", daemon=True)
-        self._thread.start()
+        self._start(gives_up_at_once=not keep_trying)
         with self._shared.changed:
             self._shared.changed.wait_for(
                 lambda: self._was_online or self._state is ConnectionState.CLOSED, _bounded(timeout_s)
@@ -120,6 +123,13 @@ class MqttTransport:
             lost = self._lost or Lost(f"no answer within {timeout_s:g} s")
             self.close(timeout_s=0)
             raise errors.BrokerError(f"broker {self._address}: {lost.reason}") from lost.cause
+
+    def _start(self, *, gives_up_at_once: bool) -> None:
+        if self._thread is not None:
+            raise errors.BrokerError(f"broker {self._address}: connect() was called before")
+        self._gives_up_at_once = gives_up_at_once
+        self._thread = threading.Thread(target=self._run, name=f"mqtt-{self._options.client_id}", daemon=True)
+        self._thread.start()
 
     def publish(
         self,
@@ -146,6 +156,8 @@ class MqttTransport:
         with changed:
             self._shared.subscriptions[topic_filter] = wanted
             self._wake()
+            if self._is_begun and not self._was_online:
+                return
             changed.wait_for(lambda: wanted.answered or self._state is ConnectionState.CLOSED, _bounded(timeout_s))
             if wanted.answered and wanted.refusal is None:
                 return

@@ -244,6 +244,27 @@ def test_broker_that_comes_later_is_waited_for_when_told_to(mosquitto, join):
     assert client.state is ConnectionState.ONLINE
 
 
+def test_what_is_said_and_asked_for_before_the_first_connection_is_not_lost(mosquitto, join):
+    mosquitto.kill()
+    client = join(mosquitto.address, "client", is_connected=False)
+    client.begin()
+    client.subscribe("echo", qos=1)
+    client.publish("echo", b"said before", qos=1)
+    assert client.wait_for(ConnectionState.WAITING, SOON_S)
+    mosquitto.start()
+
+    assert take(client).payload == b"said before"
+
+
+def test_who_begins_and_is_refused_is_closed_for_good(scripted, join):
+    broker = scripted(connack_5(0x86), connack_5(0x86))
+    client = join(broker.address, "client", is_connected=False)
+    client.begin()
+
+    assert client.wait_for(ConnectionState.CLOSED, SOON_S)
+    assert client.last_failure == "refused: Bad user name or password (0x86)"
+
+
 def test_waiting_for_a_broker_ends_with_the_reason(join):
     client = join(address.Address("127.0.0.1", 1), "client", is_connected=False)
     with pytest.raises(errors.BrokerError, match="Connection refused"):

@@ -108,13 +108,15 @@ def new_boot() -> int:
 
 @contextmanager
 def connected(
-    broker: Broker, deployment: str, device: str, boot: int, *, is_second: bool = False
+    broker: Broker, deployment: str, device: str, boot: int, *, is_second: bool = False, waits: bool = True
 ) -> "Iterator[transport.Transport]":
     """A transport that is online, and says so on the device's retained status topic until the block ends.
 
-    A second connection of the same device says nothing: the first speaks for both.
+    A second connection of the same device says nothing: the first speaks for both. Where nobody `waits`, the transport
+    may come online later; if it is refused instead it is closed, and BrokerError says so at the end of the block.
     """
     from broker import mqtt, presence, topics
+    from broker.transport import ConnectionState
 
     where, credentials = broker.resolve((deployment, device))
     status = topics.topic(deployment, device, topics.Kind.STATUS)
@@ -125,5 +127,10 @@ def connected(
         presence=None if is_second else presence.Presence(status, boot),
     )
     with made:
-        made.connect()
+        if waits:
+            made.connect()
+        else:
+            made.begin()
         yield made
+        if made.state is ConnectionState.CLOSED:
+            raise errors.BrokerError(f"broker {where}: {made.last_failure}")
