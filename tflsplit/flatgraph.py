@@ -16,6 +16,7 @@ import numpy as np
 from tflsplit import errors
 from tflsplit.tensors import DTYPE_OF_CODE, Array, TensorSpec
 
+LARGEST_TENSOR_BYTES = 1 << 30  # 16 times what a frame may carry; pictures of 100 megapixels take 300 MB
 FILE_IDENTIFIER = b"TFL3"  # bytes 4..8 of every TensorFlow Lite flatbuffer (schema.fbs, file_identifier)
 
 
@@ -95,6 +96,7 @@ def read(data: bytes, *, name: str = "model") -> Graph:
         )
         graph = Graph(operators, tensors, _indices(subgraph.inputs), _indices(subgraph.outputs), source)
         _check_indices(graph)
+    _refuse_enormous(graph, name)
     return graph
 
 
@@ -184,6 +186,16 @@ def _refuse_external_buffers(source: Any, name: str) -> None:
     # Files over 2 GB keep weights behind the flatbuffer, addressed by absolute offsets that a slice cannot keep.
     if any(getattr(buffer, "offset", 0) > 1 for buffer in source.buffers):
         raise errors.ModelError(f"{name}: weights stored outside the flatbuffer (over 2 GB) are not supported")
+
+
+def _refuse_enormous(graph: Graph, name: str) -> None:
+    """A file of a kilobyte can ask for any memory: shapes are only numbers in it."""
+    for tensor in graph.tensors:
+        if tensor.spec is not None and tensor.spec.bytes > LARGEST_TENSOR_BYTES:
+            raise errors.ModelError(
+                f"{name}: tensor {tensor.name!r} of shape {tensor.shape} takes {tensor.spec.bytes} bytes, "
+                f"at most {LARGEST_TENSOR_BYTES} are accepted"
+            )
 
 
 def _tensor(index: int, tensor: Any, buffers: list[Any], type_names: dict[int, str]) -> Tensor:

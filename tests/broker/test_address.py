@@ -1,5 +1,7 @@
+import contextlib
 import shutil
 import socket
+import ssl
 import subprocess
 
 import pytest
@@ -88,3 +90,31 @@ def test_tls_with_our_own_authority(tls_broker, join, tmp_path):
 def test_untrusted_certificate_is_refused_at_once(tls_broker, join):
     with pytest.raises(errors.BrokerError, match="certificate not trusted: self-signed certificate"):
         join(tls_broker, "client")
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2])
+def test_broker_that_has_only_old_tls_is_not_talked_to(tls_broker, tmp_path, version):
+    """The certificate is right, and both sides' libraries are allowed all that they know."""
+    ours = Credentials(ca=tmp_path / "ca.pem").ssl_context()
+    ours.set_ciphers("ALL:@SECLEVEL=0")
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    theirs.load_cert_chain(tmp_path / "ca.pem", tmp_path / "key.pem")
+    theirs.set_ciphers("ALL:@SECLEVEL=0")
+    theirs.minimum_version = theirs.maximum_version = version
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ours.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    server = theirs.wrap_bio(outgoing, incoming, server_side=True)
+
+    def shake_hands():
+        for _ in range(4):
+            for side in (client, server):
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    side.do_handshake()
+
+    if version is ssl.TLSVersion.TLSv1_1:
+        with pytest.raises(ssl.SSLError, match=r"(?i)protocol"):
+            shake_hands()
+    else:
+        shake_hands()
+        assert client.version() == "TLSv1.2"

@@ -229,7 +229,8 @@ def kept(secured, name):
 
 def test_revoked_device_is_shut_out(fresh):
     stolen, where = kept(fresh, "cam1")
-    present = fresh.client("cam1")
+    present, cloud = fresh.client("cam1"), fresh.client("cloud")
+    present.subscribe(f"{ROOT}/cam1/results")
     folder.revoke(fresh.path, ["cam1"])
     fresh.reload()
 
@@ -238,7 +239,27 @@ def test_revoked_device_is_shut_out(fresh):
     present.publish(f"{ROOT}/cam1/features", b"x")
     assert present.flush(SOON_S)
     assert present.counters.acknowledged == 0
+    cloud.publish(f"{ROOT}/cam1/results", b"secret")
+    assert cloud.flush(SOON_S)
+    present.subscribe(f"{ROOT}/cam1/control")  # answered after the result would have been sent
+    assert present.receive(0.0) is None
     assert fresh.client("cam2").state is ConnectionState.ONLINE
+
+
+def test_restart_of_the_broker_ends_what_a_stolen_key_had_opened(fresh):
+    """After a rotation the name is still good, and Mosquitto looks at a certificate only when a connection begins."""
+    stolen, where = kept(fresh, "cam1")
+    thief = fresh.client("thief", at=where, shown=stolen)
+    folder.rotate(fresh.path, ["cam1"])
+    fresh.reload()
+    assert thief.state is ConnectionState.ONLINE
+    fresh.kill()
+    fresh.start()
+    fresh.client("cam1")
+
+    with pytest.raises(errors.BrokerError, match="does not accept our certificate"):
+        fresh.client("thief", at=where, shown=stolen)
+    assert thief.state is not ConnectionState.ONLINE
 
 
 def test_revoked_password_is_shut_out(tmp_path):

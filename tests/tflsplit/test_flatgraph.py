@@ -63,6 +63,15 @@ def test_what_is_no_flatbuffer_is_refused_by_name(data):
         flatgraph.read(data, name="thing.tflite")
 
 
+@pytest.mark.parametrize("shape", [(1, 32768, 32769), (1, 2**31 - 1, 2**31 - 1), (1, *(2**31 - 1,) * 6)])
+def test_a_shape_that_would_take_all_memory_is_refused_with_the_tensors_name(builder, shape):
+    x = builder.tensor("x", (1, 4))
+    y = builder.add(x, x, "huge", shape)
+
+    with pytest.raises(errors.ModelError, match=r"tensor 'huge' of shape .* takes \d+ bytes, at most 1073741824"):
+        flatgraph.read(builder.build((x,), (y,)))
+
+
 @given(data=st.data())
 @settings(max_examples=300)
 def test_a_damaged_file_is_our_error_or_another_graph(data):

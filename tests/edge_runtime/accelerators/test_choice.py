@@ -1,12 +1,19 @@
 """What may be written after --accelerator, and what it means."""
 
+import ast
+import pathlib
+
 import pytest
+import tiny_models
 
 from edge_runtime.accelerators import choice
 from edge_runtime.accelerators.coral import Coral
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.delegate import Delegate
 from tflsplit import errors
+from tflsplit.cli import accelerated
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(
@@ -77,3 +84,31 @@ def test_auto_is_the_edge_tpu_that_answers():
     accelerator, _ = choice.automatic(is_compiled=True, probe=lambda wanted: None)
 
     assert accelerator == Coral()
+
+
+def test_nothing_in_a_package_can_name_a_library_to_load(residual_model, tmp_path):
+    named = "delegate:/tmp/evil.so"
+    opened = tiny_models.write_package(tmp_path / "p.tflsplit", residual_model, target=named, name=named)
+
+    assert accelerated.resolve(opened, opened.cuts[1], choice.AUTO) == Cpu(1)
+
+
+def test_libraries_to_load_come_from_the_command_line_and_the_configuration_alone():
+    """Not from a message, a package or a plan: whoever parses those has no way to a delegate."""
+    allowed = {
+        "edge_runtime/accelerators/choice.py",
+        "edge_runtime/accelerators/coral.py",  # a fixed name
+        "edge_runtime/service/access.py",  # the unit's rights, from the configuration
+        "tflsplit/cli/accelerated.py",
+        "tflsplit/cli/edgechecks.py",  # checks the configuration
+    }
+    leading = {
+        str(file.relative_to(CHECKOUT))
+        for package in ("tflsplit", "edge_runtime", "broker")
+        for file in (CHECKOUT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("choice.parse", "Delegate", "delegate.Delegate")
+    }
+
+    assert "tflsplit/cli/accelerated.py" in leading
+    assert leading <= allowed
