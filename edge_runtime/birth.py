@@ -1,6 +1,7 @@
 """The retained `birth` of a device: what it sends, what computes it, and what is promised, in words."""
 
 import json
+from collections.abc import Mapping
 
 from broker import topics
 from broker.transport import Transport
@@ -18,21 +19,20 @@ class Birth:
         self._topic = topics.topic(settings.deployment, settings.device, topics.Kind.BIRTH)
         self._said: tuple[object, ...] = ()
 
-    def announce(self, sending: Sending, condition: Condition, spool: dict[str, object] | None) -> None:
+    def announce(self, sending: Sending, condition: Condition, more: Mapping[str, object]) -> None:
         """Nothing if it was said before; at the next look if there is no room for it now."""
-        saying = (sending, condition, spool)
+        saying = (sending, condition, more)
         if saying != self._said and self._transport.try_publish(
-            self._topic, self._words(sending, condition, spool), qos=1, retain=True
+            self._topic, self._words(sending, condition, more), qos=1, retain=True
         ):
             self._said = saying
 
-    def _words(self, sending: Sending, condition: Condition, spool: dict[str, object] | None) -> bytes:
+    def _words(self, sending: Sending, condition: Condition, more: Mapping[str, object]) -> bytes:
         settings = self._settings
         fields = sending.as_json() | {
             "boot": f"{settings.boot:016x}",
             "accelerator": condition.as_json(),
             "delivery": settings.delivery.value,
             "until": settings.until.value,
-            "spool": spool,
         }
-        return json.dumps(fields).encode()
+        return json.dumps({**fields, **more}).encode()

@@ -7,7 +7,7 @@ sends, and where only the newest input counts another takes inputs. Nothing here
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -52,8 +52,15 @@ class _Exchange:
     is_done: threading.Event = field(default_factory=threading.Event)
 
 
+# What a frame may go through when the head failed on it, as for `Edge.exchange`; None: nothing, and the edge ends.
+Rescue = Callable[[errors.DeviceError], tuple[Package, Head] | None]
+
+
 class Edge:
-    """One device's stream through one head. `run` may be called once; `stop` from anywhere ends it in good order."""
+    """One device's stream through one head. `run` may be called once; `stop` from anywhere ends it in good order.
+
+    `rescue` is asked on the compute thread when a head fails.
+    """
 
     def __init__(
         self,
@@ -64,6 +71,7 @@ class Edge:
         *,
         spool: "Spool | None" = None,
         observers: Sequence[Observer] = (),
+        rescue: Rescue = lambda failure: None,
     ) -> None:
         if spool is not None and settings.delivery is Delivery.LATEST:
             raise errors.SettingsError(f"spool {spool.path} with delivery latest: it keeps nothing, leave one out")
@@ -72,6 +80,7 @@ class Edge:
         self._settings = settings
         self._transport = transport
         self._observers = tuple(observers)
+        self._rescue = rescue
         self._sending = sending.of(package, head.cut, settings.input_codec)
         self._head = head
         self._source: Source | None = None
@@ -91,6 +100,7 @@ class Edge:
         self._computing: threading.Thread | None = None
         self._exchange: _Exchange | None = None
         self._exchanging = threading.Lock()
+        self._told: Mapping[str, object] = {}
 
     @property
     def settings(self) -> Settings:
@@ -135,9 +145,7 @@ class Edge:
 
         Blocks until the frame in hand is done. SettingsError or DataError if the source does not fit the package.
         """
-        wanted = _Exchange(
-            sending.of(package, head.cut, self._settings.input_codec), head, self._fit(package, self._source)
-        )
+        wanted = self._wanted(package, head)
         with self._exchanging:
             before = self._sending.package, self._head
             if self._computing in (None, threading.current_thread()):
@@ -148,6 +156,10 @@ class Edge:
                 if self._computing is None:  # the run ended before it saw us
                     self._take_over(wanted)
             return before
+
+    def describe(self, name: str, fields: Mapping[str, object]) -> None:
+        """More for the birth, below a name of its own; published with the next look at it."""
+        self._told = {**self._told, name: fields}
 
     def run(self, source: Source) -> Summary:
         """Stream the source until it ends, `count` is reached or `stop` is called; then wait for the last answers."""
@@ -229,9 +241,7 @@ class Edge:
         self.summary.drop("replaced" if self._transport.state is ConnectionState.ONLINE else "offline")
 
     def _process(self, source: Source, sequence: int, taken: Capture) -> None:
-        arrays = source.convert(taken.raw)
-        started_s = time.monotonic()
-        boundary = self._run_head(sequence, arrays)
+        started_s, boundary = self._run_head(source, sequence, taken)
         packed = self._sending.pack(
             boundary,
             key=(self._settings.boot, sequence),
@@ -241,13 +251,20 @@ class Edge:
         )
         self._route.accept(packed)
 
-    def _run_head(self, sequence: int, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        try:
-            return self._head.run(arrays)
-        except errors.DeviceError as failure:
-            self.summary.drop("head_failed")
-            log.error("frame lost sequence=%d reason=%s", sequence, failure)
-            raise
+    def _run_head(self, source: Source, sequence: int, taken: Capture) -> tuple[float, tuple[Array, ...]]:
+        """The boundary, and when the head that gave it began."""
+        while True:
+            arrays = source.convert(taken.raw)
+            started_s = time.monotonic()
+            try:
+                return started_s, self._head.run(arrays)
+            except errors.DeviceError as failure:
+                rescued = self._rescue(failure)
+                if rescued is None:
+                    self.summary.drop("head_failed")
+                    log.error("frame lost sequence=%d reason=%s", sequence, failure)
+                    raise
+                self._take_over(self._wanted(*rescued))
 
     def _say_alive(self) -> None:
         for observer in self._observers:
@@ -258,8 +275,14 @@ class Edge:
         if self._exchange is not None:
             self._take_over(self._exchange)
 
+    def _wanted(self, package: Package, head: Head) -> _Exchange:
+        return _Exchange(
+            sending.of(package, head.cut, self._settings.input_codec), head, self._fit(package, self._source)
+        )
+
     def _take_over(self, wanted: _Exchange) -> None:
-        self._exchange = None
+        if self._exchange is wanted:
+            self._exchange = None
         self._sending, self._head = wanted.sending, wanted.head
         self.summary.accelerator = wanted.head.counters
         if self._source is not None and wanted.convert is not None:
@@ -300,7 +323,8 @@ class Edge:
         self._is_stopping = True
 
     def _announce(self) -> None:
-        self._birth.announce(self._sending, self._head.condition, None if self.spool is None else self.spool.as_json())
+        spool = None if self.spool is None else self.spool.as_json()
+        self._birth.announce(self._sending, self._head.condition, {"spool": spool, **self._told})
 
 
 def check(summary: Summary, settings: Settings) -> None:
