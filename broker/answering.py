@@ -104,6 +104,9 @@ class Answerer:
         course = _Course(frame, cut, outputs, started_s, decoded_s, time.monotonic())
         return _result(job, tails.package.manifest, course)
 
+    def answer_all(self, jobs: Sequence[Job]) -> list[Answer]:
+        return [self.answer(job) for job in jobs]
+
     def close(self) -> None:
         for tails in self._tails.values():
             tails.close()

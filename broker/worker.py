@@ -64,7 +64,7 @@ def serve(channel: "Connection[bytes, bytes]", answerer: Answerer) -> None:
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             jobs = workerpipe.unpack_jobs(channel.recv_bytes())
-            channel.send_bytes(workerpipe.pack_answers([answerer.answer(job) for job in jobs]))
+            channel.send_bytes(workerpipe.pack_answers(answerer.answer_all(jobs)))
 
 
 def connect() -> "Connection[bytes, bytes]":
@@ -73,7 +73,7 @@ def connect() -> "Connection[bytes, bytes]":
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
-    return Connection(int(sys.argv[1]))
+    return Connection(int(sys.argv[-1]))
 
 
 def _end_with_parent() -> None:
