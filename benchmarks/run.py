@@ -27,6 +27,7 @@ NAMES = (
     "split_or_not",
     "profile_accuracy",
     "replay",
+    "durability",
 )
 HERE = Path(__file__).parent
 _SCALES = {"s": (1000.0, "ms"), "MiB": (1.0, "MiB"), "1/s": (1.0, "1/s"), "%": (100.0, "%")}

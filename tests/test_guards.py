@@ -240,6 +240,26 @@ def test_the_demo_model_opens_in_the_oldest_keras_that_we_take() -> None:
     assert saved_by.startswith(f"{oldest[1]}."), f"saved by Keras {saved_by}; older ones may refuse it"
 
 
+def test_every_test_that_the_documents_name_is_there() -> None:
+    named = {
+        (place, name)
+        for document in (CHECKOUT / "docs").glob("*.md")
+        for place, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", document.read_text("utf-8"))
+    }
+    there = {
+        (place, node.name)
+        for place in {place for place, _ in named}
+        if (CHECKOUT / place).is_file()
+        for node in ast.walk(ast.parse((CHECKOUT / place).read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+
+    missing = named - there
+
+    assert len(named) > 40
+    assert not missing
+
+
 def commands() -> Iterator[tuple[str, click.Command]]:
     """Every command below `tflsplit`, groups too, with the words that a person types."""
     pending: list[tuple[str, click.Command]] = [("tflsplit", main.cli)]
