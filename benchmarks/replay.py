@@ -2,9 +2,9 @@
 
 Three models over six links from 0.5 to 1,000 Mbit/s and 1 to 100 ms, each imitated by `broker.relay` between a real
 edge and a real Mosquitto with a real cloud behind it. The planner gets profiles of this machine and what `tflsplit
-probe` measured of the shaped link. Tried are the cuts it thinks best, input and output, and others spread over the
-model, as far as a frame takes under `_MOST_S`: on slow links the slowest are left out. The pick and the fastest cuts
-are run again, in turn, so that the best of many noisy figures is not taken for the best cut.
+probe` measured of the shaped link. Tried are the cuts it thinks best, the input as int8, raw and JPEG, the output, and
+others spread over the model, as far as a frame takes under `_MOST_S`: on slow links the slowest are left out. The pick
+and the fastest cuts are run again, in turn, so that the best of many noisy figures is not taken for the best cut.
 """
 
 import statistics
@@ -70,7 +70,7 @@ class Tried:
 
     @property
     def errors(self) -> list[float]:
-        return [row.predicted_p50_s / statistics.median(self.measured_s[row.cut.id]) - 1 for row in self.rows]
+        return [row.predicted_p50_s / statistics.median(self.measured_s[row.id]) - 1 for row in self.rows]
 
 
 def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
@@ -79,9 +79,11 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
     for name, opened in _models(folder, is_quick=is_quick):
         profiles = (_profile(opened, Side.EDGE, folder), _profile(opened, Side.CLOUD, folder))
         for link in LINKS[1::3] if is_quick else LINKS:
-            with replaying.stage(opened, link, folder) as stage:
+            source = replaying.random_source(opened, folder)
+            ways = replaying.ways_of(opened, source, (75,))
+            with replaying.stage(opened, link, source) as stage:
                 seen = measured.get(link.name) or measured.setdefault(link.name, stage.probe())
-                tried.append(_try(name, link, replaying.predict(opened, *profiles, seen), stage))
+                tried.append(_try(name, link, replaying.predict(opened, *profiles, seen, ways), stage))
             print(_line(tried[-1]), flush=True)
     return [*_outcomes(tried), _table(tried), _rows(tried)]
 
@@ -119,11 +121,11 @@ def _try(name: str, stated: Link, predicted: dict[str, Cost], stage: replaying.S
     expected_s = {cut: cost.latency.p50_s for cut, cost in predicted.items()}
 
     def once(cut_id: str) -> replaying.Row:
-        cut, frames = predicted[cut_id].candidate.cut, max(8, min(40, round(1.0 / expected_s[cut_id])))
-        return replaying.row(cut, predicted[cut_id], stage.run(cut, frames), frames)
+        candidate, frames = predicted[cut_id].candidate, max(8, min(40, round(1.0 / expected_s[cut_id])))
+        return replaying.row(predicted[cut_id], stage.run(candidate, frames), frames)
 
     rows = tuple(once(cut) for cut in _chosen(expected_s))
-    runs = {row.cut.id: (row.measured_p50_s,) for row in rows}
+    runs = {row.id: (row.measured_p50_s,) for row in rows}
     finalists = {min(expected_s, key=expected_s.__getitem__), *sorted(runs, key=runs.__getitem__)[:_FINALISTS]}
     for _ in range(_FURTHER_FAST_RUNS if min(expected_s.values()) < _FAST_S else _FURTHER_RUNS):
         for cut in sorted(finalists):
@@ -132,10 +134,10 @@ def _try(name: str, stated: Link, predicted: dict[str, Cost], stage: replaying.S
 
 
 def _chosen(expected_s: dict[str, float]) -> list[str]:
-    """The best, both ends, and some others spread over the model, in the model's order."""
+    """The best, every way of not splitting, and some others spread over the model, in the model's order."""
     possible = [cut for cut, seconds in expected_s.items() if seconds < _MOST_S]
     wanted = set(sorted(possible, key=expected_s.__getitem__)[:_BEST])
-    wanted |= {cut for cut in ("input", "output") if cut in possible}
+    wanted |= {cut for cut in possible if cut == "output" or cut.split(":")[0] == "input"}
     others = [cut for cut in possible if cut not in wanted]
     wanted |= set(others[:: max(1, len(others) // _OTHERS)][:_OTHERS])
     return [cut for cut in possible if cut in wanted]
@@ -200,10 +202,10 @@ def _rows(tried: list[Tried]) -> Table:
         (
             one.model,
             one.link.name,
-            row.cut.id,
-            f"{row.cut.payload_bytes:,}",
+            row.id,
+            f"{row.payload_bytes:,}",
             f"{row.predicted_p50_s * 1e3:.2f}",
-            " ".join(f"{seconds * 1e3:.2f}" for seconds in one.measured_s[row.cut.id]),
+            " ".join(f"{seconds * 1e3:.2f}" for seconds in one.measured_s[row.id]),
             f"{error:+.1%}",
         )
         for one in tried

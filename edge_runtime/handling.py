@@ -1,21 +1,28 @@
 """What edge and cloud do to a frame beside running the model, as their loops do it: to be timed, not to be used."""
 
 from broker import results, wire
-from tflsplit import answers, codec
+from edge_runtime import sending
+from tflsplit import answers, inputcodec
 from tflsplit.cuts import Cut
+from tflsplit.inputcodec import InputCodec
 from tflsplit.package import Package
+from tflsplit.preprocessing import PixelTable
 from tflsplit.tensors import Array
 
 _TIMES = results.Times(*[0.0] * len(results.Times.__slots__))
 
 
 class Handling:
-    """Frames of one cut, and their results."""
+    """Frames of one cut, and their results. `input_codec` is for the cut `input`; None is int8."""
 
-    def __init__(self, package: Package, cut: Cut) -> None:
+    def __init__(self, package: Package, cut: Cut, input_codec: InputCodec | None = None) -> None:
         self._package = package
         self._cut = cut
-        self._coder = codec.build(codec.CodecId[package.manifest.codec.upper()])
+        self._sending = sending.of(package, cut, input_codec)
+        self._table: PixelTable | None = None
+        if self._sending.pixels is not None:
+            spec, preprocessing = inputcodec.picture_input(package.manifest)
+            self._table = PixelTable(preprocessing, spec)
         self._frame = wire.Frame(
             package=bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES],
             cut=cut.position,
@@ -23,20 +30,23 @@ class Handling:
             sequence=0,
             captured_ns=0,
             head_us=0,
-            boundary=cut.boundary,
+            boundary=self._sending.boundary,
+            pixels=self._sending.pixels,
         )
 
-    def encode(self, boundary: tuple[Array, ...]) -> bytes:
+    def encode(self, arrays: tuple[Array, ...]) -> bytes:
         """The frame as it travels."""
-        return wire.encode(self._frame, boundary, self._coder)
+        return wire.encode(self._frame, arrays, self._sending.coder)
 
-    def overhead_bytes(self, boundary: tuple[Array, ...]) -> int:
-        """What a frame has beside its payload."""
-        return len(wire.encode(self._frame, boundary, codec.Plain())) - self._cut.payload_bytes
+    def coded_bytes(self, encoded: bytes) -> int:
+        """What of a frame is its payload."""
+        return len(wire.unseal(encoded).coded)
 
     def answer(self, encoded: bytes, outputs: tuple[Array, ...]) -> bytes:
-        """Decodes the frame and makes a result of outputs that were computed before."""
-        wire.decode(encoded)
+        """Decodes the frame, its pixels made the model's input, and makes a result of outputs computed before."""
+        _, arrays = wire.decode(encoded)
+        if self._table is not None:
+            self._table.apply(arrays[0])
         manifest = self._package.manifest
         found = answers.read(manifest.outputs, outputs, manifest.labels)
         return results.Result(

@@ -7,13 +7,14 @@ cuts exceed it, cuts spread evenly over the work are timed; those between them a
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from edge_runtime import frames, prefixes, surroundings
+from edge_runtime import frames, pixelcosts, prefixes, surroundings
 from edge_runtime.accelerators.protocol import Accelerator
 from edge_runtime.features import Features
 from edge_runtime.frames import Source
@@ -21,7 +22,7 @@ from edge_runtime.journal import Journal
 from edge_runtime.visits import Clock, Visit, Visitor
 from tflsplit import errors, sampling, verify
 from tflsplit.cuts import Cut
-from tflsplit.measurements import CutTiming, Profile, Side, Timing
+from tflsplit.measurements import CutTiming, PixelTiming, Profile, Side, Timing
 from tflsplit.package import Package
 from tflsplit.tensors import Array
 
@@ -48,13 +49,17 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is profiled: `source` gives the inputs, None means random ones. `threads` is for the record."""
+    """What is profiled: `source` gives the inputs, None means random ones; `pixels` gives the same before their
+    preprocessing, None where there are none. `threads` is for the record, `jpeg_quality` that of pictures sent as JPEG.
+    """
 
     package: Package
     side: Side
     accelerator: Accelerator
     source: Source | None = None
     threads: int = 1
+    pixels: Source | None = None
+    jpeg_quality: int = 75
 
     def run(self) -> dict[str, str]:
         """What a profile that goes on must share with the one that was begun."""
@@ -105,7 +110,8 @@ def profile(
     inputs = tuple(taken.arrays for taken in islice(source.inputs(repeats=True), _INPUTS))
     features = Features(task.package, (*cuts, task.package.cuts[-1]), inputs)
     # What crosses the last cut is the model's outputs.
-    visitor = Visitor(task.package, task.side, task.accelerator, features.of(task.package.cuts[-1])[0], clock=clock)
+    outputs = features.of(task.package.cuts[-1])[0]
+    visitor = Visitor(task.package, task.side, task.accelerator, outputs, clock=clock)
     found = _Found()
     with Journal(journal, task.run()) as kept:
         for visit in kept.visits:
@@ -117,7 +123,7 @@ def profile(
             found.add(visit)
             on_visit(cut.id)
     preprocess = _preprocessing(source, clock) if task.side is Side.EDGE else None
-    return _assemble(task, cuts, found, preprocess)
+    return _assemble(task, cuts, found, preprocess, _pixels(task, outputs, clock))
 
 
 def _cuts(task: Task) -> tuple[Cut, ...]:
@@ -181,7 +187,29 @@ def _preprocessing(source: Source, clock: Clock) -> Timing:
     return Timing(tuple(samples))
 
 
-def _assemble(task: Task, cuts: Sequence[Cut], found: _Found, preprocess: Timing | None) -> Profile:
+def _pixels(task: Task, outputs: tuple[Array, ...], clock: Clock) -> tuple[PixelTiming, ...]:
+    """The picture sent as it is; nothing where the model takes none or the samples hold none."""
+    source = task.pixels
+    if task.source is None:
+        with suppress(errors.DataError):
+            columns = random_columns(task.package)
+            source = frames.from_arrays(columns, task.package.manifest, name="random inputs", as_pixels=True)
+    if source is None:
+        return ()
+    return pixelcosts.time_codecs(
+        task.package,
+        task.side,
+        source,
+        outputs,
+        quality=task.jpeg_quality,
+        is_random=task.source is None,
+        clock=clock,
+    )
+
+
+def _assemble(
+    task: Task, cuts: Sequence[Cut], found: _Found, preprocess: Timing | None, pixels: tuple[PixelTiming, ...]
+) -> Profile:
     timed = {cut.id: _timing(cut, found.visits[cut.id], task) for cut in cuts if cut.id in found.visits}
     notes = [_RANDOM] if task.source is None else []
     if len(timed) < len(cuts):
@@ -195,6 +223,7 @@ def _assemble(task: Task, cuts: Sequence[Cut], found: _Found, preprocess: Timing
         cuts=prefixes.fill(cuts, timed),
         preprocess=preprocess,
         notes=tuple(notes),
+        pixels=pixels,
     )
 
 

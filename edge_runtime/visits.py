@@ -138,4 +138,4 @@ class Visitor:
             samples.append(self.clock() - began_s)
         if self.side is Side.CLOUD:
             return tuple(samples), None
-        return tuple(samples), sum(map(len, coded)) / len(coded) - frame.overhead_bytes(boundaries[0])
+        return tuple(samples), sum(map(frame.coded_bytes, coded)) / len(coded)

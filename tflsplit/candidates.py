@@ -5,11 +5,11 @@ A candidate holds all that does not depend on link, rate and prices, so that a p
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tflsplit import spread, traffic
 from tflsplit.cuts import Cut
-from tflsplit.measurements import CutTiming, Origin, Profile
+from tflsplit.measurements import CutTiming, Origin, PixelTiming, Profile
 from tflsplit.spread import Spread
 
 # libjpeg-turbo on one core: some 30 million pixels a second on a Raspberry Pi 4, 100 million on a server.
@@ -63,7 +63,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How the input itself may be sent; without a picture, JPEG of quality 75 is estimated."""
+    """How the input itself may be sent; without `pictures` JPEG is of quality 75 and as large as the profile says."""
 
     raw: bool = True
     int8: bool = True
@@ -81,22 +81,28 @@ def gather(cuts: Sequence[Cut], edge: Profile, cloud: Profile, ways: Ways = ALL_
     preprocess = spread.of(edge.preprocess) if edge.preprocess else spread.NOTHING
     found = [_of_cut(cut, heads.get(cut.id), tails.get(cut.id), preprocess) for cut in cuts]
     if found and found[0].cut.position == 0:
-        found[:1] = _of_input(found[0], ways)
+        found[:1] = _of_input(found[0], ways, edge, cloud)
     return found
 
 
-def _of_input(sent: Candidate, ways: Ways) -> list[Candidate]:
+def _of_input(sent: Candidate, ways: Ways, edge: Profile, cloud: Profile) -> list[Candidate]:
     found = []
     shape = sent.cut.boundary[0].shape
     if sent.preprocess is not spread.NOTHING and len(shape) >= 3 and shape[-1] in (1, 3):
+        sides = _Sides(sent, edge, cloud)
         if ways.jpeg:
-            found += [_as_jpeg(sent, picture) for picture in ways.pictures or (estimated_picture(sent.cut),)]
+            pictures = ways.pictures or (picture_of(sent.cut, 75, edge),)
+            found += [sides.sent_as(f"jpeg:{one.quality}", one.jpeg_bytes, one.origin) for one in pictures]
         if ways.raw:
-            found.append(_raw(sent))
+            found.append(sides.sent_as("raw", float(_elements(sent.cut)), Origin.MEASURED))
     return [*found, *([sent] if ways.int8 else [])]
 
 
-def estimated_picture(cut: Cut, quality: int = 75) -> Picture:
+def picture_of(cut: Cut, quality: int, edge: Profile) -> Picture:
+    """The input as JPEG: as large as the edge's profile found it, else estimated."""
+    for way in edge.pixels:
+        if way.input_codec == f"jpeg:{quality}" and way.coded_bytes is not None:
+            return Picture(quality, way.coded_bytes, Origin.MEASURED)
     return Picture(quality, _elements(cut) * _JPEG_SHARE, Origin.ESTIMATED)
 
 
@@ -128,45 +134,55 @@ def _of_cut(cut: Cut, head: CutTiming | None, tail: CutTiming | None, preprocess
     )
 
 
-def _raw(sent: Candidate) -> Candidate:
-    """The picture's pixels; the cloud preprocesses them, in the edge's time for want of its own."""
-    raw_bytes = float(_elements(sent.cut))
-    preprocess = spread.fixed(sent.preprocess.p50_s, Origin.ESTIMATED)
-    return _sent_as(sent, "raw", raw_bytes, Origin.MEASURED, encode=spread.NOTHING, decode=preprocess)
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """What sending pixels in place of the stored input `sent` takes either side, as far as their profiles say."""
+
+    sent: Candidate
+    edge: Profile
+    cloud: Profile
+
+    def sent_as(self, codec: str, payload_bytes: float, origin: Origin) -> Candidate:
+        sent, at_edge, in_cloud = self.sent, _way(self.edge, codec), _way(self.cloud, codec)
+        # Without a timing, reading the picture is taken for nothing: preprocessing is the cloud's.
+        capture = spread.of(at_edge.capture) if at_edge and at_edge.capture else spread.fixed(0.0, Origin.ESTIMATED)
+        return Candidate(
+            id=f"{sent.id}:{codec}",
+            cut=sent.cut,
+            input_codec=codec,
+            payload_bytes=payload_bytes,
+            payload_origin=origin,
+            frame_bytes=traffic.frame_bytes(sent.cut.boundary, payload_bytes),
+            preprocess=capture,
+            head=sent.head,
+            encode=_coding(at_edge, codec) or self._estimated(codec, _JPEG_EDGE_PIXELS_PER_S),
+            decode=_coding(in_cloud, codec) or self._estimated(codec, _JPEG_CLOUD_PIXELS_PER_S, preprocesses=True),
+            tail=sent.tail,
+            load_s=0.0,
+            edge_memory_bytes=sent.edge_memory_bytes,
+            edge_memory_origin=sent.edge_memory_origin,
+            missing=sent.missing,
+        )
+
+    def _estimated(self, codec: str, pixels_per_s: float, *, preprocesses: bool = False) -> Spread:
+        """For want of a timing; the cloud is taken to preprocess in the edge's time."""
+        pixels = _elements(self.sent.cut) / self.sent.cut.boundary[0].shape[-1]
+        coding_s = 0.0 if codec == "raw" else pixels / pixels_per_s
+        return spread.fixed(coding_s + preprocesses * self.sent.preprocess.p50_s, Origin.ESTIMATED)
 
 
-def _as_jpeg(sent: Candidate, picture: Picture) -> Candidate:
-    pixels = _elements(sent.cut) / sent.cut.boundary[0].shape[-1]
-    return _sent_as(
-        sent,
-        f"jpeg:{picture.quality}",
-        picture.jpeg_bytes,
-        picture.origin,
-        encode=spread.fixed(pixels / _JPEG_EDGE_PIXELS_PER_S, Origin.ESTIMATED),
-        decode=spread.fixed(pixels / _JPEG_CLOUD_PIXELS_PER_S + sent.preprocess.p50_s, Origin.ESTIMATED),
-    )
+def _way(profile: Profile, codec: str) -> PixelTiming | None:
+    """The timing of this way of sending pixels, or of a JPEG of another quality."""
+    kind = codec.partition(":")[0]
+    alike = [way for way in profile.pixels if way.input_codec.partition(":")[0] == kind]
+    return next((way for way in alike if way.input_codec == codec), alike[0] if alike else None)
 
 
-def _sent_as(
-    sent: Candidate, codec: str, payload_bytes: float, origin: Origin, *, encode: Spread, decode: Spread
-) -> Candidate:
-    return Candidate(
-        id=f"{sent.id}:{codec}",
-        cut=sent.cut,
-        input_codec=codec,
-        payload_bytes=payload_bytes,
-        payload_origin=origin,
-        frame_bytes=traffic.frame_bytes(sent.cut.boundary, payload_bytes),
-        preprocess=spread.NOTHING,
-        head=sent.head,
-        encode=encode,
-        decode=decode,
-        tail=sent.tail,
-        load_s=0.0,
-        edge_memory_bytes=sent.edge_memory_bytes,
-        edge_memory_origin=sent.edge_memory_origin,
-        missing=sent.missing,
-    )
+def _coding(way: PixelTiming | None, codec: str) -> Spread | None:
+    if way is None:
+        return None
+    found = spread.of(way.coding)
+    return found if way.input_codec == codec else replace(found, origin=Origin.ESTIMATED)
 
 
 def _elements(cut: Cut) -> int:

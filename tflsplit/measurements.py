@@ -15,7 +15,7 @@ import numpy as np
 
 from tflsplit import errors
 
-SCHEMA = 1
+SCHEMA = 2
 # Below this many runs a percentile says nothing; the planner refuses such timings.
 FEWEST_RUNS = 5
 
@@ -119,9 +119,40 @@ class CutTiming:
 
 
 @dataclass(frozen=True, slots=True)
+class PixelTiming:
+    """The input sent before its preprocessing, as `raw` pixels or `jpeg:QUALITY`. `capture` is reading and resizing
+    (edge only). `coding` is at the edge encoding it and reading its result; in the cloud decoding and preprocessing it
+    and making the result. `coded_bytes` are a picture's; None where inputs were noise.
+    """
+
+    input_codec: str
+    capture: Timing | None
+    coding: Timing
+    coded_bytes: float | None
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "input_codec": self.input_codec,
+            "capture": self.capture.as_json() if self.capture else None,
+            "coding": self.coding.as_json(),
+            "coded_bytes": self.coded_bytes,
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "PixelTiming":
+        return cls(
+            input_codec=str(fields["input_codec"]),
+            capture=Timing.from_json(fields["capture"]) if fields["capture"] else None,
+            coding=Timing.from_json(fields["coding"]),
+            coded_bytes=None if fields["coded_bytes"] is None else float(fields["coded_bytes"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
-    """`preprocess` turns one raw input into the model's stored input (edge only). `machine` is free text by key: host,
-    cpu, governor, temperature, runtime and the like, for people who compare two files.
+    """`preprocess` turns one raw input into the model's stored input (edge only), reading and resizing included.
+    `pixels` are the ways of sending a picture before that. `machine` is free text by key: host, cpu, governor,
+    temperature, runtime and the like, for people who compare two files.
     """
 
     package: str
@@ -132,6 +163,7 @@ class Profile:
     cuts: tuple[CutTiming, ...]
     preprocess: Timing | None = None
     notes: tuple[str, ...] = field(default=())
+    pixels: tuple[PixelTiming, ...] = ()
 
     def timing(self, cut: str) -> CutTiming | None:
         return next((entry for entry in self.cuts if entry.cut == cut), None)
@@ -148,6 +180,7 @@ def render(profile: Profile) -> str:
         "machine": profile.machine,
         "notes": list(profile.notes),
         "preprocess": profile.preprocess.as_json() if profile.preprocess else None,
+        "pixels": [entry.as_json() for entry in profile.pixels],
         "cuts": [entry.as_json() for entry in profile.cuts],
     }
     return json.dumps(fields, indent=1) + "\n"
@@ -166,6 +199,7 @@ def read(path: Path) -> Profile:
             notes=tuple(str(note) for note in fields["notes"]),
             preprocess=Timing.from_json(fields["preprocess"]) if fields["preprocess"] else None,
             cuts=tuple(CutTiming.from_json(entry) for entry in fields["cuts"]),
+            pixels=tuple(PixelTiming.from_json(entry) for entry in fields["pixels"]),
         )
     except (KeyError, ValueError, TypeError, AttributeError) as cause:
         raise errors.DataError(f"{path}: damaged profile ({cause!r}); run `tflsplit profile` again") from cause

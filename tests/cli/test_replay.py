@@ -8,6 +8,7 @@ import pytest
 
 from broker import embedded
 from tflsplit import errors, measurements
+from tflsplit import package as packages
 from tflsplit.cli import replaying
 from tflsplit.links import Link
 from tflsplit.measurements import CutTiming, Origin, Profile, Side, Timing
@@ -51,7 +52,7 @@ def test_loss_is_not_imitated_and_so_refused(tiny_package, tmp_path):
 
 
 def row(cut, predicted_s, measured_s):
-    return replaying.Row(cut, predicted_s, predicted_s, measured_s, measured_s, 5)
+    return replaying.Row(cut.id, None, 0, predicted_s, predicted_s, measured_s, measured_s, 5)
 
 
 def test_regret_is_what_the_pick_costs_over_the_best(tiny_package):
@@ -59,6 +60,31 @@ def test_regret_is_what_the_pick_costs_over_the_best(tiny_package):
     link = Link("x", Origin.STATED, 1e6, 0.01)
     report = replaying.Report(link, link, (row(cuts[0], 1.0, 1.1), row(cuts[1], 1.2, 1.0), row(cuts[2], 3.0, 3.0)))
 
-    assert (report.pick.cut, report.best.cut) == (cuts[0], cuts[1])
+    assert (report.pick.id, report.best.id) == (cuts[0].id, cuts[1].id)
     assert report.regret == pytest.approx(0.1)
     assert report.rows[0].error == pytest.approx(1 / 1.1 - 1)
+
+
+def test_the_input_is_replayed_raw_and_as_jpeg_too(digits, tmp_path):
+    command = [sys.executable, "-m", "tflsplit.cli.main", "replay", str(digits), "--frames", "5", "--json"]
+    command += ["--source", str(digits.parent / "test.npy"), "--bandwidth", "50Mbit", "--rtt", "10ms"]
+    package = packages.open_package(digits)
+    command += ["--edge", invented(package, Side.EDGE, tmp_path / "e.json")]
+    command += ["--cloud", invented(package, Side.CLOUD, tmp_path / "c.json")]
+    chosen = [*command, "--cuts", "input:raw,input:jpeg:60,input"]
+    rows = json.loads(subprocess.run(chosen, check=True, capture_output=True, text=True).stdout)["cuts"]
+
+    assert [row["cut"] for row in rows] == ["input:raw", "input:jpeg:60", "input"]
+    assert rows[0]["payload_bytes"] == 1024
+    assert all(min(row["measured_ms"]["p50"], row["predicted_ms"]["p50"]) >= 10 for row in rows)
+
+
+def test_pixels_are_not_replayed_where_there_are_none(tiny_package, tmp_path):
+    profiles = ["--edge", invented(tiny_package, Side.EDGE, tmp_path / "e.json")]
+    profiles += ["--cloud", invented(tiny_package, Side.CLOUD, tmp_path / "c.json")]
+    command = [sys.executable, "-m", "tflsplit.cli.main", "replay", str(tiny_package.path), *profiles]
+    command += ["--bandwidth", "50Mbit", "--rtt", "0ms", "--cuts", "input:raw"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert "input:raw: the package takes no pictures, or the source holds none" in done.stderr

@@ -52,9 +52,10 @@ def command(
         return
     if edge_path is None or cloud_path is None:
         raise click.UsageError("Missing option '--edge' or '--cloud': give both profiles, or --stage for each machine.")
+    edge = planning.read_profile(edge_path, opened, Side.EDGE)
     outcome = planning.make(
         opened,
-        planning.read_profile(edge_path, opened, Side.EDGE),
+        edge,
         planning.read_profile(cloud_path, opened, Side.CLOUD),
         Scenario(
             planopts.link_of(link, bandwidth, rtt, loss),
@@ -63,7 +64,7 @@ def command(
             planopts.power_of(given),
         ),
         planopts.wish_of(opened, given),
-        ways=planopts.ways_of(opened, given),
+        ways=planopts.ways_of(opened, edge, given),
     )
     if is_json:
         output.as_json(outcome.as_json())

@@ -11,7 +11,7 @@ from tflsplit.candidates import Picture, Ways
 from tflsplit.cuts import Cut
 from tflsplit.demands import Demands
 from tflsplit.links import Link
-from tflsplit.measurements import Origin
+from tflsplit.measurements import Origin, Profile
 from tflsplit.package import Package
 from tflsplit.planner import Objective, Weights, Wish
 from tflsplit.scenario import Power, Prices, Workload
@@ -35,7 +35,11 @@ INPUT = (
         help="Ways of sending the input itself that compete.",
     ),
     click.option("--pictures", type=click.Path(path_type=Path), help="Folder whose pictures' JPEG sizes count."),
-    click.option("--jpeg-bytes", type=float, help="State the size of the input as JPEG. Default: estimated."),
+    click.option(
+        "--jpeg-bytes",
+        type=float,
+        help="State the size of the input as JPEG. Default: the edge's profile, else estimated.",
+    ),
 )
 WISH = (
     click.option(
@@ -94,8 +98,8 @@ def link_of(name: str | None, bandwidth: str | None, rtt: str | None, loss: str 
     )
 
 
-def ways_of(package: Package, given: dict[str, Any]) -> Ways:
-    """The ways that compete, with JPEG sizes measured on --pictures or stated."""
+def ways_of(package: Package, edge: Profile, given: dict[str, Any]) -> Ways:
+    """The ways that compete, with JPEG sizes measured on --pictures, stated, or as the edge's profile found them."""
     codecs = [codec.strip() for codec in given["input_codecs"].split(",")]
     parsed = [inputcodec.parse(codec) for codec in codecs]
     qualities = [codec.quality for codec in parsed if codec.quality is not None]
@@ -108,7 +112,7 @@ def ways_of(package: Package, given: dict[str, Any]) -> Ways:
         elif stated is not None:
             sizes.append(Picture(quality, stated, Origin.STATED))
         else:
-            sizes.append(candidates.estimated_picture(package.cuts[0], quality))
+            sizes.append(candidates.picture_of(package.cuts[0], quality, edge))
     return Ways(raw="raw" in codecs, int8="int8" in codecs, jpeg=bool(qualities), pictures=tuple(sizes))
 
 

@@ -26,6 +26,9 @@ from tflsplit.measurements import Profile, Side
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads.")
 @click.option("--budget", "budget_s", default=20.0, show_default=True, help="Seconds to spend on timing.")
 @click.option("--precision", default=0.02, show_default=True, help="How closely a median is to be known, as a share.")
+@click.option(
+    "--jpeg-quality", type=click.IntRange(1, 95), default=75, show_default=True, help="Of pictures sent as JPEG."
+)
 @click.option("--force", "replaces_existing", is_flag=True, help="Replace FILE if it is there.")
 @click.option("--json", "is_json", is_flag=True, help="Print the profile as JSON.")
 def command(
@@ -38,6 +41,7 @@ def command(
     threads: int,
     budget_s: float,
     precision: float,
+    jpeg_quality: int,
     replaces_existing: bool,
     is_json: bool,
 ) -> None:
@@ -48,7 +52,7 @@ def command(
     \b
     Python: edge_runtime.profile.profile(task, journal, settings)
     """
-    from edge_runtime import frames, profile
+    from edge_runtime import frames, pixelcosts, profile
     from tflsplit import package
 
     target.check_free(destination, replaces_existing=replaces_existing)
@@ -58,7 +62,8 @@ def command(
     accelerator = accelerated.resolve(opened, opened.cuts[-1], accelerator_name, threads)
     if side == Side.CLOUD.value and accelerator.is_external:
         raise errors.SettingsError(f"--accelerator {accelerator_name}: tails run on the CPU; give it with --side edge")
-    task = profile.Task(opened, Side(side), accelerator, source, threads)
+    pixels = pixelcosts.open_pixels(samples, opened) if samples else None
+    task = profile.Task(opened, Side(side), accelerator, source, threads, pixels, jpeg_quality)
     journal = destination.with_name(f"{destination.name}.partial")
     with output.progress(f"profile the {side}", profile.FEWEST_VISITS * len(opened.cuts)) as step:
         made = profile.profile(task, journal, settings, on_visit=step)
@@ -90,6 +95,11 @@ def _print(made: Profile, destination: Path) -> None:
     output.table(f"{made.name} on the {made.side.value}, {made.accelerator}: {machine}", columns, rows)
     if made.preprocess is not None:
         click.echo(f"preprocessing: {made.preprocess.p50_s * 1000:.3f} ms")
+    for way in made.pixels:
+        parts = {"capture": way.capture, coding: way.coding}
+        told = ", ".join(f"{name} {timing.p50_s * 1000:.3f} ms" for name, timing in parts.items() if timing)
+        size = "" if way.coded_bytes is None else f", {way.coded_bytes:,.0f} B"
+        click.echo(f"picture sent as {way.input_codec}: {told}{size}")
     for note in made.notes:
         click.echo(note)
     click.echo(f"written to {os.fspath(destination)}")

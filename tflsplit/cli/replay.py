@@ -1,23 +1,28 @@
 """`tflsplit replay`: what a plan promises against what happens."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
 
-from tflsplit import errors, plan, planning
+from tflsplit import errors, inputcodec, plan, planning
 from tflsplit.cli import output, planned, planopts, replaying
-from tflsplit.cuts import Cut
+from tflsplit.cost import Cost
 from tflsplit.links import Link
 from tflsplit.measurements import Origin, Profile, Side
 from tflsplit.package import Package
+
+# A candidate's id where the input travels as pixels: `input:raw`, `input:jpeg:75`.
+_INPUT = "input:"
 
 
 @click.command()
 @click.argument("pkg", type=click.Path(path_type=Path))
 @click.option("--plan", "plan_path", type=click.Path(path_type=Path), help="Replay this plan's cut over its link.")
-@click.option("--cuts", "wanted", help="all, useful (with input and output), or ids and layers with commas.")
+@click.option(
+    "--cuts", "wanted", help="all, useful (and unsplit), or ids and layers with commas, as input:raw,op005,output."
+)
 @planopts.grouped(planopts.LINK)
 @click.option("--edge", "edge_path", type=click.Path(path_type=Path), help="Edge's profile. Default: made now.")
 @click.option("--cloud", "cloud_path", type=click.Path(path_type=Path), help="Cloud's profile. Default: made now.")
@@ -44,11 +49,11 @@ def command(
     Broker, relay, cloud and edges are started here and ended again. Profiles must be of this machine.
 
     \b
-    Python: tflsplit.cli.replaying.replay(package, profiles, link, cuts, folder)
+    Python: tflsplit.cli.replaying.replay(package, profiles, link, wanted, folder)
     """
     opened, given = planned.opened(pkg, plan_path)
     stated = _link_of(given) if given and not (link or bandwidth) else planopts.link_of(link, bandwidth, rtt, loss)
-    cuts = _cuts(opened, wanted, given)
+    names = _names(wanted, given)
     with tempfile.TemporaryDirectory(prefix="tflsplit-replay-") as name, output.progress("replay", None) as step:
         folder = Path(name)
         profiles = (
@@ -59,10 +64,11 @@ def command(
             opened,
             profiles,
             stated,
-            cuts,
+            lambda predicted: _chosen(opened, names, predicted),
             folder,
             source=source,
             frames=frames,
+            qualities=_qualities(names),
             on_step=lambda said: step(description=said),
         )
     if is_json:
@@ -82,14 +88,33 @@ def _link_of(given: plan.Plan) -> Link:
         raise errors.DataError(f"plan for {given.package_name}: its link is damaged ({cause!r}); plan again") from cause
 
 
-def _cuts(opened: Package, wanted: str | None, given: plan.Plan | None) -> Sequence[Cut]:
-    if wanted is None:
-        return [opened.cut(given.cut)] if given else _cuts(opened, "useful", None)
-    if wanted == "all":
-        return opened.cuts
-    if wanted == "useful":
-        return [cut for cut in opened.cuts if cut.is_useful or not (cut.head.operators and cut.tail.operators)]
-    return [opened.cut(name.strip()) for name in wanted.split(",")]
+def _names(wanted: str | None, given: plan.Plan | None) -> tuple[str, ...]:
+    """What was asked for: `all`, `useful`, or cuts and ways of sending the input."""
+    if wanted is not None:
+        return tuple(name.strip() for name in wanted.split(","))
+    if given is None:
+        return ("useful",)
+    is_stored = given.input_codec in (None, "int8")
+    return (given.cut if is_stored else f"{given.cut}:{given.input_codec}",)
+
+
+def _qualities(names: Sequence[str]) -> tuple[int, ...]:
+    """Of the JPEGs asked for by name, else 75."""
+    codecs = [inputcodec.parse(name.removeprefix(_INPUT)) for name in names if name.startswith(_INPUT)]
+    return tuple(codec.quality for codec in codecs if codec.quality is not None) or (75,)
+
+
+def _chosen(opened: Package, names: Sequence[str], predicted: Mapping[str, Cost]) -> list[str]:
+    """The candidates' ids. SettingsError for a way of sending the input that cannot be run."""
+    if names == ("all",):
+        return list(predicted)
+    if names == ("useful",):
+        found = ((name, one.candidate) for name, one in predicted.items())
+        return [name for name, one in found if one.cut.is_useful or not one.is_split]
+    for name in names:
+        if name.startswith(_INPUT) and name not in predicted:
+            raise errors.SettingsError(f"{name}: the package takes no pictures, or the source holds none")
+    return [name if name in predicted else opened.cut(name).id for name in names]
 
 
 def _profile(path: Path | None, opened: Package, side: Side, folder: Path, step: Callable[..., None]) -> Profile:
@@ -106,8 +131,8 @@ def _profile(path: Path | None, opened: Package, side: Side, folder: Path, step:
 def _print(report: replaying.Report) -> None:
     rows = [
         (
-            row.cut.id,
-            row.cut.payload_bytes,
+            row.id,
+            row.payload_bytes,
             f"{row.predicted_p50_s * 1e3:.2f}",
             f"{row.measured_p50_s * 1e3:.2f}",
             f"{row.error:+.1%}",
@@ -125,6 +150,6 @@ def _print(report: replaying.Report) -> None:
     output.table(title, columns, rows)
     if len(rows) > 1:
         click.echo(
-            f"the planner picks {report.pick.cut.id}, the best that was tried is {report.best.cut.id}: "
+            f"the planner picks {report.pick.id}, the best that was tried is {report.best.id}: "
             f"regret {report.regret:.1%}"
         )

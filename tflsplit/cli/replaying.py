@@ -19,18 +19,17 @@ from broker import embedded, mqtt, topics
 from broker.address import Address
 from broker.relay import Relay
 from broker.shape import Shape
-from edge_runtime import profile
+from edge_runtime import pixelcosts, profile
 from tflsplit import candidates, cost, errors, links
-from tflsplit.candidates import Ways
-from tflsplit.cuts import Cut
+from tflsplit.candidates import Candidate, Picture, Ways
 from tflsplit.links import Link
-from tflsplit.measurements import Profile
+from tflsplit.measurements import Origin, Profile
 from tflsplit.package import Package
 from tflsplit.scenario import Scenario, Workload
 
 DEPLOYMENT = "replay"
+STORED_ONLY = Ways(raw=False, int8=True, jpeg=False)
 _PATIENCE_S = 60.0
-_INT8_ONLY = Ways(raw=False, int8=True, jpeg=False)
 # One frame at a time, so that latencies are those of a frame and not of a queue.
 _WORKLOAD = Workload(window=1)
 _TFLSPLIT = (sys.executable, "-m", "tflsplit.cli.main")
@@ -38,9 +37,11 @@ _TFLSPLIT = (sys.executable, "-m", "tflsplit.cli.main")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One cut, in seconds."""
+    """One way of running the model, by its candidate's id; in seconds."""
 
-    cut: Cut
+    id: str
+    layer: str | None
+    payload_bytes: int
     predicted_p50_s: float
     predicted_p95_s: float
     measured_p50_s: float
@@ -54,9 +55,9 @@ class Row:
 
     def as_json(self) -> dict[str, object]:
         return {
-            "cut": self.cut.id,
-            "layer": self.cut.layer,
-            "payload_bytes": self.cut.payload_bytes,
+            "cut": self.id,
+            "layer": self.layer,
+            "payload_bytes": self.payload_bytes,
             "predicted_ms": {"p50": self.predicted_p50_s * 1e3, "p95": self.predicted_p95_s * 1e3},
             "measured_ms": {"p50": self.measured_p50_s * 1e3, "p95": self.measured_p95_s * 1e3},
             "error": self.error,
@@ -91,8 +92,8 @@ class Report:
                 "stated": {"bandwidth_bps": self.stated.bandwidth_bps, "rtt_s": self.stated.rtt_s},
                 "measured": {"bandwidth_bps": self.link.bandwidth_bps, "rtt_s": self.link.rtt_s},
             },
-            "pick": self.pick.cut.id,
-            "best": self.best.cut.id,
+            "pick": self.pick.id,
+            "best": self.best.id,
             "regret": self.regret,
             "cuts": [row.as_json() for row in self.rows],
         }
@@ -114,9 +115,11 @@ class Stage:
             found = _output_of("probe", "--json", *_at(self._relay.address))
         return links.from_json(json.loads(found), name="tflsplit probe")
 
-    def run(self, cut: Cut, frames: int) -> Mapping[str, Mapping[str, float]]:
+    def run(self, candidate: Candidate, frames: int) -> Mapping[str, Mapping[str, float]]:
         """The summary of an edge that sent so many frames, one at a time."""
-        given = ("--cut", cut.id, "--count", str(frames), "--window", "1", "--source", str(self._source))
+        given = ["--cut", candidate.cut.id, "--count", str(frames), "--window", "1", "--source", str(self._source)]
+        if candidate.input_codec is not None:
+            given += ["--input-codec", candidate.input_codec]
         name = ("--device", f"edge-{os.urandom(4).hex()}", "--resend-after", str(_PATIENCE_S), "--json")
         found: Mapping[str, Mapping[str, float]] = json.loads(
             _output_of("edge", str(self._package.path), *given, *name, *_at(self._relay.address))
@@ -125,7 +128,7 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(package: Package, stated: Link, folder: Path, source: Path | None = None) -> Iterator[Stage]:
+def stage(package: Package, stated: Link, source: Path) -> Iterator[Stage]:
     """Everything but the edge, in front of a link shaped to `stated`. `source` is what edges take their inputs from."""
     if stated.loss:
         raise errors.SettingsError(f"link {stated.name}: a relay of TCP loses nothing; replay it without --loss")
@@ -137,43 +140,65 @@ def stage(package: Package, stated: Link, folder: Path, source: Path | None = No
         _running("cloud", str(package.path), *_at(serving.address)),
     ):
         _await_online(serving.address, "cloud")
-        yield Stage(package, relay, serving.address, source or _random_source(package, folder))
+        yield Stage(package, relay, serving.address, source)
 
 
-def predict(package: Package, edge: Profile, cloud: Profile, link: Link) -> dict[str, cost.Cost]:
-    """What the planner's cost function says of every cut, one frame at a time."""
+def predict(
+    package: Package, edge: Profile, cloud: Profile, link: Link, ways: Ways = STORED_ONLY
+) -> dict[str, cost.Cost]:
+    """What the planner's cost function says of every way of running the model, one frame at a time."""
     scenario = Scenario(link, _WORKLOAD)
-    found = candidates.gather(package.cuts, edge, cloud, _INT8_ONLY)
-    return {candidate.cut.id: cost.of(candidate, scenario) for candidate in found if not candidate.missing}
+    found = candidates.gather(package.cuts, edge, cloud, ways)
+    return {candidate.id: cost.of(candidate, scenario) for candidate in found if not candidate.missing}
+
+
+def ways_of(package: Package, source: Path, qualities: Sequence[int]) -> Ways:
+    """Raw and JPEG beside int8, as large as the source's pictures are; int8 alone where it has none."""
+    pixels = pixelcosts.open_pixels(str(source), package)
+    if pixels is None:
+        return STORED_ONLY
+    sizes = tuple(
+        Picture(quality, pixelcosts.mean_bytes(package, pixels, quality), Origin.MEASURED) for quality in qualities
+    )
+    return Ways(jpeg=bool(sizes), pictures=sizes)
 
 
 def replay(
     package: Package,
     profiles: tuple[Profile, Profile],
     stated: Link,
-    cuts: Sequence[Cut],
+    wanted: Callable[[Mapping[str, cost.Cost]], Sequence[str]],
     folder: Path,
     *,
     source: Path | None = None,
     frames: int = 30,
+    qualities: Sequence[int] = (75,),
     on_step: Callable[[str], None] = lambda said: None,
 ) -> Report:
-    """Run `cuts` over the shaped link. `profiles` are the edge's and the cloud's; files made here go to `folder`."""
-    with stage(package, stated, folder, source) as running:
+    """Run over the shaped link what `wanted` chooses of the candidates that can be run, by their ids.
+
+    `profiles` are the edge's and the cloud's; files made here go to `folder`. `qualities` are those of pictures sent as
+    JPEG.
+    """
+    source = source or random_source(package, folder)
+    ways = ways_of(package, source, qualities)
+    with stage(package, stated, source) as running:
         on_step("probe the shaped link")
         link = running.probe()
-        predicted = predict(package, *profiles, link)
+        predicted = predict(package, *profiles, link, ways)
         rows = []
-        for cut in cuts:
-            on_step(f"run {cut.id}")
-            rows.append(row(cut, predicted[cut.id], running.run(cut, frames), frames))
+        for name in wanted(predicted):
+            on_step(f"run {name}")
+            rows.append(row(predicted[name], running.run(predicted[name].candidate, frames), frames))
     return Report(stated, link, tuple(rows))
 
 
-def row(cut: Cut, predicted: cost.Cost, summary: Mapping[str, Mapping[str, float]], frames: int) -> Row:
-    measured = summary["latency_ms"]
+def row(predicted: cost.Cost, summary: Mapping[str, Mapping[str, float]], frames: int) -> Row:
+    described, measured = predicted.candidate, summary["latency_ms"]
     return Row(
-        cut=cut,
+        id=described.id,
+        layer=described.cut.layer,
+        payload_bytes=round(described.payload_bytes),
         predicted_p50_s=predicted.latency.p50_s,
         predicted_p95_s=predicted.latency.p95_s,
         measured_p50_s=measured["p50"] / 1e3,
@@ -182,7 +207,8 @@ def row(cut: Cut, predicted: cost.Cost, summary: Mapping[str, Mapping[str, float
     )
 
 
-def _random_source(package: Package, folder: Path) -> Path:
+def random_source(package: Package, folder: Path) -> Path:
+    """A file of random inputs in `folder`, for want of real ones."""
     columns = profile.random_columns(package)
     path = folder / ("inputs.npy" if len(columns) == 1 else "inputs.npz")
     if len(columns) == 1:
