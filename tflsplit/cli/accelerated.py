@@ -38,11 +38,16 @@ class Computing:
     fallback_name: str | None
     threads: int
 
+    def accelerator(self, opened: Package, cut: Cut) -> "Accelerator":
+        return resolve(opened, cut, self.accelerator_name, self.threads)
+
+    def fallback(self) -> "Accelerator | None":
+        return fallback(self.fallback_name, self.threads)
+
     def open_head(self, opened: Package, cut: Cut) -> "Head":
         from edge_runtime import head
 
-        accelerator = resolve(opened, cut, self.accelerator_name, self.threads)
-        return head.Head(opened, cut, accelerator=accelerator, fallback=fallback(self.fallback_name, self.threads))
+        return head.Head(opened, cut, accelerator=self.accelerator(opened, cut), fallback=self.fallback())
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:

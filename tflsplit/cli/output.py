@@ -73,6 +73,26 @@ def progress(description: str, total: int | None) -> Iterator[Callable[..., None
 
 
 @contextmanager
+def percentage() -> Iterator[Callable[[str, int | None], None]]:
+    """A bar on stderr for people who look at one; the function given says what is done, and how much of it is."""
+    if not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
+        yield lambda words, percent: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns: tuple[Any, ...] = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task("", total=100)
+        yield lambda words, percent: shown.update(task, description=words, completed=percent)
+
+
+@contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     """SIGTERM and the first Ctrl-C end the block's loop in good order; a second Ctrl-C ends it at once."""
 

@@ -1,0 +1,67 @@
+"""Whether a new model's first frames did well. Told by the edge's threads, asked by the updates'."""
+
+import threading
+from dataclasses import dataclass
+
+from edge_runtime.observer import Settled, refusal_of
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A model is kept after `frames` good answers, and given up when frames of it wait `patience_s` for one while the
+    broker can be reached."""
+
+    frames: int = 20
+    patience_s: float = 120.0
+
+
+DEFAULT_TERMS = Terms()
+
+
+class Probation:
+    """Of one cut of a package, by its digest."""
+
+    def __init__(self, package: str, cut: str, terms: Terms, now_s: float) -> None:
+        self._package = package
+        self._cut = cut
+        self._terms = terms
+        self._good = 0
+        self._problem: str | None = None
+        self._waited_s = 0.0
+        self._looked_at_s = now_s
+        self._changing = threading.Lock()
+
+    def settled(self, settled: Settled) -> None:
+        if settled.cut != self._cut or not self._package.startswith(settled.package):
+            return  # a frame of the model before
+        refusal = refusal_of(settled.answer)
+        with self._changing:
+            self._waited_s = 0.0
+            if refusal is None:
+                self._good += 1
+        if refusal is not None:
+            self.failed(f"a frame was refused: {refusal}")
+
+    def failed(self, reason: str) -> None:
+        """The first reason counts."""
+        with self._changing:
+            self._problem = self._problem or reason
+
+    def look(self, now_s: float, *, is_waiting: bool) -> None:
+        """`is_waiting`: frames are unanswered, and it is not the link's fault."""
+        with self._changing:
+            if is_waiting:
+                self._waited_s += now_s - self._looked_at_s
+            self._looked_at_s = now_s
+            if self._waited_s >= self._terms.patience_s and self._problem is None:
+                self._problem = (
+                    f"frames had no answer for {self._terms.patience_s:g} s; is there a cloud for this model?"
+                )
+
+    @property
+    def problem(self) -> str | None:
+        return self._problem
+
+    @property
+    def is_passed(self) -> bool:
+        return self._problem is None and self._good >= self._terms.frames

@@ -1,0 +1,155 @@
+"""The model that serves and a new one, both open, until the new one is kept or gone back from.
+
+A head on the CPU stays open beside the new one. An accelerator takes one head at a time: there the old head's slice
+computes on the CPU meanwhile, so that frames go on, and is what a roll-back falls on.
+"""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from edge_runtime import head
+from edge_runtime.accelerators.protocol import Accelerator
+from edge_runtime.accelerators.service import Condition
+from edge_runtime.head import Head
+from edge_runtime.updates import trial
+from tflsplit import errors
+from tflsplit.cuts import Cut
+from tflsplit.package import Package
+
+log = logging.getLogger(__name__)
+
+
+class Exchanging(Protocol):
+    """What is asked of an `edge_runtime.loop.Edge`."""
+
+    @property
+    def condition(self) -> Condition: ...
+
+    def exchange(self, package: Package, head: Head) -> tuple[Package, Head]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How this device opens heads: as it was configured, whatever a message says."""
+
+    resolve: Callable[[Package, Cut], Accelerator]
+    fallback: Accelerator | None = None
+
+    def open(self, package: Package, cut: Cut) -> Head:
+        return Head(package, cut, accelerator=self.resolve(package, cut), fallback=self.fallback)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    package: Package
+    head: Head
+
+
+class Swap:
+    """`serving` is what the edge runs at the start. One thread, but for `fall_back`, which is the compute thread's."""
+
+    def __init__(self, edge: Exchanging, opening: Opening, serving: Model) -> None:
+        self._edge = edge
+        self._opening = opening
+        self._serving = serving
+        self._new: Model | None = None
+        self._has_fallen = False
+        self._is_bridged = False
+        self._deciding = threading.Lock()
+
+    def prepare(self, package: Package, cut: Cut) -> tuple[Model, str]:
+        """The new model, open, and what a trial where it will run has shown; the old one serves on.
+
+        Raises what refuses it (PackageError, DeviceError, SettingsError), and everything is as it was.
+        """
+        old = self._serving
+        accelerator = self._opening.resolve(package, cut)
+        runs_on = self._edge.condition.runs_on
+        self._has_fallen = False
+        self._is_bridged = accelerator.is_external or self._opening.resolve(old.package, old.head.cut).is_external
+        if self._is_bridged:
+            self._serve_instead(Model(old.package, Head(old.package, old.head.cut)))
+        try:
+            is_there = accelerator.is_external and runs_on in (accelerator.name, None)
+            shown = _try_on(accelerator, package, cut) if is_there else ""
+            return Model(package, self._opening.open(package, cut)), shown
+        except errors.TflsplitError:
+            self._leave_bridge()
+            raise
+
+    def serve(self, new: Model) -> None:
+        """Frames go through it from now on. SettingsError or DataError where the source does not fit it; the old one
+        serves on then."""
+        self._new = new
+        try:
+            self._edge.exchange(new.package, new.head)
+        except errors.TflsplitError:
+            self._new = None
+            new.head.close()
+            self._leave_bridge()
+            raise
+
+    def keep(self) -> bool:
+        """There is no way back any more, and what that took is free; False if `fall_back` was called before."""
+        with self._deciding:
+            if self._has_fallen:
+                return False
+            old, new = self._serving, self._new
+            if new is not None:
+                self._serving, self._new = new, None
+        if new is not None:
+            old.head.close()
+        return True
+
+    def fall_back(self) -> Model | None:
+        """What the frame in hand can go through when the new head failed; None where nothing is open for that."""
+        with self._deciding:
+            if self._new is None:
+                return None
+            self._has_fallen = True
+            return self._serving
+
+    def go_back(self, before: Callable[[], tuple[Package, Cut]]) -> None:
+        """Frames go through the old model again. `before` opens it where a restart has left only the new one open."""
+        with self._deciding:
+            self._has_fallen = True
+        new = self._new
+        if new is None:
+            new, self._is_bridged = self._serving, True
+            package, cut = before()
+            self._serving = Model(package, Head(package, cut))
+        self._edge.exchange(self._serving.package, self._serving.head)
+        self._new = None
+        new.head.close()
+        self._leave_bridge()
+
+    def close(self) -> None:
+        for model in (self._serving, self._new):
+            if model is not None:
+                model.head.close()
+
+    def _serve_instead(self, model: Model) -> None:
+        self._edge.exchange(model.package, model.head)
+        old, self._serving = self._serving, model
+        old.head.close()
+
+    def _leave_bridge(self) -> None:
+        """The old model on its accelerator again. Where that cannot be, it goes on as it is, and the birth says so."""
+        if not self._is_bridged:
+            return
+        self._is_bridged = False
+        package, cut = self._serving.package, self._serving.head.cut
+        try:
+            self._serve_instead(Model(package, self._opening.open(package, cut)))
+        except errors.TflsplitError as refused:
+            log.error("head stays on the CPU until the next start cut=%s reason=%s", cut.id, refused)
+
+
+def _try_on(accelerator: Accelerator, package: Package, cut: Cut) -> str:
+    with contextlib.closing(head.open_on(accelerator, package, cut)) as tried:
+        shown = trial.check(lambda given: tried.run(*given), package, cut, is_same_kind=False)
+    return f"; on {accelerator.name}: {shown}"

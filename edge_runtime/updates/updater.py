@@ -1,0 +1,313 @@
+"""Updates on a device: takes offers, has them fetched and tried, exchanges the model, and watches its first frames.
+
+A thread and a connection to the broker of its own, so that pieces of models never stand in the way of results. What a
+message can do to a device is all here: nothing of it is read before its signature is checked, and none names a file,
+a library or a command.
+"""
+
+import contextlib
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from broker import topics, updates
+from broker.transport import ConnectionState, Transport
+from broker.updates import Need, Offer, Piece, Report, Signed, State
+from edge_runtime.head import Head
+from edge_runtime.observer import Settled
+from edge_runtime.updates import fetching, trial
+from edge_runtime.updates.asking import Asking
+from edge_runtime.updates.probation import DEFAULT_TERMS, Probation, Terms
+from edge_runtime.updates.reception import Reception
+from edge_runtime.updates.reporter import Described, Reporter
+from edge_runtime.updates.store import Installed, Store, name_of
+from edge_runtime.updates.swap import Exchanging, Swap
+from tflsplit import errors
+from tflsplit.cuts import Cut
+from tflsplit.package import Package
+from tflsplit.signing import Verifier
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 0.2
+_SUBSCRIBE_S = 60.0
+# The connection and the self-test's process end at once; an accelerator that is being opened may take a minute.
+_END_S = 5.0
+
+
+class Updated(Exchanging, Described, Protocol):
+    """The edge."""
+
+    @property
+    def outstanding(self) -> int: ...
+
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Offers are for this device and signed by the key of `verifier`. `url_prefix` is where it may fetch from."""
+
+    deployment: str
+    device: str
+    verifier: Verifier
+    url_prefix: str | None = None
+    terms: Terms = DEFAULT_TERMS
+
+
+class Updater:
+    """An `edge_runtime.observer.Observer` of the edge that it updates. `original` is what the edge was given beside the
+    store, to go back to from its first update.
+
+    `ignored` counts messages on `control` that were none for updates, damaged, or pieces that nobody had asked for.
+    """
+
+    def __init__(self, store: Store, settings: Settings, original: tuple[Package, Cut]) -> None:
+        self.ignored = 0
+        self._store = store
+        self._settings = settings
+        self._original = original
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._is_online: Callable[[], bool] = lambda: False
+        self._signed: Signed | None = None
+        self._reception: Reception | None = None
+        self._asking: Asking | None = None
+        self._probation: Probation | None = None
+
+    def alive(self) -> None:
+        """Nothing of it is ours."""
+
+    def settled(self, settled: Settled) -> None:
+        if (probation := self._probation) is not None:
+            probation.settled(settled)
+
+    def start(self, edge: Updated, swap: Swap, running: Installed | None, connect: Callable[[], Transport]) -> None:
+        """`running` is what the store gave to start with, None for the original; `connect` makes a transport of our
+        own, which is closed in the end."""
+        self._edge = edge
+        self._swap = swap
+        settings = self._settings
+        self._reporter = Reporter(edge, topics.topic(settings.deployment, settings.device, topics.Kind.TELEMETRY))
+        if running is not None and self._store.record.on_probation == running.name:
+            self._watch(running)
+        self._tell()
+        self._thread = threading.Thread(target=self._run, args=(connect,), name="edge-updates", daemon=True)
+        self._thread.start()
+
+    def rescue(self, failure: errors.DeviceError) -> tuple[Package, Head] | None:
+        """An `edge_runtime.loop.Rescue`: a model that fails on probation is gone back from at once, in the middle of a
+        frame, and `_look` does the rest."""
+        probation = self._probation
+        model = self._swap.fall_back() if probation is not None else None
+        if probation is not None and model is not None:
+            probation.failed(f"its head failed: {failure}")
+        return None if model is None else (model.package, model.head)
+
+    def close(self) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(_END_S)
+
+    def _run(self, connect: Callable[[], Transport]) -> None:
+        try:
+            with contextlib.closing(connect()) as transport:
+                self._serve_messages(transport)
+        except Exception as problem:
+            if not self._stopping.is_set():
+                log.exception("updates ended until the next start")
+                self._edge.describe("update", {"state": "off", "reason": str(problem)})
+
+    def _serve_messages(self, transport: Transport) -> None:
+        settings = self._settings
+        transport.subscribe(
+            topics.topic(settings.deployment, settings.device, topics.Kind.CONTROL), timeout_s=_SUBSCRIBE_S
+        )
+        self._is_online = lambda: transport.state is ConnectionState.ONLINE
+        self._reporter.connect(transport)
+        self._tell()  # an operator may wait for what became of an offer that we took before a restart
+        while not self._stopping.is_set():
+            message = transport.receive(_LOOK_S)
+            if message is not None:
+                self._take(message.payload)
+                transport.acknowledge(message)
+            elif transport.state is ConnectionState.CLOSED:
+                raise errors.BrokerError("the broker refused the connection for updates")
+            self._look(time.monotonic())
+
+    def _take(self, payload: bytes) -> None:
+        try:
+            said = updates.parse_control(payload)
+        except errors.FrameError as problem:
+            self.ignored += 1
+            log.debug("control message ignored reason=%s", problem)
+            return
+        if isinstance(said, Signed):
+            self._take_offer(said)
+        elif isinstance(said, Piece) and self._asking is not None:
+            self._guarded(functools.partial(self._take_piece, self._asking, said))
+        else:
+            self.ignored += 1
+
+    def _take_offer(self, signed: Signed) -> None:
+        record = self._store.record
+        is_known = signed.id == record.offer and (record.state.is_final or self._probation is not None)
+        if is_known or (self._signed is not None and signed.id == self._signed.id):
+            self._say_again()
+            return
+        try:
+            offer = self._judged(signed)
+        except errors.TflsplitError as refusal:
+            log.warning("update refused offer=%s reason=%s", signed.id, refusal)
+            self._reporter.answer(Report(signed.id, State.REFUSED, reason=str(refusal)))
+            return
+        self._guarded(functools.partial(self._begin, signed, offer))
+
+    def _say_again(self) -> None:
+        """The operator came back, or missed what we said."""
+        if self._asking is not None:
+            self._asking.again(time.monotonic())
+        else:
+            self._tell()
+
+    def _judged(self, signed: Signed) -> Offer:
+        """The offer, once it is certain that it may be believed."""
+        settings, record = self._settings, self._store.record
+        if not settings.verifier.has_signed(signed.text, signed.signature):
+            raise errors.FrameError("it is not signed with the key that this device was set up with")
+        offer = signed.offer()
+        if (offer.deployment, offer.device) != (settings.deployment, settings.device):
+            raise errors.FrameError(f"it was made for {offer.device} of {offer.deployment}")
+        if offer.serial < record.serial or (offer.serial == record.serial and signed.id != record.offer):
+            raise errors.FrameError(f"its serial {offer.serial} is no later than that of the last one, {record.serial}")
+        if self._probation is not None:
+            raise errors.FrameError("the model before it is on probation still; push again when that is over")
+        if offer.url is not None:
+            fetching.check_allowed(offer.url, settings.url_prefix)
+        return offer
+
+    def _begin(self, signed: Signed, offer: Offer) -> None:
+        store = self._store
+        self._leave()
+        log.info("update begins offer=%s package=%s name=%s cut=%s", signed.id, offer.package, offer.name, offer.cut)
+        store.note(serial=offer.serial, offer=signed.id, package=offer.package, state=State.RECEIVING, reason=None)
+        if store.current() == name_of(offer):
+            self._end(State.INSTALLED, "it was installed already")
+            return
+        self._signed = signed
+        if store.has(offer):
+            self._serve(offer, store.path / name_of(offer) / "package")
+            return
+        self._reception = Reception(store.path / "incoming", offer, store.held())
+        self._tell(State.RECEIVING, percent=self._reception.percent)
+        if offer.url is None:
+            self._asking = Asking(self._reception, self._need, time.monotonic())
+        else:
+            fetching.fetch(self._reception, offer.url, self._fetched)
+        self._finish_if_whole()
+
+    def _need(self, need: Need) -> None:
+        if self._reception is not None:
+            self._tell(State.RECEIVING, percent=self._reception.percent, need=need)
+
+    def _fetched(self) -> bool:
+        if self._reception is not None:
+            self._reporter.tell_now_and_then(self._store.record, State.RECEIVING, percent=self._reception.percent)
+        return not self._stopping.is_set()
+
+    def _take_piece(self, asking: Asking, piece: Piece) -> None:
+        before = asking.ignored
+        asking.take(piece, time.monotonic())
+        self.ignored += asking.ignored - before
+        self._finish_if_whole()
+
+    def _finish_if_whole(self) -> None:
+        reception, signed = self._reception, self._signed
+        if reception is not None and signed is not None and reception.lack is None:
+            self._asking = None
+            self._serve(signed.offer(), reception.finish(), signed)
+
+    def _serve(self, offer: Offer, folder: Path, signed: Signed | None = None) -> None:
+        """Tries what is in `folder` and exchanges it in; with `signed` it is taken into the store first."""
+        self._tell(State.TESTING)
+        shown = trial.run_apart(folder, offer.cut, is_stopping=self._stopping.is_set)
+        if signed is not None:
+            self._store.add(signed, folder)
+        found = self._store.open(name_of(offer))
+        new, shown_there = self._swap.prepare(found.package, found.package.cut(offer.cut))
+        log.info("self-test passed offer=%s shown='%s%s'", self._store.record.offer, shown, shown_there)
+        self._store.put_on_probation(found)
+        self._watch(found)
+        try:
+            self._swap.serve(new)
+        except errors.TflsplitError:
+            self._probation = None
+            raise
+        self._leave()
+        self._tell()
+
+    def _watch(self, found: Installed) -> None:
+        terms = self._settings.terms
+        self._probation = Probation(found.package.digest, found.offer.cut, terms, time.monotonic())
+
+    def _look(self, now_s: float) -> None:
+        is_online = self._is_online()
+        if self._asking is not None:
+            self._asking.look(now_s, is_online=is_online)
+            if self._asking.is_over:
+                self._end(State.IDLE, "nothing came any more; what is here is kept for the next push")
+        if (probation := self._probation) is None:
+            return
+        probation.look(now_s, is_waiting=is_online and self._edge.outstanding > 0)
+        if probation.problem is not None:
+            self._roll_back(probation.problem)
+        elif probation.is_passed and self._swap.keep():
+            self._probation = None
+            self._store.keep()
+            log.info("update installed offer=%s", self._store.record.offer)
+            self._tell()
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """An update that cannot be done leaves the model of before, and the reason."""
+        try:
+            step()
+        except errors.TflsplitError as problem:
+            if self._stopping.is_set():
+                return  # the offer is taken up again after the next start
+            if self._reception is not None and not isinstance(problem, errors.PeerError):
+                self._reception.abandon()  # of a server or a link that failed, what came is kept
+            self._leave()
+            self._roll_back(str(problem))
+
+    def _roll_back(self, reason: str) -> None:
+        """On the disk first: whenever this process ends, the next one starts with the model of before."""
+        is_serving, self._probation = self._probation is not None, None
+        self._store.roll_back(reason)
+        try:
+            if is_serving:
+                self._swap.go_back(self._before)
+        except errors.TflsplitError as problem:
+            log.error("the edge ends, for the model of before cannot be opened beside the new one reason=%s", problem)
+            self._edge.stop()
+        self._tell()
+
+    def _before(self) -> tuple[Package, Cut]:
+        found = self._store.opened()
+        return self._original if found is None else (found.package, found.package.cut(found.offer.cut))
+
+    def _end(self, state: State, reason: str) -> None:
+        self._leave()
+        self._store.note(state=state, reason=reason)
+        self._tell()
+
+    def _leave(self) -> None:
+        self._signed = self._reception = self._asking = None
+
+    def _tell(self, state: State | None = None, *, percent: int | None = None, need: Need | None = None) -> None:
+        record = self._store.record
+        self._reporter.tell(record, state or record.state, percent=percent, need=need)
