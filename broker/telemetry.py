@@ -86,7 +86,7 @@ def _value(sample: Sample) -> object:
     found = sample.value
     if isinstance(found, Distribution):
         return {"bounds_s": found.bounds_s, "counts": found.counts, "sum_s": found.sum_s}
-    return found
+    return float(found)  # a flag, too, is a number
 
 
 def _family(metric: Metric, told: Any) -> Family:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from broker.transport import Counters as LinkCounters
 from edge_runtime.accelerators.service import Counters
-from tflsplit.latency import Latencies, percentiles, recent
+from tflsplit.latency import Latencies, percentiles
 
 
 @dataclass(slots=True)
@@ -33,10 +33,10 @@ class Summary:
     dropped: Counter[str] = field(default_factory=Counter)
     accelerator: Counters = field(default_factory=Counters)
     link: LinkCounters = field(default_factory=LinkCounters)
-    latency_s: Latencies = field(default_factory=recent)
-    head_s: Latencies = field(default_factory=recent)
-    tail_s: Latencies = field(default_factory=recent)
-    wire_s: Latencies = field(default_factory=recent)
+    latency_s: Latencies = field(default_factory=Latencies)
+    head_s: Latencies = field(default_factory=Latencies)
+    tail_s: Latencies = field(default_factory=Latencies)
+    wire_s: Latencies = field(default_factory=Latencies)
     _dropping: threading.Lock = field(default_factory=threading.Lock, repr=False)  # every thread of an edge drops
 
     @property

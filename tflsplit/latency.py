@@ -28,11 +28,6 @@ class Latencies(deque[float]):
         self.sum_s += seconds
 
 
-def recent() -> Latencies:
-    """A place for latencies, empty."""
-    return Latencies()
-
-
 def percentiles(seconds: Collection[float]) -> dict[str, float | None]:
     """{"p50", "p95", "p99"} in milliseconds; None each where nothing was measured."""
     if not seconds:

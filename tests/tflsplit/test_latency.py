@@ -2,7 +2,7 @@ from tflsplit import latency
 
 
 def test_the_last_are_kept_and_all_are_counted():
-    found = latency.recent()
+    found = latency.Latencies()
     for number in range(latency.KEPT + 5):
         found.append(number / 1000)
 
@@ -13,7 +13,7 @@ def test_the_last_are_kept_and_all_are_counted():
 
 
 def test_a_latency_counts_at_the_first_bound_that_it_does_not_exceed():
-    found = latency.recent()
+    found = latency.Latencies()
     for seconds in (0.0, latency.BOUNDS_S[0], 0.0006, latency.BOUNDS_S[-1], 11.0):
         found.append(seconds)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tflsplit.cli import connection, output, planned, serving
+from tflsplit.cli import connection, metrics, output, planned, serving, watched
 
 if TYPE_CHECKING:
     from tflsplit.package import Package
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("--deployment", "deployments", multiple=True, required=True, help="Whom to serve; may be given again.")
 @click.option("--name", default="cloud", show_default=True, help="Name of this cloud on its status topic.")
 @serving.options
+@metrics.option
 @click.option("--count", type=click.IntRange(min=1), help="End after so many results. Default: serve until SIGTERM.")
 @click.option("--json", "is_json", is_flag=True, help="Print the summary at the end as JSON.")
 def command(
@@ -29,6 +30,7 @@ def command(
     deployments: tuple[str, ...],
     name: str,
     serving: serving.Serving,
+    metrics: str | None,
     count: int | None,
     is_json: bool,
 ) -> None:
@@ -44,19 +46,20 @@ def command(
 
     packages, warm = _opened(pkgs, plan_path)
     with contextlib.ExitStack() as stack:
+        watching = stack.enter_context(watched.started(metrics))
         engine = serving.engine(packages, warm)
         stack.callback(engine.close)
         boot = connection.new_boot()
-        clouds = [
-            subscriber.Cloud(
-                engine,
-                stack.enter_context(connection.connected(broker, deployment, name, boot)),
-                deployment,
-                share=serving.share,
-                drain_s=serving.drain_s,
-            )
+        online = {
+            deployment: stack.enter_context(connection.connected(broker, deployment, name, boot))
             for deployment in dict.fromkeys(deployments)
+        }
+        clouds = [
+            subscriber.Cloud(engine, transport, deployment, share=serving.share, drain_s=serving.drain_s)
+            for deployment, transport in online.items()
         ]
+        pairs = tuple(zip(clouds, online.values(), strict=True))
+        stack.enter_context(watched.at(watching, packages, engine, pairs, (broker, name, boot)))
         with output.stopped_by_signals(lambda: clouds_of.stop(clouds)):
             clouds_of.run(clouds, count=count)
     summaries = {cloud.deployment: cloud.summary for cloud in clouds}
