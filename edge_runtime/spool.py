@@ -153,7 +153,8 @@ class Spool:
         with self._changed:
             after_id = self._id_after(key)
             while (row := self._file.row_after(after_id)) is not None:
-                if (packed := self._unpacked(row)) is not None:
+                packed = None if row.id in self._undeleted else self._unpacked(row)
+                if packed is not None:
                     return packed
                 after_id = row.id
             self._last_id = after_id  # what came later was dropped

@@ -4,6 +4,7 @@ One connection holds the file for itself, so a second process is refused, and th
 memory. Whoever calls sees to it that one thread does at a time.
 """
 
+import os
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,10 @@ CREATE TABLE frames (id INTEGER PRIMARY KEY, captured_ns INTEGER NOT NULL, cut T
 
 # The log is written back at 4 MB (SQLite's default); one that a large frame made longer is cut down to this.
 _LOG_BYTES = 8 << 20
+
+# So much of the disk is left free: for the log, for what it makes the file grow by when it is written back, so that rows
+# can be deleted when there is no room for more, and for whatever else the machine has to write.
+RESERVE_BYTES = 16 << 20
 
 # SQLite's own codes, which Python before 3.11 does not tell.
 _FULL = 13
@@ -91,6 +96,9 @@ class SpoolFile:
 
     def insert(self, row: Row, *, is_durable: bool) -> None:
         """Once it has returned the row outlives the process, and if `is_durable` a power cut. DiskFullError."""
+        disk = os.statvfs(self.path)
+        if disk.f_bavail * disk.f_frsize < RESERVE_BYTES + len(row.encoded):
+            raise DiskFullError
         with self._transaction(is_durable=is_durable):
             self._connection.execute(
                 "INSERT INTO frames VALUES (?, ?, ?, ?)", (row.id, row.captured_ns, row.cut, row.encoded)

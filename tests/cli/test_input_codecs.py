@@ -87,4 +87,4 @@ def test_a_plan_and_an_input_codec_are_one_too_many(typed, tiny_package, source,
     path = planned(tiny_package.path, tmp_path, "raw")
     common = ("--broker", "mqtt://127.0.0.1:1", "--deployment", "d", "--device", "n", "--source", source)
 
-    assert "both say how the input travels" in typed("edge", "--plan", path, *common, "--input-codec", "raw").refusal()
+    assert "both say what is sent" in typed("edge", "--plan", path, *common, "--input-codec", "raw").refusal()
