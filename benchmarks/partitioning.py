@@ -16,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 import invented
 
-from tflsplit import candidates, explanation, partitioner, planner, presets, rivals
+from tflsplit import breakeven, candidates, explanation, partitioner, planner, presets, rivals
 from tflsplit import chain as chains
 from tflsplit.chain import Chain, Hop, Partition, Stage
-from tflsplit.scenario import Scenario
+from tflsplit.scenario import Scenario, Workload
 
 LIMIT_S = 0.050
 CUTS = 200
@@ -33,7 +33,7 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
     runs = 3 if is_quick else 20
     return [
         _timed("chain of 3 stages, least latency and least slowest stage", _search, runs),
-        _timed("all candidates costed, compared and ranked", _decide, runs),
+        _timed("all candidates costed, compared and ranked, break-even values found", _decide, runs),
         *_on_three_tpus(),
     ]
 
@@ -60,7 +60,9 @@ def _decide() -> None:
     cuts = invented.cuts([1000 + number * 104729 % 90_000 for number in range(CUTS)])
     edge = invented.edge(cuts, [number * 0.5 for number in range(CUTS)], preprocess=1.0)
     cloud = invented.cloud(cuts, [(CUTS - number) * 0.1 for number in range(CUTS)])
-    planner.decide(candidates.gather(cuts, edge, cloud), Scenario(presets.named("4g")), planner.Wish())
+    found, scenario = candidates.gather(cuts, edge, cloud), Scenario(presets.named("4g"), Workload(rate_fps=1.0))
+    planner.decide(found, scenario, planner.Wish())
+    breakeven.find(found, scenario, planner.Wish())
 
 
 def _on_three_tpus() -> list[Outcome | Table]:

@@ -34,7 +34,7 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
     if not file.exists():
         return [Table("skipped: no traces here", ("",), ())]
     traces = scission.Traces(file)
-    return [_over_rates(traces, is_quick=is_quick), _over_networks(traces)]
+    return [_over_rates(traces, is_quick=is_quick), _over_networks(traces), _each_network(traces)]
 
 
 def _over_rates(traces: scission.Traces, *, is_quick: bool) -> Table:
@@ -72,6 +72,33 @@ def _over_networks(traces: scission.Traces) -> Table:
         rows.append((server, "int8" if is_int8 else "float32", *cells))
     columns = (f"{megabits:g} Mbit/s, {ping_ms:g} ms" for megabits, ping_ms in NETWORKS)
     return Table("best of 18 networks: local / split / cloud", ("server", "features", *columns), tuple(rows))
+
+
+def _each_network(traces: scission.Traces) -> Table:
+    rows = [
+        (server, model, *(_cell(traces, model, (kind, server), link) for link in NETWORKS))
+        for (kind, server), model in itertools.product(SERVERS, traces.models)
+    ]
+    columns = (f"{megabits:g} Mbit/s, {ping_ms:g} ms" for megabits, ping_ms in NETWORKS)
+    return Table(
+        "each of the 18 networks over each link: where it is best computed",
+        ("server", "network", *columns),
+        tuple(rows),
+        "With float32 and with int8 features, which differ only where both are given; the factor of a split is against "
+        "the better of local and cloud.",
+    )
+
+
+def _cell(traces: scission.Traces, model: str, where: tuple[str, str], link: tuple[float, float]) -> str:
+    kind, server = where
+    hop = Hop(link[1] / 1e3, link[0] * 1e6)
+    answers = []
+    for is_int8 in (False, True):
+        chain = _over(_pair(traces, model, kind, server, is_int8=is_int8), hop)
+        (best,) = partitioner.fastest(chain)
+        gain = min(chains.whole(chain, stage).latency_s for stage in (0, 1)) / best.latency_s
+        answers.append(f"split {gain:.2f}x" if best.is_split else _kind(chain))
+    return answers[0] if answers[0] == answers[1] else f"float32 {answers[0]}, int8 {answers[1]}"
 
 
 def _pair(traces: scission.Traces, model: str, kind: str, server: str, *, is_int8: bool) -> Chain:

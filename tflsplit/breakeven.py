@@ -1,15 +1,15 @@
 """How far bandwidth, rate or price of data would have to move before the answer turns from not splitting to splitting,
-or back: found by trying, on the candidates that could ever win.
+or back: found by trying.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tflsplit import planner
 from tflsplit.candidates import Candidate
 from tflsplit.planner import Wish
 from tflsplit.scenario import Scenario
+from tflsplit.shortlist import Shortlist
 
 # A thousandth to a thousand times today's value, five tries a factor of ten; then halved to within a thousandth.
 _DECADES, _TRIES_A_DECADE = 3, 5
@@ -27,7 +27,7 @@ class BreakEven:
 
 def find(candidates: Sequence[Candidate], scenario: Scenario, wish: Wish) -> dict[str, BreakEven | None]:
     """Keys: `bandwidth_bps`, `rate_fps`, `price_per_gb`; None where the answer stays over the range tried."""
-    contenders = could_win(candidates)
+    contenders = Shortlist(candidates)
     # A rate that a stage cannot keep up with is infeasible by itself.
     any_rate = replace(wish, demands=replace(wish.demands, fps=None))
     link, work, prices = scenario.link, scenario.workload, scenario.prices
@@ -49,34 +49,9 @@ def find(candidates: Sequence[Candidate], scenario: Scenario, wish: Wish) -> dic
     }
 
 
-def could_win(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Without those that another beats in every time, in bytes, in memory and in depth: they win nowhere."""
-    keyed = [(_ingredients(candidate), candidate) for candidate in candidates if not candidate.missing]
-    kept: list[tuple[tuple[float, ...], Candidate]] = []
-    for mine, candidate in sorted(keyed, key=lambda pair: pair[0]):
-        if not any(all(left <= right for left, right in zip(theirs, mine, strict=True)) for theirs, _ in kept):
-            kept.append((mine, candidate))
-    return [candidate for _, candidate in kept]
-
-
-def _ingredients(candidate: Candidate) -> tuple[float, ...]:
-    edge, cloud = candidate.edge, candidate.cloud
-    return (
-        *(edge.p50_s, edge.p95_s, edge.mean_s, edge.variance_s2),
-        *(cloud.p50_s, cloud.p95_s, cloud.mean_s, cloud.variance_s2),
-        candidate.frame_bytes,
-        candidate.edge_memory_bytes,
-        candidate.load_s,
-        -candidate.cut.position,
-        -float(candidate.cut.tail.operators == 0),
-    )
-
-
-def _nearest(
-    candidates: Sequence[Candidate], wish: Wish, at: Callable[[float], Scenario], today: float
-) -> BreakEven | None:
+def _nearest(candidates: Shortlist, wish: Wish, at: Callable[[float], Scenario], today: float) -> BreakEven | None:
     def answer(value: float) -> tuple[str | None, bool]:
-        found = planner.pick(candidates, at(value), wish)
+        found = candidates.pick(at(value), wish)
         return (found.candidate.id, found.candidate.is_split) if found else (None, False)
 
     splits_today = answer(today)[1]

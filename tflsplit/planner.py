@@ -115,13 +115,6 @@ def decide(candidates: Sequence[Candidate], scenario: Scenario, wish: Wish) -> D
     return Decision(wish, judged, best[0] if best else None, best[1] if len(best) > 1 else None, nearest)
 
 
-def pick(candidates: Sequence[Candidate], scenario: Scenario, wish: Wish) -> Cost | None:
-    """`decide` without its account of all others."""
-    costs = [cost.of(candidate, scenario) for candidate in candidates]
-    ranked = rank([entry for entry in costs if not demands.failures(entry, wish.demands)], wish)
-    return ranked[0] if ranked else None
-
-
 def check(scenario: Scenario, wish: Wish) -> None:
     if wish.objective is Objective.ENERGY and scenario.power is None:
         raise errors.SettingsError("the objective energy needs the edge's power: --idle-watts and --active-watts")
@@ -184,7 +177,7 @@ def _dominates(mine: tuple[float, ...], other: tuple[float, ...]) -> bool:
 def _score(feasible: Sequence[Cost], wish: Wish) -> Callable[[Cost], float]:
     if wish.objective is Objective.WEIGHTED:
         return _weighted(feasible, wish.weights)
-    return _SCORES[wish.objective]
+    return SCORES[wish.objective]
 
 
 def _weighted(feasible: Sequence[Cost], weights: Weights) -> Callable[[Cost], float]:
@@ -207,7 +200,7 @@ def _known(value: float | None) -> float:
     return math.inf if value is None else value
 
 
-_SCORES: Mapping[Objective, Callable[[Cost], float]] = {
+SCORES: Mapping[Objective, Callable[[Cost], float]] = {
     Objective.LATENCY: lambda entry: entry.latency.p50_s,
     Objective.THROUGHPUT: lambda entry: -entry.throughput_fps,
     Objective.BYTES: lambda entry: entry.bytes_per_frame,

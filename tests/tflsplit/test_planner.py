@@ -189,14 +189,6 @@ def test_the_break_even_price_turns_the_cheapest_way():
     assert breakeven.find(candidates.gather(CUTS, EDGE, CLOUD), dear_cloud, wish)["price_per_gb"] is None
 
 
-def test_only_candidates_that_lose_in_everything_are_left_out_of_the_search():
-    kept = breakeven.could_win(candidates.gather(CUTS, EDGE, CLOUD))
-
-    for megabits in (0.1, 0.5, 2, 4, 8, 50, 1000):
-        everything = decide(over(megabits)).choice.id
-        assert planner.decide(kept, over(megabits), Wish()).choice.id == everything
-
-
 def test_raw_int8_and_jpeg_compete_where_the_input_is_a_picture():
     picture = dataclasses.replace(CUTS[0].boundary[0], shape=(1, 100, 100, 3))
     pictured = (dataclasses.replace(CUTS[0], boundary=(picture,)), *CUTS[1:])

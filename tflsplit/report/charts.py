@@ -3,10 +3,11 @@
 import math
 from dataclasses import replace
 
-from tflsplit import cost, planner
+from tflsplit import cost
 from tflsplit.planner import Decision, Judged
 from tflsplit.planning import Outcome
 from tflsplit.report import figure
+from tflsplit.shortlist import Shortlist
 
 LATENCY_CAPTION = (
     "Median latency of one frame, part by part, fastest first; the pick's name is green. At most the forty fastest are "
@@ -91,7 +92,8 @@ def best_map(outcome: Outcome) -> str:
     rtt_s = max(link.rtt_s, _LEAST_RTT_S)
     bandwidths = _spread(min(1e5, link.bandwidth_bps / 2), max(1e9, link.bandwidth_bps * 2), _MAP_POINTS[0])
     round_trips = _spread(min(5e-4, rtt_s / 2), max(0.5, rtt_s * 2), _MAP_POINTS[1])
-    picks = [[_pick(outcome, bandwidth, rtt) for bandwidth in bandwidths] for rtt in round_trips]
+    those = Shortlist(outcome.candidates)
+    picks = [[_pick(outcome, those, bandwidth, rtt) for bandwidth in bandwidths] for rtt in round_trips]
     names = sorted({name for row in picks for name in row}, key=lambda name: _order(outcome, name))
     numbers = [[names.index(name) for name in row] for row in picks]
     with figure.drawn(11.5, 4.5) as canvas:
@@ -124,10 +126,10 @@ def _spread(low: float, high: float, count: int) -> list[float]:
     return [low * (high / low) ** (place / (count - 1)) for place in range(count)]
 
 
-def _pick(outcome: Outcome, bandwidth_bps: float, rtt_s: float) -> str:
+def _pick(outcome: Outcome, those: Shortlist, bandwidth_bps: float, rtt_s: float) -> str:
     # The probe's points are of the measured link; another one is known by its two figures only.
     link = replace(outcome.scenario.link, bandwidth_bps=bandwidth_bps, rtt_s=rtt_s, points=())
-    found = planner.pick(outcome.candidates, replace(outcome.scenario, link=link), outcome.decision.wish)
+    found = those.pick(replace(outcome.scenario, link=link), outcome.decision.wish)
     return found.candidate.id if found else "nothing"
 
 
