@@ -27,7 +27,7 @@ class Shortlist:
         self._edge_s = np.array([one.edge.mean_s for one in self._candidates])
         self._cloud_s = np.array([one.cloud.mean_s for one in self._candidates])
         self._computing_s = np.array([one.edge.p50_s + one.cloud.p50_s for one in self._candidates])
-        self._wire_bytes = np.array([traffic.wire_bytes(one.frame_bytes) for one in self._candidates])
+        self._wire_bytes = np.array([float(traffic.wire_bytes(one.frame_bytes)) for one in self._candidates])
         # Of the link asked about last: in a search over rates it is always the same.
         self._link: Link | None = None
         self._sending_s = self._busy_s = self._wire_bytes
@@ -57,12 +57,12 @@ class Shortlist:
         self._look_at(scenario.link)
         cloud_s = self._cloud_s * work.devices / work.workers
         if objective is Objective.LATENCY:
-            bounds = self._computing_s + self._sending_s + 2 * traffic.hop(scenario.link).p50_s
+            bounds: Array = self._computing_s + self._sending_s + 2 * traffic.hop(scenario.link).p50_s
         elif objective is Objective.THROUGHPUT:
             slowest_s = np.maximum(np.maximum(self._edge_s, cloud_s), self._busy_s)
             bounds = -1 / np.maximum(slowest_s, 1e-12)
         elif objective is Objective.BYTES:
-            bounds = self._wire_bytes
+            bounds = self._wire_bytes.copy()
         elif objective is Objective.PRICE:
             bytes_a_day = self._wire_bytes * scenario.counted_fps * SECONDS_A_DAY
             cloud_hours = self._cloud_s * scenario.counted_fps * 24
@@ -74,7 +74,8 @@ class Shortlist:
         if work.rate_fps is None:
             return bounds
         busiest_s = np.maximum(np.maximum(self._edge_s, cloud_s), self._sending_s)
-        return np.where(work.rate_fps * busiest_s >= 1.0, math.inf, bounds)
+        bounds[work.rate_fps * busiest_s >= 1.0] = math.inf
+        return bounds
 
     def _look_at(self, link: Link) -> None:
         if link == self._link:
