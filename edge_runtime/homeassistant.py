@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_PREFIX = topics.DISCOVERY_PREFIX
 _LOOK_S = 0.2
+_RETRY_S = 30.0
 
 # What renders as nothing leaves a sensor of numbers as it was: refusals have no score, a link's probes are no JSON.
 _LABEL = "{{ this.state if value_json.error is defined else value_json.label }}"
@@ -142,6 +143,7 @@ class Announcer:
             self._transport.subscribe(self._status)
         except errors.BrokerError as problem:
             log.warning("Home Assistant is not heard topic=%s reason=%s", self._status, problem)
+            self._stopping.wait(_RETRY_S)
             return False
         return True
 

@@ -5,7 +5,7 @@ import threading
 import time
 
 from broker import telemetry, topics
-from broker.transport import Transport
+from broker.transport import ConnectionState, Transport
 from edge_runtime.loop import Edge
 from edge_runtime.watch import Watch
 from tflsplit import errors
@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 
 class Telemeter:
-    """Publishes at QoS 0 every `every_s`, and once more at the end. A message that finds no room is left out: the next
-    one says it all."""
+    """Publishes at QoS 0 every `every_s`, and once more at the end. A message that finds no room, or no broker, is
+    left out: the next one says it all."""
 
     def __init__(self, watch: Watch, edge: Edge, transport: Transport, *, every_s: float) -> None:
         self._watch = watch
@@ -65,6 +65,8 @@ class Telemeter:
         self._say()
 
     def _say(self) -> None:
+        if self._transport.state is not ConnectionState.ONLINE:
+            return  # what waits for the broker would take the place of frames
         try:
             if not self._transport.try_publish(self._topic, self.message().as_json(), qos=0):
                 log.debug("telemetry left out topic=%s reason=no room", self._topic)

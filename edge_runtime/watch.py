@@ -46,7 +46,7 @@ class Watch:
         if edge is None or transport is None:
             return STARTING
         silent_s = time.monotonic() - self._alive_at_s
-        is_computing = edge.condition.runs_on is not None
+        is_computing = edge.condition.runs_on is not None or edge.cut.position == 0
         # An accelerator that is away is opened again or given up by those who opened it.
         is_live = silent_s < STUCK_S or not is_computing
         is_online = transport.state is ConnectionState.ONLINE
@@ -109,7 +109,8 @@ class Watch:
         condition, counters = edge.condition, edge.summary.accelerator
         runs_on = condition.runs_on or "nothing"
         yield _family(catalogue.ACCELERATOR, Sample(1, (condition.accelerator, runs_on)))
-        yield _family(catalogue.ACCELERATOR_UP, Sample(runs_on == condition.accelerator))
+        is_up = runs_on == condition.accelerator or edge.cut.position == 0
+        yield _family(catalogue.ACCELERATOR_UP, Sample(is_up))
         yield _family(catalogue.FAILURES, Sample(counters.failures))
         yield _family(catalogue.REOPENINGS, Sample(counters.reopenings))
         yield _family(catalogue.ON_FALLBACK, Sample(counters.frames_on_fallback))
