@@ -14,6 +14,7 @@ from tflsplit.measurements import Profile
 from tflsplit.package import Package
 from tflsplit.partitioner import Terms
 from tflsplit.planner import Objective
+from tflsplit.scenario import Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ def make(package: Package, profiles: Mapping[str, Profile], links: Sequence[Link
     """The profiles have been checked to fit the package. SettingsError where no chain, or no partition, is possible."""
     chain = machines.chain_of(package.cuts, profiles, links, package.manifest.compilations)
     pins = dict(chaining.pin(chain, place, stage) for stage, place in wish.pins)
-    terms = Terms(wish.uses_all, pins) if wish.fps is None else Terms(wish.uses_all, pins, 1 / wish.fps)
+    rate_fps = Workload(rate_fps=wish.fps).rate_fps
+    terms = Terms(wish.uses_all, pins) if rate_fps is None else Terms(wish.uses_all, pins, 1 / rate_fps)
     return Planned(package, profiles, tuple(links), chaining.make(chain, wish.objective, terms))
 
 

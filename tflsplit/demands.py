@@ -1,5 +1,6 @@
 """What the user demands of a cut, and which demands a candidate fails, each in words and by how much."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
@@ -37,7 +38,7 @@ class Failure:
 
 def failures(cost: Cost, demands: Demands) -> tuple[Failure, ...]:
     if cost.candidate.missing:
-        return (Failure("profile", cost.candidate.missing, float("inf")),)
+        return (Failure("profile", cost.candidate.missing, math.inf),)
     found = (*_too_shallow(cost, demands), *_too_much(cost, demands))
     # A rate that was asked for says the same of the same stage.
     return found if any(failure.demand == "fps" for failure in found) else (*_overload(cost), *found)
@@ -54,7 +55,7 @@ def nearest_miss(costs: Sequence[Cost], demands: Demands) -> tuple[Cost, tuple[F
 
 def _overload(cost: Cost) -> Iterator[Failure]:
     """More frames than a stage can take, whether a rate was demanded or the latency at a rate never settles."""
-    if cost.latency.p50_s == float("inf"):
+    if cost.latency.p50_s == math.inf:
         stage = cost.slowest_stage
         yield Failure(
             "rate", f"{stage} can do {cost.stages_fps[stage]:.4g} frames/s, fewer than come", _over(cost.edge_load, 1.0)
@@ -72,7 +73,8 @@ def _too_shallow(cost: Cost, demands: Demands) -> Iterator[Failure]:
 
 def _too_much(cost: Cost, demands: Demands) -> Iterator[Failure]:
     if demands.max_latency_s is not None and cost.latency.p95_s > demands.max_latency_s:
-        words = f"p95 latency {cost.latency.p95_s * 1e3:.4g} ms, at most {demands.max_latency_s * 1e3:.4g} asked"
+        found = "never settles" if cost.latency.p95_s == math.inf else f"{cost.latency.p95_s * 1e3:.4g} ms"
+        words = f"p95 latency {found}, at most {demands.max_latency_s * 1e3:.4g} ms asked"
         yield Failure("max_latency", words, _over(cost.latency.p95_s, demands.max_latency_s))
     if demands.fps is not None and cost.throughput_fps < demands.fps:
         words = f"{cost.slowest_stage} can do {cost.throughput_fps:.4g} frames/s, {demands.fps:.4g} asked"
@@ -88,4 +90,4 @@ def _too_much(cost: Cost, demands: Demands) -> Iterator[Failure]:
 
 
 def _over(found: float, most: float) -> float:
-    return found / most - 1 if most > 0 else float("inf")
+    return found / most - 1 if most > 0 else math.inf

@@ -131,6 +131,8 @@ def test_the_page_shows_the_gain_and_the_rivals(tiny_package, profiles):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
+        (("--fps", "0"), "rate of 0.0 frames a second: give more than 0"),
+        (("-o", "/no/such/folder/plan.json"), "there is no folder /no/such/folder"),
         (("--max-latency", "5ms"), "a chain of --stage is planned without --max-latency"),
         (("--objective", "price"), "planned for latency or throughput"),
         (("--pin", "attic=op000"), "pin on stage 'attic': the stages are pi, gateway, server"),

@@ -43,6 +43,8 @@ def command(
     Python: tflsplit.planning.make(package, edge, cloud, scenario, wish)
     """
     planchain.check_options(click.get_current_context(), is_chain=bool(stages))
+    for path in filter(None, (destination, report)):
+        target.check_free(path, replaces_existing=True)
     opened = package.open_package(pkg)
     if stages:
         names = given["hops"] or (None,) * (len(stages) - 1)
