@@ -73,8 +73,8 @@ def _too_shallow(cost: Cost, demands: Demands) -> Iterator[Failure]:
 
 def _too_much(cost: Cost, demands: Demands) -> Iterator[Failure]:
     if demands.max_latency_s is not None and cost.latency.p95_s > demands.max_latency_s:
-        found = "never settles" if cost.latency.p95_s == math.inf else f"{cost.latency.p95_s * 1e3:.4g} ms"
-        words = f"p95 latency {found}, at most {demands.max_latency_s * 1e3:.4g} ms asked"
+        settled = "never settles" if cost.latency.p95_s == math.inf else f"{cost.latency.p95_s * 1e3:.4g} ms"
+        words = f"p95 latency {settled}, at most {demands.max_latency_s * 1e3:.4g} ms asked"
         yield Failure("max_latency", words, _over(cost.latency.p95_s, demands.max_latency_s))
     if demands.fps is not None and cost.throughput_fps < demands.fps:
         words = f"{cost.slowest_stage} can do {cost.throughput_fps:.4g} frames/s, {demands.fps:.4g} asked"
