@@ -2,9 +2,12 @@
 
 import os
 import pathlib
+import subprocess
+from collections.abc import Callable, Iterator
 
 import hypothesis
 import pytest
+import rabbit
 import tiny_models
 
 from tflsplit import package
@@ -25,6 +28,15 @@ def shared_data() -> pathlib.Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(WITHOUT_SHARED_DATA)
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rabbit.Rabbit]:
+    """A RabbitMQ of our own, which takes seconds to start; each test has a deployment of its own in it."""
+    rabbit.skip_where_missing()
+    node = rabbit.Rabbit(tmp_path_factory.mktemp("rabbit"))
+    yield node
+    node.end()
 
 
 @pytest.fixture
@@ -50,3 +62,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.shared_data)
         elif item.get_closest_marker("shared_data") and not SHARED_DATA.is_dir():
             item.add_marker(pytest.mark.skip(reason=WITHOUT_SHARED_DATA))
+
+
+@pytest.fixture
+def mounted(tmp_path: pathlib.Path) -> Iterator[Callable[[str], pathlib.Path]]:
+    """Mounts a file system in memory with some options; the test is skipped where that is not allowed."""
+    folder = tmp_path / "mounted"
+
+    def make(options: str) -> pathlib.Path:
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+        if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+            pytest.skip("may not mount a file system here; root in a container that allows it may")
+        return folder
+
+    yield make
+    if folder.is_mount():
+        subprocess.run(["umount", folder], check=True)

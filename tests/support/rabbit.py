@@ -1,0 +1,190 @@
+"""A RabbitMQ node of the tests' own, with MQTT and AMQP on free ports of the loopback interface.
+
+Nothing of a node that the machine may run is touched: name, port mapper, folders, plugins and cookie are this one's.
+"""
+
+import contextlib
+import datetime
+import functools
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from broker.address import Address
+from broker.amqpaddress import AmqpAddress
+from broker.deploy import authority
+
+USER, PASSWORD = "cloud", "correct horse"
+
+_START_TIMEOUT_S = 60.0
+_CONNECT_311 = bytes.fromhex("100c00044d5154540402003c0000")
+
+
+@functools.cache
+def server_path():
+    """Not Debian's wrapper in /usr/sbin, which changes to the user `rabbitmq` and to the system's folders."""
+    found = pathlib.Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+    return str(found) if found.is_file() and shutil.which("epmd") else None
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def skip_where_missing():
+    if server_path() is None:
+        pytest.skip("RabbitMQ is not installed: apt install rabbitmq-server")
+
+
+class Rabbit:
+    """One node. `amqp`, `amqps` and `mqtt` are its addresses, `ca` trusts it. The user above may do everything over
+    AMQP, and over MQTT anyone may."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.amqp = AmqpAddress(Address("127.0.0.1", free_port(), USER), password=PASSWORD)
+        self.amqps = AmqpAddress(Address("localhost", free_port(), USER, tls=True), password=PASSWORD)
+        self.mqtt = Address("127.0.0.1", free_port())
+        self.ca = folder / "ca.crt"
+        self.password_file = folder / "password"
+        self._name = f"tflsplit-{self.mqtt.port}@localhost"
+        self._epmd_port = free_port()
+        self._dist_port = free_port()
+        self._server = None
+        self._certify()
+        self._configure()
+        self._epmd = subprocess.Popen(
+            ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.start()
+
+    @property
+    def amqp_url(self):
+        """Without the password."""
+        return f"amqp://{USER}@{self.amqp}"
+
+    @property
+    def mqtt_url(self):
+        return f"mqtt://{self.mqtt}"
+
+    def start(self):
+        with (self.folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(
+                [server_path()], env=self._environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        pause = threading.Event()
+        give_up_s = time.monotonic() + _START_TIMEOUT_S
+        while not self._answers():
+            if self._server.poll() is not None or time.monotonic() > give_up_s:
+                self.end()
+                raise AssertionError(f"rabbitmq-server did not start:\n{self._log_end()}")
+            pause.wait(0.05)
+
+    def kill(self):
+        """`kill -9`, as a machine that loses its power."""
+        self._signal(signal.SIGKILL)
+
+    def save_its_queues(self):
+        """Writes the register of queues, which is done every few seconds: a single node killed sooner comes back
+        without the quorum queue that was just made (tried with 3.10.8)."""
+        self.ctl("eval", "[ok = dets:sync(Table) || Table <- dets:all()].")
+
+    def freeze(self):
+        os.killpg(self._server.pid, signal.SIGSTOP)
+
+    def thaw(self):
+        os.killpg(self._server.pid, signal.SIGCONT)
+
+    def end(self):
+        self.kill()
+        self._epmd.kill()
+        self._epmd.wait()
+
+    def ctl(self, *words):
+        """What `rabbitmqctl` says; it takes seconds, for it starts a virtual machine of its own."""
+        command = [str(pathlib.Path(server_path()).with_name("rabbitmqctl")), "--quiet", "--node", self._name, *words]
+        done = subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def _signal(self, number):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._server.pid, number)
+        self._server.wait()
+
+    def _answers(self):
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((self.mqtt.host, self.mqtt.port), 1.0) as mqtt,
+            socket.create_connection(("127.0.0.1", self.amqp.address.port), 1.0),
+        ):
+            mqtt.settimeout(10.0)
+            mqtt.sendall(_CONNECT_311)
+            return mqtt.recv(1) == b"\x20"
+        return False
+
+    def _certify(self):
+        now = datetime.datetime.now(datetime.timezone.utc)
+        made = authority.make("rabbit", now)
+        server = authority.issue_server(made, ("localhost",), now, days=1)
+        self.ca.write_bytes(made.certificate)
+        (self.folder / "server.crt").write_bytes(server.certificate)
+        (self.folder / "server.key").write_bytes(server.key)
+
+    def _configure(self):
+        (self.folder / "plugins").write_text("[rabbitmq_mqtt].\n")
+        self.password_file.write_text(PASSWORD + "\n")
+        self.password_file.chmod(0o600)
+        lines = [
+            f"listeners.tcp.1 = 127.0.0.1:{self.amqp.address.port}",
+            f"mqtt.listeners.tcp.1 = 127.0.0.1:{self.mqtt.port}",
+            f"default_user = {USER}",
+            f"default_pass = {PASSWORD}",
+            "mqtt.allow_anonymous = true",
+            f"mqtt.default_user = {USER}",
+            f"mqtt.default_pass = {PASSWORD}",
+            f"listeners.ssl.1 = 127.0.0.1:{self.amqps.address.port}",
+            f"ssl_options.cacertfile = {self.ca}",
+            f"ssl_options.certfile = {self.folder / 'server.crt'}",
+            f"ssl_options.keyfile = {self.folder / 'server.key'}",
+            "disk_free_limit.absolute = 1MB",  # the tests' disk may be nearly full, and they write little
+            "log.console = true",
+            "log.file = false",
+        ]
+        (self.folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
+
+    def _environment(self):
+        return {
+            **os.environ,
+            "HOME": str(self.folder),  # where the cookie is made
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": self._name,
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_CONF_ENV_FILE": os.devnull,
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "logs"),
+            "RABBITMQ_LOGS": "-",
+            "RUNNING_UNDER_SYSTEMD": "1",  # no shell between us and the node, which would outlive it
+            "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+            "RABBITMQ_FEATURE_FLAGS_FILE": str(self.folder / "feature_flags"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+        }
+
+    def _log_end(self):
+        return (self.folder / "log").read_text("utf-8", "replace")[-2000:]
