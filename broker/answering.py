@@ -130,13 +130,14 @@ def _identity(encoded: codec.Buffer) -> tuple[tuple[int, int] | None, bool]:
 
     Only a frame's first chunk carries its header, so only there an acknowledgement's wish can be known.
     """
+    key = None
     try:
         if chunks.is_chunk(encoded):
             key, is_first, body = chunks.peek(encoded)
             return key, is_first and wire.peek(body).wants_ack
         frame = wire.describe(encoded)
     except errors.FrameError:
-        return None, False
+        return key, False
     return (frame.boot, frame.sequence), frame.wants_ack
 
 

@@ -128,9 +128,11 @@ class Workers:
         """Keeps one worker running until the engine is closed."""
         try:
             pause_s = 0.0
-            while not self._closing.wait(pause_s):
+            while not self._closing.is_set():
                 has_answered = self._run_one(number)
                 pause_s = _FIRST_PAUSE_S if has_answered else min(max(pause_s * 2, _FIRST_PAUSE_S), _MOST_PAUSE_S)
+                if not self._closing.wait(pause_s):
+                    self.counters.workers_replaced += 1
         except Exception as bug:
             # A thread's exception would be printed and forgotten, and frames would wait for this worker for ever.
             log.exception("worker thread failed")
@@ -150,7 +152,6 @@ class Workers:
             self._note_failed_start(number, problem)
         except WorkerError as death:
             if not self._closing.is_set():
-                self.counters.workers_replaced += 1
                 log.warning("worker replaced number=%d pid=%d reason=%s", number, process.pid, death)
         finally:
             with self._changed:

@@ -1,15 +1,13 @@
 """Brokers to test against: the one in memory, a stock Mosquitto that can be killed and frozen, and amqtt."""
 
 import contextlib
-import os
 import queue
 import random
-import signal
 import socket
-import subprocess
 import threading
 
 import pytest
+from stock_mosquitto import Mosquitto
 
 from broker import embedded, mqtt
 from broker.address import Address
@@ -19,52 +17,6 @@ from broker.memory import MemoryBroker, MemoryTransport
 SOON_S = 20.0  # a bound for what happens at once, on a machine that has other things to do
 
 QUICKLY = mqtt.Backoff(first_s=0.02, most_s=0.2, stable_s=0.0)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def answers(address):
-    with contextlib.suppress(OSError), socket.create_connection((address.host, address.port), 1.0) as probe:
-        probe.sendall(bytes.fromhex("100c00044d5154540402003c0000"))
-        return probe.recv(1) == b"\x20"
-    return False
-
-
-class Mosquitto:
-    """A Mosquitto with the configuration it is installed with, plus `lines`."""
-
-    def __init__(self, folder, lines=()):
-        self.address = Address("127.0.0.1", free_port())
-        self._config = folder / f"{self.address.port}.conf"
-        self._config.write_text(f"listener {self.address.port} 127.0.0.1\nallow_anonymous true\n" + "\n".join(lines))
-        self._process = None
-        self.start()
-
-    def start(self):
-        command = [embedded.mosquitto_path(), "-c", str(self._config)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        pause = threading.Event()
-        while not answers(self.address):
-            assert self._process.poll() is None, "mosquitto ended at once"
-            pause.wait(0.01)
-
-    def kill(self):
-        self._process.kill()
-        self._process.wait()
-
-    def freeze(self):
-        self._process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
-
-    def thaw(self):
-        self._process.send_signal(signal.SIGCONT)
-
-    def end(self):
-        self.kill()
 
 
 @pytest.fixture
@@ -179,13 +131,15 @@ def hub(request):
 class ScriptedBroker:
     """Accepts one connection at a time, answers each CONNECT with the next of `connacks`, and notes what it is sent.
 
-    PUBLISHes are acknowledged only by `acknowledge`; a CONNACK of None is never sent, one of b"" hangs up.
+    PUBLISHes are acknowledged only by `acknowledge`, and the ids of its own that it sees acknowledged are in
+    `acknowledged`; a CONNACK of None is never sent, one of b"" hangs up.
     """
 
     def __init__(self, *connacks):
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = Address("127.0.0.1", self._listener.getsockname()[1])
         self.packets = queue.Queue()
+        self.acknowledged = queue.Queue()
         self._connacks = list(connacks)
         self._peer = None
         self._thread = threading.Thread(target=self._serve, name="scripted-broker", daemon=True)
@@ -193,6 +147,11 @@ class ScriptedBroker:
 
     def acknowledge(self, mid):
         self._peer.sendall(bytes([0x40, 2]) + mid.to_bytes(2, "big"))
+
+    def publish(self, topic, payload, mid):
+        """To the client, as a broker of MQTT 5 does it at QoS 1."""
+        body = len(topic).to_bytes(2, "big") + topic.encode() + mid.to_bytes(2, "big") + b"\0" + payload
+        self._peer.sendall(bytes([0x32, len(body)]) + body)
 
     def next_publish(self, timeout_s=SOON_S):
         """The packet id of the next QoS 1 PUBLISH, or None."""
@@ -234,6 +193,8 @@ class ScriptedBroker:
                     self._peer.sendall(connack or b"")
                 elif head[0] >> 4 == 3:
                     self.packets.put(body)
+                elif head[0] >> 4 == 4:
+                    self.acknowledged.put(int.from_bytes(body[:2], "big"))
 
     @staticmethod
     def _length(stream):

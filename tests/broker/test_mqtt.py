@@ -1,5 +1,6 @@
 """The traps of MQTT brokers and of the client library under us, each one sprung once."""
 
+import queue
 import statistics
 import threading
 import time
@@ -164,6 +165,26 @@ def test_receive_maximum_of_the_broker_is_obeyed(scripted, join):
     broker.acknowledge(second)
     broker.acknowledge(third)
     broker.acknowledge(broker.next_publish())
+    assert client.flush(SOON_S)
+
+
+def test_an_answer_goes_out_before_the_acknowledgement_of_what_it_answers(scripted, join):
+    broker = scripted(connack_5(receive_maximum=1))
+    client = join(broker.address, "client")
+    broker.publish("t", b"question", 7)
+    broker.publish("t", b"other", 8)
+    question, other = client.receive(SOON_S), client.receive(SOON_S)
+    client.publish("t", b"fills the window")
+    client.publish("t", b"answer")
+    client.acknowledge(question, after_published=True)
+    first = broker.next_publish()
+    client.acknowledge(other)
+    with pytest.raises(queue.Empty):
+        broker.acknowledged.get(timeout=A_MOMENT_S)
+    broker.acknowledge(first)
+    broker.acknowledge(broker.next_publish())
+
+    assert [broker.acknowledged.get(timeout=SOON_S) for _ in range(2)] == [7, 8]
     assert client.flush(SOON_S)
 
 

@@ -226,3 +226,35 @@ def wait_until(claim):
             return True
         pause.wait(0.01)
     return False
+
+
+def test_after_unsubscribing_nothing_more_comes_and_what_came_stays(hub):
+    sender, receiver = hub.join("sender"), hub.join("receiver")
+    receiver.subscribe("a/#")
+    receiver.subscribe("b/#")
+    sender.publish("a/1", b"before")
+    first = take(receiver)
+    receiver.unsubscribe("a/#")
+    sender.publish("a/1", b"after")
+    sender.publish("b/1", b"other")
+
+    assert (first.payload, take(receiver).payload) == (b"before", b"other")
+    assert receiver.receive(A_MOMENT_S) is None
+
+
+def test_what_was_unsubscribed_is_not_renewed_after_an_interruption(hub):
+    if hub.interrupt is None:
+        pytest.skip("this broker cannot be restarted on its port within a test")
+    sender, receiver = hub.join("sender"), hub.join("receiver")
+    for topic_filter in ("a/#", "b/#"):
+        receiver.subscribe(topic_filter)
+    receiver.unsubscribe("a/#")
+    hub.interrupt()
+    for client in (sender, receiver):
+        assert client.wait_for(ConnectionState.ONLINE, SOON_S)
+        assert wait_until(lambda: client.counters.reconnects == 1)  # noqa: B023 - called at once
+    receiver.subscribe("c/#")  # granted after what is renewed
+    for topic in ("a/1", "b/1"):
+        sender.publish(topic, b"x")
+
+    assert take(receiver).topic == "b/1"

@@ -242,31 +242,9 @@ def watch():
 
         def join(url, name="d"):
             backoff = mqtt.Backoff(first_s=0.02, most_s=0.2)
-            client = mqtt.MqttTransport(address.parse(url), client_id="watcher", backoff=backoff)
+            client = mqtt.MqttTransport(address.parse(url), client_id=f"watcher-{name}", backoff=backoff)
             stack.callback(client.close, timeout_s=0)
             client.connect()
             return Deployment(client, name)
 
         yield join
-
-
-def mount(folder, options):
-    """A file system of its own for a test, where this process may mount one."""
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, check=False)
-    return mounted.returncode == 0
-
-
-@pytest.fixture
-def mounted(tmp_path):
-    """Mounts a file system with some options; the test is skipped where that is not allowed."""
-    folder = tmp_path / "mounted"
-
-    def make(options):
-        if not mount(folder, options):
-            pytest.skip("may not mount a file system here; root in a container that allows it may")
-        return folder
-
-    yield make
-    if folder.is_mount():
-        subprocess.run(["umount", folder], check=True)

@@ -94,11 +94,12 @@ def percentage() -> Iterator[Callable[[str, int | None], None]]:
 
 @contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and the first Ctrl-C end the block's loop in good order; a second Ctrl-C ends it at once."""
+    """The first SIGTERM or Ctrl-C ends the block's loop in good order; the second of either ends it at once."""
 
     def on_signal(number: int, _frame: object) -> None:
         stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.default_int_handler)
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
