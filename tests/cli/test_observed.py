@@ -30,7 +30,7 @@ def edge(start, tiny_package, source, url):
 
 
 @pytest.fixture
-def cloud():
+def cloud(start, tiny_package, url):
     """Starts a cloud of deployment d."""
     return lambda *options: start("cloud", tiny_package.path, "--broker", url, *COMMON, "--json", *options)
 
@@ -74,10 +74,6 @@ def test_an_edge_and_a_cloud_are_seen_from_outside(edge, cloud, url, watch):
     cloud("--metrics", at_cloud, "--workers", "1")
     wait_for(lambda: get(at_cloud, "/health/ready")[0] == 200)
     running = edge(
-        start,
-        tiny_package,
-        source,
-        url,
         "--metrics",
         at_edge,
         "--telemetry",
