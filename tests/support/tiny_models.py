@@ -88,6 +88,32 @@ def float_twin() -> bytes:
     return made.build((x,), (c,))
 
 
+def heavy_model(width: int = 1 << 20, passes: int = 3) -> bytes:
+    """x → a=x+x → a few times wide and back: a small boundary before a tail of some 6 ms, in 8 MB."""
+    made = Builder()
+    randomness = np.random.default_rng(0)
+    a = made.tensor("x", (1, 4))
+    x, a = a, made.add(a, a, "a", (1, 4))
+    # The sum of a million products must not leave the range.
+    out, back = (
+        made.tensor(name, shape, scale=scale, data=randomness.integers(-127, 128, shape, dtype=np.int8))
+        for name, shape, scale in (("out", (width, 4), 0.01), ("back", (4, width), 0.01 / width**0.5))
+    )
+    for number in range(passes):
+        for weights, extent in ((out, width), (back, 4)):
+            made_here = made.tensor(f"{'bc'[extent == 4]}{number}", (1, extent), scale=0.4)
+            made.operator(
+                "FULLY_CONNECTED",
+                (a, weights, -1),
+                (made_here,),
+                schema.FullyConnectedOptionsT(),
+                options_type="FullyConnectedOptions",
+                version=4,
+            )
+            a = made_here
+    return made.build((x,), (a,))
+
+
 def describe(model: bytes, **changes) -> manifest.Manifest:
     """A manifest for a model that was made here; `changes` are fields of it."""
     graph = flatgraph.read(model)

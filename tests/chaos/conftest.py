@@ -1,0 +1,71 @@
+"""Deployments to be broken. Each test has a short form for every run, and the whole one for `make test-all`."""
+
+import contextlib
+import dataclasses
+
+import chaos
+import pytest
+import stock_mosquitto
+import tiny_models
+
+from broker import embedded
+from tflsplit import package
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How many frames are sent while so many kills happen."""
+
+    frames: int
+    kills: int
+
+    @property
+    def between(self):
+        """Results from one kill to the next."""
+        return self.frames // (self.kills + 1)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(Scale(400, 4), id="short"),
+        pytest.param(Scale(2000, 20), id="whole", marks=(pytest.mark.sweep, pytest.mark.timeout(1800))),
+    ]
+)
+def scale(request):
+    return request.param
+
+
+@pytest.fixture
+def stack():
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def mosquitto(stack, tmp_path):
+    """Starts one with these lines of configuration, by default so that it survives `kill -9`."""
+    if embedded.mosquitto_path() is None:
+        pytest.skip("mosquitto is not installed: apt install mosquitto")
+
+    def start(*lines):
+        folder = tmp_path / "mosquitto"
+        folder.mkdir()
+        made = stock_mosquitto.Mosquitto(folder, lines or stock_mosquitto.DURABLE)
+        stack.callback(made.end)
+        return made
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def heavy_package(tmp_path_factory):
+    """One whose tails take long enough that they are in the midst of one when they are killed."""
+    model = tiny_models.heavy_model()
+    described = tiny_models.describe(model)
+    return package.write(tmp_path_factory.mktemp("heavy") / "p.tflsplit", described, model, described.cuts[1:2])
+
+
+@pytest.fixture
+def deploy(stack, tmp_path, tiny_package):
+    """A deployment of a package, by default one that takes next to no time."""
+    return lambda url, of=tiny_package: chaos.Deployment(stack, tmp_path, of, url)

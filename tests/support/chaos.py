@@ -1,0 +1,225 @@
+"""Deployments of real processes that are killed, frozen and started again, and what everyone of them saw.
+
+A test kills on what it sees, never on a clock: after so many results, or when a process says a thing.
+"""
+
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from broker import address, mqtt, results, topics
+from edge_runtime import spool
+from tflsplit.interpreter import Interpreter
+
+COMMAND = (sys.executable, "-m", "tflsplit.cli.main")
+PATIENCE_S = 120.0  # without any progress
+NAME = "d"
+INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
+
+
+class Process:
+    """A command, and what it says as it says it."""
+
+    def __init__(self, *words, command=COMMAND):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
+        self.words = " ".join(map(str, words))
+        self._process = subprocess.Popen([*command, *map(str, words)], **pipes)
+        self.changed = threading.Condition()
+        self.out, self.err = [], []
+        self._readers = [
+            threading.Thread(target=self._read, args=(stream, lines), daemon=True)
+            for stream, lines in ((self._process.stdout, self.out), (self._process.stderr, self.err))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def wait_for(self, holds):
+        """Until what it said makes it so; fails once it says nothing new for long, or ended."""
+        with self.changed:
+            while not holds():
+                seen = len(self.out), len(self.err)
+                self.changed.wait_for(lambda: (len(self.out), len(self.err)) != seen, PATIENCE_S)  # noqa: B023
+                is_silent = (len(self.out), len(self.err)) == seen
+                assert holds() or not is_silent, f"{self.words}: {self.out[-3:]} {self.err[-5:]}"
+
+    def wait_to_say(self, words):
+        self.wait_for(lambda: any(words in line for line in self.err))
+
+    def wait_until_online(self):
+        self.wait_to_say("connection state=online")
+
+    def kill(self):
+        self._process.kill()
+        return self._end()
+
+    def terminate(self):
+        self._process.terminate()
+
+    def done(self, patience_s=PATIENCE_S):
+        """Waits for its end; what it printed as JSON."""
+        self._process.wait(patience_s)
+        self._end()
+        assert self._process.returncode == 0, "\n".join(self.err[-20:])
+        return json.loads(self.out[-1])
+
+    def memory_bytes(self, which="VmRSS"):
+        status = Path(f"/proc/{self.pid}/status").read_text("ascii")
+        return int(re.search(rf"{which}:\s+(\d+) kB", status)[1]) * 1024
+
+    def _end(self):
+        self._process.wait(PATIENCE_S)
+        for reader in self._readers:
+            reader.join(PATIENCE_S)
+        for stream in (self._process.stdout, self._process.stderr):
+            stream.close()
+
+    def _read(self, stream, lines):
+        for line in stream:
+            with self.changed:
+                lines.append(line.rstrip("\n"))
+                self.changed.notify_all()
+
+
+class Reader(Process):
+    """`tflsplit results`: each frame's answer as (boot, sequence), in the order in which they came."""
+
+    def __init__(self, *words):
+        super().__init__("results", *words)
+        self._parsed = []
+
+    @property
+    def results(self):
+        lines = self.out[len(self._parsed) :]
+        self._parsed += [results.parse(line.encode()) for line in lines]
+        return [result for result in self._parsed if result.device != PROBE]
+
+    @property
+    def keys(self):
+        return [(result.boot, result.sequence) for result in self.results]
+
+    def wait_for_results(self, count):
+        self.wait_for(lambda: len(self.results) >= count)
+
+    def end(self):
+        """What it counted."""
+        self.terminate()
+        self.wait_to_say("results read")
+        self.kill()
+        (line,) = (line for line in self.err if "results read" in line)
+        return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line)}
+
+    def wait_for_keys(self, wanted):
+        """Until all of these came."""
+        self.wait_for(lambda: wanted <= set(self.keys))
+
+
+PROBE = "probe"
+
+
+class Deployment:
+    """Edges, clouds and a reader at one broker; all of them end with `stack`."""
+
+    def __init__(self, stack, folder, package, url):
+        self.url = url
+        self.spool = folder / "spool"
+        self._stack = stack
+        self._package = package
+        self._source = folder / "inputs.npy"
+        np.save(self._source, INPUTS)
+        with Interpreter(package.model_bytes()) as whole:
+            self._expected = [whole.run(row[None])[0].ravel().tolist() for row in INPUTS]
+        self._scale = package.manifest.outputs[0].scale
+
+    def edge(self, *options, device="cam1", url=None):
+        words = ("edge", self._package.path, "--device", device, "--source", self._source, "--json")
+        return self._begin(Process(*words, *self._where(url), "--drain", PATIENCE_S, *options))
+
+    def cloud(self, *options, url=None):
+        made = self._begin(Process("cloud", self._package.path, "--json", *self._where(url), *options))
+        made.wait_until_online()
+        return made
+
+    def slow_cloud(self, seconds, *options):
+        """One whose every tail takes that long."""
+        script = Path(__file__).with_name("slow_cloud.py")
+        words = (self._package.path, self.url, NAME, seconds, *options)
+        made = self._begin(Process(*words, command=(sys.executable, script)))
+        made.wait_until_online()
+        return made
+
+    def reader(self, url=None, *, name="archive"):
+        """It has subscribed: what is answered from now on, it gets."""
+        made = self._begin(Reader(*self._where(url), *(("--name", name) if name else ())))
+        answer = results.Result(PROBE, 0, 0, "op000", "00", results.Times(*(0.0,) * 7)).as_json()
+        with mqtt.MqttTransport(address.parse(url or self.url), client_id="chaos-probe") as probe:
+            probe.connect()
+            while not made.out:
+                probe.publish(topics.topic(NAME, PROBE, topics.Kind.RESULTS), answer)
+                with made.changed:
+                    made.changed.wait_for(lambda: made.out, 0.1)
+        return made
+
+    def check(self, reader, accepted=frozenset()):
+        """Each result once and right, of every run without a gap, and of every frame that is known as accepted.
+
+        Ends the reader; what it counted.
+        """
+        by_run = defaultdict(list)
+        counted = reader.end()
+        for result in reader.results:
+            by_run[result.boot].append(result.sequence)
+            ((_, values),) = result.values
+            stored = [round(value / self._scale) for value in values]
+            assert stored == self._expected[result.sequence % len(INPUTS)], result
+        for sequences in by_run.values():
+            assert sorted(sequences) == list(range(len(sequences)))
+        assert accepted <= set(reader.keys)
+        assert len(reader.keys) == len(set(reader.keys))
+        return counted
+
+    def _where(self, url):
+        return "--broker", url or self.url, "--deployment", NAME
+
+    def _begin(self, process):
+        self._stack.callback(_kill, process)
+        return process
+
+
+def _kill(process):
+    with contextlib.suppress(ValueError):  # its streams were closed when it ended
+        process.kill()
+
+
+def spooled(folder, device="cam1"):
+    """The frames that an edge left on disk, looked at in a copy."""
+    with tempfile.TemporaryDirectory() as held:
+        copy = Path(held) / "spool"
+        shutil.copytree(folder, copy)
+        with spool.open_spool(copy, spool.Limits(), deployment=NAME, device=device) as opened:
+            keys, packed = [], opened.after(None)
+            while packed is not None:
+                keys.append(packed.key)
+                packed = opened.after(packed.key)
+    return set(keys)
+
+
+def wait_until(holds, patience_s=PATIENCE_S):
+    """For what no process says."""
+    pause, give_up_s = threading.Event(), time.monotonic() + patience_s
+    while not holds():
+        assert time.monotonic() < give_up_s
+        pause.wait(0.05)

@@ -1,0 +1,75 @@
+"""A Mosquitto that can be killed, frozen and started again on its port."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import threading
+
+from broker import embedded
+from broker.address import Address
+
+# As `tflsplit broker init` has it: what was acknowledged outlives `kill -9`.
+DURABLE = ("persistence true", "autosave_on_changes true", "autosave_interval 1", "set_tcp_nodelay true")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def answers(address):
+    with contextlib.suppress(OSError), socket.create_connection((address.host, address.port), 1.0) as probe:
+        probe.sendall(bytes.fromhex("100c00044d5154540402003c0000"))
+        return probe.recv(1) == b"\x20"
+    return False
+
+
+class Mosquitto:
+    """With the configuration it is installed with, plus `lines`; what it keeps is kept in `folder`."""
+
+    def __init__(self, folder, lines=()):
+        self.address = Address("127.0.0.1", free_port())
+        self._folder = folder
+        self._config = folder / f"{self.address.port}.conf"
+        self._process = None
+        self.configure(lines)
+        self.start()
+
+    @property
+    def url(self):
+        return f"mqtt://{self.address}"
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def configure(self, lines):
+        """Of effect with the next start."""
+        place = (f"persistence_location {self._folder}/", *(["user root"] if os.geteuid() == 0 else []))
+        said = (f"listener {self.address.port} 127.0.0.1", "allow_anonymous true", *place, *lines)
+        self._config.write_text("\n".join(said) + "\n")
+
+    def start(self):
+        command = [embedded.mosquitto_path(), "-c", str(self._config)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        pause = threading.Event()
+        while not answers(self.address):
+            assert self._process.poll() is None, "mosquitto ended at once"
+            pause.wait(0.01)
+
+    def kill(self):
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self):
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def thaw(self):
+        self._process.send_signal(signal.SIGCONT)
+
+    def end(self):
+        self.kill()
