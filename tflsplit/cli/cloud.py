@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tflsplit.cli import connection, metrics, output, planned, serving, watched
+from tflsplit.cli import connection, metrics, output, planned, queued, serving, watched
 
 if TYPE_CHECKING:
     from tflsplit.package import Package
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 @click.argument("pkgs", metavar="[PKG]...", nargs=-1, type=click.Path(path_type=Path))
 @planned.option
 @connection.broker_options
+@queued.option
 @click.option("--deployment", "deployments", multiple=True, required=True, help="Whom to serve; may be given again.")
 @click.option("--name", default="cloud", show_default=True, help="Name of this cloud on its status topic.")
 @serving.options
@@ -27,6 +28,7 @@ def command(
     *,
     plan_path: Path | None,
     broker: connection.Broker,
+    queue: str | None,
     deployments: tuple[str, ...],
     name: str,
     serving: serving.Serving,
@@ -44,6 +46,7 @@ def command(
     from broker import served, subscriber
     from broker import serving as clouds_of
 
+    share = queued.share(queue, serving.share)
     packages, warm = _opened(pkgs, plan_path)
     with contextlib.ExitStack() as stack:
         watching = stack.enter_context(watched.started(metrics))
@@ -51,11 +54,13 @@ def command(
         stack.callback(engine.close)
         boot = connection.new_boot()
         online = {
-            deployment: stack.enter_context(connection.connected(broker, deployment, name, boot))
+            deployment: stack.enter_context(
+                queued.connected(queue, broker, deployment, name, boot, workers=serving.workers)
+            )
             for deployment in dict.fromkeys(deployments)
         }
         clouds = [
-            subscriber.Cloud(engine, transport, deployment, share=serving.share, drain_s=serving.drain_s)
+            subscriber.Cloud(engine, transport, deployment, share=share, drain_s=serving.drain_s)
             for deployment, transport in online.items()
         ]
         pairs = tuple(zip(clouds, online.values(), strict=True))

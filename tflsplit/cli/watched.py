@@ -46,8 +46,10 @@ def at(
     with ExitStack() as stack:
         served = []
         for cloud, online in clouds:
-            ears = stack.enter_context(connection.connected(broker, cloud.deployment, name, boot, is_second=True))
-            heard = stack.enter_context(fleet.Fleet(ears, cloud.deployment))
+            heard = None  # a cloud that has a queue may have no broker
+            if broker.is_given:
+                ears = stack.enter_context(connection.connected(broker, cloud.deployment, name, boot, is_second=True))
+                heard = stack.enter_context(fleet.Fleet(ears, cloud.deployment))
             served.append(watch.Served(cloud, online, heard))
         watching.attach(packages, engine, served)
         yield
