@@ -23,7 +23,7 @@ class Until(str, enum.Enum):
 
 
 # What a run under way can take over from new settings.
-_CHANGEABLE = ("rate_fps", "window", "resend_after_s", "max_age_s")
+CHANGEABLE = ("rate_fps", "window", "resend_after_s", "max_age_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,10 @@ class Settings:
         fixed = [
             field.name
             for field in fields(self)
-            if field.name not in _CHANGEABLE and getattr(self, field.name) != getattr(other, field.name)
+            if field.name not in CHANGEABLE and getattr(self, field.name) != getattr(other, field.name)
         ]
         if fixed:
             raise errors.SettingsError(
                 f"{', '.join(fixed)} cannot change while the edge runs: restart it; "
-                f"these can change: {', '.join(_CHANGEABLE)}"
+                f"these can change: {', '.join(CHANGEABLE)}"
             )

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -248,3 +249,15 @@ def watch():
             return Deployment(client, name)
 
         yield join
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    """A delegate that breaks in the ways of accelerators, told by its options."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler (gcc or cc) to build the tests' delegate with")
+    made = tmp_path_factory.mktemp("delegate") / "libtest_delegate.so"
+    source = HERE.parent / "edge_runtime/accelerators/delegate.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", made, source, "-lm"], check=True)
+    return made

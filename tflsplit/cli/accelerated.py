@@ -14,8 +14,8 @@ from tflsplit.package import Package
 if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run to find missing
     from edge_runtime.accelerators.equivalence import Comparison
     from edge_runtime.accelerators.protocol import Accelerator
-    from edge_runtime.accelerators.service import Counters
     from edge_runtime.head import Head
+    from edge_runtime.summary import Summary
 
 
 def option(*, default: str | None, what: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -95,13 +95,19 @@ def fallback(name: str | None, threads: int) -> "Accelerator | None":
     return None if name is None else choice.parse(name, threads=threads)
 
 
-def summarised(counters: "Counters") -> str:
-    """Empty where nothing went wrong."""
-    if counters == type(counters)():
-        return ""
-    return (
+def print_summary(summary: "Summary", cut: Cut) -> None:
+    """One line at the end of an edge; accelerators are named where something went wrong with one."""
+    percentiles = summary.as_json()["latency_ms"]
+    words = ", ".join(f"{name} {value} ms" for name, value in percentiles.items() if value is not None)  # type: ignore[attr-defined]  # a dictionary
+    counters = summary.accelerator
+    trouble = (
         f", {counters.frames_on_fallback} on the fallback, {counters.failures} accelerator failures, "
         f"{counters.reopenings} reopenings"
+    )
+    click.echo(
+        f"{summary.frames} frames at {cut.id}, {summary.results} results, {summary.unanswered} unanswered, "
+        f"{summary.refused} refused, {summary.resent} resent, {summary.duplicates} duplicates"
+        f"{trouble if counters != type(counters)() else ''}{f'; latency {words}' if words else ''}"
     )
 
 

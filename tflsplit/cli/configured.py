@@ -22,6 +22,9 @@ _TEXTS = frozenset({"text", "choice", "path", "file", "filename", "directory"})
 
 Check = Callable[[Any], object]
 
+# Keys of a context's notes: what was typed, and the file that was named.
+_TYPED, _FILE = f"{__name__}.typed", f"{__name__}.file"
+
 
 @dataclass(frozen=True, slots=True)
 class Set:
@@ -86,8 +89,11 @@ class Command(click.Command):
             parameter.envvar = self.variable(key)
         typed = list(args)
         made = super().make_context(info_name, args, parent, **extra)
-        made.meta[__name__] = typed
+        made.meta[_TYPED] = typed
         return made
+
+    def is_in_environment(self) -> bool:
+        return any(name.startswith(self._prefix) for name in os.environ)
 
     def merged(self, file: Path | None, *, root: Path = Path("/")) -> Merged:
         """Reads the file, its drop-ins and the environment. The file and all that it names are below `root`."""
@@ -171,11 +177,15 @@ def again(context: click.Context) -> click.Context:
     """
     try:
         made: click.Context = context.command.make_context(
-            context.info_name, list(context.meta[__name__]), parent=context.parent
+            context.info_name, list(context.meta[_TYPED]), parent=context.parent
         )
     except click.UsageError as refused:
         raise errors.SettingsError(refused.format_message()) from refused
     return made
+
+
+def has_file(context: click.Context) -> bool:
+    return context.meta.get(_FILE) is not None
 
 
 def changes(before: click.Context, after: click.Context) -> frozenset[str]:
@@ -183,13 +193,22 @@ def changes(before: click.Context, after: click.Context) -> frozenset[str]:
     return frozenset(name for name, value in after.params.items() if value != before.params.get(name))
 
 
+def keys(command: click.Command, names: frozenset[str]) -> tuple[str, ...]:
+    """As they are written in the file."""
+    return tuple(sorted(_key(parameter) for parameter in command.params if parameter.name in names))
+
+
 def _take(context: click.Context, _parameter: click.Parameter, file: Path | None) -> Path | None:
-    if isinstance(context.command, Command):
-        merged = context.command.merged(file)
-        if merged.problems:
-            raise errors.ConfigurationError(merged.problems)
-        if file is not None:
-            context.default_map = dict(merged.from_files)
+    command = context.command
+    if file is None and not (isinstance(command, Command) and command.is_in_environment()):
+        return file
+    assert isinstance(command, Command)  # noqa: S101 - no other has the option
+    merged = command.merged(file)
+    if merged.problems:
+        raise errors.ConfigurationError(merged.problems)
+    if file is not None:
+        context.default_map = dict(merged.from_files)
+    context.meta[_FILE] = file
     return file
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ from tflsplit import errors
 if TYPE_CHECKING:  # they need paho and numpy, which `tflsplit doctor` may be run to find missing
     from broker import transport
     from broker.address import Address, Credentials
+    from broker.mqtt import MqttTransport
+
+# How long a service that comes up with the machine waits for its broker before it says that it runs without.
+_FIRST_ATTEMPT_S = 5.0
+_LOOK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,6 @@ def connected(
     may come online later; if it is refused instead it is closed, and BrokerError says so at the end of the block.
     """
     from broker import mqtt, presence, topics
-    from broker.transport import ConnectionState
 
     where, credentials = broker.resolve((deployment, device))
     status = topics.topic(deployment, device, topics.Kind.STATUS)
@@ -131,6 +136,23 @@ def connected(
             made.connect()
         else:
             made.begin()
+            _wait_for_an_outcome(made)
+            _check_open(made, where)
         yield made
-        if made.state is ConnectionState.CLOSED:
-            raise errors.BrokerError(f"broker {where}: {made.last_failure}")
+        _check_open(made, where)
+
+
+def _wait_for_an_outcome(made: "MqttTransport") -> None:
+    """Of the first attempt, if it does not take long."""
+    from broker.transport import ConnectionState
+
+    give_up_s = time.monotonic() + _FIRST_ATTEMPT_S
+    while made.state in (ConnectionState.NEW, ConnectionState.CONNECTING) and time.monotonic() < give_up_s:
+        made.wait_for(ConnectionState.ONLINE, _LOOK_S)
+
+
+def _check_open(made: "MqttTransport", where: "Address") -> None:
+    from broker.transport import ConnectionState
+
+    if made.state is ConnectionState.CLOSED:
+        raise errors.BrokerError(f"broker {where}: {made.last_failure}")

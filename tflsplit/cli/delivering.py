@@ -1,7 +1,7 @@
 """The options that say what is promised about an edge's frames, and where they wait for it."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,20 +56,19 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)  # and with it the options that it has already
     def command(*args: Any, **given: Any) -> Any:
         said = {name: given.pop(name) for name in (*_SETTINGS, "spool", *_LIMITS)}
-        return function(
-            *args,
-            delivering=Delivering(
-                _given(said, {name: name for name in _SETTINGS}), said["spool"], _given(said, _LIMITS)
-            ),
-            **given,
-        )
+        return function(*args, delivering=of(said), **given)
 
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
-def _given(said: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+def of(said: Mapping[str, Any]) -> Delivering:
+    """From the values of the options; SettingsError where they do not go together."""
+    return Delivering(_given(said, {name: name for name in _SETTINGS}), said["spool"], _given(said, _LIMITS))
+
+
+def _given(said: Mapping[str, Any], names: dict[str, str]) -> dict[str, Any]:
     return {name: said[option] for option, name in names.items() if said[option] is not None}
 
 
@@ -116,7 +115,7 @@ _OPTIONS = (
     click.option("--drain", "drain_s", type=_SECONDS, help="At the end, how long to wait for an answer. Default: 30s."),
     click.option(
         "--spool",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, writable=True),
         metavar="DIR",
         help="Keep frames on disk until they are answered, through restarts and power cuts.",
     ),

@@ -1,5 +1,6 @@
 """`tflsplit edge`: the head on this device, its features to the broker, the results back."""
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tflsplit import errors, inputcodec
-from tflsplit.cli import accelerated, connection, delivering, output, planned
-from tflsplit.cuts import Cut
+from tflsplit.cli import accelerated, attending, connection, delivering, edgechecks, observed, output, planned, updating
 
 if TYPE_CHECKING:  # it needs what `tflsplit doctor` may be run to find missing
+    from edge_runtime.frames import Source
     from edge_runtime.settings import Settings
-    from edge_runtime.summary import Summary
 
 log = logging.getLogger(__name__)
 
 
-@click.command()
+@click.command("edge", cls=edgechecks.EdgeCommand)
 @planned.argument
 @planned.option
 @connection.options
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 @click.option("--rate", "rate_fps", type=float, help="Frames a second. Default: the plan's, else all.")
 @delivering.options
 @accelerated.options
+@observed.options
+@updating.options
 @click.option("--json", "is_json", is_flag=True, help="Print the summary at the end as JSON.")
 def command(
     pkg: Path | None,
@@ -49,10 +51,14 @@ def command(
     input_codec: str | None,
     delivering: delivering.Delivering,
     computing: accelerated.Computing,
+    observed: observed.Observed,
+    updating: updating.Updating,
     is_json: bool,
     **pace: float | None,
 ) -> None:
     """Run the head of a cut on every frame of a source and publish its features.
+
+    Options may stand in a TOML file (--config) and in the environment (TFLSPLIT_EDGE_<OPTION>) as well.
 
     Ends when the source does, after --count frames, or on SIGTERM, once every frame that was sent is answered. Exit
     code 1 if the cloud refused frames, or left some without an answer. With --spool unanswered frames stay on disk for
@@ -61,35 +67,49 @@ def command(
     \b
     Python: edge_runtime.loop.Edge(package, head, transport, settings).run(source)
     """
-    from edge_runtime import frames, loop, sending
+    from edge_runtime import loop
 
     for option, value in (("--cut", cut_name), ("--input-codec", input_codec)):
         if value and plan_path:
             raise errors.SettingsError(f"{option} {value} and --plan {plan_path} both say what is sent; give one")
+    service = attending.Attending(click.get_current_context())
+    service.starting("opening the package")
     opened, plan = planned.opened(pkg, plan_path)
     named = plan.cut if plan else cut_name
     cut = opened.cut(named) if named else opened.default_cut()
     given = planned.settings(plan) | delivering.settings() | {n: v for n, v in pace.items() if v is not None}
     settings = _settings(deployment, device, given, input_codec)
-    as_pixels = sending.of(opened, cut, settings.input_codec).pixels is not None
-    taken_from = frames.open_source(source, opened.manifest, as_pixels=as_pixels)
-    try:
+    with (
+        updating.running(opened, cut, (deployment, device)) as model,
+        contextlib.closing(_source(source, model, settings)) as taken_from,
+        observed.started() as seeing,
+        delivering.spool(deployment, device) as spool,
+        computing.open_head(model.package, model.cut) as ready,
+        service.warmed_up(ready, model.package),
+        connection.connected(broker, deployment, device, settings.boot, waits=service.waits and not spool) as online,
+    ):
+        log.info("edge runs cut=%s layer=%s payload_bytes=%d", model.cut.id, model.cut.layer, model.cut.payload_bytes)
+        observers = (*service.observers, *seeing.observers, *model.observers)
+        edge = loop.Edge(model.package, ready, online, settings, spool=spool, observers=observers, rescue=model.rescue)
         with (
-            delivering.spool(deployment, device) as spool,
-            computing.open_head(opened, cut) as ready,
-            connection.connected(broker, deployment, device, settings.boot) as online,
+            model.updated(edge, ready, computing, broker),
+            seeing.at(edge, online, broker),
+            output.stopped_by_signals(edge.stop),
+            service.attended(edge, online, planned.settings(plan)),
         ):
-            log.info("edge runs cut=%s layer=%s payload_bytes=%d", cut.id, cut.layer, cut.payload_bytes)
-            edge = loop.Edge(opened, ready, online, settings, spool=spool)
-            with output.stopped_by_signals(edge.stop):
-                summary = edge.run(taken_from)
-    finally:
-        taken_from.close()
+            summary = edge.run(taken_from)
     if is_json:
         output.as_json(summary.as_json())
     else:
-        _print(summary, cut)
+        accelerated.print_summary(summary, edge.cut)
     loop.check(summary, settings)
+
+
+def _source(text: str, model: updating.Running, settings: "Settings") -> "Source":
+    from edge_runtime import frames, sending
+
+    as_pixels = sending.of(model.package, model.cut, settings.input_codec).pixels is not None
+    return frames.open_source(text, model.package.manifest, as_pixels=as_pixels)
 
 
 def _settings(deployment: str, device: str, given: dict[str, Any], input_codec: str | None) -> "Settings":
@@ -98,13 +118,3 @@ def _settings(deployment: str, device: str, given: dict[str, Any], input_codec: 
     if input_codec is not None:
         given["input_codec"] = inputcodec.parse(input_codec)
     return Settings(deployment=deployment, device=device, boot=connection.new_boot(), **given)
-
-
-def _print(summary: "Summary", cut: Cut) -> None:
-    percentiles = summary.as_json()["latency_ms"]
-    words = ", ".join(f"{name} {value} ms" for name, value in percentiles.items() if value is not None)  # type: ignore[attr-defined]  # a dictionary
-    click.echo(
-        f"{summary.frames} frames at {cut.id}, {summary.results} results, {summary.unanswered} unanswered, "
-        f"{summary.refused} refused, {summary.resent} resent, {summary.duplicates} duplicates"
-        f"{accelerated.summarised(summary.accelerator)}{f'; latency {words}' if words else ''}"
-    )

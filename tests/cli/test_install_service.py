@@ -1,0 +1,210 @@
+"""`tflsplit config check` and `tflsplit install-service` as they are typed, on a machine that stands in a folder."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.chaos
+
+CONFIG = """\
+[edge]
+package = "/srv/tiny.tflsplit"
+broker = "mqtts://gateway"
+password-file = "credentials/password"
+deployment = "plant1"
+device = "cam1"
+source = "/srv/inputs.npy"
+count = 100
+spool = "/var/lib/tflsplit-edge/spool"
+accelerator = "cpu"
+"""
+
+
+@pytest.fixture
+def root(tmp_path, tiny_package):
+    root = tmp_path / "root"
+    for folder in ("etc/tflsplit/credentials", "opt/tflsplit/bin", "srv"):
+        (root / folder).mkdir(parents=True)
+    shutil.copytree(tiny_package.path, root / "srv/tiny.tflsplit")
+    np.save(root / "srv/inputs.npy", np.zeros((3, 4), np.int8))
+    (root / "etc/tflsplit/edge.toml").write_text(CONFIG.replace("mqtts://", "mqtts://cam1@"))
+    (root / "etc/tflsplit/credentials/password").write_text("hunter2\n")
+    (root / "etc/tflsplit/credentials/password").chmod(0o600)
+    (root / "etc/group").write_text("root:x:0:\nplugdev:x:46:\nvideo:x:44:\n")
+    program = root / "opt/tflsplit/bin/tflsplit"
+    program.write_bytes(b"\x7fELF")
+    for path in (root, *root.rglob("*")):
+        if "credentials" not in str(path):
+            path.chmod(0o755)
+    return root
+
+
+@pytest.fixture
+def install(run, root):
+    """Installs below the machine's root."""
+    return lambda *words: run(
+        "install-service", "--root", root, "--executable", "/opt/tflsplit/bin/tflsplit",
+        *(words if "--uninstall" in words else ("--config", "/etc/tflsplit/edge.toml", *words)),
+    )  # fmt: skip
+
+
+def files(root):
+    return {file: file.read_bytes() for file in root.rglob("*") if file.is_file()}
+
+
+def test_installing_twice_changes_nothing_and_uninstalling_leaves_no_trace(install, root):
+    before = files(root)
+    dry = install("--dry-run")
+    assert files(root) == before
+    first = install()
+    unit = root / "etc/systemd/system/tflsplit-edge.service"
+
+    assert set(files(root)) - set(before) == {unit}
+    assert unit.read_text() in dry.out
+    assert f"wrote {unit}" in first.out
+    assert "systemctl enable --now tflsplit-edge" in first.out
+    assert install().out == "nothing changed\n"
+    gone = install("--uninstall")
+    assert gone.out == f"removed {unit}\n"
+    assert files(root) == before
+    assert install("--uninstall").out == "nothing changed\n"
+
+
+def test_the_unit_loads_the_password_and_stops_in_time(install, root):
+    install()
+    unit = (root / "etc/systemd/system/tflsplit-edge.service").read_text().splitlines()
+
+    assert "LoadCredential=password-file:/etc/tflsplit/credentials/password" in unit
+    assert (
+        "ExecStart=/opt/tflsplit/bin/tflsplit edge --config /etc/tflsplit/edge.toml --password-file %d/password-file"
+        in unit
+    )
+    assert "TimeoutStopSec=45" in unit
+    assert "Restart=on-failure" in unit
+    assert "hunter2" not in "\n".join(unit)
+
+
+def test_an_edge_tpu_gets_its_rule_and_loses_it_again(install, root):
+    config = root / "etc/tflsplit/edge.toml"
+    config.write_text(config.read_text().replace('"cpu"', '"coral:usb"'))
+    install()
+    rule = root / "etc/udev/rules.d/99-tflsplit-edge.rules"
+    lines = rule.read_text()
+    assert "1a6e" in lines
+    assert "18d1" in lines
+    config.write_text(config.read_text().replace('"coral:usb"', '"cpu"'))
+
+    assert f"removed {rule}" in install().out
+
+
+def test_a_wrong_configuration_is_refused_whole_and_nothing_is_written(install, root):
+    config = root / "etc/tflsplit/edge.toml"
+    config.write_text(CONFIG.replace("count = 100", 'rate = "fast"\nwindwo = 3').replace("/srv/tiny", "/srv/absent"))
+    before = files(root)
+    done = install()
+    said = done.err.splitlines()
+
+    assert done.code == 1
+    assert files(root) == before
+    assert f"tflsplit: {config}:8: rate: 'fast', expected a number" in said
+    assert f"tflsplit: {config}:9: there is no key 'windwo'; did you mean 'window'?" in said
+    assert any("absent.tflsplit" in line for line in said)
+
+
+def test_what_would_not_run_as_a_service_is_refused(install, root):
+    config = root / "etc/tflsplit/edge.toml"
+    config.write_text(
+        config.read_text()
+        .replace("count = 100", "")
+        .replace("/var/lib/tflsplit-edge", "/srv")
+        .replace("cam1@", "cam1@")
+    )
+    (root / "srv/tiny.tflsplit/manifest.json").chmod(0o600)
+    said = install().err.splitlines()
+
+    assert len(said) == 3
+    assert "manifest.json is not readable for the service" in said[0]
+    assert "/srv/spool: the service may write below /var/lib/tflsplit-edge only" in said[1]
+    assert "source /srv/inputs.npy ends" in said[2]
+
+
+def test_a_missing_configuration_is_wrong_usage(run):
+    assert run("install-service").code == 2
+
+
+def test_what_lies_below_a_temporary_folder_is_refused(run, config):
+    config.write_text(config.read_text() + "count = 3\n")
+    done = run("install-service", "--config", config, "--dry-run", "--executable", "/bin/true")
+
+    assert done.code == 1
+    assert f"{config} is below /tmp, which the service does not see: move it" in done.err
+
+
+def check(run, file, **options):
+    return run("config", "check", file, "--json", **options)
+
+
+@pytest.fixture
+def config(tmp_path, tiny_package, source):
+    (tmp_path / "edge.toml").write_text(
+        f'[edge]\npackage = "{tiny_package.path}"\nbroker = "mqtt://gateway"\ndeployment = "d"\n'
+        f'device = "n"\nsource = "{source}"\n'
+    )
+    return tmp_path / "edge.toml"
+
+
+def test_check_tells_where_each_value_comes_from(run, config):
+    folder = config.with_suffix(".d")
+    folder.mkdir()
+    (folder / "rate.toml").write_text("[edge]\nrate = 5\n")
+    done = check(run, config, env={**os.environ, "TFLSPLIT_EDGE_DEVICE": "cam7"})
+    told = done.json()
+
+    assert told["problems"] == []
+    assert told["settings"]["device"] == {"value": "cam7", "from": "environment TFLSPLIT_EDGE_DEVICE"}
+    assert told["settings"]["rate"] == {"value": 5, "from": f"{folder}/rate.toml:2"}
+    assert told["settings"]["deployment"] == {"value": "d", "from": f"{config}:4"}
+    assert told["settings"]["threads"] == {"value": 1, "from": "default"}
+    shown = run("config", "check", config)
+    assert shown.code == 0
+    assert "gateway" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ('broker = "mqtt://me:hunter2@gateway"', "a password in the address would be seen"),
+        ('password = "hunter2"', "a secret does not belong here"),
+        ('device = "a/b"', "device"),
+        ('cut = "op999"', "op999"),
+        ('source = "/nowhere"', "/nowhere"),
+        ('accelerator = "tpu"', "accelerator 'tpu'"),
+        ('accelerator = "delegate:lib/x.so"', "give its whole path"),
+        ('credentials = "/nowhere"', "credentials /nowhere"),
+        ('plan = "/nowhere.json"', "/nowhere.json"),
+        ('deployment = ""', "deployment"),
+    ],
+)
+def test_check_names_what_is_wrong_beyond_a_type(run, config, change, problem):
+    (config.with_suffix(".d")).mkdir()
+    (config.with_suffix(".d") / "change.toml").write_text(f"[edge]\n{change}\n")
+    done = check(run, config)
+    told = json.loads(done.out)
+
+    assert done.code == 1
+    assert any(problem in found for found in told["problems"]), told
+    assert len(done.err.splitlines()) == len(told["problems"])
+    assert "hunter2" not in done.out + done.err
+
+
+def test_every_setting_that_is_missing_is_named(run, tmp_path):
+    (tmp_path / "edge.toml").write_text("[edge]\n")
+    said = run("config", "check", tmp_path / "edge.toml").err
+
+    for key in ("deployment", "device", "source"):
+        assert f"{key} is not set" in said
+    assert "PKG" in said
+    assert "--broker" in said
