@@ -14,18 +14,21 @@ RANGE_BYTES = 128 << 10
 _AHEAD_BYTES = 2 * RANGE_BYTES
 
 # A link of 30 kbit/s brings a piece of 32 KiB in 9 s.
-_STALLED_S = 15.0
+STALLED_S = 15.0
 _GIVE_UP_S = 600.0
 
 
 class Asking:
     """`ignored` counts pieces that came twice, out of order or unasked; `is_over` once none came for ten minutes."""
 
-    def __init__(self, reception: Reception, say: Callable[[Need], None], now_s: float) -> None:
+    def __init__(
+        self, reception: Reception, say: Callable[[Need], None], now_s: float, *, stalled_s: float = STALLED_S
+    ) -> None:
         self.ignored = 0
         self.is_over = False
         self._reception = reception
         self._say = say
+        self._stalled_s = stalled_s
         self._came_at_s = now_s
         self._asked_at_s = now_s
         self._asked: tuple[str, int] = ("", 0)
@@ -51,7 +54,7 @@ class Asking:
         """To be called now and then: asks again where nothing came."""
         if not is_online:
             self._asked_at_s = now_s
-        elif now_s - self._asked_at_s >= _STALLED_S:
+        elif now_s - self._asked_at_s >= self._stalled_s:
             self.again(now_s)
         self.is_over = now_s - self._came_at_s >= _GIVE_UP_S
 

@@ -21,7 +21,7 @@ from broker.updates import Need, Offer, Piece, Report, Signed, State
 from edge_runtime.head import Head
 from edge_runtime.observer import Settled
 from edge_runtime.updates import fetching, trial
-from edge_runtime.updates.asking import Asking
+from edge_runtime.updates.asking import STALLED_S, Asking
 from edge_runtime.updates.probation import DEFAULT_TERMS, Probation, Terms
 from edge_runtime.updates.reception import Reception
 from edge_runtime.updates.reporter import Described, Reporter
@@ -51,13 +51,15 @@ class Updated(Exchanging, Described, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Offers are for this device and signed by the key of `verifier`. `url_prefix` is where it may fetch from."""
+    """Offers are for this device and signed by the key of `verifier`. `url_prefix` is where it may fetch from; after
+    `stalled_s` without a piece it asks again."""
 
     deployment: str
     device: str
     verifier: Verifier
     url_prefix: str | None = None
     terms: Terms = DEFAULT_TERMS
+    stalled_s: float = STALLED_S
 
 
 class Updater:
@@ -206,7 +208,7 @@ class Updater:
         self._reception = Reception(store.path / "incoming", offer, store.held())
         self._tell(State.RECEIVING, percent=self._reception.percent)
         if offer.url is None:
-            self._asking = Asking(self._reception, self._need, time.monotonic())
+            self._asking = Asking(self._reception, self._need, time.monotonic(), stalled_s=self._settings.stalled_s)
         else:
             fetching.fetch(self._reception, offer.url, self._fetched)
         self._finish_if_whole()

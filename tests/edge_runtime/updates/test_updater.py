@@ -1,0 +1,452 @@
+"""A device is given another model while it works, and keeps or leaves it by itself."""
+
+import itertools
+import json
+import threading
+
+import pytest
+import tiny_models
+import updatable
+from updatable import birth_of, edge_bundle, heard, resealed, send_control, wait_for, wide_package
+
+from broker import memory, topics, updates
+from broker.updates import State
+from edge_runtime.accelerators.cpu import Cpu
+from edge_runtime.updates import probation
+from tflsplit import errors, package, signing
+
+
+def packages_of(device):
+    return [settled.package for settled in device.settles.all]
+
+
+def test_frames_flow_while_the_model_changes_and_none_is_lost_or_refused(served):
+    device = served.start()
+    device.settles.wait_for(lambda all_: len(all_) >= 10)
+    outcome = served.push(served.new)
+    device.settles.wait_for(lambda all_: all_[-1].package == served.new.digest[:32])
+    summary = device.stop()
+
+    assert (outcome.state, outcome.reason) == (State.INSTALLED, None)
+    assert (summary.unanswered, summary.refused, dict(summary.dropped)) == (0, 0, {})
+    by_sequence = sorted(device.settles.all, key=lambda settled: settled.sequence)
+    assert [settled.sequence for settled in by_sequence] == list(range(summary.frames))
+    runs = [(name, len(list(run))) for name, run in itertools.groupby(settled.package for settled in by_sequence)]
+    assert [name for name, _ in runs] == [served.old.digest[:32], served.new.digest[:32]]
+    for settled in by_sequence:
+        assert settled.answer.package[:32] == settled.package
+
+
+def test_the_birth_tells_and_a_restart_keeps_the_model(served):
+    first = served.start()
+    assert (birth_of(served.network)["update"]["state"], birth_of(served.network)["update"]["serial"]) == ("idle", 0)
+    served.push(served.new)
+    wait_for(lambda: birth_of(served.network)["update"]["state"] == "installed")
+    told = birth_of(served.network)
+    first.stop()
+    again = served.start(boot=8)
+    again.settles.wait_for(lambda all_: len(all_) >= 3)
+
+    assert (told["package"], told["cut"], told["update"]["digest"]) == (served.new.digest, "op000", served.new.digest)
+    assert told["update"]["serial"] > 1_600_000_000_000
+    assert set(packages_of(again)) == {served.new.digest[:32]}
+
+
+def test_what_is_installed_is_the_edge_side_alone(served):
+    served.start()
+    served.push(served.new, cut="op001")
+    held = package.open_package(served.models / "current" / "package")
+
+    assert set(held.manifest.files) == {"cuts/op001/head.tflite", "golden.npz"}
+    assert sorted(place.name for place in served.models.iterdir() if place.is_dir()) == sorted(
+        {(served.models / "current").readlink().name, "current"}
+    )
+
+
+def test_two_models_are_kept_and_going_back_sends_no_piece(served):
+    served.start()
+    for pushed in (served.new, served.old):
+        assert served.push(pushed).is_installed
+    back = served.push(served.new)
+
+    assert (back.state, back.sent_bytes) == (State.INSTALLED, 0)
+    assert len([place for place in served.models.iterdir() if place.is_dir() and not place.is_symlink()]) == 2
+
+
+def test_only_what_is_lacking_travels(served):
+    """Old and served.new share their head; the second push brings the manifest of another bundle."""
+    served.start()
+    first = served.push(served.new)
+    second = served.push(served.new, cut="op001")
+    third = served.push(served.new, cut="op001")
+
+    assert (second.state, third.sent_bytes) == (State.INSTALLED, 0)
+    assert second.sent_bytes > 0
+    assert first.sent_bytes > 0
+
+
+def test_an_update_to_the_running_model_says_so(served):
+    served.start()
+    served.push(served.new)
+
+    assert served.push(served.new).reason == "it was installed already"
+
+
+@pytest.fixture
+def other_signer(tmp_path):
+    signing.make(tmp_path / "other.pem")
+    return signing.open_private(tmp_path / "other.pem")
+
+
+class Unsigned:
+    def sign(self, text):
+        return bytes(64)
+
+
+def test_another_key_and_no_signature_are_refused(served, other_signer):
+    device = served.start()
+    for wrong in (other_signer, Unsigned()):
+        outcome = served.push(served.new, signer=wrong)
+        assert outcome.state is State.REFUSED
+        assert "not signed with the key" in outcome.reason
+        assert outcome.sent_bytes == 0
+    device.settles.wait_for(lambda all_: len(all_) >= 5)
+
+    assert set(packages_of(device)) == {served.old.digest[:32]}
+    assert sorted(place.name for place in served.models.iterdir()) == ["lock"]
+
+
+class Recorder:
+    """Signs, and keeps what was signed."""
+
+    def __init__(self, signer):
+        self.offers = []
+        self._signer = signer
+
+    def sign(self, text):
+        signature = self._signer.sign(text)
+        self.offers.append(updates.Signed(text, signature))
+        return signature
+
+
+def refusals(network):
+    """Why the device refuses offers that nobody waits for."""
+    take = heard(network, topics.Kind.TELEMETRY)
+
+    def next_one():
+        while True:
+            report = updates.parse_report(take().payload)
+            if report is not None and report.state is State.REFUSED:
+                return report.reason
+
+    return next_one
+
+
+def test_an_old_offer_is_not_taken_again(served):
+    """Its signature is good for ever; its serial is not."""
+    device = served.start()
+    recorded = Recorder(served.signer)
+    for pushed in (served.new, served.old):
+        assert served.push(pushed, signer=recorded).is_installed
+    refused = refusals(served.network)
+    send_control(served.network, recorded.offers[0].as_json())
+
+    assert "no later than that of the last one" in refused()
+    device.stop()
+    again = served.start(boot=8)
+    again.settles.wait_for(lambda all_: len(all_) >= 3)
+    refused = refusals(served.network)
+    send_control(served.network, recorded.offers[0].as_json())
+    assert "no later than that of the last one" in refused()
+    assert set(packages_of(again)) == {served.old.digest[:32]}
+
+
+@pytest.mark.parametrize("changes", [{"device": "m"}, {"deployment": "e"}])
+def test_an_offer_to_another_device_is_not_taken(served, changes):
+    served.start()
+    recorded = Recorder(served.signer)
+    served.push(served.new, signer=recorded)
+    fields = json.loads(recorded.offers[0].text) | changes | {"serial": 1 << 60}
+    text = json.dumps(fields).encode()
+    refused = refusals(served.network)
+    send_control(served.network, updates.Signed(text, served.signer.sign(text)).as_json())
+
+    assert "it was made for" in refused()
+
+
+def test_nothing_of_a_message_is_done_but_what_is_known(served):
+    device = served.start()
+    for payload in (b"", b"\xff", b'{"verb": "reboot"}', b'{"verb": "update"}', b"TFSU" + bytes(100)):
+        send_control(served.network, payload)
+    wait_for(lambda: device.updater.ignored == 5)
+
+    assert sorted(place.name for place in served.models.iterdir()) == ["lock"]
+
+
+def tampering(network, tamper):
+    """A way from the operator on which pieces are changed: `tamper` gives what arrives in place of each payload."""
+
+    class Tampered(memory.MemoryTransport):
+        def publish(self, topic, payload, **options):
+            for changed in tamper(bytes(payload)) if payload[:4] == updates.MAGIC else [payload]:
+                super().publish(topic, changed, **options)
+
+    return Tampered(network, client_id="operator")
+
+
+def once(change):
+    """Changes the first piece only."""
+    left = [1]
+
+    def tamper(payload):
+        if left:
+            left.clear()
+            return change(payload)
+        return [payload]
+
+    return tamper
+
+
+def flipped(payload):
+    return [payload[:-1] + bytes([payload[-1] ^ 1])]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda payload: [], lambda payload: [payload, payload], lambda payload: [payload[:-7]], flipped],
+    ids=["lost", "doubled", "truncated", "flipped"],
+)
+def test_a_piece_that_came_to_harm_comes_again(served, change):
+    served.start()
+    outcome = served.push(served.new, transport=tampering(served.network, once(change)))
+
+    assert outcome.is_installed
+
+
+def test_pieces_that_are_always_damaged_end_the_update_and_leave_nothing(served):
+    served.start()
+    outcome = served.push(served.new, transport=tampering(served.network, flipped))
+
+    assert outcome.state is State.ROLLED_BACK
+    assert "its SHA-256 was not what was signed" in outcome.reason
+    assert [*(served.models / "incoming").iterdir()] == []
+
+
+def test_a_push_that_broke_off_goes_on_where_it_was(field, tmp_path):
+    """The first push brings 20 pieces, a second one the rest, also after a restart."""
+    big, bigger = wide_package(tmp_path / "a.tflsplit", 1), wide_package(tmp_path / "b.tflsplit", 2)
+    came = []
+
+    def breaks(payload):
+        came.append(len(payload) - updates.PIECE_HEADER_BYTES)
+        return [payload] if len(came) <= 20 else []
+
+    device = field.start(big, rate_fps=5.0)
+    broken = field.push(bigger, transport=tampering(field.network, breaks), wait_s=2.0)
+    device.stop()
+    field.start(big, rate_fps=5.0, boot=8)
+    whole = field.push(bigger, wait_s=4.0)
+
+    assert broken.state is State.RECEIVING
+    assert whole.state is State.PROBATION
+    total = sum(place.stat().st_size for place in (field.models / "current" / "package").rglob("*") if place.is_file())
+    assert whole.sent_bytes == total - sum(came[:20])
+
+
+def test_a_device_that_was_away_takes_the_offer_when_it_is_back(served):
+    device = served.start()
+    device.settles.wait_for(lambda all_: len(all_) >= 3)
+    served.network.cut("edge-u")
+    seen = []
+
+    def come_back(report):
+        seen.append(report)
+
+    threading.Timer(1.0, served.network.restore, ["edge-u"]).start()
+    outcome = served.push(served.new, on_report=come_back)
+
+    assert outcome.is_installed
+
+
+def test_a_device_that_was_never_there_and_one_that_takes_none_are_named(field):
+    with pytest.raises(errors.PeerError, match="device 'n' of 'd' was never there"):
+        field.push(field.new, wait_s=0.1)
+    field.network.publish(topics.topic("d", "n", topics.Kind.BIRTH), b'{"cut": "op000", "layer": null}', 1, retain=True)
+    with pytest.raises(errors.PeerError, match="takes no updates: start its edge with --models and --update-key"):
+        field.push(field.new)
+
+
+def test_a_self_test_that_fails_changes_nothing(served, tmp_path):
+    device = served.start()
+    whole = edge_bundle(served.new, tmp_path / "e.tflsplit")
+    other = wrong_golden(whole, tmp_path)
+    outcome = served.push(other)
+    device.settles.wait_for(lambda all_: len(all_) >= 5)
+
+    assert outcome.state is State.ROLLED_BACK
+    assert "gives other values here than where it was made" in outcome.reason
+    assert set(packages_of(device)) == {served.old.digest[:32]}
+    assert not (served.models / "current").exists()
+    wait_for(lambda: birth_of(served.network)["update"]["state"] == "rolled_back")
+
+
+def wrong_golden(made, tmp_path):
+    """The bundle with the golden samples of another model."""
+    builder = tiny_models.Builder()
+    x = builder.tensor("x", (1, 4))
+    a = builder.add(x, x, "a", (1, 4), scale=0.7)
+    c = builder.add(a, a, "c", (1, 4), scale=0.9)
+    other = tiny_models.write_package(tmp_path / "o.tflsplit", builder.build((x,), (c,)))
+    samples = edge_bundle(other, tmp_path / "oe.tflsplit")
+    return resealed(made, {"golden.npz": (samples.path / "golden.npz").read_bytes()})
+
+
+def test_a_head_that_is_no_model_is_found_in_a_process_of_its_own(field, tmp_path):
+    field.start()
+    whole = edge_bundle(field.new, tmp_path / "e.tflsplit")
+    outcome = field.push(resealed(whole, {"cuts/op000/head.tflite": b"TFL3 or not" * 100}))
+
+    assert outcome.state is State.ROLLED_BACK
+    assert "self-test of the head of op000" in outcome.reason
+
+
+def test_a_bundle_without_golden_samples_is_tried_for_shapes_and_that_is_said(served, tmp_path, caplog):
+    caplog.set_level("INFO")
+    served.start()
+    made = edge_bundle(served.new, tmp_path / "e.tflsplit")
+    (made.path / "golden.npz").unlink()
+    files = {name: file for name, file in made.manifest.files.items() if name != "golden.npz"}
+    outcome = served.push(resealed(made, files=files))
+
+    assert outcome.is_installed
+    assert "shapes only: the bundle holds no golden samples" in caplog.text
+
+
+def test_a_model_that_no_cloud_has_is_rolled_back_with_the_clouds_reason(field):
+    with updatable.cloud_for(field.network, field.old):
+        device = field.start()
+        device.settles.wait_for(lambda all_: len(all_) >= 5)
+        outcome = field.push(field.new)
+        since = len(device.settles.all)
+        device.settles.wait_for(lambda all_: len(all_) >= since + 20)
+
+    assert outcome.state is State.ROLLED_BACK
+    assert "a frame was refused" in outcome.reason
+    assert field.new.digest[:32] in outcome.reason
+    assert device.settles.all[-1].package == field.old.digest[:32]
+    assert not (field.models / "current").exists()
+    wait_for(lambda: birth_of(field.network)["package"] == field.old.digest)
+
+
+def test_a_model_whose_frames_nobody_answers_is_rolled_back(field):
+    device = field.start(terms=probation.Terms(frames=5, patience_s=0.5))
+    outcome = field.push(field.new)
+
+    assert outcome.state is State.ROLLED_BACK
+    assert "frames had no answer for 0.5 s" in outcome.reason
+    assert device.edge.package.digest == field.old.digest
+
+
+class FailsLater:
+    """A CPU on which the heads of one package fail after some frames."""
+
+    name, needs_compiled, is_external = "cpu", False, False
+
+    def __init__(self, package, frames):
+        self._package = package
+        self._frames = frames
+
+    def open(self, model, *, name):
+        opened = Cpu().open(model, name=name)
+        if "models" in name:
+            run, left = opened.run, [self._frames]
+
+            def fails(*arrays):
+                left[0] -= 1
+                if left[0] < 0:
+                    raise errors.DeviceError("the head is broken")
+                return run(*arrays)
+
+            opened.run = fails
+        return opened
+
+
+def test_a_head_that_fails_is_gone_back_from_in_the_middle_of_a_frame(served):
+    device = served.start(resolve=lambda package, cut: FailsLater(served.new, 3))
+    outcome = served.push(served.new)
+    since = len(device.settles.all)
+    device.settles.wait_for(lambda all_: len(all_) >= since + 20)
+    summary = device.stop()
+
+    assert outcome.state is State.ROLLED_BACK
+    assert "its head failed: the head is broken" in outcome.reason
+    assert device.failure is None
+    assert (summary.unanswered, summary.refused, dict(summary.dropped)) == (0, 0, {})
+    assert sorted(settled.sequence for settled in device.settles.all) == list(range(summary.frames))
+    assert packages_of(device).count(served.new.digest[:32]) == 3
+    assert not (served.models / "current").exists()
+
+
+def test_a_crash_on_probation_is_found_at_the_next_start(field):
+    first = field.start()
+    waiting = field.push(field.new, wait_s=1.5)
+    first.crash()
+    told = []
+    take = heard(field.network, topics.Kind.TELEMETRY)
+    again = field.start(boot=8)
+    while not told:
+        report = updates.parse_report(take().payload)
+        told += [report] if report and report.state.is_final else []
+
+    assert waiting.state is State.PROBATION
+    assert told[0].state is State.ROLLED_BACK
+    assert "ended without a goodbye" in told[0].reason
+    assert again.edge.package.digest == field.old.digest
+    assert not (field.models / "current").exists()
+
+
+def test_a_probation_goes_on_after_a_restart_in_good_order(field):
+    first = field.start()
+    assert field.push(field.new, wait_s=1.5).state is State.PROBATION
+    first.stop()
+    again = field.start(boot=8)
+    with updatable.cloud_for(field.network, field.old, field.new):
+        wait_for(lambda: birth_of(field.network)["update"]["state"] == "installed")
+
+    assert again.edge.package.digest == field.new.digest
+
+
+def test_a_model_that_fails_after_a_restart_gives_way_to_the_one_before(field):
+    first = field.start()
+    assert field.push(field.new, wait_s=1.5).state is State.PROBATION
+    first.stop()
+    with updatable.cloud_for(field.network, field.old):
+        again = field.start(boot=8)
+        wait_for(lambda: birth_of(field.network)["update"]["state"] == "rolled_back")
+        again.settles.wait_for(lambda all_: all_[-1].package == field.old.digest[:32])
+
+    assert again.edge.package.digest == field.old.digest
+
+
+def test_another_offer_waits_until_probation_is_over(field):
+    field.start()
+    assert field.push(field.new, wait_s=1.5).state is State.PROBATION
+    outcome = field.push(field.old)
+
+    assert outcome.state is State.REFUSED
+    assert "on probation still" in outcome.reason
+
+
+def test_a_source_that_does_not_fit_leaves_the_model_of_before(served, tmp_path, builder):
+    x = builder.tensor("x", (1, 7))
+    seven = tiny_models.write_package(
+        tmp_path / "seven.tflsplit", builder.build((x,), (builder.add(x, x, "y", (1, 7)),)), labels=()
+    )
+    device = served.start()
+    outcome = served.push(seven, cut="output")
+    since = len(device.settles.all)
+    device.settles.wait_for(lambda all_: len(all_) >= since + 5)
+
+    assert outcome.state is State.ROLLED_BACK
+    assert "frames of shape (4,)" in outcome.reason
+    assert device.edge.package.digest == served.old.digest

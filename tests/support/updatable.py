@@ -1,0 +1,193 @@
+"""A device that takes updates, with its cloud and its operator, over the broker in memory."""
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import threading
+import time
+
+import numpy as np
+import tiny_models
+
+from broker import engine, memory, pusher, rollout, subscriber, topics
+from edge_runtime import frames, loop
+from edge_runtime.accelerators.cpu import Cpu
+from edge_runtime.settings import Settings
+from edge_runtime.updates import probation, store, swap, updater
+from tflsplit import bundle, manifest, package
+from tflsplit.manifest import Role
+
+WAIT_S = 20.0
+_NUMBERS = itertools.count()
+INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
+QUICK = probation.Terms(frames=5, patience_s=WAIT_S)
+
+
+class Settles:
+    """Every answer that came, for those who wait for one."""
+
+    def __init__(self):
+        self.all = []
+        self._came = threading.Condition()
+
+    def alive(self):
+        pass
+
+    def settled(self, settled):
+        with self._came:
+            self.all.append(settled)
+            self._came.notify_all()
+
+    def wait_for(self, is_so):
+        with self._came:
+            assert self._came.wait_for(lambda: is_so(self.all), WAIT_S), self.all[-3:]
+
+
+class Device:
+    """One start of an edge; it ends well with `stop`, and as after a crash with `crash`."""
+
+    def __init__(self, network, models, original, verifier, *, terms=QUICK, resolve=None, url_prefix=None, **changes):
+        self.settles = Settles()
+        self._stack = contextlib.ExitStack()
+        self._ended = False
+        cut = changes.pop("cut", "op000")
+        settings = Settings(
+            "d", "n", changes.pop("boot", 7), count=10**9, **{"rate_fps": 500.0, "drain_s": 0.5} | changes
+        )
+        self.store = store.Store(models)
+        found = self.store.begin()
+        running, at = (
+            (original, original.cut(cut)) if found is None else (found.package, found.package.cut(found.offer.cut))
+        )
+        opening = swap.Opening(resolve or (lambda package, cut: Cpu()))
+        terms = updater.Settings("d", "n", verifier, url_prefix, terms, stalled_s=0.5)
+        self.updater = updater.Updater(self.store, terms, (original, original.cut(cut)))
+        ready = opening.open(running, at)
+        transport = self._join(network, "edge")
+        self.edge = loop.Edge(
+            running, ready, transport, settings, observers=(self.settles, self.updater), rescue=self.updater.rescue
+        )
+        self._swap = swap.Swap(self.edge, opening, swap.Model(running, ready))
+        self.failure = None
+        source = frames.from_arrays((INPUTS,), running.manifest, name="test")
+        self._thread = threading.Thread(target=self._run, args=(source,), name="device")
+        self.updater.start(self.edge, self._swap, found, lambda: self._join(network, "edge-u"))
+        self._thread.start()
+
+    def stop(self):
+        self._end(is_good_end=True)
+        return self.edge.summary
+
+    def crash(self):
+        """What is on the disk is what a kill would leave: no goodbye."""
+        self._end(is_good_end=False)
+
+    def _end(self, *, is_good_end):
+        if self._ended:
+            return
+        self._ended = True
+        self.edge.stop()
+        self._thread.join(WAIT_S)
+        self.updater.close()
+        self._swap.close()
+        self.store.close(is_good_end=is_good_end)
+        self._stack.close()
+
+    def _run(self, source):
+        try:
+            self.edge.run(source)
+        except Exception as failure:  # noqa: BLE001 - the test looks at it
+            self.failure = failure
+
+    def _join(self, network, name):
+        made = memory.MemoryTransport(network, client_id=name)
+        self._stack.callback(made.close, timeout_s=0)
+        made.connect()
+        return made
+
+
+@contextlib.contextmanager
+def cloud_for(network, *packages):
+    """A cloud that serves these packages until the block ends."""
+    with memory.MemoryTransport(network, client_id="cloud") as transport:
+        transport.connect()
+        cloud = subscriber.Cloud(engine.Inline.of(*packages), transport, "d")
+        thread = threading.Thread(target=cloud.run, name="cloud")
+        thread.start()
+        try:
+            yield cloud
+        finally:
+            cloud.stop()
+            thread.join(WAIT_S)
+
+
+def push(network, pushed, signer, *, wait_s=WAIT_S, transport=None, on_report=lambda report: None, **options):
+    """What became of it on the device `n`."""
+    with transport or memory.MemoryTransport(network, client_id="operator") as joined:
+        joined.connect()
+        pushing = pusher.Pusher(joined, "d", on_report=on_report)
+        (outcome,) = rollout.roll_out(pushing, pushed, ["n"], signer, wait_s=wait_s, **options)
+    return outcome
+
+
+def edge_bundle(whole, folder, cut="op000"):
+    return bundle.write(folder, whole, Role.EDGE, (whole.cut(cut),))
+
+
+def resealed(made, changes=None, **fields):
+    """The bundle with some files changed and the manifest as if that belonged so: what an owner of the key can make."""
+    files = dict(made.manifest.files)
+    for name, data in (changes or {}).items():
+        (made.path / name).write_bytes(data)
+        files[name] = manifest.File(hashlib.sha256(data).hexdigest(), len(data))
+    described = dataclasses.replace(made.manifest, files=fields.pop("files", files), **fields)
+    (made.path / "manifest.json").write_text(manifest.render(described))
+    return package.Package(made.path, described)
+
+
+def wide_package(path, seed, *, rows=150_000):
+    """A package whose head weighs some hundred kilobytes: x → a fully connected layer → an addition."""
+    made = tiny_models.Builder()
+    weights = np.random.default_rng(seed).integers(-127, 128, (rows, 4), dtype=np.int8)
+    x = made.tensor("x", (1, 4))
+    w = made.tensor("w", weights.shape, data=weights)
+    y = made.tensor("y", (1, rows), scale=0.4)
+    options = tiny_models.schema.FullyConnectedOptionsT()
+    made.operator("FULLY_CONNECTED", (x, w, -1), (y,), options, options_type="FullyConnectedOptions", version=4)
+    z = made.add(y, y, "z", (1, rows), scale=0.8)
+    return tiny_models.write_package(path, made.build((x,), (z,)), labels=())
+
+
+def heard(network, *kinds):
+    """Messages of the device from now on, and what is retained of it: `take()` gives the next."""
+    listener = memory.MemoryTransport(network, client_id=f"listener-{next(_NUMBERS)}")
+    listener.connect()
+    for kind in kinds:
+        listener.subscribe(topics.topic("d", "n", kind))
+
+    def take(timeout_s=WAIT_S):
+        message = listener.receive(timeout_s)
+        if message is not None:
+            listener.acknowledge(message)
+        return message
+
+    return take
+
+
+def birth_of(network):
+    message = heard(network, topics.Kind.BIRTH)(0.0)
+    return json.loads(message.payload)
+
+
+def send_control(network, payload):
+    network.publish(topics.topic("d", "n", topics.Kind.CONTROL), payload, 1, retain=False)
+
+
+def wait_for(is_so):
+    give_up_s = time.monotonic() + WAIT_S
+    pause = threading.Event()
+    while not is_so():
+        assert time.monotonic() < give_up_s
+        pause.wait(0.01)
