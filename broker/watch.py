@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from broker import readings
+from broker.answering import Refused
 from broker.engine import Engine
 from broker.fleet import Fleet
 from broker.subscriber import Cloud
@@ -105,7 +106,8 @@ def _of(served: Served) -> Iterator[Family]:
         (catalogue.CLOUD_TAIL, readings.distribution(summary.tail_s)),
     ):
         yield _family(metric, Sample(value, here))
-    refused = dict(summary.refused).items()
+    # Each from its first scrape on: what begins at one was never seen to grow.
+    refused = ((why, summary.refused[why]) for why in Refused)
     yield _family(catalogue.CLOUD_REFUSED, *(Sample(count, (*here, why.value)) for why, count in refused))
     for metric, samples in readings.of_connection(served.transport):
         here_too = (Sample(sample.value, (*here, *sample.labels)) for sample in samples)
