@@ -68,6 +68,7 @@ class MqttTransport:
         self._gives_up_at_once = True
         self._is_begun = False
         self._is_stopping = False
+        self._is_woken = self._is_asleep = False
         self._lost: Lost | None = None
         self._thread: threading.Thread | None = None
         self._waker, self._wakee = socket.socketpair()
@@ -163,6 +164,8 @@ class MqttTransport:
                 return
             self._shared.subscriptions.pop(topic_filter, None)
         reason = wanted.refusal or f"no answer within {timeout_s:g} s, the connection is {self._state.value}"
+        if self._state is ConnectionState.CLOSED and self._lost is not None:
+            reason = self._lost.reason
         raise errors.BrokerError(f"broker {self._address}: subscription to {topic_filter} failed: {reason}")
 
     def unsubscribe(self, topic_filter: str, *, timeout_s: float = 10.0) -> None:
@@ -235,9 +238,12 @@ class MqttTransport:
         return True
 
     def _wake(self) -> None:
-        # A full pair means that the thread is being woken already; a closed one that there is nobody left to wake.
-        with contextlib.suppress(OSError):
-            self._waker.send(b"\0")
+        # The thread announces its sleep before it looks for the last time, so one of the two sees the other.
+        self._is_woken = True
+        if self._is_asleep:
+            # A full pair means that the thread is being woken already; a closed one that there is nobody left to wake.
+            with contextlib.suppress(OSError):
+                self._waker.send(b"\0")
 
     def _run(self) -> None:
         attempt = 0
@@ -280,14 +286,17 @@ class MqttTransport:
         patience_s = _VERSION_TIMEOUT_S if is_probe else self._options.connect_timeout_s
         give_up_s = time.monotonic() + patience_s
         while True:
+            self._is_woken = False
             work.pump()
-            for event in connection.step(_POLL_S, self._wakee):
+            self._is_asleep = True
+            events = connection.step(0.0 if self._is_woken else _POLL_S, self._wakee)
+            self._is_asleep = False
+            for event in events:
                 work.handle(event)
                 if isinstance(event, Accepted):
                     self._go_online(version, work)
                 elif isinstance(event, Lost):
                     return event
-            self._forget_wakings()
             if self._is_stopping:
                 work.acknowledge()  # else a durable session would get once more what was dealt with last
                 return self._end(connection, work, Lost("closed"))
@@ -299,10 +308,6 @@ class MqttTransport:
         connection.close()
         work.end(lost)
         return lost
-
-    def _forget_wakings(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._wakee.recv(4096)
 
     def _go_online(self, version: Version, work: session.Session) -> None:
         if self._was_online:

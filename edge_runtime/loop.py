@@ -94,7 +94,7 @@ class Edge:
             is_ours=lambda boot: boot == settings.boot or (spool is not None and spool.knows(boot)),
         )
         self._birth = Birth(transport, settings)
-        self._is_stopping = False
+        self._stopped_at_s: float | None = None
         self._is_drained = False
         self._failure: Exception | None = None
         self._computing: threading.Thread | None = None
@@ -126,11 +126,11 @@ class Edge:
 
     @property
     def is_stopping(self) -> bool:
-        return self._is_stopping
+        return self._stopped_at_s is not None
 
     def stop(self) -> None:
         """Take no further input; what was sent is still waited for. Takes no lock: signal handlers may call it."""
-        self._is_stopping = True
+        self._stopped_at_s = time.monotonic()
         self._head.interrupt()
 
     def reload(self, settings: Settings) -> None:
@@ -194,13 +194,13 @@ class Edge:
         if self._settings.delivery is Delivery.LATEST:
             return routes.Fresh(*common)
         if self.spool is None:
-            return routes.InMemory(*common, is_stopping=lambda: self._is_stopping)
+            return routes.InMemory(*common, is_stopping=lambda: self.is_stopping)
         from edge_runtime import spooled  # and with it SQLite, which an edge without a spool starts without
 
         return spooled.Spooled(
             *common,
             self.spool,
-            is_stopping=lambda: self._is_stopping,
+            is_stopping=lambda: self.is_stopping,
             on_wait=self._say_alive,
             on_failure=self._fail,
         )
@@ -228,7 +228,7 @@ class Edge:
         )
         sequence = 0
         try:
-            while not self._is_stopping and self.summary.frames != settings.count and not feed.is_over:
+            while not self.is_stopping and self.summary.frames != settings.count and not feed.is_over:
                 taken = feed.take(_LOOK_S) if self._route.wait_for_room(_LOOK_S) else None
                 if taken is not None:
                     self._process(source, sequence, taken)
@@ -287,18 +287,18 @@ class Edge:
         self.summary.accelerator = wanted.head.counters
         if self._source is not None and wanted.convert is not None:
             self._source.convert = wanted.convert
-        if self._is_stopping:
+        if self.is_stopping:
             wanted.head.interrupt()
         wanted.is_done.set()
 
     def _wait_for_answers(self) -> None:
         began_s = time.monotonic()
-        patience_s = self._settings.drain_s
-        if self.spool is not None and self._is_stopping:
-            patience_s = min(patience_s, _GRACE_S)
         while self._failure is None and not self._route.wait_until_settled(_LOOK_S):
             self._between_frames()
-            if time.monotonic() - max(began_s, self._collector.answered_at_s) >= patience_s:
+            now_s = time.monotonic()
+            if now_s - max(began_s, self._collector.answered_at_s) >= self._settings.drain_s:
+                return
+            if self.spool is not None and self._stopped_at_s is not None and now_s - self._stopped_at_s >= _GRACE_S:
                 return
 
     def _collect(self) -> None:
@@ -320,21 +320,8 @@ class Edge:
 
     def _fail(self, failure: Exception) -> None:
         self._failure = failure
-        self._is_stopping = True
+        self._stopped_at_s = time.monotonic()
 
     def _announce(self) -> None:
         spool = None if self.spool is None else self.spool.as_json()
         self._birth.announce(self._sending, self._head.condition, {"spool": spool, **self._told})
-
-
-def check(summary: Summary, settings: Settings) -> None:
-    """PeerError if a run left frames without a result: FrameError with the cloud's reason where it refused them."""
-    if summary.refused:
-        raise errors.FrameError(
-            f"the cloud refused {summary.refused} of {summary.frames + summary.replayed} frames: {summary.refusal}"
-        )
-    if summary.unanswered:
-        raise errors.PeerError(
-            f"{summary.unanswered} of {summary.frames} frames had no answer within {settings.drain_s:g} s of the last; "
-            f"is a cloud of deployment {settings.deployment!r} running?"
-        )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from broker import chunks, topics
 from broker.transport import ConnectionState, Transport, publish_packet_bytes
 from edge_runtime.settings import Settings
+from tflsplit import errors
 
 # How long to wait for room in the transport's queue before looking again if it is still worth it.
 _LOOK_S = 0.01
@@ -18,6 +19,7 @@ class Outlet:
         self._topic = topics.topic(settings.deployment, settings.device, topics.Kind.FEATURES)
         self._answers = topics.topic(settings.deployment, settings.device, settings.answers)
         self._qos = settings.frame_qos
+        self._is_subscribed = False
 
     @property
     def is_online(self) -> bool:
@@ -26,9 +28,23 @@ class Outlet:
     def wait_until_online(self, timeout_s: float) -> bool:
         return self._transport.wait_for(ConnectionState.ONLINE, timeout_s)
 
-    def subscribe(self) -> None:
-        """Asks for the answers to our frames."""
-        self._transport.subscribe(self._answers, qos=self._qos)
+    def wait_until_answerable(self, timeout_s: float) -> bool:
+        """Whether answers to our frames would reach us; before that none may be sent. One thread's.
+
+        BrokerError if we may not have them, or if the broker will not have us.
+        """
+        if self._is_subscribed:
+            return True
+        if not self.wait_until_online(timeout_s) and self._transport.state is not ConnectionState.CLOSED:
+            return False
+        try:
+            self._transport.subscribe(self._answers, qos=self._qos)
+        except errors.BrokerError:
+            if self._transport.state in (ConnectionState.ONLINE, ConnectionState.CLOSED):
+                raise
+            return False
+        self._is_subscribed = True
+        return True
 
     def try_send(self, encoded: bytes, *, expiry_s: float | None = None) -> bool:
         """False if the transport had no room for all of it; what part of it went has no effect without the rest."""

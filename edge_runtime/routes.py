@@ -22,13 +22,13 @@ class Route(Protocol):
     """`wait_for_room` and `accept` belong to the compute thread, `settle` and `tend` to the results thread."""
 
     def open(self) -> None:
-        """Before the first frame; BrokerError if we may not have the answers."""
+        """Before the first frame."""
 
     def close(self) -> None:
         """After the last answer that is waited for; nothing is sent any more."""
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        """Whether a frame that is made now may be accepted."""
+        """Whether a frame that is made now may be accepted. BrokerError if the broker will have none."""
 
     def accept(self, packed: Packed) -> None:
         """Counts the frame, as accepted or as dropped."""
@@ -101,13 +101,13 @@ class InMemory:
         self._resending = Resending(window, outlet, summary, settings)
 
     def open(self) -> None:
-        self._outlet.subscribe()
+        pass
 
     def close(self) -> None:
         pass
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        return self._window.wait_for_room(timeout_s)
+        return self._outlet.wait_until_answerable(timeout_s) and self._window.wait_for_room(timeout_s)
 
     def accept(self, packed: Packed) -> None:
         self._window.add(packed, now_s=time.monotonic(), now_ns=time.time_ns())
@@ -136,13 +136,17 @@ class Fresh:
         self._settings = settings
 
     def open(self) -> None:
-        self._outlet.subscribe()
+        pass
 
     def close(self) -> None:
         pass
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        return self._outlet.wait_until_online(timeout_s) and self._window.wait_for_room(timeout_s)
+        return (
+            self._outlet.wait_until_answerable(timeout_s)
+            and self._outlet.wait_until_online(timeout_s)
+            and self._window.wait_for_room(timeout_s)
+        )
 
     def accept(self, packed: Packed) -> None:
         now_ns = time.time_ns()

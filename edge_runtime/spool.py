@@ -136,6 +136,8 @@ class Spool:
             if self.state is State.DISK_FULL:
                 self._changed.wait(timeout_s)
                 return True
+            if not self._has_room():
+                self._enter(State.FULL)
             return self._changed.wait_for(self._has_room, timeout_s)
 
     def wait_until_empty(self, timeout_s: float) -> bool:

@@ -17,7 +17,6 @@ from edge_runtime.settings import Settings, Until
 from edge_runtime.spool import Full, Spool, State
 from edge_runtime.summary import Summary
 from edge_runtime.window import Key, Outstanding, Window
-from tflsplit import errors
 
 # How often the thread that sends looks whether it was told to stop; no frame waits for it.
 _LOOK_S = 0.2
@@ -118,28 +117,14 @@ class Spooled:
 
     def _send(self) -> None:
         try:
-            if self._subscribe():
-                while not self._is_over():
-                    if self._window.wait_for_room(_LOOK_S):
-                        self._send_next()
+            while not self._is_over():
+                if self._outlet.wait_until_answerable(_LOOK_S) and self._window.wait_for_room(_LOOK_S):
+                    self._send_next()
         except Exception as failure:  # noqa: BLE001 - raised again by the edge's `run`, in the caller's thread
             self._on_failure(failure)
 
     def _is_over(self) -> bool:
         return self._is_closed or self._is_stopping()
-
-    def _subscribe(self) -> bool:
-        """False if it was all over before the broker could be reached."""
-        while not self._is_over():
-            if self._outlet.wait_until_online(_LOOK_S):
-                try:
-                    self._outlet.subscribe()
-                except errors.BrokerError:
-                    if self._outlet.is_online:
-                        raise
-                else:
-                    return True
-        return False
 
     def _send_next(self) -> None:
         if not self._spool.wait_for_more(self._sent, _LOOK_S):

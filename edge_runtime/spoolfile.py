@@ -26,8 +26,8 @@ CREATE TABLE frames (id INTEGER PRIMARY KEY, captured_ns INTEGER NOT NULL, cut T
 # The log is written back at 4 MB (SQLite's default); one that a large frame made longer is cut down to this.
 _LOG_BYTES = 8 << 20
 
-# So much of the disk is left free: for the log, for what it makes the file grow by when it is written back, so that rows
-# can be deleted when there is no room for more, and for whatever else the machine has to write.
+# So much of the disk is left free: for the log, and for what it makes the file grow by when it is written back, so that
+# rows can be deleted where there is no room for more; and for whatever else the machine has to write.
 RESERVE_BYTES = 16 << 20
 
 # SQLite's own codes, which Python before 3.11 does not tell.

@@ -2,12 +2,12 @@
 
 import json
 import threading
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import tiny_models
 import watching
+from memory_cloud import cloud_for
 
 from broker import engine, memory, results, subscriber, topics, wire
 from edge_runtime import frames, head, loop
@@ -22,25 +22,6 @@ WAIT_S = 60.0
 
 def settings(**changes) -> Settings:
     return Settings(**{"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S} | changes)
-
-
-@contextmanager
-def cloud_for(package, network):
-    """A cloud that serves until the block ends."""
-    with memory.MemoryTransport(network, client_id="cloud") as transport:
-        transport.connect()
-        cloud = subscriber.Cloud(engine.Inline.of(package), transport, "d")
-        subscribed = threading.Event()
-        subscribe = transport.subscribe
-        transport.subscribe = lambda *given, **options: (subscribe(*given, **options), subscribed.set())
-        thread = threading.Thread(target=cloud.run)
-        thread.start()
-        assert subscribed.wait(WAIT_S)
-        try:
-            yield cloud
-        finally:
-            cloud.stop()
-            thread.join(WAIT_S)
 
 
 def stream(package, network, cut, arrays=INPUTS, **changes):

@@ -67,7 +67,7 @@ def command(
     \b
     Python: edge_runtime.loop.Edge(package, head, transport, settings).run(source)
     """
-    from edge_runtime import loop
+    from edge_runtime import loop, outcome
 
     for option, value in (("--cut", cut_name), ("--input-codec", input_codec)):
         if value and plan_path:
@@ -102,7 +102,7 @@ def command(
         output.as_json(summary.as_json())
     else:
         accelerated.print_summary(summary, edge.cut)
-    loop.check(summary, settings)
+    outcome.check(summary, settings, is_stopped=edge.is_stopping)
 
 
 def _source(text: str, model: updating.Running, settings: "Settings") -> "Source":

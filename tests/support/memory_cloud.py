@@ -1,0 +1,66 @@
+"""Clouds on the in-memory broker: a real one, and one that answers only what and when a test says."""
+
+import threading
+from contextlib import contextmanager
+
+from broker import acks, engine, memory, results, subscriber, topics, wire
+
+WAIT_S = 60.0
+_TIMES = results.Times(*[0.0] * len(results.Times.__slots__))
+
+
+@contextmanager
+def cloud_for(package, network):
+    """A cloud that serves deployment `d` until the block ends."""
+    with memory.MemoryTransport(network, client_id="cloud") as transport:
+        transport.connect()
+        cloud = subscriber.Cloud(engine.Inline.of(package), transport, "d")
+        subscribed = threading.Event()
+        subscribe = transport.subscribe
+        transport.subscribe = lambda *given, **options: (subscribe(*given, **options), subscribed.set())
+        thread = threading.Thread(target=cloud.run)
+        thread.start()
+        assert subscribed.wait(WAIT_S)
+        try:
+            yield cloud
+        finally:
+            cloud.stop()
+            thread.join(WAIT_S)
+
+
+class Ghost:
+    """Takes in the frames of device `n` of deployment `d` and answers none of itself."""
+
+    def __init__(self, transport):
+        self._transport = transport
+        transport.connect()
+        transport.subscribe(topics.topic("d", "n", topics.Kind.FEATURES))
+
+    def frames(self, count):
+        """The next so many, as they said what they are."""
+        return [self.frame() for _ in range(count)]
+
+    def frame(self, timeout_s=WAIT_S):
+        message = self._transport.receive(timeout_s)
+        if message is None:
+            return None
+        self._transport.acknowledge(message)
+        return wire.describe(message.payload)
+
+    def answer(self, frame):
+        result = results.Result("n", frame.boot, frame.sequence, "op000", frame.package.hex(), _TIMES)
+        self._transport.publish(topics.topic("d", "n", topics.Kind.RESULTS), result.as_json())
+
+    def close(self):
+        """Whoever waits for a frame gets None."""
+        self._transport.close(timeout_s=0)
+
+    def acknowledge(self, frame, error=None):
+        made = acks.Acknowledgement("n", frame.boot, frame.sequence, error)
+        self._transport.publish(topics.topic("d", "n", topics.Kind.ACKS), made.as_json())
+
+
+@contextmanager
+def ghost_on(network):
+    with memory.MemoryTransport(network, client_id="ghost") as transport:
+        yield Ghost(transport)
