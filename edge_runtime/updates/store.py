@@ -73,7 +73,11 @@ class Store:
             raise errors.SettingsError(
                 f"models {path}: another edge runs with it; give each its own --models"
             ) from cause
-        self.record = self._read()
+        try:
+            self.record = self._read()
+        except errors.DeviceError:
+            os.close(self._lock)
+            raise
 
     def close(self, *, is_good_end: bool) -> None:
         """After a good end a model on probation goes on with it at the next start; after another it is left then."""

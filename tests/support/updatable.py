@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import pathlib
 import threading
 import time
 
@@ -20,6 +21,7 @@ from tflsplit import bundle, manifest, package
 from tflsplit.manifest import Role
 
 WAIT_S = 20.0
+SUPPORT = str(pathlib.Path(__file__).parent)  # for child processes
 _NUMBERS = itertools.count()
 INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
 QUICK = probation.Terms(frames=5, patience_s=WAIT_S)

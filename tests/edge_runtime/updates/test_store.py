@@ -1,0 +1,190 @@
+"""Whenever the power fails, the model of before or the new one runs, whole."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import updatable
+
+from broker.updates import Offer, Signed, State, sha256
+from edge_runtime.updates import store
+from tflsplit import errors, package
+
+# Installs `new` over `old`, keeps it or rolls it back, and dies at the N-th change of the disk; then looks what a start
+# finds. All in children of one process, so that its imports are paid for once.
+KILLED = """
+import json, os, pathlib, shutil, signal, sys
+sys.path.insert(0, sys.argv[2])
+from edge_runtime.updates import store
+from broker.updates import Signed
+
+base = pathlib.Path(sys.argv[1])
+old, new = (Signed((base / name).read_bytes(), b"") for name in ("old.json", "new.json"))
+
+def dying(at):
+    left = [at]
+    def wrap(function):
+        def counted(*given, **options):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*given, **options)
+        return counted
+    for module, name in ((os, "fsync"), (os, "rename"), (os, "replace"), (os, "symlink"), (os, "unlink"),
+                         (os, "mkdir"), (os, "rmdir"), (shutil, "rmtree")):
+        setattr(module, name, wrap(getattr(module, name)))
+
+def install(place, at, ending):
+    kept = store.Store(place / "models")
+    kept.begin()
+    dying(at)
+    kept.note(serial=2, offer=new.id)
+    kept.add(new, place / "models" / "incoming" / "new")
+    kept.put_on_probation(kept.open(store.name_of(new.offer())))
+    kept.keep() if ending == "keep" else kept.roll_back("it failed")
+    kept.close(is_good_end=True)
+
+def prepared(place):
+    kept = store.Store(place / "models")
+    for signed, name in ((old, "old"), (new, "new")):
+        (place / "models" / "incoming").mkdir(exist_ok=True)
+        shutil.copytree(base / name, place / "models" / "incoming" / name)
+        if name == "old":
+            kept.add(signed, place / "models" / "incoming" / name)
+            kept.put_on_probation(kept.open(store.name_of(old.offer())))
+            kept.keep()
+    kept.close(is_good_end=True)
+
+for ending in ("keep", "roll back"):
+    for at in range(1, 1000):
+        place = base / f"{ending} {at}"
+        place.mkdir()
+        prepared(place)
+        child = os.fork()
+        if child == 0:
+            install(place, at, ending)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        kept = store.Store(place / "models")
+        found = kept.begin()
+        kept.close(is_good_end=True)
+        again = store.Store(place / "models")
+        same = again.begin()
+        again.close(is_good_end=True)
+        print(json.dumps({"ending": ending, "killed": bool(os.WIFSIGNALED(status)), "found": found.name,
+                          "again": same.name, "state": kept.record.state.value,
+                          "left": sorted(p.name for p in (place / "models").iterdir())}))
+        shutil.rmtree(place)
+        if not os.WIFSIGNALED(status):
+            break
+"""
+
+
+def offer_of(made, serial, cut="op000"):
+    text = (made.path / package.MANIFEST).read_bytes()
+    total = len(text) + sum(file.bytes for file in made.manifest.files.values())
+    return Signed(Offer("d", "n", made.digest, "tiny", cut, sha256(text), len(text), total, serial).text(), b"")
+
+
+@pytest.fixture
+def bundles(field, tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    for number, (name, whole) in enumerate((("old", field.old), ("new", field.new)), start=1):
+        made = updatable.edge_bundle(whole, base / name)
+        (base / f"{name}.json").write_bytes(offer_of(made, number).text)
+    return base
+
+
+def test_a_kill_at_any_step_leaves_the_old_model_or_the_new_one(bundles):
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, str(bundles), updatable.SUPPORT], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    seen = [json.loads(line) for line in ended.stdout.splitlines()]
+    old, new = (store.name_of(Signed((bundles / name).read_bytes(), b"").offer()) for name in ("old.json", "new.json"))
+
+    for ending in ("keep", "roll back"):
+        ways = [one for one in seen if one["ending"] == ending]
+        assert len(ways) > 15
+        assert [one["killed"] for one in ways] == [True] * (len(ways) - 1) + [False]
+        for one in ways:
+            assert one["found"] == one["again"]
+            assert one["found"] in (old, new)
+            assert "current" in one["left"]
+        found = [one["found"] for one in ways]
+        assert found[0] == old
+        assert found[-1] == (new if ending == "keep" else old)
+        assert new in found if ending == "keep" else new not in found
+        # A model that a kill caught on probation is gone back from, and what it was is no longer there.
+        assert all(one["state"] != "probation" for one in ways)
+        assert all({name for name in one["left"] if "-" in name} <= {old, new} for one in ways)
+
+
+@pytest.fixture
+def installed(bundles, tmp_path):
+    """A store that runs `new`, with `old` before it."""
+    kept = store.Store(tmp_path / "models")
+    for name in ("old", "new"):
+        signed = Signed((bundles / f"{name}.json").read_bytes(), b"")
+        (tmp_path / "models" / "incoming").mkdir()
+        kept.add(signed, (bundles / name).rename(tmp_path / "models" / "incoming" / name))
+        kept.put_on_probation(kept.open(store.name_of(signed.offer())))
+        kept.keep()
+    kept.close(is_good_end=True)
+    return tmp_path / "models"
+
+
+@pytest.mark.parametrize("file", ["package/cuts/op000/head.tflite", "package/manifest.json", "offer.json"])
+def test_a_model_that_was_damaged_gives_way_to_the_one_before(field, installed, file):
+    (installed / "current" / file).write_bytes(b"damaged")
+    kept = store.Store(installed)
+    found = kept.begin()
+    kept.close(is_good_end=True)
+
+    assert found.package.digest == field.old.digest
+    assert kept.record.state is State.ROLLED_BACK
+    assert "cannot be opened" in kept.record.reason
+
+
+def test_where_all_are_damaged_the_edge_runs_what_it_was_started_with(installed):
+    for head in installed.glob("*/package/cuts/op000/head.tflite"):
+        head.write_bytes(b"damaged")
+    kept = store.Store(installed)
+
+    assert kept.begin() is None
+    kept.close(is_good_end=True)
+
+
+def test_a_damaged_record_is_refused_for_the_serial_in_it(installed):
+    for text in ("", "[]", "{}", '{"schema": 9}', '{"schema": 1, "state": "odd"}'):
+        (installed / "record.json").write_text(text)
+        with pytest.raises(errors.DeviceError, match=r"record\.json: damaged"):
+            store.Store(installed)
+
+
+def test_two_edges_do_not_share_a_store(installed):
+    kept = store.Store(installed)
+    with pytest.raises(errors.SettingsError, match="another edge runs with it"):
+        store.Store(installed)
+    kept.close(is_good_end=True)
+    store.Store(installed).close(is_good_end=True)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(errors.DeviceError, match="cannot be written"):
+        store.Store(tmp_path / "file" / "models")
+
+
+@pytest.mark.parametrize("target", ["../elsewhere", "/etc", "record.json", ""])
+def test_a_link_to_anything_but_a_model_is_none(installed, target):
+    (installed / "current").unlink()
+    if target:
+        (installed / "current").symlink_to(target)
+    kept = store.Store(installed)
+
+    assert kept.current() is None
+    assert kept.begin() is None
+    kept.close(is_good_end=True)
