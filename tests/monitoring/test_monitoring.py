@@ -142,7 +142,7 @@ def test_the_example_configuration_is_valid():
 @pytest.mark.skipif(embedded.mosquitto_path() is None, reason="mosquitto is not installed")
 def test_a_real_prometheus_fills_every_panel_from_a_real_edge_and_cloud(tmp_path):
     """Temperatures are there where a machine tells them, reasons for drops and refusals once there are some."""
-    may_be_empty = re.compile("temperature|edge_dropped")
+    may_be_empty = re.compile("temperature|edge_dropped|cloud_refused")
     with monitored.Monitored(tmp_path) as running:
         for panel in monitored.panels():
             for expression, _ in monitored.queries(panel):
@@ -159,3 +159,15 @@ def test_a_real_prometheus_fills_every_panel_from_a_real_edge_and_cloud(tmp_path
             alert["labels"]["alertname"] for alert in running.ask("alerts")["alerts"] if alert["state"] == "firing"
         }
         assert firing == set()
+
+
+def test_the_documentation_has_every_metric_as_it_is():
+    page = (monitored.MONITORING.parents[1] / "docs" / "monitoring.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `(tflsplit_\w+)` \| (.*) \|$", page, re.MULTILINE))
+    documented = {name: metric for name, metric in catalogue.every_name().items() if name in rows}
+    of_devices = {f"{catalogue.DEVICE_PREFIX}{metric.name}" for metric in catalogue.TOLD}
+
+    assert set(rows) == set(catalogue.every_name()) - of_devices
+    for name, metric in documented.items():
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
+        assert rows[name] == f"{metric.kind.value} | {labels} | {metric.help}"
