@@ -22,11 +22,13 @@ NAMES = (
     "edge_start",
     "round_trip",
     "streaming",
+    "spooling",
     "calibration_cost",
     "partitioning",
     "split_or_not",
     "profile_accuracy",
     "replay",
+    "slow_start",
     "durability",
 )
 HERE = Path(__file__).parent

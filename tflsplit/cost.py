@@ -58,13 +58,14 @@ def of(candidate: Candidate, scenario: Scenario) -> Cost:
     reload = _reload(candidate, work.reload_every)
     edge = spread.total((candidate.edge, reload)) if reload is not NOTHING else candidate.edge
     sending, hop = traffic.sending(scenario.link, candidate.frame_bytes), traffic.hop(scenario.link)
+    warming_up = traffic.warming_up(scenario.link, candidate.frame_bytes, work.rate_fps) if work.rate_fps else NOTHING
     cloud = candidate.cloud
     parts = {
         "preprocess": candidate.preprocess,
         "reload": reload,
         "head": candidate.head,
         "encode": candidate.encode,
-        "wire": sending,
+        "wire": spread.total((sending, warming_up)) if warming_up is not NOTHING else sending,
         "broker": hop,
         "decode": candidate.decode,
         "tail": candidate.tail,

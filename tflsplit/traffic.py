@@ -25,6 +25,8 @@ _SEGMENT_BYTES, _SEGMENT_HEADER_BYTES = 1448, 52
 _FAST_RETRANSMIT_SEGMENTS = 4
 # Linux's shortest retransmission timer.
 _LEAST_TIMER_S = 0.2
+# Linux's initial congestion window (RFC 6928), and as many frames as its size takes to settle.
+_INITIAL_SEGMENTS, _FRAMES_TO_SETTLE = 10, 6
 # A broker on the same machine takes 0.1 ms to pass a message on; stated links say nothing of brokers.
 BROKER_HOP_S = 0.0001
 
@@ -60,13 +62,43 @@ def usable_bps(link: Link) -> float:
 def sending(link: Link, message_bytes: float) -> Spread:
     """The time a message keeps the link busy, beyond what a tiny one takes: its bytes, and those sent again.
 
-    A connection in steady use is assumed: no slow start, no handshake.
+    A connection in steady use is assumed, without a handshake; what a rest costs is `warming_up`'s.
     """
     if len(link.points) > 1 and link.points[0].payload_bytes <= message_bytes:
         return _as_measured(link.points, message_bytes)
     bits = wire_bytes(message_bytes) * 8
     plain = spread.fixed(bits / usable_bps(link), link.origin)
     return spread.total((plain, _sent_again(link, message_bytes))) if link.loss else plain
+
+
+def warming_up(link: Link, message_bytes: float, rate_fps: float) -> Spread:
+    """What a message waits for because its connection rested since the one before, `1 / rate_fps` ago.
+
+    Linux (Reno and Cubic, not BBR) halves the congestion window for each retransmission timer that passes without
+    sending, down to ten segments. A message larger than what is left goes in rounds of a round trip, each twice the one
+    before, and ends with the window of its last round, which the next rest halves again. Begun with ten.
+    """
+    if not link.rtt_s:
+        return spread.NOTHING
+    count, bandwidth_bps = segments(message_bytes), usable_bps(link)
+    sending_s, segment_s = wire_bytes(message_bytes) * 8 / bandwidth_bps, _SEGMENT_BYTES * 8 / bandwidth_bps
+    window, waited_s = _INITIAL_SEGMENTS, 0.0
+    for _ in range(_FRAMES_TO_SETTLE):
+        left, waited_s = _rounds(count, window, segment_s, link.rtt_s)
+        rested_s = 1 / rate_fps - sending_s - waited_s
+        halvings = max(0, math.ceil(rested_s / (link.rtt_s + _LEAST_TIMER_S)) - 1)
+        window = max(_INITIAL_SEGMENTS, left >> min(halvings, 32))
+    return spread.fixed(waited_s, Origin.ESTIMATED) if waited_s else spread.NOTHING
+
+
+def _rounds(count: int, window: int, segment_s: float, rtt_s: float) -> tuple[int, float]:
+    """The window in the end, and the time that nothing is sent for want of acknowledgements."""
+    sent, waited_s = 0, 0.0
+    while sent + window < count:
+        waited_s += max(0.0, rtt_s - window * segment_s)
+        sent += window
+        window *= 2
+    return window, waited_s
 
 
 def busy_s(link: Link, message_bytes: float) -> float:

@@ -1,12 +1,13 @@
 """Bytes and seconds on the wire; the sizes are those of the frames that are really sent."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
 from broker import results, transport, wire
-from tflsplit import codec, links, presets, traffic
+from tflsplit import codec, links, presets, spread, traffic
 from tflsplit.links import Link, Point
 from tflsplit.measurements import Origin, Timing
 from tflsplit.tensors import TensorSpec
@@ -111,3 +112,29 @@ def test_an_unknown_preset_names_those_there_are():
 def test_a_link_of_nothing_is_refused():
     with pytest.raises(Exception, match="carries nothing"):
         stated(links.parse_bandwidth("0Mbit"), 0.01)
+
+
+@pytest.mark.parametrize(
+    ("message_bytes", "gap_s", "measured_ms"),
+    [
+        # Cubic through 50 Mbit/s and 100 ms, packet by packet: benchmarks/slow_start.py.
+        (10_000, 2.0, 102),
+        (60_000, 1.0, 303),
+        (60_000, 2.0, 305),
+        (150_000, 1.0, 306),
+        (150_000, 2.0, 411),
+    ],
+)
+def test_a_rest_costs_the_round_trips_that_linux_takes_to_open_its_window_again(message_bytes, gap_s, measured_ms):
+    link = Link("far", Origin.STATED, 50e6, 0.1)
+    waits = traffic.warming_up(link, message_bytes, 1 / gap_s)
+    expected_s = link.rtt_s + traffic.sending(link, message_bytes).p50_s + waits.p50_s
+
+    assert expected_s * 1e3 == pytest.approx(measured_ms, rel=0.02)
+
+
+def test_frames_that_follow_one_another_closely_wait_for_no_window():
+    link = Link("far", Origin.STATED, 50e6, 0.1)
+
+    assert traffic.warming_up(link, 60_000, 10.0) is spread.NOTHING
+    assert traffic.warming_up(dataclasses.replace(link, rtt_s=0.0), 60_000, 0.1) is spread.NOTHING
