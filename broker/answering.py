@@ -14,7 +14,6 @@ from broker import acks, chunks, results, wire
 from broker.tail import Tails
 from tflsplit import answers, codec, errors
 from tflsplit.cuts import Cut
-from tflsplit.manifest import Manifest
 from tflsplit.tensors import Array
 
 log = logging.getLogger(__name__)
@@ -102,7 +101,7 @@ class Answerer:
             log.exception("frame failed device=%s", job.device)
             return refusal(job, "the cloud failed on this frame; see its log", Refused.FAILED)
         course = _Course(frame, cut, outputs, started_s, decoded_s, time.monotonic())
-        return _result(job, tails.package.manifest, course)
+        return _result(job, tails, course)
 
     def answer_all(self, jobs: Sequence[Job]) -> list[Answer]:
         return [self.answer(job) for job in jobs]
@@ -153,8 +152,8 @@ class _Course:
     done_s: float
 
 
-def _result(job: Job, manifest: Manifest, course: _Course) -> Answer:
-    frame = course.frame
+def _result(job: Job, tails: Tails, course: _Course) -> Answer:
+    frame, manifest = course.frame, tails.package.manifest
     sent_ms = time.time() * 1e3
     started_ms = sent_ms - (time.monotonic() - course.started_s) * 1e3
     # Not below zero where the machine's clock was set back meanwhile.
@@ -166,7 +165,7 @@ def _result(job: Job, manifest: Manifest, course: _Course) -> Answer:
         boot=frame.boot,
         sequence=frame.sequence,
         cut=course.cut.id,
-        package=manifest.digest,
+        package=tails.package_digest,
         times=results.Times(
             captured_ms=frame.captured_ns / 1e6,
             head_ms=frame.head_us / 1e3,

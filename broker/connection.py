@@ -1,4 +1,5 @@
-"""One TCP connection to one MQTT broker, from CONNECT to its end: the only file that knows paho-mqtt.
+"""One TCP connection to one MQTT broker, from CONNECT to its end: with `broker.leanclient` all that
+knows paho-mqtt.
 
 A `Connection` is driven by a single thread, which owns it: no locks, no callbacks into our code. paho's callbacks only
 note events, and `step` returns them. Each connection has a paho client of its own, because paho resends on its own
@@ -26,11 +27,15 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from broker.address import Address
+from broker.leanclient import LeanClient, TidySocket
 from broker.queues import Outgoing
 from broker.transport import Message
 
 # Linux only. It wears off by itself after some packets, so it is set again around every read.
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+
+# Packets taken from what was received before anything else is looked at.
+_MOST_READS = 64
 
 _RETAINED_IF_NEW = 1  # retain handling: retained messages again only if the broker had forgotten the subscription
 
@@ -51,17 +56,6 @@ _REFUSALS_FOR_GOOD = {
 }
 _UNSUPPORTED_PROTOCOL = 0x84
 _PACKET_TOO_LARGE = 0x95
-
-
-class _TidySocket(ssl.SSLSocket):
-    """paho forgets the socket when the handshake fails; this one closes itself."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except (OSError, ValueError):
-            self.close()
-            raise
 
 
 class Version(enum.Enum):
@@ -135,13 +129,13 @@ class Connection:
         self._number = number
         self._events: list[Event] = []
         self._was_accepted = False
-        self._qos0_mid: int | None = None
         self._client = self._make_client()
 
     @property
     def is_writing(self) -> bool:
-        """Whether paho holds bytes that the socket did not take. Publish nothing meanwhile: its queue has no bound."""
-        return self._client.want_write()
+        """Whether there is what the socket did not take. Publish nothing meanwhile: paho's queue has no bound."""
+        sock: Any = self._client.socket()
+        return self._client.want_write() or (sock is not None and sock.has_unsent)
 
     def open(self) -> Lost | None:
         """TCP, TLS and the CONNECT packet; may block for `connect_timeout_s`. Accepted or Lost comes from `step`."""
@@ -171,16 +165,15 @@ class Connection:
 
     def step(self, timeout_s: float, waker: socket.socket) -> list[Event]:
         """Moves bytes both ways once, after waiting up to `timeout_s` for some or for `waker`. Lost comes last."""
+        self.write()
         with self._foreign_errors():
-            if self._client.want_write():
-                self._client.loop_write()
             readable, writable = self._poll(timeout_s, waker)
             if readable:
                 self._rearm_quickack()
-                self._client.loop_read()
+                self._read()
                 self._rearm_quickack()
             if writable:
-                self._client.loop_write()
+                self.write()
             self._client.loop_misc()
         events, self._events = self._events, []
         if self._client.socket() is None and not any(isinstance(event, Lost) for event in events):
@@ -188,7 +181,7 @@ class Connection:
         return events
 
     def publish(self, outgoing: Outgoing, expiry_s: float | None) -> int:
-        """The packet id; the packet itself leaves with `step`."""
+        """The packet id; the packet itself leaves with `write`."""
         properties = None
         if expiry_s is not None and self._options.version is Version.MQTT_5:
             properties = _properties(PacketTypes.PUBLISH)
@@ -200,8 +193,6 @@ class Connection:
             )
             if info.rc != MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:  # this packet id is still in use, 65535 messages later
                 break
-        if outgoing.qos == 0:
-            self._qos0_mid = info.mid
         return info.mid
 
     def subscribe(self, topic_filter: str, qos: int, *, is_renewal: bool) -> int:
@@ -225,9 +216,15 @@ class Connection:
         self._client.ack(mid, 1)
 
     def write(self) -> None:
-        """Gives the socket what paho holds, without waiting."""
+        """Gives the socket what was published, without waiting."""
         with self._foreign_errors():
+            # Called for each message of QoS 0 that is written, it would cost more than writing it.
+            self._client.on_publish = None
             self._client.loop_write()
+            self._client.on_publish = self._on_publish
+            sock: Any = self._client.socket()
+            if sock is not None:
+                sock.flush()
 
     def close(self) -> None:
         """DISCONNECT, which also withdraws the last will, and the end of the socket. Never blocks for long."""
@@ -245,8 +242,9 @@ class Connection:
 
     def _make_client(self) -> paho.Client:
         options = self._options
-        client = paho.Client(
+        client = LeanClient(
             CallbackAPIVersion.VERSION2,
+            on_frame=self._on_frame,
             client_id=options.client_id,
             protocol=options.version.value,
             clean_session=None if options.version is Version.MQTT_5 else options.clean_start,
@@ -258,7 +256,7 @@ class Connection:
         if options.address.user is not None:
             client.username_pw_set(options.address.user, options.password)
         if options.tls is not None:
-            options.tls.sslsocket_class = _TidySocket
+            options.tls.sslsocket_class = TidySocket
             client.tls_set_context(options.tls)
         if options.will is not None:
             topic, payload = options.will
@@ -289,13 +287,24 @@ class Connection:
         sock: Any = self._client.socket()
         if sock is None:
             return False, False
-        pending = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0  # already decrypted, so poll cannot see it
+        pending = sock.pending() > 0  # already received, so poll cannot see it
         poll = select.poll()
-        poll.register(sock, select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
+        poll.register(sock, select.POLLIN | (select.POLLOUT if self.is_writing else 0))
         poll.register(waker, select.POLLIN)
         ready = dict(poll.poll(0 if pending else timeout_s * 1000))
+        if waker.fileno() in ready:
+            with contextlib.suppress(BlockingIOError):
+                waker.recv(4096)
         mask = ready.get(sock.fileno(), 0)
         return pending or bool(mask & ~select.POLLOUT), bool(mask & select.POLLOUT)
+
+    def _read(self) -> None:
+        """What has come, up to a bound, so that a flood does not keep us from sending."""
+        for _ in range(_MOST_READS):
+            self._client.loop_read()
+            sock: Any = self._client.socket()
+            if sock is None or not sock.pending():
+                return
 
     @contextlib.contextmanager
     def _foreign_errors(self) -> Iterator[None]:
@@ -339,14 +348,15 @@ class Connection:
         self._events.append(self._lost(f"{by}: {code}", is_packet=is_packet))
 
     def _on_publish(self, _: Any, __: Any, mid: int, code: ReasonCode, ___: Any) -> None:
-        if mid == self._qos0_mid:
-            self._qos0_mid = None  # written; a PUBACK of the same id would find it gone
-            return
         self._events.append(Acknowledged(mid, str(code) if code.is_failure else None))
 
     def _on_subscribe(self, _: Any, __: Any, mid: int, codes: list[ReasonCode], ___: Any) -> None:
         refusal = next((str(code) for code in codes if code.is_failure), None)
         self._events.append(Subscribed(mid, refusal))
+
+    def _on_frame(self, topic: str, payload: bytes, flags: int, qos: int, mid: int) -> None:
+        receipt = (self._number, mid)
+        self._events.append(Message(topic, payload, qos, bool(flags & 1), bool(flags & 8), receipt, time.monotonic()))
 
     def _on_message(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
         try:

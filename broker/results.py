@@ -25,6 +25,7 @@ from tflsplit import errors, tensors
 from tflsplit.inputcodec import Pixels
 
 MAX_JSON_BYTES = 16 << 20
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)  # `dumps` makes one per call
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ def parse(data: bytes | bytearray | memoryview) -> Result | Refusal:
 
 
 def _dump(fields: Mapping[str, object]) -> bytes:
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return _ENCODER.encode(fields).encode()
 
 
 def _output_as_json(output: Output) -> dict[str, object]:

@@ -15,6 +15,9 @@ _log = logging.getLogger(__name__)
 # largest of those in flight is the likeliest; after three lost connections it is given up so that the rest can pass.
 MAX_STRIKES = 3
 
+# Handed to the connection before it writes: one system call for many small messages.
+_TOGETHER_BYTES = 1 << 16
+
 
 class Session:
     """One connection's share of the work. `end` must be called once, whatever happened."""
@@ -27,24 +30,30 @@ class Session:
         self._shared = shared
         self._window = shared.limits.window
         self._in_flight: dict[int, queues.Outgoing] = {}
-        self._writing: queues.Outgoing | None = None  # QoS 0, handed to the connection, perhaps not to the socket yet
+        self._writing: list[queues.Outgoing] = []  # QoS 0, handed to the connection, perhaps not to the socket yet
         self._asked: dict[int, Subscription] = {}
 
     def pump(self) -> None:
         """Gives the connection all that may go now: acknowledgements, subscriptions, messages within the window.
 
-        No message is handed over while an earlier one is still being written, so what a broker that reads slowly
-        does not take stays in our bounded outbox.
+        Few are handed over at a time, and none while earlier ones are still being written, so what a broker that reads
+        slowly does not take stays in our bounded outbox.
         """
         if self.accepted is None:
             return
         self._subscribe()
-        self._connection.write()
-        while self._is_free_to_send():
-            outgoing = self._shared.outbox.take(is_window_full=len(self._in_flight) >= self._window)
-            if outgoing is None:
-                break
-            self._send(outgoing)
+        is_dry = False
+        while not is_dry and self._is_free_to_send():
+            handed_bytes = 0
+            while handed_bytes < _TOGETHER_BYTES:
+                outgoing = self._shared.outbox.take(is_window_full=len(self._in_flight) >= self._window)
+                if outgoing is None:
+                    is_dry = True
+                    break
+                handed_bytes += outgoing.held_bytes
+                self._send(outgoing)
+            self._connection.write()
+        self._is_free_to_send()
         # After the messages: a result is waited for by somebody, an acknowledgement only by the broker.
         self.acknowledge()
         self._connection.write()
@@ -73,9 +82,9 @@ class Session:
     def end(self, lost: connections.Lost) -> None:
         """Puts back what was not acknowledged, to be sent again by the next session, and settles the rest."""
         shared = self._shared
-        if self._writing is not None:
-            shared.drop(self._writing, transport.Drop.CONNECTION_LOST)
-            self._writing = None
+        for outgoing in self._writing:
+            shared.drop(outgoing, transport.Drop.CONNECTION_LOST)
+        self._writing.clear()
         unsettled = list(self._in_flight.values())
         self._in_flight.clear()
         for outgoing in [sent for sent in unsettled if sent.is_ours]:
@@ -119,9 +128,9 @@ class Session:
     def _is_free_to_send(self) -> bool:
         if self._connection.is_writing:
             return False
-        if self._writing is not None:
-            self._shared.outbox.release(self._writing)
-            self._writing = None
+        for outgoing in self._writing:
+            self._shared.outbox.release(outgoing)
+        self._writing.clear()
         return True
 
     def _send(self, outgoing: queues.Outgoing) -> None:
@@ -151,8 +160,7 @@ class Session:
         if outgoing.qos > 0:
             self._in_flight[mid] = outgoing
         else:
-            self._writing = outgoing
-        self._connection.write()
+            self._writing.append(outgoing)
 
     def _release(self, event: connections.Acknowledged) -> None:
         outgoing = self._in_flight.pop(event.mid, None)

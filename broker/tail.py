@@ -27,7 +27,8 @@ class Tails:
         self.package = package
         self._files = files
         self._threads = threads
-        self.digest = bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES]
+        self.package_digest = package.digest  # worked out from the manifest each time it is asked for
+        self.digest = bytes.fromhex(self.package_digest)[: wire.PACKAGE_BYTES]
         self._cuts = {cut.position: cut for cut in package.cuts}
         self._boundaries = {cut.position: _unnamed(cut.boundary) for cut in package.cuts}
         self._pixels: tuple[TensorSpec, ...] | None = None

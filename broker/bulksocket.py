@@ -1,0 +1,83 @@
+"""A socket that reads and writes in bulk, for a library that does so piece by piece.
+
+paho reads a packet in four calls and writes each in one of its own. Every such call gives up Python's lock, and on a
+busy client the thread that works on the messages keeps it for milliseconds; so few large calls make several times the
+messages a second. Used by one thread, which calls `flush` when it has written all it wants to write.
+"""
+
+import socket
+import ssl
+from collections import deque
+
+_READ_BYTES = 1 << 17
+# One write takes no more than this together, so that large packets are not copied; the kernel's buffer is no larger.
+_WRITE_BYTES = 1 << 17
+
+
+class BulkSocket:
+    """Wraps a connected socket, which it closes; what it does not know itself, the wrapped one answers."""
+
+    def __init__(self, wrapped: socket.socket) -> None:
+        self._wrapped = wrapped
+        self._read = memoryview(b"")
+        self._unsent: deque[bytes | bytearray | memoryview] = deque()
+
+    def fileno(self) -> int:
+        return self._wrapped.fileno()
+
+    def setblocking(self, flag: bool) -> None:
+        self._wrapped.setblocking(flag)
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        self._wrapped.setsockopt(level, option, value)
+
+    def recv(self, most: int) -> bytes:
+        """From memory if there is something, else from the wrapped socket, which may raise BlockingIOError."""
+        if not self._read:
+            if most >= _READ_BYTES:
+                return self._wrapped.recv(most)
+            self._read = memoryview(self._wrapped.recv(_READ_BYTES))
+        taken = bytes(self._read[:most])
+        self._read = self._read[most:]
+        return taken
+
+    def pending(self) -> int:
+        """Bytes that were received and not yet read, which nobody could see by polling."""
+        return len(self._read) or (self._wrapped.pending() if isinstance(self._wrapped, ssl.SSLSocket) else 0)
+
+    @property
+    def has_unsent(self) -> bool:
+        return bool(self._unsent)
+
+    def send(self, data: bytes | bytearray | memoryview) -> int:
+        """Takes all of it; it leaves with `flush`."""
+        self._unsent.append(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """As much as the wrapped socket takes without waiting. One that is gone takes nothing; the next `recv` gives
+        what the other side said before it went, and then says so."""
+        while self._unsent:
+            data = self._gathered()
+            try:
+                sent = self._wrapped.send(data)
+            except OSError:  # it would block, or is gone
+                sent = 0
+            if sent < len(data):
+                self._unsent.appendleft(memoryview(data)[sent:])
+            if sent == 0:
+                return
+
+    def close(self) -> None:
+        self.flush()
+        self._wrapped.close()
+
+    def _gathered(self) -> bytes | bytearray | memoryview:
+        first = self._unsent.popleft()
+        if not self._unsent or len(first) + len(self._unsent[0]) > _WRITE_BYTES:
+            return first
+        parts, gathered_bytes = [first], len(first)
+        while self._unsent and gathered_bytes + len(self._unsent[0]) <= _WRITE_BYTES:
+            gathered_bytes += len(self._unsent[0])
+            parts.append(self._unsent.popleft())
+        return b"".join(parts)
