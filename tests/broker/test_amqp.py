@@ -350,6 +350,63 @@ def test_closing_wakes_whoever_waits_for_a_frame(cloud):
     serving.close()
 
 
+RIGHTS = r"^(amq\.topic|mqtt-subscription-tflsplit-{deployment}-cam-.*)$"
+
+
+@pytest.fixture
+def entitled_cloud(cloud, rabbitmq, deployment):
+    """One whose user has the rights of docs/rabbitmq.md."""
+    rights = rf"^(amq\.(default|topic)|tflsplit\.{deployment}\..*)$"
+    user = f"{deployment}-cloud"
+    rabbitmq.ctl("add_user", user, rabbit.PASSWORD)
+    rabbitmq.ctl("set_permissions", user, rf"^tflsplit\.{deployment}\.", rights, rights)
+    address = dataclasses.replace(rabbitmq.amqp.address, user=user)
+    return cloud(where=dataclasses.replace(rabbitmq.amqp, address=address))
+
+
+def test_device_and_cloud_have_the_rights_that_the_documentation_gives_them_and_no_others(
+    entitled_cloud, rabbitmq, stack, deployment
+):
+    """As in docs/rabbitmq.md: a device's identity by certificate, queues and topics by name."""
+    user = f"{deployment}-cam"  # a user is RabbitMQ's, not a deployment's
+    topic, rights = rf"^tflsplit\.v1\.{deployment}\.cam\.", RIGHTS.format(deployment=deployment)
+    rabbitmq.ctl("add_user", user, "unused")
+    rabbitmq.ctl("clear_password", user)
+    rabbitmq.ctl("set_permissions", user, rights.replace(r"amq\.topic|", ""), rights, rights)
+    rabbitmq.ctl(
+        "set_topic_permissions", user, "amq.topic", f"{topic}(features|status|birth|telemetry)$",
+        f"{topic}(results|acks|control)$",
+    )  # fmt: skip
+    serving = entitled_cloud
+
+    def device(name=user):
+        made = mqtt.MqttTransport(
+            rabbitmq.mqtts, client_id=f"tflsplit-{deployment}-cam-0001", version=Version.MQTT_311,
+            credentials=rabbitmq.certify(name), backoff=QUICKLY,
+        )  # fmt: skip
+        stack.callback(made.close, timeout_s=0)
+        made.connect(timeout_s=SOON_S)
+        return made
+
+    cam = device()
+    cam.subscribe(topics.topic(deployment, "cam", Kind.RESULTS), timeout_s=SOON_S)
+    cam.publish(features(deployment), b"frame")
+    assert take(serving).payload == b"frame"
+    serving.publish(topics.topic(deployment, "cam", Kind.RESULTS), b"result")
+    assert take(cam).payload == b"result"
+
+    cam.publish(features(deployment, "other"), b"in another's name")
+    wait_until(lambda: cam.counters.dropped[Drop.HUNG_UP_ON] == 1)
+    assert serving.receive(A_MOMENT_S) is None
+    curious = device()
+    with pytest.raises(errors.BrokerError, match=r"subscription to .* failed"):
+        curious.subscribe(topics.topic(deployment, "other", Kind.RESULTS), timeout_s=1.0)
+    with pytest.raises(errors.BrokerError, match=r"[Nn]ot authori[sz]ed|refused"):
+        device("nobody")
+    with pytest.raises(errors.BrokerError, match="ACCESS_REFUSED"):
+        serving.subscribe(topics.every_device("another", Kind.FEATURES), timeout_s=SOON_S)
+
+
 def test_tls_needs_the_right_authority(cloud, device, deployment, rabbitmq):
     serving = cloud(where=rabbitmq.amqps, credentials=Credentials(ca=rabbitmq.ca))
     device().publish(features(deployment), b"frame")

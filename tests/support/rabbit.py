@@ -17,7 +17,7 @@ import time
 
 import pytest
 
-from broker.address import Address
+from broker.address import Address, Credentials
 from broker.amqpaddress import AmqpAddress
 from broker.deploy import authority
 
@@ -54,6 +54,7 @@ class Rabbit:
         self.amqp = AmqpAddress(Address("127.0.0.1", free_port(), USER), password=PASSWORD)
         self.amqps = AmqpAddress(Address("localhost", free_port(), USER, tls=True), password=PASSWORD)
         self.mqtt = Address("127.0.0.1", free_port())
+        self.mqtts = Address("localhost", free_port(), tls=True)
         self.ca = folder / "ca.crt"
         self.password_file = folder / "password"
         self._name = f"tflsplit-{self.mqtt.port}@localhost"
@@ -96,6 +97,15 @@ class Rabbit:
         """`kill -9`, as a machine that loses its power."""
         self._signal(signal.SIGKILL)
 
+    def certify(self, name):
+        """What a device of that name shows: its certificate and key."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        pair = authority.issue_client(self._authority, name, now, days=1)
+        certificate, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
+        certificate.write_bytes(pair.certificate)
+        key.write_bytes(pair.key)
+        return Credentials(ca=self.ca, certificate=certificate, key=key)
+
     def save_its_queues(self):
         """Writes the register of queues, which is done every few seconds: a single node killed sooner comes back
         without the quorum queue that was just made (tried with 3.10.8)."""
@@ -137,9 +147,9 @@ class Rabbit:
 
     def _certify(self):
         now = datetime.datetime.now(datetime.timezone.utc)
-        made = authority.make("rabbit", now)
-        server = authority.issue_server(made, ("localhost",), now, days=1)
-        self.ca.write_bytes(made.certificate)
+        self._authority = authority.make("rabbit", now)
+        server = authority.issue_server(self._authority, ("localhost",), now, days=1)
+        self.ca.write_bytes(self._authority.certificate)
         (self.folder / "server.crt").write_bytes(server.certificate)
         (self.folder / "server.key").write_bytes(server.key)
 
@@ -156,6 +166,11 @@ class Rabbit:
             f"mqtt.default_user = {USER}",
             f"mqtt.default_pass = {PASSWORD}",
             f"listeners.ssl.1 = 127.0.0.1:{self.amqps.address.port}",
+            f"mqtt.listeners.ssl.1 = 127.0.0.1:{self.mqtts.port}",
+            "mqtt.ssl_cert_login = true",
+            "ssl_cert_login_from = common_name",
+            "ssl_options.verify = verify_peer",
+            "ssl_options.fail_if_no_peer_cert = false",
             f"ssl_options.cacertfile = {self.ca}",
             f"ssl_options.certfile = {self.folder / 'server.crt'}",
             f"ssl_options.keyfile = {self.folder / 'server.key'}",
