@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tflsplit import errors, inputcodec
+from tflsplit import inputcodec
 from tflsplit.cli import accelerated, attending, connection, delivering, edgechecks, observed, output, planned, updating
 
 if TYPE_CHECKING:  # it needs what `tflsplit doctor` may be run to find missing
@@ -69,14 +69,9 @@ def command(
     """
     from edge_runtime import loop, outcome
 
-    for option, value in (("--cut", cut_name), ("--input-codec", input_codec)):
-        if value and plan_path:
-            raise errors.SettingsError(f"{option} {value} and --plan {plan_path} both say what is sent; give one")
     service = attending.Attending(click.get_current_context())
     service.starting("opening the package")
-    opened, plan = planned.opened(pkg, plan_path)
-    named = plan.cut if plan else cut_name
-    cut = opened.cut(named) if named else opened.default_cut()
+    opened, plan, cut = planned.opened_at(pkg, plan_path, {"--cut": cut_name, "--input-codec": input_codec})
     given = planned.settings(plan) | delivering.settings() | {n: v for n, v in pace.items() if v is not None}
     settings = _settings(deployment, device, given, input_codec)
     with (

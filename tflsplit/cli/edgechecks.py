@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tflsplit import errors
-from tflsplit.cli import connection, planned
+from tflsplit.cli import connection, delivering, planned, updating
 from tflsplit.cli.configured import Check, Command, Merged
 
 
@@ -73,6 +73,9 @@ def all_problems(command: Command, merged: Merged, file: Path, *, root: Path = P
     for look in (_look_at_package, _look_at_source, _look_at_broker):
         with _collected(problems, f"{file}: "):
             look(merged, root)
+    if not problems:
+        with _collected(problems, f"{file}: "):
+            _look_at_combinations(command, below(root, file))
     return tuple(problems)
 
 
@@ -84,13 +87,17 @@ def _collected(problems: list[str], prefix: str) -> Iterator[None]:
         problems.append(prefix + (refused.message if isinstance(refused, click.UsageError) else str(refused)))
 
 
+def _look_at_combinations(command: Command, file: Path) -> None:
+    """Of options that do not go together, as their groups find them when the edge starts."""
+    said = command.make_context(command.name, ["--config", str(file)]).params
+    delivering.of(said)
+    updating.Updating(said["models"], said["update_key"], said["update_url_prefix"])
+
+
 def _look_at_package(merged: Merged, root: Path) -> None:
-    package, plan, cut = _file(merged, "package", root), _file(merged, "plan", root), merged.value("cut")
-    if cut and plan:
-        raise errors.SettingsError(f"cut {cut} and plan {plan} both say where to cut; give one")
-    opened, made = planned.opened(package, plan)
-    named = made.cut if made else cut
-    opened.check_has_tail(opened.cut(named) if named else opened.default_cut())
+    said = {f"--{key}": merged.value(key) for key in ("cut", "input-codec")}
+    opened, _plan, cut = planned.opened_at(_file(merged, "package", root), _file(merged, "plan", root), said)
+    opened.check_has_tail(cut)
 
 
 def _look_at_source(merged: Merged, root: Path) -> None:

@@ -23,7 +23,7 @@ LEVELS = ("debug", "info", "warning", "error")
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 
 # `key=%s` or another placeholder; `%%` stands for itself.
-_PLACEHOLDER = re.compile(r"(?:(?P<key>\w+)=)?(?P<spec>%(?:%|[-#0 +]*\d*(?:\.\d+)?[a-zA-Z]))")
+_PLACEHOLDER = re.compile(r"(?:(?P<key>\w+)=)?(?P<spec>%(?:%|[-+ 0#]*\d*(?:\.\d+)?[a-zA-Z]))")
 _USERINFO = re.compile(r"(://[^\s/@:]*):[^\s/@]+@")
 _OWN_FIELDS = ("time", "level", "logger", "event", "error", "repeated")
 
@@ -37,7 +37,8 @@ _KINDS = 256
 def set_up() -> None:
     """At the start of a command; its options may change it then."""
     root = logging.getLogger()
-    for earlier in [handler for handler in root.handlers if isinstance(handler, Handler)]:
+    # Also one that a library set up by logging before us: each line would be written twice.
+    for earlier in [handler for handler in root.handlers if type(handler) in (Handler, logging.StreamHandler)]:
         root.removeHandler(earlier)
         earlier.close()
     handler = Handler(sys.stderr)

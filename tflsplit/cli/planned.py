@@ -1,11 +1,13 @@
 """What `edge`, `cloud` and `bundle` do with --plan: find its package, and refuse another."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tflsplit import inputcodec, package
+from tflsplit import errors, inputcodec, package
+from tflsplit.cuts import Cut
 from tflsplit.package import Package
 
 if TYPE_CHECKING:  # an edge that runs without a plan starts without the planner's modules
@@ -31,6 +33,21 @@ def opened(pkg: Path | None, plan_path: Path | None) -> tuple[Package, "Plan | N
     if pkg is None:
         raise click.UsageError("Missing argument 'PKG': give the package, or a plan of it with --plan.")
     return package.open_package(pkg), None
+
+
+def opened_at(
+    pkg: Path | None, plan_path: Path | None, said: Mapping[str, str | None]
+) -> tuple[Package, "Plan | None", Cut]:
+    """The same with the cut to run at: the plan's, or that of `--cut` in `said`, or the package's own choice.
+
+    `said` are the options that speak of what a plan fixes; SettingsError for one beside a plan.
+    """
+    for option, value in said.items():
+        if value and plan_path:
+            raise errors.SettingsError(f"{option} {value} and --plan {plan_path} both say what is sent; give one")
+    found, made = opened(pkg, plan_path)
+    named = made.cut if made else said["--cut"]
+    return found, made, found.cut(named) if named else found.default_cut()
 
 
 def with_plan(pkg: Path | None, plan_path: Path) -> tuple[Package, "Plan"]:

@@ -126,7 +126,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--models",
-            type=click.Path(path_type=Path),
+            type=click.Path(path_type=Path, writable=True),
             metavar="DIR",
             help="Where pushed models are kept. The one pushed last runs in place of PKG.",
         ),
