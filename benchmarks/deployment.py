@@ -16,7 +16,7 @@ from pathlib import Path
 import harness
 
 from broker import address, mqtt, topics
-from edge_runtime import frames, head, loop, observer
+from edge_runtime import frames, head, loop, observer, spool
 from edge_runtime.settings import Settings
 from tflsplit import package, verify
 from tflsplit.cuts import Cut
@@ -29,12 +29,15 @@ _PATIENCE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What an edge is to send: `count` frames of a source, `window` of them unanswered at most."""
+    """What an edge is to send: `count` frames of a source, `window` of them unanswered at most; kept in a folder if
+    `spool` names one, with the disk waited for or not as `sync` says."""
 
     source: Path
     count: int
     qos: int = 1
     window: int = 1
+    spool: Path | None = None
+    sync: str = "frame"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,22 @@ def _edge(report: "Connection[list[Answer], None]", path: Path, cut_id: str, por
     with (
         head.Head(opened, opened.cut(cut_id)) as ready,
         mqtt.MqttTransport(address.Address("127.0.0.1", port), client_id="bench-edge") as online,
+        _spool(load) as kept,
     ):
         online.connect()
-        loop.Edge(opened, ready, online, settings, observers=(Noting(),)).run(
+        loop.Edge(opened, ready, online, settings, spool=kept, observers=(Noting(),)).run(
             frames.open_source(str(load.source), opened.manifest)
         )
     report.send(answers)
+
+
+@contextlib.contextmanager
+def _spool(load: Load) -> "Iterator[spool.Spool | None]":
+    if load.spool is None:
+        yield None
+        return
+    with spool.open_spool(load.spool, spool.limits(sync=load.sync), deployment=_DEPLOYMENT, device="edge") as opened:
+        yield opened
 
 
 def head_and_tail(opened: package.Package, cut: Cut, source: Path, *, count: int, core: int) -> list[float]:
