@@ -46,7 +46,7 @@ class Answer:
     """What to publish for a frame: `result` on its device's results, `ack` on its acks if it asked for one.
 
     `key` is its (boot, sequence), None where it could not tell. `refused` is None for a result, else why there is none;
-    `error` says it in words. `queue_s` is the wait for the tail's turn.
+    `error` says it in words. `queue_s` is the wait for the tail's turn, `decode_s` decoding and preprocessing.
     """
 
     key: tuple[int, int] | None
@@ -55,6 +55,7 @@ class Answer:
     refused: Refused | None = None
     error: str = ""
     queue_s: float = 0.0
+    decode_s: float = 0.0
     tail_s: float = 0.0
 
     @property
@@ -182,4 +183,11 @@ def _result(job: Job, tails: Tails, course: _Course) -> Answer:
     )
     key = (frame.boot, frame.sequence)
     ack = acks.Acknowledgement(job.device, *key).as_json() if frame.wants_ack else None
-    return Answer(key, made.as_json(), ack, queue_s=queue_ms / 1e3, tail_s=course.done_s - course.decoded_s)
+    return Answer(
+        key,
+        made.as_json(),
+        ack,
+        queue_s=queue_ms / 1e3,
+        decode_s=course.decoded_s - course.started_s,
+        tail_s=course.done_s - course.decoded_s,
+    )

@@ -24,6 +24,7 @@ class Summary:
     dead_letters: int = 0
     dead_letters_left_out: int = 0
     tail_s: Latencies = field(default_factory=Latencies)
+    decode_s: Latencies = field(default_factory=Latencies)
     queue_s: Latencies = field(default_factory=Latencies)
 
     def count(self, answer: Answer) -> None:
@@ -32,6 +33,7 @@ class Summary:
             return
         self.results += 1
         self.tail_s.append(answer.tail_s)
+        self.decode_s.append(answer.decode_s)
         self.queue_s.append(answer.queue_s)
 
     def __str__(self) -> str:
@@ -49,6 +51,7 @@ class Summary:
             "dead_letters": self.dead_letters,
             "dead_letters_left_out": self.dead_letters_left_out,
             "tail_ms": percentiles(self.tail_s),
+            "decode_ms": percentiles(self.decode_s),
             "queue_ms": percentiles(self.queue_s),
         }
 
@@ -62,6 +65,7 @@ def total(summaries: Sequence[Summary]) -> Summary:
         made.dead_letters_left_out += each.dead_letters_left_out
         made.refused.update(each.refused)
         made.tail_s.extend(each.tail_s)
+        made.decode_s.extend(each.decode_s)
         made.queue_s.extend(each.queue_s)
     return made
 

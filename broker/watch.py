@@ -103,6 +103,7 @@ def _of(served: Served) -> Iterator[Family]:
         (catalogue.CLOUD_HELD, cloud.held),
         (catalogue.CLOUD_LAST_LOOK, time.time() - (time.monotonic() - cloud.looked_at_s)),
         (catalogue.CLOUD_QUEUE, readings.distribution(summary.queue_s)),
+        (catalogue.CLOUD_DECODE, readings.distribution(summary.decode_s)),
         (catalogue.CLOUD_TAIL, readings.distribution(summary.tail_s)),
     ):
         yield _family(metric, Sample(value, here))

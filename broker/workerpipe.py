@@ -1,8 +1,8 @@
 """What a dispatcher and its worker processes say to each other: frames one way, answers the other, no pickle.
 
     jobs     u16 count · each: f64 received_ms · u16 device bytes · u32 frame bytes · device · frame
-    answers  u16 count · each: u8 refused · u8 has key · u64 boot · u64 sequence · f64 queue_s · f64 tail_s
-             · u32 result bytes · i32 ack bytes (-1: none) · u32 error bytes · result · ack · error
+    answers  u16 count · each: u8 refused · u8 has key · u64 boot · u64 sequence · f64 queue_s · f64 decode_s
+             · f64 tail_s · u32 result bytes · i32 ack bytes (-1: none) · u32 error bytes · result · ack · error
 
 Both ends are ours and of one version; the bytes of a frame are a stranger's and are not looked at here.
 """
@@ -17,7 +17,7 @@ MAX_BYTES = 1 << 30
 
 _COUNT = struct.Struct("<H")
 _JOB = struct.Struct("<dHI")
-_ANSWER = struct.Struct("<BBQQddIiI")
+_ANSWER = struct.Struct("<BBQQdddIiI")
 _REFUSALS = (None, *Refused)
 
 
@@ -54,6 +54,7 @@ def pack_answers(answers: Sequence[Answer]) -> bytes:
                 answer.key is not None,
                 *(answer.key or (0, 0)),
                 answer.queue_s,
+                answer.decode_s,
                 answer.tail_s,
                 len(answer.result),
                 ack_bytes,
@@ -70,7 +71,7 @@ def unpack_answers(data: bytes) -> list[Answer]:
     offset = _COUNT.size
     answers = []
     for _ in range(_COUNT.unpack_from(data)[0]):
-        refused, has_key, boot, sequence, queue_s, tail_s, *lengths = _ANSWER.unpack_from(data, offset)
+        refused, has_key, boot, sequence, queue_s, decode_s, tail_s, *lengths = _ANSWER.unpack_from(data, offset)
         offset += _ANSWER.size
         texts = []
         for length in lengths:
@@ -85,6 +86,7 @@ def unpack_answers(data: bytes) -> list[Answer]:
                 _REFUSALS[refused],
                 error.decode(),
                 queue_s,
+                decode_s,
                 tail_s,
             )
         )

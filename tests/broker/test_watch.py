@@ -113,6 +113,7 @@ def test_what_the_cloud_counted_is_what_is_shown(world):
     assert found["tflsplit_cloud_refused_frames_total", "d", "bad_frame"] == 1
     assert found["tflsplit_cloud_dead_letters_total", "d"] == 1
     assert found["tflsplit_cloud_tail_seconds", "d"].count == 2
+    assert found["tflsplit_cloud_decode_seconds", "d"].count == 2
     assert found["tflsplit_cloud_queue_seconds", "d"].count == 2
     assert found["tflsplit_cloud_workers",] == 2
     assert found["tflsplit_cloud_broker_state", "d", "online"] == 1

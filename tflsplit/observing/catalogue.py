@@ -111,6 +111,7 @@ CLOUD_LETTERS_LEFT = _counter("dead_letters_left_out_total", "Dead letters more 
 CLOUD_HELD = _gauge("held_frames", "Frames waiting, being answered, or waiting to be published.", "deployment")
 CLOUD_WAITING = _gauge("waiting_frames", "Frames that no tail has begun.")
 CLOUD_QUEUE = _histogram("queue_seconds", "From a frame's arrival to its tail's turn.", "deployment")
+CLOUD_DECODE = _histogram("decode_seconds", "Decoding and preprocessing of frames.", "deployment")
 CLOUD_TAIL = _histogram("tail_seconds", "How long tails ran.", "deployment")
 CLOUD_WORKERS = _gauge("workers", "Processes that run tails and live; absent where this process runs them.")
 CLOUD_REPLACED = _counter("workers_replaced_total", "Workers that died or hung, and were replaced.")
@@ -134,6 +135,7 @@ CLOUD = (
     CLOUD_HELD,
     CLOUD_WAITING,
     CLOUD_QUEUE,
+    CLOUD_DECODE,
     CLOUD_TAIL,
     CLOUD_WORKERS,
     CLOUD_REPLACED,
