@@ -22,7 +22,7 @@ from harness import Outcome, Samples, Table
 from edge_runtime import profile
 from edge_runtime.accelerators.cpu import Cpu
 from tflsplit import package
-from tflsplit.cli import replaying
+from tflsplit.cli import replaying, replaystage
 from tflsplit.cost import Cost
 from tflsplit.links import Link
 from tflsplit.measurements import Origin, Profile, Side
@@ -53,10 +53,7 @@ class Tried:
     link: Link
     rows: tuple[replaying.Row, ...]
     measured_s: dict[str, tuple[float, ...]]
-
-    @property
-    def pick(self) -> str:
-        return min(self.rows, key=lambda row: row.predicted_p50_s).cut.id
+    pick: str
 
     @property
     def best(self) -> str:
@@ -81,7 +78,7 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
         for link in LINKS[1::3] if is_quick else LINKS:
             source = replaying.random_source(opened, folder)
             ways = replaying.ways_of(opened, source, (75,))
-            with replaying.stage(opened, link, source) as stage:
+            with replaystage.stage(opened, link, source) as stage:
                 seen = measured.get(link.name) or measured.setdefault(link.name, stage.probe())
                 tried.append(_try(name, link, replaying.predict(opened, *profiles, seen, ways), stage))
             print(_line(tried[-1]), flush=True)
@@ -117,7 +114,7 @@ def _profile(opened: package.Package, side: Side, folder: Path) -> Profile:
     return profile.profile(profile.Task(opened, side, Cpu()), journal)
 
 
-def _try(name: str, stated: Link, predicted: dict[str, Cost], stage: replaying.Stage) -> Tried:
+def _try(name: str, stated: Link, predicted: dict[str, Cost], stage: replaystage.Stage) -> Tried:
     expected_s = {cut: cost.latency.p50_s for cut, cost in predicted.items()}
 
     def once(cut_id: str) -> replaying.Row:
@@ -126,11 +123,12 @@ def _try(name: str, stated: Link, predicted: dict[str, Cost], stage: replaying.S
 
     rows = tuple(once(cut) for cut in _chosen(expected_s))
     runs = {row.id: (row.measured_p50_s,) for row in rows}
-    finalists = {min(expected_s, key=expected_s.__getitem__), *sorted(runs, key=runs.__getitem__)[:_FINALISTS]}
+    pick = replaying.pick(list(predicted.values()))
+    finalists = {pick, *sorted(runs, key=runs.__getitem__)[:_FINALISTS]}
     for _ in range(_FURTHER_FAST_RUNS if min(expected_s.values()) < _FAST_S else _FURTHER_RUNS):
         for cut in sorted(finalists):
             runs[cut] += (once(cut).measured_p50_s,)
-    return Tried(name, stated, rows, runs)
+    return Tried(name, stated, rows, runs, pick)
 
 
 def _chosen(expected_s: dict[str, float]) -> list[str]:

@@ -1,20 +1,16 @@
 """`tflsplit replay`: what a plan promises against what happens."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from tflsplit import errors, inputcodec, plan, planning
+from tflsplit import errors, plan, planning
 from tflsplit.cli import output, planned, planopts, replaying
-from tflsplit.cost import Cost
 from tflsplit.links import Link
 from tflsplit.measurements import Origin, Profile, Side
 from tflsplit.package import Package
-
-# A candidate's id where the input travels as pixels: `input:raw`, `input:jpeg:75`.
-_INPUT = "input:"
 
 
 @click.command()
@@ -49,7 +45,7 @@ def command(
     Broker, relay, cloud and edges are started here and ended again. Profiles must be of this machine.
 
     \b
-    Python: tflsplit.cli.replaying.replay(package, profiles, link, wanted, folder)
+    Python: tflsplit.cli.replaying.replay(package, profiles, link, names, folder)
     """
     opened, given = planned.opened(pkg, plan_path)
     stated = _link_of(given) if given and not (link or bandwidth) else planopts.link_of(link, bandwidth, rtt, loss)
@@ -64,11 +60,10 @@ def command(
             opened,
             profiles,
             stated,
-            lambda predicted: _chosen(opened, names, predicted),
+            names,
             folder,
             source=source,
             frames=frames,
-            qualities=_qualities(names),
             on_step=lambda said: step(description=said),
         )
     if is_json:
@@ -96,25 +91,6 @@ def _names(wanted: str | None, given: plan.Plan | None) -> tuple[str, ...]:
         return ("useful",)
     is_stored = given.input_codec in (None, "int8")
     return (given.cut if is_stored else f"{given.cut}:{given.input_codec}",)
-
-
-def _qualities(names: Sequence[str]) -> tuple[int, ...]:
-    """Of the JPEGs asked for by name, else 75."""
-    codecs = [inputcodec.parse(name.removeprefix(_INPUT)) for name in names if name.startswith(_INPUT)]
-    return tuple(codec.quality for codec in codecs if codec.quality is not None) or (75,)
-
-
-def _chosen(opened: Package, names: Sequence[str], predicted: Mapping[str, Cost]) -> list[str]:
-    """The candidates' ids. SettingsError for a way of sending the input that cannot be run."""
-    if names == ("all",):
-        return list(predicted)
-    if names == ("useful",):
-        found = ((name, one.candidate) for name, one in predicted.items())
-        return [name for name, one in found if one.cut.is_useful or not one.is_split]
-    for name in names:
-        if name.startswith(_INPUT) and name not in predicted:
-            raise errors.SettingsError(f"{name}: the package takes no pictures, or the source holds none")
-    return [name if name in predicted else opened.cut(name).id for name in names]
 
 
 def _profile(path: Path | None, opened: Package, side: Side, folder: Path, step: Callable[..., None]) -> Profile:

@@ -1,38 +1,28 @@
 """Expected against observed: cuts run over a link that is shaped to stated numbers, and what the planner says of them.
 
-A broker and a relay of our own, `tflsplit cloud` beside the broker, and for each cut `tflsplit edge` behind the relay.
 What the planner is given is measured on the same machine and over the same shaped link.
 """
 
-import contextlib
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from broker import embedded, mqtt, topics
-from broker.address import Address
-from broker.relay import Relay
-from broker.shape import Shape
 from edge_runtime import pixelcosts, profile
-from tflsplit import candidates, cost, errors, links
-from tflsplit.candidates import Candidate, Picture, Ways
+from tflsplit import candidates, cost, errors, inputcodec, planner
+from tflsplit.candidates import Picture, Ways
+from tflsplit.cli import replaystage
 from tflsplit.links import Link
 from tflsplit.measurements import Origin, Profile
 from tflsplit.package import Package
 from tflsplit.scenario import Scenario, Workload
 
-DEPLOYMENT = "replay"
 STORED_ONLY = Ways(raw=False, int8=True, jpeg=False)
-_PATIENCE_S = 60.0
+# A candidate's id where the input travels as pixels: `input:raw`, `input:jpeg:75`.
+_INPUT = "input:"
 # One frame at a time, so that latencies are those of a frame and not of a queue.
 _WORKLOAD = Workload(window=1)
-_TFLSPLIT = (sys.executable, "-m", "tflsplit.cli.main")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +57,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`pick` is the cut that the planner would take, `stated` the link asked for, `link` what was measured of it."""
+    """`pick` is what the planner takes of those tried, `stated` the link asked for, `link` what was measured of it."""
 
     stated: Link
     link: Link
     rows: tuple[Row, ...]
-
-    @property
-    def pick(self) -> Row:
-        return min(self.rows, key=lambda row: row.predicted_p50_s)
+    pick: Row
 
     @property
     def best(self) -> Row:
@@ -97,50 +84,6 @@ class Report:
             "regret": self.regret,
             "cuts": [row.as_json() for row in self.rows],
         }
-
-
-class Stage:
-    """Broker, relay and cloud, running; edges come and go."""
-
-    def __init__(self, package: Package, relay: Relay, broker: Address, source: Path) -> None:
-        self._package = package
-        self._relay = relay
-        self._broker = broker
-        self._source = source
-
-    def probe(self) -> Link:
-        """What the shaped link is, measured as `tflsplit probe` does."""
-        with _running("probe", "--echo", "--device", "echo", *_at(self._broker)):
-            _await_online(self._broker, "echo")
-            found = _output_of("probe", "--json", *_at(self._relay.address))
-        return links.from_json(json.loads(found), name="tflsplit probe")
-
-    def run(self, candidate: Candidate, frames: int) -> Mapping[str, Mapping[str, float]]:
-        """The summary of an edge that sent so many frames, one at a time."""
-        given = ["--cut", candidate.cut.id, "--count", str(frames), "--window", "1", "--source", str(self._source)]
-        if candidate.input_codec is not None:
-            given += ["--input-codec", candidate.input_codec]
-        name = ("--device", f"edge-{os.urandom(4).hex()}", "--resend-after", str(_PATIENCE_S), "--json")
-        found: Mapping[str, Mapping[str, float]] = json.loads(
-            _output_of("edge", str(self._package.path), *given, *name, *_at(self._relay.address))
-        )
-        return found
-
-
-@contextlib.contextmanager
-def stage(package: Package, stated: Link, source: Path) -> Iterator[Stage]:
-    """Everything but the edge, in front of a link shaped to `stated`. `source` is what edges take their inputs from."""
-    if stated.loss:
-        raise errors.SettingsError(f"link {stated.name}: a relay of TCP loses nothing; replay it without --loss")
-    half_s = stated.rtt_s / 2
-    way = Shape(bandwidth_bps=stated.bandwidth_bps, delay_s=half_s)
-    with (
-        embedded.run(port=0) as serving,
-        Relay(serving.address, up=way, down=way) as relay,
-        _running("cloud", str(package.path), *_at(serving.address)),
-    ):
-        _await_online(serving.address, "cloud")
-        yield Stage(package, relay, serving.address, source)
 
 
 def predict(
@@ -167,30 +110,55 @@ def replay(
     package: Package,
     profiles: tuple[Profile, Profile],
     stated: Link,
-    wanted: Callable[[Mapping[str, cost.Cost]], Sequence[str]],
+    names: Sequence[str],
     folder: Path,
     *,
     source: Path | None = None,
     frames: int = 30,
-    qualities: Sequence[int] = (75,),
     on_step: Callable[[str], None] = lambda said: None,
 ) -> Report:
-    """Run over the shaped link what `wanted` chooses of the candidates that can be run, by their ids.
+    """Run over the shaped link what `names` say (see `chosen`).
 
-    `profiles` are the edge's and the cloud's; files made here go to `folder`. `qualities` are those of pictures sent as
-    JPEG.
+    `profiles` are the edge's and the cloud's; files made here go to `folder`.
     """
     source = source or random_source(package, folder)
-    ways = ways_of(package, source, qualities)
-    with stage(package, stated, source) as running:
+    ways = ways_of(package, source, _qualities(names))
+    with replaystage.stage(package, stated, source) as running:
         on_step("probe the shaped link")
         link = running.probe()
         predicted = predict(package, *profiles, link, ways)
-        rows = []
-        for name in wanted(predicted):
+        rows = {}
+        for name in chosen(package, names, predicted):
             on_step(f"run {name}")
-            rows.append(row(predicted[name], running.run(predicted[name].candidate, frames), frames))
-    return Report(stated, link, tuple(rows))
+            rows[name] = row(predicted[name], running.run(predicted[name].candidate, frames), frames)
+    return Report(stated, link, tuple(rows.values()), rows[pick([predicted[name] for name in rows])])
+
+
+def pick(costs: Sequence[cost.Cost]) -> str:
+    """The id of the one that the planner takes for least latency."""
+    return planner.rank(costs, planner.Wish())[0].candidate.id
+
+
+def chosen(package: Package, names: Sequence[str], predicted: Mapping[str, cost.Cost]) -> list[str]:
+    """The ids of the candidates that `names` say: all, useful (and unsplit), ids, layers.
+
+    SettingsError for a way of sending the input that cannot be run.
+    """
+    if names == ("all",):
+        return list(predicted)
+    if names == ("useful",):
+        found = ((name, one.candidate) for name, one in predicted.items())
+        return [name for name, one in found if one.cut.is_useful or not one.is_split]
+    for name in names:
+        if name.startswith(_INPUT) and name not in predicted:
+            raise errors.SettingsError(f"{name}: the package takes no pictures, or the source holds none")
+    return [name if name in predicted else package.cut(name).id for name in names]
+
+
+def _qualities(names: Sequence[str]) -> tuple[int, ...]:
+    """Of the JPEGs asked for by name, else 75."""
+    codecs = [inputcodec.parse(name.removeprefix(_INPUT)) for name in names if name.startswith(_INPUT)]
+    return tuple(codec.quality for codec in codecs if codec.quality is not None) or (75,)
 
 
 def row(predicted: cost.Cost, summary: Mapping[str, Mapping[str, float]], frames: int) -> Row:
@@ -216,39 +184,3 @@ def random_source(package: Package, folder: Path) -> Path:
     else:
         np.savez(path, *columns)  # `frames` takes them in this order
     return path
-
-
-def _at(address: Address) -> tuple[str, ...]:
-    return ("--broker", f"mqtt://{address}", "--deployment", DEPLOYMENT)
-
-
-@contextlib.contextmanager
-def _running(*arguments: str) -> Iterator[None]:
-    started = subprocess.Popen((*_TFLSPLIT, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        started.terminate()
-        try:
-            started.wait(_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait()
-
-
-def _output_of(*arguments: str) -> str:
-    done = subprocess.run((*_TFLSPLIT, *arguments), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        raise errors.DeviceError(f"tflsplit {arguments[0]} failed: {said[-1] if said else done.returncode}")
-    return done.stdout
-
-
-def _await_online(address: Address, device: str) -> None:
-    with mqtt.MqttTransport(address, client_id=f"replay-watch-{os.urandom(4).hex()}") as watch:
-        watch.connect()
-        watch.subscribe(topics.topic(DEPLOYMENT, device, topics.Kind.STATUS))
-        while (message := watch.receive(_PATIENCE_S)) is not None:
-            if json.loads(message.payload).get("state") == "online":
-                return
-    raise errors.DeviceError(f"{device} did not come online within {_PATIENCE_S:g} s")
