@@ -11,7 +11,10 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from broker import engine, memory, subscriber
+from broker import watch as broker_watch
 from edge_runtime import trace
+from tflsplit.cli import connection, watched
 
 WAIT_S = 60.0
 COMMON = ("--deployment", "d")
@@ -174,6 +177,19 @@ def test_an_edge_that_nobody_observes_imports_nothing_of_it(edge, cloud):
     assert imported.code == 0, imported.err
     assert "edge_runtime.loop" in names
     assert not names & observing
+
+
+def test_a_cloud_at_a_queue_without_a_broker_is_watched_and_hears_no_telemetry(tiny_package):
+    transport = memory.MemoryTransport(memory.MemoryBroker(), client_id="cloud")
+    inline = engine.Inline.of(tiny_package)
+    pairs = [(subscriber.Cloud(inline, transport, "d"), transport)]
+    watching = broker_watch.Watch()
+    with watched.at(watching, [tiny_package], inline, pairs, (connection.Broker(), "cloud", 7)):
+        shown = {family.name for family in watching.families()}
+    inline.close()
+
+    assert "tflsplit_cloud_frames_total" in shown
+    assert "tflsplit_cloud_devices" not in shown
 
 
 @pytest.mark.parametrize("text", ["", "{}\n"])
