@@ -325,6 +325,19 @@ def test_a_frozen_broker_fills_the_outbox_and_no_more(cloud, rabbitmq, deploymen
     assert serving.counters.acknowledged == 5
 
 
+def test_closing_does_not_wait_for_a_broker_that_is_silent(cloud, rabbitmq, deployment):
+    serving = cloud()
+    rabbitmq.freeze()
+    try:
+        serving.publish(topics.topic(deployment, "cam", Kind.RESULTS), b"result")
+        serving.close(timeout_s=0.1)
+    finally:
+        rabbitmq.thaw()
+
+    assert serving.state is ConnectionState.CLOSED
+    assert serving.counters.dropped[Drop.CLOSED] == 1
+
+
 def test_results_published_before_closing_are_sent(cloud, device, deployment):
     cam, serving = device(), cloud()
     back = topics.topic(deployment, "cam", Kind.RESULTS)
