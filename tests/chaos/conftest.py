@@ -47,14 +47,20 @@ def mosquitto(stack, tmp_path):
     if embedded.mosquitto_path() is None:
         pytest.skip("mosquitto is not installed: apt install mosquitto")
 
-    def start(*lines):
+    def start(*lines, **where):
         folder = tmp_path / "mosquitto"
         folder.mkdir()
-        made = stock_mosquitto.Mosquitto(folder, lines or stock_mosquitto.DURABLE)
+        made = stock_mosquitto.Mosquitto(folder, lines or stock_mosquitto.DURABLE, **where)
         stack.callback(made.end)
         return made
 
     return start
+
+
+@pytest.fixture
+def wide_package(tmp_path):
+    """One whose frames carry 5 KB."""
+    return tiny_models.write_package(tmp_path / "wide.tflsplit", tiny_models.wide_model())
 
 
 @pytest.fixture(scope="session")
@@ -68,4 +74,4 @@ def heavy_package(tmp_path_factory):
 @pytest.fixture
 def deploy(stack, tmp_path, tiny_package):
     """A deployment of a package, by default one that takes next to no time."""
-    return lambda url, of=tiny_package: chaos.Deployment(stack, tmp_path, of, url)
+    return lambda url, of=tiny_package, **where: chaos.Deployment(stack, tmp_path, of, url, **where)

@@ -28,10 +28,12 @@ def answers(address):
 
 
 class Mosquitto:
-    """With the configuration it is installed with, plus `lines`; what it keeps is kept in `folder`."""
+    """With the configuration it is installed with, plus `lines`; what it keeps is kept in `folder`. `inside` begins a
+    command that runs it elsewhere, where it has the address `host`."""
 
-    def __init__(self, folder, lines=()):
-        self.address = Address("127.0.0.1", free_port())
+    def __init__(self, folder, lines=(), *, host="127.0.0.1", inside=()):
+        self.address = Address(host, free_port())
+        self._inside = inside
         self._folder = folder
         self._config = folder / f"{self.address.port}.conf"
         self._process = None
@@ -49,11 +51,11 @@ class Mosquitto:
     def configure(self, lines):
         """Of effect with the next start."""
         place = (f"persistence_location {self._folder}/", *(["user root"] if os.geteuid() == 0 else []))
-        said = (f"listener {self.address.port} 127.0.0.1", "allow_anonymous true", *place, *lines)
+        said = (f"listener {self.address.port} {self.address.host}", "allow_anonymous true", *place, *lines)
         self._config.write_text("\n".join(said) + "\n")
 
     def start(self):
-        command = [embedded.mosquitto_path(), "-c", str(self._config)]
+        command = [*self._inside, embedded.mosquitto_path(), "-c", str(self._config)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         pause = threading.Event()
         while not answers(self.address):

@@ -57,6 +57,20 @@ class Builder:
         self.operator("ADD", (left, right), (output,), schema.AddOptionsT(), options_type="AddOptions", version=2)
         return output
 
+    def dense(self, source: int, weights: int, name: str, extent: int, scale=0.4) -> int:
+        """An int8 FULLY_CONNECTED without biases."""
+        output = self.tensor(name, (1, extent), scale=scale)
+        options = schema.FullyConnectedOptionsT()
+        self.operator(
+            "FULLY_CONNECTED",
+            (source, weights, -1),
+            (output,),
+            options,
+            options_type="FullyConnectedOptions",
+            version=4,
+        )
+        return output
+
     def build(self, inputs, outputs) -> bytes:
         subgraph = schema.SubGraphT()
         subgraph.tensors, subgraph.operators = self.tensors, self.operators
@@ -88,6 +102,15 @@ def float_twin() -> bytes:
     return made.build((x,), (c,))
 
 
+def wide_model(width: int = 5000) -> bytes:
+    """x → a=x+x → c, from a wide boundary to four numbers."""
+    made = Builder()
+    x = made.tensor("x", (1, width))
+    a = made.add(x, x, "a", (1, width))
+    weights = np.random.default_rng(0).integers(-127, 128, (4, width), dtype=np.int8)
+    return made.build((x,), (made.dense(a, made.tensor("w", (4, width), scale=0.01, data=weights), "c", 4),))
+
+
 def heavy_model(width: int = 1 << 20, passes: int = 3) -> bytes:
     """x → a=x+x → a few times wide and back: a small boundary before a tail of some 6 ms, in 8 MB."""
     made = Builder()
@@ -101,16 +124,7 @@ def heavy_model(width: int = 1 << 20, passes: int = 3) -> bytes:
     )
     for number in range(passes):
         for weights, extent in ((out, width), (back, 4)):
-            made_here = made.tensor(f"{'bc'[extent == 4]}{number}", (1, extent), scale=0.4)
-            made.operator(
-                "FULLY_CONNECTED",
-                (a, weights, -1),
-                (made_here,),
-                schema.FullyConnectedOptionsT(),
-                options_type="FullyConnectedOptions",
-                version=4,
-            )
-            a = made_here
+            a = made.dense(a, weights, f"{'bc'[extent == 4]}{number}", extent)
     return made.build((x,), (a,))
 
 

@@ -1,0 +1,153 @@
+"""Links that lose, delay and interrupt: `all` loses nothing, `latest` stays fresh and counts each frame left out."""
+
+import contextlib
+
+import pytest
+import shaped_network
+
+from broker import embedded, relay
+from broker.shape import Shape
+
+pytestmark = pytest.mark.chaos
+
+WHOLE = (pytest.mark.sweep, pytest.mark.timeout(900))
+SOON = ("--resend-after", "0.5")
+RATE = 50
+MAX_AGE_S = 2.0  # of a frame in `latest`, by default
+LATE_S = 1.0  # what a busy machine may add
+WINDOW = 8
+
+
+@pytest.fixture
+def lossy(stack, tmp_path, deploy, mosquitto):
+    """A deployment whose edges are on the other side of a cable that loses a packet in a hundred."""
+    reason = shaped_network.unavailable() or ("" if embedded.mosquitto_path() else "mosquitto is not installed")
+    if reason:
+        pytest.skip(reason)
+    network = stack.enter_context(shaped_network.shaped(rate_bps=50e6, loss=0.01))
+    broker = mosquitto(host=shaped_network.FAR, inside=network.inside())
+    deployment = deploy(broker.url, inside=network.inside())
+    deployment.network = network
+    return deployment
+
+
+@pytest.fixture
+def behind(stack, deploy, mosquitto):
+    """A deployment whose edges reach their broker through a relay of that shape, at `url`."""
+
+    def make(shape):
+        broker = mosquitto()
+        link = stack.enter_context(relay.Relay(broker.address, up=shape, down=shape))
+        deployment = deploy(broker.url)
+        return deployment, f"mqtt://{link.address}"
+
+    return make
+
+
+def ages_s(reader):
+    return sorted((result.times.sent_ms - result.times.captured_ms) / 1000 for result in reader.results)
+
+
+def check_all(deployment, reader, summary, count):
+    reader.wait_for_results(count)
+    deployment.check(reader)
+
+    assert (summary["frames"], summary["results"], summary["unanswered"]) == (count, count, 0)
+    assert summary["dropped"] == {}
+
+
+def check_latest(deployment, reader, summary, count):
+    """Every capture became a result that was fresh when it came, or is among those left out."""
+    deployment.check(reader, is_whole=False)
+
+    assert summary["results"] + sum(summary["dropped"].values()) == count
+    assert summary["unanswered"] == 0
+    assert summary["latency_ms"]["p99"] < (MAX_AGE_S + LATE_S) * 1000
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(2000, marks=WHOLE)])
+def test_all_loses_nothing_where_packets_are_lost(lossy, count):
+    reader = lossy.reader()
+    lossy.cloud()
+    edge = lossy.edge("--spool", lossy.spool, *SOON, "--rate", RATE, "--count", count)
+    check_all(lossy, reader, edge.done(), count)
+
+    assert lossy.network.dropped_packets() > 0
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(2000, marks=WHOLE)])
+def test_latest_stays_fresh_where_packets_are_lost(lossy, count):
+    reader = lossy.reader()
+    lossy.cloud()
+    summary = lossy.edge("--delivery", "latest", "--rate", RATE, inputs=count).done()
+    check_latest(lossy, reader, summary, count)
+
+    assert lossy.network.dropped_packets() > 0
+    assert ages_s(reader)[-1] < MAX_AGE_S + LATE_S
+
+
+FAR_AWAY = Shape(delay_s=0.1)
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=WHOLE)])
+def test_all_loses_nothing_over_200_ms(behind, count):
+    deployment, url = behind(FAR_AWAY)
+    reader = deployment.reader()
+    deployment.cloud()
+    edge = deployment.edge(
+        "--spool", deployment.spool, *SOON, "--window", "32", "--rate", RATE, "--count", count, url=url
+    )
+    summary = edge.done()
+    check_all(deployment, reader, summary, count)
+
+    assert summary["resent"] == 0
+    assert summary["latency_ms"]["p50"] >= 200
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=WHOLE)])
+def test_latest_stays_fresh_over_200_ms(behind, count):
+    deployment, url = behind(FAR_AWAY)
+    reader = deployment.reader()
+    deployment.cloud()
+    summary = deployment.edge("--delivery", "latest", "--rate", RATE, url=url, inputs=count).done()
+    check_latest(deployment, reader, summary, count)
+
+    assert summary["results"] > count / 4
+    assert ages_s(reader)[-1] < MAX_AGE_S + LATE_S
+
+
+OUTAGES = [8, pytest.param(60, marks=WHOLE)]
+BEGINS_S = 4.0
+
+
+def interrupted(seconds):
+    return Shape(outages=((BEGINS_S, seconds),))
+
+
+@pytest.mark.parametrize("seconds", OUTAGES)
+def test_all_loses_nothing_through_an_outage(behind, seconds):
+    deployment, url = behind(interrupted(seconds))
+    count = int(RATE * (BEGINS_S + seconds))
+    reader = deployment.reader()
+    deployment.cloud()
+    edge = deployment.edge("--spool", deployment.spool, *SOON, "--rate", RATE, "--count", count, url=url)
+    check_all(deployment, reader, edge.done(), count)
+
+    assert ages_s(reader)[-1] > seconds / 2
+
+
+@pytest.mark.parametrize("seconds", OUTAGES)
+def test_latest_is_fresh_again_after_an_outage_and_counts_what_it_left_out(behind, seconds):
+    """What was on its way when the link stood still comes late: not more than a window, and the edge counts it out."""
+    deployment, url = behind(interrupted(seconds))
+    count = int(RATE * (BEGINS_S + seconds + 4))
+    reader = deployment.reader()
+    deployment.cloud()
+    summary = deployment.edge("--delivery", "latest", "--rate", RATE, url=url, inputs=count).done()
+    check_latest(deployment, reader, summary, count)
+    late = [age_s for age_s in ages_s(reader) if age_s > MAX_AGE_S + LATE_S]
+
+    assert sum(summary["dropped"].values()) > RATE * seconds / 2
+    assert len(late) <= 2 * WINDOW
+    with contextlib.suppress(IndexError):
+        assert late[-1] < seconds + MAX_AGE_S + LATE_S
