@@ -159,6 +159,20 @@ def test_what_cannot_be_done_is_refused_in_one_line(edge, options, reason):
     assert reason in edge(*options).done().refusal()
 
 
+def test_a_configuration_is_checked_for_what_could_not_be_observed(run, tmp_path):
+    lines = ('metrics = "box"', 'home-assistant = "a b"', "telemetry = 0.1", "trace-limit = 0")
+    (tmp_path / "edge.toml").write_text("\n".join(("[edge]", *lines)))
+    checked = run("config", "check", tmp_path / "edge.toml")
+
+    for key, reason in (
+        ("metrics", "give PORT"),
+        ("home-assistant", "prefix"),
+        ("telemetry", "0.1"),
+        ("trace-limit", "0"),
+    ):
+        assert re.search(rf"{key}: .*{reason}", checked.err + checked.out)
+
+
 def test_metrics_without_their_library_are_refused_with_what_to_install(edge, tmp_path):
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden" / "prometheus_client.py").write_text("raise ImportError('hidden')")

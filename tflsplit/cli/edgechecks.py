@@ -42,12 +42,26 @@ def _input_codec(value: str) -> object:
     return inputcodec.parse(value)
 
 
+def _metrics(value: str) -> object:
+    from tflsplit.observing import server
+
+    return server.parse_address(value)
+
+
+def _home_assistant(value: str) -> object:
+    from edge_runtime import homeassistant
+
+    return homeassistant.check_prefix(value)
+
+
 CHECKS: Mapping[str, Check] = {
     "deployment": _name("deployment"),
     "device": _name("device"),
     "broker": _broker,
     "accelerator": _accelerator,
     "input-codec": _input_codec,
+    "metrics": _metrics,
+    "home-assistant": _home_assistant,
 }
 
 # Settings that name files, though not to click: a camera is no file.
