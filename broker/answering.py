@@ -4,6 +4,7 @@ Stateless and idempotent: the same frame gives the same answer, wherever and how
 be done again after a worker died, in another process or on another machine.
 """
 
+import contextlib
 import enum
 import logging
 import time
@@ -77,6 +78,35 @@ class Answerer:
 
     def answer(self, job: Job) -> Answer:
         """Never raises: what cannot be answered with a result is refused with the reason."""
+        read = self._read(job)
+        return read if isinstance(read, Answer) else self._run([read])[0]
+
+    def answer_all(self, jobs: Sequence[Job]) -> list[Answer]:
+        """In the order of `jobs`; those of one cut are run together where that pays."""
+        read = [self._read(job) for job in jobs]
+        groups: dict[tuple[bytes, int], list[_Read]] = {}
+        for each in read:
+            if isinstance(each, _Read):
+                groups.setdefault((each.frame.package, each.frame.cut), []).append(each)
+        answered = {
+            id(each): answer for group in groups.values() for each, answer in zip(group, self._run(group), strict=True)
+        }
+        return [each if isinstance(each, Answer) else answered[id(each)] for each in read]
+
+    def batches_from(self, job: Job) -> int:
+        """How many frames of this one's cut are quicker together than one by one; 0 if none, or if it has no tail."""
+        with contextlib.suppress(errors.TflsplitError):
+            label = wire.peek(job.encoded)
+            if label.package in self._tails:
+                return self._tails[label.package].batches_from(label.cut)
+        return 0
+
+    def close(self) -> None:
+        for tails in self._tails.values():
+            tails.close()
+
+    def _read(self, job: Job) -> "_Read | Answer":
+        """What there is to run, or the refusal."""
         started_s = time.monotonic()
         try:
             unsealed = wire.unseal(job.encoded)
@@ -93,23 +123,24 @@ class Answerer:
         try:
             # Only now: the payload takes as much memory as the boundary says, and by now that is the cut's.
             boundary = tails.preprocess(frame, unsealed.arrays())
-            decoded_s = time.monotonic()
-            outputs = tails.run(cut, boundary)
         except errors.FrameError as problem:
             return refusal(job, str(problem), Refused.BAD_FRAME)
-        except Exception:
-            # A bug, or an interpreter that died: one frame must not take the cloud down for all other devices.
-            log.exception("frame failed device=%s", job.device)
-            return refusal(job, "the cloud failed on this frame; see its log", Refused.FAILED)
-        course = _Course(frame, cut, outputs, started_s, decoded_s, time.monotonic())
-        return _result(job, tails, course)
+        except Exception:  # noqa: BLE001 - logged there
+            return _failed(job)
+        return _Read(job, tails, frame, cut, boundary, started_s, time.monotonic())
 
-    def answer_all(self, jobs: Sequence[Job]) -> list[Answer]:
-        return [self.answer(job) for job in jobs]
-
-    def close(self) -> None:
-        for tails in self._tails.values():
-            tails.close()
+    def _run(self, group: "Sequence[_Read]") -> list[Answer]:
+        """Frames of one cut."""
+        tails, cut, began_s = group[0].tails, group[0].cut, time.monotonic()
+        try:
+            outputs = tails.run_all(cut, [each.boundary for each in group])
+        except Exception:  # noqa: BLE001 - logged below
+            if len(group) == 1:
+                return [_failed(group[0].job)]
+            # One of them may be the cause; the others are not to suffer for it.
+            return [self._run([each])[0] for each in group]
+        done_s = time.monotonic()
+        return [_result(each, results_of, began_s, done_s) for each, results_of in zip(group, outputs, strict=True)]
 
     def _wrong_package(self, frame: wire.Frame) -> str:
         served = ", ".join(f"{digest.hex()} ({each.package.manifest.name})" for digest, each in self._tails.items())
@@ -141,39 +172,47 @@ def _identity(encoded: codec.Buffer) -> tuple[tuple[int, int] | None, bool]:
     return (frame.boot, frame.sequence), frame.wants_ack
 
 
-@dataclass(frozen=True, slots=True)
-class _Course:
-    """What became of one frame; times are by the monotonic clock."""
+def _failed(job: Job) -> Answer:
+    """Called from an `except`: a bug, or an interpreter that died. One frame must not take the cloud down for all."""
+    log.exception("frame failed device=%s", job.device)
+    return refusal(job, "the cloud failed on this frame; see its log", Refused.FAILED)
 
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A frame that can be run; times are by the monotonic clock."""
+
+    job: Job
+    tails: Tails
     frame: wire.Frame
     cut: Cut
-    outputs: tuple[Array, ...]
+    boundary: tuple[Array, ...]
     started_s: float
     decoded_s: float
-    done_s: float
 
 
-def _result(job: Job, tails: Tails, course: _Course) -> Answer:
-    frame, manifest = course.frame, tails.package.manifest
+def _result(read: _Read, outputs: tuple[Array, ...], began_s: float, done_s: float) -> Answer:
+    """`began_s` and `done_s` are of the tail: that of a batch, where it ran in one."""
+    job, frame, manifest = read.job, read.frame, read.tails.package.manifest
     sent_ms = time.time() * 1e3
-    started_ms = sent_ms - (time.monotonic() - course.started_s) * 1e3
+    started_ms = sent_ms - (time.monotonic() - read.started_s) * 1e3
     # Not below zero where the machine's clock was set back meanwhile.
     queue_ms = max(0.0, started_ms - job.received_ms)
-    answer = answers.read(manifest.results, course.outputs, manifest.labels)
-    raw = zip(manifest.results, course.outputs, strict=True) if frame.wants_raw else ()
+    answer = answers.read(manifest.results, outputs, manifest.labels)
+    raw = zip(manifest.results, outputs, strict=True) if frame.wants_raw else ()
     made = results.Result(
         device=job.device,
         boot=frame.boot,
         sequence=frame.sequence,
-        cut=course.cut.id,
-        package=tails.package_digest,
+        cut=read.cut.id,
+        package=read.tails.package_digest,
         times=results.Times(
             captured_ms=frame.captured_ns / 1e6,
             head_ms=frame.head_us / 1e3,
             received_ms=job.received_ms,
             queue_ms=queue_ms,
-            decode_ms=(course.decoded_s - course.started_s) * 1e3,
-            tail_ms=(course.done_s - course.decoded_s) * 1e3,
+            decode_ms=(read.decoded_s - read.started_s) * 1e3,
+            tail_ms=(done_s - began_s) * 1e3,
             sent_ms=sent_ms,
         ),
         top=tuple(results.Score(label, score) for label, score in answer.top),
@@ -188,6 +227,6 @@ def _result(job: Job, tails: Tails, course: _Course) -> Answer:
         made.as_json(),
         ack,
         queue_s=queue_ms / 1e3,
-        decode_s=course.decoded_s - course.started_s,
-        tail_s=course.done_s - course.decoded_s,
+        decode_s=read.decoded_s - read.started_s,
+        tail_s=done_s - began_s,
     )

@@ -7,8 +7,7 @@ wait is bounded by whoever submits them.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broker import wire
 from broker.answering import Done, Job
@@ -17,11 +16,13 @@ from tflsplit import errors
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A frame and who waits for its answer. `deaths` counts the workers that died or hung with it."""
+    """A frame and who waits for its answer, since when by the monotonic clock. `deaths` counts the workers that died or
+    hung with it."""
 
     job: Job
     done: Done
     deaths: int = 0
+    since_s: float = field(default_factory=time.monotonic)
 
     @property
     def kind(self) -> tuple[bytes, int] | None:
@@ -36,8 +37,7 @@ class Waiting:
 class PullQueue:
     """First come, first served; any thread."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._waiting: deque[Waiting] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
@@ -68,19 +68,16 @@ class PullQueue:
         kind, taken = first.kind, list[Waiting]()
         with self._changed:
             while kind is not None and len(taken) < most and not self._is_closed:
-                others = [waiting for waiting in self._waiting if waiting.kind != kind]
-                fitting = [waiting for waiting in self._waiting if waiting.kind == kind]
-                taken_now = fitting[: most - len(taken)]
-                taken += taken_now
-                if taken_now:
-                    kept = {id(waiting) for waiting in taken_now}
-                    self._waiting = deque(waiting for waiting in self._waiting if id(waiting) not in kept)
-                left_s = until_s - self._clock()
-                if others or left_s <= 0:
-                    # Frames of another kind are not made to wait for ours.
+                waiting, self._waiting = self._waiting, deque[Waiting]()
+                for each in waiting:
+                    (taken if len(taken) < most and each.kind == kind else self._waiting).append(each)
+                left_s = until_s - time.monotonic()
+                # Frames of another kind are not made to wait for ours.
+                if self._waiting or left_s <= 0 or len(taken) == most:
                     break
-                if len(taken) < most:
-                    self._changed.wait(left_s)
+                self._changed.wait(left_s)
+            if self._waiting:
+                self._changed.notify()  # what woke us may have been for a worker that is free
         return taken
 
     def close(self) -> None:

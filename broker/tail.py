@@ -2,9 +2,10 @@
 
 import contextlib
 from collections import OrderedDict
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from broker import wire
+from broker import batching, wire
 from broker.tailfiles import TailFiles
 from tflsplit import errors, inputcodec, verify
 from tflsplit.cuts import Cut
@@ -20,12 +21,16 @@ KEPT = 8
 class Tails:
     """Serves any frame of `package`. One thread at a time.
 
-    With `files`, tails are mapped from there, so that processes share them; else they are read into memory.
+    With `files`, tails are mapped from there, so that processes share them; else they are read into memory. If it
+    `wants_batches`, each tail is measured when it is loaded, to find whether batches pay.
     """
 
-    def __init__(self, package: Package, *, threads: int = 1, files: TailFiles | None = None) -> None:
+    def __init__(
+        self, package: Package, *, threads: int = 1, files: TailFiles | None = None, wants_batches: bool = False
+    ) -> None:
         self.package = package
         self._files = files
+        self._wants_batches = wants_batches
         self._threads = threads
         self.package_digest = package.digest  # worked out from the manifest each time it is asked for
         self.digest = bytes.fromhex(self.package_digest)[: wire.PACKAGE_BYTES]
@@ -37,7 +42,7 @@ class Tails:
             spec, preprocessing = inputcodec.picture_input(package.manifest)
             self._pixels = _unnamed((inputcodec.pixels_of(spec),))
             self._table = PixelTable(preprocessing, spec)
-        self._loaded: OrderedDict[int, Interpreter] = OrderedDict()
+        self._loaded: OrderedDict[int, _Loaded] = OrderedDict()
 
     def cut_of(self, frame: wire.Frame) -> Cut:
         """The cut a frame of this package was made at. FrameError if its boundary is not that cut's, or there is no
@@ -67,7 +72,23 @@ class Tails:
 
     def run(self, cut: Cut, boundary: tuple[Array, ...]) -> tuple[Array, ...]:
         """The outputs that `Manifest.results` describes. The first frame of a cut pays for loading its tail."""
-        return self._open(cut).run(*boundary)
+        return self._open(cut).one.run(*boundary)
+
+    def run_all(self, cut: Cut, boundaries: Sequence[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
+        """`run` for several frames of one cut, at once where that pays."""
+        loaded, outputs = self._open(cut), list[tuple[Array, ...]]()
+        while len(outputs) < len(boundaries):
+            together = boundaries[len(outputs) : len(outputs) + batching.SIZE]
+            if loaded.batch is None or len(together) < loaded.batch.fewest:
+                outputs += [loaded.one.run(*boundary) for boundary in together]
+            else:
+                outputs += loaded.batch.run(together)
+        return outputs
+
+    def batches_from(self, position: int) -> int:
+        """How many frames cut there are quicker together than one by one; 0 if none ever are, or it is not loaded."""
+        loaded = self._loaded.get(position)
+        return 0 if loaded is None or loaded.batch is None else loaded.batch.fewest
 
     def warm(self, cut: Cut) -> None:
         """Load a cut's tail before its first frame comes."""
@@ -77,16 +98,33 @@ class Tails:
         while self._loaded:
             self._loaded.popitem()[1].close()
 
-    def _open(self, cut: Cut) -> Interpreter:
+    def _open(self, cut: Cut) -> "_Loaded":
         if cut.position not in self._loaded:
-            source = self._files.path(self.package, cut) if self._files else self.package.tail_bytes(cut)
-            tail = Interpreter(source, threads=self._threads, name=f"{self.package.path}: tail of {cut.id}")
-            verify.check_boundary(self.package, cut, "tail's inputs", tail.inputs)
-            self._loaded[cut.position] = tail
+            self._loaded[cut.position] = self._load(cut)
             if len(self._loaded) > KEPT:
                 self._loaded.popitem(last=False)[1].close()
         self._loaded.move_to_end(cut.position)
         return self._loaded[cut.position]
+
+    def _load(self, cut: Cut) -> "_Loaded":
+        source = self._files.path(self.package, cut) if self._files else self.package.tail_bytes(cut)
+        name = f"{self.package.path}: tail of {cut.id}"
+        tail = Interpreter(source, threads=self._threads, name=name)
+        verify.check_boundary(self.package, cut, "tail's inputs", tail.inputs)
+        if not self._wants_batches:
+            return _Loaded(tail)
+        return _Loaded(tail, batching.measured(source, tail, threads=self._threads, name=name))
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    one: Interpreter
+    batch: batching.Batch | None = None
+
+    def close(self) -> None:
+        self.one.close()
+        if self.batch is not None:
+            self.batch.interpreter.close()
 
 
 def _unnamed(boundary: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:

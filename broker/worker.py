@@ -30,6 +30,7 @@ class Setup:
     packages: tuple[tuple[str, str], ...]
     folder: str
     threads: int = 1
+    wants_batches: bool = False
     warm: tuple[tuple[int, str], ...] = ()
 
     def as_json(self) -> bytes:
@@ -46,7 +47,7 @@ class Setup:
                     f"{path}: its digest is {opened.digest[:16]}, it was {digest[:16]} when this cloud started; "
                     "restart the cloud to serve the new one"
                 )
-            tails.append(Tails(opened, threads=self.threads, files=files))
+            tails.append(Tails(opened, threads=self.threads, files=files, wants_batches=self.wants_batches))
         for index, cut in self.warm:
             tails[index].warm(tails[index].package.cut(cut))
         return Answerer(tails)
@@ -64,7 +65,8 @@ def serve(channel: "Connection[bytes, bytes]", answerer: Answerer) -> None:
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             jobs = workerpipe.unpack_jobs(channel.recv_bytes())
-            channel.send_bytes(workerpipe.pack_answers(answerer.answer_all(jobs)))
+            answers = answerer.answer_all(jobs)
+            channel.send_bytes(workerpipe.pack_answers(answers, answerer.batches_from(jobs[0])))
 
 
 def connect() -> "Connection[bytes, bytes]":

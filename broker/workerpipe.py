@@ -1,10 +1,12 @@
 """What a dispatcher and its worker processes say to each other: frames one way, answers the other, no pickle.
 
     jobs     u16 count · each: f64 received_ms · u16 device bytes · u32 frame bytes · device · frame
-    answers  u16 count · each: u8 refused · u8 has key · u64 boot · u64 sequence · f64 queue_s · f64 decode_s
-             · f64 tail_s · u32 result bytes · i32 ack bytes (-1: none) · u32 error bytes · result · ack · error
+    answers  u16 count · u16 batches from · each: u8 refused · u8 has key · u64 boot · u64 sequence
+             · f64 queue_s · f64 decode_s · f64 tail_s · u32 result bytes · i32 ack bytes (-1: none) · u32 error bytes
+             · result · ack · error
 
-Both ends are ours and of one version; the bytes of a frame are a stranger's and are not looked at here.
+`batches from` is how many frames of the first one's cut are quicker together, 0 if none are. Both ends are ours and of
+one version; the bytes of a frame are a stranger's and are not looked at here.
 """
 
 import struct
@@ -17,6 +19,7 @@ MAX_BYTES = 1 << 30
 
 _COUNT = struct.Struct("<H")
 _JOB = struct.Struct("<dHI")
+_COUNT_AND_BATCH = struct.Struct("<HH")
 _ANSWER = struct.Struct("<BBQQdddIiI")
 _REFUSALS = (None, *Refused)
 
@@ -43,8 +46,8 @@ def unpack_jobs(data: bytes) -> list[Job]:
     return jobs
 
 
-def pack_answers(answers: Sequence[Answer]) -> bytes:
-    parts = [_COUNT.pack(len(answers))]
+def pack_answers(answers: Sequence[Answer], batches_from: int = 0) -> bytes:
+    parts = [_COUNT_AND_BATCH.pack(len(answers), batches_from)]
     for answer in answers:
         error = answer.error.encode()
         ack_bytes = -1 if answer.ack is None else len(answer.ack)
@@ -67,10 +70,12 @@ def pack_answers(answers: Sequence[Answer]) -> bytes:
     return b"".join(parts)
 
 
-def unpack_answers(data: bytes) -> list[Answer]:
-    offset = _COUNT.size
+def unpack_answers(data: bytes) -> tuple[list[Answer], int]:
+    """The answers, and from how many frames on a batch pays."""
+    count, batches_from = _COUNT_AND_BATCH.unpack_from(data)
+    offset = _COUNT_AND_BATCH.size
     answers = []
-    for _ in range(_COUNT.unpack_from(data)[0]):
+    for _ in range(count):
         refused, has_key, boot, sequence, queue_s, decode_s, tail_s, *lengths = _ANSWER.unpack_from(data, offset)
         offset += _ANSWER.size
         texts = []
@@ -90,4 +95,4 @@ def unpack_answers(data: bytes) -> list[Answer]:
                 tail_s,
             )
         )
-    return answers
+    return answers, batches_from

@@ -59,8 +59,8 @@ class WorkerProcess:
             raise errors.DeviceError(said.decode(errors="replace"))
         self._limit(self._answer_s)
 
-    def answer(self, jobs: Sequence[Job]) -> list[Answer]:
-        """WorkerError if it does not, within the time it has."""
+    def answer(self, jobs: Sequence[Job]) -> tuple[list[Answer], int]:
+        """With how many frames of the first one's cut a batch pays (0: never). WorkerError if it takes too long."""
         return workerpipe.unpack_answers(self._ask(workerpipe.pack_jobs(jobs)))
 
     def how_it_ended(self) -> str:

@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 
-from broker import answering, pulling
+from broker import answering, batching, pulling
 from broker.answering import Done, Job, Refused
 from broker.engine import Counters
 from broker.pulling import Waiting
@@ -39,7 +39,8 @@ class Workers:
     """`count` processes, each serving all `packages`. DeviceError or what a worker said if none can be started.
 
     `tail_timeout_s` is when a tail counts as hung. `warm` are cuts, as (package, cut), loaded before the first frame
-    comes. `command` starts a worker; the number of its channel is added.
+    comes. With a `batch_window_s`, frames of one cut whose tail is quicker on several at once are run together, and one
+    waits that long for others. `command` starts a worker; the number of its channel is added.
     """
 
     def __init__(
@@ -50,11 +51,14 @@ class Workers:
         threads: int = 1,
         warm: Sequence[tuple[Package, str]] = (),
         tail_timeout_s: float = TAIL_TIMEOUT_S,
+        batch_window_s: float | None = None,
         command: Sequence[str] = COMMAND,
     ) -> None:
         self.counters = Counters()
         self._queue = pulling.PullQueue()
         self._tail_timeout_s = tail_timeout_s
+        self._batch_window_s = batch_window_s
+        self._batches_from: dict[tuple[bytes, int], int] = {}  # by package and cut, as far as workers told
         self._command = tuple(command)
         self._changed = threading.Condition()  # guards what follows
         self._processes: set[WorkerProcess] = set()
@@ -68,6 +72,7 @@ class Workers:
             tuple((str(package.path.resolve()), package.digest) for package in packages),
             self._folder.name,
             threads,
+            batch_window_s is not None,
             tuple((packages.index(package), cut) for package, cut in warm),
         )
         self._threads = [
@@ -173,21 +178,31 @@ class Workers:
 
     def _serve(self, process: WorkerProcess) -> int:
         """The next frame, if one comes soon; how many were answered."""
-        waiting = self._queue.take(_LOOK_S)
+        first = self._queue.take(_LOOK_S)
         if process.has_ended:
-            if waiting is not None:
-                self._queue.put_back(waiting)
+            if first is not None:
+                self._queue.put_back(first)
             raise WorkerError(f"it ended while idle, {process.how_it_ended()}")
-        if waiting is None:
+        if first is None:
             return 0
+        taken = [first, *self._others(first)]
         try:
-            answers = process.answer([waiting.job])
+            answers, batches_from = process.answer([waiting.job for waiting in taken])
         except WorkerError as death:
-            self._do_again([waiting], str(death))
+            self._do_again(taken, str(death))
             raise
-        for each, answer in zip([waiting], answers, strict=True):
-            each.done(answer)
+        if self._batch_window_s is not None and first.kind is not None:
+            self._batches_from[first.kind] = batches_from
+        for waiting, answer in zip(taken, answers, strict=True):
+            waiting.done(answer)
         return len(answers)
+
+    def _others(self, first: Waiting) -> list[Waiting]:
+        """Frames to run together with the first, where batches are wanted and are known to pay."""
+        if self._batch_window_s is None or first.kind is None or not self._batches_from.get(first.kind):
+            return []
+        until_s = first.since_s + self._batch_window_s
+        return self._queue.take_like(first, most=batching.SIZE - 1, until_s=until_s)
 
     def _do_again(self, taken: Sequence[Waiting], how: str) -> None:
         if self._closing.is_set():

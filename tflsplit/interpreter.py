@@ -21,7 +21,8 @@ class Interpreter:
 
     `delegates` come from `load_delegate`; `delegated_parts` is how many connected parts of the graph they took over
     (None if the runtime does not tell). With `keeps_intermediates` every tensor of the graph can be read after a run;
-    that costs memory and is meant for proofs, not for service.
+    that costs memory and is meant for proofs, not for service. A `batch` makes of the leading 1 of every input and
+    output that number; DeviceError where the model does not allow it.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Interpreter:
         keeps_intermediates: bool = False,
         delegates: Sequence[Any] = (),
         name: str = "model",
+        batch: int = 1,
     ) -> None:
         self._name = str(model) if isinstance(model, Path) else name
         source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
@@ -46,12 +48,25 @@ class Interpreter:
             )
             # Counted before allocation, when the runtime hands the rest of the graph to a delegate of its own, XNNPACK.
             self.delegated_parts = _delegated_parts(self._runtime)
+            if batch > 1:
+                self._widen(batch)
             self._runtime.allocate_tensors()
         inputs, outputs = self._runtime.get_input_details(), self._runtime.get_output_details()
         self.inputs: tuple[TensorSpec, ...] = tuple(_spec(details) for details in inputs)
         self.outputs: tuple[TensorSpec, ...] = tuple(_spec(details) for details in outputs)
+        if batch > 1 and any(spec.shape[:1] != (batch,) for spec in self.outputs):
+            raise errors.DeviceError(f"{self._name}: its outputs do not grow with its inputs to {batch} frames")
         self._input_indices = tuple(int(details["index"]) for details in inputs)
         self._output_indices = tuple(int(details["index"]) for details in outputs)
+
+    def _widen(self, batch: int) -> None:
+        details = self._runtime.get_input_details()
+        if any(len(each["shape"]) == 0 or each["shape"][0] != 1 for each in details):
+            raise errors.DeviceError(
+                f"{self._name}: has an input without a leading 1, so it cannot take {batch} frames"
+            )
+        for each in details:
+            self._runtime.resize_tensor_input(each["index"], [batch, *each["shape"][1:]])
 
     def run(self, *arrays: Array) -> tuple[Array, ...]:
         """One inference. Arrays in the order, shapes and stored types of `inputs`; results are the caller's own."""

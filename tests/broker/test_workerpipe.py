@@ -15,7 +15,7 @@ ANSWERS = [
 
 @pytest.mark.parametrize("answers", [[], ANSWERS[:1], ANSWERS], ids=len)
 def test_answers(answers):
-    assert workerpipe.unpack_answers(workerpipe.pack_answers(answers)) == answers
+    assert workerpipe.unpack_answers(workerpipe.pack_answers(answers, 3)) == (answers, 3)
 
 
 @pytest.mark.parametrize("encoded", [b"", b"frame", bytearray(100_000), memoryview(b"view")], ids=type)

@@ -250,6 +250,19 @@ def test_workers_map_one_file_of_each_tail_whether_or_not_it_is_in_the_package(t
 
 
 def test_a_setup_survives_its_journey():
-    setup = worker.Setup((("/p", "ab"), ("/q", "cd")), "/tmp/x", 2, ((1, "op003"),))
+    setup = worker.Setup((("/p", "ab"), ("/q", "cd")), "/tmp/x", 2, True, ((1, "op003"),))
 
     assert worker.parse(setup.as_json()) == setup
+
+
+def test_frames_that_are_run_together_give_what_they_give_alone(start, tiny_package, answers):
+    several, alone = start(2, batch_window_s=0.005), engine.Inline.of(tiny_package)
+    expected = Answers()
+    for sequence in range(200):
+        several.submit(job_of(tiny_package, sequence, cut=("op000", "op001")[sequence % 2]), answers)
+        alone.submit(job_of(tiny_package, sequence, cut=("op000", "op001")[sequence % 2]), expected)
+    found, right = answers.take(200), expected.take(200)
+
+    assert [values_of(found[sequence]) for sequence in range(200)] == [
+        values_of(right[sequence]) for sequence in range(200)
+    ]

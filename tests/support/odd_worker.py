@@ -26,6 +26,9 @@ class Odd:
     def answer_all(self, jobs):
         return [self._answer(job) for job in jobs]
 
+    def batches_from(self, job):
+        return self._answerer.batches_from(job)
+
     def _answer(self, job):
         what, _, once = job.device.partition("-")
         if what in ("die", "hang") and (not once or self._is_first(f"{what}-{wire.peek(job.encoded).sequence}")):

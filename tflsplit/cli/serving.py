@@ -20,6 +20,7 @@ class Serving:
     workers: int | None
     threads: int
     tail_timeout_s: float
+    batch_window_s: float | None
     drain_s: float
     share: str | None
 
@@ -29,8 +30,15 @@ class Serving:
 
         if self.workers is not None:
             return workers.Workers(
-                packages, self.workers, threads=self.threads, warm=warm, tail_timeout_s=self.tail_timeout_s
+                packages,
+                self.workers,
+                threads=self.threads,
+                warm=warm,
+                tail_timeout_s=self.tail_timeout_s,
+                batch_window_s=self.batch_window_s,
             )
+        if self.batch_window_s is not None:
+            raise click.UsageError("--batch-window needs --workers: without, each frame is run when it comes.")
         tails = [tail.Tails(package, threads=self.threads) for package in packages]
         for package, cut in warm:
             tails[packages.index(package)].warm(package.cut(cut))
@@ -46,16 +54,24 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         workers: int | None,
         threads: int,
         tail_timeout: float,
+        batch_window: float | None,
         drain: float,
         share: str | None,
         **others: Any,
     ) -> Any:
-        return function(*args, serving=Serving(workers, threads, tail_timeout, drain, share), **others)
+        window_s = None if batch_window is None else batch_window / 1000
+        return function(*args, serving=Serving(workers, threads, tail_timeout, window_s, drain, share), **others)
 
     positive, seconds = click.IntRange(min=1), click.FloatRange(min=0)
     for option in (
         click.option("--share", metavar="GROUP", help="Share the frames with the other clouds of this group."),
         click.option("--drain", type=seconds, default=10.0, show_default=True, help="Seconds to finish frames in."),
+        click.option(
+            "--batch-window",
+            type=seconds,
+            metavar="MS",
+            help="Run frames of one cut together where that pays; one waits so long for others.",
+        ),
         click.option(
             "--tail-timeout",
             type=click.FloatRange(min=0, min_open=True),
