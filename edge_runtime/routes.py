@@ -127,13 +127,18 @@ class InMemory:
 
 
 class Fresh:
-    """Only fresh frames matter: none is sent twice or kept for later, and one of more than `max_age_s` is given up."""
+    """Only fresh frames matter: none is sent twice or kept for later, and one of more than `max_age_s` is given up.
+
+    Once one was given up, one at a time is out until an answer comes: a link that stands still takes frames all the
+    same, and would deliver them all when they are old.
+    """
 
     def __init__(self, window: Window, outlet: Outlet, summary: Summary, settings: Callable[[], Settings]) -> None:
         self._window = window
         self._outlet = outlet
         self._summary = summary
         self._settings = settings
+        self._is_silent = False
 
     def open(self) -> None:
         pass
@@ -145,7 +150,7 @@ class Fresh:
         return (
             self._outlet.wait_until_answerable(timeout_s)
             and self._outlet.wait_until_online(timeout_s)
-            and self._window.wait_for_room(timeout_s)
+            and (self._window.wait_until_empty if self._is_silent else self._window.wait_for_room)(timeout_s)
         )
 
     def accept(self, packed: Packed) -> None:
@@ -162,6 +167,7 @@ class Fresh:
 
     def settle(self, key: Key, now_s: float) -> Outstanding | None:
         self._expire(now_s)
+        self._is_silent = False
         return self._window.settle(key, now_s)
 
     def tend(self, now_s: float) -> None:
@@ -174,4 +180,5 @@ class Fresh:
         old = self._window.older_than(now_s, self._settings().max_age_s)
         self._window.forget(sent.packed.key for sent in old)
         if old:
+            self._is_silent = True
             self._summary.give_up("expired", len(old))

@@ -424,6 +424,22 @@ def test_latest_gives_up_what_nobody_answered_and_never_sends_it_again(tiny_pack
         outcome.check(summary, run.edge.settings, is_stopped=False)
 
 
+def test_latest_has_one_frame_out_while_nobody_answers_and_a_window_once_somebody_does(tiny_package, network):
+    with (
+        memory_cloud.ghost_on(network) as ghost,
+        edge(tiny_package, network, **latest(window=4, max_age_s=0.3, count=40)) as run,
+    ):
+        ghost.frames(4)
+        asking = ghost.frames(3)
+        assert run.edge.outstanding <= 1
+        ghost.answer(asking[-1])
+        wait_for(lambda: run.edge.outstanding == 4)
+        run.edge.stop()
+        run.done()
+
+    assert [frame.sequence for frame in asking] == [4, 5, 6]
+
+
 def test_latest_delivers_no_answer_that_is_too_old(tiny_package, network):
     with (
         memory_cloud.ghost_on(network) as ghost,
