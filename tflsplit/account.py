@@ -170,7 +170,7 @@ def _doubt(judged: Judged, decision: Decision, chosen: Judged) -> str:
     """Why one that is better than the pick is not the pick."""
     share = _share_behind(judged, decision, chosen)
     is_better = share is not None and share < 0
-    return f", which gains less than the {planner.WORTH_A_SPLIT:.0%} that a split has to" if is_better else ""
+    return f", less than the {planner.WORTH_A_SPLIT:.0%} that a split has to gain" if is_better else ""
 
 
 def _share_behind(judged: Judged, decision: Decision, chosen: Judged) -> float | None:

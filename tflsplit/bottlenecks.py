@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from tflsplit.planner import Decision, Judged, rank
 
+_UNSPLIT = ("input", "output")
+
 
 @dataclass(frozen=True, slots=True)
 class Filtered:
@@ -40,6 +42,17 @@ def compare(decision: Decision) -> Filtered:
         best_kept=best.candidate.id if best else None,
         missed_s=missed_s,
     )
+
+
+def told(found: Filtered, cut_count: int) -> str:
+    """One line: what the filter keeps of so many cuts, and what it costs to look at nothing else."""
+    splits = [name for name in found.kept if name not in _UNSPLIT and not name.startswith("input:")]
+    kept = f"natural bottlenecks: {len(splits)} of {cut_count} cuts, {len(found.by_elements)} if elements are counted"
+    if found.missed_s is None or found.best_kept is None:
+        return f"{kept}; none of them meets the demands"
+    if found.missed_s <= 0:
+        return f"{kept}; the pick is one of them or does not split"
+    return f"{kept}; the best of them, {found.best_kept}, is {found.missed_s * 1e3:.4g} ms slower than the pick"
 
 
 def _useful(judged: Sequence[Judged]) -> list[Judged]:

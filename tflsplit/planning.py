@@ -29,15 +29,28 @@ class Outcome:
     break_even: Mapping[str, BreakEven | None]
 
     def as_json(self) -> dict[str, object]:
-        fidelity = self.package.manifest.fidelity
         filtered = bottlenecks.compare(self.decision)
         return account.as_json(self.decision, self.break_even) | {
             "natural_bottlenecks": asdict(filtered),
             "package": self.package.digest,
             "link": describe_link(self.scenario.link),
             "workload": asdict(self.scenario.workload),
-            "int8_agreement": fidelity[0].top1_agreement if fidelity else None,
+            "int8_agreement": self.int8_agreement,
         }
+
+    @property
+    def int8_agreement(self) -> float | None:
+        """How often the int8 model, cut or not, agrees with the float one; None where that was not measured."""
+        fidelity = self.package.manifest.fidelity
+        return fidelity[0].top1_agreement if fidelity else None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is to be known beside the table, a line each."""
+        agreement = self.int8_agreement
+        accuracy = () if agreement is None else (f"int8 agrees with float in {agreement:.1%} of samples, at every cut",)
+        cut_count = sum(cut.head.operators > 0 and cut.tail.operators > 0 for cut in self.package.cuts)
+        return (bottlenecks.told(bottlenecks.compare(self.decision), cut_count), *accuracy)
 
 
 def make(

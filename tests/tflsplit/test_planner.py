@@ -263,3 +263,12 @@ def test_more_than_a_stage_can_take_is_said_once_whether_or_not_the_rate_is_a_de
 
     assert [failure.demand for failure in asked.failures] == ["fps"]
     assert [failure.demand for failure in unasked.failures] == ["rate"]
+
+
+def test_the_filter_of_natural_bottlenecks_is_told_in_a_line():
+    lopsided = invented.cloud(CUTS, (200, 180, 160, 8, 0))
+    found = bottlenecks.compare(decide(over(40), cloud=lopsided))
+
+    assert "the pick is one of them" in bottlenecks.told(bottlenecks.compare(decide(over(4))), 3)
+    assert bottlenecks.told(found, 3).endswith("ms slower than the pick")
+    assert bottlenecks.told(dataclasses.replace(found, missed_s=None), 3).endswith("none of them meets the demands")

@@ -107,7 +107,7 @@ def _print(outcome: planning.Outcome) -> None:
     )
     output.table(title, columns, rows)
     click.echo(account.reason(decision))
-    for words in account.turns(outcome.break_even):
+    for words in (*account.turns(outcome.break_even), *outcome.remarks):
         click.echo(words)
     if decision.choice is not None:
         click.echo(f"latency of {decision.choice.id}: {account.origins(decision.choice.cost)}")

@@ -42,6 +42,8 @@ def _answer(outcome: Outcome) -> str:
         document.paragraph(conditions)
         + document.paragraph(account.reason(outcome.decision), is_answer=True)
         + ("<p>What would change it:</p>" + document.listed(changes) if changes else "")
+        + "<p>Beside it:</p>"
+        + document.listed(outcome.remarks)
     )
 
 
