@@ -10,7 +10,7 @@ from edge_runtime.updates.reception import Lack, Reception
 
 # Two ranges are asked for ahead of what has come: enough to keep 10 Mbit/s busy at 200 ms round trip, and little enough
 # for the queues of any broker.
-RANGE_BYTES = 128 << 10
+RANGE_BYTES = 256 << 10
 _AHEAD_BYTES = 2 * RANGE_BYTES
 
 # A link of 30 kbit/s brings a piece of 32 KiB in 9 s.

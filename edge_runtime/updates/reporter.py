@@ -32,8 +32,10 @@ class Reporter:
     def connect(self, transport: Transport) -> None:
         self._transport = transport
 
-    def tell(self, record: Record, state: State, *, percent: int | None = None, need: Need | None = None) -> None:
-        """Of the last offer that was taken."""
+    def tell(
+        self, record: Record, state: State, *, percent: int | None = None, need: Need | None = None, ignored: int = 0
+    ) -> None:
+        """Of the last offer that was taken; `ignored` messages told nothing, which is no reason to tell it anew."""
         if record.offer is not None:
             self.answer(Report(record.offer, state, percent, record.reason, need))
         percent = None if percent is None else percent - percent % _PERCENT_STEP
@@ -48,6 +50,7 @@ class Reporter:
                     "serial": record.serial,
                     "reason": record.reason,
                     "percent": percent,
+                    "ignored": ignored,
                 },
             )
 

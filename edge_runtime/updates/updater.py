@@ -115,6 +115,8 @@ class Updater:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(_END_S)
+        if self.ignored:
+            log.warning("control messages ignored count=%d", self.ignored)
 
     def _run(self, connect: Callable[[], Transport]) -> None:
         try:
@@ -312,4 +314,4 @@ class Updater:
 
     def _tell(self, state: State | None = None, *, percent: int | None = None, need: Need | None = None) -> None:
         record = self._store.record
-        self._reporter.tell(record, state or record.state, percent=percent, need=need)
+        self._reporter.tell(record, state or record.state, percent=percent, need=need, ignored=self.ignored)
