@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from broker import acks, results
 from edge_runtime.observer import Answer, Observer, Settled, refusal_of
+from edge_runtime.rival import Rival
 from edge_runtime.routes import Route
 from edge_runtime.settings import Until
 from edge_runtime.summary import Summary
@@ -34,6 +35,7 @@ class Collector:
         self._observers = observers
         self._parse = acks.parse if until is Until.ACK else results.parse
         self._is_ours = is_ours
+        self._rival = Rival()
 
     def take(self, payload: bytes) -> None:
         arrived_at_s, arrived_ns = time.monotonic(), time.time_ns()
@@ -44,7 +46,7 @@ class Collector:
             log.warning("answer dropped reason=%s", problem)
             return
         if answer.boot is None or answer.sequence is None or not self._is_ours(answer.boot):
-            self._summary.drop("result_of_an_earlier_run")
+            self._drop_foreign(answer, arrived_at_s)
             return
         self.answered_at_s = arrived_at_s
         sent = self._route.settle((answer.boot, answer.sequence), arrived_at_s)
@@ -56,6 +58,15 @@ class Collector:
         settled = _settled(answer, sent, arrived_ns, latency_s)
         for observer in self._observers:
             observer.settled(settled)
+
+    def _drop_foreign(self, answer: Answer, arrived_at_s: float) -> None:
+        self._summary.drop("result_of_an_earlier_run")
+        if answer.boot is not None and self._rival.note(answer.boot, arrived_at_s):
+            log.warning(
+                "answers for another run keep coming device=%s boot=%016x; is a second edge of this name running?",
+                answer.device,
+                answer.boot,
+            )
 
     def _count(self, answer: Answer, sent: Outstanding, latency_s: float) -> None:
         summary, refusal = self._summary, refusal_of(answer)

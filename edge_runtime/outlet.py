@@ -48,20 +48,34 @@ class Outlet:
 
     def try_send(self, encoded: bytes, *, expiry_s: float | None = None) -> bool:
         """False if the transport had no room for all of it; what part of it went has no effect without the rest."""
-        return all(
-            self._transport.try_publish(self._topic, packet, qos=self._qos, expiry_s=expiry_s)
-            for packet in self._packets(encoded, expires=expiry_s is not None)
-        )
+
+        def publish(packets: list[bytes]) -> bool:
+            return all(
+                self._transport.try_publish(self._topic, packet, qos=self._qos, expiry_s=expiry_s) for packet in packets
+            )
+
+        return self._in_packets(encoded, publish, expires=expiry_s is not None)
 
     def send(self, encoded: bytes, *, until: Callable[[], bool]) -> bool:
         """Waits for room; False if `until` came first."""
-        for packet in self._packets(encoded, expires=False):
-            while not self._transport.try_publish(self._topic, packet, qos=self._qos):
-                if until():
-                    return False
-                self._transport.flush(_LOOK_S)
-        return True
 
-    def _packets(self, encoded: bytes, *, expires: bool) -> list[bytes]:
+        def publish(packets: list[bytes]) -> bool:
+            for packet in packets:
+                while not self._transport.try_publish(self._topic, packet, qos=self._qos):
+                    if until():
+                        return False
+                    self._transport.flush(_LOOK_S)
+            return True
+
+        return self._in_packets(encoded, publish, expires=False)
+
+    def _in_packets(self, encoded: bytes, publish: Callable[[list[bytes]], bool], *, expires: bool) -> bool:
         overhead = publish_packet_bytes(self._topic, 0, qos=self._qos, expires=expires) + 3
-        return chunks.split(encoded, self._transport.max_packet_bytes - overhead)
+        while True:
+            limit_bytes = self._transport.max_packet_bytes
+            try:
+                return publish(chunks.split(encoded, limit_bytes - overhead))
+            except errors.BrokerError:
+                # A broker that takes smaller packets may have come in the other one's place meanwhile.
+                if self._transport.max_packet_bytes == limit_bytes:
+                    raise
