@@ -65,7 +65,7 @@ def check_latest(deployment, reader, summary, count):
     assert summary["latency_ms"]["p99"] < (MAX_AGE_S + LATE_S) * 1000
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(2000, marks=WHOLE)])
+@pytest.mark.parametrize("count", [150, pytest.param(2000, marks=WHOLE)])
 def test_all_loses_nothing_where_packets_are_lost(lossy, count):
     reader = lossy.reader()
     lossy.cloud()
@@ -75,7 +75,7 @@ def test_all_loses_nothing_where_packets_are_lost(lossy, count):
     assert lossy.network.dropped_packets() > 0
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(2000, marks=WHOLE)])
+@pytest.mark.parametrize("count", [150, pytest.param(2000, marks=WHOLE)])
 def test_latest_stays_fresh_where_packets_are_lost(lossy, count):
     reader = lossy.reader()
     lossy.cloud()
@@ -89,7 +89,7 @@ def test_latest_stays_fresh_where_packets_are_lost(lossy, count):
 FAR_AWAY = Shape(delay_s=0.1)
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=WHOLE)])
+@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=WHOLE)])
 def test_all_loses_nothing_over_200_ms(behind, count):
     deployment, url = behind(FAR_AWAY)
     reader = deployment.reader()
@@ -104,7 +104,7 @@ def test_all_loses_nothing_over_200_ms(behind, count):
     assert summary["latency_ms"]["p50"] >= 200
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=WHOLE)])
+@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=WHOLE)])
 def test_latest_stays_fresh_over_200_ms(behind, count):
     deployment, url = behind(FAR_AWAY)
     reader = deployment.reader()
@@ -116,8 +116,8 @@ def test_latest_stays_fresh_over_200_ms(behind, count):
     assert ages_s(reader)[-1] < MAX_AGE_S + LATE_S
 
 
-OUTAGES = [8, pytest.param(60, marks=WHOLE)]
-BEGINS_S = 4.0
+OUTAGES = [5, pytest.param(60, marks=WHOLE)]
+BEGINS_S = 3.0
 
 
 def interrupted(seconds):
@@ -138,9 +138,10 @@ def test_all_loses_nothing_through_an_outage(behind, seconds):
 
 @pytest.mark.parametrize("seconds", OUTAGES)
 def test_latest_is_fresh_again_after_an_outage_and_counts_what_it_left_out(behind, seconds):
-    """What was on its way when the link stood still comes late: not more than a window, and the edge counts it out."""
+    """What was on its way when the link stood still comes late, and the edge counts it out: a window, and after that
+    one frame at a time, until it is too old."""
     deployment, url = behind(interrupted(seconds))
-    count = int(RATE * (BEGINS_S + seconds + 4))
+    count = int(RATE * (BEGINS_S + seconds + BEGINS_S))
     reader = deployment.reader()
     deployment.cloud()
     summary = deployment.edge("--delivery", "latest", "--rate", RATE, url=url, inputs=count).done()
@@ -148,6 +149,6 @@ def test_latest_is_fresh_again_after_an_outage_and_counts_what_it_left_out(behin
     late = [age_s for age_s in ages_s(reader) if age_s > MAX_AGE_S + LATE_S]
 
     assert sum(summary["dropped"].values()) > RATE * seconds / 2
-    assert len(late) <= 2 * WINDOW
+    assert len(late) <= WINDOW + seconds / MAX_AGE_S + 1
     with contextlib.suppress(IndexError):
         assert late[-1] < seconds + MAX_AGE_S + LATE_S
