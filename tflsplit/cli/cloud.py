@@ -54,9 +54,7 @@ def command(
         stack.callback(engine.close)
         boot = connection.new_boot()
         online = {
-            deployment: stack.enter_context(
-                queued.connected(queue, broker, deployment, name, boot, workers=serving.workers)
-            )
+            deployment: stack.enter_context(queued.connected(queue, broker, deployment, name, boot, serving=serving))
             for deployment in dict.fromkeys(deployments)
         }
         clouds = [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tflsplit.cli import connection
+from tflsplit.cli.serving import Serving
 
 if TYPE_CHECKING:  # a cloud that has no queue needs no pika
     from broker.address import Credentials
@@ -26,7 +27,7 @@ option = click.option(
 
 @contextmanager
 def connected(
-    queue: str | None, broker: connection.Broker, deployment: str, name: str, boot: int, *, workers: int | None
+    queue: str | None, broker: connection.Broker, deployment: str, name: str, boot: int, *, serving: Serving
 ) -> "Iterator[Transport]":
     """The transport that a cloud works over. With a `queue`, the broker if given is told that we are online, and no
     more: nothing can be retained over AMQP."""
@@ -36,16 +37,17 @@ def connected(
             if queue is None:
                 yield online
                 return
-        from broker import amqp, amqpaddress, transport
+        from broker import amqp, amqpaddress, batching, transport
 
         where = amqpaddress.parse(queue)
         if where.password is not None:
             _log.warning("every user of this machine can read the password in --queue remedy=--password-file")
+        at_work = (serving.workers or 1) * (1 if serving.batch_window_s is None else batching.SIZE)
         made = amqp.AmqpTransport(
             where,
             name=f"tflsplit-{deployment}-{name}-{boot & 0xFFFF:04x}",
             credentials=_shown(broker),
-            limits=transport.Limits(inbox_messages=(workers or 1) + _AHEAD),
+            limits=transport.Limits(inbox_messages=at_work + _AHEAD),
         )
         stack.enter_context(made)
         made.connect()
