@@ -89,12 +89,26 @@ def make(chain: Chain, objective: Objective, terms: Terms = partitioner.FREE) ->
 
 def pin(chain: Chain, place: str, stage: str) -> tuple[int, int]:
     """The step that ends at a cut, and the stage that has to run it: an entry of `Terms.pins`."""
-    names = [entry.name for entry in chain.stages]
-    if stage not in names:
-        raise errors.SettingsError(f"pin on stage {stage!r}: the stages are {', '.join(names)}")
+    number = _number_of(chain, stage)
     if place not in chain.places[1:]:
         raise errors.SettingsError(f"pin of {place}: no stage's profile times a piece that ends there")
-    return chain.places.index(place) - 1, names.index(stage)
+    return chain.places.index(place) - 1, number
+
+
+def bound_memory(chain: Chain, stage: str, size_bytes: float) -> Chain:
+    """The chain where a stage can hold no more weights than that."""
+    if not size_bytes > 0:
+        raise errors.SettingsError(f"memory of {size_bytes:g} bytes on {stage}: give more than 0")
+    number = _number_of(chain, stage)
+    bounded = replace(chain.stages[number], memory_bytes=size_bytes)
+    return replace(chain, stages=(*chain.stages[:number], bounded, *chain.stages[number + 1 :]))
+
+
+def _number_of(chain: Chain, stage: str) -> int:
+    names = [entry.name for entry in chain.stages]
+    if stage not in names:
+        raise errors.SettingsError(f"no stage {stage!r}: the stages are {', '.join(names)}")
+    return names.index(stage)
 
 
 def two_machines(outcome: Outcome) -> tuple[Partition, ...]:
@@ -153,6 +167,7 @@ def constraints(outcome: Outcome) -> dict[str, object]:
     return {
         "use_all": terms.uses_all,
         "pins": {chain.places[step + 1]: chain.stages[stage].name for step, stage in terms.pins.items()},
+        "memory_bytes": {one.name: one.memory_bytes for one in chain.stages if math.isfinite(one.memory_bytes)},
         "fps": 1 / terms.most_s if math.isfinite(terms.most_s) else None,
     }
 

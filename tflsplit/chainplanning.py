@@ -19,11 +19,14 @@ from tflsplit.scenario import Workload
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """`pins` are (stage, cut's id): what ends there has to run on that stage. Every stage must keep up with `fps`."""
+    """`pins` are (stage, cut's id): what ends there has to run on that stage. `memory` is (stage, bytes): more weights
+    it cannot hold. Every stage must keep up with `fps`.
+    """
 
     objective: Objective = Objective.LATENCY
     uses_all: bool = False
     pins: tuple[tuple[str, str], ...] = ()
+    memory: tuple[tuple[str, float], ...] = ()
     fps: float | None = None
 
 
@@ -44,6 +47,8 @@ class Planned:
 def make(package: Package, profiles: Mapping[str, Profile], links: Sequence[Link], wish: Wish) -> Planned:
     """The profiles have been checked to fit the package. SettingsError where no chain, or no partition, is possible."""
     chain = machines.chain_of(package.cuts, profiles, links, package.manifest.compilations)
+    for stage, size_bytes in wish.memory:
+        chain = chaining.bound_memory(chain, stage, size_bytes)
     pins = dict(chaining.pin(chain, place, stage) for stage, place in wish.pins)
     rate_fps = Workload(rate_fps=wish.fps).rate_fps
     terms = Terms(wish.uses_all, pins) if rate_fps is None else Terms(wish.uses_all, pins, 1 / rate_fps)

@@ -17,6 +17,9 @@ from dataclasses import asdict, dataclass
 from tflsplit import chain as chains
 from tflsplit.chain import Chain, Partition
 
+# Less is not shown; what is left of figures that cancel out is noise of their last digits.
+_SHOWN_S = 5e-6
+
 
 @dataclass(frozen=True, slots=True)
 class Gain:
@@ -37,7 +40,9 @@ class Gain:
             "transfers": self.transfers_s,
             "pipelining": self.pipelining_s,
         }
-        parts = ", ".join(f"{name} {seconds * 1000:+.2f} ms" for name, seconds in saved.items() if seconds)
+        parts = ", ".join(
+            f"{name} {seconds * 1000:+.2f} ms" for name, seconds in saved.items() if abs(seconds) >= _SHOWN_S
+        )
         return (
             f"{self.before_s * 1000:.2f} ms all on {self.baseline}, {self.after_s * 1000:.2f} ms now; saved by {parts}"
             if parts

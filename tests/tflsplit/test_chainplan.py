@@ -67,7 +67,7 @@ def test_a_chain_is_planned_to_a_file_and_a_page(tiny_package, files, tmp_path):
     assert (made.stages[0].start, made.stages[-1].stop) == ("input", "output")
     assert made.expected["latency_ms"] == told["partition"]["latency_ms"]
     assert made.runner_up["why_not"]
-    assert made.constraints == {"use_all": False, "pins": {}, "fps": None}
+    assert made.constraints == {"use_all": False, "pins": {}, "memory_bytes": {}, "fps": None}
     assert all(f"<td>{share.name}: pieces</td>" in page.read_text() for share in made.stages)
 
 
@@ -135,7 +135,9 @@ def test_the_page_shows_the_gain_and_the_rivals(tiny_package, profiles):
         (("-o", "/no/such/folder/plan.json"), "there is no folder /no/such/folder"),
         (("--max-latency", "5ms"), "a chain of --stage is planned without --max-latency"),
         (("--objective", "price"), "planned for latency or throughput"),
-        (("--pin", "attic=op000"), "pin on stage 'attic': the stages are pi, gateway, server"),
+        (("--pin", "attic=op000"), "no stage 'attic': the stages are pi, gateway, server"),
+        (("--memory", "pi=much"), "--memory 'much': write a number of bytes"),
+        (("--memory", "pi=0"), "memory of 0 bytes on pi: give more than 0"),
         (("--hop", "wifi"), "3 stages have 2 links between, 1 given"),
     ],
 )

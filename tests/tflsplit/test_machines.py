@@ -81,3 +81,14 @@ def test_a_slowest_stage_is_the_sustainable_rate_of_the_plan():
     # The window is no stage of a chain.
     best_fps = max(min(rate for name, rate in one.stages_fps.items() if name != "window") for one in costs)
     assert 1 / found.slowest_s == pytest.approx(best_fps, rel=1e-12)
+
+
+def test_a_stage_that_cannot_hold_the_weights_leaves_some_to_the_next():
+    cuts = invented.cuts((4_000, 900, 900, 900, 50), weights=(10, 20, 30, 40))
+    profiles = {"pi": invented.edge(cuts, (0, 1, 2, 3, 4)), "server": invented.cloud(cuts, (4, 3, 2, 1, 0))}
+    chain = machines.chain_of(cuts, profiles, [presets.named("nb-iot")], {})
+    bound = chaining.make(chaining.bound_memory(chain, "pi", 99.0), Objective.LATENCY)
+
+    assert chaining.make(chain, Objective.LATENCY).pick.shares[0].stop == 4
+    assert bound.pick.cuts == (3,)
+    assert chaining.constraints(bound)["memory_bytes"] == {"pi": 99.0}

@@ -49,7 +49,7 @@ def command(
     if stages:
         names = given["hops"] or (None,) * (len(stages) - 1)
         hops = tuple(planopts.link_of(name or link, bandwidth, rtt, loss) for name in names)
-        wish = {name: given[name] for name in ("pins", "uses_all", "objective", "fps")}
+        wish = {name: given[name] for name in ("pins", "memory", "uses_all", "objective", "fps")}
         planchain.put_out(planchain.plan(opened, stages, hops, **wish), destination, report, is_json=is_json)
         return
     if edge_path is None or cloud_path is None:

@@ -27,14 +27,17 @@ OPTIONS = (
     click.option(
         "--pin", "pins", multiple=True, metavar="STAGE=LAYER", help="What ends at this layer must run on this stage."
     ),
+    click.option(
+        "--memory", multiple=True, metavar="STAGE=BYTES", help="Weights that a stage can hold. Default: any number."
+    ),
     click.option("--use-all", "uses_all", is_flag=True, help="Leave no stage of the chain out."),
 )
 # The other options of `plan` that a chain takes; what is said of the link is among them.
 _TAKEN = {
-    *("pkg", "stages", "hops", "pins", "uses_all", "objective", "fps", "link", "bandwidth", "rtt", "loss"),
+    *("pkg", "stages", "hops", "pins", "memory", "uses_all", "objective", "fps", "link", "bandwidth", "rtt", "loss"),
     *("destination", "report", "is_json"),
 }
-_ONLY_CHAIN = ("hops", "pins", "uses_all")
+_ONLY_CHAIN = ("hops", "pins", "memory", "uses_all")
 
 
 def check_options(context: click.Context, *, is_chain: bool) -> None:
@@ -56,6 +59,7 @@ def plan(
     hops: tuple[Link, ...],
     *,
     pins: tuple[str, ...],
+    memory: tuple[str, ...],
     uses_all: bool,
     objective: str,
     fps: float | None,
@@ -64,7 +68,9 @@ def plan(
     if len(named) != len(stages):
         raise errors.SettingsError(f"stages {', '.join(stages)}: each needs a name of its own")
     pinned = tuple((stage, package.cut(layer).id) for stage, layer in map(_named, pins))
-    return chainplanning.make(package, named, hops, chainplanning.Wish(Objective(objective), uses_all, pinned, fps))
+    bounds = tuple((stage, _bytes(text)) for stage, text in map(_named, memory))
+    wish = chainplanning.Wish(Objective(objective), uses_all, pinned, bounds, fps)
+    return chainplanning.make(package, named, hops, wish)
 
 
 def put_out(planned: Planned, destination: Path | None, report: Path | None, *, is_json: bool) -> None:
@@ -86,6 +92,13 @@ def _stage(text: str, package: Package) -> tuple[str, Profile]:
     ids = [cut.id for cut in package.cuts]
     measurements.check_fits(profile, package.digest, profile.side, ids, path=Path(file))
     return name, profile
+
+
+def _bytes(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise errors.SettingsError(f"--memory {text!r}: write a number of bytes, as tpu=8e6") from None
 
 
 def _named(text: str) -> tuple[str, str]:
