@@ -84,7 +84,7 @@ def test_a_slowest_stage_is_the_sustainable_rate_of_the_plan():
 
 
 def test_a_stage_that_cannot_hold_the_weights_leaves_some_to_the_next():
-    cuts = invented.cuts((4_000, 900, 900, 900, 50), weights=(10, 20, 30, 40))
+    cuts = invented.cuts((4_000, 3_000, 2_000, 900, 50), weights=(10, 20, 30, 40))
     profiles = {"pi": invented.edge(cuts, (0, 1, 2, 3, 4)), "server": invented.cloud(cuts, (4, 3, 2, 1, 0))}
     chain = machines.chain_of(cuts, profiles, [presets.named("nb-iot")], {})
     bound = chaining.make(chaining.bound_memory(chain, "pi", 99.0), Objective.LATENCY)
