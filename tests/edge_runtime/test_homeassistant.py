@@ -11,6 +11,7 @@ import types
 
 import jinja2.sandbox
 import pytest
+import secured_broker
 import tiny_models
 
 from broker import address, echo, embedded, memory, mqtt, presence, results, telemetry, topics
@@ -38,6 +39,7 @@ class Home:
 
     def __init__(self, transport):
         self._transport = transport
+        self.discoveries = 0
         self.states, self.attributes, self.available, self.entities = {}, {}, {}, {}
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment()
         environment.filters["to_json"] = json.dumps
@@ -67,6 +69,7 @@ class Home:
             self._update(name, entity, message)
 
     def _discover(self, found):
+        self.discoveries += 1
         if found is None:
             self.entities.clear()
             return
@@ -169,6 +172,25 @@ def test_a_device_and_its_latest_label_appear_without_writing_anything(client, m
     device.close()
     home.wait_for(lambda: home.states["connection"] == "off")
     assert not any(home.available.values())
+
+
+def test_a_secured_broker_lets_it_through(tiny_package, tmp_path):
+    """Home Assistant is a consumer there."""
+    with secured_broker.Secured(tmp_path / "deployment") as secured:
+        home_client = secured.client("consumer")
+        home = Home(home_client)
+        made = homeassistant.config(tiny_package, "plant1", "cam1", expire_after_s=30)
+        with homeassistant.Announcer(secured.client("cam1"), "homeassistant", "plant1", "cam1", made):
+            home.wait_for(lambda: home.entities)
+            results_of = topics.topic("plant1", "cam1", topics.Kind.RESULTS)
+            secured.client("cloud").publish(results_of, answer("cat", 0.5))
+            home.wait_for(lambda: home.states.get("label") == "cat")
+
+            def comes_up():
+                home_client.publish("homeassistant/status", b"online")
+                return home.discoveries > 1
+
+            home.wait_for(comes_up)
 
 
 def test_what_has_no_label_leaves_the_latest(client, message):
