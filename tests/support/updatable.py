@@ -134,6 +134,21 @@ def push(network, pushed, signer, *, wait_s=WAIT_S, transport=None, on_report=la
     return outcome
 
 
+class OperatorLeftError(Exception):
+    """What ends a push before its time."""
+
+
+def push_until(network, state, pushed, signer, **options):
+    """A push whose operator leaves when the device is so far."""
+
+    def look(report):
+        if report.state is state:
+            raise OperatorLeftError
+
+    with contextlib.suppress(OperatorLeftError):
+        raise AssertionError(push(network, pushed, signer, on_report=look, **options))
+
+
 def edge_bundle(whole, folder, cut="op000"):
     return bundle.write(folder, whole, Role.EDGE, (whole.cut(cut),))
 

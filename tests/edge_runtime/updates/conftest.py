@@ -35,6 +35,9 @@ class Field:
     def push(self, pushed, *, signer=None, **options):
         return updatable.push(self.network, pushed, signer or self.signer, **options)
 
+    def push_until(self, state, pushed, **options):
+        updatable.push_until(self.network, state, pushed, self.signer, **options)
+
 
 @pytest.fixture
 def field(residual_model, tmp_path):

@@ -11,13 +11,13 @@ from broker.updates import Offer, Signed, State, sha256
 from edge_runtime.updates import store
 from tflsplit import errors, package
 
-# Installs `new` over `old`, keeps it or rolls it back, and dies at the N-th change of the disk; then looks what a start
-# finds. All in children of one process, so that its imports are paid for once.
-KILLED = """
+DYING = """
 import json, os, pathlib, shutil, signal, sys
 sys.path.insert(0, sys.argv[2])
-from edge_runtime.updates import store
 from broker.updates import Signed
+from edge_runtime.updates import store
+from edge_runtime.updates.reception import Reception
+from tflsplit import package
 
 base = pathlib.Path(sys.argv[1])
 old, new = (Signed((base / name).read_bytes(), b"") for name in ("old.json", "new.json"))
@@ -35,6 +35,50 @@ def dying(at):
                          (os, "mkdir"), (os, "rmdir"), (shutil, "rmtree")):
         setattr(module, name, wrap(getattr(module, name)))
 
+def until_killed(step):
+    for at in range(1, 1000):
+        place = base / f"{at}"
+        place.mkdir()
+        child = os.fork()
+        if child == 0:
+            step(place, at)
+            os._exit(0)
+        is_killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        yield place, is_killed
+        shutil.rmtree(place)
+        if not is_killed:
+            return
+"""
+
+# Receives `new` in chunks of 500 bytes, and goes on after each kill with what is there.
+RECEIVING = (
+    DYING
+    + """
+def lacking(place, folder):
+    reception = Reception(folder, new.offer(), {})
+    taken = 0
+    while (lack := reception.lack) is not None:
+        data = (base / "new" / lack.path).read_bytes()[lack.have : lack.have + 500]
+        reception.append(data)
+        taken += len(data)
+    return taken, package.open_package(reception.finish()).digest
+
+def receive(place, at):
+    (place / "in").mkdir()
+    dying(at)
+    lacking(place, place / "in")
+
+for place, is_killed in until_killed(receive):
+    taken, digest = lacking(place, place / "in")
+    print(json.dumps({"killed": is_killed, "taken": taken, "digest": digest}))
+"""
+)
+
+# Installs `new` over `old`, keeps it or rolls it back, and dies at the N-th change of the disk; then looks what a start
+# finds. All in children of one process, so that its imports are paid for once.
+KILLED = (
+    DYING
+    + """
 def install(place, at, ending):
     kept = store.Store(place / "models")
     kept.begin()
@@ -56,29 +100,23 @@ def prepared(place):
             kept.keep()
     kept.close(is_good_end=True)
 
+def begun(place, ending, at):
+    prepared(place)
+    install(place, at, ending)
+
 for ending in ("keep", "roll back"):
-    for at in range(1, 1000):
-        place = base / f"{ending} {at}"
-        place.mkdir()
-        prepared(place)
-        child = os.fork()
-        if child == 0:
-            install(place, at, ending)
-            os._exit(0)
-        status = os.waitpid(child, 0)[1]
+    for place, is_killed in until_killed(lambda place, at: begun(place, ending, at)):
         kept = store.Store(place / "models")
         found = kept.begin()
         kept.close(is_good_end=True)
         again = store.Store(place / "models")
         same = again.begin()
         again.close(is_good_end=True)
-        print(json.dumps({"ending": ending, "killed": bool(os.WIFSIGNALED(status)), "found": found.name,
+        print(json.dumps({"ending": ending, "killed": is_killed, "found": found.name,
                           "again": same.name, "state": kept.record.state.value,
                           "left": sorted(p.name for p in (place / "models").iterdir())}))
-        shutil.rmtree(place)
-        if not os.WIFSIGNALED(status):
-            break
 """
+)
 
 
 def offer_of(made, serial, cut="op000"):
@@ -97,17 +135,30 @@ def bundles(field, tmp_path):
     return base
 
 
-def test_a_kill_at_any_step_leaves_the_old_model_or_the_new_one(bundles):
-    ended = subprocess.run(
-        [sys.executable, "-c", KILLED, str(bundles), updatable.SUPPORT], capture_output=True, text=True, check=False
-    )
+def said_by(script, bundles):
+    command = [sys.executable, "-c", script, str(bundles), updatable.SUPPORT]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    seen = [json.loads(line) for line in ended.stdout.splitlines()]
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def test_a_kill_while_a_model_comes_costs_at_most_the_file_in_hand(bundles, field):
+    seen = said_by(RECEIVING, bundles)
+    total = sum(place.stat().st_size for place in (bundles / "new").rglob("*") if place.is_file())
+
+    assert [one["killed"] for one in seen] == [True] * (len(seen) - 1) + [False]
+    assert {one["digest"] for one in seen} == {field.new.digest}
+    assert seen[0]["taken"] == total
+    assert any(one["taken"] < total for one in seen)
+
+
+def test_a_kill_at_any_step_leaves_the_old_model_or_the_new_one(bundles):
+    seen = said_by(KILLED, bundles)
     old, new = (store.name_of(Signed((bundles / name).read_bytes(), b"").offer()) for name in ("old.json", "new.json"))
 
     for ending in ("keep", "roll back"):
         ways = [one for one in seen if one["ending"] == ending]
-        assert len(ways) > 15
+        assert len(ways) > 10
         assert [one["killed"] for one in ways] == [True] * (len(ways) - 1) + [False]
         for one in ways:
             assert one["found"] == one["again"]

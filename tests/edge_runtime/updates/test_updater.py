@@ -223,6 +223,20 @@ def test_a_piece_that_came_to_harm_comes_again(served, change):
     assert outcome.is_installed
 
 
+def test_pieces_keep_to_the_brokers_packet_limit(served):
+    served.network.max_packet_bytes = 2500
+    largest = []
+
+    def notes(payload):
+        largest.append(len(payload))
+        return [payload]
+
+    served.start()
+
+    assert served.push(served.new, transport=tampering(served.network, notes)).is_installed
+    assert 2000 < max(largest) < 2500
+
+
 def test_pieces_that_are_always_damaged_end_the_update_and_leave_nothing(served):
     served.start()
     outcome = served.push(served.new, transport=tampering(served.network, flipped))
@@ -235,22 +249,41 @@ def test_pieces_that_are_always_damaged_end_the_update_and_leave_nothing(served)
 def test_a_push_that_broke_off_goes_on_where_it_was(field, tmp_path):
     """The first push brings 20 pieces, a second one the rest, also after a restart."""
     big, bigger = wide_package(tmp_path / "a.tflsplit", 1), wide_package(tmp_path / "b.tflsplit", 2)
-    came = []
+    came = [[], []]
 
     def breaks(payload):
-        came.append(len(payload) - updates.PIECE_HEADER_BYTES)
-        return [payload] if len(came) <= 20 else []
+        if len(came[0]) == 20:
+            raise updatable.OperatorLeftError
+        came[0].append(len(payload) - updates.PIECE_HEADER_BYTES)
+        return [payload]
 
-    device = field.start(big, rate_fps=5.0)
-    broken = field.push(bigger, transport=tampering(field.network, breaks), wait_s=2.0)
+    def counts(payload):
+        came[1].append(len(payload) - updates.PIECE_HEADER_BYTES)
+        return [payload]
+
+    device = start_slowly(field, big, boot=7)
+    with pytest.raises(updatable.OperatorLeftError):
+        field.push(bigger, transport=tampering(field.network, breaks))
+    wait_for(lambda: received_bytes(field.models) == sum(came[0]))
     device.stop()
-    field.start(big, rate_fps=5.0, boot=8)
-    whole = field.push(bigger, wait_s=4.0)
+    start_slowly(field, big, boot=8)
+    field.push_until(State.PROBATION, bigger, transport=tampering(field.network, counts))
 
-    assert broken.state is State.RECEIVING
-    assert whole.state is State.PROBATION
-    total = sum(place.stat().st_size for place in (field.models / "current" / "package").rglob("*") if place.is_file())
-    assert whole.sent_bytes == total - sum(came[:20])
+    assert sum(came[0]) + sum(came[1]) == received_bytes(field.models / "current")
+
+
+def start_slowly(field, original, **options):
+    """Frames of this model are large."""
+    return field.start(original, rate_fps=5.0, **options)
+
+
+def received_bytes(folder):
+    return sum(
+        place.stat().st_size
+        for kind in ("parts", "package")
+        for place in folder.rglob(f"{kind}/**/*")
+        if place.is_file()
+    )
 
 
 def test_a_device_that_was_away_takes_the_offer_when_it_is_back(served):
@@ -389,7 +422,7 @@ def test_a_head_that_fails_is_gone_back_from_in_the_middle_of_a_frame(served):
 
 def test_a_crash_on_probation_is_found_at_the_next_start(field):
     first = field.start()
-    waiting = field.push(field.new, wait_s=1.5)
+    field.push_until(State.PROBATION, field.new)
     first.crash()
     told = []
     take = heard(field.network, topics.Kind.TELEMETRY)
@@ -398,7 +431,6 @@ def test_a_crash_on_probation_is_found_at_the_next_start(field):
         report = updates.parse_report(take().payload)
         told += [report] if report and report.state.is_final else []
 
-    assert waiting.state is State.PROBATION
     assert told[0].state is State.ROLLED_BACK
     assert "ended without a goodbye" in told[0].reason
     assert again.edge.package.digest == field.old.digest
@@ -407,7 +439,7 @@ def test_a_crash_on_probation_is_found_at_the_next_start(field):
 
 def test_a_probation_goes_on_after_a_restart_in_good_order(field):
     first = field.start()
-    assert field.push(field.new, wait_s=1.5).state is State.PROBATION
+    field.push_until(State.PROBATION, field.new)
     first.stop()
     again = field.start(boot=8)
     with updatable.cloud_for(field.network, field.old, field.new):
@@ -418,7 +450,7 @@ def test_a_probation_goes_on_after_a_restart_in_good_order(field):
 
 def test_a_model_that_fails_after_a_restart_gives_way_to_the_one_before(field):
     first = field.start()
-    assert field.push(field.new, wait_s=1.5).state is State.PROBATION
+    field.push_until(State.PROBATION, field.new)
     first.stop()
     with updatable.cloud_for(field.network, field.old):
         again = field.start(boot=8)
@@ -430,7 +462,7 @@ def test_a_model_that_fails_after_a_restart_gives_way_to_the_one_before(field):
 
 def test_another_offer_waits_until_probation_is_over(field):
     field.start()
-    assert field.push(field.new, wait_s=1.5).state is State.PROBATION
+    field.push_until(State.PROBATION, field.new)
     outcome = field.push(field.old)
 
     assert outcome.state is State.REFUSED
