@@ -189,7 +189,10 @@ def parse_report(data: bytes) -> Report | None:
     fields = _object(data[len(REPORT_MAGIC) :], "telemetry")
     try:
         need = Need(**fields["need"]) if "need" in fields else None
-        report = Report(fields["offer"], State(fields["state"]), fields.get("percent"), fields.get("reason"), need)
+        reason = fields.get("reason")
+        if isinstance(reason, str):  # it goes to a terminal
+            reason = "".join(letter if letter.isprintable() else "?" for letter in reason[:_MOST_REASON])
+        report = Report(fields["offer"], State(fields["state"]), fields.get("percent"), reason, need)
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise errors.FrameError(f"telemetry: no report of an update ({problem!r})") from problem
     if not isinstance(report.offer, str) or _ID.fullmatch(report.offer) is None:

@@ -198,7 +198,7 @@ class Updater:
     def _begin(self, signed: Signed, offer: Offer) -> None:
         store = self._store
         self._leave()
-        log.info("update begins offer=%s package=%s name=%s cut=%s", signed.id, offer.package, offer.name, offer.cut)
+        log.info("update begins offer=%s package=%s name=%r cut=%r", signed.id, offer.package, offer.name, offer.cut)
         store.note(serial=offer.serial, offer=signed.id, package=offer.package, state=State.RECEIVING, reason=None)
         if store.current() == name_of(offer):
             self._end(State.INSTALLED, "it was installed already")

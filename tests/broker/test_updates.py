@@ -82,6 +82,12 @@ def test_a_report_is_nothing_to_those_who_read_telemetry():
     assert telemetry.is_probe(Report("0" * 16, State.INSTALLED).encode())
 
 
+def test_a_reason_cannot_drive_a_terminal():
+    report = updates.parse_report(Report("0" * 16, State.REFUSED, reason="\x1b[2Jgone\n“all”").encode())
+
+    assert report.reason == "?[2Jgone?“all”"
+
+
 def test_other_verbs_are_nobodys_business_here():
     assert updates.parse_control(b'{"verb": "reboot", "now": true}') is None
 
