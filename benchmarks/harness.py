@@ -187,22 +187,22 @@ def mosquitto(*lines: str) -> Iterator[Broker]:
     if path is None:
         raise SystemExit("mosquitto is not installed: apt install mosquitto")
     with tempfile.TemporaryDirectory(prefix="tflsplit-bench-") as folder:
-        port = _free_port()
+        port = free_port()
         config = Path(folder) / "mosquitto.conf"
         config.write_text("\n".join((f"listener {port} 127.0.0.1", "allow_anonymous true", *lines, "")))
         with process([path, "-c", str(config)]) as broker:
-            _wait_until_open(port, broker)
+            wait_until_open(port, broker)
             yield Broker(port, broker.pid)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _wait_until_open(port: int, broker: subprocess.Popen[str]) -> None:
+def wait_until_open(port: int, broker: subprocess.Popen[str]) -> None:
     while broker.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
             return

@@ -30,6 +30,9 @@ NAMES = (
     "replay",
     "slow_start",
     "durability",
+    "workers",
+    "slow_worker",
+    "transport_throughput",
 )
 HERE = Path(__file__).parent
 _SCALES = {"s": (1000.0, "ms"), "MiB": (1.0, "MiB"), "1/s": (1.0, "1/s"), "%": (100.0, "%")}

@@ -1,0 +1,64 @@
+"""A worker process, or a cloud that shares a subscription, that takes a given time for each frame.
+
+slow_peer.py worker FOLDER FD          FOLDER holds a file for each worker to take, named by its milliseconds
+slow_peer.py cloud PACKAGE PORT MS NAME
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from broker import address, answering, engine, mqtt, subscriber, tail, worker
+from tflsplit import package
+
+DEPLOYMENT, GROUP = "bench", "g"
+
+
+class Slow:
+    """An answerer that takes `pause_s` longer."""
+
+    def __init__(self, answerer: answering.Answerer, pause_s: float) -> None:
+        self._answerer = answerer
+        self._pause_s = pause_s
+
+    def answer(self, job: answering.Job) -> answering.Answer:
+        time.sleep(self._pause_s)
+        return self._answerer.answer(job)
+
+    def answer_all(self, jobs):
+        return [self.answer(job) for job in jobs]
+
+    def batches_from(self, job) -> int:
+        return 0
+
+
+def _worker(folder: Path) -> None:
+    channel = worker.connect()
+    answerer = worker.parse(channel.recv_bytes()).open()
+    worker.serve(channel, Slow(answerer, _taken(folder) / 1000))
+
+
+def _taken(folder: Path) -> float:
+    """The time that nobody else took."""
+    for file in sorted(folder.iterdir()):
+        try:
+            file.unlink()
+        except FileNotFoundError:
+            continue
+        return float(file.name.split("-")[0])
+    raise SystemExit("more workers than times")
+
+
+def _cloud(path: str, port: str, pause_ms: str, name: str) -> None:
+    answerer = Slow(answering.Answerer([tail.Tails(package.open_package(Path(path)))]), float(pause_ms) / 1000)
+    with mqtt.MqttTransport(address.Address("127.0.0.1", int(port)), client_id=name) as online:
+        online.connect()
+        print("ready", flush=True)
+        subscriber.Cloud(engine.Inline(answerer), online, DEPLOYMENT, share=GROUP).run()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "worker":
+        _worker(Path(sys.argv[2]))
+    else:
+        _cloud(*sys.argv[2:])

@@ -1,0 +1,121 @@
+"""The processes of `transport_throughput`: one role each, told by its arguments as JSON, told to end by being killed.
+
+Counting roles print that they are ready, and then the frames a second that they had between the end of a warm-up and
+the end of the measurement.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from broker import address, credentials, engine, mqtt, subscriber, topics, wire
+from tflsplit import codec, package
+
+# Frames that paho's publisher may have outside: without a bound it would queue without end.
+_PAHO_WINDOW = 256
+
+
+def main() -> None:
+    told = json.loads(sys.argv[1])
+    {"paho_publisher": _paho_publisher, "paho_subscriber": _paho_subscriber, "edge": _edge, "cloud": _cloud}[
+        told["role"]
+    ](told)
+
+
+def _frames(told: dict):
+    """Encoded frames without end, as an edge would make them."""
+    opened = package.open_package(Path(told["package"]))
+    cut = opened.cut("output")
+    arrays = tuple(np.random.default_rng(1).integers(-128, 128, spec.shape, dtype=np.int8) for spec in cut.boundary)
+    digest, coder, boot = bytes.fromhex(opened.digest)[: wire.PACKAGE_BYTES], codec.Plain(), time.time_ns()
+    sequence = 0
+    while True:
+        yield wire.encode(
+            wire.Frame(digest, cut.position, boot, sequence, time.time_ns(), 0, cut.boundary), arrays, coder
+        )
+        sequence += 1
+
+
+def _access(told: dict, who: str) -> tuple[address.Address, address.Credentials]:
+    if told["clients"]:
+        bundle = credentials.open_bundle(Path(told["clients"]) / told[who])
+        return bundle.address, bundle.credentials
+    return address.Address("127.0.0.1", told["port"]), address.Credentials()
+
+
+def _paho_client(told: dict, who: str) -> paho.Client:
+    where, proof = _access(told, who)
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    if where.tls:
+        client.tls_set_context(proof.ssl_context())
+    client.connect(where.host, where.port)
+    return client
+
+
+def _paho_publisher(told: dict) -> None:
+    room = threading.Semaphore(_PAHO_WINDOW)
+    client = _paho_client(told, "device")
+    client.on_publish = lambda *_: room.release()
+    client.loop_start()
+    topic = topics.topic(told["deployment"], told["device"], topics.Kind.FEATURES)
+    for encoded in _frames(told):
+        room.acquire()
+        client.publish(topic, encoded, told["qos"])
+
+
+def _paho_subscriber(told: dict) -> None:
+    counted = [0]
+
+    def count(*_: object) -> None:
+        counted[0] += 1
+
+    client = _paho_client(told, "cloud")
+    client.on_message = count
+    granted = threading.Event()
+    client.on_subscribe = lambda *_: granted.set()
+    client.subscribe(topics.every_device(told["deployment"], topics.Kind.FEATURES), told["qos"])
+    client.loop_start()
+    granted.wait()
+    _report(told, lambda: counted[0])
+
+
+def _edge(told: dict) -> None:
+    where, proof = _access(told, "device")
+    with mqtt.MqttTransport(where, client_id="bench-edge", credentials=proof) as online:
+        online.connect()
+        topic = topics.topic(told["deployment"], told["device"], topics.Kind.FEATURES)
+        for encoded in _frames(told):
+            online.publish(topic, encoded, qos=told["qos"])
+
+
+def _cloud(told: dict) -> None:
+    where, proof = _access(told, "cloud")
+    with mqtt.MqttTransport(where, client_id="bench-cloud", credentials=proof) as online:
+        online.connect()
+        cloud = subscriber.Cloud(
+            engine.Inline.of(package.open_package(Path(told["package"]))), online, told["deployment"]
+        )
+        threading.Thread(target=_report, args=(told, lambda: cloud.summary.results), daemon=True).start()
+        cloud.run()
+
+
+def _report(told: dict, count: Callable[[], int]) -> None:
+    print("ready", flush=True)
+    pause = threading.Event()
+    while not count():
+        pause.wait(0.01)
+    pause.wait(told["warm_up_s"])
+    began_s, before = time.perf_counter(), count()
+    pause.wait(told["measured_s"])
+    print((count() - before) / (time.perf_counter() - began_s), flush=True)
+
+
+if __name__ == "__main__":
+    main()
