@@ -193,13 +193,14 @@ class Session:
             new = [wanted for wanted in self._shared.subscriptions.values() if wanted.session != self._number]
         for wanted in new:
             wanted.session = self._number
-            if not wanted.is_ending:
-                self._consume(wanted)
-            elif wanted.topic_filter in self._consumers:
+            is_consuming = wanted.topic_filter in self._consumers
+            if is_consuming and wanted.is_ending:
                 tag = self._consumers.pop(wanted.topic_filter)
                 self._channel.basic_cancel(tag, callback=lambda _, wanted=wanted: self._answer(wanted))
-            else:
+            elif is_consuming or wanted.is_ending:
                 self._answer(wanted)
+            else:
+                self._consume(wanted)
 
     def _consume(self, wanted: Subscription) -> None:
         """All four are sent at once; if RabbitMQ refuses one, it closes the channel and says why. A queue without a

@@ -235,6 +235,14 @@ def test_a_broker_that_is_killed_keeps_the_frames_and_its_clouds_come_back(cloud
     assert serving.flush(SOON_S)
 
 
+def test_subscribing_twice_is_one_subscription(cloud, deployment, channel):
+    serving = cloud()
+    serving.subscribe(topics.every_device(deployment, Kind.FEATURES), timeout_s=SOON_S)
+    waiting = amqpnames.frames_of(deployment).waiting
+
+    assert channel.queue_declare(waiting.name, passive=True).method.consumer_count == 1
+
+
 def test_a_queue_that_is_deleted_is_made_anew(cloud, device, deployment, channel):
     serving, cam = cloud(), device()
     channel.queue_delete(amqpnames.frames_of(deployment).waiting.name)
