@@ -53,10 +53,9 @@ def has_encrypted(place: Path) -> bool:
 
 def _in_folder(place: Path, there: Path) -> list[Credential]:
     """The encrypted ones last, so that they count."""
-    names = sorted(
-        (file.name for file in there.iterdir() if file.is_file()), key=lambda name: name.endswith(_ENCRYPTED)
-    )
-    return [Credential(name.removesuffix(_ENCRYPTED), place / name, name.endswith(_ENCRYPTED)) for name in names]
+    names = (file.name for file in there.iterdir() if file.is_file())
+    in_order = sorted(names, key=lambda name: (name.endswith(_ENCRYPTED), name))
+    return [Credential(name.removesuffix(_ENCRYPTED), place / name, name.endswith(_ENCRYPTED)) for name in in_order]
 
 
 def _encrypted(file: Path) -> Path:

@@ -42,7 +42,7 @@ def make():
     @click.option("--spool", type=click.Path(path_type=pathlib.Path))
     @click.option("--label", "labels", multiple=True)
     @click.option("--fast", is_flag=True)
-    @click.option("--password-file", type=click.Path(path_type=pathlib.Path))
+    @click.option("--password-file", type=click.Path(path_type=pathlib.Path, exists=True))
     def command(**given):
         return given
 
@@ -109,6 +109,13 @@ def test_relative_paths_are_those_beside_the_file(edge, file, monkeypatch, tmp_p
     assert given["source"] == str(file.parent / "pictures")
     assert given["pkg"] == file.parent / "m.tflsplit"
     assert given["spool"] == pathlib.Path("/var/spool")
+
+
+def test_a_file_that_may_not_be_read_is_no_matter_where_a_flag_names_another(edge, file):
+    """As in a service, which is shown its credentials elsewhere."""
+    file.write_text('[edge]\ndevice = "d"\npassword-file = "/nowhere"\n')
+
+    assert run(edge, "--config", file, "--password-file", file)["password_file"] == file
 
 
 def test_a_camera_is_no_path(edge, file):

@@ -246,7 +246,10 @@ def _wrong_type(parameter: click.Parameter, value: Any) -> str | None:
 
 
 def _not_convertible(parameter: click.Parameter, value: Any) -> str | None:
-    """Choices and ranges, and what a variable's text does not stand for."""
+    """Choices and ranges, and what a variable's text does not stand for. Not files: a flag may name another in place of
+    one that only root may read, as a service's credentials are."""
+    if isinstance(parameter.type, click.Path):
+        return None
     values = value.split() if parameter.multiple and isinstance(value, str) else [value]
     try:
         for one in values:
