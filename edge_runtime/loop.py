@@ -298,8 +298,10 @@ class Edge:
             now_s = time.monotonic()
             if now_s - max(began_s, self._collector.answered_at_s) >= self._settings.drain_s:
                 return
-            if self.spool is not None and self._stopped_at_s is not None and now_s - self._stopped_at_s >= _GRACE_S:
-                return
+            if self.spool is not None and self._stopped_at_s is not None:
+                is_away = self._transport.state is not ConnectionState.ONLINE
+                if is_away or now_s - self._stopped_at_s >= _GRACE_S:
+                    return
 
     def _collect(self) -> None:
         tended_at_s = time.monotonic()

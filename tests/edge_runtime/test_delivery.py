@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import subprocess
+import sys
 import threading
 import time
 
@@ -611,3 +613,10 @@ def test_an_exchange_that_the_source_does_not_fit_changes_nothing(tiny_package, 
             run.edge.exchange(other, new)
 
         assert run.edge.package is tiny_package
+
+
+def test_an_edge_without_a_spool_starts_without_sqlite():
+    """What every edge imports, each start pays for."""
+    program = "import sys; from edge_runtime import loop; sys.exit('sqlite3' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # they need paho and numpy, which `tflsplit doctor` may be ru
     from broker.address import Address, Credentials
     from broker.mqtt import MqttTransport
 
+# How long the end waits for a broker that is away, to hand it what is left.
+_AWAY_S = 1.0
 # How long a service that comes up with the machine waits for its broker before it says that it runs without.
 _FIRST_ATTEMPT_S = 5.0
 _LOOK_S = 0.05
@@ -122,6 +124,7 @@ def connected(
     may come online later; if it is refused instead it is closed, and BrokerError says so at the end of the block.
     """
     from broker import mqtt, presence, topics
+    from broker.transport import ConnectionState
 
     where, credentials = broker.resolve((deployment, device))
     status = topics.topic(deployment, device, topics.Kind.STATUS)
@@ -138,8 +141,12 @@ def connected(
             made.begin()
             _wait_for_an_outcome(made)
             _check_open(made, where)
-        yield made
-        _check_open(made, where)
+        try:
+            yield made
+            _check_open(made, where)
+        finally:
+            if made.state in (ConnectionState.CONNECTING, ConnectionState.WAITING):
+                made.close(timeout_s=_AWAY_S)  # else it would be waited for, who may be away for long
 
 
 def _wait_for_an_outcome(made: "MqttTransport") -> None:
