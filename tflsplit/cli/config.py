@@ -21,6 +21,9 @@ def check(file: Path, *, is_json: bool) -> None:
 
     Flags count before the environment (TFLSPLIT_EDGE_<OPTION>), that before the drop-ins (FILE without .toml, and .d),
     these before FILE. Looks at what the settings name, too. Exit code 1 if anything is wrong; each problem has a line.
+
+    \b
+    Python: tflsplit.configuration.read(file, "edge")
     """
     edge = edge_command()
     merged = edge.merged(file)
