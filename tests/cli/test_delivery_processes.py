@@ -25,6 +25,13 @@ def edge(start, tiny_package, source):
 
 
 @pytest.fixture
+def typed_edge(typed, tiny_package, source):
+    """An edge that is refused before it talks to anybody."""
+    common = ("--broker", "mqtt://127.0.0.1:1", "--deployment", "d", "--device", "n", "--source", source)
+    return lambda *options: typed("edge", tiny_package.path, *common, *options)
+
+
+@pytest.fixture
 def cloud(start, tiny_package):
     return lambda url: start("cloud", tiny_package.path, "--broker", url, "--deployment", "d", "--json")
 
@@ -148,12 +155,12 @@ def test_latest_sends_nothing_twice_and_says_so_when_nobody_answers(edge, deploy
         (("--spool", "missing/s"), "give a folder that can be made here"),
     ],
 )
-def test_promises_that_cannot_be_kept_are_refused_in_one_line(edge, options, said):
-    assert said in edge("mqtt://127.0.0.1:1", *options).done().refusal()
+def test_promises_that_cannot_be_kept_are_refused_in_one_line(typed_edge, options, said):
+    assert said in typed_edge(*options).refusal()
 
 
-def test_sizes_and_times_are_given_as_people_write_them(edge):
-    refused = edge("mqtt://127.0.0.1:1", "--spool", "s", "--spool-bytes", "lots").done()
+def test_sizes_and_times_are_given_as_people_write_them(typed_edge):
+    refused = typed_edge("--spool", "s", "--spool-bytes", "lots")
 
     assert refused.code == 2
     assert "write a number of bytes with K, M, G or T, as 512M" in refused.err
