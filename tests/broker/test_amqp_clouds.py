@@ -39,7 +39,8 @@ def serve(rabbitmq, tiny_package):
         engine_of = kind.of(tiny_package)
         online = amqp.AmqpTransport(rabbitmq.amqp, name=kind.__name__, limits=transport.Limits(inbox_messages=PREFETCH))
         online.connect(timeout_s=SOON_S)
-        online.subscribe(topics.every_device(DEPLOYMENT, Kind.FEATURES), timeout_s=SOON_S)  # so that the queue is there
+        # As the cloud itself will, but before anything is published: so that the queue is there.
+        online.subscribe(topics.every_device(DEPLOYMENT, Kind.FEATURES, share="queue"), timeout_s=SOON_S)
         cloud = subscriber.Cloud(engine_of, online, DEPLOYMENT, share="queue")
         thread = threading.Thread(target=cloud.run, name=kind.__name__)
         thread.start()
