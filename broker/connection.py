@@ -137,6 +137,10 @@ class Connection:
         sock: Any = self._client.socket()
         return self._client.want_write() or (sock is not None and sock.has_unsent)
 
+    @property
+    def knows_shares(self) -> bool:
+        return self._options.version is Version.MQTT_5
+
     def open(self) -> Lost | None:
         """TCP, TLS and the CONNECT packet; may block for `connect_timeout_s`. Accepted or Lost comes from `step`."""
         options = self._options

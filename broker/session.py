@@ -123,6 +123,10 @@ class Session:
             if wanted.is_ending:
                 self._asked[self._connection.unsubscribe(wanted.topic_filter)] = wanted
                 continue
+            if wanted.topic_filter.startswith("$share/") and not self._connection.knows_shares:
+                # One that does not know them takes it for a topic that nobody writes, and grants it.
+                self._answered(wanted, "shared subscriptions need a broker of MQTT 5")
+                continue
             self._asked[self._connection.subscribe(wanted.topic_filter, wanted.qos, is_renewal=is_renewal)] = wanted
 
     def _is_free_to_send(self) -> bool:
@@ -180,8 +184,11 @@ class Session:
         if event.refusal is not None:
             what = "unsubscription" if wanted.is_ending else "subscription"
             _log.warning("%s refused filter=%s reason=%r", what, wanted.topic_filter, event.refusal)
+        self._answered(wanted, event.refusal)
+
+    def _answered(self, wanted: Subscription, refusal: str | None) -> None:
         with self._shared.changed:
-            wanted.answered, wanted.refusal = True, event.refusal
+            wanted.answered, wanted.refusal = True, refusal
             self._shared.changed.notify_all()
 
     def _take_in(self, message: transport.Message) -> None:

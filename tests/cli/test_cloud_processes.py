@@ -196,3 +196,10 @@ def test_what_cannot_be_served_is_refused_in_one_line(run, brokers, tiny_package
     given = [tiny_package.path if word == "PKG" else word for word in words]
 
     assert said in run("cloud", *given, "--broker", brokers.start(), "--deployment", "d").refusal()
+
+
+def test_a_broker_that_knows_no_groups_is_refused(run, brokers, tiny_package):
+    url = brokers.start("amqtt")
+    refused = run("cloud", tiny_package.path, "--broker", url, "--deployment", "d", "--share", "g").refusal()
+
+    assert "shared subscriptions need a broker of MQTT 5" in refused
