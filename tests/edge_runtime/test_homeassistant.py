@@ -117,7 +117,7 @@ class Home:
 
 @pytest.fixture
 def broker():
-    with embedded.run(kind="mosquitto") as running:
+    with embedded.run(port=0, kind="mosquitto") as running:
         yield running.url
 
 
