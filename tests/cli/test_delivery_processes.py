@@ -96,6 +96,15 @@ def test_a_second_edge_on_one_spool_is_refused(edge, deployment, tmp_path):
     assert "in use by another process; each edge takes a --spool of its own" in refused.refusal()
 
 
+def test_people_are_told_what_was_dropped_and_what_is_kept(start, tiny_package, source, deployment, tmp_path):
+    common = ("--broker", deployment.url, "--deployment", "d", "--device", "n", "--source", source, "--drain", "0")
+    limits = ("--spool", tmp_path / "s", "--spool-bytes", "1K", "--spool-full", "drop-newest")
+    done = start("edge", tiny_package.path, *common, *limits).done()
+    kept = len(spooled(tmp_path / "s"))
+
+    assert f"{40 - kept} dropped (spool_full), 0 replayed, {kept} left in the spool" in done.out
+
+
 @pytest.mark.parametrize("is_spooled", [False, True], ids=["memory", "spool"])
 def test_until_ack_only_acknowledgements_travel_back(edge, cloud, deployment, tmp_path, is_spooled):
     spool_of = ("--spool", tmp_path / "s") if is_spooled else ()

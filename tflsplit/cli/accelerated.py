@@ -96,7 +96,7 @@ def fallback(name: str | None, threads: int) -> "Accelerator | None":
 
 
 def print_summary(summary: "Summary", cut: Cut) -> None:
-    """One line at the end of an edge; accelerators are named where something went wrong with one."""
+    """One line at the end of an edge; spools, drops and accelerators are named where there is something to say."""
     percentiles = summary.as_json()["latency_ms"]
     words = ", ".join(f"{name} {value} ms" for name, value in percentiles.items() if value is not None)  # type: ignore[attr-defined]  # a dictionary
     counters = summary.accelerator
@@ -104,9 +104,13 @@ def print_summary(summary: "Summary", cut: Cut) -> None:
         f", {counters.frames_on_fallback} on the fallback, {counters.failures} accelerator failures, "
         f"{counters.reopenings} reopenings"
     )
+    dropped = "".join(f", {count} dropped ({reason})" for reason, count in summary.dropped.items())
+    spooled = (
+        f", {summary.replayed} replayed, {summary.spooled} left in the spool" if summary.spooled is not None else ""
+    )
     click.echo(
         f"{summary.frames} frames at {cut.id}, {summary.results} results, {summary.unanswered} unanswered, "
-        f"{summary.refused} refused, {summary.resent} resent, {summary.duplicates} duplicates"
+        f"{summary.refused} refused, {summary.resent} resent, {summary.duplicates} duplicates{dropped}{spooled}"
         f"{trouble if counters != type(counters)() else ''}{f'; latency {words}' if words else ''}"
     )
 
