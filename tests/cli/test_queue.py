@@ -2,9 +2,12 @@
 
 import itertools
 import signal
+import urllib.parse
+import urllib.request
 
 import numpy as np
 import pytest
+import rabbit
 
 from broker import amqpnames
 
@@ -105,6 +108,20 @@ def test_a_cloud_at_a_queue_is_seen_where_it_has_a_broker_too(cloud, joined, rab
     assert joined.wait_for_status("tail", "offline") == {**online, "state": "offline", "reason": "lost"}
 
 
+def test_a_cloud_at_a_queue_tells_its_health_and_metrics_without_a_broker(cloud, edge, joined, name):
+    port = rabbit.free_port()
+    cloud("--metrics", str(port))
+    joined.wait_for_cloud()
+    edge("--count", "10").done().json()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=30) as answer:
+        assert answer.status == 200
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        lines = answer.read().decode().splitlines()
+
+    assert f'tflsplit_cloud_results_total{{deployment="{name}"}} 10.0' in lines
+    assert f'tflsplit_cloud_broker_state{{deployment="{name}",state="online"}} 1.0' in lines
+
+
 def test_its_queue_is_the_one_that_others_are_told_of(cloud, joined, rabbitmq, name):
     cloud()
     joined.wait_for_cloud()
@@ -121,6 +138,20 @@ def test_a_wrong_password_is_refused_in_one_line_that_does_not_show_it(cloud, ra
 
     assert f"RabbitMQ {rabbitmq.amqp}: ACCESS_REFUSED" in refused.refusal()
     assert "s3cret" not in refused.err
+
+
+def test_a_password_in_the_address_is_taken_with_a_warning_that_does_not_show_it(
+    start, tiny_package, rabbitmq, name, joined
+):
+    url = f"amqp://{rabbit.USER}:{urllib.parse.quote(rabbit.PASSWORD)}@{rabbitmq.amqp}"
+    serving = start("cloud", tiny_package.path, "--queue", url, "--deployment", name)
+    joined.wait_for_cloud()
+    serving.terminate()
+    done = serving.done()
+
+    assert done.code == 0
+    assert "every user of this machine can read the password in --queue" in done.err
+    assert rabbit.PASSWORD not in done.err + done.out
 
 
 def test_share_is_not_for_queues(cloud):
