@@ -20,7 +20,7 @@ from broker.deploy.ledger import Proof
 pytestmark = pytest.mark.chaos
 
 WAIT_S = 60.0
-WATCHDOG_S = 2.0
+WATCHDOG_S = 1.0
 
 
 class Supervisor:
