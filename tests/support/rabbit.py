@@ -4,6 +4,7 @@ Nothing of a node that the machine may run is touched: name, port mapper, folder
 """
 
 import contextlib
+import ctypes
 import datetime
 import functools
 import os
@@ -23,6 +24,8 @@ from broker.deploy import authority
 
 USER, PASSWORD = "cloud", "correct horse"
 
+_LIBC, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
+
 _START_TIMEOUT_S = 60.0
 _CONNECT_311 = bytes.fromhex("100c00044d5154540402003c0000")
 
@@ -38,6 +41,11 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _die_with_the_tests():
+    """Even where those are killed: a node would go on for ever."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def skip_where_missing():
@@ -67,6 +75,7 @@ class Rabbit:
             ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            preexec_fn=_die_with_the_tests,  # noqa: PLW1509 - it makes one system call
         )
         self.start()
 
@@ -82,9 +91,14 @@ class Rabbit:
     def start(self):
         with (self.folder / "log").open("ab") as log:
             self._server = subprocess.Popen(
-                [server_path()], env=self._environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [server_path()],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
                 start_new_session=True,
-            )  # fmt: skip
+                preexec_fn=_die_with_the_tests,  # noqa: PLW1509 - it makes one system call
+            )
         pause = threading.Event()
         give_up_s = time.monotonic() + _START_TIMEOUT_S
         while not self._answers():
