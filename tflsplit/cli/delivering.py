@@ -110,7 +110,7 @@ _OPTIONS = (
         help="Frames that may be unanswered at a time. Default: the plan's, else 8.",
     ),
     click.option("--qos", type=click.IntRange(0, 1), help="MQTT quality of service. Default: 1, with latest 0."),
-    click.option("--resend-after", "resend_after_s", type=_SECONDS, help="Time before sending again. Default: 5s."),
+    click.option("--resend-after", "resend_after_s", type=_SECONDS, help="Seconds before sending again. Default: 5s."),
     click.option("--max-age", "max_age_s", type=_SECONDS, help="With latest: frames older are dropped. Default: 2s."),
     click.option("--drain", "drain_s", type=_SECONDS, help="At the end, how long to wait for an answer. Default: 30s."),
     click.option(
