@@ -55,6 +55,10 @@ EDGE = {
     "unanswered": WHOLE,
     "resent": WHOLE,
     "duplicates": WHOLE,
+    "replayed": WHOLE,
+    "dropped": dict,
+    "latency_ms": PERCENTILES,
+    "link": {"reconnects": WHOLE, "dropped": dict},
     "accelerator": {"failures": WHOLE, "reopenings": WHOLE, "frames_on_fallback": WHOLE},
 }
 CLOUD = {"frames": WHOLE, "results": WHOLE, "duplicates": WHOLE, "refused": dict}
