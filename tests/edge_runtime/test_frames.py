@@ -93,3 +93,25 @@ def test_each_input_carries_the_time_it_was_taken(tiny_package):
     source = frames.from_arrays((np.zeros((3, 4), np.int8),), tiny_package.manifest, name="x")
 
     assert [one.captured_ns for one in source.inputs(clock=lambda: next(ticks))] == [0, 1, 2]
+
+
+def test_a_source_fits_itself_to_another_package(picture_manifest, tmp_path):
+    Image.new("RGB", (33, 17), (255, 0, 0)).save(tmp_path / "red.png")
+    builder = tiny_models.Builder()
+    x = builder.tensor("x", (1, 2, 3, 3), scale=1 / 127, zero_point=0)
+    other = tiny_models.describe(builder.build((x,), (builder.add(x, x, "y", (1, 2, 3, 3)),)))
+    source = frames.open_source(str(tmp_path), picture_manifest)
+    (capture,) = source.captures()
+    (before,) = source.convert(capture.raw)
+    (after,) = source.fit(other)(capture.raw)
+
+    assert (before.shape, before[0, 0, 0].tolist()) == ((1, 4, 6, 3), [127, -128, -128])
+    assert (after.shape, after[0, 0, 0].tolist()) == ((1, 2, 3, 3), [127, 0, 0])
+
+
+def test_a_source_that_does_not_fit_another_package_says_so(picture_manifest, tiny_package, tmp_path):
+    Image.new("RGB", (33, 17)).save(tmp_path / "black.png")
+    source = frames.open_source(str(tmp_path), picture_manifest)
+
+    with pytest.raises(errors.DataError):
+        source.fit(tiny_package.manifest)

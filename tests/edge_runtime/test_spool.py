@@ -342,3 +342,33 @@ def test_what_was_accepted_before_a_kill_is_there_after_it(tmp_path, sync):
         assert len(held) <= len(accepted) + 4  # at each kill one may have been accepted and not said to be
         assert held == [packed(one.sequence, boot=one.boot) for one in held]
         assert [one.key for one in held] == sorted(one.key for one in held)
+
+
+TRACED = """
+import sys
+sys.path.insert(0, {folder!r})
+import test_spool
+with test_spool.opened(test_spool.Path(sys.argv[1]), sync=sys.argv[2]) as found:
+    for sequence in range(20):
+        found.put(test_spool.packed(sequence))
+        print("accepted", flush=True)
+    for sequence in range(20):
+        found.remove(test_spool.packed(sequence))
+    print("removed", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("sync", "each"), [("frame", 1), ("none", 0)])
+def test_the_disk_is_waited_for_before_a_frame_is_accepted_and_never_when_it_goes(tmp_path, sync, each):
+    """What a power cut takes is what was not synchronised; cutting the power is not for a test."""
+    trace, program = tmp_path / "trace", TRACED.format(folder=str(Path(__file__).parent))
+    command = ("strace", "-f", "-e", "trace=fsync,fdatasync,write", "-o", trace)
+    try:
+        subprocess.run([*command, sys.executable, "-c", program, tmp_path / "s", sync], check=True, capture_output=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pytest.skip("strace is not installed, or may not trace here")
+    said = trace.read_text("utf-8").split('"accepted')
+    between = [part.count("sync(") for part in said[1:-1]]
+
+    assert between == [each] * 19
+    assert said[-1].split('"removed')[0].count("sync(") == 0
