@@ -201,7 +201,7 @@ class Edge:
             *common,
             self.spool,
             is_stopping=lambda: self.is_stopping,
-            on_wait=self._say_alive,
+            on_wait=self._between_frames,
             on_failure=self._fail,
         )
 
@@ -266,12 +266,9 @@ class Edge:
                     raise
                 self._take_over(self._wanted(*rescued))
 
-    def _say_alive(self) -> None:
+    def _between_frames(self) -> None:
         for observer in self._observers:
             observer.alive()
-
-    def _between_frames(self) -> None:
-        self._say_alive()
         if self._exchange is not None:
             self._take_over(self._exchange)
 

@@ -600,6 +600,20 @@ def new_outputs(package, wanted):
         ]
 
 
+def test_an_exchange_need_not_wait_for_a_disk_that_is_full(tiny_package, network, mounted):
+    full = mounted("size=16m") / "s"  # all of it is in reserve
+    with (
+        edge(tiny_package, network, spooled=full) as run,
+        head.Head(tiny_package, tiny_package.cut("op001")) as new,
+    ):
+        wait_for(lambda: run.edge.spool.is_full)
+        run.edge.exchange(tiny_package, new)
+        assert run.edge.cut.id == "op001"
+        summary = run.stop()
+
+    assert (summary.frames, summary.dropped) == (0, {"disk_full": 1})  # the one in hand
+
+
 def test_an_exchange_that_the_source_does_not_fit_changes_nothing(tiny_package, network, tmp_path):
     other = other_package(tmp_path)
     source = frames.from_iterable(lambda: iter([(row[None],) for row in INPUTS]))
