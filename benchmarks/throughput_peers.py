@@ -20,6 +20,10 @@ from tflsplit import codec, package
 
 # Frames that paho's publisher may have outside: without a bound it would queue without end.
 _PAHO_WINDOW = 256
+# Frames that the edge has unanswered, as `tflsplit edge --window` bounds them.
+_EDGE_WINDOW = 64
+# As long as a result is.
+_ANSWER = bytes(600)
 
 
 def main() -> None:
@@ -78,6 +82,14 @@ def _paho_subscriber(told: dict) -> None:
 
     client = _paho_client(told, "cloud")
     client.on_message = count
+    if told["answers"]:
+        answers_to = topics.topic(told["deployment"], told["device"], topics.Kind.RESULTS)
+
+        def answer(*_: object) -> None:
+            counted[0] += 1
+            client.publish(answers_to, _ANSWER, told["qos"])
+
+        client.on_message = answer
     granted = threading.Event()
     client.on_subscribe = lambda *_: granted.set()
     client.subscribe(topics.every_device(told["deployment"], topics.Kind.FEATURES), told["qos"])
@@ -90,8 +102,21 @@ def _edge(told: dict) -> None:
     where, proof = _access(told, "device")
     with mqtt.MqttTransport(where, client_id="bench-edge", credentials=proof) as online:
         online.connect()
+        online.subscribe(topics.topic(told["deployment"], told["device"], topics.Kind.RESULTS), qos=told["qos"])
+        room = threading.Semaphore(_EDGE_WINDOW)
+
+        def take_results() -> None:
+            while True:
+                message = online.receive(1.0)
+                if message is not None:
+                    online.acknowledge(message)
+                    room.release()
+
+        threading.Thread(target=take_results, daemon=True).start()
         topic = topics.topic(told["deployment"], told["device"], topics.Kind.FEATURES)
         for encoded in _frames(told):
+            # A frame lost at QoS 0 would never be answered; an edge sends it again after a while.
+            room.acquire(timeout=1.0)
             online.publish(topic, encoded, qos=told["qos"])
 
 
