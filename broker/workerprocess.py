@@ -23,21 +23,18 @@ class WorkerError(Exception):
 
 
 class WorkerProcess:
-    """`answer_s` is how long it may take for what it is asked. One thread asks; `kill` may come from another."""
+    """`answer_s` is how long it may take for what it is asked. One thread asks; `kill` may come from another.
+    DeviceError if there can be no process."""
 
     def __init__(self, command: Sequence[str], answer_s: float) -> None:
         self._answer_s = answer_s
         self._socket, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
-                [*command, str(theirs.fileno())],
-                stdin=subprocess.PIPE,  # held open: a worker ends when this process has gone
-                stdout=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                # A folder of that name in the working directory must not become our code.
-                env={**os.environ, "PYTHONSAFEPATH": "1"},
-                start_new_session=True,
-            )
+            try:
+                self._process = _started(command, theirs.fileno())
+            except OSError as problem:
+                self._socket.close()
+                raise errors.DeviceError(f"a worker process cannot be started: {problem}") from problem
         self._channel: Connection[bytes, bytes] = Connection(os.dup(self._socket.fileno()))
 
     @property
@@ -97,3 +94,15 @@ class WorkerProcess:
         limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._socket.setsockopt(socket.SOL_SOCKET, option, limit)
+
+
+def _started(command: Sequence[str], channel: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [*command, str(channel)],
+        stdin=subprocess.PIPE,  # held open: a worker ends when this process has gone
+        stdout=subprocess.DEVNULL,
+        pass_fds=(channel,),
+        # A folder of that name in the working directory must not become our code.
+        env={**os.environ, "PYTHONSAFEPATH": "1"},
+        start_new_session=True,
+    )

@@ -147,7 +147,11 @@ class Workers:
 
     def _run_one(self, number: int) -> bool:
         """One process from start to end; whether it answered anything."""
-        process = WorkerProcess(self._command, self._tail_timeout_s)
+        try:
+            process = WorkerProcess(self._command, self._tail_timeout_s)
+        except errors.DeviceError as problem:
+            self._note_failed_start(number, problem)
+            return False
         answered = 0
         try:
             self._start(number, process)

@@ -193,9 +193,16 @@ def test_closing_ends_every_process_even_one_that_hangs(start_odd, tiny_package)
     assert not any(is_running(pid) for pid in pids)
 
 
-def test_workers_that_cannot_start_are_one_clear_error(start):
-    with pytest.raises(errors.DeviceError, match="a worker process did not start: it ended with code 3"):
-        start(2, command=(sys.executable, "-c", "raise SystemExit(3)"))
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ((sys.executable, "-c", "raise SystemExit(3)"), "did not start: it ended with code 3"),
+        (("/no/such/program",), "cannot be started: .*No such file"),
+    ],
+)
+def test_workers_that_cannot_start_are_one_clear_error(start, command, said):
+    with pytest.raises(errors.DeviceError, match=f"a worker process {said}"):
+        start(2, command=command)
 
 
 def test_a_package_that_was_exchanged_meanwhile_is_refused(tiny_package, residual_model, tmp_path):

@@ -61,7 +61,20 @@ EDGE = {
     "link": {"reconnects": WHOLE, "dropped": dict},
     "accelerator": {"failures": WHOLE, "reopenings": WHOLE, "frames_on_fallback": WHOLE},
 }
-CLOUD = {"frames": WHOLE, "results": WHOLE, "duplicates": WHOLE, "refused": dict}
+CLOUD = dict.fromkeys(
+    (
+        "frames",
+        "results",
+        "duplicates",
+        "unpublished",
+        "unfinished",
+        "dead_letters",
+        "dead_letters_left_out",
+        "requeued",
+        "workers_replaced",
+    ),
+    WHOLE,
+) | {"refused": dict}
 
 
 def check(value, promised, place="$"):
@@ -200,7 +213,7 @@ def test_edge_and_cloud(start, brokers, watch, tiny_package, source):
     edge_summary, cloud_summary = (process.done().json() for process in (edge, cloud))
 
     check(edge_summary, EDGE | {"latency_ms": PERCENTILES, "parts_ms": DEMONSTRATED["parts_ms"]})
-    check(cloud_summary, CLOUD | {"tail_ms": PERCENTILES})
+    check(cloud_summary, CLOUD | {"tail_ms": PERCENTILES, "queue_ms": PERCENTILES})
     assert (edge_summary["frames"], edge_summary["results"], edge_summary["unanswered"]) == (40, 40, 0)
     assert cloud_summary["results"] == 40
 
