@@ -7,12 +7,18 @@ own do the same work.
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from broker.bulksocket import BulkSocket
+
+_SUCCESS = ReasonCode(PacketTypes.PUBACK, "Success")
+_NO_PROPERTIES = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call] # paho's class sets its attributes by magic
 
 # Topic, payload, flags of the packet's first byte, QoS, packet id.
 OnFrame = Callable[[str, bytes, int, int, int], None]
@@ -41,6 +47,17 @@ class LeanClient(paho.Client):
         self._on_frame(
             packet[2:topic_ends_at].decode(errors="replace"), bytes(memoryview(packet)[at + 1 :]), flags, qos, mid
         )
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        """A PUBACK that says no more than which packet it is for, without making objects to say so."""
+        packet: bytearray = self._in_packet["packet"]
+        if cmd != "PUBACK" or len(packet) != 2:
+            return super()._handle_pubackcomp(cmd)
+        mid = int.from_bytes(packet, "big")
+        with self._out_message_mutex:
+            if mid in self._out_messages:
+                return self._do_on_publish(mid, _SUCCESS, _NO_PROPERTIES)
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
 
