@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from tflsplit import errors
-from tflsplit.cli import configured, edgechecks, output
+from tflsplit.cli import configured, edgechecks, merging, output
 
 
 @click.group()
@@ -51,5 +51,5 @@ def edge_command() -> configured.Command:
     return found
 
 
-def _row(found: configured.Set) -> tuple[str, str, str]:
+def _row(found: merging.Set) -> tuple[str, str, str]:
     return found.key, str(found.value), found.place

@@ -3,13 +3,16 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tflsplit import errors
 from tflsplit.cli import connection, delivering, planned, updating
-from tflsplit.cli.configured import Check, Command, Merged
+from tflsplit.cli.configured import Check, Command
+
+if TYPE_CHECKING:  # an edge without a configuration file merges nothing
+    from tflsplit.cli.merging import Merged
 
 
 def _name(what: str) -> Check:
@@ -78,7 +81,7 @@ class EdgeCommand(Command):
         super().__init__(name, checks=CHECKS, paths=PATHS, **attributes)
 
 
-def all_problems(command: Command, merged: Merged, file: Path, *, root: Path = Path("/")) -> tuple[str, ...]:
+def all_problems(command: Command, merged: "Merged", file: Path, *, root: Path = Path("/")) -> tuple[str, ...]:
     """What is wrong with what was merged, with what lacks, and with what it names: package, cut, source, broker."""
     problems = list(merged.problems)
     for key, parameter in command.settings.items():
@@ -108,19 +111,19 @@ def _look_at_combinations(command: Command, file: Path) -> None:
     updating.Updating(said["models"], said["update_key"], said["update_url_prefix"])
 
 
-def _look_at_package(merged: Merged, root: Path) -> None:
+def _look_at_package(merged: "Merged", root: Path) -> None:
     said = {f"--{key}": merged.value(key) for key in ("cut", "input-codec")}
     opened, _plan, cut = planned.opened_at(_file(merged, "package", root), _file(merged, "plan", root), said)
     opened.check_has_tail(cut)
 
 
-def _look_at_source(merged: Merged, root: Path) -> None:
+def _look_at_source(merged: "Merged", root: Path) -> None:
     source = merged.value("source")
     if source and ":" not in source and not below(root, Path(source)).exists():
         raise errors.DataError(f"source {source}: there is no such file or folder")
 
 
-def _look_at_broker(merged: Merged, root: Path) -> None:
+def _look_at_broker(merged: "Merged", root: Path) -> None:
     """Not at what is encrypted: systemd alone reads that, for the service alone."""
     from edge_runtime.service import credentials
 
@@ -136,7 +139,7 @@ def _look_at_broker(merged: Merged, root: Path) -> None:
         proof.ssl_context()
 
 
-def _file(merged: Merged, key: str, root: Path) -> Path | None:
+def _file(merged: "Merged", key: str, root: Path) -> Path | None:
     value = merged.value(key)
     return below(root, Path(value)) if value else None
 

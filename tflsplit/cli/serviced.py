@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tflsplit.cli.configured import Command, Merged
+from tflsplit.cli.configured import Command
 from tflsplit.cli.edgechecks import SECRETS
+from tflsplit.cli.merging import Merged
 
 if TYPE_CHECKING:  # `tflsplit edge` starts without it
     from edge_runtime.service.installation import Wanted
