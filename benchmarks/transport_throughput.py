@@ -28,7 +28,7 @@ _PEERS = Path(__file__).with_name("throughput_peers.py")
 
 
 def run(folder: Path, *, is_quick: bool) -> list[Outcome]:
-    rounds = 2 if is_quick else 7
+    rounds = 2 if is_quick else 5
     told = {"package": str(_package(folder)), "deployment": _DEPLOYMENT, "device": _DEVICE, "cloud": _CLOUD}
     told |= {"warm_up_s": _WARM_UP_S, "measured_s": _MEASURED_S}
     outcomes = []
