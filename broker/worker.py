@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -37,7 +38,9 @@ class Setup:
         return json.dumps(asdict(self)).encode()
 
     def open(self) -> Answerer:
-        """PackageError if a package is not what it was when the dispatcher opened it."""
+        """PackageError if a package is not what it was when the dispatcher opened it. This process ends with its
+        dispatcher from now on."""
+        threading.Thread(target=_end_with_parent, args=(self.folder,), name="parent-watch", daemon=True).start()
         files = TailFiles(Path(self.folder))
         tails = []
         for path, digest in self.packages:
@@ -74,24 +77,27 @@ def connect() -> "Connection[bytes, bytes]":
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
     return Connection(int(sys.argv[-1]))
 
 
-def _end_with_parent() -> None:
-    """A tail that hangs would outlive a dispatcher that was killed: nobody reads the channel then."""
+def _end_with_parent(folder: str) -> None:
+    """A tail that hangs would outlive a dispatcher that was killed, which leaves its folder behind, too."""
     os.read(0, 1)
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 
 def main() -> None:
     channel = connect()
+    setup = parse(channel.recv_bytes())
     try:
-        answerer = parse(channel.recv_bytes()).open()
+        answerer = setup.open()
     except errors.TflsplitError as problem:
         channel.send_bytes(str(problem).encode())
         sys.exit(1)
     serve(channel, answerer)
+    # A dispatcher that lives kills its workers and removes the folder itself; this one was killed.
+    shutil.rmtree(setup.folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

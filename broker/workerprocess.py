@@ -72,11 +72,11 @@ class WorkerProcess:
         self._process.kill()
 
     def end(self) -> None:
-        """Its process and all that we hold of it."""
-        self._channel.close()
-        self._socket.close()
+        """Its process and all that we hold of it. Killed before its channel closes, or it would take us for dead."""
         self._process.kill()
         self._process.wait()
+        self._channel.close()
+        self._socket.close()
         if self._process.stdin is not None:
             self._process.stdin.close()
 

@@ -79,12 +79,17 @@ def test_workers_that_are_killed_lose_no_frame(edge, cloud, deployment, tiny_res
     assert (served["results"], served["workers_replaced"]) == (400, 3)
 
 
-def test_workers_end_with_a_cloud_that_is_killed(cloud, deployment):
+def test_workers_end_with_a_cloud_that_is_killed_and_remove_its_files(cloud, deployment, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     serving = cloud(deployment.url, "--workers", "2")
     deployment.wait_for_cloud()
     pids = wait_for_workers(deployment, serving, 2)
+    assert len(list((tmp_path / "temporary").iterdir())) == 1
     serving.kill()
     deployment.wait_for(lambda: not any(map(is_running, pids)))
+
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["inline", "workers"])
