@@ -67,15 +67,15 @@ class Resending:
             self._window.postpone(now_s)
             return
         resend_after_s = self._settings().resend_after_s
-        overdue = self._window.overdue(now_s, resend_after_s)
-        if overdue and not self._is_unanswered and now_s - self._answered_at_s >= resend_after_s:
+        if not self._is_unanswered and self._window.is_silent(now_s, self._answered_at_s, resend_after_s):
             self._is_unanswered = True
+            self._window.hurry()
             log.warning(
                 "no answers deployment=%s unanswered=%d; sending again until a cloud answers",
                 self._settings().deployment,
                 self._summary.unanswered,
             )
-        for sent in overdue:
+        for sent in self._window.overdue(now_s, resend_after_s):
             if not self._outlet.try_send(sent.packed.encoded):
                 return
             self._summary.resent += 1

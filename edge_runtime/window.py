@@ -92,10 +92,19 @@ class Window:
                 sent.first_sent_at_s = sent.sent_at_s = now_s
 
     def hurry(self) -> None:
-        """The cloud is back: nothing waits longer than the time-out any more."""
+        """The cloud is back, or has nothing to do: nothing waits longer than the time-out any more."""
         with self._changed:
+            self._round_trip.forget()
             for sent in self._sent.values():
                 sent.doublings = 0
+
+    def is_silent(self, now_s: float, answered_at_s: float, timeout_s: float) -> bool:
+        """Whether frames are out and nothing was answered for so long that nobody can be busy with them. Not by what
+        answers usually take: that grows with what waits in the broker, and a broker that dropped it answers nothing."""
+        with self._changed:
+            oldest = next(iter(self._sent.values()), None)
+            patience_s = max(timeout_s, 4 * self._round_trip.least_s)
+            return oldest is not None and now_s - max(answered_at_s, oldest.sent_at_s) >= patience_s
 
     def overdue(self, now_s: float, timeout_s: float) -> list[Outstanding]:
         """Frames unanswered for `timeout_s`, or for as long as answers usually take, oldest first."""
@@ -137,14 +146,20 @@ class _RoundTrip:
     """
 
     def __init__(self) -> None:
+        self.least_s = 0.0
         self._mean_s: float | None = None
         self._deviation_s = 0.0
+
+    def forget(self) -> None:
+        """All but the least."""
+        self._mean_s, self._deviation_s = None, 0.0
 
     @property
     def timeout_s(self) -> float:
         return min(_LONGEST_S, (self._mean_s or 0.0) + 4 * self._deviation_s)
 
     def add(self, taken_s: float) -> None:
+        self.least_s = min(self.least_s or taken_s, taken_s)
         if self._mean_s is None:
             self._mean_s, self._deviation_s = taken_s, taken_s / 2
             return

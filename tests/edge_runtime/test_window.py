@@ -58,6 +58,37 @@ def test_who_takes_long_to_answer_is_not_asked_again_sooner():
     assert window.overdue(20.0, 1.0)
 
 
+def test_what_a_queue_took_is_forgotten_once_there_is_none():
+    """Frames behind others took 20 s; when nobody answers any more, those that are out were dropped on the way."""
+    window = window_of(*range(8))
+    window.settle((7, 0), 0.1)
+    for sequence in range(1, 6):
+        window.settle((7, sequence), 20.0)
+    assert not window.overdue(21.0, 1.0)
+    assert not window.is_silent(20.5, 20.0, 1.0)
+    assert window.is_silent(21.0, 20.0, 1.0)
+    window.hurry()
+
+    assert [sent.packed.sequence for sent in window.overdue(21.0, 1.0)] == [6, 7]
+
+
+def test_a_cloud_whose_quickest_answer_takes_long_is_not_silent_sooner():
+    window = window_of(0, 1)
+    window.settle((7, 0), 10.0)
+
+    assert not window.is_silent(49.0, 10.0, 1.0)
+    assert window.is_silent(50.0, 10.0, 1.0)
+
+
+def test_nobody_is_silent_who_was_asked_nothing():
+    window = window_of(0)
+    window.settle((7, 0), 1.0)
+
+    assert not window.is_silent(100.0, 1.0, 1.0)
+    window.add(packed(1), now_s=99.5, now_ns=0)
+    assert not window.is_silent(100.0, 1.0, 1.0)
+
+
 def test_frames_of_an_absent_broker_are_not_overdue():
     window = window_of(0)
     window.postpone(100.0)
