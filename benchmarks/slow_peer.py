@@ -34,7 +34,7 @@ class Slow:
 
 def _worker(folder: Path) -> None:
     channel = worker.connect()
-    answerer = worker.parse(channel.recv_bytes()).open()
+    answerer = worker.receive(channel).open()
     worker.serve(channel, Slow(answerer, _taken(folder) / 1000))
 
 

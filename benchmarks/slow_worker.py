@@ -6,6 +6,7 @@ broker gives each a third (`--share`): the slow one's third waits behind it.
 """
 
 import contextlib
+import functools
 import heapq
 import statistics
 import sys
@@ -18,7 +19,7 @@ import harness
 import models
 from harness import Outcome, Samples, Table
 
-from broker import address, answering, mqtt, results, topics, wire, workers
+from broker import address, answering, mqtt, results, topics, wire, workerprocess, workers
 from tflsplit import codec, verify
 
 TARGET = 1.5
@@ -85,10 +86,8 @@ def _pulled(opened, cut, times: Path) -> list[float]:
 
         return done
 
-    command = (sys.executable, str(_PEER), "worker", str(times))
-    with contextlib.closing(
-        workers.Workers([opened], len(PAUSES_MS), warm=[(opened, cut.id)], command=command)
-    ) as engine:
+    begin = functools.partial(workerprocess.WorkerProcess, (sys.executable, str(_PEER), "worker", str(times)))
+    with contextlib.closing(workers.Workers([opened], len(PAUSES_MS), warm=[(opened, cut.id)], begin=begin)) as engine:
         for number in _paced():
             job = answering.Job("bench", _frame(opened, cut, arrays, number), time.time() * 1e3)
             engine.submit(job, done_after(time.monotonic()))

@@ -38,9 +38,7 @@ class Setup:
         return json.dumps(asdict(self)).encode()
 
     def open(self) -> Answerer:
-        """PackageError if a package is not what it was when the dispatcher opened it. This process ends with its
-        dispatcher from now on."""
-        threading.Thread(target=_end_with_parent, args=(self.folder,), name="parent-watch", daemon=True).start()
+        """PackageError if a package is not what it was when the dispatcher opened it."""
         files = TailFiles(Path(self.folder))
         tails = []
         for path, digest in self.packages:
@@ -60,6 +58,13 @@ def parse(data: bytes) -> Setup:
     fields = json.loads(data)
     packages = tuple((path, digest) for path, digest in fields.pop("packages"))
     return Setup(packages, warm=tuple((index, cut) for index, cut in fields.pop("warm")), **fields)
+
+
+def receive(channel: "Connection[bytes, bytes]") -> Setup:
+    """The dispatcher's first word; this process ends with it from now on."""
+    setup = parse(channel.recv_bytes())
+    threading.Thread(target=_end_with_parent, args=(setup.folder,), name="parent-watch", daemon=True).start()
+    return setup
 
 
 def serve(channel: "Connection[bytes, bytes]", answerer: Answerer) -> None:
@@ -89,7 +94,7 @@ def _end_with_parent(folder: str) -> None:
 
 def main() -> None:
     channel = connect()
-    setup = parse(channel.recv_bytes())
+    setup = receive(channel)
     try:
         answerer = setup.open()
     except errors.TflsplitError as problem:

@@ -14,7 +14,7 @@ from broker.worker import Setup
 from tflsplit import errors
 
 # Opening packages checks every file's digest; a gigabyte takes some seconds, on a busy machine some more.
-_START_S = 120.0
+START_S = 120.0
 _GONE_S = 2.0
 
 
@@ -23,8 +23,7 @@ class WorkerError(Exception):
 
 
 class WorkerProcess:
-    """`answer_s` is how long it may take for what it is asked. One thread asks; `kill` may come from another.
-    DeviceError if there can be no process."""
+    """`answer_s` is how long it may take for what it is asked. DeviceError if there can be no process."""
 
     def __init__(self, command: Sequence[str], answer_s: float) -> None:
         self._answer_s = answer_s
@@ -47,7 +46,7 @@ class WorkerProcess:
 
     def start(self, setup: Setup) -> None:
         """Until it is ready. DeviceError with what it said if it cannot serve this."""
-        self._limit(_START_S)
+        self._limit(START_S)
         try:
             said = self._ask(setup.as_json())
         except WorkerError as death:

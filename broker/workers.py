@@ -1,18 +1,20 @@
-"""The engine that spreads frames over worker processes.
+"""The engine that spreads frames over workers: processes of this machine, or what else is told to begin one.
 
-A thread for each process: it takes a frame from the queue when its process is free, and waits for the answer. A process
-that dies or hangs is replaced and its frame done again, by whichever is free first; a frame that takes three processes
+A thread for each worker: it takes a frame from the queue when its worker is free, and waits for the answer. A worker
+that dies or hangs is replaced and its frame done again, by whichever is free first; a frame that takes three workers
 with it is refused.
 """
 
+import functools
 import logging
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from broker import answering, batching, pulling
-from broker.answering import Done, Job, Refused
+from broker.answering import Answer, Done, Job, Refused
 from broker.engine import Counters
 from broker.pulling import Waiting
 from broker.worker import Setup
@@ -22,7 +24,6 @@ from tflsplit.package import Package
 
 log = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-m", "broker.worker")
 TAIL_TIMEOUT_S = 60.0
 # A frame that took so many workers with it is the cause: chance hits the same frame twice, a bug every time.
 MOST_DEATHS = 3
@@ -35,12 +36,42 @@ _FIRST_PAUSE_S, _MOST_PAUSE_S = 0.1, 5.0
 _MOST_FAILED_STARTS = 3
 
 
+class Worker(Protocol):
+    """Runs tails where it lives; one thread asks. Who asks one that is gone, or takes too long, gets a WorkerError."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def has_ended(self) -> bool:
+        """Asked before each frame, so it has to be quick."""
+
+    def start(self, setup: Setup) -> None:
+        """Until it is ready. DeviceError with what it said if it cannot serve this."""
+
+    def answer(self, jobs: Sequence[Job]) -> tuple[list[Answer], int]:
+        """With how many frames of the first one's cut a batch pays (0: never)."""
+
+    def how_it_ended(self) -> str: ...
+
+    def kill(self) -> None:
+        """From any thread, and whatever it is doing."""
+
+    def end(self) -> None:
+        """The worker and all that we hold of it."""
+
+
+# Makes a worker that takes at most so many seconds for what it is asked; DeviceError if there can be none.
+Begin = Callable[[float], Worker]
+_PROCESS = functools.partial(WorkerProcess, (sys.executable, "-m", "broker.worker"))
+
+
 class Workers:
-    """`count` processes, each serving all `packages`. DeviceError or what a worker said if none can be started.
+    """`count` workers, each serving all `packages`. DeviceError or what a worker said if none can be started.
 
     `tail_timeout_s` is when a tail counts as hung. `warm` are cuts, as (package, cut), loaded before the first frame
     comes. With a `batch_window_s`, frames of one cut whose tail is quicker on several at once are run together, and one
-    waits that long for others. `command` starts a worker; the number of its channel is added.
+    waits that long for others.
     """
 
     def __init__(
@@ -52,17 +83,17 @@ class Workers:
         warm: Sequence[tuple[Package, str]] = (),
         tail_timeout_s: float = TAIL_TIMEOUT_S,
         batch_window_s: float | None = None,
-        command: Sequence[str] = COMMAND,
+        begin: Begin = _PROCESS,
     ) -> None:
         self.counters = Counters()
         self._queue = pulling.PullQueue()
         self._tail_timeout_s = tail_timeout_s
         self._batch_window_s = batch_window_s
         self._batches_from: dict[tuple[bytes, int], int] = {}  # by package and cut, as far as workers told
-        self._command = tuple(command)
+        self._begin = begin
         self._changed = threading.Condition()  # guards what follows
-        self._processes: set[WorkerProcess] = set()
-        self._ready: dict[int, WorkerProcess] = {}
+        self._living: set[Worker] = set()
+        self._ready: dict[int, Worker] = {}
         self._failed_starts = [0] * count
         self._problem: Exception | None = None
         self._failure: Exception | None = None
@@ -95,7 +126,7 @@ class Workers:
     def pids(self) -> tuple[int, ...]:
         """Of the processes that are ready."""
         with self._changed:
-            return tuple(process.pid for process in self._ready.values())
+            return tuple(worker.pid for worker in self._ready.values())
 
     def submit(self, job: Job, done: Done) -> None:
         self._queue.put(Waiting(job, done))
@@ -108,8 +139,8 @@ class Workers:
         self._closing.set()
         self._queue.close()
         with self._changed:
-            for process in self._processes:
-                process.kill()
+            for worker in self._living:
+                worker.kill()
         for thread in self._threads:
             thread.join()
         self._folder.cleanup()
@@ -146,52 +177,52 @@ class Workers:
                 self._changed.notify_all()
 
     def _run_one(self, number: int) -> bool:
-        """One process from start to end; whether it answered anything."""
+        """One worker from start to end; whether it answered anything."""
         try:
-            process = WorkerProcess(self._command, self._tail_timeout_s)
+            worker = self._begin(self._tail_timeout_s)
         except errors.DeviceError as problem:
             self._note_failed_start(number, problem)
             return False
         answered = 0
         try:
-            self._start(number, process)
+            self._start(number, worker)
             while not self._closing.is_set():
-                answered += self._serve(process)
+                answered += self._serve(worker)
         except errors.DeviceError as problem:
             self._note_failed_start(number, problem)
         except WorkerError as death:
             if not self._closing.is_set():
-                log.warning("worker replaced number=%d pid=%d reason=%s", number, process.pid, death)
+                log.warning("worker replaced number=%d pid=%d reason=%s", number, worker.pid, death)
         finally:
             with self._changed:
-                self._processes.discard(process)
+                self._living.discard(worker)
                 self._ready.pop(number, None)
-            process.end()
+            worker.end()
         return answered > 0
 
-    def _start(self, number: int, process: WorkerProcess) -> None:
+    def _start(self, number: int, worker: Worker) -> None:
         with self._changed:
-            self._processes.add(process)
+            self._living.add(worker)
             if self._closing.is_set():
-                process.kill()
-        process.start(self._setup)
+                worker.kill()
+        worker.start(self._setup)
         with self._changed:
-            self._ready[number] = process
+            self._ready[number] = worker
             self._failed_starts[number] = 0
             self._changed.notify_all()
 
-    def _serve(self, process: WorkerProcess) -> int:
+    def _serve(self, worker: Worker) -> int:
         """The next frame, if one comes soon; how many were answered."""
         first = self._queue.take(_LOOK_S)
-        if process.has_ended:
+        if worker.has_ended:
             if first is not None:
                 self._queue.put_back(first)
-            raise WorkerError(f"it ended while idle, {process.how_it_ended()}")
+            raise WorkerError(f"it ended while idle, {worker.how_it_ended()}")
         if first is None:
             return 0
         taken = [first, *self._others(first)]
         try:
-            answers, batches_from = process.answer([waiting.job for waiting in taken])
+            answers, batches_from = worker.answer([waiting.job for waiting in taken])
         except WorkerError as death:
             self._do_again(taken, str(death))
             raise

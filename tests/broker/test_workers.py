@@ -1,5 +1,6 @@
 """Worker processes: they answer as one process would, and what dies, hangs or cannot start is dealt with."""
 
+import functools
 import os
 import pathlib
 import queue
@@ -13,7 +14,7 @@ import odd_worker
 import pytest
 import tiny_models
 
-from broker import answering, engine, results, wire, worker, workers
+from broker import answering, engine, results, wire, worker, workerprocess, workers
 from tflsplit import codec, errors
 
 WAIT_S = 60.0
@@ -64,7 +65,8 @@ def start(request, tiny_package):
 
 @pytest.fixture
 def start_odd(start, tmp_path):
-    return lambda count=2, **options: start(count, command=(sys.executable, str(ODD), str(tmp_path)), **options)
+    begin = functools.partial(workerprocess.WorkerProcess, (sys.executable, str(ODD), str(tmp_path)))
+    return lambda count=2, **options: start(count, begin=begin, **options)
 
 
 def wait_until(is_so):
@@ -202,7 +204,7 @@ def test_closing_ends_every_process_even_one_that_hangs(start_odd, tiny_package)
 )
 def test_workers_that_cannot_start_are_one_clear_error(start, command, said):
     with pytest.raises(errors.DeviceError, match=f"a worker process {said}"):
-        start(2, command=command)
+        start(2, begin=functools.partial(workerprocess.WorkerProcess, command))
 
 
 def test_a_package_that_was_exchanged_meanwhile_is_refused(tiny_package, residual_model, tmp_path):

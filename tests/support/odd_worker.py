@@ -50,5 +50,5 @@ class Odd:
 
 if __name__ == "__main__":
     channel = worker.connect()
-    answerer = worker.parse(channel.recv_bytes()).open()
+    answerer = worker.receive(channel).open()
     worker.serve(channel, Odd(answerer, pathlib.Path(sys.argv[1])))
