@@ -69,9 +69,7 @@ def tls_broker(mosquitto_with, tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     # As root it would give up its rights before it reads the files of this test, which are root's.
-    mosquitto_with(
-        "user root", f"listener {port} 127.0.0.1", f"certfile {tmp_path}/ca.pem", f"keyfile {tmp_path}/key.pem"
-    )
+    mosquitto_with(f"listener {port} 127.0.0.1", f"certfile {tmp_path}/ca.pem", f"keyfile {tmp_path}/key.pem")
     return Address("127.0.0.1", port, tls=True)
 
 
