@@ -9,7 +9,7 @@ from tflsplit import account, bottlenecks, breakeven, candidates, errors, measur
 from tflsplit.breakeven import BreakEven
 from tflsplit.candidates import ALL_WAYS, Candidate, Ways
 from tflsplit.links import Link
-from tflsplit.measurements import Profile, Side
+from tflsplit.measurements import Origin, Profile, Side
 from tflsplit.package import Package
 from tflsplit.plan import Plan
 from tflsplit.planner import Decision, Wish
@@ -115,3 +115,14 @@ def describe_link(link: Link) -> dict[str, object]:
         "loss": link.loss,
         "source": link.source,
     }
+
+
+def link_of(made: Plan) -> Link:
+    """The link that a plan was made for, as stated. SettingsError for a plan of several links, DataError for damage."""
+    if not made.link:
+        raise errors.SettingsError("the plan is for more links than one; give --link, or --bandwidth and --rtt")
+    try:
+        bandwidth_bps, rtt_s, loss = (float(str(made.link[key])) for key in ("bandwidth_bps", "rtt_s", "loss"))
+        return Link(str(made.link["name"]), Origin.STATED, bandwidth_bps, rtt_s, loss, source="the plan")
+    except (KeyError, ValueError) as cause:
+        raise errors.DataError(f"plan for {made.package_name}: its link is damaged ({cause!r}); plan again") from cause

@@ -1,13 +1,20 @@
 """`tflsplit replay` with real processes. No figure of time decides, except that nothing is faster than its link."""
 
+import contextlib
 import json
+import pathlib
+import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
+import real_link
 
 from broker import embedded
-from tflsplit import errors, measurements
+from tflsplit import errors, measurements, plan, planning
 from tflsplit import package as packages
 from tflsplit.cli import replaying, replaystage
 from tflsplit.links import Link
@@ -39,15 +46,19 @@ def test_every_cut_is_run_and_set_against_its_prediction(tiny_package, tmp_path)
     assert [row["cut"] for row in report["cuts"]] == [cut.id for cut in tiny_package.cuts]
     assert all(row["measured_ms"]["p50"] >= 20 for row in report["cuts"])
     assert all(row["predicted_ms"]["p50"] >= 20 for row in report["cuts"])
-    assert report["link"]["stated"] == {"bandwidth_bps": 50e6, "rtt_s": 0.02}
+    assert report["link"]["stated"] == {"bandwidth_bps": 50e6, "rtt_s": 0.02, "loss": 0.0}
     assert report["link"]["measured"]["rtt_s"] >= 0.02
+    assert report["link"]["measured"]["lost_packets"] == 0
     assert report["regret"] >= 0
 
 
-def test_loss_is_not_imitated_and_so_refused(tiny_package, tmp_path):
+def test_a_relay_loses_nothing_and_so_refuses_to_and_says_what_can(tiny_package, tmp_path):
     lossy = Link("radio", Origin.STATED, 1e6, 0.01, loss=0.01)
 
-    with pytest.raises(errors.SettingsError, match="loses nothing"), replaystage.stage(tiny_package, lossy, tmp_path):
+    with (
+        pytest.raises(errors.SettingsError, match="--shaping namespace, which needs root, or without --loss"),
+        replaystage.stage(tiny_package, lossy, tmp_path),
+    ):
         pass
 
 
@@ -68,7 +79,7 @@ def test_regret_is_what_the_pick_costs_over_the_best(tiny_package):
 
 def test_the_input_is_replayed_raw_and_as_jpeg_too(digits, tmp_path):
     command = [sys.executable, "-m", "tflsplit.cli.main", "replay", str(digits), "--frames", "5", "--json"]
-    command += ["--source", str(digits.parent / "test.npy"), "--bandwidth", "50Mbit", "--rtt", "10ms"]
+    command += ["--source", str(digits.parent / "test.npy"), "--bandwidth", "5Mbit", "--rtt", "40ms"]
     package = packages.open_package(digits)
     command += ["--edge", invented(package, Side.EDGE, tmp_path / "e.json")]
     command += ["--cloud", invented(package, Side.CLOUD, tmp_path / "c.json")]
@@ -77,7 +88,7 @@ def test_the_input_is_replayed_raw_and_as_jpeg_too(digits, tmp_path):
 
     assert [row["cut"] for row in rows] == ["input:raw", "input:jpeg:60", "input"]
     assert rows[0]["payload_bytes"] == 1024
-    assert all(min(row["measured_ms"]["p50"], row["predicted_ms"]["p50"]) >= 10 for row in rows)
+    assert all(min(row["measured_ms"]["p50"], row["predicted_ms"]["p50"]) >= 40 for row in rows)
 
 
 def test_pixels_are_not_replayed_where_there_are_none(tiny_package, tmp_path):
@@ -89,3 +100,78 @@ def test_pixels_are_not_replayed_where_there_are_none(tiny_package, tmp_path):
 
     assert done.returncode == 1
     assert "input:raw: the package takes no pictures, or the source holds none" in done.stderr
+
+
+@pytest.fixture
+def _with_namespaces():
+    real_link.skip_where_impossible()
+
+
+def over_namespaces(package, folder, *options):
+    profiles = ["--edge", invented(package, Side.EDGE, folder / "e.json")]
+    profiles += ["--cloud", invented(package, Side.CLOUD, folder / "c.json")]
+    link = ["--bandwidth", "5Mbit", "--rtt", "40ms", "--loss", "1%", "--shaping", "namespace"]
+    return [sys.executable, "-m", "tflsplit.cli.main", "replay", str(package.path), *profiles, *link, *options]
+
+
+@pytest.mark.usefixtures("_with_namespaces")
+def test_the_kernel_s_tcp_is_replayed_over_a_link_that_loses_packets(digits, tmp_path):
+    options = ("--source", str(digits.parent / "test.npy"), "--cuts", "input,output", "--frames", "10", "--json")
+    command = over_namespaces(packages.open_package(digits), tmp_path, *options)
+    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert [row["cut"] for row in report["cuts"]] == ["input", "output"]
+    assert all(min(row["measured_ms"]["p50"], row["predicted_ms"]["p50"]) >= 40 for row in report["cuts"])
+    assert report["link"]["stated"] == {"bandwidth_bps": 5e6, "rtt_s": 0.04, "loss": 0.01}
+    assert report["link"]["measured"]["lost_packets"] > 0
+
+
+def those_who_name(text):
+    """The processes whose command lines do; those that ended and wait for their parent have none."""
+    found = set()
+    for place in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if text.encode() in place.read_bytes():
+                found.add(int(place.parent.name))
+    return found
+
+
+def children_of(process):
+    place = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return {int(word) for word in place.read_text().split()}
+
+
+def links_up():
+    return {name for _, name in socket.if_nameindex() if name.startswith("tfs")}
+
+
+def wait_until(is_so):
+    give_up_s = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < give_up_s
+        threading.Event().wait(0.05)
+
+
+@pytest.mark.usefixtures("_with_namespaces")
+@pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_a_replay_that_is_ended(signalled, tiny_package, tmp_path):
+    before = links_up()
+    with subprocess.Popen(
+        over_namespaces(tiny_package, tmp_path, "--cuts", "all"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as replay:
+        try:
+            wait_until(lambda: len(children_of(replay) & those_who_name("tflsplit.cli.main\0probe")) == 2)
+            started = children_of(replay) & those_who_name("tflsplit.cli.main")
+            assert len(started) == 3  # both ends of the probe, and the cloud
+            assert links_up() - before
+        finally:
+            replay.send_signal(signalled)
+
+    wait_until(lambda: links_up() == before and not started & those_who_name("tflsplit.cli.main"))
+
+
+def test_a_plan_s_link_is_replayed_with_its_loss(tiny_package):
+    link = {"name": "radio", "bandwidth_bps": 1e6, "rtt_s": 0.1, "loss": 0.02}
+    made = plan.Plan(tiny_package.digest, "tiny", "tiny.tflsplit", "output", None, None, None, 1, "", link=link)
+
+    assert planning.link_of(made) == Link("radio", Origin.STATED, 1e6, 0.1, 0.02, source="the plan")

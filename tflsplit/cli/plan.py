@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tflsplit import account, package, plan, planning
-from tflsplit.cli import output, planchain, planopts, target
+from tflsplit.cli import chainopts, inputopts, linkopts, output, planchain, planopts, target
 from tflsplit.measurements import Side
 from tflsplit.scenario import Scenario
 
@@ -16,7 +16,7 @@ from tflsplit.scenario import Scenario
 @click.argument("pkg", type=click.Path(path_type=Path))
 @click.option("--edge", "edge_path", type=click.Path(path_type=Path), help="The edge's profile.")
 @click.option("--cloud", "cloud_path", type=click.Path(path_type=Path), help="The cloud's profile.")
-@planopts.grouped(planopts.LINK, planopts.INPUT, planopts.WISH, planopts.COSTS, planchain.OPTIONS)
+@planopts.grouped(linkopts.LINK, inputopts.INPUT, planopts.WISH, planopts.COSTS, chainopts.OPTIONS)
 @click.option("-o", "--output", "destination", type=click.Path(path_type=Path), help="Write the plan to this file.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write a page with charts (HTML, one file) here.")
 @click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
@@ -42,13 +42,13 @@ def command(
     \b
     Python: tflsplit.planning.make(package, edge, cloud, scenario, wish)
     """
-    planchain.check_options(click.get_current_context(), is_chain=bool(stages))
+    chainopts.check_options(click.get_current_context(), is_chain=bool(stages))
     for path in filter(None, (destination, report)):
         target.check_free(path, replaces_existing=True)
     opened = package.open_package(pkg)
     if stages:
         names = given["hops"] or (None,) * (len(stages) - 1)
-        hops = tuple(planopts.link_of(name or link, bandwidth, rtt, loss) for name in names)
+        hops = tuple(linkopts.link_of(name or link, bandwidth, rtt, loss) for name in names)
         wish = {name: given[name] for name in ("pins", "memory", "uses_all", "objective", "fps")}
         planchain.put_out(planchain.plan(opened, stages, hops, **wish), destination, report, is_json=is_json)
         return
@@ -60,13 +60,13 @@ def command(
         edge,
         planning.read_profile(cloud_path, opened, Side.CLOUD),
         Scenario(
-            planopts.link_of(link, bandwidth, rtt, loss),
+            linkopts.link_of(link, bandwidth, rtt, loss),
             planopts.workload_of(given),
             planopts.prices_of(given),
             planopts.power_of(given),
         ),
         planopts.wish_of(opened, given),
-        ways=planopts.ways_of(opened, edge, given),
+        ways=inputopts.ways_of(opened, edge, given),
     )
     if is_json:
         output.as_json(outcome.as_json())

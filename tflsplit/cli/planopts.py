@@ -1,46 +1,19 @@
-"""The options of `tflsplit plan`, grouped, and the values they describe."""
+"""The options of `tflsplit plan` for what is wanted and what it costs, and the values they describe."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
-from tflsplit import candidates, errors, inputcodec, jpegsize, links, presets
-from tflsplit.candidates import Picture, Ways
+from tflsplit import errors, links
 from tflsplit.cuts import Cut
 from tflsplit.demands import Demands
-from tflsplit.links import Link
-from tflsplit.measurements import Origin, Profile
 from tflsplit.package import Package
 from tflsplit.planner import Objective, Weights, Wish
 from tflsplit.scenario import Power, Prices, Workload
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-LINK = (
-    click.option(
-        "--link", metavar="FILE|NAME", help=f"A file of `tflsplit probe`, or a preset: {', '.join(presets.PRESETS)}."
-    ),
-    click.option("--bandwidth", metavar="RATE", help="State the link instead: its rate, as 5Mbit."),
-    click.option("--rtt", metavar="TIME", help="Round trip of the stated link, as 40ms."),
-    click.option("--loss", metavar="SHARE", help="Packets lost on the stated link, as 1%. Default: none."),
-)
-INPUT = (
-    click.option(
-        "--input-codecs",
-        default="raw,int8,jpeg:75",
-        show_default=True,
-        metavar="CODEC,…",
-        help="Ways of sending the input itself that compete.",
-    ),
-    click.option("--pictures", type=click.Path(path_type=Path), help="Folder whose pictures' JPEG sizes count."),
-    click.option(
-        "--jpeg-bytes",
-        type=float,
-        help="State the size of the input as JPEG. Default: the edge's profile, else estimated.",
-    ),
-)
 WISH = (
     click.option(
         "--objective",
@@ -79,41 +52,6 @@ def grouped(*groups: tuple[Decorator, ...]) -> Decorator:
         return function
 
     return decorate
-
-
-def link_of(name: str | None, bandwidth: str | None, rtt: str | None, loss: str | None) -> Link:
-    if name is not None:
-        if bandwidth or rtt or loss:
-            raise errors.SettingsError("--link and --bandwidth, --rtt or --loss both describe the link; give one")
-        return links.read(Path(name)) if Path(name).is_file() else presets.named(name)
-    if bandwidth is None or rtt is None:
-        raise errors.SettingsError("no link: give --link FILE or NAME, or --bandwidth and --rtt")
-    return Link(
-        name="stated",
-        origin=Origin.STATED,
-        bandwidth_bps=links.parse_bandwidth(bandwidth),
-        rtt_s=links.parse_duration(rtt),
-        loss=links.parse_share(loss) if loss else 0.0,
-        source="the command line",
-    )
-
-
-def ways_of(package: Package, edge: Profile, given: dict[str, Any]) -> Ways:
-    """The ways that compete, with JPEG sizes measured on --pictures, stated, or as the edge's profile found them."""
-    codecs = [codec.strip() for codec in given["input_codecs"].split(",")]
-    parsed = [inputcodec.parse(codec) for codec in codecs]
-    qualities = [codec.quality for codec in parsed if codec.quality is not None]
-    stated, folder = given["jpeg_bytes"], given["pictures"]
-    shape = package.manifest.inputs[0].shape
-    sizes: list[Picture] = []
-    for quality in qualities:
-        if folder is not None:
-            sizes.append(Picture(quality, jpegsize.mean_bytes(folder, shape, quality), Origin.MEASURED))
-        elif stated is not None:
-            sizes.append(Picture(quality, stated, Origin.STATED))
-        else:
-            sizes.append(candidates.picture_of(package.cuts[0], quality, edge))
-    return Ways(raw="raw" in codecs, int8="int8" in codecs, jpeg=bool(qualities), pictures=tuple(sizes))
 
 
 def wish_of(package: Package, given: dict[str, Any]) -> Wish:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from tflsplit import errors, plan, planning
-from tflsplit.cli import output, planned, planopts, replaying
-from tflsplit.links import Link
-from tflsplit.measurements import Origin, Profile, Side
+from tflsplit import planning
+from tflsplit.cli import linkopts, output, planned, planopts, replaying
+from tflsplit.cli.replaystage import Shaping
+from tflsplit.measurements import Profile, Side
 from tflsplit.package import Package
 
 
@@ -19,7 +19,14 @@ from tflsplit.package import Package
 @click.option(
     "--cuts", "wanted", help="all, useful (and unsplit), or ids and layers with commas, as input:raw,op005,output."
 )
-@planopts.grouped(planopts.LINK)
+@planopts.grouped(linkopts.LINK)
+@click.option(
+    "--shaping",
+    type=click.Choice([entry.value for entry in Shaping]),
+    default=Shaping.RELAY.value,
+    show_default=True,
+    help="What makes the link: a relay, or network namespaces, which need root and can lose packets.",
+)
 @click.option("--edge", "edge_path", type=click.Path(path_type=Path), help="Edge's profile. Default: made now.")
 @click.option("--cloud", "cloud_path", type=click.Path(path_type=Path), help="Cloud's profile. Default: made now.")
 @click.option("--source", type=click.Path(path_type=Path), help="Inputs for the edges. Default: random ones.")
@@ -34,6 +41,7 @@ def command(
     bandwidth: str | None,
     rtt: str | None,
     loss: str | None,
+    shaping: str,
     edge_path: Path | None,
     cloud_path: Path | None,
     source: Path | None,
@@ -42,14 +50,15 @@ def command(
 ) -> None:
     """Run cuts on this machine over a link that is shaped as stated, and compare with what the planner predicts.
 
-    Broker, relay, cloud and edges are started here and ended again. Profiles must be of this machine.
+    Broker, link, cloud and edges are started here and ended again. Profiles must be of this machine.
 
     \b
     Python: tflsplit.cli.replaying.replay(package, profiles, link, names, folder)
     """
     opened, given = planned.opened(pkg, plan_path)
-    stated = _link_of(given) if given and not (link or bandwidth) else planopts.link_of(link, bandwidth, rtt, loss)
-    names = _names(wanted, given)
+    is_stated = any((link, bandwidth, rtt, loss))
+    stated = planning.link_of(given) if given and not is_stated else linkopts.link_of(link, bandwidth, rtt, loss)
+    names = replaying.names_of(wanted, given)
     with tempfile.TemporaryDirectory(prefix="tflsplit-replay-") as name, output.progress("replay", None) as step:
         folder = Path(name)
         profiles = (
@@ -64,6 +73,7 @@ def command(
             folder,
             source=source,
             frames=frames,
+            shaping=Shaping(shaping),
             on_step=lambda said: step(description=said),
         )
     if is_json:
@@ -72,36 +82,12 @@ def command(
         _print(report)
 
 
-def _link_of(given: plan.Plan) -> Link:
-    """The link that a plan was made for, as its file states it."""
-    if not given.link:
-        raise errors.SettingsError("the plan is for more links than one; give --link, or --bandwidth and --rtt")
-    try:
-        name, bandwidth, rtt = (given.link[key] for key in ("name", "bandwidth_bps", "rtt_s"))
-        return Link(str(name), Origin.STATED, float(str(bandwidth)), float(str(rtt)), source="the plan")
-    except (KeyError, ValueError) as cause:
-        raise errors.DataError(f"plan for {given.package_name}: its link is damaged ({cause!r}); plan again") from cause
-
-
-def _names(wanted: str | None, given: plan.Plan | None) -> tuple[str, ...]:
-    """What was asked for: `all`, `useful`, or cuts and ways of sending the input."""
-    if wanted is not None:
-        return tuple(name.strip() for name in wanted.split(","))
-    if given is None:
-        return ("useful",)
-    is_stored = given.input_codec in (None, "int8")
-    return (given.cut if is_stored else f"{given.cut}:{given.input_codec}",)
-
-
 def _profile(path: Path | None, opened: Package, side: Side, folder: Path, step: Callable[..., None]) -> Profile:
     """Read, or made now."""
     if path is not None:
         return planning.read_profile(path, opened, side)
-    from edge_runtime import profile
-    from edge_runtime.accelerators.cpu import Cpu
-
     step(description=f"profile the {side.value}")
-    return profile.profile(profile.Task(opened, side, Cpu()), folder / f"{side.value}.partial")
+    return replaying.profile_of(opened, side, folder)
 
 
 def _print(report: replaying.Report) -> None:
@@ -120,8 +106,8 @@ def _print(report: replaying.Report) -> None:
     columns = ("cut", "bytes", "predicted p50 ms", "measured", "error", "predicted p95 ms", "measured")
     stated, link = report.stated, report.link
     title = (
-        f"over {stated.bandwidth_bps / 1e6:g} Mbit/s and {stated.rtt_s * 1e3:g} ms, "
-        f"measured as {link.bandwidth_bps / 1e6:.3g} Mbit/s and {link.rtt_s * 1e3:.3g} ms"
+        f"over {stated.bandwidth_bps / 1e6:g} Mbit/s, {stated.rtt_s * 1e3:g} ms, loss {stated.loss:.2%}; "
+        f"measured {link.bandwidth_bps / 1e6:.3g} Mbit/s, {link.rtt_s * 1e3:.3g} ms, {report.lost_packets} packets lost"
     )
     output.table(title, columns, rows)
     if len(rows) > 1:

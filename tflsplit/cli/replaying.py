@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime import pixelcosts, profile
+from edge_runtime.accelerators.cpu import Cpu
 from tflsplit import candidates, cost, errors, inputcodec, planner
 from tflsplit.candidates import Picture, Ways
 from tflsplit.cli import replaystage
+from tflsplit.cli.replaystage import Shaping
 from tflsplit.links import Link
-from tflsplit.measurements import Origin, Profile
+from tflsplit.measurements import Origin, Profile, Side
 from tflsplit.package import Package
+from tflsplit.plan import Plan
 from tflsplit.scenario import Scenario, Workload
 
 STORED_ONLY = Ways(raw=False, int8=True, jpeg=False)
@@ -57,12 +60,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`pick` is what the planner takes of those tried, `stated` the link asked for, `link` what was measured of it."""
+    """`pick` is what the planner takes of those tried, `stated` the link asked for, `link` what was measured of it.
+
+    `lost_packets` are those that the link lost in all, the probe's among them.
+    """
 
     stated: Link
     link: Link
     rows: tuple[Row, ...]
     pick: Row
+    lost_packets: int = 0
 
     @property
     def best(self) -> Row:
@@ -76,8 +83,16 @@ class Report:
     def as_json(self) -> dict[str, object]:
         return {
             "link": {
-                "stated": {"bandwidth_bps": self.stated.bandwidth_bps, "rtt_s": self.stated.rtt_s},
-                "measured": {"bandwidth_bps": self.link.bandwidth_bps, "rtt_s": self.link.rtt_s},
+                "stated": {
+                    "bandwidth_bps": self.stated.bandwidth_bps,
+                    "rtt_s": self.stated.rtt_s,
+                    "loss": self.stated.loss,
+                },
+                "measured": {
+                    "bandwidth_bps": self.link.bandwidth_bps,
+                    "rtt_s": self.link.rtt_s,
+                    "lost_packets": self.lost_packets,
+                },
             },
             "pick": self.pick.id,
             "best": self.best.id,
@@ -115,6 +130,7 @@ def replay(
     *,
     source: Path | None = None,
     frames: int = 30,
+    shaping: Shaping = Shaping.RELAY,
     on_step: Callable[[str], None] = lambda said: None,
 ) -> Report:
     """Run over the shaped link what `names` say (see `chosen`).
@@ -123,7 +139,7 @@ def replay(
     """
     source = source or random_source(package, folder)
     ways = ways_of(package, source, _qualities(names))
-    with replaystage.stage(package, stated, source) as running:
+    with replaystage.stage(package, stated, source, shaping) as running:
         on_step("probe the shaped link")
         link = running.probe()
         predicted = predict(package, *profiles, link, ways)
@@ -131,12 +147,28 @@ def replay(
         for name in chosen(package, names, predicted):
             on_step(f"run {name}")
             rows[name] = row(predicted[name], running.run(predicted[name].candidate, frames), frames)
-    return Report(stated, link, tuple(rows.values()), rows[pick([predicted[name] for name in rows])])
+        lost = running.lost_packets
+    return Report(stated, link, tuple(rows.values()), rows[pick([predicted[name] for name in rows])], lost)
+
+
+def profile_of(package: Package, side: Side, folder: Path) -> Profile:
+    """Made now, of this machine."""
+    return profile.profile(profile.Task(package, side, Cpu()), folder / f"{side.value}.partial")
 
 
 def pick(costs: Sequence[cost.Cost]) -> str:
     """The id of the one that the planner takes for least latency."""
     return planner.rank(costs, planner.Wish())[0].candidate.id
+
+
+def names_of(wanted: str | None, given: Plan | None) -> tuple[str, ...]:
+    """What `chosen` takes, out of names with commas, or else of a plan."""
+    if wanted is not None:
+        return tuple(name.strip() for name in wanted.split(","))
+    if given is None:
+        return ("useful",)
+    is_stored = given.input_codec in (None, "int8")
+    return (given.cut if is_stored else f"{given.cut}:{given.input_codec}",)
 
 
 def chosen(package: Package, names: Sequence[str], predicted: Mapping[str, cost.Cost]) -> list[str]:

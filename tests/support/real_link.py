@@ -1,0 +1,17 @@
+"""Links of the kernel for tests that run as root."""
+
+import pytest
+
+from broker import embedded, namespace
+from tflsplit import errors
+
+
+def skip_where_impossible():
+    """A delay included: that is what a kernel without netem needs TUN for."""
+    try:
+        with namespace.shaped(rate_bps=1e9, delay_s=0.001):
+            pass
+    except errors.DeviceError as reason:
+        pytest.skip(str(reason))
+    if embedded.mosquitto_path() is None:
+        pytest.skip("mosquitto is not installed: apt install mosquitto")
