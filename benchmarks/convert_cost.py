@@ -13,7 +13,7 @@ import harness
 import models
 from harness import Outcome, Samples
 
-from tflsplit import package
+from tflsplit import package, packaging
 
 TARGET = 1.25
 PAIR_LIMIT_S = 0.050
@@ -47,8 +47,8 @@ def _each_pair(opened: package.Package, folder: Path, *, runs: int) -> Outcome:
     target = folder / "pairs.tflsplit"
     each = []
     for _ in range(runs):
-        none_s = harness.seconds(lambda: package.write(target, opened.manifest, model, (), replaces_existing=True))
-        all_s = harness.seconds(lambda: package.write(target, opened.manifest, model, inner, replaces_existing=True))
+        none_s = harness.seconds(lambda: packaging.write(target, opened.manifest, model, (), replaces_existing=True))
+        all_s = harness.seconds(lambda: packaging.write(target, opened.manifest, model, inner, replaces_existing=True))
         each.append((all_s - none_s) / len(inner))
     shutil.rmtree(target)
     return Outcome(

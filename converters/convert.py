@@ -18,7 +18,7 @@ from converters.edgetpu.rewrite import Rewritten
 from converters.inputs import Input, InputShapes
 from converters.loading import Format
 from converters.model import LoadedModel
-from tflsplit import answers, codec, cuts, errors, flatgraph, golden, manifest, package, verify
+from tflsplit import answers, codec, cuts, errors, flatgraph, golden, manifest, package, packaging, verify
 from tflsplit.cuts import Cut
 from tflsplit.flatgraph import Graph
 from tflsplit.interpreter import Interpreter
@@ -94,7 +94,7 @@ def convert(
 
     Raises ModelError, DataError, CutError or PackageError before anything is written, DeviceError if it cannot be.
     """
-    package.check_destination(destination, replaces_existing=options.replaces_existing)
+    packaging.check_destination(destination, replaces_existing=options.replaces_existing)
     tool = compiler.find(options.compiler) if options.target == "coral" and not options.quick else None
     quantised = _quantise(source, options, on_stage)
     on_stage("read the graph and find its cuts")
@@ -126,7 +126,7 @@ def convert(
         created_with=_versions(quantised.model is not None),
     )
     on_stage(f"write {len(chosen)} pairs")
-    made = package.write(
+    made = packaging.write(
         destination,
         described,
         quantised.data,

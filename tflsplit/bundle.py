@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tflsplit import errors, golden, package
+from tflsplit import errors, golden, package, packaging
 from tflsplit.chainplan import ChainPlan
 from tflsplit.cuts import Cut, middle_bytes
 from tflsplit.manifest import Role
@@ -55,7 +55,7 @@ def _write(
         )
     absent = {name: file for name, file in whole.manifest.files.items() if name not in contents}
     described = replace(whole.manifest, role=role, absent=absent)
-    return package.write_files(path, described, contents.items(), replaces_existing=replaces_existing)
+    return packaging.write_files(path, described, contents.items(), replaces_existing=replaces_existing)
 
 
 def _heads(whole: Package, cuts: Sequence[Cut]) -> Iterator[tuple[str, bytes]]:

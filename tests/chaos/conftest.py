@@ -9,7 +9,7 @@ import stock_mosquitto
 import tiny_models
 
 from broker import embedded
-from tflsplit import package
+from tflsplit import packaging
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def heavy_package(tmp_path_factory):
     """One whose tails take long enough that they are in the midst of one when they are killed."""
     model = tiny_models.heavy_model()
     described = tiny_models.describe(model)
-    return package.write(tmp_path_factory.mktemp("heavy") / "p.tflsplit", described, model, described.cuts[1:2])
+    return packaging.write(tmp_path_factory.mktemp("heavy") / "p.tflsplit", described, model, described.cuts[1:2])
 
 
 @pytest.fixture

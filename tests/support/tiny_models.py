@@ -8,7 +8,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tflsplit import cuts, flatgraph, manifest, package, preprocessing
+from tflsplit import cuts, flatgraph, manifest, package, packaging, preprocessing
 
 
 @dataclass
@@ -149,7 +149,7 @@ def describe(model: bytes, **changes) -> manifest.Manifest:
 def write_package(path: Path, model: bytes, **changes) -> package.Package:
     """A package of a tiny model with the pairs of all its interior cuts."""
     described = describe(model, **changes)
-    return package.write(path, described, model, described.cuts[1:-1])
+    return packaging.write(path, described, model, described.cuts[1:-1])
 
 
 def write_float_package(path: Path, *, without: str | None = None) -> package.Package:
@@ -161,4 +161,4 @@ def write_float_package(path: Path, *, without: str | None = None) -> package.Pa
     )
     pairs = [cut for cut in described.cuts[1:-1] if cut.id != without]
     described = dataclasses.replace(described, float_tails=tails)
-    return package.write(path, described, residual_model(), pairs, float_model=float_twin())
+    return packaging.write(path, described, residual_model(), pairs, float_model=float_twin())

@@ -7,7 +7,7 @@ import pytest
 import tiny_models
 
 from broker import tail, wire
-from tflsplit import bundle, cuts, errors, flatgraph, floattail, package, verify
+from tflsplit import bundle, cuts, errors, flatgraph, floattail, package, packaging, verify
 from tflsplit.interpreter import Interpreter
 from tflsplit.manifest import Role
 from tflsplit.tensors import TensorSpec
@@ -86,7 +86,7 @@ def test_a_tail_that_is_not_the_remainder_is_found(made, tmp_path):
     cut = made.cut("op000")
     scaled = (dataclasses.replace(cut.boundary[0], scale=0.7),)
     contents["cuts/op000/tail.tflite"] = floattail.tail_bytes(made.float_graph, scaled, (A,))
-    forged = package.write_files(tmp_path / "forged.tflsplit", made.manifest, contents.items())
+    forged = packaging.write_files(tmp_path / "forged.tflsplit", made.manifest, contents.items())
     report = verify.verify(forged, forged.cuts, verify.random_samples(made.manifest.inputs, 4))
 
     assert report.is_bit_exact  # of the int8 model nothing was changed
@@ -106,7 +106,7 @@ def test_a_package_opens_with_its_float_tails_and_its_digest_covers_them(made, t
 
 def test_written_and_sliced_tails_are_the_same_and_the_model_is_no_tail(made, tmp_path):
     contents = {name: (made.path / name).read_bytes() for name in (package.MODEL, package.FLOAT_MODEL)}
-    bare = package.write_files(tmp_path / "bare.tflsplit", made.manifest, contents.items())
+    bare = packaging.write_files(tmp_path / "bare.tflsplit", made.manifest, contents.items())
 
     assert bare.digest == made.digest
     assert bare.tail_bytes(bare.cut("op001")) == made.tail_bytes(made.cut("op001"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny_models
 
-from tflsplit import bundle, errors, golden, manifest, package, verify
+from tflsplit import bundle, errors, golden, manifest, package, packaging, verify
 from tflsplit.interpreter import Interpreter
 from tflsplit.manifest import Role
 
@@ -22,7 +22,7 @@ def whole(residual_model, tmp_path):
     """A package with golden samples of its own, as a conversion makes it."""
     described = tiny_models.describe(residual_model)
     kept = golden.of_model(residual_model, described.cuts[-1], INPUTS)
-    return package.write(tmp_path / "w.tflsplit", described, residual_model, described.cuts[1:-1], golden=kept)
+    return packaging.write(tmp_path / "w.tflsplit", described, residual_model, described.cuts[1:-1], golden=kept)
 
 
 def rewritten(made, data):
@@ -82,7 +82,7 @@ def test_large_inputs_make_one_sample(builder, tmp_path):
     x = builder.tensor("x", (1, 1_000_000))
     model = builder.build((x,), (builder.add(x, x, "y", (1, 1_000_000)),))
     described = tiny_models.describe(model)
-    made = package.write(
+    made = packaging.write(
         tmp_path / "l.tflsplit",
         described,
         model,

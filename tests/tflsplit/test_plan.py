@@ -7,7 +7,7 @@ import invented
 import pytest
 from click.testing import CliRunner
 
-from tflsplit import errors, measurements, package, plan, planning, presets
+from tflsplit import errors, measurements, package, packaging, plan, planning, presets
 from tflsplit.cli import main
 from tflsplit.measurements import Side
 from tflsplit.planner import Wish
@@ -174,7 +174,7 @@ def test_a_pin_keeps_a_layer_on_its_stage(tiny_package, profiles):
 def test_a_plan_for_another_package_is_refused_by_name(outcome, residual_model, tmp_path):
     import tiny_models
 
-    other = package.write(
+    other = packaging.write(
         tmp_path / "other.tflsplit", tiny_models.describe(residual_model, labels=("a",)), residual_model, ()
     )
     made = planning.plan_of(outcome, tmp_path)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tflsplit import package
+from tflsplit import package, packaging
 
 
 @click.command()
@@ -17,10 +17,10 @@ def command(pkg: Path, cut_name: str, output: Path) -> None:
     """Write head.tflite and tail.tflite of any cut of a package.
 
     \b
-    Python: tflsplit.package.write_pair(directory, package, cut)
+    Python: tflsplit.packaging.write_pair(directory, package, cut)
     """
     opened = package.open_package(pkg)
     cut = opened.cut(cut_name)
-    package.write_pair(output, opened, cut)
+    packaging.write_pair(output, opened, cut)
     for side in ("head", "tail"):
         click.echo(output / f"{side}.tflite")

@@ -17,7 +17,7 @@ from edge_runtime.accelerators import child, choice, coral
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.service import Condition, Retries
 from edge_runtime.settings import Settings
-from tflsplit import errors, package
+from tflsplit import errors, packaging
 from tflsplit.interpreter import Interpreter
 
 INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
@@ -215,7 +215,7 @@ def test_an_edge_tpu_runs_the_compiled_head_whatever_the_compiler_calls_its_tens
     a = builder.add(x, x, "a_1", (1, 4))
     b = builder.add(a, a, "b_1", (1, 4), scale=0.4)
     compiled = {f"cuts/{CUT}/head_edgetpu.tflite": builder.build((x,), (a, b))}
-    made = package.update(tiny_package, tiny_package.manifest, (cut,), compiled)
+    made = packaging.update(tiny_package, tiny_package.manifest, (cut,), compiled)
     edge_tpu = coral.Coral(library=library)
     with head.Head(made, cut, accelerator=edge_tpu) as there, head.Head(made, cut) as here:
         outputs, expected_outputs = there.run((INPUTS[:1],)), here.run((INPUTS[:1],))
