@@ -26,8 +26,8 @@ from tflsplit.package import Package
 
 DEPLOYMENT = "replay"
 _PATIENCE_S = 60.0
-# The kernel ends what we started when we are killed: it would wait for its broker for ever. It does not begin if we were
-# killed before the kernel was told.
+# The kernel ends what we started when we are killed: it would wait for its broker for ever. It does not begin if
+# we were killed before the kernel was told.
 _ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
 
 
