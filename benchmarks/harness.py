@@ -28,6 +28,10 @@ CORES = sorted(os.sched_getaffinity(0))
 EDGE_CORE, CLOUD_CORE = CORES[0], CORES[-1]
 
 
+class SkippedError(Exception):
+    """This machine lacks what the benchmark needs; what was measured before is kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Samples:
     """Repeated measurements of one thing, in the order they were taken."""

@@ -31,6 +31,7 @@ NAMES = (
     "slow_start",
     "durability",
     "workers",
+    "ray_engine",
     "slow_worker",
     "transport_throughput",
 )
@@ -49,7 +50,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tflsplit-bench-") as folder:
         for name in arguments.names or NAMES:
             print(f"== {name}", flush=True)
-            found[name] = importlib.import_module(name).run(Path(folder), is_quick=arguments.quick)
+            try:
+                found[name] = importlib.import_module(name).run(Path(folder), is_quick=arguments.quick)
+            except harness.SkippedError as reason:
+                print(f"skipped: {reason}", flush=True)
+                continue
             for entry in found[name]:
                 print(_line(entry) if isinstance(entry, Outcome) else "\n".join(_table(entry)), flush=True)
     if not arguments.quick:

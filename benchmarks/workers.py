@@ -18,6 +18,7 @@ import psutil
 from harness import Outcome, Samples, Table
 
 from broker import answering, batching, wire, workers
+from broker.engine import Engine
 from tflsplit import codec, verify
 from tflsplit.interpreter import Interpreter
 
@@ -30,7 +31,7 @@ _WARM_UP = 20
 def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
     opened, cut = models.converted(folder)
     frames, rounds = (200, 2) if is_quick else (600, 7)
-    encoded = _frames(opened, cut)
+    encoded = frames_of(opened, cut)
     rates: dict[int, list[float]] = {count: [] for count in _COUNTS}
     with contextlib.ExitStack() as stack:
         engines = {count: workers.Workers([opened], count, warm=[(opened, cut.id)]) for count in _COUNTS}
@@ -39,7 +40,7 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
         for _ in range(rounds):
             harness.wait_for_calm()
             for count, engine in engines.items():
-                rates[count].append(_rate(engine, encoded, frames))
+                rates[count].append(rate(engine, encoded, frames))
         memory = _memory(opened, cut, engines)
     samples = {count: Samples(f"{count} workers", "1/s", tuple(found)) for count, found in rates.items()}
     return [
@@ -50,7 +51,7 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
     ]
 
 
-def _frames(opened, cut) -> list[bytes]:
+def frames_of(opened, cut) -> list[bytes]:
     digest = bytes.fromhex(opened.digest)[: wire.PACKAGE_BYTES]
     return [
         wire.encode(wire.Frame(digest, cut.position, 1, number, 0, 0, cut.boundary), arrays, codec.Plain())
@@ -58,7 +59,7 @@ def _frames(opened, cut) -> list[bytes]:
     ]
 
 
-def _rate(engine: workers.Workers, encoded: list[bytes], count: int) -> float:
+def rate(engine: Engine, encoded: list[bytes], count: int) -> float:
     """Frames a second, `_OUTSTANDING` of them always waiting or in progress."""
     room, done_s = threading.Semaphore(_OUTSTANDING), []
 

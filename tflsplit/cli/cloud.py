@@ -1,6 +1,7 @@
 """`tflsplit cloud`: the tails of packages, for every device of one or more deployments."""
 
 import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,12 +50,16 @@ def command(
     share = queued.share(queue, serving.share)
     packages, warm = _opened(pkgs, plan_path)
     with contextlib.ExitStack() as stack:
+        # Ray prints there what its processes say; ours is for the summary.
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         watching = stack.enter_context(watched.started(metrics))
         engine = serving.engine(packages, warm)
         stack.callback(engine.close)
         boot = connection.new_boot()
         online = {
-            deployment: stack.enter_context(queued.connected(queue, broker, deployment, name, boot, serving=serving))
+            deployment: stack.enter_context(
+                queued.connected(queue, broker, deployment, name, boot, serving=serving, workers=engine.workers)
+            )
             for deployment in dict.fromkeys(deployments)
         }
         clouds = [

@@ -27,10 +27,17 @@ option = click.option(
 
 @contextmanager
 def connected(
-    queue: str | None, broker: connection.Broker, deployment: str, name: str, boot: int, *, serving: Serving
+    queue: str | None,
+    broker: connection.Broker,
+    deployment: str,
+    name: str,
+    boot: int,
+    *,
+    serving: Serving,
+    workers: int | None,
 ) -> "Iterator[Transport]":
     """The transport that a cloud works over. With a `queue`, the broker if given is told that we are online, and no
-    more: nothing can be retained over AMQP."""
+    more: nothing can be retained over AMQP. `workers` are the engine's."""
     with ExitStack() as stack:
         if queue is None or broker.is_given:
             online = stack.enter_context(connection.connected(broker, deployment, name, boot))
@@ -42,7 +49,7 @@ def connected(
         where = amqpaddress.parse(queue)
         if where.password is not None:
             _log.warning("every user of this machine can read the password in --queue remedy=--password-file")
-        at_work = (serving.workers or 1) * (1 if serving.batch_window_s is None else batching.SIZE)
+        at_work = (workers or 1) * (1 if serving.batch_window_s is None else batching.SIZE)
         made = amqp.AmqpTransport(
             where,
             name=f"tflsplit-{deployment}-{name}-{boot & 0xFFFF:04x}",

@@ -15,9 +15,10 @@ if TYPE_CHECKING:  # help is shown without loading an interpreter
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """`workers` is None for this process alone."""
+    """`workers` is None for this process alone, and with a `ray_address` for as many as that cluster has CPUs."""
 
     workers: int | None
+    ray_address: str | None
     threads: int
     tail_timeout_s: float
     batch_window_s: float | None
@@ -28,15 +29,18 @@ class Serving:
         """`warm` are cuts whose tails are loaded before the first frame comes."""
         from broker import answering, engine, tail, workers
 
+        spread: dict[str, Any] = {
+            "threads": self.threads,
+            "warm": warm,
+            "tail_timeout_s": self.tail_timeout_s,
+            "batch_window_s": self.batch_window_s,
+        }
+        if self.ray_address is not None:
+            from broker import rayengine
+
+            return rayengine.start(packages, self.workers, address=self.ray_address, **spread)
         if self.workers is not None:
-            return workers.Workers(
-                packages,
-                self.workers,
-                threads=self.threads,
-                warm=warm,
-                tail_timeout_s=self.tail_timeout_s,
-                batch_window_s=self.batch_window_s,
-            )
+            return workers.Workers(packages, self.workers, **spread)
         if self.batch_window_s is not None:
             raise click.UsageError("--batch-window needs --workers: without, each frame is run when it comes.")
         tails = [tail.Tails(package, threads=self.threads) for package in packages]
@@ -52,6 +56,8 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
     def command(
         *args: Any,
         workers: int | None,
+        engine: str,
+        ray_address: str | None,
         threads: int,
         tail_timeout: float,
         batch_window: float | None,
@@ -59,8 +65,12 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         share: str | None,
         **others: Any,
     ) -> Any:
+        if ray_address is not None and engine != "ray":
+            raise click.UsageError("--ray-address goes with --engine ray.")
+        ray_address = (ray_address or "auto") if engine == "ray" else None
         window_s = None if batch_window is None else batch_window / 1000
-        return function(*args, serving=Serving(workers, threads, tail_timeout, window_s, drain, share), **others)
+        serving = Serving(workers, ray_address, threads, tail_timeout, window_s, drain, share)
+        return function(*args, serving=serving, **others)
 
     positive, seconds = click.IntRange(min=1), click.FloatRange(min=0)
     for option in (
@@ -78,6 +88,16 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
             default=60.0,
             show_default=True,
             help="Seconds after which a worker counts as hung, and is replaced.",
+        ),
+        click.option(
+            "--ray-address", metavar="ADDRESS", help="HOST:PORT of the cluster. Default: the one of this machine."
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(("local", "ray")),
+            default="local",
+            show_default=True,
+            help="Where tails run: here, or in a Ray cluster that runs already (by default on all its CPUs).",
         ),
         click.option("--threads", type=positive, default=1, show_default=True, help="CPU threads of a tail."),
         click.option(
