@@ -12,7 +12,7 @@ import time
 import pytest
 import real_link
 
-from broker import embedded, linkprobe, namespace
+from broker import delayline, embedded, linkprobe, namespace
 from broker.address import Address
 from tflsplit import errors
 
@@ -35,7 +35,7 @@ def _where_possible():
     real_link.skip_where_impossible()
 
 
-pytestmark = pytest.mark.usefixtures("_where_possible")
+real = pytest.mark.usefixtures("_where_possible")
 
 
 @contextlib.contextmanager
@@ -74,6 +74,7 @@ def interfaces():
     return {name for _, name in socket.if_nameindex() if name.startswith("tfs")}
 
 
+@real
 def test_a_probe_over_a_slow_link_finds_it_no_faster_than_it_is(tmp_path, join, monkeypatch):
     monkeypatch.setattr(linkprobe, "_HELLO_S", 0.2)
     with namespace.shaped(rate_bps=8e6) as network, broker_behind(network, tmp_path) as address:
@@ -85,6 +86,7 @@ def test_a_probe_over_a_slow_link_finds_it_no_faster_than_it_is(tmp_path, join, 
     assert min(largest.round_trip.samples_s) >= (200_000 - 1_600) * 8 / 8e6
 
 
+@real
 def test_messages_at_qos_1_all_arrive_where_packets_are_lost(tmp_path, join):
     with namespace.shaped(rate_bps=50e6, loss=0.05) as network, broker_behind(network, tmp_path) as address:
         ours, theirs = connect(join, address, "a"), connect(join, address, "b")
@@ -109,6 +111,7 @@ def take(transport, count):
         yield message.payload
 
 
+@real
 def test_the_delay_is_that_of_both_directions_and_nothing_is_changed_on_the_way():
     sent = os.urandom(300_000)
     with namespace.shaped(rate_bps=100e6, delay_s=0.03) as network, echo_behind(network) as ours:
@@ -127,6 +130,7 @@ def test_the_delay_is_that_of_both_directions_and_nothing_is_changed_on_the_way(
     assert ended_s - began_s >= 0.06
 
 
+@real
 def test_two_links_stand_side_by_side_and_nothing_is_left_of_them():
     before = interfaces()
     with namespace.shaped(rate_bps=50e6) as one, namespace.shaped(rate_bps=50e6, delay_s=0.001) as other:
@@ -139,6 +143,7 @@ def test_two_links_stand_side_by_side_and_nothing_is_left_of_them():
     assert interfaces() == before
 
 
+@real
 def test_nothing_is_left_of_a_link_whose_maker_is_killed():
     before = interfaces()
     script = "import sys\nfrom broker import namespace\nwith namespace.shaped(rate_bps=1e6, delay_s=0.01) as made:\n"
@@ -156,6 +161,7 @@ def test_nothing_is_left_of_a_link_whose_maker_is_killed():
     assert interfaces() == before
 
 
+@real
 def test_a_step_that_fails_names_its_command_and_leaves_nothing():
     before = interfaces()
 
@@ -167,3 +173,34 @@ def test_a_step_that_fails_names_its_command_and_leaves_nothing():
     ):
         pass
     assert interfaces() == before
+
+
+def refusal():
+    with pytest.raises(errors.DeviceError) as refused, namespace.shaped(rate_bps=1e6):
+        pass
+    return str(refused.value)
+
+
+def test_who_is_not_root_is_told_what_needs_no_root(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    assert refusal() == "a link of network namespaces needs root; become root, or replay over the relay"
+
+
+def test_tools_that_are_missing_are_named_with_where_to_get_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    for tool in ("ip", "nsenter", "unshare"):
+        (tmp_path / tool).touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert refusal() == "a link of network namespaces needs tc, nft: apt install iproute2 nftables util-linux"
+
+
+def test_a_kernel_that_can_delay_in_no_way_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(delayline, "DEVICE", tmp_path / "tun")
+
+    with (
+        pytest.raises(errors.DeviceError, match="a delay needs netem or TUN, and this kernel has no netem"),
+        delayline.between(("near", "far"), 0.01),
+    ):
+        pass
