@@ -31,6 +31,7 @@ class Process:
     def __init__(self, *words, command=COMMAND):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
         self.words = " ".join(map(str, words))
+        self.beside = [self]  # whoever else there is, for a failure to show
         self._process = subprocess.Popen([*command, *map(str, words)], **pipes)
         self.changed = threading.Condition()
         self.out, self.err = [], []
@@ -52,7 +53,10 @@ class Process:
                 seen = len(self.out), len(self.err)
                 self.changed.wait_for(lambda: (len(self.out), len(self.err)) != seen, PATIENCE_S)  # noqa: B023
                 is_silent = (len(self.out), len(self.err)) == seen
-                assert holds() or not is_silent, f"{self.words}: {self.out[-3:]} {self.err[-5:]}"
+                assert holds() or not is_silent, "\n".join(each.last_words() for each in self.beside)
+
+    def last_words(self):
+        return f"{self.words} ({self._process.poll()}):\n  " + "\n  ".join([*self.out[-2:], *self.err[-5:]])
 
     def wait_to_say(self, words):
         self.wait_for(lambda: any(words in line for line in self.err))
@@ -136,6 +140,7 @@ class Deployment:
         self.name = name
         self.spool = folder / "spool"
         self._stack = stack
+        self._processes = []
         self._folder = folder
         self._package = package
         self._inside = inside
@@ -219,6 +224,8 @@ class Deployment:
 
     def _begin(self, process):
         self._stack.callback(_kill, process)
+        self._processes.append(process)
+        process.beside = self._processes
         return process
 
 
