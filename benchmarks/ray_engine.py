@@ -1,7 +1,7 @@
 """What `tflsplit cloud --engine ray` costs those who have Ray, beside worker processes and the cloud's own process.
 
 Two actors of a local cluster, two workers and one process take turns. The first tail is that of MobileNetV2 behind
-12,544 bytes, the second its last layer alone, which is next to nothing, so that what each engine takes itself is seen.
+12,544 bytes, the second that behind its last useful cut, next to nothing, which shows what each engine takes itself.
 Frames a second with 32 of them outstanding, and the time of one at a time. Memory is proportional, of all processes
 that were started for the engine: what several map counts in parts.
 """

@@ -140,7 +140,8 @@ def _connected(address: str) -> Any:
             socket.create_connection((parts.hostname, parts.port or 0), _CONNECT_S).close()
         ray.init(address, configure_logging=False, ignore_reinit_error=True)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as problem:
-        raise errors.DeviceError(f"Ray at {address}: {_words(problem)}; give --ray-address") from problem
+        remedy = "check --ray-address, and RAY_AUTH_MODE where a token is asked for"
+        raise errors.DeviceError(f"Ray at {address}: {_words(problem)}; {remedy}") from problem
     return ray
 
 

@@ -175,5 +175,5 @@ def test_where_there_is_no_ray_it_says_how_to_get_it(tiny_package, monkeypatch):
 @needs_ray
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:none"])
 def test_a_cluster_that_cannot_be_reached_is_refused_at_once(tiny_package, address):
-    with pytest.raises(errors.DeviceError, match=f"Ray at {address}: .*; give --ray-address"):
+    with pytest.raises(errors.DeviceError, match=f"Ray at {address}: .*; check --ray-address"):
         rayengine.start([tiny_package], 1, address=address)
