@@ -19,7 +19,7 @@ class BulkSocket:
 
     def __init__(self, wrapped: socket.socket) -> None:
         self._wrapped = wrapped
-        self._read = memoryview(b"")
+        self.received = bytearray()  # and not yet read
         self._unsent: deque[bytes | bytearray | memoryview] = deque()
 
     def fileno(self) -> int:
@@ -31,19 +31,28 @@ class BulkSocket:
     def setsockopt(self, level: int, option: int, value: int) -> None:
         self._wrapped.setsockopt(level, option, value)
 
+    def fill(self) -> bool:
+        """One read from the wrapped socket, behind what is in `received`; False at its end. It may raise
+        BlockingIOError."""
+        more = self._wrapped.recv(_READ_BYTES)
+        self.received += more
+        return bool(more)
+
+    def skip(self, count: int) -> None:
+        """The first bytes of `received` were dealt with."""
+        del self.received[:count]
+
     def recv(self, most: int) -> bytes:
         """From memory if there is something, else from the wrapped socket, which may raise BlockingIOError."""
-        if not self._read:
-            if most >= _READ_BYTES:
-                return self._wrapped.recv(most)
-            self._read = memoryview(self._wrapped.recv(_READ_BYTES))
-        taken = bytes(self._read[:most])
-        self._read = self._read[most:]
+        if not self.received:
+            self.fill()
+        taken = bytes(self.received[:most])
+        self.skip(most)
         return taken
 
     def pending(self) -> int:
-        """Bytes that were received and not yet read, which nobody could see by polling."""
-        return len(self._read) or (self._wrapped.pending() if isinstance(self._wrapped, ssl.SSLSocket) else 0)
+        """Bytes that TLS has received, which nobody could see by polling."""
+        return self._wrapped.pending() if isinstance(self._wrapped, ssl.SSLSocket) else 0
 
     @property
     def has_unsent(self) -> bool:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -33,9 +33,6 @@ from broker.transport import Message
 
 # Linux only. It wears off by itself after some packets, so it is set again around every read.
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
-
-# Packets taken from what was received before anything else is looked at.
-_MOST_READS = 64
 
 _RETAINED_IF_NEW = 1  # retain handling: retained messages again only if the broker had forgotten the subscription
 
@@ -56,6 +53,7 @@ _REFUSALS_FOR_GOOD = {
 }
 _UNSUPPORTED_PROTOCOL = 0x84
 _PACKET_TOO_LARGE = 0x95
+_FAILURE = 0x80  # this code and those above
 
 
 class Version(enum.Enum):
@@ -174,7 +172,7 @@ class Connection:
             readable, writable = self._poll(timeout_s, waker)
             if readable:
                 self._rearm_quickack()
-                self._read()
+                self._client.loop_read()
                 self._rearm_quickack()
             if writable:
                 self.write()
@@ -191,13 +189,9 @@ class Connection:
             properties = _properties(PacketTypes.PUBLISH)
             properties.MessageExpiryInterval = max(1, round(expiry_s))
         payload: Any = outgoing.payload if isinstance(outgoing.payload, bytes | bytearray) else bytes(outgoing.payload)
-        while True:
-            info = self._client.publish(
-                outgoing.topic, payload, outgoing.qos, retain=outgoing.retain, properties=properties
-            )
-            if info.rc != MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:  # this packet id is still in use, 65535 messages later
-                break
-        return info.mid
+        return self._client.send_publish(
+            outgoing.topic, payload, outgoing.qos, retain=outgoing.retain, properties=properties
+        )
 
     def subscribe(self, topic_filter: str, qos: int, *, is_renewal: bool) -> int:
         if self._options.version is Version.MQTT_5:
@@ -217,15 +211,12 @@ class Connection:
         return mid
 
     def acknowledge(self, mid: int) -> None:
-        self._client.ack(mid, 1)
+        self._client.send_puback(mid)
 
     def write(self) -> None:
         """Gives the socket what was published, without waiting."""
         with self._foreign_errors():
-            # Called for each message of QoS 0 that is written, it would cost more than writing it.
-            self._client.on_publish = None
             self._client.loop_write()
-            self._client.on_publish = self._on_publish
             sock: Any = self._client.socket()
             if sock is not None:
                 sock.flush()
@@ -244,11 +235,12 @@ class Connection:
         if sock is not None:
             sock.close()
 
-    def _make_client(self) -> paho.Client:
+    def _make_client(self) -> LeanClient:
         options = self._options
         client = LeanClient(
             CallbackAPIVersion.VERSION2,
             on_frame=self._on_frame,
+            on_puback=self._on_puback,
             client_id=options.client_id,
             protocol=options.version.value,
             clean_session=None if options.version is Version.MQTT_5 else options.clean_start,
@@ -256,7 +248,6 @@ class Connection:
             manual_ack=True,
         )
         client.connect_timeout = options.connect_timeout_s
-        client.max_inflight_messages = 0  # none of its own: the window is ours
         if options.address.user is not None:
             client.username_pw_set(options.address.user, options.password)
         if options.tls is not None:
@@ -267,7 +258,6 @@ class Connection:
             client.will_set(topic, payload, qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_publish = self._on_publish
         client.on_subscribe = client.on_unsubscribe = self._on_subscribe
         client.on_message = self._on_message
         # With any callback here paho leaves writing to whoever drives it, instead of writing from within publish().
@@ -301,14 +291,6 @@ class Connection:
                 waker.recv(4096)
         mask = ready.get(sock.fileno(), 0)
         return pending or bool(mask & ~select.POLLOUT), bool(mask & select.POLLOUT)
-
-    def _read(self) -> None:
-        """What has come, up to a bound, so that a flood does not keep us from sending."""
-        for _ in range(_MOST_READS):
-            self._client.loop_read()
-            sock: Any = self._client.socket()
-            if sock is None or not sock.pending():
-                return
 
     @contextlib.contextmanager
     def _foreign_errors(self) -> Iterator[None]:
@@ -351,8 +333,9 @@ class Connection:
         is_packet = flags.is_disconnect_packet_from_server and code.value == _PACKET_TOO_LARGE
         self._events.append(self._lost(f"{by}: {code}", is_packet=is_packet))
 
-    def _on_publish(self, _: Any, __: Any, mid: int, code: ReasonCode, ___: Any) -> None:
-        self._events.append(Acknowledged(mid, str(code) if code.is_failure else None))
+    def _on_puback(self, mid: int, code: int) -> None:
+        refusal = None if code < _FAILURE else str(ReasonCode(PacketTypes.PUBACK, identifier=code))
+        self._events.append(Acknowledged(mid, refusal))
 
     def _on_subscribe(self, _: Any, __: Any, mid: int, codes: list[ReasonCode], ___: Any) -> None:
         refusal = next((str(code) for code in codes if code.is_failure), None)

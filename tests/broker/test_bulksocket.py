@@ -19,9 +19,23 @@ def test_small_reads_come_from_one_large_one(pair):
     bulk, theirs = pair
     theirs.sendall(b"abcdef")
 
-    assert [bulk.recv(1), bulk.pending(), bulk.recv(2), bulk.recv(10), bulk.pending()] == [b"a", 5, b"bc", b"def", 0]
+    assert [bulk.recv(1), bytes(bulk.received)] == [b"a", b"bcdef"]
+    assert [bulk.recv(2), bulk.recv(10), bytes(bulk.received)] == [b"bc", b"def", b""]
     with pytest.raises(BlockingIOError):
         bulk.recv(1)
+
+
+def test_what_was_received_grows_with_each_read_and_shrinks_by_what_was_dealt_with(pair):
+    bulk, theirs = pair
+    theirs.sendall(b"abc")
+    assert bulk.fill()
+    bulk.skip(2)
+    theirs.sendall(b"de")
+    assert bulk.fill()
+
+    assert bulk.received == b"cde"
+    theirs.close()
+    assert not bulk.fill()
 
 
 def test_what_is_sent_leaves_with_a_flush_and_in_order(pair):
