@@ -25,7 +25,9 @@ from tflsplit import errors, tensors
 from tflsplit.inputcodec import Pixels
 
 MAX_JSON_BYTES = 16 << 20
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)  # `dumps` makes one per call
+# `dumps` makes one per call.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_quote = json.encoder.encode_basestring
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +111,21 @@ class Result:
         return self.top[0].score if self.top else None
 
     def as_json(self) -> bytes:
-        fields: dict[str, object] = {
-            "device": self.device,
-            "boot": f"{self.boot:016x}",
-            "sequence": self.sequence,
-            "cut": self.cut,
-            "package": self.package,
-            "label": self.label,
-            "score": self.score,
-            "top": [{"label": entry.label, "score": entry.score} for entry in self.top],
-            "values": {name: list(values) for name, values in self.values} or None,
-            "times": {name: getattr(self.times, name) for name in self.times.__slots__},
-            "outputs": [_output_as_json(output) for output in self.outputs] or None,
-        }
+        # Put together by hand: an encoder for the whole takes nearly twice as long.
+        top = ",".join([f'{{"label":{_quote(entry.label)},"score":{entry.score!r}}}' for entry in self.top])
+        label, score = (_quote(self.top[0].label), repr(self.top[0].score)) if self.top else ("null", "null")
+        times = ",".join([f'"{name}":{getattr(self.times, name)!r}' for name in self.times.__slots__])
+        values = _encode({name: list(values) for name, values in self.values}) if self.values else "null"
+        outputs = _encode([_output_as_json(output) for output in self.outputs]) if self.outputs else "null"
+        pixels = ""
         if self.pixels is not None:
-            fields |= {"input_codec": self.pixels.value, "lossy": self.pixels.is_lossy}
-        return _dump(fields)
+            pixels = f',"input_codec":{_encode(self.pixels.value)},"lossy":{_encode(self.pixels.is_lossy)}'
+        return (
+            f'{{"device":{_quote(self.device)},"boot":"{self.boot:016x}","sequence":{self.sequence},'
+            f'"cut":{_quote(self.cut)},"package":{_quote(self.package)},'
+            f'"label":{label},"score":{score},"top":[{top}],"values":{values},'
+            f'"times":{{{times}}},"outputs":{outputs}{pixels}}}'
+        ).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,7 @@ def parse(data: bytes | bytearray | memoryview) -> Result | Refusal:
 
 
 def _dump(fields: Mapping[str, object]) -> bytes:
-    return _ENCODER.encode(fields).encode()
+    return _encode(fields).encode()
 
 
 def _output_as_json(output: Output) -> dict[str, object]:

@@ -13,6 +13,7 @@ frames.
 Pure: no I/O, no clock, no logging, and nothing of MQTT, so that a frame can travel any way.
 """
 
+import functools
 import struct
 import zlib
 from collections.abc import Sequence
@@ -51,6 +52,9 @@ HEADER_BYTES = _HEAD.size + _CRC.size
 _U16, _U32, _U64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
 _I32 = 1 << 31
 
+# Boundaries whose descriptions are remembered: a process sees one or two of them, over and over.
+_BOUNDARIES = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -82,10 +86,7 @@ class Frame:
         _check_range("sequence", self.sequence, MAX_SEQUENCE)
         _check_range("captured_ns", self.captured_ns, _U64)
         _check_range("head_us", self.head_us, _U32)
-        if not 1 <= len(self.boundary) <= MAX_TENSORS:
-            raise ValueError(f"boundary has {len(self.boundary)} tensors, expected 1 to {MAX_TENSORS}")
-        for place, spec in enumerate(self.boundary):
-            _check_tensor(place, spec)
+        _check_boundary(self.boundary)
         if self.pixels is not None:
             _check_pixels(self.cut, self.boundary)
 
@@ -128,7 +129,7 @@ def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: codecs.Codec) -
         frame.payload_bytes,
         sum(len(part) for part in parts),
     )
-    table = b"".join(_pack_tensor(spec) for spec in frame.boundary)
+    table = _pack_table(frame.boundary)
     crc = zlib.crc32(table, zlib.crc32(head))
     for part in parts:
         crc = zlib.crc32(part, crc)
@@ -205,6 +206,14 @@ def _check_range(what: str, value: int, most: int) -> None:
         raise ValueError(f"{what} {value} is outside 0..{most}")
 
 
+@functools.lru_cache(_BOUNDARIES)
+def _check_boundary(boundary: tuple[tensors.TensorSpec, ...]) -> None:
+    if not 1 <= len(boundary) <= MAX_TENSORS:
+        raise ValueError(f"boundary has {len(boundary)} tensors, expected 1 to {MAX_TENSORS}")
+    for place, spec in enumerate(boundary):
+        _check_tensor(place, spec)
+
+
 def _check_tensor(place: int, spec: tensors.TensorSpec) -> None:
     if len(spec.shape) > MAX_RANK:
         raise ValueError(f"tensor {place} has rank {len(spec.shape)}, at most {MAX_RANK} can travel")
@@ -240,6 +249,11 @@ def _little_endian(dtype: str) -> np.dtype[Any]:
     return little
 
 
+@functools.lru_cache(_BOUNDARIES)
+def _pack_table(boundary: tuple[tensors.TensorSpec, ...]) -> bytes:
+    return b"".join(_pack_tensor(spec) for spec in boundary)
+
+
 def _pack_tensor(spec: tensors.TensorSpec) -> bytes:
     fixed = _TENSOR.pack(tensors.CODE_OF_DTYPE[spec.dtype], len(spec.shape), spec.scale, spec.zero_point)
     return fixed + struct.pack(f"<{len(spec.shape)}I", *spec.shape)
@@ -268,15 +282,14 @@ def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memory
     _check_crc(data)
     if flags & ~_KNOWN_FLAGS:
         raise errors.FrameError(f"frame flags {flags:#04x} are not known here; is the sender newer?")
-    boundary, offset = _parse_table(data, count)
+    offset = _table_ends_at(data, count)
+    boundary, boundary_bytes = _parse_table(bytes(data[HEADER_BYTES:offset]), count)
     if coded_bytes != data.nbytes - offset:
         raise errors.FrameError(f"frame has {data.nbytes - offset} payload bytes, its header says {coded_bytes}")
     if raw_bytes > max_payload_bytes:
         raise errors.FrameError(f"frame's tensors take {raw_bytes} bytes, at most {max_payload_bytes} are accepted")
-    if raw_bytes != tensors.payload_bytes(boundary):
-        raise errors.FrameError(
-            f"frame's tensors take {tensors.payload_bytes(boundary)} bytes, its header says {raw_bytes}"
-        )
+    if raw_bytes != boundary_bytes:
+        raise errors.FrameError(f"frame's tensors take {boundary_bytes} bytes, its header says {raw_bytes}")
     try:
         wants_raw, wants_ack = bool(flags & _WANTS_RAW), bool(flags & _WANTS_ACK)
         pixels = None
@@ -302,19 +315,30 @@ def _check_crc(data: memoryview) -> None:
         raise errors.FrameError(f"frame is damaged: checksum {found:08x}, expected {said:08x}")
 
 
-def _parse_table(data: memoryview, count: int) -> tuple[tuple[tensors.TensorSpec, ...], int]:
-    """The specs and where the payload begins. Extents are not yet believed: nothing is allocated from them."""
+def _table_ends_at(data: memoryview, count: int) -> int:
+    """By what the table says, or the end of what is there; nothing of it is checked."""
+    offset = HEADER_BYTES
+    for _ in range(count):
+        if offset + 1 >= data.nbytes:
+            break
+        offset += _TENSOR.size + 4 * data[offset + 1]
+    return min(offset, data.nbytes)
+
+
+@functools.lru_cache(_BOUNDARIES)
+def _parse_table(table: bytes, count: int) -> tuple[tuple[tensors.TensorSpec, ...], int]:
+    """The specs, and the bytes that they take. Extents are not yet believed: nothing is allocated from them."""
     if not 1 <= count <= MAX_TENSORS:
         raise errors.FrameError(f"frame has {count} tensors, expected 1 to {MAX_TENSORS}")
-    offset = HEADER_BYTES
+    offset = 0
     specs = []
     for place in range(count):
-        spec, offset = _parse_tensor(data, offset, place)
+        spec, offset = _parse_tensor(table, offset, place)
         specs.append(spec)
-    return tuple(specs), offset
+    return tuple(specs), tensors.payload_bytes(tuple(specs))
 
 
-def _parse_tensor(data: memoryview, offset: int, place: int) -> tuple[tensors.TensorSpec, int]:
+def _parse_tensor(data: bytes, offset: int, place: int) -> tuple[tensors.TensorSpec, int]:
     try:
         code, rank, scale, zero_point = _TENSOR.unpack_from(data, offset)
         if rank > MAX_RANK:

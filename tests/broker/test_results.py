@@ -7,6 +7,7 @@ from hypothesis import strategies
 
 from broker import results
 from tflsplit import errors
+from tflsplit.inputcodec import Pixels
 from tflsplit.tensors import TensorSpec
 
 TIMES = results.Times(1_700_000_000_000.25, 3.1, 1_700_000_000_004.5, 0.25, 0.1, 5.5, 1_700_000_000_010.0)
@@ -137,3 +138,18 @@ def test_any_json_value_anywhere_is_parsed_or_refused(value, key):
         results.parse(changed(**{key: value}))
     except errors.FrameError as refusal:
         assert str(refusal)  # noqa: PT017 - that nothing else comes out is the point
+
+
+@hypothesis.given(
+    strategies.text(),
+    strategies.floats(allow_nan=False, allow_infinity=False),
+    strategies.sampled_from([None, *Pixels]),
+)
+def test_what_is_written_is_what_a_json_encoder_makes_of_it(text, number, pixels):
+    result = results.Result(
+        text, 1, 2, text, text, results.Times(*[number] * 7), (results.Score(text, number),), pixels=pixels
+    )
+    written = result.as_json().decode()
+
+    assert json.dumps(json.loads(written), ensure_ascii=False, separators=(",", ":")) == written
+    assert results.parse(written.encode()) == result
