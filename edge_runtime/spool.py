@@ -16,7 +16,7 @@ from pathlib import Path
 
 from broker import wire
 from edge_runtime.sending import Packed
-from edge_runtime.spoolfile import NAME, DiskFullError, Row, SpoolFile
+from edge_runtime.spoolfile import NAME, RESERVE_BYTES, DiskFullError, Row, SpoolFile
 from tflsplit import errors
 
 log = logging.getLogger(__name__)
@@ -271,12 +271,14 @@ class Spool:
             level = logging.INFO if state is State.ACCEPTING else logging.WARNING
             log.log(
                 level,
-                "spool %s path=%s frames=%d bytes=%d limit=%d",
+                "spool %s path=%s frames=%d bytes=%d limit=%d disk_free=%d disk_reserve=%d",
                 state.value,
                 self.path,
                 self.frames,
                 self.bytes,
                 self.limits.bytes,
+                self._file.free_disk_bytes(),
+                RESERVE_BYTES,
             )
 
     def _has_room(self) -> bool:
@@ -294,7 +296,8 @@ def open_spool(folder: Path, limits: Limits, *, deployment: str, device: str) ->
     """The spool of one device in `folder`, which is made if need be.
 
     SettingsError if another process has it, if it holds frames of another device, or if another version wrote it;
-    DeviceError if it is damaged, which is for a person to look at: it is never deleted.
+    DeviceError if it is damaged, which is for a person to look at (it is never deleted), or if it is empty and its disk
+    has no room for a single frame: it would wait for ever.
     """
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -307,6 +310,11 @@ def open_spool(folder: Path, limits: Limits, *, deployment: str, device: str) ->
         with closing(file):
             spool = Spool(file, limits)
             _claim(file, spool, f"{deployment}/{device}")
+            if not spool.frames and not file.has_room(0):
+                raise errors.DeviceError(
+                    f"spool {folder}: {file.free_disk_bytes() >> 20} MB are free on its disk, of which "
+                    f"{RESERVE_BYTES >> 20} MB are always left; make room there, or give a --spool on another disk"
+                )
             yield spool
     except DiskFullError as problem:
         raise errors.DeviceError(f"spool {folder}: the disk is full; make room on it") from problem

@@ -30,6 +30,9 @@ _LOG_BYTES = 8 << 20
 # rows can be deleted where there is no room for more; and for whatever else the machine has to write.
 RESERVE_BYTES = 16 << 20
 
+# What a row may take inside the file beside its bytes: a half-filled last page, and pages of the tree that grow with it.
+_SPARE_BYTES = 64 << 10
+
 # SQLite's own codes, which Python before 3.11 does not tell.
 _FULL = 13
 
@@ -96,13 +99,26 @@ class SpoolFile:
 
     def insert(self, row: Row, *, is_durable: bool) -> None:
         """Once it has returned the row outlives the process, and if `is_durable` a power cut. DiskFullError."""
-        disk = os.statvfs(self.path)
-        if disk.f_bavail * disk.f_frsize < RESERVE_BYTES + len(row.encoded):
+        if not self.has_room(len(row.encoded)):
             raise DiskFullError
         with self._transaction(is_durable=is_durable):
             self._connection.execute(
                 "INSERT INTO frames VALUES (?, ?, ?, ?)", (row.id, row.captured_ns, row.cut, row.encoded)
             )
+
+    def has_room(self, row_bytes: int) -> bool:
+        """Whether the disk has room for such a row, by what we leave free on it.
+
+        The file never shrinks: where rows were deleted there is room inside it, and only the log needs the disk.
+        """
+        free_bytes = self.free_disk_bytes()
+        if free_bytes >= RESERVE_BYTES + row_bytes:
+            return True
+        return free_bytes >= _LOG_BYTES and self._free_inside_bytes() >= row_bytes + _SPARE_BYTES
+
+    def free_disk_bytes(self) -> int:
+        disk = os.statvfs(self.path)
+        return disk.f_bavail * disk.f_frsize
 
     def row(self, row_id: int) -> Row | None:
         return self._first("id = ?", row_id)
@@ -125,6 +141,12 @@ class SpoolFile:
         """Outlives the process; after a power cut the rows may be there again. DiskFullError."""
         with self._transaction(is_durable=False):
             self._connection.executemany("DELETE FROM frames WHERE id = ?", [(row_id,) for row_id in row_ids])
+
+    def _free_inside_bytes(self) -> int:
+        with self._telling():
+            (pages,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+            (page_bytes,) = self._connection.execute("PRAGMA page_size").fetchone()
+        return int(pages) * int(page_bytes)
 
     def _prepare(self) -> None:
         execute = self._connection.execute

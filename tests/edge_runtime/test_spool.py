@@ -284,6 +284,28 @@ def test_a_spool_leaves_some_of_its_disk_to_others_and_works_on(mounted):
         assert [one.sequence for one in everything(again)] == list(range(count // 2, count))
 
 
+@pytest.mark.parametrize("is_opened_again", [False, True])
+def test_a_spool_that_filled_its_disk_accepts_again_once_it_is_empty(mounted, is_opened_again):
+    """Its file does not shrink: the room is inside it."""
+    folder = mounted("size=40m") / "s"
+    with opened(folder) as found:
+        count = fill_the_disk(found)
+        for one in everything(found):
+            found.remove(one)
+        if not is_opened_again:
+            assert fill(found, *range(count, count + 20)) == [True] * 20
+            return
+    with opened(folder) as again:
+        assert fill(again, *range(count, count + 20)) == [True] * 20
+
+
+def test_a_disk_without_room_for_a_frame_is_refused_at_once(mounted):
+    folder = mounted("size=8m") / "s"
+    expected = pytest.raises(errors.DeviceError, match=r"7 MB are free on its disk, of which 16 MB are always left")
+    with expected, opened(folder):
+        pass
+
+
 def test_a_disk_that_others_filled_holds_up_frames_and_loses_none(mounted):
     folder = mounted("size=32m") / "s"
     with opened(folder) as found:
