@@ -30,7 +30,7 @@ _LOG_BYTES = 8 << 20
 # rows can be deleted where there is no room for more; and for whatever else the machine has to write.
 RESERVE_BYTES = 16 << 20
 
-# What a row may take inside the file beside its bytes: a half-filled last page, and pages of the tree that grow with it.
+# What a row may take inside the file beside its bytes: a half-filled last page, and pages of the tree.
 _SPARE_BYTES = 64 << 10
 
 # SQLite's own codes, which Python before 3.11 does not tell.
