@@ -337,7 +337,7 @@ class MqttTransport:
             state.value,
             self._address,
             self._version,
-            self.last_failure,
+            self.last_failure if state in (ConnectionState.WAITING, ConnectionState.CLOSED) else None,
         )
 
     def _drop_the_rest(self) -> None:

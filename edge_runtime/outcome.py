@@ -1,5 +1,6 @@
 """Whether a run did what was promised; what it counted is in `edge_runtime.summary`."""
 
+from broker.transport import Drop
 from edge_runtime.settings import Delivery, Settings
 from edge_runtime.summary import Summary
 from tflsplit import errors
@@ -14,6 +15,8 @@ def check(summary: Summary, settings: Settings, *, is_stopped: bool) -> None:
     if summary.refused:
         raise errors.FrameError(f"the cloud refused {summary.refused} of {sent} frames: {summary.refusal}")
     is_running = f"is a cloud of deployment {settings.deployment!r} running?"
+    if turned_away := summary.link.dropped[Drop.REFUSED]:
+        is_running = f"the broker refused {turned_away} messages: may this device still write to its topics?"
     if settings.delivery is Delivery.LATEST:
         if sent and not summary.results:
             raise errors.PeerError(f"none of {sent} frames was answered within {settings.max_age_s:g} s; {is_running}")
