@@ -308,13 +308,16 @@ def test_a_queue_that_was_declared_otherwise_is_refused_with_the_brokers_reason(
         serving.subscribe(topics.every_device(deployment, Kind.FEATURES), timeout_s=SOON_S)
 
 
-def test_one_message_more_than_the_inboxs_bytes_is_given_back_and_counted(cloud, device, deployment):
+def test_a_frame_for_which_no_cloud_has_memory_is_given_back_counted_and_ends_among_the_dead(
+    cloud, device, deployment, channel
+):
     small = cloud("small", limits={"inbox_bytes": 4_000})
     device().publish(features(deployment), bytes(5_000))
-    wait_until(lambda: small.counters.dropped[Drop.INBOX_FULL] > 0)
-    small.close()
+    dead = amqpnames.frames_of(deployment).dead.name
+    wait_until(lambda: depth(channel, dead) == 1)
 
-    assert len(take(cloud("large")).payload) == 5_000
+    assert small.counters.dropped[Drop.INBOX_FULL] > 1
+    assert small.counters.received == 0
 
 
 def test_a_frozen_broker_fills_the_outbox_and_no_more(cloud, rabbitmq, deployment):
