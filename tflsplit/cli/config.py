@@ -36,7 +36,7 @@ def check(file: Path, *, is_json: bool) -> None:
                 "problems": problems,
             }
         )
-    else:
+    elif merged.from_files or not problems:
         output.table(f"tflsplit edge --config {file}", ("setting", "value", "from"), [_row(found) for found in known])
     if problems:
         raise errors.ConfigurationError(problems)

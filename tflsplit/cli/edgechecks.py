@@ -83,6 +83,8 @@ class EdgeCommand(Command):
 
 def all_problems(command: Command, merged: "Merged", file: Path, *, root: Path = Path("/")) -> tuple[str, ...]:
     """What is wrong with what was merged, with what lacks, and with what it names: package, cut, source, broker."""
+    if merged.problems and not merged.from_files:
+        return merged.problems  # the file could not be read: that it sets nothing is no news then
     problems = list(merged.problems)
     for key, parameter in command.settings.items():
         if parameter.required and merged.settings[key].place == "default":
@@ -112,6 +114,8 @@ def _look_at_combinations(command: Command, file: Path) -> None:
 
 
 def _look_at_package(merged: "Merged", root: Path) -> None:
+    if not (merged.value("package") or merged.value("plan")):
+        raise errors.SettingsError("package is not set, and no plan either, which would name one")
     said = {f"--{key}": merged.value(key) for key in ("cut", "input-codec")}
     opened, _plan, cut = planned.opened_at(_file(merged, "package", root), _file(merged, "plan", root), said)
     opened.check_has_tail(cut)
@@ -132,6 +136,8 @@ def _look_at_broker(merged: "Merged", root: Path) -> None:
         return
     if merged.settings["broker"].place != "default" and merged.value("broker") is None:
         return  # it is wrong, and named so
+    if not (merged.value("broker") or merged.value("credentials")):
+        raise errors.SettingsError("broker is not set, and no credentials either, which would name one")
     named = connection.Broker(merged.value("broker"), *files.values())
     speaker = (merged.value("deployment"), merged.value("device"))
     _where, proof = named.resolve(speaker if all(speaker) else None)
