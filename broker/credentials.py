@@ -52,7 +52,8 @@ class Bundle:
         if (deployment, name) != (self.deployment, self.name):
             raise errors.SettingsError(
                 f"credentials {self.folder} are those of {self.name!r} in deployment {self.deployment!r}, "
-                f"not of {name!r} in {deployment!r}; the broker would not let one speak for the other"
+                f"not of {name!r} in {deployment!r}; the broker would not let one speak for the other: "
+                "give that name (--device at an edge, else --name), or the right folder"
             )
 
 
