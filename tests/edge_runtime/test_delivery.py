@@ -368,10 +368,20 @@ def test_spooled_frames_expire_and_are_counted(tiny_package, network, tmp_path, 
         tap.end()
 
 
+def source_that_fills(folder):
+    """Somebody else takes the disk once the spool is open: what is left is all in reserve."""
+
+    def rows():
+        (folder / "filler").write_bytes(bytes(20 << 20))
+        return iter([(row[None],) for row in INPUTS])
+
+    return frames.from_iterable(rows)
+
+
 def test_a_full_disk_is_told_from_a_full_spool(tiny_package, network, mounted):
-    folder = mounted("size=16m") / "s"  # all of it is in reserve
-    limits = {"full": "drop-newest"}
-    with edge(tiny_package, network, spooled=folder, limits=limits, drain_s=0.0) as run:
+    folder = mounted("size=32m")
+    options = {"source": source_that_fills(folder), "limits": {"full": "drop-newest"}}
+    with edge(tiny_package, network, spooled=folder / "s", drain_s=0.0, **options) as run:
         summary = run.done()
         birth = birth_of(network)
 
@@ -601,9 +611,9 @@ def new_outputs(package, wanted):
 
 
 def test_an_exchange_need_not_wait_for_a_disk_that_is_full(tiny_package, network, mounted):
-    full = mounted("size=16m") / "s"  # all of it is in reserve
+    folder = mounted("size=32m")
     with (
-        edge(tiny_package, network, spooled=full) as run,
+        edge(tiny_package, network, spooled=folder / "s", source=source_that_fills(folder)) as run,
         head.Head(tiny_package, tiny_package.cut("op001")) as new,
     ):
         wait_for(lambda: run.edge.spool.is_full)
