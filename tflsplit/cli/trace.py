@@ -31,7 +31,7 @@ def command(file: Path, *, perfetto: Path | None, is_json: bool) -> None:
         output.as_json(found)
         return
     rows = [(part, *times.values(), found["dominant"].get(part, 0)) for part, times in found["parts_ms"].items()]
-    rows.append(("total", *found["total_ms"].values(), found["frames"]))
+    rows.append(("total", *found["total_ms"].values(), ""))
     output.table(
         f"{file}: milliseconds of {found['frames']} frames",
         ("part", "p50", "p95", "p99", "longest part of"),

@@ -80,7 +80,7 @@ def _candidates(outcome: Outcome) -> str:
         ("p50 ms", True),
         ("p95 ms", True),
         ("frames/s", True),
-        ("payload B", True),
+        ("on the wire, B", True),
         (f"MB/day at {outcome.scenario.counted_fps:g} fps", True),
         ("edge load", True),
         ("edge MB", True),
