@@ -167,15 +167,23 @@ def test_a_refusal_in_the_journal_has_a_priority(start, tmp_path):
         assert stream.read().startswith("<3>tflsplit: ")
 
 
-def test_levels_choose_what_is_logged(monkeypatch):
+@pytest.mark.parametrize(
+    ("words", "level"),
+    [
+        ([], "INFO"),
+        (["--log-level", "error"], "ERROR"),
+        (["--debug"], "DEBUG"),
+        (["--debug", "--log-level", "error"], "DEBUG"),
+        (["--log-level", "error", "--debug"], "DEBUG"),
+    ],
+)
+def test_levels_choose_what_is_logged(words, level):
     root = logging.getLogger()
     before = root.level
     command = click.Command("test", callback=lambda: None)
     logs.add_options(command)
     try:
-        for words, level in (((), "INFO"), (("--log-level", "error"), "ERROR"), (("--debug",), "DEBUG"),
-                             (("--debug", "--log-level", "error"), "DEBUG"), (("--log-level", "error", "--debug"), "DEBUG")):  # fmt: skip
-            command.main(list(words), standalone_mode=False)
-            assert logging.getLevelName(root.level) == level
+        command.main(words, standalone_mode=False)
+        assert logging.getLevelName(root.level) == level
     finally:
         root.setLevel(before)
