@@ -14,12 +14,14 @@ import harness
 import numpy as np
 from PIL import Image
 
-from converters import convert, fidelity, loading
-from converters.model import LoadedModel
-from tflsplit import preprocessing
-from tflsplit.interpreter import Interpreter
-from tflsplit.preprocessing import Preprocessing
-from tflsplit.tensors import Array, dequantise, quantise
+from converters import convert
+from converters.float_model import fidelity
+from converters.loading import formats
+from converters.loading.model import LoadedModel
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.tensors import Array, dequantise, quantise
+from tflsplit.inputs import preprocessing
+from tflsplit.inputs.preprocessing import Preprocessing
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
@@ -46,7 +48,7 @@ def _demo(folder: Path) -> harness.Table:
         calibration, images, truth = (arrays[name] for name in ("calibration", "test_images", "test_labels"))
     unit = preprocessing.NAMED["unit"]
     real = unit.to_real(images)
-    expected = loading.load(DEMO / "digits.h5").predict((real,))[0]
+    expected = formats.load(DEMO / "digits.h5").predict((real,))[0]
     rows = [("float", f"{_right(expected, truth)} of {len(truth)}", f"{_share(expected, truth):.2%}", "", "")]
     for kind, data in _int8_models(folder, DEMO / "digits.h5", calibration, unit):
         scores = _run(data, real)
@@ -66,7 +68,7 @@ def _demo(folder: Path) -> harness.Table:
 
 
 def _published(folder: Path, file: Path, photograph: Path, prepared: Preprocessing) -> harness.Table:
-    model = loading.load(file)
+    model = formats.load(file)
     shape = model.inputs[0].shape[1:]
     calibration = _crops([np.asarray(Image.open(photograph).convert("RGB"))], shape)
     real = prepared.to_real(_crops(_photographs(), shape))

@@ -13,7 +13,7 @@ import harness
 import models
 from harness import Outcome, Samples
 
-from tflsplit import package, packaging
+from tflsplit.package import reading, writing
 
 TARGET = 1.25
 PAIR_LIMIT_S = 0.050
@@ -37,18 +37,18 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | harness.Table]:
             Samples("bare script, one conversion", "s", tuple(times["rival"])),
             TARGET,
         ),
-        _each_pair(package.open_package(made), folder, runs=2 if is_quick else 5),
+        _each_pair(reading.open_package(made), folder, runs=2 if is_quick else 5),
     ]
 
 
-def _each_pair(opened: package.Package, folder: Path, *, runs: int) -> Outcome:
+def _each_pair(opened: reading.Package, folder: Path, *, runs: int) -> Outcome:
     """The time of a package with all pairs less that of one without any, by pair."""
     inner, model = opened.cuts[1:-1], opened.model_bytes()
     target = folder / "pairs.tflsplit"
     each = []
     for _ in range(runs):
-        none_s = harness.seconds(lambda: packaging.write(target, opened.manifest, model, (), replaces_existing=True))
-        all_s = harness.seconds(lambda: packaging.write(target, opened.manifest, model, inner, replaces_existing=True))
+        none_s = harness.seconds(lambda: writing.write(target, opened.manifest, model, (), replaces_existing=True))
+        all_s = harness.seconds(lambda: writing.write(target, opened.manifest, model, inner, replaces_existing=True))
         each.append((all_s - none_s) / len(inner))
     shutil.rmtree(target)
     return Outcome(

@@ -15,13 +15,18 @@ from pathlib import Path
 
 import harness
 
-from broker import address, mqtt, topics
-from edge_runtime import frames, head, loop, observer, spool
-from edge_runtime.settings import Settings
-from tflsplit import package, verify
-from tflsplit.cuts import Cut
-from tflsplit.interpreter import Interpreter
-from tflsplit.tensors import Array
+from broker.messages import topics
+from broker.mqtt import transport
+from broker.transport import address
+from edge_runtime import head, loop
+from edge_runtime.delivery import observer
+from edge_runtime.delivery import spool as delivery_spool
+from edge_runtime.delivery.settings import Settings
+from edge_runtime.sources import frames
+from tflsplit.graph.cuts import Cut
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.tensors import Array
+from tflsplit.package import reading, verify
 
 _DEPLOYMENT, _CLOUD = "bench", "cloud"
 _PATIENCE_S = 60.0
@@ -50,12 +55,12 @@ class Answer:
 
 
 @contextlib.contextmanager
-def cloud(opened: package.Package, port: int) -> Iterator["subprocess.Popen[str]"]:
+def cloud(opened: reading.Package, port: int) -> Iterator["subprocess.Popen[str]"]:
     """`tflsplit cloud` on its core, online."""
     command = [harness.TFLSPLIT, "cloud", str(opened.path), "--broker", f"mqtt://127.0.0.1:{port}"]
     command += ["--deployment", _DEPLOYMENT, "--name", _CLOUD]
     with harness.process(command, core=harness.CLOUD_CORE) as serving:
-        with mqtt.MqttTransport(address.Address("127.0.0.1", port), client_id="bench-watch") as watch:
+        with transport.MqttTransport(address.Address("127.0.0.1", port), client_id="bench-watch") as watch:
             watch.connect()
             watch.subscribe(topics.topic(_DEPLOYMENT, _CLOUD, topics.Kind.STATUS))
             if watch.receive(_PATIENCE_S) is None:
@@ -63,7 +68,7 @@ def cloud(opened: package.Package, port: int) -> Iterator["subprocess.Popen[str]
         yield serving
 
 
-def stream(opened: package.Package, cut: Cut, port: int, load: Load) -> list[Answer]:
+def stream(opened: reading.Package, cut: Cut, port: int, load: Load) -> list[Answer]:
     """Answers in the order they came, from an edge on its core that sends as fast as it may."""
     spawning = multiprocessing.get_context("spawn")  # a forked child would share our threads' locks
     ours, theirs = spawning.Pipe()
@@ -89,7 +94,7 @@ def _edge(report: "Connection[list[Answer], None]", path: Path, cut_id: str, por
         def settled(self, settled: observer.Settled) -> None:
             answers.append(Answer(time.monotonic(), settled.latency_s, time.process_time()))
 
-    opened = package.open_package(path)
+    opened = reading.open_package(path)
     settings = Settings(
         deployment=_DEPLOYMENT,
         device="edge",
@@ -100,7 +105,7 @@ def _edge(report: "Connection[list[Answer], None]", path: Path, cut_id: str, por
     )
     with (
         head.Head(opened, opened.cut(cut_id)) as ready,
-        mqtt.MqttTransport(address.Address("127.0.0.1", port), client_id="bench-edge") as online,
+        transport.MqttTransport(address.Address("127.0.0.1", port), client_id="bench-edge") as online,
         _spool(load) as kept,
     ):
         online.connect()
@@ -111,15 +116,17 @@ def _edge(report: "Connection[list[Answer], None]", path: Path, cut_id: str, por
 
 
 @contextlib.contextmanager
-def _spool(load: Load) -> "Iterator[spool.Spool | None]":
+def _spool(load: Load) -> "Iterator[delivery_spool.Spool | None]":
     if load.spool is None:
         yield None
         return
-    with spool.open_spool(load.spool, spool.limits(sync=load.sync), deployment=_DEPLOYMENT, device="edge") as opened:
+    with delivery_spool.open_spool(
+        load.spool, delivery_spool.limits(sync=load.sync), deployment=_DEPLOYMENT, device="edge"
+    ) as opened:
         yield opened
 
 
-def head_and_tail(opened: package.Package, cut: Cut, source: Path, *, count: int, core: int) -> list[float]:
+def head_and_tail(opened: reading.Package, cut: Cut, source: Path, *, count: int, core: int) -> list[float]:
     """Seconds of head and tail called one after the other in this process, on one core, for each of `count` inputs."""
     rows = [taken.arrays for taken in frames.open_source(str(source), opened.manifest).inputs()]
     first, second = verify.open_pair(opened, cut)
@@ -127,7 +134,7 @@ def head_and_tail(opened: package.Package, cut: Cut, source: Path, *, count: int
         return [harness.seconds(lambda row=row: second.run(*first.run(*row))) for row in _repeated(rows, count)]
 
 
-def half_alone(opened: package.Package, cut: Cut, side: str, *, count: int, core: int) -> list[float]:
+def half_alone(opened: reading.Package, cut: Cut, side: str, *, count: int, core: int) -> list[float]:
     """Seconds of the "head" or the "tail" called `count` times in this process, on one core."""
     model = opened.head_bytes(cut) if side == "head" else opened.tail_bytes(cut)
     with harness.pinned(core), Interpreter(model) as half:

@@ -19,8 +19,10 @@ from pathlib import Path
 import harness
 from harness import Outcome, Table
 
-from broker import credentials, mqtt, topics, transport
 from broker.deploy import folder as deployments
+from broker.messages import topics
+from broker.mqtt import transport
+from broker.transport import credentials, protocol
 
 _DEPLOYMENT, _DEVICE = "bench", "edge"
 _FEATURES, _RESULTS = (topics.topic(_DEPLOYMENT, _DEVICE, kind) for kind in (topics.Kind.FEATURES, topics.Kind.RESULTS))
@@ -60,11 +62,11 @@ def _port() -> int:
 
 
 @contextlib.contextmanager
-def _client(clients: Path, name: str, **options: object) -> Iterator[mqtt.MqttTransport]:
+def _client(clients: Path, name: str, **options: object) -> Iterator[transport.MqttTransport]:
     bundle = credentials.open_bundle(clients / name)
-    limits = dataclasses.replace(transport.Limits(), window=_WINDOW)
+    limits = dataclasses.replace(protocol.Limits(), window=_WINDOW)
     given = {"client_id": name, "credentials": bundle.credentials, "limits": limits} | options
-    with mqtt.MqttTransport(bundle.address, **given) as online:
+    with transport.MqttTransport(bundle.address, **given) as online:
         online.connect(timeout_s=_PATIENCE_S, keep_trying=True)
         yield online
 

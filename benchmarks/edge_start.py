@@ -18,9 +18,10 @@ from harness import Outcome, Samples
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from broker import topics
-from tflsplit import bundle, package
-from tflsplit.manifest import Role
+from broker.messages import topics
+from tflsplit import bundle
+from tflsplit.package import reading
+from tflsplit.package.manifest import Role
 
 START_TARGET, MEMORY_TARGET = 1.5, 1.25
 FRAMES = 50
@@ -66,7 +67,7 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | harness.Table]:
     ]
 
 
-def _mebibytes(whole: package.Package) -> float:
+def _mebibytes(whole: reading.Package) -> float:
     return sum(file.bytes for file in whole.manifest.files.values()) / 2**20
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from broker import embedded
+from broker.local import server
 
 LIBRARIES = ("tflsplit", "numpy", "ai-edge-litert", "paho-mqtt", "tensorflow", "keras", "click")
 TFLSPLIT = str(Path(sys.executable).with_name("tflsplit"))
@@ -130,7 +130,7 @@ def machine() -> dict[str, str]:
 
 
 def _mosquitto_version() -> str:
-    path = embedded.mosquitto_path()
+    path = server.mosquitto_path()
     if path is None:
         return "not installed"
     shown = subprocess.run([path, "-h"], capture_output=True, text=True, check=False).stdout
@@ -185,9 +185,9 @@ class Broker:
 def mosquitto(*lines: str) -> Iterator[Broker]:
     """A Mosquitto on a free port of loopback with the configuration it is installed with, plus `lines`.
 
-    Not `broker.embedded`: that one sets what makes it fast, and here it is measured what that is worth.
+    Not `broker.local.server`: that one sets what makes it fast, and here it is measured what that is worth.
     """
-    path = embedded.mosquitto_path()
+    path = server.mosquitto_path()
     if path is None:
         raise SystemExit("mosquitto is not installed: apt install mosquitto")
     with tempfile.TemporaryDirectory(prefix="tflsplit-bench-") as folder:

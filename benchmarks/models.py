@@ -8,8 +8,8 @@ from pathlib import Path
 import harness
 import numpy as np
 
-from tflsplit import package
-from tflsplit.cuts import Cut
+from tflsplit.graph.cuts import Cut
+from tflsplit.package import reading
 
 SIDE = 224
 # After block 6, 1/16 of the side and 64 channels of int8: 12,544 bytes at 224 pixels.
@@ -49,12 +49,12 @@ def stored_inputs(folder: Path, side: int = SIDE) -> Path:
     return path
 
 
-def converted(folder: Path, side: int = SIDE) -> tuple[package.Package, Cut]:
+def converted(folder: Path, side: int = SIDE) -> tuple[reading.Package, Cut]:
     """The package with the useful pairs, and the cut that is measured."""
     path = folder / f"mobilenet_v2_{side}.tflsplit"
     if not path.exists():
         command = [harness.TFLSPLIT, "convert", str(keras_file(folder, side)), "-o", str(path)]
         command += ["--calibration", str(pictures(folder, side)), "--preprocess", "symmetric"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    opened = package.open_package(path)
+    opened = reading.open_package(path)
     return opened, opened.cut(CUT_LAYER)

@@ -16,10 +16,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 import invented
 
-from tflsplit import breakeven, candidates, explanation, partitioner, planner, presets, rivals
-from tflsplit import chain as chains
-from tflsplit.chain import Chain, Hop, Partition, Stage
-from tflsplit.scenario import Scenario, Workload
+from tflsplit.chains import chain as chains
+from tflsplit.chains import coral_algorithms, explanation, partitioner
+from tflsplit.chains.chain import Chain, Hop, Partition, Stage
+from tflsplit.planning import breakeven, candidates, decision
+from tflsplit.planning.scenario import Scenario, Workload
+from tflsplit.timings import presets
 
 LIMIT_S = 0.050
 CUTS = 200
@@ -61,8 +63,8 @@ def _decide() -> None:
     edge = invented.edge(cuts, [number * 0.5 for number in range(CUTS)], preprocess=1.0)
     cloud = invented.cloud(cuts, [(CUTS - number) * 0.1 for number in range(CUTS)])
     found, scenario = candidates.gather(cuts, edge, cloud), Scenario(presets.named("4g"), Workload(rate_fps=1.0))
-    planner.decide(found, scenario, planner.Wish())
-    breakeven.find(found, scenario, planner.Wish())
+    decision.decide(found, scenario, decision.Wish())
+    breakeven.find(found, scenario, decision.Wish())
 
 
 def _on_three_tpus() -> list[Outcome | Table]:
@@ -70,8 +72,8 @@ def _on_three_tpus() -> list[Outcome | Table]:
     ours = partitioner.smoothest(chain)
     found = {
         "this project": ours,
-        "Coral, equal parameters": rivals.by_parameter_count(chain),
-        "libcoral, bisection": rivals.by_bisection(chain),
+        "Coral, equal parameters": coral_algorithms.by_parameter_count(chain),
+        "libcoral, bisection": coral_algorithms.by_bisection(chain),
         "one Edge TPU": chains.whole(chain, 0),
     }
     gain = explanation.slowest(chain, ours)

@@ -16,21 +16,21 @@ import harness
 import models
 from harness import Outcome, Samples
 
-from edge_runtime import profile
 from edge_runtime.accelerators.cpu import Cpu
-from tflsplit import package
-from tflsplit.measurements import Side
+from edge_runtime.profiling import profiler
+from tflsplit.package import reading
+from tflsplit.timings.profiles import Side
 
 TIME_LIMIT_S, ERROR_LIMIT = 30.0, 0.05
 
 _ALONE = """
 import json, statistics, sys, time
 from pathlib import Path
-from edge_runtime.profile import random_columns
-from edge_runtime import frames
-from tflsplit import package, verify
+from edge_runtime.profiling.profiler import random_columns
+from edge_runtime.sources import frames
+from tflsplit.package import reading, verify
 
-opened = package.open_package(Path(sys.argv[1]))
+opened = reading.open_package(Path(sys.argv[1]))
 cut = opened.cut(sys.argv[2])
 source = frames.from_arrays(random_columns(opened), opened.manifest, name="random inputs")
 rows = [taken.arrays for taken in source.inputs()]
@@ -54,7 +54,7 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | harness.Table]:
     made, took_s = {}, {}
     for side, name in ((Side.EDGE, "head"), (Side.CLOUD, "tail")):
         began_s = time.perf_counter()
-        found = profile.profile(profile.Task(opened, side, Cpu()), folder / f"accuracy.{side.value}")
+        found = profiler.profile(profiler.Task(opened, side, Cpu()), folder / f"accuracy.{side.value}")
         took_s[side] = time.perf_counter() - began_s
         made[name] = {entry.cut: entry.run.p50_s for entry in found.cuts}
     second = {cut: _alone(opened, cut) for cut in cuts}
@@ -86,7 +86,7 @@ def _error(what: str, ours: dict[str, float], first: dict[str, float], second: d
     )
 
 
-def _alone(opened: package.Package, cut: str) -> float:
+def _alone(opened: reading.Package, cut: str) -> float:
     command = [sys.executable, "-c", _ALONE, str(opened.path), cut]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     return sum(json.loads(done.stdout).values())

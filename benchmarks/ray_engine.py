@@ -23,8 +23,9 @@ import psutil
 import workers as by_workers
 from harness import Outcome, Samples, Table
 
-from broker import answering, rayengine, workers
-from broker.engine import Engine, Inline
+from broker.cloud import answerer
+from broker.cloud.engine import Engine, Inline
+from broker.cloud.workers import pool, ray_actors
 
 _COUNT = 2
 _RAY, _WORKERS, _INLINE = "Ray, 2 actors", "2 workers", "one process"
@@ -41,8 +42,8 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
     rates, latencies_s = ({cut: {name: [] for name in (_RAY, _WORKERS, _INLINE)} for cut in encoded} for _ in range(2))
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     starts: dict[str, Callable[[], Engine]] = {
-        _RAY: lambda: rayengine.start([opened], _COUNT, address="local", warm=warm),
-        _WORKERS: lambda: workers.Workers([opened], _COUNT, warm=warm),
+        _RAY: lambda: ray_actors.start([opened], _COUNT, address="local", warm=warm),
+        _WORKERS: lambda: pool.Workers([opened], _COUNT, warm=warm),
         _INLINE: lambda: Inline.of(opened),
     }
     with contextlib.ExitStack() as stack:
@@ -97,6 +98,6 @@ def _memory(pids: set[int]) -> str:
 
 def _one_s(engine: Engine, frame: bytes) -> float:
     answered, began_s = threading.Event(), time.perf_counter()
-    engine.submit(answering.Job("bench", frame, time.time() * 1e3), lambda _: answered.set())
+    engine.submit(answerer.Job("bench", frame, time.time() * 1e3), lambda _: answered.set())
     answered.wait()
     return time.perf_counter() - began_s

@@ -1,7 +1,7 @@
 """Whether the planner is right: every cut's predicted latency, and its pick, against what real processes do.
 
-Three models over six links from 0.5 to 1,000 Mbit/s and 1 to 100 ms, each imitated by `broker.relay` between a real
-edge and a real Mosquitto with a real cloud behind it. The planner gets profiles of this machine and what `tflsplit
+Three models over six links from 0.5 to 1,000 Mbit/s and 1 to 100 ms, each imitated by `broker.links.relay` between a
+real edge and a real Mosquitto with a real cloud behind it. The planner gets profiles of this machine and what `tflsplit
 probe` measured of the shaped link. Tried are the cuts it thinks best, the input as int8, raw and JPEG, the output, and
 others spread over the model, as far as a frame takes under `_MOST_S`: on slow links the slowest are left out. The pick
 and the fastest cuts are run again, in turn, so that the best of many noisy figures is not taken for the best cut.
@@ -19,13 +19,13 @@ import models
 import numpy as np
 from harness import Outcome, Samples, Table
 
-from edge_runtime import profile
 from edge_runtime.accelerators.cpu import Cpu
-from tflsplit import package
-from tflsplit.cli import replaying, replaystage
-from tflsplit.cost import Cost
-from tflsplit.links import Link
-from tflsplit.measurements import Origin, Profile, Side
+from edge_runtime.profiling import profiler
+from tflsplit.cli.trials import replay_run, replay_stage
+from tflsplit.package import reading
+from tflsplit.planning.cost import Cost
+from tflsplit.timings.links import Link
+from tflsplit.timings.profiles import Origin, Profile, Side
 
 LINKS = tuple(
     Link(f"{mbit:g} Mbit/s, {rtt_ms:g} ms", Origin.STATED, mbit * 1e6, rtt_ms / 1e3)
@@ -51,7 +51,7 @@ class Tried:
 
     model: str
     link: Link
-    rows: tuple[replaying.Row, ...]
+    rows: tuple[replay_run.Row, ...]
     measured_s: dict[str, tuple[float, ...]]
     pick: str
 
@@ -76,16 +76,16 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
     for name, opened in _models(folder, is_quick=is_quick):
         profiles = (_profile(opened, Side.EDGE, folder), _profile(opened, Side.CLOUD, folder))
         for link in LINKS[1::3] if is_quick else LINKS:
-            source = replaying.random_source(opened, folder)
-            ways = replaying.ways_of(opened, source, (75,))
-            with replaystage.stage(opened, link, source) as stage:
+            source = replay_run.random_source(opened, folder)
+            ways = replay_run.ways_of(opened, source, (75,))
+            with replay_stage.stage(opened, link, source) as stage:
                 seen = measured.get(link.name) or measured.setdefault(link.name, stage.probe())
-                tried.append(_try(name, link, replaying.predict(opened, *profiles, seen, ways), stage))
+                tried.append(_try(name, link, replay_run.predict(opened, *profiles, seen, ways), stage))
             print(_line(tried[-1]), flush=True)
     return [*_outcomes(tried), _table(tried), _rows(tried)]
 
 
-def _models(folder: Path, *, is_quick: bool) -> list[tuple[str, package.Package]]:
+def _models(folder: Path, *, is_quick: bool) -> list[tuple[str, reading.Package]]:
     digits = folder / "digits.h5"
     shipped = resources.files("tflsplit") / "demo"
     digits.write_bytes((shipped / "digits.h5").read_bytes())
@@ -101,29 +101,29 @@ def _models(folder: Path, *, is_quick: bool) -> list[tuple[str, package.Package]
     return [*found, ("MobileNetV2, 224", models.converted(folder)[0])]
 
 
-def _converted(model: Path, calibration: Path, preprocess: str) -> package.Package:
+def _converted(model: Path, calibration: Path, preprocess: str) -> reading.Package:
     target = model.with_suffix(".tflsplit")
     command = [harness.TFLSPLIT, "convert", str(model), "-o", str(target), "--calibration", str(calibration)]
     command += ["--preprocess", preprocess]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return package.open_package(target)
+    return reading.open_package(target)
 
 
-def _profile(opened: package.Package, side: Side, folder: Path) -> Profile:
+def _profile(opened: reading.Package, side: Side, folder: Path) -> Profile:
     journal = folder / f"{opened.path.name}.{side.value}"
-    return profile.profile(profile.Task(opened, side, Cpu()), journal)
+    return profiler.profile(profiler.Task(opened, side, Cpu()), journal)
 
 
-def _try(name: str, stated: Link, predicted: dict[str, Cost], stage: replaystage.Stage) -> Tried:
+def _try(name: str, stated: Link, predicted: dict[str, Cost], stage: replay_stage.Stage) -> Tried:
     expected_s = {cut: cost.latency.p50_s for cut, cost in predicted.items()}
 
-    def once(cut_id: str) -> replaying.Row:
+    def once(cut_id: str) -> replay_run.Row:
         candidate, frames = predicted[cut_id].candidate, max(8, min(40, round(1.0 / expected_s[cut_id])))
-        return replaying.row(predicted[cut_id], stage.run(candidate, frames), frames)
+        return replay_run.row(predicted[cut_id], stage.run(candidate, frames), frames)
 
     rows = tuple(once(cut) for cut in _chosen(expected_s))
     runs = {row.id: (row.measured_p50_s,) for row in rows}
-    pick = replaying.pick(list(predicted.values()))
+    pick = replay_run.pick(list(predicted.values()))
     finalists = {pick, *sorted(runs, key=runs.__getitem__)[:_FINALISTS]}
     for _ in range(_FURTHER_FAST_RUNS if min(expected_s.values()) < _FAST_S else _FURTHER_RUNS):
         for cut in sorted(finalists):

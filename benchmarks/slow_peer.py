@@ -8,8 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-from broker import address, answering, engine, mqtt, subscriber, tail, worker
-from tflsplit import package
+from broker.cloud import answerer as cloud_answerer
+from broker.cloud import engine, subscriber, tail
+from broker.cloud.workers import main
+from broker.mqtt import transport
+from broker.transport import address
+from tflsplit.package import reading
 
 DEPLOYMENT, GROUP = "bench", "g"
 
@@ -17,11 +21,11 @@ DEPLOYMENT, GROUP = "bench", "g"
 class Slow:
     """An answerer that takes `pause_s` longer."""
 
-    def __init__(self, answerer: answering.Answerer, pause_s: float) -> None:
+    def __init__(self, answerer: cloud_answerer.Answerer, pause_s: float) -> None:
         self._answerer = answerer
         self._pause_s = pause_s
 
-    def answer(self, job: answering.Job) -> answering.Answer:
+    def answer(self, job: cloud_answerer.Job) -> cloud_answerer.Answer:
         time.sleep(self._pause_s)
         return self._answerer.answer(job)
 
@@ -33,9 +37,9 @@ class Slow:
 
 
 def _worker(folder: Path) -> None:
-    channel = worker.connect()
-    answerer = worker.receive(channel).open()
-    worker.serve(channel, Slow(answerer, _taken(folder) / 1000))
+    channel = main.connect()
+    answerer = main.receive(channel).open()
+    main.serve(channel, Slow(answerer, _taken(folder) / 1000))
 
 
 def _taken(folder: Path) -> float:
@@ -50,8 +54,8 @@ def _taken(folder: Path) -> float:
 
 
 def _cloud(path: str, port: str, pause_ms: str, name: str) -> None:
-    answerer = Slow(answering.Answerer([tail.Tails(package.open_package(Path(path)))]), float(pause_ms) / 1000)
-    with mqtt.MqttTransport(address.Address("127.0.0.1", int(port)), client_id=name) as online:
+    answerer = Slow(cloud_answerer.Answerer([tail.Tails(reading.open_package(Path(path)))]), float(pause_ms) / 1000)
+    with transport.MqttTransport(address.Address("127.0.0.1", int(port)), client_id=name) as online:
         online.connect()
         print("ready", flush=True)
         subscriber.Cloud(engine.Inline(answerer), online, DEPLOYMENT, share=GROUP).run()

@@ -23,9 +23,9 @@ from pathlib import Path
 import harness
 from harness import Outcome, Samples, Table
 
-from tflsplit import traffic
-from tflsplit.links import Link
-from tflsplit.measurements import Origin
+from tflsplit.planning import network
+from tflsplit.timings.links import Link
+from tflsplit.timings.profiles import Origin
 
 ROUND_TRIPS_S = (0.04, 0.1)
 BANDWIDTH_BPS = 50e6
@@ -76,8 +76,8 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
         link = Link("far", Origin.STATED, BANDWIDTH_BPS, rtt_s)
         for (size, gap_s), seconds in zip(cases, _measured(link, cases), strict=True):
             measured_s = statistics.median(seconds[_SETTLING:])
-            steady_s = rtt_s + traffic.sending(link, size).p50_s
-            predicted_s = steady_s + traffic.warming_up(link, size, 1 / gap_s).p50_s
+            steady_s = rtt_s + network.sending(link, size).p50_s
+            predicted_s = steady_s + network.warming_up(link, size, 1 / gap_s).p50_s
             errors.append(abs(predicted_s / measured_s - 1))
             steady.append(abs(steady_s / measured_s - 1))
             shown = (steady_s, predicted_s, measured_s)

@@ -19,8 +19,13 @@ import harness
 import models
 from harness import Outcome, Samples, Table
 
-from broker import address, answering, mqtt, results, topics, wire, workerprocess, workers
-from tflsplit import codec, verify
+from broker.cloud import answerer
+from broker.cloud.workers import pool, process
+from broker.messages import results, topics, wire
+from broker.mqtt import transport
+from broker.transport import address
+from tflsplit.coding import feature_codec
+from tflsplit.package import verify
 
 TARGET = 1.5
 PAUSES_MS = (200, 2, 2)
@@ -60,7 +65,7 @@ def _p99(latencies_s: list[float]) -> float:
 
 def _frame(opened, cut, arrays, number: int) -> bytes:
     digest = bytes.fromhex(opened.digest)[: wire.PACKAGE_BYTES]
-    return wire.encode(wire.Frame(digest, cut.position, 1, number, 0, 0, cut.boundary), arrays, codec.Plain())
+    return wire.encode(wire.Frame(digest, cut.position, 1, number, 0, 0, cut.boundary), arrays, feature_codec.Plain())
 
 
 def _paced() -> Iterator[int]:
@@ -79,17 +84,17 @@ def _pulled(opened, cut, times: Path) -> list[float]:
     is_done = threading.Event()
 
     def done_after(submitted_s: float):
-        def done(_: answering.Answer) -> None:
+        def done(_: answerer.Answer) -> None:
             latencies_s.append(time.monotonic() - submitted_s)
             if len(latencies_s) == _FRAMES:
                 is_done.set()
 
         return done
 
-    begin = functools.partial(workerprocess.WorkerProcess, (sys.executable, str(_PEER), "worker", str(times)))
-    with contextlib.closing(workers.Workers([opened], len(PAUSES_MS), warm=[(opened, cut.id)], begin=begin)) as engine:
+    begin = functools.partial(process.WorkerProcess, (sys.executable, str(_PEER), "worker", str(times)))
+    with contextlib.closing(pool.Workers([opened], len(PAUSES_MS), warm=[(opened, cut.id)], begin=begin)) as engine:
         for number in _paced():
-            job = answering.Job("bench", _frame(opened, cut, arrays, number), time.time() * 1e3)
+            job = answerer.Job("bench", _frame(opened, cut, arrays, number), time.time() * 1e3)
             engine.submit(job, done_after(time.monotonic()))
         if not is_done.wait(_PATIENCE_S):
             raise SystemExit("frames without an answer")
@@ -118,7 +123,7 @@ def _shared(opened, cut) -> list[float]:
             command = [sys.executable, str(_PEER), "cloud", str(opened.path), str(broker.port), str(pause_ms)]
             cloud = stack.enter_context(harness.process([*command, f"cloud-{number}"]))
             cloud.stdout.readline()
-        edge = stack.enter_context(mqtt.MqttTransport(address.Address("127.0.0.1", broker.port), client_id="edge"))
+        edge = stack.enter_context(transport.MqttTransport(address.Address("127.0.0.1", broker.port), client_id="edge"))
         edge.connect()
         edge.subscribe(topics.topic("bench", "edge", topics.Kind.RESULTS))
         time.sleep(1.0)  # the clouds subscribe after they said that they are ready

@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 import conftest
 import scission
 
-from tflsplit import chain as chains
-from tflsplit import partitioner
-from tflsplit.chain import Chain, Hop
+from tflsplit.chains import chain as chains
+from tflsplit.chains import partitioner
+from tflsplit.chains.chain import Chain, Hop
 
 SERVERS = (("edge", "vm2Core"), ("edge", "2500"), ("cloud", "6700k(NoGPU)"))
 RATES = tuple(10 ** (exponent / 25 - 1) for exponent in range(101))  # Mbit/s

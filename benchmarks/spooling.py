@@ -22,11 +22,11 @@ import numpy as np
 from deployment import Load
 from harness import Outcome, Samples, Table
 
-from broker import wire
-from edge_runtime import spool
-from edge_runtime.sending import Packed
-from tflsplit import codec
-from tflsplit.tensors import TensorSpec
+from broker.messages import wire
+from edge_runtime.delivery import spool
+from edge_runtime.delivery.framing import Packed
+from tflsplit.coding import feature_codec
+from tflsplit.graph.tensors import TensorSpec
 
 _FRAME_BYTES = 12_500
 _WINDOW = 16
@@ -86,7 +86,7 @@ def _opened(folder: Path, sync: str) -> Iterator[spool.Spool]:
 def _packed(sequence: int) -> Packed:
     spec = TensorSpec("", (1, _FRAME_BYTES), "int8", 0.5, 0)
     frame = wire.Frame(bytes(16), 3, 1, sequence, 0, 0, (spec,))
-    encoded = wire.encode(frame, (np.full(spec.shape, sequence % 100, np.int8),), codec.Plain())
+    encoded = wire.encode(frame, (np.full(spec.shape, sequence % 100, np.int8),), feature_codec.Plain())
     return Packed(1, sequence, bytes(16).hex(), "op002", 0, 0.0, encoded)
 
 

@@ -15,8 +15,12 @@ import numpy as np
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from broker import address, credentials, engine, mqtt, subscriber, topics, wire
-from tflsplit import codec, package
+from broker.cloud import engine, subscriber
+from broker.messages import topics, wire
+from broker.mqtt import transport
+from broker.transport import address, credentials
+from tflsplit.coding import feature_codec
+from tflsplit.package import reading
 
 # Frames that paho's publisher may have outside: without a bound it would queue without end.
 _PAHO_WINDOW = 256
@@ -35,10 +39,10 @@ def main() -> None:
 
 def _frames(told: dict):
     """Encoded frames without end, as an edge would make them."""
-    opened = package.open_package(Path(told["package"]))
+    opened = reading.open_package(Path(told["package"]))
     cut = opened.cut("output")
     arrays = tuple(np.random.default_rng(1).integers(-128, 128, spec.shape, dtype=np.int8) for spec in cut.boundary)
-    digest, coder, boot = bytes.fromhex(opened.digest)[: wire.PACKAGE_BYTES], codec.Plain(), time.time_ns()
+    digest, coder, boot = bytes.fromhex(opened.digest)[: wire.PACKAGE_BYTES], feature_codec.Plain(), time.time_ns()
     sequence = 0
     while True:
         yield wire.encode(
@@ -100,7 +104,7 @@ def _paho_subscriber(told: dict) -> None:
 
 def _edge(told: dict) -> None:
     where, proof = _access(told, "device")
-    with mqtt.MqttTransport(where, client_id="bench-edge", credentials=proof) as online:
+    with transport.MqttTransport(where, client_id="bench-edge", credentials=proof) as online:
         online.connect()
         online.subscribe(topics.topic(told["deployment"], told["device"], topics.Kind.RESULTS), qos=told["qos"])
         room = threading.Semaphore(_EDGE_WINDOW)
@@ -122,10 +126,10 @@ def _edge(told: dict) -> None:
 
 def _cloud(told: dict) -> None:
     where, proof = _access(told, "cloud")
-    with mqtt.MqttTransport(where, client_id="bench-cloud", credentials=proof) as online:
+    with transport.MqttTransport(where, client_id="bench-cloud", credentials=proof) as online:
         online.connect()
         cloud = subscriber.Cloud(
-            engine.Inline.of(package.open_package(Path(told["package"]))), online, told["deployment"]
+            engine.Inline.of(reading.open_package(Path(told["package"]))), online, told["deployment"]
         )
         threading.Thread(target=_report, args=(told, lambda: cloud.summary.results), daemon=True).start()
         cloud.run()

@@ -17,10 +17,13 @@ import models
 import psutil
 from harness import Outcome, Samples, Table
 
-from broker import answering, batching, wire, workers
-from broker.engine import Engine
-from tflsplit import codec, verify
-from tflsplit.interpreter import Interpreter
+from broker.cloud import answerer, batching
+from broker.cloud.engine import Engine
+from broker.cloud.workers import pool
+from broker.messages import wire
+from tflsplit.coding import feature_codec
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.package import verify
 
 TARGET = 1.7
 _COUNTS = (1, 2, 4)
@@ -34,7 +37,7 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
     encoded = frames_of(opened, cut)
     rates: dict[int, list[float]] = {count: [] for count in _COUNTS}
     with contextlib.ExitStack() as stack:
-        engines = {count: workers.Workers([opened], count, warm=[(opened, cut.id)]) for count in _COUNTS}
+        engines = {count: pool.Workers([opened], count, warm=[(opened, cut.id)]) for count in _COUNTS}
         for engine in engines.values():
             stack.callback(engine.close)
         for _ in range(rounds):
@@ -54,7 +57,7 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
 def frames_of(opened, cut) -> list[bytes]:
     digest = bytes.fromhex(opened.digest)[: wire.PACKAGE_BYTES]
     return [
-        wire.encode(wire.Frame(digest, cut.position, 1, number, 0, 0, cut.boundary), arrays, codec.Plain())
+        wire.encode(wire.Frame(digest, cut.position, 1, number, 0, 0, cut.boundary), arrays, feature_codec.Plain())
         for number, arrays in enumerate(verify.random_samples(cut.boundary, models.INPUTS))
     ]
 
@@ -63,7 +66,7 @@ def rate(engine: Engine, encoded: list[bytes], count: int) -> float:
     """Frames a second, `_OUTSTANDING` of them always waiting or in progress."""
     room, done_s = threading.Semaphore(_OUTSTANDING), []
 
-    def done(answer: answering.Answer) -> None:
+    def done(answer: answerer.Answer) -> None:
         if answer.refused is not None:
             raise SystemExit(answer.error)
         done_s.append(time.perf_counter())
@@ -71,13 +74,13 @@ def rate(engine: Engine, encoded: list[bytes], count: int) -> float:
 
     for frame in itertools.islice(itertools.cycle(encoded), count + _WARM_UP + _OUTSTANDING):
         room.acquire()
-        engine.submit(answering.Job("bench", frame, time.time() * 1e3), done)
+        engine.submit(answerer.Job("bench", frame, time.time() * 1e3), done)
     for _ in range(_OUTSTANDING):
         room.acquire()
     return count / (done_s[_WARM_UP + count] - done_s[_WARM_UP])
 
 
-def _memory(opened, cut, engines: dict[int, workers.Workers]) -> Table:
+def _memory(opened, cut, engines: dict[int, pool.Workers]) -> Table:
     tail = opened.path / str(opened.file(cut, "tail"))
     rows = []
     for count, engine in engines.items():

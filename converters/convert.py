@@ -12,19 +12,26 @@ from pathlib import Path
 
 import numpy as np
 
-from converters import calibration, fidelity, layers, loading, quantize, synthesis, tails
+from converters import quantize
+from converters.calibration import samples as calibration_samples
+from converters.calibration import synthesis
 from converters.edgetpu import compiler, target
 from converters.edgetpu.rewrite import Rewritten
-from converters.inputs import Input, InputShapes
-from converters.loading import Format
-from converters.model import LoadedModel
-from tflsplit import answers, codec, cuts, errors, flatgraph, golden, manifest, package, packaging, verify
-from tflsplit.cuts import Cut
-from tflsplit.flatgraph import Graph
-from tflsplit.interpreter import Interpreter
-from tflsplit.package import Package
-from tflsplit.preprocessing import NAMED, Preprocessing
-from tflsplit.tensors import Array, TensorSpec, quantise
+from converters.float_model import fidelity, layers, tails
+from converters.loading import formats
+from converters.loading.formats import Format
+from converters.loading.inputs import Input, InputShapes
+from converters.loading.model import LoadedModel
+from tflsplit import errors
+from tflsplit.coding import feature_codec
+from tflsplit.graph import cuts, flatgraph
+from tflsplit.graph.cuts import Cut
+from tflsplit.graph.flatgraph import Graph
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.tensors import Array, TensorSpec, quantise
+from tflsplit.inputs.preprocessing import NAMED, Preprocessing
+from tflsplit.package import golden, manifest, outputs, reading, verify, writing
+from tflsplit.package.reading import Package
 
 TARGETS = ("cpu", "coral")
 PAIRS = ("useful", "all", "none")
@@ -94,7 +101,7 @@ def convert(
 
     Raises ModelError, DataError, CutError or PackageError before anything is written, DeviceError if it cannot be.
     """
-    packaging.check_destination(destination, replaces_existing=options.replaces_existing)
+    writing.check_destination(destination, replaces_existing=options.replaces_existing)
     tool = compiler.find(options.compiler) if options.target == "coral" and not options.quick else None
     quantised = _quantise(source, options, on_stage)
     on_stage("read the graph and find its cuts")
@@ -106,9 +113,9 @@ def convert(
     chosen = _chosen_pairs(found, fused, aliases, options, float_tails)
     on_stage("compare int8 with float")
     described = manifest.Manifest(
-        name=destination.name.removesuffix(package.SUFFIX),
+        name=destination.name.removesuffix(reading.SUFFIX),
         target=options.target,
-        source=manifest.Source(source.name, loading.recognise(source).value, quantised.loader, _digest(source)),
+        source=manifest.Source(source.name, formats.recognise(source).value, quantised.loader, _digest(source)),
         calibration=quantised.calibration,
         inputs=graph.specs(graph.inputs),
         outputs=graph.specs(graph.outputs),
@@ -126,7 +133,7 @@ def convert(
         created_with=_versions(quantised.model is not None),
     )
     on_stage(f"write {len(chosen)} pairs")
-    made = packaging.write(
+    made = writing.write(
         destination,
         described,
         quantised.data,
@@ -143,7 +150,7 @@ def convert(
 
 def _check_labels(graph: Graph, labels: tuple[str, ...]) -> None:
     """As many labels as classes: one too few, or a stray line, would name every later class wrongly."""
-    classes = [spec.shape[1] for spec in graph.specs(graph.outputs) if answers.has_class_axis(spec)]
+    classes = [spec.shape[1] for spec in graph.specs(graph.outputs) if outputs.has_class_axis(spec)]
     if labels and classes and len(labels) != classes[0]:
         raise errors.DataError(
             f"{len(labels)} labels, the model's output has {classes[0]} classes; give one a line for each"
@@ -163,10 +170,10 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -> _Quantised:
-    if loading.recognise(source) is Format.TFLITE:
+    if formats.recognise(source) is Format.TFLITE:
         return _already_quantised(source, options)
     on_stage(f"load {source.name}")
-    model = loading.load(source, input_shapes=options.input_shapes, allow_unsafe=options.allow_unsafe)
+    model = formats.load(source, input_shapes=options.input_shapes, allow_unsafe=options.allow_unsafe)
     preprocessing, samples, described = _samples(model, options, on_stage)
     on_stage("quantise to int8")
     io = options.io or "int8"
@@ -198,7 +205,7 @@ def _already_quantised(source: Path, options: Options) -> _Quantised:
     samples: tuple[Array, ...] = ()
     if options.calibration is not None:
         entries = [Input(spec.name, spec.shape, "float32") for spec in inputs]
-        samples = calibration.read(options.calibration, entries, preprocessing or NAMED["raw"])
+        samples = calibration_samples.read(options.calibration, entries, preprocessing or NAMED["raw"])
     described = manifest.Calibration("model", 0, "the file came quantised")
     return _Quantised(changed.data, "tflsplit", described, preprocessing, samples, None, changed.notes)
 
@@ -234,8 +241,8 @@ def _samples(
             warnings.append(f"preprocessing not stated; took {preprocessing.name!r}: {inferred.reason}")
     if options.calibration is not None:
         on_stage(f"read calibration data from {options.calibration}")
-        samples = calibration.read(options.calibration, model.inputs, preprocessing)
-        warnings += calibration.warnings(samples, model, preprocessing)
+        samples = calibration_samples.read(options.calibration, model.inputs, preprocessing)
+        warnings += calibration_samples.warnings(samples, model, preprocessing)
         described = manifest.Calibration("data", len(samples[0]), options.calibration.name, tuple(warnings))
         return preprocessing, samples, described
     if options.requires_calibration:
@@ -338,7 +345,7 @@ def _measured_tails(
 def _codec(graph: Graph, found: Sequence[Cut], quantised: _Quantised) -> str:
     """Which codec saves bytes on the boundaries of the useful cuts, measured on real samples; none without them."""
     if not quantised.samples:
-        return codec.CodecId.NONE.name.lower()
+        return feature_codec.CodecId.NONE.name.lower()
     useful = [cut for cut in found if cut.is_useful and cut.position > 0]
     payloads = []
     with Interpreter(quantised.data, keeps_intermediates=True) as interpreter:
@@ -346,7 +353,7 @@ def _codec(graph: Graph, found: Sequence[Cut], quantised: _Quantised) -> str:
             interpreter.run(*_stored(quantised.samples, row, interpreter.inputs))
             for cut in useful:
                 payloads.append(b"".join(interpreter.tensor(index).tobytes() for index in cut.tensors))
-    return codec.choose(payloads).id.name.lower()
+    return feature_codec.choose(payloads).id.name.lower()
 
 
 def _versions(uses_tensorflow: bool) -> dict[str, str]:

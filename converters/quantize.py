@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from converters import chatter
-from converters.model import LoadedModel, samples_of
-from tflsplit import errors, flatgraph
-from tflsplit.flatgraph import Graph, Operator
-from tflsplit.tensors import Array
+from converters.loading import quiet
+from converters.loading.model import LoadedModel, samples_of
+from tflsplit import errors
+from tflsplit.graph import flatgraph
+from tflsplit.graph.flatgraph import Graph, Operator
+from tflsplit.graph.tensors import Array
 
 
 def quantise(
@@ -22,7 +23,7 @@ def quantise(
     one scale for all their weights, which the Edge TPU compiler needs. Raises ModelError naming the operators, and the
     layers they belong to, that int8 TFLite does not have.
     """
-    tf = chatter.tensorflow()
+    tf = quiet.tensorflow()
     _refuse_loops(model)
     converter = _converter(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -43,12 +44,12 @@ def unquantised(model: LoadedModel) -> bytes:
 
 def _converter(model: LoadedModel) -> Any:
     function = model.concrete_function()
-    with chatter.silenced():
-        return chatter.tensorflow().lite.TFLiteConverter.from_concrete_functions([function])
+    with quiet.silenced():
+        return quiet.tensorflow().lite.TFLiteConverter.from_concrete_functions([function])
 
 
 def _run(converter: Any, model: LoadedModel) -> bytes:
-    with chatter.silenced():
+    with quiet.silenced():
         try:
             return bytes(converter.convert())
         except Exception as cause:

@@ -7,10 +7,11 @@ from types import TracebackType
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.protocol import Accelerator, OpenModel
 from edge_runtime.accelerators.service import DEFAULT_RETRIES, Condition, Counters, Retries, Service
-from tflsplit import errors, verify
-from tflsplit.cuts import Cut
-from tflsplit.package import Package
-from tflsplit.tensors import Array
+from tflsplit import errors
+from tflsplit.graph.cuts import Cut
+from tflsplit.graph.tensors import Array
+from tflsplit.package import verify
+from tflsplit.package.reading import Package
 
 log = logging.getLogger(__name__)
 

@@ -11,26 +11,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from broker.transport import ConnectionState, Transport
-from edge_runtime import feeds, routes, sending
+from broker.transport.protocol import ConnectionState, Transport
 from edge_runtime.accelerators.service import Condition
-from edge_runtime.birth import Birth
-from edge_runtime.collector import Collector
-from edge_runtime.frames import Capture, Convert, Source
+from edge_runtime.delivery import framing, routes
+from edge_runtime.delivery.birth import Birth
+from edge_runtime.delivery.collector import Collector
+from edge_runtime.delivery.framing import Sending
+from edge_runtime.delivery.observer import Observer
+from edge_runtime.delivery.publisher import Outlet
+from edge_runtime.delivery.settings import Delivery, Settings, Until
+from edge_runtime.delivery.summary import Summary
+from edge_runtime.delivery.window import Window
 from edge_runtime.head import Head
-from edge_runtime.observer import Observer
-from edge_runtime.outlet import Outlet
-from edge_runtime.sending import Sending
-from edge_runtime.settings import Delivery, Settings, Until
-from edge_runtime.summary import Summary
-from edge_runtime.window import Window
+from edge_runtime.sources import intake
+from edge_runtime.sources.frames import Capture, Convert, Source
 from tflsplit import errors
-from tflsplit.cuts import Cut
-from tflsplit.package import Package
-from tflsplit.tensors import Array
+from tflsplit.graph.cuts import Cut
+from tflsplit.graph.tensors import Array
+from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:
-    from edge_runtime.spool import Spool
+    from edge_runtime.delivery.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Edge:
         self._transport = transport
         self._observers = tuple(observers)
         self._rescue = rescue
-        self._sending = sending.of(package, head.cut, settings.input_codec)
+        self._sending = framing.of(package, head.cut, settings.input_codec)
         self._head = head
         self._source: Source | None = None
         self._window = Window(settings.window)
@@ -195,9 +196,11 @@ class Edge:
             return routes.Fresh(*common)
         if self.spool is None:
             return routes.InMemory(*common, is_stopping=lambda: self.is_stopping)
-        from edge_runtime import spooled  # and with it SQLite, which an edge without a spool starts without
+        from edge_runtime.delivery import (
+            durable_route,
+        )  # and with it SQLite, which an edge without a spool starts without
 
-        return spooled.Spooled(
+        return durable_route.Spooled(
             *common,
             self.spool,
             is_stopping=lambda: self.is_stopping,
@@ -219,7 +222,7 @@ class Edge:
 
     def _stream(self, source: Source) -> None:
         settings = self._settings
-        feed = feeds.feed(
+        feed = intake.feed(
             source,
             is_newest_only=settings.delivery is Delivery.LATEST,
             repeats=settings.count is not None,
@@ -274,7 +277,7 @@ class Edge:
 
     def _wanted(self, package: Package, head: Head) -> _Exchange:
         return _Exchange(
-            sending.of(package, head.cut, self._settings.input_codec), head, self._fit(package, self._source)
+            framing.of(package, head.cut, self._settings.input_codec), head, self._fit(package, self._source)
         )
 
     def _take_over(self, wanted: _Exchange) -> None:

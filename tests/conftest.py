@@ -10,7 +10,7 @@ import pytest
 import rabbit
 import tiny_models
 
-from tflsplit import package
+from tflsplit.package import reading
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 SHARED_DATA = pathlib.Path(os.environ.get("TFLSPLIT_TEST_DATA", CHECKOUT.parent / "shared" / "data"))
@@ -50,7 +50,7 @@ def residual_model() -> bytes:
 
 
 @pytest.fixture
-def tiny_package(residual_model: bytes, tmp_path: pathlib.Path) -> package.Package:
+def tiny_package(residual_model: bytes, tmp_path: pathlib.Path) -> reading.Package:
     """A package of the residual model with every interior pair written."""
     return tiny_models.write_package(tmp_path / "tiny.tflsplit", residual_model)
 

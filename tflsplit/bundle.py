@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tflsplit import errors, golden, package, packaging
-from tflsplit.chainplan import ChainPlan
-from tflsplit.cuts import Cut, middle_bytes
-from tflsplit.manifest import Role
-from tflsplit.package import Package
+from tflsplit import errors
+from tflsplit.chains.planfile import ChainPlan
+from tflsplit.graph.cuts import Cut, middle_bytes
+from tflsplit.package import golden, reading, writing
+from tflsplit.package.manifest import Role
+from tflsplit.package.reading import Package
 
 
 def write(path: Path, whole: Package, role: Role, cuts: Sequence[Cut], *, replaces_existing: bool = False) -> Package:
@@ -55,7 +56,7 @@ def _write(
         )
     absent = {name: file for name, file in whole.manifest.files.items() if name not in contents}
     described = replace(whole.manifest, role=role, absent=absent)
-    return packaging.write_files(path, described, contents.items(), replaces_existing=replaces_existing)
+    return writing.write_files(path, described, contents.items(), replaces_existing=replaces_existing)
 
 
 def _heads(whole: Package, cuts: Sequence[Cut]) -> Iterator[tuple[str, bytes]]:
@@ -67,7 +68,7 @@ def _heads(whole: Package, cuts: Sequence[Cut]) -> Iterator[tuple[str, bytes]]:
                 yield compiled, (whole.path / compiled).read_bytes()
     computing = [cut for cut in cuts if cut.position > 0]
     if computing:
-        yield package.GOLDEN, golden.of_heads(whole, computing)
+        yield reading.GOLDEN, golden.of_heads(whole, computing)
 
 
 def _tails(whole: Package, cuts: Sequence[Cut]) -> Iterator[tuple[str, bytes]]:

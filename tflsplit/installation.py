@@ -153,7 +153,7 @@ def run_tiny_model() -> str:
     """The runtime's name and version, once it has run a model of one operator; DeviceError if it cannot."""
     import numpy as np
 
-    from tflsplit import interpreter as door
+    from tflsplit.graph import interpreter as door
 
     given = np.array([[-128, -1, 0, 127]], np.int8)
     with door.Interpreter(_TINY_MODEL, name="model of one operator") as opened:

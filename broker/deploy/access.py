@@ -7,9 +7,9 @@ do nothing at all, so taking the block away is enough to shut someone out.
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from broker import topics
 from broker.deploy.ledger import Identity, Ledger, Role
-from broker.topics import Kind
+from broker.messages import topics
+from broker.messages.topics import Kind
 from tflsplit import errors
 
 _DEVICE_WRITES = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)

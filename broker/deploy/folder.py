@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from broker import credentials
 from broker.deploy import access, authority, files, layout, ledger, mosquitto
 from broker.deploy.ledger import Identity, Ledger, Proof, Role
+from broker.transport import credentials
 from tflsplit import errors
 
 # A device in a field is forgotten for years, and falls silent on the day its certificate ends.

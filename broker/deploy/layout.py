@@ -11,9 +11,9 @@ import pwd
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker import embedded
 from broker.deploy import files, mosquitto, supervision
 from broker.deploy.ledger import Ledger
+from broker.local import server
 from tflsplit import errors
 
 SERVER = "server"
@@ -55,7 +55,7 @@ def write_fixed(partial: Path, path: Path, book: Ledger, user: BrokerUser) -> No
         path,
         path / SERVER,
         user.name,
-        mosquitto=embedded.mosquitto_path() or "/usr/sbin/mosquitto",
+        mosquitto=server.mosquitto_path() or "/usr/sbin/mosquitto",
         config=mosquitto.CONFIG,
     )
     compose = supervision.compose(book.port, user.uid, user.gid, config=mosquitto.CONFIG)

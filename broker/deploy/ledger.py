@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from broker import topics
+from broker.messages import topics
 from tflsplit import errors
 
 _SCHEMA = 1

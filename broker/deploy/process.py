@@ -5,14 +5,14 @@ import signal
 from pathlib import Path
 from typing import NoReturn
 
-from broker import embedded
 from broker.deploy import files, layout, mosquitto
+from broker.local import server as local_server
 from tflsplit import errors
 
 
 def become(path: Path) -> NoReturn:
     """This process goes on as Mosquitto, so that signals, exit status and log are its own."""
-    executable = embedded.mosquitto_path()
+    executable = local_server.mosquitto_path()
     if executable is None:
         raise errors.DeviceError("mosquitto is not installed: apt install mosquitto")
     server = _server(path)

@@ -17,7 +17,7 @@ from typing import Any
 
 from converters.edgetpu.compiler import Outcome
 from converters.edgetpu.log import ModelLog
-from tflsplit.manifest import MappedOperators
+from tflsplit.package.manifest import MappedOperators
 
 _FORMAT = 1
 

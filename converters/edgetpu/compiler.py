@@ -17,7 +17,8 @@ from pathlib import Path
 
 from converters.edgetpu import log, rules
 from converters.edgetpu.log import Failure, Log, ModelLog
-from tflsplit import errors, flatgraph
+from tflsplit import errors
+from tflsplit.graph import flatgraph
 
 PROGRAM = "edgetpu_compiler"
 TIMEOUT_S = 180.0  # the compiler's own default

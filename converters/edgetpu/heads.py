@@ -6,10 +6,11 @@ from pathlib import Path
 
 from converters.edgetpu import cache, compiler
 from converters.edgetpu.compiler import Compiler, Outcome
-from tflsplit import errors, packaging
-from tflsplit.cuts import Cut
-from tflsplit.manifest import Compilation
-from tflsplit.package import Package
+from tflsplit import errors
+from tflsplit.graph.cuts import Cut
+from tflsplit.package import writing
+from tflsplit.package.manifest import Compilation
+from tflsplit.package.reading import Package
 
 NO_COMPILER = f"no {compiler.PROGRAM}"
 
@@ -123,7 +124,7 @@ def _put(opened: Package, heads: Mapping[Cut, _Head], on_head: Callable[[Cut, Co
     }
     compilations = {cut.id: head.compilation for cut, head in kept.items()}
     described = replace(opened.manifest, compilations={**opened.manifest.compilations, **compilations})
-    updated = packaging.update(opened, described, list(kept), added)
+    updated = writing.update(opened, described, list(kept), added)
     for cut, head in heads.items():
         on_head(cut, head.compilation)
     return updated

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tflsplit import flatgraph
-from tflsplit.flatgraph import Graph, Operator, Tensor
+from tflsplit.graph import flatgraph
+from tflsplit.graph.flatgraph import Graph, Operator, Tensor
 
 Words = str | None
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from tflsplit.manifest import MappedOperators
+from tflsplit.package.manifest import MappedOperators
 
 MAPPED = "Mapped to Edge TPU"
 

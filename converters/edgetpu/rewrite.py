@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from converters import chatter
-from converters.model import samples_of
-from tflsplit import flatgraph
-from tflsplit.flatgraph import Graph, Operator
-from tflsplit.interpreter import Interpreter
-from tflsplit.tensors import Array, TensorSpec, quantise
+from converters.loading import quiet
+from converters.loading.model import samples_of
+from tflsplit.graph import flatgraph
+from tflsplit.graph.flatgraph import Graph, Operator
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.tensors import Array, TensorSpec, quantise
 
 _CONV_VERSIONS = {"int8": 3, "uint8": 1}  # the first that take the type
 _PROOFS = 8  # inputs to run: those given first, then random ones
@@ -205,7 +205,7 @@ def _equal_runs(before: bytes, after: bytes, samples: Sequence[Array]) -> int | 
     """How many inputs gave the same bits; None as soon as one does not, or if a tensor is not what the file says."""
     graph = flatgraph.read(after)
     with (
-        chatter.silenced(),
+        quiet.silenced(),
         Interpreter(before) as old,
         Interpreter(after, keeps_intermediates=True) as new,
     ):

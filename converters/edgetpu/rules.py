@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from converters.edgetpu import limits
 from converters.edgetpu.advice import ADVICE
-from tflsplit.cuts import Cut
-from tflsplit.flatgraph import Graph, Operator, Tensor
+from tflsplit.graph.cuts import Cut
+from tflsplit.graph.flatgraph import Graph, Operator, Tensor
 
 COMPILED = "edgetpu-custom-op"
 CONSEQUENCE = "after the first operator that does not map, everything runs on the CPU"

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 
-from converters import fidelity, quantize
+from converters import quantize
 from converters.edgetpu import heads, rewrite, rules
 from converters.edgetpu.compiler import Compiler
 from converters.edgetpu.rewrite import Rewritten
-from converters.model import LoadedModel
-from tflsplit import errors, flatgraph, manifest
-from tflsplit.cuts import Cut
-from tflsplit.flatgraph import Graph
-from tflsplit.package import Package
-from tflsplit.tensors import Array
+from converters.float_model import fidelity
+from converters.loading.model import LoadedModel
+from tflsplit import errors
+from tflsplit.graph import flatgraph
+from tflsplit.graph.cuts import Cut
+from tflsplit.graph.flatgraph import Graph
+from tflsplit.graph.tensors import Array
+from tflsplit.package import manifest
+from tflsplit.package.reading import Package
 
 CUT = "edgetpu"  # the name that --split-at and --cut know the cut by
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tflsplit.tensors import Array, TensorSpec
+from tflsplit.graph.tensors import Array, TensorSpec
 
 _ALIGNMENT = 64  # a cache line, and more than any data type asks for
 

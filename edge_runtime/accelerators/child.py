@@ -23,7 +23,7 @@ import numpy as np
 from edge_runtime.accelerators import arena, worker
 from edge_runtime.accelerators.diagnosis import Failure, Stage
 from tflsplit import errors
-from tflsplit.tensors import Array, TensorSpec
+from tflsplit.graph.tensors import Array, TensorSpec
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_runtime import edgetpu
 from edge_runtime.accelerators import child, delegate, diagnosis, protocol
 from edge_runtime.accelerators.diagnosis import Failure
+from edge_runtime.machine import edgetpu
 from tflsplit import errors
 
 LIBRARY = {"darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}.get(sys.platform, edgetpu.LIBRARY)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from edge_runtime.accelerators import protocol
 from tflsplit import errors
-from tflsplit.interpreter import Interpreter
-from tflsplit.tensors import Array, TensorSpec
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.tensors import Array, TensorSpec
 
 
 @dataclass(frozen=True, slots=True)

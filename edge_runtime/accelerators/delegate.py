@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from edge_runtime.accelerators import child, diagnosis, protocol
 from edge_runtime.accelerators.diagnosis import Failure
 from tflsplit import errors
-from tflsplit.tensors import Array, TensorSpec
+from tflsplit.graph.tensors import Array, TensorSpec
 
 
 @dataclass(frozen=True, slots=True)

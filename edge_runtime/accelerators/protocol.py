@@ -6,7 +6,7 @@ A device is named by options and configuration only, never by a package or a mes
 from collections.abc import Mapping
 from typing import Protocol
 
-from tflsplit.tensors import Array, TensorSpec
+from tflsplit.graph.tensors import Array, TensorSpec
 
 
 class OpenModel(Protocol):

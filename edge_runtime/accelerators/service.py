@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edge_runtime.accelerators.protocol import OpenModel
 from tflsplit import errors
-from tflsplit.tensors import Array
+from tflsplit.graph.tensors import Array
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.accelerators import arena
-from tflsplit import errors, interpreter
-from tflsplit.tensors import Array
+from tflsplit import errors
+from tflsplit.graph import interpreter
+from tflsplit.graph.tensors import Array
 
 MESSAGE_BYTES = 65_536
 OPEN = b"open"

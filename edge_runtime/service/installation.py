@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.service import access, credentials, sight, unit
+from edge_runtime.service import credentials, permissions, sandbox, unit
 from edge_runtime.service.unit import Access
 from tflsplit import errors
 
@@ -66,7 +66,7 @@ def plan(wanted: Wanted) -> tuple[Change, ...]:
     rules = _rules_name(wanted.name)
     given = Access()
     try:
-        given = access.needed(wanted.accelerator, wanted.source, wanted.devices, rules=rules, root=wanted.root)
+        given = permissions.needed(wanted.accelerator, wanted.source, wanted.devices, rules=rules, root=wanted.root)
     except errors.TflsplitError as refused:
         problems.append(str(refused))
     loaded = credentials.of(wanted.secrets, wanted.root)
@@ -85,7 +85,7 @@ def plan(wanted: Wanted) -> tuple[Change, ...]:
             stop_s=wanted.stop_s,
         )
     )
-    rule = access.udev_rules(given, rules=rules, root=wanted.root)
+    rule = permissions.udev_rules(given, rules=rules, root=wanted.root)
     return (
         Change(wanted.root / UNITS / f"{wanted.name}.service", text),
         Change(wanted.root / RULES / rules, f"{MARK}: lets the service at its Edge TPU.\n{rule}" if rule else None),
@@ -149,9 +149,9 @@ def forget() -> None:
 
 def _problems(wanted: Wanted) -> list[str]:
     files = [*wanted.reads, wanted.config, *_own_code(wanted)]
-    found = [sight.unreadable(file, wanted.root) for file in files]
-    found.append(sight.unexecutable(wanted.executable, wanted.root))
-    found += [sight.unwritable(file, wanted.name) for file in wanted.writes]
+    found = [sandbox.unreadable(file, wanted.root) for file in files]
+    found.append(sandbox.unexecutable(wanted.executable, wanted.root))
+    found += [sandbox.unwritable(file, wanted.name) for file in wanted.writes]
     if not wanted.source.startswith("camera:") and not wanted.is_bounded:
         found.append(
             f"source {wanted.source} ends, and the service would begin it again without end: give camera:N, or a count "

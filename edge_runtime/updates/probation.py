@@ -3,7 +3,7 @@
 import threading
 from dataclasses import dataclass
 
-from edge_runtime.observer import Settled, refusal_of
+from edge_runtime.delivery.observer import Settled, refusal_of
 
 
 @dataclass(frozen=True, slots=True)

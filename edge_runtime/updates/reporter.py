@@ -4,8 +4,8 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from broker.transport import Transport
-from broker.updates import Need, Report, State
+from broker.messages.updates import Need, Report, State
+from broker.transport.protocol import Transport
 from edge_runtime.updates.store import Record
 
 # A birth is retained and read by everybody: it does not tell of each piece.

@@ -22,9 +22,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from broker.updates import Offer, Signed, State
-from tflsplit import errors, package
-from tflsplit.package import Package
+from broker.messages.updates import Offer, Signed, State
+from tflsplit import errors
+from tflsplit.package import reading
+from tflsplit.package.reading import Package
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +156,7 @@ class Store:
             offer = Signed(str(fields["offer"]).encode(), b"").offer()
         except (OSError, ValueError, KeyError, TypeError, errors.FrameError) as cause:
             raise errors.PackageError(f"{self.path / name}: offer.json cannot be read ({cause})") from cause
-        return Installed(name, package.open_package(self.path / name / "package"), offer)
+        return Installed(name, reading.open_package(self.path / name / "package"), offer)
 
     def put_on_probation(self, found: Installed) -> None:
         """The model becomes current; `roll_back` or `keep` ends that."""

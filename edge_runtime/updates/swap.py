@@ -15,10 +15,10 @@ from edge_runtime import head
 from edge_runtime.accelerators.protocol import Accelerator
 from edge_runtime.accelerators.service import Condition
 from edge_runtime.head import Head
-from edge_runtime.updates import trial
+from edge_runtime.updates import self_test
 from tflsplit import errors
-from tflsplit.cuts import Cut
-from tflsplit.package import Package
+from tflsplit.graph.cuts import Cut
+from tflsplit.package.reading import Package
 
 log = logging.getLogger(__name__)
 
@@ -151,5 +151,5 @@ class Swap:
 
 def _try_on(accelerator: Accelerator, package: Package, cut: Cut) -> str:
     with contextlib.closing(head.open_on(accelerator, package, cut)) as tried:
-        shown = trial.check(lambda given: tried.run(*given), package, cut, is_same_kind=False)
+        shown = self_test.check(lambda given: tried.run(*given), package, cut, is_same_kind=False)
     return f"; on {accelerator.name}: {shown}"

@@ -15,22 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from broker import topics, updates
-from broker.transport import ConnectionState, Transport
-from broker.updates import Need, Offer, Piece, Report, Signed, State
+from broker.messages import topics, updates
+from broker.messages.updates import Need, Offer, Piece, Report, Signed, State
+from broker.transport.protocol import ConnectionState, Transport
+from edge_runtime.delivery.observer import Settled
 from edge_runtime.head import Head
-from edge_runtime.observer import Settled
-from edge_runtime.updates import fetching, trial
-from edge_runtime.updates.asking import STALLED_S, Asking
+from edge_runtime.updates import http_download, self_test
+from edge_runtime.updates.download import Reception
+from edge_runtime.updates.mqtt_download import STALLED_S, Asking
 from edge_runtime.updates.probation import DEFAULT_TERMS, Probation, Terms
-from edge_runtime.updates.reception import Reception
 from edge_runtime.updates.reporter import Described, Reporter
 from edge_runtime.updates.store import Installed, Store, name_of
 from edge_runtime.updates.swap import Exchanging, Swap
 from tflsplit import errors
-from tflsplit.cuts import Cut
-from tflsplit.package import Package
-from tflsplit.signing import Verifier
+from tflsplit.graph.cuts import Cut
+from tflsplit.package.reading import Package
+from tflsplit.package.signing import Verifier
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +63,8 @@ class Settings:
 
 
 class Updater:
-    """An `edge_runtime.observer.Observer` of the edge that it updates. `original` is what the edge was given beside the
-    store, to go back to from its first update.
+    """An `edge_runtime.delivery.observer.Observer` of the edge that it updates. `original` is what the edge was given
+    beside the store, to go back to from its first update.
 
     `ignored` counts messages on `control` that were none for updates, damaged, or pieces that nobody had asked for.
     """
@@ -192,7 +192,7 @@ class Updater:
         if self._probation is not None:
             raise errors.FrameError("the model before it is on probation still; push again when that is over")
         if offer.url is not None:
-            fetching.check_allowed(offer.url, settings.url_prefix)
+            http_download.check_allowed(offer.url, settings.url_prefix)
         return offer
 
     def _begin(self, signed: Signed, offer: Offer) -> None:
@@ -212,7 +212,7 @@ class Updater:
         if offer.url is None:
             self._asking = Asking(self._reception, self._need, time.monotonic(), stalled_s=self._settings.stalled_s)
         else:
-            fetching.fetch(self._reception, offer.url, self._fetched)
+            http_download.fetch(self._reception, offer.url, self._fetched)
         self._finish_if_whole()
 
     def _need(self, need: Need) -> None:
@@ -239,7 +239,7 @@ class Updater:
     def _serve(self, offer: Offer, folder: Path, signed: Signed | None = None) -> None:
         """Tries what is in `folder` and exchanges it in; with `signed` it is taken into the store first."""
         self._tell(State.TESTING)
-        shown = trial.run_apart(folder, offer.cut, is_stopping=self._stopping.is_set)
+        shown = self_test.run_apart(folder, offer.cut, is_stopping=self._stopping.is_set)
         if signed is not None:
             self._store.add(signed, folder)
         found = self._store.open(name_of(offer))

@@ -9,20 +9,21 @@ import threading
 import pytest
 from stock_mosquitto import Mosquitto
 
-from broker import embedded, mqtt
-from broker.address import Address
-from broker.connection import Version
-from broker.memory import MemoryBroker, MemoryTransport
+from broker.local import server
+from broker.mqtt import transport as mqtt_transport
+from broker.mqtt.connection import Version
+from broker.transport.address import Address
+from broker.transport.memory import MemoryBroker, MemoryTransport
 
 SOON_S = 20.0  # a bound for what happens at once, on a machine that has other things to do
 
-QUICKLY = mqtt.Backoff(first_s=0.02, most_s=0.2, stable_s=0.0)
+QUICKLY = mqtt_transport.Backoff(first_s=0.02, most_s=0.2, stable_s=0.0)
 
 
 @pytest.fixture
 def mosquitto_with(tmp_path):
     """Starts a Mosquitto with some lines of configuration."""
-    if embedded.mosquitto_path() is None:
+    if server.mosquitto_path() is None:
         pytest.skip("mosquitto is not installed: apt install mosquitto")
 
     started = []
@@ -49,7 +50,7 @@ def join(request):
 
         def connect(address, client_id, *, is_connected=True, **options):
             options = {"backoff": QUICKLY, "randomness": random.Random(1), **options}
-            transport = mqtt.MqttTransport(address, client_id=client_id, **options)
+            transport = mqtt_transport.MqttTransport(address, client_id=client_id, **options)
             stack.callback(transport.close, timeout_s=0)
             if is_connected:
                 transport.connect(timeout_s=SOON_S)
@@ -96,21 +97,21 @@ def mosquitto_hub(request, version):
         broker.start()
 
     def make(client_id, **options):
-        return join(broker.address, client_id, version=version, **options)
+        return join(broker.transport.address, client_id, version=version, **options)
 
     return Hub(make, interrupt)
 
 
 def amqtt_hub(request):
-    if "amqtt" not in embedded.available():
+    if "amqtt" not in server.available():
         pytest.skip("amqtt is not installed: pip install 'tflsplit[demo]'")
     stack = contextlib.ExitStack()
     request.addfinalizer(stack.close)
-    broker = stack.enter_context(embedded.run(port=0, kind="amqtt"))
+    broker = stack.enter_context(server.run(port=0, kind="amqtt"))
     join = request.getfixturevalue("join")
 
     def make(client_id, **options):
-        return join(broker.address, client_id, version=Version.MQTT_311, **options)
+        return join(broker.transport.address, client_id, version=Version.MQTT_311, **options)
 
     return Hub(make, None, forgets_the_gone=True)
 

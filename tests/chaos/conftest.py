@@ -8,8 +8,8 @@ import pytest
 import stock_mosquitto
 import tiny_models
 
-from broker import embedded
-from tflsplit import packaging
+from broker.local import server
+from tflsplit.package import writing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ def stack():
 @pytest.fixture
 def mosquitto(stack, tmp_path):
     """Starts one with these lines of configuration, by default so that it survives `kill -9`."""
-    if embedded.mosquitto_path() is None:
+    if server.mosquitto_path() is None:
         pytest.skip("mosquitto is not installed: apt install mosquitto")
 
     def start(*lines, **where):
@@ -68,7 +68,7 @@ def heavy_package(tmp_path_factory):
     """One whose tails take long enough that they are in the midst of one when they are killed."""
     model = tiny_models.heavy_model()
     described = tiny_models.describe(model)
-    return packaging.write(tmp_path_factory.mktemp("heavy") / "p.tflsplit", described, model, described.cuts[1:2])
+    return writing.write(tmp_path_factory.mktemp("heavy") / "p.tflsplit", described, model, described.cuts[1:2])
 
 
 @pytest.fixture

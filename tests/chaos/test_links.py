@@ -5,8 +5,8 @@ import contextlib
 import pytest
 import real_link
 
-from broker import namespace, relay
-from broker.shape import Shape
+from broker.links import namespace, relay
+from broker.links.shaping import Shape
 
 pytestmark = pytest.mark.chaos
 
@@ -35,7 +35,7 @@ def behind(stack, deploy, mosquitto):
 
     def make(shape):
         broker = mosquitto()
-        link = stack.enter_context(relay.Relay(broker.address, up=shape, down=shape))
+        link = stack.enter_context(relay.Relay(broker.transport.address, up=shape, down=shape))
         deployment = deploy(broker.url)
         return deployment, f"mqtt://{link.address}"
 

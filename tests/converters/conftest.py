@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters import chatter, loading
-from converters.model import LoadedModel
+from converters.loading import formats, quiet
+from converters.loading.model import LoadedModel
 
 
 @pytest.fixture(scope="session")
 def keras() -> ModuleType:
-    chatter.tensorflow()
-    with chatter.silenced():
+    quiet.tensorflow()
+    with quiet.silenced():
         import keras
 
     return keras
@@ -23,8 +23,8 @@ def keras() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def tf_keras() -> ModuleType:
-    chatter.tensorflow()
-    with chatter.silenced():
+    quiet.tensorflow()
+    with quiet.silenced():
         import tf_keras
 
     return tf_keras
@@ -41,10 +41,10 @@ def load_built(keras: ModuleType) -> Callable[..., LoadedModel]:
     """A model built by `build(keras)`, as loading would give it."""
 
     def load_built(build: Callable[[Any], Any], library: ModuleType = keras, **options: Any) -> LoadedModel:
-        with chatter.silenced():
+        with quiet.silenced():
             library.utils.set_random_seed(7)
             model = build(library)
-        return loading.keras_model(pathlib.Path("built"), "keras", model, library, **options)
+        return formats.keras_model(pathlib.Path("built"), "keras", model, library, **options)
 
     return load_built
 
@@ -55,7 +55,7 @@ def saved(tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
 
     def saved(model: Any, name: str) -> pathlib.Path:
         path = tmp_path / name
-        with chatter.silenced():
+        with quiet.silenced():
             model.save(path)
         return path
 

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from converters import chatter, quantize
-from tflsplit import errors, flatgraph
+from converters import quantize
+from converters.loading import quiet
+from tflsplit import errors
+from tflsplit.graph import flatgraph
 
 
 def small(k):
@@ -63,9 +65,9 @@ def test_nothing_is_printed_while_converting(load_built, samples, capfd):
 
 
 def test_a_loop_in_a_saved_model_is_refused_because_it_would_crash_the_process(tmp_path):
-    from converters import loading
+    from converters.loading import formats
 
-    tf = chatter.tensorflow()
+    tf = quiet.tensorflow()
     module = tf.Module()
 
     @tf.function(input_signature=[tf.TensorSpec((1, 4), tf.float32, name="x")])
@@ -73,16 +75,16 @@ def test_a_loop_in_a_saved_model_is_refused_because_it_would_crash_the_process(t
         return {"y": tf.while_loop(lambda y: tf.reduce_sum(y) < 10.0, lambda y: (y + 1.0,), (x,))[0]}
 
     module.serve = serve
-    with chatter.silenced():
+    with quiet.silenced():
         tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": serve})
-    model = loading.load(tmp_path)
+    model = formats.load(tmp_path)
     with pytest.raises(errors.ModelError, match="has a loop"):
         quantize.quantise(model, [np.ones((2, 4), np.float32)])
 
 
 def unquantised(model, **options):
-    tf = chatter.tensorflow()
-    with chatter.silenced():
+    tf = quiet.tensorflow()
+    with quiet.silenced():
         converter = tf.lite.TFLiteConverter.from_concrete_functions([model.concrete_function()])
         for name, value in options.items():
             setattr(converter, name, value)
@@ -90,7 +92,7 @@ def unquantised(model, **options):
 
 
 def test_float_hybrid_and_float16_files_are_told_apart_and_refused(load_built):
-    tf = chatter.tensorflow()
+    tf = quiet.tensorflow()
     # Weights of fewer than 1,024 elements stay in float.
     model = load_built(lambda k: k.Sequential([k.Input((64,)), k.layers.Dense(64), k.layers.Dense(64)]))
     default = [tf.lite.Optimize.DEFAULT]

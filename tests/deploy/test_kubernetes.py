@@ -10,8 +10,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from broker import amqpaddress, amqpnames, credentials, topics
-from tflsplit.cli import cloud
+from broker.amqp import address, queue_names
+from broker.messages import topics
+from broker.transport import credentials
+from tflsplit.cli.commands import cloud
 from tflsplit.observing import catalogue, server
 
 DEPLOY = pathlib.Path(__file__).parents[2] / "deploy"
@@ -282,9 +284,9 @@ def test_the_queue_is_the_one_that_clouds_declare(rabbitmq_variant):
     metadata = trigger(rabbitmq_variant)["metadata"]
     cluster = rabbitmq_variant.one("RabbitmqCluster", "frames")
     (deployment,) = found["deployments"]
-    clouds, scaler = amqpaddress.parse(found["queue"]), amqpaddress.parse(metadata["host"])
+    clouds, scaler = address.parse(found["queue"]), address.parse(metadata["host"])
 
-    assert metadata["queueName"] == amqpnames.frames_of(deployment).waiting.name
+    assert metadata["queueName"] == queue_names.frames_of(deployment).waiting.name
     assert metadata["vhostName"] == clouds.vhost
     assert clouds.address.tls
     assert (clouds.address.host, clouds.address.port) == (scaler.address.host, scaler.address.port)
@@ -306,7 +308,7 @@ def test_the_scaler_shows_what_its_authentication_gives(rabbitmq_variant):
 
 
 def test_whom_the_network_must_let_through_it_does(rabbitmq_variant):
-    port = amqpaddress.parse(rabbitmq_variant.arguments()["queue"]).address.port
+    port = address.parse(rabbitmq_variant.arguments()["queue"]).address.port
     out = rabbitmq_variant.one("NetworkPolicy", "tails")["spec"]["egress"]
     into = rabbitmq_variant.one("NetworkPolicy", "frames")["spec"]["ingress"]
     labels = rabbitmq_variant.pod["metadata"]["labels"]

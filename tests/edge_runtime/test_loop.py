@@ -9,12 +9,17 @@ import tiny_models
 import watching
 from memory_cloud import cloud_for
 
-from broker import engine, memory, results, subscriber, topics, wire
-from edge_runtime import frames, head, loop
-from edge_runtime.settings import Settings
-from tflsplit import answers, codec, errors
-from tflsplit.interpreter import Interpreter
-from tflsplit.tensors import dequantise
+from broker.cloud import engine, subscriber
+from broker.messages import results, topics, wire
+from broker.transport import memory
+from edge_runtime import head, loop
+from edge_runtime.delivery.settings import Settings
+from edge_runtime.sources import frames
+from tflsplit import errors
+from tflsplit.coding import feature_codec
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.tensors import dequantise
+from tflsplit.package import outputs as package_outputs
 
 INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
 WAIT_S = 60.0
@@ -76,7 +81,9 @@ def test_a_cloud_with_float_tails_answers_in_real_values(tmp_path, cut):
             *real
         )
         assert np.allclose(dict(result.values)["c"], expected.ravel(), rtol=1e-6)
-        assert result.top[0].label == answers.read(made.manifest.results, (expected,), made.manifest.labels).label
+        assert (
+            result.top[0].label == package_outputs.read(made.manifest.results, (expected,), made.manifest.labels).label
+        )
 
 
 def test_an_edge_is_refused_where_no_float_tail_could_go_on(tmp_path):
@@ -226,7 +233,7 @@ def frame_for(package, /, **changes) -> wire.Frame:
 def test_a_frame_that_does_not_fit_is_answered_with_the_reason(tiny_package, changes, reason):
     network = memory.MemoryBroker()
     frame = frame_for(tiny_package, **changes)
-    encoded = wire.encode(frame, (np.zeros((1, 4), np.int8),), codec.Plain())
+    encoded = wire.encode(frame, (np.zeros((1, 4), np.int8),), feature_codec.Plain())
     answer = ask(tiny_package, network, encoded)
 
     assert isinstance(answer, results.Refusal)
@@ -243,7 +250,9 @@ def test_bytes_that_are_no_frame_are_answered_without_a_sequence(tiny_package):
 
 def test_the_raw_output_comes_back_on_request(tiny_package):
     frame = frame_for(tiny_package, wants_raw=True)
-    answer = ask(tiny_package, memory.MemoryBroker(), wire.encode(frame, (np.ones((1, 4), np.int8),), codec.Plain()))
+    answer = ask(
+        tiny_package, memory.MemoryBroker(), wire.encode(frame, (np.ones((1, 4), np.int8),), feature_codec.Plain())
+    )
 
     with Interpreter(tiny_package.tail_bytes(tiny_package.cut("op000"))) as alone:
         assert np.array_equal(answer.outputs[0].array(), alone.run(np.ones((1, 4), np.int8))[0])
@@ -251,7 +260,7 @@ def test_the_raw_output_comes_back_on_request(tiny_package):
 
 def test_the_raw_output_of_a_float_tail_is_float(tmp_path):
     made = tiny_models.write_float_package(tmp_path / "float.tflsplit")
-    encoded = wire.encode(frame_for(made, wants_raw=True), (np.ones((1, 4), np.int8),), codec.Plain())
+    encoded = wire.encode(frame_for(made, wants_raw=True), (np.ones((1, 4), np.int8),), feature_codec.Plain())
     (output,) = ask(made, memory.MemoryBroker(), encoded).outputs
 
     assert (output.spec.dtype, output.spec.scale) == ("float32", 0.0)
@@ -343,7 +352,7 @@ def test_a_stopped_cloud_answers_what_had_arrived(tiny_package):
             sender.connect()
             for sequence in range(5):
                 frame = frame_for(tiny_package, sequence=sequence)
-                encoded = wire.encode(frame, (np.zeros((1, 4), np.int8),), codec.Plain())
+                encoded = wire.encode(frame, (np.zeros((1, 4), np.int8),), feature_codec.Plain())
                 sender.publish(topics.topic("d", "n", topics.Kind.FEATURES), encoded)
         cloud.stop()
         summary = cloud.run()

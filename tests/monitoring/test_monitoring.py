@@ -11,7 +11,7 @@ import monitored
 import pytest
 import yaml
 
-from broker import embedded
+from broker.local import server
 from tflsplit.observing import catalogue
 from tflsplit.observing.metrics import Kind
 
@@ -139,7 +139,7 @@ def test_the_example_configuration_is_valid():
 
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
-@pytest.mark.skipif(embedded.mosquitto_path() is None, reason="mosquitto is not installed")
+@pytest.mark.skipif(server.mosquitto_path() is None, reason="mosquitto is not installed")
 def test_a_real_prometheus_fills_every_panel_from_a_real_edge_and_cloud(tmp_path):
     """Temperatures are there where a machine tells them, reasons for drops and refusals once there are some."""
     may_be_empty = re.compile("temperature|edge_dropped|cloud_refused")

@@ -16,9 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from broker import address, mqtt, results, topics
-from edge_runtime import spool
-from tflsplit.interpreter import Interpreter
+from broker.messages import results as messages_results
+from broker.messages import topics
+from broker.mqtt import transport
+from broker.transport import address
+from edge_runtime.delivery import spool
+from tflsplit.graph.interpreter import Interpreter
 
 COMMAND = (sys.executable, "-m", "tflsplit.cli.main")
 PATIENCE_S = 120.0  # without any progress
@@ -106,7 +109,7 @@ class Reader(Process):
     @property
     def results(self):
         lines = self.out[len(self._parsed) :]
-        self._parsed += [results.parse(line.encode()) for line in lines]
+        self._parsed += [messages_results.parse(line.encode()) for line in lines]
         return [result for result in self._parsed if result.device != PROBE]
 
     @property
@@ -176,8 +179,8 @@ class Deployment:
     def reader(self):
         """It has subscribed: what is answered from now on, it gets."""
         made = self._begin(Reader(*self._where(), "--name", "archive", command=(*self._inside, *COMMAND)))
-        answer = results.Result(PROBE, 0, 0, "op000", "00", results.Times(*(0.0,) * 7)).as_json()
-        with mqtt.MqttTransport(address.parse(self.url), client_id="chaos-probe") as probe:
+        answer = messages_results.Result(PROBE, 0, 0, "op000", "00", messages_results.Times(*(0.0,) * 7)).as_json()
+        with transport.MqttTransport(address.parse(self.url), client_id="chaos-probe") as probe:
             probe.connect()
             while not made.out:
                 probe.publish(topics.topic(self.name, PROBE, topics.Kind.RESULTS), answer)

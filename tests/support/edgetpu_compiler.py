@@ -157,7 +157,7 @@ def marked(model: bytes, *, is_compiled: bool) -> bytes:
     sys.path.insert(0, str(pathlib.Path(__file__).parent))
     import tiny_models
 
-    from tflsplit import flatgraph
+    from tflsplit.graph import flatgraph
 
     graph, builder = flatgraph.read(model), tiny_models.Builder()
     inputs, outputs = (

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from tflsplit.cuts import Cut, Side, cut_id
-from tflsplit.measurements import CutTiming, Profile, Timing
-from tflsplit.measurements import Side as Where
-from tflsplit.tensors import TensorSpec
+from tflsplit.graph.cuts import Cut, Side, cut_id
+from tflsplit.graph.tensors import TensorSpec
+from tflsplit.timings.profiles import CutTiming, Profile, Timing
+from tflsplit.timings.profiles import Side as Where
 
 
 def steady(milliseconds: float) -> Timing:

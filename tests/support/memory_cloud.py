@@ -3,7 +3,9 @@
 import threading
 from contextlib import contextmanager
 
-from broker import acks, engine, memory, results, subscriber, topics, wire
+from broker.cloud import engine, subscriber
+from broker.messages import acks, results, topics, wire
+from broker.transport import memory
 
 WAIT_S = 60.0
 _TIMES = results.Times(*[0.0] * len(results.Times.__slots__))

@@ -19,7 +19,7 @@ import numpy as np
 import tiny_models
 import yaml
 
-from broker import embedded
+from broker.local import server
 
 MONITORING = pathlib.Path(__file__).resolve().parents[2] / "deploy" / "monitoring"
 COMMAND = (sys.executable, "-m", "tflsplit.cli.main")
@@ -87,7 +87,7 @@ class Monitored:
     def _start(self):
         package = tiny_models.write_package(self.folder / "tiny.tflsplit", tiny_models.residual_model())
         np.save(self.folder / "x.npy", np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8))
-        url = self._stack.enter_context(embedded.run(port=0, kind="mosquitto")).url
+        url = self._stack.enter_context(server.run(port=0, kind="mosquitto")).url
         common = ("--broker", url, "--deployment", "plant1")
         served = ("--metrics", self.at_cloud, "--workers", 2)
         self._run("cloud", *COMMAND, "cloud", package.path, *common, *served)

@@ -11,7 +11,8 @@ import signal
 import sys
 import time
 
-from broker import wire, worker
+from broker.cloud.workers import main
+from broker.messages import wire
 
 
 class Odd:
@@ -49,6 +50,6 @@ class Odd:
 
 
 if __name__ == "__main__":
-    channel = worker.connect()
-    answerer = worker.receive(channel).open()
-    worker.serve(channel, Odd(answerer, pathlib.Path(sys.argv[1])))
+    channel = main.connect()
+    answerer = main.receive(channel).open()
+    main.serve(channel, Odd(answerer, pathlib.Path(sys.argv[1])))

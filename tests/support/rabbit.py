@@ -18,9 +18,9 @@ import time
 
 import pytest
 
-from broker.address import Address, Credentials
-from broker.amqpaddress import AmqpAddress
+from broker.amqp.address import AmqpAddress
 from broker.deploy import authority
+from broker.transport.address import Address, Credentials
 
 USER, PASSWORD = "cloud", "correct horse"
 

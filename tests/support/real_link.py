@@ -2,7 +2,8 @@
 
 import pytest
 
-from broker import embedded, namespace
+from broker.links import namespace
+from broker.local import server
 from tflsplit import errors
 
 
@@ -13,5 +14,5 @@ def skip_where_impossible():
             pass
     except errors.DeviceError as reason:
         pytest.skip(str(reason))
-    if embedded.mosquitto_path() is None:
+    if server.mosquitto_path() is None:
         pytest.skip("mosquitto is not installed: apt install mosquitto")

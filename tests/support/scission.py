@@ -7,7 +7,7 @@ import json
 import pathlib
 from typing import Any
 
-from tflsplit.chain import Chain, Hop, Stage
+from tflsplit.chains.chain import Chain, Hop, Stage
 
 # What Scission takes the input picture for.
 INPUT_BYTES = 150_000.0

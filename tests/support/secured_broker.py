@@ -9,11 +9,13 @@ import socket
 import subprocess
 import threading
 
-from broker import credentials, embedded, mqtt
 from broker.deploy import folder, process
+from broker.local import server
+from broker.mqtt import transport
+from broker.transport import credentials
 
 SOON_S = 20.0
-QUICKLY = mqtt.Backoff(first_s=0.02, most_s=0.2, stable_s=0.0)
+QUICKLY = transport.Backoff(first_s=0.02, most_s=0.2, stable_s=0.0)
 
 DEPLOYMENT = "plant1"
 DEVICES = ("cam1", "cam10", "cam2")
@@ -54,7 +56,7 @@ class Secured:
     def start(self):
         self._log = self.path.with_name(f"{self.path.name}.log")
         with self._log.open("ab") as log:
-            command = [embedded.mosquitto_path(), "-c", "mosquitto.conf"]
+            command = [server.mosquitto_path(), "-c", "mosquitto.conf"]
             self._process = subprocess.Popen(command, cwd=self.path / "server", stderr=log)
         self._await(self._answers)
 
@@ -82,7 +84,7 @@ class Secured:
             at, shown = at or bundle.address, shown or bundle.credentials
         self._number += 1
         options = {"client_id": f"{name}-{self._number}", "backoff": QUICKLY, "randomness": random.Random(1)} | options
-        made = mqtt.MqttTransport(at, credentials=shown, **options)
+        made = transport.MqttTransport(at, credentials=shown, **options)
         self._stack.callback(made.close, timeout_s=0)
         if is_connected:
             made.connect(timeout_s=SOON_S)

@@ -7,9 +7,11 @@ import sys
 import threading
 from pathlib import Path
 
-from broker import address, mqtt, served, subscriber
-from broker.engine import Inline
-from tflsplit import package
+from broker.cloud import subscriber, summary
+from broker.cloud.engine import Inline
+from broker.mqtt import transport
+from broker.transport import address
+from tflsplit.package import reading
 
 
 class Slow(Inline):
@@ -23,14 +25,14 @@ class Slow(Inline):
 def main():
     path, url, deployment, seconds = sys.argv[1:]
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
-    engine = Slow.of(package.open_package(Path(path)))
+    engine = Slow.of(reading.open_package(Path(path)))
     engine.seconds = float(seconds)
-    with mqtt.MqttTransport(address.parse(url), client_id="slow-cloud") as online:
+    with transport.MqttTransport(address.parse(url), client_id="slow-cloud") as online:
         online.connect()
         cloud = subscriber.Cloud(engine, online, deployment)
         signal.signal(signal.SIGTERM, lambda *_: cloud.stop())
         cloud.run()
-    print(json.dumps(served.as_json({deployment: cloud.summary}, engine.counters)))
+    print(json.dumps(summary.as_json({deployment: cloud.summary}, engine.counters)))
 
 
 if __name__ == "__main__":

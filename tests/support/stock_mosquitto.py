@@ -7,8 +7,8 @@ import socket
 import subprocess
 import threading
 
-from broker import embedded
-from broker.address import Address
+from broker.local import server
+from broker.transport.address import Address
 
 # What was acknowledged outlives `kill -9`, as `tflsplit broker init` has it. Mosquitto 2.0.11 counts what waits for a
 # session anew at each restart, and drops all that comes for it once the count is full: a test with twenty kills would
@@ -63,7 +63,7 @@ class Mosquitto:
         self._config.write_text("\n".join(said) + "\n")
 
     def start(self):
-        command = [*self._inside, embedded.mosquitto_path(), "-c", str(self._config)]
+        command = [*self._inside, server.mosquitto_path(), "-c", str(self._config)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         pause = threading.Event()
         while not answers(self.address):

@@ -8,7 +8,9 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tflsplit import cuts, flatgraph, manifest, package, packaging, preprocessing
+from tflsplit.graph import cuts, flatgraph
+from tflsplit.inputs import preprocessing
+from tflsplit.package import manifest, reading, writing
 
 
 @dataclass
@@ -146,13 +148,13 @@ def describe(model: bytes, **changes) -> manifest.Manifest:
     return manifest.Manifest(**fields | changes)
 
 
-def write_package(path: Path, model: bytes, **changes) -> package.Package:
+def write_package(path: Path, model: bytes, **changes) -> reading.Package:
     """A package of a tiny model with the pairs of all its interior cuts."""
     described = describe(model, **changes)
-    return packaging.write(path, described, model, described.cuts[1:-1])
+    return writing.write(path, described, model, described.cuts[1:-1])
 
 
-def write_float_package(path: Path, *, without: str | None = None) -> package.Package:
+def write_float_package(path: Path, *, without: str | None = None) -> reading.Package:
     """A package of the residual model with float tails for all its cuts, or all but one."""
     described = describe(residual_model())
     tails = manifest.FloatTails(
@@ -161,4 +163,4 @@ def write_float_package(path: Path, *, without: str | None = None) -> package.Pa
     )
     pairs = [cut for cut in described.cuts[1:-1] if cut.id != without]
     described = dataclasses.replace(described, float_tails=tails)
-    return packaging.write(path, described, residual_model(), pairs, float_model=float_twin())
+    return writing.write(path, described, residual_model(), pairs, float_model=float_twin())

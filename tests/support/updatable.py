@@ -12,13 +12,18 @@ import time
 import numpy as np
 import tiny_models
 
-from broker import engine, memory, pusher, rollout, subscriber, topics
-from edge_runtime import frames, loop
+from broker.clients import rollout, update_push
+from broker.cloud import engine, subscriber
+from broker.messages import topics
+from broker.transport import memory
+from edge_runtime import loop
 from edge_runtime.accelerators.cpu import Cpu
-from edge_runtime.settings import Settings
+from edge_runtime.delivery.settings import Settings
+from edge_runtime.sources import frames
 from edge_runtime.updates import probation, store, swap, updater
-from tflsplit import bundle, manifest, package
-from tflsplit.manifest import Role
+from tflsplit import bundle
+from tflsplit.package import manifest, reading
+from tflsplit.package.manifest import Role
 
 WAIT_S = 20.0
 SUPPORT = str(pathlib.Path(__file__).parent)  # for child processes
@@ -129,7 +134,7 @@ def push(network, pushed, signer, *, wait_s=WAIT_S, transport=None, on_report=la
     """What became of it on the device `n`."""
     with transport or memory.MemoryTransport(network, client_id="operator") as joined:
         joined.connect()
-        pushing = pusher.Pusher(joined, "d", on_report=on_report)
+        pushing = update_push.Pusher(joined, "d", on_report=on_report)
         (outcome,) = rollout.roll_out(pushing, pushed, ["n"], signer, wait_s=wait_s, **options)
     return outcome
 
@@ -161,7 +166,7 @@ def resealed(made, changes=None, **fields):
         files[name] = manifest.File(hashlib.sha256(data).hexdigest(), len(data))
     described = dataclasses.replace(made.manifest, files=fields.pop("files", files), **fields)
     (made.path / "manifest.json").write_text(manifest.render(described))
-    return package.Package(made.path, described)
+    return reading.Package(made.path, described)
 
 
 def wide_package(path, seed, *, rows=150_000):

@@ -1,6 +1,6 @@
 """An observer of an edge that remembers what it is told."""
 
-from edge_runtime import observer
+from edge_runtime.delivery import observer
 
 
 class Watching(observer.Observer):

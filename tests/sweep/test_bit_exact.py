@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from converters import convert
-from tflsplit import package, verify
-from tflsplit.interpreter import Interpreter
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.package import reading, verify
 
 # NumPy 2 says it of Keras reading its own TensorFlow variables.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -177,7 +177,7 @@ def check_every_cut(saved, folder, *, has_wide_cuts):
     check_lively(made, samples)
 
 
-def check_lively(made: package.Package, samples):
+def check_lively(made: reading.Package, samples):
     """Equal outputs prove something only where different inputs give different ones."""
     with Interpreter(made.model_bytes()) as whole:
         runs = [whole.run(*sample) for sample in samples]

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from broker import tail, wire
+from broker.cloud import tail
+from broker.messages import wire
 from edge_runtime import head
-from tflsplit import bundle, errors, package, verify
-from tflsplit.manifest import Role
+from tflsplit import bundle, errors
+from tflsplit.package import reading, verify
+from tflsplit.package.manifest import Role
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def test_a_cloud_has_its_tail_and_no_head(cloud):
 
 def test_both_open_with_the_digest_of_the_package(tiny_package, edge, cloud):
     for made, role in ((edge, Role.EDGE), (cloud, Role.CLOUD)):
-        opened = package.open_package(made.path)
+        opened = reading.open_package(made.path)
         assert (opened.digest, opened.manifest.role) == (tiny_package.digest, role)
         assert opened.manifest == made.manifest
         listed = set(opened.manifest.files) | set(opened.manifest.absent)
@@ -45,8 +47,8 @@ def test_both_open_with_the_digest_of_the_package(tiny_package, edge, cloud):
 def test_the_two_halves_give_what_the_whole_model_gives(tiny_package, edge, cloud):
     cut = edge.cut("op000")
     (sample,) = verify.random_samples(tiny_package.manifest.inputs, 1)
-    tails = tail.Tails(package.open_package(cloud.path))
-    with head.Head(package.open_package(edge.path), cut) as ready:
+    tails = tail.Tails(reading.open_package(cloud.path))
+    with head.Head(reading.open_package(edge.path), cut) as ready:
         halves = tails.run(cut, ready.run(sample))
     tails.close()
     whole = tail.Tails(tiny_package)
@@ -94,14 +96,14 @@ def test_not_splitting_can_be_bundled_too(tiny_package, tmp_path, cut, role, exp
     made = bundle.write(tmp_path / "b.tflsplit", tiny_package, role, (tiny_package.cut(cut),))
 
     assert files_in(made.path) == sorted([*expected, "manifest.json"])
-    assert package.open_package(made.path).digest == tiny_package.digest
+    assert reading.open_package(made.path).digest == tiny_package.digest
 
 
 def test_a_changed_byte_in_a_bundle_is_found(edge):
     half = edge.path / "cuts/op000/head.tflite"
     half.write_bytes(half.read_bytes()[:-1] + b"\xff")
     with pytest.raises(errors.PackageError, match="was changed after it was written"):
-        package.open_package(edge.path)
+        reading.open_package(edge.path)
 
 
 def test_a_digest_that_was_changed_with_what_is_absent_is_found(edge):
@@ -109,7 +111,7 @@ def test_a_digest_that_was_changed_with_what_is_absent_is_found(edge):
     sha256 = json.loads(text)["absent"]["model.tflite"]["sha256"]
     (edge.path / "manifest.json").write_text(text.replace(sha256, "0" * 64))
     with pytest.raises(errors.PackageError, match="was changed after it was written"):
-        package.open_package(edge.path)
+        reading.open_package(edge.path)
 
 
 def test_a_bundle_that_is_made_twice_is_one_bundle(tiny_package, tmp_path, edge):

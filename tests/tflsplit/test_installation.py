@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
-from tflsplit import errors, findings, flatgraph, installation
+from tflsplit import errors, findings, installation
 from tflsplit.findings import State
+from tflsplit.graph import flatgraph
 
 DECLARED = (
     "numpy>=1.26",

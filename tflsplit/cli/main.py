@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from tflsplit import errors
-from tflsplit.cli import logs
+from tflsplit.cli.output import logs
 
 COMMANDS = (
     "convert",
@@ -38,8 +38,12 @@ COMMANDS = (
 )
 
 
+# Commands with a folder of their own for their subcommands.
+_FILES = {"broker": "broker.group"}
+
+
 class LazyGroup(click.Group):
-    """Its subcommands are `tflsplit.cli.<name>.command`; each also takes the options of `tflsplit.cli.logs`."""
+    """Its subcommands are `tflsplit.cli.commands.<name>.command`; each also takes the options of `tflsplit.cli.output.logs`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -47,7 +51,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"tflsplit.cli.{cmd_name.replace('-', '')}").command
+        file = _FILES.get(cmd_name, cmd_name.replace("-", "_"))
+        command: click.Command = importlib.import_module(f"tflsplit.cli.commands.{file}").command
         _add_log_options(command)
         return command
 

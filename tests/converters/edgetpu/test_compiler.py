@@ -8,7 +8,8 @@ import time
 import pytest
 
 from converters.edgetpu import compiler, rules
-from tflsplit import errors, flatgraph
+from tflsplit import errors
+from tflsplit.graph import flatgraph
 
 SECONDS = 20.0
 

@@ -6,7 +6,9 @@ import pathlib
 import pytest
 
 from converters.edgetpu import cache, heads, rules
-from tflsplit import errors, flatgraph, package
+from tflsplit import errors
+from tflsplit.graph import flatgraph
+from tflsplit.package import reading
 
 SETTINGS = heads.Settings(timeout_s=20.0)
 
@@ -19,7 +21,7 @@ def cuts(tiny_package):
 
 def reopened(made):
     """As anyone who gets the directory sees it; opening checks every digest."""
-    opened = package.open_package(made.path)
+    opened = reading.open_package(made.path)
     assert opened == made
     return opened
 

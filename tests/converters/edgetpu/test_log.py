@@ -3,7 +3,7 @@
 import pytest
 
 from converters.edgetpu import log
-from tflsplit.manifest import MappedOperators
+from tflsplit.package.manifest import MappedOperators
 
 PARTIAL = """Edge TPU Compiler version 16.0.384591198
 Started a compilation timeout timer of 180 seconds.

@@ -5,8 +5,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from converters.edgetpu import rewrite, rules
-from tflsplit import flatgraph
-from tflsplit.interpreter import Interpreter
+from tflsplit.graph import flatgraph
+from tflsplit.graph.interpreter import Interpreter
 
 
 def dense_on(builder, shape, *, units=5, has_bias=True, keeps_dims=True):

@@ -5,7 +5,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from converters.edgetpu import log, rules
-from tflsplit import cuts, flatgraph
+from tflsplit.graph import cuts, flatgraph
 
 PICTURE = (1, 8, 8, 4)
 

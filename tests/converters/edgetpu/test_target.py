@@ -7,7 +7,9 @@ import pytest
 
 from converters import convert
 from converters.edgetpu import heads, rules
-from tflsplit import errors, flatgraph, package, verify
+from tflsplit import errors
+from tflsplit.graph import flatgraph
+from tflsplit.package import reading, verify
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_both_targets_are_bit_exact_and_differ_in_dense_scales_whose_cost_is_tol
 
 
 def test_without_a_compiler_the_package_is_made_and_every_head_says_so(convert_built):
-    made = package.open_package(convert_built(classifier, "coral").path)
+    made = reading.open_package(convert_built(classifier, "coral").path)
 
     assert {entry.reason for entry in made.manifest.compilations.values()} == {heads.NO_COMPILER}
     assert set(made.manifest.compilations) == {cut.id for cut in heads.default_cuts(made)}

@@ -11,7 +11,7 @@ from edge_runtime.accelerators.coral import Coral
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.delegate import Delegate
 from tflsplit import errors
-from tflsplit.cli import accelerated
+from tflsplit.cli.options import accelerator as options_accelerator
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -90,7 +90,7 @@ def test_nothing_in_a_package_can_name_a_library_to_load(residual_model, tmp_pat
     named = "delegate:/tmp/evil.so"
     opened = tiny_models.write_package(tmp_path / "p.tflsplit", residual_model, target=named, name=named)
 
-    assert accelerated.resolve(opened, opened.cuts[1], choice.AUTO) == Cpu(1)
+    assert options_accelerator.resolve(opened, opened.cuts[1], choice.AUTO) == Cpu(1)
 
 
 def test_libraries_to_load_come_from_the_command_line_and_the_configuration_alone():
@@ -98,9 +98,9 @@ def test_libraries_to_load_come_from_the_command_line_and_the_configuration_alon
     allowed = {
         "edge_runtime/accelerators/choice.py",
         "edge_runtime/accelerators/coral.py",  # a fixed name
-        "edge_runtime/service/access.py",  # the unit's rights, from the configuration
-        "tflsplit/cli/accelerated.py",
-        "tflsplit/cli/edgechecks.py",  # checks the configuration
+        "edge_runtime/service/permissions.py",  # the unit's rights, from the configuration
+        "tflsplit/cli/options/accelerator.py",
+        "tflsplit/cli/settings/edge_checks.py",  # checks the configuration
     }
     leading = {
         str(file.relative_to(CHECKOUT))
@@ -110,5 +110,5 @@ def test_libraries_to_load_come_from_the_command_line_and_the_configuration_alon
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("choice.parse", "Delegate", "delegate.Delegate")
     }
 
-    assert "tflsplit/cli/accelerated.py" in leading
+    assert "tflsplit/cli/options/accelerator.py" in leading
     assert leading <= allowed

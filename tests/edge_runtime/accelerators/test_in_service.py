@@ -11,14 +11,18 @@ import numpy as np
 import pytest
 import watching
 
-from broker import engine, memory, subscriber, topics
-from edge_runtime import frames, head, loop
+from broker.cloud import engine, subscriber
+from broker.messages import topics
+from broker.transport import memory
+from edge_runtime import head, loop
 from edge_runtime.accelerators import child, choice, coral
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.service import Condition, Retries
-from edge_runtime.settings import Settings
-from tflsplit import errors, packaging
-from tflsplit.interpreter import Interpreter
+from edge_runtime.delivery.settings import Settings
+from edge_runtime.sources import frames
+from tflsplit import errors
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.package import writing
 
 INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
 WAIT_S = 60.0
@@ -215,7 +219,7 @@ def test_an_edge_tpu_runs_the_compiled_head_whatever_the_compiler_calls_its_tens
     a = builder.add(x, x, "a_1", (1, 4))
     b = builder.add(a, a, "b_1", (1, 4), scale=0.4)
     compiled = {f"cuts/{CUT}/head_edgetpu.tflite": builder.build((x,), (a, b))}
-    made = packaging.update(tiny_package, tiny_package.manifest, (cut,), compiled)
+    made = writing.update(tiny_package, tiny_package.manifest, (cut,), compiled)
     edge_tpu = coral.Coral(library=library)
     with head.Head(made, cut, accelerator=edge_tpu) as there, head.Head(made, cut) as here:
         outputs, expected_outputs = there.run((INPUTS[:1],)), here.run((INPUTS[:1],))

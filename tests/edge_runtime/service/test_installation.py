@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from edge_runtime.service import credentials, installation, sight
+from edge_runtime.service import credentials, installation, sandbox
 from tflsplit import errors
 
 CONFIG = pathlib.Path("/etc/tflsplit/edge.toml")
@@ -174,7 +174,7 @@ def test_a_link_to_a_hidden_interpreter_is_followed(tmp_path):
     except OSError as refused:
         pytest.skip(f"may not write there: {refused}")
     try:
-        assert "which the service does not see" in sight.unreadable(link)
+        assert "which the service does not see" in sandbox.unreadable(link)
     finally:
         link.unlink()
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from edge_runtime.service import access, unit
+from edge_runtime.service import permissions, unit
 from edge_runtime.service.unit import Access, Credential, Service
 from tflsplit import errors
 
@@ -73,7 +73,7 @@ def rendered(request, root):
         Credential("client.key", pathlib.Path("/etc/tflsplit/credentials/client.key.cred"), is_encrypted=True),
     )
     made = service(
-        access.needed(accelerator, source, others, root=root),
+        permissions.needed(accelerator, source, others, root=root),
         credentials=credentials,
         credential_options={"--credentials": ""},
     )
@@ -123,7 +123,7 @@ def test_the_judgement_of_a_unit_without_hardening_is_another(root):
 )
 def test_only_what_the_configuration_names_may_be_opened(root, kind, devices, groups):
     accelerator, source, others = ACCELERATORS[kind]
-    found = settings(unit.render(service(access.needed(accelerator, source, others, root=root))))
+    found = settings(unit.render(service(permissions.needed(accelerator, source, others, root=root))))
 
     assert found["DevicePolicy"] == ["closed"]
     assert found.get("DeviceAllow", []) == devices
@@ -133,8 +133,8 @@ def test_only_what_the_configuration_names_may_be_opened(root, kind, devices, gr
 
 
 def test_binding_to_cores_takes_a_system_call_that_is_shut_else(root):
-    bound = settings(unit.render(service(access.needed("cpu?cores=0", "x", root=root))))["SystemCallFilter"]
-    free = settings(unit.render(service(access.needed("cpu", "x", root=root))))["SystemCallFilter"]
+    bound = settings(unit.render(service(permissions.needed("cpu?cores=0", "x", root=root))))["SystemCallFilter"]
+    free = settings(unit.render(service(permissions.needed("cpu", "x", root=root))))["SystemCallFilter"]
 
     assert bound == [*free, "sched_setaffinity"]
     assert free[-1] == "~@privileged @resources"
@@ -142,18 +142,18 @@ def test_binding_to_cores_takes_a_system_call_that_is_shut_else(root):
 
 def test_a_device_of_a_delegate_has_to_be_there_for_its_group(root):
     with pytest.raises(errors.SettingsError, match="device /dev/galcore: No such file"):
-        access.needed("delegate:/usr/lib/libvx_delegate.so", "x", [pathlib.Path("/dev/galcore")], root=root)
+        permissions.needed("delegate:/usr/lib/libvx_delegate.so", "x", [pathlib.Path("/dev/galcore")], root=root)
 
 
 def test_systemd_starts_no_service_with_a_group_that_is_not_there(root):
     (root / "etc/group").write_text("root:x:0:\n")
 
     with pytest.raises(errors.SettingsError, match=r"no group 'plugdev'.*groupadd --system plugdev"):
-        access.needed("coral", "x", root=root)
+        permissions.needed("coral", "x", root=root)
 
 
 def test_rules_let_the_group_at_both_identities_of_a_usb_coral(root):
-    rules = access.udev_rules(access.needed("coral:usb", "x", root=root), root=root).splitlines()
+    rules = permissions.udev_rules(permissions.needed("coral:usb", "x", root=root), root=root).splitlines()
 
     assert len(rules) == 2
     for rule, (vendor, product) in zip(rules, (("1a6e", "089a"), ("18d1", "9302")), strict=True):
@@ -165,22 +165,22 @@ def test_a_pcie_coral_that_has_a_group_already_keeps_it(root):
     folder.mkdir(parents=True)
     (folder / "65-apex.rules").write_text('SUBSYSTEM=="apex", MODE="0660", GROUP="apex"\n')
     with pytest.raises(errors.SettingsError, match="no group 'apex'"):
-        access.needed("coral:pci", "x", root=root)
+        permissions.needed("coral:pci", "x", root=root)
     (root / "etc/group").write_text("apex:x:200:\n")
-    given = access.needed("coral:pci", "x", root=root)
+    given = permissions.needed("coral:pci", "x", root=root)
 
     assert given.groups == ("apex",)
-    assert access.udev_rules(given, root=root) == ""
+    assert permissions.udev_rules(given, root=root) == ""
 
 
 def test_a_pcie_coral_without_a_rule_gets_one(root):
-    given = access.needed("coral:pci", "x", root=root)
+    given = permissions.needed("coral:pci", "x", root=root)
 
-    assert access.udev_rules(given, root=root) == 'SUBSYSTEM=="apex", GROUP="plugdev", MODE="0660"\n'
+    assert permissions.udev_rules(given, root=root) == 'SUBSYSTEM=="apex", GROUP="plugdev", MODE="0660"\n'
 
 
 def test_no_rule_for_an_edge_without_edge_tpu(root):
-    assert access.udev_rules(access.needed("cpu", "camera:0", root=root), root=root) == ""
+    assert permissions.udev_rules(permissions.needed("cpu", "camera:0", root=root), root=root) == ""
 
 
 def test_odd_paths_reach_the_program_as_they_are():

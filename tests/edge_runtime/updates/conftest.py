@@ -6,8 +6,8 @@ import pytest
 import tiny_models
 import updatable
 
-from broker import memory
-from tflsplit import signing
+from broker.transport import memory
+from tflsplit.package import signing
 
 
 class Field:

@@ -11,17 +11,18 @@ import tempfile
 import pytest
 import updatable
 
-from broker.updates import Offer, Signed, State, sha256
+from broker.messages.updates import Offer, Signed, State, sha256
 from edge_runtime.updates import store
-from tflsplit import errors, package
+from tflsplit import errors
+from tflsplit.package import reading
 
 DYING = """
 import json, os, pathlib, shutil, signal, sys
 sys.path.insert(0, sys.argv[2])
-from broker.updates import Signed
+from broker.messages.updates import Signed
 from edge_runtime.updates import store
-from edge_runtime.updates.reception import Reception
-from tflsplit import package
+from edge_runtime.updates.download import Reception
+from tflsplit.package import reading
 
 base = pathlib.Path(sys.argv[1])
 old, new = (Signed((base / name).read_bytes(), b"") for name in ("old.json", "new.json"))
@@ -65,7 +66,7 @@ def lacking(place, folder):
         data = (base / "new" / lack.path).read_bytes()[lack.have : lack.have + 500]
         reception.append(data)
         taken += len(data)
-    return taken, package.open_package(reception.finish()).digest
+    return taken, reading.open_package(reception.finish()).digest
 
 def receive(place, at):
     (place / "in").mkdir()
@@ -124,7 +125,7 @@ for ending in ("keep", "roll back"):
 
 
 def offer_of(made, serial, cut="op000"):
-    text = (made.path / package.MANIFEST).read_bytes()
+    text = (made.path / reading.MANIFEST).read_bytes()
     total = len(text) + sum(file.bytes for file in made.manifest.files.values())
     return Signed(Offer("d", "n", made.digest, "tiny", cut, sha256(text), len(text), total, serial).text(), b"")
 

@@ -3,7 +3,7 @@
 import pytest
 import updatable
 
-from broker.updates import State
+from broker.messages.updates import State
 from edge_runtime.accelerators.cpu import Cpu
 from tflsplit import errors
 

@@ -9,11 +9,13 @@ import tiny_models
 import updatable
 from updatable import birth_of, edge_bundle, heard, resealed, send_control, wait_for, wide_package
 
-from broker import memory, topics, updates
-from broker.updates import State
+from broker.messages import topics, updates
+from broker.messages.updates import State
+from broker.transport import memory
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.updates import probation
-from tflsplit import errors, package, signing
+from tflsplit import errors
+from tflsplit.package import reading, signing
 
 
 def packages_of(device):
@@ -55,7 +57,7 @@ def test_the_birth_tells_and_a_restart_keeps_the_model(served):
 def test_what_is_installed_is_the_edge_side_alone(served):
     served.start()
     served.push(served.new, cut="op001")
-    held = package.open_package(served.models / "current" / "package")
+    held = reading.open_package(served.models / "current" / "package")
 
     assert set(held.manifest.files) == {"cuts/op001/head.tflite", "golden.npz"}
     assert sorted(place.name for place in served.models.iterdir() if place.is_dir()) == sorted(

@@ -1,0 +1,221 @@
+"""The operator's side of an update: offers a bundle to a device, sends the pieces it asks for, and waits for its word.
+
+It keeps no account of what a device has: whoever asks for a range gets it, so a device that was away goes on where it
+was, and so does a push that is begun anew.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from broker.messages import topics, updates
+from broker.messages.updates import Need, Offer, Piece, Report, Signed, State
+from broker.transport.protocol import Message, Transport, publish_packet_bytes
+from tflsplit import errors
+from tflsplit.graph.cuts import Cut
+from tflsplit.package import reading
+from tflsplit.package.reading import Package
+
+# Few enough bytes that a link of 30 kbit/s shows life in every quarter of a minute, enough that headers do not count.
+_PIECE_BYTES = 32 << 10
+_LOOK_S = 0.2
+# A device that says nothing for so long gets the offer once more: it may have been away when it was made.
+_REPEAT_S = 5.0
+# How far a device may be ahead of this machine's clock before its word is not taken for it.
+_MOST_AHEAD_MS = 366 * 86_400_000
+
+
+class Signer(Protocol):
+    """Signs with the key that devices trust."""
+
+    def sign(self, text: bytes) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What its retained birth tells: where it cuts, and in `serial` the last offer it took."""
+
+    name: str
+    cut: str
+    layer: str | None
+    serial: int
+
+    def cut_in(self, whole: Package) -> Cut:
+        """Where it cuts now, in another package: after the same layer, else at the cut of that id. CutError if neither
+        is there."""
+        if self.layer is not None:
+            with contextlib.suppress(errors.CutError):
+                return whole.cut(self.layer)
+        return whole.cut(self.cut)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`state` is the device's final word, or the last thing it said before time was up (None: nothing)."""
+
+    device: str
+    state: State | None
+    reason: str | None
+    seconds: float
+    sent_bytes: int
+
+    @property
+    def is_installed(self) -> bool:
+        return self.state is State.INSTALLED
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "device": self.device,
+            "state": self.state.value if self.state else None,
+            "reason": self.reason,
+            "seconds": round(self.seconds, 3),
+            "sent_bytes": self.sent_bytes,
+        }
+
+
+class Pusher:
+    """One device at a time, over a transport that is online. `clock_ms` is the time since the epoch."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        deployment: str,
+        *,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        on_report: Callable[[Report], None] = lambda report: None,
+    ) -> None:
+        self._transport = transport
+        self._deployment = deployment
+        self._clock_ms = clock_ms
+        self._on_report = on_report
+        self._sent_bytes = 0
+
+    def look(self, device: str, *, wait_s: float) -> Device:
+        """What the broker keeps of a device. PeerError if within `wait_s` there is nothing, or it takes no updates."""
+        topic = topics.topic(self._deployment, device, topics.Kind.BIRTH)
+        self._transport.subscribe(topic)
+        give_up_s = time.monotonic() + wait_s
+        while time.monotonic() < give_up_s:
+            message = self._next()
+            if message is not None and message.topic == topic:
+                return _told(device, message.payload)
+        raise errors.PeerError(f"device {device!r} of {self._deployment!r} was never there: it has left no birth")
+
+    def push(
+        self, device: Device, bundle: Package, cut: Cut, signer: Signer, *, url: str | None = None, wait_s: float
+    ) -> Outcome:
+        """Until the device's final word, or for `wait_s`."""
+        offer = self._offer(device, bundle, cut, url)
+        text = offer.text()
+        signed = Signed(text, signer.sign(text))
+        files = _files(bundle, offer)
+        self._transport.subscribe(topics.topic(self._deployment, device.name, topics.Kind.TELEMETRY))
+        self._sent_bytes = 0
+        began_s = time.monotonic()
+        last = self._serve(device.name, signed, files, began_s + wait_s)
+        return Outcome(
+            device.name,
+            last.state if last else None,
+            last.reason if last else None,
+            time.monotonic() - began_s,
+            self._sent_bytes,
+        )
+
+    def _offer(self, device: Device, bundle: Package, cut: Cut, url: str | None) -> Offer:
+        now_ms, last = self._clock_ms(), device.serial
+        if last > now_ms + _MOST_AHEAD_MS:
+            raise errors.PeerError(
+                f"device {device.name!r} says that its last model was offered in more than a year; check this "
+                f"machine's clock, and empty the device's --models if the clock is right"
+            )
+        manifest = (bundle.path / reading.MANIFEST).read_bytes()
+        return Offer(
+            deployment=self._deployment,
+            device=device.name,
+            package=bundle.digest,
+            name=bundle.manifest.name,
+            cut=cut.id,
+            manifest_sha256=updates.sha256(manifest),
+            manifest_bytes=len(manifest),
+            total_bytes=len(manifest) + sum(file.bytes for file in bundle.manifest.files.values()),
+            # Later than any before, also where this machine's clock is behind another operator's.
+            serial=max(now_ms, last + 1),
+            url=url,
+        )
+
+    def _serve(self, device: str, signed: Signed, files: dict[str, Path], give_up_s: float) -> Report | None:
+        """The device's last report on this offer."""
+        control = topics.topic(self._deployment, device, topics.Kind.CONTROL)
+        telemetry = topics.topic(self._deployment, device, topics.Kind.TELEMETRY)
+        last: Report | None = None
+        offered_at_s = float("-inf")
+        while time.monotonic() < give_up_s:
+            if time.monotonic() - offered_at_s >= _REPEAT_S:
+                self._transport.publish(control, signed.as_json(), timeout_s=_REPEAT_S)
+                offered_at_s = time.monotonic()
+            message = self._next()
+            report = _report(message, telemetry)
+            if report is None or report.offer != signed.id:
+                continue
+            offered_at_s = time.monotonic()
+            last = report
+            self._on_report(report)
+            if report.state.is_final:
+                break
+            if report.need is not None and report.need.sha256 in files:
+                self._send(control, files[report.need.sha256], report.need, give_up_s)
+        return last
+
+    def _send(self, control: str, path: Path, need: Need, give_up_s: float) -> None:
+        header_bytes = publish_packet_bytes(control, updates.PIECE_HEADER_BYTES, qos=1, expires=False) + 3
+        room = min(_PIECE_BYTES, self._transport.max_packet_bytes - header_bytes)
+        if room < 1:
+            raise errors.BrokerError(f"the broker takes packets of {self._transport.max_packet_bytes} bytes, too few")
+        with path.open("rb") as stream:
+            stream.seek(need.start)
+            for offset in range(need.start, need.stop, room):
+                data = stream.read(min(room, need.stop - offset))
+                if not data:
+                    return  # beyond its end: nothing that we offered
+                patience_s = max(0.0, give_up_s - time.monotonic())
+                self._transport.publish(control, Piece(need.sha256, offset, data).encode(), timeout_s=patience_s)
+                self._sent_bytes += len(data)
+
+    def _next(self) -> Message | None:
+        message = self._transport.receive(_LOOK_S)
+        if message is not None:
+            self._transport.acknowledge(message)
+        return message
+
+
+def _files(bundle: Package, offer: Offer) -> dict[str, Path]:
+    listed = {file.sha256: bundle.path / name for name, file in bundle.manifest.files.items()}
+    return listed | {offer.manifest_sha256: bundle.path / reading.MANIFEST}
+
+
+def _report(message: Message | None, telemetry: str) -> Report | None:
+    """Damaged ones are a device's that is not ours to mend; its next one may be good."""
+    if message is None or message.topic != telemetry:
+        return None
+    try:
+        return updates.parse_report(message.payload)
+    except errors.FrameError:
+        return None
+
+
+def _told(device: str, payload: bytes) -> Device:
+    try:
+        fields: Any = json.loads(payload)
+        cut, layer, update = fields["cut"], fields["layer"], fields.get("update")
+        serial = update["serial"] if update is not None else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
+        raise errors.FrameError(f"birth of device {device!r} cannot be read ({cause!r})") from cause
+    if serial is None:
+        raise errors.PeerError(f"device {device!r} takes no updates: start its edge with --models and --update-key")
+    if type(serial) is not int or serial < 0 or not isinstance(cut, str) or not isinstance(layer, str | None):
+        raise errors.FrameError(f"birth of device {device!r} cannot be read: cut {cut!r}, serial {serial!r}")
+    return Device(device, cut, layer, serial)

@@ -1,0 +1,234 @@
+"""The cloud's side of a frame without any transport: an encoded frame goes in, what is to be published comes out.
+
+Stateless and idempotent: the same frame gives the same answer, wherever and however often it is made. So a frame may
+be done again after a worker died, in another process or on another machine.
+"""
+
+import contextlib
+import enum
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from broker.cloud.tail import Tails
+from broker.messages import acks, chunks, results, wire
+from tflsplit import errors
+from tflsplit.coding import feature_codec
+from tflsplit.graph.cuts import Cut
+from tflsplit.graph.tensors import Array
+from tflsplit.package import outputs as package_outputs
+
+log = logging.getLogger(__name__)
+
+
+class Refused(str, enum.Enum):
+    """Why a frame got no result; `CHUNK` and `POISON` are for whoever reassembles and runs workers."""
+
+    BAD_TOPIC = "bad_topic"
+    BAD_FRAME = "bad_frame"  # damaged, or of a newer sender
+    WRONG_PACKAGE = "wrong_package"
+    WRONG_CUT = "wrong_cut"
+    FAILED = "failed"  # the tail could not be run on it
+    POISON = "poison"  # workers died or hung on it, time and again
+    CHUNK = "chunk"  # a part of a frame, where its other parts go elsewhere
+    TOO_LARGE = "too_large"  # its result does not fit the broker's packet limit
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One whole frame of one device. `received_ms` is when it came, in ms since the epoch by this machine's clock."""
+
+    device: str
+    encoded: feature_codec.Buffer
+    received_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to publish for a frame: `result` on its device's results, `ack` on its acks if it asked for one.
+
+    `key` is its (boot, sequence), None where it could not tell. `refused` is None for a result, else why there is none;
+    `error` says it in words. `queue_s` is the wait for the tail's turn, `decode_s` decoding and preprocessing.
+    """
+
+    key: tuple[int, int] | None
+    result: bytes
+    ack: bytes | None = None
+    refused: Refused | None = None
+    error: str = ""
+    queue_s: float = 0.0
+    decode_s: float = 0.0
+    tail_s: float = 0.0
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.result) + len(self.ack or b"")
+
+
+Done = Callable[[Answer], None]
+
+
+class Answerer:
+    """Answers frames of any of its packages. One thread at a time."""
+
+    def __init__(self, tails: Sequence[Tails]) -> None:
+        self._tails = {each.digest: each for each in tails}
+        if len(self._tails) != len(tails):
+            paths = ", ".join(str(each.package.path) for each in tails)
+            raise errors.SettingsError(f"packages {paths}: two of them have the same digest; give each package once")
+
+    def answer(self, job: Job) -> Answer:
+        """Never raises: what cannot be answered with a result is refused with the reason."""
+        read = self._read(job)
+        return read if isinstance(read, Answer) else self._run([read])[0]
+
+    def answer_all(self, jobs: Sequence[Job]) -> list[Answer]:
+        """In the order of `jobs`; those of one cut are run together where that pays."""
+        read = [self._read(job) for job in jobs]
+        groups: dict[tuple[bytes, int], list[_Read]] = {}
+        for each in read:
+            if isinstance(each, _Read):
+                groups.setdefault((each.frame.package, each.frame.cut), []).append(each)
+        answered = {
+            id(each): answer for group in groups.values() for each, answer in zip(group, self._run(group), strict=True)
+        }
+        return [each if isinstance(each, Answer) else answered[id(each)] for each in read]
+
+    def batches_from(self, job: Job) -> int:
+        """How many frames of this one's cut are quicker together than one by one; 0 if none, or if it has no tail."""
+        with contextlib.suppress(errors.TflsplitError):
+            label = wire.peek(job.encoded)
+            if label.package in self._tails:
+                return self._tails[label.package].batches_from(label.cut)
+        return 0
+
+    def close(self) -> None:
+        for tails in self._tails.values():
+            tails.close()
+
+    def _read(self, job: Job) -> "_Read | Answer":
+        """What there is to run, or the refusal."""
+        started_s = time.monotonic()
+        try:
+            unsealed = wire.unseal(job.encoded)
+        except errors.FrameError as problem:
+            return refusal(job, str(problem), Refused.BAD_FRAME)
+        frame = unsealed.frame
+        tails = self._tails.get(frame.package)
+        if tails is None:
+            return refusal(job, self._wrong_package(frame), Refused.WRONG_PACKAGE)
+        try:
+            cut = tails.cut_of(frame)
+        except errors.FrameError as problem:
+            return refusal(job, str(problem), Refused.WRONG_CUT)
+        try:
+            # Only now: the payload takes as much memory as the boundary says, and by now that is the cut's.
+            boundary = tails.preprocess(frame, unsealed.arrays())
+        except errors.FrameError as problem:
+            return refusal(job, str(problem), Refused.BAD_FRAME)
+        except Exception:  # noqa: BLE001 - logged there
+            return _failed(job)
+        return _Read(job, tails, frame, cut, boundary, started_s, time.monotonic())
+
+    def _run(self, group: "Sequence[_Read]") -> list[Answer]:
+        """Frames of one cut."""
+        tails, cut, began_s = group[0].tails, group[0].cut, time.monotonic()
+        try:
+            outputs = tails.run_all(cut, [each.boundary for each in group])
+        except Exception:  # noqa: BLE001 - logged below
+            if len(group) == 1:
+                return [_failed(group[0].job)]
+            # One of them may be the cause; the others are not to suffer for it.
+            return [self._run([each])[0] for each in group]
+        done_s = time.monotonic()
+        return [_result(each, results_of, began_s, done_s) for each, results_of in zip(group, outputs, strict=True)]
+
+    def _wrong_package(self, frame: wire.Frame) -> str:
+        served = ", ".join(f"{digest.hex()} ({each.package.manifest.name})" for digest, each in self._tails.items())
+        return f"frame of package {frame.package.hex()}, this cloud serves {served}; give both sides the same package"
+
+
+def refusal(job: Job, reason: str, refused: Refused) -> Answer:
+    """Answered as far as the frame can say which one it is, so that its edge stops sending it."""
+    key, wants_ack = _identity(job.encoded)
+    boot, sequence = key or (None, None)
+    said = results.Refusal(job.device, boot, sequence, reason, time.time() * 1e3).as_json()
+    ack = acks.Acknowledgement(job.device, *key, reason).as_json() if key and wants_ack else None
+    return Answer(key, said, ack, refused, reason)
+
+
+def _identity(encoded: feature_codec.Buffer) -> tuple[tuple[int, int] | None, bool]:
+    """(boot, sequence) and whether an acknowledgement is wanted, of a frame or of a chunk of one, if it can be read.
+
+    Only a frame's first chunk carries its header, so only there an acknowledgement's wish can be known.
+    """
+    key = None
+    try:
+        if chunks.is_chunk(encoded):
+            key, is_first, body = chunks.peek(encoded)
+            return key, is_first and wire.peek(body).wants_ack
+        frame = wire.describe(encoded)
+    except errors.FrameError:
+        return key, False
+    return (frame.boot, frame.sequence), frame.wants_ack
+
+
+def _failed(job: Job) -> Answer:
+    """Called from an `except`: a bug, or an interpreter that died. One frame must not take the cloud down for all."""
+    log.exception("frame failed device=%s", job.device)
+    return refusal(job, "the cloud failed on this frame; see its log", Refused.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A frame that can be run; times are by the monotonic clock."""
+
+    job: Job
+    tails: Tails
+    frame: wire.Frame
+    cut: Cut
+    boundary: tuple[Array, ...]
+    started_s: float
+    decoded_s: float
+
+
+def _result(read: _Read, outputs: tuple[Array, ...], began_s: float, done_s: float) -> Answer:
+    """`began_s` and `done_s` are of the tail: that of a batch, where it ran in one."""
+    job, frame, manifest = read.job, read.frame, read.tails.package.manifest
+    sent_ms = time.time() * 1e3
+    started_ms = sent_ms - (time.monotonic() - read.started_s) * 1e3
+    # Not below zero where the machine's clock was set back meanwhile.
+    queue_ms = max(0.0, started_ms - job.received_ms)
+    answer = package_outputs.read(manifest.results, outputs, manifest.labels)
+    raw = zip(manifest.results, outputs, strict=True) if frame.wants_raw else ()
+    made = results.Result(
+        device=job.device,
+        boot=frame.boot,
+        sequence=frame.sequence,
+        cut=read.cut.id,
+        package=read.tails.package_digest,
+        times=results.Times(
+            captured_ms=frame.captured_ns / 1e6,
+            head_ms=frame.head_us / 1e3,
+            received_ms=job.received_ms,
+            queue_ms=queue_ms,
+            decode_ms=(read.decoded_s - read.started_s) * 1e3,
+            tail_ms=(done_s - began_s) * 1e3,
+            sent_ms=sent_ms,
+        ),
+        top=tuple(results.Score(label, score) for label, score in answer.top),
+        values=answer.values,
+        outputs=tuple(results.Output.of(spec, array) for spec, array in raw),
+        pixels=frame.pixels,
+    )
+    key = (frame.boot, frame.sequence)
+    ack = acks.Acknowledgement(job.device, *key).as_json() if frame.wants_ack else None
+    return Answer(
+        key,
+        made.as_json(),
+        ack,
+        queue_s=queue_ms / 1e3,
+        decode_s=read.decoded_s - read.started_s,
+        tail_s=done_s - began_s,
+    )

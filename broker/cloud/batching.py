@@ -1,0 +1,95 @@
+"""Running several frames through a tail at once, where that measurably pays.
+
+It seldom does: a convolution in int8 keeps a core busy with one frame. What a batch saves is the cost of each call, so
+it pays for tails of some microseconds. So each tail is measured when it is loaded, one frame against a batch, and the
+batch is used only if it is quicker and gives the same bits.
+"""
+
+import logging
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tflsplit import errors
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.tensors import Array
+from tflsplit.package import verify
+
+log = logging.getLogger(__name__)
+
+SIZE = 8
+# Times are taken in turn, and the median counts: enough to tell a fifth on a machine that does other things too.
+_ROUNDS = 9
+# A batch must be quicker than its frames one by one by this factor, or it only adds memory and waiting.
+_LEAST_GAIN = 1.2
+
+
+@dataclass(slots=True)
+class Batch:
+    """A tail for `SIZE` frames at once; `fewest` is from how many on it beats running them one by one."""
+
+    interpreter: Interpreter
+    fewest: int
+
+    def run(self, boundaries: Sequence[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
+        """Of up to `SIZE` frames; the rest of a batch is filled with the last of them."""
+        filled = [*boundaries, *[boundaries[-1]] * (SIZE - len(boundaries))]
+        outputs = self.interpreter.run(*(np.concatenate(each) for each in zip(*filled, strict=True)))
+        return [tuple(output[row : row + 1] for output in outputs) for row in range(len(boundaries))]
+
+
+def measured(source: bytes | Path, one: Interpreter, *, threads: int, name: str) -> Batch | None:
+    """A batch of the tail that `one` is, or None where it cannot be made, differs, or does not pay; the log says."""
+    try:
+        several = Interpreter(source, threads=threads, name=name, batch=SIZE)
+    except errors.DeviceError as problem:
+        log.info("batches off tail=%r reason=%r", name, str(problem))
+        return None
+    batch = Batch(several, SIZE)
+    frames = verify.random_samples(one.inputs, SIZE)
+    if not _are_equal([one.run(*frame) for frame in frames], batch.run(frames)):
+        several.close()
+        log.warning("batches off tail=%r reason='they give other bits than single frames'", name)
+        return None
+    one_s, batch_s = _timed(one, batch, frames)
+    gain = one_s * SIZE / batch_s
+    log.info(
+        "batches %s tail=%r frames=%d one_ms=%.3f batch_ms=%.3f gain=%.2f",
+        "on" if gain >= _LEAST_GAIN else "off",
+        name,
+        SIZE,
+        one_s * 1e3,
+        batch_s * 1e3,
+        gain,
+    )
+    if gain < _LEAST_GAIN:
+        several.close()
+        return None
+    batch.fewest = max(2, int(batch_s / one_s) + 1)
+    return batch
+
+
+def _are_equal(alone: Sequence[tuple[Array, ...]], together: Sequence[tuple[Array, ...]]) -> bool:
+    return all(
+        left.shape == right.shape and left.tobytes() == right.tobytes()
+        for one, other in zip(alone, together, strict=True)
+        for left, right in zip(one, other, strict=True)
+    )
+
+
+def _timed(one: Interpreter, batch: Batch, frames: Sequence[tuple[Array, ...]]) -> tuple[float, float]:
+    """Seconds of one frame, and of a batch."""
+    alone_s, together_s = [], []
+    for _ in range(_ROUNDS):
+        began_s = time.perf_counter()
+        for frame in frames:
+            one.run(*frame)
+        between_s = time.perf_counter()
+        batch.run(frames)
+        together_s.append(time.perf_counter() - between_s)
+        alone_s.append((between_s - began_s) / SIZE)
+    return statistics.median(alone_s), statistics.median(together_s)

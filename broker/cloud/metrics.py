@@ -1,0 +1,130 @@
+"""A running cloud as those see it who look after it: its metrics, and whether it is well.
+
+Counts nothing itself: what others count is read when somebody asks.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+
+from broker.cloud.answerer import Refused
+from broker.cloud.engine import Engine
+from broker.cloud.fleet import Fleet
+from broker.cloud.subscriber import Cloud
+from broker.transport import metrics
+from broker.transport.protocol import ConnectionState, Transport
+from tflsplit import errors
+from tflsplit.observing import catalogue
+from tflsplit.observing.health import STARTING, Health
+from tflsplit.observing.metrics import Family, Metric, Sample
+from tflsplit.package.reading import Package
+
+# A tail may take seconds; a loop that looked for no frame in so long hangs in one.
+STUCK_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One deployment: its cloud, the connection it works over, and what its devices tell (None: not listened to)."""
+
+    cloud: Cloud
+    transport: Transport
+    fleet: Fleet | None = None
+
+
+class Watch:
+    """Knows nothing until `attach`. Any thread may ask."""
+
+    def __init__(self) -> None:
+        self._packages: Sequence[Package] = ()
+        self._engine: Engine | None = None
+        self._served: tuple[Served, ...] = ()
+        self._version = metadata.version("tflsplit")
+
+    def attach(self, packages: Sequence[Package], engine: Engine, served: Sequence[Served]) -> None:
+        """Before the clouds run."""
+        self._packages, self._engine, self._served = tuple(packages), engine, tuple(served)
+
+    def health(self) -> Health:
+        if self._engine is None:
+            return STARTING
+        now_s = time.monotonic()
+        silent = {each.cloud.deployment: now_s - each.cloud.looked_at_s for each in self._served}
+        offline = {each.cloud.deployment: each.transport.state.value for each in self._served}
+        stuck = [name for name, silent_s in silent.items() if silent_s >= STUCK_S]
+        away = [name for name, state in offline.items() if state != ConnectionState.ONLINE.value]
+        broken = self._broken()
+        why = broken
+        if stuck:
+            why = f"no frame of {', '.join(stuck)} was looked for in {max(silent.values()):.0f} s"
+        elif away:
+            why = f"not connected to the broker for {', '.join(away)}"
+        facts: dict[str, object] = {
+            "broker": offline,
+            "since_look_s": {name: round(silent_s, 3) for name, silent_s in silent.items()},
+            "held_frames": {each.cloud.deployment: each.cloud.held for each in self._served},
+            "waiting_frames": self._engine.waiting,
+        }
+        return Health(not stuck and broken is None, not away and broken is None, why, facts)
+
+    def families(self) -> Iterator[Family]:
+        """Nothing before `attach`."""
+        if self._engine is None:
+            return
+        yield _family(catalogue.CLOUD_BUILD, Sample(1, (self._version,)))
+        named = tuple(Sample(1, (package.digest, package.manifest.name)) for package in self._packages)
+        yield _family(catalogue.CLOUD_PACKAGE, *named)
+        yield _family(catalogue.CLOUD_WAITING, Sample(self._engine.waiting))
+        if self._engine.workers is not None:
+            yield _family(catalogue.CLOUD_WORKERS, Sample(self._engine.workers))
+        yield _family(catalogue.CLOUD_REPLACED, Sample(self._engine.counters.workers_replaced))
+        yield _family(catalogue.CLOUD_REQUEUED, Sample(self._engine.counters.requeued))
+        yield from _merged(family for each in self._served for family in _of(each))
+
+    def _broken(self) -> str | None:
+        if self._engine is not None:
+            try:
+                self._engine.check()
+            except errors.DeviceError as broken:
+                return str(broken)
+        return None
+
+
+def _of(served: Served) -> Iterator[Family]:
+    cloud, summary, here = served.cloud, served.cloud.summary, (served.cloud.deployment,)
+    for metric, value in (
+        (catalogue.CLOUD_FRAMES, summary.frames),
+        (catalogue.CLOUD_RESULTS, summary.results),
+        (catalogue.CLOUD_DUPLICATES, summary.duplicates),
+        (catalogue.CLOUD_UNPUBLISHED, summary.unpublished),
+        (catalogue.CLOUD_LETTERS, summary.dead_letters),
+        (catalogue.CLOUD_LETTERS_LEFT, summary.dead_letters_left_out),
+        (catalogue.CLOUD_HELD, cloud.held),
+        (catalogue.CLOUD_LAST_LOOK, time.time() - (time.monotonic() - cloud.looked_at_s)),
+        (catalogue.CLOUD_QUEUE, metrics.distribution(summary.queue_s)),
+        (catalogue.CLOUD_DECODE, metrics.distribution(summary.decode_s)),
+        (catalogue.CLOUD_TAIL, metrics.distribution(summary.tail_s)),
+    ):
+        yield _family(metric, Sample(value, here))
+    # Each from its first scrape on: what begins at one was never seen to grow.
+    refused = ((why, summary.refused[why]) for why in Refused)
+    yield _family(catalogue.CLOUD_REFUSED, *(Sample(count, (*here, why.value)) for why, count in refused))
+    for metric, samples in metrics.of_connection(served.transport):
+        here_too = (Sample(sample.value, (*here, *sample.labels)) for sample in samples)
+        yield _family(catalogue.of_deployment(metric), *here_too)
+    if served.fleet is not None:
+        yield from served.fleet.families()
+
+
+def _family(metric: Metric, *samples: Sample) -> Family:
+    return Family(catalogue.CLOUD_PREFIX, metric, samples)
+
+
+def _merged(families: Iterator[Family]) -> Iterator[Family]:
+    """One family of each name: a document that gave a name twice would be refused."""
+    found: dict[tuple[str, Metric], list[Sample]] = {}
+    for family in families:
+        found.setdefault((family.prefix, family.metric), []).extend(family.samples)
+    for (prefix, metric), samples in found.items():
+        yield Family(prefix, metric, tuple(samples))

@@ -1,0 +1,36 @@
+"""Answers given before, for frames that come again because their result may have been lost. Bounded in both ways."""
+
+from collections import OrderedDict
+
+from broker.cloud.answerer import Answer
+
+Key = tuple[str, int, int]  # device, boot, sequence
+
+# Over 60 devices with a window of 64 each; at about 1 KB an answer the bytes bind only where raw outputs travel.
+_ANSWERS = 4096
+_BYTES = 64 << 20
+# What Python needs for an entry besides the answer's bytes.
+_ENTRY_BYTES = 512
+
+
+class Answered:
+    """The latest answers by frame. One thread at a time."""
+
+    def __init__(self, *, most: int = _ANSWERS, most_bytes: int = _BYTES) -> None:
+        self._most, self._most_bytes = most, most_bytes
+        self._answers: OrderedDict[Key, Answer] = OrderedDict()
+        self._held_bytes = 0
+
+    def get(self, key: Key) -> Answer | None:
+        return self._answers.get(key)
+
+    def add(self, key: Key, answer: Answer) -> None:
+        self._drop(self._answers.pop(key, None))
+        self._answers[key] = answer
+        self._held_bytes += answer.held_bytes + _ENTRY_BYTES
+        while len(self._answers) > self._most or self._held_bytes > self._most_bytes:
+            self._drop(self._answers.popitem(last=False)[1])
+
+    def _drop(self, answer: Answer | None) -> None:
+        if answer is not None:
+            self._held_bytes -= answer.held_bytes + _ENTRY_BYTES

@@ -1,0 +1,316 @@
+"""The cloud loop: take a frame, have it answered, publish the result, then acknowledge the frame.
+
+Looks at a frame's label only; what is in it is the engine's business. A frame that was answered before is answered
+again from memory, since its result may have been lost; one that is being answered is not begun twice; one that cannot
+be run is answered with the reason. Nothing here knows MQTT.
+
+Nothing is acknowledged before its result is published, so whatever dies, a frame is done again rather than lost. What
+is held is bounded: at the bounds no more is taken from the transport, and the broker holds back what it has.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from broker.cloud import answerer
+from broker.cloud.answerer import Answer, Job, Refused
+from broker.cloud.engine import Engine
+from broker.cloud.reply_cache import Answered, Key
+from broker.cloud.summary import Summary
+from broker.messages import chunks, dead_letters, topics, wire
+from broker.messages.topics import Kind
+from broker.transport.protocol import Message, Transport, publish_packet_bytes
+from tflsplit import errors
+from tflsplit.coding import feature_codec
+
+log = logging.getLogger(__name__)
+
+# How often the loop looks whether it was told to stop; no frame waits for it.
+_LOOK_S = 0.2
+# How often it looks for room at a transport that has none.
+_RETRY_S = 0.01
+# How long a broker may take to hear that no more frames are wanted.
+_UNSUBSCRIBE_S = 2.0
+# Devices whose topics, and whose last refusal, are remembered.
+_DEVICES = 4096
+# What Python needs for a frame besides its bytes.
+_ENTRY_BYTES = 1024
+
+
+class Observer(Protocol):
+    """Told of every answer, from any thread; must not block."""
+
+    def answered(self, device: str, answer: Answer) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Frames, and bytes of them, between being taken and being published and acknowledged."""
+
+    frames: int = 256
+    bytes: int = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """Where a device's answers go."""
+
+    device: str
+    results: str
+    acks: str
+    dead: str
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """A frame in our charge: the messages that brought it, and once it is answered what is to be published."""
+
+    route: _Route
+    job: Job
+    messages: list[Message]
+    held_bytes: int
+    publications: deque[tuple[str, bytes]] = field(default_factory=deque)
+
+
+class Cloud:
+    """Serves every device of one deployment. `stop` from anywhere ends `run` once what was received is answered.
+
+    With a `share` it takes its part of what the clouds of that group get together. A part of a frame in chunks would be
+    useless to it, so those are refused.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        transport: Transport,
+        deployment: str,
+        *,
+        share: str | None = None,
+        drain_s: float = 10.0,
+        limits: Limits | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self.summary = Summary()
+        self.deployment = deployment
+        self.looked_at_s = time.monotonic()  # when the loop last did: one that hangs in a tail does not
+        self._engine = engine
+        self._transport = transport
+        self._filter = topics.every_device(deployment, Kind.FEATURES, share=share)
+        self._is_shared = share is not None
+        self._drain_s = drain_s
+        self._limits = limits or Limits()
+        self._observers = tuple(observers)
+        self._reassembler = chunks.Reassembler()
+        self._routes: dict[str, _Route] = {}
+        self._last_refusal: dict[str, str] = {}  # by device, so that a flood of one kind is one line in the log
+        self._stopped_at_s: float | None = None
+        # Guards all that follows, and the summary: answers come from the engine's threads.
+        self._changed = threading.Condition()
+        self._answered = Answered()
+        self._letters = dead_letters.Allowance()
+        self._running: dict[Key, _Held] = {}
+        self._leaving: deque[_Held] = deque()
+        self._held_bytes = 0
+
+    @property
+    def held(self) -> int:
+        """Frames in our charge: waiting, being answered, or waiting to be published."""
+        return len(self._running) + len(self._leaving)
+
+    def stop(self) -> None:
+        if self._stopped_at_s is None:
+            self._stopped_at_s = time.monotonic()
+
+    def run(self, *, is_enough: Callable[[], bool] = lambda: False) -> Summary:
+        """Answer frames until stopped, or until it `is_enough`, which is asked before each."""
+        self._transport.subscribe(self._filter)
+        while self._stopped_at_s is None and not is_enough():
+            self._engine.check()
+            if self._has_room():
+                message = self._transport.receive(_LOOK_S)
+                if message is not None:
+                    self._take(message)
+        self._drain()
+        return self.summary
+
+    def _drain(self) -> None:
+        """Takes no more than has arrived, and answers that; later frames are left to other clouds."""
+        was_told = self._stopped_at_s is not None
+        give_up_s = (self._stopped_at_s or time.monotonic()) + self._drain_s
+        try:
+            self._transport.unsubscribe(self._filter, timeout_s=min(_UNSUBSCRIBE_S, self._drain_s))
+        except errors.BrokerError as problem:
+            log.warning("frames may still come while stopping reason=%s", problem)
+        until_s = time.monotonic()
+        while was_told and time.monotonic() < give_up_s:
+            if self._has_room():
+                message = self._transport.receive(0.0)
+                if message is None or message.arrived_at_s > until_s:
+                    break
+                self._take(message)
+        while self.held and time.monotonic() < give_up_s:
+            self._engine.check()
+            self._has_room(wants_all=True)
+        self._transport.flush(max(0.0, give_up_s - time.monotonic()))
+        self.summary.unfinished = self.held
+        if self.held:
+            log.warning("frames left undone deployment=%s frames=%d", self.deployment, self.held)
+
+    def _has_room(self, *, wants_all: bool = False) -> bool:
+        """Whether another frame may be taken (or with `wants_all`, nothing is held), waiting a moment if not."""
+        self.looked_at_s = time.monotonic()
+        with self._changed:
+            self._publish_leaving()
+            if self._is_free(wants_all=wants_all):
+                return True
+            if not self._leaving:
+                return self._changed.wait_for(lambda: self._is_free(wants_all=wants_all), _LOOK_S)
+        self._transport.flush(_RETRY_S)
+        return False
+
+    def _is_free(self, *, wants_all: bool) -> bool:
+        if wants_all:
+            return self.held == 0
+        return not self._leaving and len(self._running) < self._limits.frames and self._held_bytes < self._limits.bytes
+
+    def _take(self, message: Message) -> None:
+        try:
+            route = self._routes.get(message.topic) or self._new_route(message.topic)
+        except errors.FrameError as problem:
+            # A stranger's: it names no device that could be answered.
+            with self._changed:
+                self.summary.refused[Refused.BAD_TOPIC] += 1
+            log.warning("message ignored reason=%s", problem)
+            self._transport.acknowledge(message)
+            return
+        received_ms = (time.time() - (time.monotonic() - message.arrived_at_s)) * 1e3
+        try:
+            encoded = self._whole(route, message)
+            label = None if encoded is None else wire.peek(encoded)
+        except errors.FrameError as problem:
+            refused = Refused.CHUNK if self._is_shared and chunks.is_chunk(message.payload) else Refused.BAD_FRAME
+            held = self._hold(route, Job(route.device, message.payload, received_ms), message)
+            self._finish(None, held, answerer.refusal(held.job, str(problem), refused))
+            return
+        if encoded is None or label is None:
+            # The other chunks are yet to come. That it may be lost with us is why its edge sends a frame again.
+            self._transport.acknowledge(message)
+            return
+        self._serve((route.device, label.boot, label.sequence), route, Job(route.device, encoded, received_ms), message)
+
+    def _whole(self, route: _Route, message: Message) -> feature_codec.Buffer | None:
+        if self._is_shared and chunks.is_chunk(message.payload):
+            raise errors.FrameError(
+                "frame in chunks, which clouds that share a subscription do not get together: choose a cut with a "
+                "smaller payload, raise the broker's packet limit, or run one cloud without --share"
+            )
+        return self._reassembler.add(route.device, message.payload, message.arrived_at_s)
+
+    def _serve(self, key: Key, route: _Route, job: Job, message: Message) -> None:
+        with self._changed:
+            self.summary.frames += 1
+            known = self._answered.get(key)
+            running = self._running.get(key)
+            if known is not None or running is not None:
+                self.summary.duplicates += 1
+            if running is not None:
+                self._add_message(running, message)
+                return
+            held = self._hold(route, job, message)
+            if known is not None:
+                self._leave(held, known, is_first=False)
+                return
+            self._running[key] = held
+        self._engine.submit(job, lambda answer: self._finish(key, held, answer))
+
+    def _hold(self, route: _Route, job: Job, message: Message) -> _Held:
+        held = _Held(route, job, [message], len(job.encoded) + _ENTRY_BYTES)
+        with self._changed:
+            self._held_bytes += held.held_bytes
+        return held
+
+    def _add_message(self, held: _Held, message: Message) -> None:
+        if message.qos > 0:  # else there is nothing to acknowledge
+            held.messages.append(replace(message, payload=b""))
+            held.held_bytes += _ENTRY_BYTES
+            self._held_bytes += _ENTRY_BYTES
+
+    def _finish(self, key: Key | None, held: _Held, answer: Answer) -> None:
+        with self._changed:
+            if key is not None:
+                del self._running[key]
+            answer = self._leave(held, answer, is_first=True)
+            self._changed.notify_all()
+        if answer.refused is not None:
+            self._log_refusal(held.route.device, answer)
+        for observer in self._observers:
+            observer.answered(held.route.device, answer)
+
+    def _leave(self, held: _Held, answer: Answer, *, is_first: bool) -> Answer:
+        """Queues what an answer has to say; the answer as it goes out."""
+        route, qos = held.route, held.messages[0].qos
+        limit = self._transport.max_packet_bytes
+        if publish_packet_bytes(route.results, len(answer.result), qos=qos, expires=False) > limit:
+            reason = f"result of {len(answer.result)} bytes does not fit the broker's packet limit of {limit}"
+            answer = answerer.refusal(held.job, reason, Refused.TOO_LARGE)
+        held.publications.append((route.results, answer.result))
+        if answer.ack is not None:
+            held.publications.append((route.acks, answer.ack))
+        if is_first:
+            self.summary.count(answer)
+            if answer.key is not None:
+                self._answered.add((route.device, *answer.key), answer)
+            if answer.refused is not None:
+                self._write_letter(held, answer)
+        self._leaving.append(held)
+        self._publish_leaving()
+        return answer
+
+    def _publish_leaving(self) -> None:
+        """As much as the transport has room for; nothing waits here, for workers and other deployments would too."""
+        while self._leaving:
+            held = self._leaving[0]
+            try:
+                while held.publications:
+                    topic, payload = held.publications[0]
+                    if not self._transport.try_publish(topic, payload, qos=held.messages[0].qos):
+                        return
+                    held.publications.popleft()
+                for message in held.messages:
+                    self._transport.acknowledge(message, after_published=True)
+            except errors.BrokerError as problem:
+                self.summary.unpublished += 1
+                log.error("result not published reason=%s", problem)
+            self._leaving.popleft()
+            self._held_bytes -= held.held_bytes
+
+    def _write_letter(self, held: _Held, answer: Answer) -> None:
+        if not self._letters.take(time.monotonic()):
+            self.summary.dead_letters_left_out += 1
+            return
+        self.summary.dead_letters += 1
+        job, topic = held.job, held.route.dead
+        letter = dead_letters.DeadLetter(
+            job.device, answer.key, answer.error, job.received_ms, len(job.encoded), bytes(job.encoded)
+        )
+        overhead = publish_packet_bytes(topic, 0, qos=1, expires=False) + 3
+        held.publications.append((topic, letter.as_json(self._transport.max_packet_bytes - overhead)))
+
+    def _new_route(self, name: str) -> _Route:
+        topic = topics.parse(name)
+        if len(self._routes) >= _DEVICES:
+            self._routes.clear()
+        kinds = (topics.topic(topic.deployment, topic.device, kind) for kind in (Kind.RESULTS, Kind.ACKS, Kind.DEAD))
+        self._routes[name] = _Route(topic.device, *kinds)
+        return self._routes[name]
+
+    def _log_refusal(self, device: str, answer: Answer) -> None:
+        if self._last_refusal.get(device) != answer.error:
+            log.warning("frames refused device=%s reason=%s", device, answer.error)
+        if len(self._last_refusal) >= _DEVICES:
+            self._last_refusal.clear()
+        self._last_refusal[device] = answer.error

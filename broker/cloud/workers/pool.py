@@ -1,0 +1,264 @@
+"""The engine that spreads frames over workers: processes of this machine, or what else is told to begin one.
+
+A thread for each worker: it takes a frame from the queue when its worker is free, and waits for the answer. A worker
+that dies or hangs is replaced and its frame done again, by whichever is free first; a frame that takes three workers
+with it is refused.
+"""
+
+import functools
+import logging
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from broker.cloud import answerer, batching
+from broker.cloud.answerer import Answer, Done, Job, Refused
+from broker.cloud.engine import Counters
+from broker.cloud.workers import pull_queue
+from broker.cloud.workers.main import Setup
+from broker.cloud.workers.process import WorkerError, WorkerProcess
+from broker.cloud.workers.pull_queue import Waiting
+from tflsplit import errors
+from tflsplit.package.reading import Package
+
+log = logging.getLogger(__name__)
+
+TAIL_TIMEOUT_S = 60.0
+# A frame that took so many workers with it is the cause: chance hits the same frame twice, a bug every time.
+MOST_DEATHS = 3
+
+# How often an idle worker is looked after; no frame waits for it.
+_LOOK_S = 0.2
+# Between two starts of one worker: doubling, anew once it has answered. Starting costs half a second of a core.
+_FIRST_PAUSE_S, _MOST_PAUSE_S = 0.1, 5.0
+# Failed starts in a row, with no worker alive, after which the cloud gives up.
+_MOST_FAILED_STARTS = 3
+
+
+class Worker(Protocol):
+    """Runs tails where it lives; one thread asks. Who asks one that is gone, or takes too long, gets a WorkerError."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def has_ended(self) -> bool:
+        """Asked before each frame, so it has to be quick."""
+
+    def start(self, setup: Setup) -> None:
+        """Until it is ready. DeviceError with what it said if it cannot serve this."""
+
+    def answer(self, jobs: Sequence[Job]) -> tuple[list[Answer], int]:
+        """With how many frames of the first one's cut a batch pays (0: never)."""
+
+    def how_it_ended(self) -> str: ...
+
+    def kill(self) -> None:
+        """From any thread, and whatever it is doing."""
+
+    def end(self) -> None:
+        """The worker and all that we hold of it."""
+
+
+# Makes a worker that takes at most so many seconds for what it is asked; DeviceError if there can be none.
+Begin = Callable[[float], Worker]
+_PROCESS = functools.partial(WorkerProcess, (sys.executable, "-m", "broker.cloud.workers.main"))
+
+
+class Workers:
+    """`count` workers, each serving all `packages`. DeviceError or what a worker said if none can be started.
+
+    `tail_timeout_s` is when a tail counts as hung. `warm` are cuts, as (package, cut), loaded before the first frame
+    comes. With a `batch_window_s`, frames of one cut whose tail is quicker on several at once are run together, and one
+    waits that long for others.
+    """
+
+    def __init__(
+        self,
+        packages: Sequence[Package],
+        count: int,
+        *,
+        threads: int = 1,
+        warm: Sequence[tuple[Package, str]] = (),
+        tail_timeout_s: float = TAIL_TIMEOUT_S,
+        batch_window_s: float | None = None,
+        begin: Begin = _PROCESS,
+    ) -> None:
+        self.counters = Counters()
+        self._queue = pull_queue.PullQueue()
+        self._tail_timeout_s = tail_timeout_s
+        self._batch_window_s = batch_window_s
+        self._batches_from: dict[tuple[bytes, int], int] = {}  # by package and cut, as far as workers told
+        self._begin = begin
+        self._changed = threading.Condition()  # guards what follows
+        self._living: set[Worker] = set()
+        self._ready: dict[int, Worker] = {}
+        self._failed_starts = [0] * count
+        self._problem: Exception | None = None
+        self._failure: Exception | None = None
+        self._closing = threading.Event()
+        self._folder = tempfile.TemporaryDirectory(prefix="tflsplit-tails-")
+        self._setup = Setup(
+            tuple((str(package.path.resolve()), package.digest) for package in packages),
+            self._folder.name,
+            threads,
+            batch_window_s is not None,
+            tuple((packages.index(package), cut) for package, cut in warm),
+        )
+        self._threads = [
+            threading.Thread(target=self._keep, args=(number,), name=f"worker-{number}", daemon=True)
+            for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+        self._await_start()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    @property
+    def workers(self) -> int | None:
+        return len(self.pids)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Of the processes that are ready."""
+        with self._changed:
+            return tuple(worker.pid for worker in self._ready.values())
+
+    def submit(self, job: Job, done: Done) -> None:
+        self._queue.put(Waiting(job, done))
+
+    def check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        self._closing.set()
+        self._queue.close()
+        with self._changed:
+            for worker in self._living:
+                worker.kill()
+        for thread in self._threads:
+            thread.join()
+        self._folder.cleanup()
+
+    def _await_start(self) -> None:
+        """Until every worker was started or failed to; raises if none can be."""
+
+        def is_known() -> bool:
+            return self._failure is not None or all(
+                number in self._ready or failed for number, failed in enumerate(self._failed_starts)
+            )
+
+        with self._changed:
+            self._changed.wait_for(is_known)
+            if self._ready:
+                return
+        self.close()
+        raise self._failure or self._problem or errors.DeviceError("no worker can be started")
+
+    def _keep(self, number: int) -> None:
+        """Keeps one worker running until the engine is closed."""
+        try:
+            pause_s = 0.0
+            while not self._closing.is_set():
+                has_answered = self._run_one(number)
+                pause_s = _FIRST_PAUSE_S if has_answered else min(max(pause_s * 2, _FIRST_PAUSE_S), _MOST_PAUSE_S)
+                if not self._closing.wait(pause_s):
+                    self.counters.workers_replaced += 1
+        except Exception as bug:
+            # A thread's exception would be printed and forgotten, and frames would wait for this worker for ever.
+            log.exception("worker thread failed")
+            with self._changed:
+                self._failure = self._failure or bug
+                self._changed.notify_all()
+
+    def _run_one(self, number: int) -> bool:
+        """One worker from start to end; whether it answered anything."""
+        try:
+            worker = self._begin(self._tail_timeout_s)
+        except errors.DeviceError as problem:
+            self._note_failed_start(number, problem)
+            return False
+        answered = 0
+        try:
+            self._start(number, worker)
+            while not self._closing.is_set():
+                answered += self._serve(worker)
+        except errors.DeviceError as problem:
+            self._note_failed_start(number, problem)
+        except WorkerError as death:
+            if not self._closing.is_set():
+                log.warning("worker replaced number=%d pid=%d reason=%s", number, worker.pid, death)
+        finally:
+            with self._changed:
+                self._living.discard(worker)
+                self._ready.pop(number, None)
+            worker.end()
+        return answered > 0
+
+    def _start(self, number: int, worker: Worker) -> None:
+        with self._changed:
+            self._living.add(worker)
+            if self._closing.is_set():
+                worker.kill()
+        worker.start(self._setup)
+        with self._changed:
+            self._ready[number] = worker
+            self._failed_starts[number] = 0
+            self._changed.notify_all()
+
+    def _serve(self, worker: Worker) -> int:
+        """The next frame, if one comes soon; how many were answered."""
+        first = self._queue.take(_LOOK_S)
+        if worker.has_ended:
+            if first is not None:
+                self._queue.put_back(first)
+            raise WorkerError(f"it ended while idle, {worker.how_it_ended()}")
+        if first is None:
+            return 0
+        taken = [first, *self._others(first)]
+        try:
+            answers, batches_from = worker.answer([waiting.job for waiting in taken])
+        except WorkerError as death:
+            self._do_again(taken, str(death))
+            raise
+        if self._batch_window_s is not None and first.kind is not None:
+            self._batches_from[first.kind] = batches_from
+        for waiting, answer in zip(taken, answers, strict=True):
+            waiting.done(answer)
+        return len(answers)
+
+    def _others(self, first: Waiting) -> list[Waiting]:
+        """Frames to run together with the first, where batches are wanted and are known to pay."""
+        if self._batch_window_s is None or first.kind is None or not self._batches_from.get(first.kind):
+            return []
+        until_s = first.since_s + self._batch_window_s
+        return self._queue.take_like(first, most=batching.SIZE - 1, until_s=until_s)
+
+    def _do_again(self, taken: Sequence[Waiting], how: str) -> None:
+        if self._closing.is_set():
+            return
+        for waiting in reversed(taken):
+            waiting.deaths += 1
+            if waiting.deaths < MOST_DEATHS:
+                self.counters.requeued += 1
+                self._queue.put_back(waiting)
+            else:
+                reason = f"{waiting.deaths} workers ended or hung on this frame, the last one: {how}"
+                waiting.done(answerer.refusal(waiting.job, reason, Refused.POISON))
+
+    def _note_failed_start(self, number: int, problem: Exception) -> None:
+        if self._closing.is_set():
+            return
+        log.error("worker not started number=%d reason=%s", number, problem)
+        with self._changed:
+            self._failed_starts[number] += 1
+            self._problem = problem
+            if not self._ready and max(self._failed_starts) >= _MOST_FAILED_STARTS:
+                self._failure = errors.DeviceError(f"no worker can be started: {problem}")
+            self._changed.notify_all()

@@ -1,0 +1,181 @@
+"""A link in the kernel: a network namespace behind another one that is slow, far away and loses packets. Needs root.
+
+    this machine ── wire: tc tbf both ways, nftables numgen random, netem or a `delayline` ── inside
+
+The wire only forwards, so what is lost there is lost for TCP as on a real link. No namespace has a name
+that could be left over: each lasts as long as the processes in it, the one that holds it ends with us however we die,
+and the interfaces go with it.
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from broker.links import delay_line
+from tflsplit import errors
+
+# For tests between networks (RFC 2544): nobody's own network is hidden by them. Eight addresses for each link.
+_ADDRESSES = IPv4Network("198.18.0.0/15")
+_EACH = 8
+_TOOLS = ("ip", "tc", "nft", "nsenter", "unshare")
+# What may pass at once after a rest: one packet, or a millisecond's worth, which is about how late a timer may be.
+_PACKET_BYTES, _BURST_S = 1_600, 0.001
+# How long a packet may queue before it is dropped: what cheap routers do.
+_QUEUE = "500ms"
+_MILLION = 1_000_000
+# It says that it is there, and ends when our end of its standard input closes.
+_HOLD = "echo; read -r _"
+_FORWARD = "echo 1 > /proc/sys/net/ipv4/ip_forward; " + _HOLD
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """`outside` is this machine's address on the link, `address` that of what runs `inside`."""
+
+    outside: str
+    address: str
+    lost_packets: Callable[[], int]
+    _prefix: tuple[str, ...]
+
+    def inside(self, *command: str) -> list[str]:
+        """The command, to be run behind the link."""
+        return [*self._prefix, *command]
+
+
+@contextlib.contextmanager
+def shaped(*, rate_bps: float, loss: float = 0.0, delay_s: float = 0.0) -> Iterator[Network]:
+    """A link whose rate, loss (a share of packets) and delay are each direction's. DeviceError where none can be made.
+
+    What runs inside must have ended before the block does.
+    """
+    _check_possible()
+    name, first = _free_name()
+    outside, near, far, inside = (str(_ADDRESSES[first + number]) for number in (1, 2, 5, 6))
+    with contextlib.ExitStack() as stack:
+        wire, behind = stack.enter_context(_namespace(_FORWARD)), stack.enter_context(_namespace(_HOLD))
+        has_netem = bool(delay_s) and _has_netem(wire)
+        line = stack.enter_context(_joined(name, wire, 0.0 if has_netem else delay_s))
+        wire.run("ip", "link", "add", "far", "type", "veth", "peer", "name", "link", "netns", str(behind.pid))
+        _run("ip", "addr", "add", f"{outside}/30", "dev", name)
+        _run("ip", "link", "set", "dev", name, "up")
+        for end, address in (("near", near), ("far", far)):
+            wire.run("ip", "addr", "add", f"{address}/30", "dev", end)
+            wire.run("ip", "link", "set", "dev", end, "up")
+            _shape(wire, end, rate_bps, delay_s if has_netem else 0.0)
+        behind.run("ip", "addr", "add", f"{inside}/30", "dev", "link")
+        for end in ("link", "lo"):
+            behind.run("ip", "link", "set", "dev", end, "up")
+        behind.run("ip", "route", "add", "default", "via", far)
+        _run("ip", "route", "add", f"{inside}/32", "via", near)
+        _lose(wire, loss)
+        yield Network(outside, inside, lambda: _lost(wire) + (line.refused if line else 0), behind.prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class _Namespace:
+    """`pid` is the process that holds it."""
+
+    pid: int
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        return ("nsenter", f"--net=/proc/{self.pid}/ns/net")
+
+    def run(self, *command: str) -> str:
+        return _run(*self.prefix, *command)
+
+
+@contextlib.contextmanager
+def _namespace(script: str) -> Iterator[_Namespace]:
+    # A session of its own: Ctrl-C must reach us first, so that what is inside can end in good order.
+    with subprocess.Popen(
+        ("unshare", "--net", "sh", "-ec", script),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as holder:
+        assert holder.stdout is not None and holder.stderr is not None  # noqa: S101, PT018 - for mypy: they are pipes
+        if not holder.stdout.readline():
+            raise errors.DeviceError(f"no network namespace can be made here: {holder.stderr.read().strip()}")
+        yield _Namespace(holder.pid)
+
+
+@contextlib.contextmanager
+def _joined(name: str, wire: _Namespace, delay_s: float) -> Iterator[delay_line.DelayLine | None]:
+    """Our interface `name` and the wire's `near`, joined: by a line that delays, else by a cable."""
+    if delay_s:
+        with delay_line.between((name, f"{name}w"), delay_s) as line:
+            _run("ip", "link", "set", "dev", f"{name}w", "netns", str(wire.pid), "name", "near")
+            yield line
+        return
+    _run("ip", "link", "add", name, "type", "veth", "peer", "name", "near", "netns", str(wire.pid))
+    try:
+        yield None
+    finally:
+        _run("ip", "link", "del", "dev", name)  # else it would stay a moment longer than its namespace
+
+
+def _shape(wire: _Namespace, end: str, rate_bps: float, delay_s: float) -> None:
+    burst_bytes = max(_PACKET_BYTES, int(rate_bps / 8 * _BURST_S))
+    rate = ("rate", f"{rate_bps:.0f}bit", "burst", str(burst_bytes), "latency", _QUEUE)
+    wire.run("tc", "qdisc", "add", "dev", end, "root", "handle", "1:", "tbf", *rate)
+    if delay_s:
+        wire.run("tc", "qdisc", "add", "dev", end, "parent", "1:1", "netem", "delay", f"{delay_s * 1e6:.0f}us")
+
+
+def _has_netem(wire: _Namespace) -> bool:
+    command = (*wire.prefix, "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms")
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def _lose(wire: _Namespace, loss: float) -> None:
+    """What is lost is counted."""
+    share = f"numgen random mod {_MILLION} < {round(loss * _MILLION)}"
+    rules = (
+        "add table inet wire",
+        "add counter inet wire lost",
+        "add chain inet wire forward { type filter hook forward priority 0; }",
+        f"add rule inet wire forward {share} counter name lost drop",
+    )
+    for rule in rules if loss else rules[:2]:
+        wire.run("nft", rule)
+
+
+def _lost(wire: _Namespace) -> int:
+    words = wire.run("nft", "list", "counter", "inet", "wire", "lost").split()
+    return int(words[words.index("packets") + 1])
+
+
+def _free_name() -> tuple[str, int]:
+    """Of an interface that is not there, and where its addresses begin. At random, for two links made at a time."""
+    taken = {name for _, name in socket.if_nameindex()}
+    while True:
+        number = random.randrange(_ADDRESSES.num_addresses // _EACH)  # noqa: S311 - it guards nothing
+        if (name := f"tfs{number}") not in taken:
+            return name, number * _EACH
+
+
+def _check_possible() -> None:
+    if os.geteuid() != 0:
+        raise errors.DeviceError("a link of network namespaces needs root; become root, or replay over the relay")
+    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    if missing:
+        raise errors.DeviceError(
+            f"a link of network namespaces needs {', '.join(missing)}: apt install iproute2 nftables util-linux"
+        )
+
+
+def _run(*command: str) -> str:
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except subprocess.CalledProcessError as cause:
+        said = cause.stderr.strip().splitlines() or [f"exit {cause.returncode}"]
+        raise errors.DeviceError(f"no link of network namespaces: `{' '.join(command)}`: {said[-1]}") from cause

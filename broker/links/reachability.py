@@ -1,0 +1,84 @@
+"""Whether a broker can be reached, what it speaks, and how long a message takes to it and back."""
+
+import contextlib
+import os
+import socket
+import statistics
+import time
+
+from broker.messages import topics
+from broker.mqtt import transport
+from broker.transport import protocol
+from broker.transport.address import Address, Credentials
+from tflsplit import errors
+from tflsplit.findings import Finding, State
+
+_ROUNDS = 9
+_PATIENCE_S = 2.0
+
+# Nagle's algorithm holds a small packet back until the one before it is acknowledged, which the other side puts off by
+# 40 ms; what is left of that after a fast link's own share is what tells it from a slow link.
+_STALL_S = 0.035
+
+
+def probe(where: Address, *, credentials: Credentials | None = None, timeout_s: float = 5.0) -> tuple[Finding, ...]:
+    """One finding if the broker cannot be reached, else a second about the time of a round trip."""
+    name = f"doctor-{os.urandom(4).hex()}"
+    made = transport.MqttTransport(
+        where, client_id=f"tflsplit-{name}", credentials=credentials, connect_timeout_s=timeout_s
+    )
+    with contextlib.closing(made):
+        try:
+            link_s = _time_link(where, timeout_s)
+            made.connect(timeout_s=timeout_s)
+        except (OSError, errors.BrokerError) as problem:
+            remedy = "start it, or give another --broker; for a first try: tflsplit broker run"
+            return (Finding("broker", State.WRONG, f"{where}: {_reason(problem)}", remedy),)
+        speaks = f"{where} speaks MQTT {made.version}, takes {_limit(made.max_packet_bytes)}"
+        return Finding("broker", State.OK, speaks), round_trip(made, name, link_s)
+
+
+def round_trip(online: protocol.Transport, name: str, link_s: float) -> Finding:
+    """Times messages at QoS 1 that `online` sends to itself, as device `name`."""
+    topic = topics.topic("doctor", name, topics.Kind.TELEMETRY)
+    took_s = []
+    try:
+        online.subscribe(topic, timeout_s=_PATIENCE_S)
+        for _ in range(_ROUNDS):
+            began_s = time.perf_counter()
+            online.publish(topic, b"{}", timeout_s=_PATIENCE_S)
+            message = online.receive(_PATIENCE_S)
+            if message is None:
+                detail = f"not measured: a message on {topic} did not come back, access rules may forbid it"
+                return Finding("broker round trip", State.INFO, detail)
+            took_s.append(time.perf_counter() - began_s)
+            online.acknowledge(message)
+    except errors.BrokerError as problem:
+        return Finding("broker round trip", State.INFO, f"not measured: {problem}")
+    return judge_round_trip(statistics.median(took_s), link_s)
+
+
+def judge_round_trip(took_s: float, link_s: float) -> Finding:
+    """`link_s` is how long the network alone takes there and back."""
+    detail = f"{took_s * 1000:.1f} ms at QoS 1; to open a connection takes {link_s * 1000:.1f} ms"
+    if took_s - link_s < _STALL_S:
+        return Finding("broker round trip", State.OK, detail)
+    remedy = "set TCP_NODELAY in the broker (Mosquitto: set_tcp_nodelay true); if it is set, the broker is overloaded"
+    return Finding("broker round trip", State.WRONG, f"{detail}, so it stalls", remedy)
+
+
+def _time_link(where: Address, timeout_s: float) -> float:
+    """Opening a TCP connection takes one round trip."""
+    began_s = time.perf_counter()
+    with socket.create_connection((where.host, where.port), timeout=timeout_s):
+        return time.perf_counter() - began_s
+
+
+def _limit(packet_bytes: int) -> str:
+    if packet_bytes >= protocol.Limits().packet_bytes:
+        return "packets of any size"
+    return f"packets of up to {packet_bytes:,} bytes"
+
+
+def _reason(problem: Exception) -> str:
+    return getattr(problem, "strerror", None) or str(problem)

@@ -1,0 +1,127 @@
+"""What a device says of itself every few seconds, for fleets whose devices nobody can ask: they stand behind NAT.
+
+    {"boot": "00c0ffee00c0ffee", "sent_ms": …, "state": "ok", "why": null, "fps": 9.8,
+     "latency_ms": {"p50": …, "p95": …, "p99": …}, "metrics": {"frames_total": 12, "dropped_total": {"expired": 3},
+     "latency_seconds": {"bounds_s": […], "counts": […], "sum_s": …}, "build_info": [["0.1.0", "9f…", "op012", 1]], …}}
+
+`metrics` are those of `tflsplit.observing.catalogue`: a number, for one label an object of them, for several a list
+whose entries end in it. On the same topic travel the questions of `broker.links.echo`, which are no JSON.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tflsplit import errors
+from tflsplit.observing import catalogue
+from tflsplit.observing.metrics import Distribution, Family, Kind, Metric, Sample
+
+_MOST_BYTES = 64 << 10
+_MOST_SAMPLES = 32
+_MOST_LABEL = 128
+_MOST_BOUNDS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """`families` are of the metrics in `catalogue.TOLD`; `fps` and `latency_ms` are of the time since the last one."""
+
+    boot: int
+    sent_ms: float
+    state: str
+    why: str | None
+    fps: float
+    latency_ms: Mapping[str, float | None]
+    families: tuple[Family, ...]
+
+    def as_json(self) -> bytes:
+        fields = {
+            "boot": f"{self.boot:016x}",
+            "sent_ms": self.sent_ms,
+            "state": self.state,
+            "why": self.why,
+            "fps": self.fps,
+            "latency_ms": dict(self.latency_ms),
+            "metrics": {family.metric.name: _values(family) for family in self.families},
+        }
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def is_probe(payload: bytes) -> bool:
+    """Whether a message on telemetry is one that measures a link."""
+    return not payload.startswith(b"{")
+
+
+def parse(payload: bytes) -> Telemetry:
+    """FrameError for anything that a device of ours would not say; metrics that we do not know are passed over."""
+    if len(payload) > _MOST_BYTES:
+        raise errors.FrameError(f"telemetry is {len(payload)} bytes, at most {_MOST_BYTES} are accepted")
+    try:
+        fields: Any = json.loads(payload, parse_constant=_no_number)
+        told = fields["metrics"]
+        return Telemetry(
+            int(fields["boot"], 16),
+            _number(fields["sent_ms"]),
+            str(fields["state"])[:_MOST_LABEL],
+            None if fields.get("why") is None else str(fields["why"])[:_MOST_LABEL],
+            _number(fields["fps"]),
+            {str(name): None if value is None else _number(value) for name, value in fields["latency_ms"].items()},
+            tuple(_family(metric, told[metric.name]) for metric in catalogue.TOLD if metric.name in told),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as problem:
+        raise errors.FrameError(f"telemetry is {payload[:60]!r}: {problem!r:.100}") from problem
+
+
+def _values(family: Family) -> object:
+    if not family.metric.labels:
+        return _value(family.samples[0]) if family.samples else None
+    if len(family.metric.labels) == 1:
+        return {sample.labels[0]: _value(sample) for sample in family.samples}
+    return [[*sample.labels, _value(sample)] for sample in family.samples]
+
+
+def _value(sample: Sample) -> object:
+    found = sample.value
+    if isinstance(found, Distribution):
+        return {"bounds_s": found.bounds_s, "counts": found.counts, "sum_s": found.sum_s}
+    return float(found)  # a flag, too, is a number
+
+
+def _family(metric: Metric, told: Any) -> Family:
+    if not metric.labels:
+        entries: Iterable[Any] = () if told is None else ((told,),)
+    elif len(metric.labels) == 1:
+        entries = ((label, value) for label, value in told.items())
+    else:
+        entries = told
+    if len(metric.labels) > 0 and len(told) > _MOST_SAMPLES:
+        raise ValueError(f"{len(told)} values of {metric.name}, at most {_MOST_SAMPLES} are accepted")
+    return Family("", metric, tuple(_sample(metric, *entry) for entry in entries))
+
+
+def _sample(metric: Metric, *entry: Any) -> Sample:
+    *labels, told = entry
+    if not all(isinstance(label, str) and len(label) <= _MOST_LABEL and label.isprintable() for label in labels):
+        raise ValueError(f"labels {labels!r:.60} of {metric.name}")
+    return Sample(_distribution(told) if metric.kind is Kind.HISTOGRAM else _number(told), tuple(labels))
+
+
+def _distribution(told: Any) -> Distribution:
+    bounds, counts = told["bounds_s"], told["counts"]
+    if len(bounds) > _MOST_BOUNDS or any(type(count) is not int or count < 0 for count in counts):
+        raise ValueError(f"histogram {told!r:.60}")
+    if sorted(set(map(_number, bounds))) != list(bounds):
+        raise ValueError(f"histogram bounds {bounds!r:.60}")
+    return Distribution(tuple(bounds), tuple(counts), _number(told["sum_s"]))
+
+
+def _number(told: Any) -> float:
+    if type(told) not in (int, float) or not math.isfinite(told):
+        raise ValueError(f"{told!r:.60} is no number")
+    return float(told)
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")

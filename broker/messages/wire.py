@@ -1,0 +1,368 @@
+"""One frame on the wire: a fixed header, a table of tensors, the payload. Little endian throughout.
+
+    header   4s magic · u8 version · u8 flags · u8 codec · u8 tensors · 16s package · u16 cut · u64 boot · u64 sequence
+             u64 captured_ns · u32 head_us · u32 raw bytes · u32 coded bytes · u32 CRC-32 of everything else
+    tensor   u8 dtype (TFLite's code) · u8 rank · f32 scale · i32 zero point · rank × u32 extents
+    payload  the tensors' bytes one after another, C order, coded as a whole
+
+Flag 0x01 asks for the raw outputs. Flag 0x02 says that a frame at cut 0 holds the pixels of a picture before they are
+preprocessed: one uint8 tensor, not quantised, which may be coded as JPEG. Flag 0x04 asks for an acknowledgement in
+place of the result: that goes to consumers, and not back over the device's link. Who does not know a flag refuses its
+frames.
+
+Pure: no I/O, no clock, no logging, and nothing of MQTT, so that a frame can travel any way.
+"""
+
+import functools
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tflsplit import errors
+from tflsplit.coding import feature_codec as codecs
+from tflsplit.coding import jpeg
+from tflsplit.coding.input_codec import Pixels
+from tflsplit.graph import tensors
+from tflsplit.inputs import pictures
+
+MAGIC = b"TFSF"
+VERSION = 1
+
+PACKAGE_BYTES = 16
+MAX_TENSORS = 64  # the widest boundary seen in a public model carries eleven
+MAX_RANK = 8  # TFLite's kernels stop at six
+MAX_SEQUENCE = (1 << 53) - 1  # results repeat it as a JSON number, of which every reader keeps so much
+DEFAULT_MAX_PAYLOAD_BYTES = 64 << 20
+
+_WANTS_RAW = 0x01
+_HAS_PIXELS = 0x02
+_WANTS_ACK = 0x04
+_KNOWN_FLAGS = _WANTS_RAW | _HAS_PIXELS | _WANTS_ACK
+
+_HEAD = struct.Struct("<4sBBBB16sHQQQIII")  # all but the checksum
+_CRC = struct.Struct("<I")
+_TENSOR = struct.Struct("<BBfi")
+_LABEL = struct.Struct("<4sBB2x16sHQQ")  # the same header up to the sequence
+_KEY = struct.Struct("<QQ")
+_KEY_OFFSET = 26
+_FLAGS_OFFSET = 5
+HEADER_BYTES = _HEAD.size + _CRC.size
+
+_U16, _U32, _U64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
+_I32 = 1 << 31
+
+# Boundaries whose descriptions are remembered: a process sees one or two of them, over and over.
+_BOUNDARIES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a frame says about itself; its arrays travel beside it, in the order of `boundary`.
+
+    `package` is the first 16 bytes of the package's SHA-256. `cut` is the number of operators in the head (0: the
+    input travels). `boot` is drawn anew at each start of an edge, `sequence` counts within it. `wants_raw` asks for the
+    raw output tensors in the result, `wants_ack` for an acknowledgement once the result is published. `pixels` says how
+    a picture travels before its preprocessing; None: as stored, or features. Names of tensors do not travel: a decoded
+    boundary has empty ones.
+    """
+
+    package: bytes
+    cut: int
+    boot: int
+    sequence: int
+    captured_ns: int
+    head_us: int
+    boundary: tuple[tensors.TensorSpec, ...]
+    wants_raw: bool = False
+    pixels: Pixels | None = None
+    wants_ack: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.package) != PACKAGE_BYTES:
+            raise ValueError(f"package digest is {len(self.package)} bytes, expected {PACKAGE_BYTES}")
+        _check_range("cut", self.cut, _U16)
+        _check_range("boot", self.boot, _U64)
+        _check_range("sequence", self.sequence, MAX_SEQUENCE)
+        _check_range("captured_ns", self.captured_ns, _U64)
+        _check_range("head_us", self.head_us, _U32)
+        _check_boundary(self.boundary)
+        if self.pixels is not None:
+            _check_pixels(self.cut, self.boundary)
+
+    @property
+    def payload_bytes(self) -> int:
+        return tensors.payload_bytes(self.boundary)
+
+
+class Label(NamedTuple):
+    """What tells one frame from another, and whom it is for."""
+
+    package: bytes
+    cut: int
+    boot: int
+    sequence: int
+    wants_ack: bool
+
+
+def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: codecs.Codec) -> bytes:
+    """The frame as one packet; ValueError when the arrays are not what `frame.boundary` says (a bug of ours)."""
+    if (codec.id == codecs.CodecId.JPEG) != (frame.pixels is Pixels.JPEG):
+        raise ValueError(f"codec {codec.id.name} for a frame whose pixels are {frame.pixels}")
+    parts: list[codecs.Buffer] = [_bytes_of(array, spec) for array, spec in zip(arrays, frame.boundary, strict=True)]
+    if codec.id != codecs.CodecId.NONE:
+        parts = [codec.encode(parts[0] if len(parts) == 1 else b"".join(parts))]
+    head = _HEAD.pack(
+        MAGIC,
+        VERSION,
+        (_WANTS_RAW if frame.wants_raw else 0)
+        | (_HAS_PIXELS if frame.pixels else 0)
+        | (_WANTS_ACK if frame.wants_ack else 0),
+        codec.id,
+        len(frame.boundary),
+        frame.package,
+        frame.cut,
+        frame.boot,
+        frame.sequence,
+        frame.captured_ns,
+        frame.head_us,
+        frame.payload_bytes,
+        sum(len(part) for part in parts),
+    )
+    table = _pack_table(frame.boundary)
+    crc = zlib.crc32(table, zlib.crc32(head))
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return b"".join((head, _CRC.pack(crc), table, *parts))
+
+
+def describe(data: codecs.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES) -> Frame:
+    """Everything of `decode` except the payload itself, which stays coded."""
+    return unseal(data, max_payload_bytes=max_payload_bytes).frame
+
+
+def peek(data: codecs.Buffer) -> Label:
+    """The label of what looks like a frame, at a thirtieth of the cost of `describe`: nothing is checked but its first
+    bytes, so its word counts only for what `decode` will look at. FrameError for anything else."""
+    if len(data) < HEADER_BYTES:
+        raise errors.FrameError(f"frame is {len(data)} bytes, shorter than the header of {HEADER_BYTES}")
+    magic, version, flags, package, cut, boot, sequence = _LABEL.unpack_from(data)
+    _check_version(magic, version)
+    return Label(package, cut, boot, sequence, bool(flags & _WANTS_ACK))
+
+
+def decode(
+    data: codecs.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES
+) -> tuple[Frame, tuple[tensors.Array, ...]]:
+    """The frame and its arrays; FrameError for anything else. See `unseal`."""
+    unsealed = unseal(data, max_payload_bytes=max_payload_bytes)
+    return unsealed.frame, unsealed.arrays()
+
+
+def unseal(data: codecs.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES) -> "Unsealed":
+    """The frame, checked but for its payload, which stays coded; FrameError for anything else.
+
+    No length in `data` is believed before it has been checked against what is there or against `max_payload_bytes`.
+    """
+    return Unsealed(*_parse(memoryview(data), max_payload_bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class Unsealed:
+    """A frame that can be judged by what it says before its payload takes the memory that it asks for."""
+
+    frame: Frame
+    codec_id: int
+    coded: memoryview
+
+    def arrays(self) -> tuple[tensors.Array, ...]:
+        """FrameError if the payload is not what the frame says. Read-only views of the data where it is not coded."""
+        boundary = self.frame.boundary
+        if self.frame.pixels is Pixels.JPEG:
+            raw: codecs.Buffer = jpeg.decode(self.coded, pictures.picture_shape(boundary[0].shape, name="frame"))
+        else:
+            raw = codecs.decode(self.codec_id, self.coded, self.frame.payload_bytes)
+        return tuple(_views(memoryview(raw).toreadonly(), boundary))
+
+
+def with_ack(encoded: bytes, *, wanted: bool) -> bytes:
+    """An encoded frame of ours, asking for an acknowledgement or not, whichever it asked for before."""
+    flags = encoded[_FLAGS_OFFSET] | _WANTS_ACK if wanted else encoded[_FLAGS_OFFSET] & ~_WANTS_ACK
+    if flags == encoded[_FLAGS_OFFSET]:
+        return encoded
+    head = encoded[:_FLAGS_OFFSET] + bytes([flags]) + encoded[_FLAGS_OFFSET + 1 : _HEAD.size]
+    rest = encoded[HEADER_BYTES:]
+    return b"".join((head, _CRC.pack(zlib.crc32(rest, zlib.crc32(head))), rest))
+
+
+def key(encoded: codecs.Buffer) -> tuple[int, int]:
+    """(boot, sequence) of an encoded frame that this process made; nothing is checked."""
+    boot, sequence = _KEY.unpack_from(encoded, _KEY_OFFSET)
+    return int(boot), int(sequence)
+
+
+def _check_range(what: str, value: int, most: int) -> None:
+    if not 0 <= value <= most:
+        raise ValueError(f"{what} {value} is outside 0..{most}")
+
+
+@functools.lru_cache(_BOUNDARIES)
+def _check_boundary(boundary: tuple[tensors.TensorSpec, ...]) -> None:
+    if not 1 <= len(boundary) <= MAX_TENSORS:
+        raise ValueError(f"boundary has {len(boundary)} tensors, expected 1 to {MAX_TENSORS}")
+    for place, spec in enumerate(boundary):
+        _check_tensor(place, spec)
+
+
+def _check_tensor(place: int, spec: tensors.TensorSpec) -> None:
+    if len(spec.shape) > MAX_RANK:
+        raise ValueError(f"tensor {place} has rank {len(spec.shape)}, at most {MAX_RANK} can travel")
+    if not all(1 <= extent <= _U32 for extent in spec.shape):
+        raise ValueError(f"tensor {place} has shape {spec.shape}, expected extents of 1 to {_U32}")
+    if not -_I32 <= spec.zero_point < _I32:
+        raise ValueError(f"zero point {spec.zero_point} of tensor {place} does not fit 32 bits")
+    if float(np.float32(spec.scale)) != spec.scale:
+        raise ValueError(f"scale {spec.scale!r} of tensor {place} is not a 32-bit float, as TFLite's scales are")
+
+
+def _check_pixels(cut: int, boundary: Sequence[tensors.TensorSpec]) -> None:
+    if cut != 0 or len(boundary) != 1:
+        raise ValueError(f"pixels in {len(boundary)} tensors at cut {cut}, expected one at cut 0")
+    spec = boundary[0]
+    if spec.dtype != "uint8" or spec.scale or spec.zero_point:
+        raise ValueError(f"pixels are {spec.dtype} of scale {spec.scale}, expected uint8, not quantised")
+    try:
+        pictures.picture_shape(spec.shape, name="pixels")
+    except errors.DataError as problem:
+        raise ValueError(f"pixels of shape {spec.shape} are no picture, grey or RGB") from problem
+
+
+def _bytes_of(array: tensors.Array, spec: tensors.TensorSpec) -> memoryview:
+    if array.dtype != spec.dtype or array.shape != spec.shape:
+        raise ValueError(f"array is {array.dtype}{array.shape}, expected {spec.dtype}{spec.shape}")
+    little = np.ascontiguousarray(array, dtype=_little_endian(spec.dtype))
+    return little.reshape(-1).view(np.uint8).data
+
+
+def _little_endian(dtype: str) -> np.dtype[Any]:
+    little: np.dtype[Any] = np.dtype(dtype).newbyteorder("<")
+    return little
+
+
+@functools.lru_cache(_BOUNDARIES)
+def _pack_table(boundary: tuple[tensors.TensorSpec, ...]) -> bytes:
+    return b"".join(_pack_tensor(spec) for spec in boundary)
+
+
+def _pack_tensor(spec: tensors.TensorSpec) -> bytes:
+    fixed = _TENSOR.pack(tensors.CODE_OF_DTYPE[spec.dtype], len(spec.shape), spec.scale, spec.zero_point)
+    return fixed + struct.pack(f"<{len(spec.shape)}I", *spec.shape)
+
+
+def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memoryview]:
+    """The frame, its codec id and its coded payload."""
+    if data.nbytes < HEADER_BYTES:
+        raise errors.FrameError(f"frame is {data.nbytes} bytes, shorter than the header of {HEADER_BYTES}")
+    (
+        magic,
+        version,
+        flags,
+        codec_id,
+        count,
+        package,
+        cut,
+        boot,
+        sequence,
+        captured_ns,
+        head_us,
+        raw_bytes,
+        coded_bytes,
+    ) = _HEAD.unpack_from(data)
+    _check_version(magic, version)
+    _check_crc(data)
+    if flags & ~_KNOWN_FLAGS:
+        raise errors.FrameError(f"frame flags {flags:#04x} are not known here; is the sender newer?")
+    offset = _table_ends_at(data, count)
+    boundary, boundary_bytes = _parse_table(bytes(data[HEADER_BYTES:offset]), count)
+    if coded_bytes != data.nbytes - offset:
+        raise errors.FrameError(f"frame has {data.nbytes - offset} payload bytes, its header says {coded_bytes}")
+    if raw_bytes > max_payload_bytes:
+        raise errors.FrameError(f"frame's tensors take {raw_bytes} bytes, at most {max_payload_bytes} are accepted")
+    if raw_bytes != boundary_bytes:
+        raise errors.FrameError(f"frame's tensors take {boundary_bytes} bytes, its header says {raw_bytes}")
+    try:
+        wants_raw, wants_ack = bool(flags & _WANTS_RAW), bool(flags & _WANTS_ACK)
+        pixels = None
+        if flags & _HAS_PIXELS:
+            pixels = Pixels.JPEG if codec_id == codecs.CodecId.JPEG else Pixels.RAW
+        frame = Frame(package, cut, boot, sequence, captured_ns, head_us, boundary, wants_raw, pixels, wants_ack)
+    except ValueError as problem:
+        raise errors.FrameError(f"frame {boot:016x}/{sequence}: {problem}") from problem
+    return frame, codec_id, data[offset:]
+
+
+def _check_version(magic: bytes, version: int) -> None:
+    if magic != MAGIC:
+        raise errors.FrameError(f"not a frame: it begins with {magic!r}, expected {MAGIC!r}")
+    if version != VERSION:
+        raise errors.FrameError(f"frame version {version} is not known here, only {VERSION}; is the sender newer?")
+
+
+def _check_crc(data: memoryview) -> None:
+    (said,) = _CRC.unpack_from(data, _HEAD.size)
+    found = zlib.crc32(data[HEADER_BYTES:], zlib.crc32(data[: _HEAD.size]))
+    if found != said:
+        raise errors.FrameError(f"frame is damaged: checksum {found:08x}, expected {said:08x}")
+
+
+def _table_ends_at(data: memoryview, count: int) -> int:
+    """By what the table says, or the end of what is there; nothing of it is checked."""
+    offset = HEADER_BYTES
+    for _ in range(count):
+        if offset + 1 >= data.nbytes:
+            break
+        offset += _TENSOR.size + 4 * data[offset + 1]
+    return min(offset, data.nbytes)
+
+
+@functools.lru_cache(_BOUNDARIES)
+def _parse_table(table: bytes, count: int) -> tuple[tuple[tensors.TensorSpec, ...], int]:
+    """The specs, and the bytes that they take. Extents are not yet believed: nothing is allocated from them."""
+    if not 1 <= count <= MAX_TENSORS:
+        raise errors.FrameError(f"frame has {count} tensors, expected 1 to {MAX_TENSORS}")
+    offset = 0
+    specs = []
+    for place in range(count):
+        spec, offset = _parse_tensor(table, offset, place)
+        specs.append(spec)
+    return tuple(specs), tensors.payload_bytes(tuple(specs))
+
+
+def _parse_tensor(data: bytes, offset: int, place: int) -> tuple[tensors.TensorSpec, int]:
+    try:
+        code, rank, scale, zero_point = _TENSOR.unpack_from(data, offset)
+        if rank > MAX_RANK:
+            raise errors.FrameError(f"tensor {place} has rank {rank}, at most {MAX_RANK} is accepted")
+        shape = struct.unpack_from(f"<{rank}I", data, offset + _TENSOR.size)
+    except struct.error as problem:
+        raise errors.FrameError(f"frame ends within the description of tensor {place}") from problem
+    if code not in tensors.DTYPE_OF_CODE:
+        raise errors.FrameError(f"tensor {place} has data type code {code}, which cannot cross a cut")
+    try:
+        spec = tensors.TensorSpec("", shape, tensors.DTYPE_OF_CODE[code], scale, zero_point)
+    except ValueError as problem:
+        raise errors.FrameError(f"tensor {place}: {problem}") from problem
+    return spec, offset + _TENSOR.size + 4 * rank
+
+
+def _views(raw: memoryview, boundary: Sequence[tensors.TensorSpec]) -> list[tensors.Array]:
+    arrays = []
+    offset = 0
+    for spec in boundary:
+        flat: tensors.Array = np.frombuffer(raw, _little_endian(spec.dtype), spec.elements, offset)
+        arrays.append(flat.reshape(spec.shape))
+        offset += spec.bytes
+    return arrays

@@ -1,0 +1,364 @@
+"""One TCP connection to one MQTT broker, from CONNECT to its end: with `broker.mqtt.fast_client` all that
+knows paho-mqtt.
+
+A `Connection` is driven by a single thread, which owns it: no locks, no callbacks into our code. paho's callbacks only
+note events, and `step` returns them. Each connection has a paho client of its own, because paho resends on its own
+account, beyond the broker's Receive Maximum and however often a packet was refused; what is resent is decided by
+`broker.mqtt.transport` instead.
+"""
+
+import contextlib
+import enum
+import select
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.exception import MQTTException
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from broker.mqtt.fast_client import LeanClient, TidySocket
+from broker.transport.address import Address
+from broker.transport.bounded_queues import Outgoing
+from broker.transport.protocol import Message
+
+# Linux only. It wears off by itself after some packets, so it is set again around every read.
+_QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+
+_RETAINED_IF_NEW = 1  # retain handling: retained messages again only if the broker had forgotten the subscription
+
+# Reason codes of MQTT 5; paho translates the return codes of 3.1.1 into them.
+_REFUSALS_FOR_GOOD = {
+    0x81,  # malformed packet
+    0x82,  # protocol error
+    0x84,  # unsupported protocol version
+    0x85,  # client identifier not valid
+    0x86,  # bad user name or password
+    0x87,  # not authorized
+    0x8A,  # banned
+    0x8C,  # bad authentication method
+    0x95,  # packet too large
+    0x99,  # payload format invalid
+    0x9A,  # retain not supported
+    0x9B,  # QoS not supported
+}
+_UNSUPPORTED_PROTOCOL = 0x84
+_PACKET_TOO_LARGE = 0x95
+_FAILURE = 0x80  # this code and those above
+
+
+class Version(enum.Enum):
+    MQTT_5 = MQTTProtocolVersion.MQTTv5
+    MQTT_311 = MQTTProtocolVersion.MQTTv311
+
+    def __str__(self) -> str:
+        return "5" if self is Version.MQTT_5 else "3.1.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a CONNECT says; `will` is (topic, payload), sent at QoS 1 and retained."""
+
+    address: Address
+    client_id: str
+    version: Version
+    keepalive_s: int
+    clean_start: bool
+    session_expiry_s: int
+    receive_maximum: int
+    max_packet_bytes: int
+    connect_timeout_s: float
+    password: str | None = None
+    tls: ssl.SSLContext | None = None
+    will: tuple[str, bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """CONNACK. The limits are None where the broker named none."""
+
+    session_present: bool
+    receive_maximum: int | None
+    max_packet_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """PUBACK; `refusal` is the reason why the broker did not take the message, if it did not."""
+
+    mid: int
+    refusal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """The broker's answer to a subscription or to the end of one."""
+
+    mid: int
+    refusal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The end of a connection, or why there never was one."""
+
+    reason: str
+    is_for_good: bool = False  # the broker refused us: trying again as before cannot help
+    is_version: bool = False  # it may be the protocol version that it did not like
+    is_packet: bool = False  # it said that a packet was too large
+    cause: Exception | None = None
+
+
+Event = Accepted | Acknowledged | Subscribed | Message | Lost
+
+
+class Connection:
+    def __init__(self, options: Options, number: int) -> None:
+        self._options = options
+        self._number = number
+        self._events: list[Event] = []
+        self._was_accepted = False
+        self._client = self._make_client()
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether there is what the socket did not take. Publish nothing meanwhile: paho's queue has no bound."""
+        sock: Any = self._client.socket()
+        return self._client.want_write() or (sock is not None and sock.has_unsent)
+
+    @property
+    def knows_shares(self) -> bool:
+        return self._options.version is Version.MQTT_5
+
+    def open(self) -> Lost | None:
+        """TCP, TLS and the CONNECT packet; may block for `connect_timeout_s`. Accepted or Lost comes from `step`."""
+        options = self._options
+        properties = None
+        if options.version is Version.MQTT_5:
+            properties = _properties(PacketTypes.CONNECT)
+            properties.ReceiveMaximum = options.receive_maximum
+            properties.MaximumPacketSize = options.max_packet_bytes
+            properties.SessionExpiryInterval = options.session_expiry_s
+        clean_start = options.clean_start if options.version is Version.MQTT_5 else paho.MQTT_CLEAN_START_FIRST_ONLY
+        try:
+            self._client.connect_async(
+                options.address.host,
+                options.address.port,
+                options.keepalive_s,
+                clean_start=clean_start,
+                properties=properties,
+            )
+            self._client.reconnect()
+        except ssl.SSLCertVerificationError as problem:
+            return Lost(f"certificate not trusted: {problem.verify_message}", is_for_good=True, cause=problem)
+        except OSError as problem:
+            return Lost(problem.strerror or str(problem) or type(problem).__name__, cause=problem)
+        self._set_socket_options()
+        return None
+
+    def step(self, timeout_s: float, waker: socket.socket) -> list[Event]:
+        """Moves bytes both ways once, after waiting up to `timeout_s` for some or for `waker`. Lost comes last."""
+        self.write()
+        with self._foreign_errors():
+            readable, writable = self._poll(timeout_s, waker)
+            if readable:
+                self._rearm_quickack()
+                self._client.loop_read()
+                self._rearm_quickack()
+            if writable:
+                self.write()
+            self._client.loop_misc()
+        events, self._events = self._events, []
+        if self._client.socket() is None and not any(isinstance(event, Lost) for event in events):
+            events.append(self._lost("connection closed"))
+        return events
+
+    def publish(self, outgoing: Outgoing, expiry_s: float | None) -> int:
+        """The packet id; the packet itself leaves with `write`."""
+        properties = None
+        if expiry_s is not None and self._options.version is Version.MQTT_5:
+            properties = _properties(PacketTypes.PUBLISH)
+            properties.MessageExpiryInterval = max(1, round(expiry_s))
+        payload: Any = outgoing.payload if isinstance(outgoing.payload, bytes | bytearray) else bytes(outgoing.payload)
+        return self._client.send_publish(
+            outgoing.topic, payload, outgoing.qos, retain=outgoing.retain, properties=properties
+        )
+
+    def subscribe(self, topic_filter: str, qos: int, *, is_renewal: bool) -> int:
+        if self._options.version is Version.MQTT_5:
+            retain_handling = _RETAINED_IF_NEW if is_renewal else SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+            _, mid = self._client.subscribe(
+                topic_filter, options=SubscribeOptions(qos=qos, retainHandling=retain_handling)
+            )
+        else:
+            _, mid = self._client.subscribe(topic_filter, qos)
+        assert mid is not None  # noqa: S101 - None only without a socket, and then step() has said Lost
+        return mid
+
+    def unsubscribe(self, topic_filter: str) -> int:
+        """The answer is a `Subscribed` too."""
+        _, mid = self._client.unsubscribe(topic_filter)
+        assert mid is not None  # noqa: S101 - as above
+        return mid
+
+    def acknowledge(self, mid: int) -> None:
+        self._client.send_puback(mid)
+
+    def write(self) -> None:
+        """Gives the socket what was published, without waiting."""
+        with self._foreign_errors():
+            self._client.loop_write()
+            sock: Any = self._client.socket()
+            if sock is not None:
+                sock.flush()
+
+    def close(self) -> None:
+        """DISCONNECT, which also withdraws the last will, and the end of the socket. Never blocks for long."""
+        with contextlib.suppress(OSError, ValueError):
+            self._client.disconnect()
+            self._client.loop_write()
+        self.drop()
+
+    def drop(self) -> None:
+        """The end of the socket without a goodbye: the broker will publish the last will."""
+        self._client.on_disconnect = None
+        sock: Any = self._client.socket()
+        if sock is not None:
+            sock.close()
+
+    def _make_client(self) -> LeanClient:
+        options = self._options
+        client = LeanClient(
+            CallbackAPIVersion.VERSION2,
+            on_frame=self._on_frame,
+            on_puback=self._on_puback,
+            client_id=options.client_id,
+            protocol=options.version.value,
+            clean_session=None if options.version is Version.MQTT_5 else options.clean_start,
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        client.connect_timeout = options.connect_timeout_s
+        if options.address.user is not None:
+            client.username_pw_set(options.address.user, options.password)
+        if options.tls is not None:
+            options.tls.sslsocket_class = TidySocket
+            client.tls_set_context(options.tls)
+        if options.will is not None:
+            topic, payload = options.will
+            client.will_set(topic, payload, qos=1, retain=True)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = client.on_unsubscribe = self._on_subscribe
+        client.on_message = self._on_message
+        # With any callback here paho leaves writing to whoever drives it, instead of writing from within publish().
+        client.on_socket_register_write = _leave_writing_to_us
+        return client
+
+    def _set_socket_options(self) -> None:
+        sock: Any = self._client.socket()
+        # Without it Nagle's algorithm and delayed acknowledgements add 40 ms to every small exchange.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._rearm_quickack()
+
+    def _rearm_quickack(self) -> None:
+        """Our kernel acknowledges at once, so that a broker with Nagle's algorithm on does not wait 40 ms for it."""
+        sock: Any = self._client.socket()
+        if _QUICKACK is not None and sock is not None:
+            with contextlib.suppress(OSError):  # a socket that has just gone says so at its next read
+                sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+    def _poll(self, timeout_s: float, waker: socket.socket) -> tuple[bool, bool]:
+        sock: Any = self._client.socket()
+        if sock is None:
+            return False, False
+        pending = sock.pending() > 0  # already received, so poll cannot see it
+        poll = select.poll()
+        poll.register(sock, select.POLLIN | (select.POLLOUT if self.is_writing else 0))
+        poll.register(waker, select.POLLIN)
+        ready = dict(poll.poll(0 if pending else timeout_s * 1000))
+        if waker.fileno() in ready:
+            with contextlib.suppress(BlockingIOError):
+                waker.recv(4096)
+        mask = ready.get(sock.fileno(), 0)
+        return pending or bool(mask & ~select.POLLOUT), bool(mask & select.POLLOUT)
+
+    @contextlib.contextmanager
+    def _foreign_errors(self) -> Iterator[None]:
+        """paho raises these for packets that it cannot read, and for a socket that vanished under it."""
+        try:
+            yield
+        except (OSError, ValueError, IndexError, KeyError, struct.error, MQTTException) as problem:
+            self._events.append(self._lost(f"unreadable packet: {problem}"))
+            self.drop()
+
+    def _lost(self, reason: str, *, is_packet: bool = False) -> Lost:
+        if self._options.tls is not None and not self._was_accepted:
+            # In TLS 1.3 our side of the handshake ends before the broker looks at our certificate.
+            reason += "; a broker that does not accept our certificate, or wants one, hangs up like that"
+        # Brokers without MQTT 5 often just hang up on its CONNECT, or answer in a way that is none in MQTT 5.
+        return Lost(reason, is_version=not self._was_accepted, is_packet=is_packet)
+
+    def _on_connect(self, _: Any, __: Any, flags: paho.ConnectFlags, code: ReasonCode, said: Properties | None) -> None:
+        if code.is_failure:
+            is_version = code.value == _UNSUPPORTED_PROTOCOL
+            self._events.append(
+                Lost(
+                    f"refused: {code} (0x{code.value:02x})",
+                    is_for_good=code.value in _REFUSALS_FOR_GOOD,
+                    is_version=is_version,
+                )
+            )
+            return
+        self._was_accepted = True
+        self._events.append(
+            Accepted(
+                flags.session_present, getattr(said, "ReceiveMaximum", None), getattr(said, "MaximumPacketSize", None)
+            )
+        )
+
+    def _on_disconnect(self, _: Any, __: Any, flags: paho.DisconnectFlags, code: ReasonCode, ___: Any) -> None:
+        if any(isinstance(event, Lost) for event in self._events):
+            return
+        by = "broker hung up" if flags.is_disconnect_packet_from_server else "connection lost"
+        is_packet = flags.is_disconnect_packet_from_server and code.value == _PACKET_TOO_LARGE
+        self._events.append(self._lost(f"{by}: {code}", is_packet=is_packet))
+
+    def _on_puback(self, mid: int, code: int) -> None:
+        refusal = None if code < _FAILURE else str(ReasonCode(PacketTypes.PUBACK, identifier=code))
+        self._events.append(Acknowledged(mid, refusal))
+
+    def _on_subscribe(self, _: Any, __: Any, mid: int, codes: list[ReasonCode], ___: Any) -> None:
+        refusal = next((str(code) for code in codes if code.is_failure), None)
+        self._events.append(Subscribed(mid, refusal))
+
+    def _on_frame(self, topic: str, payload: bytes, flags: int, qos: int, mid: int) -> None:
+        receipt = (self._number, mid)
+        self._events.append(Message(topic, payload, qos, bool(flags & 1), bool(flags & 8), receipt, time.monotonic()))
+
+    def _on_message(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""  # no topic of ours: whoever parses it refuses it
+        payload, receipt = bytes(message.payload), (self._number, message.mid)
+        self._events.append(
+            Message(topic, payload, message.qos, message.retain, message.dup, receipt, time.monotonic())
+        )
+
+
+def _properties(packet_type: int) -> Any:
+    return Properties(packet_type)  # type: ignore[no-untyped-call] # paho's class sets its attributes by magic
+
+
+def _leave_writing_to_us(*_: Any) -> None:
+    pass

@@ -1,0 +1,202 @@
+"""The work done over one MQTT connection: window, packet limit, subscriptions, acknowledgements.
+
+Runs on the network thread alone. Queues, subscriptions and counters outlive it; the next session goes on with them.
+"""
+
+import logging
+
+from broker.mqtt import connection as connections
+from broker.transport import bounded_queues, protocol
+from broker.transport.state import Shared, Subscription
+
+_log = logging.getLogger(__name__)
+
+# A broker that hangs up without saying why (MQTT 3.1.1 has no way to say it) may do so because of one message. The
+# largest of those in flight is the likeliest; after three lost connections it is given up so that the rest can pass.
+MAX_STRIKES = 3
+
+# Handed to the connection before it writes: one system call for many small messages.
+_TOGETHER_BYTES = 1 << 16
+
+
+class Session:
+    """One connection's share of the work. `end` must be called once, whatever happened."""
+
+    def __init__(self, connection: connections.Connection, number: int, shared: Shared) -> None:
+        self.accepted: connections.Accepted | None = None
+        self.max_packet_bytes = shared.limits.packet_bytes
+        self._connection = connection
+        self._number = number
+        self._shared = shared
+        self._window = shared.limits.window
+        self._in_flight: dict[int, bounded_queues.Outgoing] = {}
+        self._writing: list[
+            bounded_queues.Outgoing
+        ] = []  # QoS 0, handed to the connection, perhaps not to the socket yet
+        self._asked: dict[int, Subscription] = {}
+
+    def pump(self) -> None:
+        """Gives the connection all that may go now: acknowledgements, subscriptions, messages within the window.
+
+        Few are handed over at a time, and none while earlier ones are still being written, so what a broker that reads
+        slowly does not take stays in our bounded outbox.
+        """
+        if self.accepted is None:
+            return
+        self._subscribe()
+        is_dry = False
+        while not is_dry and self._is_free_to_send():
+            handed_bytes = 0
+            while handed_bytes < _TOGETHER_BYTES:
+                outgoing = self._shared.outbox.take(is_window_full=len(self._in_flight) >= self._window)
+                if outgoing is None:
+                    is_dry = True
+                    break
+                handed_bytes += outgoing.held_bytes
+                self._send(outgoing)
+            self._connection.write()
+        self._is_free_to_send()
+        # After the messages: a result is waited for by somebody, an acknowledgement only by the broker.
+        self.acknowledge()
+        self._connection.write()
+
+    def handle(self, event: connections.Event) -> None:
+        match event:
+            case connections.Accepted():
+                self._accept(event)
+            case connections.Acknowledged():
+                self._release(event)
+            case connections.Subscribed():
+                self._granted(event)
+            case protocol.Message():
+                self._take_in(event)
+            case connections.Lost():
+                self.end(event)
+
+    def acknowledge(self) -> None:
+        """Tells the broker of what came by this connection and is done with."""
+        receipts = self._shared.receipts
+        while receipts and (receipts[0].session != self._number or self._is_sent(receipts[0].after)):
+            receipt = receipts.popleft()
+            if receipt.session == self._number:
+                self._connection.acknowledge(receipt.mid)
+
+    def end(self, lost: connections.Lost) -> None:
+        """Puts back what was not acknowledged, to be sent again by the next session, and settles the rest."""
+        shared = self._shared
+        for outgoing in self._writing:
+            shared.drop(outgoing, protocol.Drop.CONNECTION_LOST)
+        self._writing.clear()
+        unsettled = list(self._in_flight.values())
+        self._in_flight.clear()
+        for outgoing in [sent for sent in unsettled if sent.is_ours]:
+            unsettled.remove(outgoing)
+            shared.outbox.release(outgoing)  # it told of this connection, and the next one tells its own
+        suspect = max(unsettled, key=lambda sent: sent.held_bytes, default=None)
+        if suspect is not None and self.accepted is not None:
+            suspect.strikes += 1
+            if lost.is_packet or suspect.strikes >= MAX_STRIKES:
+                unsettled.remove(suspect)
+                shared.drop(suspect, protocol.Drop.HUNG_UP_ON)
+                _log.warning(
+                    "message given up topic=%s payload_bytes=%d reason=%r",
+                    suspect.topic,
+                    len(suspect.payload),
+                    f"the broker hung up {suspect.strikes} times when it was sent: {lost.reason}",
+                )
+        shared.outbox.put_back(unsettled)
+
+    def _accept(self, accepted: connections.Accepted) -> None:
+        self.accepted = accepted
+        if accepted.receive_maximum is not None:
+            self._window = min(self._window, accepted.receive_maximum)
+        if accepted.max_packet_bytes is not None:
+            self.max_packet_bytes = min(self.max_packet_bytes, accepted.max_packet_bytes)
+
+    def _is_sent(self, number: int) -> bool:
+        return number == 0 or self._shared.outbox.has_taken(number)
+
+    def _subscribe(self) -> None:
+        with self._shared.changed:
+            new = [wanted for wanted in self._shared.subscriptions.values() if wanted.session != self._number]
+        for wanted in new:
+            is_renewal = wanted.session > 0 and self.accepted is not None and self.accepted.session_present
+            wanted.session = self._number
+            if wanted.is_ending:
+                self._asked[self._connection.unsubscribe(wanted.topic_filter)] = wanted
+                continue
+            if wanted.topic_filter.startswith("$share/") and not self._connection.knows_shares:
+                # One that does not know them takes it for a topic that nobody writes, and grants it.
+                self._answered(wanted, "shared subscriptions need a broker of MQTT 5")
+                continue
+            self._asked[self._connection.subscribe(wanted.topic_filter, wanted.qos, is_renewal=is_renewal)] = wanted
+
+    def _is_free_to_send(self) -> bool:
+        if self._connection.is_writing:
+            return False
+        for outgoing in self._writing:
+            self._shared.outbox.release(outgoing)
+        self._writing.clear()
+        return True
+
+    def _send(self, outgoing: bounded_queues.Outgoing) -> None:
+        shared = self._shared
+        remaining_s = None if outgoing.expires_at_s is None else outgoing.expires_at_s - shared.clock()
+        if remaining_s is not None and remaining_s <= 0:
+            shared.drop(outgoing, protocol.Drop.EXPIRED)
+            return
+        packet_bytes = protocol.publish_packet_bytes(
+            outgoing.topic, len(outgoing.payload), qos=outgoing.qos, expires=remaining_s is not None
+        )
+        if packet_bytes > self.max_packet_bytes:
+            shared.drop(outgoing, protocol.Drop.TOO_LARGE)
+            _log.warning(
+                "message given up topic=%s packet_bytes=%d limit=%d",
+                outgoing.topic,
+                packet_bytes,
+                self.max_packet_bytes,
+            )
+            return
+        mid = self._connection.publish(outgoing, remaining_s)
+        if outgoing.sendings == 0:
+            shared.counters.published += 1
+        else:
+            shared.counters.resent += 1
+        outgoing.sendings += 1
+        if outgoing.qos > 0:
+            self._in_flight[mid] = outgoing
+        else:
+            self._writing.append(outgoing)
+
+    def _release(self, event: connections.Acknowledged) -> None:
+        outgoing = self._in_flight.pop(event.mid, None)
+        if outgoing is None:
+            return
+        if event.refusal is None:
+            self._shared.counters.acknowledged += 1
+            self._shared.outbox.release(outgoing)
+        else:
+            self._shared.drop(outgoing, protocol.Drop.REFUSED)
+            _log.warning("message refused topic=%s reason=%r", outgoing.topic, event.refusal)
+
+    def _granted(self, event: connections.Subscribed) -> None:
+        wanted = self._asked.pop(event.mid, None)
+        if wanted is None:
+            return
+        if event.refusal is not None:
+            what = "unsubscription" if wanted.is_ending else "subscription"
+            _log.warning("%s refused filter=%s reason=%r", what, wanted.topic_filter, event.refusal)
+        self._answered(wanted, event.refusal)
+
+    def _answered(self, wanted: Subscription, refusal: str | None) -> None:
+        with self._shared.changed:
+            wanted.answered, wanted.refusal = True, refusal
+            self._shared.changed.notify_all()
+
+    def _take_in(self, message: protocol.Message) -> None:
+        if self._shared.inbox.offer(message):
+            self._shared.counters.received += 1
+            return
+        self._shared.counters.dropped[protocol.Drop.INBOX_FULL] += 1
+        if message.qos > 0:  # else the broker would wait for it for ever, and in time for nothing else
+            self._connection.acknowledge(message.receipt[1])

@@ -1,0 +1,171 @@
+"""The two bounded queues of a transport: what goes out and what came in. Both say no rather than grow."""
+
+import collections
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from broker.transport.protocol import Limits, Message
+from tflsplit.coding import feature_codec
+
+# What Python needs for a message besides its payload; counted, or a flood of empty ones would hold memory unseen.
+_MESSAGE_BYTES = 512
+
+
+@dataclass(slots=True, eq=False)
+class Outgoing:
+    """A message on its way. `expires_at_s` is by the transport's clock. `strikes` counts the connections that were
+    lost while it was the likeliest cause; `sendings` how often it went to the broker. `number` is its
+    place among all that `put` took."""
+
+    topic: str
+    payload: feature_codec.Buffer
+    qos: int
+    retain: bool = False
+    expires_at_s: float | None = None
+    sendings: int = 0
+    strikes: int = 0
+    number: int = 0
+    is_ours: bool = False  # the transport's own word about itself: never refused for want of room
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.topic) + memoryview(self.payload).nbytes
+
+
+class Outbox:
+    """Messages in the order they will be sent. Room is freed by `release`, when the broker has one, not by `take`."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._changed = threading.Condition()
+        self._waiting: collections.deque[Outgoing] = collections.deque()
+        self._held_messages = 0
+        self._held_bytes = 0
+        self._last_number = 0
+        self._is_closed = False
+
+    @property
+    def last_number(self) -> int:
+        """Of the message that `put` took last."""
+        return self._last_number
+
+    def has_taken(self, number: int) -> bool:
+        """Whether the message of that number, and with it all before it, is not waiting any longer."""
+        with self._changed:
+            return not self._waiting or self._waiting[0].number > number
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """Messages and bytes taken in and not yet released."""
+        with self._changed:
+            return self._held_messages, self._held_bytes
+
+    def put(self, outgoing: Outgoing, timeout_s: float) -> bool:
+        """False if there was no room in time, or none will ever be because the outbox is closed."""
+        with self._changed:
+            wait_s = min(timeout_s, threading.TIMEOUT_MAX)
+            if (
+                not self._changed.wait_for(lambda: self._is_closed or self._has_room(outgoing), wait_s)
+                or self._is_closed
+            ):
+                return False
+            self._hold(outgoing)
+            self._last_number += 1
+            outgoing.number = self._last_number
+            self._waiting.append(outgoing)
+            return True
+
+    def put_first(self, outgoing: Outgoing) -> None:
+        """Ahead of everything and beyond the bounds: for the few small messages that a transport sends about itself."""
+        with self._changed:
+            self._hold(outgoing)
+            self._waiting.appendleft(outgoing)
+
+    def put_back(self, unsent: Iterable[Outgoing]) -> None:
+        """Messages taken but not released, to be sent again before all others, in the order given."""
+        with self._changed:
+            self._waiting.extendleft(reversed(list(unsent)))
+
+    def take(self, *, is_window_full: bool) -> Outgoing | None:
+        """The next message, if there is one that may go: with a full window only QoS 0."""
+        with self._changed:
+            if not self._waiting or (is_window_full and self._waiting[0].qos > 0):
+                return None
+            return self._waiting.popleft()
+
+    def release(self, outgoing: Outgoing) -> None:
+        with self._changed:
+            self._held_messages -= 1
+            self._held_bytes -= outgoing.held_bytes
+            self._changed.notify_all()
+
+    def wait_empty(self, timeout_s: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self._held_messages == 0, min(timeout_s, threading.TIMEOUT_MAX))
+
+    def close(self) -> None:
+        """Refuses everything from now on, except by `put_first`; what is in can still be taken."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def _has_room(self, outgoing: Outgoing) -> bool:
+        # A message larger than the whole bound may go alone: the packet limit is there to refuse it.
+        return self._held_messages == 0 or (
+            self._held_messages < self._limits.outbox_messages
+            and self._held_bytes + outgoing.held_bytes <= self._limits.outbox_bytes
+        )
+
+    def _hold(self, outgoing: Outgoing) -> None:
+        self._held_messages += 1
+        self._held_bytes += outgoing.held_bytes
+
+
+class Inbox:
+    """Messages that came in and were not yet received by the consumer."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._changed = threading.Condition()
+        self._waiting: collections.deque[Message] = collections.deque()
+        self._qos0_messages = 0
+        self._held_bytes = 0
+        self._is_closed = False
+
+    def offer(self, message: Message) -> bool:
+        """False if there is no room: for QoS 0 in number or bytes, for QoS 1 in bytes.
+
+        How many QoS 1 messages come is for the broker to limit, and not all do: Mosquitto 2.0 sends up to Receive
+        Maximum more with each acknowledgement, and MQTT 3.1.1 has no such limit. Taking them is better than losing
+        them, since the broker holds them in memory as well.
+        """
+        with self._changed:
+            is_full = message.qos == 0 and self._qos0_messages >= self._limits.inbox_messages
+            if self._is_closed or is_full or self._held_bytes + _held_bytes(message) > self._limits.inbox_bytes:
+                return False
+            self._waiting.append(message)
+            self._qos0_messages += message.qos == 0
+            self._held_bytes += _held_bytes(message)
+            self._changed.notify()
+            return True
+
+    def take(self, timeout_s: float) -> Message | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_closed, min(timeout_s, threading.TIMEOUT_MAX))
+            if not self._waiting:
+                return None
+            message = self._waiting.popleft()
+            self._qos0_messages -= message.qos == 0
+            self._held_bytes -= _held_bytes(message)
+            return message
+
+    def close(self) -> None:
+        """What is in stays to be taken; nothing more comes in, and nobody waits any longer."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+
+def _held_bytes(message: Message) -> int:
+    return len(message.payload) + len(message.topic) + _MESSAGE_BYTES

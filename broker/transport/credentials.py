@@ -1,0 +1,123 @@
+"""What one client is given to speak to a secured broker: a folder with its address, its name and the proof of it.
+
+broker.json     where the broker is and whom the rest speaks for; this module owns its format
+ca.crt          the authority that signed the broker's certificate
+client.crt      and client.key, or else `password`: how the broker knows us
+
+`broker.deploy` makes such folders; nothing here needs more than the standard library.
+"""
+
+import json
+import logging
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from broker.transport import address as transport_address
+from broker.transport.address import Address, Credentials
+from tflsplit import errors
+
+_log = logging.getLogger(__name__)
+
+DESCRIPTION = "broker.json"
+AUTHORITY = "ca.crt"
+CERTIFICATE = "client.crt"
+KEY = "client.key"
+PASSWORD = "password"  # noqa: S105 - the name of a file
+
+_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened folder. `name` is what the broker takes its holder for."""
+
+    folder: Path
+    address: Address
+    credentials: Credentials
+    deployment: str
+    name: str
+
+    def check_belongs_to(self, deployment: str) -> None:
+        """SettingsError for another deployment: the broker would give nothing of it, and say nothing."""
+        if deployment != self.deployment:
+            raise errors.SettingsError(
+                f"credentials {self.folder} are for deployment {self.deployment!r}, not for {deployment!r}"
+            )
+
+    def check_speaks_for(self, deployment: str, name: str) -> None:
+        """SettingsError for anyone else: the broker would drop in silence what they publish."""
+        if (deployment, name) != (self.deployment, self.name):
+            raise errors.SettingsError(
+                f"credentials {self.folder} are those of {self.name!r} in deployment {self.deployment!r}, "
+                f"not of {name!r} in {deployment!r}; the broker would not let one speak for the other: "
+                "give that name (--device at an edge, else --name), or the right folder"
+            )
+
+
+def describe(url: str, deployment: str, name: str, role: str) -> bytes:
+    """The description in a new folder; `role` is for people."""
+    fields = {"schema": _SCHEMA, "url": url, "deployment": deployment, "name": name, "role": role}
+    return (json.dumps(fields, indent=2) + "\n").encode()
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """SettingsError names the file that is missing or damaged."""
+    fields = _described(folder)
+    held = {name: folder / name for name in (AUTHORITY, CERTIFICATE, KEY, PASSWORD) if (folder / name).is_file()}
+    if CERTIFICATE not in held and PASSWORD not in held:
+        raise errors.SettingsError(
+            f"credentials {folder}: neither {CERTIFICATE} nor {PASSWORD} is there; copy it again"
+        )
+    proof = Credentials(
+        password=read_password(held[PASSWORD]) if PASSWORD in held else None,
+        ca=held.get(AUTHORITY),
+        certificate=held.get(CERTIFICATE),
+        key=held.get(KEY),
+    )
+    if KEY in held:
+        _warn_if_open(held[KEY])
+    try:
+        return Bundle(folder, transport_address.parse(fields["url"]), proof, fields["deployment"], fields["name"])
+    except KeyError as missing:
+        raise errors.SettingsError(f"credentials {folder}: {DESCRIPTION} lacks {missing}; copy it again") from missing
+
+
+def read_password(path: Path) -> str:
+    """The first line of a file; SettingsError if there is none."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as cause:
+        raise errors.SettingsError(f"password file {path} cannot be read: {cause}") from cause
+    if not lines or not lines[0]:
+        raise errors.SettingsError(f"password file {path} is empty: expected the password in its first line")
+    _warn_if_open(path)
+    return lines[0]
+
+
+def _described(folder: Path) -> Mapping[str, str]:
+    try:
+        fields: Any = json.loads((folder / DESCRIPTION).read_bytes())
+        schema = fields["schema"]
+    except OSError as cause:
+        raise errors.SettingsError(
+            f"credentials {folder}: {DESCRIPTION} cannot be read ({cause.strerror}); "
+            "give a folder that `tflsplit broker init` made below clients/"
+        ) from cause
+    except (ValueError, KeyError, TypeError) as cause:
+        raise errors.SettingsError(
+            f"credentials {folder}: {DESCRIPTION} is damaged ({cause!r}); copy it again"
+        ) from cause
+    if schema != _SCHEMA:
+        raise errors.SettingsError(f"credentials {folder}: schema {schema}, expected {_SCHEMA}; update tflsplit")
+    if not all(isinstance(fields.get(key, ""), str) for key in ("url", "deployment", "name")):
+        raise errors.SettingsError(f"credentials {folder}: {DESCRIPTION} is damaged; copy it again")
+    return dict(fields)
+
+
+def _warn_if_open(path: Path) -> None:
+    """Only said: container platforms mount secrets readable by all, inside a container where nobody else is."""
+    if path.stat().st_mode & stat.S_IROTH:
+        _log.warning("secret is readable by every user of this machine file=%s remedy='chmod 600'", path)

@@ -1,0 +1,48 @@
+"""What the connections of one transport work on, one after another; it outlives each of them."""
+
+import collections
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from broker.transport import bounded_queues, protocol
+
+
+@dataclass(slots=True)
+class Subscription:
+    """`session` is the number of the session that asked the broker for it, `answered` whether the broker replied.
+    `is_ending` turns it into the wish to have it no longer."""
+
+    topic_filter: str
+    qos: int
+    session: int = 0
+    answered: bool = False
+    refusal: str | None = None
+    is_ending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A message to acknowledge, once all that the outbox took up to number `after` is on its way to the broker."""
+
+    session: int
+    mid: int
+    after: int
+
+
+class Shared:
+    """Two queues, what was subscribed to and acknowledged, and the counters."""
+
+    def __init__(self, limits: protocol.Limits, clock: Callable[[], float]) -> None:
+        self.limits = limits
+        self.clock = clock
+        self.outbox = bounded_queues.Outbox(limits)
+        self.inbox = bounded_queues.Inbox(limits)
+        self.counters = protocol.Counters()
+        self.receipts: collections.deque[Receipt] = collections.deque()
+        self.subscriptions: dict[str, Subscription] = {}
+        self.changed = threading.Condition()  # guards the subscriptions, and the state of the transport
+
+    def drop(self, outgoing: bounded_queues.Outgoing, reason: protocol.Drop) -> None:
+        self.counters.dropped[reason] += 1
+        self.outbox.release(outgoing)

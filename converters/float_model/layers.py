@@ -1,0 +1,241 @@
+"""Which Keras layer each operator of the int8 file ends, confirmed by running both.
+
+TFLite fuses layers, drops some and renames all, so a tensor's name only proposes. A layer is named for an operator when
+the operator's dequantised output tracks that layer's float output on samples; otherwise the operator has no layer.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from converters.loading import quiet, scopes
+from converters.loading.model import LoadedModel, samples_of
+from converters.loading.tracing import Tap
+from tflsplit.graph import flatgraph
+from tflsplit.graph.flatgraph import Graph
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.tensors import Array, dequantise, quantise
+
+# Signal to error, in dB, above which a tensor is taken to track a layer. Operators of trained int8 models were seen at
+# 13 to 48 dB from the layer they end, and below 10 dB from all others but those within their own fusion (batch
+# normalisation against its ReLU: up to 12.6), where the better one wins.
+_TRACKS_DB = 10.0
+# Where the name proposes nothing or something else, chance has many more layers to find.
+_TRACKS_UNNAMED_DB = 20.0
+# Layers this close to the best are not told apart by 8 bits: an untrained batch normalisation multiplies by 0.9995.
+_INDISTINCT_DB = 1.0
+_REPEATED_DB = 6.0  # one more rounding of the same size costs 3 dB, one of twice the size 7
+# A layer may lie below the resolution of its tensor (untrained networks shrink their signal to nothing). Then agreement
+# to within the rounding of an operator and of its input, one step each, is all that can be had, and the name decides.
+_RESOLUTION_STEPS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorLayer:
+    """`aliases` put out the same values (dropout, a reshape); `sqnr_db` is how closely the layer is tracked."""
+
+    operator: int
+    layer: str | None
+    aliases: tuple[str, ...]
+    sqnr_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class LayerMap:
+    """One entry for each operator, in order. `fused` maps layers without a tensor of their own to the operator they end
+    in."""
+
+    operators: tuple[OperatorLayer, ...]
+    fused: dict[str, int]
+
+
+def map_layers(model: LoadedModel, tflite: bytes, samples: Sequence[Array], *, limit: int = 2) -> LayerMap:
+    """Compare every operator of `tflite`, quantised from `model`, with the model's layers on the first samples."""
+    graph = flatgraph.read(tflite)
+    taps = model.layers
+    proposed = _proposals(graph, taps, model.trace.output_operations)
+    comparison = _Comparison(graph, len(taps), [_window(proposed, operator, len(taps)) for operator in proposed])
+    with quiet.silenced(), Interpreter(tflite, keeps_intermediates=True) as interpreter:
+        for sample in samples_of([array[:limit] for array in samples]):
+            interpreter.run(*[quantise(array, spec) for array, spec in zip(sample, interpreter.inputs, strict=True)])
+            comparison.add(model.trace.run_tapped(sample), interpreter)
+    chosen = _without_lookalikes(
+        [comparison.choose(entry.index, taps) for entry in graph.operators], comparison.sqnr_db
+    )
+    ended = {tap for tap in chosen if tap is not None}
+    operators = tuple(
+        OperatorLayer(operator, *_named(tap, ended, comparison, operator, taps)) for operator, tap in enumerate(chosen)
+    )
+    return LayerMap(operators, _fused(taps, proposed, chosen, operators))
+
+
+def _without_lookalikes(chosen: Sequence[int | None], sqnr_db: Array) -> list[int | None]:
+    """Reshapes and requantisations repeat a layer's output; a tanh of small values only resembles its argument."""
+    best: dict[int, float] = defaultdict(lambda: -math.inf)
+    for operator, tap in enumerate(chosen):
+        if tap is not None:
+            best[tap] = max(best[tap], float(sqnr_db[operator, tap]))
+    return [
+        None if tap is None or sqnr_db[operator, tap] < best[tap] - _REPEATED_DB else tap
+        for operator, tap in enumerate(chosen)
+    ]
+
+
+def _named(
+    tap: int | None, ended: set[int], comparison: "_Comparison", operator: int, taps: Sequence[Tap]
+) -> tuple[str | None, tuple[str, ...], float]:
+    """Layer, aliases and figure of one operator. A layer that another operator ends is no alias here."""
+    if tap is None:
+        return None, (), math.nan
+    aliases = tuple(taps[other].layer for other in comparison.equal_to(tap) if other not in ended)
+    return taps[tap].layer, aliases, round(float(comparison.sqnr_db[operator, tap]), 1)
+
+
+def _proposals(graph: Graph, taps: Sequence[Tap], output_operations: Sequence[str]) -> list[set[int]]:
+    """For each operator the layers (indices of taps) that its output's name mentions."""
+    by_scope = {scopes.layer_scope(tap.operation): index for index, tap in enumerate(taps) if tap.computes}
+    outputs = dict(
+        zip(graph.outputs, output_operations, strict=False)
+    )  # the function's own name for them is `Identity`
+    proposals = []
+    for operator in graph.operators:
+        pieces = [piece for index in operator.outputs for piece in graph.tensors[index].name.split(";")]
+        pieces += [outputs[index] for index in operator.outputs if index in outputs]
+        proposals.append({index for piece in pieces if (index := _longest(piece, by_scope)) is not None})
+    return proposals
+
+
+def _longest(piece: str, by_scope: dict[str, int]) -> int | None:
+    parts = piece.split("/")
+    prefixes = ("/".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((by_scope[prefix] for prefix in prefixes if prefix in by_scope), None)
+
+
+def _window(proposed: Sequence[set[int]], own: set[int], count: int) -> range:
+    """From the last layer that the operator's name mentions to the next that another operator's name mentions.
+
+    A folded batch normalisation leaves no name, but it lies there.
+    """
+    if not own:
+        return range(0)
+    others = {tap for taps in proposed if taps is not own for tap in taps}
+    return range(max(own), min((tap for tap in others if tap > max(own)), default=count))
+
+
+class _Comparison:
+    """Error energies between all operators and all layers of equal size, summed over samples."""
+
+    def __init__(self, graph: Graph, tap_count: int, windows: Sequence[range]) -> None:
+        self._graph = graph
+        self._windows = windows
+        shape = (len(graph.operators), tap_count)
+        self._error = np.zeros(shape)
+        self._power, self._sum, self._count = np.zeros(tap_count), np.zeros(tap_count), np.zeros(tap_count)
+        self._is_comparable = np.zeros(shape, bool)
+        self._steps = np.full(shape, np.inf)
+        self._same_shape = np.zeros(shape, bool)
+        self._groups: dict[int, list[int]] = {}
+
+    @property
+    def sqnr_db(self) -> Array:
+        """(operators, layers): the layer's power against the operator's error."""
+        return self._decibels(self._power)
+
+    def _varying_sqnr_db(self) -> Array:
+        """The same against what varies in the layer only: two tensors that hardly vary may agree in level by chance."""
+        return self._decibels(self._power - self._sum**2 / np.maximum(self._count, 1))
+
+    def _decibels(self, signal: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            decibels = 10 * np.log10(signal[None] / np.maximum(self._error, 1e-30))
+        return np.where(self._is_comparable & (signal[None] > 0), decibels, -np.inf)
+
+    def add(self, layer_outputs: Sequence[Array], interpreter: Interpreter) -> None:
+        """One sample: what the layers put out, and an interpreter that has just run the same."""
+        by_size = defaultdict(list)
+        for tap, output in enumerate(layer_outputs):
+            by_size[output.size].append(tap)
+        self._find_equals(layer_outputs)
+        for operator in self._graph.operators:
+            tensor = self._graph.tensors[operator.outputs[0]]
+            taps = by_size.get(math.prod(tensor.shape), ())
+            if tensor.spec is None or not taps:
+                continue
+            real = dequantise(interpreter.tensor(tensor.index), tensor.spec)
+            self._add_operator(operator.index, real, taps, layer_outputs, tensor.spec.scale)
+        for tap, output in enumerate(layer_outputs):
+            self._power[tap] += float(np.square(output, dtype=np.float32).sum())
+            self._sum[tap] += float(output.sum(dtype=np.float64))
+            self._count[tap] += output.size
+
+    def _add_operator(
+        self, operator: int, real: Array, taps: Sequence[int], layer_outputs: Sequence[Array], scale: float
+    ) -> None:
+        flat = real.ravel()
+        for tap in taps:
+            difference = flat - layer_outputs[tap].ravel()
+            self._error[operator, tap] += float(difference @ difference)
+            self._is_comparable[operator, tap] = True
+            self._same_shape[operator, tap] = _bare(real.shape) == _bare(layer_outputs[tap].shape)
+            if tap in self._windows[operator] and scale > 0:
+                steps = float(np.abs(difference).max()) / scale
+                before = self._steps[operator, tap]
+                self._steps[operator, tap] = steps if math.isinf(before) else max(before, steps)
+
+    def _find_equals(self, layer_outputs: Sequence[Array]) -> None:
+        if self._groups:
+            return
+        by_values = defaultdict(list)
+        for tap, output in enumerate(layer_outputs):
+            by_values[(output.size, output.dtype.str, hash(output.tobytes()))].append(tap)
+        self._groups = {tap: group for group in by_values.values() for tap in group}
+
+    def equal_to(self, tap: int) -> list[int]:
+        """The layers that put out the same values as this one, itself included."""
+        return self._groups[tap]
+
+    def choose(self, operator: int, taps: Sequence[Tap]) -> int | None:
+        """The layer that an operator ends, or None."""
+        decibels = self.sqnr_db[operator]
+        best = float(decibels.max(initial=-math.inf))
+        window = self._windows[operator]
+        near = {tap for tap in window if decibels[tap] >= max(_TRACKS_DB, best - _INDISTINCT_DB)}
+        is_told_apart = best >= _TRACKS_DB and not near
+        if not is_told_apart:
+            near |= {tap for tap in window if self._steps[operator, tap] <= _RESOLUTION_STEPS}
+        if not near:
+            varying = self._varying_sqnr_db()[operator]
+            if varying.max(initial=-math.inf) >= (_TRACKS_UNNAMED_DB if window else _TRACKS_DB):
+                near = set(self.equal_to(int(varying.argmax())))
+        if not near:
+            return None
+        last = max(near, key=lambda tap: (taps[tap].computes, tap))
+        return max(
+            self.equal_to(last), key=lambda tap: (bool(self._same_shape[operator, tap]), taps[tap].computes, tap)
+        )
+
+
+def _bare(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(extent for extent in shape if extent != 1)
+
+
+def _fused(
+    taps: Sequence[Tap],
+    proposed: Sequence[set[int]],
+    chosen: Sequence[int | None],
+    operators: Sequence[OperatorLayer],
+) -> dict[str, int]:
+    """Layers that no operator ends: the operator whose name mentions them, else that of the next layer that has one."""
+    ended = {name for entry in operators if entry.layer for name in (entry.layer, *entry.aliases)}
+    mentioned = {tap: operator for operator, named in enumerate(proposed) for tap in named}
+    operator_of = {tap: operator for operator, tap in reversed(list(enumerate(chosen))) if tap is not None}
+    fused: dict[str, int] = {}
+    following = len(operators) - 1
+    for tap in reversed(range(len(taps))):
+        following = operator_of.get(tap, following)
+        if taps[tap].layer not in ended:
+            fused[taps[tap].layer] = mentioned.get(tap, following)
+    return fused

@@ -1,0 +1,172 @@
+"""Which tensor of the float file each tensor of the int8 file stands for, confirmed by running both.
+
+Both files come from one frozen graph through one converter, but it need not fuse them alike. A tensor's name or the
+operator that makes it only proposes; the dequantised tensor must track the float one on samples.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from converters.loading import quiet
+from converters.loading.model import samples_of
+from tflsplit.graph import flatgraph
+from tflsplit.graph.flatgraph import Graph, Tensor
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.tensors import Array, dequantise, quantise
+
+# Signal to error in dB from which a tensor tracks another: with the name for it, what operators of trained int8 models
+# were seen to keep; without, twice that, since chance has many more tensors to find.
+_TRACKS_DB = 10.0
+_TRACKS_UNNAMED_DB = 20.0
+# An untrained network shrinks its signal below what int8 resolves; then one rounding of an operator and one of its
+# input are all the difference that may be.
+_RESOLUTION_STEPS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Counterpart:
+    """`tensor` of the float file, None with the `reason`; `sqnr_db` is how closely it is tracked."""
+
+    tensor: int | None
+    sqnr_db: float
+    reason: str = ""
+
+
+def find(integer: bytes, floating: bytes, samples: Sequence[Array], *, limit: int = 2) -> Mapping[int, Counterpart]:
+    """The counterpart of every computed tensor and every input of `integer`, judged on the first samples."""
+    stored, real = flatgraph.read(integer), flatgraph.read(floating)
+    comparison = _Comparison(stored, real)
+    with (
+        quiet.silenced(),
+        Interpreter(integer, keeps_intermediates=True) as narrow,
+        Interpreter(floating, keeps_intermediates=True) as wide,
+    ):
+        for sample in samples_of([array[:limit] for array in samples]):
+            inputs = [quantise(array, spec) for array, spec in zip(sample, narrow.inputs, strict=True)]
+            narrow.run(*inputs)
+            exact = [dequantise(array, spec) for array, spec in zip(inputs, narrow.inputs, strict=True)]
+            wide.run(*[array.astype(spec.dtype) for array, spec in zip(exact, wide.inputs, strict=True)])
+            comparison.add(narrow, wide)
+    found: dict[int, Counterpart] = {}
+    for tensor in _activations(stored):
+        found[tensor.index] = comparison.choose(tensor, found)
+    return found
+
+
+def _activations(graph: Graph) -> Iterator[Tensor]:
+    """Inputs and computed tensors, in the order in which they come to be."""
+    for index in (*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)):
+        if graph.tensors[index].spec is not None:
+            yield graph.tensors[index]
+
+
+@dataclass(slots=True)
+class _Pair:
+    """What two tensors of one shape have in common, summed over samples. `power` and `total` are the float one's."""
+
+    error: float = 0.0
+    power: float = 0.0
+    total: float = 0.0
+    count: int = 0
+    steps: float = 0.0
+
+    def add(self, found: Array, expected: Array, scale: float) -> None:
+        difference = found.ravel() - expected.ravel()
+        self.error += float(difference @ difference)
+        self.power += float(np.square(expected, dtype=np.float64).sum())
+        self.total += float(expected.sum(dtype=np.float64))
+        self.count += expected.size
+        most = float(np.abs(difference).max(initial=0.0))
+        self.steps = max(self.steps, most / scale if scale else math.inf * most if most else 0.0)
+
+    @property
+    def sqnr_db(self) -> float:
+        return _decibels(self.power, self.error)
+
+    @property
+    def varying_sqnr_db(self) -> float:
+        """Against what varies only: two tensors that hardly vary may agree in level by chance."""
+        return _decibels(self.power - self.total**2 / max(self.count, 1), self.error)
+
+
+class _Comparison:
+    def __init__(self, stored: Graph, real: Graph) -> None:
+        self._stored = stored
+        self._real = real
+        self._makers = [_makers(stored), _makers(real)]
+        by_shape: dict[tuple[int, ...], list[Tensor]] = {}
+        for tensor in _activations(real):
+            by_shape.setdefault(tensor.shape, []).append(tensor)
+        self._pairs = {
+            (tensor.index, other.index): _Pair()
+            for tensor in _activations(stored)
+            for other in by_shape.get(tensor.shape, ())
+            if _may_correspond(tensor, other)
+        }
+
+    def add(self, narrow: Interpreter, wide: Interpreter) -> None:
+        """One sample, which both interpreters have just run."""
+        found = {index: self._value(self._stored, narrow, index) for index in {index for index, _ in self._pairs}}
+        expected = {index: self._value(self._real, wide, index) for index in {index for _, index in self._pairs}}
+        for (index, other), pair in self._pairs.items():
+            spec = self._stored.tensors[index].spec
+            pair.add(found[index], expected[other], spec.scale if spec else 0.0)
+
+    @staticmethod
+    def _value(graph: Graph, interpreter: Interpreter, index: int) -> Array:
+        (spec,) = graph.specs((index,))
+        return dequantise(interpreter.tensor(index), spec)
+
+    def choose(self, tensor: Tensor, before: Mapping[int, Counterpart]) -> Counterpart:
+        """`before` are the counterparts of the tensors that come to be earlier."""
+        pairs = {other: pair for (index, other), pair in self._pairs.items() if index == tensor.index}
+        if not pairs:
+            return Counterpart(None, -math.inf, "the float model has no tensor of its shape")
+        named = [other for other in pairs if self._real.tensors[other].name == tensor.name]
+        confirmed = [
+            other for other in named if pairs[other].sqnr_db >= _TRACKS_DB or pairs[other].steps <= _RESOLUTION_STEPS
+        ]
+        alike = [other for other in self._made_alike(tensor, pairs, before) if _is_beyond_chance(pairs[other])]
+        chosen = max(confirmed or alike, key=lambda other: pairs[other].varying_sqnr_db, default=None)
+        if chosen is not None:
+            return Counterpart(chosen, pairs[chosen].sqnr_db)
+        best = max(named or pairs, key=lambda other: pairs[other].sqnr_db)
+        return Counterpart(
+            None,
+            pairs[best].sqnr_db,
+            f"no tensor of the float model is tracked by it; {self._real.tensors[best].name!r} comes nearest, with "
+            f"{pairs[best].sqnr_db:.1f} dB",
+        )
+
+    def _made_alike(self, tensor: Tensor, pairs: Mapping[int, _Pair], before: Mapping[int, Counterpart]) -> list[int]:
+        """Candidates that an operator of the same kind makes; what is only quantised anew stays what it was."""
+        maker = self._makers[0].get(tensor.index)
+        if maker is not None and maker.name == "QUANTIZE":
+            source = before.get(maker.inputs[0])
+            return [other for other in pairs if source is not None and source.tensor == other]
+        kind = maker.name if maker else None
+        return [other for other in pairs if (made.name if (made := self._makers[1].get(other)) else None) == kind]
+
+
+def _makers(graph: Graph) -> dict[int, flatgraph.Operator]:
+    return {index: operator for operator in graph.operators for index in operator.outputs}
+
+
+def _may_correspond(tensor: Tensor, other: Tensor) -> bool:
+    """Quantised stands for float; anything else only for its own type."""
+    if tensor.spec is None or other.spec is None:
+        return False
+    return other.spec.dtype == ("float32" if tensor.spec.is_quantised else tensor.spec.dtype)
+
+
+def _is_beyond_chance(pair: _Pair) -> bool:
+    return pair.error == 0.0 or pair.varying_sqnr_db >= _TRACKS_UNNAMED_DB
+
+
+def _decibels(signal: float, error: float) -> float:
+    if error == 0.0:
+        return math.inf
+    return 10 * math.log10(signal / error) if signal > 0.0 else -math.inf

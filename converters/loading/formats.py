@@ -1,0 +1,252 @@
+"""Opens a model file: recognises it by its content, searches it for code, and picks the loader that can read it.
+
+Half of the `.h5` files in the wild open in Keras 3 only or in Keras 2 (tf-keras) only; the file says which wrote it.
+"""
+
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from converters.loading import quiet, safety, saved_model
+from converters.loading.inputs import InputShapes, given_shapes, static_input
+from converters.loading.model import LoadedModel
+from tflsplit import errors
+from tflsplit.graph import flatgraph
+
+
+class Format(Enum):
+    HDF5 = "h5"
+    KERAS = "keras"
+    SAVED_MODEL = "saved_model"
+    TFLITE = "tflite"
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """What a Keras file says of itself."""
+
+    config: Any
+    keras_version: str
+
+
+def recognise(path: Path) -> Format:
+    """The format by content, whatever the name ends in; ModelError for what is no model."""
+    if path.is_dir():
+        if (path / "saved_model.pb").is_file():
+            return Format.SAVED_MODEL
+        raise errors.ModelError(
+            f"{path}: a directory without saved_model.pb is no model; give .h5, .keras or SavedModel"
+        )
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as cause:
+        raise errors.ModelError(f"{path}: cannot be read ({cause.strerror}); give a model file") from cause
+    if start == b"\x89HDF\r\n\x1a\n":
+        return Format.HDF5
+    if start[:4] == b"PK\x03\x04":
+        return Format.KERAS
+    if start[4:8] == flatgraph.FILE_IDENTIFIER:
+        return Format.TFLITE
+    raise errors.ModelError(f"{path}: not a model; expected .h5, .keras, .tflite or a SavedModel directory")
+
+
+def load(path: Path, *, input_shapes: InputShapes = (), allow_unsafe: bool = False) -> LoadedModel:
+    """Open a Keras file or SavedModel, its inputs fixed to batch 1.
+
+    `input_shapes` fixes dimensions that the model leaves open, without the batch, by input name or in input order.
+    Raises ModelError for files that are damaged, hold code (unless `allow_unsafe`), or that no loader can open.
+    """
+    kind = recognise(path)
+    if kind is Format.TFLITE:
+        raise errors.ModelError(f"{path}: already a .tflite file; there is nothing to load for conversion")
+    if kind is Format.SAVED_MODEL:
+        return saved_model.load(path, input_shapes=input_shapes, allow_unsafe=allow_unsafe)
+    description = _describe_hdf5(path) if kind is Format.HDF5 else _describe_zip(path)
+    if not allow_unsafe:
+        safety.check_config(description.config, str(path))
+    model, library = _open_with_either(path, kind, description, allow_unsafe=allow_unsafe)
+    return keras_model(path, kind.value, model, library, input_shapes)
+
+
+def _describe_hdf5(path: Path) -> _Description:
+    with safety.opened_hdf5(path, str(path)) as file:
+        safety.check_hdf5(file, str(path))
+        config = file.attrs.get("model_config")
+        if config is None:
+            raise errors.ModelError(
+                f"{path}: holds weights but no model (no model_config); save the whole model with model.save()"
+            )
+        version = file.attrs.get("keras_version", "2")
+        return _Description(safety.parsed_json(config, str(path)), _text(version))
+
+
+def _text(attribute: Any) -> str:
+    return attribute.decode("ascii", "replace") if isinstance(attribute, bytes) else str(attribute)
+
+
+def _describe_zip(path: Path) -> _Description:
+    name = str(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            safety.check_zip(archive, name)
+            config = safety.json_member(archive, "config.json", name)
+            metadata = safety.json_member(archive, "metadata.json", name)
+            for member in archive.namelist():
+                if member.endswith((".h5", ".hdf5")):
+                    safety.check_hdf5_member(archive, member, name)
+    except KeyError as cause:
+        raise errors.ModelError(
+            f"{name}: a zip file without config.json and metadata.json is no .keras model"
+        ) from cause
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as cause:
+        raise errors.ModelError(f"{name}: damaged or truncated .keras file ({cause}); copy it again") from cause
+    return _Description(config, str(metadata.get("keras_version", "3")) if isinstance(metadata, dict) else "3")
+
+
+def _open_with_either(path: Path, kind: Format, description: _Description, *, allow_unsafe: bool) -> tuple[Any, Any]:
+    """The model and the Keras that opened it; ModelError with both reasons if neither can."""
+    order = ["keras", "tf_keras"] if description.keras_version.startswith("3") else ["tf_keras", "keras"]
+    quiet.tensorflow()  # says itself what to install where it is missing
+    reasons = []
+    for library_name in order:
+        try:
+            library = _library(library_name)
+            return _open(path, kind, library, allow_unsafe=allow_unsafe), library
+        except Exception as cause:  # noqa: BLE001 - a loader raises anything at all; its reason is shown
+            reasons.append(f"{library_name}: {_short(cause)}")
+    raise errors.ModelError(
+        f"{path}: written by Keras {description.keras_version}, no loader opens it ({'; '.join(reasons)})"
+        + (_advice_on_layers(description.config) or _advice_on_version(description.keras_version))
+    )
+
+
+def _advice_on_layers(config: Any) -> str:
+    custom = sorted(_custom_layers(config))
+    verb = "is" if len(custom) == 1 else "are"
+    return f"; {', '.join(custom[:3])} {verb} not of Keras, rebuild the model from layers that are" if custom else ""
+
+
+def _custom_layers(config: Any) -> set[str]:
+    """Layers, anywhere in a configuration, of classes that neither Keras has; a file holds no code of theirs."""
+    if isinstance(config, list):
+        return {found for entry in config for found in _custom_layers(entry)}
+    if not isinstance(config, dict):
+        return set()
+    listed = [*(config.get("layers") or []), config.get("layer")]
+    here = {
+        f"layer {entry['config'].get('name')!r} (class {str(entry['class_name']).split('>')[-1]})"
+        for entry in listed
+        if isinstance(entry, dict) and isinstance(entry.get("config"), dict) and not _is_known(entry.get("class_name"))
+    }
+    return here.union(*(_custom_layers(entry) for entry in config.values()))
+
+
+def _is_known(class_name: Any) -> bool:
+    is_model = class_name in ("Functional", "Sequential", "Model")
+    return is_model or any(hasattr(_library(name).layers, str(class_name)) for name in ("keras", "tf_keras"))
+
+
+def _advice_on_version(written_by: str) -> str:
+    """A file of a newer Keras than is installed is the commonest reason; Python 3.10 gets no newer one than 3.12."""
+    installed = metadata.version("keras")
+    numbers = [[int(part) for part in version.split(".")[:2] if part.isdigit()] for version in (written_by, installed)]
+    return f"; Keras {installed} is installed here, update it (Python 3.11 or later)" if numbers[0] > numbers[1] else ""
+
+
+def _library(name: str) -> Any:
+    with quiet.silenced():
+        if name == "keras":
+            import keras
+
+            return keras
+        import tf_keras
+
+        return tf_keras
+
+
+def _open(path: Path, kind: Format, library: Any, *, allow_unsafe: bool) -> Any:
+    suffix = ".h5" if kind is Format.HDF5 else ".keras"
+    with tempfile.TemporaryDirectory() as folder, quiet.silenced():
+        named = path.resolve()
+        if path.suffix != suffix:  # both loaders go by the ending of the name
+            named = Path(folder) / f"model{suffix}"
+            named.symlink_to(path.resolve())
+        return library.models.load_model(str(named), compile=False, safe_mode=not allow_unsafe)
+
+
+def _short(cause: BaseException) -> str:
+    """A loader's reason on one line, without the configuration that both Kerases append to it."""
+    line = " ".join(str(cause).split()) or type(cause).__name__
+    return line if len(line) <= 200 else f"{line[:200]}…"
+
+
+def keras_model(path: Path, kind: str, model: Any, library: Any, input_shapes: InputShapes = ()) -> LoadedModel:
+    """A Keras model that is already in memory, as `load` would give it."""
+    tensors = tuple(getattr(model, "inputs", None) or ())
+    if not tensors:
+        raise errors.ModelError(f"{path}: the model was saved without an input; call model.build(…) and save it again")
+    names = [_input_name(tensor, index) for index, tensor in enumerate(tensors)]
+    given = given_shapes(input_shapes, names, str(path))
+    inputs = tuple(
+        static_input(
+            name, tuple(tensor.shape), str(getattr(tensor.dtype, "name", tensor.dtype)), given.get(name), str(path)
+        )
+        for name, tensor in zip(names, tensors, strict=True)
+    )
+    _unroll_recurrences(model)
+    bases: tuple[type, ...] = (library.layers.Layer,)
+    if hasattr(library, "Operation"):
+        bases = (library.layers.Layer, library.Operation)
+    return LoadedModel(
+        path=path,
+        format=kind,
+        loader=f"{library.__name__} {library.__version__}",
+        inputs=inputs,
+        output_names=_output_names(model),
+        call=_caller(model),
+        keras_model=model,
+        bases=bases,
+    )
+
+
+def _input_name(tensor: Any, index: int) -> str:
+    return str(getattr(tensor, "name", None) or f"input_{index}").split(":")[0]
+
+
+def _unroll_recurrences(model: Any) -> None:
+    """Recurrent layers step by step rather than in a loop.
+
+    TensorFlow's calibrator crashes the process on loops, and inside one nothing could be cut.
+    """
+    for layer in model._flatten_layers():
+        if getattr(layer, "unroll", None) is False:
+            layer.unroll = True
+            if hasattr(layer, "_could_use_gpu_kernel"):  # tf-keras decided for its fused loop when it was built
+                layer._could_use_gpu_kernel = False
+            # Gates computed one by one: from a joint matrix product the first step leaves the forget gate unused (there
+            # is nothing to forget yet), and the converter keeps a split with an unused part in float.
+            if getattr(layer.cell, "implementation", None) == 2:
+                layer.cell.implementation = 1
+
+
+def _output_names(model: Any) -> tuple[str, ...]:
+    names = getattr(model, "output_names", None)
+    # A Sequential of Keras 3 has no names; its output is its last layer's.
+    return tuple(str(name) for name in names) if names else (str(model.layers[-1].name),)
+
+
+def _caller(model: Any) -> Callable[..., Any]:
+    """Calls the model with its inputs in order, in whatever structure it takes them."""
+    structure = getattr(model, "input", model.inputs)  # a Sequential of Keras 3 has no `input` until it is called
+
+    def call(*tensors: Any) -> Any:
+        tf = quiet.tensorflow()
+        return model(tf.nest.pack_sequence_as(structure, list(tensors)), training=False)
+
+    return call

@@ -1,0 +1,138 @@
+"""A loaded model, whatever file it came from: its inputs, and one frozen graph that everything else is made from."""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.loading import quiet, tracing
+from converters.loading.inputs import Input
+from converters.loading.tracing import Call, Tap, Trace
+from tflsplit import errors
+from tflsplit.graph.tensors import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """A batch normalisation: the tensor it normalises and the mean and variance that training stored (tensors too)."""
+
+    layer: str
+    source: Any
+    mean: Any
+    variance: Any
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """`call` runs the model on tensors, one for each input. `keras_model` is None where no Keras opened it."""
+
+    path: Path
+    format: str
+    loader: str
+    inputs: tuple[Input, ...]
+    output_names: tuple[str, ...]
+    call: Callable[..., Any]
+    keras_model: Any = None
+    bases: tuple[type, ...] = ()
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The frozen graph, made on first use."""
+        tf = quiet.tensorflow()
+        with quiet.silenced(), _unrunnable_is_ours(self.path):
+            specs = self.specs(tf)
+            if self.keras_model is None:
+                return tracing.trace_function(self.call, specs)
+            return tracing.trace_keras(self.keras_model, self.bases, self.call, specs)
+
+    def specs(self, tf: Any, *, batch: int = 1) -> list[Any]:
+        """TensorFlow's descriptions of the inputs, for tracing."""
+        return [
+            tf.TensorSpec((batch, *entry.shape[1:]), entry.dtype, name=re.sub(r"\W", "_", entry.name))
+            for entry in self.inputs
+        ]
+
+    def concrete_function(self) -> Any:
+        """The model for one sample with its weights as constants, as the converter takes it."""
+        return self.trace.function
+
+    @property
+    def layers(self) -> tuple[Tap, ...]:
+        """Every layer output in execution order, inner layers of nested models included."""
+        return self.trace.taps
+
+    def predict(self, arrays: Sequence[Array]) -> tuple[Array, ...]:
+        """Float outputs for samples: one array (samples, …) for each input, in order, in real values."""
+        rows = [self.trace.run(sample) for sample in samples_of(arrays)]
+        return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
+
+    def layer_outputs(self, arrays: Sequence[Array]) -> tuple[Array, ...]:
+        """What each of `layers` puts out, over all samples."""
+        rows = [self.trace.run_tapped(sample) for sample in samples_of(arrays)]
+        return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
+
+    def normalisations(self, *tensors: Any) -> tuple[Normalisation, ...]:
+        """The batch normalisations that running the model on `tensors` passes; meant for use inside a trace."""
+        made: list[Call] = []
+        if self.keras_model is not None:
+            with tracing.recorded_calls(self.keras_model, self.bases, made):
+                self.call(*tensors)
+        return tuple(
+            Normalisation(one.path[-1], one.source, one.layer.moving_mean, one.layer.moving_variance)
+            for one in made
+            if hasattr(one.layer, "moving_mean") and one.source.shape[-1] == one.layer.moving_mean.shape[-1]
+        )
+
+    @cached_property
+    def has_trained_normalisation(self) -> bool:
+        """Whether batch normalisations hold statistics: untrained ones have mean 0 and variance 1 throughout."""
+        return any(
+            np.any(layer.moving_mean.numpy()) or np.any(layer.moving_variance.numpy() != 1.0)
+            for layer in self._keras_layers()
+            if hasattr(layer, "moving_mean")
+        )
+
+    @property
+    def scaling_layer(self) -> str | None:
+        """The layer that scales pixels, where the model begins with one."""
+        scaling = [layer for layer in self._keras_layers() if type(layer).__name__ in ("Rescaling", "Normalization")]
+        early = {tap.layer for tap in self.layers[:4]}  # an augmentation or a padding may come before it
+        return next((layer.name for layer in scaling if layer.name in early), None)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of the convolutions and dense layers for one sample."""
+        return sum(_macs(operation) for operation in self.concrete_function().graph.get_operations())
+
+    def _keras_layers(self) -> Sequence[Any]:
+        return () if self.keras_model is None else tuple(self.keras_model._flatten_layers())
+
+
+def _macs(operation: Any) -> int:
+    if operation.type not in ("Conv2D", "DepthwiseConv2dNative", "MatMul"):
+        return 0
+    kernel, output = operation.inputs[1].shape, operation.outputs[0].shape
+    if None in (kernel.rank, output.rank) or None in (*kernel, *output):
+        return 0
+    each = {"Conv2D": math.prod(kernel[:-1]), "DepthwiseConv2dNative": math.prod(kernel[:2]), "MatMul": kernel[0]}
+    return int(math.prod(output) * each[operation.type])
+
+
+def samples_of(arrays: Sequence[Array]) -> list[tuple[Array, ...]]:
+    """Arrays (samples, …) as one tuple of (1, …) arrays for each sample."""
+    return [tuple(array[index : index + 1] for array in arrays) for index in range(len(arrays[0]))]
+
+
+@contextmanager
+def _unrunnable_is_ours(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError) as cause:
+        line = " ".join(str(cause).split())[:300]
+        raise errors.ModelError(f"{path}: cannot be run on its own input shape ({line})") from cause

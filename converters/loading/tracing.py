@@ -1,0 +1,181 @@
+"""One trace of a model: its frozen graph, and the tensor in it that each of its layers puts out.
+
+While the model runs symbolically, the calls of its layers are recorded; nesting of any depth and both Kerases look the
+same that way. Everything later (calibration, conversion, float results, layer outputs) uses the one frozen graph.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from converters.loading import quiet, scopes
+from tflsplit.graph.tensors import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of one layer as it happened: the names on the way to it, its first input and its outputs (tensors)."""
+
+    path: tuple[str, ...]
+    layer: Any
+    source: Any
+    outputs: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """A layer's output in the graph. `layer` is its own name where only one layer has it, else the path to it;
+    `operation` is the graph operation that makes it, which the converter's tensor names repeat. `computes` is false
+    for a layer that hands on what it was given (dropout, a linear activation)."""
+
+    layer: str
+    operation: str
+    computes: bool
+
+
+class Trace:
+    """A model's frozen graph for one sample. Arrays are (1, …) tensors in the order of the model's inputs."""
+
+    def __init__(self, function: Any, tapped: Any, taps: tuple[Tap, ...], output_operations: tuple[str, ...]) -> None:
+        self.function = function
+        self.taps = taps
+        self.output_operations = output_operations
+        self._tapped = tapped
+
+    def run(self, sample: Sequence[Array]) -> tuple[Array, ...]:
+        """The model's float outputs."""
+        return _run(self.function, sample)
+
+    def run_tapped(self, sample: Sequence[Array]) -> tuple[Array, ...]:
+        """What each of `taps` puts out, in their order."""
+        return _run(self._tapped, sample)[-len(self.taps) :] if self.taps else ()
+
+
+def _run(function: Any, sample: Sequence[Array]) -> tuple[Array, ...]:
+    tf = quiet.tensorflow()
+    return tuple(output.numpy() for output in tf.nest.flatten(function(*[tf.constant(array) for array in sample])))
+
+
+def trace_keras(model: Any, bases: Sequence[type], call: Callable[..., Any], specs: Sequence[Any]) -> Trace:
+    """Trace `call(*tensors)` of a Keras model; `bases` are the classes whose calls are layers' calls."""
+    tf = quiet.tensorflow()
+    made: list[Call] = []
+    made_outputs: list[Any] = []
+
+    def outputs_and_taps(*tensors: Any) -> Any:
+        made.clear()
+        with recorded_calls(model, bases, made):
+            outputs = tf.nest.flatten(call(*tensors))
+        made_outputs[:] = outputs
+        # Cells of recurrent layers run inside a loop's own graph; their tensors do not exist outside it.
+        made[:] = [one for one in made if all(output.graph is outputs[0].graph for output in one.outputs)]
+        return outputs, [output for one in made for output in one.outputs]
+
+    traced = tf.function(outputs_and_taps, autograph=False).get_concrete_function(*specs)
+    outputs, _ = traced.structured_outputs
+    tapped = freeze(traced)
+    function = tapped.prune(tapped.inputs, tapped.outputs[: len(outputs)])
+    return Trace(function, tapped, _taps(made), tuple(_maker(output) for output in made_outputs))
+
+
+def trace_function(call: Callable[..., Any], specs: Sequence[Any]) -> Trace:
+    """Trace a function that no Keras stands behind; its layers are read off the names in its graph."""
+    tf = quiet.tensorflow()
+    function = freeze(tf.function(call, autograph=False).get_concrete_function(*specs))
+    tensors = scopes.layer_tensors(function.graph)
+    taps = tuple(Tap(layer, tensor.op.name, computes=True) for layer, tensor in tensors.items())
+    tapped = function.prune(function.inputs, list(tensors.values()))
+    return Trace(function, tapped, taps, tuple(_maker(output) for output in function.outputs))
+
+
+def _maker(tensor: Any) -> str:
+    """The operation behind the identities that a function's outputs pass."""
+    operation = tensor.op
+    while operation.type == "Identity" and operation.inputs:
+        operation = operation.inputs[0].op
+    return str(operation.name)
+
+
+def freeze(concrete: Any) -> Any:
+    """The same function with its variables as constants."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    return convert_variables_to_constants_v2(concrete)
+
+
+@contextmanager
+def recorded_calls(model: Any, bases: Sequence[type], into: list[Call]) -> Iterator[None]:
+    """Append every call of a layer below `model` to `into`, in the order in which they finish.
+
+    Models inside models are not recorded themselves, what is in them is. Wraps `__call__` of the base classes, the one
+    place that both Kerases pass for every layer and operation, for as long as the context lasts.
+    """
+    path: list[str] = []
+    originals = [(base, base.__dict__["__call__"]) for base in bases]
+    containers = _model_classes(model)
+
+    def recording(original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if path and path[-1] == self.name and self is active[-1]:
+                return original(self, *args, **kwargs)  # a Keras 3 layer's call passes both base classes
+            path.append(self.name)
+            active.append(self)
+            try:
+                output = original(self, *args, **kwargs)
+            finally:
+                active.pop()
+                inner = path.pop()
+            # Keras 3's own layers compute with operations (`Pad`); only those that stand in a model are the user's.
+            is_inner_operation = not isinstance(self, bases[0]) and not isinstance(active[-1], containers)
+            if not isinstance(self, containers) and not is_inner_operation:
+                into.append(Call((*path[1:], inner), self, _first_tensor(args, kwargs), _tensors(output)))
+            return output
+
+        return wrapped
+
+    active: list[Any] = []
+    for base, original in originals:
+        base.__call__ = recording(original)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for base, original in originals:
+            base.__call__ = original  # type: ignore[method-assign]
+
+
+def _model_classes(model: Any) -> tuple[type, ...]:
+    """The Model class of the Keras that `model` is made with: containers, not layers, to the user."""
+    return tuple(base for base in type(model).__mro__ if base.__name__ == "Model")
+
+
+def _tensors(structure: Any) -> tuple[Any, ...]:
+    tf = quiet.tensorflow()
+    return tuple({id(entry): entry for entry in tf.nest.flatten(structure) if tf.is_tensor(entry)}.values())
+
+
+def _first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    tensors = _tensors((args, kwargs))
+    return tensors[0] if tensors else None
+
+
+def _taps(made: Sequence[Call]) -> tuple[Tap, ...]:
+    """Names as short as can be: the layer's own, its path where others have it too, numbered where called again."""
+    own_names = Counter(path[-1] for path in {one.path for one in made})
+    called: Counter[str] = Counter()
+    computed: set[str] = set()
+    taps = []
+    for one in made:
+        name = one.path[-1] if own_names[one.path[-1]] == 1 else "/".join(one.path)
+        called[name] += 1
+        if called[name] > 1:
+            name = f"{name}#{called[name]}"
+        for number, output in enumerate(one.outputs):
+            operation = output.op
+            is_new = operation.type not in ("Identity", "Placeholder") and output.name not in computed
+            computed.add(output.name)
+            taps.append(Tap(name if number == 0 else f"{name}:{number}", operation.name, computes=is_new))
+    return tuple(taps)

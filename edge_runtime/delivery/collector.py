@@ -1,0 +1,98 @@
+"""What becomes of the answers that come in: each settles one frame, is counted and told to who watches."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from broker.messages import acks, results
+from edge_runtime.delivery.name_clash import Rival
+from edge_runtime.delivery.observer import Answer, Observer, Settled, refusal_of
+from edge_runtime.delivery.routes import Route
+from edge_runtime.delivery.settings import Until
+from edge_runtime.delivery.summary import Summary
+from edge_runtime.delivery.window import Outstanding
+from tflsplit import errors
+
+log = logging.getLogger(__name__)
+
+
+class Collector:
+    """The results thread's. `is_ours` says whether frames of a boot are ours; `answered_at_s` is when an answer came
+    last, by the monotonic clock."""
+
+    def __init__(
+        self,
+        route: Route,
+        summary: Summary,
+        observers: Sequence[Observer],
+        *,
+        until: Until,
+        is_ours: Callable[[int], bool],
+    ) -> None:
+        self.answered_at_s = time.monotonic()
+        self._route = route
+        self._summary = summary
+        self._observers = observers
+        self._parse = acks.parse if until is Until.ACK else results.parse
+        self._is_ours = is_ours
+        self._rival = Rival()
+
+    def take(self, payload: bytes) -> None:
+        arrived_at_s, arrived_ns = time.monotonic(), time.time_ns()
+        try:
+            answer: Answer = self._parse(payload)
+        except errors.FrameError as problem:
+            self._summary.drop("bad_result")
+            log.warning("answer dropped reason=%s", problem)
+            return
+        if answer.boot is None or answer.sequence is None or not self._is_ours(answer.boot):
+            self._drop_foreign(answer, arrived_at_s)
+            return
+        self.answered_at_s = arrived_at_s
+        sent = self._route.settle((answer.boot, answer.sequence), arrived_at_s)
+        if sent is None:
+            self._summary.duplicates += 1
+            return
+        latency_s = arrived_at_s - sent.captured_at_s
+        self._count(answer, sent, latency_s)
+        settled = _settled(answer, sent, arrived_ns, latency_s)
+        for observer in self._observers:
+            observer.settled(settled)
+
+    def _drop_foreign(self, answer: Answer, arrived_at_s: float) -> None:
+        self._summary.drop("result_of_an_earlier_run")
+        if answer.boot is not None and self._rival.note(answer.boot, arrived_at_s):
+            log.warning(
+                "answers for another run keep coming device=%s boot=%016x; is a second edge of this name running?",
+                answer.device,
+                answer.boot,
+            )
+
+    def _count(self, answer: Answer, sent: Outstanding, latency_s: float) -> None:
+        summary, refusal = self._summary, refusal_of(answer)
+        if refusal is not None:
+            summary.refused += 1
+            if refusal != summary.refusal:
+                log.error("frames refused first_sequence=%d reason=%s", sent.packed.sequence, refusal)
+            summary.refusal = refusal
+            return
+        summary.results += 1
+        tail_s = answer.times.tail_ms / 1000 if isinstance(answer, results.Result) else None
+        summary.add_latency(latency_s=latency_s, head_s=sent.packed.head_s, tail_s=tail_s)
+
+
+def _settled(answer: Answer, sent: Outstanding, arrived_ns: int, latency_s: float) -> Settled:
+    packed = sent.packed
+    return Settled(
+        boot=packed.boot,
+        sequence=packed.sequence,
+        package=packed.package,
+        cut=packed.cut,
+        answer=answer,
+        captured_ns=packed.captured_ns,
+        head_s=packed.head_s,
+        published_ns=sent.published_ns,
+        arrived_ns=arrived_ns,
+        latency_s=latency_s,
+        sendings=sent.sendings,
+    )

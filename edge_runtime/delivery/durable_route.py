@@ -1,0 +1,147 @@
+"""Every frame matters, and waits on the disk.
+
+It is accepted whether the broker can be reached or not, sent by a thread of its own while fewer than a window of them
+are out, and removed only when it is settled.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from broker.messages import wire
+from edge_runtime.delivery.framing import Packed
+from edge_runtime.delivery.publisher import Outlet
+from edge_runtime.delivery.routes import Resending
+from edge_runtime.delivery.settings import Settings, Until
+from edge_runtime.delivery.spool import Full, Spool, State
+from edge_runtime.delivery.summary import Summary
+from edge_runtime.delivery.window import Key, Outstanding, Window
+
+# How often the thread that sends looks whether it was told to stop; no frame waits for it.
+_LOOK_S = 0.2
+
+
+class Spooled:
+    """`on_wait` is called at each look while a frame in hand finds no room; `on_failure` takes what ends the sender."""
+
+    def __init__(
+        self,
+        window: Window,
+        outlet: Outlet,
+        summary: Summary,
+        settings: Callable[[], Settings],
+        spool: Spool,
+        *,
+        is_stopping: Callable[[], bool],
+        on_wait: Callable[[], None],
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        self._window = window
+        self._outlet = outlet
+        self._summary = summary
+        self._settings = settings
+        self._spool = spool
+        self._is_stopping = is_stopping
+        self._on_wait = on_wait
+        self._on_failure = on_failure
+        self._resending = Resending(window, outlet, summary, settings)
+        self._sent: Key | None = None
+        self._is_closed = False
+        self._damaged = 0
+        # A frame is never between spool and window when an answer looks for it.
+        self._handing_over = threading.Lock()
+        self._sender = threading.Thread(target=self._send, name="edge-sender", daemon=True)
+
+    def open(self) -> None:
+        self._summary.replayed = self._spool.frames
+        self._sender.start()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._sender.join()
+        self._summary.spooled = self._spool.frames
+
+    def wait_for_room(self, timeout_s: float) -> bool:
+        return self._spool.limits.full is not Full.BLOCK or self._spool.wait_for_room(timeout_s)
+
+    def accept(self, packed: Packed) -> None:
+        while not self._spool.put(packed):
+            reason = "disk_full" if self._spool.state is State.DISK_FULL else "spool_full"
+            if not self._make_room(packed, reason):
+                self._summary.drop(reason)
+                return
+        self._summary.frames += 1
+
+    def settle(self, key: Key, now_s: float) -> Outstanding | None:
+        self._resending.answered(now_s)
+        with self._handing_over:
+            sent = self._window.settle(key, now_s)
+            if sent is not None:
+                self._spool.remove(sent.packed)
+                return sent
+            packed = self._spool.take(key)
+        return None if packed is None else _answered_unasked(packed, now_s)
+
+    def tend(self, now_s: float) -> None:
+        self._resending.tend(now_s)
+        self._forget(self._spool.expire(time.time_ns()), "expired")
+        damaged = self._spool.damaged
+        if damaged > self._damaged:
+            self._summary.give_up("damaged", damaged - self._damaged)
+            self._damaged = damaged
+
+    def wait_until_settled(self, timeout_s: float) -> bool:
+        """Once stopping, what is in the spool may stay there."""
+        if self._is_stopping():
+            return self._window.wait_until_empty(timeout_s)
+        return self._spool.wait_until_empty(timeout_s)
+
+    def _make_room(self, packed: Packed, reason: str) -> bool:
+        """Whether to try again; by what was chosen."""
+        full = self._spool.limits.full
+        if full is Full.BLOCK and not self._is_stopping():
+            self._spool.wait_for_room(_LOOK_S)
+            self._on_wait()
+            return True
+        if full is Full.DROP_OLDEST:
+            dropped = self._spool.drop_oldest(packed)
+            self._forget(dropped, reason)
+            return bool(dropped)
+        return False
+
+    def _forget(self, keys: list[Key], reason: str) -> None:
+        if keys:
+            self._window.forget(keys)
+            self._summary.give_up(reason, len(keys))
+
+    def _send(self) -> None:
+        try:
+            while not self._is_over():
+                if self._outlet.wait_until_answerable(_LOOK_S) and self._window.wait_for_room(_LOOK_S):
+                    self._send_next()
+        except Exception as failure:  # noqa: BLE001 - raised again by the edge's `run`, in the caller's thread
+            self._on_failure(failure)
+
+    def _is_over(self) -> bool:
+        return self._is_closed or self._is_stopping()
+
+    def _send_next(self) -> None:
+        if not self._spool.wait_for_more(self._sent, _LOOK_S):
+            return
+        with self._handing_over:
+            packed = self._spool.after(self._sent)
+            if packed is None:
+                return
+            self._sent = packed.key
+            # A frame of an earlier run may have asked for the other kind of answer.
+            encoded = wire.with_ack(packed.encoded, wanted=self._settings().until is Until.ACK)
+            packed = replace(packed, encoded=encoded)
+            self._window.add(packed, now_s=time.monotonic(), now_ns=time.time_ns())
+        self._outlet.send(packed.encoded, until=self._is_over)
+
+
+def _answered_unasked(packed: Packed, now_s: float) -> Outstanding:
+    """A frame that an earlier run sent, and this one did not yet."""
+    age_s = max(0.0, (time.time_ns() - packed.captured_ns) / 1e9)
+    return Outstanding(packed, now_s - age_s, now_s, now_s, published_ns=0, sendings=0)

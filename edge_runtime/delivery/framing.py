@@ -1,0 +1,109 @@
+"""What the frames of one edge carry, and how they are coded: the boundary of its cut, or the pixels of its input."""
+
+from dataclasses import dataclass
+
+from broker.messages import wire
+from tflsplit import errors
+from tflsplit.coding import feature_codec, jpeg
+from tflsplit.coding import input_codec as coding_input_codec
+from tflsplit.coding.input_codec import InputCodec, Pixels
+from tflsplit.graph.cuts import Cut
+from tflsplit.graph.tensors import Array, TensorSpec, payload_bytes
+from tflsplit.inputs import pictures
+from tflsplit.package.reading import Package
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A frame as it travels, and what its edge remembers of it. `package` is the first half of the digest in
+    hexadecimal, `cut` the cut's id, `captured_ns` since the epoch."""
+
+    boot: int
+    sequence: int
+    package: str
+    cut: str
+    captured_ns: int
+    head_s: float
+    encoded: bytes
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What tells a device's frames apart, for ever."""
+        return self.boot, self.sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """`input_codec` is None at a cut behind the input. One thread's, as its coder is."""
+
+    package: Package
+    cut: Cut
+    boundary: tuple[TensorSpec, ...]
+    coder: feature_codec.Codec
+    input_codec: InputCodec | None
+
+    @property
+    def pixels(self) -> Pixels | None:
+        return self.input_codec.pixels if self.input_codec else None
+
+    def pack(
+        self,
+        arrays: tuple[Array, ...],
+        *,
+        key: tuple[int, int],
+        captured_ns: int,
+        head_s: float,
+        wants_ack: bool,
+    ) -> Packed:
+        boot, sequence = key
+        digest = bytes.fromhex(self.package.digest)[: wire.PACKAGE_BYTES]
+        frame = wire.Frame(
+            package=digest,
+            cut=self.cut.position,
+            boot=boot,
+            sequence=sequence,
+            captured_ns=captured_ns,
+            head_us=int(head_s * 1e6),
+            boundary=self.boundary,
+            pixels=self.pixels,
+            wants_ack=wants_ack,
+        )
+        encoded = wire.encode(frame, arrays, self.coder)
+        return Packed(boot, sequence, digest.hex(), self.cut.id, captured_ns, head_s, encoded)
+
+    def as_json(self) -> dict[str, object]:
+        """For people and tools. `payload_bytes` are those before coding; a JPEG's size is another for each picture."""
+        fields: dict[str, object] = {
+            "package": self.package.digest,
+            "name": self.package.manifest.name,
+            "calibration": self.package.manifest.calibration.kind,
+            "cut": self.cut.id,
+            "layer": self.cut.layer,
+            "boundary": [spec.as_json() for spec in self.boundary],
+            "payload_bytes": payload_bytes(self.boundary),
+            "codec": self.coder.id.name.lower(),
+        }
+        if self.input_codec is not None:
+            fields |= {"input_codec": str(self.input_codec), "lossy": self.input_codec.is_lossy}
+        return fields
+
+
+def of(package: Package, cut: Cut, input_codec: InputCodec | None) -> Sending:
+    """`input_codec` None is int8 at the cut `input`.
+
+    SettingsError if one is given for another cut, DataError if pixels are asked of a package that takes no pictures.
+    """
+    if cut.position > 0 and input_codec is not None:
+        raise errors.SettingsError(
+            f"input codec {input_codec} is for the cut input, at {cut.id} features travel; leave one of the two out"
+        )
+    chosen = input_codec or coding_input_codec.STORED
+    if chosen.pixels is None:
+        features = feature_codec.build(feature_codec.CodecId[package.manifest.codec.upper()])
+        return Sending(package, cut, cut.boundary, features, chosen if cut.position == 0 else None)
+    stored, _ = coding_input_codec.picture_input(package.manifest)
+    spec = coding_input_codec.pixels_of(stored)
+    coder: feature_codec.Codec = feature_codec.Plain()
+    if chosen.quality is not None:
+        coder = jpeg.Jpeg(pictures.picture_shape(spec.shape, name=package.manifest.name), chosen.quality)
+    return Sending(package, cut, (spec,), coder, chosen)

@@ -1,0 +1,81 @@
+"""The way of frames to the broker: one packet each, or chunks where the broker takes no packet that large."""
+
+from collections.abc import Callable
+
+from broker.messages import chunks, topics
+from broker.transport.protocol import ConnectionState, Transport, publish_packet_bytes
+from edge_runtime.delivery.settings import Settings
+from tflsplit import errors
+
+# How long to wait for room in the transport's queue before looking again if it is still worth it.
+_LOOK_S = 0.01
+
+
+class Outlet:
+    """Frames of one device. Any thread may send."""
+
+    def __init__(self, transport: Transport, settings: Settings) -> None:
+        self._transport = transport
+        self._topic = topics.topic(settings.deployment, settings.device, topics.Kind.FEATURES)
+        self._answers = topics.topic(settings.deployment, settings.device, settings.answers)
+        self._qos = settings.frame_qos
+        self._is_subscribed = False
+
+    @property
+    def is_online(self) -> bool:
+        return self._transport.state is ConnectionState.ONLINE
+
+    def wait_until_online(self, timeout_s: float) -> bool:
+        return self._transport.wait_for(ConnectionState.ONLINE, timeout_s)
+
+    def wait_until_answerable(self, timeout_s: float) -> bool:
+        """Whether answers to our frames would reach us; before that none may be sent. One thread's.
+
+        BrokerError if we may not have them, or if the broker will not have us.
+        """
+        if self._is_subscribed:
+            return True
+        if not self.wait_until_online(timeout_s) and self._transport.state is not ConnectionState.CLOSED:
+            return False
+        try:
+            self._transport.subscribe(self._answers, qos=self._qos)
+        except errors.BrokerError:
+            if self._transport.state in (ConnectionState.ONLINE, ConnectionState.CLOSED):
+                raise
+            return False
+        self._is_subscribed = True
+        return True
+
+    def try_send(self, encoded: bytes, *, expiry_s: float | None = None) -> bool:
+        """False if the transport had no room for all of it; what part of it went has no effect without the rest."""
+
+        def publish(packets: list[bytes]) -> bool:
+            return all(
+                self._transport.try_publish(self._topic, packet, qos=self._qos, expiry_s=expiry_s) for packet in packets
+            )
+
+        return self._in_packets(encoded, publish, expires=expiry_s is not None)
+
+    def send(self, encoded: bytes, *, until: Callable[[], bool]) -> bool:
+        """Waits for room; False if `until` came first."""
+
+        def publish(packets: list[bytes]) -> bool:
+            for packet in packets:
+                while not self._transport.try_publish(self._topic, packet, qos=self._qos):
+                    if until():
+                        return False
+                    self._transport.flush(_LOOK_S)
+            return True
+
+        return self._in_packets(encoded, publish, expires=False)
+
+    def _in_packets(self, encoded: bytes, publish: Callable[[list[bytes]], bool], *, expires: bool) -> bool:
+        overhead = publish_packet_bytes(self._topic, 0, qos=self._qos, expires=expires) + 3
+        while True:
+            limit_bytes = self._transport.max_packet_bytes
+            try:
+                return publish(chunks.split(encoded, limit_bytes - overhead))
+            except errors.BrokerError:
+                # A broker that takes smaller packets may have come in the other one's place meanwhile.
+                if self._transport.max_packet_bytes == limit_bytes:
+                    raise

@@ -1,0 +1,184 @@
+"""How a frame gets from the head to its answer, by what was promised about it.
+
+`InMemory` keeps every frame in the window until it is answered. `Fresh` gives up what grows old. The third, through a
+spool on disk, is in `edge_runtime.delivery.durable_route`.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from edge_runtime.delivery.framing import Packed
+from edge_runtime.delivery.publisher import Outlet
+from edge_runtime.delivery.settings import Settings
+from edge_runtime.delivery.summary import Summary
+from edge_runtime.delivery.window import Key, Outstanding, Window
+
+log = logging.getLogger(__name__)
+
+
+class Route(Protocol):
+    """`wait_for_room` and `accept` belong to the compute thread, `settle` and `tend` to the results thread."""
+
+    def open(self) -> None:
+        """Before the first frame."""
+
+    def close(self) -> None:
+        """After the last answer that is waited for; nothing is sent any more."""
+
+    def wait_for_room(self, timeout_s: float) -> bool:
+        """Whether a frame that is made now may be accepted. BrokerError if the broker will have none."""
+
+    def accept(self, packed: Packed) -> None:
+        """Counts the frame, as accepted or as dropped."""
+
+    def settle(self, key: Key, now_s: float) -> Outstanding | None:
+        """An answer came: the frame, which is forgotten; None if it is not waited for any more."""
+
+    def tend(self, now_s: float) -> None:
+        """At each look: what has to be sent again or given up."""
+
+    def wait_until_settled(self, timeout_s: float) -> bool:
+        """Whether every frame is answered or given up."""
+
+
+class Resending:
+    """Frames of a window that were not answered in time go out again, later each time."""
+
+    def __init__(self, window: Window, outlet: Outlet, summary: Summary, settings: Callable[[], Settings]) -> None:
+        self._window = window
+        self._outlet = outlet
+        self._summary = summary
+        self._settings = settings
+        self._answered_at_s = time.monotonic()
+        self._is_unanswered = False
+
+    def answered(self, now_s: float) -> None:
+        self._answered_at_s = now_s
+        if self._is_unanswered:
+            self._is_unanswered = False
+            self._window.hurry()
+            log.info("answers again deployment=%s resent=%d", self._settings().deployment, self._summary.resent)
+
+    def tend(self, now_s: float) -> None:
+        if not self._outlet.is_online:
+            # The transport still holds them; copies would fill its queue while the broker is away.
+            self._window.postpone(now_s)
+            return
+        resend_after_s = self._settings().resend_after_s
+        if not self._is_unanswered and self._window.is_silent(now_s, self._answered_at_s, resend_after_s):
+            self._is_unanswered = True
+            self._window.hurry()
+            log.warning(
+                "no answers deployment=%s unanswered=%d; sending again until a cloud answers",
+                self._settings().deployment,
+                self._summary.unanswered,
+            )
+        for sent in self._window.overdue(now_s, resend_after_s):
+            if not self._outlet.try_send(sent.packed.encoded):
+                return
+            self._summary.resent += 1
+            self._window.sent_again(sent, now_s=now_s, now_ns=time.time_ns())
+
+
+class InMemory:
+    """Every frame matters; those unanswered are in the window, which is lost with the process."""
+
+    def __init__(
+        self,
+        window: Window,
+        outlet: Outlet,
+        summary: Summary,
+        settings: Callable[[], Settings],
+        *,
+        is_stopping: Callable[[], bool],
+    ) -> None:
+        self._window = window
+        self._outlet = outlet
+        self._summary = summary
+        self._is_stopping = is_stopping
+        self._resending = Resending(window, outlet, summary, settings)
+
+    def open(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def wait_for_room(self, timeout_s: float) -> bool:
+        return self._outlet.wait_until_answerable(timeout_s) and self._window.wait_for_room(timeout_s)
+
+    def accept(self, packed: Packed) -> None:
+        self._window.add(packed, now_s=time.monotonic(), now_ns=time.time_ns())
+        self._summary.frames += 1
+        # One that found no room before the stop is in the window, and is sent with those that are overdue.
+        self._outlet.send(packed.encoded, until=self._is_stopping)
+
+    def settle(self, key: Key, now_s: float) -> Outstanding | None:
+        self._resending.answered(now_s)
+        return self._window.settle(key, now_s)
+
+    def tend(self, now_s: float) -> None:
+        self._resending.tend(now_s)
+
+    def wait_until_settled(self, timeout_s: float) -> bool:
+        return self._window.wait_until_empty(timeout_s)
+
+
+class Fresh:
+    """Only fresh frames matter: none is sent twice or kept for later, and one of more than `max_age_s` is given up.
+
+    Once one was given up, one at a time is out until an answer comes: a link that stands still takes frames all the
+    same, and would deliver them all when they are old.
+    """
+
+    def __init__(self, window: Window, outlet: Outlet, summary: Summary, settings: Callable[[], Settings]) -> None:
+        self._window = window
+        self._outlet = outlet
+        self._summary = summary
+        self._settings = settings
+        self._is_silent = False
+
+    def open(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def wait_for_room(self, timeout_s: float) -> bool:
+        return (
+            self._outlet.wait_until_answerable(timeout_s)
+            and self._outlet.wait_until_online(timeout_s)
+            and (self._window.wait_until_empty if self._is_silent else self._window.wait_for_room)(timeout_s)
+        )
+
+    def accept(self, packed: Packed) -> None:
+        now_ns = time.time_ns()
+        left_s = self._settings().max_age_s - max(0.0, (now_ns - packed.captured_ns) / 1e9)
+        if left_s <= 0:
+            self._summary.drop("expired")
+            return
+        self._window.add(packed, now_s=time.monotonic(), now_ns=now_ns)
+        self._summary.frames += 1
+        if not self._outlet.try_send(packed.encoded, expiry_s=left_s):
+            self._window.forget([packed.key])
+            self._summary.give_up("no_room")
+
+    def settle(self, key: Key, now_s: float) -> Outstanding | None:
+        self._expire(now_s)
+        self._is_silent = False
+        return self._window.settle(key, now_s)
+
+    def tend(self, now_s: float) -> None:
+        self._expire(now_s)
+
+    def wait_until_settled(self, timeout_s: float) -> bool:
+        return self._window.wait_until_empty(timeout_s)
+
+    def _expire(self, now_s: float) -> None:
+        old = self._window.older_than(now_s, self._settings().max_age_s)
+        self._window.forget(sent.packed.key for sent in old)
+        if old:
+            self._is_silent = True
+            self._summary.give_up("expired", len(old))

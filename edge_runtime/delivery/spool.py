@@ -1,0 +1,335 @@
+"""Frames on disk until they are answered, in the order they were accepted, run after run; bounded in bytes and age.
+
+A frame is there once `put` has returned, whatever happens to the process; with `Sync.FRAME` whatever happens to the
+power. Removing is not waited for: after a power cut a frame that was just answered may be there again, and is sent once
+more. When frames are sent is not for this file to say.
+"""
+
+import enum
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.messages import wire
+from edge_runtime.delivery.database import NAME, RESERVE_BYTES, DiskFullError, Row, SpoolFile
+from edge_runtime.delivery.framing import Packed
+from tflsplit import errors
+
+log = logging.getLogger(__name__)
+
+Key = tuple[int, int]
+
+# What a row takes beside the frame: its other columns and its share of half-filled pages.
+_ROW_BYTES = 64
+
+# A row's id is the number of its run and its sequence in it: so rows lie in the order of acceptance and are found by
+# (boot, sequence) without an index. 2^40 frames are a thousand years at 30 a second.
+_SEQUENCE_BITS = 40
+_SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
+
+# A full spool is said to accept again only once it is that empty: it would be said at every frame else.
+_ACCEPTING_SHARE = 0.9
+# And one whose disk was full only after that long without a refusal.
+_ACCEPTING_AFTER_S = 10.0
+
+
+class Sync(str, enum.Enum):
+    """Whether a frame is accepted once the disk has it, or once the operating system does."""
+
+    FRAME = "frame"
+    NONE = "none"
+
+
+class Full(str, enum.Enum):
+    """What happens to a frame for which there is no room."""
+
+    BLOCK = "block"
+    DROP_OLDEST = "drop-oldest"
+    DROP_NEWEST = "drop-newest"
+
+
+class State(str, enum.Enum):
+    ACCEPTING = "accepting"
+    FULL = "full"
+    DISK_FULL = "disk_full"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`age_s` None: frames stay however old they are."""
+
+    bytes: int = 1 << 30
+    age_s: float | None = None
+    full: Full = Full.BLOCK
+    sync: Sync = Sync.FRAME
+
+    def __post_init__(self) -> None:
+        if self.bytes < 1:
+            raise errors.SettingsError(f"spool of {self.bytes} bytes: give at least 1")
+        if self.age_s is not None and not self.age_s > 0:
+            raise errors.SettingsError(f"spool that forgets after {self.age_s} s: give more than 0, or nothing")
+
+
+class Spool:
+    """Made by `open_spool`. Any thread may call anything. DeviceError where the disk fails or the file is damaged.
+
+    `frames` and `bytes` are what it holds, `damaged` counts frames that were dropped because the disk had changed them.
+    """
+
+    def __init__(self, file: SpoolFile, limits: Limits) -> None:
+        self.limits = limits
+        self.state = State.ACCEPTING
+        self.damaged = 0
+        self._file = file
+        self._refused_at_s = 0.0
+        self._undeleted: set[int] = set()  # done with, but there was no room on the disk to say so
+        self._changed = threading.Condition()
+        self._boots = file.runs()
+        self._numbers = {boot: number for number, boot in self._boots.items()}
+        self.frames, held, self._last_id = file.totals()
+        self.bytes = held + self.frames * _ROW_BYTES
+
+    @property
+    def path(self) -> Path:
+        return self._file.path
+
+    @property
+    def is_full(self) -> bool:
+        return self.state is not State.ACCEPTING
+
+    def knows(self, boot: int) -> bool:
+        """Whether frames of that run are here, or were once this was opened."""
+        return boot in self._numbers
+
+    def put(self, packed: Packed) -> bool:
+        """Accepts a frame; False if there is no room, and `state` says where. Sequences of a run only ever grow.
+
+        SettingsError for a frame that is larger than the whole spool may be.
+        """
+        charge = _charge(len(packed.encoded))
+        if charge > self.limits.bytes:
+            raise errors.SettingsError(
+                f"spool {self.path}: a frame of {len(packed.encoded)} bytes does not fit {self.limits.bytes} bytes"
+            )
+        with self._changed:
+            if self.bytes + charge > self.limits.bytes:
+                self._enter(State.FULL)
+                return False
+            try:
+                row = Row(self._run_of(packed.boot) | packed.sequence, packed.captured_ns, packed.cut, packed.encoded)
+                self._file.insert(row, is_durable=self.limits.sync is Sync.FRAME)
+            except DiskFullError:
+                self._enter(State.DISK_FULL)
+                return False
+            self._last_id = row.id
+            self._count(1, charge)
+            return True
+
+    def wait_for_room(self, timeout_s: float) -> bool:
+        """Whether to try another frame: there is room for one as large as those here are, or the disk may have some
+        again. Waits up to `timeout_s`."""
+        with self._changed:
+            if self.state is State.DISK_FULL:
+                self._changed.wait(timeout_s)
+                return True
+            if not self._has_room():
+                self._enter(State.FULL)
+            return self._changed.wait_for(self._has_room, timeout_s)
+
+    def wait_until_empty(self, timeout_s: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self.frames == 0, timeout_s)
+
+    def wait_for_more(self, key: Key | None, timeout_s: float) -> bool:
+        """Whether a frame was accepted after that one, or any if None, waiting for it up to `timeout_s`."""
+        with self._changed:
+            after_id = self._id_after(key)
+            return self._changed.wait_for(lambda: self.frames > 0 and self._last_id > after_id, timeout_s)
+
+    def after(self, key: Key | None) -> Packed | None:
+        """The frame that was accepted next after that one (None: the first)."""
+        with self._changed:
+            after_id = self._id_after(key)
+            while (row := self._file.row_after(after_id)) is not None:
+                packed = None if row.id in self._undeleted else self._unpacked(row)
+                if packed is not None:
+                    return packed
+                after_id = row.id
+            self._last_id = after_id  # what came later was dropped
+            return None
+
+    def take(self, key: Key) -> Packed | None:
+        """A frame, which is removed; None if it is not here."""
+        with self._changed:
+            row_id = self._id(key) if self.knows(key[0]) else None
+            row = None if row_id is None or row_id in self._undeleted else self._file.row(row_id)
+            packed = None if row is None else self._unpacked(row)
+            if packed is not None:
+                self.remove(packed)
+            return packed
+
+    def remove(self, packed: Packed) -> None:
+        """Of no effect if it is not here any more."""
+        with self._changed:
+            row_id = self._id(packed.key)
+            if row_id not in self._undeleted and self._file.size(row_id) is not None:
+                self._delete([row_id], _charge(len(packed.encoded)))
+
+    def drop_oldest(self, room_for: Packed) -> list[Key]:
+        """Removes frames until that one fits, one at least; which they were."""
+        with self._changed:
+            excess = max(1, self.bytes + _charge(len(room_for.encoded)) - self.limits.bytes)
+            return self._drop_while(lambda dropped_bytes, _: dropped_bytes < excess)
+
+    def expire(self, now_ns: int) -> list[Key]:
+        """Removes frames that are older than `limits.age_s`; which they were."""
+        if self.limits.age_s is None:
+            return []
+        before_ns = now_ns - int(self.limits.age_s * 1e9)
+        with self._changed:
+            return self._drop_while(lambda _, captured_ns: captured_ns < before_ns)
+
+    def as_json(self) -> dict[str, object]:
+        """What it promises and whether it still accepts, for people and tools."""
+        return {
+            "state": self.state.value,
+            "bytes": self.limits.bytes,
+            "age_s": self.limits.age_s,
+            "full": self.limits.full.value,
+            "sync": self.limits.sync.value,
+        }
+
+    def _id(self, key: Key) -> int:
+        boot, sequence = key
+        return self._numbers[boot] << _SEQUENCE_BITS | sequence
+
+    def _id_after(self, key: Key | None) -> int:
+        return -1 if key is None else self._id(key)
+
+    def _run_of(self, boot: int) -> int:
+        """The first id of that run, which is the newest."""
+        if boot not in self._numbers:
+            number = max(self._boots, default=0) + 1
+            self._file.add_run(number, boot)
+            self._boots[number], self._numbers[boot] = boot, number
+        return self._numbers[boot] << _SEQUENCE_BITS
+
+    def _unpacked(self, row: Row) -> Packed | None:
+        """None for a frame that is not what it was when it was written; it is dropped."""
+        boot, sequence = self._boots[row.id >> _SEQUENCE_BITS], row.id & _SEQUENCE_MASK
+        try:
+            frame = wire.describe(row.encoded)
+        except errors.FrameError as problem:
+            log.error("spooled frame dropped boot=%016x sequence=%d reason=%s", boot, sequence, problem)
+            self.damaged += 1
+            self._delete([row.id], _charge(len(row.encoded)))
+            return None
+        return Packed(boot, sequence, frame.package.hex(), row.cut, row.captured_ns, frame.head_us / 1e6, row.encoded)
+
+    def _drop_while(self, is_due: Callable[[int, int], bool]) -> list[Key]:
+        """Frames from the front, as long as what was dropped already (bytes) and the time of capture say so."""
+        row_ids, dropped_bytes = [], 0
+        with closing(self._file.sizes()) as sizes:
+            for row_id, captured_ns, encoded_bytes in sizes:
+                if row_id in self._undeleted:
+                    continue
+                if not is_due(dropped_bytes, captured_ns):
+                    break
+                row_ids.append(row_id)
+                dropped_bytes += _charge(encoded_bytes)
+        if row_ids:
+            self._delete(row_ids, dropped_bytes)
+        return [(self._boots[row_id >> _SEQUENCE_BITS], row_id & _SEQUENCE_MASK) for row_id in row_ids]
+
+    def _delete(self, row_ids: list[int], charge: int) -> None:
+        self._undeleted.update(row_ids)
+        self._count(-len(row_ids), -charge)
+        try:
+            self._file.delete(self._undeleted)
+        except DiskFullError:
+            self._enter(State.DISK_FULL)
+        else:
+            self._undeleted.clear()
+
+    def _count(self, frames: int, charge: int) -> None:
+        self.frames += frames
+        self.bytes += charge
+        is_emptier = self.state is State.FULL and self.bytes <= _ACCEPTING_SHARE * self.limits.bytes
+        had_room = self.state is State.DISK_FULL and time.monotonic() - self._refused_at_s >= _ACCEPTING_AFTER_S
+        if is_emptier or (had_room and frames > 0):
+            self._enter(State.ACCEPTING)
+        self._changed.notify_all()
+
+    def _enter(self, state: State) -> None:
+        self._refused_at_s = time.monotonic()
+        if state is not self.state:
+            self.state = state
+            level = logging.INFO if state is State.ACCEPTING else logging.WARNING
+            log.log(
+                level,
+                "spool %s path=%s frames=%d bytes=%d limit=%d disk_free=%d disk_reserve=%d",
+                state.value,
+                self.path,
+                self.frames,
+                self.bytes,
+                self.limits.bytes,
+                self._file.free_disk_bytes(),
+                RESERVE_BYTES,
+            )
+
+    def _has_room(self) -> bool:
+        usual = self.bytes // self.frames if self.frames else 0
+        return self.bytes + usual <= self.limits.bytes
+
+
+def limits(*, bytes: int = 1 << 30, age_s: float = 0.0, full: str = "block", sync: str = "frame") -> Limits:
+    """From words; an age of 0 is none."""
+    return Limits(bytes, age_s or None, Full(full), Sync(sync))
+
+
+@contextmanager
+def open_spool(folder: Path, limits: Limits, *, deployment: str, device: str) -> Iterator[Spool]:
+    """The spool of one device in `folder`, which is made if need be.
+
+    SettingsError if another process has it, if it holds frames of another device, or if another version wrote it;
+    DeviceError if it is damaged, which is for a person to look at (it is never deleted), or if it is empty and its disk
+    has no room for a single frame: it would wait for ever.
+    """
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as problem:
+        raise errors.DeviceError(
+            f"spool {folder}: {problem.strerror}; give a folder that can be made here"
+        ) from problem
+    try:
+        file = SpoolFile(folder / NAME)
+        with closing(file):
+            spool = Spool(file, limits)
+            _claim(file, spool, f"{deployment}/{device}")
+            if not spool.frames and not file.has_room(0):
+                raise errors.DeviceError(
+                    f"spool {folder}: {file.free_disk_bytes() >> 20} MB are free on its disk, of which "
+                    f"{RESERVE_BYTES >> 20} MB are always left; make room there, or give a --spool on another disk"
+                )
+            yield spool
+    except DiskFullError as problem:
+        raise errors.DeviceError(f"spool {folder}: the disk is full; make room on it") from problem
+
+
+def _claim(file: SpoolFile, spool: Spool, owner: str) -> None:
+    said = file.fact("owner")
+    if said == owner:
+        return
+    if said is not None and spool.frames:
+        raise errors.SettingsError(
+            f"spool {file.path}: holds {spool.frames} frames of {said}, this is {owner}; give each its own --spool"
+        )
+    file.set_fact("owner", owner)
+
+
+def _charge(encoded_bytes: int) -> int:
+    return encoded_bytes + _ROW_BYTES

@@ -1,0 +1,167 @@
+"""Frames that were sent and are not answered yet: at most so many, each kept until it is answered or given up.
+
+A broker's acknowledgement is no receipt: it may have dropped the message already. So the edge itself remembers what it
+sent, and sends again what was not answered in time. Thread-safe; no I/O, and the clocks come in as arguments.
+"""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import takewhile
+
+from edge_runtime.delivery.framing import Packed
+
+Key = tuple[int, int]
+
+# Frames of a megabyte would make a large window take gigabytes.
+MAX_BYTES = 64 << 20
+
+# A frame is sent again after 1, 2, 4, … times the time-out, but no later than this: a slow cloud is not flooded, and
+# one that comes back is found soon.
+_LONGEST_S = 60.0
+
+
+@dataclass(slots=True)
+class Outstanding:
+    """A frame on its way. Times in s are by the caller's monotonic clock, `published_ns` is the last sending since the
+    epoch; `first_sent_at_s` is that of the first sending while the broker could be reached."""
+
+    packed: Packed
+    captured_at_s: float
+    first_sent_at_s: float
+    sent_at_s: float
+    published_ns: int
+    sendings: int = 1
+    doublings: int = 0
+
+
+class Window:
+    """At most `size` frames and `max_bytes` outstanding, but always one."""
+
+    def __init__(self, size: int, max_bytes: int = MAX_BYTES) -> None:
+        self._size = size
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._sent: dict[Key, Outstanding] = {}
+        self._round_trip = _RoundTrip()
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return len(self._sent)
+
+    def resize(self, size: int) -> None:
+        """What is out stays out."""
+        with self._changed:
+            self._size = size
+            self._changed.notify_all()
+
+    def wait_for_room(self, timeout_s: float) -> bool:
+        """Whether another frame may be sent, waiting for an answer up to `timeout_s`."""
+        with self._changed:
+            return self._changed.wait_for(self._has_room, timeout_s)
+
+    def wait_until_empty(self, timeout_s: float) -> bool:
+        """Whether no frame is out, waiting up to `timeout_s`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._sent, timeout_s)
+
+    def add(self, packed: Packed, *, now_s: float, now_ns: int) -> None:
+        age_s = max(0.0, (now_ns - packed.captured_ns) / 1e9)
+        with self._changed:
+            self._sent[packed.key] = Outstanding(packed, now_s - age_s, now_s, now_s, now_ns)
+            self._bytes += len(packed.encoded)
+
+    def settle(self, key: Key, now_s: float) -> Outstanding | None:
+        """The frame that was just answered, which is forgotten; None if it is not out, or not any more."""
+        with self._changed:
+            sent = self._take(key)
+            if sent is not None:
+                self._round_trip.add(now_s - sent.first_sent_at_s)
+            return sent
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Frames that were given up."""
+        with self._changed:
+            for key in keys:
+                self._take(key)
+
+    def postpone(self, now_s: float) -> None:
+        """Every frame counts as sent now."""
+        with self._changed:
+            for sent in self._sent.values():
+                sent.first_sent_at_s = sent.sent_at_s = now_s
+
+    def hurry(self) -> None:
+        """The cloud is back, or has nothing to do: nothing waits longer than the time-out any more."""
+        with self._changed:
+            self._round_trip.forget()
+            for sent in self._sent.values():
+                sent.doublings = 0
+
+    def is_silent(self, now_s: float, answered_at_s: float, timeout_s: float) -> bool:
+        """Whether frames are out and nothing was answered for so long that nobody can be busy with them. Not by what
+        answers usually take: that grows with what waits in the broker, and a broker that dropped it answers nothing."""
+        with self._changed:
+            oldest = next(iter(self._sent.values()), None)
+            patience_s = max(timeout_s, 4 * self._round_trip.least_s)
+            return oldest is not None and now_s - max(answered_at_s, oldest.sent_at_s) >= patience_s
+
+    def overdue(self, now_s: float, timeout_s: float) -> list[Outstanding]:
+        """Frames unanswered for `timeout_s`, or for as long as answers usually take, oldest first."""
+        with self._changed:
+            timeout_s = max(timeout_s, self._round_trip.timeout_s)
+            return [sent for sent in self._sent.values() if now_s - sent.sent_at_s >= _patience_s(sent, timeout_s)]
+
+    def sent_again(self, sent: Outstanding, *, now_s: float, now_ns: int) -> None:
+        with self._changed:
+            sent.sent_at_s, sent.published_ns = now_s, now_ns
+            sent.sendings += 1
+            sent.doublings += 1
+
+    def older_than(self, now_s: float, age_s: float) -> list[Outstanding]:
+        """Frames captured longer ago, oldest first, where they were added in that order. They stay until forgotten."""
+        with self._changed:
+            return list(takewhile(lambda sent: now_s - sent.captured_at_s > age_s, self._sent.values()))
+
+    def _has_room(self) -> bool:
+        return not self._sent or (len(self._sent) < self._size and self._bytes < self._max_bytes)
+
+    def _take(self, key: Key) -> Outstanding | None:
+        sent = self._sent.pop(key, None)
+        if sent is not None:
+            self._bytes -= len(sent.packed.encoded)
+            self._changed.notify_all()
+        return sent
+
+
+def _patience_s(sent: Outstanding, timeout_s: float) -> float:
+    # The exponent is bounded: a float overflows after a day of sendings.
+    return min(timeout_s * 2.0 ** min(sent.doublings, 32), max(timeout_s, _LONGEST_S))
+
+
+class _RoundTrip:
+    """How long answers take, by TCP's own estimate (RFC 6298): what takes four deviations longer than usual is late.
+
+    A frame that was sent more than once counts from its first sending: too long rather than too short.
+    """
+
+    def __init__(self) -> None:
+        self.least_s = 0.0
+        self._mean_s: float | None = None
+        self._deviation_s = 0.0
+
+    def forget(self) -> None:
+        """All but the least."""
+        self._mean_s, self._deviation_s = None, 0.0
+
+    @property
+    def timeout_s(self) -> float:
+        return min(_LONGEST_S, (self._mean_s or 0.0) + 4 * self._deviation_s)
+
+    def add(self, taken_s: float) -> None:
+        self.least_s = min(self.least_s or taken_s, taken_s)
+        if self._mean_s is None:
+            self._mean_s, self._deviation_s = taken_s, taken_s / 2
+            return
+        self._deviation_s += (abs(taken_s - self._mean_s) - self._deviation_s) / 4
+        self._mean_s += (taken_s - self._mean_s) / 8

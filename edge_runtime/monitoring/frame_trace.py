@@ -1,0 +1,170 @@
+"""Where each frame's time went, as a file: one JSON line for each answered frame, written beside the edge's work.
+
+    {"sequence": 7, "boot": "00c0…", "package": "9f…", "cut": "op012", "answer": "result", "sendings": 1,
+     "captured_ns": …, "total_ms": 12.4, "parts_ms": {"wait": 0.3, "head": 3.1, "out": 2.0, "queue": 0.2, "decode": 0.1,
+     "tail": 5.0, "reply": 0.1, "back": 1.6}, "offset_ms": 41.7, "offset_error_ms": 0.4}
+
+The parts add up to the total. `out` and `back` are by two clocks: `offset_ms` is by how much the cloud's was taken to
+be ahead, `offset_error_ms` how wrong that may be, and each of the two is wrong by as much, with opposite signs. Of a
+frame that was sent again, `out` counts from the last sending. A refusal and an acknowledgement tell no times of the
+cloud's: there `away` stands for all between. `dropped`, where it stands, counts lines that found no room in the queue.
+The file's first line says what it is; full, it becomes FILE.1, and what was FILE.1 is gone.
+"""
+
+import contextlib
+import json
+import logging
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from broker.messages import results
+from edge_runtime.delivery.observer import Settled, refusal_of
+from edge_runtime.monitoring.clock_offset import ClockOffset
+from tflsplit import errors
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+PARTS = ("wait", "head", "out", "queue", "decode", "tail", "reply", "back", "away")
+_HEADER = {"schema": SCHEMA, "kind": "trace"}
+_WAITING_LINES = 4096  # a second of the quickest edge, some 2 MB
+_PATIENCE_S = 5.0
+
+
+class Trace:
+    """An observer that writes the file, on a thread of its own: a slow disk costs lines, never frames.
+
+    DeviceError if the file cannot be opened. Later a disk that fails ends the trace, not the edge. Both files together
+    take at most `limit_bytes`.
+    """
+
+    def __init__(self, path: Path, *, limit_bytes: int) -> None:
+        self.dropped = 0
+        self._path = path
+        self._file_bytes = limit_bytes // 2
+        self._offset = ClockOffset()
+        self._waiting: queue.Queue[Settled | None] = queue.Queue(_WAITING_LINES)
+        try:
+            self._stream = self._begin()
+        except OSError as cause:
+            raise errors.DeviceError(f"trace {path}: cannot be written ({cause.strerror})") from cause
+        self._thread = threading.Thread(target=self._write_all, name="trace", daemon=True)
+        self._thread.start()
+
+    def alive(self) -> None:
+        """Nothing to be written."""
+
+    def settled(self, settled: Settled) -> None:
+        try:
+            self._waiting.put_nowait(settled)
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Writes what waits, but does not wait for a disk that hangs."""
+        with contextlib.suppress(queue.Full):
+            self._waiting.put(None, timeout=_PATIENCE_S)
+        self._thread.join(_PATIENCE_S)
+        if self.dropped:
+            log.warning("trace incomplete file=%s dropped=%d", self._path, self.dropped)
+
+    def __enter__(self) -> "Trace":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _write_all(self) -> None:
+        frames = iter(self._waiting.get, None)
+        try:
+            for settled in frames:
+                self._write(json.dumps(_line(settled, self._offset, self.dropped)))
+                if self._waiting.empty():
+                    self._stream.flush()
+            self._stream.close()
+        except OSError as problem:
+            log.error("trace ended file=%s reason=%s", self._path, problem)
+            with contextlib.suppress(OSError):
+                self._stream.close()
+            self.dropped += 1 + sum(1 for _ in frames)
+
+    def _write(self, line: str) -> None:
+        if self._stream.tell() + len(line) >= self._file_bytes:
+            self._stream.close()
+            self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+            self._stream = self._begin()
+        self._stream.write(line + "\n")
+
+    def _begin(self) -> IO[str]:
+        """An empty file: what an earlier run left has another clock offset, and may end in half a line."""
+        stream = self._path.open("w", encoding="ascii")
+        stream.write(json.dumps(_HEADER) + "\n")
+        return stream
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a trace; of one that is being written, those that are whole. DataError for any other file."""
+    try:
+        with path.open(encoding="ascii") as stream:
+            header = json.loads(stream.readline())
+            if not isinstance(header, dict) or {key: header.get(key) for key in _HEADER} != _HEADER:
+                raise errors.DataError(f"{path}: begins with {header!r:.60}, expected {_HEADER}")
+            yield from (_checked(json.loads(line)) for line in stream if line.endswith("\n"))
+    except OSError as cause:
+        raise errors.DataError(f"{path}: cannot be read ({cause.strerror})") from cause
+    except (ValueError, KeyError, TypeError, AttributeError) as cause:
+        raise errors.DataError(f"{path}: is no trace ({cause!r})") from cause
+
+
+def _checked(line: Any) -> dict[str, Any]:
+    numbers = (line["captured_ns"], line["total_ms"], line["sequence"], *line["parts_ms"].values())
+    if not all(isinstance(number, int | float) for number in numbers) or not set(line["parts_ms"]) <= set(PARTS):
+        raise ValueError(f"{line!r:.60}")
+    fields: dict[str, Any] = line
+    return fields
+
+
+def _line(settled: Settled, offset: ClockOffset, dropped: int) -> dict[str, object]:
+    answer = settled.answer
+    before_ms = (settled.published_ns - settled.captured_ns) / 1e6
+    away_ms = (settled.arrived_ns - settled.published_ns) / 1e6
+    parts = {"wait": before_ms - settled.head_s * 1e3, "head": settled.head_s * 1e3}
+    fields: dict[str, object] = {
+        "sequence": settled.sequence,
+        "boot": f"{settled.boot:016x}",
+        "package": settled.package,
+        "cut": settled.cut,
+        "answer": "refusal" if refusal_of(answer) else "result" if isinstance(answer, results.Result) else "ack",
+        "sendings": settled.sendings,
+        "captured_ns": settled.captured_ns,
+        "total_ms": round(before_ms + away_ms, 3),
+    }
+    if isinstance(answer, results.Result):
+        fields |= _by_two_clocks(settled, answer.times, offset, parts)
+    else:
+        parts["away"] = away_ms
+    fields["parts_ms"] = {name: round(value, 3) for name, value in parts.items()}
+    return fields | ({"dropped": dropped} if dropped else {})
+
+
+def _by_two_clocks(
+    settled: Settled, times: results.Times, offset: ClockOffset, parts: dict[str, float]
+) -> dict[str, object]:
+    """Adds the parts behind the sending; what is known of the clocks, with this frame, for its line."""
+    sent_s, arrived_s = settled.published_ns / 1e9, settled.arrived_ns / 1e9
+    received_s, answered_s = times.received_ms / 1e3, times.sent_ms / 1e3
+    if settled.sendings == 1:
+        offset.add(sent_s, received_s, answered_s, arrived_s)
+    known = offset.at(arrived_s)
+    if known is None:
+        parts["away"] = (arrived_s - sent_s) * 1e3
+        return {}
+    in_cloud_ms = times.sent_ms - times.received_ms
+    parts["out"] = (received_s - known.offset_s - sent_s) * 1e3
+    parts |= {"queue": times.queue_ms, "decode": times.decode_ms, "tail": times.tail_ms}
+    parts["reply"] = in_cloud_ms - times.queue_ms - times.decode_ms - times.tail_ms
+    parts["back"] = (arrived_s - answered_s + known.offset_s) * 1e3
+    return {"offset_ms": round(known.offset_s * 1e3, 3), "offset_error_ms": round(known.error_s * 1e3, 3)}

@@ -1,0 +1,155 @@
+"""A device and its latest label in Home Assistant (2024.11 or later) by themselves: MQTT device discovery.
+
+One retained message says which of our topics hold what; Home Assistant reads those as they are. It is sent again when
+Home Assistant says that it came up, for a broker may have lost what it retained. An empty retained message on the same
+topic takes the device away again.
+"""
+
+import json
+import logging
+import re
+import threading
+from importlib import metadata
+
+from broker.messages import topics
+from broker.messages.topics import Kind
+from broker.transport.protocol import ConnectionState, Transport
+from tflsplit import errors
+from tflsplit.package.reading import Package
+
+log = logging.getLogger(__name__)
+
+DEFAULT_PREFIX = topics.DISCOVERY_PREFIX
+_LOOK_S = 0.2
+_RETRY_S = 30.0
+
+# What renders as nothing leaves a sensor of numbers as it was: refusals have no score, a link's probes are no JSON.
+_LABEL = "{{ this.state if value_json.error is defined else value_json.label }}"
+_SCORE = "{% if value_json.error is not defined %}{{ value_json.score }}{% endif %}"
+_ATTRIBUTES = (
+    "{{ {'score': value_json.get('score'), 'top': value_json.get('top'), 'error': value_json.get('error')} | to_json }}"
+)
+_STATE = "{{ value_json.state }}"
+_FPS = "{% if value_json is defined %}{{ value_json.fps }}{% endif %}"
+_LATENCY = "{% if value_json is defined %}{{ value_json.latency_ms.p50 }}{% endif %}"
+
+
+def check_prefix(prefix: str) -> str:
+    """The prefix itself if Home Assistant could listen there."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", prefix):
+        raise errors.SettingsError(
+            f"Home Assistant prefix {prefix!r}: give its discovery prefix, such as homeassistant"
+        )
+    return prefix
+
+
+def config(package: Package, deployment: str, device: str, *, expire_after_s: int) -> dict[str, object]:
+    """The discovery message. Rates and latencies older than `expire_after_s` are shown as unavailable."""
+    identity = f"tflsplit_{deployment}_{device}"
+    version = metadata.version("tflsplit")
+    described = {"identifiers": [identity], "name": device, "manufacturer": "tflsplit", "sw_version": version}
+    components = _answers(deployment, device) | _telemetry(deployment, device, expire_after_s)
+    components["connection"] = {
+        "platform": "binary_sensor",
+        "name": "Connection",
+        "device_class": "connectivity",
+        "entity_category": "diagnostic",
+        "state_topic": topics.topic(deployment, device, Kind.STATUS),
+        "value_template": _STATE,
+        "payload_on": "online",
+        "payload_off": "offline",
+    }
+    return {
+        "device": described | {"model": package.manifest.name},
+        "origin": {"name": "tflsplit", "sw_version": version},
+        "components": {name: component | {"unique_id": f"{identity}_{name}"} for name, component in components.items()},
+    }
+
+
+def _answers(deployment: str, device: str) -> dict[str, dict[str, object]]:
+    results = topics.topic(deployment, device, Kind.RESULTS)
+    sensor = _sensor(deployment, device) | {"state_topic": results}
+    attributes = {"json_attributes_topic": results, "json_attributes_template": _ATTRIBUTES}
+    number = {"state_class": "measurement", "suggested_display_precision": 2}
+    return {
+        "label": sensor | attributes | {"name": "Label", "value_template": _LABEL},
+        "score": sensor | number | {"name": "Score", "value_template": _SCORE},
+    }
+
+
+def _telemetry(deployment: str, device: str, expire_after_s: int) -> dict[str, dict[str, object]]:
+    sensor = _sensor(deployment, device) | {
+        "state_topic": topics.topic(deployment, device, Kind.TELEMETRY),
+        "entity_category": "diagnostic",
+        "state_class": "measurement",
+        "expire_after": expire_after_s,
+    }
+    latency = {"device_class": "duration", "unit_of_measurement": "ms"}
+    return {
+        "latency": sensor | latency | {"name": "Latency", "value_template": _LATENCY},
+        "fps": sensor | {"name": "Frame rate", "value_template": _FPS, "unit_of_measurement": "fps"},
+    }
+
+
+def _sensor(deployment: str, device: str) -> dict[str, object]:
+    """A sensor that is there while its device is."""
+    return {
+        "platform": "sensor",
+        "availability_topic": topics.topic(deployment, device, Kind.STATUS),
+        "availability_template": _STATE,
+        "payload_available": "online",
+        "payload_not_available": "offline",
+    }
+
+
+class Announcer:
+    """Announces a device over a connection of its own, from which it hears when Home Assistant comes up. It may be
+    offline at first, and for as long as it likes."""
+
+    def __init__(self, transport: Transport, prefix: str, deployment: str, device: str, message: object) -> None:
+        self._transport = transport
+        self._status = f"{check_prefix(prefix)}/status"
+        self._topic = topics.discovery(deployment, device, prefix)
+        self._message = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="home-assistant", daemon=True)
+
+    def __enter__(self) -> "Announcer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        self._say()
+        is_heard = False
+        while not self._stopping.is_set():
+            is_heard = is_heard or self._listen()
+            message = self._transport.receive(_LOOK_S)
+            if message is None:
+                continue
+            if message.payload == b"online" and not message.retained:
+                log.info("Home Assistant is back topic=%s", self._topic)
+                self._say()
+            self._transport.acknowledge(message)
+
+    def _listen(self) -> bool:
+        """False while the broker is away."""
+        if self._transport.state is not ConnectionState.ONLINE:
+            return False
+        try:
+            self._transport.subscribe(self._status)
+        except errors.BrokerError as problem:
+            log.warning("Home Assistant is not heard topic=%s reason=%s", self._status, problem)
+            self._stopping.wait(_RETRY_S)
+            return False
+        return True
+
+    def _say(self) -> None:
+        try:
+            if not self._transport.try_publish(self._topic, self._message, qos=1, retain=True):
+                log.warning("not announced topic=%s reason=no room", self._topic)
+        except errors.BrokerError as problem:
+            log.warning("not announced topic=%s reason=%s", self._topic, problem)

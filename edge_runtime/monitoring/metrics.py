@@ -1,0 +1,129 @@
+"""A running edge as those see it who look after it: its metrics, and whether it is well.
+
+Counts nothing itself: what others count is read when somebody asks. Two clock readings a frame are all it costs.
+"""
+
+import time
+from collections.abc import Iterator
+from importlib import metadata
+
+from broker.transport import metrics
+from broker.transport.protocol import ConnectionState, Transport
+from edge_runtime.delivery.observer import Settled
+from edge_runtime.loop import Edge
+from tflsplit.observing import catalogue
+from tflsplit.observing.health import STARTING, Health
+from tflsplit.observing.metrics import Family, Metric, Sample
+
+# A head may take seconds, and a compiler of graphs within a delegate half a minute once; no more.
+STUCK_S = 60.0
+
+
+class Watch:
+    """An observer of one edge; it knows nothing until `attach`. Any thread may ask."""
+
+    def __init__(self) -> None:
+        self._edge: Edge | None = None
+        self._transport: Transport | None = None
+        self._version = metadata.version("tflsplit")
+        self._alive_at_s = time.monotonic()
+        self._alive_s = time.time()
+        self._answered_s: float | None = None
+
+    def attach(self, edge: Edge, transport: Transport) -> None:
+        """Before the edge runs."""
+        self._alive_at_s, self._alive_s = time.monotonic(), time.time()
+        self._edge, self._transport = edge, transport
+
+    def alive(self) -> None:
+        self._alive_at_s, self._alive_s = time.monotonic(), time.time()
+
+    def settled(self, settled: Settled) -> None:
+        self._answered_s = settled.arrived_ns / 1e9
+
+    def health(self) -> Health:
+        edge, transport = self._edge, self._transport
+        if edge is None or transport is None:
+            return STARTING
+        silent_s = time.monotonic() - self._alive_at_s
+        is_computing = edge.condition.runs_on is not None or edge.cut.position == 0
+        # An accelerator that is away is opened again or given up by those who opened it.
+        is_live = silent_s < STUCK_S or not is_computing
+        is_online = transport.state is ConnectionState.ONLINE
+        is_full = edge.spool is not None and edge.spool.is_full
+        why = None
+        if not is_live:
+            why = f"no frame was done for {silent_s:.0f} s"
+        elif not is_online:
+            why = f"the connection to the broker is {transport.state.value}"
+        elif not is_computing:
+            why = f"frames wait for the accelerator: {edge.condition.reason}"
+        elif is_full:
+            why = "the spool is full"
+        facts: dict[str, object] = {
+            "broker": transport.state.value,
+            "since_frame_s": round(silent_s, 3),
+            "since_answer_s": None if self._answered_s is None else round(time.time() - self._answered_s, 3),
+            "accelerator": edge.condition.as_json(),
+            "window_frames": edge.outstanding,
+            "spool_full": is_full,
+        }
+        # A full spool takes no frames, but a restart or another edge would help nobody.
+        return Health(is_live, is_online and is_computing, why, facts)
+
+    def families(self) -> Iterator[Family]:
+        """Nothing before `attach`."""
+        if self._edge is None or self._transport is None:
+            return
+        yield from self._work(self._edge)
+        yield from self._accelerator(self._edge)
+        yield from self._spool(self._edge)
+        for metric, samples in metrics.of_connection(self._transport):
+            yield Family(catalogue.EDGE_PREFIX, metric, samples)
+
+    def _work(self, edge: Edge) -> Iterator[Family]:
+        summary = edge.summary
+        for metric, value in (
+            (catalogue.FRAMES, summary.frames),
+            (catalogue.REPLAYED, summary.replayed),
+            (catalogue.RESULTS, summary.results),
+            (catalogue.REFUSED, summary.refused),
+            (catalogue.RESENT, summary.resent),
+            (catalogue.DUPLICATES, summary.duplicates),
+            (catalogue.WINDOW, edge.outstanding),
+            (catalogue.WINDOW_SIZE, edge.settings.window),
+            (catalogue.LAST_FRAME, self._alive_s),
+        ):
+            yield _family(metric, Sample(value))
+        if self._answered_s is not None:
+            yield _family(catalogue.LAST_ANSWER, Sample(self._answered_s))
+        yield _family(catalogue.BUILD, Sample(1, (self._version, edge.package.digest, edge.cut.id)))
+        yield _family(catalogue.DROPPED, *(Sample(count, (why,)) for why, count in dict(summary.dropped).items()))
+        yield _family(catalogue.LATENCY, Sample(metrics.distribution(summary.latency_s)))
+        parts = {"head": summary.head_s, "wire": summary.wire_s, "tail": summary.tail_s}
+        yield _family(catalogue.PARTS, *(Sample(metrics.distribution(found), (part,)) for part, found in parts.items()))
+
+    def _accelerator(self, edge: Edge) -> Iterator[Family]:
+        condition, counters = edge.condition, edge.summary.accelerator
+        runs_on = condition.runs_on or "nothing"
+        yield _family(catalogue.ACCELERATOR, Sample(1, (condition.accelerator, runs_on)))
+        is_up = runs_on == condition.accelerator or edge.cut.position == 0
+        yield _family(catalogue.ACCELERATOR_UP, Sample(is_up))
+        yield _family(catalogue.FAILURES, Sample(counters.failures))
+        yield _family(catalogue.REOPENINGS, Sample(counters.reopenings))
+        yield _family(catalogue.ON_FALLBACK, Sample(counters.frames_on_fallback))
+        from edge_runtime.machine import environment
+
+        if temperature := environment.temperature_c():
+            yield _family(catalogue.TEMPERATURE, Sample(float(temperature)))
+
+    def _spool(self, edge: Edge) -> Iterator[Family]:
+        if edge.spool is not None:
+            yield _family(catalogue.SPOOL_FRAMES, Sample(edge.spool.frames))
+            yield _family(catalogue.SPOOL_BYTES, Sample(edge.spool.bytes))
+            yield _family(catalogue.SPOOL_LIMIT, Sample(edge.spool.limits.bytes))
+            yield _family(catalogue.SPOOL_FULL, Sample(edge.spool.is_full))
+
+
+def _family(metric: Metric, *samples: Sample) -> Family:
+    return Family(catalogue.EDGE_PREFIX, metric, samples)

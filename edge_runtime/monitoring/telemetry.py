@@ -1,0 +1,74 @@
+"""Tells what an edge's metrics are to its broker every few seconds, where nobody can come and ask."""
+
+import logging
+import threading
+import time
+
+from broker.messages import telemetry, topics
+from broker.transport.protocol import ConnectionState, Transport
+from edge_runtime.loop import Edge
+from edge_runtime.monitoring.metrics import Watch
+from tflsplit import errors
+from tflsplit.observing import catalogue
+from tflsplit.timings.latency import percentiles
+
+log = logging.getLogger(__name__)
+
+
+class Telemeter:
+    """Publishes at QoS 0 every `every_s`, and once more at the end. A message that finds no room, or no broker, is
+    left out: the next one says it all."""
+
+    def __init__(self, watch: Watch, edge: Edge, transport: Transport, *, every_s: float) -> None:
+        self._watch = watch
+        self._edge = edge
+        self._transport = transport
+        self._every_s = every_s
+        self._topic = topics.topic(edge.settings.deployment, edge.settings.device, topics.Kind.TELEMETRY)
+        self._at_s = time.monotonic()
+        self._frames = 0
+        self._answers = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
+
+    def __enter__(self) -> "Telemeter":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def message(self) -> telemetry.Telemetry:
+        """What is to be said now; rates and latencies are of the time since it was last asked for."""
+        now_s, summary = time.monotonic(), self._edge.summary
+        frames, answers = summary.frames, sum(summary.latency_s.counts)
+        fps = (frames - self._frames) / max(1e-9, now_s - self._at_s)
+        fresh = answers - self._answers
+        latencies = list(summary.latency_s)[-fresh:] if fresh else []
+        self._at_s, self._frames, self._answers = now_s, frames, answers
+        health = self._watch.health()
+        told = tuple(family for family in self._watch.families() if family.metric in catalogue.TOLD)
+        return telemetry.Telemetry(
+            boot=self._edge.settings.boot,
+            sent_ms=round(time.time() * 1e3),
+            state=health.state,
+            why=health.why,
+            fps=round(fps, 2),
+            latency_ms=percentiles(latencies),
+            families=told,
+        )
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._every_s):
+            self._say()
+        self._say()
+
+    def _say(self) -> None:
+        if self._transport.state is not ConnectionState.ONLINE:
+            return  # what waits for the broker would take the place of frames
+        try:
+            if not self._transport.try_publish(self._topic, self.message().as_json(), qos=0):
+                log.debug("telemetry left out topic=%s reason=no room", self._topic)
+        except errors.BrokerError as problem:
+            log.warning("telemetry left out topic=%s reason=%s", self._topic, problem)

@@ -1,0 +1,72 @@
+"""The partial file of a profile: every visit is written down when it is done, so that a killed run goes on.
+
+One JSON object a line. The first says which run it is; a run of anything else is refused, not mixed in.
+"""
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from edge_runtime.profiling.measurement import Visit
+from tflsplit import errors
+
+SCHEMA = 1
+
+
+class Journal:
+    """`visits` are those an earlier run left. A last line that a kill cut off is dropped: its visit is made anew."""
+
+    def __init__(self, path: Path, run: dict[str, str]) -> None:
+        self.path = path
+        self.visits: tuple[Visit, ...] = ()
+        header = {"schema": SCHEMA, "kind": "profile-journal", "run": run}
+        try:
+            lines = _whole_lines(path)
+            if lines:
+                self._check(json.loads(lines[0]), header)
+                self.visits = tuple(Visit.from_json(json.loads(line)) for line in lines[1:])
+                _keep_only(path, lines)
+            self._stream: IO[str] = path.open("a", encoding="utf-8")
+        except OSError as cause:
+            raise errors.DeviceError(f"{path}: cannot be written ({cause.strerror})") from cause
+        except (ValueError, KeyError, TypeError) as cause:
+            raise errors.DataError(f"{path}: damaged ({cause!r}); remove it to begin anew") from cause
+        if not lines:
+            self._write(header)
+
+    def add(self, visit: Visit) -> None:
+        self._write(visit.as_json())
+
+    def remove(self) -> None:
+        """Once the profile itself is written."""
+        self._stream.close()
+        self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
+
+    def _write(self, fields: dict[str, object]) -> None:
+        self._stream.write(json.dumps(fields) + "\n")
+        self._stream.flush()
+
+    def _check(self, found: object, expected: dict[str, object]) -> None:
+        if found != expected:
+            raise errors.DataError(f"{self.path}: left by another run ({found}); remove it to begin anew")
+
+
+def _whole_lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _keep_only(path: Path, lines: list[str]) -> None:
+    """Cuts a torn last line off, or the next one would continue it."""
+    os.truncate(path, sum(len(line.encode()) for line in lines))

@@ -1,0 +1,143 @@
+"""One visit to one cut while profiling: load its half, warm it up, time some runs and the coding, unload it.
+
+Every visit loads anew. So no more than one half is in memory, its runs meet the caches that its own earlier runs left,
+as in service, and what differs from one loading to the next (where memory lies) is in the samples.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from broker.messages import results
+from edge_runtime.accelerators.protocol import Accelerator, OpenModel
+from edge_runtime.machine import environment
+from edge_runtime.profiling import overhead
+from tflsplit import errors
+from tflsplit.graph.cuts import Cut
+from tflsplit.graph.tensors import Array
+from tflsplit.package.reading import Package
+from tflsplit.timings import sampling
+from tflsplit.timings.profiles import FEWEST_RUNS, Side
+
+Clock = Callable[[], float]
+
+_MOST_WARM_UPS = 20
+_MOST_RUNS = 40
+_CODINGS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What one visit found, in seconds and bytes; `coded_bytes` is the mean over the features (edge only).
+
+    `took_s` is the whole visit, slicing and warming up included.
+    """
+
+    cut: str
+    took_s: float
+    load_s: float
+    memory_bytes: int
+    run_s: tuple[float, ...]
+    coding_s: tuple[float, ...]
+    coded_bytes: float | None
+
+    def as_json(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "Visit":
+        return cls(
+            cut=str(fields["cut"]),
+            took_s=float(fields["took_s"]),
+            load_s=float(fields["load_s"]),
+            memory_bytes=int(fields["memory_bytes"]),
+            run_s=tuple(float(sample) for sample in fields["run_s"]),
+            coding_s=tuple(float(sample) for sample in fields["coding_s"]),
+            coded_bytes=None if fields["coded_bytes"] is None else float(fields["coded_bytes"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Visits cuts of one package on one side. `outputs` are the model's, for any input: what results are made of.
+
+    `duration_s` is about how long the timed runs of a visit may take.
+    """
+
+    package: Package
+    side: Side
+    accelerator: Accelerator
+    outputs: tuple[Array, ...]
+    duration_s: float = 0.03
+    clock: Clock = time.perf_counter
+
+    def model(self, cut: Cut) -> bytes | None:
+        """The cut's half for this accelerator; None where there is nothing to run (the head of `input`).
+
+        PackageError if the accelerator runs compiled heads only and this one was not compiled.
+        """
+        if self.side is Side.CLOUD:
+            return self.package.tail_bytes(cut)
+        if not cut.head.operators:
+            return None
+        if not self.accelerator.needs_compiled:
+            return self.package.head_bytes(cut)
+        path = self.package.file(cut, "head_edgetpu")
+        if path is None:
+            raise errors.PackageError(
+                f"{self.package.path}: the head of cut {cut.id} is not compiled for {self.accelerator.name}"
+            )
+        return (self.package.path / path).read_bytes()
+
+    def visit(self, cut: Cut, inputs: Sequence[tuple[Array, ...]], boundaries: Sequence[tuple[Array, ...]]) -> Visit:
+        """`inputs` are the model's, `boundaries` what crosses the cut for each of them."""
+        arrived_s = self.clock()
+        given = inputs if self.side is Side.EDGE else boundaries
+        load_s, memory_bytes, run_s = 0.0, 0, (0.0,) * FEWEST_RUNS
+        model = self.model(cut)
+        if model is not None:
+            held_bytes, began_s = environment.allocated_bytes(), self.clock()
+            half = self.accelerator.open(model, name=f"{self.package.path}: {self.side.value} half of {cut.id}")
+            load_s = self.clock() - began_s
+            try:
+                run_s = self._run(half, given)
+                # Weights are unpacked at the first run: only now all is there.
+                memory_bytes = max(0, environment.allocated_bytes() - held_bytes)
+            finally:
+                half.close()
+        coding_s, coded_bytes = self._code(cut, boundaries)
+        took_s = self.clock() - arrived_s
+        return Visit(cut.id, took_s, load_s, memory_bytes, run_s, coding_s, coded_bytes)
+
+    def _run(self, half: OpenModel, given: Sequence[tuple[Array, ...]]) -> tuple[float, ...]:
+        warming: list[float] = []
+        while len(warming) < _MOST_WARM_UPS and not sampling.is_warm(warming):
+            warming.append(self._once(half, given[len(warming) % len(given)]))
+        runs = round(self.duration_s / max(warming[-1], 1e-9))
+        count = max(FEWEST_RUNS, min(_MOST_RUNS, runs))
+        return tuple(self._once(half, given[number % len(given)]) for number in range(count))
+
+    def _once(self, half: OpenModel, arrays: tuple[Array, ...]) -> float:
+        began_s = self.clock()
+        half.run(*arrays)
+        return self.clock() - began_s
+
+    def _code(self, cut: Cut, boundaries: Sequence[tuple[Array, ...]]) -> tuple[tuple[float, ...], float | None]:
+        """What a side does to a frame beside its half, and the mean bytes of a coded payload (edge only)."""
+        frame = overhead.Handling(self.package, cut)
+        coded = [frame.encode(boundary) for boundary in boundaries]
+        result = frame.answer(coded[0], self.outputs)
+        samples = []
+        for number in range(_CODINGS):
+            place = number % len(boundaries)
+            began_s = self.clock()
+            if self.side is Side.EDGE:
+                frame.encode(boundaries[place])
+                results.parse(result)
+            else:
+                frame.answer(coded[place], self.outputs)
+            samples.append(self.clock() - began_s)
+        if self.side is Side.CLOUD:
+            return tuple(samples), None
+        return tuple(samples), sum(map(frame.coded_bytes, coded)) / len(coded)

@@ -1,0 +1,62 @@
+"""What edge and cloud do to a frame beside running the model, as their loops do it: to be timed, not to be used."""
+
+from broker.messages import results, wire
+from edge_runtime.delivery import framing
+from tflsplit.coding import input_codec as coding_input_codec
+from tflsplit.coding.input_codec import InputCodec
+from tflsplit.graph.cuts import Cut
+from tflsplit.graph.tensors import Array
+from tflsplit.inputs.preprocessing import PixelTable
+from tflsplit.package import outputs as package_outputs
+from tflsplit.package.reading import Package
+
+_TIMES = results.Times(*[0.0] * len(results.Times.__slots__))
+
+
+class Handling:
+    """Frames of one cut, and their results. `input_codec` is for the cut `input`; None is int8."""
+
+    def __init__(self, package: Package, cut: Cut, input_codec: InputCodec | None = None) -> None:
+        self._package = package
+        self._cut = cut
+        self._sending = framing.of(package, cut, input_codec)
+        self._table: PixelTable | None = None
+        if self._sending.pixels is not None:
+            spec, preprocessing = coding_input_codec.picture_input(package.manifest)
+            self._table = PixelTable(preprocessing, spec)
+        self._frame = wire.Frame(
+            package=bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES],
+            cut=cut.position,
+            boot=0,
+            sequence=0,
+            captured_ns=0,
+            head_us=0,
+            boundary=self._sending.boundary,
+            pixels=self._sending.pixels,
+        )
+
+    def encode(self, arrays: tuple[Array, ...]) -> bytes:
+        """The frame as it travels."""
+        return wire.encode(self._frame, arrays, self._sending.coder)
+
+    def coded_bytes(self, encoded: bytes) -> int:
+        """What of a frame is its payload."""
+        return len(wire.unseal(encoded).coded)
+
+    def answer(self, encoded: bytes, outputs: tuple[Array, ...]) -> bytes:
+        """Decodes the frame, its pixels made the model's input, and makes a result of outputs computed before."""
+        _, arrays = wire.decode(encoded)
+        if self._table is not None:
+            self._table.apply(arrays[0])
+        manifest = self._package.manifest
+        found = package_outputs.read(manifest.outputs, outputs, manifest.labels)
+        return results.Result(
+            device="edge",
+            boot=0,
+            sequence=0,
+            cut=self._cut.id,
+            package=self._package.digest,
+            times=_TIMES,
+            top=tuple(results.Score(label, score) for label, score in found.top),
+            values=found.values,
+        ).as_json()

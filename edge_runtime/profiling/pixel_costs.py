@@ -1,0 +1,97 @@
+"""What it takes a side to send, or to take in, a picture before its preprocessing: as pixels and as JPEG."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
+
+from broker.messages import results
+from edge_runtime.profiling.overhead import Handling
+from edge_runtime.sources import frames
+from edge_runtime.sources.frames import Source
+from tflsplit import errors
+from tflsplit.coding.input_codec import InputCodec, Pixels
+from tflsplit.graph.tensors import Array
+from tflsplit.package.reading import Package
+from tflsplit.timings.profiles import Origin, PixelTiming, Side, Timing
+
+_RUNS = 30
+# Each JPEG has its own size and takes its own time.
+_PICTURES = 8
+
+
+def open_pixels(text: str, package: Package) -> Source | None:
+    """The source named `text` as pixels; None where it holds none, the model takes none, or a camera has them."""
+    if text.startswith("camera:"):
+        return None  # it cannot be opened twice
+    with suppress(errors.DataError):
+        return frames.open_source(text, package.manifest, as_pixels=True)
+    return None
+
+
+def time_codecs(
+    package: Package,
+    side: Side,
+    source: Source,
+    outputs: tuple[Array, ...],
+    *,
+    quality: int,
+    is_random: bool,
+    clock: Callable[[], float],
+) -> tuple[PixelTiming, ...]:
+    """Raw and JPEG. `outputs` are the model's, what results are made of. Noise is no JPEG's business: where inputs are
+    random its sizes are left out and its times called estimated."""
+    codecs = (InputCodec(Pixels.RAW), InputCodec(Pixels.JPEG, quality))
+    return tuple(
+        _time(Handling(package, package.cuts[0], codec), side, source, outputs, codec, is_random=is_random, clock=clock)
+        for codec in codecs
+    )
+
+
+def mean_bytes(package: Package, source: Source, quality: int) -> float:
+    """What the source's pictures take as JPEG, headers of frames left out."""
+    frame = Handling(package, package.cuts[0], InputCodec(Pixels.JPEG, quality))
+    sizes = [frame.coded_bytes(frame.encode(taken.arrays)) for taken in islice(source.inputs(), _PICTURES)]
+    return sum(sizes) / len(sizes)
+
+
+def _time(
+    frame: Handling,
+    side: Side,
+    source: Source,
+    outputs: tuple[Array, ...],
+    input_codec: InputCodec,
+    *,
+    is_random: bool,
+    clock: Callable[[], float],
+) -> PixelTiming:
+    is_noise = is_random and input_codec.is_lossy
+    inputs = source.inputs(repeats=True)
+    capture = tuple(_timed(lambda: next(inputs), clock, _RUNS)) if side is Side.EDGE else None
+    pictures = [next(inputs).arrays for _ in range(_PICTURES)]
+    coded = [frame.encode(picture) for picture in pictures]
+    result = frame.answer(coded[0], outputs)
+    turns = iter(range(_RUNS + 1))
+
+    def at_edge() -> None:
+        frame.encode(pictures[next(turns) % _PICTURES])
+        results.parse(result)
+
+    def in_cloud() -> None:
+        frame.answer(coded[next(turns) % _PICTURES], outputs)
+
+    coding = tuple(_timed(at_edge if side is Side.EDGE else in_cloud, clock, _RUNS))
+    sizes = [frame.coded_bytes(encoded) for encoded in coded]
+    return PixelTiming(
+        input_codec=str(input_codec),
+        capture=Timing(capture) if capture else None,
+        coding=Timing(coding, Origin.ESTIMATED if is_noise else Origin.MEASURED),
+        coded_bytes=None if is_noise else sum(sizes) / len(sizes),
+    )
+
+
+def _timed(work: Callable[[], object], clock: Callable[[], float], runs: int) -> Iterator[float]:
+    work()  # the first one warms up
+    for _ in range(runs):
+        began_s = clock()
+        work()
+        yield clock() - began_s

@@ -1,0 +1,87 @@
+"""What of the machine a service needs, from what its configuration names: devices, groups, and a rule for udev."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_runtime.accelerators import choice
+from edge_runtime.accelerators.coral import Coral
+from edge_runtime.accelerators.cpu import Cpu
+from edge_runtime.machine import edgetpu
+from edge_runtime.service.unit import Access
+from tflsplit import errors
+
+_CAMERA = re.compile(r"camera:(\d+)")
+
+
+def needed(
+    accelerator: str, source: str, others: Sequence[Path] = (), *, rules: str = "", root: Path = Path("/")
+) -> Access:
+    """`others` are device nodes beside those that the accelerator and the camera are known to need; `rules` is the name
+    of our own file of udev rules. SettingsError for a group or a node that this machine lacks."""
+    devices: list[str] = []
+    groups: list[str] = []
+    named = None if accelerator == choice.AUTO else choice.parse(accelerator)
+    coral = Coral() if accelerator == choice.AUTO else named if isinstance(named, Coral) else None
+    if coral is not None and _may_be(coral, "usb"):
+        devices.append("char-usb_device")
+        groups.append(edgetpu.GROUP)
+    if coral is not None and _may_be(coral, "pci"):
+        devices.append("char-apex")
+        groups.append(edgetpu.apex_group(root, besides=rules) or edgetpu.GROUP)
+    if camera := _CAMERA.fullmatch(source):
+        devices.append(f"/dev/video{camera[1]}")
+        groups.append("video")
+    for node in others:
+        devices.append(str(node))
+        groups.append(_group_of(node, root))
+    _check_groups(groups, root)
+    return Access(
+        devices=tuple(dict.fromkeys(devices)),
+        groups=tuple(dict.fromkeys(group for group in groups if group != "root")),
+        is_usb="char-usb_device" in devices,
+        binds_cores=isinstance(named, Cpu) and bool(named.cores),
+    )
+
+
+def udev_rules(access: Access, *, rules: str = "", root: Path = Path("/")) -> str:
+    """The contents of our file of rules; empty where none is needed."""
+    lines = list(edgetpu.USB_RULES) if access.is_usb else []
+    if "char-apex" in access.devices and edgetpu.apex_group(root, besides=rules) is None:
+        lines.append(f'SUBSYSTEM=="apex", GROUP="{edgetpu.GROUP}", MODE="0660"')
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _may_be(coral: Coral, bus: str) -> bool:
+    return coral.device.startswith(bus) or not coral.device.startswith(("usb", "pci"))
+
+
+def _group_of(node: Path, root: Path) -> str:
+    try:
+        owner = (root / node.relative_to("/")).stat().st_gid
+    except OSError as cause:
+        raise errors.SettingsError(
+            f"device {node}: {cause.strerror}; it has to be there now, for its group is that of the service then"
+        ) from cause
+    return next((name for name, number in _groups(root).items() if number == owner), str(owner))
+
+
+def _check_groups(wanted: Sequence[str], root: Path) -> None:
+    """systemd starts no service whose groups are not there."""
+    for group in wanted:
+        if group not in _groups(root) and not group.isdigit():
+            raise errors.SettingsError(
+                f"there is no group {group!r} to own the device here: sudo groupadd --system {group}"
+            )
+
+
+def _groups(root: Path) -> dict[str, int]:
+    try:
+        lines = (root / "etc/group").read_text("utf-8").splitlines()
+    except OSError as cause:
+        raise errors.DeviceError(f"{root / 'etc/group'}: {cause.strerror}") from cause
+    return {
+        fields[0]: int(fields[2])
+        for fields in (line.split(":") for line in lines)
+        if len(fields) > 2 and fields[2].isdigit()
+    }

@@ -1,0 +1,127 @@
+"""What stands beside a running edge for its supervisor: the watchdog's food, a line of state, and reloading.
+
+The watchdog is fed by frames that were really processed, on the thread that computes; a timer would go on when a driver
+hangs. Everything else is on a thread of its own, which tells what the counters say.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from broker.transport.protocol import ConnectionState, Transport
+from edge_runtime.delivery.observer import Settled
+from edge_runtime.loop import Edge
+from edge_runtime.machine.environment import temperature_c
+from edge_runtime.service.notify import Notifier
+from tflsplit import errors
+
+log = logging.getLogger(__name__)
+
+# How old the line of state may be; systemd keeps the last one.
+_PERIOD_S = 3.0
+
+
+class Watched:
+    """An `edge_runtime.delivery.observer.Observer`."""
+
+    def __init__(self, notifier: Notifier) -> None:
+        self._notifier = notifier
+
+    def alive(self) -> None:
+        self._notifier.feed_watchdog()
+
+    def settled(self, settled: Settled) -> None:
+        pass
+
+
+class Attendant:
+    """A context around `Edge.run`. `reload` reads the configuration again and applies it; it raises for a wrong one,
+    and nothing has changed then."""
+
+    def __init__(
+        self,
+        edge: Edge,
+        transport: Transport,
+        notifier: Notifier,
+        reload: Callable[[], None],
+        *,
+        period_s: float = _PERIOD_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._edge = edge
+        self._transport = transport
+        self._notifier = notifier
+        self._reload = reload
+        self._period_s = period_s
+        self._clock = clock
+        self._counted = (clock(), edge.summary.frames)
+        self._is_over = False
+        self._is_reload_asked = False
+        self._woken = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="edge-attendant", daemon=True)
+
+    def __enter__(self) -> "Attendant":
+        self._notifier.ready(self.state())
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over = True
+        self._woken.set()
+        self._thread.join()
+        self._notifier.stopping(f"stopping: {self._edge.summary.results} results")
+
+    def ask_to_reload(self) -> None:
+        """For a signal handler, of a signal that does not come any more when the context ends."""
+        self._is_reload_asked = True
+        self._woken.set()
+
+    def state(self) -> str:
+        """One line for people: what works and what does not, how fast, and how hot."""
+        edge, summary = self._edge, self._edge.summary
+        (before_s, before), now_s = self._counted, self._clock()
+        self._counted = (now_s, summary.frames)
+        rate_fps = (summary.frames - before) / (now_s - before_s) if now_s > before_s else 0.0
+        words = [
+            "connected" if self._transport.state is ConnectionState.ONLINE else "waiting for the broker",
+            f"{rate_fps:.1f} frames/s",
+            f"{summary.results} results",
+            f"{summary.unanswered} waiting",
+            self._accelerator(),
+        ]
+        if lost := sum(summary.dropped.values()):
+            words.append(f"{lost} dropped")
+        if heat := temperature_c():
+            words.append(f"{heat} °C")
+        return ("stopping: " if edge.is_stopping else "") + ", ".join(words)
+
+    def _accelerator(self) -> str:
+        condition = self._edge.condition
+        runs_on = condition.runs_on or "nothing"
+        return f"head on {runs_on}" + (f" ({condition.reason})" if condition.reason else "")
+
+    def _run(self) -> None:
+        while not self._is_over:
+            self._woken.wait(self._period_s)
+            self._woken.clear()
+            if self._is_reload_asked:
+                self._is_reload_asked = False
+                self._reload_now()
+            if self._transport.state is ConnectionState.CLOSED:
+                self._edge.stop()  # the broker refuses us for good, which `connected` says when the edge has ended
+            self._notifier.status(self.state())
+
+    def _reload_now(self) -> None:
+        self._notifier.reloading()
+        try:
+            self._reload()
+        except errors.ConfigurationError as refused:
+            for problem in refused.problems:
+                log.error("configuration refused, the old one stays reason=%s", problem)
+        except errors.TflsplitError as refused:
+            log.error("configuration refused, the old one stays reason=%s", refused)
+        self._notifier.ready(self.state())

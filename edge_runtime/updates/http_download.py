@@ -1,0 +1,90 @@
+"""A bundle from a web server: the files of a reception, one after the other, gone on with where an earlier try ended.
+
+Nothing that comes is trusted for where it came from: the SHA-256 that was signed decides. What this guards is the
+device's own position: which servers it may be sent to is its own configuration.
+"""
+
+import http.client
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from typing import IO, Any
+
+from edge_runtime.updates.download import Lack, Reception
+from tflsplit import errors
+
+_TIMEOUT_S = 30.0
+_READ_BYTES = 1 << 16
+_TRIES = 3
+
+
+def check_allowed(url: str, prefix: str | None) -> None:
+    """SettingsError unless the device was set up to fetch from there."""
+    if prefix is None:
+        raise errors.SettingsError("this device fetches from no URL: it was started without --update-url-prefix")
+    parts = urllib.parse.urlsplit(url)
+    is_plain = parts.scheme in ("http", "https") and not (parts.query or parts.fragment or "@" in parts.netloc)
+    climbs = any(level in (".", "..") for level in urllib.parse.unquote(parts.path).split("/"))
+    if not is_plain or climbs or not f"{url.rstrip('/')}/".startswith(f"{prefix.rstrip('/')}/"):
+        raise errors.SettingsError(f"URL {url[:200]!r}: this device fetches only from {prefix}")
+
+
+def fetch(reception: Reception, url: str, on_progress: Callable[[], bool]) -> None:
+    """Until nothing is lacking, or `on_progress` says stop by returning False. PeerError where the server fails."""
+    failures = 0
+    while (lack := reception.lack) is not None:
+        try:
+            if not _fetch_one(reception, lack, f"{url.rstrip('/')}/{lack.path}", on_progress):
+                return
+        except (OSError, http.client.HTTPException) as cause:
+            failures = 0 if _is_further(reception, lack) else failures + 1
+            if failures >= _TRIES or (isinstance(cause, urllib.error.HTTPError) and 300 <= cause.code < 500):
+                raise errors.PeerError(f"{url}/{lack.path}: cannot be fetched ({cause})") from cause
+
+
+def _fetch_one(reception: Reception, lack: Lack, url: str, on_progress: Callable[[], bool]) -> bool:
+    """One file or the rest of it; False where it was stopped."""
+    headers = {"Range": f"bytes={lack.have}-", "Accept-Encoding": "identity"} if lack.have else {}
+    with _OPENER.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S) as response:  # noqa: S310 - check_allowed looked at the scheme
+        if lack.have and response.status != http.client.PARTIAL_CONTENT:
+            _skip(response, lack.have)
+        while (now := reception.lack) is not None and now.sha256 == lack.sha256:
+            data = response.read1(_READ_BYTES)  # what is there: a server that drips must not keep us from stopping
+            if not data:
+                raise http.client.IncompleteRead(b"", now.bytes - now.have)
+            reception.append(data)
+            if not on_progress():
+                return False
+    return True
+
+
+def _skip(response: IO[bytes], count: int) -> None:
+    """A server without ranges sends what is here already once more."""
+    while count > 0:
+        data = response.read(min(_READ_BYTES, count))
+        if not data:
+            raise http.client.IncompleteRead(b"", count)
+        count -= len(data)
+
+
+def _is_further(reception: Reception, before: Lack) -> bool:
+    return reception.lack is None or (reception.lack.sha256, reception.lack.have) != (before.sha256, before.have)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Another address may lie outside of what the device may fetch from."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.OpenerDirector()
+for _handler in (
+    urllib.request.HTTPHandler(),
+    urllib.request.HTTPSHandler(),
+    urllib.request.HTTPErrorProcessor(),
+    urllib.request.HTTPDefaultErrorHandler(),
+    _NoRedirect(),
+):
+    _OPENER.add_handler(_handler)

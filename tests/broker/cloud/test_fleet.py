@@ -1,0 +1,123 @@
+import json
+import threading
+
+import pytest
+
+from broker.cloud import fleet
+from broker.links import echo
+from broker.messages import topics
+from broker.transport import memory
+from broker.transport.protocol import Message
+from tflsplit.observing import catalogue, exposition
+
+WAIT_S = 20.0
+
+
+def told(**metrics):
+    fields = {"boot": "07", "sent_ms": 1, "state": "ok", "why": None, "fps": 1, "latency_ms": {}}
+    return json.dumps(fields | {"metrics": metrics}).encode()
+
+
+def by_name(watching):
+    return {(family.name, *sample.labels): sample.value for family in watching.families() for sample in family.samples}
+
+
+class Clock:
+    now_s = 1000.0
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def watching(clock):
+    return fleet.Fleet(memory.MemoryTransport(memory.MemoryBroker(), client_id="fleet"), "d", clock=clock)
+
+
+def say(watching, device, payload):
+    watching.take(Message(topics.topic("d", device, topics.Kind.TELEMETRY), payload))
+
+
+def test_each_device_is_shown_with_what_it_said_last(watching, clock):
+    say(watching, "a", told(frames_total=1))
+    say(watching, "b", told(frames_total=5, dropped_total={"expired": 2}))
+    clock.now_s += 10
+    say(watching, "a", told(frames_total=3))
+    found = by_name(watching)
+
+    assert found["tflsplit_device_frames_total", "d", "a"] == 3
+    assert found["tflsplit_device_frames_total", "d", "b"] == 5
+    assert found["tflsplit_device_dropped_total", "d", "b", "expired"] == 2
+    assert found["tflsplit_device_telemetry_timestamp_seconds", "d", "a"] == 1010
+    assert found["tflsplit_device_telemetry_timestamp_seconds", "d", "b"] == 1000
+    assert found["tflsplit_cloud_devices", "d"] == 2
+
+
+def test_a_device_that_is_silent_for_long_is_shown_no_more(watching, clock):
+    say(watching, "a", told(frames_total=1))
+    clock.now_s += fleet.FORGET_S + 1
+    say(watching, "b", told(frames_total=1))
+    found = by_name(watching)
+
+    assert ("tflsplit_device_frames_total", "d", "a") not in found
+    assert found["tflsplit_cloud_devices", "d"] == 1
+
+
+def test_there_are_never_more_devices_than_the_bound_and_those_left_out_are_counted(watching, monkeypatch):
+    monkeypatch.setattr(fleet, "MOST_DEVICES", 10)
+    for number in range(25):
+        say(watching, f"cam{number}", told(frames_total=1))
+    say(watching, "cam0", told(frames_total=2))
+    found = by_name(watching)
+
+    assert sum(key[0] == "tflsplit_device_frames_total" for key in found) == 10
+    assert found["tflsplit_device_frames_total", "d", "cam0"] == 2
+    assert found["tflsplit_cloud_devices_left_out_total", "d"] == 15
+
+
+def test_bad_telemetry_is_counted_and_probes_are_not(watching):
+    say(watching, "a", b"{nonsense")
+    say(watching, "a", echo.message(1, 2, b"x" * 100))
+    watching.take(Message("elsewhere", told()))
+    found = by_name(watching)
+
+    assert found["tflsplit_cloud_bad_telemetry_total", "d"] == 2
+    assert found["tflsplit_cloud_devices", "d"] == 0
+
+
+def test_all_that_is_shown_is_in_the_catalogue_and_can_be_scraped(watching):
+    say(watching, "a", told(frames_total=1, build_info=[["1", "9f", "op1", 1]]))
+    families = list(watching.families())
+
+    assert {family.name for family in families} <= set(catalogue.every_name())
+    assert b'device="a"' in exposition.renderer(lambda: families)("")[0]
+
+
+def test_it_listens_to_the_devices_of_its_deployment_only():
+    network = memory.MemoryBroker()
+    with (
+        memory.MemoryTransport(network, client_id="fleet") as listening,
+        memory.MemoryTransport(network, client_id="device") as speaking,
+    ):
+        listening.connect()
+        speaking.connect()
+        with fleet.Fleet(listening, "d") as watching:
+            speaking.publish(topics.topic("other", "a", topics.Kind.TELEMETRY), told(frames_total=1), qos=0)
+            speaking.publish(topics.topic("d", "b", topics.Kind.TELEMETRY), told(frames_total=2), qos=0)
+            pause_until(lambda: by_name(watching)["tflsplit_cloud_devices", "d"] == 1)
+
+            assert by_name(watching)["tflsplit_device_frames_total", "d", "b"] == 2
+
+
+def pause_until(holds):
+    pause = threading.Event()
+    for _ in range(int(WAIT_S / 0.01)):
+        if holds():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it did not come to that")

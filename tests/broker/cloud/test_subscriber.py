@@ -1,0 +1,352 @@
+"""The cloud loop over a broker in memory: what it publishes and when it acknowledges, what it holds and how it ends."""
+
+import queue
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import tiny_models
+
+from broker.cloud import answerer, engine, subscriber
+from broker.messages import acks, chunks, dead_letters, results, topics, wire
+from broker.messages.topics import Kind
+from broker.transport import memory
+from tflsplit import errors
+from tflsplit.coding import feature_codec
+
+WAIT_S = 60.0
+
+
+def frame_of(package, sequence=0, /, *, cut="op000", **changes):
+    cut = package.cut(cut)
+    fields = {"package": bytes.fromhex(package.digest)[:16], "cut": cut.position, "boot": 7, "boundary": cut.boundary}
+    frame = wire.Frame(**fields | {"sequence": sequence, "captured_ns": 0, "head_us": 0} | changes)
+    return wire.encode(frame, [np.ones(spec.shape, spec.dtype) for spec in cut.boundary], feature_codec.Plain())
+
+
+class Later:
+    """An engine that answers when it is told to."""
+
+    def __init__(self, package):
+        self.counters = engine.Counters()
+        self.taken = queue.Queue()
+        self.failure = None
+        self._inline = engine.Inline.of(package)
+
+    @property
+    def waiting(self):
+        return self.taken.qsize()
+
+    @property
+    def workers(self):
+        return None
+
+    def submit(self, job, done):
+        self.taken.put((job, done))
+
+    def finish_one(self):
+        self._inline.submit(*self.taken.get(timeout=WAIT_S))
+
+    def check(self):
+        if self.failure:
+            raise self.failure
+
+    def close(self):
+        pass
+
+
+class Bench:
+    """A broker with a cloud's connection, whose doings are noted, and those of a device and of someone who listens."""
+
+    def __init__(self, package, device="n", **broker):
+        self.network = memory.MemoryBroker(**broker)
+        self.cloud = memory.MemoryTransport(self.network, client_id="cloud")
+        self.edge = memory.MemoryTransport(self.network, client_id="edge")
+        self.watcher = memory.MemoryTransport(self.network, client_id="watcher")
+        for transport in (self.cloud, self.edge, self.watcher):
+            transport.connect()
+        self.watcher.subscribe(topics.whole_deployment("d"))
+        self.package, self.device = package, device
+        self.subscribed = threading.Event()
+        self.done = []
+        for name in ("try_publish", "acknowledge", "subscribe", "unsubscribe"):
+            setattr(self.cloud, name, self._noted(name, getattr(self.cloud, name)))
+
+    def send(self, encoded, *, qos=1):
+        self.edge.publish(topics.topic("d", self.device, Kind.FEATURES), encoded, qos=qos)
+
+    def heard(self, *kinds):
+        """The next message of these kinds."""
+        while True:
+            message = self.watcher.receive(WAIT_S)
+            assert message is not None
+            self.watcher.acknowledge(message)
+            if (topic := topics.parse(message.topic)).kind in kinds:
+                return topic.kind, message.payload
+
+    def unacknowledged(self):
+        return len(self.network._sessions["cloud"].unacknowledged)
+
+    @contextmanager
+    def running(self, made):
+        failures = []
+
+        def run():
+            try:
+                made.run()
+            except errors.TflsplitError as failure:
+                failures.append(failure)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert self.subscribed.wait(WAIT_S)
+        try:
+            yield failures
+        finally:
+            made.stop()
+            thread.join(WAIT_S)
+            assert not thread.is_alive()
+
+    def _noted(self, name, work):
+        def noting(*given, **options):
+            worked = work(*given, **options)
+            self.done.append((name, given[0] if isinstance(given[0], str) else given[0].topic))
+            if name == "subscribe":
+                self.subscribed.set()
+            return worked
+
+        return noting
+
+
+@pytest.fixture
+def bench(tiny_package):
+    return Bench(tiny_package)
+
+
+def cloud_of(bench, chosen=None, **options):
+    return subscriber.Cloud(chosen or engine.Inline.of(bench.package), bench.cloud, "d", **options)
+
+
+def wait_until(is_so):
+    pause, give_up_s = threading.Event(), time.monotonic() + WAIT_S
+    while not is_so():
+        assert time.monotonic() < give_up_s
+        pause.wait(0.005)
+
+
+def test_a_frame_is_acknowledged_after_its_result_and_its_acknowledgement_are_out(bench):
+    cloud = cloud_of(bench)
+    with bench.running(cloud):
+        bench.send(frame_of(bench.package, 3, wants_ack=True))
+        assert results.parse(bench.heard(Kind.RESULTS)[1]).sequence == 3
+        assert acks.parse(bench.heard(Kind.ACKS)[1]) == acks.Acknowledgement("n", 7, 3)
+    sent = [(name, topics.parse(topic).kind) for name, topic in bench.done if name in ("try_publish", "acknowledge")]
+
+    assert sent == [("try_publish", Kind.RESULTS), ("try_publish", Kind.ACKS), ("acknowledge", Kind.FEATURES)]
+
+
+def test_a_frame_that_wants_no_acknowledgement_gets_none(bench):
+    with bench.running(cloud_of(bench)):
+        bench.send(frame_of(bench.package, 3))
+        bench.heard(Kind.RESULTS)
+
+    assert all("acks" not in topic for _, topic in bench.done)
+
+
+def test_a_refused_frame_is_refused_on_both_topics_and_becomes_a_dead_letter(bench):
+    encoded = frame_of(bench.package, 5, package=bytes(16), wants_ack=True)
+    cloud = cloud_of(bench)
+    with bench.running(cloud):
+        bench.send(encoded)
+        said = results.parse(bench.heard(Kind.RESULTS)[1])
+        acknowledged = acks.parse(bench.heard(Kind.ACKS)[1])
+        letter = dead_letters.parse(bench.heard(Kind.DEAD)[1])
+
+    assert isinstance(said, results.Refusal)
+    assert said.error == acknowledged.error == letter.reason
+    assert "this cloud serves" in letter.reason
+    assert (letter.device, letter.key, letter.frame) == ("n", (7, 5), encoded)
+    assert cloud.summary.refused == {answerer.Refused.WRONG_PACKAGE: 1}
+
+
+def test_a_damaged_frame_is_refused_without_a_name_and_not_taken_for_another(bench):
+    damaged = bytearray(frame_of(bench.package, 5))
+    damaged[-1] ^= 1
+    with bench.running(cloud := cloud_of(bench)):
+        bench.send(bytes(damaged))
+        said = results.parse(bench.heard(Kind.RESULTS)[1])
+        bench.send(frame_of(bench.package, 5))
+        good = results.parse(bench.heard(Kind.RESULTS)[1])
+
+    assert (said.boot, said.sequence) == (None, None)
+    assert "damaged" in said.error
+    assert good.sequence == 5
+    assert cloud.summary.duplicates == 0
+
+
+def test_a_flood_of_bad_frames_makes_few_dead_letters_and_counts_the_rest(bench):
+    with bench.running(cloud := cloud_of(bench)):
+        for _ in range(200):
+            bench.send(b"no frame")
+        wait_until(lambda: cloud.summary.refused[answerer.Refused.BAD_FRAME] == 200)
+
+    assert dead_letters.BURST <= cloud.summary.dead_letters < 200
+    assert cloud.summary.dead_letters + cloud.summary.dead_letters_left_out == 200
+
+
+def test_a_frame_in_progress_is_not_begun_twice_and_both_its_messages_wait_for_the_result(bench):
+    later = Later(bench.package)
+    with bench.running(cloud := cloud_of(bench, later)):
+        bench.send(frame_of(bench.package, 1))
+        bench.send(frame_of(bench.package, 1))
+        wait_until(lambda: cloud.summary.duplicates == 1)
+        assert later.waiting == 1
+        assert bench.unacknowledged() == 2
+        later.finish_one()
+        wait_until(lambda: bench.unacknowledged() == 0)
+
+    assert (cloud.summary.results, cloud.held) == (1, 0)
+    assert [name for name, _ in bench.done if name == "try_publish"] == ["try_publish"]
+
+
+def test_a_frame_that_comes_again_is_answered_from_memory_with_its_acknowledgement(bench):
+    with bench.running(cloud := cloud_of(bench)):
+        for _ in range(2):
+            bench.send(frame_of(bench.package, 1, wants_ack=True))
+        answers = [bench.heard(kind)[1] for kind in (Kind.RESULTS, Kind.ACKS, Kind.RESULTS, Kind.ACKS)]
+
+    assert answers[:2] == answers[2:]
+    assert (cloud.summary.frames, cloud.summary.results, cloud.summary.duplicates) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("limits", [subscriber.Limits(frames=2), subscriber.Limits(bytes=1500)])
+def test_at_its_bounds_a_cloud_takes_no_more_from_the_broker(bench, limits):
+    later = Later(bench.package)
+    with bench.running(cloud := cloud_of(bench, later, limits=limits)):
+        for sequence in range(10):
+            bench.send(frame_of(bench.package, sequence))
+        for left in range(10, 0, -1):
+            wait_until(lambda left=left: cloud.held == min(2, left))
+            later.finish_one()
+        wait_until(lambda: bench.unacknowledged() == 0)
+
+    assert cloud.summary.results == 10
+
+
+def test_while_a_broker_is_away_results_wait_and_no_frame_is_taken(bench):
+    small = memory.transport.Limits(outbox_messages=1)
+    bench.cloud._outbox._limits = small
+    later = Later(bench.package)
+    with bench.running(cloud := cloud_of(bench, later)):
+        for sequence in range(4):
+            bench.send(frame_of(bench.package, sequence))
+        wait_until(lambda: later.waiting == 4)
+        bench.network.cut("cloud")
+        for _ in range(4):
+            later.finish_one()
+        assert cloud.held == 3
+        bench.network.restore("cloud")
+        wait_until(lambda: cloud.held == 0)
+
+    assert {results.parse(bench.heard(Kind.RESULTS)[1]).sequence for _ in range(4)} == {0, 1, 2, 3}
+    assert cloud.summary.unpublished == 0
+
+
+def test_a_stopped_cloud_takes_no_new_frames_and_finishes_what_it_has(bench):
+    later = Later(bench.package)
+    cloud = cloud_of(bench, later)
+    with bench.running(cloud):
+        for sequence in range(3):
+            bench.send(frame_of(bench.package, sequence))
+        wait_until(lambda: later.waiting == 3)
+        cloud.stop()
+        wait_until(lambda: any(name == "unsubscribe" for name, _ in bench.done))
+        bench.send(frame_of(bench.package, 99))
+        for _ in range(3):
+            later.finish_one()
+
+    assert (cloud.summary.frames, cloud.summary.results, cloud.summary.unfinished) == (3, 3, 0)
+
+
+def test_a_stop_that_takes_too_long_leaves_frames_unacknowledged_and_counts_them(bench):
+    cloud = cloud_of(bench, Later(bench.package), drain_s=0.1)
+    with bench.running(cloud):
+        bench.send(frame_of(bench.package, 1))
+        wait_until(lambda: cloud.held == 1)
+
+    assert cloud.summary.unfinished == 1
+    assert bench.unacknowledged() == 1
+
+
+def test_an_engine_that_fails_ends_the_cloud_with_its_reason(bench):
+    later = Later(bench.package)
+    with bench.running(cloud_of(bench, later)) as failures:
+        later.failure = errors.DeviceError("no worker can be started: gone")
+        wait_until(lambda: failures)
+
+    assert str(failures[0]) == "no worker can be started: gone"
+
+
+def test_packages_are_served_side_by_side_and_another_is_refused_with_all_their_names(
+    tiny_package, residual_model, tmp_path
+):
+    second, third = (
+        tiny_models.write_package(tmp_path / f"{name}.tflsplit", residual_model, name=name, labels=(name, "y"))
+        for name in ("second", "third")
+    )
+    bench = Bench(tiny_package)
+    with bench.running(cloud_of(bench, engine.Inline.of(tiny_package, second))):
+        for sequence, package in enumerate((tiny_package, second, third)):
+            bench.send(frame_of(package, sequence))
+        answers = [results.parse(bench.heard(Kind.RESULTS)[1]) for _ in range(3)]
+
+    assert [answer.package for answer in answers[:2]] == [tiny_package.digest, second.digest]
+    assert "(tiny), " in answers[2].error
+    assert "(second)" in answers[2].error
+
+
+def test_the_same_package_twice_is_refused(tiny_package):
+    with pytest.raises(errors.SettingsError, match="two of them have the same digest"):
+        engine.Inline.of(tiny_package, tiny_package)
+
+
+def test_a_result_that_the_broker_would_not_take_becomes_a_refusal(tiny_package):
+    bench = Bench(tiny_package, max_packet_bytes=500)
+    with bench.running(cloud := cloud_of(bench)):
+        bench.send(frame_of(tiny_package, 1, wants_raw=True))
+        said = results.parse(bench.heard(Kind.RESULTS)[1])
+
+    assert "does not fit the broker's packet limit of 500" in said.error
+    assert cloud.summary.refused == {answerer.Refused.TOO_LARGE: 1}
+
+
+def test_clouds_that_share_refuse_chunks_and_name_the_frame(bench):
+    encoded = frame_of(bench.package, 8, cut="op001", wants_ack=True)
+    parts = chunks.split(encoded, len(encoded) - 1)
+    bench.cloud.subscribe(topics.every_device("d", Kind.FEATURES))  # the broker in memory knows no groups
+    with bench.running(cloud := cloud_of(bench, share="g")):
+        for chunk in parts:
+            bench.send(chunk)
+        said = results.parse(bench.heard(Kind.RESULTS)[1])
+        acknowledged = acks.parse(bench.heard(Kind.ACKS)[1])
+
+    assert (said.boot, said.sequence) == (acknowledged.boot, acknowledged.sequence) == (7, 8)
+    assert "run one cloud without --share" in acknowledged.error
+    assert cloud.summary.refused[answerer.Refused.CHUNK] == len(parts)
+
+
+def test_observers_are_told_of_every_answer(bench):
+    told = []
+
+    class Noting:
+        def answered(self, device, answer):
+            told.append((device, answer.key, answer.refused))
+
+    with bench.running(cloud_of(bench, observers=[Noting()])):
+        bench.send(frame_of(bench.package, 1))
+        bench.send(b"no frame")
+        bench.heard(Kind.DEAD)
+
+    assert told == [("n", (7, 1), None), ("n", None, answerer.Refused.BAD_FRAME)]

@@ -1,0 +1,28 @@
+"""What crosses the pipe between dispatcher and workers arrives as it was."""
+
+import pytest
+
+from broker.cloud.answerer import Answer, Job, Refused
+from broker.cloud.workers import pipe
+
+ANSWERS = [
+    Answer((1, 2), b"{}", None, None, "", 0.25, 0.5),
+    Answer((1 << 63, 1 << 60), b"", b""),
+    Answer(None, b"r" * 100_000, None, Refused.POISON, "gründlich"),
+    *(Answer((0, 0), b"", b"a", refused) for refused in Refused),
+]
+
+
+@pytest.mark.parametrize("answers", [[], ANSWERS[:1], ANSWERS], ids=len)
+def test_answers(answers):
+    assert pipe.unpack_answers(pipe.pack_answers(answers, 3)) == (answers, 3)
+
+
+@pytest.mark.parametrize("encoded", [b"", b"frame", bytearray(100_000), memoryview(b"view")], ids=type)
+def test_jobs(encoded):
+    jobs = [Job("n", encoded, 12.5), Job("a" * 64, b"other", 0.0)]
+    arrived = pipe.unpack_jobs(pipe.pack_jobs(jobs))
+
+    assert [(job.device, bytes(job.encoded), job.received_ms) for job in arrived] == [
+        (job.device, bytes(job.encoded), job.received_ms) for job in jobs
+    ]

@@ -1,0 +1,295 @@
+"""What Home Assistant makes of our announcement: its schema, its templates, real messages through a real Mosquitto.
+
+Its rules are written down here from its source (components/mqtt: `schemas.py`, `discovery.py`, `sensor.py`).
+"""
+
+import contextlib
+import json
+import re
+import threading
+import types
+
+import jinja2.sandbox
+import pytest
+import secured_broker
+import tiny_models
+
+from broker.links import echo
+from broker.local import server
+from broker.messages import presence, results, telemetry, topics
+from broker.mqtt import transport as mqtt_transport
+from broker.transport import address, memory
+from edge_runtime.monitoring import home_assistant
+from tflsplit import errors
+
+pytestmark = pytest.mark.skipif(server.mosquitto_path() is None, reason="mosquitto is not installed")
+
+WAIT_S = 20.0
+TOPIC = re.compile(r"(?P<component>\w+)/(?:(?P<node_id>[a-zA-Z0-9_-]+)/)?(?P<object_id>[a-zA-Z0-9_-]+)/config")
+
+DEVICE = {"identifiers", "connections", "manufacturer", "model", "name", "hw_version", "serial_number", "sw_version"}
+ORIGIN = {"name", "sw_version", "support_url"}
+ENTITY = {
+    *("platform", "unique_id", "name", "entity_category", "device_class", "state_topic", "value_template"),
+    *("availability_topic", "availability_template", "payload_available", "payload_not_available", "expire_after"),
+    *("json_attributes_topic", "json_attributes_template", "qos", "enabled_by_default", "icon"),
+}
+SENSOR = {"state_class", "unit_of_measurement", "suggested_display_precision", "force_update", "options"}
+BINARY = {"payload_on", "payload_off", "off_delay", "force_update"}
+
+
+class Home:
+    """Reads discovery, follows the topics it names, and keeps each entity's state as Home Assistant does."""
+
+    def __init__(self, transport):
+        self._transport = transport
+        self.discoveries = 0
+        self.states, self.attributes, self.available, self.entities = {}, {}, {}, {}
+        environment = jinja2.sandbox.ImmutableSandboxedEnvironment()
+        environment.filters["to_json"] = json.dumps
+        self._template = environment.from_string
+        for levels in ("+/+", "+/+/+"):
+            transport.subscribe(f"homeassistant/{levels}/config", qos=0)
+
+    def wait_for(self, holds):
+        """Takes in messages until something is so."""
+        for _ in range(int(WAIT_S / 0.1)):
+            if holds():
+                return
+            message = self._transport.receive(0.1)
+            if message is not None:
+                self._transport.acknowledge(message)
+                self._take(message)
+        raise AssertionError(vars(self))
+
+    def _take(self, message):
+        if message.topic.endswith("/config"):
+            match = TOPIC.fullmatch(message.topic.removeprefix("homeassistant/"))
+            assert match
+            assert match["component"] == "device"
+            self._discover(json.loads(message.payload) if message.payload else None)
+            return
+        for name, entity in self.entities.items():
+            self._update(name, entity, message)
+
+    def _discover(self, found):
+        self.discoveries += 1
+        if found is None:
+            self.entities.clear()
+            return
+        assert set(found) == {"device", "origin", "components"}
+        assert set(found["device"]) <= DEVICE
+        assert found["device"]["identifiers"]
+        assert set(found["origin"]) <= ORIGIN
+        assert found["origin"]["name"]
+        for name, entity in found["components"].items():
+            assert set(entity) <= ENTITY | {"sensor": SENSOR, "binary_sensor": BINARY}[entity["platform"]]
+            self.entities[name] = entity
+            for key in ("state_topic", "availability_topic", "json_attributes_topic"):
+                if key in entity:
+                    self._transport.subscribe(entity[key], qos=0)
+
+    def _update(self, name, entity, message):
+        if message.topic == entity.get("availability_topic"):
+            said = self._render(entity["availability_template"], message, name)
+            self.available[name] = {entity["payload_available"]: True, entity["payload_not_available"]: False}[said]
+        if message.topic == entity.get("json_attributes_topic"):
+            self.attributes[name] = json.loads(self._render(entity["json_attributes_template"], message, name))
+        if message.topic == entity["state_topic"]:
+            self._set_state(name, entity, self._render(entity["value_template"], message, name))
+
+    def _set_state(self, name, entity, said):
+        if entity["platform"] == "binary_sensor":
+            self.states[name] = {entity["payload_on"]: "on", entity["payload_off"]: "off"}[said]
+        elif said == "None":
+            self.states[name] = None
+        elif "state_class" in entity:  # of numbers; nothing changes nothing
+            self.states[name] = float(said) if said else self.states.get(name)
+        else:
+            self.states[name] = said
+
+    def _render(self, template, message, name):
+        try:
+            text = message.payload.decode()
+        except UnicodeDecodeError:
+            text = ""  # it warns, and takes no notice
+        variables = {"value": text, "this": types.SimpleNamespace(state=self.states.get(name, "unknown"))}
+        with contextlib.suppress(ValueError):
+            variables["value_json"] = json.loads(text)
+        return self._template(template).render(variables).strip()
+
+
+@pytest.fixture
+def broker():
+    with server.run(port=0, kind="mosquitto") as running:
+        yield running.url
+
+
+@pytest.fixture
+def client(broker):
+    made = []
+
+    def connect(name, **options):
+        made.append(mqtt_transport.MqttTransport(address.parse(broker), client_id=name, **options))
+        made[-1].connect()
+        return made[-1]
+
+    yield connect
+    for transport in made:
+        transport.close(timeout_s=0)
+
+
+@pytest.fixture
+def message(tiny_package):
+    return home_assistant.config(tiny_package, "d", "n", expire_after_s=30)
+
+
+def topic(kind):
+    return topics.topic("d", "n", kind)
+
+
+def answer(label, score):
+    times = results.Times(*[1.0] * 7)
+    top = () if label is None else (results.Score(label, score),)
+    return results.Result("n", 7, 0, "op000", "9f", times, top=top).as_json()
+
+
+def test_a_device_and_its_latest_label_appear_without_writing_anything(client, message):
+    home = Home(client("home"))
+    device = client("n", presence=presence.Presence(topic(topics.Kind.STATUS), 7))
+    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", message):
+        home.wait_for(lambda: home.entities)
+        home.wait_for(lambda: home.states.get("connection") == "on")
+        cloud = client("cloud")
+        cloud.publish(topic(topics.Kind.RESULTS), answer("éins", 0.75))
+        home.wait_for(lambda: home.states.get("label") == "éins")
+
+        assert home.states["score"] == 0.75
+        assert home.attributes["label"]["top"] == [{"label": "éins", "score": 0.75}]
+        assert home.available == dict.fromkeys(("label", "score", "latency", "fps"), True)
+
+        said = telemetry.Telemetry(7, 0.0, "ok", None, 9.5, {"p50": 12.5}, ())
+        cloud.publish(topic(topics.Kind.TELEMETRY), said.as_json(), qos=0)
+        home.wait_for(lambda: home.states.get("fps") == 9.5)
+        assert home.states["latency"] == 12.5
+
+    device.close()
+    home.wait_for(lambda: home.states["connection"] == "off")
+    assert not any(home.available.values())
+
+
+def test_a_secured_broker_lets_it_through(tiny_package, tmp_path):
+    """Home Assistant is a consumer there."""
+    with secured_broker.Secured(tmp_path / "deployment") as secured:
+        home_client = secured.client("consumer")
+        home = Home(home_client)
+        made = home_assistant.config(tiny_package, "plant1", "cam1", expire_after_s=30)
+        with home_assistant.Announcer(secured.client("cam1"), "homeassistant", "plant1", "cam1", made):
+            home.wait_for(lambda: home.entities)
+            results_of = topics.topic("plant1", "cam1", topics.Kind.RESULTS)
+            secured.client("cloud").publish(results_of, answer("cat", 0.5))
+            home.wait_for(lambda: home.states.get("label") == "cat")
+
+            def comes_up():
+                home_client.publish("homeassistant/status", b"online")
+                return home.discoveries > 1
+
+            home.wait_for(comes_up)
+
+
+def test_what_has_no_label_leaves_the_latest(client, message):
+    """Refusals on results, probes of the link on telemetry."""
+    home = Home(client("home"))
+    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", message):
+        home.wait_for(lambda: home.entities)
+        speaking = client("cloud")
+        said = telemetry.Telemetry(7, 0.0, "ok", None, 9.5, {"p50": None}, ())
+        speaking.publish(topic(topics.Kind.RESULTS), answer("cat", 0.5))
+        speaking.publish(topic(topics.Kind.TELEMETRY), said.as_json())
+        speaking.publish(topic(topics.Kind.TELEMETRY), echo.message(1, 2, b"\xff" * 100))
+        speaking.publish(topic(topics.Kind.RESULTS), results.Refusal("n", 7, 1, "no such cut", 0.0).as_json())
+        home.wait_for(lambda: home.attributes.get("label", {}).get("error") == "no such cut")
+
+    assert (home.states["label"], home.states["score"]) == ("cat", 0.5)
+    assert (home.states["fps"], home.states["latency"]) == (9.5, None)
+
+
+def test_a_model_without_classes_has_no_label(client, message):
+    home = Home(client("home"))
+    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", message):
+        home.wait_for(lambda: home.entities)
+        client("cloud").publish(topic(topics.Kind.RESULTS), answer(None, None))
+        home.wait_for(lambda: "label" in home.states)
+
+    assert (home.states["label"], home.states["score"]) == (None, None)
+
+
+def test_it_is_announced_again_when_home_assistant_comes_up(client, message):
+    listening = client("listening")
+    listening.subscribe("homeassistant/device/#")
+    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", message):
+        first = listening.receive(WAIT_S)
+        home = client("home")
+        again, pause = None, threading.Event()
+        while again is None:  # until it listens
+            home.publish("homeassistant/status", b"online")
+            again = listening.receive(0.5)
+            pause.wait(0.01)
+
+    assert first.payload == again.payload
+    assert first.topic == "homeassistant/device/tflsplit-d-n/config"
+
+
+def test_an_empty_retained_message_takes_the_device_away(client, message):
+    home = Home(client("home"))
+    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", message):
+        home.wait_for(lambda: home.entities)
+    client("person").publish(topics.discovery("d", "n"), b"", retain=True)
+    home.wait_for(lambda: not home.entities)
+
+    late = client("late")
+    late.subscribe("homeassistant/#")
+    late.subscribe(topic(topics.Kind.CONTROL))
+    client("sentinel").publish(topic(topics.Kind.CONTROL), b"sentinel")
+    assert late.receive(WAIT_S).payload == b"sentinel"
+
+
+def test_it_may_be_offline_at_first(message):
+    network = memory.MemoryBroker()
+    listening = memory.MemoryTransport(network, client_id="listening")
+    listening.connect()
+    listening.subscribe("ha/#")
+    away = memory.MemoryTransport(network, client_id="away")
+    away.connect()
+    network.cut("away")
+    with home_assistant.Announcer(away, "ha", "d", "n", message):
+        assert listening.receive(0.05) is None
+        network.restore("away")
+
+        assert listening.receive(WAIT_S).topic == "ha/device/tflsplit-d-n/config"
+    for transport in (away, listening):
+        transport.close()
+
+
+def test_two_devices_have_nothing_in_common(tiny_package, message):
+    other = home_assistant.config(tiny_package, "d", "m", expire_after_s=30)
+    ours, theirs = (
+        {entity["unique_id"] for entity in each["components"].values()} | set(each["device"]["identifiers"])
+        for each in (message, other)
+    )
+
+    assert not ours & theirs
+    assert len(ours) == len(message["components"]) + 1
+
+
+@pytest.mark.parametrize("prefix", ["", "a b", "/homeassistant", "home#", "+", "digits.tflsplit"])
+def test_a_prefix_that_is_no_topic_is_refused(prefix):
+    with pytest.raises(errors.SettingsError, match="discovery prefix"):
+        home_assistant.check_prefix(prefix)
+
+
+def test_the_announcement_is_small(tmp_path):
+    package = tiny_models.write_package(tmp_path / "t.tflsplit", tiny_models.residual_model())
+    made = home_assistant.config(package, "d" * 64, "n" * 64, expire_after_s=30)
+
+    assert len(json.dumps(made)) < 8000

@@ -1,0 +1,237 @@
+"""A real edge and a real cloud over the in-memory transport, watched."""
+
+import contextlib
+import json
+import threading
+
+import numpy as np
+import pytest
+import watching
+
+from broker.cloud import engine, fleet, subscriber
+from broker.messages import telemetry as messages_telemetry
+from broker.messages import topics
+from broker.transport import memory
+from broker.transport.protocol import ConnectionState, Message
+from edge_runtime import head, loop
+from edge_runtime.accelerators.service import Condition
+from edge_runtime.delivery import spool
+from edge_runtime.delivery.settings import Settings
+from edge_runtime.monitoring import metrics
+from edge_runtime.monitoring import telemetry as monitoring_telemetry
+from edge_runtime.sources import frames
+from tflsplit.observing import catalogue, exposition
+
+INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
+WAIT_S = 20.0
+
+
+class Streaming:
+    """An edge that runs on a thread of its own until the block ends."""
+
+    def __init__(self, package, network, tmp_path, *, cut="op000", is_spooled=True, has_cloud=True, **changes):
+        self.settings = Settings(
+            **{"deployment": "d", "device": "n", "boot": 7, "drain_s": 0.1, "count": 1_000_000} | changes
+        )
+        self.package = package
+        self.answered = threading.Event()
+        self._stack = contextlib.ExitStack()
+        enter = self._stack.enter_context
+        self.network = network
+        self.online = enter(memory.MemoryTransport(network, client_id="edge"))
+        self.online.connect()
+        self.head = enter(head.Head(package, package.cut(cut)))
+        kept = None
+        if is_spooled:
+            kept = enter(spool.open_spool(tmp_path / "spool", spool.Limits(), deployment="d", device="n"))
+        self.watch = metrics.Watch()
+        seen = watching.Watching(lambda answer: self.answered.set())
+        observers = [self.watch, seen]
+        self.edge = loop.Edge(package, self.head, self.online, self.settings, spool=kept, observers=observers)
+        if has_cloud:
+            self._serve()
+        source = frames.from_arrays((INPUTS,), package.manifest, name="test")
+        self.watch.attach(self.edge, self.online)
+        self.thread = threading.Thread(target=self.edge.run, args=(source,))
+
+    def _serve(self):
+        transport = self._stack.enter_context(memory.MemoryTransport(self.network, client_id="cloud"))
+        transport.connect()
+        cloud = subscriber.Cloud(engine.Inline.of(self.package), transport, "d")
+        serving = threading.Thread(target=cloud.run)
+        serving.start()
+        self._stack.callback(serving.join, WAIT_S)
+        self._stack.callback(cloud.stop)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.edge.stop()
+        self.thread.join(WAIT_S)
+        self._stack.close()
+
+    def values(self):
+        return {
+            (family.name, *sample.labels): sample.value for family in self.watch.families() for sample in family.samples
+        }
+
+
+def wait_for(holds):
+    pause = threading.Event()
+    for _ in range(int(WAIT_S / 0.01)):
+        if holds():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it did not come to that")
+
+
+def test_what_the_edge_counted_is_what_is_shown(tiny_package, tmp_path):
+    with Streaming(tiny_package, memory.MemoryBroker(), tmp_path, count=30) as streaming:
+        streaming.thread.join(WAIT_S)
+        found = streaming.values()
+        summary = streaming.edge.summary
+
+    assert found["tflsplit_edge_frames_total",] == summary.frames == 30
+    assert found["tflsplit_edge_results_total",] == summary.results
+    assert found["tflsplit_edge_latency_seconds",].count == summary.results
+    for part in ("head", "wire", "tail"):
+        assert found["tflsplit_edge_part_seconds", part].count == summary.results
+    assert found["tflsplit_edge_latency_seconds",].sum_s == pytest.approx(sum(summary.latency_s))
+    assert found["tflsplit_edge_window_limit_frames",] == 8
+    assert found["tflsplit_edge_spool_limit_bytes",] == spool.Limits().bytes
+    assert found["tflsplit_edge_accelerator_info", "cpu", "cpu"] == 1
+
+
+def test_every_metric_of_the_catalogue_is_shown_and_no_other(tiny_package, tmp_path):
+    """Drops have no reason to be shown before the first; temperatures are there where a machine tells them."""
+    with Streaming(tiny_package, memory.MemoryBroker(), tmp_path) as streaming:
+        assert streaming.answered.wait(WAIT_S)
+        wait_for(lambda: ("tflsplit_edge_last_answer_timestamp_seconds",) in streaming.values())
+        shown = {family.name: family.metric for family in streaming.watch.families()}
+        text, _ = exposition.renderer(streaming.watch.families)("")
+
+    expected = {f"{catalogue.EDGE_PREFIX}{metric.name}": metric for metric in catalogue.EDGE}
+    temperature = f"{catalogue.EDGE_PREFIX}{catalogue.TEMPERATURE.name}"
+    assert {temperature: catalogue.TEMPERATURE} | shown == expected
+    assert b"tflsplit_edge_latency_seconds_bucket" in text
+
+
+def test_an_edge_that_is_starting_is_alive_and_not_ready():
+    found = metrics.Watch().health()
+
+    assert (found.is_live, found.is_ready, found.why) == (True, False, "starting")
+    assert list(metrics.Watch().families()) == []
+
+
+@pytest.mark.parametrize("cut", ["input", "op000"])
+def test_an_edge_in_service_is_well(tiny_package, tmp_path, cut):
+    with Streaming(tiny_package, memory.MemoryBroker(), tmp_path, cut=cut) as streaming:
+        assert streaming.answered.wait(WAIT_S)
+        found = streaming.watch.health()
+
+    assert (found.is_live, found.is_ready, found.why) == (True, True, None)
+    assert found.facts["broker"] == "online"
+    assert found.facts["since_answer_s"] is not None
+    assert found.facts["spool_full"] is False
+
+
+def test_an_edge_without_its_broker_is_alive_and_not_ready(tiny_package, tmp_path):
+    network = memory.MemoryBroker()
+    with Streaming(tiny_package, network, tmp_path) as streaming:
+        network.cut("edge")
+        assert streaming.online.wait_for(ConnectionState.WAITING, WAIT_S)
+        found = streaming.watch.health()
+        network.restore("edge")
+
+    assert (found.is_live, found.is_ready) == (True, False)
+    assert found.why == "the connection to the broker is waiting"
+
+
+def test_an_edge_that_waits_for_a_cloud_is_alive_for_as_long_as_it_takes(tiny_package, tmp_path):
+    options = {"has_cloud": False, "is_spooled": False, "window": 1}
+    with Streaming(tiny_package, memory.MemoryBroker(), tmp_path, **options) as streaming:
+        wait_for(lambda: streaming.edge.outstanding == 1)
+        frames_done = streaming.edge.summary.frames
+        for _ in range(3):  # it goes on looking
+            before = streaming.values()["tflsplit_edge_last_frame_timestamp_seconds",]
+            wait_for(lambda before=before: streaming.values()["tflsplit_edge_last_frame_timestamp_seconds",] > before)
+
+        assert streaming.edge.summary.frames == frames_done
+
+
+def test_a_head_that_hangs_is_not_alive(tiny_package, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "STUCK_S", 0.5)
+    release = threading.Event()
+    streaming = Streaming(tiny_package, memory.MemoryBroker(), tmp_path)
+    runs = streaming.head.run
+    monkeypatch.setattr(streaming.head, "run", lambda arrays: release.wait(WAIT_S) and runs(arrays))
+    with streaming:
+        wait_for(lambda: not streaming.watch.health().is_live)
+        found = streaming.watch.health()
+        release.set()
+
+    assert found.state == "stuck"
+    assert "no frame was done for" in found.why
+
+
+def test_an_accelerator_that_is_away_is_waited_for_and_said(tiny_package, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "STUCK_S", 0.0)
+    with Streaming(tiny_package, memory.MemoryBroker(), tmp_path) as streaming:
+        monkeypatch.setattr(type(streaming.edge), "condition", Condition("coral", None, "unplugged"))
+        found = streaming.watch.health()
+        shown = streaming.values()
+
+    assert (found.is_live, found.is_ready, found.why) == (True, False, "frames wait for the accelerator: unplugged")
+    assert shown["tflsplit_edge_accelerator_up",] == 0
+    assert shown["tflsplit_edge_accelerator_info", "coral", "nothing"] == 1
+
+
+def test_telemetry_says_what_metrics_say_and_a_cloud_shows_it(tiny_package, tmp_path):
+    network = memory.MemoryBroker()
+    listener = memory.MemoryTransport(network, client_id="listener")
+    listener.connect()
+    listener.subscribe(topics.topic("d", "n", topics.Kind.TELEMETRY))
+    with Streaming(tiny_package, network, tmp_path) as streaming:
+        assert streaming.answered.wait(WAIT_S)
+        with monitoring_telemetry.Telemeter(streaming.watch, streaming.edge, streaming.online, every_s=0.05):
+            first = listener.receive(WAIT_S)
+        told = messages_telemetry.parse(first.payload)
+    said = json.loads(first.payload)
+    shown = fleet.Fleet(listener, "d")
+    shown.take(Message(topics.topic("d", "n", topics.Kind.TELEMETRY), first.payload))
+    names = {family.name for family in shown.families() if family.samples}
+
+    assert told.boot == 7
+    assert (said["state"], said["why"]) == ("ok", None)
+    assert said["fps"] > 0
+    assert said["latency_ms"]["p50"] > 0
+    assert said["metrics"]["frames_total"] > 0
+    assert len(first.payload) < 4000
+    assert {"tflsplit_device_frames_total", "tflsplit_device_latency_seconds", "tflsplit_device_spool_full"} <= names
+    listener.close()
+
+
+def test_telemetry_tells_of_the_time_since_it_told_last(tiny_package, tmp_path):
+    with Streaming(tiny_package, memory.MemoryBroker(), tmp_path, count=20) as streaming:
+        streaming.thread.join(WAIT_S)
+        telling = monitoring_telemetry.Telemeter(streaming.watch, streaming.edge, streaming.online, every_s=60.0)
+        first, second = telling.message(), telling.message()
+
+    assert first.fps > 0
+    assert first.latency_ms["p50"] is not None
+    assert (second.fps, second.latency_ms["p50"]) == (0.0, None)
+
+
+def test_telemetry_does_not_take_the_place_of_frames_while_the_broker_is_away(tiny_package, tmp_path):
+    network = memory.MemoryBroker()
+    with Streaming(tiny_package, network, tmp_path) as streaming:
+        network.cut("edge")
+        assert streaming.online.wait_for(ConnectionState.WAITING, WAIT_S)
+        for _ in range(streaming.settings.window + 2):
+            with monitoring_telemetry.Telemeter(streaming.watch, streaming.edge, streaming.online, every_s=60.0):
+                pass  # says it once more at its end
+
+        assert streaming.online.held[0] <= streaming.settings.window
+        network.restore("edge")

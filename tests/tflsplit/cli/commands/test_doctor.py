@@ -1,0 +1,156 @@
+"""The command: what it asks of which role, what it prints, and how it ends."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from tflsplit import installation
+from tflsplit.cli.commands import doctor
+from tflsplit.cli.options import connection
+from tflsplit.cli.output import diagnosis
+from tflsplit.findings import Finding, State
+
+KEYS = {"name", "state", "needed", "detail", "remedy"}
+
+
+def run(*arguments):
+    return CliRunner().invoke(doctor.command, arguments)
+
+
+def names(found):
+    return {finding.name for finding in found.findings}
+
+
+def test_json_has_every_finding_with_every_key():
+    ended = run("--json")
+    told = json.loads(ended.stdout)
+
+    assert ended.exit_code == 0
+    assert set(told) == {"role", "ready", "findings"}
+    assert {frozenset(finding) for finding in told["findings"]} == {frozenset(KEYS)}
+    assert {finding["state"] for finding in told["findings"]} <= {state.value for state in State}
+    assert len({finding["name"] for finding in told["findings"]}) == len(told["findings"])
+
+
+def test_each_role_is_examined_for_what_it_is_about():
+    edge, cloud, convert = (names(diagnosis.examine(role, None)) for role in diagnosis.ROLES)
+
+    assert {"interpreter", "paho-mqtt", "Coral USB", "clock", "power"} <= edge
+    assert {"interpreter", "paho-mqtt", "clock"} <= cloud
+    assert {"tensorflow", "keras", "h5py", "Keras 2 files", "edgetpu_compiler"} <= convert
+    assert not {"tensorflow", "Keras 2 files"} & (edge | cloud)
+    assert not {"Coral USB", "power"} & (cloud | convert)
+    assert edge | cloud | convert <= names(diagnosis.examine(None, None))
+
+
+def test_edge_needs_an_interpreter_but_not_litert_nor_a_coral():
+    found = diagnosis.examine("edge", None)
+
+    assert {"interpreter", "paho-mqtt", "Python", "packages"} <= found.needed
+    assert not {"ai-edge-litert", "Coral USB", "clock", "OpenCV"} & found.needed
+
+
+@pytest.mark.parametrize(
+    ("state", "needed", "exit_code"),
+    [("missing", True, 1), ("wrong", True, 1), ("missing", False, 0), ("info", True, 0), ("ok", True, 0)],
+)
+def test_exit_code_is_1_for_what_the_role_needs_and_does_not_have(monkeypatch, state, needed, exit_code):
+    finding = Finding("paho-mqtt", State(state), "2.0", "pip install")
+    made = diagnosis.Diagnosis("edge", (finding,), frozenset({"paho-mqtt"} if needed else ()))
+    monkeypatch.setattr(diagnosis, "examine", lambda role, url: made)
+
+    assert run("--role", "edge").exit_code == exit_code
+    assert json.loads(run("--json").stdout)["ready"] == (exit_code == 0)
+
+
+def test_library_that_is_missing_stops_the_role_that_needs_it(tmp_path):
+    """In a process that finds numpy, click and us, and nothing else."""
+    site = tmp_path / "site"
+    site.mkdir()
+    for name in ("numpy", "click", "tflsplit"):
+        for file in installed_files(name):
+            (site / file.name).symlink_to(file)
+    program = (
+        f"import sys; sys.path[:] = [entry for entry in sys.path if 'site-packages' not in entry] + [{str(site)!r}, "
+        f"{str(doctor.__file__).rpartition('/tflsplit/')[0]!r}]\n"
+        "from tflsplit.cli import main; sys.argv = ['tflsplit', 'doctor', '--role', 'edge', '--json', "
+        "'--broker', 'mqtt://localhost:1']; main.main()"
+    )
+    child = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=False)
+
+    found = {finding["name"]: finding for finding in json.loads(child.stdout)["findings"]}
+    assert child.returncode == 1
+    assert [found[name]["state"] for name in ("numpy", "interpreter", "paho-mqtt", "broker")] == [
+        "ok",
+        "missing",
+        "missing",
+        "missing",
+    ]
+
+
+def installed_files(name):
+    distribution = installation.metadata.distribution(name)
+    tops = {str(file).partition("/")[0] for file in distribution.files or ()}
+    return [file for top in tops - {"..", "__pycache__"} if (file := distribution.locate_file(top)).exists()]
+
+
+def test_foreign_package_in_front_of_ours_is_told_and_nothing_of_it_is_run(tmp_path):
+    (tmp_path / "broker").mkdir()
+    (tmp_path / "broker" / "__init__.py").write_text("raise SystemExit('a stranger ran')")
+    child = subprocess.run(
+        [sys.executable, "-m", "tflsplit.cli.main", "doctor", "--broker", "mqtt://localhost", "--json"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    (found,) = json.loads(child.stdout)["findings"]
+    assert (found["name"], found["state"]) == ("packages", "wrong")
+    assert child.returncode == 1
+
+
+def test_neither_tensorflow_nor_numpy_is_imported_to_examine_anything():
+    program = (
+        "import sys; from tflsplit.cli import diagnosis; diagnosis.examine(None, None)\n"
+        "print({'numpy', 'tensorflow', 'keras', 'h5py', 'ai_edge_litert'} & set(sys.modules))"
+    )
+    child = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert child.stdout == "set()\n"
+
+
+def test_broker_that_does_not_answer_stops_whoever_asked_for_it():
+    found = diagnosis.examine("cloud", connection.Broker("mqtt://127.0.0.1:1"))
+
+    assert [finding.name for finding in found.obstacles] == ["broker"]
+
+
+def test_address_that_is_none_is_refused():
+    assert run("--broker", "localhost").exit_code == 1
+
+
+def test_lines_align_and_remedies_can_be_pasted(monkeypatch):
+    made = diagnosis.Diagnosis(
+        "edge",
+        (
+            Finding("Python", State.OK, "3.11.7"),
+            Finding("udev rule", State.MISSING, "only root can open it", "printf '%s' \\\n  | sudo tee rule"),
+        ),
+        frozenset({"Python", "udev rule"}),
+    )
+    monkeypatch.setattr(diagnosis, "examine", lambda role, url: made)
+
+    assert run().stdout == (
+        "ok       Python     3.11.7\n"
+        "missing  udev rule  only root can open it\n"
+        "        → printf '%s' \\\n"
+        "            | sudo tee rule\n"
+        "\n"
+        "edge needs: udev rule\n"
+    )

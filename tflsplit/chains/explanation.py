@@ -1,0 +1,104 @@
+"""Why a partition helps, in seconds that add up to the gain exactly.
+
+Compared with everything on the one machine that does it best:
+
+    latency   = cache fit + faster silicon + transfers
+    slowest   = cache fit + faster silicon + transfers + pipelining
+
+Each is what is saved; transfers mostly save less than nothing. Cache fit is weights no longer streamed because each
+piece fits; faster silicon, operators that run on a machine that is quicker at them; pipelining, what the stages do at
+the same time when frames follow one another.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from tflsplit.chains import chain as chains
+from tflsplit.chains.chain import Chain, Partition
+
+# Less is not shown; what is left of figures that cancel out is noise of their last digits.
+_SHOWN_S = 5e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """`before_s` less `after_s` is the sum of the four; `baseline` names the machine compared with."""
+
+    baseline: str
+    before_s: float
+    after_s: float
+    cache_fit_s: float
+    faster_silicon_s: float
+    transfers_s: float
+    pipelining_s: float
+
+    def told(self) -> str:
+        saved = {
+            "cache fit": self.cache_fit_s,
+            "faster silicon": self.faster_silicon_s,
+            "transfers": self.transfers_s,
+            "pipelining": self.pipelining_s,
+        }
+        parts = ", ".join(
+            f"{name} {seconds * 1000:+.2f} ms" for name, seconds in saved.items() if abs(seconds) >= _SHOWN_S
+        )
+        return (
+            f"{self.before_s * 1000:.2f} ms all on {self.baseline}, {self.after_s * 1000:.2f} ms now; saved by {parts}"
+            if parts
+            else f"{self.after_s * 1000:.2f} ms, all on {self.baseline}"
+        )
+
+    def as_json(self) -> dict[str, object]:
+        fields = asdict(self)
+        named = {name.removesuffix("_s") + "_ms": value * 1000 for name, value in fields.items() if name != "baseline"}
+        return {"baseline": self.baseline} | named
+
+
+def latency(chain: Chain, found: Partition) -> Gain | None:
+    """None where no machine can run the whole model: then a partition is not faster but the only way."""
+    return _gain(chain, found, lambda made: made.latency_s, _hops_s)
+
+
+def slowest(chain: Chain, found: Partition) -> Gain | None:
+    """The same for frames that follow one another; a link counts for as long as it is busy."""
+    return _gain(chain, found, lambda made: made.slowest_s, _busy_s)
+
+
+def _gain(
+    chain: Chain, after: Partition, cost_s: Callable[[Partition], float], transfers_s: Callable[[Partition], float]
+) -> Gain | None:
+    wholes = [made for stage in range(len(chain.stages)) if (made := chains.whole(chain, stage))]
+    if not wholes:
+        return None
+    before = min(wholes, key=cost_s)
+    cache_fit_s = _stream_s(before) - _stream_s(after)
+    faster_silicon_s = _compute_s(before) - _compute_s(after)
+    gained_by_transfers_s = transfers_s(before) - transfers_s(after)
+    before_s, after_s = cost_s(before), cost_s(after)
+    return Gain(
+        baseline=chain.stages[before.shares[0].stage].name,
+        before_s=before_s,
+        after_s=after_s,
+        cache_fit_s=cache_fit_s,
+        faster_silicon_s=faster_silicon_s,
+        transfers_s=gained_by_transfers_s,
+        # All that is left is what happens at the same time; for one frame's latency that is nothing.
+        pipelining_s=(before_s - after_s) - (cache_fit_s + faster_silicon_s + gained_by_transfers_s),
+    )
+
+
+def _compute_s(found: Partition) -> float:
+    return math.fsum(piece.compute_s for piece in found.pieces)
+
+
+def _stream_s(found: Partition) -> float:
+    return math.fsum(piece.stream_s for piece in found.pieces)
+
+
+def _hops_s(found: Partition) -> float:
+    return math.fsum([*(piece.hop_s for piece in found.pieces), found.back_s])
+
+
+def _busy_s(found: Partition) -> float:
+    return math.fsum(piece.hop_busy_s for piece in found.pieces)

@@ -1,0 +1,141 @@
+"""A chain's plan on disk: which piece of the model to which machine, for which package, and what was expected of it.
+
+This module owns the file's format. `tflsplit bundle` takes any such plan; `edge` and `cloud` take those that share the
+model between two machines at most.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tflsplit import errors
+from tflsplit.planning.planfile import Plan
+from tflsplit.planning.scenario import Workload
+from tflsplit.timings.profiles import read_json
+
+SCHEMA = 1
+KIND = "chain plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A machine and the cuts that its piece lies between; the same cut twice where it runs nothing of the model.
+
+    `layer` is the one that its piece ends after. One that does not `takes_part` neither takes anything in.
+    """
+
+    name: str
+    start: str
+    stop: str
+    layer: str | None = None
+    takes_part: bool = True
+    device: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> bool:
+        return self.start != self.stop
+
+
+@dataclass(frozen=True, slots=True)
+class ChainPlan:
+    """`stages` are all machines in order, the camera's first. `package_path` is relative to the plan's own folder.
+
+    `expected`, `explanation`, `runner_up` and `rivals` are as `plan --json` prints them. `two_machines` is the best way
+    with one cut, for a runtime that has no middle.
+    """
+
+    package_digest: str
+    package_name: str
+    package_path: str
+    stages: tuple[Share, ...]
+    objective: str
+    reason: str
+    constraints: Mapping[str, object] = field(default_factory=dict)
+    links: tuple[Mapping[str, object], ...] = ()
+    expected: Mapping[str, object] = field(default_factory=dict)
+    explanation: Mapping[str, object] = field(default_factory=dict)
+    runner_up: Mapping[str, object] | None = None
+    rivals: Mapping[str, object] = field(default_factory=dict)
+    two_machines: Mapping[str, object] | None = None
+
+    def share(self, name: str) -> Share:
+        """SettingsError naming the stages there are, for any other."""
+        found = next((share for share in self.stages if share.name == name), None)
+        if found is None:
+            raise errors.SettingsError(
+                f"no stage {name!r}; the plan's are {', '.join(one.name for one in self.stages)}"
+            )
+        return found
+
+    def as_plan(self) -> Plan:
+        """What `tflsplit edge` on the first machine and `tflsplit cloud` on the other run; SettingsError for more."""
+        first, running = self.stages[0], [share for share in self.stages if share.runs]
+        others = [share for share in running if share is not first]
+        if len(others) > 1:
+            raise errors.SettingsError(self._refusal(running))
+        cut = others[0].start if others else first.stop
+        fps = self.constraints.get("fps")
+        return Plan(
+            package_digest=self.package_digest,
+            package_name=self.package_name,
+            package_path=self.package_path,
+            cut=cut,
+            layer=first.layer if first.runs else None,
+            input_codec=None if first.runs else "int8",
+            rate_fps=float(str(fps)) if fps is not None else None,
+            window=Workload().window,
+            reason=self.reason,
+            devices={share.name: share.device for share in self.stages},
+            link=self.links[0] if len(self.links) == 1 else {},
+            wish={"objective": self.objective, "constraints": self.constraints},
+            expected=self.expected,
+            runner_up=self.runner_up,
+        )
+
+    def _refusal(self, running: list[Share]) -> str:
+        told = ", ".join(f"{share.name} {share.start} to {share.stop}" for share in running)
+        instead = self.two_machines
+        hint = (
+            f"run the best single cut instead, {instead['cut']} between {instead['edge']} and {instead['cloud']} "
+            f"({float(str(instead['latency_ms'])):.4g} ms): --cut {instead['cut']}"
+            if instead
+            else "plan two machines with --edge and --cloud"
+        )
+        count = len(running) + (not self.stages[0].runs)
+        return f"the plan needs {count} machines ({told}), edge and cloud are two; {hint}"
+
+
+def is_one(path: Path) -> bool:
+    """Whether a file says that it is a chain's plan; whatever else is wrong with it, `read` says."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(fields, dict) and fields.get("kind") == KIND
+
+
+def render(plan: ChainPlan) -> str:
+    fields: dict[str, object] = {"schema": SCHEMA, "kind": KIND} | asdict(plan)
+    return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
+
+
+def read(path: Path) -> ChainPlan:
+    """Raises DataError for a file that is no chain's plan, of another schema, or damaged."""
+    fields = read_json(path, KIND, SCHEMA)
+    try:
+        return _checked({slot: fields[slot] for slot in ChainPlan.__slots__})
+    except (KeyError, ValueError, TypeError) as cause:
+        raise errors.DataError(f"{path}: damaged chain plan ({cause!r}); run `tflsplit plan` again") from cause
+
+
+def _checked(fields: dict[str, Any]) -> ChainPlan:
+    for name in ("package_digest", "package_name", "package_path", "objective", "reason"):
+        if not isinstance(fields[name], str):
+            raise TypeError(f"{name} is {fields[name]!r}")
+    fields["stages"] = tuple(Share(**entry) for entry in fields["stages"])
+    fields["links"] = tuple(fields["links"])
+    if not fields["stages"]:
+        raise ValueError("no stages")
+    return ChainPlan(**fields)

@@ -1,0 +1,99 @@
+"""`tflsplit cloud`: the tails of packages, for every device of one or more deployments."""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tflsplit.cli.options import (
+    cloud_metrics,
+    connection,
+    planfile,
+    work_queue,
+)
+from tflsplit.cli.options import (
+    metrics as options_metrics,
+)
+from tflsplit.cli.options import (
+    serving as options_serving,
+)
+from tflsplit.cli.output import screen
+
+if TYPE_CHECKING:
+    from tflsplit.package.reading import Package
+
+
+@click.command()
+@click.argument("pkgs", metavar="[PKG]...", nargs=-1, type=click.Path(path_type=Path))
+@planfile.option
+@connection.broker_options
+@work_queue.option
+@click.option("--deployment", "deployments", multiple=True, required=True, help="Whom to serve; may be given again.")
+@click.option("--name", default="cloud", show_default=True, help="Name of this cloud on its status topic.")
+@options_serving.options
+@options_metrics.option
+@click.option("--count", type=click.IntRange(min=1), help="End after so many results. Default: serve until SIGTERM.")
+@click.option("--json", "is_json", is_flag=True, help="Print the summary at the end as JSON.")
+def command(
+    pkgs: tuple[Path, ...],
+    *,
+    plan_path: Path | None,
+    broker: connection.Broker,
+    queue: str | None,
+    deployments: tuple[str, ...],
+    name: str,
+    serving: options_serving.Serving,
+    metrics: str | None,
+    count: int | None,
+    is_json: bool,
+) -> None:
+    """Run the tail of whatever cut a frame was made at, and publish the result as JSON.
+
+    A frame names its package by its digest, so several packages may be served at a time, as in a roll-out.
+
+    \b
+    Python: broker.cloud.subscriber.Cloud(engine.Inline.of(package), transport, deployment).run()
+    """
+    from broker.cloud import serving as clouds_of
+    from broker.cloud import subscriber, summary
+
+    share = work_queue.share(queue, serving.share)
+    packages, warm = _opened(pkgs, plan_path)
+    with contextlib.ExitStack() as stack:
+        # Ray prints there what its processes say; ours is for the summary.
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        watching = stack.enter_context(cloud_metrics.started(metrics))
+        engine = serving.engine(packages, warm)
+        stack.callback(engine.close)
+        boot = connection.new_boot()
+        online = {
+            deployment: stack.enter_context(
+                work_queue.connected(queue, broker, deployment, name, boot, serving=serving, workers=engine.workers)
+            )
+            for deployment in dict.fromkeys(deployments)
+        }
+        clouds = [
+            subscriber.Cloud(engine, transport, deployment, share=share, drain_s=serving.drain_s)
+            for deployment, transport in online.items()
+        ]
+        pairs = tuple(zip(clouds, online.values(), strict=True))
+        stack.enter_context(cloud_metrics.at(watching, packages, engine, pairs, (broker, name, boot)))
+        with screen.stopped_by_signals(lambda: clouds_of.stop(clouds)):
+            clouds_of.run(clouds, count=count)
+    summaries = {cloud.deployment: cloud.summary for cloud in clouds}
+    if is_json:
+        screen.as_json(summary.as_json(summaries, engine.counters))
+    else:
+        click.echo(str(summary.total(tuple(summaries.values()))))
+
+
+def _opened(pkgs: tuple[Path, ...], plan_path: Path | None) -> "tuple[list[Package], list[tuple[Package, str]]]":
+    """The packages, and the cut of a plan with the package it belongs to."""
+    if plan_path is not None and len(pkgs) > 1:
+        raise click.UsageError("--plan goes with one package: give the others without it.")
+    if len(pkgs) <= 1:
+        opened, plan = planfile.opened(pkgs[0] if pkgs else None, plan_path)
+        return [opened], [] if plan is None else [(opened, plan.cut)]
+    return [planfile.opened(pkg, None)[0] for pkg in pkgs], []

@@ -1,0 +1,75 @@
+"""`tflsplit demo`: see the whole thing run."""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tflsplit.cli.output import screen
+
+if TYPE_CHECKING:  # it brings TensorFlow's half of the project along
+    from broker.messages import results
+    from tflsplit.cli.trials import demonstration
+
+
+@click.command()
+@click.option("--json", "is_json", is_flag=True, help="Print the report as JSON.")
+def command(*, is_json: bool) -> None:
+    """Convert a trained model, cut it in two, stream real pictures through both halves, and say what happened.
+
+    A broker, a cloud and an edge run as processes of their own on this machine. Takes about half a minute, most of it
+    TensorFlow's.
+
+    \b
+    Python: tflsplit.cli.trials.demonstration.run(folder, …)
+    """
+    from tflsplit.cli.trials import demonstration
+
+    with (
+        tempfile.TemporaryDirectory(prefix="tflsplit-demo-") as scratch,
+        screen.progress("starting", demonstration.FRAMES) as step,
+    ):
+        report = demonstration.run(
+            Path(scratch),
+            on_step=lambda words: click.echo(words, err=True),
+            on_result=lambda result, is_right: _show(step, result, is_right=is_right),
+        )
+    if is_json:
+        screen.as_json(report.as_json())
+    else:
+        _print(report)
+
+
+def _show(step: Callable[..., None], result: "results.Result", *, is_right: bool) -> None:
+    """Every frame moves the bar; where there is none (a log file), every fortieth is a line."""
+    words = f"frame {result.sequence}: {result.label} {'right' if is_right else 'WRONG'}"
+    step(description=words)
+    if not sys.stderr.isatty() and result.sequence % 40 == 0:
+        click.echo(words, err=True)
+
+
+def _print(report: "demonstration.Report") -> None:
+    share = "{:.2%}".format
+    screen.table(
+        f"{report.frames} frames through {report.broker}, cut {report.cut} after {report.layer!r}",
+        ("", ""),
+        [
+            ("frames sent", str(report.frames)),
+            ("results back", str(report.results)),
+            ("lost", str(report.frames - report.results)),
+            ("duplicates", str(report.duplicates)),
+            ("agreement with the unsplit int8 model", share(report.agree_with_whole)),
+            ("accuracy: float model", share(report.accuracy["float"])),
+            ("accuracy: whole int8 model", share(report.accuracy["int8"])),
+            ("accuracy: split", share(report.accuracy["split"])),
+            ("payload", f"{report.payload_bytes} B"),
+            ("raw picture", f"{report.raw_bytes} B"),
+            (f"picture as JPEG, quality {report.jpeg_quality}", f"{report.jpeg_bytes} B"),
+        ],
+    )
+    parts = {"end to end": report.edge["latency_ms"], **report.edge["parts_ms"]}
+    rows = [(name, *(part[quantile] for quantile in ("p50", "p95", "p99"))) for name, part in parts.items()]
+    screen.table("latency, ms", ("", "p50", "p95", "p99"), rows)

@@ -1,0 +1,163 @@
+"""`tflsplit inspect`: where a model can be cut, and what each cut would take."""
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from tflsplit.cli.output import edgetpu, screen
+from tflsplit.package import reading
+from tflsplit.package.manifest import Fidelity, FloatTails
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--target", type=click.Choice(("cpu", "coral")), help="With coral, judge which operators the Edge TPU can run."
+)
+@click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
+def command(model: Path, *, target: str | None, is_json: bool) -> None:
+    """Show every cut of a package or a model: boundary, payload in bytes, work and weights of each side.
+
+    A model that is not converted yet is converted in a temporary place, with synthetic calibration; its cuts and
+    payloads are those of the real conversion, its scales are not. With --target coral each operator is shown too:
+    if the Edge TPU can run it, by the rules its compiler is known to follow, or why not. No compiler is needed.
+
+    \b
+    Python: tflsplit.package.reading.open_package(path).cuts
+    """
+    if (model / reading.MANIFEST).exists() or model.suffix == reading.SUFFIX:
+        _show(reading.open_package(model), is_json, judges=target == "coral")
+        return
+    from converters import convert
+
+    with tempfile.TemporaryDirectory(prefix="tflsplit-") as scratch:
+        options = convert.Options(target=target or "cpu", pairs="none", quick=True)
+        made = convert.convert(model, Path(scratch) / f"{model.stem}{reading.SUFFIX}", options)
+        _show(made, is_json, judges=target == "coral", is_kept=False)
+
+
+def _show(opened: reading.Package, is_json: bool, *, judges: bool, is_kept: bool = True) -> None:
+    if is_json:
+        mapping = edgetpu.describe_mapping(opened) if judges else {}
+        screen.as_json(describe(opened, is_kept=is_kept) | mapping)
+        return
+    _print_cuts(opened, is_kept=is_kept)
+    if judges:
+        edgetpu.print_mapping(opened)
+    print_quality(opened)
+    edgetpu.print_compilations(opened)
+    for warning in opened.manifest.calibration.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _print_cuts(opened: reading.Package, *, is_kept: bool) -> None:
+    described = opened.manifest
+    rows = [
+        (
+            cut.id,
+            cut.layer,
+            cut.payload_bytes,
+            len(cut.boundary),
+            "yes" if cut.is_useful else "",
+            f"{cut.head.macs / 1e6:.2f}",
+            cut.head.parameter_bytes,
+            f"{cut.tail.macs / 1e6:.2f}",
+            cut.tail.parameter_bytes,
+            "yes" if is_kept and (opened.file(cut, "head") or opened.file(cut, "tail")) else "",
+        )
+        for cut in opened.cuts
+    ]
+    columns = (
+        "cut",
+        "after layer",
+        "payload B",
+        "tensors",
+        "useful",
+        "head MMAC",
+        "head B",
+        "tail MMAC",
+        "tail B",
+        "pair",
+    )
+    title = f"{described.name}  digest {opened.digest[:16]}  calibration: {described.calibration.kind}"
+    screen.table(title, columns, rows)
+
+
+def print_quality(opened: reading.Package) -> None:
+    """Where the scales come from, and what int8 costs against float."""
+    described = opened.manifest
+    click.echo(f"calibration: {described.calibration.kind} ({described.calibration.detail})")
+    for entry in described.fidelity:
+        click.echo(f"{entry.output}, int8: {_closeness(entry)}")
+    for entry in described.fidelity_cpu:
+        click.echo(f"{entry.output}, with --target cpu: {_closeness(entry)}; dense layers have one scale a unit there")
+    for words in described.rewrites:
+        click.echo(f"rewritten for {described.target}: {words}")
+    if described.float_tails is not None:
+        _print_float_tails(described.float_tails)
+
+
+def _closeness(entry: Fidelity) -> str:
+    of = f"of {entry.samples} samples"
+    tracks = f"{entry.sqnr_db:.1f} dB SQNR"
+    if entry.top1_agreement is None:
+        return f"against float {tracks} {of}"
+    return f"agrees with float in {entry.top1_agreement:.1%} {of}, {tracks}"
+
+
+def _print_float_tails(tails: FloatTails) -> None:
+    for cut, measured in tails.fidelity.items():
+        for entry in measured:
+            click.echo(f"{entry.output}, int8 head and float tail at {cut}: {_closeness(entry)}")
+    for cut, reason in tails.problems.items():
+        click.echo(f"no float tail at {cut}: {reason}")
+
+
+def describe(opened: reading.Package, *, is_kept: bool = True) -> dict[str, object]:
+    """The JSON of a package: paths are relative to it, None where a half was not written or the package is not kept."""
+    described = opened.manifest
+    return {
+        "digest": opened.digest,
+        "model": described.source.file,
+        "name": described.name,
+        "target": described.target,
+        "calibration": described.calibration.kind,
+        "calibration_detail": described.calibration.detail,
+        "warnings": list(described.calibration.warnings),
+        "preprocessing": described.preprocessing.as_json() if described.preprocessing else None,
+        "codec": described.codec,
+        "input": described.inputs[0].as_json(),
+        "inputs": [spec.as_json() for spec in described.inputs],
+        "outputs": [spec.as_json() for spec in described.outputs],
+        "fidelity": [_fidelity(entry) for entry in described.fidelity],
+        "fidelity_cpu": [_fidelity(entry) for entry in described.fidelity_cpu],
+        "rewrites": list(described.rewrites),
+        "tail": "float32" if described.float_tails else "int8",
+        "cuts": [
+            cut.as_json()
+            | {side: opened.file(cut, side) if is_kept else None for side in ("head", "tail", "head_edgetpu")}
+            | _compilation(opened, cut.id)
+            | (_float_tail(described.float_tails, cut.id) if described.float_tails else {})
+            for cut in opened.cuts
+        ],
+        "fused_layers": dict(described.fused),
+    }
+
+
+def _compilation(opened: reading.Package, cut: str) -> dict[str, object]:
+    compilation = opened.manifest.compilations.get(cut)
+    return {"compilation": None if compilation is None else compilation.as_json()}
+
+
+def _fidelity(entry: Fidelity) -> dict[str, object]:
+    return {slot: getattr(entry, slot) for slot in entry.__slots__}
+
+
+def _float_tail(tails: FloatTails, cut: str) -> dict[str, object]:
+    """What is known of a cut's float tail; `fidelity` is None where its pair was not written and so not measured."""
+    measured = tails.fidelity.get(cut)
+    return {
+        "float_tail_problem": tails.problems.get(cut),
+        "fidelity": None if measured is None else [_fidelity(entry) for entry in measured],
+    }

@@ -1,0 +1,102 @@
+"""`tflsplit install-service`: the edge as a systemd service of this machine."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tflsplit import errors
+from tflsplit.cli.commands import config
+from tflsplit.cli.settings import edge_checks, service
+
+if TYPE_CHECKING:
+    from edge_runtime.service.installation import Change
+
+
+@click.command()
+@click.option("--config", "file", type=click.Path(path_type=Path), help="The edge's configuration, checked first.")
+@click.option("--name", default="tflsplit-edge", show_default=True, help="Name of the service, one of its own.")
+@click.option("--allow-device", "devices", multiple=True, type=click.Path(path_type=Path), metavar="NODE",
+              help="Device node that a delegate needs, as /dev/dri/renderD128; repeatable.")  # fmt: skip
+@click.option("--executable", type=click.Path(path_type=Path), help="The tflsplit to run. Default: this one.")
+@click.option("--root", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path("/"),
+              show_default=True, help="Where the file system begins: the folder of an image.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Print what would be written or removed, and change nothing.")
+@click.option("--uninstall", is_flag=True, help="Stop the service and remove what was written for it.")
+def command(
+    file: Path | None,
+    *,
+    name: str,
+    devices: tuple[Path, ...],
+    executable: Path | None,
+    root: Path,
+    dry_run: bool,
+    uninstall: bool,
+) -> None:
+    """Write the unit that keeps `tflsplit edge --config FILE` running, and the udev rule for its Edge TPU.
+
+    Refuses what would not run as a service, in one line each. Writes only what is not so yet. Where systemd runs it is
+    told; the service starts with the machine from then on, and now with `systemctl restart NAME`.
+
+    \b
+    Python: edge_runtime.service.installation.plan(wanted)
+    """
+    from edge_runtime.service import installation
+
+    root = root.resolve()
+    if uninstall:
+        _remove(name, root, is_dry=dry_run)
+        return
+    if file is None:
+        raise click.UsageError("Missing option '--config'.")
+    edge = config.edge_command()
+    file = file.absolute()
+    merged = edge.merged(file, root=root)
+    if problems := edge_checks.all_problems(edge, merged, file, root=root):
+        raise errors.ConfigurationError(problems)
+    wanted = service.wanted(
+        edge, merged, file, name=name, executable=executable or installation.executable(), devices=devices, root=root
+    )
+    _install(installation.plan(wanted), name, root, is_dry=dry_run)
+
+
+def _install(changes: "tuple[Change, ...]", name: str, root: Path, *, is_dry: bool) -> None:
+    from edge_runtime.service import installation
+
+    pending = installation.pending(changes)
+    _say(pending, is_dry=is_dry)
+    if is_dry or not pending:
+        return
+    installation.apply(pending)
+    if installation.has_systemd(root):
+        installation.enable(name, has_new_rules=any("rules.d" in str(change.path) for change in pending))
+        click.echo(f"enabled; start it with the new configuration: systemctl restart {name}")
+    else:
+        click.echo(f"systemd does not run here, so it was not told; where it does: systemctl enable --now {name}")
+
+
+def _remove(name: str, root: Path, *, is_dry: bool) -> None:
+    from edge_runtime.service import installation
+
+    pending = installation.pending(installation.removal(name, root))
+    _say(pending, is_dry=is_dry)
+    if is_dry or not pending:
+        return
+    has_systemd = installation.has_systemd(root)
+    if has_systemd:
+        installation.disable(name)
+    installation.apply(pending)
+    if has_systemd:
+        installation.forget()
+
+
+def _say(pending: "tuple[Change, ...]", *, is_dry: bool) -> None:
+    if not pending:
+        click.echo("nothing changed")
+    for change in pending:
+        if change.text is None:
+            click.echo(f"{'would remove' if is_dry else 'removed'} {change.path}")
+        else:
+            click.echo(f"{'would write' if is_dry else 'wrote'} {change.path}")
+            if is_dry:
+                click.echo(change.text)

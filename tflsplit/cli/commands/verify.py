@@ -1,0 +1,109 @@
+"""`tflsplit verify`: the proof that cuts change nothing."""
+
+import sys
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tflsplit.cli.options import accelerator as options_accelerator
+from tflsplit.cli.output import screen
+from tflsplit.graph import cuts
+from tflsplit.graph.tensors import Array
+from tflsplit.package import reading, verify
+from tflsplit.package.float_proof import FloatTail
+
+if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run to find missing
+    from edge_runtime.profiling.equivalence import Comparison
+
+
+@click.command()
+@click.argument("pkg", type=click.Path(path_type=Path))
+@click.option(
+    "--samples",
+    default="8",
+    show_default=True,
+    help="How many random inputs, or a folder of pictures or .npy/.npz file to take inputs from.",
+)
+@click.option("--cuts", "wanted", default="all", show_default=True, help="all, useful, or ids and layers with commas.")
+@options_accelerator.option(default=None, what="Also run the heads there, and say how near they come to the CPU's: ")
+@click.option("--json", "is_json", is_flag=True, help="Print the report as JSON.")
+def command(pkg: Path, *, samples: str, wanted: str, accelerator_name: str | None, is_json: bool) -> None:
+    """Run head and tail of cuts beside the whole model and compare the results bit for bit.
+
+    Where tails are float, the int8 model proves the cuts, and each float tail is shown to be the float model's own
+    remainder behind a door that dequantises exactly. Exit code 1 if any result differs.
+
+    With --accelerator each head also runs there: how many integer steps it is apart from the CPU's at most, the share
+    of equal elements, and how often the tail then has the same largest output. Devices round; this fails nothing.
+
+    \b
+    Python: tflsplit.package.verify.verify(package, cuts, samples)
+    """
+    opened = reading.open_package(pkg)
+    chosen = _chosen(opened, wanted)
+    inputs = _samples(opened, samples)
+    with screen.progress("verify", len(chosen)) as step:
+        report = verify.verify(opened, chosen, inputs, on_cut=step)
+    there = None if accelerator_name is None else _on_accelerator(opened, chosen, inputs, accelerator_name)
+    if is_json:
+        screen.as_json(report.as_json() | ({} if there is None else {"accelerator": there.as_json()}))
+    else:
+        _print(report)
+        if there is not None:
+            options_accelerator.print_comparison(there)
+    sys.exit(0 if report.holds else 1)
+
+
+def _chosen(opened: reading.Package, wanted: str) -> tuple[cuts.Cut, ...]:
+    if wanted == "all":
+        return opened.cuts
+    if wanted == "useful":
+        return tuple(cut for cut in opened.cuts if cut.is_useful)
+    return tuple(opened.cut(name.strip()) for name in wanted.split(","))
+
+
+def _samples(opened: reading.Package, samples: str) -> Sequence[tuple[Array, ...]]:
+    if samples.isdecimal():
+        if int(samples) == 0:
+            raise click.BadParameter("0 inputs prove nothing; give at least 1", param_hint="--samples")
+        return verify.random_samples(opened.manifest.inputs, int(samples))
+    from edge_runtime.sources import frames
+
+    source = frames.open_source(samples, opened.manifest)
+    return [taken.arrays for taken in islice(source.inputs(), 1000)]
+
+
+def _on_accelerator(
+    opened: reading.Package, chosen: Sequence[cuts.Cut], inputs: Sequence[tuple[Array, ...]], name: str
+) -> "Comparison":
+    from edge_runtime.profiling import equivalence
+
+    accelerator = options_accelerator.resolve(opened, max(chosen, key=lambda cut: cut.position), name)
+    with screen.progress(f"verify on {accelerator.name}", len(chosen)) as step:
+        return equivalence.compare(opened, chosen, inputs, accelerator, on_cut=step)
+
+
+def _print(report: verify.Report) -> None:
+    for found in report.mismatches:
+        click.echo(f"{found.cut}: differs in {found.samples} samples, by up to {found.max_lsb} integer steps")
+    count = len(report.cuts_checked)
+    verdict = "bit-exact" if report.is_bit_exact else f"{len(report.mismatches)} differ"
+    click.echo(f"{count} cuts x {report.samples} samples: {verdict}")
+    if report.float_tails:
+        _print_float_tails(report.float_tails)
+
+
+def _print_float_tails(tails: Sequence[FloatTail]) -> None:
+    for tail in tails:
+        for what, differs in (("slice", tail.slice_differs), ("door", tail.door_differs)):
+            if differs:
+                click.echo(f"{tail.cut}: the float tail's {what} differs in {differs} samples")
+    exact = sum(tail.is_exact for tail in tails)
+    worst = min(tails, key=lambda tail: tail.sqnr_db)
+    click.echo(
+        f"{exact} of {len(tails)} float tails are exactly the float model's remainder; after int8 heads, on these "
+        f"inputs, results keep {worst.sqnr_db:.1f} dB SQNR against float, or more (least at {worst.cut})"
+    )

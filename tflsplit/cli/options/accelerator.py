@@ -1,0 +1,126 @@
+"""The options that say what computes a head, and the accelerators they name."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tflsplit import errors
+from tflsplit.graph.cuts import Cut
+from tflsplit.package.reading import Package
+
+if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run to find missing
+    from edge_runtime.accelerators.protocol import Accelerator
+    from edge_runtime.delivery.summary import Summary
+    from edge_runtime.head import Head
+    from edge_runtime.profiling.equivalence import Comparison
+
+
+def option(*, default: str | None, what: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives the command `accelerator_name`."""
+    return click.option(
+        "--accelerator",
+        "accelerator_name",
+        metavar="A",
+        default=default,
+        show_default=default is not None,
+        help=f"{what}cpu, coral, coral:usb:0, coral:pci:0, delegate:PATH?option=value, or auto.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Computing:
+    """What was said about the machine that runs heads."""
+
+    accelerator_name: str
+    fallback_name: str | None
+    threads: int
+
+    def accelerator(self, opened: Package, cut: Cut) -> "Accelerator":
+        return resolve(opened, cut, self.accelerator_name, self.threads)
+
+    def fallback(self) -> "Accelerator | None":
+        return fallback(self.fallback_name, self.threads)
+
+    def open_head(self, opened: Package, cut: Cut) -> "Head":
+        from edge_runtime import head
+
+        return head.Head(opened, cut, accelerator=self.accelerator(opened, cut), fallback=self.fallback())
+
+
+def options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives the command `computing`, a `Computing`."""
+
+    @functools.wraps(function)  # and with it the options that it has already
+    def command(*args: Any, accelerator_name: str, fallback_name: str | None, threads: int, **others: Any) -> Any:
+        return function(*args, computing=Computing(accelerator_name, fallback_name, threads), **others)
+
+    made: Callable[..., Any] = command
+    for add in (
+        click.option(
+            "--fallback",
+            "fallback_name",
+            type=click.Choice(["cpu"]),
+            help="What runs the head while the accelerator cannot.",
+        ),
+        option(default="cpu"),
+        click.option(
+            "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of the head."
+        ),
+    ):
+        made = add(made)
+    return made
+
+
+def resolve(opened: Package, cut: Cut, name: str, threads: int = 1) -> "Accelerator":
+    """What the option names; for `auto` the Edge TPU if the cut's head is compiled and one answers, else the CPU."""
+    from edge_runtime import head
+    from edge_runtime.accelerators import choice
+
+    if name != choice.AUTO:
+        accelerator = choice.parse(name, threads=threads)
+        if accelerator.is_external and cut.position == 0:
+            raise errors.SettingsError(f"--accelerator {name}: cut input computes nothing here; give another --cut")
+        return accelerator
+    accelerator, why = choice.automatic(is_compiled=head.is_compiled(opened, cut), threads=threads)
+    click.echo(f"accelerator {accelerator.name}: {why}", err=True)
+    return accelerator
+
+
+def fallback(name: str | None, threads: int) -> "Accelerator | None":
+    from edge_runtime.accelerators import choice
+
+    return None if name is None else choice.parse(name, threads=threads)
+
+
+def print_summary(summary: "Summary", cut: Cut) -> None:
+    """One line at the end of an edge; spools, drops and accelerators are named where there is something to say."""
+    percentiles = summary.as_json()["latency_ms"]
+    words = ", ".join(f"{name} {value} ms" for name, value in percentiles.items() if value is not None)  # type: ignore[attr-defined]  # a dictionary
+    counters = summary.accelerator
+    trouble = (
+        f", {counters.frames_on_fallback} on the fallback, {counters.failures} accelerator failures, "
+        f"{counters.reopenings} reopenings"
+    )
+    dropped = "".join(f", {count} dropped ({reason})" for reason, count in summary.dropped.items())
+    spooled = (
+        f", {summary.replayed} replayed, {summary.spooled} left in the spool" if summary.spooled is not None else ""
+    )
+    click.echo(
+        f"{summary.frames} frames at {cut.id}, {summary.results} results, {summary.unanswered} unanswered, "
+        f"{summary.refused} refused, {summary.resent} resent, {summary.duplicates} duplicates{dropped}{spooled}"
+        f"{trouble if counters != type(counters)() else ''}{f'; latency {words}' if words else ''}"
+    )
+
+
+def print_comparison(made: "Comparison") -> None:
+    for found in made.cuts:
+        if found.reason is not None:
+            click.echo(f"{found.cut} on {made.accelerator}: did not run: {found.reason}")
+        else:
+            click.echo(
+                f"{found.cut} on {made.accelerator}: {found.max_steps} steps apart at most, "
+                f"{found.equal_share:.2%} of the elements equal, top-1 agrees in {found.top1_agreement:.1%}"
+            )

@@ -1,0 +1,167 @@
+"""The options of every command that talks to a broker, and the connection they describe."""
+
+import functools
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tflsplit import errors
+
+if TYPE_CHECKING:  # they need paho and numpy, which `tflsplit doctor` may be run to find missing
+    from broker.mqtt.transport import MqttTransport
+    from broker.transport import protocol
+    from broker.transport.address import Address, Credentials
+
+# How long the end waits for a broker that is away, to hand it what is left.
+_AWAY_S = 1.0
+# How long a service that comes up with the machine waits for its broker before it says that it runs without.
+_FIRST_ATTEMPT_S = 5.0
+_LOOK_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """What was said about the broker on the command line; nothing is read before it is asked for."""
+
+    url: str | None = None
+    folder: Path | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    password_file: Path | None = None
+
+    @property
+    def is_given(self) -> bool:
+        return self.url is not None or self.folder is not None
+
+    def resolve(
+        self, speaker: tuple[str, str] | None = None, *, reads: str | None = None
+    ) -> "tuple[Address, Credentials]":
+        """Where the broker is and what to show it. An address given beside a folder counts before the folder's.
+
+        `speaker` is (deployment, name), `reads` the deployment of one who only listens; SettingsError if the folder is
+        somebody else's, UsageError if nothing was said.
+        """
+        from broker.transport import address
+        from broker.transport import credentials as transport_credentials
+
+        files = (self.ca, self.certificate, self.key, self.password_file)
+        if self.folder is not None:
+            if any(files):
+                raise errors.SettingsError("--credentials holds certificates and password: give it, or them one by one")
+            bundle = transport_credentials.open_bundle(self.folder)
+            if speaker is not None:
+                bundle.check_speaks_for(*speaker)
+            if reads is not None:
+                bundle.check_belongs_to(reads)
+            where, proof = address.parse(self.url) if self.url else bundle.address, bundle.credentials
+        elif self.url is not None:
+            password = transport_credentials.read_password(self.password_file) if self.password_file else None
+            where, proof = address.parse(self.url), address.Credentials(password, self.ca, self.certificate, self.key)
+        else:
+            raise click.UsageError("Missing option '--broker', or '--credentials', which names one.")
+        proof.check_fit(where)
+        return where, proof
+
+
+def options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives the command `broker` and `deployment`."""
+    return broker_options(
+        click.option("--deployment", required=True, help="Name that the edges and clouds of one package share.")(
+            function
+        ),
+    )
+
+
+def broker_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives the command `broker`, a `Broker`."""
+
+    @functools.wraps(function)  # and with it the options that it has already
+    def command(
+        *args: Any,
+        url: str | None,
+        credentials: Path | None,
+        ca: Path | None,
+        cert: Path | None,
+        key: Path | None,
+        password_file: Path | None,
+        **others: Any,
+    ) -> Any:
+        return function(*args, broker=Broker(url, credentials, ca, cert, key, password_file), **others)
+
+    file = click.Path(path_type=Path)
+    for option in (
+        click.option("--password-file", type=file, metavar="F", help="Its first line is the password of URL's user."),
+        click.option("--key", type=file, metavar="F", help="Private key of --cert, PEM."),
+        click.option("--cert", type=file, metavar="F", help="Our certificate, PEM."),
+        click.option("--ca", type=file, metavar="F", help="Authorities to trust, PEM. Default: the system's."),
+        click.option(
+            "--credentials", type=file, metavar="DIR", help="All of these, as `tflsplit broker init` made it."
+        ),
+        click.option("--broker", "url", metavar="URL", help="mqtt://[user@]host[:port], or mqtts:// for TLS."),
+    ):
+        command = option(command)
+    return command
+
+
+def new_boot() -> int:
+    """Drawn anew at each start, so that frames of two runs are never taken for one another."""
+    return int.from_bytes(os.urandom(8), "little")
+
+
+@contextmanager
+def connected(
+    broker: Broker, deployment: str, device: str, boot: int, *, is_second: bool = False, waits: bool = True
+) -> "Iterator[protocol.Transport]":
+    """A transport that is online, and says so on the device's retained status topic until the block ends.
+
+    A second connection of the same device says nothing: the first speaks for both. Where nobody `waits`, the transport
+    may come online later; if it is refused instead it is closed, and BrokerError says so at the end of the block.
+    """
+    from broker.messages import presence, topics
+    from broker.mqtt import transport
+    from broker.transport.protocol import ConnectionState
+
+    where, credentials = broker.resolve((deployment, device))
+    status = topics.topic(deployment, device, topics.Kind.STATUS)
+    made = transport.MqttTransport(
+        where,
+        client_id=f"tflsplit-{deployment}-{device}-{boot & 0xFFFF:04x}{'-b' if is_second else ''}",
+        credentials=credentials,
+        presence=None if is_second else presence.Presence(status, boot),
+    )
+    with made:
+        if waits:
+            made.connect()
+        else:
+            made.begin()
+            _wait_for_an_outcome(made)
+            _check_open(made, where)
+        try:
+            yield made
+            _check_open(made, where)
+        finally:
+            if made.state in (ConnectionState.CONNECTING, ConnectionState.WAITING):
+                made.close(timeout_s=_AWAY_S)  # else it would be waited for, who may be away for long
+
+
+def _wait_for_an_outcome(made: "MqttTransport") -> None:
+    """Of the first attempt, if it does not take long."""
+    from broker.transport.protocol import ConnectionState
+
+    give_up_s = time.monotonic() + _FIRST_ATTEMPT_S
+    while made.state in (ConnectionState.NEW, ConnectionState.CONNECTING) and time.monotonic() < give_up_s:
+        made.wait_for(ConnectionState.ONLINE, _LOOK_S)
+
+
+def _check_open(made: "MqttTransport", where: "Address") -> None:
+    from broker.transport.protocol import ConnectionState
+
+    if made.state is ConnectionState.CLOSED:
+        raise errors.BrokerError(f"broker {where}: {made.last_failure}")

@@ -1,0 +1,110 @@
+"""The options of `tflsplit cloud` that say how frames are served, and the engine they describe."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tflsplit.package.reading import Package
+
+if TYPE_CHECKING:  # help is shown without loading an interpreter
+    from broker.cloud.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """`workers` is None for this process alone, and with a `ray_address` for as many as that cluster has CPUs."""
+
+    workers: int | None
+    ray_address: str | None
+    threads: int
+    tail_timeout_s: float
+    batch_window_s: float | None
+    drain_s: float
+    share: str | None
+
+    def engine(self, packages: "Sequence[Package]", warm: "Sequence[tuple[Package, str]]") -> "Engine":
+        """`warm` are cuts whose tails are loaded before the first frame comes."""
+        from broker.cloud import answerer, tail
+        from broker.cloud import engine as cloud_engine
+        from broker.cloud.workers import pool
+
+        spread: dict[str, Any] = {
+            "threads": self.threads,
+            "warm": warm,
+            "tail_timeout_s": self.tail_timeout_s,
+            "batch_window_s": self.batch_window_s,
+        }
+        if self.ray_address is not None:
+            from broker.cloud.workers import ray_actors
+
+            return ray_actors.start(packages, self.workers, address=self.ray_address, **spread)
+        if self.workers is not None:
+            return pool.Workers(packages, self.workers, **spread)
+        if self.batch_window_s is not None:
+            raise click.UsageError("--batch-window needs --workers: without, each frame is run when it comes.")
+        tails = [tail.Tails(package, threads=self.threads) for package in packages]
+        for package, cut in warm:
+            tails[packages.index(package)].warm(package.cut(cut))
+        return cloud_engine.Inline(answerer.Answerer(tails))
+
+
+def options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives the command `serving`."""
+
+    @functools.wraps(function)  # and with it the options that it has already
+    def command(
+        *args: Any,
+        workers: int | None,
+        engine: str,
+        ray_address: str | None,
+        threads: int,
+        tail_timeout: float,
+        batch_window: float | None,
+        drain: float,
+        share: str | None,
+        **others: Any,
+    ) -> Any:
+        if ray_address is not None and engine != "ray":
+            raise click.UsageError("--ray-address goes with --engine ray.")
+        ray_address = (ray_address or "auto") if engine == "ray" else None
+        window_s = None if batch_window is None else batch_window / 1000
+        serving = Serving(workers, ray_address, threads, tail_timeout, window_s, drain, share)
+        return function(*args, serving=serving, **others)
+
+    positive, seconds = click.IntRange(min=1), click.FloatRange(min=0)
+    for option in (
+        click.option("--share", metavar="GROUP", help="Share the frames with the other clouds of this group."),
+        click.option("--drain", type=seconds, default=10.0, show_default=True, help="Seconds to finish frames in."),
+        click.option(
+            "--batch-window",
+            type=seconds,
+            metavar="MS",
+            help="Run frames of one cut together where that pays; one waits so long for others.",
+        ),
+        click.option(
+            "--tail-timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            default=60.0,
+            show_default=True,
+            help="Seconds after which a worker counts as hung, and is replaced.",
+        ),
+        click.option(
+            "--ray-address", metavar="ADDRESS", help="HOST:PORT of the cluster. Default: the one of this machine."
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(("local", "ray")),
+            default="local",
+            show_default=True,
+            help="Where tails run: here, or in a Ray cluster that runs already (by default on all its CPUs).",
+        ),
+        click.option("--threads", type=positive, default=1, show_default=True, help="CPU threads of a tail."),
+        click.option(
+            "--workers", type=positive, help="Processes that run tails. Default: this one, a frame at a time."
+        ),
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,168 @@
+"""The options that let an edge be given other models while it runs, and what they switch on."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tflsplit import errors
+from tflsplit.cli.options import accelerator, connection
+from tflsplit.graph.cuts import Cut
+from tflsplit.package.reading import Package
+
+if TYPE_CHECKING:  # an edge that takes no updates starts without any of it
+    from broker.transport.protocol import Transport
+    from edge_runtime.delivery.observer import Observer
+    from edge_runtime.head import Head
+    from edge_runtime.loop import Edge
+    from edge_runtime.updates.store import Installed, Store
+    from edge_runtime.updates.updater import Updater
+    from tflsplit.package.signing import Verifier
+
+
+@dataclass(frozen=True, slots=True)
+class Updating:
+    """What was said on the command line."""
+
+    models: Path | None
+    key: Path | None
+    url_prefix: str | None
+
+    def __post_init__(self) -> None:
+        if self.key is not None and self.models is None:
+            raise errors.SettingsError(f"--update-key {self.key}: say with --models DIR where models are kept")
+        if self.url_prefix is not None and self.key is None:
+            raise errors.SettingsError(f"--update-url-prefix {self.url_prefix}: updates are off without --update-key")
+        if self.url_prefix is not None and not self.url_prefix.startswith(("https://", "http://")):
+            raise errors.SettingsError(f"--update-url-prefix {self.url_prefix}: give https://… or http://…")
+
+    @contextmanager
+    def running(self, package: Package, cut: Cut, name: tuple[str, str]) -> "Iterator[Running]":
+        """What the edge runs: what was pushed to it last, else what it was started with. `name` is deployment, device.
+
+        A model on probation is left at the next start if this one ends by its fault: without an end, by a device that
+        fails, or by a bug.
+        """
+        if self.models is None:
+            yield Running(package, cut)
+            return
+        from edge_runtime.updates import store
+
+        verifier = self._verifier()
+        kept = store.Store(self.models)
+        is_good_end = False
+        try:
+            yield _running(kept, verifier, self.url_prefix, (package, cut), name)
+            is_good_end = True
+        except (errors.UserError, errors.PeerError, KeyboardInterrupt, click.exceptions.Exit):
+            is_good_end = True
+            raise
+        finally:
+            kept.close(is_good_end=is_good_end)
+
+    def _verifier(self) -> "Verifier | None":
+        if self.key is None:
+            return None
+        from tflsplit.package import signing
+
+        return signing.open_public(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A package and a cut of it, and what may exchange them."""
+
+    package: Package
+    cut: Cut
+    updater: "Updater | None" = None
+    installed: "Installed | None" = None
+
+    @property
+    def observers(self) -> "Sequence[Observer]":
+        return () if self.updater is None else (self.updater,)
+
+    def rescue(self, failure: errors.DeviceError) -> "tuple[Package, Head] | None":
+        return None if self.updater is None else self.updater.rescue(failure)
+
+    @contextmanager
+    def updated(
+        self, edge: "Edge", head: "Head", computing: accelerator.Computing, broker: connection.Broker
+    ) -> Iterator[None]:
+        """While the edge runs."""
+        if self.updater is None:
+            yield
+            return
+        from edge_runtime.updates import swap
+
+        opening = swap.Opening(computing.accelerator, computing.fallback())
+        with closing(swap.Swap(edge, opening, swap.Model(self.package, head))) as swapping:
+            settings = edge.settings
+            connect = functools.partial(_connect, broker, settings.deployment, settings.device, settings.boot)
+            self.updater.start(edge, swapping, self.installed, connect)
+            with closing(self.updater):
+                yield
+
+
+def options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives the command `updating`, an `Updating`."""
+
+    @functools.wraps(function)  # and with it the options that it has already
+    def command(
+        *args: Any, models: Path | None, update_key: Path | None, update_url_prefix: str | None, **others: Any
+    ) -> Any:
+        return function(*args, updating=Updating(models, update_key, update_url_prefix), **others)
+
+    for option in (
+        click.option("--update-url-prefix", metavar="URL", help="Models may also be fetched from below here."),
+        click.option(
+            "--update-key",
+            type=click.Path(path_type=Path),
+            metavar="F",
+            help="Take models signed with the key whose public half this is. Default: updates are off.",
+        ),
+        click.option(
+            "--models",
+            type=click.Path(path_type=Path, writable=True),
+            metavar="DIR",
+            help="Where pushed models are kept. The one pushed last runs in place of PKG.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _running(
+    kept: "Store",
+    verifier: "Verifier | None",
+    url_prefix: str | None,
+    original: tuple[Package, Cut],
+    name: tuple[str, str],
+) -> Running:
+    found = kept.begin()
+    package, cut = original if found is None else (found.package, found.package.cut(found.offer.cut))
+    if verifier is None:
+        return Running(package, cut)
+    from edge_runtime.updates import updater
+
+    settings = updater.Settings(*name, verifier, url_prefix)
+    return Running(package, cut, updater.Updater(kept, settings, original), found)
+
+
+def _connect(broker: connection.Broker, deployment: str, device: str, boot: int) -> "Transport":
+    """A connection beside the edge's own, made whenever the broker is there."""
+    from broker.mqtt import transport
+    from broker.transport import protocol
+
+    where, credentials = broker.resolve((deployment, device))
+    made = transport.MqttTransport(
+        where,
+        client_id=f"tflsplit-{deployment}-{device}-{boot & 0xFFFF:04x}-u",
+        credentials=credentials,
+        limits=protocol.Limits(inbox_messages=64, inbox_bytes=16 << 20),
+    )
+    made.begin()
+    return made

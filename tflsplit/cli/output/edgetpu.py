@@ -1,0 +1,91 @@
+"""What `inspect`, `convert` and `compile` show of the Edge TPU: which operators map, and what became of each head."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from tflsplit.cli.output import screen
+from tflsplit.package import reading
+from tflsplit.package.manifest import Compilation
+
+if TYPE_CHECKING:
+    from converters.edgetpu import rules
+
+
+def describe_mapping(opened: reading.Package) -> dict[str, object]:
+    """The JSON of the rule check: a verdict an operator, and the first that does not map (None where all do)."""
+    from converters.edgetpu import rules
+
+    verdicts = rules.judge(opened.graph, _layers(opened))
+    first, cut = rules.first_unmapped(verdicts), rules.tpu_cut(verdicts, opened.cuts)
+    return {
+        "operators": [verdict.as_json() for verdict in verdicts],
+        "first_unmapped": None if first is None else first.index,
+        "edgetpu_cut": None if cut is None else cut.id,
+    }
+
+
+def print_mapping(opened: reading.Package) -> None:
+    """The rule check as a table, an operator a line, and what follows from it."""
+    from converters.edgetpu import rules
+
+    verdicts = rules.judge(opened.graph, _layers(opened))
+    first = rules.first_unmapped(verdicts)
+    rows = [
+        (entry.index, entry.op, entry.version, _short(entry.layer), _verdict(entry, is_first=entry == first))
+        for entry in verdicts
+    ]
+    screen.table("judged by rules, not by the compiler", ("index", "operator", "version", "layer", "Edge TPU"), rows)
+    print_part(opened)
+
+
+def print_part(opened: reading.Package) -> None:
+    """How far the Edge TPU gets from the input on, and where to cut so that a head runs wholly on it."""
+    from converters.edgetpu import rules
+
+    verdicts = rules.judge(opened.graph, _layers(opened))
+    first, cut = rules.first_unmapped(verdicts), rules.tpu_cut(verdicts, opened.cuts)
+    mapped = sum(entry.maps for entry in verdicts)
+    click.echo(f"{mapped} of {len(verdicts)} operators map, {sum(entry.is_on_tpu for entry in verdicts)} in one part")
+    if first is None:
+        click.echo("all of the model maps: the Edge TPU can run any head, and the whole model (cut `output`)")
+        return
+    click.echo(f"operator {first.index} ({first.op}) ends the Edge TPU's part: {first.reason}; {rules.CONSEQUENCE}")
+    where = "no head runs wholly on the Edge TPU" if cut is None else f"cut there: --split-at edgetpu ({cut.id})"
+    click.echo(where)
+
+
+def print_compilations(opened: reading.Package) -> None:
+    """What the compiler made of the heads, or one line that says how to have them compiled."""
+    compilations = opened.manifest.compilations
+    for cut in opened.cuts:
+        if cut.id in compilations:
+            click.echo(f"head of {cut.id}: {in_words(compilations[cut.id])}")
+    if any(compilation.status == "not compiled" for compilation in compilations.values()):
+        click.echo(f"compile later, here or on another computer with edgetpu_compiler: tflsplit compile {opened.path}")
+
+
+def in_words(compilation: Compilation) -> str:
+    """One line of a compilation."""
+    if compilation.status != "compiled":
+        return f"{compilation.status}: {compilation.reason}"
+    on = [f"{compilation.tpu_operators} operators on the Edge TPU, {compilation.cpu_operators} on the CPU"]
+    if compilation.off_chip_bytes is not None:
+        on.append(f"{compilation.off_chip_bytes:,} B of weights streamed at every inference")
+    return f"compiled by version {compilation.compiler}: {', '.join(on)}"
+
+
+def _verdict(verdict: "rules.Verdict", *, is_first: bool) -> str:
+    words = "maps" if verdict.maps else f"does not map: {verdict.reason}"
+    return f"FIRST THAT {words}" if is_first else words
+
+
+def _short(layer: str | None) -> str | None:
+    """TensorFlow joins the names of all that it fused; the first says where one is."""
+    return None if layer is None else layer.split(";")[0]
+
+
+def _layers(opened: reading.Package) -> dict[int, str | None]:
+    """Each operator's layer: the one that ends at it, else one that was fused into it."""
+    fused: dict[int, str | None] = {operator: layer for layer, operator in opened.manifest.fused.items()}
+    return fused | {cut.after_operator: cut.layer for cut in opened.cuts if cut.layer is not None}

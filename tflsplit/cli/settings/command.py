@@ -1,0 +1,135 @@
+"""Commands whose options may also stand in a configuration file and in the environment.
+
+The keys are the command's own options, so that a new option needs no second list. Flags count before the environment,
+that before drop-ins, these before the file, and the file before defaults.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tflsplit import errors
+
+if TYPE_CHECKING:
+    from tflsplit.cli.settings.merging import Merged
+
+# What says how to run the command rather than what it does.
+_NOT_SETTINGS = frozenset({"config", "debug", "help"})
+
+Check = Callable[[Any], object]
+
+# Keys of a context's notes: what was typed, and the file that was named.
+_TYPED, _FILE = f"{__name__}.typed", f"{__name__}.file"
+
+
+class Command(click.Command):
+    """Takes `--config FILE`, and each option from `TFLSPLIT_<COMMAND>_<OPTION>`.
+
+    `checks` look at a setting's value beyond its type, by key, and raise what `tflsplit.errors` has. Settings named in
+    `paths` are files unless they hold a colon, as those of click's own type for paths are.
+    """
+
+    def __init__(
+        self, name: str | None, *, checks: Mapping[str, Check], paths: frozenset[str], **attributes: Any
+    ) -> None:
+        super().__init__(name, **attributes)
+        self.checks = checks
+        self.paths = paths
+        self.params.append(
+            click.Option(
+                ["--config"],
+                type=click.Path(path_type=Path),
+                is_eager=True,
+                expose_value=False,
+                callback=_take,
+                metavar="FILE",
+                help="TOML file with these options as keys below [COMMAND]; read again on SIGHUP.",
+            )
+        )
+
+    @property
+    def table(self) -> str:
+        """The table of the file that holds its settings."""
+        return self.name or ""
+
+    @property
+    def prefix(self) -> str:
+        """Of its variables in the environment."""
+        return f"TFLSPLIT_{self.table.upper()}_"
+
+    @property
+    def settings(self) -> Mapping[str, click.Parameter]:
+        """By key: an option's long name without dashes; the only argument is the package."""
+        found = {_key(parameter): parameter for parameter in self.params}
+        return {key: parameter for key, parameter in found.items() if key not in _NOT_SETTINGS}
+
+    def variable(self, key: str) -> str:
+        return f"{self.prefix}{key.replace('-', '_').upper()}"
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        for key, parameter in self.settings.items():
+            parameter.envvar = self.variable(key)
+        typed = list(args)
+        made = super().make_context(info_name, args, parent, **extra)
+        made.meta[_TYPED] = typed
+        return made
+
+    def merged(self, file: Path | None, *, root: Path = Path("/")) -> "Merged":
+        """As `merging.merge`, which is not needed where there is nothing to merge."""
+        from tflsplit.cli.settings import merging
+
+        return merging.merge(self, file, root=root)
+
+    def is_in_environment(self) -> bool:
+        return any(name.startswith(self.prefix) for name in os.environ)
+
+
+def again(context: click.Context) -> click.Context:
+    """The command line of `context` parsed anew, with what its file and the environment say by now.
+
+    SettingsError if that is wrong; nothing has changed then.
+    """
+    try:
+        made: click.Context = context.command.make_context(
+            context.info_name, list(context.meta[_TYPED]), parent=context.parent
+        )
+    except click.UsageError as refused:
+        raise errors.SettingsError(refused.format_message()) from refused
+    return made
+
+
+def has_file(context: click.Context) -> bool:
+    return context.meta.get(_FILE) is not None
+
+
+def changes(before: click.Context, after: click.Context) -> frozenset[str]:
+    """Names of the parameters whose values differ."""
+    return frozenset(name for name, value in after.params.items() if value != before.params.get(name))
+
+
+def keys(command: click.Command, names: frozenset[str]) -> tuple[str, ...]:
+    """As they are written in the file."""
+    return tuple(sorted(_key(parameter) for parameter in command.params if parameter.name in names))
+
+
+def _take(context: click.Context, _parameter: click.Parameter, file: Path | None) -> Path | None:
+    command = context.command
+    if file is None and not (isinstance(command, Command) and command.is_in_environment()):
+        return file
+    assert isinstance(command, Command)  # noqa: S101 - no other has the option
+    merged = command.merged(file)
+    if merged.problems:
+        raise errors.ConfigurationError(merged.problems)
+    if file is not None:
+        context.default_map = dict(merged.from_files)
+    context.meta[_FILE] = file
+    return file
+
+
+def _key(parameter: click.Parameter) -> str:
+    return "package" if isinstance(parameter, click.Argument) else max(parameter.opts, key=len).lstrip("-")

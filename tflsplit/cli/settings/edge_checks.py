@@ -1,0 +1,155 @@
+"""What can be known to be wrong with an edge's settings before it runs: of each alone, and of all together."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tflsplit import errors
+from tflsplit.cli.options import connection, delivery, planfile, updates
+from tflsplit.cli.settings.command import Check, Command
+
+if TYPE_CHECKING:  # an edge without a configuration file merges nothing
+    from tflsplit.cli.settings.merging import Merged
+
+
+def _name(what: str) -> Check:
+    def check(value: str) -> None:
+        from broker.messages import topics
+
+        topics.check_name(what, value)
+
+    return check
+
+
+def _broker(value: str) -> object:
+    from broker.transport import address
+
+    return address.parse(value)
+
+
+def _accelerator(value: str) -> None:
+    from edge_runtime.accelerators import choice
+    from edge_runtime.accelerators.delegate import Delegate
+
+    named = None if value == choice.AUTO else choice.parse(value)
+    if isinstance(named, Delegate) and "/" in named.library and not Path(named.library).is_absolute():
+        raise errors.SettingsError(f"delegate {named.library}: give its whole path, as delegate:/usr/lib/…")
+
+
+def _input_codec(value: str) -> object:
+    from tflsplit.coding import input_codec
+
+    return input_codec.parse(value)
+
+
+def _metrics(value: str) -> object:
+    from tflsplit.observing import server
+
+    return server.parse_address(value)
+
+
+def _home_assistant(value: str) -> object:
+    from edge_runtime.monitoring import home_assistant
+
+    return home_assistant.check_prefix(value)
+
+
+CHECKS: Mapping[str, Check] = {
+    "deployment": _name("deployment"),
+    "device": _name("device"),
+    "broker": _broker,
+    "accelerator": _accelerator,
+    "input-codec": _input_codec,
+    "metrics": _metrics,
+    "home-assistant": _home_assistant,
+}
+
+# Settings that name files, though not to click: a camera is no file.
+PATHS = frozenset({"source"})
+
+# Files that only root may read, and that a service gets as credentials; in the order of `connection.Broker`.
+SECRETS = ("credentials", "ca", "cert", "key", "password-file")
+
+
+class EdgeCommand(Command):
+    """`tflsplit edge`."""
+
+    def __init__(self, name: str | None, **attributes: Any) -> None:
+        super().__init__(name, checks=CHECKS, paths=PATHS, **attributes)
+
+
+def all_problems(command: Command, merged: "Merged", file: Path, *, root: Path = Path("/")) -> tuple[str, ...]:
+    """What is wrong with what was merged, with what lacks, and with what it names: package, cut, source, broker."""
+    if merged.problems and not merged.from_files:
+        return merged.problems  # the file could not be read: that it sets nothing is no news then
+    problems = list(merged.problems)
+    for key, parameter in command.settings.items():
+        if parameter.required and merged.settings[key].place == "default":
+            problems.append(f"{file}: {key} is not set; set it there, or in the environment as {command.variable(key)}")
+    for look in (_look_at_package, _look_at_source, _look_at_broker):
+        with _collected(problems, f"{file}: "):
+            look(merged, root)
+    if not problems:
+        with _collected(problems, f"{file}: "):
+            _look_at_combinations(command, below(root, file))
+    return tuple(problems)
+
+
+@contextmanager
+def _collected(problems: list[str], prefix: str) -> Iterator[None]:
+    try:
+        yield
+    except (errors.TflsplitError, click.UsageError) as refused:
+        problems.append(prefix + (refused.message if isinstance(refused, click.UsageError) else str(refused)))
+
+
+def _look_at_combinations(command: Command, file: Path) -> None:
+    """Of options that do not go together, as their groups find them when the edge starts."""
+    said = command.make_context(command.name, ["--config", str(file)]).params
+    delivery.of(said)
+    updates.Updating(said["models"], said["update_key"], said["update_url_prefix"])
+
+
+def _look_at_package(merged: "Merged", root: Path) -> None:
+    if not (merged.value("package") or merged.value("plan")):
+        raise errors.SettingsError("package is not set, and no plan either, which would name one")
+    said = {f"--{key}": merged.value(key) for key in ("cut", "input-codec")}
+    opened, _plan, cut = planfile.opened_at(_file(merged, "package", root), _file(merged, "plan", root), said)
+    opened.check_has_tail(cut)
+
+
+def _look_at_source(merged: "Merged", root: Path) -> None:
+    source = merged.value("source")
+    if source and ":" not in source and not below(root, Path(source)).exists():
+        raise errors.DataError(f"source {source}: there is no such file or folder")
+
+
+def _look_at_broker(merged: "Merged", root: Path) -> None:
+    """Not at what is encrypted: systemd alone reads that, for the service alone."""
+    from edge_runtime.service import credentials
+
+    files = {key: _file(merged, key, root) for key in SECRETS}
+    if any(credentials.has_encrypted(file) for file in files.values() if file is not None):
+        return
+    if merged.settings["broker"].place != "default" and merged.value("broker") is None:
+        return  # it is wrong, and named so
+    if not (merged.value("broker") or merged.value("credentials")):
+        raise errors.SettingsError("broker is not set, and no credentials either, which would name one")
+    named = connection.Broker(merged.value("broker"), *files.values())
+    speaker = (merged.value("deployment"), merged.value("device"))
+    _where, proof = named.resolve(speaker if all(speaker) else None)
+    if proof.has_files:
+        proof.ssl_context()
+
+
+def _file(merged: "Merged", key: str, root: Path) -> Path | None:
+    value = merged.value(key)
+    return below(root, Path(value)) if value else None
+
+
+def below(root: Path, path: Path) -> Path:
+    """Where a file of the machine is whose file system begins at `root`."""
+    return root / path.absolute().relative_to("/")

@@ -1,0 +1,155 @@
+"""What counts of a command's settings: its file, the drop-ins, the environment; and all that is wrong with them.
+
+Imported only where there is a file, or a variable of ours in the environment.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tflsplit import configuration, errors
+from tflsplit.cli.settings.command import Command
+
+# Click's names of types whose values are text.
+_TEXTS = frozenset({"text", "choice", "path", "file", "filename", "directory"})
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """A setting's value, and where it was set: a file and line, a variable of the environment, or `default`."""
+
+    key: str
+    value: Any
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What counts, of every setting by its key, and all that is wrong. `from_files` is click's default map."""
+
+    settings: Mapping[str, Set]
+    problems: tuple[str, ...]
+    from_files: Mapping[str, Any]
+
+    def value(self, key: str) -> Any:
+        """None where nothing is set, or something wrong."""
+        return self.settings[key].value
+
+
+def merge(command: Command, file: Path | None, *, root: Path = Path("/")) -> Merged:
+    """Reads the file, its drop-ins and the environment. The file and all that it names are below `root`."""
+    contents = configuration.Contents((), ())
+    if file is not None:
+        file = file.absolute()
+        contents = configuration.read(root / file.relative_to("/"), command.table)
+    problems = list(contents.problems)
+    found: dict[str, Set] = {}
+    from_files: dict[str, Any] = {}
+    for entry in contents.entries:
+        parameter = _known(command, entry.key, entry.place, problems)
+        if parameter is None or parameter.name is None:
+            continue
+        value = _resolved(command, entry, parameter, file)
+        if problem := _wrong(parameter, value) or _refused(command, entry.key, value):
+            problems.append(f"{entry.place}: {entry.key}: {problem}")
+            value = None
+        found[entry.key] = Set(entry.key, value, entry.place)
+        from_files[parameter.name] = value
+    _read_environment(command, found, problems)
+    defaults = {key: Set(key, _default(command, parameter), "default") for key, parameter in command.settings.items()}
+    return Merged(defaults | found, tuple(problems), from_files)
+
+
+def _known(command: Command, key: str, place: str, problems: list[str]) -> click.Parameter | None:
+    parameter = command.settings.get(key)
+    if parameter is None and configuration.is_secret(key):
+        problems.append(
+            f"{place}: {key}: a secret does not belong here; write it to a file that only root may read and name "
+            "that with password-file"
+        )
+    elif parameter is None:
+        problems.append(f"{place}: there is no key {key!r}{configuration.nearest(key, command.settings)}")
+    return parameter
+
+
+def _resolved(command: Command, entry: configuration.Entry, parameter: click.Parameter, file: Path | None) -> Any:
+    """Paths are relative to the file's folder, in its drop-ins too: a service runs in a folder of its own."""
+    is_path = isinstance(parameter.type, click.Path) or (entry.key in command.paths and ":" not in str(entry.value))
+    if is_path and isinstance(entry.value, str) and file is not None:
+        return str(file.parent / entry.value)
+    return entry.value
+
+
+def _refused(command: Command, key: str, value: Any) -> str | None:
+    check = command.checks.get(key)
+    try:
+        if check is not None:
+            check(value)
+    except errors.TflsplitError as refused:
+        return str(refused)
+    return None
+
+
+def _read_environment(command: Command, found: dict[str, Set], problems: list[str]) -> None:
+    by_variable = {command.variable(key): key for key in command.settings}
+    for name in sorted(name for name in os.environ if name.startswith(command.prefix)):
+        text, place = os.environ[name], f"environment {name}"
+        if name not in by_variable:
+            _known(command, name.removeprefix(command.prefix).replace("_", "-").lower(), place, problems)
+        elif text != "":  # which click takes for not set
+            key = by_variable[name]
+            if problem := _not_convertible(command.settings[key], text) or _refused(command, key, text):
+                problems.append(f"{place}: {problem}")
+            found[key] = Set(key, None if problem else text, place)
+
+
+def _default(command: Command, parameter: click.Parameter) -> Any:
+    default = parameter.get_default(click.Context(command), call=True)
+    return default if isinstance(default, str | int | float | tuple) and default != () else None
+
+
+def _wrong(parameter: click.Parameter, value: Any) -> str | None:
+    """What is wrong with a value that TOML gave a type of its own."""
+    if parameter.multiple:
+        if not isinstance(value, list):
+            return f"{value!r} is one value, expected a list: [{value!r}]"
+        return next(filter(None, (_wrong_type(parameter, one) for one in value)), None)
+    return _wrong_type(parameter, value)
+
+
+def _wrong_type(parameter: click.Parameter, value: Any) -> str | None:
+    """Quantities of our own are written as numbers in their unit or as text with one: 2.5 or "2500ms"."""
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    is_number = is_integer or isinstance(value, float)
+    is_text = isinstance(value, str)
+    if getattr(parameter, "is_flag", False):
+        is_right, expected = isinstance(value, bool), "true or false"
+    elif parameter.type.name.startswith("integer"):
+        is_right, expected = is_integer, "a whole number"
+    elif parameter.type.name.startswith("float"):
+        is_right, expected = is_number, "a number"
+    elif parameter.type.name in _TEXTS:
+        is_right, expected = is_text, "text in quotes"
+    else:
+        is_right, expected = is_number or is_text, f"{parameter.type.name}, as a number or as text in quotes"
+    if not is_right:
+        return f"{value!r}, expected {expected}"
+    return _not_convertible(parameter, value if isinstance(value, bool) else str(value))
+
+
+def _not_convertible(parameter: click.Parameter, value: Any) -> str | None:
+    """Choices and ranges, and what a variable's text does not stand for. Not files: a flag may name another in place of
+    one that only root may read, as a service's credentials are."""
+    if isinstance(parameter.type, click.Path):
+        return None
+    values = value.split() if parameter.multiple and isinstance(value, str) else [value]
+    try:
+        for one in values:
+            parameter.type.convert(one, parameter, None)
+    except click.BadParameter as refused:
+        return refused.message.rstrip(".")
+    return None

@@ -1,0 +1,258 @@
+"""The demo: convert a trained model, run broker, cloud and edge as processes, and compare with the unsplit model.
+
+It uses the same commands as anyone would and watches the results as any consumer of the deployment could.
+"""
+
+import io
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from broker.local import server
+from broker.messages import results as messages_results
+from broker.messages import topics
+from broker.mqtt import transport
+from broker.transport import address
+from converters import convert
+from converters.loading import formats
+from tflsplit import errors
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.tensors import Array
+from tflsplit.inputs import preprocessing
+from tflsplit.package import outputs, reading
+
+DEPLOYMENT, DEVICE = "demo", "edge-1"
+CUT_LAYER = "squeeze_relu"
+RATE_FPS = 100  # slow enough that latencies are those of a frame, not of a queue
+JPEG_QUALITY = 75
+# The slowest machines need some seconds to start an edge; nothing else in the demo may take this long.
+_SILENCE_S = 60.0
+_LOOK_S = 0.2
+FRAMES = 360  # the held-out pictures
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the demo saw. Accuracies are shares of the held-out pictures; `edge` is the edge's own summary."""
+
+    frames: int
+    results: int
+    duplicates: int
+    agree_with_whole: float
+    accuracy: dict[str, float]
+    cut: str
+    layer: str | None
+    payload_bytes: int
+    raw_bytes: int
+    jpeg_bytes: int
+    jpeg_quality: int
+    broker: str
+    calibration: str
+    edge: dict[str, Any]
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "frames": self.frames,
+            "results": self.results,
+            "lost": self.frames - self.results,
+            "duplicates": self.duplicates,
+            "agree_with_whole": self.agree_with_whole,
+            "accuracy": self.accuracy,
+            "cut": self.cut,
+            "layer": self.layer,
+            "payload_bytes": self.payload_bytes,
+            "raw_bytes": self.raw_bytes,
+            "jpeg_bytes": self.jpeg_bytes,
+            "jpeg_quality": self.jpeg_quality,
+            "broker": self.broker,
+            "calibration": self.calibration,
+            "latency_ms": self.edge["latency_ms"],
+            "parts_ms": self.edge["parts_ms"],
+        }
+
+
+def run(
+    folder: Path, *, on_step: Callable[[str], None], on_result: Callable[[messages_results.Result, bool], None]
+) -> Report:
+    """Everything in `folder`, which is the caller's to remove. `on_result` is told of each frame if it was right."""
+    model, data = _unpack(folder)
+    on_step("convert: digits.h5 to int8, quantised once, calibrated on 128 training pictures")
+    converted = convert.convert(
+        model,
+        folder / "digits.tflsplit",
+        convert.Options(
+            calibration=folder / "calibration.npy",
+            preprocessing=preprocessing.NAMED["unit"],
+            labels=tuple(str(digit) for digit in range(10)),
+        ),
+    )
+    images, truth = data["test_images"], data["test_labels"]
+    on_step("reference: the float model and the whole int8 model on the held-out pictures")
+    float_classes = _float_classes(model, images)
+    whole_labels = _whole_labels(converted, images)
+    with server.run(port=0) as serving:
+        on_step(f"broker: {serving.kind} on {serving.url}")
+        labels, duplicates, edge = _stream(converted, folder, serving.url, truth, on_step=on_step, on_result=on_result)
+    cut = converted.cut(CUT_LAYER)
+    return Report(
+        frames=len(images),
+        results=len(labels),
+        duplicates=duplicates,
+        agree_with_whole=_share(labels.get(number) == label for number, label in enumerate(whole_labels)),
+        accuracy={
+            "float": float(np.mean(float_classes == truth)),
+            "int8": _share(label == str(digit) for label, digit in zip(whole_labels, truth, strict=True)),
+            "split": _share(labels.get(number) == str(digit) for number, digit in enumerate(truth)),
+        },
+        cut=cut.id,
+        layer=cut.layer,
+        payload_bytes=cut.payload_bytes,
+        raw_bytes=images[0].nbytes,
+        jpeg_bytes=_mean_jpeg_bytes(images),
+        jpeg_quality=JPEG_QUALITY,
+        broker=serving.kind,
+        calibration=converted.manifest.calibration.kind,
+        edge=edge,
+    )
+
+
+def _unpack(folder: Path) -> tuple[Path, dict[str, Array]]:
+    shipped = resources.files("tflsplit") / "demo"
+    model = folder / "digits.h5"
+    model.write_bytes((shipped / "digits.h5").read_bytes())
+    with np.load(io.BytesIO((shipped / "digits.npz").read_bytes()), allow_pickle=False) as arrays:
+        data = {name: arrays[name] for name in arrays.files}
+    np.save(folder / "calibration.npy", data["calibration"])
+    np.save(folder / "test.npy", data["test_images"])
+    return model, data
+
+
+def _float_classes(model: Path, images: Array) -> Array:
+    real = preprocessing.NAMED["unit"].to_real(images)
+    classes: Array = np.argmax(formats.load(model).predict((real,))[0], axis=-1)
+    return classes
+
+
+def _whole_labels(converted: reading.Package, images: Array) -> list[str | None]:
+    described = converted.manifest
+    if described.preprocessing is None:
+        raise errors.PackageError(f"{converted.path}: the demo's package has no preprocessing")
+    table = preprocessing.PixelTable(described.preprocessing, described.inputs[0])
+    with Interpreter(converted.model_bytes()) as whole:
+        return [
+            outputs.read(described.outputs, whole.run(table.apply(image)[None]), described.labels).label
+            for image in images
+        ]
+
+
+def _stream(
+    converted: reading.Package,
+    folder: Path,
+    url: str,
+    truth: Array,
+    *,
+    on_step: Callable[[str], None],
+    on_result: Callable[[messages_results.Result, bool], None],
+) -> tuple[dict[int, str | None], int, dict[str, Any]]:
+    """Labels by frame, duplicates seen by this consumer, and the edge's summary."""
+    common = (str(converted.path), "--broker", url, "--deployment", DEPLOYMENT)
+    source = (
+        "--device",
+        DEVICE,
+        "--source",
+        str(folder / "test.npy"),
+        "--cut",
+        CUT_LAYER,
+        "--rate",
+        str(RATE_FPS),
+        "--json",
+    )
+    with transport.MqttTransport(address.parse(url), client_id="tflsplit-demo-consumer") as consumer:
+        consumer.connect()
+        consumer.subscribe(topics.every_device(DEPLOYMENT, topics.Kind.RESULTS))
+        consumer.subscribe(topics.topic(DEPLOYMENT, "cloud", topics.Kind.STATUS))
+        with _process("cloud", folder, *common) as cloud:
+            on_step(f"cloud: process {cloud.pid}, serves every cut")
+            _wait_for_status(consumer, cloud, folder)
+            with _process("edge", folder, *common, *source) as edge:
+                on_step(f"edge: process {edge.pid}, cut after {CUT_LAYER!r}")
+                labels, duplicates = _consume(consumer, edge, truth, on_result)
+                printed, _ = edge.communicate(timeout=_SILENCE_S)
+            _check(edge, "edge", folder)
+            cloud.terminate()
+    return labels, duplicates, json.loads(printed)
+
+
+def _consume(
+    consumer: transport.MqttTransport,
+    edge: "subprocess.Popen[str]",
+    truth: Array,
+    on_result: Callable[[messages_results.Result, bool], None],
+) -> tuple[dict[int, str | None], int]:
+    labels: dict[int, str | None] = {}
+    duplicates = 0
+    silent_since_s = time.monotonic()
+    while len(labels) < len(truth) and time.monotonic() - silent_since_s < _SILENCE_S and not edge.poll():
+        message = consumer.receive(_LOOK_S)
+        if message is None:
+            continue
+        silent_since_s = time.monotonic()
+        consumer.acknowledge(message)
+        if topics.parse(message.topic).kind is not topics.Kind.RESULTS:
+            continue
+        result = messages_results.parse(message.payload)
+        if isinstance(result, messages_results.Refusal):
+            raise errors.FrameError(f"the cloud refused a frame: {result.error}")
+        duplicates += result.sequence in labels
+        labels[result.sequence] = result.label
+        on_result(result, result.label == str(truth[result.sequence]))
+    return labels, duplicates
+
+
+def _wait_for_status(consumer: transport.MqttTransport, cloud: "subprocess.Popen[str]", folder: Path) -> None:
+    """Until the cloud says that it is online. It subscribes at once then, long before an edge has loaded its head."""
+    while cloud.poll() is None:
+        message = consumer.receive(_LOOK_S)
+        if message is not None:
+            consumer.acknowledge(message)
+            return
+    _check(cloud, "cloud", folder)
+
+
+def _check(process: "subprocess.Popen[str]", command: str, folder: Path) -> None:
+    if process.returncode:
+        words = (folder / f"{command}.log").read_text().strip().splitlines()
+        raise errors.DeviceError(f"the {command} ended with code {process.returncode}: {words[-1] if words else ''}")
+
+
+def _process(command: str, folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    with (folder / f"{command}.log").open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tflsplit.cli.main", command, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+
+
+def _mean_jpeg_bytes(images: Array) -> int:
+    from PIL import Image
+
+    sizes = []
+    for image in images:
+        stream = io.BytesIO()
+        Image.fromarray(image[..., 0]).save(stream, "JPEG", quality=JPEG_QUALITY)
+        sizes.append(stream.tell())
+    return round(float(np.mean(sizes)))
+
+
+def _share(hits: Iterable[bool]) -> float:
+    return float(np.mean(list(hits)))

@@ -1,0 +1,158 @@
+"""Broker, link and cloud on this machine, and the edges that come and go, for a replay.
+
+The link is shaped to what was stated: by a relay between the edges and the broker, or by the kernel, with each edge in
+a network namespace of its own behind it.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from broker.links import namespace
+from broker.links.relay import Relay
+from broker.links.shaping import Shape
+from broker.local import server
+from broker.messages import topics
+from broker.mqtt import transport
+from broker.transport.address import Address
+from tflsplit import errors
+from tflsplit.package.reading import Package
+from tflsplit.planning.candidates import Candidate
+from tflsplit.timings import links
+from tflsplit.timings.links import Link
+
+DEPLOYMENT = "replay"
+_PATIENCE_S = 60.0
+# The kernel ends what we started when we are killed: it would wait for its broker for ever. It does not begin if
+# we were killed before the kernel was told.
+_ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
+
+
+class Shaping(Enum):
+    """The relay works everywhere and loses nothing; the namespace needs root."""
+
+    RELAY = "relay"
+    NAMESPACE = "namespace"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How edges reach the `broker`: at `entrance`, and run as `inside` says."""
+
+    broker: Address
+    entrance: Address
+    inside: Callable[..., list[str]]
+    lost_packets: Callable[[], int]
+
+
+class Stage:
+    """Broker, link and cloud, running; edges come and go."""
+
+    def __init__(self, package: Package, way: Way, source: Path) -> None:
+        self._package = package
+        self._way = way
+        self._source = source
+
+    @property
+    def lost_packets(self) -> int:
+        """By the link, since it was made."""
+        return self._way.lost_packets()
+
+    def probe(self) -> Link:
+        """What the shaped link is, measured as `tflsplit probe` does."""
+        with _running("probe", "--echo", "--device", "echo", *_at(self._way.broker)):
+            _await_online(self._way.broker, "echo")
+            found = self._output_of("probe", "--json")
+        return links.from_json(json.loads(found), name="tflsplit probe")
+
+    def run(self, candidate: Candidate, frames: int) -> Mapping[str, Mapping[str, float]]:
+        """The summary of an edge that sent so many frames, one at a time."""
+        given = ["--cut", candidate.cut.id, "--count", str(frames), "--window", "1", "--source", str(self._source)]
+        if candidate.input_codec is not None:
+            given += ["--input-codec", candidate.input_codec]
+        name = ("--device", f"edge-{os.urandom(4).hex()}", "--resend-after", str(_PATIENCE_S), "--json")
+        found: Mapping[str, Mapping[str, float]] = json.loads(
+            self._output_of("edge", str(self._package.path), *given, *name)
+        )
+        return found
+
+    def _output_of(self, *arguments: str) -> str:
+        """Of a command at the far end of the link."""
+        command = self._way.inside(*_tflsplit(*arguments, *_at(self._way.entrance)))
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            said = done.stderr.strip().splitlines()
+            raise errors.DeviceError(f"tflsplit {arguments[0]} failed: {said[-1] if said else done.returncode}")
+        return done.stdout
+
+
+@contextlib.contextmanager
+def stage(package: Package, stated: Link, source: Path, shaping: Shaping = Shaping.RELAY) -> Iterator[Stage]:
+    """Everything but the edge, in front of a link shaped to `stated`. `source` is what edges take their inputs from.
+
+    SettingsError for what a relay cannot imitate, DeviceError where no namespace can be made.
+    """
+    make = _over_relay if shaping is Shaping.RELAY else _over_namespace
+    with make(stated) as way, _running("cloud", str(package.path), *_at(way.broker)):
+        _await_online(way.broker, "cloud")
+        yield Stage(package, way, source)
+
+
+@contextlib.contextmanager
+def _over_relay(stated: Link) -> Iterator[Way]:
+    if stated.loss:
+        raise errors.SettingsError(
+            f"link {stated.name}: a relay of TCP loses nothing; "
+            "replay it with --shaping namespace, which needs root, or without --loss"
+        )
+    shape = Shape(bandwidth_bps=stated.bandwidth_bps, delay_s=stated.rtt_s / 2)
+    with server.run(port=0) as serving, Relay(serving.address, up=shape, down=shape) as relay:
+        yield Way(serving.address, relay.address, lambda *command: list(command), lambda: 0)
+
+
+@contextlib.contextmanager
+def _over_namespace(stated: Link) -> Iterator[Way]:
+    shaped = namespace.shaped(rate_bps=stated.bandwidth_bps, loss=stated.loss, delay_s=stated.rtt_s / 2)
+    # Nobody else is where that address can be reached from: it is on the link alone.
+    with shaped as network, server.run(network.outside, port=0, allow_remote=True) as serving:
+        yield Way(serving.address, serving.address, network.inside, network.lost_packets)
+
+
+def _at(address: Address) -> tuple[str, ...]:
+    return ("--broker", f"mqtt://{address}", "--deployment", DEPLOYMENT)
+
+
+def _tflsplit(*arguments: str) -> list[str]:
+    guard = (*_ENDS_WITH_US, str(os.getpid())) if shutil.which("setpriv") else ()
+    return [*guard, sys.executable, "-m", "tflsplit.cli.main", *arguments]
+
+
+@contextlib.contextmanager
+def _running(*arguments: str) -> Iterator[None]:
+    started = subprocess.Popen(_tflsplit(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        started.terminate()
+        try:
+            started.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            started.kill()
+            started.wait()
+
+
+def _await_online(address: Address, device: str) -> None:
+    with transport.MqttTransport(address, client_id=f"replay-watch-{os.urandom(4).hex()}") as watch:
+        watch.connect()
+        watch.subscribe(topics.topic(DEPLOYMENT, device, topics.Kind.STATUS))
+        while (message := watch.receive(_PATIENCE_S)) is not None:
+            if json.loads(message.payload).get("state") == "online":
+                return
+    raise errors.DeviceError(f"{device} did not come online within {_PATIENCE_S:g} s")

@@ -1,0 +1,299 @@
+"""A `.tflite` file as a flat list of operators over tensors: read it, and write a part of it back.
+
+Reading and writing go through the schema bindings that come with LiteRT, so no TensorFlow is needed and any machine
+that can run a package can slice it. Nothing here knows what a cut is, runs a model or touches a file.
+"""
+
+import copy
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tflsplit import errors
+from tflsplit.graph.tensors import DTYPE_OF_CODE, Array, TensorSpec
+
+LARGEST_TENSOR_BYTES = 1 << 30  # 16 times what a frame may carry; pictures of 100 megapixels take 300 MB
+FILE_IDENTIFIER = b"TFL3"  # bytes 4..8 of every TensorFlow Lite flatbuffer (schema.fbs, file_identifier)
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor of the graph. `spec` is None where the type cannot leave the interpreter (resource, string, variant)."""
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    type_name: str
+    spec: TensorSpec | None
+    buffer: int
+    constant_bytes: int
+    is_constant: bool
+    is_variable: bool
+    is_dynamic: bool
+    scale_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator; `inputs` holds -1 for an optional input left out, as TFLite does."""
+
+    index: int
+    name: str
+    version: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The main subgraph of a model. `source` is the parsed file, for the functions of this module."""
+
+    operators: tuple[Operator, ...]
+    tensors: tuple[Tensor, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    source: Any
+
+    def specs(self, indices: Sequence[int]) -> tuple[TensorSpec, ...]:
+        """Specs of tensors that can leave the interpreter; a tensor that cannot is a CutError naming it."""
+        found = []
+        for index in indices:
+            tensor = self.tensors[index]
+            if tensor.spec is None:
+                raise errors.CutError(
+                    f"tensor {tensor.name!r} is of type {tensor.type_name} and cannot leave the model"
+                )
+            found.append(tensor.spec)
+        return tuple(found)
+
+
+def read(data: bytes, *, name: str = "model") -> Graph:
+    """Parse a `.tflite` file. `name` is what error messages call it.
+
+    Raises ModelError for anything that is not one whole flatbuffer of TensorFlow Lite.
+    """
+    bindings = schema()
+    if len(data) < 8 or data[4:8] != FILE_IDENTIFIER:
+        raise errors.ModelError(
+            f"{name}: not a TensorFlow Lite file (no {FILE_IDENTIFIER.decode()} mark); give a .tflite"
+        )
+    with _malformed_is_ours(name):
+        source = bindings.ModelT.InitFromObj(bindings.Model.GetRootAs(bytearray(data), 0))
+        subgraph = source.subgraphs[0]
+        type_names = _names(bindings.TensorType)
+        operator_names = _names(bindings.BuiltinOperator)
+        _refuse_external_buffers(source, name)
+        tensors = tuple(
+            _tensor(index, tensor, source.buffers, type_names) for index, tensor in enumerate(subgraph.tensors)
+        )
+        operators = tuple(
+            _operator(index, operator, source.operatorCodes, operator_names)
+            for index, operator in enumerate(subgraph.operators or [])
+        )
+        graph = Graph(operators, tensors, _indices(subgraph.inputs), _indices(subgraph.outputs), source)
+        _check_indices(graph)
+    _refuse_enormous(graph, name)
+    return graph
+
+
+def extract(graph: Graph, start: int, stop: int, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+    """Operators `start:stop` as a model of their own; see `select`."""
+    return select(graph, range(start, stop), inputs, outputs)
+
+
+def select(graph: Graph, chosen: Sequence[int], inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+    """Operators (indices, ascending) as a model of their own, with these tensors of `graph` as inputs and outputs.
+
+    Weights, scales and zero points are those of the source, byte for byte. A tensor may be input and output at once.
+    Subgraphs that control flow calls are kept whole. Metadata other than the minimal runtime version is left out: it
+    describes the whole model.
+    """
+    part = copy.copy(graph.source)
+    subgraph = copy.copy(graph.source.subgraphs[0])
+    operators = [subgraph.operators[index] for index in chosen]
+    used = _used_tensors(operators, inputs, outputs)
+    renumbered = {old: new for new, old in enumerate(used)}
+    subgraph.tensors = [copy.copy(subgraph.tensors[old]) for old in used]
+    subgraph.operators = [_renumbered_operator(operator, renumbered) for operator in operators]
+    subgraph.inputs = [renumbered[index] for index in inputs]
+    subgraph.outputs = [renumbered[index] for index in outputs]
+    subgraph.debugMetadataIndex = -1
+    part.subgraphs = [subgraph, *[copy.copy(other) for other in part.subgraphs[1:]]]
+    part.signatureDefs = None
+    for other in part.subgraphs[1:]:
+        other.tensors = [copy.copy(tensor) for tensor in other.tensors]
+        other.operators = [copy.copy(operator) for operator in other.operators]
+    _keep_used_codes(part)
+    _keep_used_buffers(part)
+    return pack(part)
+
+
+def pack(source: Any) -> bytes:
+    """A parsed file (`Graph.source`), perhaps changed, as the bytes of a `.tflite`."""
+    import flatbuffers
+
+    weights = sum(len(buffer.data) for buffer in source.buffers if buffer.data is not None)
+    # Room for the weights and the rest at once: a builder that grows copies everything at each doubling.
+    builder = flatbuffers.Builder(weights + weights // 8 + 65536)
+    builder.Finish(source.Pack(builder), FILE_IDENTIFIER)
+    return bytes(np.asarray(builder.Output()))
+
+
+def options(graph: Graph, operator: Operator) -> Any:
+    """The operator's parameters (the schema's `...OptionsT`, its fields in camelCase); None where it has none."""
+    return graph.source.subgraphs[0].operators[operator.index].builtinOptions
+
+
+def constant(graph: Graph, index: int) -> "Array | None":
+    """The data of a constant tensor, read only, in its own shape; None where it is computed, or is no plain array."""
+    tensor = graph.tensors[index]
+    dtype = DTYPE_OF_CODE.get(graph.source.subgraphs[0].tensors[index].type)
+    if not tensor.is_constant or dtype is None:
+        return None
+    data: Array = np.asarray(graph.source.buffers[tensor.buffer].data).view(dtype)
+    return data.reshape(tensor.shape)
+
+
+def schema() -> Any:
+    """The bindings of the file's schema, with the classes of its parts; DeviceError where LiteRT is not installed."""
+    try:
+        from ai_edge_litert import schema_py_generated
+    except ImportError as missing:
+        raise errors.DeviceError(
+            "reading .tflite files needs ai-edge-litert, which is not installed: pip install 'tflsplit[edge]'"
+        ) from missing
+    return schema_py_generated
+
+
+def _names(codes: type) -> dict[int, str]:
+    return {value: key for key, value in vars(codes).items() if not key.startswith("_")}
+
+
+@contextmanager
+def _malformed_is_ours(name: str) -> Iterator[None]:
+    """The bindings trust every offset in the file; a bad one surfaces as any of these."""
+    try:
+        yield
+    except (struct.error, IndexError, TypeError, AttributeError, ValueError, OverflowError, MemoryError) as cause:
+        raise errors.ModelError(f"{name}: damaged TensorFlow Lite file ({cause}); write it again") from cause
+
+
+def _refuse_external_buffers(source: Any, name: str) -> None:
+    # Files over 2 GB keep weights behind the flatbuffer, addressed by absolute offsets that a slice cannot keep.
+    if any(getattr(buffer, "offset", 0) > 1 for buffer in source.buffers):
+        raise errors.ModelError(f"{name}: weights stored outside the flatbuffer (over 2 GB) are not supported")
+
+
+def _refuse_enormous(graph: Graph, name: str) -> None:
+    """A file of a kilobyte can ask for any memory: shapes are only numbers in it."""
+    for tensor in graph.tensors:
+        if tensor.spec is not None and tensor.spec.bytes > LARGEST_TENSOR_BYTES:
+            raise errors.ModelError(
+                f"{name}: tensor {tensor.name!r} of shape {tensor.shape} takes {tensor.spec.bytes} bytes, "
+                f"at most {LARGEST_TENSOR_BYTES} are accepted"
+            )
+
+
+def _tensor(index: int, tensor: Any, buffers: list[Any], type_names: dict[int, str]) -> Tensor:
+    name = tensor.name.decode("utf-8", "replace") if tensor.name else f"tensor_{index}"
+    shape = _indices(tensor.shape)
+    data = buffers[tensor.buffer].data
+    constant_bytes = 0 if data is None else len(data)
+    scales, zero_points = _quantisation(tensor.quantization)
+    dtype = DTYPE_OF_CODE.get(tensor.type)
+    is_per_tensor = len(scales) == 1
+    spec = None
+    if dtype is not None:
+        spec = TensorSpec(
+            name,
+            shape,
+            dtype,
+            float(scales[0]) if is_per_tensor else 0.0,
+            int(zero_points[0]) if is_per_tensor and len(zero_points) else 0,
+        )
+    return Tensor(
+        index=index,
+        name=name,
+        shape=shape,
+        type_name=type_names.get(tensor.type, f"type {tensor.type}").lower(),
+        spec=spec,
+        buffer=int(tensor.buffer),
+        constant_bytes=constant_bytes,
+        is_constant=constant_bytes > 0,
+        is_variable=bool(tensor.isVariable),
+        is_dynamic=tensor.shapeSignature is not None and any(extent < 0 for extent in tensor.shapeSignature),
+        scale_count=len(scales),
+    )
+
+
+def _quantisation(parameters: Any) -> tuple[Sequence[float], Sequence[int]]:
+    if parameters is None or parameters.scale is None:
+        return (), ()
+    return parameters.scale, () if parameters.zeroPoint is None else parameters.zeroPoint
+
+
+def _operator(index: int, operator: Any, codes: list[Any], operator_names: dict[int, str]) -> Operator:
+    code = codes[operator.opcodeIndex]
+    # Files written before builtin codes outgrew a byte carry them in the deprecated field only.
+    name = operator_names.get(max(code.builtinCode, code.deprecatedBuiltinCode), "UNKNOWN")
+    if name == "CUSTOM" and code.customCode:
+        name = code.customCode.decode("utf-8", "replace")
+    return Operator(index, name, int(code.version), _indices(operator.inputs), _indices(operator.outputs))
+
+
+def _indices(vector: Any) -> tuple[int, ...]:
+    return () if vector is None else tuple(int(entry) for entry in vector)
+
+
+def _check_indices(graph: Graph) -> None:
+    count = len(graph.tensors)
+    referenced = [*graph.inputs, *graph.outputs]
+    for operator in graph.operators:
+        referenced += [index for index in operator.inputs if index != -1] + list(operator.outputs)
+    if any(not 0 <= index < count for index in referenced):
+        raise ValueError(f"an operator refers to a tensor beyond the {count} there are")
+
+
+def _used_tensors(operators: Sequence[Any], inputs: Sequence[int], outputs: Sequence[int]) -> list[int]:
+    used = {*inputs, *outputs}
+    for operator in operators:
+        used.update(_indices(operator.inputs), _indices(operator.outputs), _indices(operator.intermediates))
+    used.discard(-1)
+    return sorted(used)
+
+
+def _renumbered_operator(operator: Any, renumbered: dict[int, int]) -> Any:
+    changed = copy.copy(operator)
+    for field in ("inputs", "outputs", "intermediates"):
+        indices = getattr(operator, field)
+        if indices is not None:
+            setattr(changed, field, [renumbered.get(index, -1) for index in _indices(indices)])
+    return changed
+
+
+def _keep_used_codes(part: Any) -> None:
+    operators = [operator for subgraph in part.subgraphs for operator in (subgraph.operators or [])]
+    used = sorted({operator.opcodeIndex for operator in operators})
+    renumbered = {old: new for new, old in enumerate(used)}
+    part.operatorCodes = [part.operatorCodes[old] for old in used]
+    for operator in operators:
+        operator.opcodeIndex = renumbered[operator.opcodeIndex]
+
+
+def _keep_used_buffers(part: Any) -> None:
+    """Buffer 0 is the empty one that activations point to; it stays first."""
+    tensors = [tensor for subgraph in part.subgraphs for tensor in subgraph.tensors]
+    metadata = [copy.copy(entry) for entry in part.metadata or [] if entry.name == b"min_runtime_version"]
+    used = sorted({0, *(tensor.buffer for tensor in tensors), *(entry.buffer for entry in metadata)})
+    renumbered = {old: new for new, old in enumerate(used)}
+    part.buffers = [part.buffers[old] for old in used]
+    for tensor in tensors:
+        tensor.buffer = renumbered[tensor.buffer]
+    for entry in metadata:
+        entry.buffer = renumbered[entry.buffer]
+    part.metadata = metadata or None
+    part.metadataBuffer = None

@@ -1,0 +1,159 @@
+"""The only door to the TensorFlow Lite interpreter: LiteRT where it is installed, tflite-runtime else.
+
+Its exceptions become DeviceError (it could not be opened or run) or DataError (the arrays do not fit).
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from tflsplit import errors
+from tflsplit.graph.tensors import Array, TensorSpec
+
+
+class Interpreter:
+    """A loaded model, ready to run, one inference at a time; not for use by two threads at once.
+
+    `delegates` come from `load_delegate`; `delegated_parts` is how many connected parts of the graph they took over
+    (None if the runtime does not tell). With `keeps_intermediates` every tensor of the graph can be read after a run;
+    that costs memory and is meant for proofs, not for service. A `batch` makes of the leading 1 of every input and
+    output that number; DeviceError where the model does not allow it.
+    """
+
+    def __init__(
+        self,
+        model: bytes | Path,
+        *,
+        threads: int = 1,
+        keeps_intermediates: bool = False,
+        delegates: Sequence[Any] = (),
+        name: str = "model",
+        batch: int = 1,
+    ) -> None:
+        self._name = str(model) if isinstance(model, Path) else name
+        source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
+        with _runtime_errors(self._name), warnings.catch_warnings():
+            # LiteRT warns that keeping intermediates takes memory; whoever asked for it here knows.
+            warnings.simplefilter("ignore", UserWarning)
+            self._runtime = runtime().Interpreter(
+                **source,
+                num_threads=threads,
+                experimental_preserve_all_tensors=keeps_intermediates,
+                experimental_delegates=list(delegates) or None,
+            )
+            # Counted before allocation, when the runtime hands the rest of the graph to a delegate of its own, XNNPACK.
+            self.delegated_parts = _delegated_parts(self._runtime)
+            if batch > 1:
+                self._widen(batch)
+            self._runtime.allocate_tensors()
+        inputs, outputs = self._runtime.get_input_details(), self._runtime.get_output_details()
+        self.inputs: tuple[TensorSpec, ...] = tuple(_spec(details) for details in inputs)
+        self.outputs: tuple[TensorSpec, ...] = tuple(_spec(details) for details in outputs)
+        if batch > 1 and any(spec.shape[:1] != (batch,) for spec in self.outputs):
+            raise errors.DeviceError(f"{self._name}: its outputs do not grow with its inputs to {batch} frames")
+        self._input_indices = tuple(int(details["index"]) for details in inputs)
+        self._output_indices = tuple(int(details["index"]) for details in outputs)
+
+    def _widen(self, batch: int) -> None:
+        details = self._runtime.get_input_details()
+        if any(len(each["shape"]) == 0 or each["shape"][0] != 1 for each in details):
+            raise errors.DeviceError(
+                f"{self._name}: has an input without a leading 1, so it cannot take {batch} frames"
+            )
+        for each in details:
+            self._runtime.resize_tensor_input(each["index"], [batch, *each["shape"][1:]])
+
+    def run(self, *arrays: Array) -> tuple[Array, ...]:
+        """One inference. Arrays in the order, shapes and stored types of `inputs`; results are the caller's own."""
+        if len(arrays) != len(self.inputs):
+            raise errors.DataError(f"{self._name}: {len(arrays)} arrays given, the model takes {len(self.inputs)}")
+        for spec, array in zip(self.inputs, arrays, strict=True):
+            if array.shape != spec.shape or array.dtype != np.dtype(spec.dtype):
+                raise errors.DataError(
+                    f"{self._name}: input {spec.name!r} is {spec.dtype} {spec.shape}, got {array.dtype} {array.shape}"
+                )
+        with _runtime_errors(self._name):
+            for index, array in zip(self._input_indices, arrays, strict=True):
+                self._runtime.set_tensor(index, array)
+            self._runtime.invoke()
+            return tuple(self._runtime.get_tensor(index) for index in self._output_indices)
+
+    def tensor(self, index: int) -> Array:
+        """A copy of any tensor after a run, by its index in the file; needs `keeps_intermediates`."""
+        with _runtime_errors(self._name):
+            array: Array = self._runtime.get_tensor(index)
+            return array
+
+    def close(self) -> None:
+        """Free the model's memory now rather than when Python gets to it."""
+        self._runtime = None
+
+    def __enter__(self) -> "Interpreter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def runtime() -> Any:
+    """The runtime's own `interpreter` module; DeviceError says what to install when there is none."""
+    try:
+        from ai_edge_litert import interpreter
+    except ImportError:
+        try:
+            from tflite_runtime import interpreter
+        except ImportError as missing:
+            raise errors.DeviceError(
+                "no TensorFlow Lite interpreter: pip install 'tflsplit[edge]' (ai-edge-litert or tflite-runtime)"
+            ) from missing
+    return interpreter
+
+
+def load_delegate(library: str, options: Mapping[str, str]) -> Any:
+    """The TensorFlow Lite delegate in a shared library. One of a wrong build takes the process down with it, so this is
+    called in a child process (edge_runtime.accelerators). DeviceError's cause is the runtime's own exception.
+    """
+    try:
+        return runtime().load_delegate(library, dict(options))
+    except (OSError, ValueError, AttributeError, RuntimeError) as cause:
+        raise errors.DeviceError(f"{library}: cannot be loaded as a delegate: {cause}") from cause
+
+
+def _delegated_parts(interpreter: Any) -> int | None:
+    if not hasattr(interpreter, "_get_ops_details"):
+        return None
+    names = [operator["op_name"] for operator in interpreter._get_ops_details()]
+    return names.count("DELEGATE")
+
+
+def _spec(details: dict[str, Any]) -> TensorSpec:
+    scale, zero_point = details["quantization"]
+    return TensorSpec(
+        name=str(details["name"]),
+        shape=tuple(int(extent) for extent in details["shape"]),
+        dtype=np.dtype(details["dtype"]).name,
+        scale=float(scale),
+        zero_point=int(zero_point),
+    )
+
+
+@contextmanager
+def _runtime_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError, SystemError, OSError) as cause:
+        # SystemError is what tflite-runtime raises when it meets numpy 2.
+        reason = " ".join(str(cause).split()) or type(cause).__name__
+        if "unresolved custom op: edgetpu-custom-op" in reason:
+            raise errors.DeviceError(
+                f"{name}: compiled for the Edge TPU and opened without one: use --accelerator coral, or the model that "
+                "it was compiled from"
+            ) from cause
+        raise errors.DeviceError(f"{name}: the TensorFlow Lite interpreter cannot run it: {reason}") from cause

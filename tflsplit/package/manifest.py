@@ -1,0 +1,293 @@
+"""A package's manifest: what model it is, how it was quantised, every cut, and the digest of every file.
+
+This module owns the format: it writes it, reads it, and refuses a schema it does not know. The text is canonical
+(`parse(render(m)) == m` and `render(parse(t)) == t`) and ends with a seal over itself, so a changed byte anywhere in it
+is found.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from tflsplit import errors
+from tflsplit.graph.cuts import Cut
+from tflsplit.graph.tensors import TensorSpec
+from tflsplit.inputs.preprocessing import Preprocessing
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The model file that was converted. `loader` says what opened it, as "keras 3.15.1"."""
+
+    file: str
+    format: str
+    loader: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Where the quantisation ranges come from. `kind`: "data", "synthetic", or "model" (it came quantised)."""
+
+    kind: str
+    samples: int
+    detail: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """How well int8 tracks float on the calibration samples: `top1_agreement` is a share, `sqnr_db` decibels."""
+
+    output: str
+    samples: int
+    top1_agreement: float | None
+    sqnr_db: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MappedOperators:
+    """One line of the compiler's table: so many operators of a kind, and what became of them, in its own words."""
+
+    op: str
+    count: int
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """What the Edge TPU compiler made of a cut's head. `status` is "compiled", "failed" or "not compiled"; without a
+    compiled head, `reason` says why. Memory is in bytes, None where the compiler did not say; what is off-chip is
+    streamed at every inference. `seconds` is the compiler's own time; `together` are the cuts it was compiled with, in
+    the order in which they share the on-chip memory.
+    """
+
+    status: str
+    reason: str | None = None
+    compiler: str | None = None
+    seconds: float | None = None
+    tpu_operators: int | None = None
+    cpu_operators: int | None = None
+    subgraphs: int | None = None
+    on_chip_used_bytes: int | None = None
+    on_chip_remaining_bytes: int | None = None
+    off_chip_bytes: int | None = None
+    operators: tuple[MappedOperators, ...] = ()
+    together: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        return _fields(self) | {"operators": [_fields(line) for line in self.operators]}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Compilation":
+        operators = tuple(MappedOperators(**line) for line in fields["operators"])
+        return cls(**dict(fields) | {"operators": operators, "together": tuple(fields["together"])})
+
+
+@dataclass(frozen=True, slots=True)
+class FloatTails:
+    """The tails of a package whose cloud computes in float32. All three are by cut id.
+
+    `counterparts` are the tensors of model_float32.tflite that the cut's boundary stands for, one each; a cut whose
+    boundary has none is in `problems` with the reason instead, and has no tail. `fidelity` is what int8 head and float
+    tail make together, against float; it was measured for `input` and for the pairs that were written.
+    """
+
+    counterparts: Mapping[str, tuple[int, ...]]
+    problems: Mapping[str, str] = field(default_factory=dict)
+    fidelity: Mapping[str, tuple[Fidelity, ...]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "counterparts": {cut: list(tensors) for cut, tensors in self.counterparts.items()},
+            "problems": dict(self.problems),
+            "fidelity": {cut: [_fields(entry) for entry in measured] for cut, measured in self.fidelity.items()},
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "FloatTails":
+        return cls(
+            counterparts={cut: tuple(tensors) for cut, tensors in fields["counterparts"].items()},
+            problems=dict(fields["problems"]),
+            fidelity={
+                cut: tuple(Fidelity(**entry) for entry in measured) for cut, measured in fields["fidelity"].items()
+            },
+        )
+
+
+class Role(str, Enum):
+    """What a package on disk is: all of it, or what one side needs to run the cuts of a plan."""
+
+    WHOLE = "whole"
+    EDGE = "edge"
+    MIDDLE = "middle"
+    CLOUD = "cloud"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of the package, by its path relative to it."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`fused` maps layers that end inside an operator to that operator's index; `aliases` maps layers that compute
+    nothing of their own (dropout, flatten) to the layer whose output they share. `rewrites` says what was changed for
+    the target, exactly; `fidelity_cpu` what `--target cpu` would give, where this target costs accuracy. `compilations`
+    is by cut id. Tails are int8 unless there are `float_tails`. `files` has one entry a file. A bundle's `role` says
+    which machine it is for, and `absent` what the whole package has and it has not: the digest is still the whole
+    package's.
+    """
+
+    name: str
+    target: str
+    source: Source
+    calibration: Calibration
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    operators: int
+    cuts: tuple[Cut, ...]
+    codec: str = "none"
+    preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] = ()
+    fidelity: tuple[Fidelity, ...] = ()
+    fidelity_cpu: tuple[Fidelity, ...] = ()
+    rewrites: tuple[str, ...] = ()
+    compilations: Mapping[str, Compilation] = field(default_factory=dict)
+    float_tails: FloatTails | None = None
+    fused: Mapping[str, int] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    created_with: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, File] = field(default_factory=dict)
+    role: Role = Role.WHOLE
+    absent: Mapping[str, File] = field(default_factory=dict)
+
+    @property
+    def results(self) -> tuple[TensorSpec, ...]:
+        """What the tails put out: the model's outputs, as real values where the tails are float."""
+        if self.float_tails is None:
+            return self.outputs
+        return tuple(
+            replace(spec, dtype="float32", scale=0.0, zero_point=0) if spec.is_quantised else spec
+            for spec in self.outputs
+        )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of what a frame must agree on: the model's bytes, its preprocessing, labels and float tails.
+
+        Which pairs were written, compiled or measured does not change it, so an edge bundle and the full package
+        share one digest.
+        """
+        files = {**self.absent, **self.files}
+        identity: dict[str, object] = {
+            "schema": SCHEMA,
+            "model": files["model.tflite"].sha256,
+            "preprocessing": self.preprocessing.as_json() if self.preprocessing else None,
+            "labels": list(self.labels),
+        }
+        if self.float_tails is not None:
+            counterparts = {cut: list(tensors) for cut, tensors in self.float_tails.counterparts.items()}
+            identity["float_tails"] = [files["model_float32.tflite"].sha256, counterparts]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def render(manifest: Manifest) -> str:
+    """The canonical text of a manifest."""
+    fields = {
+        "schema": SCHEMA,
+        "role": manifest.role.value,
+        "digest": manifest.digest,
+        "name": manifest.name,
+        "target": manifest.target,
+        "created_with": dict(manifest.created_with),
+        "source": _fields(manifest.source),
+        "calibration": _fields(manifest.calibration),
+        "fidelity": [_fields(entry) for entry in manifest.fidelity],
+        "fidelity_cpu": [_fields(entry) for entry in manifest.fidelity_cpu],
+        "rewrites": list(manifest.rewrites),
+        "preprocessing": manifest.preprocessing.as_json() if manifest.preprocessing else None,
+        "labels": list(manifest.labels),
+        "inputs": [spec.as_json() for spec in manifest.inputs],
+        "outputs": [spec.as_json() for spec in manifest.outputs],
+        "codec": manifest.codec,
+        "operators": manifest.operators,
+        "cuts": [cut.as_json() for cut in manifest.cuts],
+        "compilations": {cut: entry.as_json() for cut, entry in manifest.compilations.items()},
+        "float_tails": manifest.float_tails.as_json() if manifest.float_tails else None,
+        "fused_layers": dict(manifest.fused),
+        "layer_aliases": dict(manifest.aliases),
+        "files": {path: _fields(file) for path, file in manifest.files.items()},
+        "absent": {path: _fields(file) for path, file in manifest.absent.items()},
+    }
+    # A changed digit still reads well; only a sum over all of the text finds it.
+    seal = hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()
+    return json.dumps(fields | {"seal": seal}, indent=1, ensure_ascii=False) + "\n"
+
+
+def parse(text: str, *, name: str) -> Manifest:
+    """Read a manifest's text; `name` is what error messages call it.
+
+    Raises PackageError for a newer schema, a missing or ill-typed field, and for text that was edited by hand.
+    """
+    try:
+        fields = json.loads(text)
+        schema = fields["schema"]
+    except (ValueError, KeyError, TypeError, RecursionError) as cause:
+        raise errors.PackageError(f"{name}: manifest.json cannot be read ({cause}); convert the model again") from cause
+    if schema != SCHEMA:
+        raise errors.PackageError(
+            f"{name}: package schema {schema!r}, this tflsplit reads schema {SCHEMA}; "
+            + ("upgrade tflsplit" if isinstance(schema, int) and schema > SCHEMA else "convert the model again")
+        )
+    try:
+        manifest = _manifest(fields)
+        is_canonical = render(manifest) == text
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError, errors.SettingsError) as cause:
+        raise errors.PackageError(f"{name}: manifest.json is damaged ({cause!r}); convert the model again") from cause
+    if not is_canonical:
+        raise errors.PackageError(f"{name}: manifest.json was changed after it was written; convert the model again")
+    return manifest
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    fields = {slot: getattr(value, slot) for slot in value.__slots__}
+    return {key: list(entry) if isinstance(entry, tuple) else entry for key, entry in fields.items()}
+
+
+def _manifest(fields: dict[str, Any]) -> Manifest:
+    calibration = dict(fields["calibration"])
+    calibration["warnings"] = tuple(calibration["warnings"])
+    preprocessing, float_tails = fields["preprocessing"], fields["float_tails"]
+    return Manifest(
+        name=fields["name"],
+        target=fields["target"],
+        created_with=fields["created_with"],
+        source=Source(**fields["source"]),
+        calibration=Calibration(**calibration),
+        fidelity=tuple(Fidelity(**entry) for entry in fields["fidelity"]),
+        fidelity_cpu=tuple(Fidelity(**entry) for entry in fields["fidelity_cpu"]),
+        rewrites=tuple(fields["rewrites"]),
+        compilations={cut: Compilation.from_json(entry) for cut, entry in fields["compilations"].items()},
+        float_tails=FloatTails.from_json(float_tails) if float_tails else None,
+        preprocessing=Preprocessing.from_json(preprocessing) if preprocessing else None,
+        labels=tuple(fields["labels"]),
+        inputs=tuple(TensorSpec.from_json(spec) for spec in fields["inputs"]),
+        outputs=tuple(TensorSpec.from_json(spec) for spec in fields["outputs"]),
+        codec=fields["codec"],
+        operators=fields["operators"],
+        cuts=tuple(Cut.from_json(cut) for cut in fields["cuts"]),
+        fused=fields["fused_layers"],
+        aliases=fields["layer_aliases"],
+        files={path: File(**entry) for path, entry in fields["files"].items()},
+        role=Role(fields["role"]),
+        absent={path: File(**entry) for path, entry in fields["absent"].items()},
+    )

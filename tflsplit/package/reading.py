@@ -1,0 +1,234 @@
+"""A package on disk: a directory that anyone can read, opened with every digest checked. `packaging` writes it.
+
+manifest.json           tflsplit.package.manifest owns its format
+model.tflite            the whole model
+model_float32.tflite    the same unquantised, where the tails are float
+golden.npz              a few inputs and what the model makes of them (tflsplit.package.golden)
+cuts/<id>/head.tflite   and tail.tflite, for the pairs that were asked for; any other is one slice away
+cuts/<id>/head_edgetpu.tflite   and its compiler's .log, added by `update`
+"""
+
+import hashlib
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from tflsplit import errors
+from tflsplit.graph import cuts as graph_cuts
+from tflsplit.graph import flatgraph, float_tail
+from tflsplit.graph.cuts import Cut
+from tflsplit.package import manifest as package_manifest
+from tflsplit.package.manifest import File, Manifest
+
+MANIFEST = "manifest.json"
+MODEL = "model.tflite"
+FLOAT_MODEL = "model_float32.tflite"
+GOLDEN = "golden.npz"
+SUFFIX = ".tflsplit"
+# Some 1,200 bytes a cut, so room for fifty thousand.
+_MANIFEST_BYTES = 64 << 20
+# What `packaging.update` adds to a cut.
+COMPILED = ("head_edgetpu.tflite", "head_edgetpu.log")
+
+
+@dataclass(frozen=True)
+class Package:
+    """An opened package: everything in it has the digest that its manifest states."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def digest(self) -> str:
+        return self.manifest.digest
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        return self.manifest.cuts
+
+    def cut(self, wanted: str) -> Cut:
+        """The cut named by its id, its layer or its boundary tensor; CutError names the nearest ones if none is."""
+        alias = self.manifest.aliases.get(wanted, wanted)
+        return graph_cuts.find(self.cuts, alias, dict(self.manifest.fused))
+
+    def default_cut(self) -> Cut:
+        """Where an edge cuts that was told nothing: the first written pair whose payload is a tenth of the input.
+
+        A tenth is about what JPEG makes of a picture, so a larger payload would lose against sending the picture. Where
+        no pair is that small, the smallest. Without pairs, an edge bundle that holds the whole model runs it, so that
+        no input leaves a device that was meant to keep it; a package for the Edge TPU is cut where its part ends; any
+        other sends its `input`.
+        """
+        written = [cut for cut in self.cuts if f"cuts/{cut.id}/head.tflite" in self.manifest.files]
+        small = [cut for cut in written if cut.payload_bytes * 10 <= self.cuts[0].payload_bytes]
+        if written:
+            return small[0] if small else min(written, key=lambda cut: cut.payload_bytes)
+        if self.manifest.role is package_manifest.Role.EDGE and self.has(self.cuts[-1], "head"):
+            return self.cuts[-1]
+        return self.cut("edgetpu") if "edgetpu" in self.manifest.aliases else self.cuts[0]
+
+    def file(self, cut: Cut, side: str) -> str | None:
+        """Path in the package of a cut's "head", "tail" or "head_edgetpu", None where it was not written.
+
+        The last is the head compiled for the Edge TPU; it runs on nothing else. The head of `output` and the int8 tail
+        of `input` are the whole model.
+        """
+        is_whole = (cut.id, side) in (("input", "tail"), ("output", "head"))
+        if side == "tail" and self.manifest.float_tails is not None:
+            is_whole = False
+        path = MODEL if is_whole else f"cuts/{cut.id}/{side}.tflite"
+        return path if path in self.manifest.files else None
+
+    def has(self, cut: Cut, side: str) -> bool:
+        """If the "head" or "tail" of a cut is in this package, or can be sliced from what is; a bundle has a few."""
+        is_float = side == "tail" and self.manifest.float_tails is not None
+        return (FLOAT_MODEL if is_float else MODEL) in self.manifest.files or self.file(cut, side) is not None
+
+    def model_bytes(self) -> bytes:
+        """The whole model; PackageError in a bundle, which leaves it out."""
+        if MODEL not in self.manifest.files:
+            raise errors.PackageError(
+                f"{self.path}: a bundle for the {self.manifest.role.value} side, without the whole model; "
+                f"use the package it was made from ({self.manifest.name}, digest {self.digest[:16]})"
+            )
+        return (self.path / MODEL).read_bytes()
+
+    def float_model_bytes(self) -> bytes:
+        """The whole float model; PackageError where there is none."""
+        if FLOAT_MODEL not in self.manifest.files:
+            raise errors.PackageError(
+                f"{self.path}: without the float model that float tails are cut from; "
+                "use the whole package, or convert the model with --tail float32"
+            )
+        return (self.path / FLOAT_MODEL).read_bytes()
+
+    @cached_property
+    def float_graph(self) -> flatgraph.Graph:
+        """The whole float model, parsed once; float tails come out of it."""
+        return flatgraph.read(self.float_model_bytes(), name=str(self.path / FLOAT_MODEL))
+
+    @cached_property
+    def graph(self) -> flatgraph.Graph:
+        """The whole model, parsed once; slices come out of it."""
+        return flatgraph.read(self.model_bytes(), name=str(self.path / MODEL))
+
+    def head_bytes(self, cut: Cut) -> bytes:
+        """The head as `.tflite`: as written in the package, else sliced now."""
+        written = self._written(cut, "head")
+        return graph_cuts.head_bytes(self.graph, cut) if written is None else written
+
+    def tail_bytes(self, cut: Cut) -> bytes:
+        """The tail that serves frames, as `.tflite`: as written, else sliced now. CutError where there is none."""
+        self.check_has_tail(cut)
+        written = self._written(cut, "tail")
+        if written is not None:
+            return written
+        if self.manifest.float_tails is None:
+            return graph_cuts.tail_bytes(self.graph, cut)
+        return float_tail.tail_bytes(self.float_graph, cut.boundary, self.manifest.float_tails.counterparts[cut.id])
+
+    def integer_tail_bytes(self, cut: Cut) -> bytes:
+        """The tail in the model's own integers, whatever the tails of this package are: what the proof runs."""
+        return graph_cuts.tail_bytes(self.graph, cut) if self.manifest.float_tails else self.tail_bytes(cut)
+
+    @property
+    def served_cuts(self) -> tuple[Cut, ...]:
+        """The cuts that have a tail: all, but for float tails whose boundary the float model has no counterpart of."""
+        return tuple(cut for cut in self.cuts if cut.id not in self._without_tail)
+
+    def check_has_tail(self, cut: Cut) -> None:
+        """CutError with the reason for a cut that is none of `served_cuts`."""
+        if cut.id in self._without_tail:
+            raise errors.CutError(
+                f"{self.path}: cut {cut.id} has no float tail: {self._without_tail[cut.id]}; "
+                "take another cut, or convert with --tail int8"
+            )
+
+    @property
+    def _without_tail(self) -> Mapping[str, str]:
+        return self.manifest.float_tails.problems if self.manifest.float_tails else {}
+
+    def _written(self, cut: Cut, side: str) -> bytes | None:
+        path = self.file(cut, side)
+        if path is None and not self.has(cut, side):
+            there = ", ".join(other.id for other in self.cuts if self.file(other, side)) or "none"
+            raise errors.PackageError(
+                f"{self.path}: a bundle for the {self.manifest.role.value} side, without the {side} of {cut.id} "
+                f"({side}s in it: {there}); bundle a plan for this cut, or use the whole package"
+            )
+        return None if path is None else (self.path / path).read_bytes()
+
+
+def open_package(path: Path) -> Package:
+    """Open a package and check every file in it against its digest.
+
+    Raises PackageError naming the file that is missing, changed or not listed, or a schema that is newer than us.
+    """
+    if not (path / MANIFEST).is_file():
+        raise errors.PackageError(f"{path}: not a package (no {MANIFEST} in it); make one with `tflsplit convert`")
+    try:
+        if (path / MANIFEST).stat().st_size > _MANIFEST_BYTES:
+            raise errors.PackageError(f"{path}: {MANIFEST} is larger than {_MANIFEST_BYTES} bytes; no package has such")
+        text = (path / MANIFEST).read_bytes().decode("utf-8")
+    except UnicodeDecodeError as cause:
+        raise errors.PackageError(f"{path}: {MANIFEST} is damaged ({cause.reason}); convert the model again") from cause
+    except OSError as cause:
+        raise errors.PackageError(f"{path}: {MANIFEST} cannot be read ({cause.strerror})") from cause
+    opened = Package(path, package_manifest.parse(text, name=str(path)))
+    for name, file in opened.manifest.files.items():
+        _check_file(path, name, file)
+    there = (found for found in path.rglob("*") if found.is_symlink() or not found.is_dir())
+    unknown = {str(PurePosixPath(*found.relative_to(path).parts)) for found in there}
+    unknown -= {MANIFEST, *opened.manifest.files}
+    unknown = {name for name in unknown if not _is_leftover(PurePosixPath(name))}
+    if unknown:
+        raise errors.PackageError(f"{path}: {min(unknown)} is not listed in {MANIFEST}; remove it")
+    return opened
+
+
+def _check_file(path: Path, name: str, file: File) -> None:
+    """Nothing is read before its kind and size are known, and never more than a piece at a time."""
+    if not _lies_plainly_inside(path, PurePosixPath(name)):
+        raise errors.PackageError(f"{path}: {MANIFEST} lists {name!r}, which does not lie plainly inside the package")
+    try:
+        found = (path / name).stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise errors.PackageError(f"{path}: {name} is no plain file; copy the package again")
+        is_whole = found.st_size == file.bytes and _sha256(path / name) == file.sha256
+    except OSError as cause:
+        raise errors.PackageError(
+            f"{path}: {name} cannot be read ({cause.strerror}); copy the package again"
+        ) from cause
+    if not is_whole:
+        raise errors.PackageError(
+            f"{path}: {name} was changed after it was written (size or SHA-256 differs from {MANIFEST}); "
+            "copy the package again"
+        )
+
+
+def _lies_plainly_inside(path: Path, name: PurePosixPath) -> bool:
+    """No link on the way, not even one of a folder."""
+    places = (name, *name.parents[:-1])
+    return (
+        bool(name.parts)
+        and not name.is_absolute()
+        and ".." not in name.parts
+        and "\0" not in str(name)
+        and not any((path / place).is_symlink() for place in places)
+    )
+
+
+def _sha256(place: Path) -> str:
+    summed = hashlib.sha256()
+    with place.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            summed.update(piece)
+    return summed.hexdigest()
+
+
+def _is_leftover(name: PurePosixPath) -> bool:
+    """What an `update` that died may leave unlisted; nothing ever reads it, and the next one overwrites it."""
+    finished = name.name.removeprefix(".").removesuffix(".partial")
+    return finished in COMPILED or name.name == f".{MANIFEST}.partial"

@@ -1,0 +1,140 @@
+"""The proof that a cut changes nothing: `tail(head(x))` against the whole model, bit for bit, on one runtime."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tflsplit import errors
+from tflsplit.graph.cuts import Cut
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.tensors import Array, TensorSpec
+from tflsplit.package import float_proof
+from tflsplit.package.float_proof import FloatTail
+from tflsplit.package.reading import Package
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A cut whose result differs: in how many samples, and by how many integer steps at most."""
+
+    cut: str
+    samples: int
+    max_lsb: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`mismatches` are of head and int8 tail against the int8 model; `float_tails` has one entry for each there is."""
+
+    samples: int
+    cuts_checked: tuple[str, ...]
+    mismatches: tuple[Mismatch, ...]
+    float_tails: tuple[FloatTail, ...] = ()
+
+    @property
+    def is_bit_exact(self) -> bool:
+        return not self.mismatches
+
+    @property
+    def holds(self) -> bool:
+        """Whether all that is asked of a package is so: cuts are bit-exact, and float tails are what they claim."""
+        return self.is_bit_exact and all(tail.is_exact for tail in self.float_tails)
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "samples": self.samples,
+            "cuts_checked": len(self.cuts_checked),
+            "bit_exact": self.is_bit_exact,
+            "mismatches": [
+                {"cut": found.cut, "samples": found.samples, "max_lsb": found.max_lsb} for found in self.mismatches
+            ],
+        } | ({"float_tails": [tail.as_json() for tail in self.float_tails]} if self.float_tails else {})
+
+
+def verify(
+    package: Package,
+    cuts: Sequence[Cut],
+    samples: Sequence[tuple[Array, ...]],
+    *,
+    on_cut: Callable[[Cut], None] = lambda cut: None,
+) -> Report:
+    """Run every cut's pair on every sample (stored-type inputs of the model) beside the whole model.
+
+    The heads and tails run are those in the package where they were written, slices of its model else; where its tails
+    are float, int8 tails are sliced for this and the float ones are proven by `floatproof`. `on_cut` is called after
+    each cut, for progress. Raises PackageError for a pair whose two sides do not fit together.
+    """
+    with Interpreter(package.model_bytes(), name=f"{package.path}/model.tflite") as whole:
+        expected = [whole.run(*sample) for sample in samples]
+    mismatches, float_tails = [], []
+    for cut in cuts:
+        found = _check(package, cut, samples, expected)
+        if found is not None:
+            mismatches.append(found)
+        if package.manifest.float_tails is not None and cut in package.served_cuts:
+            float_tails.append(float_proof.check(package, cut, samples))
+        on_cut(cut)
+    return Report(len(samples), tuple(cut.id for cut in cuts), tuple(mismatches), tuple(float_tails))
+
+
+def random_samples(inputs: Sequence[TensorSpec], count: int, *, seed: int = 0) -> tuple[tuple[Array, ...], ...]:
+    """Inputs of uniformly random stored values over the whole range of their type: every scale and clamp is met."""
+    source = np.random.default_rng(seed)
+    return tuple(tuple(_random(source, spec) for spec in inputs) for _ in range(count))
+
+
+def open_pair(package: Package, cut: Cut) -> tuple[Interpreter, Interpreter]:
+    """A cut's head and int8 tail, loaded, after checking that one's outputs and the other's inputs are the boundary."""
+    head = Interpreter(package.head_bytes(cut), name=f"{package.path}: head of {cut.id}")
+    tail = Interpreter(package.integer_tail_bytes(cut), name=f"{package.path}: tail of {cut.id}")
+    check_boundary(package, cut, "head's outputs", head.outputs)
+    check_boundary(package, cut, "tail's inputs", tail.inputs)
+    return head, tail
+
+
+def check_boundary(package: Package, cut: Cut, what: str, found: tuple[TensorSpec, ...]) -> None:
+    """PackageError unless a side's tensors are exactly the cut's boundary."""
+    for expected, actual in zip(cut.boundary, found, strict=False):
+        if expected != actual:
+            raise errors.PackageError(
+                f"{package.path}: cut {cut.id}: the {what} have {actual}, the manifest says {expected}; "
+                "copy the package again"
+            )
+    if len(found) != len(cut.boundary):
+        raise errors.PackageError(
+            f"{package.path}: cut {cut.id}: the {what} are {len(found)} tensors, the manifest says {len(cut.boundary)}"
+        )
+
+
+def _check(
+    package: Package, cut: Cut, samples: Sequence[tuple[Array, ...]], expected: Sequence[tuple[Array, ...]]
+) -> Mismatch | None:
+    head, tail = open_pair(package, cut)
+    with head, tail:
+        differences = [
+            _steps_apart(tail.run(*head.run(*sample)), whole) for sample, whole in zip(samples, expected, strict=True)
+        ]
+    differing = [steps for steps in differences if steps]
+    return Mismatch(cut.id, len(differing), max(differing)) if differing else None
+
+
+def _steps_apart(outputs: Sequence[Array], expected: Sequence[Array]) -> int:
+    """Largest difference over all outputs in integer steps; 1 at least where floats differ in any bit."""
+    most = 0
+    for found, wanted in zip(outputs, expected, strict=True):
+        if found.shape != wanted.shape or found.dtype != wanted.dtype:
+            raise errors.PackageError(
+                f"the tail gives {found.dtype} {found.shape}, the model {wanted.dtype} {wanted.shape}"
+            )
+        if found.tobytes() != wanted.tobytes():
+            apart = np.abs(found.astype(np.float64) - wanted.astype(np.float64))
+            most = max(most, 1, int(np.ceil(np.nanmax(apart, initial=0.0))))
+    return most
+
+
+def _random(source: "np.random.Generator", spec: TensorSpec) -> Array:  # quoted: evaluating it imports numpy.random
+    if np.issubdtype(np.dtype(spec.dtype), np.integer):
+        limits = np.iinfo(spec.dtype)
+        return source.integers(limits.min, limits.max, spec.shape, dtype=spec.dtype, endpoint=True)
+    return source.standard_normal(spec.shape).astype(spec.dtype)

@@ -1,0 +1,181 @@
+"""Writes packages: whole or not at all, so that nobody ever opens half of one. `package` says what is in them."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+from tflsplit import errors
+from tflsplit.graph import cuts, flatgraph, float_tail
+from tflsplit.graph.cuts import Cut
+from tflsplit.package import manifest
+from tflsplit.package.manifest import File, FloatTails, Manifest
+from tflsplit.package.reading import COMPILED, FLOAT_MODEL, GOLDEN, MANIFEST, MODEL, Package
+
+
+def write(
+    path: Path,
+    described: Manifest,
+    model: bytes,
+    pairs: Sequence[Cut],
+    *,
+    float_model: bytes | None = None,
+    golden: bytes | None = None,
+    replaces_existing: bool = False,
+) -> Package:
+    """Write a package with the pairs of these cuts; `described.files` is filled in here.
+
+    `float_model` belongs to a manifest with `float_tails`, which the pairs then have; `golden` is `golden.of_model`'s.
+
+    It appears at `path` complete or not at all, whenever this process dies. An existing package is replaced only if
+    told to. Raises PackageError if something is in the way, DeviceError if it cannot be written (a full disk).
+    """
+    named = ((MODEL, model), (FLOAT_MODEL, float_model), (GOLDEN, golden))
+    models = [(name, data) for name, data in named if data is not None]
+    halves = _halves(pairs, model, float_model, described.float_tails)
+    return write_files(path, described, chain(models, halves), replaces_existing=replaces_existing)
+
+
+def write_files(
+    path: Path, described: Manifest, contents: Iterable[tuple[str, bytes]], *, replaces_existing: bool = False
+) -> Package:
+    """`write` for files that are made already: each by its path in the package."""
+    check_destination(path, replaces_existing=replaces_existing)
+    with _written_whole(path) as partial:
+        files = {name: _write_file(partial, name, data) for name, data in contents}
+        described = replace(described, files=files)
+        _write_file(partial, MANIFEST, manifest.render(described).encode("utf-8"))
+    return Package(path, described)
+
+
+def update(opened: Package, described: Manifest, renewed: Sequence[Cut], added: Mapping[str, bytes]) -> Package:
+    """Replace the compiled heads and logs of some cuts, and the manifest; `described.files` is filled in here.
+
+    `added` is by path in the package; what it has not of a renewed cut is dropped. Whenever this process dies, the
+    package opens: new files come before the manifest that lists them, and old ones are taken out of it before they are
+    overwritten. Raises DeviceError if it cannot be written.
+    """
+    compiled = {f"cuts/{cut.id}/{name}" for cut in renewed for name in COMPILED}
+    stale = compiled & set(opened.manifest.files)
+    kept = {name: file for name, file in opened.manifest.files.items() if name not in stale}
+    with _disk_errors(opened.path):
+        if stale:
+            _replace_file(opened.path, MANIFEST, manifest.render(replace(opened.manifest, files=kept)).encode("utf-8"))
+        for name in stale:
+            (opened.path / name).unlink(missing_ok=True)
+        files = {name: _replace_file(opened.path, name, data) for name, data in added.items()}
+        absent = {name: file for name, file in described.absent.items() if name not in files}
+        described = replace(described, files=kept | files, absent=absent)
+        _replace_file(opened.path, MANIFEST, manifest.render(described).encode("utf-8"))
+    return Package(opened.path, described)
+
+
+def check_destination(path: Path, *, replaces_existing: bool) -> None:
+    """PackageError unless a package may be written at `path`; long work is better refused before it begins."""
+    if path.exists() and not replaces_existing:
+        raise errors.PackageError(f"{path} exists already; give another -o, or --force to replace it")
+    if path.exists() and not (path / MANIFEST).is_file():
+        raise errors.PackageError(f"{path} exists and is not a package; it will not be replaced, give another -o")
+
+
+def write_pair(directory: Path, package: Package, cut: Cut) -> None:
+    """Write head.tflite and tail.tflite of any cut into a directory of the user's, which is made if need be.
+
+    Neither is written if one cannot be (DeviceError).
+    """
+    sides = {"head": package.head_bytes(cut), "tail": package.tail_bytes(cut)}
+    partials = {side: directory / f".{side}.tflite.{os.getpid()}" for side in sides}
+    with _disk_errors(directory), _made(directory):
+        try:
+            for side, data in sides.items():
+                partials[side].write_bytes(data)
+            for side, partial in partials.items():
+                partial.replace(directory / f"{side}.tflite")
+        finally:
+            for partial in partials.values():
+                partial.unlink(missing_ok=True)
+
+
+def _halves(
+    pairs: Sequence[Cut], model: bytes, float_model: bytes | None, float_tails: FloatTails | None
+) -> Iterator[tuple[str, bytes]]:
+    graph = flatgraph.read(model)
+    float_graph = None if float_model is None else flatgraph.read(float_model)
+    for cut in pairs:
+        yield f"cuts/{cut.id}/head.tflite", cuts.head_bytes(graph, cut)
+        if float_graph is None or float_tails is None:
+            tail = cuts.tail_bytes(graph, cut)
+        else:
+            tail = float_tail.tail_bytes(float_graph, cut.boundary, float_tails.counterparts[cut.id])
+        yield f"cuts/{cut.id}/tail.tflite", tail
+
+
+def _write_file(partial: Path, name: str, data: bytes) -> File:
+    target = partial / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return File(hashlib.sha256(data).hexdigest(), len(data))
+
+
+def _replace_file(path: Path, name: str, data: bytes) -> File:
+    place = PurePosixPath(name)
+    partial = str(place.with_name(f".{place.name}.partial"))
+    written = _write_file(path, partial, data)
+    (path / partial).replace(path / name)
+    return written
+
+
+@contextmanager
+def _written_whole(path: Path) -> Iterator[Path]:
+    """A directory beside `path` that takes its place when the block ends well and vanishes when it does not."""
+    with _disk_errors(path), _made(path.parent):
+        _remove_abandoned(path)
+        partial = path.parent / f".{path.name}.{os.getpid()}.partial"
+        partial.mkdir()
+        try:
+            yield partial
+            replaced = path.parent / f".{path.name}.{os.getpid()}.replaced"
+            if path.exists():
+                path.rename(replaced)
+            partial.rename(path)
+            shutil.rmtree(replaced, ignore_errors=True)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _made(directory: Path) -> Iterator[None]:
+    """Makes a directory and its parents; of those made here, what is still empty at the end vanishes again."""
+    made = [place for place in (directory, *directory.parents) if not place.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for place in made:
+            with contextlib.suppress(OSError):
+                place.rmdir()
+
+
+def _remove_abandoned(path: Path) -> None:
+    """What a killed writer left behind, known by the process id in its name."""
+    for left in path.parent.glob(f".{path.name}.*.partial"):
+        pid = left.name.rsplit(".", 2)[1]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            with contextlib.suppress(OSError):
+                shutil.rmtree(left)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as cause:
+        raise errors.DeviceError(f"{path}: cannot be written ({cause.strerror or cause}); nothing was left") from cause

@@ -1,0 +1,84 @@
+"""The candidate filter of dynamic split computing (Bakhtiarnia et al., ICASSP 2023), with bytes counted honestly.
+
+A natural bottleneck is a place with less to send than the input; a useful one, than every earlier bottleneck too. The
+paper counts elements, where a split sends 4-byte floats and full offloading 1-byte pixels; here both are counted as
+they travel, against the smallest form that the input can travel in. What the filter leaves out is compared with what it
+keeps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tflsplit.planning.decision import Decision, Judged, rank
+
+_UNSPLIT = ("input", "output")
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """`kept` are ids of useful bottlenecks and of the unsplit ways, which always compete; `by_elements` those that
+    counting elements would have kept. `missed_s` is the latency that the pick of all candidates has less than the pick
+    of `kept`; None where nothing kept is feasible.
+    """
+
+    kept: tuple[str, ...]
+    by_elements: tuple[str, ...]
+    best_kept: str | None
+    missed_s: float | None
+
+
+def compare(decision: Decision) -> Filtered:
+    """What the filter keeps of a decision's candidates, and what picking from these alone would have cost."""
+    kept = _useful(decision.judged)
+    names = {entry.id for entry in kept}
+    feasible = [entry.cost for entry in kept if entry.is_feasible]
+    best = rank(feasible, decision.wish)[0] if feasible else None
+    missed_s = None
+    if best is not None and decision.choice is not None:
+        missed_s = best.latency.p50_s - decision.choice.cost.latency.p50_s
+    return Filtered(
+        kept=tuple(entry.id for entry in decision.judged if entry.id in names),
+        by_elements=tuple(_by_elements(decision.judged)),
+        best_kept=best.candidate.id if best else None,
+        missed_s=missed_s,
+    )
+
+
+def told(found: Filtered, cut_count: int) -> str:
+    """One line: what the filter keeps of so many cuts, and what it costs to look at nothing else."""
+    splits = [name for name in found.kept if name not in _UNSPLIT and not name.startswith("input:")]
+    kept = f"natural bottlenecks: {len(splits)} of {cut_count} cuts, {len(found.by_elements)} if elements are counted"
+    if found.missed_s is None or found.best_kept is None:
+        return f"{kept}; none of them meets the demands"
+    if found.missed_s <= 0:
+        return f"{kept}; the pick is one of them or does not split"
+    return f"{kept}; the best of them, {found.best_kept}, is {found.missed_s * 1e3:.4g} ms slower than the pick"
+
+
+def _useful(judged: Sequence[Judged]) -> list[Judged]:
+    unsplit = [entry for entry in judged if not entry.cost.candidate.is_split]
+    least = min((entry.cost.candidate.payload_bytes for entry in unsplit if _sends_input(entry)), default=float("inf"))
+    kept = []
+    for entry in judged:
+        described = entry.cost.candidate
+        if described.is_split and described.payload_bytes < least:
+            kept.append(entry)
+            least = described.payload_bytes
+    return [*unsplit, *kept]
+
+
+def _by_elements(judged: Sequence[Judged]) -> list[str]:
+    cuts = [entry.cost.candidate for entry in judged if entry.cost.candidate.input_codec in (None, "int8")]
+    inputs = [sum(spec.elements for spec in entry.cut.boundary) for entry in cuts if entry.cut.position == 0]
+    least = inputs[0] if inputs else 0
+    found = []
+    for entry in cuts:
+        elements = sum(spec.elements for spec in entry.cut.boundary)
+        if entry.is_split and elements < least:
+            found.append(entry.id)
+            least = elements
+    return found
+
+
+def _sends_input(entry: Judged) -> bool:
+    return entry.cost.candidate.cut.position == 0

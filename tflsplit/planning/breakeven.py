@@ -1,0 +1,77 @@
+"""How far bandwidth, rate or price of data would have to move before the answer turns from not splitting to splitting,
+or back: found by trying.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from tflsplit.planning.candidates import Candidate
+from tflsplit.planning.decision import Wish
+from tflsplit.planning.scenario import Scenario
+from tflsplit.planning.shortlist import Shortlist
+
+# A thousandth to a thousand times today's value, five tries a factor of ten; then halved to within a thousandth.
+_DECADES, _TRIES_A_DECADE = 3, 5
+_HALVINGS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class BreakEven:
+    """The value nearest to today's (by factor) at which `choice` takes over; None where nothing is feasible there."""
+
+    value: float
+    choice: str | None
+    is_split: bool
+
+
+def find(candidates: Sequence[Candidate], scenario: Scenario, wish: Wish) -> dict[str, BreakEven | None]:
+    """Keys: `bandwidth_bps`, `rate_fps`, `price_per_gb`; None where the answer stays over the range tried."""
+    contenders = Shortlist(candidates)
+    # A rate that a stage cannot keep up with is infeasible by itself.
+    any_rate = replace(wish, demands=replace(wish.demands, fps=None))
+    link, work, prices = scenario.link, scenario.workload, scenario.prices
+
+    def at_bandwidth(value: float) -> Scenario:
+        # A measured link's points are of its own bandwidth; at another they would contradict it.
+        return replace(scenario, link=replace(link, bandwidth_bps=value, points=()))
+
+    def at_rate(value: float) -> Scenario:
+        return replace(scenario, workload=replace(work, rate_fps=value))
+
+    def at_price(value: float) -> Scenario:
+        return replace(scenario, prices=replace(prices, per_gb=value))
+
+    return {
+        "bandwidth_bps": _nearest(contenders, wish, at_bandwidth, link.bandwidth_bps),
+        "rate_fps": _nearest(contenders, any_rate, at_rate, scenario.counted_fps),
+        "price_per_gb": _nearest(contenders, wish, at_price, prices.per_gb) if prices.per_gb else None,
+    }
+
+
+def _nearest(candidates: Shortlist, wish: Wish, at: Callable[[float], Scenario], today: float) -> BreakEven | None:
+    def answer(value: float) -> tuple[str | None, bool]:
+        found = candidates.pick(at(value), wish)
+        return (found.candidate.id, found.candidate.is_split) if found else (None, False)
+
+    splits_today = answer(today)[1]
+    for step in range(1, _DECADES * _TRIES_A_DECADE + 1):
+        for sign in (1, -1):
+            factor = 10 ** (sign * step / _TRIES_A_DECADE)
+            if answer(today * factor)[1] != splits_today:
+                before = 10 ** (sign * (step - 1) / _TRIES_A_DECADE)
+                return _between(answer, today * before, today * factor, splits_today)
+    return None
+
+
+def _between(
+    answer: Callable[[float], tuple[str | None, bool]], same: float, other: float, splits_today: bool
+) -> BreakEven:
+    for _ in range(_HALVINGS):
+        middle = math.sqrt(same * other)
+        if answer(middle)[1] == splits_today:
+            same = middle
+        else:
+            other = middle
+    choice, is_split = answer(other)
+    return BreakEven(other, choice, is_split)

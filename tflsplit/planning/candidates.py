@@ -1,0 +1,194 @@
+"""What competes: every cut, the input sent raw or as JPEG, and everything local, each with its measured times.
+
+A candidate holds all that does not depend on link, rate and prices, so that a plan can try many of these.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from tflsplit.graph.cuts import Cut
+from tflsplit.planning import network
+from tflsplit.timings import distribution
+from tflsplit.timings.distribution import Spread
+from tflsplit.timings.profiles import CutTiming, Origin, PixelTiming, Profile
+
+# libjpeg-turbo on one core: some 30 million pixels a second on a Raspberry Pi 4, 100 million on a server.
+_JPEG_EDGE_PIXELS_PER_S, _JPEG_CLOUD_PIXELS_PER_S = 30e6, 100e6
+# What JPEG makes of a picture's raw bytes at middling qualities. Measure it: a factor of two either way is common.
+_JPEG_SHARE = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The input as JPEG of a quality, and the mean bytes of one."""
+
+    quality: int
+    jpeg_bytes: float
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """`id` is the cut's, with the input's codec behind it where that is not int8: `input:raw`, `input:jpeg:75`.
+
+    `frame_bytes` is what the edge publishes; `missing` says why it cannot be costed, "" where it can.
+    """
+
+    id: str
+    cut: Cut
+    input_codec: str | None
+    payload_bytes: float
+    payload_origin: Origin
+    frame_bytes: float
+    preprocess: Spread
+    head: Spread
+    encode: Spread
+    decode: Spread
+    tail: Spread
+    load_s: float
+    edge_memory_bytes: int
+    edge_memory_origin: Origin
+    missing: str = ""
+    edge: Spread = field(init=False)
+    cloud: Spread = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "edge", distribution.total((self.preprocess, self.head, self.encode)))
+        object.__setattr__(self, "cloud", distribution.total((self.decode, self.tail)))
+
+    @property
+    def is_split(self) -> bool:
+        return self.cut.head.operators > 0 and self.cut.tail.operators > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How the input itself may be sent; without `pictures` JPEG is of quality 75 and as large as the profile says."""
+
+    raw: bool = True
+    int8: bool = True
+    jpeg: bool = True
+    pictures: tuple[Picture, ...] = ()
+
+
+ALL_WAYS = Ways()
+
+
+def gather(cuts: Sequence[Cut], edge: Profile, cloud: Profile, ways: Ways = ALL_WAYS) -> list[Candidate]:
+    """In cut order, the ways of sending the input first. Raw and JPEG are for models that take pictures."""
+    heads = {entry.cut: entry for entry in edge.cuts}
+    tails = {entry.cut: entry for entry in cloud.cuts}
+    preprocess = distribution.of(edge.preprocess) if edge.preprocess else distribution.NOTHING
+    found = [_of_cut(cut, heads.get(cut.id), tails.get(cut.id), preprocess) for cut in cuts]
+    if found and found[0].cut.position == 0:
+        found[:1] = _of_input(found[0], ways, edge, cloud)
+    return found
+
+
+def _of_input(sent: Candidate, ways: Ways, edge: Profile, cloud: Profile) -> list[Candidate]:
+    found = []
+    shape = sent.cut.boundary[0].shape
+    if sent.preprocess is not distribution.NOTHING and len(shape) >= 3 and shape[-1] in (1, 3):
+        sides = _Sides(sent, edge, cloud)
+        if ways.jpeg:
+            pictures = ways.pictures or (picture_of(sent.cut, 75, edge),)
+            found += [sides.sent_as(f"jpeg:{one.quality}", one.jpeg_bytes, one.origin) for one in pictures]
+        if ways.raw:
+            found.append(sides.sent_as("raw", float(_elements(sent.cut)), Origin.MEASURED))
+    return [*found, *([sent] if ways.int8 else [])]
+
+
+def picture_of(cut: Cut, quality: int, edge: Profile) -> Picture:
+    """The input as JPEG: as large as the edge's profile found it, else estimated."""
+    for way in edge.pixels:
+        if way.input_codec == f"jpeg:{quality}" and way.coded_bytes is not None:
+            return Picture(quality, way.coded_bytes, Origin.MEASURED)
+    return Picture(quality, _elements(cut) * _JPEG_SHARE, Origin.ESTIMATED)
+
+
+def _of_cut(cut: Cut, head: CutTiming | None, tail: CutTiming | None, preprocess: Spread) -> Candidate:
+    absent = []
+    if head is None and cut.head.operators:
+        absent.append("the edge's profile has no timing of its head")
+    if tail is None and cut.tail.operators:
+        absent.append("the cloud's profile has no timing of its tail")
+    coded_bytes = head.coded_bytes if head and head.coded_bytes is not None else None
+    payload_bytes = cut.payload_bytes if coded_bytes is None else coded_bytes
+    memory_bytes = head.memory_bytes if head else 0
+    return Candidate(
+        id=cut.id,
+        cut=cut,
+        input_codec="int8" if cut.position == 0 else None,
+        payload_bytes=payload_bytes,
+        payload_origin=Origin.MEASURED,
+        frame_bytes=network.frame_bytes(cut.boundary, payload_bytes),
+        preprocess=preprocess,
+        head=distribution.of(head.run) if head else distribution.NOTHING,
+        encode=distribution.of(head.coding) if head else distribution.NOTHING,
+        decode=distribution.of(tail.coding) if tail else distribution.NOTHING,
+        tail=distribution.of(tail.run) if tail else distribution.NOTHING,
+        load_s=head.load_s if head else 0.0,
+        edge_memory_bytes=memory_bytes or cut.head.parameter_bytes + cut.payload_bytes,
+        edge_memory_origin=Origin.MEASURED if memory_bytes else Origin.ESTIMATED,
+        missing="; ".join(absent),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """What sending pixels in place of the stored input `sent` takes either side, as far as their profiles say."""
+
+    sent: Candidate
+    edge: Profile
+    cloud: Profile
+
+    def sent_as(self, codec: str, payload_bytes: float, origin: Origin) -> Candidate:
+        sent, at_edge, in_cloud = self.sent, _way(self.edge, codec), _way(self.cloud, codec)
+        # Without a timing, reading the picture is taken for nothing: preprocessing is the cloud's.
+        capture = (
+            distribution.of(at_edge.capture)
+            if at_edge and at_edge.capture
+            else distribution.fixed(0.0, Origin.ESTIMATED)
+        )
+        return Candidate(
+            id=f"{sent.id}:{codec}",
+            cut=sent.cut,
+            input_codec=codec,
+            payload_bytes=payload_bytes,
+            payload_origin=origin,
+            frame_bytes=network.frame_bytes(sent.cut.boundary, payload_bytes),
+            preprocess=capture,
+            head=sent.head,
+            encode=_coding(at_edge, codec) or self._estimated(codec, _JPEG_EDGE_PIXELS_PER_S),
+            decode=_coding(in_cloud, codec) or self._estimated(codec, _JPEG_CLOUD_PIXELS_PER_S, preprocesses=True),
+            tail=sent.tail,
+            load_s=0.0,
+            edge_memory_bytes=sent.edge_memory_bytes,
+            edge_memory_origin=sent.edge_memory_origin,
+            missing=sent.missing,
+        )
+
+    def _estimated(self, codec: str, pixels_per_s: float, *, preprocesses: bool = False) -> Spread:
+        """For want of a timing; the cloud is taken to preprocess in the edge's time."""
+        pixels = _elements(self.sent.cut) / self.sent.cut.boundary[0].shape[-1]
+        coding_s = 0.0 if codec == "raw" else pixels / pixels_per_s
+        return distribution.fixed(coding_s + preprocesses * self.sent.preprocess.p50_s, Origin.ESTIMATED)
+
+
+def _way(profile: Profile, codec: str) -> PixelTiming | None:
+    """The timing of this way of sending pixels, or of a JPEG of another quality."""
+    kind = codec.partition(":")[0]
+    alike = [way for way in profile.pixels if way.input_codec.partition(":")[0] == kind]
+    return next((way for way in alike if way.input_codec == codec), alike[0] if alike else None)
+
+
+def _coding(way: PixelTiming | None, codec: str) -> Spread | None:
+    if way is None:
+        return None
+    found = distribution.of(way.coding)
+    return found if way.input_codec == codec else replace(found, origin=Origin.ESTIMATED)
+
+
+def _elements(cut: Cut) -> int:
+    return math.prod(cut.boundary[0].shape)

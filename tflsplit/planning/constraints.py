@@ -1,0 +1,93 @@
+"""What the user demands of a cut, and which demands a candidate fails, each in words and by how much."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+from tflsplit.planning.cost import Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """None demands nothing. Latency is that of the 95th percentile: a bound is meant for bad frames too.
+
+    `min_position` is the first cut deep enough: so many operators at least stay on the device, for privacy.
+    """
+
+    max_latency_s: float | None = None
+    fps: float | None = None
+    max_bytes_per_day: float | None = None
+    max_edge_memory_bytes: int | None = None
+    max_price_per_day: float | None = None
+    max_energy_j: float | None = None
+    min_position: int | None = None
+
+    def as_json(self) -> dict[str, float]:
+        given = ((entry.name, getattr(self, entry.name)) for entry in fields(self))
+        return {name: value for name, value in given if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """`excess` is how far beyond the demand, as a share of it: what compares a near miss with a far one."""
+
+    demand: str
+    words: str
+    excess: float
+
+
+def failures(cost: Cost, demands: Demands) -> tuple[Failure, ...]:
+    if cost.candidate.missing:
+        return (Failure("profile", cost.candidate.missing, math.inf),)
+    found = (*_too_shallow(cost, demands), *_too_much(cost, demands))
+    # A rate that was asked for says the same of the same stage.
+    return found if any(failure.demand == "fps" for failure in found) else (*_overload(cost), *found)
+
+
+def nearest_miss(costs: Sequence[Cost], demands: Demands) -> tuple[Cost, tuple[Failure, ...]]:
+    """The candidate whose worst failure is the smallest."""
+
+    def worst(entry: tuple[Cost, tuple[Failure, ...]]) -> float:
+        return max((failure.excess for failure in entry[1]), default=0.0)
+
+    return min(((cost, failures(cost, demands)) for cost in costs), key=worst)
+
+
+def _overload(cost: Cost) -> Iterator[Failure]:
+    """More frames than a stage can take, whether a rate was demanded or the latency at a rate never settles."""
+    if cost.latency.p50_s == math.inf:
+        stage = cost.slowest_stage
+        yield Failure(
+            "rate", f"{stage} can do {cost.stages_fps[stage]:.4g} frames/s, fewer than come", _over(cost.edge_load, 1.0)
+        )
+
+
+def _too_shallow(cost: Cost, demands: Demands) -> Iterator[Failure]:
+    wanted, position = demands.min_position, cost.candidate.cut.position
+    if wanted is not None and position < wanted:
+        missing = wanted - position
+        yield Failure(
+            "min_depth", f"{missing} operators short of the depth that must stay on the edge", missing / wanted
+        )
+
+
+def _too_much(cost: Cost, demands: Demands) -> Iterator[Failure]:
+    if demands.max_latency_s is not None and cost.latency.p95_s > demands.max_latency_s:
+        settled = "never settles" if cost.latency.p95_s == math.inf else f"{cost.latency.p95_s * 1e3:.4g} ms"
+        words = f"p95 latency {settled}, at most {demands.max_latency_s * 1e3:.4g} ms asked"
+        yield Failure("max_latency", words, _over(cost.latency.p95_s, demands.max_latency_s))
+    if demands.fps is not None and cost.throughput_fps < demands.fps:
+        words = f"{cost.slowest_stage} can do {cost.throughput_fps:.4g} frames/s, {demands.fps:.4g} asked"
+        yield Failure("fps", words, _over(demands.fps, cost.throughput_fps))
+    for name, found, most, unit in (
+        ("max_bytes_per_day", cost.bytes_per_day, demands.max_bytes_per_day, "bytes a day"),
+        ("max_edge_memory", cost.candidate.edge_memory_bytes, demands.max_edge_memory_bytes, "bytes of edge memory"),
+        ("max_price", cost.price_per_day, demands.max_price_per_day, "a day"),
+        ("max_energy", cost.energy_j, demands.max_energy_j, "J a frame"),
+    ):
+        if most is not None and found is not None and found > most:
+            yield Failure(name, f"{found:,.6g} {unit}, at most {most:,.6g} asked", _over(found, most))
+
+
+def _over(found: float, most: float) -> float:
+    return found / most - 1 if most > 0 else math.inf

@@ -1,0 +1,148 @@
+"""What one candidate costs in one scenario: latency by part, sustainable rate, bytes, price, load, memory, energy.
+
+Pure arithmetic, each figure with where it comes from. Infinite means that a queue would grow for ever.
+"""
+
+import math
+from dataclasses import dataclass
+
+from tflsplit.planning import network, queueing
+from tflsplit.planning.candidates import Candidate
+from tflsplit.planning.scenario import SECONDS_A_DAY, Scenario
+from tflsplit.timings import distribution
+from tflsplit.timings.distribution import NOTHING, Spread
+from tflsplit.timings.profiles import Origin
+
+PARTS = ("preprocess", "reload", "head", "encode", "wire", "broker", "queue", "decode", "tail", "result")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """`stages_fps` is what each stage alone could do, for each device; the lowest is the sustainable rate.
+
+    `energy_j` is the edge's for one frame, rest between frames included. Loads are shares of the time.
+    """
+
+    candidate: Candidate
+    parts: dict[str, Spread]
+    latency: Spread
+    stages_fps: dict[str, float]
+    bytes_per_frame: float
+    bytes_per_day: float
+    price_per_day: float | None
+    edge_load: float
+    cloud_load: float
+    energy_j: float | None
+
+    @property
+    def throughput_fps(self) -> float:
+        return min(self.stages_fps.values())
+
+    @property
+    def slowest_stage(self) -> str:
+        return min(self.stages_fps, key=self.stages_fps.__getitem__)
+
+    @property
+    def origins(self) -> dict[str, Origin]:
+        """Where each figure comes from, the parts' first."""
+        return {name: part.origin for name, part in self.parts.items()} | {
+            "latency": self.latency.origin,
+            "payload": self.candidate.payload_origin,
+            "edge_memory": self.candidate.edge_memory_origin,
+            # Headers are counted, the topic's length and the result's are typical ones.
+            "bytes": distribution.worst((self.candidate.payload_origin, Origin.ESTIMATED)),
+        }
+
+
+def of(candidate: Candidate, scenario: Scenario) -> Cost:
+    work = scenario.workload
+    reload = _reload(candidate, work.reload_every)
+    edge = distribution.total((candidate.edge, reload)) if reload is not NOTHING else candidate.edge
+    sending, hop = network.sending(scenario.link, candidate.frame_bytes), network.hop(scenario.link)
+    warming_up = network.warming_up(scenario.link, candidate.frame_bytes, work.rate_fps) if work.rate_fps else NOTHING
+    cloud = candidate.cloud
+    parts = {
+        "preprocess": candidate.preprocess,
+        "reload": reload,
+        "head": candidate.head,
+        "encode": candidate.encode,
+        "wire": distribution.total((sending, warming_up)) if warming_up is not NOTHING else sending,
+        "broker": hop,
+        "decode": candidate.decode,
+        "tail": candidate.tail,
+        "result": hop,
+    }
+    service = distribution.total(parts.values())
+    parts["queue"] = _queue(edge, sending, cloud, scenario)
+    stages_fps = {
+        "edge": _per_second(edge.mean_s),
+        "link": _per_second(network.busy_s(scenario.link, candidate.frame_bytes)),
+        "cloud": _per_second(cloud.mean_s * work.devices / work.workers),
+        "window": _per_second(service.mean_s / work.window),
+    }
+    rate_fps = scenario.counted_fps
+    bytes_per_frame = network.wire_bytes(candidate.frame_bytes) + network.wire_bytes(network.RESULT_BYTES)
+    bytes_per_day = bytes_per_frame * rate_fps * SECONDS_A_DAY
+    return Cost(
+        candidate=candidate,
+        parts={name: parts[name] for name in PARTS},
+        latency=distribution.total((service, parts["queue"])),
+        stages_fps=stages_fps,
+        bytes_per_frame=bytes_per_frame,
+        bytes_per_day=bytes_per_day,
+        price_per_day=_price(bytes_per_day, cloud.mean_s * rate_fps, scenario),
+        edge_load=queueing.load(rate_fps, edge),
+        cloud_load=queueing.load(rate_fps * work.devices, cloud, work.workers),
+        energy_j=_energy(edge, rate_fps, scenario),
+    )
+
+
+def _reload(candidate: Candidate, every: int | None) -> Spread:
+    """Loading the head anew before one frame of `every`."""
+    if every is None or not candidate.load_s or not candidate.cut.head.operators:
+        return NOTHING
+    share, load_s = 1 / every, candidate.load_s
+    return Spread(
+        load_s if share > 0.50 else 0.0,
+        load_s if share > 0.05 else 0.0,
+        share * load_s,
+        share * (1 - share) * load_s**2,
+        Origin.ESTIMATED,
+    )
+
+
+def _queue(edge: Spread, sending: Spread, cloud: Spread, scenario: Scenario) -> Spread:
+    """The wait before each of the three stages; none where no rate was asked for.
+
+    Edge and link are one device's and its frames are paced. A cloud of several devices sees them at random.
+    """
+    work = scenario.workload
+    if work.rate_fps is None:
+        return NOTHING
+    at_cloud = queueing.POISSON if work.devices > 1 else queueing.PACED
+    return distribution.total(
+        (
+            queueing.wait(work.rate_fps, edge, arrivals=queueing.PACED),
+            queueing.wait(work.rate_fps, sending, arrivals=queueing.PACED),
+            queueing.wait(work.rate_fps * work.devices, cloud, arrivals=at_cloud, workers=work.workers),
+        )
+    )
+
+
+def _per_second(seconds: float) -> float:
+    return 1 / seconds if seconds > 0 else math.inf
+
+
+def _price(bytes_per_day: float, cloud_share: float, scenario: Scenario) -> float | None:
+    prices = scenario.prices
+    if not prices.is_known:
+        return None
+    return bytes_per_day / 1e9 * (prices.per_gb or 0.0) + cloud_share * 24 * (prices.per_cloud_hour or 0.0)
+
+
+def _energy(edge: Spread, rate_fps: float, scenario: Scenario) -> float | None:
+    power = scenario.power
+    if power is None:
+        return None
+    rest_s = max(0.0, 1 / rate_fps - edge.mean_s)
+    return power.active_w * edge.mean_s + power.idle_w * rest_s

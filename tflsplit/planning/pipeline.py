@@ -1,0 +1,140 @@
+"""The pipeline of `tflsplit plan`: files in, a decision and its plan out. Everything it calls is pure."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tflsplit import errors
+from tflsplit.package.reading import Package
+from tflsplit.planning import (
+    bottlenecks,
+    breakeven,
+    report_text,
+)
+from tflsplit.planning import (
+    candidates as planning_candidates,
+)
+from tflsplit.planning import (
+    decision as planning_decision,
+)
+from tflsplit.planning.breakeven import BreakEven
+from tflsplit.planning.candidates import ALL_WAYS, Candidate, Ways
+from tflsplit.planning.decision import Decision, Wish
+from tflsplit.planning.planfile import Plan
+from tflsplit.planning.scenario import Scenario
+from tflsplit.timings import profiles
+from tflsplit.timings.links import Link
+from tflsplit.timings.profiles import Origin, Profile, Side
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a report or a replay builds on: the candidates can be costed again for any other scenario."""
+
+    package: Package
+    edge: Profile
+    cloud: Profile
+    scenario: Scenario
+    candidates: tuple[Candidate, ...]
+    decision: Decision
+    break_even: Mapping[str, BreakEven | None]
+
+    def as_json(self) -> dict[str, object]:
+        filtered = bottlenecks.compare(self.decision)
+        return report_text.as_json(self.decision, self.break_even) | {
+            "natural_bottlenecks": asdict(filtered),
+            "package": self.package.digest,
+            "link": describe_link(self.scenario.link),
+            "workload": asdict(self.scenario.workload),
+            "int8_agreement": self.int8_agreement,
+        }
+
+    @property
+    def int8_agreement(self) -> float | None:
+        """How often the int8 model, cut or not, agrees with the float one; None where that was not measured."""
+        fidelity = self.package.manifest.fidelity
+        return fidelity[0].top1_agreement if fidelity else None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is to be known beside the table, a line each."""
+        agreement = self.int8_agreement
+        accuracy = () if agreement is None else (f"int8 agrees with float in {agreement:.1%} of samples, at every cut",)
+        cut_count = sum(cut.head.operators > 0 and cut.tail.operators > 0 for cut in self.package.cuts)
+        return (bottlenecks.told(bottlenecks.compare(self.decision), cut_count), *accuracy)
+
+
+def make(
+    package: Package, edge: Profile, cloud: Profile, scenario: Scenario, wish: Wish, *, ways: Ways = ALL_WAYS
+) -> Outcome:
+    """Compare every way of running `package` on these two devices; the profiles have been checked to fit it."""
+    found = planning_candidates.gather(package.cuts, edge, cloud, ways)
+    return Outcome(
+        package=package,
+        edge=edge,
+        cloud=cloud,
+        scenario=scenario,
+        candidates=tuple(found),
+        decision=planning_decision.decide(found, scenario, wish),
+        break_even=breakeven.find(found, scenario, wish),
+    )
+
+
+def read_profile(path: Path, package: Package, side: Side) -> Profile:
+    """A profile that fits the package; DataError says what is wrong with any other."""
+    profile = profiles.read(path)
+    profiles.check_fits(profile, package.digest, side, [cut.id for cut in package.cuts], path=path)
+    return profile
+
+
+def plan_of(outcome: Outcome, folder: Path) -> Plan:
+    """The file of a decision, to stand in `folder`. SettingsError where there is nothing to run."""
+    decision, scenario = outcome.decision, outcome.scenario
+    chosen = decision.choice
+    if chosen is None:
+        raise errors.SettingsError(report_text.reason(decision))
+    described = chosen.cost.candidate
+    return Plan(
+        package_digest=outcome.package.digest,
+        package_name=outcome.package.manifest.name,
+        package_path=os.path.relpath(outcome.package.path, folder),
+        cut=described.cut.id,
+        layer=described.cut.layer,
+        input_codec=described.input_codec,
+        rate_fps=scenario.workload.rate_fps,
+        window=scenario.workload.window,
+        reason=report_text.reason(decision),
+        devices={"edge": describe_device(outcome.edge), "cloud": describe_device(outcome.cloud)},
+        link=describe_link(scenario.link),
+        wish={"objective": decision.wish.objective.value, "constraints": decision.wish.demands.as_json()},
+        expected=report_text.candidate(chosen, decision),
+        runner_up=report_text.candidate(decision.runner_up, decision) if decision.runner_up else None,
+        break_even=report_text.as_json(decision, outcome.break_even)["break_even"],  # type: ignore[arg-type]  # built there
+    )
+
+
+def describe_device(profile: Profile) -> dict[str, object]:
+    return {"name": profile.name, "accelerator": profile.accelerator, "machine": dict(profile.machine)}
+
+
+def describe_link(link: Link) -> dict[str, object]:
+    return {
+        "name": link.name,
+        "origin": link.origin.value,
+        "bandwidth_bps": link.bandwidth_bps,
+        "rtt_s": link.rtt_s,
+        "loss": link.loss,
+        "source": link.source,
+    }
+
+
+def link_of(made: Plan) -> Link:
+    """The link that a plan was made for, as stated. SettingsError for a plan of several links, DataError for damage."""
+    if not made.link:
+        raise errors.SettingsError("the plan is for more links than one; give --link, or --bandwidth and --rtt")
+    try:
+        bandwidth_bps, rtt_s, loss = (float(str(made.link[key])) for key in ("bandwidth_bps", "rtt_s", "loss"))
+        return Link(str(made.link["name"]), Origin.STATED, bandwidth_bps, rtt_s, loss, source="the plan")
+    except (KeyError, ValueError) as cause:
+        raise errors.DataError(f"plan for {made.package_name}: its link is damaged ({cause!r}); plan again") from cause

@@ -1,0 +1,206 @@
+"""A decision told: as JSON for programs, in words for people. It decides nothing itself."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from tflsplit.planning import decision as planning_decision
+from tflsplit.planning.breakeven import BreakEven
+from tflsplit.planning.cost import Cost
+from tflsplit.planning.decision import Decision, Judged, Objective
+
+
+def as_json(decision: Decision, break_even: Mapping[str, BreakEven | None]) -> dict[str, object]:
+    """What `tflsplit plan --json` prints. Infinite figures are null, as JSON has none."""
+    return {
+        "choice": decision.choice.id if decision.choice else None,
+        "objective": decision.wish.objective.value,
+        "constraints": decision.wish.demands.as_json(),
+        "do_not_split": decision.choice is not None and not decision.is_split,
+        "reason": reason(decision),
+        "candidates": [candidate(entry, decision) for entry in decision.judged],
+        "pareto": list(decision.pareto),
+        "runner_up": decision.runner_up.id if decision.runner_up else None,
+        "nearest_miss": decision.nearest.id if decision.nearest else None,
+        "break_even": {name: _break_even(found) for name, found in break_even.items()},
+    }
+
+
+def candidate(judged: Judged, decision: Decision) -> dict[str, object]:
+    found = judged.cost
+    described = found.candidate
+    return {
+        "cut": judged.id,
+        "layer": described.cut.layer,
+        "position": described.cut.position,
+        "input_codec": described.input_codec,
+        "feasible": judged.is_feasible,
+        "dominated_by": judged.dominated_by,
+        "latency_ms": {"p50": _ms(found.latency.p50_s), "p95": _ms(found.latency.p95_s)},
+        "throughput_fps": _finite(found.throughput_fps),
+        "slowest_stage": found.slowest_stage,
+        "stages_fps": {name: _finite(rate) for name, rate in found.stages_fps.items()},
+        "payload_bytes": round(described.payload_bytes),
+        "bytes_per_frame": round(found.bytes_per_frame),
+        "bytes_per_day": round(found.bytes_per_day),
+        "price_per_day": found.price_per_day,
+        "edge_load": round(found.edge_load, 4),
+        "cloud_load": round(found.cloud_load, 4),
+        "edge_memory_bytes": described.edge_memory_bytes,
+        "energy_j": found.energy_j,
+        "parts_ms": {name: _ms(part.p50_s) for name, part in found.parts.items()},
+        "origins": {name: origin.value for name, origin in found.origins.items()},
+        "failed": [failure.demand for failure in judged.failures],
+        "why_not": why_not(judged, decision),
+    }
+
+
+def why_not(judged: Judged, decision: Decision) -> str | None:
+    """Why a candidate was not picked; None for the one that was."""
+    if judged is decision.choice:
+        return None
+    if judged.failures:
+        return "; ".join(failure.words for failure in judged.failures)
+    if decision.choice is None:
+        return None
+    behind = f"{_behind(judged, decision, decision.choice)}{_doubt(judged, decision, decision.choice)}"
+    if judged.dominated_by is None:
+        return behind
+    is_same = judged.dominated_by == decision.choice.id
+    return f"dominated by the pick: {behind}" if is_same else f"dominated by {judged.dominated_by}; {behind}"
+
+
+def short_why_not(judged: Judged, decision: Decision) -> str:
+    """The same for a narrow column: by what share a candidate is behind the pick, and what dominates it."""
+    if judged is decision.choice:
+        return ""
+    if judged.failures or decision.choice is None:
+        return "; ".join(failure.words for failure in judged.failures)
+    share = _share_behind(judged, decision, decision.choice)
+    if share is None:
+        return "weighs more"
+    if share < 0:
+        return f"gains less than {planning_decision.WORTH_A_SPLIT:.0%}"
+    told = f"{share:.1%} behind" if share >= 0.0005 else "as good"
+    return told if judged.dominated_by in (None, decision.choice.id) else f"{told}, {judged.dominated_by} beats it"
+
+
+def reason(decision: Decision) -> str:
+    """One sentence: what to do and why, or what stands in the way of everything."""
+    chosen = decision.choice
+    if chosen is None:
+        nearest = decision.nearest
+        missed = "; ".join(failure.words for failure in nearest.failures) if nearest else ""
+        return f"nothing meets the demands; nearest is {nearest.id if nearest else 'none'}: {missed}"
+    others = [entry for entry in decision.judged if entry.is_feasible and _is_split(entry) != decision.is_split]
+    told = f"cut at {_named(chosen)}" if decision.is_split else f"do not split: {_kind(chosen)}"
+    if not others:
+        return f"{told}; no {'unsplit way' if decision.is_split else 'split'} meets the demands"
+    rival = min(others, key=lambda entry: _badness(entry.cost, decision.wish.objective))
+    return (
+        f"{told}; the best {'unsplit way' if decision.is_split else 'split'}, {_named(rival)}: "
+        f"{_behind(rival, decision, chosen)}{_doubt(rival, decision, chosen)}"
+    )
+
+
+def origins(found: Cost) -> str:
+    """One line: which parts of a latency were measured, which stated, which estimated."""
+    kinds: dict[str, list[str]] = {}
+    for name, part in found.parts.items():
+        if part.p50_s or part.p95_s:
+            kinds.setdefault(part.origin.value, []).append(name)
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
+
+
+def turns(break_even: Mapping[str, BreakEven | None]) -> list[str]:
+    """What would change the answer, a line each."""
+    told = []
+    for name, found in break_even.items():
+        if found is not None:
+            words, factor = _BREAK_EVENS[name]
+            then = f"the answer would be {found.choice}" if found.choice else "nothing would meet the demands"
+            told.append(f"at {words.format(found.value * factor)} {then}")
+    return told
+
+
+_BREAK_EVENS = {
+    "bandwidth_bps": ("{:.4g} Mbit/s", 1e-6),
+    "rate_fps": ("{:.4g} frames/s of each device", 1.0),
+    "price_per_gb": ("a price of {:.4g} a gigabyte", 1.0),
+}
+
+
+def _is_split(judged: Judged) -> bool:
+    return judged.cost.candidate.is_split
+
+
+def _kind(judged: Judged) -> str:
+    where = "in the cloud" if judged.cost.candidate.cut.position == 0 else "at the edge"
+    return f"compute everything {where} ({judged.id})"
+
+
+def _named(judged: Judged) -> str:
+    layer = short_layer(judged.cost.candidate.cut.layer)
+    return f"{judged.id} (after {layer})" if layer else judged.id
+
+
+def short_layer(layer: str | None) -> str:
+    """The converter joins the names of all that it fused; the first one says where."""
+    return "" if layer is None else layer.split(";")[0][-40:]
+
+
+def _badness(found: Cost, objective: Objective) -> tuple[float, float]:
+    figure = _FIGURES[objective][0](found)
+    return (-figure if objective is Objective.THROUGHPUT else figure), found.latency.p50_s
+
+
+def _behind(judged: Judged, decision: Decision, chosen: Judged) -> str:
+    found, best = judged.cost, chosen.cost
+    figure, unit, factor = _FIGURES[decision.wish.objective]
+    mine, its = figure(found) * factor, figure(best) * factor
+    if decision.wish.objective is Objective.WEIGHTED:
+        return (
+            f"weighs more: {mine:.4g} ms and {found.bytes_per_frame:,.0f} bytes against {its:.4g} ms and "
+            f"{best.bytes_per_frame:,.0f} bytes"
+        )
+    share = f" ({mine / its - 1:+.1%})" if its and math.isfinite(mine) else ""
+    return f"{mine:.5g} {unit} against {its:.5g}{share}"
+
+
+def _doubt(judged: Judged, decision: Decision, chosen: Judged) -> str:
+    """Why one that is better than the pick is not the pick."""
+    share = _share_behind(judged, decision, chosen)
+    is_better = share is not None and share < 0
+    return f", less than the {planning_decision.WORTH_A_SPLIT:.0%} that a split has to gain" if is_better else ""
+
+
+def _share_behind(judged: Judged, decision: Decision, chosen: Judged) -> float | None:
+    """Negative where a candidate is better than the pick; None where no one figure says so."""
+    if decision.wish.objective is Objective.WEIGHTED:
+        return None
+    figure = _FIGURES[decision.wish.objective][0]
+    mine, its = figure(judged.cost), figure(chosen.cost)
+    if decision.wish.objective is Objective.THROUGHPUT:
+        mine, its = its, mine
+    return mine / its - 1 if its else 0.0
+
+
+_FIGURES: Mapping[Objective, tuple[Callable[[Cost], float], str, float]] = {
+    Objective.LATENCY: (lambda found: found.latency.p50_s, "ms", 1000.0),
+    Objective.THROUGHPUT: (lambda found: found.throughput_fps, "frames/s", 1.0),
+    Objective.BYTES: (lambda found: found.bytes_per_frame, "bytes a frame", 1.0),
+    Objective.ENERGY: (lambda found: found.energy_j or 0.0, "J a frame", 1.0),
+    Objective.PRICE: (lambda found: found.price_per_day or 0.0, "a day", 1.0),
+    Objective.WEIGHTED: (lambda found: found.latency.p50_s, "ms", 1000.0),
+}
+
+
+def _break_even(found: BreakEven | None) -> dict[str, object] | None:
+    return None if found is None else {"value": found.value, "choice": found.choice, "splits": found.is_split}
+
+
+def _ms(seconds: float) -> float | None:
+    return round(seconds * 1000, 4) if math.isfinite(seconds) else None
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 3) if math.isfinite(value) else None

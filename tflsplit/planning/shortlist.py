@@ -1,0 +1,89 @@
+"""The pick for many scenarios in a row, as break-even values and the report's map need it.
+
+Costing one candidate in full takes some 20 µs, so bounds are computed first, for all at once: no candidate can be
+better than its own. They are costed in that order, and only as far as one of them could still be the pick. A test
+compares with costing all.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tflsplit.graph.tensors import Array
+from tflsplit.planning import constraints, cost, decision, network
+from tflsplit.planning.candidates import Candidate
+from tflsplit.planning.cost import Cost
+from tflsplit.planning.decision import WORTH_A_SPLIT, Objective, Wish
+from tflsplit.planning.scenario import SECONDS_A_DAY, Scenario
+from tflsplit.timings.links import Link
+
+
+class Shortlist:
+    """Candidates and what of them holds in every scenario."""
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self._candidates = [candidate for candidate in candidates if not candidate.missing]
+        self._edge_s = np.array([one.edge.mean_s for one in self._candidates])
+        self._cloud_s = np.array([one.cloud.mean_s for one in self._candidates])
+        self._computing_s = np.array([one.edge.p50_s + one.cloud.p50_s for one in self._candidates])
+        self._wire_bytes = np.array([float(network.wire_bytes(one.frame_bytes)) for one in self._candidates])
+        # Of the link asked about last: in a search over rates it is always the same.
+        self._link: Link | None = None
+        self._sending_s = self._busy_s = self._wire_bytes
+
+    def pick(self, scenario: Scenario, wish: Wish) -> Cost | None:
+        """What `planner.decide` picks of them, without its account of all others."""
+        decision.check(scenario, wish)
+        bounds = self._bounds(scenario, wish.objective)
+        found: list[Cost] = []
+        limit = math.inf
+        for place in np.argsort(bounds, kind="stable"):
+            if bounds[place] > limit or bounds[place] == math.inf:
+                break
+            entry = cost.of(self._candidates[place], scenario)
+            if constraints.failures(entry, wish.demands):
+                continue
+            found.append(entry)
+            if wish.objective in decision.SCORES:
+                # One that is not quite as good is still the pick if it does not split.
+                score = decision.SCORES[wish.objective](entry)
+                limit = min(limit, score + WORTH_A_SPLIT * abs(score))
+        return decision.rank(found, wish)[0] if found else None
+
+    def _bounds(self, scenario: Scenario, objective: Objective) -> Array:
+        """What no candidate's score is below; infinite where a stage cannot keep up with the frames that come."""
+        work, prices, power = scenario.workload, scenario.prices, scenario.power
+        self._look_at(scenario.link)
+        cloud_s = self._cloud_s * work.devices / work.workers
+        if objective is Objective.LATENCY:
+            bounds: Array = self._computing_s + self._sending_s + 2 * network.hop(scenario.link).p50_s
+        elif objective is Objective.THROUGHPUT:
+            slowest_s = np.maximum(np.maximum(self._edge_s, cloud_s), self._busy_s)
+            bounds = -1 / np.maximum(slowest_s, 1e-12)
+        elif objective is Objective.BYTES:
+            bounds = self._wire_bytes.copy()
+        elif objective is Objective.PRICE:
+            bytes_a_day = self._wire_bytes * scenario.counted_fps * SECONDS_A_DAY
+            cloud_hours = self._cloud_s * scenario.counted_fps * 24
+            bounds = bytes_a_day / 1e9 * (prices.per_gb or 0.0) + cloud_hours * (prices.per_cloud_hour or 0.0)
+        elif objective is Objective.ENERGY and power is not None:
+            bounds = power.active_w * self._edge_s
+        else:
+            bounds = np.full(len(self._candidates), -math.inf)
+        if work.rate_fps is None:
+            return bounds
+        busiest_s = np.maximum(np.maximum(self._edge_s, cloud_s), self._sending_s)
+        bounds[work.rate_fps * busiest_s >= 1.0] = math.inf
+        return bounds
+
+    def _look_at(self, link: Link) -> None:
+        if link == self._link:
+            return
+        self._link = link
+        if link.points:
+            sizes = [one.frame_bytes for one in self._candidates]
+            self._sending_s = np.array([network.sending(link, size).p50_s for size in sizes])
+            self._busy_s = np.array([network.busy_s(link, size) for size in sizes])
+        else:
+            self._sending_s = self._busy_s = self._wire_bytes * 8 / network.usable_bps(link)

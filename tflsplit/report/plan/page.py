@@ -1,0 +1,116 @@
+"""A plan as one HTML page.
+
+What it shows is what `tflsplit plan --json` says; it computes nothing but where the pick would change.
+"""
+
+from collections.abc import Sequence
+from importlib import metadata
+
+from tflsplit.planning import report_text
+from tflsplit.planning.pipeline import Outcome, describe_link
+from tflsplit.report import document
+from tflsplit.report.plan import charts, network
+from tflsplit.timings.profiles import Profile
+
+
+def render(outcome: Outcome) -> str:
+    """The page's text, a few hundred KB. DeviceError where matplotlib is not installed."""
+    sections = [
+        _answer(outcome),
+        document.figure("Where the time goes", charts.latency_parts(outcome.decision), charts.LATENCY_CAPTION),
+        document.figure("Latency against bytes", charts.pareto(outcome.decision), charts.PARETO_CAPTION),
+        document.figure("What would be picked on another link", charts.best_map(outcome), charts.MAP_CAPTION),
+        document.figure("What travels, cut by cut", charts.payloads(outcome), charts.PAYLOAD_CAPTION),
+        document.figure("The network and the cut", network.drawing(outcome), network.CAPTION),
+        "<h2>Every candidate</h2>" + _candidates(outcome),
+        "<h2>Where the figures come from</h2>" + _sources(outcome),
+    ]
+    return document.render(f"Plan for {outcome.package.manifest.name}", sections)
+
+
+def _answer(outcome: Outcome) -> str:
+    link = outcome.scenario.link
+    work = outcome.scenario.workload
+    rate = f"{work.rate_fps:g} frames a second" if work.rate_fps else "one frame at a time"
+    conditions = (
+        f"Package {outcome.package.digest[:16]}, calibration: {outcome.package.manifest.calibration.kind}. "
+        f"Edge {machine(outcome.edge)}, cloud {machine(outcome.cloud)}, link {link.name}: "
+        f"{link.bandwidth_bps / 1e6:g} Mbit/s, {link.rtt_s * 1e3:g} ms ({link.origin.value}). {rate}; objective: "
+        f"{outcome.decision.wish.objective.value}."
+    )
+    changes = report_text.turns(outcome.break_even)
+    return (
+        document.paragraph(conditions)
+        + document.paragraph(report_text.reason(outcome.decision), is_answer=True)
+        + ("<p>What would change it:</p>" + document.listed(changes) if changes else "")
+        + "<p>Beside it:</p>"
+        + document.listed(outcome.remarks)
+    )
+
+
+def machine(profile: Profile) -> str:
+    """`pi4 (coral)`: where a profile was made, and on what."""
+    return f"{profile.machine.get('host', 'of no name')} ({profile.accelerator})"
+
+
+def _candidates(outcome: Outcome) -> str:
+    decision = outcome.decision
+    front = set(decision.pareto)
+    rows = []
+    for judged in decision.judged:
+        row = report_text.candidate(judged, decision)
+        kind = "choice" if judged is decision.choice else "" if judged.is_feasible else "infeasible"
+        latency = row["latency_ms"]
+        cells = (
+            judged.id,
+            report_text.short_layer(judged.cost.candidate.cut.layer),
+            document.number(latency["p50"]),  # type: ignore[index]  # a dictionary, as account makes it
+            document.number(latency["p95"]),  # type: ignore[index]
+            document.number(row["throughput_fps"]),
+            document.number(row["payload_bytes"]),
+            f"{judged.cost.bytes_per_day / 1e6:,.1f}",
+            f"{judged.cost.edge_load:.1%}",
+            f"{judged.cost.candidate.edge_memory_bytes / 1e6:,.2f}",
+            "yes" if judged.id in front else "",
+            row["why_not"] or "",
+        )
+        rows.append((kind, cells))
+    columns = (
+        ("candidate", False),
+        ("after layer", False),
+        ("p50 ms", True),
+        ("p95 ms", True),
+        ("frames/s", True),
+        ("on the wire, B", True),
+        (f"MB/day at {outcome.scenario.counted_fps:g} fps", True),
+        ("edge load", True),
+        ("edge MB", True),
+        ("Pareto", False),
+        ("why not", False),
+    )
+    return document.table(columns, rows)
+
+
+def _sources(outcome: Outcome) -> str:
+    """Each figure of the pick with its origin, and what the two profiles and the link say of themselves."""
+    rows: list[tuple[str, Sequence[object]]] = []
+    shown = outcome.decision.choice or outcome.decision.nearest
+    if shown is not None:
+        rows += [("", (f"{shown.id}: {name}", origin.value, "")) for name, origin in shown.cost.origins.items()]
+    rows += profile_rows("edge", outcome.edge) + profile_rows("cloud", outcome.cloud)
+    link = describe_link(outcome.scenario.link)
+    rows.append(("", ("link", link["origin"], link["source"])))
+    rows.append(("", ("made with", "", f"tflsplit {metadata.version('tflsplit')}")))
+    return sources(rows)
+
+
+def profile_rows(name: str, profile: Profile) -> list[tuple[str, Sequence[object]]]:
+    runs = min(timing.run.runs for timing in profile.cuts)
+    rows: list[tuple[str, Sequence[object]]] = [
+        ("", (f"{name} profile", "measured", f"{runs} or more runs a cut, on {profile.accelerator}"))
+    ]
+    return rows + [("", (f"{name} {key}", "", value)) for key, value in profile.machine.items()]
+
+
+def sources(rows: Sequence[tuple[str, Sequence[object]]]) -> str:
+    return document.table((("figure", False), ("origin", False), ("from", False)), rows)

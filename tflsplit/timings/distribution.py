@@ -1,0 +1,75 @@
+"""How long something takes, as the planner needs it: median, 95th percentile, mean and variance, and where from.
+
+Plain Python: a plan looks at a thousand timings of some dozens of samples, for which numpy's calls would cost more.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tflsplit.timings.profiles import Origin, Timing
+
+# A sum is as good as its worst part.
+_FROM_BEST = (Origin.MEASURED, Origin.STATED, Origin.ESTIMATED)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Seconds; `variance_s2` in seconds squared."""
+
+    p50_s: float
+    p95_s: float
+    mean_s: float
+    variance_s2: float
+    origin: Origin
+
+
+NOTHING = Spread(0.0, 0.0, 0.0, 0.0, Origin.MEASURED)
+# A queue that grows for ever.
+NEVER = Spread(math.inf, math.inf, math.inf, math.inf, Origin.ESTIMATED)
+
+
+def of(timing: Timing) -> Spread:
+    samples = sorted(timing.samples_s)
+    mean_s = math.fsum(samples) / len(samples)
+    variance_s2 = math.fsum((sample - mean_s) ** 2 for sample in samples) / max(1, len(samples) - 1)
+    return Spread(percentile(samples, 0.50), percentile(samples, 0.95), mean_s, variance_s2, timing.origin)
+
+
+def fixed(seconds: float, origin: Origin) -> Spread:
+    """Something that always takes as long."""
+    return Spread(seconds, seconds, seconds, 0.0, origin)
+
+
+def total(parts: Iterable[Spread]) -> Spread:
+    """One after the other, taken as independent.
+
+    Medians add up nearly (exactly for symmetric spreads). What the 95th percentiles lie above the medians adds up as
+    the root of the squares does, as for normal spreads: not every part is slow in the same frame.
+    """
+    p50_s = above_s2 = mean_s = variance_s2 = 0.0
+    origins = set()
+    # One pass: the search for break-even values adds up some hundred thousand of these.
+    for part in parts:
+        if part is NOTHING:
+            continue
+        if part is NEVER:
+            return NEVER
+        p50_s += part.p50_s
+        above_s2 += (part.p95_s - part.p50_s) ** 2
+        mean_s += part.mean_s
+        variance_s2 += part.variance_s2
+        origins.add(part.origin)
+    return Spread(p50_s, p50_s + math.sqrt(above_s2), mean_s, variance_s2, worst(origins))
+
+
+def worst(origins: Iterable[Origin]) -> Origin:
+    return max(origins, key=_FROM_BEST.index, default=Origin.MEASURED)
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """Between the two neighbours, in proportion, as numpy's default does."""
+    place = share * (len(ordered) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)

@@ -1,0 +1,132 @@
+"""A link between two machines: measured through the real broker, stated by the user, or a named preset.
+
+Pure: the probe that measures one is `broker.links.throughput`, the relay that imitates one `broker.links.relay`.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tflsplit import errors
+from tflsplit.timings.profiles import Origin, Timing, read_json
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One payload size of a probe: round trips of so many bytes out and a small answer back, and the steady rate."""
+
+    payload_bytes: int
+    round_trip: Timing
+    throughput_bps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """`bandwidth_bps` is bits a second from edge to cloud, `rtt_s` the round trip of a tiny message through the broker,
+    `loss` the share of packets lost. `packet_limit_bytes` is the broker's limit, None where it has none.
+    """
+
+    name: str
+    origin: Origin
+    bandwidth_bps: float
+    rtt_s: float
+    loss: float = 0.0
+    packet_limit_bytes: int | None = None
+    points: tuple[Point, ...] = ()
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.bandwidth_bps > 0:
+            raise errors.SettingsError(f"link {self.name}: a bandwidth of {self.bandwidth_bps} bit/s carries nothing")
+        if not self.rtt_s >= 0:
+            raise errors.SettingsError(f"link {self.name}: a round trip of {self.rtt_s} s cannot be")
+        if not 0 <= self.loss < 1:
+            raise errors.SettingsError(f"link {self.name}: a loss of {self.loss:.0%} leaves nothing; give 0 to 99 %")
+
+
+def render(link: Link) -> str:
+    fields = {
+        "schema": SCHEMA,
+        "kind": "link",
+        "name": link.name,
+        "origin": link.origin.value,
+        "source": link.source,
+        "bandwidth_bps": link.bandwidth_bps,
+        "rtt_s": link.rtt_s,
+        "loss": link.loss,
+        "packet_limit_bytes": link.packet_limit_bytes,
+        "points": [
+            {
+                "payload_bytes": point.payload_bytes,
+                "round_trip": point.round_trip.as_json(),
+                "throughput_bps": point.throughput_bps,
+            }
+            for point in link.points
+        ],
+    }
+    return json.dumps(fields, indent=1) + "\n"
+
+
+def read(path: Path) -> Link:
+    """Raises DataError for a file that is no link, of another schema, or damaged."""
+    return from_json(read_json(path, "link", SCHEMA), name=str(path))
+
+
+def from_json(fields: dict[str, Any], *, name: str) -> Link:
+    """What `render` wrote, parsed; DataError calls it `name`."""
+    try:
+        return Link(
+            name=str(fields["name"]),
+            origin=Origin(fields["origin"]),
+            source=str(fields["source"]),
+            bandwidth_bps=float(fields["bandwidth_bps"]),
+            rtt_s=float(fields["rtt_s"]),
+            loss=float(fields["loss"]),
+            packet_limit_bytes=None if fields["packet_limit_bytes"] is None else int(fields["packet_limit_bytes"]),
+            points=tuple(_point(entry) for entry in fields["points"]),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError) as cause:
+        raise errors.DataError(f"{name}: damaged link file ({cause!r}); run `tflsplit probe` again") from cause
+
+
+def _point(fields: dict[str, Any]) -> Point:
+    return Point(int(fields["payload_bytes"]), Timing.from_json(fields["round_trip"]), float(fields["throughput_bps"]))
+
+
+_UNITS = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
+
+
+def parse_bandwidth(text: str) -> float:
+    """`5Mbit`, `500kbit`, `1Gbit`: bits a second, decimal. SettingsError for anything else."""
+    number, unit = _split(text)
+    if unit not in _UNITS:
+        raise errors.SettingsError(f"bandwidth {text!r}: write a number with kbit, Mbit or Gbit, as 5Mbit")
+    return number * _UNITS[unit]
+
+
+def parse_duration(text: str) -> float:
+    """`40ms` or `0.04s`: seconds."""
+    number, unit = _split(text)
+    if unit not in ("ms", "s"):
+        raise errors.SettingsError(f"time {text!r}: write a number with ms or s, as 40ms")
+    return number / 1000 if unit == "ms" else number
+
+
+def parse_share(text: str) -> float:
+    """`1%` or `0.01`: a share."""
+    number, unit = _split(text)
+    if unit not in ("", "%"):
+        raise errors.SettingsError(f"share {text!r}: write it as 1% or 0.01")
+    return number / 100 if unit == "%" else number
+
+
+def _split(text: str) -> tuple[float, str]:
+    stripped = text.strip()
+    digits = stripped.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ%")
+    try:
+        return float(digits), stripped[len(digits) :].lower()
+    except ValueError:
+        raise errors.SettingsError(f"{text!r} does not begin with a number") from None

@@ -1,0 +1,238 @@
+"""Measured timings in a file: what one device (edge or cloud) needs for each cut of one package.
+
+A profile is measured on the machine that will do the work and carried to where the plan is made, raw samples included.
+This module owns the file's format. It measures nothing itself; `edge_runtime.profiling.profiler` does.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tflsplit import errors
+
+SCHEMA = 2
+# Below this many runs a percentile says nothing; the planner refuses such timings.
+FEWEST_RUNS = 5
+
+
+class Origin(str, Enum):
+    """Where a figure comes from. It is kept beside each figure, to the end."""
+
+    MEASURED = "measured"
+    STATED = "stated"
+    ESTIMATED = "estimated"
+
+
+class Side(str, Enum):
+    EDGE = "edge"
+    CLOUD = "cloud"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Repeated timings of one thing, in seconds, in the order they were taken. Percentiles are derived."""
+
+    samples_s: tuple[float, ...]
+    origin: Origin = Origin.MEASURED
+
+    def __post_init__(self) -> None:
+        if not self.samples_s:
+            raise ValueError("a timing needs at least one sample")
+        if not all(np.isfinite(sample) and sample >= 0.0 for sample in self.samples_s):
+            raise ValueError("timings are finite and not negative")
+
+    @property
+    def runs(self) -> int:
+        return len(self.samples_s)
+
+    @property
+    def p50_s(self) -> float:
+        return self.percentile_s(50)
+
+    @property
+    def p95_s(self) -> float:
+        return self.percentile_s(95)
+
+    @property
+    def mean_s(self) -> float:
+        return float(np.mean(self.samples_s))
+
+    def percentile_s(self, percent: float) -> float:
+        return float(np.percentile(self.samples_s, percent))
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "p50_s": self.p50_s,
+            "p95_s": self.p95_s,
+            "p99_s": self.percentile_s(99),
+            "runs": self.runs,
+            "origin": self.origin.value,
+            "samples_s": list(self.samples_s),
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "Timing":
+        return cls(tuple(float(sample) for sample in fields["samples_s"]), Origin(fields["origin"]))
+
+
+@dataclass(frozen=True, slots=True)
+class CutTiming:
+    """One cut on one side. `run` is the head (edge) or the tail (cloud). `coding` is what is done to a frame beside it:
+    encoding it and reading its result at the edge, decoding it and making the result in the cloud.
+
+    `coded_bytes` is the mean size of a coded boundary on calibration features (edge only; None where nothing was
+    coded). `load_s` is the time to load the half, `memory_bytes` what it adds to the process.
+    """
+
+    cut: str
+    run: Timing
+    coding: Timing
+    coded_bytes: float | None
+    load_s: float
+    memory_bytes: int
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "cut": self.cut,
+            "run": self.run.as_json(),
+            "coding": self.coding.as_json(),
+            "coded_bytes": self.coded_bytes,
+            "load_s": self.load_s,
+            "memory_bytes": self.memory_bytes,
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "CutTiming":
+        return cls(
+            cut=str(fields["cut"]),
+            run=Timing.from_json(fields["run"]),
+            coding=Timing.from_json(fields["coding"]),
+            coded_bytes=None if fields["coded_bytes"] is None else float(fields["coded_bytes"]),
+            load_s=float(fields["load_s"]),
+            memory_bytes=int(fields["memory_bytes"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PixelTiming:
+    """The input sent before its preprocessing, as `raw` pixels or `jpeg:QUALITY`. `capture` is reading and resizing
+    (edge only). `coding` is at the edge encoding it and reading its result; in the cloud decoding and preprocessing it
+    and making the result. `coded_bytes` are a picture's; None where inputs were noise.
+    """
+
+    input_codec: str
+    capture: Timing | None
+    coding: Timing
+    coded_bytes: float | None
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "input_codec": self.input_codec,
+            "capture": self.capture.as_json() if self.capture else None,
+            "coding": self.coding.as_json(),
+            "coded_bytes": self.coded_bytes,
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "PixelTiming":
+        return cls(
+            input_codec=str(fields["input_codec"]),
+            capture=Timing.from_json(fields["capture"]) if fields["capture"] else None,
+            coding=Timing.from_json(fields["coding"]),
+            coded_bytes=None if fields["coded_bytes"] is None else float(fields["coded_bytes"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """`preprocess` turns one raw input into the model's stored input (edge only), reading and resizing included.
+    `pixels` are the ways of sending a picture before that. `machine` is free text by key: host, cpu, governor,
+    temperature, runtime and the like, for people who compare two files.
+    """
+
+    package: str
+    name: str
+    side: Side
+    accelerator: str
+    machine: dict[str, str]
+    cuts: tuple[CutTiming, ...]
+    preprocess: Timing | None = None
+    notes: tuple[str, ...] = field(default=())
+    pixels: tuple[PixelTiming, ...] = ()
+
+    def timing(self, cut: str) -> CutTiming | None:
+        return next((entry for entry in self.cuts if entry.cut == cut), None)
+
+
+def render(profile: Profile) -> str:
+    fields = {
+        "schema": SCHEMA,
+        "kind": "profile",
+        "package": profile.package,
+        "name": profile.name,
+        "side": profile.side.value,
+        "accelerator": profile.accelerator,
+        "machine": profile.machine,
+        "notes": list(profile.notes),
+        "preprocess": profile.preprocess.as_json() if profile.preprocess else None,
+        "pixels": [entry.as_json() for entry in profile.pixels],
+        "cuts": [entry.as_json() for entry in profile.cuts],
+    }
+    return json.dumps(fields, indent=1) + "\n"
+
+
+def read(path: Path) -> Profile:
+    """Raises DataError for a file that is no profile, one of another schema, or one that is damaged."""
+    fields = read_json(path, "profile", SCHEMA)
+    try:
+        return Profile(
+            package=str(fields["package"]),
+            name=str(fields["name"]),
+            side=Side(fields["side"]),
+            accelerator=str(fields["accelerator"]),
+            machine={str(key): str(value) for key, value in fields["machine"].items()},
+            notes=tuple(str(note) for note in fields["notes"]),
+            preprocess=Timing.from_json(fields["preprocess"]) if fields["preprocess"] else None,
+            cuts=tuple(CutTiming.from_json(entry) for entry in fields["cuts"]),
+            pixels=tuple(PixelTiming.from_json(entry) for entry in fields["pixels"]),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError) as cause:
+        raise errors.DataError(f"{path}: damaged profile ({cause!r}); run `tflsplit profile` again") from cause
+
+
+def read_json(path: Path, kind: str, schema: int) -> dict[str, Any]:
+    """The fields of one of our JSON files, of this kind and schema; DataError says what else it is."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as cause:
+        raise errors.DataError(f"{path}: cannot be read as a {kind} ({cause})") from cause
+    if not isinstance(fields, dict) or fields.get("kind") != kind:
+        raise errors.DataError(f"{path}: not a {kind} file of tflsplit")
+    if fields.get("schema") != schema:
+        raise errors.DataError(
+            f"{path}: {kind} of schema {fields.get('schema')!r}, this tflsplit reads {schema}; make it again"
+        )
+    return fields
+
+
+def check_fits(profile: Profile, digest: str, side: Side, cuts: Sequence[str], *, path: Path) -> None:
+    """DataError unless a profile is of this package and side and has enough runs of every cut that it times."""
+    if profile.package != digest:
+        raise errors.DataError(
+            f"{path}: measured for package {profile.package[:16]} ({profile.name}), this one is {digest[:16]}"
+        )
+    if profile.side is not side:
+        raise errors.DataError(f"{path}: a profile of the {profile.side.value}, expected the {side.value}'s")
+    unknown = [entry.cut for entry in profile.cuts if entry.cut not in cuts]
+    if unknown:
+        raise errors.DataError(f"{path}: times cut {unknown[0]!r}, which this package does not have")
+    few = [entry for entry in profile.cuts if entry.run.runs < FEWEST_RUNS]
+    if few:
+        raise errors.DataError(
+            f"{path}: cut {few[0].cut} was run {few[0].run.runs} times, at least {FEWEST_RUNS} needed; profile again"
+        )
