@@ -18,7 +18,7 @@ from edge_runtime.delivery.birth import Birth
 from edge_runtime.delivery.collector import Collector
 from edge_runtime.delivery.framing import Sending
 from edge_runtime.delivery.observer import Observer
-from edge_runtime.delivery.publisher import Outlet
+from edge_runtime.delivery.publisher import Publisher
 from edge_runtime.delivery.settings import Delivery, Settings, Until
 from edge_runtime.delivery.summary import Summary
 from edge_runtime.delivery.window import Window
@@ -86,7 +86,7 @@ class Edge:
         self._head = head
         self._source: Source | None = None
         self._window = Window(settings.window)
-        self._route = self._make_route(Outlet(transport, settings))
+        self._route = self._make_route(Publisher(transport, settings))
         self._collector = Collector(
             self._route,
             self.summary,
@@ -190,7 +190,7 @@ class Edge:
             raise self._failure
         return self.summary
 
-    def _make_route(self, outlet: Outlet) -> routes.Route:
+    def _make_route(self, outlet: Publisher) -> routes.Route:
         common = (self._window, outlet, self.summary, lambda: self._settings)
         if self._settings.delivery is Delivery.LATEST:
             return routes.Fresh(*common)
@@ -200,7 +200,7 @@ class Edge:
             durable_route,
         )  # and with it SQLite, which an edge without a spool starts without
 
-        return durable_route.Spooled(
+        return durable_route.Durable(
             *common,
             self.spool,
             is_stopping=lambda: self.is_stopping,

@@ -25,7 +25,7 @@ class _Run:
     seen: int = 0
 
 
-class Once:
+class Deduplication:
     """One thread at a time."""
 
     def __init__(self) -> None:

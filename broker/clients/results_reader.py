@@ -41,7 +41,7 @@ class Consumer:
         self._filter = (
             topics.topic(deployment, device, kind) if device is not None else topics.every_device(deployment, kind)
         )
-        self._once = deduplication.Once()
+        self._once = deduplication.Deduplication()
         self._noted: dict[str, str] = {}
         self._stopping = threading.Event()
 

@@ -33,7 +33,7 @@ class Served:
     fleet: Fleet | None = None
 
 
-class Watch:
+class CloudMetrics:
     """Knows nothing until `attach`. Any thread may ask."""
 
     def __init__(self) -> None:

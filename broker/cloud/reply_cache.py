@@ -13,7 +13,7 @@ _BYTES = 64 << 20
 _ENTRY_BYTES = 512
 
 
-class Answered:
+class ReplyCache:
     """The latest answers by frame. One thread at a time."""
 
     def __init__(self, *, most: int = _ANSWERS, most_bytes: int = _BYTES) -> None:

@@ -19,7 +19,7 @@ from typing import Protocol
 from broker.cloud import answerer
 from broker.cloud.answerer import Answer, Job, Refused
 from broker.cloud.engine import Engine
-from broker.cloud.reply_cache import Answered, Key
+from broker.cloud.reply_cache import Key, ReplyCache
 from broker.cloud.summary import Summary
 from broker.messages import chunks, dead_letters, topics, wire
 from broker.messages.topics import Kind
@@ -110,7 +110,7 @@ class Cloud:
         self._stopped_at_s: float | None = None
         # Guards all that follows, and the summary: answers come from the engine's threads.
         self._changed = threading.Condition()
-        self._answered = Answered()
+        self._answered = ReplyCache()
         self._letters = dead_letters.Allowance()
         self._running: dict[Key, _Held] = {}
         self._leaving: deque[_Held] = deque()

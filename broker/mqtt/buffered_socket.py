@@ -14,7 +14,7 @@ _READ_BYTES = 1 << 17
 _WRITE_BYTES = 1 << 17
 
 
-class BulkSocket:
+class BufferedSocket:
     """Wraps a connected socket, which it closes; what it does not know itself, the wrapped one answers."""
 
     def __init__(self, wrapped: socket.socket) -> None:

@@ -26,7 +26,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from broker.mqtt.fast_client import LeanClient, TidySocket
+from broker.mqtt.fast_client import FastClient, TidySocket
 from broker.transport.address import Address
 from broker.transport.bounded_queues import Outgoing
 from broker.transport.protocol import Message
@@ -235,9 +235,9 @@ class Connection:
         if sock is not None:
             sock.close()
 
-    def _make_client(self) -> LeanClient:
+    def _make_client(self) -> FastClient:
         options = self._options
-        client = LeanClient(
+        client = FastClient(
             CallbackAPIVersion.VERSION2,
             on_frame=self._on_frame,
             on_puback=self._on_puback,

@@ -17,7 +17,7 @@ from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from broker.mqtt.buffered_socket import BulkSocket
+from broker.mqtt.buffered_socket import BufferedSocket
 
 _PUBLISH, _PUBACK = PacketTypes.PUBLISH << 4, PacketTypes.PUBACK << 4
 _U16 = struct.Struct("!H")
@@ -28,7 +28,7 @@ OnFrame = Callable[[str, bytes, int, int, int], None]
 OnPuback = Callable[[int, int], None]
 
 
-class LeanClient(paho.Client):
+class FastClient(paho.Client):
     """`on_frame` gets most messages, `on_message` the others. Neither `publish` nor `ack` may be used, since paho does
     not see the answers. One thread's."""
 
@@ -56,7 +56,7 @@ class LeanClient(paho.Client):
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
         """Reads once, and takes all packets that came whole."""
-        sock = cast("BulkSocket | None", self.socket())
+        sock = cast("BufferedSocket | None", self.socket())
         if sock is None:
             return MQTTErrorCode.MQTT_ERR_NO_CONN
         try:
@@ -71,9 +71,9 @@ class LeanClient(paho.Client):
         return self._take_whole(sock)
 
     def _create_socket(self) -> Any:
-        return BulkSocket(cast(socket.socket, super()._create_socket()))
+        return BufferedSocket(cast(socket.socket, super()._create_socket()))
 
-    def _take_whole(self, sock: BulkSocket) -> MQTTErrorCode:
+    def _take_whole(self, sock: BufferedSocket) -> MQTTErrorCode:
         received, at = sock.received, 0
         while (body := _body(received, at)) is not None:
             begin, end = body
@@ -107,7 +107,7 @@ class LeanClient(paho.Client):
         return True
 
     def _send(self, *parts: bytes | bytearray) -> None:
-        sock = cast("BulkSocket | None", self.socket())
+        sock = cast("BufferedSocket | None", self.socket())
         if sock is not None:
             for part in parts:
                 sock.send(part)

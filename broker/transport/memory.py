@@ -1,7 +1,8 @@
 """A message broker inside one process, for tests, demos and trying things.
 
-It keeps the contract of `broker.mqtt.transport` without a network. It is deterministic: a message is in the subscribers' inboxes when `publish` returns. Connections drop and come back
-only when told to (`cut`, `restore`, `stop`, `start`), and messages are lost or doubled only by `copies`.
+It keeps the contract of `broker.mqtt.transport` without a network. It is deterministic: a message is in the
+subscribers' inboxes when `publish` returns. Connections drop and come back only when told to (`cut`, `restore`,
+`stop`, `start`), and messages are lost or doubled only by `copies`.
 """
 
 import collections

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from broker.messages import acks, results
-from edge_runtime.delivery.name_clash import Rival
+from edge_runtime.delivery.name_clash import NameClash
 from edge_runtime.delivery.observer import Answer, Observer, Settled, refusal_of
 from edge_runtime.delivery.routes import Route
 from edge_runtime.delivery.settings import Until
@@ -35,7 +35,7 @@ class Collector:
         self._observers = observers
         self._parse = acks.parse if until is Until.ACK else results.parse
         self._is_ours = is_ours
-        self._rival = Rival()
+        self._rival = NameClash()
 
     def take(self, payload: bytes) -> None:
         arrived_at_s, arrived_ns = time.monotonic(), time.time_ns()

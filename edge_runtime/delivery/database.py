@@ -49,7 +49,7 @@ class DiskFullError(Exception):
     """There was no room on the disk; the file is as it was."""
 
 
-class SpoolFile:
+class Database:
     """Opened for as long as it lives. DeviceError where the disk fails or what is read makes no sense."""
 
     def __init__(self, path: Path) -> None:

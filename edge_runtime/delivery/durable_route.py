@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from broker.messages import wire
 from edge_runtime.delivery.framing import Packed
-from edge_runtime.delivery.publisher import Outlet
+from edge_runtime.delivery.publisher import Publisher
 from edge_runtime.delivery.routes import Resending
 from edge_runtime.delivery.settings import Settings, Until
 from edge_runtime.delivery.spool import Full, Spool, State
@@ -22,13 +22,13 @@ from edge_runtime.delivery.window import Key, Outstanding, Window
 _LOOK_S = 0.2
 
 
-class Spooled:
+class Durable:
     """`on_wait` is called at each look while a frame in hand finds no room; `on_failure` takes what ends the sender."""
 
     def __init__(
         self,
         window: Window,
-        outlet: Outlet,
+        outlet: Publisher,
         summary: Summary,
         settings: Callable[[], Settings],
         spool: Spool,

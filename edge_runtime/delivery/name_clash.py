@@ -10,7 +10,7 @@ _PATIENCE_S = 60.0
 
 
 @dataclass(slots=True)
-class Rival:
+class NameClash:
     """The run that is not ours of which we saw answers last; `is_told` once somebody was told of it."""
 
     boot: int | None = None

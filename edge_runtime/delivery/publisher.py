@@ -11,7 +11,7 @@ from tflsplit import errors
 _LOOK_S = 0.01
 
 
-class Outlet:
+class Publisher:
     """Frames of one device. Any thread may send."""
 
     def __init__(self, transport: Transport, settings: Settings) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from edge_runtime.delivery.framing import Packed
-from edge_runtime.delivery.publisher import Outlet
+from edge_runtime.delivery.publisher import Publisher
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.delivery.summary import Summary
 from edge_runtime.delivery.window import Key, Outstanding, Window
@@ -46,7 +46,7 @@ class Route(Protocol):
 class Resending:
     """Frames of a window that were not answered in time go out again, later each time."""
 
-    def __init__(self, window: Window, outlet: Outlet, summary: Summary, settings: Callable[[], Settings]) -> None:
+    def __init__(self, window: Window, outlet: Publisher, summary: Summary, settings: Callable[[], Settings]) -> None:
         self._window = window
         self._outlet = outlet
         self._summary = summary
@@ -88,7 +88,7 @@ class InMemory:
     def __init__(
         self,
         window: Window,
-        outlet: Outlet,
+        outlet: Publisher,
         summary: Summary,
         settings: Callable[[], Settings],
         *,
@@ -133,7 +133,7 @@ class Fresh:
     same, and would deliver them all when they are old.
     """
 
-    def __init__(self, window: Window, outlet: Outlet, summary: Summary, settings: Callable[[], Settings]) -> None:
+    def __init__(self, window: Window, outlet: Publisher, summary: Summary, settings: Callable[[], Settings]) -> None:
         self._window = window
         self._outlet = outlet
         self._summary = summary

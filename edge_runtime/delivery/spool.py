@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.messages import wire
-from edge_runtime.delivery.database import NAME, RESERVE_BYTES, DiskFullError, Row, SpoolFile
+from edge_runtime.delivery.database import NAME, RESERVE_BYTES, Database, DiskFullError, Row
 from edge_runtime.delivery.framing import Packed
 from tflsplit import errors
 
@@ -80,7 +80,7 @@ class Spool:
     `frames` and `bytes` are what it holds, `damaged` counts frames that were dropped because the disk had changed them.
     """
 
-    def __init__(self, file: SpoolFile, limits: Limits) -> None:
+    def __init__(self, file: Database, limits: Limits) -> None:
         self.limits = limits
         self.state = State.ACCEPTING
         self.damaged = 0
@@ -306,7 +306,7 @@ def open_spool(folder: Path, limits: Limits, *, deployment: str, device: str) ->
             f"spool {folder}: {problem.strerror}; give a folder that can be made here"
         ) from problem
     try:
-        file = SpoolFile(folder / NAME)
+        file = Database(folder / NAME)
         with closing(file):
             spool = Spool(file, limits)
             _claim(file, spool, f"{deployment}/{device}")
@@ -320,7 +320,7 @@ def open_spool(folder: Path, limits: Limits, *, deployment: str, device: str) ->
         raise errors.DeviceError(f"spool {folder}: the disk is full; make room on it") from problem
 
 
-def _claim(file: SpoolFile, spool: Spool, owner: str) -> None:
+def _claim(file: Database, spool: Spool, owner: str) -> None:
     said = file.fact("owner")
     if said == owner:
         return

@@ -19,7 +19,7 @@ from tflsplit.observing.metrics import Family, Metric, Sample
 STUCK_S = 60.0
 
 
-class Watch:
+class EdgeMetrics:
     """An observer of one edge; it knows nothing until `attach`. Any thread may ask."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ import time
 from broker.messages import telemetry, topics
 from broker.transport.protocol import ConnectionState, Transport
 from edge_runtime.loop import Edge
-from edge_runtime.monitoring.metrics import Watch
+from edge_runtime.monitoring.metrics import EdgeMetrics
 from tflsplit import errors
 from tflsplit.observing import catalogue
 from tflsplit.timings.latency import percentiles
@@ -15,11 +15,11 @@ from tflsplit.timings.latency import percentiles
 log = logging.getLogger(__name__)
 
 
-class Telemeter:
+class TelemetryPublisher:
     """Publishes at QoS 0 every `every_s`, and once more at the end. A message that finds no room, or no broker, is
     left out: the next one says it all."""
 
-    def __init__(self, watch: Watch, edge: Edge, transport: Transport, *, every_s: float) -> None:
+    def __init__(self, watch: EdgeMetrics, edge: Edge, transport: Transport, *, every_s: float) -> None:
         self._watch = watch
         self._edge = edge
         self._transport = transport
@@ -31,7 +31,7 @@ class Telemeter:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
 
-    def __enter__(self) -> "Telemeter":
+    def __enter__(self) -> "TelemetryPublisher":
         self._thread.start()
         return self
 

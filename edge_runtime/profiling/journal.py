@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from edge_runtime.profiling.measurement import Visit
+from edge_runtime.profiling.measurement import Measurement
 from tflsplit import errors
 
 SCHEMA = 1
@@ -20,13 +20,13 @@ class Journal:
 
     def __init__(self, path: Path, run: dict[str, str]) -> None:
         self.path = path
-        self.visits: tuple[Visit, ...] = ()
+        self.visits: tuple[Measurement, ...] = ()
         header = {"schema": SCHEMA, "kind": "profile-journal", "run": run}
         try:
             lines = _whole_lines(path)
             if lines:
                 self._check(json.loads(lines[0]), header)
-                self.visits = tuple(Visit.from_json(json.loads(line)) for line in lines[1:])
+                self.visits = tuple(Measurement.from_json(json.loads(line)) for line in lines[1:])
                 _keep_only(path, lines)
             self._stream: IO[str] = path.open("a", encoding="utf-8")
         except OSError as cause:
@@ -36,7 +36,7 @@ class Journal:
         if not lines:
             self._write(header)
 
-    def add(self, visit: Visit) -> None:
+    def add(self, visit: Measurement) -> None:
         self._write(visit.as_json())
 
     def remove(self) -> None:

@@ -28,7 +28,7 @@ _CODINGS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class Measurement:
     """What one visit found, in seconds and bytes; `coded_bytes` is the mean over the features (edge only).
 
     `took_s` is the whole visit, slicing and warming up included.
@@ -46,7 +46,7 @@ class Visit:
         return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> "Visit":
+    def from_json(cls, fields: dict[str, Any]) -> "Measurement":
         return cls(
             cut=str(fields["cut"]),
             took_s=float(fields["took_s"]),
@@ -59,7 +59,7 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class Measurer:
     """Visits cuts of one package on one side. `outputs` are the model's, for any input: what results are made of.
 
     `duration_s` is about how long the timed runs of a visit may take.
@@ -90,7 +90,9 @@ class Visitor:
             )
         return (self.package.path / path).read_bytes()
 
-    def visit(self, cut: Cut, inputs: Sequence[tuple[Array, ...]], boundaries: Sequence[tuple[Array, ...]]) -> Visit:
+    def visit(
+        self, cut: Cut, inputs: Sequence[tuple[Array, ...]], boundaries: Sequence[tuple[Array, ...]]
+    ) -> Measurement:
         """`inputs` are the model's, `boundaries` what crosses the cut for each of them."""
         arrived_s = self.clock()
         given = inputs if self.side is Side.EDGE else boundaries
@@ -108,7 +110,7 @@ class Visitor:
                 half.close()
         coding_s, coded_bytes = self._code(cut, boundaries)
         took_s = self.clock() - arrived_s
-        return Visit(cut.id, took_s, load_s, memory_bytes, run_s, coding_s, coded_bytes)
+        return Measurement(cut.id, took_s, load_s, memory_bytes, run_s, coding_s, coded_bytes)
 
     def _run(self, half: OpenModel, given: Sequence[tuple[Array, ...]]) -> tuple[float, ...]:
         warming: list[float] = []
@@ -125,7 +127,7 @@ class Visitor:
 
     def _code(self, cut: Cut, boundaries: Sequence[tuple[Array, ...]]) -> tuple[tuple[float, ...], float | None]:
         """What a side does to a frame beside its half, and the mean bytes of a coded payload (edge only)."""
-        frame = overhead.Handling(self.package, cut)
+        frame = overhead.Overhead(self.package, cut)
         coded = [frame.encode(boundary) for boundary in boundaries]
         result = frame.answer(coded[0], self.outputs)
         samples = []

@@ -13,7 +13,7 @@ from tflsplit.package.reading import Package
 _TIMES = results.Times(*[0.0] * len(results.Times.__slots__))
 
 
-class Handling:
+class Overhead:
     """Frames of one cut, and their results. `input_codec` is for the cut `input`; None is int8."""
 
     def __init__(self, package: Package, cut: Cut, input_codec: InputCodec | None = None) -> None:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from itertools import islice
 
 from broker.messages import results
-from edge_runtime.profiling.overhead import Handling
+from edge_runtime.profiling.overhead import Overhead
 from edge_runtime.sources import frames
 from edge_runtime.sources.frames import Source
 from tflsplit import errors
@@ -42,20 +42,20 @@ def time_codecs(
     random its sizes are left out and its times called estimated."""
     codecs = (InputCodec(Pixels.RAW), InputCodec(Pixels.JPEG, quality))
     return tuple(
-        _time(Handling(package, package.cuts[0], codec), side, source, outputs, codec, is_random=is_random, clock=clock)
+        _time(Overhead(package, package.cuts[0], codec), side, source, outputs, codec, is_random=is_random, clock=clock)
         for codec in codecs
     )
 
 
 def mean_bytes(package: Package, source: Source, quality: int) -> float:
     """What the source's pictures take as JPEG, headers of frames left out."""
-    frame = Handling(package, package.cuts[0], InputCodec(Pixels.JPEG, quality))
+    frame = Overhead(package, package.cuts[0], InputCodec(Pixels.JPEG, quality))
     sizes = [frame.coded_bytes(frame.encode(taken.arrays)) for taken in islice(source.inputs(), _PICTURES)]
     return sum(sizes) / len(sizes)
 
 
 def _time(
-    frame: Handling,
+    frame: Overhead,
     side: Side,
     source: Source,
     outputs: tuple[Array, ...],

@@ -19,7 +19,7 @@ from edge_runtime.machine import environment
 from edge_runtime.profiling import interpolation, pixel_costs
 from edge_runtime.profiling.features import Features
 from edge_runtime.profiling.journal import Journal
-from edge_runtime.profiling.measurement import Clock, Visit, Visitor
+from edge_runtime.profiling.measurement import Clock, Measurement, Measurer
 from edge_runtime.sources import frames
 from edge_runtime.sources.frames import Source
 from tflsplit import errors
@@ -81,9 +81,9 @@ class Task:
 class _Found:
     """The visits of each cut so far."""
 
-    visits: dict[str, list[Visit]] = field(default_factory=dict)
+    visits: dict[str, list[Measurement]] = field(default_factory=dict)
 
-    def add(self, visit: Visit) -> None:
+    def add(self, visit: Measurement) -> None:
         self.visits.setdefault(visit.cut, []).append(visit)
 
     def is_done(self, cut: Cut, precision: float) -> bool:
@@ -115,7 +115,7 @@ def profile(
     features = Features(task.package, (*cuts, task.package.cuts[-1]), inputs)
     # What crosses the last cut is the model's outputs.
     outputs = features.of(task.package.cuts[-1])[0]
-    visitor = Visitor(task.package, task.side, task.accelerator, outputs, clock=clock)
+    visitor = Measurer(task.package, task.side, task.accelerator, outputs, clock=clock)
     found = _Found()
     with Journal(journal, task.run()) as kept:
         for visit in kept.visits:
@@ -231,7 +231,7 @@ def _assemble(
     )
 
 
-def _timing(cut: Cut, visits: Sequence[Visit], task: Task) -> CutTiming:
+def _timing(cut: Cut, visits: Sequence[Measurement], task: Task) -> CutTiming:
     coded = [visit.coded_bytes for visit in visits if visit.coded_bytes is not None]
     # An accelerator's own memory is not this process's: 0 tells the planner to estimate it.
     memory_bytes = 0 if task.accelerator.is_external else int(np.median([visit.memory_bytes for visit in visits]))

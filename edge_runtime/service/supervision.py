@@ -36,7 +36,7 @@ class Watched:
         pass
 
 
-class Attendant:
+class Supervision:
     """A context around `Edge.run`. `reload` reads the configuration again and applies it; it raises for a wrong one,
     and nothing has changed then."""
 
@@ -60,9 +60,9 @@ class Attendant:
         self._is_over = False
         self._is_reload_asked = False
         self._woken = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="edge-attendant", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="edge-supervision", daemon=True)
 
-    def __enter__(self) -> "Attendant":
+    def __enter__(self) -> "Supervision":
         self._notifier.ready(self.state())
         self._thread.start()
         return self

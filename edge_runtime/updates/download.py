@@ -40,7 +40,7 @@ class Lack:
     have: int
 
 
-class Reception:
+class Download:
     """Begins or goes on below `folder`. `held` are files that are on this device already, by their SHA-256.
 
     Raises PackageError for what is not what was signed, DeviceError where the disk is full.

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import IO, Any
 
-from edge_runtime.updates.download import Lack, Reception
+from edge_runtime.updates.download import Download, Lack
 from tflsplit import errors
 
 _TIMEOUT_S = 30.0
@@ -30,7 +30,7 @@ def check_allowed(url: str, prefix: str | None) -> None:
         raise errors.SettingsError(f"URL {url[:200]!r}: this device fetches only from {prefix}")
 
 
-def fetch(reception: Reception, url: str, on_progress: Callable[[], bool]) -> None:
+def fetch(reception: Download, url: str, on_progress: Callable[[], bool]) -> None:
     """Until nothing is lacking, or `on_progress` says stop by returning False. PeerError where the server fails."""
     failures = 0
     while (lack := reception.lack) is not None:
@@ -43,7 +43,7 @@ def fetch(reception: Reception, url: str, on_progress: Callable[[], bool]) -> No
                 raise errors.PeerError(f"{url}/{lack.path}: cannot be fetched ({cause})") from cause
 
 
-def _fetch_one(reception: Reception, lack: Lack, url: str, on_progress: Callable[[], bool]) -> bool:
+def _fetch_one(reception: Download, lack: Lack, url: str, on_progress: Callable[[], bool]) -> bool:
     """One file or the rest of it; False where it was stopped."""
     headers = {"Range": f"bytes={lack.have}-", "Accept-Encoding": "identity"} if lack.have else {}
     with _OPENER.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S) as response:  # noqa: S310 - check_allowed looked at the scheme
@@ -68,7 +68,7 @@ def _skip(response: IO[bytes], count: int) -> None:
         count -= len(data)
 
 
-def _is_further(reception: Reception, before: Lack) -> bool:
+def _is_further(reception: Download, before: Lack) -> bool:
     return reception.lack is None or (reception.lack.sha256, reception.lack.have) != (before.sha256, before.have)
 
 

@@ -6,7 +6,7 @@ Pure: what is to be said goes through `say`, and the clock comes in as an argume
 from collections.abc import Callable
 
 from broker.messages.updates import Need, Piece
-from edge_runtime.updates.download import Lack, Reception
+from edge_runtime.updates.download import Download, Lack
 
 # Two ranges are asked for ahead of what has come: enough to keep 10 Mbit/s busy at 200 ms round trip, and little enough
 # for the queues of any broker.
@@ -18,11 +18,11 @@ STALLED_S = 15.0
 _GIVE_UP_S = 600.0
 
 
-class Asking:
+class MqttDownload:
     """`ignored` counts pieces that came twice, out of order or unasked; `is_over` once none came for ten minutes."""
 
     def __init__(
-        self, reception: Reception, say: Callable[[Need], None], now_s: float, *, stalled_s: float = STALLED_S
+        self, reception: Download, say: Callable[[Need], None], now_s: float, *, stalled_s: float = STALLED_S
     ) -> None:
         self.ignored = 0
         self.is_over = False

@@ -21,8 +21,8 @@ from broker.transport.protocol import ConnectionState, Transport
 from edge_runtime.delivery.observer import Settled
 from edge_runtime.head import Head
 from edge_runtime.updates import http_download, self_test
-from edge_runtime.updates.download import Reception
-from edge_runtime.updates.mqtt_download import STALLED_S, Asking
+from edge_runtime.updates.download import Download
+from edge_runtime.updates.mqtt_download import STALLED_S, MqttDownload
 from edge_runtime.updates.probation import DEFAULT_TERMS, Probation, Terms
 from edge_runtime.updates.reporter import Described, Reporter
 from edge_runtime.updates.store import Installed, Store, name_of
@@ -78,8 +78,8 @@ class Updater:
         self._thread: threading.Thread | None = None
         self._is_online: Callable[[], bool] = lambda: False
         self._signed: Signed | None = None
-        self._reception: Reception | None = None
-        self._asking: Asking | None = None
+        self._reception: Download | None = None
+        self._asking: MqttDownload | None = None
         self._probation: Probation | None = None
 
     def alive(self) -> None:
@@ -207,10 +207,12 @@ class Updater:
         if store.has(offer):
             self._serve(offer, store.path / name_of(offer) / "package")
             return
-        self._reception = Reception(store.path / "incoming", offer, store.held())
+        self._reception = Download(store.path / "incoming", offer, store.held())
         self._tell(State.RECEIVING, percent=self._reception.percent)
         if offer.url is None:
-            self._asking = Asking(self._reception, self._need, time.monotonic(), stalled_s=self._settings.stalled_s)
+            self._asking = MqttDownload(
+                self._reception, self._need, time.monotonic(), stalled_s=self._settings.stalled_s
+            )
         else:
             http_download.fetch(self._reception, offer.url, self._fetched)
         self._finish_if_whole()
@@ -224,7 +226,7 @@ class Updater:
             self._reporter.tell_now_and_then(self._store.record, State.RECEIVING, percent=self._reception.percent)
         return not self._stopping.is_set()
 
-    def _take_piece(self, asking: Asking, piece: Piece) -> None:
+    def _take_piece(self, asking: MqttDownload, piece: Piece) -> None:
         before = asking.ignored
         asking.take(piece, time.monotonic())
         self.ignored += asking.ignored - before

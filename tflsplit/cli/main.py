@@ -43,7 +43,7 @@ _FILES = {"broker": "broker.group"}
 
 
 class LazyGroup(click.Group):
-    """Its subcommands are `tflsplit.cli.commands.<name>.command`; each also takes the options of `tflsplit.cli.output.logs`."""
+    """Its subcommands are `tflsplit.cli.commands.<name>.command`, with the options of `tflsplit.cli.output.logs`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

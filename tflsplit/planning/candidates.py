@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from tflsplit.graph.cuts import Cut
 from tflsplit.planning import network
 from tflsplit.timings import distribution
-from tflsplit.timings.distribution import Spread
+from tflsplit.timings.distribution import Distribution
 from tflsplit.timings.profiles import CutTiming, Origin, PixelTiming, Profile
 
 # libjpeg-turbo on one core: some 30 million pixels a second on a Raspberry Pi 4, 100 million on a server.
@@ -41,17 +41,17 @@ class Candidate:
     payload_bytes: float
     payload_origin: Origin
     frame_bytes: float
-    preprocess: Spread
-    head: Spread
-    encode: Spread
-    decode: Spread
-    tail: Spread
+    preprocess: Distribution
+    head: Distribution
+    encode: Distribution
+    decode: Distribution
+    tail: Distribution
     load_s: float
     edge_memory_bytes: int
     edge_memory_origin: Origin
     missing: str = ""
-    edge: Spread = field(init=False)
-    cloud: Spread = field(init=False)
+    edge: Distribution = field(init=False)
+    cloud: Distribution = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "edge", distribution.total((self.preprocess, self.head, self.encode)))
@@ -107,7 +107,7 @@ def picture_of(cut: Cut, quality: int, edge: Profile) -> Picture:
     return Picture(quality, _elements(cut) * _JPEG_SHARE, Origin.ESTIMATED)
 
 
-def _of_cut(cut: Cut, head: CutTiming | None, tail: CutTiming | None, preprocess: Spread) -> Candidate:
+def _of_cut(cut: Cut, head: CutTiming | None, tail: CutTiming | None, preprocess: Distribution) -> Candidate:
     absent = []
     if head is None and cut.head.operators:
         absent.append("the edge's profile has no timing of its head")
@@ -169,7 +169,7 @@ class _Sides:
             missing=sent.missing,
         )
 
-    def _estimated(self, codec: str, pixels_per_s: float, *, preprocesses: bool = False) -> Spread:
+    def _estimated(self, codec: str, pixels_per_s: float, *, preprocesses: bool = False) -> Distribution:
         """For want of a timing; the cloud is taken to preprocess in the edge's time."""
         pixels = _elements(self.sent.cut) / self.sent.cut.boundary[0].shape[-1]
         coding_s = 0.0 if codec == "raw" else pixels / pixels_per_s
@@ -183,7 +183,7 @@ def _way(profile: Profile, codec: str) -> PixelTiming | None:
     return next((way for way in alike if way.input_codec == codec), alike[0] if alike else None)
 
 
-def _coding(way: PixelTiming | None, codec: str) -> Spread | None:
+def _coding(way: PixelTiming | None, codec: str) -> Distribution | None:
     if way is None:
         return None
     found = distribution.of(way.coding)

@@ -8,7 +8,7 @@ from tflsplit.planning.cost import Cost
 
 
 @dataclass(frozen=True, slots=True)
-class Demands:
+class Constraints:
     """None demands nothing. Latency is that of the 95th percentile: a bound is meant for bad frames too.
 
     `min_position` is the first cut deep enough: so many operators at least stay on the device, for privacy.
@@ -36,7 +36,7 @@ class Failure:
     excess: float
 
 
-def failures(cost: Cost, demands: Demands) -> tuple[Failure, ...]:
+def failures(cost: Cost, demands: Constraints) -> tuple[Failure, ...]:
     if cost.candidate.missing:
         return (Failure("profile", cost.candidate.missing, math.inf),)
     found = (*_too_shallow(cost, demands), *_too_much(cost, demands))
@@ -44,7 +44,7 @@ def failures(cost: Cost, demands: Demands) -> tuple[Failure, ...]:
     return found if any(failure.demand == "fps" for failure in found) else (*_overload(cost), *found)
 
 
-def nearest_miss(costs: Sequence[Cost], demands: Demands) -> tuple[Cost, tuple[Failure, ...]]:
+def nearest_miss(costs: Sequence[Cost], demands: Constraints) -> tuple[Cost, tuple[Failure, ...]]:
     """The candidate whose worst failure is the smallest."""
 
     def worst(entry: tuple[Cost, tuple[Failure, ...]]) -> float:
@@ -62,7 +62,7 @@ def _overload(cost: Cost) -> Iterator[Failure]:
         )
 
 
-def _too_shallow(cost: Cost, demands: Demands) -> Iterator[Failure]:
+def _too_shallow(cost: Cost, demands: Constraints) -> Iterator[Failure]:
     wanted, position = demands.min_position, cost.candidate.cut.position
     if wanted is not None and position < wanted:
         missing = wanted - position
@@ -71,7 +71,7 @@ def _too_shallow(cost: Cost, demands: Demands) -> Iterator[Failure]:
         )
 
 
-def _too_much(cost: Cost, demands: Demands) -> Iterator[Failure]:
+def _too_much(cost: Cost, demands: Constraints) -> Iterator[Failure]:
     if demands.max_latency_s is not None and cost.latency.p95_s > demands.max_latency_s:
         settled = "never settles" if cost.latency.p95_s == math.inf else f"{cost.latency.p95_s * 1e3:.4g} ms"
         words = f"p95 latency {settled}, at most {demands.max_latency_s * 1e3:.4g} ms asked"

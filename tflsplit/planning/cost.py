@@ -10,7 +10,7 @@ from tflsplit.planning import network, queueing
 from tflsplit.planning.candidates import Candidate
 from tflsplit.planning.scenario import SECONDS_A_DAY, Scenario
 from tflsplit.timings import distribution
-from tflsplit.timings.distribution import NOTHING, Spread
+from tflsplit.timings.distribution import NOTHING, Distribution
 from tflsplit.timings.profiles import Origin
 
 PARTS = ("preprocess", "reload", "head", "encode", "wire", "broker", "queue", "decode", "tail", "result")
@@ -24,8 +24,8 @@ class Cost:
     """
 
     candidate: Candidate
-    parts: dict[str, Spread]
-    latency: Spread
+    parts: dict[str, Distribution]
+    latency: Distribution
     stages_fps: dict[str, float]
     bytes_per_frame: float
     bytes_per_day: float
@@ -97,12 +97,12 @@ def of(candidate: Candidate, scenario: Scenario) -> Cost:
     )
 
 
-def _reload(candidate: Candidate, every: int | None) -> Spread:
+def _reload(candidate: Candidate, every: int | None) -> Distribution:
     """Loading the head anew before one frame of `every`."""
     if every is None or not candidate.load_s or not candidate.cut.head.operators:
         return NOTHING
     share, load_s = 1 / every, candidate.load_s
-    return Spread(
+    return Distribution(
         load_s if share > 0.50 else 0.0,
         load_s if share > 0.05 else 0.0,
         share * load_s,
@@ -111,7 +111,7 @@ def _reload(candidate: Candidate, every: int | None) -> Spread:
     )
 
 
-def _queue(edge: Spread, sending: Spread, cloud: Spread, scenario: Scenario) -> Spread:
+def _queue(edge: Distribution, sending: Distribution, cloud: Distribution, scenario: Scenario) -> Distribution:
     """The wait before each of the three stages; none where no rate was asked for.
 
     Edge and link are one device's and its frames are paced. A cloud of several devices sees them at random.
@@ -140,7 +140,7 @@ def _price(bytes_per_day: float, cloud_share: float, scenario: Scenario) -> floa
     return bytes_per_day / 1e9 * (prices.per_gb or 0.0) + cloud_share * 24 * (prices.per_cloud_hour or 0.0)
 
 
-def _energy(edge: Spread, rate_fps: float, scenario: Scenario) -> float | None:
+def _energy(edge: Distribution, rate_fps: float, scenario: Scenario) -> float | None:
     power = scenario.power
     if power is None:
         return None

@@ -20,7 +20,7 @@ from tflsplit import errors
 from tflsplit.planning import constraints
 from tflsplit.planning import cost as planning_cost
 from tflsplit.planning.candidates import Candidate
-from tflsplit.planning.constraints import Demands, Failure
+from tflsplit.planning.constraints import Constraints, Failure
 from tflsplit.planning.cost import Cost
 from tflsplit.planning.scenario import Scenario
 
@@ -60,7 +60,7 @@ class Wish:
     """What is wanted of the pick: the best by `objective` of those that meet `demands`."""
 
     objective: Objective = Objective.LATENCY
-    demands: Demands = field(default_factory=Demands)
+    demands: Constraints = field(default_factory=Constraints)
     weights: Weights = field(default_factory=Weights)
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from tflsplit.graph.tensors import TensorSpec
 from tflsplit.timings import distribution
-from tflsplit.timings.distribution import Spread
+from tflsplit.timings.distribution import Distribution
 from tflsplit.timings.links import Link, Point
 from tflsplit.timings.profiles import Origin
 
@@ -60,7 +60,7 @@ def usable_bps(link: Link) -> float:
     return min(link.bandwidth_bps, _SEGMENT_BYTES * 8 / link.rtt_s * math.sqrt(1.5 / link.loss))
 
 
-def sending(link: Link, message_bytes: float) -> Spread:
+def sending(link: Link, message_bytes: float) -> Distribution:
     """The time a message keeps the link busy, beyond what a tiny one takes: its bytes, and those sent again.
 
     A connection in steady use is assumed, without a handshake; what a rest costs is `warming_up`'s.
@@ -72,7 +72,7 @@ def sending(link: Link, message_bytes: float) -> Spread:
     return distribution.total((plain, _sent_again(link, message_bytes))) if link.loss else plain
 
 
-def warming_up(link: Link, message_bytes: float, rate_fps: float) -> Spread:
+def warming_up(link: Link, message_bytes: float, rate_fps: float) -> Distribution:
     """What a message waits for because its connection rested since the one before, `1 / rate_fps` ago.
 
     Linux (Reno and Cubic, not BBR) halves the congestion window for each retransmission timer that passes without
@@ -108,7 +108,7 @@ def busy_s(link: Link, message_bytes: float) -> float:
     return wire_bytes(message_bytes) * 8 / (near.throughput_bps if near else usable_bps(link))
 
 
-def hop(link: Link) -> Spread:
+def hop(link: Link) -> Distribution:
     """One way for a tiny message through the broker, whatever way it goes."""
     if link.origin is Origin.MEASURED and link.points:
         round_trip = distribution.of(link.points[0].round_trip)
@@ -118,12 +118,12 @@ def hop(link: Link) -> Spread:
     return distribution.fixed(link.rtt_s / 2 + broker_s, link.origin)
 
 
-def _sent_again(link: Link, message_bytes: float) -> Spread:
+def _sent_again(link: Link, message_bytes: float) -> Distribution:
     """What loss adds: nothing to most frames, a round trip or TCP's timer to those that it hits."""
     count = segments(message_bytes)
     hit = 1 - (1 - link.loss) ** count
     once_s = link.rtt_s if count >= _FAST_RETRANSMIT_SEGMENTS else max(_LEAST_TIMER_S, 2 * link.rtt_s)
-    return Spread(
+    return Distribution(
         once_s if hit > 0.50 else 0.0,
         once_s if hit > 0.05 else 0.0,
         hit * once_s,
@@ -132,7 +132,7 @@ def _sent_again(link: Link, message_bytes: float) -> Spread:
     )
 
 
-def _as_measured(points: Sequence[Point], message_bytes: float) -> Spread:
+def _as_measured(points: Sequence[Point], message_bytes: float) -> Distribution:
     """Between the two nearest sizes that were probed, in proportion; beyond the largest at its rate."""
     ordered = sorted(points, key=lambda point: point.payload_bytes)
     smallest = distribution.of(ordered[0].round_trip)
@@ -146,7 +146,7 @@ def _as_measured(points: Sequence[Point], message_bytes: float) -> Spread:
     low, high = ordered[above - 1], ordered[above]
     share = (message_bytes - low.payload_bytes) / (high.payload_bytes - low.payload_bytes)
     near, far = distribution.of(low.round_trip), distribution.of(high.round_trip)
-    between = Spread(
+    between = Distribution(
         near.p50_s + share * (far.p50_s - near.p50_s),
         near.p95_s + share * (far.p95_s - near.p95_s),
         near.mean_s + share * (far.mean_s - near.mean_s),
@@ -156,10 +156,10 @@ def _as_measured(points: Sequence[Point], message_bytes: float) -> Spread:
     return _beyond(between, smallest, 0.0, far.origin)
 
 
-def _beyond(found: Spread, smallest: Spread, further_s: float, origin: Origin) -> Spread:
+def _beyond(found: Distribution, smallest: Distribution, further_s: float, origin: Origin) -> Distribution:
     """A round trip less that of the smallest message, which `hop` counts."""
     p50_s = max(0.0, found.p50_s - smallest.p50_s) + further_s
-    return Spread(
+    return Distribution(
         p50_s,
         max(p50_s, found.p95_s - smallest.p95_s + further_s),
         max(0.0, found.mean_s - smallest.mean_s) + further_s,

@@ -10,7 +10,7 @@ several workers that of Allen and Cunneen.
 
 import math
 
-from tflsplit.timings.distribution import NEVER, NOTHING, Spread
+from tflsplit.timings.distribution import NEVER, NOTHING, Distribution
 from tflsplit.timings.profiles import Origin
 
 # Frames of many devices, none of which knows of the others, come as a Poisson stream does.
@@ -19,12 +19,12 @@ POISSON = 1.0
 PACED = 0.0
 
 
-def load(rate_fps: float, service: Spread, workers: int = 1) -> float:
+def load(rate_fps: float, service: Distribution, workers: int = 1) -> float:
     """Share of the time that a stage is busy; 1 and above never ends."""
     return rate_fps * service.mean_s / workers
 
 
-def wait(rate_fps: float, service: Spread, *, arrivals: float, workers: int = 1) -> Spread:
+def wait(rate_fps: float, service: Distribution, *, arrivals: float, workers: int = 1) -> Distribution:
     """`spread.NEVER` where frames come faster than they are served.
 
     The percentiles take the wait of those who wait as exponential, which is exact for exponential service.
@@ -38,7 +38,7 @@ def wait(rate_fps: float, service: Spread, *, arrivals: float, workers: int = 1)
     busy = _all_busy(rho, workers)
     mean_s = busy / (workers * (1 - rho)) * (arrivals + service_scv) / 2 * service.mean_s
     of_those_who_wait_s = mean_s / busy
-    return Spread(
+    return Distribution(
         _exceeded(0.50, busy, of_those_who_wait_s),
         _exceeded(0.05, busy, of_those_who_wait_s),
         mean_s,

@@ -14,7 +14,7 @@ _FROM_BEST = (Origin.MEASURED, Origin.STATED, Origin.ESTIMATED)
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Distribution:
     """Seconds; `variance_s2` in seconds squared."""
 
     p50_s: float
@@ -24,24 +24,24 @@ class Spread:
     origin: Origin
 
 
-NOTHING = Spread(0.0, 0.0, 0.0, 0.0, Origin.MEASURED)
+NOTHING = Distribution(0.0, 0.0, 0.0, 0.0, Origin.MEASURED)
 # A queue that grows for ever.
-NEVER = Spread(math.inf, math.inf, math.inf, math.inf, Origin.ESTIMATED)
+NEVER = Distribution(math.inf, math.inf, math.inf, math.inf, Origin.ESTIMATED)
 
 
-def of(timing: Timing) -> Spread:
+def of(timing: Timing) -> Distribution:
     samples = sorted(timing.samples_s)
     mean_s = math.fsum(samples) / len(samples)
     variance_s2 = math.fsum((sample - mean_s) ** 2 for sample in samples) / max(1, len(samples) - 1)
-    return Spread(percentile(samples, 0.50), percentile(samples, 0.95), mean_s, variance_s2, timing.origin)
+    return Distribution(percentile(samples, 0.50), percentile(samples, 0.95), mean_s, variance_s2, timing.origin)
 
 
-def fixed(seconds: float, origin: Origin) -> Spread:
+def fixed(seconds: float, origin: Origin) -> Distribution:
     """Something that always takes as long."""
-    return Spread(seconds, seconds, seconds, 0.0, origin)
+    return Distribution(seconds, seconds, seconds, 0.0, origin)
 
 
-def total(parts: Iterable[Spread]) -> Spread:
+def total(parts: Iterable[Distribution]) -> Distribution:
     """One after the other, taken as independent.
 
     Medians add up nearly (exactly for symmetric spreads). What the 95th percentiles lie above the medians adds up as
@@ -60,7 +60,7 @@ def total(parts: Iterable[Spread]) -> Spread:
         mean_s += part.mean_s
         variance_s2 += part.variance_s2
         origins.add(part.origin)
-    return Spread(p50_s, p50_s + math.sqrt(above_s2), mean_s, variance_s2, worst(origins))
+    return Distribution(p50_s, p50_s + math.sqrt(above_s2), mean_s, variance_s2, worst(origins))
 
 
 def worst(origins: Iterable[Origin]) -> Origin:

@@ -1,7 +1,7 @@
 """A process that runs tails: `python -m broker.cloud.workers.main FD`.
 
-`broker.cloud.workers.pool` starts it and holds the other end of FD. It ends when that end is closed, and only then: signals to the group, as Ctrl-C or a service manager sends them, are for
-the dispatcher, which lets its workers finish.
+`broker.cloud.workers.pool` starts it and holds the other end of FD. It ends when that end is closed, and only then:
+signals to the group, as Ctrl-C or a service manager sends them, are for the dispatcher, which lets its workers finish.
 """
 
 import contextlib

@@ -1,7 +1,8 @@
 """Workers that are actors of a Ray cluster, for those who run one already: the only file that knows Ray.
 
 What an engine promises is kept by `broker.cloud.workers.pool`; here an actor is made to look like one of its processes.
-Frames and answers are packed as for a process, but Ray wraps them in pickle: whoever reaches a cluster's ports runs code in it.
+Frames and answers are packed as for a process, but Ray wraps them in pickle: whoever reaches a cluster's ports runs
+code in it.
 """
 
 import logging

@@ -12,14 +12,14 @@ frames = st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 2), st.integers(0
 
 @given(st.lists(frames, max_size=200))
 def test_a_frame_is_first_exactly_once_in_any_order(arriving):
-    seen = deduplication.Once()
+    seen = deduplication.Deduplication()
     firsts = [frame for frame in arriving if seen.is_first(*frame)]
 
     assert sorted(firsts) == sorted(set(arriving))
 
 
 def test_every_repetition_within_the_reach_is_noticed():
-    seen = deduplication.Once()
+    seen = deduplication.Deduplication()
     reach = range(deduplication.REMEMBERED)
 
     assert all(seen.is_first("a", 1, sequence) for sequence in reach)
@@ -27,7 +27,7 @@ def test_every_repetition_within_the_reach_is_noticed():
 
 
 def test_a_result_that_is_too_old_to_tell_is_given_rather_than_lost():
-    seen = deduplication.Once()
+    seen = deduplication.Deduplication()
     seen.is_first("a", 1, 0)
     seen.is_first("a", 1, deduplication.REMEMBERED)
 
@@ -36,7 +36,7 @@ def test_a_result_that_is_too_old_to_tell_is_given_rather_than_lost():
 
 
 def test_a_leap_to_the_largest_sequence_costs_nothing():
-    seen = deduplication.Once()
+    seen = deduplication.Deduplication()
     seen.is_first("a", 1, 0)
 
     assert seen.is_first("a", 1, 2**64 - 1)
@@ -44,7 +44,7 @@ def test_a_leap_to_the_largest_sequence_costs_nothing():
 
 
 def test_runs_and_devices_are_forgotten_in_the_order_of_their_last_result():
-    seen = deduplication.Once()
+    seen = deduplication.Deduplication()
     for boot in range(deduplication.RUNS + 1):
         seen.is_first("a", boot, 7)
     for number in range(deduplication.DEVICES - 1):
@@ -57,7 +57,7 @@ def test_runs_and_devices_are_forgotten_in_the_order_of_their_last_result():
 
 
 def test_a_run_takes_two_kilobytes_however_long_it_is():
-    seen = deduplication.Once()
+    seen = deduplication.Deduplication()
     for sequence in range(0, 100_000, 3):
         seen.is_first("a", 1, sequence)
     (run,) = seen._devices["a"].values()

@@ -54,7 +54,7 @@ class World:
         self.engine = Answering(engine.Inline.of(package))
         self.cloud = subscriber.Cloud(self.engine, self.online, "d")
         self.fleet = fleet.Fleet(self.ears, "d")
-        self.watch = metrics.Watch()
+        self.watch = metrics.CloudMetrics()
         self.watch.attach([package], self.engine, [metrics.Served(self.cloud, self.online, self.fleet)])
         self.fleet.start()
         self.device.subscribe(topics.topic("d", "n", topics.Kind.RESULTS))
@@ -146,10 +146,10 @@ def test_two_deployments_share_one_family_of_each_name(world, tiny_package):
 
 
 def test_a_cloud_that_is_starting_is_alive_and_not_ready():
-    found = metrics.Watch().health()
+    found = metrics.CloudMetrics().health()
 
     assert (found.is_live, found.is_ready, found.why) == (True, False, "starting")
-    assert list(metrics.Watch().families()) == []
+    assert list(metrics.CloudMetrics().families()) == []
 
 
 def test_a_cloud_in_service_is_well(world):

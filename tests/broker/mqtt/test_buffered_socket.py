@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from broker.mqtt.buffered_socket import BulkSocket
+from broker.mqtt.buffered_socket import BufferedSocket
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def pair():
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with ours, theirs:
-        yield BulkSocket(ours), theirs
+        yield BufferedSocket(ours), theirs
 
 
 def test_small_reads_come_from_one_large_one(pair):

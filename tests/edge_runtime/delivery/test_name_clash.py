@@ -1,10 +1,10 @@
 """When answers that are not ours are a second edge of our name."""
 
-from edge_runtime.delivery.name_clash import Rival
+from edge_runtime.delivery.name_clash import NameClash
 
 
 def told(*answers):
-    rival = Rival()
+    rival = NameClash()
     return [now_s for now_s, boot in answers if rival.note(boot, now_s)]
 
 

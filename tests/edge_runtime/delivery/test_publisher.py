@@ -46,7 +46,7 @@ def shrink_before_the_first(edge, network, limit_bytes):
 @pytest.mark.parametrize("waits", [True, False])
 def test_a_frame_is_cut_anew_when_the_limit_has_shrunk(network, seer, edge, waits):
     shrink_before_the_first(edge, network, 1000)
-    ours = publisher.Outlet(edge, Settings("d", "n", 7))
+    ours = publisher.Publisher(edge, Settings("d", "n", 7))
 
     assert ours.send(FRAME, until=lambda: False) if waits else ours.try_send(FRAME)
     assert all(len(seer.receive(ENOUGH_S).payload) < 1000 for _ in range(4))
@@ -56,12 +56,12 @@ def test_a_limit_that_takes_no_chunk_is_an_error(network, seer, edge):
     network.max_packet_bytes = 60
 
     with pytest.raises(errors.SettingsError, match="raise the limit"):
-        publisher.Outlet(edge, Settings("d", "n", 7)).try_send(FRAME)
+        publisher.Publisher(edge, Settings("d", "n", 7)).try_send(FRAME)
 
 
 def test_who_waits_for_room_may_be_told_to_stop(network, edge):
     network.cut("edge")
-    ours = publisher.Outlet(edge, Settings("d", "n", 7))
+    ours = publisher.Publisher(edge, Settings("d", "n", 7))
     sent = 0
     while ours.try_send(b"x"):
         sent += 1

@@ -44,7 +44,7 @@ class Streaming:
         kept = None
         if is_spooled:
             kept = enter(spool.open_spool(tmp_path / "spool", spool.Limits(), deployment="d", device="n"))
-        self.watch = metrics.Watch()
+        self.watch = metrics.EdgeMetrics()
         seen = watching.Watching(lambda answer: self.answered.set())
         observers = [self.watch, seen]
         self.edge = loop.Edge(package, self.head, self.online, self.settings, spool=kept, observers=observers)
@@ -119,10 +119,10 @@ def test_every_metric_of_the_catalogue_is_shown_and_no_other(tiny_package, tmp_p
 
 
 def test_an_edge_that_is_starting_is_alive_and_not_ready():
-    found = metrics.Watch().health()
+    found = metrics.EdgeMetrics().health()
 
     assert (found.is_live, found.is_ready, found.why) == (True, False, "starting")
-    assert list(metrics.Watch().families()) == []
+    assert list(metrics.EdgeMetrics().families()) == []
 
 
 @pytest.mark.parametrize("cut", ["input", "op000"])
@@ -195,7 +195,7 @@ def test_telemetry_says_what_metrics_say_and_a_cloud_shows_it(tiny_package, tmp_
     listener.subscribe(topics.topic("d", "n", topics.Kind.TELEMETRY))
     with Streaming(tiny_package, network, tmp_path) as streaming:
         assert streaming.answered.wait(WAIT_S)
-        with monitoring_telemetry.Telemeter(streaming.watch, streaming.edge, streaming.online, every_s=0.05):
+        with monitoring_telemetry.TelemetryPublisher(streaming.watch, streaming.edge, streaming.online, every_s=0.05):
             first = listener.receive(WAIT_S)
         told = messages_telemetry.parse(first.payload)
     said = json.loads(first.payload)
@@ -216,7 +216,9 @@ def test_telemetry_says_what_metrics_say_and_a_cloud_shows_it(tiny_package, tmp_
 def test_telemetry_tells_of_the_time_since_it_told_last(tiny_package, tmp_path):
     with Streaming(tiny_package, memory.MemoryBroker(), tmp_path, count=20) as streaming:
         streaming.thread.join(WAIT_S)
-        telling = monitoring_telemetry.Telemeter(streaming.watch, streaming.edge, streaming.online, every_s=60.0)
+        telling = monitoring_telemetry.TelemetryPublisher(
+            streaming.watch, streaming.edge, streaming.online, every_s=60.0
+        )
         first, second = telling.message(), telling.message()
 
     assert first.fps > 0
@@ -230,7 +232,9 @@ def test_telemetry_does_not_take_the_place_of_frames_while_the_broker_is_away(ti
         network.cut("edge")
         assert streaming.online.wait_for(ConnectionState.WAITING, WAIT_S)
         for _ in range(streaming.settings.window + 2):
-            with monitoring_telemetry.Telemeter(streaming.watch, streaming.edge, streaming.online, every_s=60.0):
+            with monitoring_telemetry.TelemetryPublisher(
+                streaming.watch, streaming.edge, streaming.online, every_s=60.0
+            ):
                 pass  # says it once more at its end
 
         assert streaming.online.held[0] <= streaming.settings.window

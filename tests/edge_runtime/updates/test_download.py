@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.messages.updates import Offer
-from edge_runtime.updates.download import Reception, check_manifest
+from edge_runtime.updates.download import Download, check_manifest
 from tflsplit import errors
 from tflsplit.package import reading
 from tflsplit.package.manifest import File, Role
@@ -42,7 +42,7 @@ def made(field, tmp_path):
 def receive(made, offer, folder, *, held=None, chunk=1000):
     """Every file in chunks, as the reception asks for them."""
     folder.mkdir(exist_ok=True)
-    reception = Reception(folder, offer, held or {})
+    reception = Download(folder, offer, held or {})
     while (lack := reception.lack) is not None:
         data = (made.path / lack.path).read_bytes()
         reception.append(data[lack.have : lack.have + chunk])
@@ -61,7 +61,7 @@ def test_what_comes_whole_is_the_bundle(made, tmp_path):
 def test_what_is_held_does_not_travel(made, tmp_path):
     held = {file.sha256: made.path / name for name, file in made.manifest.files.items()}
     (tmp_path / "in").mkdir()
-    reception = Reception(tmp_path / "in", offered(made), held)
+    reception = Download(tmp_path / "in", offered(made), held)
 
     assert reception.lack.path == "manifest.json"
     reception.append((made.path / "manifest.json").read_bytes())
@@ -79,19 +79,19 @@ def test_a_held_file_that_was_damaged_travels_all_the_same(made, tmp_path):
 
 def test_an_interrupted_reception_goes_on_and_another_offer_takes_its_place(made, field, tmp_path):
     (tmp_path / "in").mkdir()
-    first = Reception(tmp_path / "in", offered(made), {})
+    first = Download(tmp_path / "in", offered(made), {})
     first.append((made.path / "manifest.json").read_bytes()[:500])
 
-    assert Reception(tmp_path / "in", offered(made), {}).lack.have == 500
+    assert Download(tmp_path / "in", offered(made), {}).lack.have == 500
     other = updatable.edge_bundle(field.old, tmp_path / "o.tflsplit")
-    assert Reception(tmp_path / "in", offered(other), {}).lack.have == 0
+    assert Download(tmp_path / "in", offered(other), {}).lack.have == 0
     assert len(os.listdir(tmp_path / "in")) == 1
 
 
 def test_bytes_beyond_the_end_are_not_taken(made, tmp_path):
     (tmp_path / "in").mkdir()
     offer = offered(made)
-    reception = Reception(tmp_path / "in", offer, {})
+    reception = Download(tmp_path / "in", offer, {})
     reception.append((made.path / "manifest.json").read_bytes() + b"x" * 100_000)
 
     assert reception.lack.path != "manifest.json"
@@ -180,7 +180,7 @@ def test_another_role_or_another_package_is_refused(made, field):
 def test_what_is_no_manifest_is_refused(made, tmp_path, text):
     offer = offered(made, manifest_sha256=hashlib.sha256(text).hexdigest(), manifest_bytes=len(text), total_bytes=10**5)
     (tmp_path / "in").mkdir()
-    reception = Reception(tmp_path / "in", offer, {})
+    reception = Download(tmp_path / "in", offer, {})
     with pytest.raises(errors.PackageError, match="manifest"):
         reception.append(text)
 
@@ -198,7 +198,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_taken(made, tmp_path)
         pytest.skip("may not mount a file system here")
     try:
         with pytest.raises(errors.DeviceError, match="no room for the model"):
-            Reception(small, offered(made), {})
+            Download(small, offered(made), {})
     finally:
         subprocess.run(["umount", small], check=True)
 
@@ -210,7 +210,7 @@ def test_a_disk_that_fills_up_on_the_way_is_an_error_of_the_device(made, tmp_pat
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=17m", "tmpfs", small], check=False).returncode != 0:
         pytest.skip("may not mount a file system here")
     try:
-        reception = Reception(small, offered(made), {})
+        reception = Download(small, offered(made), {})
         with (small / "other").open("wb") as other, pytest.raises(OSError, match="No space"):
             other.write(bytes(64 << 20))
         with pytest.raises(errors.DeviceError, match="No space left"):

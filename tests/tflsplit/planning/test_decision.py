@@ -19,7 +19,7 @@ from tflsplit.planning import (
 from tflsplit.planning import (
     decision as planning_decision,
 )
-from tflsplit.planning.constraints import Demands
+from tflsplit.planning.constraints import Constraints
 from tflsplit.planning.decision import Objective, Weights, Wish
 from tflsplit.planning.scenario import Power, Prices, Scenario, Workload
 from tflsplit.timings.links import Link
@@ -123,7 +123,7 @@ def test_several_devices_on_one_cloud_queue_there():
 
 
 def test_a_rate_that_a_stage_cannot_keep_up_with_is_refused_in_words():
-    decision = decide(over(1000, workload={"rate_fps": 30.0, "devices": 2}), demands=Demands(fps=30.0))
+    decision = decide(over(1000, workload={"rate_fps": 30.0, "devices": 2}), demands=Constraints(fps=30.0))
     why = {entry.id: report_text.why_not(entry, decision) for entry in decision.judged}
 
     assert "cloud can do 25 frames/s, 30 asked" in why["input"]
@@ -140,7 +140,7 @@ def test_reloading_the_head_is_paid_by_its_share_of_frames():
 
 
 def test_demands_narrow_the_pick_and_each_says_why():
-    decision = decide(over(4), demands=Demands(max_edge_memory_bytes=2500, max_latency_s=0.070))
+    decision = decide(over(4), demands=Constraints(max_edge_memory_bytes=2500, max_latency_s=0.070))
     why = {entry.id: report_text.why_not(entry, decision) for entry in decision.judged}
 
     assert decision.choice is None
@@ -151,7 +151,7 @@ def test_demands_narrow_the_pick_and_each_says_why():
 
 
 def test_depth_keeps_layers_on_the_device():
-    decision = decide(over(1000), demands=Demands(min_position=2))
+    decision = decide(over(1000), demands=Constraints(min_position=2))
 
     assert decision.choice.id == "op001"
     assert [entry.id for entry in decision.judged if not entry.is_feasible] == ["input", "op000"]
@@ -174,7 +174,7 @@ def test_weights_of_nothing_are_refused():
     [
         (Wish(Objective.ENERGY), "--idle-watts"),
         (Wish(Objective.PRICE), "--price-per-gb"),
-        (Wish(demands=Demands(max_energy_j=1.0)), "--idle-watts"),
+        (Wish(demands=Constraints(max_energy_j=1.0)), "--idle-watts"),
     ],
 )
 def test_an_objective_without_its_figures_is_refused(wish, asked):
@@ -194,7 +194,7 @@ def test_the_break_even_bandwidth_is_where_two_ways_cost_the_same():
 
 def test_the_break_even_price_turns_the_cheapest_way():
     dear_cloud = over(1000, prices=Prices(per_gb=1e-9, per_cloud_hour=0.001))
-    slow_edge = Demands(max_edge_memory_bytes=4000)
+    slow_edge = Constraints(max_edge_memory_bytes=4000)
     wish = Wish(Objective.PRICE, slow_edge)
 
     assert decide(dear_cloud, objective=Objective.PRICE, demands=slow_edge).choice.id == "op002"
@@ -251,7 +251,7 @@ def test_the_filter_misses_a_cut_that_is_later_and_larger():
 
 def test_the_nearest_miss_is_the_one_least_beyond_its_demand():
     costs = [cost.of(entry, over(4)) for entry in candidates.gather(CUTS, EDGE, CLOUD)]
-    nearest, failed = constraints.nearest_miss(costs, Demands(max_latency_s=0.040))
+    nearest, failed = constraints.nearest_miss(costs, Constraints(max_latency_s=0.040))
 
     assert nearest.candidate.id == "op001"
     assert [failure.demand for failure in failed] == ["max_latency"]
@@ -270,7 +270,7 @@ def test_a_split_that_is_hardly_faster_than_not_splitting_is_not_made():
 
 def test_more_than_a_stage_can_take_is_said_once_whether_or_not_the_rate_is_a_demand():
     scenario = over(1000, workload={"rate_fps": 30.0, "devices": 2})
-    asked = decide(scenario, demands=Demands(fps=30.0)).judged[0]
+    asked = decide(scenario, demands=Constraints(fps=30.0)).judged[0]
     unasked = decide(scenario).judged[0]
 
     assert [failure.demand for failure in asked.failures] == ["fps"]

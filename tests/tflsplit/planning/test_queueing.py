@@ -4,12 +4,12 @@ import pytest
 
 from tflsplit.planning import queueing
 from tflsplit.timings import distribution
-from tflsplit.timings.distribution import Spread
+from tflsplit.timings.distribution import Distribution
 from tflsplit.timings.profiles import Origin, Timing
 
 
 def service(mean_s, variance_s2=0.0):
-    return Spread(mean_s, mean_s, mean_s, variance_s2, Origin.MEASURED)
+    return Distribution(mean_s, mean_s, mean_s, variance_s2, Origin.MEASURED)
 
 
 def test_one_worker_and_random_arrivals_are_pollaczek_and_khinchine():
@@ -53,10 +53,10 @@ def test_percentiles_are_numpys():
 
 
 def test_spreads_add_up_as_independent_ones_do():
-    left = Spread(1.0, 4.0, 1.1, 2.0, Origin.MEASURED)
-    right = Spread(2.0, 6.0, 2.2, 3.0, Origin.STATED)
+    left = Distribution(1.0, 4.0, 1.1, 2.0, Origin.MEASURED)
+    right = Distribution(2.0, 6.0, 2.2, 3.0, Origin.STATED)
 
-    assert distribution.total((left, right)) == Spread(3.0, 8.0, pytest.approx(3.3), 5.0, Origin.STATED)
+    assert distribution.total((left, right)) == Distribution(3.0, 8.0, pytest.approx(3.3), 5.0, Origin.STATED)
 
 
 def test_a_sum_with_something_endless_is_endless():

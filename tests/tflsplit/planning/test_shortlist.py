@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tflsplit.planning import candidates, decision
-from tflsplit.planning.constraints import Demands
+from tflsplit.planning.constraints import Constraints
 from tflsplit.planning.decision import Objective, Wish
 from tflsplit.planning.scenario import Power, Prices, Scenario, Workload
 from tflsplit.planning.shortlist import Shortlist
@@ -39,7 +39,9 @@ def planned(draw):
         devices=draw(st.integers(1, 3)),
         reload_every=draw(st.sampled_from([None, 5])),
     )
-    demands = Demands(max_latency_s=draw(st.sampled_from([None, 0.05])), min_position=draw(st.sampled_from([None, 2])))
+    demands = Constraints(
+        max_latency_s=draw(st.sampled_from([None, 0.05])), min_position=draw(st.sampled_from([None, 2]))
+    )
     wish = Wish(draw(st.sampled_from(list(Objective))), demands)
     scenario = Scenario(link, work, Prices(1.0, 2.0), Power(1.0, 4.0))
     return candidates.gather(cuts, edge, cloud), scenario, wish

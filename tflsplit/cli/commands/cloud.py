@@ -44,7 +44,7 @@ def command(
     queue: str | None,
     deployments: tuple[str, ...],
     name: str,
-    serving: options_serving.Serving,
+    serving: options_serving.ServingOptions,
     metrics: str | None,
     count: int | None,
     is_json: bool,

@@ -53,5 +53,5 @@ def edge_command() -> settings_command.Command:
     return found
 
 
-def _row(found: merging.Set) -> tuple[str, str, str]:
+def _row(found: merging.Setting) -> tuple[str, str, str]:
     return found.key, str(found.value), found.place

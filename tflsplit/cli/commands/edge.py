@@ -51,10 +51,10 @@ def command(
     source: str,
     cut_name: str | None,
     input_codec: str | None,
-    delivering: delivery.Delivering,
-    computing: accelerator.Computing,
-    observed: monitoring.Observed,
-    updating: updates.Updating,
+    delivering: delivery.DeliveryOptions,
+    computing: accelerator.AcceleratorOptions,
+    observed: monitoring.MonitoringOptions,
+    updating: updates.UpdateOptions,
     is_json: bool,
     **pace: float | None,
 ) -> None:
@@ -72,7 +72,7 @@ def command(
     from edge_runtime import loop
     from edge_runtime.delivery import outcome
 
-    service = supervision.Attending(click.get_current_context())
+    service = supervision.SupervisedEdge(click.get_current_context())
     service.starting("opening the package")
     opened, plan, cut = planfile.opened_at(pkg, plan_path, {"--cut": cut_name, "--input-codec": input_codec})
     given = planfile.settings(plan) | delivering.settings() | {n: v for n, v in pace.items() if v is not None}
@@ -103,7 +103,7 @@ def command(
     outcome.check(summary, settings, is_stopped=edge.is_stopping)
 
 
-def _source(text: str, model: updates.Running, settings: "Settings") -> "Source":
+def _source(text: str, model: updates.RunningUpdates, settings: "Settings") -> "Source":
     from edge_runtime.delivery import framing
     from edge_runtime.sources import frames
 

@@ -31,7 +31,7 @@ def option(*, default: str | None, what: str = "") -> Callable[[Callable[..., An
 
 
 @dataclass(frozen=True, slots=True)
-class Computing:
+class AcceleratorOptions:
     """What was said about the machine that runs heads."""
 
     accelerator_name: str
@@ -51,11 +51,11 @@ class Computing:
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the command `computing`, a `Computing`."""
+    """Gives the command `computing`, a `AcceleratorOptions`."""
 
     @functools.wraps(function)  # and with it the options that it has already
     def command(*args: Any, accelerator_name: str, fallback_name: str | None, threads: int, **others: Any) -> Any:
-        return function(*args, computing=Computing(accelerator_name, fallback_name, threads), **others)
+        return function(*args, computing=AcceleratorOptions(accelerator_name, fallback_name, threads), **others)
 
     made: Callable[..., Any] = command
     for add in (

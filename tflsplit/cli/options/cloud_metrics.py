@@ -9,28 +9,28 @@ from tflsplit.cli.options import metrics as options_metrics
 
 if TYPE_CHECKING:  # a cloud that nobody watches starts without any of it
     from broker.cloud.engine import Engine
-    from broker.cloud.metrics import Watch
+    from broker.cloud.metrics import CloudMetrics
     from broker.cloud.subscriber import Cloud
     from broker.transport.protocol import Transport
     from tflsplit.package.reading import Package
 
 
 @contextmanager
-def started(address: str | None) -> "Iterator[Watch | None]":
+def started(address: str | None) -> "Iterator[CloudMetrics | None]":
     """From before the tails are loaded until the cloud has ended; None where nobody watches."""
     if address is None:
         yield None
         return
     from broker.cloud import metrics as cloud_metrics
 
-    watching = cloud_metrics.Watch()
+    watching = cloud_metrics.CloudMetrics()
     with options_metrics.served(address, watching.families, watching.health):
         yield watching
 
 
 @contextmanager
 def at(
-    watching: "Watch | None",
+    watching: "CloudMetrics | None",
     packages: "Sequence[Package]",
     engine: "Engine",
     clouds: "Sequence[tuple[Cloud, Transport]]",

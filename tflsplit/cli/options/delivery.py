@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # an edge without a spool starts without SQLite
 
 
 @dataclass(frozen=True, slots=True)
-class Delivering:
+class DeliveryOptions:
     """What was said on the command line; `said` holds the given fields of `edge_runtime.delivery.settings.Settings`."""
 
     said: dict[str, Any]
@@ -53,7 +53,7 @@ class Delivering:
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the command `delivering`, a `Delivering`."""
+    """Gives the command `delivering`, a `DeliveryOptions`."""
 
     @functools.wraps(function)  # and with it the options that it has already
     def command(*args: Any, **given: Any) -> Any:
@@ -65,9 +65,9 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def of(said: Mapping[str, Any]) -> Delivering:
+def of(said: Mapping[str, Any]) -> DeliveryOptions:
     """From the values of the options; SettingsError where they do not go together."""
-    return Delivering(_given(said, {name: name for name in _SETTINGS}), said["spool"], _given(said, _LIMITS))
+    return DeliveryOptions(_given(said, {name: name for name in _SETTINGS}), said["spool"], _given(said, _LIMITS))
 
 
 def _given(said: Mapping[str, Any], names: dict[str, str]) -> dict[str, Any]:

@@ -17,14 +17,14 @@ if TYPE_CHECKING:  # an edge that nobody observes starts without any of it
     from edge_runtime.delivery.observer import Observer
     from edge_runtime.loop import Edge
     from edge_runtime.monitoring.frame_trace import Trace
-    from edge_runtime.monitoring.metrics import Watch
+    from edge_runtime.monitoring.metrics import EdgeMetrics
 
 # Where nothing else is said: often enough for Home Assistant, one small message a device.
 _TELEMETRY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class MonitoringOptions:
     """How an edge was asked to be seen."""
 
     metrics: str | None
@@ -34,28 +34,28 @@ class Observed:
     home_assistant: str | None
 
     @contextmanager
-    def started(self) -> "Iterator[Seeing]":
+    def started(self) -> "Iterator[Monitoring]":
         """From before the head is loaded until the edge has ended."""
         with ExitStack() as stack:
             watch = trace = None
             if self.metrics or self.telemetry_s:
                 from edge_runtime.monitoring import metrics as watches
 
-                watch = watches.Watch()
+                watch = watches.EdgeMetrics()
                 stack.enter_context(options_metrics.served(self.metrics, watch.families, watch.health))
             if self.trace is not None:
                 from edge_runtime.monitoring import frame_trace as traces
 
                 trace = stack.enter_context(traces.Trace(self.trace, limit_bytes=self.trace_limit_mb << 20))
-            yield Seeing(self, watch, trace)
+            yield Monitoring(self, watch, trace)
 
 
 @dataclass(frozen=True, slots=True)
-class Seeing:
+class Monitoring:
     """What of it is under way."""
 
-    asked: Observed
-    watch: "Watch | None"
+    asked: MonitoringOptions
+    watch: "EdgeMetrics | None"
     trace: "Trace | None"
 
     @property
@@ -72,7 +72,9 @@ class Seeing:
             if self.watch is not None and telemetry_s:
                 from edge_runtime.monitoring import telemetry as monitoring_telemetry
 
-                stack.enter_context(monitoring_telemetry.Telemeter(self.watch, edge, online, every_s=telemetry_s))
+                stack.enter_context(
+                    monitoring_telemetry.TelemetryPublisher(self.watch, edge, online, every_s=telemetry_s)
+                )
             if prefix and telemetry_s:
                 from edge_runtime.monitoring import home_assistant as monitoring_home_assistant
 
@@ -100,7 +102,9 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         if home_assistant and telemetry is None:  # its rate and latency come with telemetry
             telemetry = _TELEMETRY_S
-        return function(*args, observed=Observed(metrics, telemetry, trace, trace_limit, home_assistant), **others)
+        return function(
+            *args, observed=MonitoringOptions(metrics, telemetry, trace, trace_limit, home_assistant), **others
+        )
 
     file = click.Path(path_type=Path, dir_okay=False, writable=True)
     for option in (

@@ -8,7 +8,7 @@ import click
 from tflsplit import errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
-from tflsplit.planning.constraints import Demands
+from tflsplit.planning.constraints import Constraints
 from tflsplit.planning.decision import Objective, Weights, Wish
 from tflsplit.planning.scenario import Power, Prices, Workload
 from tflsplit.timings import links
@@ -59,7 +59,7 @@ def wish_of(package: Package, given: dict[str, Any]) -> Wish:
     wanted: Cut | None = package.cut(given["min_depth"]) if given["min_depth"] else None
     return Wish(
         objective=Objective(given["objective"]),
-        demands=Demands(
+        demands=Constraints(
             max_latency_s=links.parse_duration(given["max_latency"]) if given["max_latency"] else None,
             fps=given["fps"],
             max_bytes_per_day=given["max_bytes_per_day"],

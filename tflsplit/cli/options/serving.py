@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # help is shown without loading an interpreter
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class ServingOptions:
     """`workers` is None for this process alone, and with a `ray_address` for as many as that cluster has CPUs."""
 
     workers: int | None
@@ -71,7 +71,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
             raise click.UsageError("--ray-address goes with --engine ray.")
         ray_address = (ray_address or "auto") if engine == "ray" else None
         window_s = None if batch_window is None else batch_window / 1000
-        serving = Serving(workers, ray_address, threads, tail_timeout, window_s, drain, share)
+        serving = ServingOptions(workers, ray_address, threads, tail_timeout, window_s, drain, share)
         return function(*args, serving=serving, **others)
 
     positive, seconds = click.IntRange(min=1), click.FloatRange(min=0)

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 _STEP_S = 90.0
 
 
-class Attending:
+class SupervisedEdge:
     """Of the command line that runs."""
 
     def __init__(self, context: click.Context) -> None:
@@ -76,10 +76,10 @@ class Attending:
             yield
             return
         from edge_runtime.service.notify import Notifier
-        from edge_runtime.service.supervision import Attendant
+        from edge_runtime.service.supervision import Supervision
 
         notifier = self._notifier if self.is_supervised else Notifier({})
-        attendant = Attendant(edge, online, notifier, lambda: self._reload(edge, planned))
+        attendant = Supervision(edge, online, notifier, lambda: self._reload(edge, planned))
         before = signal.signal(signal.SIGHUP, lambda _number, _frame: attendant.ask_to_reload())
         try:
             with attendant:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # an edge that takes no updates starts without any of it
 
 
 @dataclass(frozen=True, slots=True)
-class Updating:
+class UpdateOptions:
     """What was said on the command line."""
 
     models: Path | None
@@ -41,14 +41,14 @@ class Updating:
             raise errors.SettingsError(f"--update-url-prefix {self.url_prefix}: give https://… or http://…")
 
     @contextmanager
-    def running(self, package: Package, cut: Cut, name: tuple[str, str]) -> "Iterator[Running]":
+    def running(self, package: Package, cut: Cut, name: tuple[str, str]) -> "Iterator[RunningUpdates]":
         """What the edge runs: what was pushed to it last, else what it was started with. `name` is deployment, device.
 
         A model on probation is left at the next start if this one ends by its fault: without an end, by a device that
         fails, or by a bug.
         """
         if self.models is None:
-            yield Running(package, cut)
+            yield RunningUpdates(package, cut)
             return
         from edge_runtime.updates import store
 
@@ -73,7 +73,7 @@ class Updating:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningUpdates:
     """A package and a cut of it, and what may exchange them."""
 
     package: Package
@@ -90,7 +90,7 @@ class Running:
 
     @contextmanager
     def updated(
-        self, edge: "Edge", head: "Head", computing: accelerator.Computing, broker: connection.Broker
+        self, edge: "Edge", head: "Head", computing: accelerator.AcceleratorOptions, broker: connection.Broker
     ) -> Iterator[None]:
         """While the edge runs."""
         if self.updater is None:
@@ -108,13 +108,13 @@ class Running:
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the command `updating`, an `Updating`."""
+    """Gives the command `updating`, an `UpdateOptions`."""
 
     @functools.wraps(function)  # and with it the options that it has already
     def command(
         *args: Any, models: Path | None, update_key: Path | None, update_url_prefix: str | None, **others: Any
     ) -> Any:
-        return function(*args, updating=Updating(models, update_key, update_url_prefix), **others)
+        return function(*args, updating=UpdateOptions(models, update_key, update_url_prefix), **others)
 
     for option in (
         click.option("--update-url-prefix", metavar="URL", help="Models may also be fetched from below here."),
@@ -141,15 +141,15 @@ def _running(
     url_prefix: str | None,
     original: tuple[Package, Cut],
     name: tuple[str, str],
-) -> Running:
+) -> RunningUpdates:
     found = kept.begin()
     package, cut = original if found is None else (found.package, found.package.cut(found.offer.cut))
     if verifier is None:
-        return Running(package, cut)
+        return RunningUpdates(package, cut)
     from edge_runtime.updates import updater
 
     settings = updater.Settings(*name, verifier, url_prefix)
-    return Running(package, cut, updater.Updater(kept, settings, original), found)
+    return RunningUpdates(package, cut, updater.Updater(kept, settings, original), found)
 
 
 def _connect(broker: connection.Broker, deployment: str, device: str, boot: int) -> "Transport":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tflsplit.cli.options import connection
-from tflsplit.cli.options.serving import Serving
+from tflsplit.cli.options.serving import ServingOptions
 
 if TYPE_CHECKING:  # a cloud that has no queue needs no pika
     from broker.transport.address import Credentials
@@ -33,7 +33,7 @@ def connected(
     name: str,
     boot: int,
     *,
-    serving: Serving,
+    serving: ServingOptions,
     workers: int | None,
 ) -> "Iterator[Transport]":
     """The transport that a cloud works over. With a `queue`, the broker if given is told that we are online, and no

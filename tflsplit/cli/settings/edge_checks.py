@@ -110,7 +110,7 @@ def _look_at_combinations(command: Command, file: Path) -> None:
     """Of options that do not go together, as their groups find them when the edge starts."""
     said = command.make_context(command.name, ["--config", str(file)]).params
     delivery.of(said)
-    updates.Updating(said["models"], said["update_key"], said["update_url_prefix"])
+    updates.UpdateOptions(said["models"], said["update_key"], said["update_url_prefix"])
 
 
 def _look_at_package(merged: "Merged", root: Path) -> None:

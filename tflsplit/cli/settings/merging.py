@@ -19,7 +19,7 @@ _TEXTS = frozenset({"text", "choice", "path", "file", "filename", "directory"})
 
 
 @dataclass(frozen=True, slots=True)
-class Set:
+class Setting:
     """A setting's value, and where it was set: a file and line, a variable of the environment, or `default`."""
 
     key: str
@@ -31,7 +31,7 @@ class Set:
 class Merged:
     """What counts, of every setting by its key, and all that is wrong. `from_files` is click's default map."""
 
-    settings: Mapping[str, Set]
+    settings: Mapping[str, Setting]
     problems: tuple[str, ...]
     from_files: Mapping[str, Any]
 
@@ -47,7 +47,7 @@ def merge(command: Command, file: Path | None, *, root: Path = Path("/")) -> Mer
         file = file.absolute()
         contents = configuration.read(root / file.relative_to("/"), command.table)
     problems = list(contents.problems)
-    found: dict[str, Set] = {}
+    found: dict[str, Setting] = {}
     from_files: dict[str, Any] = {}
     for entry in contents.entries:
         parameter = _known(command, entry.key, entry.place, problems)
@@ -57,10 +57,12 @@ def merge(command: Command, file: Path | None, *, root: Path = Path("/")) -> Mer
         if problem := _wrong(parameter, value) or _refused(command, entry.key, value):
             problems.append(f"{entry.place}: {entry.key}: {problem}")
             value = None
-        found[entry.key] = Set(entry.key, value, entry.place)
+        found[entry.key] = Setting(entry.key, value, entry.place)
         from_files[parameter.name] = value
     _read_environment(command, found, problems)
-    defaults = {key: Set(key, _default(command, parameter), "default") for key, parameter in command.settings.items()}
+    defaults = {
+        key: Setting(key, _default(command, parameter), "default") for key, parameter in command.settings.items()
+    }
     return Merged(defaults | found, tuple(problems), from_files)
 
 
@@ -94,7 +96,7 @@ def _refused(command: Command, key: str, value: Any) -> str | None:
     return None
 
 
-def _read_environment(command: Command, found: dict[str, Set], problems: list[str]) -> None:
+def _read_environment(command: Command, found: dict[str, Setting], problems: list[str]) -> None:
     by_variable = {command.variable(key): key for key in command.settings}
     for name in sorted(name for name in os.environ if name.startswith(command.prefix)):
         text, place = os.environ[name], f"environment {name}"
@@ -104,7 +106,7 @@ def _read_environment(command: Command, found: dict[str, Set], problems: list[st
             key = by_variable[name]
             if problem := _not_convertible(command.settings[key], text) or _refused(command, key, text):
                 problems.append(f"{place}: {problem}")
-            found[key] = Set(key, None if problem else text, place)
+            found[key] = Setting(key, None if problem else text, place)
 
 
 def _default(command: Command, parameter: click.Parameter) -> Any:
