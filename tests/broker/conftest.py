@@ -97,7 +97,7 @@ def mosquitto_hub(request, version):
         broker.start()
 
     def make(client_id, **options):
-        return join(broker.transport.address, client_id, version=version, **options)
+        return join(broker.address, client_id, version=version, **options)
 
     return Hub(make, interrupt)
 
@@ -111,7 +111,7 @@ def amqtt_hub(request):
     join = request.getfixturevalue("join")
 
     def make(client_id, **options):
-        return join(broker.transport.address, client_id, version=Version.MQTT_311, **options)
+        return join(broker.address, client_id, version=Version.MQTT_311, **options)
 
     return Hub(make, None, forgets_the_gone=True)
 

@@ -61,7 +61,7 @@ class Dropped:
     """What Mosquitto says that it dropped."""
 
     def __init__(self, stack, broker):
-        self._client = stack.enter_context(transport.MqttTransport(broker.transport.address, client_id="sys"))
+        self._client = stack.enter_context(transport.MqttTransport(broker.address, client_id="sys"))
         self._client.connect()
         self._client.subscribe("$SYS/broker/publish/messages/dropped")
 

@@ -35,7 +35,7 @@ def behind(stack, deploy, mosquitto):
 
     def make(shape):
         broker = mosquitto()
-        link = stack.enter_context(relay.Relay(broker.transport.address, up=shape, down=shape))
+        link = stack.enter_context(relay.Relay(broker.address, up=shape, down=shape))
         deployment = deploy(broker.url)
         return deployment, f"mqtt://{link.address}"
 

@@ -147,7 +147,9 @@ def test_two_links_stand_side_by_side_and_nothing_is_left_of_them():
 @real
 def test_nothing_is_left_of_a_link_whose_maker_is_killed():
     before = interfaces()
-    script = "import sys\nfrom broker import namespace\nwith namespace.shaped(rate_bps=1e6, delay_s=0.01) as made:\n"
+    script = (
+        "import sys\nfrom broker.links import namespace\nwith namespace.shaped(rate_bps=1e6, delay_s=0.01) as made:\n"
+    )
     script += "    print(made.outside, flush=True)\n    sys.stdin.read()\n"
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

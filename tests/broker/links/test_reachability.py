@@ -14,10 +14,10 @@ SOON_S = 20.0
 def test_broker_tells_its_version_its_limit_and_its_speed(mosquitto_with):
     broker = mosquitto_with("max_packet_size 131072")
 
-    reached, round_trip = reachability.probe(broker.transport.address, timeout_s=SOON_S)
+    reached, round_trip = reachability.probe(broker.address, timeout_s=SOON_S)
 
     assert reached.state is State.OK
-    assert reached.detail == f"{broker.transport.address} speaks MQTT 5, takes packets of up to 131,072 bytes"
+    assert reached.detail == f"{broker.address} speaks MQTT 5, takes packets of up to 131,072 bytes"
     assert round_trip.state is State.OK
     assert "ms at QoS 1" in round_trip.detail
 
@@ -26,7 +26,7 @@ def test_broker_of_mqtt_3_is_reached_too():
     if "amqtt" not in server.available():
         pytest.skip("amqtt is not installed: pip install 'tflsplit[demo]'")
     with server.run(port=0, kind="amqtt") as broker:
-        reached, round_trip = reachability.probe(broker.transport.address, timeout_s=SOON_S)
+        reached, round_trip = reachability.probe(broker.address, timeout_s=SOON_S)
 
     assert "speaks MQTT 3.1.1, takes packets of any size" in reached.detail
     assert round_trip.state is State.OK
@@ -66,7 +66,7 @@ def test_access_rules_that_keep_the_message_away_are_told_apart_from_a_slow_brok
     rules.write_text("topic read nothing\n")
     broker = mosquitto_with(f"acl_file {rules}")
 
-    reached, round_trip = reachability.probe(broker.transport.address, timeout_s=SOON_S)
+    reached, round_trip = reachability.probe(broker.address, timeout_s=SOON_S)
 
     assert reached.state is State.OK
     assert round_trip.state is State.INFO

@@ -73,10 +73,8 @@ def test_a_shaped_link_is_never_measured_faster_than_it_is(mosquitto, join):
 
 def test_sizes_over_the_broker_s_packet_limit_are_left_out(mosquitto_with, join):
     broker = mosquitto_with("max_packet_size 10000")
-    with peer_on(join(broker.transport.address, "peer")):
-        found = throughput.probe(
-            join(broker.transport.address, "a"), join(broker.transport.address, "b"), settings(), run=1
-        )
+    with peer_on(join(broker.address, "peer")):
+        found = throughput.probe(join(broker.address, "a"), join(broker.address, "b"), settings(), run=1)
 
     assert [point.payload_bytes for point in found.link.points] == [100, 2_000]
     assert found.link.packet_limit_bytes == 10_000

@@ -33,8 +33,8 @@ def has_ended(pid):
 def test_broker_answers_from_the_first_moment_and_ends_with_the_context(kind, join):
     with server.run(port=0, kind=kind) as broker:
         assert broker.kind == kind
-        assert broker.url == f"mqtt://127.0.0.1:{broker.transport.address.port}"
-        client = join(broker.transport.address, "client")
+        assert broker.url == f"mqtt://127.0.0.1:{broker.address.port}"
+        client = join(broker.address, "client")
         client.subscribe("t")
         client.publish("t", b"x")
         assert client.receive(SOON_S).payload == b"x"
@@ -49,8 +49,8 @@ def test_broker_ends_when_the_body_fails(kind):
 
 def test_broker_dies_with_a_killed_parent(kind):
     script = (
-        "from broker import embedded\n"
-        f"with embedded.run(port=0, kind={kind!r}) as broker:\n"
+        "from broker.local import server\n"
+        f"with server.run(port=0, kind={kind!r}) as broker:\n"
         "    print(broker.pid, flush=True)\n"
         "    input()\n"
     )
@@ -87,7 +87,7 @@ def test_only_this_machine_may_connect_unless_told_otherwise():
         with pytest.raises(errors.SettingsError, match="lets anyone in"), server.run(host, 0):
             pass
     with server.run("0.0.0.0", 0, allow_remote=True) as broker:
-        assert socket.create_connection(("127.0.0.1", broker.transport.address.port), 5.0).close() is None
+        assert socket.create_connection(("127.0.0.1", broker.address.port), 5.0).close() is None
 
 
 def test_address_that_is_not_ours_is_refused():

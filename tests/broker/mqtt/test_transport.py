@@ -110,7 +110,7 @@ def wait_for_room(edge, payload, qos):
 
 def test_packet_over_the_brokers_limit_is_refused_and_harms_nothing(mosquitto_with, join):
     broker = mosquitto_with("max_packet_size 20000")
-    client = join(broker.transport.address, "client")
+    client = join(broker.address, "client")
     client.subscribe("t")
     assert client.max_packet_bytes == 20_000
 
@@ -125,7 +125,7 @@ def test_packet_over_the_brokers_limit_is_refused_and_harms_nothing(mosquitto_wi
 
 def test_packet_that_an_older_broker_hangs_up_on_is_given_up_and_lets_the_rest_pass(mosquitto_with, join):
     broker = mosquitto_with("max_packet_size 20000")
-    client = join(broker.transport.address, "client", version=Version.MQTT_311)
+    client = join(broker.address, "client", version=Version.MQTT_311)
     client.subscribe("t")
 
     client.publish("t", bytes(30_000))
@@ -154,7 +154,7 @@ def test_message_published_while_the_broker_is_away_arrives_after(mosquitto, joi
 
 def test_receive_maximum_of_the_broker_is_obeyed(scripted, join):
     broker = scripted(connack_5(receive_maximum=2))
-    client = join(broker.transport.address, "client", limits=Limits(window=10))
+    client = join(broker.address, "client", limits=Limits(window=10))
     for _ in range(4):
         client.publish("t", b"x")
 
@@ -172,7 +172,7 @@ def test_receive_maximum_of_the_broker_is_obeyed(scripted, join):
 
 def test_an_answer_goes_out_before_the_acknowledgement_of_what_it_answers(scripted, join):
     broker = scripted(connack_5(receive_maximum=1))
-    client = join(broker.transport.address, "client")
+    client = join(broker.address, "client")
     broker.publish("t", b"question", 7)
     broker.publish("t", b"other", 8)
     question, other = client.receive(SOON_S), client.receive(SOON_S)
@@ -192,7 +192,7 @@ def test_an_answer_goes_out_before_the_acknowledgement_of_what_it_answers(script
 
 def test_unacknowledged_messages_are_sent_again_in_order_within_the_new_brokers_window(scripted, join):
     broker = scripted(connack_5(), connack_5(receive_maximum=1))
-    client = join(broker.transport.address, "client")
+    client = join(broker.address, "client")
     for _ in range(3):
         client.publish("t", b"x")
         assert broker.next_publish() is not None
@@ -210,7 +210,7 @@ def test_unacknowledged_messages_are_sent_again_in_order_within_the_new_brokers_
 
 def test_smaller_limit_after_a_reconnection_drops_what_no_longer_fits(scripted, join):
     broker = scripted(connack_5(receive_maximum=1), connack_5(max_packet_bytes=100))
-    client = join(broker.transport.address, "client")
+    client = join(broker.address, "client")
     client.publish("t", b"first")
     client.publish("t", bytes(500))
     client.publish("t", b"last")
@@ -281,7 +281,7 @@ def test_what_is_said_and_asked_for_before_the_first_connection_is_not_lost(mosq
 
 def test_who_begins_and_is_refused_is_closed_for_good(scripted, join):
     broker = scripted(connack_5(0x86), connack_5(0x86))
-    client = join(broker.transport.address, "client", is_connected=False)
+    client = join(broker.address, "client", is_connected=False)
     client.begin()
 
     assert client.wait_for(ConnectionState.CLOSED, SOON_S)
@@ -297,14 +297,14 @@ def test_waiting_for_a_broker_ends_with_the_reason(join):
 
 def test_refused_credentials_name_the_reason_code(scripted, join):
     broker = scripted(connack_5(0x86), connack_5(0x86))
-    client = join(broker.transport.address, "client", is_connected=False)
+    client = join(broker.address, "client", is_connected=False)
     with pytest.raises(errors.BrokerError, match=r"refused: Bad user name or password \(0x86\)"):
         client.connect(timeout_s=SOON_S, keep_trying=True)
 
 
 def test_refused_credentials_name_the_reason_code_on_3_1_1_too(scripted, join):
     broker = scripted(bytes.fromhex("20020005"))
-    client = join(broker.transport.address, "client", version=Version.MQTT_311, is_connected=False)
+    client = join(broker.address, "client", version=Version.MQTT_311, is_connected=False)
     with pytest.raises(errors.BrokerError, match=r"refused: Not authorized \(0x87\)"):
         client.connect(timeout_s=SOON_S, keep_trying=True)
 
@@ -314,7 +314,7 @@ def test_refused_credentials_name_the_reason_code_on_3_1_1_too(scripted, join):
 )
 def test_broker_without_mqtt_5_gets_3_1_1_at_once(scripted, join, answer):
     broker = scripted(answer, ACCEPT_311)
-    client = join(broker.transport.address, "client")
+    client = join(broker.address, "client")
     assert client.version is Version.MQTT_311
     assert client.counters.reconnects == 0
 
@@ -328,13 +328,13 @@ def test_broker_that_does_not_answer_mqtt_5_gets_3_1_1(scripted, join, monkeypat
 def test_version_asked_for_is_not_changed(scripted, join):
     broker = scripted(connack_5(0x84), ACCEPT_311)
     with pytest.raises(errors.BrokerError, match=r"Unsupported protocol version \(0x84\)"):
-        join(broker.transport.address, "client", version=Version.MQTT_5)
+        join(broker.address, "client", version=Version.MQTT_5)
 
 
 def test_garbage_from_a_broker_is_a_lost_connection(scripted, join):
     broker = scripted(bytes.fromhex("20ffffffffff"), bytes.fromhex("20ffffffffff"))
     with pytest.raises(errors.BrokerError, match=r"broker 127\.0\.0\.1"):
-        join(broker.transport.address, "client")
+        join(broker.address, "client")
 
 
 def test_messages_wait_at_the_broker_for_a_client_that_keeps_its_session(mosquitto, join):

@@ -21,7 +21,7 @@ import json, os, pathlib, shutil, signal, sys
 sys.path.insert(0, sys.argv[2])
 from broker.messages.updates import Signed
 from edge_runtime.updates import store
-from edge_runtime.updates.download import Reception
+from edge_runtime.updates.download import Download
 from tflsplit.package import reading
 
 base = pathlib.Path(sys.argv[1])
@@ -60,7 +60,7 @@ RECEIVING = (
     DYING
     + """
 def lacking(place, folder):
-    reception = Reception(folder, new.offer(), {})
+    reception = Download(folder, new.offer(), {})
     taken = 0
     while (lack := reception.lack) is not None:
         data = (base / "new" / lack.path).read_bytes()[lack.have : lack.have + 500]

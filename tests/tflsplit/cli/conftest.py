@@ -261,6 +261,6 @@ def library(tmp_path_factory):
     if compiler is None:
         pytest.skip("no C compiler (gcc or cc) to build the tests' delegate with")
     made = tmp_path_factory.mktemp("delegate") / "libtest_delegate.so"
-    source = HERE.parent / "edge_runtime/accelerators/delegate.c"
+    source = HERE.parents[1] / "support" / "delegate.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", made, source, "-lm"], check=True)
     return made

@@ -249,7 +249,7 @@ def mapped(pid, name):
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc what a process has mapped")
 def test_workers_map_one_file_of_each_tail_whether_or_not_it_is_in_the_package(tmp_path, residual_model, request):
     made = tiny_models.describe(residual_model)
-    bare = tiny_models.packaging.write(tmp_path / "bare.tflsplit", made, residual_model, made.cuts[1:2])
+    bare = tiny_models.writing.write(tmp_path / "bare.tflsplit", made, residual_model, made.cuts[1:2])
     written, sliced = (cut.id for cut in bare.cuts[1:3])
     engine = pool.Workers([bare], 2, warm=[(bare, written), (bare, sliced)])
     request.addfinalizer(engine.close)

@@ -117,7 +117,7 @@ def test_foreign_package_in_front_of_ours_is_told_and_nothing_of_it_is_run(tmp_p
 
 def test_neither_tensorflow_nor_numpy_is_imported_to_examine_anything():
     program = (
-        "import sys; from tflsplit.cli import diagnosis; diagnosis.examine(None, None)\n"
+        "import sys; from tflsplit.cli.output import diagnosis; diagnosis.examine(None, None)\n"
         "print({'numpy', 'tensorflow', 'keras', 'h5py', 'ai_edge_litert'} & set(sys.modules))"
     )
     child = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-SOURCE = pathlib.Path(__file__).with_name("delegate.c")
+SOURCE = pathlib.Path(__file__).parents[1] / "support" / "delegate.c"
 
 
 @pytest.fixture(scope="session")
