@@ -64,6 +64,7 @@ check: setup ## lint, format, types, import contracts, tests: before every commi
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/imports.py --check
 	$(BIN)/pytest
 
 bench: setup ## the benchmarks, with machine and versions

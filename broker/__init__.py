@@ -1,0 +1,1 @@
+"""Everything between edge and cloud, and the cloud itself."""

@@ -1,0 +1,1 @@
+"""The edge: head, delivery, profiling, service, updates."""

@@ -4,6 +4,7 @@ import ast
 import importlib
 import importlib.metadata
 import inspect
+import itertools
 import pathlib
 import re
 import subprocess
@@ -19,9 +20,12 @@ from tflsplit.cli import main
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = ("tflsplit", "converters", "edge_runtime", "broker")
-PROGRAMS = (*PACKAGES, "examples", "benchmarks")
+PROGRAMS = (*PACKAGES, "examples", "benchmarks", "docs")
 MODULE_LINES = 400
 FUNCTION_LINES = 60
+FOLDER_MODULES = 15
+COMMANDS, COMMAND_MODULES = "tflsplit/cli/commands", 30
+STEM = 5  # letters; what begins alike reads alike in a list of files
 
 
 def python_files(*folders: str) -> list[pathlib.Path]:
@@ -31,7 +35,7 @@ def python_files(*folders: str) -> list[pathlib.Path]:
 def text_files() -> Iterator[pathlib.Path]:
     """Everything that we wrote, except this file, which has to name what it looks for."""
     yield from (file for pattern in ("*.md", "*.toml", "Makefile", ".ci/run") for file in CHECKOUT.glob(pattern))
-    for folder in (*PROGRAMS, "tests", "docs"):
+    for folder in (*PROGRAMS, "tests"):
         for suffix in ("py", "md", "toml", "yaml", "yml", "conf", "sh", "service", "c"):
             yield from ((CHECKOUT / folder).rglob(f"*.{suffix}"))
 
@@ -101,6 +105,52 @@ def test_modules_are_short_enough_to_read() -> None:
     lengths = {str(file): len(file.read_text("utf-8").splitlines()) for file in python_files(*PROGRAMS)}
 
     assert not {file: length for file, length in lengths.items() if length > MODULE_LINES}
+
+
+def folders_of_modules() -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for file in python_files(*PACKAGES):
+        if not file.name.startswith("__"):
+            names.setdefault(str(file.parent.relative_to(CHECKOUT)), []).append(file.stem)
+    return names
+
+
+def test_a_folder_holds_few_enough_modules_to_find_one() -> None:
+    crowded = {folder: len(names) for folder, names in folders_of_modules().items() if len(names) > FOLDER_MODULES}
+
+    assert set(crowded) <= {COMMANDS}
+    assert crowded.get(COMMANDS, 0) <= COMMAND_MODULES
+
+
+def test_neighbours_are_told_apart_by_more_than_an_ending() -> None:
+    neighbours = [
+        (f"{folder}/{one}", other)
+        for folder, names in folders_of_modules().items()
+        for one, other in itertools.permutations(names, 2)
+    ]
+    alike = [(one, other) for one, other in neighbours if other.startswith(pathlib.PurePath(one).name[:-1])]
+    share_a_stem = {one for one, other in neighbours if pathlib.PurePath(one).name[:STEM] == other[:STEM]}
+
+    assert not alike
+    assert len(share_a_stem) <= 0.06 * sum(map(len, folders_of_modules().values())), share_a_stem
+
+
+def test_no_module_hides_one_of_the_standard_library() -> None:
+    hiding = [
+        f"{folder}/{name}"
+        for folder, names in folders_of_modules().items()
+        for name in names
+        if name in sys.stdlib_module_names and folder != COMMANDS  # a command's file is named as people type it
+    ]
+
+    assert not hiding
+
+
+def test_the_picture_of_the_imports_is_what_the_code_says() -> None:
+    command = [sys.executable, CHECKOUT / "docs" / "imports.py", "--check"]
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert child.returncode == 0, child.stdout + child.stderr
 
 
 def test_functions_fit_a_screen() -> None:

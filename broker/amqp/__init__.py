@@ -1,0 +1,1 @@
+"""The transport over AMQP, for frames out of a RabbitMQ queue: the only door to pika."""

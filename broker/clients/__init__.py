@@ -1,0 +1,1 @@
+"""Programs that read results or push updates."""

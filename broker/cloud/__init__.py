@@ -1,0 +1,1 @@
+"""The cloud: takes frames in, runs tails, publishes results."""

@@ -1,0 +1,1 @@
+"""A secured Mosquitto for a deployment: certificates, access rules, unit."""

@@ -1,0 +1,1 @@
+"""Links measured, and links made to measure on."""

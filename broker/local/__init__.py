@@ -1,0 +1,1 @@
+"""A broker started on this machine for a first try."""

@@ -1,0 +1,1 @@
+"""What is said over a broker, byte for byte. Pure: no connection here."""

@@ -1,0 +1,1 @@
+"""The transport over MQTT: the only door to paho."""

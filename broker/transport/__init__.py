@@ -1,0 +1,1 @@
+"""What all transports share: the protocol, queues, addresses, credentials, and the in-memory transport."""

@@ -1,0 +1,1 @@
+"""Inputs to calibrate on, real or synthetic."""

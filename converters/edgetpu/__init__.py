@@ -1,0 +1,1 @@
+"""What the Edge TPU takes: rules, rewrites, Google's compiler and its log."""

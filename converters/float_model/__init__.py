@@ -1,0 +1,1 @@
+"""The float model beside the int8 one: layers, matching tensors, float tails, fidelity."""

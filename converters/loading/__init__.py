@@ -1,0 +1,1 @@
+"""Opens any supported model file, after searching it for code."""

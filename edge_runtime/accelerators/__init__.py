@@ -1,0 +1,1 @@
+"""What runs a head: the CPU, a Coral Edge TPU, any TensorFlow Lite delegate."""

@@ -1,0 +1,1 @@
+"""From the head's output to its answer: promises, window, spool, birth."""

@@ -1,0 +1,1 @@
+"""What an edge shows and tells of itself."""

@@ -1,0 +1,1 @@
+"""Times every cut on this machine, and compares an accelerator with the CPU."""

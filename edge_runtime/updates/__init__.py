@@ -1,0 +1,1 @@
+"""Another model for an edge while it runs."""

@@ -1,0 +1,1 @@
+"""How to share a model over several machines in a row."""

@@ -1,0 +1,1 @@
+"""How features and inputs are coded for the wire."""

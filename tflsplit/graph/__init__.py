@@ -1,0 +1,1 @@
+"""The model as a flat graph: read and sliced as a `.tflite` file, cut, run by the interpreter."""

@@ -1,0 +1,1 @@
+"""How a picture or a vector becomes a model's input."""

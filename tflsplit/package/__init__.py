@@ -1,0 +1,1 @@
+"""A package on disk: its manifest, reading, writing, proof and signature."""

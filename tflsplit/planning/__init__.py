@@ -1,0 +1,1 @@
+"""Where to cut for one edge and one cloud: candidates, cost, constraints, decision, plan file."""

@@ -1,0 +1,1 @@
+"""Files of measured timings and links, and the statistics they are made of."""

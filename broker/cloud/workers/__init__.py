@@ -1,0 +1,1 @@
+"""Tails in other processes, or in the actors of a Ray cluster."""

@@ -1,0 +1,1 @@
+"""Options from a configuration file and the environment, and their checks."""

@@ -1,0 +1,1 @@
+"""Whole deployments on one machine: the demo and the replay."""

@@ -1,0 +1,1 @@
+"""The page of a plan for several machines in a row."""

@@ -1,0 +1,1 @@
+"""The page of a plan for one edge and one cloud."""
