@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import replace
-from types import TracebackType
 
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.protocol import Accelerator, OpenModel
@@ -21,11 +20,11 @@ _CPU = Cpu()
 class Head:
     """Runs the head of `cut`: the model's inputs in, the boundary out, both in stored types.
 
-    Opening it checks that it gives exactly the boundary the package states (PackageError if not) and that there is a
-    tail to go on from it (CutError if not). The head of the cut `input` computes nothing, wherever it is asked to.
+    PackageError if the head gives another boundary than the package states, CutError if the cut has no tail. The head
+    of the cut `input` computes nothing, on any accelerator.
 
-    An accelerator that cannot be opened, or has no head compiled for it, is refused (DeviceError, PackageError); with a
-    `fallback` the same slice, uncompiled, runs there, and `condition` says so.
+    DeviceError or PackageError if the accelerator cannot be opened or has no compiled head; with a `fallback` the
+    uncompiled head runs there instead, and `condition` says so.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class Head:
             self._condition = Condition(accelerator.name, fallback.name, _not_compiled(package, cut))
             log.warning("head runs elsewhere name=%s runs_on=%s reason=%s", *self._condition.as_json().values())
         else:
-            # Read once: it is opened again after the accelerator died, whatever has become of the package by then.
+            # Read once: the head is opened again after the accelerator died, when the package may be gone.
             model = model_for(accelerator, package, cut)
             self._opened = self._service = Service(
                 accelerator.name,
@@ -64,14 +63,14 @@ class Head:
 
     @property
     def condition(self) -> Condition:
-        """Where it runs now; may change from one frame to the next."""
+        """Where the head runs now; may change from one frame to the next."""
         return self._condition if self._service is None else self._service.condition
 
     def run(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         return arrays if self._opened is None else self._opened.run(*arrays)
 
     def interrupt(self) -> None:
-        """Lets a `run` that waits for its accelerator fail now; of no effect otherwise."""
+        """Makes a `run` that waits for its accelerator fail now; has no effect otherwise."""
         if self._service is not None:
             self._service.interrupt()
 
@@ -82,19 +81,17 @@ class Head:
     def __enter__(self) -> "Head":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 def open_on(accelerator: Accelerator, package: Package, cut: Cut) -> OpenModel:
-    """A head on a device, once; PackageError if it is not compiled for it or gives another boundary than the cut's."""
+    """Opens a head on a device without a fallback; PackageError if it is not compiled or has another boundary."""
     return _open(accelerator, model_for(accelerator, package, cut), package, cut)
 
 
 def model_for(accelerator: Accelerator, package: Package, cut: Cut) -> bytes:
-    """The cut's head as that accelerator runs it; PackageError where it would have to be compiled first."""
+    """The model file that the accelerator runs for this cut; PackageError if it has not been compiled."""
     if not accelerator.needs_compiled:
         return package.head_bytes(cut)
     path = package.file(cut, "head_edgetpu")
@@ -104,7 +101,7 @@ def model_for(accelerator: Accelerator, package: Package, cut: Cut) -> bytes:
 
 
 def is_compiled(package: Package, cut: Cut) -> bool:
-    """If the package has the cut's head for the Edge TPU."""
+    """Whether the package holds the cut's head compiled for the Edge TPU."""
     return package.file(cut, "head_edgetpu") is not None
 
 

@@ -1,7 +1,7 @@
-"""The edge loop: take an input, run the head, hand the frame over, and hold it until its answer is back.
+"""The edge loop: take an input, run the head, send the frame, and keep it until its answer is back.
 
-The caller's thread computes. One thread takes in answers and sends again what was not answered; with a spool one more
-sends, and where only the newest input counts another takes inputs. Nothing here knows MQTT.
+The caller's thread computes. A second thread receives answers and sends unanswered frames again. With a spool a third
+thread sends frames, and if only the newest input counts, another one reads inputs. Nothing here knows MQTT.
 """
 
 import logging
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# How often the threads look whether they were told to stop or to change; no frame waits for it.
+# How often the threads look whether they were told to stop or to exchange the head; no frame waits for it.
 _LOOK_S = 0.2
-# How long a stop waits for answers to frames that are kept on disk in any case.
+# How long a stop waits for answers to frames that are on disk anyway.
 _GRACE_S = 2.0
 # How often it is checked which frames are overdue or too old.
 _TEND_S = 0.1
@@ -53,7 +53,7 @@ class _Exchange:
     is_done: threading.Event = field(default_factory=threading.Event)
 
 
-# What a frame may go through when the head failed on it, as for `Edge.exchange`; None: nothing, and the edge ends.
+# The package and head that replace a head that failed on a frame, as in `Edge.exchange`; None ends the edge.
 Rescue = Callable[[errors.DeviceError], tuple[Package, Head] | None]
 
 
@@ -130,21 +130,21 @@ class Edge:
         return self._stopped_at_s is not None
 
     def stop(self) -> None:
-        """Take no further input; what was sent is still waited for. Takes no lock: signal handlers may call it."""
+        """Take no further input, but wait for answers. Takes no lock: signal handlers may call it."""
         self._stopped_at_s = time.monotonic()
         self._head.interrupt()
 
     def reload(self, settings: Settings) -> None:
-        """From the next frame on; SettingsError naming what cannot change while the edge runs."""
+        """The settings from the next frame on; SettingsError names those that cannot change while the edge runs."""
         self._settings.check_may_become(settings)
         self._settings = settings
         self._window.resize(settings.window)
 
     def exchange(self, package: Package, head: Head) -> tuple[Package, Head]:
-        """Frames from the next one on go through another head, perhaps of another package; returns those before, whose
-        head is the caller's to close.
+        """The next frames go through another head, perhaps of another package. Returns the old package and head, which
+        the caller closes.
 
-        Blocks until the frame in hand is done. SettingsError or DataError if the source does not fit the package.
+        Blocks until the current frame is done. SettingsError or DataError if the source does not fit the package.
         """
         wanted = self._wanted(package, head)
         with self._exchanging:
@@ -159,7 +159,7 @@ class Edge:
             return before
 
     def describe(self, name: str, fields: Mapping[str, object]) -> None:
-        """More for the birth, below a name of its own; published with the next look at it."""
+        """Adds an entry to the birth, which is published again within `_TEND_S`."""
         self._told = {**self._told, name: fields}
 
     def run(self, source: Source) -> Summary:
@@ -196,9 +196,8 @@ class Edge:
             return routes.Fresh(*common)
         if self.spool is None:
             return routes.InMemory(*common, is_stopping=lambda: self.is_stopping)
-        from edge_runtime.delivery import (
-            durable_route,
-        )  # and with it SQLite, which an edge without a spool starts without
+        # Imported here because it imports SQLite, which an edge without a spool does not load.
+        from edge_runtime.delivery import durable_route
 
         return durable_route.Durable(
             *common,
@@ -209,7 +208,7 @@ class Edge:
         )
 
     def _fit(self, package: Package, source: Source | None) -> Convert | None:
-        """How the source's captures become that package's inputs."""
+        """The conversion of the source's captures to that package's inputs."""
         if source is None:
             return None
         if source.fit is not None:

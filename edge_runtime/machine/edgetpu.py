@@ -1,4 +1,4 @@
-"""What stands between this machine and an Edge TPU: the device, the permission, the library, and its age.
+"""Whether this machine can use an Edge TPU: the device, the permission to open it, the library, and its version.
 
 Reads sysfs, so that neither lsusb nor root is needed, and opens no device. `root` stands for `/`.
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_runtime.machine import kernel_files
 from tflsplit import installation
 from tflsplit.findings import Finding, State
 
@@ -20,7 +21,7 @@ LIBRARY = "libedgetpu.so.1"
 
 _COMMUNITY_BUILD = "https://github.com/feranick/libedgetpu/releases"
 
-# A USB Coral changes its identity when the runtime has loaded its firmware, and comes back as another device.
+# A USB Coral comes back with another USB identity once the runtime has loaded its firmware.
 _BEFORE_FIRST_USE, _AFTER_FIRST_USE = ("1a6e", "089a"), ("18d1", "9302")
 _PCI_ID = ("0x1ac1", "0x089a")
 
@@ -28,13 +29,13 @@ _USB_3_MBPS = 5000
 
 GROUP = "plugdev"
 
-# As a udev rule's lines: what lets members of the group open a USB Coral, under either of its identities.
+# Lines of a udev rule that let members of the group open a USB Coral under either identity.
 USB_RULES = tuple(
     f'SUBSYSTEM=="usb", ATTRS{{idVendor}}=="{vendor}", ATTRS{{idProduct}}=="{product}", GROUP="{GROUP}", MODE="0660"'
     for vendor, product in (_BEFORE_FIRST_USE, _AFTER_FIRST_USE)
 )
 
-# No here-document: shown indented, it would not end where it should.
+# No here-document: people see it indented, and an indented end mark does not end a here-document.
 UDEV_RULE = f"""\
 printf '%s\\n' \\
   '{USB_RULES[0]}' \\
@@ -59,7 +60,7 @@ Opens = Callable[[Path], bool]
 
 @dataclass(frozen=True, slots=True)
 class UsbCoral:
-    """`port` is the kernel's name of the place it is plugged into, `node` what is opened to talk to it."""
+    """`port` is the kernel's name of the USB port, `node` the device file to open."""
 
     port: str
     was_used: bool
@@ -68,14 +69,14 @@ class UsbCoral:
 
 
 def may_open(node: Path) -> bool:
-    """For whoever runs this; a service may run as somebody else."""
+    """Whether the user of this process may open it; a service may run as another user."""
     return os.access(node, os.R_OK | os.W_OK)
 
 
 def usb_corals(root: Path = Path("/")) -> tuple[UsbCoral, ...]:
     found = []
     for device in sorted((root / "sys/bus/usb/devices").glob("*")):
-        identity = (_text(device / "idVendor"), _text(device / "idProduct"))
+        identity = (kernel_files.text(device / "idVendor"), kernel_files.text(device / "idProduct"))
         if identity in (_BEFORE_FIRST_USE, _AFTER_FIRST_USE):
             node = root / f"dev/bus/usb/{_number(device / 'busnum'):03.0f}/{_number(device / 'devnum'):03.0f}"
             was_used = identity == _AFTER_FIRST_USE
@@ -109,7 +110,7 @@ def usb(root: Path = Path("/"), opens: Opens = may_open) -> Finding:
 
 
 def udev_rule(root: Path = Path("/")) -> Finding:
-    """Whether a rule gives both of a USB Coral's identities to other users than root."""
+    """Whether a udev rule opens both identities of a USB Coral to users other than root."""
     rules = _rules(root)
     by_identity = [
         [file.name for file, line in rules if _covers(line, identity)]
@@ -118,8 +119,8 @@ def udev_rule(root: Path = Path("/")) -> Finding:
     if all(by_identity):
         return Finding("udev rule", State.OK, " and ".join(sorted({names[0] for names in by_identity})))
     if any(by_identity):
-        forgotten = ":".join(_AFTER_FIRST_USE if by_identity[0] else _BEFORE_FIRST_USE)
-        detail = f"only one of a Coral's two identities has one, {forgotten} has none"
+        missing = ":".join(_AFTER_FIRST_USE if by_identity[0] else _BEFORE_FIRST_USE)
+        detail = f"only one of a Coral's two identities has one, {missing} has none"
         return Finding("udev rule", State.WRONG, detail, UDEV_RULE)
     if usb_corals(root):
         return Finding("udev rule", State.MISSING, "only root can open the Coral that is plugged in", UDEV_RULE)
@@ -159,8 +160,7 @@ def pcie(root: Path = Path("/"), opens: Opens = may_open) -> Finding:
 
 
 def library(*, is_wanted: bool, name: str = LIBRARY, dpkg_query: str = "dpkg-query") -> Finding:
-    """Whether the Edge TPU library loads, and whether it is of an age with the interpreter. `is_wanted` where there is
-    a device for it."""
+    """Whether the Edge TPU library loads, and whether it fits the interpreter. `is_wanted` if there is a device."""
     title = "Edge TPU library"
     try:
         child = subprocess.run(
@@ -183,7 +183,7 @@ def library(*, is_wanted: bool, name: str = LIBRARY, dpkg_query: str = "dpkg-que
 
 
 def pycoral(path: Sequence[str] | None = None) -> Finding:
-    """Whether a `pycoral` here is Google's: the package of that name on PyPI is about coral reefs."""
+    """Whether an installed `pycoral` is Google's: PyPI has a package of that name about coral reefs."""
     found = importlib.machinery.PathFinder.find_spec("pycoral", sys.path if path is None else path)
     if found is None:
         return Finding("pycoral", State.INFO, "not installed, not needed")
@@ -195,7 +195,11 @@ def pycoral(path: Sequence[str] | None = None) -> Finding:
 
 def _pcie_without_driver(root: Path) -> Finding:
     devices = sorted((root / "sys/bus/pci/devices").glob("*"))
-    places = [device.name for device in devices if (_text(device / "vendor"), _text(device / "device")) == _PCI_ID]
+    places = [
+        device.name
+        for device in devices
+        if (kernel_files.text(device / "vendor"), kernel_files.text(device / "device")) == _PCI_ID
+    ]
     if not places:
         return Finding("Coral PCIe", State.INFO, "none built in")
     remedy = "install the driver gasket-dkms and load it: sudo modprobe apex"
@@ -203,7 +207,7 @@ def _pcie_without_driver(root: Path) -> Finding:
 
 
 def _judge_build(title: str, build: str, package: str | None) -> Finding:
-    """Google's last build, of 2021, is older than any interpreter that we run on."""
+    """Judged by the TensorFlow it was built with: Google's last build (2021) is older than our interpreters."""
     detail = f"{package or 'of no Debian package'}, {build}"
     if built_for := re.search(r"TF(\d+\.\d+)", package or ""):
         return Finding(title, State.OK, f"built with TensorFlow {built_for[1]}: {detail}")
@@ -231,7 +235,7 @@ def _package_of(file: str, dpkg_query: str) -> str | None:
 def _rules(root: Path) -> list[tuple[Path, str]]:
     folders = ("etc/udev/rules.d", "run/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d")
     files = [file for folder in folders for file in sorted((root / folder).glob("*.rules"))]
-    return [(file, line) for file in files for line in (_text(file) or "").splitlines() if not line.startswith("#")]
+    return [(file, line) for file in files for line in kernel_files.text(file).splitlines() if not line.startswith("#")]
 
 
 def _covers(rule: str, identity: tuple[str, str]) -> bool:
@@ -241,21 +245,13 @@ def _covers(rule: str, identity: tuple[str, str]) -> bool:
 
 
 def _celsius(root: Path, node: Path, name: str) -> float:
-    """0 where the driver does not tell."""
+    """0 if the driver does not report it."""
     return _number(root / f"sys/class/apex/{node.name}/{name}") / 1000
 
 
 def _number(file: Path) -> float:
-    """0 where there is none."""
-    text = _text(file)
+    """The number in a file; 0 if it holds none."""
     try:
-        return float(text or 0)
+        return float(kernel_files.text(file) or 0)
     except ValueError:
         return 0.0
-
-
-def _text(file: Path) -> str | None:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return None

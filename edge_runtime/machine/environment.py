@@ -1,6 +1,6 @@
-"""What may explain that two profiles differ: processor, governor, temperature, runtime. Reads only, changes nothing.
+"""Facts that explain why two profiles differ: processor, governor, temperature, runtime.
 
-`root` stands for `/`. What a machine does not tell is left out.
+`root` stands for `/`. Facts that a machine does not report are left out.
 """
 
 import ctypes
@@ -9,6 +9,8 @@ import platform
 import socket
 from importlib import metadata
 from pathlib import Path
+
+from edge_runtime.machine import kernel_files
 
 _RUNTIMES = ("ai-edge-litert", "tflite-runtime")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -30,56 +32,45 @@ def describe(root: Path = Path("/")) -> dict[str, str]:
 
 
 def temperature_c(root: Path = Path("/")) -> str:
-    """Of the hottest zone; empty where there is none to read."""
+    """Of the hottest thermal zone; empty if there is none."""
     readings = (_in_thousands(zone / "temp") for zone in (root / "sys/class/thermal").glob("thermal_zone*"))
     return max(filter(None, readings), key=float, default="")
 
 
 def allocated_bytes() -> int:
-    """What this process holds: the C library's own account where it keeps one, else the resident memory.
+    """Memory that this process has allocated, by the C library's statistics; without them, its resident memory.
 
-    Resident memory does not grow when a model takes the place of one that was freed; the account does.
+    Resident memory does not grow when a model takes the place of one that was freed; the statistics do.
     """
     try:
-        account = ctypes.CDLL(None).mallinfo2
+        mallinfo2 = ctypes.CDLL(None).mallinfo2
     except AttributeError:
         return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
-    account.restype = _Mallinfo2
-    held = account()
-    return int(held.uordblks + held.hblkhd)
+    mallinfo2.restype = _Mallinfo2
+    found = mallinfo2()
+    return int(found.uordblks + found.hblkhd)
 
 
 class _Mallinfo2(ctypes.Structure):
     """glibc's `struct mallinfo2` (2.33 and later): `uordblks` is in use, `hblkhd` in mapped blocks of its own."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_size_t)
-        for name in (
-            "arena",
-            "ordblks",
-            "smblks",
-            "hblks",
-            "hblkhd",
-            "usmblks",
-            "fsmblks",
-            "uordblks",
-            "fordblks",
-            "keepcost",
-        )
-    )
+    _NAMES = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _NAMES.split(" "))
 
 
 def _cpu(root: Path) -> str:
-    """x86 names the model, boards of ARM the board."""
-    for line in _text(root / "proc/cpuinfo").splitlines():
+    """The processor's model on x86, the board's on ARM."""
+    for line in kernel_files.text(root / "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         if key.strip() in ("model name", "Model"):
             return value.strip()
-    return _text(root / "proc/device-tree/model").strip("\0")
+    return kernel_files.text(root / "proc/device-tree/model").strip("\0")
 
 
 def _governor(root: Path) -> str:
-    found = {_text(file) for file in (root / "sys/devices/system/cpu").glob("cpu*/cpufreq/scaling_governor")}
+    found = {
+        kernel_files.text(file) for file in (root / "sys/devices/system/cpu").glob("cpu*/cpufreq/scaling_governor")
+    }
     return ",".join(sorted(found))
 
 
@@ -93,12 +84,5 @@ def _runtime() -> str:
 
 
 def _in_thousands(file: Path) -> str:
-    text = _text(file)
+    text = kernel_files.text(file)
     return f"{int(text) / 1000:.1f}" if text.lstrip("-").isdigit() else ""
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""

@@ -1,6 +1,6 @@
-"""What a device needs beside libraries: a clock that others agree with, power, a way to read a camera.
+"""What a device needs besides libraries: a synchronised clock, enough power, and OpenCV for a camera.
 
-Each check reads what the kernel shows and changes nothing. `root` stands for `/`.
+Each check reads what the kernel reports and changes nothing. `root` stands for `/`.
 """
 
 import ctypes
@@ -9,14 +9,14 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from edge_runtime.machine import kernel_files
 from tflsplit import installation
 from tflsplit.findings import Finding, State
 
-# The kernel's estimate stops growing here; less means that something disciplines the clock. The flag beside it
-# (STA_UNSYNC) says no such thing: chrony leaves it set where the hardware clock is not its own to write.
+# The kernel's estimate stops growing here; less means that a time service corrects the clock. The flag STA_UNSYNC does
+# not show it: chrony leaves the flag set if it may not write the hardware clock.
 _UNSYNCHRONISED_US = 16_000_000
 
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
@@ -25,13 +25,8 @@ _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "
 _LOW_NOW, _LOW_SINCE_START = 1 << 0, 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class ClockReading:
-    max_error_us: int
-
-
-def read_clock() -> ClockReading:
-    """The kernel's own estimate of how wrong the clock can be; OSError where it does not tell."""
+def read_clock_error_us() -> int:
+    """The kernel's own estimate of how wrong the clock can be, in µs; OSError if the kernel has none."""
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "adjtimex"):
         raise OSError("this system has no adjtimex")
@@ -40,13 +35,13 @@ def read_clock() -> ClockReading:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     _modes, _offset, _frequency, max_error_us = struct.unpack_from("@Illl", state)
-    return ClockReading(max_error_us)
+    return int(max_error_us)
 
 
-def clock(read: Callable[[], ClockReading] = read_clock) -> Finding:
+def clock(read_error_us: Callable[[], int] = read_clock_error_us) -> Finding:
     """Whether times of this machine can be compared with those of another."""
     try:
-        error_us = read().max_error_us
+        error_us = read_error_us()
     except OSError as problem:
         return Finding("clock", State.INFO, f"unknown whether it is synchronised: {problem}")
     if error_us < _UNSYNCHRONISED_US:
@@ -56,15 +51,15 @@ def clock(read: Callable[[], ClockReading] = read_clock) -> Finding:
 
 
 def power(root: Path = Path("/")) -> Finding:
-    """Whether a Raspberry Pi gets the voltage it needs; other machines do not tell."""
+    """Whether a Raspberry Pi gets the voltage it needs; other machines do not report it."""
     remedy = "use the board's own power supply and a short cable; plug a USB accelerator into a powered hub"
     for sensor in sorted((root / "sys/class/hwmon").glob("hwmon*")):
-        if _text(sensor / "name") == "rpi_volt":
-            if _text(sensor / "in0_lcrit_alarm") == "1":
+        if kernel_files.text(sensor / "name") == "rpi_volt":
+            if kernel_files.text(sensor / "in0_lcrit_alarm") == "1":
                 return Finding("power", State.WRONG, "undervoltage: the board slows down and USB devices fail", remedy)
             return Finding("power", State.OK, "no undervoltage")
-    throttled = _text(root / "sys/devices/platform/soc/soc:firmware/get_throttled")
-    if throttled is None:
+    throttled = kernel_files.text(root / "sys/devices/platform/soc/soc:firmware/get_throttled")
+    if not throttled:
         return Finding("power", State.INFO, "this machine does not report undervoltage")
     bits = int(throttled, 16)
     if bits & (_LOW_NOW | _LOW_SINCE_START):
@@ -74,16 +69,9 @@ def power(root: Path = Path("/")) -> Finding:
 
 
 def opencv(path: Sequence[str] | None = None) -> Finding:
-    """Only cameras need it, so that it is no requirement."""
+    """Whether OpenCV is installed; only cameras need it."""
     version = next((found for name in _OPENCV if (found := installation.version_of(name, path))), None)
     if importlib.machinery.PathFinder.find_spec("cv2", sys.path if path is None else path) is None:
         remedy = "for --source camera:N: pip install opencv-python-headless"
         return Finding("OpenCV", State.INFO, "not installed; only cameras need it", remedy)
     return Finding("OpenCV", State.OK, version or "installed, version unknown")
-
-
-def _text(file: Path) -> str | None:
-    try:
-        return file.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return None

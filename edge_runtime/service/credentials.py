@@ -1,6 +1,6 @@
-"""Files that only root may read, and how systemd shows them to the service: loaded at its start, for it alone.
+"""Secret files, readable by root only, as systemd credentials: systemd loads them at the start of the service.
 
-Where `systemd-creds encrypt` has written FILE.cred beside FILE, that is taken, and FILE itself may be gone.
+Where `systemd-creds encrypt` has written FILE.cred beside FILE, FILE.cred is used, and FILE itself need not exist.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,8 @@ _ENCRYPTED = ".cred"
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`options` are what the edge is told: an option, and the credential that it names or nothing for all of them."""
+    """`options` are for the edge's command line: an option and the name of its credential, empty for the folder of all
+    credentials."""
 
     credentials: tuple[Credential, ...]
     options: Mapping[str, str]
@@ -22,7 +23,7 @@ class Loaded:
 
 
 def of(secrets: Mapping[str, Path], root: Path = Path("/")) -> Loaded:
-    """`secrets` are options of the edge, each with a file or a folder of files."""
+    """The credentials for `secrets`: options of the edge, each with a file or a folder of files."""
     found: dict[str, Credential] = {}
     options: dict[str, str] = {}
     problems = []
@@ -47,12 +48,12 @@ def of(secrets: Mapping[str, Path], root: Path = Path("/")) -> Loaded:
 
 
 def has_encrypted(place: Path) -> bool:
-    """Whether a file, or one in a folder, is there encrypted."""
+    """Whether a file, or any file in a folder, exists in encrypted form."""
     return _encrypted(place).is_file() or (place.is_dir() and any(place.glob(f"*{_ENCRYPTED}")))
 
 
 def _in_folder(place: Path, there: Path) -> list[Credential]:
-    """The encrypted ones last, so that they count."""
+    """The encrypted ones last, so that they replace those of the same name."""
     names = (file.name for file in there.iterdir() if file.is_file())
     in_order = sorted(names, key=lambda name: (name.endswith(_ENCRYPTED), name))
     return [Credential(name.removesuffix(_ENCRYPTED), place / name, name.endswith(_ENCRYPTED)) for name in in_order]

@@ -1,6 +1,6 @@
-"""A service put in place and taken away again: its unit, and the udev rule where it has an Edge TPU.
+"""Installs and removes the edge's service: its systemd unit, and a udev rule where it uses an Edge TPU.
 
-Each file appears whole or not at all, is replaced only if it is ours, and nothing else is ever removed.
+A file is written completely or not at all. Only files that `tflsplit install-service` wrote are replaced or removed.
 """
 
 import contextlib
@@ -27,8 +27,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """`secrets` are the options that name files only root may read, or a folder of them; `reads` and `writes` are all
-    other files that the configuration names. `root` is where the machine's file system begins."""
+    """The service to install. `secrets` are the options that name a file, or a folder of files, that only root may
+    read; `reads` and `writes` are all other files that the configuration names. `root` stands for `/`."""
 
     name: str
     config: Path
@@ -49,7 +49,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A file, and what becomes of it: None removes it."""
+    """A file and its new contents; None removes it."""
 
     path: Path
     text: str | None
@@ -61,7 +61,7 @@ def check_name(name: str) -> None:
 
 
 def plan(wanted: Wanted) -> tuple[Change, ...]:
-    """The files to write; ConfigurationError names everything because of which the service would not run."""
+    """The files to write; ConfigurationError lists every reason why the service would not run."""
     problems = _problems(wanted)
     rules = _rules_name(wanted.name)
     given = Access()
@@ -99,7 +99,7 @@ def removal(name: str, root: Path = Path("/")) -> tuple[Change, ...]:
 
 
 def pending(changes: Sequence[Change]) -> tuple[Change, ...]:
-    """Those that are not so already; SettingsError for a file of another's in the way."""
+    """The changes that are not made yet; SettingsError if a file in the way was not written by us."""
     found = []
     for change in changes:
         there = _text(change.path)
@@ -129,7 +129,7 @@ def has_systemd(root: Path = Path("/")) -> bool:
 
 
 def enable(name: str, *, has_new_rules: bool) -> None:
-    """Tells systemd, and udev, of the files that were written; the service starts with the machine from now on."""
+    """Makes systemd, and udev, read the files that were written; from now on the service starts with the machine."""
     if has_new_rules:
         _call("udevadm", "control", "--reload-rules")
         _call("udevadm", "trigger")
@@ -143,7 +143,7 @@ def disable(name: str) -> None:
 
 
 def forget() -> None:
-    """Once the files are removed."""
+    """Makes systemd read its files again, after ours were removed."""
     _call("systemctl", "daemon-reload")
 
 
@@ -161,7 +161,7 @@ def _problems(wanted: Wanted) -> list[str]:
 
 
 def _own_code(wanted: Wanted) -> tuple[Path, ...]:
-    """An editable installation keeps it in a checkout, where the service may see nothing of it."""
+    """The folder of our code: of an editable installation it is in a checkout that the service may not see."""
     import tflsplit
 
     is_this_installation = wanted.root == Path("/") and wanted.executable.parent == executable().parent
@@ -176,7 +176,7 @@ def executable() -> Path:
 
 
 def _rules_name(name: str) -> str:
-    """After those of the library's own package, whose last word would count."""
+    """Sorted after the rules of the library's own package, because udev lets the last rule win."""
     return f"99-{name}.rules"
 
 

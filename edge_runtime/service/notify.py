@@ -1,4 +1,4 @@
-"""What a service tells systemd: one datagram to `$NOTIFY_SOCKET`, as sd_notify(3) describes it; elsewhere nothing."""
+"""Messages of a service to systemd: datagrams to `$NOTIFY_SOCKET`, as sd_notify(3) describes; none without it."""
 
 import contextlib
 import os
@@ -8,23 +8,21 @@ from collections.abc import Callable, Mapping
 
 
 class Notifier:
-    """Every method may be called from any thread, and does nothing where no one listens. Nothing here ever raises: a
-    service goes on whose supervisor does not take a message."""
+    """Every method may be called from any thread, and does nothing without a supervisor. No method raises: the service
+    goes on even if its supervisor does not take a message."""
 
-    def __init__(
-        self, surroundings: Mapping[str, str] = os.environ, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._address = _address(surroundings.get("NOTIFY_SOCKET", ""))
+    def __init__(self, environ: Mapping[str, str] = os.environ, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._address = _address(environ.get("NOTIFY_SOCKET", ""))
         self._clock = clock
-        self._fed_at_s = -float("inf")
-        self.watchdog_s = _watchdog_s(surroundings)
+        self._pinged_at_s = -float("inf")
+        self.watchdog_s = _watchdog_s(environ)
 
     @property
     def is_heard(self) -> bool:
         return self._address is not None
 
     def ready(self, status: str) -> None:
-        """The start is over, or a reload."""
+        """The start, or a reload, is complete."""
         self._send("READY=1", f"STATUS={status}")
 
     def status(self, words: str) -> None:
@@ -32,20 +30,20 @@ class Notifier:
         self._send(f"STATUS={words}")
 
     def starting(self, words: str, *, within_s: float) -> None:
-        """The start goes on; the next message comes within so many seconds."""
+        """The start goes on; the next message comes within `within_s`."""
         self._send(f"EXTEND_TIMEOUT_USEC={within_s * 1e6:.0f}", f"STATUS={words}")
 
-    def feed_watchdog(self) -> None:
-        """Call it after each piece of work: it is told at most four times in the watchdog's period."""
+    def ping_watchdog(self) -> None:
+        """Call it after each piece of work; systemd gets at most four pings in a period of its watchdog."""
         if self.watchdog_s is None:
             return
         now_s = self._clock()
-        if now_s - self._fed_at_s >= self.watchdog_s / 4:
-            self._fed_at_s = now_s
+        if now_s - self._pinged_at_s >= self.watchdog_s / 4:
+            self._pinged_at_s = now_s
             self._send("WATCHDOG=1")
 
     def reloading(self) -> None:
-        """`ready` says when it is over. systemd compares the time, CLOCK_MONOTONIC in µs, with that of its request."""
+        """`ready` ends the reload. systemd compares the time, CLOCK_MONOTONIC in µs, with that of its request."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self, words: str) -> None:
@@ -56,21 +54,21 @@ class Notifier:
             return
         message = "\n".join(" ".join(one.splitlines()) for one in assignments)
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            # A supervisor that is busy must not stop the work that it watches over.
+            # A supervisor that is busy must not block the service.
             sender.setblocking(False)
             sender.sendto(message.encode(), self._address)
 
 
-def _address(named: str) -> bytes | None:
-    """A path, or a name that is in no file system: systemd writes @ for the zero byte that it begins with."""
-    if named.startswith("@"):
-        return b"\0" + os.fsencode(named[1:])
-    return os.fsencode(named) if named.startswith("/") else None
+def _address(name: str) -> bytes | None:
+    """A path, or an abstract socket's name: systemd writes @ for the zero byte that such a name begins with."""
+    if name.startswith("@"):
+        return b"\0" + os.fsencode(name[1:])
+    return os.fsencode(name) if name.startswith("/") else None
 
 
-def _watchdog_s(surroundings: Mapping[str, str]) -> float | None:
-    """None without a watchdog, or where it is for another process."""
-    microseconds, process = surroundings.get("WATCHDOG_USEC", ""), surroundings.get("WATCHDOG_PID", "")
+def _watchdog_s(environ: Mapping[str, str]) -> float | None:
+    """The period of the watchdog; None without one, or if it watches another process."""
+    microseconds, process = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
     if not microseconds.isdigit() or int(microseconds) == 0 or process not in ("", str(os.getpid())):
         return None
     return int(microseconds) / 1e6

@@ -1,4 +1,4 @@
-"""What of the machine a service needs, from what its configuration names: devices, groups, and a rule for udev."""
+"""The devices, groups and udev rules that a service needs for the accelerator and the source it is configured with."""
 
 import re
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ _CAMERA = re.compile(r"camera:(\d+)")
 def needed(
     accelerator: str, source: str, others: Sequence[Path] = (), *, rules: str = "", root: Path = Path("/")
 ) -> Access:
-    """`others` are device nodes beside those that the accelerator and the camera are known to need; `rules` is the name
-    of our own file of udev rules. SettingsError for a group or a node that this machine lacks."""
+    """`others` are further device nodes, for what the accelerator's library opens; `rules` is the name of our own file
+    of udev rules. SettingsError for a group or a node that this machine lacks."""
     devices: list[str] = []
     groups: list[str] = []
     named = None if accelerator == choice.AUTO else choice.parse(accelerator)

@@ -1,6 +1,6 @@
-"""What a service of ours can see and read: what everybody may, except homes and temporary folders.
+"""What the service can see and read: what every user may, except home and temporary folders.
 
-Each function says in words what is wrong, or nothing. `root` is where the machine's file system begins.
+Each function returns what is wrong, in words, or None. `root` stands for `/`.
 """
 
 import stat
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge_runtime.service import unit
 
-# What ProtectHome= and PrivateTmp= put something else in the place of.
+# The folders that ProtectHome= and PrivateTmp= replace by empty ones.
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - nothing is written there
 
 
@@ -20,7 +20,7 @@ def hidden(path: Path) -> str | None:
 
 
 def unreadable(path: Path, root: Path = Path("/")) -> str | None:
-    """Why a service that is neither root nor any user of this machine cannot read a file, or all of a folder."""
+    """Why the service, which runs as a user of its own, cannot read a file, or all of a folder."""
     if problem := hidden(path):
         return problem
     there = _below(root, path)
@@ -38,7 +38,7 @@ def unreadable(path: Path, root: Path = Path("/")) -> str | None:
 
 
 def unwritable(path: Path, name: str) -> str | None:
-    """Why the service of that name cannot write there."""
+    """Why the service of that name cannot write to `path`."""
     state = unit.STATE / name
     if path.is_relative_to(state):
         return None
@@ -46,7 +46,7 @@ def unwritable(path: Path, name: str) -> str | None:
 
 
 def unexecutable(program: Path, root: Path = Path("/")) -> str | None:
-    """As `unreadable`, of a program and, where it is a script, of what runs it."""
+    """Why the service cannot run a program; for a script its interpreter is checked too."""
     if problem := unreadable(program, root):
         return problem
     there = _below(root, program)

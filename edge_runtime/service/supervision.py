@@ -1,14 +1,13 @@
-"""What stands beside a running edge for its supervisor: the watchdog's food, a line of state, and reloading.
+"""What an edge does for its service manager: it pings the watchdog, reports a status line, and reloads on request.
 
-The watchdog is fed by frames that were really processed, on the thread that computes; a timer would go on when a driver
-hangs. Everything else is on a thread of its own, which tells what the counters say.
+The compute thread pings the watchdog after each frame that it processed; a timer would go on when a driver hangs. The
+status line and reloading have a thread of their own.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 from broker.transport.protocol import ConnectionState, Transport
 from edge_runtime.delivery.observer import Settled
@@ -19,26 +18,26 @@ from tflsplit import errors
 
 log = logging.getLogger(__name__)
 
-# How old the line of state may be; systemd keeps the last one.
+# How old the status line may be; systemd keeps the last one.
 _PERIOD_S = 3.0
 
 
-class Watched:
-    """An `edge_runtime.delivery.observer.Observer`."""
+class Watchdog:
+    """An `edge_runtime.delivery.observer.Observer` that pings systemd's watchdog after each frame."""
 
     def __init__(self, notifier: Notifier) -> None:
         self._notifier = notifier
 
     def alive(self) -> None:
-        self._notifier.feed_watchdog()
+        self._notifier.ping_watchdog()
 
     def settled(self, settled: Settled) -> None:
-        pass
+        """An answer is no sign that frames are computed."""
 
 
 class Supervision:
-    """A context around `Edge.run`. `reload` reads the configuration again and applies it; it raises for a wrong one,
-    and nothing has changed then."""
+    """A context around `Edge.run`. `reload` reads the configuration again and applies it; for a wrong configuration it
+    raises and changes nothing."""
 
     def __init__(
         self,
@@ -67,21 +66,19 @@ class Supervision:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._is_over = True
         self._woken.set()
         self._thread.join()
         self._notifier.stopping(f"stopping: {self._edge.summary.results} results")
 
     def ask_to_reload(self) -> None:
-        """For a signal handler, of a signal that does not come any more when the context ends."""
+        """For a signal handler, which must be removed before the context ends."""
         self._is_reload_asked = True
         self._woken.set()
 
     def state(self) -> str:
-        """One line for people: what works and what does not, how fast, and how hot."""
+        """One line for people: connection, frame rate, counters, accelerator and temperature."""
         edge, summary = self._edge, self._edge.summary
         (before_s, before), now_s = self._counted, self._clock()
         self._counted = (now_s, summary.frames)
@@ -112,7 +109,7 @@ class Supervision:
                 self._is_reload_asked = False
                 self._reload_now()
             if self._transport.state is ConnectionState.CLOSED:
-                self._edge.stop()  # the broker refuses us for good, which `connected` says when the edge has ended
+                self._edge.stop()  # the broker refuses us for good; the command reports it when the edge has ended
             self._notifier.status(self.state())
 
     def _reload_now(self) -> None:

@@ -1,14 +1,14 @@
-"""The text of the systemd unit that keeps an edge running, and of the udev rule that lets it at an Edge TPU. Pure.
+"""The text of the systemd unit that keeps an edge running. Pure.
 
-The unit may do what an edge does and nothing else: it runs as a user that exists while it runs, writes its state
-directory only, sees no home and no device but those named, and gets secrets as credentials of its own.
+The service may do only what an edge needs: it runs as a user that exists only while it runs, writes its state directory
+only, sees no home and no device except those named, and gets secrets as systemd credentials.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-# Below which systemd keeps a service's own folders, whatever user it runs as this time.
+# Where systemd keeps the state directories of services.
 STATE = Path("/var/lib")
 
 WATCHDOG_S = 30
@@ -27,10 +27,10 @@ Type=notify
 NotifyAccess=main
 ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
-# Fed after each frame that was really processed: one that hangs in a driver is started again.
+# The edge pings the watchdog after each frame it has processed: one that hangs in a driver is started again.
 WatchdogSec={watchdog_s}
 TimeoutStartSec=120
-# Within a second or two where a cloud answers; else as long as the edge waits for the last results.
+# An edge stops within two seconds if a cloud answers; otherwise it waits this long for the last results.
 TimeoutStopSec={stop_s}
 Restart={restart}
 RestartSec=2
@@ -73,8 +73,8 @@ WantedBy=multi-user.target
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What of the machine an edge needs: `devices` as `DeviceAllow=` takes them, the groups to which they belong, and
-    if it binds itself to cores."""
+    """What an edge needs of the machine: `devices` as `DeviceAllow=` takes them, the groups to which they belong, and
+    whether it binds itself to cores."""
 
     devices: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A file that only root may read, and that systemd shows to the service alone; `is_encrypted` by systemd-creds."""
+    """A file that only root may read, which systemd shows to this service only; `is_encrypted` by systemd-creds."""
 
     name: str
     file: Path
@@ -93,8 +93,8 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """`command` is the program and its arguments, `credential_options` what it is told about credentials: an option,
-    and the name of a credential, or nothing for the folder of all of them. A `is_bounded` edge ends by itself."""
+    """`command` is the program and its arguments. `credential_options` are added to it: an option and the name of its
+    credential, empty for the folder of all credentials. An edge that `is_bounded` ends by itself."""
 
     name: str
     config: Path
@@ -114,12 +114,12 @@ def render(service: Service) -> str:
         command=_command(service),
         watchdog_s=WATCHDOG_S,
         stop_s=service.stop_s,
-        # A bounded run that is over would begin again otherwise.
+        # A bounded run must not start again after its end.
         restart="on-failure" if service.is_bounded else "always",
         groups=f"SupplementaryGroups={' '.join(access.groups)}\n" if access.groups else "",
         credentials="".join(map(_credential, service.credentials)),
         devices=_devices(access),
-        # libusb hears through netlink that a device has come back.
+        # libusb learns through netlink that a device has come back.
         families="AF_UNIX AF_INET AF_INET6" + (" AF_NETLINK" if access.is_usb else ""),
         calls="SystemCallFilter=sched_setaffinity\n" if access.binds_cores else "",
     )
@@ -133,7 +133,7 @@ def _command(service: Service) -> str:
 
 
 def _devices(access: Access) -> str:
-    """Where there is none, a /dev of its own with nothing in it, and users other than its own as nobody."""
+    """Without devices the service gets an empty /dev, and sees all other users as nobody."""
     if not access.devices:
         return "PrivateDevices=yes\nPrivateUsers=yes\n"
     return "".join(f"DeviceAllow={device} rw\n" for device in access.devices)
@@ -145,7 +145,7 @@ def _credential(credential: Credential) -> str:
 
 
 def _word(text: str) -> str:
-    """As systemd splits a command line: quotes keep spaces, and $ and % stand for themselves when doubled."""
+    """Quoted as systemd reads a command line: quotes keep spaces; $ and % are doubled to stand for themselves."""
     escaped = _escaped(text).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
     return f'"{escaped}"' if any(sign in escaped for sign in " \t'\"\\;") else escaped
 

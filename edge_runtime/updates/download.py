@@ -1,7 +1,7 @@
-"""The files of one offer on their way to the disk: which are lacking, what has come, and whether it is what was signed.
+"""The download of one offer's files: which are missing, how much has arrived, and whether it is what was signed.
 
-How they come (in pieces, by URL) is for others; here they are appended, in order, and checked. What has come of a file
-stays when the way breaks, also over a restart, and is gone on from there.
+`mqtt_download` and `http_download` bring the data; here it is appended in order and checked. What has arrived of a file
+is kept when the connection breaks or the edge restarts, and the download continues from there.
 """
 
 import hashlib
@@ -21,18 +21,18 @@ from tflsplit.package.reading import Package
 
 # What must stay free beside the bundle: the record, the links, and the logs of everybody else.
 _SPARE_BYTES = 16 << 20
-# A file that came wrong is fetched once more: it may have been damaged where it waited.
+# A damaged file is downloaded once more: it may have been damaged on our own disk.
 _TRIES = 2
 _READ_BYTES = 1 << 20
 
-# All that a bundle for an edge may hold. No path of a message is ever anything else.
+# All paths that a bundle for an edge may hold; any other path in a message is refused.
 _FILES = re.compile(r"model\.tflite|golden\.npz|cuts/(op\d{1,6}|output)/(head|head_edgetpu)\.tflite", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Lack:
-    """A file that is not whole yet: `path` in the bundle, `have` of its `bytes` are here."""
+    """An incomplete file: `path` in the bundle; `have` of its `bytes` are here."""
 
     path: str
     sha256: str
@@ -41,9 +41,9 @@ class Lack:
 
 
 class Download:
-    """Begins or goes on below `folder`. `held` are files that are on this device already, by their SHA-256.
+    """Starts or continues the download below `folder`. `held` are files that the device has already, by their SHA-256.
 
-    Raises PackageError for what is not what was signed, DeviceError where the disk is full.
+    Raises PackageError if data is not what was signed, DeviceError if the disk is full.
     """
 
     def __init__(self, folder: Path, offer: Offer, held: Mapping[str, Path]) -> None:
@@ -69,7 +69,7 @@ class Download:
         return self._have_bytes() * 100 // self._offer.total_bytes
 
     def append(self, data: bytes) -> None:
-        """The next bytes of what `lack` names; those beyond its end are not taken."""
+        """Adds the next bytes of the file in `lack`; bytes beyond its end are ignored."""
         lack = self.lack
         if lack is None:
             return
@@ -83,7 +83,7 @@ class Download:
         self.lack = self._next()
 
     def finish(self) -> Path:
-        """The folder of the whole bundle, opened and checked once more as any package is."""
+        """The folder of the complete bundle, which is opened and checked like any package."""
         made = self._folder / "package"
         left = [file.sha256 for file in self._files.values()]
         with disk_errors(self._folder):
@@ -102,7 +102,7 @@ class Download:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _next(self) -> Lack | None:
-        """The first file that is not whole; once the manifest is, it says what the others are."""
+        """The first incomplete file. The manifest is the first file; it lists the others."""
         while True:
             for name, file in self._files.items():
                 have = self._have(name, file)
@@ -160,7 +160,7 @@ class Download:
             raise errors.PackageError(f"offered bundle: without the head of {cut.id}, which it was offered for")
 
     def _check_room(self) -> None:
-        """DeviceError before anything of it is taken where the rest would fill the disk."""
+        """DeviceError, before anything is downloaded, if the rest would fill the disk."""
         needed = self._offer.total_bytes - self._have_bytes() + _SPARE_BYTES
         with disk_errors(self._folder):
             free = shutil.disk_usage(self._folder).free
@@ -169,7 +169,7 @@ class Download:
 
 
 def check_manifest(described: Manifest, offer: Offer) -> None:
-    """PackageError unless it describes an edge's bundle of what was offered, and names nothing outside of it."""
+    """PackageError unless it describes the edge's bundle that was offered, and lists only allowed files."""
     if described.role is not Role.EDGE or described.digest != offer.package:
         raise errors.PackageError(
             f"offered bundle: is for the {described.role.value} side of package {described.digest[:16]}, offered was "

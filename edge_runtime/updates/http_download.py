@@ -1,7 +1,7 @@
-"""A bundle from a web server: the files of a reception, one after the other, gone on with where an earlier try ended.
+"""Downloads a bundle from a web server, file after file, and continues where an earlier try ended.
 
-Nothing that comes is trusted for where it came from: the SHA-256 that was signed decides. What this guards is the
-device's own position: which servers it may be sent to is its own configuration.
+No server is trusted: the signed SHA-256 decides whether data is accepted. The device's own configuration says which
+servers an offer may send it to, so that an offer cannot make it call hosts in its network.
 """
 
 import http.client
@@ -20,7 +20,7 @@ _TRIES = 3
 
 
 def check_allowed(url: str, prefix: str | None) -> None:
-    """SettingsError unless the device was set up to fetch from there."""
+    """SettingsError unless the device is configured to fetch from that URL."""
     if prefix is None:
         raise errors.SettingsError("this device fetches from no URL: it was started without --update-url-prefix")
     parts = urllib.parse.urlsplit(url)
@@ -30,37 +30,37 @@ def check_allowed(url: str, prefix: str | None) -> None:
         raise errors.SettingsError(f"URL {url[:200]!r}: this device fetches only from {prefix}")
 
 
-def fetch(reception: Download, url: str, on_progress: Callable[[], bool]) -> None:
-    """Until nothing is lacking, or `on_progress` says stop by returning False. PeerError where the server fails."""
+def fetch(download: Download, url: str, on_progress: Callable[[], bool]) -> None:
+    """Fetches until nothing is missing or `on_progress` returns False. PeerError if the server fails."""
     failures = 0
-    while (lack := reception.lack) is not None:
+    while (lack := download.lack) is not None:
         try:
-            if not _fetch_one(reception, lack, f"{url.rstrip('/')}/{lack.path}", on_progress):
+            if not _fetch_one(download, lack, f"{url.rstrip('/')}/{lack.path}", on_progress):
                 return
         except (OSError, http.client.HTTPException) as cause:
-            failures = 0 if _is_further(reception, lack) else failures + 1
+            failures = 0 if _has_advanced(download, lack) else failures + 1
             if failures >= _TRIES or (isinstance(cause, urllib.error.HTTPError) and 300 <= cause.code < 500):
                 raise errors.PeerError(f"{url}/{lack.path}: cannot be fetched ({cause})") from cause
 
 
-def _fetch_one(reception: Download, lack: Lack, url: str, on_progress: Callable[[], bool]) -> bool:
-    """One file or the rest of it; False where it was stopped."""
+def _fetch_one(download: Download, lack: Lack, url: str, on_progress: Callable[[], bool]) -> bool:
+    """Fetches one file or the rest of it; False if `on_progress` stopped it."""
     headers = {"Range": f"bytes={lack.have}-", "Accept-Encoding": "identity"} if lack.have else {}
     with _OPENER.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S) as response:  # noqa: S310 - check_allowed looked at the scheme
         if lack.have and response.status != http.client.PARTIAL_CONTENT:
             _skip(response, lack.have)
-        while (now := reception.lack) is not None and now.sha256 == lack.sha256:
-            data = response.read1(_READ_BYTES)  # what is there: a server that drips must not keep us from stopping
+        while (now := download.lack) is not None and now.sha256 == lack.sha256:
+            data = response.read1(_READ_BYTES)  # what has arrived: a slow server must not keep us from stopping
             if not data:
                 raise http.client.IncompleteRead(b"", now.bytes - now.have)
-            reception.append(data)
+            download.append(data)
             if not on_progress():
                 return False
     return True
 
 
 def _skip(response: IO[bytes], count: int) -> None:
-    """A server without ranges sends what is here already once more."""
+    """Skips bytes that we have already: a server without ranges sends them again."""
     while count > 0:
         data = response.read(min(_READ_BYTES, count))
         if not data:
@@ -68,12 +68,12 @@ def _skip(response: IO[bytes], count: int) -> None:
         count -= len(data)
 
 
-def _is_further(reception: Download, before: Lack) -> bool:
-    return reception.lack is None or (reception.lack.sha256, reception.lack.have) != (before.sha256, before.have)
+def _has_advanced(download: Download, before: Lack) -> bool:
+    return download.lack is None or (download.lack.sha256, download.lack.have) != (before.sha256, before.have)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Another address may lie outside of what the device may fetch from."""
+    """Refuses redirects: they may lead to servers that the device may not fetch from."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None

@@ -1,6 +1,6 @@
-"""Asking the operator for what a reception lacks, range after range, and again for what did not come.
+"""Downloads a bundle over MQTT: asks the operator for the missing ranges of files, and again for what did not arrive.
 
-Pure: what is to be said goes through `say`, and the clock comes in as an argument.
+Pure: requests go out through `send`, and the clock comes in as an argument.
 """
 
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from collections.abc import Callable
 from broker.messages.updates import Need, Piece
 from edge_runtime.updates.download import Download, Lack
 
-# Two ranges are asked for ahead of what has come: enough to keep 10 Mbit/s busy at 200 ms round trip, and little enough
-# for the queues of any broker.
+# Two ranges are requested ahead: enough to keep 10 Mbit/s busy at a round trip of 200 ms, and little enough for the
+# queues of any broker.
 RANGE_BYTES = 256 << 10
 _AHEAD_BYTES = 2 * RANGE_BYTES
 
@@ -19,15 +19,15 @@ _GIVE_UP_S = 600.0
 
 
 class MqttDownload:
-    """`ignored` counts pieces that came twice, out of order or unasked; `is_over` once none came for ten minutes."""
+    """`ignored` counts pieces that came twice, out of order or unrequested; `is_over`: none came for ten minutes."""
 
     def __init__(
-        self, reception: Download, say: Callable[[Need], None], now_s: float, *, stalled_s: float = STALLED_S
+        self, download: Download, send: Callable[[Need], None], now_s: float, *, stalled_s: float = STALLED_S
     ) -> None:
         self.ignored = 0
         self.is_over = False
-        self._reception = reception
-        self._say = say
+        self._download = download
+        self._send = send
         self._stalled_s = stalled_s
         self._came_at_s = now_s
         self._asked_at_s = now_s
@@ -36,7 +36,7 @@ class MqttDownload:
         self._ask()
 
     def take(self, piece: Piece, now_s: float) -> None:
-        lack = self._reception.lack
+        lack = self._download.lack
         if lack is None or piece.sha256 != lack.sha256 or piece.offset != lack.have:
             self.ignored += 1
             if lack is not None and piece.sha256 == lack.sha256 and piece.offset > lack.have:
@@ -44,14 +44,14 @@ class MqttDownload:
             return
         self._came_at_s = self._asked_at_s = now_s
         self._is_gap_asked = False
-        self._reception.append(piece.data)
-        lack = self._reception.lack
+        self._download.append(piece.data)
+        lack = self._download.lack
         if lack is not None and lack.sha256 == piece.sha256 and lack.have <= piece.offset:
-            self._asked = ("", 0)  # it came whole and was damaged: from its beginning once more
+            self._asked = ("", 0)  # the file arrived whole but damaged: start it again
         self._ask()
 
     def look(self, now_s: float, *, is_online: bool) -> None:
-        """To be called now and then: asks again where nothing came."""
+        """To be called regularly: asks again if nothing arrived for `stalled_s`."""
         if not is_online:
             self._asked_at_s = now_s
         elif now_s - self._asked_at_s >= self._stalled_s:
@@ -59,25 +59,25 @@ class MqttDownload:
         self.is_over = now_s - self._came_at_s >= _GIVE_UP_S
 
     def again(self, now_s: float) -> None:
-        """From what is here, whatever was asked for before."""
+        """Asks from the first missing byte on, even for what was asked for before."""
         self._asked_at_s = now_s
         self._asked = ("", 0)
         self._ask()
 
     def _ask_for_gap(self, now_s: float) -> None:
-        """Once: what was under way when the gap was seen is no further gap."""
+        """Only once: later pieces that were already under way are no new gap."""
         if not self._is_gap_asked:
             self._is_gap_asked = True
             self.again(now_s)
 
     def _ask(self) -> None:
-        lack = self._reception.lack
+        lack = self._download.lack
         if lack is None:
             return
         asked_to = self._asked_to(lack)
         while asked_to < lack.bytes and asked_to - lack.have <= _AHEAD_BYTES - RANGE_BYTES:
             stop = min(asked_to + RANGE_BYTES, lack.bytes)
-            self._say(Need(lack.sha256, asked_to, stop))
+            self._send(Need(lack.sha256, asked_to, stop))
             asked_to = stop
         self._asked = (lack.sha256, asked_to)
 

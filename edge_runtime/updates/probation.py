@@ -1,4 +1,4 @@
-"""Whether a new model's first frames did well. Told by the edge's threads, asked by the updates'."""
+"""Whether the first frames of a new model succeed. The edge's threads report to it, the updater's thread reads it."""
 
 import threading
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from edge_runtime.delivery.observer import Settled, refusal_of
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A model is kept after `frames` good answers, and given up when frames of it wait `patience_s` for one while the
-    broker can be reached."""
+    """A model is kept after `frames` good answers. It is rolled back when its frames have no answer for `patience_s`
+    while the broker can be reached."""
 
     frames: int = 20
     patience_s: float = 120.0
@@ -19,7 +19,7 @@ DEFAULT_TERMS = Terms()
 
 
 class Probation:
-    """Of one cut of a package, by its digest."""
+    """Watches one cut of a package; `package` is the package's digest."""
 
     def __init__(self, package: str, cut: str, terms: Terms, now_s: float) -> None:
         self._package = package
@@ -33,7 +33,7 @@ class Probation:
 
     def settled(self, settled: Settled) -> None:
         if settled.cut != self._cut or not self._package.startswith(settled.package):
-            return  # a frame of the model before
+            return  # a frame of the previous model
         refusal = refusal_of(settled.answer)
         with self._changing:
             self._waited_s = 0.0
@@ -43,20 +43,19 @@ class Probation:
             self.failed(f"a frame was refused: {refusal}")
 
     def failed(self, reason: str) -> None:
-        """The first reason counts."""
+        """Keeps the first reason only."""
         with self._changing:
             self._problem = self._problem or reason
 
     def look(self, now_s: float, *, is_waiting: bool) -> None:
-        """`is_waiting`: frames are unanswered, and it is not the link's fault."""
+        """To be called regularly. `is_waiting`: frames are unanswered although the broker can be reached."""
         with self._changing:
             if is_waiting:
                 self._waited_s += now_s - self._looked_at_s
             self._looked_at_s = now_s
             if self._waited_s >= self._terms.patience_s and self._problem is None:
-                self._problem = (
-                    f"frames had no answer for {self._terms.patience_s:g} s; is there a cloud for this model?"
-                )
+                patience_s = self._terms.patience_s
+                self._problem = f"frames had no answer for {patience_s:g} s; is there a cloud for this model?"
 
     @property
     def problem(self) -> str | None:

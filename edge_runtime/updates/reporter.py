@@ -1,4 +1,4 @@
-"""What a device says of an update: to the operator who offered it on `telemetry`, and in its birth to everybody."""
+"""Reports of an update: to the operator who offered it, on `telemetry`, and to everybody in the device's birth."""
 
 import time
 from collections.abc import Mapping
@@ -8,19 +8,19 @@ from broker.messages.updates import Need, Report, State
 from broker.transport.protocol import Transport
 from edge_runtime.updates.store import Record
 
-# A birth is retained and read by everybody: it does not tell of each piece.
+# A birth is retained and read by everybody: it is not published for each piece.
 _PERCENT_STEP = 10
 _SELDOM_S = 2.0
 
 
 class Described(Protocol):
-    """The edge, whose birth it is."""
+    """The part of `edge_runtime.loop.Edge` that is used here."""
 
     def describe(self, name: str, fields: Mapping[str, object]) -> None: ...
 
 
 class Reporter:
-    """A report that finds no room is dropped: whoever waits for it asks again."""
+    """A report for which the transport has no room is dropped: whoever waits for it asks again."""
 
     def __init__(self, edge: Described, telemetry: str) -> None:
         self._edge = edge
@@ -35,7 +35,7 @@ class Reporter:
     def tell(
         self, record: Record, state: State, *, percent: int | None = None, need: Need | None = None, ignored: int = 0
     ) -> None:
-        """Of the last offer that was taken; `ignored` messages told nothing, which is no reason to tell it anew."""
+        """Reports the last accepted offer; a change of `ignored` alone does not publish the birth again."""
         if record.offer is not None:
             self.answer(Report(record.offer, state, percent, record.reason, need))
         percent = None if percent is None else percent - percent % _PERCENT_STEP

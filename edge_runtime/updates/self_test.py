@@ -1,7 +1,7 @@
-"""A new head tried on its golden samples before it serves: `python -m edge_runtime.updates.self_test PACKAGE CUT`.
+"""Tests a new head on its golden samples before it serves: `python -m edge_runtime.updates.self_test PACKAGE CUT`.
 
-Run so, it is a process of its own, on the CPU: what a model can do to an interpreter it does to that process. On an
-accelerator, whose heads live in processes of their own anyway, `check` is called where the edge runs.
+That command tests on the CPU in a process of its own, so that a model that crashes the interpreter does not end the
+edge. For an accelerator, whose heads run in processes of their own anyway, the edge calls `check` itself.
 """
 
 import json
@@ -23,17 +23,17 @@ from tflsplit.package.reading import Package
 _LOOK_S = 0.1
 _RANDOM_SAMPLES = 2
 
-# What rounds differently keeps far more (one step everywhere in a tensor that fills its range is 40 dB); another
-# computation keeps nothing. As for a float counterpart that has no name to go by.
+# Differences of rounding keep far more (one step everywhere in a tensor that fills its range is 40 dB); a different
+# computation keeps about 0 dB. The same limit tells float counterparts of tensors apart.
 LEAST_SQNR_DB = 20.0
 
 Run = Callable[[tuple[Array, ...]], tuple[Array, ...]]
 
 
 def check(run: Run, opened: Package, cut: Cut, *, is_same_kind: bool) -> str:
-    """What was shown, in words. DeviceError if the head gives something else than the golden samples say.
+    """Returns what was tested, in words. DeviceError if the head's outputs differ from the golden samples.
 
-    `is_same_kind` is for a CPU: where machine and runtime are those that made the samples, each bit has to agree.
+    `is_same_kind` is for a CPU: if machine and runtime are those that made the samples, every bit has to agree.
     """
     kept = golden.read(opened, cut)
     if kept is None:
@@ -48,7 +48,7 @@ def check(run: Run, opened: Package, cut: Cut, *, is_same_kind: bool) -> str:
 
 
 def run_apart(place: Path, cut: str, *, limit_s: float = 120.0, is_stopping: Callable[[], bool] = lambda: False) -> str:
-    """`check` on the CPU in a process of its own; DeviceError also where that dies or hangs, or is to stop."""
+    """Runs `check` on the CPU in a process of its own; DeviceError also if that dies, hangs or is stopped."""
     command = [sys.executable, "-m", "edge_runtime.updates.self_test", str(place), cut]
     give_up_s = time.monotonic() + limit_s
     with subprocess.Popen(
@@ -56,7 +56,7 @@ def run_apart(place: Path, cut: str, *, limit_s: float = 120.0, is_stopping: Cal
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        # A folder of that name in the working directory must not become our code.
+        # A folder named edge_runtime in the working directory must not be imported as our code.
         env={**os.environ, "PYTHONSAFEPATH": "1"},
     ) as process:
         while True:

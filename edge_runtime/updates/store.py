@@ -1,12 +1,12 @@
-"""The models that a device holds, and the record of what became of the last one offered to it.
+"""The models that a device holds, and the record of the last offer and its outcome.
 
 MODELS/current       a link to the model that runs; without it the edge runs the package that it was started with
 MODELS/<name>/       one model: package/, and offer.json as it was signed
-MODELS/incoming/     what has come so far of another
+MODELS/incoming/     the part of another model that was downloaded so far
 MODELS/record.json   the serial of the last offer, its outcome, and which model is on probation
 
-Each step is one rename, and the order of the steps is such that the model of before or the new one runs, wherever the
-power fails: the record says that a model is on probation before it is current, and no longer before another is removed.
+Each step is one rename, ordered so that the previous or the new model runs whenever the power fails: the record names a
+model on probation before the model becomes current, and the probation's end before other models are removed.
 """
 
 import contextlib
@@ -35,10 +35,9 @@ _NAME = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`offer` is the id of the last one, `package` the digest offered, `state` and `reason` what became of it.
-    `on_probation` names a model that has not served well yet, `is_serving` says that it was running when this was
-    written: a start that finds it so comes after a crash. `before` is the model to go back to, None for the package
-    that the edge was started with."""
+    """`offer` is the id of the last offer, `package` the digest it offered, `state` and `reason` its outcome.
+    `on_probation` names the model on probation, if any. `is_serving` is set while it runs, so a start that finds it set
+    follows a crash. `before` is the model to go back to, None for the package that the edge was started with."""
 
     serial: int = 0
     offer: str | None = None
@@ -52,7 +51,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A model in the store. `offer` is what it came with: it names the cut."""
+    """A model in the store, with the offer that it came with: the offer names the cut."""
 
     name: str
     package: Package
@@ -60,7 +59,7 @@ class Installed:
 
 
 class Store:
-    """One process at a time; SettingsError if another has it, DeviceError where the folder cannot be used."""
+    """For one process at a time: SettingsError if another has it open, DeviceError if the folder cannot be used."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -81,7 +80,7 @@ class Store:
             raise
 
     def close(self, *, is_good_end: bool) -> None:
-        """After a good end a model on probation goes on with it at the next start; after another it is left then."""
+        """After a good end the next start continues the probation of a model; otherwise it rolls the model back."""
         try:
             if is_good_end and self.record.is_serving:
                 self.note(is_serving=False)
@@ -91,7 +90,7 @@ class Store:
     def begin(self) -> Installed | None:
         """The model to start with; None for the package that the edge was given.
 
-        A model whose probation a crash ended is left for the one before it, and so is one that cannot be opened.
+        A model that crashed on probation, or that cannot be opened, is rolled back first.
         """
         if self.record.on_probation is not None and self.record.is_serving:
             self.roll_back("the edge ended without a goodbye while the model was on probation")
@@ -109,7 +108,7 @@ class Store:
         return name if _NAME.fullmatch(name) else None
 
     def note(self, **changes: Any) -> None:
-        """Writes the record anew; whatever happens it is the old or the new one."""
+        """Replaces the record in one step."""
         record = replace(self.record, **changes)
         fields = {"schema": _SCHEMA} | {name: getattr(record, name) for name in record.__slots__}
         with disk_errors(self.path):
@@ -117,7 +116,7 @@ class Store:
         self.record = record
 
     def has(self, offer: Offer) -> bool:
-        """If the bundle of an offer is here already, whole."""
+        """Whether the bundle of an offer is here already, complete."""
         name = name_of(offer)
         with contextlib.suppress(errors.PackageError):
             self.open(name)
@@ -127,7 +126,7 @@ class Store:
         return False
 
     def add(self, signed: Signed, folder: Path) -> None:
-        """Takes in a bundle that was received whole; `folder` is in the store and moves."""
+        """Adds a complete bundle; `folder`, which lies in the store, is moved."""
         offer = signed.offer()
         place, made = self.path / name_of(offer), self.path / "incoming" / "model"
         with disk_errors(self.path):
@@ -164,19 +163,19 @@ class Store:
         self._switch(found.name)
 
     def keep(self) -> None:
-        """The model on probation did well. Of those before it only the last stays."""
+        """Ends the probation of a good model. Of earlier models only the last is kept."""
         self.note(state=State.INSTALLED, reason=None, on_probation=None, is_serving=False)
         self._remove_all_but({self.current(), self.record.before})
 
     def roll_back(self, reason: str) -> None:
-        """What was before a model on probation is current again; one that did not come that far is forgotten."""
+        """Makes the previous model current again if one is on probation, and records the reason."""
         log.error("update rolled back offer=%s reason=%s", self.record.offer, reason)
         if self.record.on_probation is not None:
             self._switch(self.record.before)
         self.note(state=State.ROLLED_BACK, reason=reason, on_probation=None, is_serving=False)
 
     def opened(self) -> Installed | None:
-        """The current model; of one that is damaged, the one before."""
+        """The current model; the previous one if the current one is damaged."""
         for _ in range(2):
             name = self.current()
             if name is None:
@@ -206,7 +205,7 @@ class Store:
                 shutil.rmtree(place, ignore_errors=True)
 
     def _read(self) -> Record:
-        """A record that is damaged is refused: without the serial in it, old offers would be taken again."""
+        """A damaged record is refused: without its serial, old offers would be accepted again."""
         try:
             fields = json.loads((self.path / "record.json").read_bytes())
             if fields.pop("schema") != _SCHEMA:
@@ -221,12 +220,12 @@ class Store:
 
 
 def name_of(offer: Offer) -> str:
-    """Models of one digest differ in the cuts that their bundles are for."""
+    """The name in the store: bundles of one package differ in their cuts, so both digests count."""
     return f"{offer.package[:16]}-{offer.manifest_sha256[:16]}"
 
 
 def write(path: Path, data: bytes) -> None:
-    """Whole or not at all, and on the disk when this returns."""
+    """Replaces the file in one step; the data is on the disk when this returns."""
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as stream:
         stream.write(data)

@@ -1,7 +1,7 @@
-"""The model that serves and a new one, both open, until the new one is kept or gone back from.
+"""Replaces the head that serves by a new one, and keeps the old one open until the new one is kept or rolled back.
 
-A head on the CPU stays open beside the new one. An accelerator takes one head at a time: there the old head's slice
-computes on the CPU meanwhile, so that frames go on, and is what a roll-back falls on.
+On the CPU both heads are open at a time. An accelerator takes one head at a time: there the old head moves to the CPU,
+where it serves frames until the new one is open, and again after a roll-back.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Exchanging(Protocol):
-    """What is asked of an `edge_runtime.loop.Edge`."""
+    """The part of `edge_runtime.loop.Edge` that is used here."""
 
     @property
     def condition(self) -> Condition: ...
@@ -34,7 +34,7 @@ class Exchanging(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How this device opens heads: as it was configured, whatever a message says."""
+    """How this device opens heads: as configured, never as a message says."""
 
     resolve: Callable[[Package, Cut], Accelerator]
     fallback: Accelerator | None = None
@@ -50,7 +50,7 @@ class Model:
 
 
 class Swap:
-    """`serving` is what the edge runs at the start. One thread, but for `fall_back`, which is the compute thread's."""
+    """`serving` is what the edge runs at the start. For one thread, except `fall_back`: the compute thread calls it."""
 
     def __init__(self, edge: Exchanging, opening: Opening, serving: Model) -> None:
         self._edge = edge
@@ -62,9 +62,9 @@ class Swap:
         self._deciding = threading.Lock()
 
     def prepare(self, package: Package, cut: Cut) -> tuple[Model, str]:
-        """The new model, open, and what a trial where it will run has shown; the old one serves on.
+        """Opens the new model while the old one serves; returns it, and the result of its self-test on the accelerator.
 
-        Raises what refuses it (PackageError, DeviceError, SettingsError), and everything is as it was.
+        PackageError, DeviceError or SettingsError if it cannot be opened; then nothing has changed.
         """
         old = self._serving
         accelerator = self._opening.resolve(package, cut)
@@ -75,15 +75,15 @@ class Swap:
             self._serve_instead(Model(old.package, Head(old.package, old.head.cut)))
         try:
             is_there = accelerator.is_external and runs_on in (accelerator.name, None)
-            shown = _try_on(accelerator, package, cut) if is_there else ""
+            shown = _test_on(accelerator, package, cut) if is_there else ""
             return Model(package, self._opening.open(package, cut)), shown
         except errors.TflsplitError:
             self._leave_bridge()
             raise
 
     def serve(self, new: Model) -> None:
-        """Frames go through it from now on. SettingsError or DataError where the source does not fit it; the old one
-        serves on then."""
+        """Frames go through the new model from now on. SettingsError or DataError if the source does not fit it; then
+        the old one serves on."""
         self._new = new
         try:
             self._edge.exchange(new.package, new.head)
@@ -94,7 +94,7 @@ class Swap:
             raise
 
     def keep(self) -> bool:
-        """There is no way back any more, and what that took is free; False if `fall_back` was called before."""
+        """Closes the old model, so that there is no way back; False if `fall_back` was called before."""
         with self._deciding:
             if self._has_fallen:
                 return False
@@ -106,7 +106,7 @@ class Swap:
         return True
 
     def fall_back(self) -> Model | None:
-        """What the frame in hand can go through when the new head failed; None where nothing is open for that."""
+        """The old model, for the current frame when the new head failed; None if no old model is open."""
         with self._deciding:
             if self._new is None:
                 return None
@@ -114,7 +114,7 @@ class Swap:
             return self._serving
 
     def go_back(self, before: Callable[[], tuple[Package, Cut]]) -> None:
-        """Frames go through the old model again. `before` opens it where a restart has left only the new one open."""
+        """Frames go through the old model again; `before` finds it if only the new one is open since a restart."""
         with self._deciding:
             self._has_fallen = True
         new = self._new
@@ -138,7 +138,7 @@ class Swap:
         old.head.close()
 
     def _leave_bridge(self) -> None:
-        """The old model on its accelerator again. Where that cannot be, it goes on as it is, and the birth says so."""
+        """Moves the old model back to its accelerator. If that fails it stays on the CPU, and the birth says so."""
         if not self._is_bridged:
             return
         self._is_bridged = False
@@ -149,7 +149,7 @@ class Swap:
             log.error("head stays on the CPU until the next start cut=%s reason=%s", cut.id, refused)
 
 
-def _try_on(accelerator: Accelerator, package: Package, cut: Cut) -> str:
-    with contextlib.closing(head.open_on(accelerator, package, cut)) as tried:
-        shown = self_test.check(lambda given: tried.run(*given), package, cut, is_same_kind=False)
+def _test_on(accelerator: Accelerator, package: Package, cut: Cut) -> str:
+    with contextlib.closing(head.open_on(accelerator, package, cut)) as opened:
+        shown = self_test.check(lambda given: opened.run(*given), package, cut, is_same_kind=False)
     return f"; on {accelerator.name}: {shown}"

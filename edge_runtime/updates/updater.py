@@ -1,8 +1,8 @@
-"""Updates on a device: takes offers, has them fetched and tried, exchanges the model, and watches its first frames.
+"""Updates a device: takes offers, downloads and tests the model, exchanges it, and watches its first frames.
 
-A thread and a connection to the broker of its own, so that pieces of models never stand in the way of results. What a
-message can do to a device is all here: nothing of it is read before its signature is checked, and none names a file,
-a library or a command.
+It has a thread and a connection to the broker of its own, so that pieces of models never delay results. Everything that
+a message can do to a device is in this file: nothing in an offer is read before its signature is checked, and no
+message names a file, a library or a command.
 """
 
 import contextlib
@@ -36,12 +36,12 @@ log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
 _SUBSCRIBE_S = 60.0
-# The connection and the self-test's process end at once; an accelerator that is being opened may take a minute.
+# The connection and the self-test end at once; an accelerator that is just being opened may take a minute.
 _END_S = 5.0
 
 
 class Updated(Exchanging, Described, Protocol):
-    """The edge."""
+    """The part of `edge_runtime.loop.Edge` that is used here."""
 
     @property
     def outstanding(self) -> int: ...
@@ -51,8 +51,8 @@ class Updated(Exchanging, Described, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Offers are for this device and signed by the key of `verifier`. `url_prefix` is where it may fetch from; after
-    `stalled_s` without a piece it asks again."""
+    """Accepted are offers for this device that `verifier` finds signed, with URLs below `url_prefix`. After `stalled_s`
+    without a piece the device asks again."""
 
     deployment: str
     device: str
@@ -63,10 +63,10 @@ class Settings:
 
 
 class Updater:
-    """An `edge_runtime.delivery.observer.Observer` of the edge that it updates. `original` is what the edge was given
-    beside the store, to go back to from its first update.
+    """An `edge_runtime.delivery.observer.Observer` of the edge that it updates. `original` is the model that the edge
+    was started with, to which the first update is rolled back.
 
-    `ignored` counts messages on `control` that were none for updates, damaged, or pieces that nobody had asked for.
+    `ignored` counts messages on `control` that are damaged, not about updates, or pieces that nobody asked for.
     """
 
     def __init__(self, store: Store, settings: Settings, original: tuple[Package, Cut]) -> None:
@@ -78,20 +78,20 @@ class Updater:
         self._thread: threading.Thread | None = None
         self._is_online: Callable[[], bool] = lambda: False
         self._signed: Signed | None = None
-        self._reception: Download | None = None
-        self._asking: MqttDownload | None = None
+        self._download: Download | None = None
+        self._mqtt_download: MqttDownload | None = None
         self._probation: Probation | None = None
 
     def alive(self) -> None:
-        """Nothing of it is ours."""
+        """Probation counts answers only."""
 
     def settled(self, settled: Settled) -> None:
         if (probation := self._probation) is not None:
             probation.settled(settled)
 
     def start(self, edge: Updated, swap: Swap, running: Installed | None, connect: Callable[[], Transport]) -> None:
-        """`running` is what the store gave to start with, None for the original; `connect` makes a transport of our
-        own, which is closed in the end."""
+        """`running` is the model of the store that the edge started with, None for the original; `connect` makes a
+        transport for the updater alone, which `close` closes."""
         self._edge = edge
         self._swap = swap
         settings = self._settings
@@ -103,8 +103,8 @@ class Updater:
         self._thread.start()
 
     def rescue(self, failure: errors.DeviceError) -> tuple[Package, Head] | None:
-        """An `edge_runtime.loop.Rescue`: a model that fails on probation is gone back from at once, in the middle of a
-        frame, and `_look` does the rest."""
+        """An `edge_runtime.loop.Rescue`: if a head on probation fails, the old head computes the current frame, and
+        `_look` rolls back afterwards."""
         probation = self._probation
         model = self._swap.fall_back() if probation is not None else None
         if probation is not None and model is not None:
@@ -134,7 +134,7 @@ class Updater:
         )
         self._is_online = lambda: transport.state is ConnectionState.ONLINE
         self._reporter.connect(transport)
-        self._tell()  # an operator may wait for what became of an offer that we took before a restart
+        self._tell()  # an operator may wait for the outcome of an offer that we took before a restart
         while not self._stopping.is_set():
             message = transport.receive(_LOOK_S)
             if message is not None:
@@ -153,8 +153,8 @@ class Updater:
             return
         if isinstance(said, Signed):
             self._take_offer(said)
-        elif isinstance(said, Piece) and self._asking is not None:
-            self._guarded(functools.partial(self._take_piece, self._asking, said))
+        elif isinstance(said, Piece) and self._mqtt_download is not None:
+            self._guarded(functools.partial(self._take_piece, self._mqtt_download, said))
         else:
             self.ignored += 1
 
@@ -173,14 +173,14 @@ class Updater:
         self._guarded(functools.partial(self._begin, signed, offer))
 
     def _say_again(self) -> None:
-        """The operator came back, or missed what we said."""
-        if self._asking is not None:
-            self._asking.again(time.monotonic())
+        """The operator came back, or missed our last report."""
+        if self._mqtt_download is not None:
+            self._mqtt_download.again(time.monotonic())
         else:
             self._tell()
 
     def _judged(self, signed: Signed) -> Offer:
-        """The offer, once it is certain that it may be believed."""
+        """The offer, after all checks; errors name the check that failed."""
         settings, record = self._settings, self._store.record
         if not settings.verifier.has_signed(signed.text, signed.signature):
             raise errors.FrameError("it is not signed with the key that this device was set up with")
@@ -190,7 +190,7 @@ class Updater:
         if offer.serial < record.serial or (offer.serial == record.serial and signed.id != record.offer):
             raise errors.FrameError(f"its serial {offer.serial} is no later than that of the last one, {record.serial}")
         if self._probation is not None:
-            raise errors.FrameError("the model before it is on probation still; push again when that is over")
+            raise errors.FrameError("the previous model is still on probation; push again when that is over")
         if offer.url is not None:
             http_download.check_allowed(offer.url, settings.url_prefix)
         return offer
@@ -207,39 +207,39 @@ class Updater:
         if store.has(offer):
             self._serve(offer, store.path / name_of(offer) / "package")
             return
-        self._reception = Download(store.path / "incoming", offer, store.held())
-        self._tell(State.RECEIVING, percent=self._reception.percent)
+        self._download = Download(store.path / "incoming", offer, store.held())
+        self._tell(State.RECEIVING, percent=self._download.percent)
         if offer.url is None:
-            self._asking = MqttDownload(
-                self._reception, self._need, time.monotonic(), stalled_s=self._settings.stalled_s
+            self._mqtt_download = MqttDownload(
+                self._download, self._need, time.monotonic(), stalled_s=self._settings.stalled_s
             )
         else:
-            http_download.fetch(self._reception, offer.url, self._fetched)
+            http_download.fetch(self._download, offer.url, self._fetched)
         self._finish_if_whole()
 
     def _need(self, need: Need) -> None:
-        if self._reception is not None:
-            self._tell(State.RECEIVING, percent=self._reception.percent, need=need)
+        if self._download is not None:
+            self._tell(State.RECEIVING, percent=self._download.percent, need=need)
 
     def _fetched(self) -> bool:
-        if self._reception is not None:
-            self._reporter.tell_now_and_then(self._store.record, State.RECEIVING, percent=self._reception.percent)
+        if self._download is not None:
+            self._reporter.tell_now_and_then(self._store.record, State.RECEIVING, percent=self._download.percent)
         return not self._stopping.is_set()
 
-    def _take_piece(self, asking: MqttDownload, piece: Piece) -> None:
-        before = asking.ignored
-        asking.take(piece, time.monotonic())
-        self.ignored += asking.ignored - before
+    def _take_piece(self, mqtt_download: MqttDownload, piece: Piece) -> None:
+        before = mqtt_download.ignored
+        mqtt_download.take(piece, time.monotonic())
+        self.ignored += mqtt_download.ignored - before
         self._finish_if_whole()
 
     def _finish_if_whole(self) -> None:
-        reception, signed = self._reception, self._signed
-        if reception is not None and signed is not None and reception.lack is None:
-            self._asking = None
-            self._serve(signed.offer(), reception.finish(), signed)
+        download, signed = self._download, self._signed
+        if download is not None and signed is not None and download.lack is None:
+            self._mqtt_download = None
+            self._serve(signed.offer(), download.finish(), signed)
 
     def _serve(self, offer: Offer, folder: Path, signed: Signed | None = None) -> None:
-        """Tries what is in `folder` and exchanges it in; with `signed` it is taken into the store first."""
+        """Tests the model in `folder` and makes it serve; with `signed` it is moved into the store first."""
         self._tell(State.TESTING)
         shown = self_test.run_apart(folder, offer.cut, is_stopping=self._stopping.is_set)
         if signed is not None:
@@ -263,9 +263,9 @@ class Updater:
 
     def _look(self, now_s: float) -> None:
         is_online = self._is_online()
-        if self._asking is not None:
-            self._asking.look(now_s, is_online=is_online)
-            if self._asking.is_over:
+        if self._mqtt_download is not None:
+            self._mqtt_download.look(now_s, is_online=is_online)
+            if self._mqtt_download.is_over:
                 self._end(State.IDLE, "nothing came any more; what is here is kept for the next push")
         if (probation := self._probation) is None:
             return
@@ -279,26 +279,26 @@ class Updater:
             self._tell()
 
     def _guarded(self, step: Callable[[], None]) -> None:
-        """An update that cannot be done leaves the model of before, and the reason."""
+        """If the step fails, the previous model goes on serving and the reason is reported."""
         try:
             step()
         except errors.TflsplitError as problem:
             if self._stopping.is_set():
-                return  # the offer is taken up again after the next start
-            if self._reception is not None and not isinstance(problem, errors.PeerError):
-                self._reception.abandon()  # of a server or a link that failed, what came is kept
+                return  # the download goes on after the next start
+            if self._download is not None and not isinstance(problem, errors.PeerError):
+                self._download.abandon()  # what came is kept only if a server or a link failed
             self._leave()
             self._roll_back(str(problem))
 
     def _roll_back(self, reason: str) -> None:
-        """On the disk first: whenever this process ends, the next one starts with the model of before."""
+        """Changes the disk first: whenever this process ends, the next one starts with the previous model."""
         is_serving, self._probation = self._probation is not None, None
         self._store.roll_back(reason)
         try:
             if is_serving:
                 self._swap.go_back(self._before)
         except errors.TflsplitError as problem:
-            log.error("the edge ends, for the model of before cannot be opened beside the new one reason=%s", problem)
+            log.error("the edge ends: the previous model cannot be opened beside the new one reason=%s", problem)
             self._edge.stop()
         self._tell()
 
@@ -312,7 +312,7 @@ class Updater:
         self._tell()
 
     def _leave(self) -> None:
-        self._signed = self._reception = self._asking = None
+        self._signed = self._download = self._mqtt_download = None
 
     def _tell(self, state: State | None = None, *, percent: int | None = None, need: Need | None = None) -> None:
         record = self._store.record

@@ -28,13 +28,8 @@ def plug(tmp_path):
 
     def make(vendor, product, speed, port="2-1"):
         device = tmp_path / "sys/bus/usb/devices" / port
-        for name, text in (
-            ("idVendor", vendor),
-            ("idProduct", product),
-            ("speed", speed),
-            ("busnum", 2),
-            ("devnum", 7),
-        ):
+        facts = {"idVendor": vendor, "idProduct": product, "speed": speed, "busnum": 2, "devnum": 7}
+        for name, text in facts.items():
             write(device / name, f"{text}\n")
         write(tmp_path / "dev/bus/usb/002/007", "")
         return tmp_path
@@ -69,25 +64,20 @@ def test_other_usb_devices_are_no_corals(plug):
     assert edgetpu.usb_corals(plug("18d1", "4ee7", 480)) == ()
 
 
-def test_usb_coral_before_its_first_use_is_ok_at_any_speed(plug):
-    found = edgetpu.usb(plug("1a6e", "089a", 480))
+@pytest.mark.parametrize(
+    ("plugged", "state", "detail", "remedy"),
+    [
+        (("1a6e", "089a", 480), State.OK, "port 2-1 at 480 Mbit/s, not used since plugged in", None),
+        (("18d1", "9302", 5000), State.OK, "port 2-1 at 5000 Mbit/s, used since plugged in", None),
+        (("18d1", "9302", 480), State.WRONG, "on USB 2: port 2-1", "USB 3 port"),
+    ],
+)
+def test_usb_coral_is_judged_by_its_speed_once_it_was_used(plug, plugged, state, detail, remedy):
+    found = edgetpu.usb(plug(*plugged))
 
-    assert found.state is State.OK
-    assert found.detail == "port 2-1 at 480 Mbit/s, not used since plugged in"
-
-
-def test_usb_coral_after_its_first_use_is_ok_on_usb_3(plug):
-    found = edgetpu.usb(plug("18d1", "9302", 5000))
-
-    assert found.state is State.OK
-    assert "at 5000 Mbit/s, used" in found.detail
-
-
-def test_usb_coral_on_usb_2_is_wrong(plug):
-    found = edgetpu.usb(plug("18d1", "9302", 480))
-
-    assert found.state is State.WRONG
-    assert "USB 3 port" in found.remedy
+    assert found.state is state
+    assert found.detail.endswith(detail)
+    assert remedy is None or remedy in found.remedy
 
 
 def test_usb_coral_without_permission_needs_the_rule_or_where_it_is_there_the_group(plug):
@@ -155,28 +145,28 @@ def test_remedy_for_the_udev_rule_does_what_it_says_when_pasted_with_its_indenta
 def test_apex_is_shown_with_its_temperature(build_in):
     found = edgetpu.pcie(build_in(47))
 
-    assert found.state is State.OK
-    assert found.detail == "apex_0 at 47 °C"
+    assert (found.state, found.detail) == (State.OK, "apex_0 at 47 °C")
+
+
+@pytest.mark.parametrize(
+    ("temperature_c", "opens", "detail", "remedy"),
+    [
+        (91, edgetpu.may_open, "too hot: apex_0", "cool it"),
+        (47, is_shut, "apex_0 at 47 °C; cannot be opened", 'GROUP="apex"'),
+    ],
+)
+def test_apex_that_is_slowed_down_or_may_not_be_opened_is_wrong(build_in, temperature_c, opens, detail, remedy):
+    found = edgetpu.pcie(build_in(temperature_c), opens)
+
+    assert found.state is State.WRONG
+    assert detail in found.detail
+    assert remedy in found.remedy
 
 
 def test_apex_without_a_temperature_is_not_called_cold(tmp_path):
     write(tmp_path / "dev/apex_0", "")
 
     assert edgetpu.pcie(tmp_path).detail == "apex_0, temperature unknown"
-
-
-def test_apex_that_the_driver_slows_down_is_wrong(build_in):
-    found = edgetpu.pcie(build_in(91))
-
-    assert found.state is State.WRONG
-    assert "too hot: apex_0" in found.detail
-
-
-def test_apex_without_permission_is_wrong(build_in):
-    found = edgetpu.pcie(build_in(47), is_shut)
-
-    assert found.state is State.WRONG
-    assert 'GROUP="apex"' in found.remedy
 
 
 def test_edge_tpu_on_pcie_without_a_driver_is_missing_it(tmp_path):

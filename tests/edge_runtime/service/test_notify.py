@@ -18,7 +18,7 @@ def supervisor(request, tmp_path):
         listening.setblocking(False)
 
         class Supervisor:
-            surroundings = {"NOTIFY_SOCKET": name}  # noqa: RUF012 - only read
+            environ = {"NOTIFY_SOCKET": name}  # noqa: RUF012 - only read
 
             @staticmethod
             def heard():
@@ -33,7 +33,7 @@ def supervisor(request, tmp_path):
 
 
 def test_messages_are_those_of_the_protocol(supervisor):
-    notifier = Notifier(supervisor.surroundings)
+    notifier = Notifier(supervisor.environ)
     notifier.starting("loading", within_s=60)
     notifier.ready("running")
     notifier.status("25 frames/s")
@@ -50,7 +50,7 @@ def test_messages_are_those_of_the_protocol(supervisor):
 
 def test_a_reload_names_the_time_of_this_machine(supervisor):
     before = time_us()
-    Notifier(supervisor.surroundings).reloading()
+    Notifier(supervisor.environ).reloading()
     first, second = supervisor.heard()[0].split("\n")
 
     assert first == "RELOADING=1"
@@ -61,12 +61,12 @@ def time_us():
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
 
 
-def test_the_watchdog_is_fed_at_most_four_times_in_its_period(supervisor):
+def test_the_watchdog_is_pinged_at_most_four_times_in_its_period(supervisor):
     now_s = 0.0
-    notifier = Notifier({**supervisor.surroundings, "WATCHDOG_USEC": "4000000"}, clock=lambda: now_s)
+    notifier = Notifier({**supervisor.environ, "WATCHDOG_USEC": "4000000"}, clock=lambda: now_s)
     for step in range(1000):
         now_s = step / 100
-        notifier.feed_watchdog()
+        notifier.ping_watchdog()
 
     assert supervisor.heard() == ["WATCHDOG=1"] * 10
 
@@ -74,23 +74,23 @@ def test_the_watchdog_is_fed_at_most_four_times_in_its_period(supervisor):
 @pytest.mark.parametrize(
     "named", [{}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}]
 )
-def test_no_watchdog_is_fed_that_is_not_there_or_another_process_s(supervisor, named):
-    notifier = Notifier({**supervisor.surroundings, **named})
-    notifier.feed_watchdog()
+def test_no_watchdog_is_pinged_if_there_is_none_or_it_watches_another_process(supervisor, named):
+    notifier = Notifier({**supervisor.environ, **named})
+    notifier.ping_watchdog()
 
     assert notifier.watchdog_s is None
     assert supervisor.heard() == []
 
 
-def test_the_watchdog_of_this_process_is(supervisor):
+def test_the_watchdog_of_this_process_is_pinged(supervisor):
     named = {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": str(os.getpid())}
-    Notifier({**supervisor.surroundings, **named}).feed_watchdog()
+    Notifier({**supervisor.environ, **named}).ping_watchdog()
 
     assert supervisor.heard() == ["WATCHDOG=1"]
 
 
 def test_a_line_of_state_stays_one_line(supervisor):
-    Notifier(supervisor.surroundings).status("a\nREADY=1\nb")
+    Notifier(supervisor.environ).status("a\nREADY=1\nb")
 
     assert supervisor.heard() == ["STATUS=a READY=1 b"]
 

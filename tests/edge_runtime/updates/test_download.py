@@ -40,19 +40,19 @@ def made(field, tmp_path):
 
 
 def receive(made, offer, folder, *, held=None, chunk=1000):
-    """Every file in chunks, as the reception asks for them."""
+    """Every file in chunks, as the download asks for them."""
     folder.mkdir(exist_ok=True)
-    reception = Download(folder, offer, held or {})
-    while (lack := reception.lack) is not None:
+    download = Download(folder, offer, held or {})
+    while (lack := download.lack) is not None:
         data = (made.path / lack.path).read_bytes()
-        reception.append(data[lack.have : lack.have + chunk])
-    return reception
+        download.append(data[lack.have : lack.have + chunk])
+    return download
 
 
 def test_what_comes_whole_is_the_bundle(made, tmp_path):
-    reception = receive(made, offered(made), tmp_path / "in")
-    percent = reception.percent
-    found = reading.open_package(reception.finish())
+    download = receive(made, offered(made), tmp_path / "in")
+    percent = download.percent
+    found = reading.open_package(download.finish())
 
     assert percent == 100
     assert found.manifest == made.manifest
@@ -61,23 +61,23 @@ def test_what_comes_whole_is_the_bundle(made, tmp_path):
 def test_what_is_held_does_not_travel(made, tmp_path):
     held = {file.sha256: made.path / name for name, file in made.manifest.files.items()}
     (tmp_path / "in").mkdir()
-    reception = Download(tmp_path / "in", offered(made), held)
+    download = Download(tmp_path / "in", offered(made), held)
 
-    assert reception.lack.path == "manifest.json"
-    reception.append((made.path / "manifest.json").read_bytes())
-    assert reception.lack is None
-    assert reading.open_package(reception.finish()).digest == made.digest
+    assert download.lack.path == "manifest.json"
+    download.append((made.path / "manifest.json").read_bytes())
+    assert download.lack is None
+    assert reading.open_package(download.finish()).digest == made.digest
 
 
 def test_a_held_file_that_was_damaged_travels_all_the_same(made, tmp_path):
     (tmp_path / "bad").write_bytes(b"x" * made.manifest.files["golden.npz"].bytes)
     held = {made.manifest.files["golden.npz"].sha256: tmp_path / "bad"}
-    reception = receive(made, offered(made), tmp_path / "in", held=held)
+    download = receive(made, offered(made), tmp_path / "in", held=held)
 
-    assert reading.open_package(reception.finish()).digest == made.digest
+    assert reading.open_package(download.finish()).digest == made.digest
 
 
-def test_an_interrupted_reception_goes_on_and_another_offer_takes_its_place(made, field, tmp_path):
+def test_an_interrupted_download_goes_on_and_another_offer_takes_its_place(made, field, tmp_path):
     (tmp_path / "in").mkdir()
     first = Download(tmp_path / "in", offered(made), {})
     first.append((made.path / "manifest.json").read_bytes()[:500])
@@ -91,10 +91,10 @@ def test_an_interrupted_reception_goes_on_and_another_offer_takes_its_place(made
 def test_bytes_beyond_the_end_are_not_taken(made, tmp_path):
     (tmp_path / "in").mkdir()
     offer = offered(made)
-    reception = Download(tmp_path / "in", offer, {})
-    reception.append((made.path / "manifest.json").read_bytes() + b"x" * 100_000)
+    download = Download(tmp_path / "in", offer, {})
+    download.append((made.path / "manifest.json").read_bytes() + b"x" * 100_000)
 
-    assert reception.lack.path != "manifest.json"
+    assert download.lack.path != "manifest.json"
     assert (
         tmp_path / "in" / offer.manifest_sha256 / "parts" / offer.manifest_sha256
     ).stat().st_size == offer.manifest_bytes
@@ -180,15 +180,15 @@ def test_another_role_or_another_package_is_refused(made, field):
 def test_what_is_no_manifest_is_refused(made, tmp_path, text):
     offer = offered(made, manifest_sha256=hashlib.sha256(text).hexdigest(), manifest_bytes=len(text), total_bytes=10**5)
     (tmp_path / "in").mkdir()
-    reception = Download(tmp_path / "in", offer, {})
+    download = Download(tmp_path / "in", offer, {})
     with pytest.raises(errors.PackageError, match="manifest"):
-        reception.append(text)
+        download.append(text)
 
 
 def test_a_bundle_without_the_head_it_was_offered_for_is_refused(made, tmp_path):
-    reception = receive(made, offered(made, cut="op001"), tmp_path / "in")
+    download = receive(made, offered(made, cut="op001"), tmp_path / "in")
     with pytest.raises(errors.PackageError, match="without the head of op001"):
-        reception.finish()
+        download.finish()
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_taken(made, tmp_path):
@@ -210,10 +210,10 @@ def test_a_disk_that_fills_up_on_the_way_is_an_error_of_the_device(made, tmp_pat
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=17m", "tmpfs", small], check=False).returncode != 0:
         pytest.skip("may not mount a file system here")
     try:
-        reception = Download(small, offered(made), {})
+        download = Download(small, offered(made), {})
         with (small / "other").open("wb") as other, pytest.raises(OSError, match="No space"):
             other.write(bytes(64 << 20))
         with pytest.raises(errors.DeviceError, match="No space left"):
-            reception.append((made.path / reception.lack.path).read_bytes())
+            download.append((made.path / download.lack.path).read_bytes())
     finally:
         subprocess.run(["umount", small], check=True)

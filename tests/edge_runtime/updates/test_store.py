@@ -1,4 +1,4 @@
-"""Whenever the power fails, the model of before or the new one runs, whole."""
+"""Whenever the power fails, the previous or the new model runs, complete."""
 
 import json
 import os
@@ -60,13 +60,13 @@ RECEIVING = (
     DYING
     + """
 def lacking(place, folder):
-    reception = Download(folder, new.offer(), {})
+    download = Download(folder, new.offer(), {})
     taken = 0
-    while (lack := reception.lack) is not None:
+    while (lack := download.lack) is not None:
         data = (base / "new" / lack.path).read_bytes()[lack.have : lack.have + 500]
-        reception.append(data)
+        download.append(data)
         taken += len(data)
-    return taken, reading.open_package(reception.finish()).digest
+    return taken, reading.open_package(download.finish()).digest
 
 def receive(place, at):
     (place / "in").mkdir()
@@ -151,7 +151,7 @@ def said_by(script, bundles):
     return [json.loads(line) for line in ended.stdout.splitlines()]
 
 
-def test_a_kill_while_a_model_comes_costs_at_most_the_file_in_hand(bundles, field):
+def test_a_kill_during_a_download_costs_at_most_one_file(bundles, field):
     seen = said_by(RECEIVING, bundles)
     total = sum(place.stat().st_size for place in (bundles / "new").rglob("*") if place.is_file())
 
@@ -177,7 +177,7 @@ def test_a_kill_at_any_step_leaves_the_old_model_or_the_new_one(bundles):
         assert found[0] == old
         assert found[-1] == (new if ending == "keep" else old)
         assert new in found if ending == "keep" else new not in found
-        # A model that a kill caught on probation is gone back from, and what it was is no longer there.
+        # A model that was on probation at a kill is rolled back.
         assert all(one["state"] != "probation" for one in ways)
         assert all({name for name in one["left"] if "-" in name} <= {old, new} for one in ways)
 
@@ -197,7 +197,7 @@ def installed(bundles, tmp_path):
 
 
 @pytest.mark.parametrize("file", ["package/cuts/op000/head.tflite", "package/manifest.json", "offer.json"])
-def test_a_model_that_was_damaged_gives_way_to_the_one_before(field, installed, file):
+def test_a_damaged_model_gives_way_to_the_previous_one(field, installed, file):
     (installed / "current" / file).write_bytes(b"damaged")
     kept = store.Store(installed)
     found = kept.begin()
@@ -208,7 +208,7 @@ def test_a_model_that_was_damaged_gives_way_to_the_one_before(field, installed, 
     assert "cannot be opened" in kept.record.reason
 
 
-def test_where_all_are_damaged_the_edge_runs_what_it_was_started_with(installed):
+def test_if_all_are_damaged_the_edge_runs_the_package_it_was_started_with(installed):
     for head in installed.glob("*/package/cuts/op000/head.tflite"):
         head.write_bytes(b"damaged")
     kept = store.Store(installed)

@@ -54,9 +54,9 @@ class SupervisedEdge:
     def observers(self) -> "tuple[Observer, ...]":
         if not self.is_supervised:
             return ()
-        from edge_runtime.service.supervision import Watched
+        from edge_runtime.service.supervision import Watchdog
 
-        return (Watched(self._notifier),)
+        return (Watchdog(self._notifier),)
 
     @contextmanager
     def warmed_up(self, head: "Head", package: "Package") -> Iterator[None]:
