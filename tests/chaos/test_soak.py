@@ -32,10 +32,8 @@ class Edge:
                 text = answer.read().decode()
         except OSError:
             return None
-        return tuple(
-            float(re.search(rf"^tflsplit_edge_latency_seconds_{name} (\S+)$", text, re.MULTILINE)[1])
-            for name in ("count", "sum")
-        )
+        found = dict(re.findall(r"^tflsplit_edge_latency_seconds_(count|sum) (\S+)$", text, re.MULTILINE))
+        return tuple(float(found.get(name, 0.0)) for name in ("count", "sum"))  # none before the first answer
 
 
 def watch(edge, cloud, count):

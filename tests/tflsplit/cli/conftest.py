@@ -23,7 +23,7 @@ from broker.transport import address
 from tflsplit.graph.interpreter import Interpreter
 
 HERE = pathlib.Path(__file__).parent
-DEMO = HERE.parents[1] / "tflsplit" / "demo"
+DEMO = HERE.parents[2] / "tflsplit" / "demo"
 COMMAND = (sys.executable, "-m", "tflsplit.cli.main")
 WAIT_S = 60.0  # a bound for what takes a second on a machine that has other things to do
 LOOK_S = 0.2
