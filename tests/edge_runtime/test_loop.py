@@ -1,13 +1,12 @@
 """The edge loop and the cloud loop together, over the in-memory transport."""
 
-import json
 import threading
 
 import numpy as np
 import pytest
 import tiny_models
 import watching
-from memory_cloud import cloud_for
+from memory_cloud import birth_of, cloud_for
 
 from broker.cloud import engine, subscriber
 from broker.messages import results, topics, wire
@@ -19,7 +18,7 @@ from tflsplit import errors
 from tflsplit.coding import feature_codec
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import dequantise
-from tflsplit.package import outputs as package_outputs
+from tflsplit.package import outputs
 
 INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
 WAIT_S = 60.0
@@ -45,8 +44,8 @@ def stream(package, network, cut, arrays=INPUTS, **changes):
 def expected_values(package):
     with Interpreter(package.model_bytes()) as whole:
         spec = package.manifest.outputs[0]
-        outputs = [whole.run(row[None])[0] for row in INPUTS]
-    return [[float(np.float32(spec.scale)) * int(value) for value in output.ravel()] for output in outputs]
+        given = [whole.run(row[None])[0] for row in INPUTS]
+    return [[float(np.float32(spec.scale)) * int(value) for value in output.ravel()] for output in given]
 
 
 @pytest.mark.parametrize("cut", ["input", "op000", "op001", "output"])
@@ -81,9 +80,7 @@ def test_a_cloud_with_float_tails_answers_in_real_values(tmp_path, cut):
             *real
         )
         assert np.allclose(dict(result.values)["c"], expected.ravel(), rtol=1e-6)
-        assert (
-            result.top[0].label == package_outputs.read(made.manifest.results, (expected,), made.manifest.labels).label
-        )
+        assert result.top[0].label == outputs.read(made.manifest.results, (expected,), made.manifest.labels).label
 
 
 def test_an_edge_is_refused_where_no_float_tail_could_go_on(tmp_path):
@@ -114,16 +111,14 @@ def test_unsigned_inputs_and_outputs_travel_and_are_answered_like_signed_ones(bu
             assert dict(result.values)["z"] == tuple(dequantise(expected, made.manifest.outputs[0]).ravel())
 
 
+def losing(count, kind):
+    """A broker that loses the first messages of a kind."""
+    left = iter(range(count))
+    return lambda topic, payload: 0 if topic.endswith(kind) and next(left, None) is not None else 1
+
+
 def test_a_lost_frame_is_sent_again_until_its_result_is_back(tiny_package):
-    lost = {"left": 5}
-
-    def copies(topic, payload):
-        if topic.endswith("/features") and lost["left"]:
-            lost["left"] -= 1
-            return 0
-        return 1
-
-    network = memory.MemoryBroker(copies=copies)
+    network = memory.MemoryBroker(copies=losing(5, "/features"))
     with cloud_for(tiny_package, network):
         summary, _ = stream(tiny_package, network, "op000", resend_after_s=0.05)
 
@@ -132,15 +127,7 @@ def test_a_lost_frame_is_sent_again_until_its_result_is_back(tiny_package):
 
 
 def test_a_lost_result_is_answered_from_memory_and_not_computed_again(tiny_package):
-    lost = {"left": 3}
-
-    def copies(topic, payload):
-        if topic.endswith("/results") and lost["left"]:
-            lost["left"] -= 1
-            return 0
-        return 1
-
-    network = memory.MemoryBroker(copies=copies)
+    network = memory.MemoryBroker(copies=losing(3, "/results"))
     with cloud_for(tiny_package, network) as cloud:
         summary, _ = stream(tiny_package, network, "op000", resend_after_s=0.05)
 
@@ -160,8 +147,6 @@ def test_doubled_messages_are_counted_and_answered_once(tiny_package):
 
 
 def test_frames_over_the_packet_limit_travel_in_chunks(builder, tmp_path):
-    import tiny_models
-
     x = builder.tensor("x", (1, 4000))
     a = builder.add(x, x, "a", (1, 4000))
     y = builder.add(a, a, "y", (1, 4000), scale=0.4)
@@ -198,8 +183,6 @@ def test_at_most_a_window_of_frames_is_unanswered(tiny_package):
 
 
 def test_a_frame_of_another_package_is_refused_by_name_and_not_sent_again(tiny_package, residual_model, tmp_path):
-    import tiny_models
-
     other = tiny_models.write_package(tmp_path / "other.tflsplit", residual_model, labels=("x", "y"))
     network = memory.MemoryBroker()
     with cloud_for(other, network) as cloud:
@@ -282,10 +265,7 @@ def test_the_birth_says_in_words_what_the_device_sends(tiny_package):
     network = memory.MemoryBroker()
     with cloud_for(tiny_package, network):
         stream(tiny_package, network, "op001")
-    with memory.MemoryTransport(network, client_id="person") as person:
-        person.connect()
-        person.subscribe(topics.topic("d", "n", topics.Kind.BIRTH))
-        birth = json.loads(person.receive(WAIT_S).payload)
+    birth = birth_of(network)
 
     assert birth["package"] == tiny_package.digest
     assert (birth["cut"], birth["payload_bytes"]) == ("op001", 8)

@@ -1,5 +1,6 @@
 """Clouds on the in-memory broker: a real one, and one that answers only what and when a test says."""
 
+import json
 import threading
 from contextlib import contextmanager
 
@@ -12,11 +13,11 @@ _TIMES = results.Times(*[0.0] * len(results.Times.__slots__))
 
 
 @contextmanager
-def cloud_for(package, network):
-    """A cloud that serves deployment `d` until the block ends."""
+def cloud_for(package, network, *others):
+    """A cloud that serves deployment `d` with these packages until the block ends."""
     with memory.MemoryTransport(network, client_id="cloud") as transport:
         transport.connect()
-        cloud = subscriber.Cloud(engine.Inline.of(package), transport, "d")
+        cloud = subscriber.Cloud(engine.Inline.of(package, *others), transport, "d")
         subscribed = threading.Event()
         subscribe = transport.subscribe
         transport.subscribe = lambda *given, **options: (subscribe(*given, **options), subscribed.set())
@@ -28,6 +29,14 @@ def cloud_for(package, network):
         finally:
             cloud.stop()
             thread.join(WAIT_S)
+
+
+def birth_of(network):
+    """What the broker retains of device `n` of deployment `d`."""
+    with memory.MemoryTransport(network, client_id="person") as person:
+        person.connect()
+        person.subscribe(topics.topic("d", "n", topics.Kind.BIRTH))
+        return json.loads(person.receive(WAIT_S).payload)
 
 
 class Ghost:

@@ -4,16 +4,13 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
-import json
 import pathlib
 import threading
-import time
 
 import numpy as np
 import tiny_models
 
 from broker.clients import rollout, update_push
-from broker.cloud import engine, subscriber
 from broker.messages import topics
 from broker.transport import memory
 from edge_runtime import loop
@@ -115,21 +112,6 @@ class Device:
         return made
 
 
-@contextlib.contextmanager
-def cloud_for(network, *packages):
-    """A cloud that serves these packages until the block ends."""
-    with memory.MemoryTransport(network, client_id="cloud") as transport:
-        transport.connect()
-        cloud = subscriber.Cloud(engine.Inline.of(*packages), transport, "d")
-        thread = threading.Thread(target=cloud.run, name="cloud")
-        thread.start()
-        try:
-            yield cloud
-        finally:
-            cloud.stop()
-            thread.join(WAIT_S)
-
-
 def push(network, pushed, signer, *, wait_s=WAIT_S, transport=None, on_report=lambda report: None, **options):
     """What became of it on the device `n`."""
     with transport or memory.MemoryTransport(network, client_id="operator") as joined:
@@ -198,18 +180,5 @@ def heard(network, *kinds):
     return take
 
 
-def birth_of(network):
-    message = heard(network, topics.Kind.BIRTH)(0.0)
-    return json.loads(message.payload)
-
-
 def send_control(network, payload):
     network.publish(topics.topic("d", "n", topics.Kind.CONTROL), payload, 1, retain=False)
-
-
-def wait_for(is_so):
-    give_up_s = time.monotonic() + WAIT_S
-    pause = threading.Event()
-    while not is_so():
-        assert time.monotonic() < give_up_s
-        pause.wait(0.01)

@@ -1,7 +1,7 @@
 import json
-import threading
 
 import pytest
+from waiting import wait_for
 
 from broker.cloud import fleet
 from broker.links import echo
@@ -109,15 +109,6 @@ def test_it_listens_to_the_devices_of_its_deployment_only():
         with fleet.Fleet(listening, "d") as watching:
             speaking.publish(topics.topic("other", "a", topics.Kind.TELEMETRY), told(frames_total=1), qos=0)
             speaking.publish(topics.topic("d", "b", topics.Kind.TELEMETRY), told(frames_total=2), qos=0)
-            pause_until(lambda: by_name(watching)["tflsplit_cloud_devices", "d"] == 1)
+            wait_for(lambda: by_name(watching)["tflsplit_cloud_devices", "d"] == 1)
 
             assert by_name(watching)["tflsplit_device_frames_total", "d", "b"] == 2
-
-
-def pause_until(holds):
-    pause = threading.Event()
-    for _ in range(int(WAIT_S / 0.01)):
-        if holds():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it did not come to that")

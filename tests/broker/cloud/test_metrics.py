@@ -2,6 +2,7 @@ import threading
 
 import numpy as np
 import pytest
+from waiting import wait_for
 
 from broker.cloud import engine, fleet, metrics, subscriber
 from broker.messages import telemetry, topics, wire
@@ -90,15 +91,6 @@ def world(tiny_package):
     made = World(tiny_package, memory.MemoryBroker())
     yield made
     made.close()
-
-
-def wait_for(holds):
-    pause = threading.Event()
-    for _ in range(int(WAIT_S / 0.01)):
-        if holds():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it did not come to that")
 
 
 def test_what_the_cloud_counted_is_what_is_shown(world):

@@ -2,12 +2,12 @@
 
 import queue
 import threading
-import time
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import tiny_models
+from waiting import wait_for
 
 from broker.cloud import answerer, engine, subscriber
 from broker.messages import acks, chunks, dead_letters, results, topics, wire
@@ -129,13 +129,6 @@ def cloud_of(bench, chosen=None, **options):
     return subscriber.Cloud(chosen or engine.Inline.of(bench.package), bench.cloud, "d", **options)
 
 
-def wait_until(is_so):
-    pause, give_up_s = threading.Event(), time.monotonic() + WAIT_S
-    while not is_so():
-        assert time.monotonic() < give_up_s
-        pause.wait(0.005)
-
-
 def test_a_frame_is_acknowledged_after_its_result_and_its_acknowledgement_are_out(bench):
     cloud = cloud_of(bench)
     with bench.running(cloud):
@@ -190,7 +183,7 @@ def test_a_flood_of_bad_frames_makes_few_dead_letters_and_counts_the_rest(bench)
     with bench.running(cloud := cloud_of(bench)):
         for _ in range(200):
             bench.send(b"no frame")
-        wait_until(lambda: cloud.summary.refused[answerer.Refused.BAD_FRAME] == 200)
+        wait_for(lambda: cloud.summary.refused[answerer.Refused.BAD_FRAME] == 200)
 
     assert dead_letters.BURST <= cloud.summary.dead_letters < 200
     assert cloud.summary.dead_letters + cloud.summary.dead_letters_left_out == 200
@@ -201,11 +194,11 @@ def test_a_frame_in_progress_is_not_begun_twice_and_both_its_messages_wait_for_t
     with bench.running(cloud := cloud_of(bench, later)):
         bench.send(frame_of(bench.package, 1))
         bench.send(frame_of(bench.package, 1))
-        wait_until(lambda: cloud.summary.duplicates == 1)
+        wait_for(lambda: cloud.summary.duplicates == 1)
         assert later.waiting == 1
         assert bench.unacknowledged() == 2
         later.finish_one()
-        wait_until(lambda: bench.unacknowledged() == 0)
+        wait_for(lambda: bench.unacknowledged() == 0)
 
     assert (cloud.summary.results, cloud.held) == (1, 0)
     assert [name for name, _ in bench.done if name == "try_publish"] == ["try_publish"]
@@ -228,9 +221,9 @@ def test_at_its_bounds_a_cloud_takes_no_more_from_the_broker(bench, limits):
         for sequence in range(10):
             bench.send(frame_of(bench.package, sequence))
         for left in range(10, 0, -1):
-            wait_until(lambda left=left: cloud.held == min(2, left))
+            wait_for(lambda left=left: cloud.held == min(2, left))
             later.finish_one()
-        wait_until(lambda: bench.unacknowledged() == 0)
+        wait_for(lambda: bench.unacknowledged() == 0)
 
     assert cloud.summary.results == 10
 
@@ -242,13 +235,13 @@ def test_while_a_broker_is_away_results_wait_and_no_frame_is_taken(bench):
     with bench.running(cloud := cloud_of(bench, later)):
         for sequence in range(4):
             bench.send(frame_of(bench.package, sequence))
-        wait_until(lambda: later.waiting == 4)
+        wait_for(lambda: later.waiting == 4)
         bench.network.cut("cloud")
         for _ in range(4):
             later.finish_one()
         assert cloud.held == 3
         bench.network.restore("cloud")
-        wait_until(lambda: cloud.held == 0)
+        wait_for(lambda: cloud.held == 0)
 
     assert {results.parse(bench.heard(Kind.RESULTS)[1]).sequence for _ in range(4)} == {0, 1, 2, 3}
     assert cloud.summary.unpublished == 0
@@ -260,9 +253,9 @@ def test_a_stopped_cloud_takes_no_new_frames_and_finishes_what_it_has(bench):
     with bench.running(cloud):
         for sequence in range(3):
             bench.send(frame_of(bench.package, sequence))
-        wait_until(lambda: later.waiting == 3)
+        wait_for(lambda: later.waiting == 3)
         cloud.stop()
-        wait_until(lambda: any(name == "unsubscribe" for name, _ in bench.done))
+        wait_for(lambda: any(name == "unsubscribe" for name, _ in bench.done))
         bench.send(frame_of(bench.package, 99))
         for _ in range(3):
             later.finish_one()
@@ -274,7 +267,7 @@ def test_a_stop_that_takes_too_long_leaves_frames_unacknowledged_and_counts_them
     cloud = cloud_of(bench, Later(bench.package), drain_s=0.1)
     with bench.running(cloud):
         bench.send(frame_of(bench.package, 1))
-        wait_until(lambda: cloud.held == 1)
+        wait_for(lambda: cloud.held == 1)
 
     assert cloud.summary.unfinished == 1
     assert bench.unacknowledged() == 1
@@ -284,7 +277,7 @@ def test_an_engine_that_fails_ends_the_cloud_with_its_reason(bench):
     later = Later(bench.package)
     with bench.running(cloud_of(bench, later)) as failures:
         later.failure = errors.DeviceError("no worker can be started: gone")
-        wait_until(lambda: failures)
+        wait_for(lambda: failures)
 
     assert str(failures[0]) == "no worker can be started: gone"
 

@@ -7,11 +7,11 @@ import threading
 import time
 from contextlib import contextmanager
 
+import memory_cloud
 import numpy as np
 import pytest
 import watching
 
-from broker.cloud import engine, subscriber
 from broker.messages import topics
 from broker.transport import memory
 from edge_runtime import head, loop
@@ -36,27 +36,15 @@ def edge_on(package, accelerator, *, fallback=None, retries=SOON, on_result=lamb
     network = memory.MemoryBroker()
     settings = Settings(**{"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S} | changes)
     with (
-        memory.MemoryTransport(network, client_id="cloud") as serving,
+        memory_cloud.cloud_for(package, network),
         memory.MemoryTransport(network, client_id="person") as person,
         memory.MemoryTransport(network, client_id="edge") as transport,
         head.Head(package, package.cut(CUT), accelerator=accelerator, fallback=fallback, retries=retries) as ready,
     ):
-        for connection in (serving, person, transport):
+        for connection in (person, transport):
             connection.connect()
         person.subscribe(topics.topic("d", "n", topics.Kind.BIRTH))
-        serving.subscribe(topics.every_device("d", topics.Kind.FEATURES))
-        cloud = subscriber.Cloud(engine.Inline.of(package), serving, "d")
-        answering = threading.Thread(target=cloud.run)
-        answering.start()
-        try:
-            yield (
-                loop.Edge(package, ready, transport, settings, observers=[watching.Watching(on_result)]),
-                person,
-                ready,
-            )
-        finally:
-            cloud.stop()
-            answering.join(WAIT_S)
+        yield loop.Edge(package, ready, transport, settings, observers=[watching.Watching(on_result)]), person, ready
 
 
 def delegate(library, options="", *, run_s=10.0):

@@ -6,8 +6,6 @@ import io
 import json
 import re
 import struct
-import threading
-from contextlib import contextmanager
 
 import hypothesis
 import numpy as np
@@ -15,10 +13,11 @@ import pytest
 import tiny_models
 import watching
 from hypothesis import strategies as st
+from memory_cloud import birth_of, cloud_for
 from PIL import Image
 
-from broker.cloud import engine, subscriber, tail
-from broker.messages import topics, wire
+from broker.cloud import tail
+from broker.messages import wire
 from broker.transport import memory
 from edge_runtime import head, loop
 from edge_runtime.delivery import framing
@@ -46,21 +45,6 @@ def pictures_package(builder, folder, **changes):
 def picture_package(builder, tmp_path):
     """In BGR order with a mean for each channel, so that a wrong table would show."""
     return pictures_package(builder, tmp_path, preprocessing=preprocessing.NAMED["caffe"])
-
-
-@contextmanager
-def cloud_for(package, network):
-    with memory.MemoryTransport(network, client_id="cloud") as transport:
-        transport.connect()
-        cloud = subscriber.Cloud(engine.Inline.of(package), transport, "d")
-        transport.subscribe(topics.every_device("d", topics.Kind.FEATURES))
-        thread = threading.Thread(target=cloud.run)
-        thread.start()
-        try:
-            yield cloud
-        finally:
-            cloud.stop()
-            thread.join(WAIT_S)
 
 
 def stream(package, how, *, network=None, pixels=PIXELS):
@@ -140,10 +124,7 @@ def test_a_result_says_how_its_picture_travelled_and_whether_that_loses(picture_
 def test_the_birth_says_what_travels(picture_package, how, dtype, coder, is_lossy):
     network = memory.MemoryBroker()
     stream(picture_package, how, network=network)
-    with memory.MemoryTransport(network, client_id="person") as person:
-        person.connect()
-        person.subscribe(topics.topic("d", "n", topics.Kind.BIRTH))
-        birth = json.loads(person.receive(WAIT_S).payload)
+    birth = birth_of(network)
 
     assert (birth["cut"], birth["input_codec"], birth["codec"], birth["lossy"]) == ("input", how, coder, is_lossy)
     assert [spec["dtype"] for spec in birth["boundary"]] == [dtype]

@@ -3,17 +3,17 @@
 import contextlib
 import dataclasses
 import itertools
-import json
 import subprocess
 import sys
 import threading
-import time
 
 import memory_cloud
 import numpy as np
 import pytest
 import tiny_models
 import watching
+from memory_cloud import birth_of
+from waiting import WAIT_S, wait_for
 
 from broker.messages import acks, results, topics
 from broker.transport import memory
@@ -24,15 +24,6 @@ from edge_runtime.sources import frames
 from tflsplit import errors
 
 INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
-WAIT_S = 60.0
-
-
-def wait_for(is_so):
-    give_up_s = time.monotonic() + WAIT_S
-    waiting = threading.Event()
-    while not is_so():
-        assert time.monotonic() < give_up_s
-        waiting.wait(0.005)
 
 
 class Run:
@@ -141,13 +132,6 @@ def tap():
 
 def keys(watcher):
     return [(settled.boot, settled.sequence) for settled in watcher.settlements]
-
-
-def birth_of(network):
-    with memory.MemoryTransport(network, client_id="person") as person:
-        person.connect()
-        person.subscribe(topics.topic("d", "n", topics.Kind.BIRTH))
-        return json.loads(person.receive(WAIT_S).payload)
 
 
 def test_frames_go_through_the_spool_and_leave_it_with_their_results(tiny_package, network, tmp_path):

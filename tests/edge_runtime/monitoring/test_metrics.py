@@ -4,13 +4,14 @@ import contextlib
 import json
 import threading
 
+import memory_cloud
 import numpy as np
 import pytest
 import watching
+from waiting import wait_for
 
-from broker.cloud import engine, fleet, subscriber
-from broker.messages import telemetry as messages_telemetry
-from broker.messages import topics
+from broker.cloud import fleet
+from broker.messages import telemetry, topics
 from broker.transport import memory
 from broker.transport.protocol import ConnectionState, Message
 from edge_runtime import head, loop
@@ -18,7 +19,7 @@ from edge_runtime.accelerators.service import Condition
 from edge_runtime.delivery import spool
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.monitoring import metrics
-from edge_runtime.monitoring import telemetry as monitoring_telemetry
+from edge_runtime.monitoring.telemetry import TelemetryPublisher
 from edge_runtime.sources import frames
 from tflsplit.observing import catalogue, exposition
 
@@ -33,35 +34,24 @@ class Streaming:
         self.settings = Settings(
             **{"deployment": "d", "device": "n", "boot": 7, "drain_s": 0.1, "count": 1_000_000} | changes
         )
-        self.package = package
         self.answered = threading.Event()
         self._stack = contextlib.ExitStack()
         enter = self._stack.enter_context
-        self.network = network
         self.online = enter(memory.MemoryTransport(network, client_id="edge"))
         self.online.connect()
         self.head = enter(head.Head(package, package.cut(cut)))
         kept = None
         if is_spooled:
             kept = enter(spool.open_spool(tmp_path / "spool", spool.Limits(), deployment="d", device="n"))
-        self.watch = metrics.EdgeMetrics()
+        self.metrics = metrics.EdgeMetrics()
         seen = watching.Watching(lambda answer: self.answered.set())
-        observers = [self.watch, seen]
+        observers = [self.metrics, seen]
         self.edge = loop.Edge(package, self.head, self.online, self.settings, spool=kept, observers=observers)
         if has_cloud:
-            self._serve()
+            enter(memory_cloud.cloud_for(package, network))
         source = frames.from_arrays((INPUTS,), package.manifest, name="test")
-        self.watch.attach(self.edge, self.online)
+        self.metrics.attach(self.edge, self.online)
         self.thread = threading.Thread(target=self.edge.run, args=(source,))
-
-    def _serve(self):
-        transport = self._stack.enter_context(memory.MemoryTransport(self.network, client_id="cloud"))
-        transport.connect()
-        cloud = subscriber.Cloud(engine.Inline.of(self.package), transport, "d")
-        serving = threading.Thread(target=cloud.run)
-        serving.start()
-        self._stack.callback(serving.join, WAIT_S)
-        self._stack.callback(cloud.stop)
 
     def __enter__(self):
         self.thread.start()
@@ -72,19 +62,15 @@ class Streaming:
         self.thread.join(WAIT_S)
         self._stack.close()
 
+    def publisher(self, *, every_s):
+        return TelemetryPublisher(self.metrics, self.edge, self.online, every_s=every_s)
+
     def values(self):
         return {
-            (family.name, *sample.labels): sample.value for family in self.watch.families() for sample in family.samples
+            (family.name, *sample.labels): sample.value
+            for family in self.metrics.families()
+            for sample in family.samples
         }
-
-
-def wait_for(holds):
-    pause = threading.Event()
-    for _ in range(int(WAIT_S / 0.01)):
-        if holds():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it did not come to that")
 
 
 def test_what_the_edge_counted_is_what_is_shown(tiny_package, tmp_path):
@@ -109,8 +95,8 @@ def test_every_metric_of_the_catalogue_is_shown_and_no_other(tiny_package, tmp_p
     with Streaming(tiny_package, memory.MemoryBroker(), tmp_path) as streaming:
         assert streaming.answered.wait(WAIT_S)
         wait_for(lambda: ("tflsplit_edge_last_answer_timestamp_seconds",) in streaming.values())
-        shown = {family.name: family.metric for family in streaming.watch.families()}
-        text, _ = exposition.renderer(streaming.watch.families)("")
+        shown = {family.name: family.metric for family in streaming.metrics.families()}
+        text, _ = exposition.renderer(streaming.metrics.families)("")
 
     expected = {f"{catalogue.EDGE_PREFIX}{metric.name}": metric for metric in catalogue.EDGE}
     temperature = f"{catalogue.EDGE_PREFIX}{catalogue.TEMPERATURE.name}"
@@ -129,7 +115,7 @@ def test_an_edge_that_is_starting_is_alive_and_not_ready():
 def test_an_edge_in_service_is_well(tiny_package, tmp_path, cut):
     with Streaming(tiny_package, memory.MemoryBroker(), tmp_path, cut=cut) as streaming:
         assert streaming.answered.wait(WAIT_S)
-        found = streaming.watch.health()
+        found = streaming.metrics.health()
 
     assert (found.is_live, found.is_ready, found.why) == (True, True, None)
     assert found.facts["broker"] == "online"
@@ -142,7 +128,7 @@ def test_an_edge_without_its_broker_is_alive_and_not_ready(tiny_package, tmp_pat
     with Streaming(tiny_package, network, tmp_path) as streaming:
         network.cut("edge")
         assert streaming.online.wait_for(ConnectionState.WAITING, WAIT_S)
-        found = streaming.watch.health()
+        found = streaming.metrics.health()
         network.restore("edge")
 
     assert (found.is_live, found.is_ready) == (True, False)
@@ -168,8 +154,8 @@ def test_a_head_that_hangs_is_not_alive(tiny_package, tmp_path, monkeypatch):
     runs = streaming.head.run
     monkeypatch.setattr(streaming.head, "run", lambda arrays: release.wait(WAIT_S) and runs(arrays))
     with streaming:
-        wait_for(lambda: not streaming.watch.health().is_live)
-        found = streaming.watch.health()
+        wait_for(lambda: not streaming.metrics.health().is_live)
+        found = streaming.metrics.health()
         release.set()
 
     assert found.state == "stuck"
@@ -180,7 +166,7 @@ def test_an_accelerator_that_is_away_is_waited_for_and_said(tiny_package, tmp_pa
     monkeypatch.setattr(metrics, "STUCK_S", 0.0)
     with Streaming(tiny_package, memory.MemoryBroker(), tmp_path) as streaming:
         monkeypatch.setattr(type(streaming.edge), "condition", Condition("coral", None, "unplugged"))
-        found = streaming.watch.health()
+        found = streaming.metrics.health()
         shown = streaming.values()
 
     assert (found.is_live, found.is_ready, found.why) == (True, False, "frames wait for the accelerator: unplugged")
@@ -195,9 +181,9 @@ def test_telemetry_says_what_metrics_say_and_a_cloud_shows_it(tiny_package, tmp_
     listener.subscribe(topics.topic("d", "n", topics.Kind.TELEMETRY))
     with Streaming(tiny_package, network, tmp_path) as streaming:
         assert streaming.answered.wait(WAIT_S)
-        with monitoring_telemetry.TelemetryPublisher(streaming.watch, streaming.edge, streaming.online, every_s=0.05):
+        with streaming.publisher(every_s=0.05):
             first = listener.receive(WAIT_S)
-        told = messages_telemetry.parse(first.payload)
+        told = telemetry.parse(first.payload)
     said = json.loads(first.payload)
     shown = fleet.Fleet(listener, "d")
     shown.take(Message(topics.topic("d", "n", topics.Kind.TELEMETRY), first.payload))
@@ -216,10 +202,8 @@ def test_telemetry_says_what_metrics_say_and_a_cloud_shows_it(tiny_package, tmp_
 def test_telemetry_tells_of_the_time_since_it_told_last(tiny_package, tmp_path):
     with Streaming(tiny_package, memory.MemoryBroker(), tmp_path, count=20) as streaming:
         streaming.thread.join(WAIT_S)
-        telling = monitoring_telemetry.TelemetryPublisher(
-            streaming.watch, streaming.edge, streaming.online, every_s=60.0
-        )
-        first, second = telling.message(), telling.message()
+        publisher = streaming.publisher(every_s=60.0)
+        first, second = publisher.message(), publisher.message()
 
     assert first.fps > 0
     assert first.latency_ms["p50"] is not None
@@ -232,10 +216,8 @@ def test_telemetry_does_not_take_the_place_of_frames_while_the_broker_is_away(ti
         network.cut("edge")
         assert streaming.online.wait_for(ConnectionState.WAITING, WAIT_S)
         for _ in range(streaming.settings.window + 2):
-            with monitoring_telemetry.TelemetryPublisher(
-                streaming.watch, streaming.edge, streaming.online, every_s=60.0
-            ):
-                pass  # says it once more at its end
+            with streaming.publisher(every_s=60.0):
+                pass  # it publishes once more at its end
 
         assert streaming.online.held[0] <= streaming.settings.window
         network.restore("edge")

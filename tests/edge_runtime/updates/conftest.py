@@ -2,6 +2,7 @@
 
 import contextlib
 
+import memory_cloud
 import pytest
 import tiny_models
 import updatable
@@ -11,7 +12,7 @@ from tflsplit.package import signing
 
 
 class Field:
-    """A device, its operator and its clouds. `start` starts the device, `serve` a cloud; they end with the test."""
+    """A device, its operator and its cloud. `start` starts the device, `serve` the cloud; they end with the test."""
 
     def __init__(self, folder, model, stack):
         self.network = memory.MemoryBroker()
@@ -29,8 +30,8 @@ class Field:
         self._stack.callback(device.stop)
         return device
 
-    def serve(self, *packages):
-        self._stack.enter_context(updatable.cloud_for(self.network, *packages))
+    def serve(self):
+        self._stack.enter_context(memory_cloud.cloud_for(self.old, self.network, self.new))
 
     def push(self, pushed, *, signer=None, **options):
         return updatable.push(self.network, pushed, signer or self.signer, **options)
@@ -48,5 +49,5 @@ def field(residual_model, tmp_path):
 @pytest.fixture
 def served(field):
     """With a cloud that has both packages, as during a roll-out."""
-    field.serve(field.old, field.new)
+    field.serve()
     return field

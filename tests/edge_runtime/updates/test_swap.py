@@ -1,7 +1,7 @@
 """An accelerator that takes one head at a time: frames go on, on the CPU, while heads are exchanged on it."""
 
 import pytest
-import updatable
+from memory_cloud import cloud_for
 
 from broker.messages.updates import State
 from edge_runtime.accelerators.cpu import Cpu
@@ -97,7 +97,7 @@ def test_a_head_that_the_accelerator_refuses_or_gets_wrong_is_left(served, stick
 
 
 def test_a_roll_back_from_the_first_frames_opens_the_old_head_on_it_again(field, stick):
-    with updatable.cloud_for(field.network, field.old):
+    with cloud_for(field.old, field.network):
         device = field.start(resolve=lambda package, cut: stick)
         outcome = field.push(field.new)
         since = len(device.settles.all)

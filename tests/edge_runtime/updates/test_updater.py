@@ -7,7 +7,9 @@ import threading
 import pytest
 import tiny_models
 import updatable
-from updatable import birth_of, edge_bundle, heard, resealed, send_control, wait_for, wide_package
+from memory_cloud import birth_of, cloud_for
+from updatable import edge_bundle, heard, resealed, send_control, wide_package
+from waiting import wait_for
 
 from broker.messages import topics, updates
 from broker.messages.updates import State
@@ -353,7 +355,7 @@ def test_a_bundle_without_golden_samples_is_tried_for_shapes_and_that_is_said(se
 
 
 def test_a_model_that_no_cloud_has_is_rolled_back_with_the_clouds_reason(field):
-    with updatable.cloud_for(field.network, field.old):
+    with cloud_for(field.old, field.network):
         device = field.start()
         device.settles.wait_for(lambda all_: len(all_) >= 5)
         outcome = field.push(field.new)
@@ -439,7 +441,7 @@ def test_a_probation_goes_on_after_a_restart_in_good_order(field):
     field.push_until(State.PROBATION, field.new)
     first.stop()
     again = field.start(boot=8)
-    with updatable.cloud_for(field.network, field.old, field.new):
+    with cloud_for(field.old, field.network, field.new):
         wait_for(lambda: birth_of(field.network)["update"]["state"] == "installed")
 
     assert again.edge.package.digest == field.new.digest
@@ -449,7 +451,7 @@ def test_a_model_that_fails_after_a_restart_gives_way_to_the_previous_one(field)
     first = field.start()
     field.push_until(State.PROBATION, field.new)
     first.stop()
-    with updatable.cloud_for(field.network, field.old):
+    with cloud_for(field.old, field.network):
         again = field.start(boot=8)
         wait_for(lambda: birth_of(field.network)["update"]["state"] == "rolled_back")
         again.settles.wait_for(lambda all_: all_[-1].package == field.old.digest[:32])

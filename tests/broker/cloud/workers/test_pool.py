@@ -6,13 +6,13 @@ import pathlib
 import queue
 import signal
 import sys
-import threading
 import time
 
 import numpy as np
 import odd_worker
 import pytest
 import tiny_models
+from waiting import wait_for
 
 from broker.cloud import answerer
 from broker.cloud import engine as cloud_engine
@@ -73,13 +73,6 @@ def start_odd(start, tmp_path):
     return lambda count=2, **options: start(count, begin=begin, **options)
 
 
-def wait_until(is_so):
-    pause, give_up_s = threading.Event(), time.monotonic() + WAIT_S
-    while not is_so():
-        assert time.monotonic() < give_up_s
-        pause.wait(0.01)
-
-
 def values_of(answer):
     return results.parse(answer.result).values
 
@@ -111,7 +104,7 @@ def test_the_frame_of_a_worker_that_dies_is_answered_by_another(start_odd, tiny_
     engine.submit(job_of(tiny_package, 1, device="die-once"), answers)
 
     assert answers.next().refused is None
-    wait_until(lambda: len(engine.pids) == 2)
+    wait_for(lambda: len(engine.pids) == 2)
     assert (engine.counters.requeued, engine.counters.workers_replaced) == (1, 1)
 
 
@@ -158,7 +151,7 @@ def test_an_idle_worker_that_dies_is_replaced(start, tiny_package, answers):
     engine = start(1)
     (killed,) = engine.pids
     os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: engine.pids not in ((), (killed,)))
+    wait_for(lambda: engine.pids not in ((), (killed,)))
     engine.submit(job_of(tiny_package, 1), answers)
 
     assert answers.next().refused is None
@@ -193,7 +186,7 @@ def test_closing_ends_every_process_even_one_that_hangs(start_odd, tiny_package)
     engine = start_odd(2)
     pids = engine.pids
     engine.submit(job_of(tiny_package, 1, device="hang"), lambda answer: pytest.fail(str(answer)))
-    wait_until(lambda: engine.waiting == 0)
+    wait_for(lambda: engine.waiting == 0)
     engine.close()
 
     assert not any(is_running(pid) for pid in pids)
@@ -237,7 +230,7 @@ def test_workers_that_can_no_longer_be_started_fail_the_engine(start, tiny_packa
             return "no worker can be started" in str(problem)
         return False
 
-    wait_until(has_failed)
+    wait_for(has_failed)
 
 
 def mapped(pid, name):

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 import tiny_models
+from waiting import wait_for
 
 from broker.cloud import engine as cloud_engine
 from broker.cloud.answerer import Job
@@ -78,13 +79,6 @@ def submit(engine, package, count, *, cuts=("op000",)):
     return answers
 
 
-def wait_until(is_so):
-    pause, give_up_s = threading.Event(), time.monotonic() + WAIT_S
-    while not is_so():
-        assert time.monotonic() < give_up_s
-        pause.wait(0.01)
-
-
 def is_running(pid):
     try:
         return "\nState:\tZ" not in pathlib.Path(f"/proc/{pid}/status").read_text()
@@ -116,7 +110,7 @@ def test_the_frame_of_an_actor_that_is_killed_is_done_again(start, tiny_package)
     (killed,) = engine.pids
     os.kill(killed, signal.SIGSTOP)  # so that it has the frame when it dies
     answers = submit(engine, tiny_package, 1)
-    wait_until(lambda: engine.waiting == 0)
+    wait_for(lambda: engine.waiting == 0)
     os.kill(killed, signal.SIGKILL)
 
     assert isinstance(answers.take(1)[0], results.Result)
@@ -132,7 +126,7 @@ def test_an_actor_that_hangs_is_replaced_and_its_frame_done_again(start, tiny_pa
 
     assert isinstance(answers.take(1)[0], results.Result)
     assert (engine.counters.requeued, engine.counters.workers_replaced) == (1, 1)
-    wait_until(lambda: not is_running(hung))
+    wait_for(lambda: not is_running(hung))
 
 
 @needs_ray
@@ -141,7 +135,7 @@ def test_a_package_that_is_not_on_the_node_is_sent_there(start, cluster, tiny_pa
     (killed,) = engine.pids
     tiny_package.path.rename(tmp_path / "elsewhere")
     os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: engine.pids not in ((), (killed,)))
+    wait_for(lambda: engine.pids not in ((), (killed,)))
     answers = submit(engine, tiny_package, 5)
 
     assert all(isinstance(answer, results.Result) for answer in answers.take(5).values())
@@ -165,7 +159,7 @@ def test_closing_leaves_no_process_and_no_file(start, cluster, tiny_package):
     assert len(folders(cluster)) == len(before) + 2
     engine.close()
 
-    wait_until(lambda: not any(map(is_running, pids)))
+    wait_for(lambda: not any(map(is_running, pids)))
     assert folders(cluster) == before
 
 
