@@ -190,8 +190,8 @@ class Edge:
             raise self._failure
         return self.summary
 
-    def _make_route(self, outlet: Publisher) -> routes.Route:
-        common = (self._window, outlet, self.summary, lambda: self._settings)
+    def _make_route(self, publisher: Publisher) -> routes.Route:
+        common = (self._window, publisher, self.summary, lambda: self._settings)
         if self._settings.delivery is Delivery.LATEST:
             return routes.Fresh(*common)
         if self.spool is None:
@@ -221,7 +221,7 @@ class Edge:
 
     def _stream(self, source: Source) -> None:
         settings = self._settings
-        feed = intake.feed(
+        captures = intake.of(
             source,
             is_newest_only=settings.delivery is Delivery.LATEST,
             repeats=settings.count is not None,
@@ -230,14 +230,14 @@ class Edge:
         )
         sequence = 0
         try:
-            while not self.is_stopping and self.summary.frames != settings.count and not feed.is_over:
-                taken = feed.take(_LOOK_S) if self._route.wait_for_room(_LOOK_S) else None
+            while not self.is_stopping and self.summary.frames != settings.count and not captures.is_over:
+                taken = captures.take(_LOOK_S) if self._route.wait_for_room(_LOOK_S) else None
                 if taken is not None:
                     self._process(source, sequence, taken)
                     sequence += 1
                 self._between_frames()
         finally:
-            feed.close()
+            captures.close()
 
     def _lose(self) -> None:
         self.summary.drop("replaced" if self._transport.state is ConnectionState.ONLINE else "offline")

@@ -1,4 +1,4 @@
-"""Tensors in memory that two processes share: the inputs of a model one after the other, then its outputs."""
+"""Shared memory for the tensors of a model, between two processes: first the inputs, then the outputs."""
 
 import mmap
 import os
@@ -12,12 +12,12 @@ _ALIGNMENT = 64  # a cache line, and more than any data type asks for
 
 
 def create() -> int:
-    """A file descriptor of memory without a size yet, to be given to the other process."""
+    """A file descriptor of shared memory for the other process; `views` gives it its size."""
     return os.memfd_create("tflsplit-tensors")
 
 
 def views(descriptor: int, specs: Sequence[TensorSpec]) -> tuple[Array, ...]:
-    """An array over the shared memory for each tensor; both sides give the same specs. They keep the memory alive."""
+    """An array in the shared memory for each tensor; both processes give the same specs. The arrays keep it alive."""
     offsets, size = [], 0
     for spec in specs:
         offsets.append(size)

@@ -1,8 +1,8 @@
-"""A delegate in a process of its own, seen from ours.
+"""Runs a delegate in a child process; this is the parent's side.
 
-Why a process: a library of a wrong build crashes whoever loads it, and an inference that hangs can be ended only with
-its process. Why always, and not for the first load only: devices die in service too. Tensors travel in shared memory,
-so that an inference costs two messages and two copies more than in our own process.
+A library of a wrong build crashes the process that loads it, and an inference that hangs can be ended only with its
+process. Devices fail in service too, so the process is used always, not for the first load only. Tensors are in shared
+memory: an inference costs two messages and two copies more than in our own process.
 """
 
 import collections
@@ -27,8 +27,8 @@ from tflsplit.graph.tensors import Array, TensorSpec
 
 log = logging.getLogger(__name__)
 
-# How long a process may take to leave after a goodbye; after a failure, when a frame waits for it and libraries of a
-# device that is gone like to hang; and to be gone after SIGKILL. One stuck in a driver stays longer and is left behind.
+# How long the process may take to end: when asked to; after a failure, when a frame waits and libraries often hang; and
+# after SIGKILL. A process that is stuck in a driver takes longer and is left behind.
 _GOODBYE_S = 2.0
 _FAILED_GOODBYE_S = 0.2
 _GONE_S = 1.0
@@ -36,8 +36,8 @@ _GONE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds after which a delegate counts as hung: loading, and taking over a model (some compile it then); one
-    inference. The slowest that is known of an Edge TPU takes 0.34 s (VGG16)."""
+    """Seconds after which a delegate counts as hung: while it loads or takes over a model (which some compile then),
+    and in one inference. The slowest known inference of an Edge TPU takes 0.34 s (VGG16)."""
 
     open_s: float = 60.0
     run_s: float = 5.0
@@ -51,7 +51,7 @@ DEFAULT_LIMITS = Limits()
 
 
 class ChildError(Exception):
-    """The process could not do what it was asked, and is gone; callers turn it into a DeviceError with a remedy."""
+    """The process failed and has ended; callers turn this into a DeviceError with a remedy."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure)
@@ -59,7 +59,7 @@ class ChildError(Exception):
 
 
 class Child:
-    """Loads `library` and, where a model is given, runs it. Raises ChildError from its making and from `run`."""
+    """Loads `library` and opens `model` if one is given. `__init__` and `run` raise ChildError."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Child:
         return tuple(shared.copy() for shared in self._arrays[len(self.inputs) :])
 
     def close(self) -> None:
-        """Lets it close its device; one that does not leave is killed."""
+        """Asks the process to close its device and end; kills it if it does not."""
         self._end(_GOODBYE_S)
 
     def _start(self, model_fd: int, tensors_fd: int) -> None:
@@ -118,7 +118,7 @@ class Child:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 pass_fds=descriptors,
-                # A folder of that name in the working directory must not become our code.
+                # A folder named edge_runtime in the working directory must not be imported as our code.
                 env={**os.environ, "PYTHONSAFEPATH": "1"},
                 start_new_session=True,
             )

@@ -1,4 +1,4 @@
-"""What a person writes to choose an accelerator, and what it means on this machine.
+"""Parses the name of an accelerator, as people write it, and chooses one for `auto`.
 
 auto | cpu[?cores=0-3] | coral[:usb|:pci][:N][?Performance=Max] | delegate:PATH[?option=value&…]
 """
@@ -21,7 +21,7 @@ _MOST_CORES = 4096
 
 
 def parse(text: str, *, threads: int = 1, limits: child.Limits = child.DEFAULT_LIMITS) -> Accelerator:
-    """Everything but `auto`; SettingsError says what may be written. `threads` are for what runs on the CPU."""
+    """The accelerator of any name but `auto`; SettingsError lists the names. `threads` are for what runs on the CPU."""
     kind, _, query = text.partition("?")
     options = _options(text, query)
     name, _, rest = kind.partition(":")
@@ -43,7 +43,7 @@ def automatic(
     limits: child.Limits = child.DEFAULT_LIMITS,
     probe: Callable[[Coral], None] = coral.Coral.probe,
 ) -> tuple[Accelerator, str]:
-    """The accelerator that this machine offers for a head, and why it is that one."""
+    """The accelerator of this machine for a head, and the reason for the choice."""
     wanted = Coral(threads=threads, limits=limits)
     if not is_compiled:
         return Cpu(threads), "the head is not compiled for the Edge TPU"

@@ -1,10 +1,11 @@
-"""The Coral Edge TPU: libedgetpu as a delegate, which runs heads that `edgetpu_compiler` made and nothing else."""
+"""The Coral Edge TPU: libedgetpu as a delegate. It runs only heads that `edgetpu_compiler` has compiled."""
 
 import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from edge_runtime.accelerators import child, delegate, diagnosis, protocol
 from edge_runtime.accelerators.diagnosis import Failure
@@ -13,13 +14,16 @@ from tflsplit import errors
 
 LIBRARY = {"darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}.get(sys.platform, edgetpu.LIBRARY)
 
-# What libedgetpu's delegate calls a device; nothing is "any".
+# The device names of libedgetpu's delegate; an empty name is any device.
 _DEVICE = re.compile(r"|(usb|pci)?(:\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Coral:
     """`device` is "usb", "pci", either with an index ("usb:0"), ":N" for the Nth of all, or "" for any."""
+
+    needs_compiled: ClassVar[bool] = True
+    is_external: ClassVar[bool] = True
 
     device: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
@@ -35,7 +39,7 @@ class Coral:
         if "device" in self.options:
             raise errors.SettingsError("the Coral option device is part of the name: give coral:usb:0")
         if self.options and not self.device[-1:].isdigit():
-            # libedgetpu takes them without a word and ignores them.
+            # libedgetpu ignores them without an error.
             raise errors.SettingsError(
                 f"{self.name}: libedgetpu obeys options ({', '.join(self.options)}) only for a device with an index: "
                 f"give coral:{self.device or 'usb'}:0"
@@ -44,14 +48,6 @@ class Coral:
     @property
     def name(self) -> str:
         return f"coral:{self.device.removeprefix(':')}" if self.device else "coral"
-
-    @property
-    def needs_compiled(self) -> bool:
-        return True
-
-    @property
-    def is_external(self) -> bool:
-        return True
 
     def open(self, model: bytes, *, name: str) -> protocol.OpenModel:
         opened = delegate.DelegatedModel(self._delegate(), model, name, self._explain)
@@ -80,7 +76,7 @@ class Coral:
 
 
 def _why_refused(name: str, root: Path = Path("/")) -> str:
-    """What the kernel knows of Edge TPUs: libedgetpu declines without a word."""
+    """The reason by what the kernel knows of Edge TPUs, because libedgetpu gives none."""
     corals, apexes = edgetpu.usb_corals(root), edgetpu.apexes(root)
     there = [f"USB port {coral.port}" for coral in corals] + [str(node) for node in apexes]
     if not there:

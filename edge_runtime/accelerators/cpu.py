@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from edge_runtime.accelerators import protocol
 from tflsplit import errors
@@ -13,7 +14,11 @@ from tflsplit.graph.tensors import Array, TensorSpec
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """`cores` are those that may be used, numbered as Linux does; empty: all that this process may use."""
+    """`cores` are the cores to use, numbered as Linux does; empty: all that this process may use."""
+
+    name: ClassVar[str] = "cpu"
+    needs_compiled: ClassVar[bool] = False
+    is_external: ClassVar[bool] = False
 
     threads: int = 1
     cores: frozenset[int] = frozenset()
@@ -22,32 +27,20 @@ class Cpu:
         if self.threads < 1:
             raise errors.SettingsError(f"{self.threads} CPU threads: give at least 1")
 
-    @property
-    def name(self) -> str:
-        return "cpu"
-
-    @property
-    def needs_compiled(self) -> bool:
-        return False
-
-    @property
-    def is_external(self) -> bool:
-        return False
-
     def open(self, model: bytes, *, name: str) -> protocol.OpenModel:
         if not self.cores:
             return _OnCpu(Interpreter(model, threads=self.threads, name=name), self)
         before = os.sched_getaffinity(0)
         _pin(self.cores)
         try:
-            # The interpreter's threads take over where this one may run.
+            # The interpreter's threads inherit the cores of this thread.
             return _OnCpu(Interpreter(model, threads=self.threads, name=name), self)
         finally:
             os.sched_setaffinity(0, before)
 
 
 class _OnCpu:
-    """The thread that runs does a share of the work itself, so it is bound to the cores too, from its first run on."""
+    """An open model. The calling thread computes too, so its first run binds it to the cores."""
 
     def __init__(self, interpreter: Interpreter, cpu: Cpu) -> None:
         self._interpreter = interpreter

@@ -1,7 +1,8 @@
-"""Any TensorFlow Lite external delegate: NPUs, GPUs and DSPs whose makers ship a shared library for the interpreter."""
+"""Any external delegate of TensorFlow Lite: a shared library by which makers of NPUs, GPUs and DSPs run models."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from edge_runtime.accelerators import child, diagnosis, protocol
 from edge_runtime.accelerators.diagnosis import Failure
@@ -13,6 +14,9 @@ from tflsplit.graph.tensors import Array, TensorSpec
 class Delegate:
     """`options` are the library's own; `threads` are for what the delegate leaves to the CPU."""
 
+    needs_compiled: ClassVar[bool] = False
+    is_external: ClassVar[bool] = True
+
     library: str
     options: Mapping[str, str] = field(default_factory=dict)
     threads: int = 1
@@ -22,16 +26,8 @@ class Delegate:
     def name(self) -> str:
         return f"delegate:{self.library}"
 
-    @property
-    def needs_compiled(self) -> bool:
-        return False
-
-    @property
-    def is_external(self) -> bool:
-        return True
-
     def open(self, model: bytes, *, name: str) -> protocol.OpenModel:
-        """A delegate that takes over nothing is refused: the CPU would do all the work, and nobody would know."""
+        """DeviceError if the delegate takes over no operator: the CPU would do all the work unnoticed."""
         opened = DelegatedModel(self, model, name, lambda failure: diagnosis.explain(failure, self.library))
         if opened.delegated_parts == 0:
             opened.close()
@@ -43,7 +39,7 @@ class Delegate:
 
 
 class DelegatedModel:
-    """A model run by a delegate in a process of its own, whose failures `explain` puts into words."""
+    """A model that a delegate runs in a child process; `explain` turns a failure into a message."""
 
     def __init__(self, accelerator: Delegate, model: bytes, name: str, explain: Callable[[Failure], str]) -> None:
         self.name = accelerator.name

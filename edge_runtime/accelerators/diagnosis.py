@@ -1,6 +1,7 @@
-"""From what a delegate's process left behind to what is wrong and what to do about it. Pure: no process, no device.
+"""Explains why a delegate's process failed and what to do about it. Pure: no process, no device.
 
-The texts looked for are the dynamic linker's and TensorFlow Lite's, as ai-edge-litert and tflite-runtime pass them on.
+It recognises the messages of the dynamic linker and of TensorFlow Lite, as ai-edge-litert and tflite-runtime report
+them.
 """
 
 import enum
@@ -19,9 +20,8 @@ class Stage(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """`kind` and `text` are the exception's, where there was one; `status` is that of a process which ended without
-    a word (negative: the signal), `waited_s` how long one was given that did not answer; `said` its last line on
-    stderr.
+    """`kind` and `text` are of the exception, if any; `status` is the exit status of a process that ended without one
+    (negative: the signal), `waited_s` the time-out of one that did not answer; `said` is its last line on stderr.
     """
 
     stage: Stage
@@ -46,7 +46,7 @@ _INSTALL_EDGE_TPU = "install libedgetpu1-std (docs/coral.md), or run on --accele
 
 
 def explain(failure: Failure, library: str, *, is_edge_tpu: bool = False, refused: str = "") -> str:
-    """One line: the library, what happened, what to do. `refused` is what to say when it declines without a reason."""
+    """One line: the library, what happened, what to do. `refused` is the reason if the library gives none."""
     wrong_build = _WRONG_EDGE_TPU_BUILD if is_edge_tpu else _WRONG_BUILD
     if failure.waited_s is not None:
         what = f"did not answer within {failure.waited_s:g} s {_DOING[failure.stage]} and was ended"
@@ -66,7 +66,7 @@ def _load_failure(failure: Failure, library: str, wrong_build: str, *, is_edge_t
     if failure.kind == "AttributeError":
         return "is a library, but no TensorFlow Lite delegate (it has no tflite_plugin_create_delegate)"
     if failure.kind == "ValueError":
-        # The runtime's text is "Failed to load delegate from LIBRARY", and then the delegate's own words, if any.
+        # The runtime's text is "Failed to load delegate from LIBRARY", then the delegate's own message, if any.
         own_words = _one_line(failure.text.partition("\n")[2])
         return f"gave no delegate: {own_words or refused or 'it did not say why; is its device there?'}"
     missing = re.match(r"(\S+): cannot open shared object file", failure.text)

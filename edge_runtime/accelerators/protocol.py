@@ -1,6 +1,6 @@
-"""What the edge knows of an accelerator: two small protocols. Each kind of device has a file of its own beside this.
+"""The protocols of an accelerator and of a model that runs on it. Each kind of accelerator has a file in this folder.
 
-A device is named by options and configuration only, never by a package or a message.
+Only options and configuration name a device, never a package or a message.
 """
 
 from collections.abc import Mapping
@@ -10,18 +10,18 @@ from tflsplit.graph.tensors import Array, TensorSpec
 
 
 class OpenModel(Protocol):
-    """A model on a device, ready to run; for one thread at a time. DeviceError from `run` means that it has died."""
+    """A model on a device, ready to run; for one thread at a time. DeviceError from `run`: the device has failed."""
 
     @property
     def name(self) -> str:
-        """The accelerator's, as a person would ask for it."""
+        """The accelerator's name, as people write it."""
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]: ...
 
     @property
     def properties(self) -> Mapping[str, str]:
-        """What a person would want to know about what runs here: library, device, threads."""
+        """Details for people: library, device, threads."""
 
     def run(self, *arrays: Array) -> tuple[Array, ...]: ...
 
@@ -29,18 +29,18 @@ class OpenModel(Protocol):
 
 
 class Accelerator(Protocol):
-    """A way to run models on this machine, not yet opened."""
+    """A way to run models on this machine."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def needs_compiled(self) -> bool:
-        """Whether it runs only what `edgetpu_compiler` made."""
+        """Whether it runs only heads that `edgetpu_compiler` has compiled."""
 
     @property
     def is_external(self) -> bool:
-        """Whether it runs outside this process, and so may die and come back while we go on."""
+        """Whether it runs outside this process, so that it may fail and come back while the edge goes on."""
 
     def open(self, model: bytes, *, name: str) -> OpenModel:
-        """DeviceError says what is wrong and what to do about it; `name` is what it calls the model."""
+        """DeviceError says what is wrong and what to do about it, and calls the model `name`."""

@@ -1,6 +1,6 @@
-"""A model kept in service on an accelerator that may die: reopened with back-off, replaced meanwhile if allowed.
+"""Keeps a model in service on an accelerator that may fail: opens it again, and uses a fallback meanwhile if allowed.
 
-Two threads: the one that runs frames, and while the accelerator is away another that opens it again.
+One thread runs frames; while the accelerator is away another thread tries to open it, with growing waits.
 """
 
 import logging
@@ -21,8 +21,8 @@ _LOOK_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Where frames run: `accelerator` was asked for, `runs_on` is what does the work (None: frames wait for it), and
-    `reason` says why that is another."""
+    """Where frames run: `accelerator` was asked for, `runs_on` computes (None: frames wait), and `reason` says why the
+    two differ."""
 
     accelerator: str
     runs_on: str | None
@@ -34,7 +34,7 @@ class Condition:
 
 @dataclass(slots=True)
 class Counters:
-    """`failures` are deaths in service and openings that failed; `frames_on_fallback` ran elsewhere than asked for."""
+    """`failures` counts failures in service and failed openings; `frames_on_fallback` frames that the fallback ran."""
 
     failures: int = 0
     reopenings: int = 0
@@ -46,9 +46,9 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """The first wait before reopening, doubled after each failure up to `longest_s`; a device that was in service for
-    `stable_s` begins anew. Without a fallback the accelerator is given up after `tries` failures without one frame
-    between them: with these defaults half a minute of waiting."""
+    """The wait before reopening is `first_s`, doubled after each failure up to `longest_s`, and `first_s` again for a
+    device that served `stable_s`. Without a fallback the accelerator is given up after `tries` failures with no frame
+    between them: after half a minute with these defaults."""
 
     first_s: float = 1.0
     longest_s: float = 60.0
@@ -63,10 +63,10 @@ DEFAULT_RETRIES = Retries()
 
 
 class Service:
-    """Opens the accelerator at once; DeviceError if it cannot be and there is no `fallback`, which becomes ours.
+    """Opens the accelerator at once; DeviceError if that fails without a `fallback`. `close` closes the fallback too.
 
-    `run` belongs to one thread. It does the frame in hand again where the accelerator died over it, so no frame is lost
-    unless it raises: DeviceError when the accelerator was given up, or `interrupt` was called while the frame waited.
+    `run` is for one thread. It repeats the current frame after a failure, so a frame is lost only if `run` raises:
+    DeviceError if the accelerator was given up, or `interrupt` was called while the frame waited.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Service:
                 return outputs
 
     def interrupt(self) -> None:
-        """A frame that waits for the accelerator fails now. Takes no lock: signal handlers may call it."""
+        """Makes a frame that waits for the accelerator fail now. Takes no lock: signal handlers may call it."""
         self._is_interrupted = True
 
     def close(self) -> None:
@@ -143,7 +143,7 @@ class Service:
             self._reopener.start()
 
     def _count_failure(self, reason: str) -> bool:
-        """Whether to try again."""
+        """Counts a failure; returns whether to try again."""
         with self._changed:
             self.counters.failures += 1
             self._failures_in_a_row += 1

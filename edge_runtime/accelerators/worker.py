@@ -1,7 +1,7 @@
-"""The process that a delegate lives in: `python -m edge_runtime.accelerators.worker CHANNEL MODEL TENSORS`.
+"""The child process that runs a delegate: `python -m edge_runtime.accelerators.worker CHANNEL MODEL TENSORS`.
 
-The arguments are file descriptors: a SOCK_SEQPACKET socket for requests and answers, the model's bytes, and the memory
-that holds the tensors. `edge_runtime.accelerators.child` is the other side.
+The arguments are file descriptors: a SOCK_SEQPACKET socket for requests and answers, the model's bytes, and the shared
+memory of the tensors. `edge_runtime.accelerators.child` is the parent's side.
 """
 
 import json
@@ -32,7 +32,7 @@ _MOST_TEXT = 4_000
 
 def main() -> None:
     channel_fd, model_fd, tensors_fd = (int(argument) for argument in sys.argv[1:4])
-    _live_and_die_with_the_parent()
+    _end_with_parent()
     with socket.socket(fileno=channel_fd) as channel:
         request = json.loads(channel.recv(MESSAGE_BYTES))
         limits = request["limits_s"]
@@ -87,29 +87,28 @@ def _failed(failure: errors.DeviceError) -> bytes:
 
 @contextmanager
 def _at_most(limit_s: float) -> Iterator[None]:
-    """The kernel ends this process when the block hangs.
+    """Makes the kernel end this process if the block hangs, even if the parent has ended.
 
-    The parent is the first to notice; this is for a parent that has gone. A library that hangs while it is loaded holds
-    Python's lock, and with it the lifeline.
+    The thread that watches the parent is not enough: a library that hangs while it loads holds Python's lock.
     """
     signal.setitimer(signal.ITIMER_REAL, limit_s + _GRACE_S)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0.0)
 
 
-def _live_and_die_with_the_parent() -> None:
-    """Ctrl-C and a service manager's SIGTERM reach the whole group; ours is ended by the parent, when it has drained.
+def _end_with_parent() -> None:
+    """Ignores Ctrl-C and SIGTERM to the group: the parent ends this process when it has drained.
 
-    Standard input is a pipe that nobody writes to: its end is the parent's.
+    Standard input is a pipe that nobody writes to: it closes when the parent ends.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
-    def wait_for_the_end() -> None:
+    def wait_for_parent() -> None:
         os.read(sys.stdin.fileno(), 1)
         os._exit(0)
 
-    threading.Thread(target=wait_for_the_end, name="lifeline", daemon=True).start()
+    threading.Thread(target=wait_for_parent, name="parent-watch", daemon=True).start()
 
 
 if __name__ == "__main__":

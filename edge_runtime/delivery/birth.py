@@ -1,4 +1,4 @@
-"""The retained `birth` of a device: what it sends, what computes it, and what is promised, in words."""
+"""The retained `birth` of a device: what it sends, on which accelerator, and with which delivery guarantees."""
 
 import json
 from collections.abc import Mapping
@@ -11,23 +11,24 @@ from edge_runtime.delivery.settings import Settings
 
 
 class Birth:
-    """Published when the edge begins, and anew when something in it has changed. One thread at a time."""
+    """Published when the edge starts, and again whenever its contents change. One thread at a time."""
 
     def __init__(self, transport: Transport, settings: Settings) -> None:
         self._transport = transport
         self._settings = settings
         self._topic = topics.topic(settings.deployment, settings.device, topics.Kind.BIRTH)
-        self._said: tuple[object, ...] = ()
+        self._published: tuple[object, ...] = ()
 
     def announce(self, sending: Sending, condition: Condition, more: Mapping[str, object]) -> None:
-        """Nothing if it was said before; at the next look if there is no room for it now."""
-        saying = (sending, condition, more)
-        if saying != self._said and self._transport.try_publish(
-            self._topic, self._words(sending, condition, more), qos=1, retain=True
-        ):
-            self._said = saying
+        """Publishes a change; if the transport has no room now, the next call does."""
+        contents = (sending, condition, more)
+        if contents == self._published:
+            return
+        payload = self._as_json(sending, condition, more)
+        if self._transport.try_publish(self._topic, payload, qos=1, retain=True):
+            self._published = contents
 
-    def _words(self, sending: Sending, condition: Condition, more: Mapping[str, object]) -> bytes:
+    def _as_json(self, sending: Sending, condition: Condition, more: Mapping[str, object]) -> bytes:
         settings = self._settings
         fields = sending.as_json() | {
             "boot": f"{settings.boot:016x}",

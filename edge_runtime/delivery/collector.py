@@ -1,4 +1,4 @@
-"""What becomes of the answers that come in: each settles one frame, is counted and told to who watches."""
+"""Handles the answers that arrive: each settles one frame, is counted, and is passed to the observers."""
 
 import logging
 import time
@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 
 
 class Collector:
-    """The results thread's. `is_ours` says whether frames of a boot are ours; `answered_at_s` is when an answer came
-    last, by the monotonic clock."""
+    """For the results thread. `is_ours` says whether a boot is one of this edge's runs; `answered_at_s` is when the
+    last answer came, by the monotonic clock."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Collector:
         self._observers = observers
         self._parse = acks.parse if until is Until.ACK else results.parse
         self._is_ours = is_ours
-        self._rival = NameClash()
+        self._name_clash = NameClash()
 
     def take(self, payload: bytes) -> None:
         arrived_at_s, arrived_ns = time.monotonic(), time.time_ns()
@@ -61,7 +61,7 @@ class Collector:
 
     def _drop_foreign(self, answer: Answer, arrived_at_s: float) -> None:
         self._summary.drop("result_of_an_earlier_run")
-        if answer.boot is not None and self._rival.note(answer.boot, arrived_at_s):
+        if answer.boot is not None and self._name_clash.note(answer.boot, arrived_at_s):
             log.warning(
                 "answers for another run keep coming device=%s boot=%016x; is a second edge of this name running?",
                 answer.device,

@@ -1,7 +1,7 @@
-"""The file of a spool: rows in SQLite, one after the other. The only door to SQLite; nothing here knows what rows mean.
+"""The file of a spool: rows in SQLite. The only module that uses SQLite; it does not know what rows mean.
 
-One connection holds the file for itself, so a second process is refused, and the write-ahead log needs no shared
-memory. Whoever calls sees to it that one thread does at a time.
+One connection locks the file, so a second process is refused, and the write-ahead log needs no shared memory. Callers
+see to it that one thread at a time uses it.
 """
 
 import os
@@ -26,8 +26,8 @@ CREATE TABLE frames (id INTEGER PRIMARY KEY, captured_ns INTEGER NOT NULL, cut T
 # The log is written back at 4 MB (SQLite's default); one that a large frame made longer is cut down to this.
 _LOG_BYTES = 8 << 20
 
-# So much of the disk is left free: for the log, and for what it makes the file grow by when it is written back, so that
-# rows can be deleted where there is no room for more; and for whatever else the machine has to write.
+# This much of the disk is left free: for the log, and for the growth of the file when the log is written back, so that
+# rows can be deleted even if there is no room for more; and for what else the machine has to write.
 RESERVE_BYTES = 16 << 20
 
 # What a row may take inside the file beside its bytes: a half-filled last page, and pages of the tree.
@@ -50,26 +50,26 @@ class DiskFullError(Exception):
 
 
 class Database:
-    """Opened for as long as it lives. DeviceError where the disk fails or what is read makes no sense."""
+    """Open until `close`. DeviceError if the disk fails or the file is damaged."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._telling():
+        with self._mapped_errors():
             # Threads are the caller's to keep apart.
             self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
-            with self._telling():
+            with self._mapped_errors():
                 self._prepare()
         except BaseException:
             self._connection.close()
             raise
 
     def close(self) -> None:
-        with self._telling():
+        with self._mapped_errors():
             self._connection.close()
 
     def fact(self, name: str) -> str | None:
-        with self._telling():
+        with self._mapped_errors():
             found = self._connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return None if found is None else str(found[0])
 
@@ -78,7 +78,7 @@ class Database:
             self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def runs(self) -> dict[int, int]:
-        """Number to boot of the runs of which rows are left; the others are forgotten."""
+        """Number to boot of the runs that still have rows; the others are deleted."""
         with self._transaction(is_durable=False):
             self._connection.execute("DELETE FROM runs WHERE number NOT IN (SELECT DISTINCT id >> 40 FROM frames)")
             found = self._connection.execute("SELECT number, boot FROM runs ORDER BY number").fetchall()
@@ -89,8 +89,8 @@ class Database:
             self._connection.execute("INSERT INTO runs VALUES (?, ?)", (number, boot.to_bytes(8, "big")))
 
     def totals(self) -> tuple[int, int, int]:
-        """How many rows, how many bytes they hold, the last row's id. Goes through the whole table."""
-        with self._telling():
+        """The number of rows, their bytes, and the last row's id. Reads the whole table."""
+        with self._mapped_errors():
             found = self._connection.execute(
                 "SELECT count(*), coalesce(sum(length(encoded)), 0), coalesce(max(id), 0) FROM frames"
             ).fetchone()
@@ -98,7 +98,7 @@ class Database:
         return int(rows), int(held), int(last)
 
     def insert(self, row: Row, *, is_durable: bool) -> None:
-        """Once it has returned the row outlives the process, and if `is_durable` a power cut. DiskFullError."""
+        """When it returns, the row survives the end of the process, and a power cut if `is_durable`. DiskFullError."""
         if not self.has_room(len(row.encoded)):
             raise DiskFullError
         with self._transaction(is_durable=is_durable):
@@ -107,9 +107,9 @@ class Database:
             )
 
     def has_room(self, row_bytes: int) -> bool:
-        """Whether the disk has room for such a row, by what we leave free on it.
+        """Whether a row of that size fits, with the reserve left free.
 
-        The file never shrinks: where rows were deleted there is room inside it, and only the log needs the disk.
+        The file never shrinks: the room of deleted rows is used again, and only the log needs free disk.
         """
         free_bytes = self.free_disk_bytes()
         if free_bytes >= RESERVE_BYTES + row_bytes:
@@ -128,22 +128,22 @@ class Database:
 
     def sizes(self) -> Generator[tuple[int, int, int]]:
         """Id, time of capture and bytes of every row, oldest first. Nothing may be written meanwhile."""
-        with self._telling():
+        with self._mapped_errors():
             yield from self._connection.execute("SELECT id, captured_ns, length(encoded) FROM frames ORDER BY id")
 
     def size(self, row_id: int) -> int | None:
         """Bytes of a row; None if there is none of that id."""
-        with self._telling():
+        with self._mapped_errors():
             found = self._connection.execute("SELECT length(encoded) FROM frames WHERE id = ?", (row_id,)).fetchone()
         return None if found is None else int(found[0])
 
     def delete(self, row_ids: Iterable[int]) -> None:
-        """Outlives the process; after a power cut the rows may be there again. DiskFullError."""
+        """Survives the end of the process; after a power cut the rows may be there again. DiskFullError."""
         with self._transaction(is_durable=False):
             self._connection.executemany("DELETE FROM frames WHERE id = ?", [(row_id,) for row_id in row_ids])
 
     def _free_inside_bytes(self) -> int:
-        with self._telling():
+        with self._mapped_errors():
             (pages,) = self._connection.execute("PRAGMA freelist_count").fetchone()
             (page_bytes,) = self._connection.execute("PRAGMA page_size").fetchone()
         return int(pages) * int(page_bytes)
@@ -170,7 +170,7 @@ class Database:
                 execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
     def _first(self, where: str, value: int) -> Row | None:
-        with self._telling():
+        with self._mapped_errors():
             found = self._connection.execute(
                 f"SELECT id, captured_ns, cut, encoded FROM frames WHERE {where} LIMIT 1",  # noqa: S608 - words of ours
                 (value,),
@@ -179,7 +179,7 @@ class Database:
 
     @contextmanager
     def _transaction(self, *, is_durable: bool) -> Iterator[None]:
-        with self._telling():
+        with self._mapped_errors():
             # FULL waits for the disk at the end of the transaction, NORMAL only when the log is written back.
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
@@ -192,8 +192,8 @@ class Database:
                 raise
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """SQLite's errors in our words."""
+    def _mapped_errors(self) -> Iterator[None]:
+        """Turns SQLite's errors into ours."""
         try:
             yield
         except sqlite3.DatabaseError as problem:

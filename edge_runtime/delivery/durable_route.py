@@ -1,7 +1,7 @@
-"""Every frame matters, and waits on the disk.
+"""The route for delivery `all` with a spool: every frame is kept on disk until it is settled.
 
-It is accepted whether the broker can be reached or not, sent by a thread of its own while fewer than a window of them
-are out, and removed only when it is settled.
+Frames are accepted whether or not the broker can be reached. A thread of its own sends them while fewer than `window`
+frames are unanswered.
 """
 
 import threading
@@ -23,12 +23,12 @@ _LOOK_S = 0.2
 
 
 class Durable:
-    """`on_wait` is called at each look while a frame in hand finds no room; `on_failure` takes what ends the sender."""
+    """`on_wait` is called regularly while a frame waits for room; `on_failure` gets the error that ends the sender."""
 
     def __init__(
         self,
         window: Window,
-        outlet: Publisher,
+        publisher: Publisher,
         summary: Summary,
         settings: Callable[[], Settings],
         spool: Spool,
@@ -38,18 +38,18 @@ class Durable:
         on_failure: Callable[[Exception], None],
     ) -> None:
         self._window = window
-        self._outlet = outlet
+        self._publisher = publisher
         self._summary = summary
         self._settings = settings
         self._spool = spool
         self._is_stopping = is_stopping
         self._on_wait = on_wait
         self._on_failure = on_failure
-        self._resending = Resending(window, outlet, summary, settings)
+        self._resending = Resending(window, publisher, summary, settings)
         self._sent: Key | None = None
         self._is_closed = False
         self._damaged = 0
-        # A frame is never between spool and window when an answer looks for it.
+        # Held while a frame moves from spool to window, so that an answer always finds it in one of them.
         self._handing_over = threading.Lock()
         self._sender = threading.Thread(target=self._send, name="edge-sender", daemon=True)
 
@@ -81,7 +81,7 @@ class Durable:
                 self._spool.remove(sent.packed)
                 return sent
             packed = self._spool.take(key)
-        return None if packed is None else _answered_unasked(packed, now_s)
+        return None if packed is None else _sent_by_earlier_run(packed, now_s)
 
     def tend(self, now_s: float) -> None:
         self._resending.tend(now_s)
@@ -92,13 +92,13 @@ class Durable:
             self._damaged = damaged
 
     def wait_until_settled(self, timeout_s: float) -> bool:
-        """Once stopping, what is in the spool may stay there."""
+        """When the edge stops, frames may stay in the spool."""
         if self._is_stopping():
             return self._window.wait_until_empty(timeout_s)
         return self._spool.wait_until_empty(timeout_s)
 
     def _make_room(self, packed: Packed, reason: str) -> bool:
-        """Whether to try again; by what was chosen."""
+        """Does what `limits.full` says; returns whether to try again."""
         full = self._spool.limits.full
         if full is Full.BLOCK and not self._is_stopping():
             self._spool.wait_for_room(_LOOK_S)
@@ -118,7 +118,7 @@ class Durable:
     def _send(self) -> None:
         try:
             while not self._is_over():
-                if self._outlet.wait_until_answerable(_LOOK_S) and self._window.wait_for_room(_LOOK_S):
+                if self._publisher.wait_until_answerable(_LOOK_S) and self._window.wait_for_room(_LOOK_S):
                     self._send_next()
         except Exception as failure:  # noqa: BLE001 - raised again by the edge's `run`, in the caller's thread
             self._on_failure(failure)
@@ -134,14 +134,14 @@ class Durable:
             if packed is None:
                 return
             self._sent = packed.key
-            # A frame of an earlier run may have asked for the other kind of answer.
+            # A frame of an earlier run may ask for the other kind of answer.
             encoded = wire.with_ack(packed.encoded, wanted=self._settings().until is Until.ACK)
             packed = replace(packed, encoded=encoded)
             self._window.add(packed, now_s=time.monotonic(), now_ns=time.time_ns())
-        self._outlet.send(packed.encoded, until=self._is_over)
+        self._publisher.send(packed.encoded, until=self._is_over)
 
 
-def _answered_unasked(packed: Packed, now_s: float) -> Outstanding:
-    """A frame that an earlier run sent, and this one did not yet."""
+def _sent_by_earlier_run(packed: Packed, now_s: float) -> Outstanding:
+    """An answered frame that an earlier run sent, and this one has not sent yet."""
     age_s = max(0.0, (time.time_ns() - packed.captured_ns) / 1e9)
     return Outstanding(packed, now_s - age_s, now_s, now_s, published_ns=0, sendings=0)

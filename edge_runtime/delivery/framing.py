@@ -1,11 +1,10 @@
-"""What the frames of one edge carry, and how they are coded: the boundary of its cut, or the pixels of its input."""
+"""Makes frames: of the boundary of the edge's cut, or of the pixels of its input."""
 
 from dataclasses import dataclass
 
 from broker.messages import wire
 from tflsplit import errors
-from tflsplit.coding import feature_codec, jpeg
-from tflsplit.coding import input_codec as coding_input_codec
+from tflsplit.coding import feature_codec, input_codec, jpeg
 from tflsplit.coding.input_codec import InputCodec, Pixels
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array, TensorSpec, payload_bytes
@@ -15,8 +14,8 @@ from tflsplit.package.reading import Package
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A frame as it travels, and what its edge remembers of it. `package` is the first half of the digest in
-    hexadecimal, `cut` the cut's id, `captured_ns` since the epoch."""
+    """An encoded frame and what its edge remembers of it. `package` is the first half of the digest in hexadecimal,
+    `cut` the cut's id, `captured_ns` since the epoch."""
 
     boot: int
     sequence: int
@@ -28,13 +27,13 @@ class Packed:
 
     @property
     def key(self) -> tuple[int, int]:
-        """What tells a device's frames apart, for ever."""
+        """Unique among all frames of a device."""
         return self.boot, self.sequence
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """`input_codec` is None at a cut behind the input. One thread's, as its coder is."""
+    """`input_codec` is None at a cut behind the input. For one thread, like its coder."""
 
     package: Package
     cut: Cut
@@ -72,7 +71,7 @@ class Sending:
         return Packed(boot, sequence, digest.hex(), self.cut.id, captured_ns, head_s, encoded)
 
     def as_json(self) -> dict[str, object]:
-        """For people and tools. `payload_bytes` are those before coding; a JPEG's size is another for each picture."""
+        """For people and tools. `payload_bytes` are before coding, because the size of a JPEG varies."""
         fields: dict[str, object] = {
             "package": self.package.digest,
             "name": self.package.manifest.name,
@@ -88,21 +87,21 @@ class Sending:
         return fields
 
 
-def of(package: Package, cut: Cut, input_codec: InputCodec | None) -> Sending:
-    """`input_codec` None is int8 at the cut `input`.
+def of(package: Package, cut: Cut, codec: InputCodec | None) -> Sending:
+    """`codec` is for the cut `input`: how the input travels; None: int8, as stored.
 
-    SettingsError if one is given for another cut, DataError if pixels are asked of a package that takes no pictures.
+    SettingsError if one is given for another cut, DataError if pixels are wanted of a package that takes no pictures.
     """
-    if cut.position > 0 and input_codec is not None:
+    if cut.position > 0 and codec is not None:
         raise errors.SettingsError(
-            f"input codec {input_codec} is for the cut input, at {cut.id} features travel; leave one of the two out"
+            f"input codec {codec} is for the cut input, at {cut.id} features travel; leave one of the two out"
         )
-    chosen = input_codec or coding_input_codec.STORED
+    chosen = codec or input_codec.STORED
     if chosen.pixels is None:
         features = feature_codec.build(feature_codec.CodecId[package.manifest.codec.upper()])
         return Sending(package, cut, cut.boundary, features, chosen if cut.position == 0 else None)
-    stored, _ = coding_input_codec.picture_input(package.manifest)
-    spec = coding_input_codec.pixels_of(stored)
+    stored, _ = input_codec.picture_input(package.manifest)
+    spec = input_codec.pixels_of(stored)
     coder: feature_codec.Codec = feature_codec.Plain()
     if chosen.quality is not None:
         coder = jpeg.Jpeg(pictures.picture_shape(spec.shape, name=package.manifest.name), chosen.quality)

@@ -1,4 +1,4 @@
-"""What may watch an edge at work, and what it is told."""
+"""The protocol for observers of an edge, and what they are told of each frame."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,12 +10,11 @@ Answer = results.Result | results.Refusal | acks.Acknowledgement
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A frame of ours was answered.
+    """An answered frame of this edge.
 
     `package` is the first half of its digest in hexadecimal, `cut` the cut's id. `captured_ns`, `published_ns` (the
     last sending) and `arrived_ns` are ns since the epoch by this machine's clock. `latency_s` is from capture to the
-    answer's arrival. `sendings` counts those of this run: 1 is a frame that was never sent again, 0 one whose answer
-    came to an earlier run's sending; its `published_ns` is 0 then.
+    answer's arrival. `sendings` counts how often this run sent it: 0 if only an earlier run did, with `published_ns` 0.
     """
 
     boot: int
@@ -32,16 +31,16 @@ class Settled:
 
 
 class Observer(Protocol):
-    """Called on the edge's threads: what takes long here holds up frames, and what raises ends the edge."""
+    """Called on the edge's threads: slow observers delay frames, and an exception ends the edge."""
 
     def alive(self) -> None:
-        """On the compute thread: after each frame, and at each look while it rightly waits for room, rate or a live
-        source; never while a head runs."""
+        """On the compute thread: after each frame, and regularly while it waits for room, the rate or a live source;
+        never while a head runs."""
 
     def settled(self, settled: Settled) -> None:
-        """On the results thread: an answer came for a frame of ours, the first one only."""
+        """On the results thread: the first answer to a frame of this edge came."""
 
 
 def refusal_of(answer: Answer) -> str | None:
-    """Why the cloud refused the frame; None if it did not."""
+    """Why the cloud refused the frame; None if it did not refuse it."""
     return None if isinstance(answer, results.Result) else answer.error

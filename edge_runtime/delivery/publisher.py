@@ -1,4 +1,4 @@
-"""The way of frames to the broker: one packet each, or chunks where the broker takes no packet that large."""
+"""Publishes frames: one packet each, or chunks if the broker takes no packet that large."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from broker.transport.protocol import ConnectionState, Transport, publish_packet
 from edge_runtime.delivery.settings import Settings
 from tflsplit import errors
 
-# How long to wait for room in the transport's queue before looking again if it is still worth it.
+# How long to wait for room in the transport's queue before asking again whether to stop.
 _LOOK_S = 0.01
 
 
@@ -29,9 +29,9 @@ class Publisher:
         return self._transport.wait_for(ConnectionState.ONLINE, timeout_s)
 
     def wait_until_answerable(self, timeout_s: float) -> bool:
-        """Whether answers to our frames would reach us; before that none may be sent. One thread's.
+        """Whether answers can reach us, subscribing first if need be; before that no frame may be sent. For one thread.
 
-        BrokerError if we may not have them, or if the broker will not have us.
+        BrokerError if the broker refuses the subscription or the connection.
         """
         if self._is_subscribed:
             return True
@@ -47,7 +47,7 @@ class Publisher:
         return True
 
     def try_send(self, encoded: bytes, *, expiry_s: float | None = None) -> bool:
-        """False if the transport had no room for all of it; what part of it went has no effect without the rest."""
+        """False if the transport has no room for all of it; the cloud ignores an incomplete frame."""
 
         def publish(packets: list[bytes]) -> bool:
             return all(
@@ -57,7 +57,7 @@ class Publisher:
         return self._in_packets(encoded, publish, expires=expiry_s is not None)
 
     def send(self, encoded: bytes, *, until: Callable[[], bool]) -> bool:
-        """Waits for room; False if `until` came first."""
+        """Waits for room; False if `until()` is true before there is room."""
 
         def publish(packets: list[bytes]) -> bool:
             for packet in packets:
@@ -76,6 +76,6 @@ class Publisher:
             try:
                 return publish(chunks.split(encoded, limit_bytes - overhead))
             except errors.BrokerError:
-                # A broker that takes smaller packets may have come in the other one's place meanwhile.
+                # After a reconnection the broker may take smaller packets than before.
                 if self._transport.max_packet_bytes == limit_bytes:
                     raise

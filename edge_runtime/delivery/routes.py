@@ -1,7 +1,7 @@
-"""How a frame gets from the head to its answer, by what was promised about it.
+"""Routes: how a frame gets from the head to its answer, one for each delivery guarantee.
 
-`InMemory` keeps every frame in the window until it is answered. `Fresh` gives up what grows old. The third, through a
-spool on disk, is in `edge_runtime.delivery.durable_route`.
+`InMemory` keeps every frame in the window until it is answered. `Fresh` gives up frames that grow old. The route
+through a spool on disk is in `edge_runtime.delivery.durable_route`.
 """
 
 import logging
@@ -19,36 +19,38 @@ log = logging.getLogger(__name__)
 
 
 class Route(Protocol):
-    """`wait_for_room` and `accept` belong to the compute thread, `settle` and `tend` to the results thread."""
+    """The compute thread calls `wait_for_room` and `accept`, the results thread `settle` and `tend`."""
 
     def open(self) -> None:
-        """Before the first frame."""
+        """Called before the first frame."""
 
     def close(self) -> None:
-        """After the last answer that is waited for; nothing is sent any more."""
+        """Called after the last answer; nothing is sent any more."""
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        """Whether a frame that is made now may be accepted. BrokerError if the broker will have none."""
+        """Whether a frame that is made now may be accepted. BrokerError if the broker refuses us."""
 
     def accept(self, packed: Packed) -> None:
-        """Counts the frame, as accepted or as dropped."""
+        """Takes the frame and counts it, as accepted or as dropped."""
 
     def settle(self, key: Key, now_s: float) -> Outstanding | None:
-        """An answer came: the frame, which is forgotten; None if it is not waited for any more."""
+        """An answer came: returns the frame and forgets it; None if nobody waits for it."""
 
     def tend(self, now_s: float) -> None:
-        """At each look: what has to be sent again or given up."""
+        """Called regularly: sends frames again, or gives them up."""
 
     def wait_until_settled(self, timeout_s: float) -> bool:
-        """Whether every frame is answered or given up."""
+        """Whether every frame is answered or given up, waiting up to `timeout_s`."""
 
 
 class Resending:
-    """Frames of a window that were not answered in time go out again, later each time."""
+    """Sends unanswered frames of a window again, after a longer time-out each time."""
 
-    def __init__(self, window: Window, outlet: Publisher, summary: Summary, settings: Callable[[], Settings]) -> None:
+    def __init__(
+        self, window: Window, publisher: Publisher, summary: Summary, settings: Callable[[], Settings]
+    ) -> None:
         self._window = window
-        self._outlet = outlet
+        self._publisher = publisher
         self._summary = summary
         self._settings = settings
         self._answered_at_s = time.monotonic()
@@ -62,8 +64,8 @@ class Resending:
             log.info("answers again deployment=%s resent=%d", self._settings().deployment, self._summary.resent)
 
     def tend(self, now_s: float) -> None:
-        if not self._outlet.is_online:
-            # The transport still holds them; copies would fill its queue while the broker is away.
+        if not self._publisher.is_online:
+            # The transport still holds the frames; copies would fill its queue while the broker is away.
             self._window.postpone(now_s)
             return
         resend_after_s = self._settings().resend_after_s
@@ -76,44 +78,42 @@ class Resending:
                 self._summary.unanswered,
             )
         for sent in self._window.overdue(now_s, resend_after_s):
-            if not self._outlet.try_send(sent.packed.encoded):
+            if not self._publisher.try_send(sent.packed.encoded):
                 return
             self._summary.resent += 1
             self._window.sent_again(sent, now_s=now_s, now_ns=time.time_ns())
 
 
 class InMemory:
-    """Every frame matters; those unanswered are in the window, which is lost with the process."""
+    """For delivery `all` without a spool: unanswered frames are in the window, which is lost with the process."""
 
     def __init__(
         self,
         window: Window,
-        outlet: Publisher,
+        publisher: Publisher,
         summary: Summary,
         settings: Callable[[], Settings],
         *,
         is_stopping: Callable[[], bool],
     ) -> None:
         self._window = window
-        self._outlet = outlet
+        self._publisher = publisher
         self._summary = summary
         self._is_stopping = is_stopping
-        self._resending = Resending(window, outlet, summary, settings)
+        self._resending = Resending(window, publisher, summary, settings)
 
-    def open(self) -> None:
-        pass
+    def open(self) -> None: ...
 
-    def close(self) -> None:
-        pass
+    def close(self) -> None: ...
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        return self._outlet.wait_until_answerable(timeout_s) and self._window.wait_for_room(timeout_s)
+        return self._publisher.wait_until_answerable(timeout_s) and self._window.wait_for_room(timeout_s)
 
     def accept(self, packed: Packed) -> None:
         self._window.add(packed, now_s=time.monotonic(), now_ns=time.time_ns())
         self._summary.frames += 1
-        # One that found no room before the stop is in the window, and is sent with those that are overdue.
-        self._outlet.send(packed.encoded, until=self._is_stopping)
+        # A frame without room before a stop stays in the window, and is sent with those that are overdue.
+        self._publisher.send(packed.encoded, until=self._is_stopping)
 
     def settle(self, key: Key, now_s: float) -> Outstanding | None:
         self._resending.answered(now_s)
@@ -127,29 +127,29 @@ class InMemory:
 
 
 class Fresh:
-    """Only fresh frames matter: none is sent twice or kept for later, and one of more than `max_age_s` is given up.
+    """For delivery `latest`: no frame is sent twice or kept for later, and one older than `max_age_s` is given up.
 
-    Once one was given up, one at a time is out until an answer comes: a link that stands still takes frames all the
-    same, and would deliver them all when they are old.
+    After one was given up, only one frame at a time is out until an answer comes: a stalled link would take more
+    frames, and deliver all of them when they are old.
     """
 
-    def __init__(self, window: Window, outlet: Publisher, summary: Summary, settings: Callable[[], Settings]) -> None:
+    def __init__(
+        self, window: Window, publisher: Publisher, summary: Summary, settings: Callable[[], Settings]
+    ) -> None:
         self._window = window
-        self._outlet = outlet
+        self._publisher = publisher
         self._summary = summary
         self._settings = settings
         self._is_silent = False
 
-    def open(self) -> None:
-        pass
+    def open(self) -> None: ...
 
-    def close(self) -> None:
-        pass
+    def close(self) -> None: ...
 
     def wait_for_room(self, timeout_s: float) -> bool:
         return (
-            self._outlet.wait_until_answerable(timeout_s)
-            and self._outlet.wait_until_online(timeout_s)
+            self._publisher.wait_until_answerable(timeout_s)
+            and self._publisher.wait_until_online(timeout_s)
             and (self._window.wait_until_empty if self._is_silent else self._window.wait_for_room)(timeout_s)
         )
 
@@ -161,7 +161,7 @@ class Fresh:
             return
         self._window.add(packed, now_s=time.monotonic(), now_ns=now_ns)
         self._summary.frames += 1
-        if not self._outlet.try_send(packed.encoded, expiry_s=left_s):
+        if not self._publisher.try_send(packed.encoded, expiry_s=left_s):
             self._window.forget([packed.key])
             self._summary.give_up("no_room")
 

@@ -1,4 +1,4 @@
-"""How an edge runs: what it promises about its frames, how many may be under way, and how long it waits."""
+"""The settings of an edge: delivery guarantee, window, rate and time-outs."""
 
 import enum
 from dataclasses import dataclass, fields
@@ -22,18 +22,18 @@ class Until(str, enum.Enum):
     ACK = "ack"
 
 
-# What a run under way can take over from new settings.
+# What can change while an edge runs.
 CHANGEABLE = ("rate_fps", "window", "resend_after_s", "max_age_s")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`count` frames, then it ends (None: until the source does); at most `rate_fps` a second.
+    """The edge ends after `count` frames (None: with its source); it takes at most `rate_fps` frames a second.
 
-    `window` frames may be unanswered. With `ALL` one unanswered for `resend_after_s` is sent again, later each time;
-    at the end the edge waits for answers until none came for `drain_s`. With `LATEST` a frame older than `max_age_s` is
-    given up. `qos` None is 0 with `LATEST`, else 1. `input_codec` says how the input travels at the cut `input` (None:
-    as stored); pixels, raw or as JPEG, need a source that gives them.
+    At most `window` frames are unanswered. With `ALL` a frame is sent again after `resend_after_s` without an answer,
+    later each time; at the end the edge waits until no answer came for `drain_s`. With `LATEST` a frame older than
+    `max_age_s` is given up. `qos` None is 0 with `LATEST`, else 1. `input_codec` is how the input travels at the cut
+    `input` (None: as stored); raw pixels and JPEG need a source that gives pixels.
     """
 
     deployment: str
@@ -82,11 +82,11 @@ class Settings:
 
     @property
     def answers(self) -> topics.Kind:
-        """The topic on which the answers to our frames come."""
+        """The kind of topic on which answers come."""
         return topics.Kind.ACKS if self.until is Until.ACK else topics.Kind.RESULTS
 
     def check_may_become(self, other: "Settings") -> None:
-        """SettingsError naming what differs and takes a restart."""
+        """SettingsError names the changes that take a restart."""
         fixed = [
             field.name
             for field in fields(self)

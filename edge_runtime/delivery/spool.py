@@ -1,8 +1,8 @@
 """Frames on disk until they are answered, in the order they were accepted, run after run; bounded in bytes and age.
 
-A frame is there once `put` has returned, whatever happens to the process; with `Sync.FRAME` whatever happens to the
-power. Removing is not waited for: after a power cut a frame that was just answered may be there again, and is sent once
-more. When frames are sent is not for this file to say.
+When `put` returns, the frame survives the end of the process, and with `Sync.FRAME` a power cut. Removing does not wait
+for the disk: after a power cut a frame that was just answered may be there again, and is sent once more. This file does
+not decide when frames are sent.
 """
 
 import enum
@@ -26,19 +26,19 @@ Key = tuple[int, int]
 # What a row takes beside the frame: its other columns and its share of half-filled pages.
 _ROW_BYTES = 64
 
-# A row's id is the number of its run and its sequence in it: so rows lie in the order of acceptance and are found by
+# A row's id is the number of its run and its sequence in it: rows are in the order of acceptance and are found by
 # (boot, sequence) without an index. 2^40 frames are a thousand years at 30 a second.
 _SEQUENCE_BITS = 40
 _SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
 
-# A full spool is said to accept again only once it is that empty: it would be said at every frame else.
+# A full spool reports that it accepts again only when it is this empty, or it would report it at every frame.
 _ACCEPTING_SHARE = 0.9
-# And one whose disk was full only after that long without a refusal.
+# After a full disk it reports so only after this long without a refusal.
 _ACCEPTING_AFTER_S = 10.0
 
 
 class Sync(str, enum.Enum):
-    """Whether a frame is accepted once the disk has it, or once the operating system does."""
+    """Whether a frame is accepted when it is on the disk, or already when the operating system has it."""
 
     FRAME = "frame"
     NONE = "none"
@@ -86,7 +86,7 @@ class Spool:
         self.damaged = 0
         self._file = file
         self._refused_at_s = 0.0
-        self._undeleted: set[int] = set()  # done with, but there was no room on the disk to say so
+        self._undeleted: set[int] = set()  # removed, but the disk had no room for deleting them
         self._changed = threading.Condition()
         self._boots = file.runs()
         self._numbers = {boot: number for number, boot in self._boots.items()}
@@ -102,7 +102,7 @@ class Spool:
         return self.state is not State.ACCEPTING
 
     def knows(self, boot: int) -> bool:
-        """Whether frames of that run are here, or were once this was opened."""
+        """Whether frames of that run are here, or were here when the spool was opened."""
         return boot in self._numbers
 
     def put(self, packed: Packed) -> bool:
@@ -130,8 +130,8 @@ class Spool:
             return True
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        """Whether to try another frame: there is room for one as large as those here are, or the disk may have some
-        again. Waits up to `timeout_s`."""
+        """Whether to try another frame: there is room for one of average size, or the disk may have room again. Waits
+        up to `timeout_s`."""
         with self._changed:
             if self.state is State.DISK_FULL:
                 self._changed.wait(timeout_s)
@@ -145,13 +145,13 @@ class Spool:
             return self._changed.wait_for(lambda: self.frames == 0, timeout_s)
 
     def wait_for_more(self, key: Key | None, timeout_s: float) -> bool:
-        """Whether a frame was accepted after that one, or any if None, waiting for it up to `timeout_s`."""
+        """Whether a frame was accepted after the one of `key` (None: any frame), waiting up to `timeout_s`."""
         with self._changed:
             after_id = self._id_after(key)
             return self._changed.wait_for(lambda: self.frames > 0 and self._last_id > after_id, timeout_s)
 
     def after(self, key: Key | None) -> Packed | None:
-        """The frame that was accepted next after that one (None: the first)."""
+        """The frame that was accepted next after the one of `key` (None: the first)."""
         with self._changed:
             after_id = self._id_after(key)
             while (row := self._file.row_after(after_id)) is not None:
@@ -163,7 +163,7 @@ class Spool:
             return None
 
     def take(self, key: Key) -> Packed | None:
-        """A frame, which is removed; None if it is not here."""
+        """Removes and returns a frame; None if it is not here."""
         with self._changed:
             row_id = self._id(key) if self.knows(key[0]) else None
             row = None if row_id is None or row_id in self._undeleted else self._file.row(row_id)
@@ -173,20 +173,20 @@ class Spool:
             return packed
 
     def remove(self, packed: Packed) -> None:
-        """Of no effect if it is not here any more."""
+        """Does nothing if the frame is not here any more."""
         with self._changed:
             row_id = self._id(packed.key)
             if row_id not in self._undeleted and self._file.size(row_id) is not None:
                 self._delete([row_id], _charge(len(packed.encoded)))
 
     def drop_oldest(self, room_for: Packed) -> list[Key]:
-        """Removes frames until that one fits, one at least; which they were."""
+        """Removes frames, at least one, until that one fits; returns their keys."""
         with self._changed:
             excess = max(1, self.bytes + _charge(len(room_for.encoded)) - self.limits.bytes)
             return self._drop_while(lambda dropped_bytes, _: dropped_bytes < excess)
 
     def expire(self, now_ns: int) -> list[Key]:
-        """Removes frames that are older than `limits.age_s`; which they were."""
+        """Removes frames that are older than `limits.age_s`; returns their keys."""
         if self.limits.age_s is None:
             return []
         before_ns = now_ns - int(self.limits.age_s * 1e9)
@@ -194,7 +194,7 @@ class Spool:
             return self._drop_while(lambda _, captured_ns: captured_ns < before_ns)
 
     def as_json(self) -> dict[str, object]:
-        """What it promises and whether it still accepts, for people and tools."""
+        """State and limits, for people and tools."""
         return {
             "state": self.state.value,
             "bytes": self.limits.bytes,
@@ -219,7 +219,7 @@ class Spool:
         return self._numbers[boot] << _SEQUENCE_BITS
 
     def _unpacked(self, row: Row) -> Packed | None:
-        """None for a frame that is not what it was when it was written; it is dropped."""
+        """The frame of a row; None, and the row is dropped, if the disk has damaged it."""
         boot, sequence = self._boots[row.id >> _SEQUENCE_BITS], row.id & _SEQUENCE_MASK
         try:
             frame = wire.describe(row.encoded)
@@ -231,7 +231,7 @@ class Spool:
         return Packed(boot, sequence, frame.package.hex(), row.cut, row.captured_ns, frame.head_us / 1e6, row.encoded)
 
     def _drop_while(self, is_due: Callable[[int, int], bool]) -> list[Key]:
-        """Frames from the front, as long as what was dropped already (bytes) and the time of capture say so."""
+        """Drops the oldest frames while `is_due(bytes dropped so far, captured_ns of the next)`; returns their keys."""
         row_ids, dropped_bytes = [], 0
         with closing(self._file.sizes()) as sizes:
             for row_id, captured_ns, encoded_bytes in sizes:
@@ -287,7 +287,7 @@ class Spool:
 
 
 def limits(*, bytes: int = 1 << 30, age_s: float = 0.0, full: str = "block", sync: str = "frame") -> Limits:
-    """From words; an age of 0 is none."""
+    """Limits from the words of the command line; an `age_s` of 0 is none."""
     return Limits(bytes, age_s or None, Full(full), Sync(sync))
 
 
@@ -295,9 +295,9 @@ def limits(*, bytes: int = 1 << 30, age_s: float = 0.0, full: str = "block", syn
 def open_spool(folder: Path, limits: Limits, *, deployment: str, device: str) -> Iterator[Spool]:
     """The spool of one device in `folder`, which is made if need be.
 
-    SettingsError if another process has it, if it holds frames of another device, or if another version wrote it;
-    DeviceError if it is damaged, which is for a person to look at (it is never deleted), or if it is empty and its disk
-    has no room for a single frame: it would wait for ever.
+    SettingsError if another process uses it, it holds frames of another device, or another version wrote it.
+    DeviceError if it is damaged (it is never deleted: a person must look at it), or if it is empty and its disk has no
+    room for a single frame, for which it would wait for ever.
     """
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,24 +1,26 @@
-"""What an edge counted and measured: frames by what became of them, and latencies in percentiles."""
+"""What an edge counted and measured: frames by their outcome, and latencies in percentiles."""
 
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
-from broker.transport.protocol import Counters as LinkCounters
-from edge_runtime.accelerators.service import Counters
+from broker.transport import protocol
+from edge_runtime.accelerators import service
 from tflsplit.timings.latency import Latencies, percentiles
+
+_COUNTS = ("frames", "replayed", "results", "refused", "unanswered", "resent", "duplicates", "spooled")
 
 
 @dataclass(slots=True)
 class Summary:
-    """Counters of one run. Latencies (seconds) are those of the last `latency.KEPT` answered frames.
+    """Counters of one run. Latencies (seconds) are of the last `tflsplit.timings.latency.KEPT` answered frames.
 
-    `frames` were accepted by this run, `replayed` were in the spool when it began. Of both together some had `results`
-    (or acknowledgements), some were `refused`, for the reason `refusal` at last, and some `given_up`: these are among
-    the `dropped`, with inputs that never became frames. `duplicates` are answers to frames that are not out any more.
-    `spooled` is what stayed on disk at the end, None without a spool. `accelerator` is that of the head in use.
-    `latency_s` is from capture to the answer's arrival here; `head_s` and `tail_s` are the two halves' own time,
-    `wire_s` all that lies between: coding, spool, broker, network, queues, and the way back.
+    `frames` were accepted by this run, `replayed` were in the spool at its start. Of all these, `results` counts those
+    with a result or acknowledgement, `refused` those that the cloud refused (last for the reason `refusal`), `given_up`
+    those that were dropped later. `dropped` counts these and inputs that never became frames, by reason. `duplicates`
+    are answers to frames that nobody waits for. `spooled` frames were on disk at the end, None without a spool.
+    `accelerator` is of the head in use. `latency_s` is from capture to the answer's arrival, `head_s` and `tail_s` are
+    the times of the two halves, `wire_s` the rest: coding, spool, broker, network, queues, and the way back.
     """
 
     frames: int = 0
@@ -31,8 +33,8 @@ class Summary:
     duplicates: int = 0
     spooled: int | None = None
     dropped: Counter[str] = field(default_factory=Counter)
-    accelerator: Counters = field(default_factory=Counters)
-    link: LinkCounters = field(default_factory=LinkCounters)
+    accelerator: service.Counters = field(default_factory=service.Counters)
+    link: protocol.Counters = field(default_factory=protocol.Counters)
     latency_s: Latencies = field(default_factory=Latencies)
     head_s: Latencies = field(default_factory=Latencies)
     tail_s: Latencies = field(default_factory=Latencies)
@@ -44,18 +46,18 @@ class Summary:
         return self.frames + self.replayed - self.results - self.refused - self.given_up
 
     def drop(self, reason: str) -> None:
-        """An input or a message that became nothing."""
+        """Counts an input or a message that was dropped."""
         with self._dropping:
             self.dropped[reason] += 1
 
     def give_up(self, reason: str, frames: int = 1) -> None:
-        """Frames that had been accepted."""
+        """Counts accepted frames that were dropped."""
         with self._dropping:
             self.given_up += frames
             self.dropped[reason] += frames
 
     def add_latency(self, *, latency_s: float, head_s: float, tail_s: float | None) -> None:
-        """`tail_s` None where the answer does not tell it."""
+        """`tail_s` is None if the answer does not contain it."""
         self.latency_s.append(latency_s)
         self.head_s.append(head_s)
         if tail_s is not None:
@@ -64,14 +66,7 @@ class Summary:
 
     def as_json(self) -> dict[str, object]:
         return {
-            "frames": self.frames,
-            "replayed": self.replayed,
-            "results": self.results,
-            "refused": self.refused,
-            "unanswered": self.unanswered,
-            "resent": self.resent,
-            "duplicates": self.duplicates,
-            "spooled": self.spooled,
+            **{name: getattr(self, name) for name in _COUNTS},
             "dropped": dict(self.dropped),
             "accelerator": self.accelerator.as_json(),
             "link": {

@@ -1,7 +1,7 @@
-"""Frames that were sent and are not answered yet: at most so many, each kept until it is answered or given up.
+"""The window of unanswered frames: bounded, and each frame is kept until it is answered or given up.
 
-A broker's acknowledgement is no receipt: it may have dropped the message already. So the edge itself remembers what it
-sent, and sends again what was not answered in time. Thread-safe; no I/O, and the clocks come in as arguments.
+A broker's acknowledgement does not prove delivery: the broker may have dropped the message. So the edge remembers what
+it sent, and sends unanswered frames again. Thread-safe; no I/O, and the clocks come in as arguments.
 """
 
 import threading
@@ -16,15 +16,15 @@ Key = tuple[int, int]
 # Frames of a megabyte would make a large window take gigabytes.
 MAX_BYTES = 64 << 20
 
-# A frame is sent again after 1, 2, 4, … times the time-out, but no later than this: a slow cloud is not flooded, and
-# one that comes back is found soon.
+# A frame is sent again after 1, 2, 4, … times the time-out, at most this: a slow cloud is not flooded, and one that
+# comes back gets frames soon.
 _LONGEST_S = 60.0
 
 
 @dataclass(slots=True)
 class Outstanding:
-    """A frame on its way. Times in s are by the caller's monotonic clock, `published_ns` is the last sending since the
-    epoch; `first_sent_at_s` is that of the first sending while the broker could be reached."""
+    """An unanswered frame. Times in s are by the caller's monotonic clock. `published_ns` is the last sending since the
+    epoch, `first_sent_at_s` the first sending while the broker could be reached."""
 
     packed: Packed
     captured_at_s: float
@@ -36,7 +36,7 @@ class Outstanding:
 
 
 class Window:
-    """At most `size` frames and `max_bytes` outstanding, but always one."""
+    """Holds at most `size` frames and `max_bytes`, but always one frame."""
 
     def __init__(self, size: int, max_bytes: int = MAX_BYTES) -> None:
         self._size = size
@@ -50,18 +50,18 @@ class Window:
         return len(self._sent)
 
     def resize(self, size: int) -> None:
-        """What is out stays out."""
+        """Frames that are already in the window stay."""
         with self._changed:
             self._size = size
             self._changed.notify_all()
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        """Whether another frame may be sent, waiting for an answer up to `timeout_s`."""
+        """Whether another frame may be sent, waiting for room up to `timeout_s`."""
         with self._changed:
             return self._changed.wait_for(self._has_room, timeout_s)
 
     def wait_until_empty(self, timeout_s: float) -> bool:
-        """Whether no frame is out, waiting up to `timeout_s`."""
+        """Whether the window is empty, waiting up to `timeout_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._sent, timeout_s)
 
@@ -72,7 +72,7 @@ class Window:
             self._bytes += len(packed.encoded)
 
     def settle(self, key: Key, now_s: float) -> Outstanding | None:
-        """The frame that was just answered, which is forgotten; None if it is not out, or not any more."""
+        """Removes and returns the frame that was just answered; None if it is not in the window."""
         with self._changed:
             sent = self._take(key)
             if sent is not None:
@@ -80,27 +80,30 @@ class Window:
             return sent
 
     def forget(self, keys: Iterable[Key]) -> None:
-        """Frames that were given up."""
+        """Removes frames that were given up."""
         with self._changed:
             for key in keys:
                 self._take(key)
 
     def postpone(self, now_s: float) -> None:
-        """Every frame counts as sent now."""
+        """Counts every frame as sent now."""
         with self._changed:
             for sent in self._sent.values():
                 sent.first_sent_at_s = sent.sent_at_s = now_s
 
     def hurry(self) -> None:
-        """The cloud is back, or has nothing to do: nothing waits longer than the time-out any more."""
+        """The cloud is back, or gets no frames: from now on frames wait for the plain time-out only."""
         with self._changed:
             self._round_trip.forget()
             for sent in self._sent.values():
                 sent.doublings = 0
 
     def is_silent(self, now_s: float, answered_at_s: float, timeout_s: float) -> bool:
-        """Whether frames are out and nothing was answered for so long that nobody can be busy with them. Not by what
-        answers usually take: that grows with what waits in the broker, and a broker that dropped it answers nothing."""
+        """Whether frames are unanswered for so long that no cloud can be working on them.
+
+        Judged by the shortest time of an answer. The usual time grows with the queue in the broker, and frames that the
+        broker dropped from its queue are never answered.
+        """
         with self._changed:
             oldest = next(iter(self._sent.values()), None)
             patience_s = max(timeout_s, 4 * self._round_trip.least_s)
@@ -119,7 +122,7 @@ class Window:
             sent.doublings += 1
 
     def older_than(self, now_s: float, age_s: float) -> list[Outstanding]:
-        """Frames captured longer ago, oldest first, where they were added in that order. They stay until forgotten."""
+        """Frames older than `age_s`, oldest first if they were added in that order. They stay until `forget`."""
         with self._changed:
             return list(takewhile(lambda sent: now_s - sent.captured_at_s > age_s, self._sent.values()))
 
@@ -140,9 +143,9 @@ def _patience_s(sent: Outstanding, timeout_s: float) -> float:
 
 
 class _RoundTrip:
-    """How long answers take, by TCP's own estimate (RFC 6298): what takes four deviations longer than usual is late.
+    """How long answers take, estimated like TCP's round trip (RFC 6298): four deviations above the mean is late.
 
-    A frame that was sent more than once counts from its first sending: too long rather than too short.
+    A frame that was sent more than once counts from its first sending: the estimate is rather too long than too short.
     """
 
     def __init__(self) -> None:
@@ -151,7 +154,7 @@ class _RoundTrip:
         self._deviation_s = 0.0
 
     def forget(self) -> None:
-        """All but the least."""
+        """Forgets the estimate, but not the shortest time."""
         self._mean_s, self._deviation_s = None, 0.0
 
     @property

@@ -1,4 +1,4 @@
-"""What a trace says as a whole: each part's percentiles, which part dominates, and a picture of it for Perfetto."""
+"""Summarises a trace: percentiles of each part, which part dominates, and the trace in Perfetto's format."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ def summarise(lines: Iterable[Mapping[str, Any]]) -> dict[str, object]:
 
 
 def as_perfetto(lines: Iterable[Mapping[str, Any]]) -> dict[str, object]:
-    """Chrome's trace format, which Perfetto opens: a row for each frame that was on its way at the same time."""
+    """Chrome's trace format, which Perfetto opens: frames that overlap in time get rows of their own."""
     events = []
     for line in lines:
         at_us = line["captured_ns"] / 1e3

@@ -1,12 +1,12 @@
-"""How far the cloud's clock is ahead of ours, from the four times that each answered frame carries.
+"""Estimates how far the cloud's clock is ahead of ours, from the four times of each answered frame.
 
-Pure. A frame that left here at T1 arrived there at T2, its answer left there at T3 and came back at T4; T1 and T4 are
-by our clock, T2 and T3 by the cloud's. No message arrives before it was sent, so the offset lies between T3 - T4 and
-T2 - T1, however unequal the two ways are: an interval as wide as the round trip without the cloud's own time. What
-lies in the intervals of all frames is kept, so the quickest frame of each direction counts, not the quickest of both.
+Pure. A frame leaves here at T1 and arrives at the cloud at T2; its answer leaves at T3 and arrives here at T4. T1 and
+T4 are by our clock, T2 and T3 by the cloud's. No message arrives before it was sent, so the offset is between T3 - T4
+and T2 - T1, even if one direction is slower. The intervals of all frames are intersected, so the quickest frame of each
+direction counts.
 
-Clocks drift: an interval grows by `drift` on both sides for each second of its age. Where a new interval misses what
-was known, a clock was set, or another cloud answered; then only the new one counts.
+Clocks drift: an interval grows by `drift` on both sides for each second of its age. If a new interval does not overlap
+the known one, a clock was set or another cloud answered; then only the new one counts.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Offset:
 
 
 class ClockOffset:
-    """`steps` counts how often what was known had to be given up. One thread's."""
+    """`steps` counts how often the known interval was given up. For one thread."""
 
     def __init__(self, *, drift: float = DRIFT) -> None:
         self.steps = 0
@@ -34,11 +34,11 @@ class ClockOffset:
         self._at_s: float | None = None
 
     def add(self, sent_s: float, received_s: float, answered_s: float, arrived_s: float) -> None:
-        """T1, T2, T3, T4 of a frame that was sent once: of one that was sent again, nobody knows which T1 is meant."""
+        """T1, T2, T3 and T4 of a frame that was sent once only: otherwise T1 would be ambiguous."""
         drifted_s = self._drift * (arrived_s - sent_s)  # while this frame was away
         low_s, high_s = answered_s - arrived_s - drifted_s, received_s - sent_s + drifted_s
         if low_s > high_s:
-            return  # more time passed there than here: a clock was set meanwhile
+            return  # impossible unless a clock was set meanwhile
         known = self.at(arrived_s)
         if known is not None:
             kept_low_s = max(low_s, known.offset_s - known.error_s)
@@ -50,7 +50,7 @@ class ClockOffset:
         self._low_s, self._high_s, self._at_s = low_s, high_s, arrived_s
 
     def at(self, now_s: float) -> Offset | None:
-        """What is known at `now_s` of our clock; None before the first frame."""
+        """The offset at `now_s` of our clock; None before the first frame."""
         if self._at_s is None:
             return None
         drifted_s = self._drift * abs(now_s - self._at_s)

@@ -1,14 +1,14 @@
-"""Where each frame's time went, as a file: one JSON line for each answered frame, written beside the edge's work.
+"""Writes a trace: a file with one JSON line for each answered frame, which says where the frame's time went.
 
     {"sequence": 7, "boot": "00c0…", "package": "9f…", "cut": "op012", "answer": "result", "sendings": 1,
      "captured_ns": …, "total_ms": 12.4, "parts_ms": {"wait": 0.3, "head": 3.1, "out": 2.0, "queue": 0.2, "decode": 0.1,
      "tail": 5.0, "reply": 0.1, "back": 1.6}, "offset_ms": 41.7, "offset_error_ms": 0.4}
 
-The parts add up to the total. `out` and `back` are by two clocks: `offset_ms` is by how much the cloud's was taken to
-be ahead, `offset_error_ms` how wrong that may be, and each of the two is wrong by as much, with opposite signs. Of a
-frame that was sent again, `out` counts from the last sending. A refusal and an acknowledgement tell no times of the
-cloud's: there `away` stands for all between. `dropped`, where it stands, counts lines that found no room in the queue.
-The file's first line says what it is; full, it becomes FILE.1, and what was FILE.1 is gone.
+The parts add up to the total. `out` and `back` compare two clocks: `offset_ms` is the estimated lead of the cloud's
+clock, `offset_error_ms` its possible error, by which the two parts may be wrong in opposite directions. If a frame was
+sent again, `out` starts at the last sending. Refusals and acknowledgements carry no times of the cloud: there `away`
+is all the time between. `dropped`, if present, counts lines for which the queue had no room. The file's first line is a
+header. A full file becomes FILE.1, which replaces the previous FILE.1.
 """
 
 import contextlib
@@ -35,9 +35,10 @@ _PATIENCE_S = 5.0
 
 
 class Trace:
-    """An observer that writes the file, on a thread of its own: a slow disk costs lines, never frames.
+    """An `edge_runtime.delivery.observer.Observer` that writes the file on a thread of its own: a slow disk costs
+    lines, never frames.
 
-    DeviceError if the file cannot be opened. Later a disk that fails ends the trace, not the edge. Both files together
+    DeviceError if the file cannot be opened. A disk that fails later ends the trace, not the edge. Both files together
     take at most `limit_bytes`.
     """
 
@@ -55,7 +56,7 @@ class Trace:
         self._thread.start()
 
     def alive(self) -> None:
-        """Nothing to be written."""
+        """A trace has no line for it."""
 
     def settled(self, settled: Settled) -> None:
         try:
@@ -64,7 +65,7 @@ class Trace:
             self.dropped += 1
 
     def close(self) -> None:
-        """Writes what waits, but does not wait for a disk that hangs."""
+        """Writes the waiting lines, but gives up on a disk that hangs."""
         with contextlib.suppress(queue.Full):
             self._waiting.put(None, timeout=_PATIENCE_S)
         self._thread.join(_PATIENCE_S)
@@ -99,14 +100,14 @@ class Trace:
         self._stream.write(line + "\n")
 
     def _begin(self) -> IO[str]:
-        """An empty file: what an earlier run left has another clock offset, and may end in half a line."""
+        """Empties the file: lines of an earlier run have another clock offset, and the last may be incomplete."""
         stream = self._path.open("w", encoding="ascii")
         stream.write(json.dumps(_HEADER) + "\n")
         return stream
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a trace; of one that is being written, those that are whole. DataError for any other file."""
+    """The complete lines of a trace, which may still be written. DataError for any other file."""
     try:
         with path.open(encoding="ascii") as stream:
             header = json.loads(stream.readline())
@@ -153,7 +154,7 @@ def _line(settled: Settled, offset: ClockOffset, dropped: int) -> dict[str, obje
 def _by_two_clocks(
     settled: Settled, times: results.Times, offset: ClockOffset, parts: dict[str, float]
 ) -> dict[str, object]:
-    """Adds the parts behind the sending; what is known of the clocks, with this frame, for its line."""
+    """Adds the parts after the sending to `parts`; returns the clock offset, updated by this frame, for its line."""
     sent_s, arrived_s = settled.published_ns / 1e9, settled.arrived_ns / 1e9
     received_s, answered_s = times.received_ms / 1e3, times.sent_ms / 1e3
     if settled.sendings == 1:

@@ -1,8 +1,7 @@
-"""A device and its latest label in Home Assistant (2024.11 or later) by themselves: MQTT device discovery.
+"""Shows a device and its latest label in Home Assistant (2024.11 or later), by MQTT device discovery.
 
-One retained message says which of our topics hold what; Home Assistant reads those as they are. It is sent again when
-Home Assistant says that it came up, for a broker may have lost what it retained. An empty retained message on the same
-topic takes the device away again.
+One retained message describes our topics, which Home Assistant then reads. It is sent again when Home Assistant starts,
+because the broker may have lost it. An empty retained message on the same topic removes the device.
 """
 
 import json
@@ -23,7 +22,7 @@ DEFAULT_PREFIX = topics.DISCOVERY_PREFIX
 _LOOK_S = 0.2
 _RETRY_S = 30.0
 
-# What renders as nothing leaves a sensor of numbers as it was: refusals have no score, a link's probes are no JSON.
+# An empty text leaves a numeric sensor unchanged: refusals have no score, and probes of a link are not JSON.
 _LABEL = "{{ this.state if value_json.error is defined else value_json.label }}"
 _SCORE = "{% if value_json.error is not defined %}{{ value_json.score }}{% endif %}"
 _ATTRIBUTES = (
@@ -35,7 +34,7 @@ _LATENCY = "{% if value_json is defined %}{{ value_json.latency_ms.p50 }}{% endi
 
 
 def check_prefix(prefix: str) -> str:
-    """The prefix itself if Home Assistant could listen there."""
+    """Returns the prefix if Home Assistant can use it; SettingsError otherwise."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", prefix):
         raise errors.SettingsError(
             f"Home Assistant prefix {prefix!r}: give its discovery prefix, such as homeassistant"
@@ -92,7 +91,7 @@ def _telemetry(deployment: str, device: str, expire_after_s: int) -> dict[str, d
 
 
 def _sensor(deployment: str, device: str) -> dict[str, object]:
-    """A sensor that is there while its device is."""
+    """A sensor that is available while its device is online."""
     return {
         "platform": "sensor",
         "availability_topic": topics.topic(deployment, device, Kind.STATUS),
@@ -103,8 +102,8 @@ def _sensor(deployment: str, device: str) -> dict[str, object]:
 
 
 class Announcer:
-    """Announces a device over a connection of its own, from which it hears when Home Assistant comes up. It may be
-    offline at first, and for as long as it likes."""
+    """Announces a device over a connection of its own, on which it also learns when Home Assistant starts. The broker
+    may be away at first, and at any time."""
 
     def __init__(self, transport: Transport, prefix: str, deployment: str, device: str, message: object) -> None:
         self._transport = transport
@@ -123,7 +122,7 @@ class Announcer:
         self._thread.join()
 
     def _run(self) -> None:
-        self._say()
+        self._announce()
         is_heard = False
         while not self._stopping.is_set():
             is_heard = is_heard or self._listen()
@@ -132,7 +131,7 @@ class Announcer:
                 continue
             if message.payload == b"online" and not message.retained:
                 log.info("Home Assistant is back topic=%s", self._topic)
-                self._say()
+                self._announce()
             self._transport.acknowledge(message)
 
     def _listen(self) -> bool:
@@ -147,7 +146,7 @@ class Announcer:
             return False
         return True
 
-    def _say(self) -> None:
+    def _announce(self) -> None:
         try:
             if not self._transport.try_publish(self._topic, self._message, qos=1, retain=True):
                 log.warning("not announced topic=%s reason=no room", self._topic)

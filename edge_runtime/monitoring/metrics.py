@@ -1,6 +1,6 @@
-"""A running edge as those see it who look after it: its metrics, and whether it is well.
+"""The metrics and the health of a running edge, for operators.
 
-Counts nothing itself: what others count is read when somebody asks. Two clock readings a frame are all it costs.
+Reads the counters of others when somebody asks; it costs two clock readings a frame.
 """
 
 import time
@@ -15,12 +15,12 @@ from tflsplit.observing import catalogue
 from tflsplit.observing.health import STARTING, Health
 from tflsplit.observing.metrics import Family, Metric, Sample
 
-# A head may take seconds, and a compiler of graphs within a delegate half a minute once; no more.
+# A head may take seconds, and a delegate that compiles graphs half a minute at its first frame; nothing takes longer.
 STUCK_S = 60.0
 
 
 class EdgeMetrics:
-    """An observer of one edge; it knows nothing until `attach`. Any thread may ask."""
+    """An `edge_runtime.delivery.observer.Observer` of one edge; empty until `attach`. Any thread may read it."""
 
     def __init__(self) -> None:
         self._edge: Edge | None = None
@@ -47,7 +47,7 @@ class EdgeMetrics:
             return STARTING
         silent_s = time.monotonic() - self._alive_at_s
         is_computing = edge.condition.runs_on is not None or edge.cut.position == 0
-        # An accelerator that is away is opened again or given up by those who opened it.
+        # An accelerator that is away is no hang: its service opens it again or gives it up.
         is_live = silent_s < STUCK_S or not is_computing
         is_online = transport.state is ConnectionState.ONLINE
         is_full = edge.spool is not None and edge.spool.is_full
@@ -68,7 +68,7 @@ class EdgeMetrics:
             "window_frames": edge.outstanding,
             "spool_full": is_full,
         }
-        # A full spool takes no frames, but a restart or another edge would help nobody.
+        # A full spool takes no frames, but a restart would not help.
         return Health(is_live, is_online and is_computing, why, facts)
 
     def families(self) -> Iterator[Family]:

@@ -1,4 +1,4 @@
-"""Tells what an edge's metrics are to its broker every few seconds, where nobody can come and ask."""
+"""Publishes an edge's metrics to its broker every few seconds, for devices that nobody can connect to."""
 
 import logging
 import threading
@@ -16,11 +16,11 @@ log = logging.getLogger(__name__)
 
 
 class TelemetryPublisher:
-    """Publishes at QoS 0 every `every_s`, and once more at the end. A message that finds no room, or no broker, is
-    left out: the next one says it all."""
+    """Publishes at QoS 0 every `every_s`, and once more at the end. Without room or broker a message is left out: the
+    next one contains everything."""
 
-    def __init__(self, watch: EdgeMetrics, edge: Edge, transport: Transport, *, every_s: float) -> None:
-        self._watch = watch
+    def __init__(self, metrics: EdgeMetrics, edge: Edge, transport: Transport, *, every_s: float) -> None:
+        self._metrics = metrics
         self._edge = edge
         self._transport = transport
         self._every_s = every_s
@@ -40,15 +40,15 @@ class TelemetryPublisher:
         self._thread.join()
 
     def message(self) -> telemetry.Telemetry:
-        """What is to be said now; rates and latencies are of the time since it was last asked for."""
+        """The current message; rates and latencies are of the time since the last call."""
         now_s, summary = time.monotonic(), self._edge.summary
         frames, answers = summary.frames, sum(summary.latency_s.counts)
         fps = (frames - self._frames) / max(1e-9, now_s - self._at_s)
         fresh = answers - self._answers
         latencies = list(summary.latency_s)[-fresh:] if fresh else []
         self._at_s, self._frames, self._answers = now_s, frames, answers
-        health = self._watch.health()
-        told = tuple(family for family in self._watch.families() if family.metric in catalogue.TOLD)
+        health = self._metrics.health()
+        told = tuple(family for family in self._metrics.families() if family.metric in catalogue.TOLD)
         return telemetry.Telemetry(
             boot=self._edge.settings.boot,
             sent_ms=round(time.time() * 1e3),
@@ -61,12 +61,12 @@ class TelemetryPublisher:
 
     def _run(self) -> None:
         while not self._stopping.wait(self._every_s):
-            self._say()
-        self._say()
+            self._publish()
+        self._publish()
 
-    def _say(self) -> None:
+    def _publish(self) -> None:
         if self._transport.state is not ConnectionState.ONLINE:
-            return  # what waits for the broker would take the place of frames
+            return  # a message that waits for the broker would take the place of frames
         try:
             if not self._transport.try_publish(self._topic, self.message().as_json(), qos=0):
                 log.debug("telemetry left out topic=%s reason=no room", self._topic)

@@ -1,7 +1,6 @@
-"""How near a head on an accelerator is to the same head on the CPU. Devices round differently; this says by how much.
+"""Compares a head on an accelerator with the same head on the CPU: how much do their outputs differ by rounding?
 
-The exact proof that a cut changes nothing is `tflsplit.package.verify`, on one runtime; it says nothing about another
-device.
+The exact proof that a cut changes nothing is in `tflsplit.package.verify`; it holds for one runtime, not for devices.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,8 +19,8 @@ from tflsplit.package.reading import Package
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Of one cut's boundary: the most integer steps that two elements are apart, the share of elements that are equal;
-    and the share of samples for which the tail then has its largest outputs in the same places. All are None where the
+    """The comparison of one cut's boundary: the largest difference of two elements in integer steps, the share of equal
+    elements, and the share of samples for which the tail's largest outputs are in the same places. All are None if the
     head did not run on the accelerator, for `reason`.
     """
 
@@ -52,10 +51,10 @@ def compare(
     *,
     on_cut: Callable[[Cut], None] = lambda cut: None,
 ) -> Comparison:
-    """Every cut that has a head, in the order of `cuts`; both sides run on every sample.
+    """Compares every cut that has a head, in the order of `cuts`, on every sample.
 
-    Raises what refuses the deepest head (DeviceError; PackageError if none is compiled that has to be): where a shorter
-    one has nothing for the accelerator, its agreement says so.
+    Raises the error of the deepest head (DeviceError; PackageError if none is compiled that has to be). If a shorter
+    head cannot run on the accelerator, its agreement says so.
     """
     with_head = [cut for cut in cuts if cut.position > 0]
     runnable = [cut for cut in with_head if head.is_compiled(package, cut) or not accelerator.needs_compiled]

@@ -1,4 +1,4 @@
-"""The tensors that cross each cut, for a few inputs: one pass of the whole model gives those of every cut."""
+"""The tensors that cross each cut, for a few inputs: one run of the whole model gives those of every cut."""
 
 from collections.abc import Sequence
 

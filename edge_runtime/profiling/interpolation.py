@@ -1,6 +1,6 @@
-"""Heads are prefixes of one another and tails suffixes: what lies between two cuts that were timed can be interpolated.
+"""Interpolates the timings of cuts between two measured ones: a shorter head is a part of every longer head.
 
-Pure. Between two neighbours time grows with the work: multiply-accumulates, and bytes moved where there are none.
+Pure. Between two measured cuts time grows with the work: multiply-accumulates, and moved bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ _MACS_A_BYTE = 10
 
 
 def affordable(cuts: Sequence[Cut], seconds_a_cut: float, budget_s: float) -> tuple[Cut, ...]:
-    """All cuts, or as many as the budget allows, spread evenly over the work; the ends always."""
+    """All cuts, or as many as the budget allows, evenly over the work; always the first and the last."""
     count = int(budget_s / max(seconds_a_cut, 1e-9))
     if count >= len(cuts):
         return tuple(cuts)
@@ -27,7 +27,7 @@ def affordable(cuts: Sequence[Cut], seconds_a_cut: float, budget_s: float) -> tu
 
 
 def fill(cuts: Sequence[Cut], timed: Mapping[str, CutTiming]) -> tuple[CutTiming, ...]:
-    """Every cut's timing, those that are not in `timed` interpolated between their neighbours that are."""
+    """The timing of every cut; those that are not in `timed` are interpolated between neighbours that are."""
     work = _work(cuts)
     known = [place for place, cut in enumerate(cuts) if cut.id in timed]
     filled = {place: timed[cuts[place].id] for place in known}
@@ -74,14 +74,11 @@ def _between(cut: Cut, low: _Known, high: _Known, share: float) -> CutTiming:
 
 
 def _mixed(near: Timing, far: Timing, share: float) -> Timing:
-    """Percentile by percentile, so that each of them is interpolated."""
+    """Interpolates each percentile."""
     count = min(near.runs, far.runs)
     percents = [100 * (number + 0.5) / count for number in range(count)]
-    mixed = (
-        near.percentile_s(percent) + share * (far.percentile_s(percent) - near.percentile_s(percent))
-        for percent in percents
-    )
-    return Timing(tuple(mixed), Origin.ESTIMATED)
+    pairs = ((near.percentile_s(percent), far.percentile_s(percent)) for percent in percents)
+    return Timing(tuple(low_s + share * (high_s - low_s) for low_s, high_s in pairs), Origin.ESTIMATED)
 
 
 def _scaled(timing: Timing, factor: float) -> Timing:

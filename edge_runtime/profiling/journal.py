@@ -1,12 +1,11 @@
-"""The partial file of a profile: every visit is written down when it is done, so that a killed run goes on.
+"""The partial file of a profile: every measurement is written at once, so that a killed run can be continued.
 
-One JSON object a line. The first says which run it is; a run of anything else is refused, not mixed in.
+One JSON object a line. The first line describes the run; another run is refused instead of mixed in.
 """
 
 import json
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from edge_runtime.profiling.measurement import Measurement
@@ -16,17 +15,18 @@ SCHEMA = 1
 
 
 class Journal:
-    """`visits` are those an earlier run left. A last line that a kill cut off is dropped: its visit is made anew."""
+    """`measurements` are those of an earlier run. An incomplete last line is dropped, and its measurement made
+    again."""
 
     def __init__(self, path: Path, run: dict[str, str]) -> None:
         self.path = path
-        self.visits: tuple[Measurement, ...] = ()
+        self.measurements: tuple[Measurement, ...] = ()
         header = {"schema": SCHEMA, "kind": "profile-journal", "run": run}
         try:
             lines = _whole_lines(path)
             if lines:
                 self._check(json.loads(lines[0]), header)
-                self.visits = tuple(Measurement.from_json(json.loads(line)) for line in lines[1:])
+                self.measurements = tuple(Measurement.from_json(json.loads(line)) for line in lines[1:])
                 _keep_only(path, lines)
             self._stream: IO[str] = path.open("a", encoding="utf-8")
         except OSError as cause:
@@ -36,20 +36,18 @@ class Journal:
         if not lines:
             self._write(header)
 
-    def add(self, visit: Measurement) -> None:
-        self._write(visit.as_json())
+    def add(self, measurement: Measurement) -> None:
+        self._write(measurement.as_json())
 
     def remove(self) -> None:
-        """Once the profile itself is written."""
+        """Removes the file, after the profile itself was written."""
         self._stream.close()
         self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> "Journal":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stream.close()
 
     def _write(self, fields: dict[str, object]) -> None:
@@ -68,5 +66,5 @@ def _whole_lines(path: Path) -> list[str]:
 
 
 def _keep_only(path: Path, lines: list[str]) -> None:
-    """Cuts a torn last line off, or the next one would continue it."""
+    """Cuts off an incomplete last line, which the next one would continue."""
     os.truncate(path, sum(len(line.encode()) for line in lines))

@@ -1,7 +1,7 @@
-"""One visit to one cut while profiling: load its half, warm it up, time some runs and the coding, unload it.
+"""One measurement of one cut for a profile: load its half, warm it up, time some runs and the coding, unload it.
 
-Every visit loads anew. So no more than one half is in memory, its runs meet the caches that its own earlier runs left,
-as in service, and what differs from one loading to the next (where memory lies) is in the samples.
+Every measurement loads the half again. So only one half is in memory, the caches hold what its own earlier runs left,
+as in service, and differences from one loading to the next (the place in memory) are in the samples.
 """
 
 import time
@@ -29,9 +29,9 @@ _CODINGS = 5
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What one visit found, in seconds and bytes; `coded_bytes` is the mean over the features (edge only).
+    """One measurement, in seconds and bytes; `coded_bytes` is the mean over the features (edge only).
 
-    `took_s` is the whole visit, slicing and warming up included.
+    `took_s` is the time of the whole measurement, with slicing and warming up.
     """
 
     cut: str
@@ -47,22 +47,23 @@ class Measurement:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Measurement":
+        coded_bytes = fields["coded_bytes"]
         return cls(
             cut=str(fields["cut"]),
             took_s=float(fields["took_s"]),
             load_s=float(fields["load_s"]),
             memory_bytes=int(fields["memory_bytes"]),
-            run_s=tuple(float(sample) for sample in fields["run_s"]),
-            coding_s=tuple(float(sample) for sample in fields["coding_s"]),
-            coded_bytes=None if fields["coded_bytes"] is None else float(fields["coded_bytes"]),
+            run_s=tuple(map(float, fields["run_s"])),
+            coding_s=tuple(map(float, fields["coding_s"])),
+            coded_bytes=None if coded_bytes is None else float(coded_bytes),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Measurer:
-    """Visits cuts of one package on one side. `outputs` are the model's, for any input: what results are made of.
+    """Measures cuts of one package on one side. `outputs` are the model's for any input, for making results.
 
-    `duration_s` is about how long the timed runs of a visit may take.
+    `duration_s` is about how long the timed runs of a measurement may take.
     """
 
     package: Package
@@ -73,7 +74,7 @@ class Measurer:
     clock: Clock = time.perf_counter
 
     def model(self, cut: Cut) -> bytes | None:
-        """The cut's half for this accelerator; None where there is nothing to run (the head of `input`).
+        """The cut's half for this accelerator; None if there is nothing to run (the head of `input`).
 
         PackageError if the accelerator runs compiled heads only and this one was not compiled.
         """
@@ -90,7 +91,7 @@ class Measurer:
             )
         return (self.package.path / path).read_bytes()
 
-    def visit(
+    def measure(
         self, cut: Cut, inputs: Sequence[tuple[Array, ...]], boundaries: Sequence[tuple[Array, ...]]
     ) -> Measurement:
         """`inputs` are the model's, `boundaries` what crosses the cut for each of them."""
@@ -104,7 +105,7 @@ class Measurer:
             load_s = self.clock() - began_s
             try:
                 run_s = self._run(half, given)
-                # Weights are unpacked at the first run: only now all is there.
+                # Weights are unpacked at the first run: only now all memory is allocated.
                 memory_bytes = max(0, environment.allocated_bytes() - held_bytes)
             finally:
                 half.close()
@@ -115,18 +116,18 @@ class Measurer:
     def _run(self, half: OpenModel, given: Sequence[tuple[Array, ...]]) -> tuple[float, ...]:
         warming: list[float] = []
         while len(warming) < _MOST_WARM_UPS and not sampling.is_warm(warming):
-            warming.append(self._once(half, given[len(warming) % len(given)]))
+            warming.append(self._time_run(half, given[len(warming) % len(given)]))
         runs = round(self.duration_s / max(warming[-1], 1e-9))
         count = max(FEWEST_RUNS, min(_MOST_RUNS, runs))
-        return tuple(self._once(half, given[number % len(given)]) for number in range(count))
+        return tuple(self._time_run(half, given[number % len(given)]) for number in range(count))
 
-    def _once(self, half: OpenModel, arrays: tuple[Array, ...]) -> float:
+    def _time_run(self, half: OpenModel, arrays: tuple[Array, ...]) -> float:
         began_s = self.clock()
         half.run(*arrays)
         return self.clock() - began_s
 
     def _code(self, cut: Cut, boundaries: Sequence[tuple[Array, ...]]) -> tuple[tuple[float, ...], float | None]:
-        """What a side does to a frame beside its half, and the mean bytes of a coded payload (edge only)."""
+        """Times what a side does to a frame besides running its half; the mean bytes of a coded payload (edge only)."""
         frame = overhead.Overhead(self.package, cut)
         coded = [frame.encode(boundary) for boundary in boundaries]
         result = frame.answer(coded[0], self.outputs)

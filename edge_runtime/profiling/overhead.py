@@ -1,28 +1,28 @@
-"""What edge and cloud do to a frame beside running the model, as their loops do it: to be timed, not to be used."""
+"""What edge and cloud do to a frame besides running the model, for timing it."""
 
 from broker.messages import results, wire
 from edge_runtime.delivery import framing
-from tflsplit.coding import input_codec as coding_input_codec
+from tflsplit.coding import input_codec
 from tflsplit.coding.input_codec import InputCodec
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
 from tflsplit.inputs.preprocessing import PixelTable
-from tflsplit.package import outputs as package_outputs
+from tflsplit.package import outputs
 from tflsplit.package.reading import Package
 
 _TIMES = results.Times(*[0.0] * len(results.Times.__slots__))
 
 
 class Overhead:
-    """Frames of one cut, and their results. `input_codec` is for the cut `input`; None is int8."""
+    """Frames of one cut, and their results. `codec` is for the cut `input`; None is int8."""
 
-    def __init__(self, package: Package, cut: Cut, input_codec: InputCodec | None = None) -> None:
+    def __init__(self, package: Package, cut: Cut, codec: InputCodec | None = None) -> None:
         self._package = package
         self._cut = cut
-        self._sending = framing.of(package, cut, input_codec)
+        self._sending = framing.of(package, cut, codec)
         self._table: PixelTable | None = None
         if self._sending.pixels is not None:
-            spec, preprocessing = coding_input_codec.picture_input(package.manifest)
+            spec, preprocessing = input_codec.picture_input(package.manifest)
             self._table = PixelTable(preprocessing, spec)
         self._frame = wire.Frame(
             package=bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES],
@@ -36,20 +36,20 @@ class Overhead:
         )
 
     def encode(self, arrays: tuple[Array, ...]) -> bytes:
-        """The frame as it travels."""
+        """The encoded frame."""
         return wire.encode(self._frame, arrays, self._sending.coder)
 
     def coded_bytes(self, encoded: bytes) -> int:
-        """What of a frame is its payload."""
+        """The bytes of a frame's payload."""
         return len(wire.unseal(encoded).coded)
 
-    def answer(self, encoded: bytes, outputs: tuple[Array, ...]) -> bytes:
-        """Decodes the frame, its pixels made the model's input, and makes a result of outputs computed before."""
+    def answer(self, encoded: bytes, computed: tuple[Array, ...]) -> bytes:
+        """Decodes the frame, preprocesses its pixels, and makes a result of outputs computed before."""
         _, arrays = wire.decode(encoded)
         if self._table is not None:
             self._table.apply(arrays[0])
         manifest = self._package.manifest
-        found = package_outputs.read(manifest.outputs, outputs, manifest.labels)
+        found = outputs.read(manifest.outputs, computed, manifest.labels)
         return results.Result(
             device="edge",
             boot=0,

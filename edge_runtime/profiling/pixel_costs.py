@@ -1,4 +1,4 @@
-"""What it takes a side to send, or to take in, a picture before its preprocessing: as pixels and as JPEG."""
+"""Times how a side sends or receives a picture before its preprocessing: as raw pixels and as JPEG."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,12 +15,12 @@ from tflsplit.package.reading import Package
 from tflsplit.timings.profiles import Origin, PixelTiming, Side, Timing
 
 _RUNS = 30
-# Each JPEG has its own size and takes its own time.
+# Size and time differ from JPEG to JPEG.
 _PICTURES = 8
 
 
 def open_pixels(text: str, package: Package) -> Source | None:
-    """The source named `text` as pixels; None where it holds none, the model takes none, or a camera has them."""
+    """The source named `text` as pixels; None if it holds none, the model takes none, or it is a camera."""
     if text.startswith("camera:"):
         return None  # it cannot be opened twice
     with suppress(errors.DataError):
@@ -38,8 +38,8 @@ def time_codecs(
     is_random: bool,
     clock: Callable[[], float],
 ) -> tuple[PixelTiming, ...]:
-    """Raw and JPEG. `outputs` are the model's, what results are made of. Noise is no JPEG's business: where inputs are
-    random its sizes are left out and its times called estimated."""
+    """Times raw pixels and JPEG. `outputs` are the model's, for making results. With random inputs the sizes of JPEGs
+    are left out and their times called estimated, because noise is not like a picture."""
     codecs = (InputCodec(Pixels.RAW), InputCodec(Pixels.JPEG, quality))
     return tuple(
         _time(Overhead(package, package.cuts[0], codec), side, source, outputs, codec, is_random=is_random, clock=clock)
@@ -48,7 +48,7 @@ def time_codecs(
 
 
 def mean_bytes(package: Package, source: Source, quality: int) -> float:
-    """What the source's pictures take as JPEG, headers of frames left out."""
+    """The mean size of the source's pictures as JPEG, without the headers of frames."""
     frame = Overhead(package, package.cuts[0], InputCodec(Pixels.JPEG, quality))
     sizes = [frame.coded_bytes(frame.encode(taken.arrays)) for taken in islice(source.inputs(), _PICTURES)]
     return sum(sizes) / len(sizes)
@@ -66,7 +66,7 @@ def _time(
 ) -> PixelTiming:
     is_noise = is_random and input_codec.is_lossy
     inputs = source.inputs(repeats=True)
-    capture = tuple(_timed(lambda: next(inputs), clock, _RUNS)) if side is Side.EDGE else None
+    capture = tuple(timed(lambda: next(inputs), clock, _RUNS)) if side is Side.EDGE else None
     pictures = [next(inputs).arrays for _ in range(_PICTURES)]
     coded = [frame.encode(picture) for picture in pictures]
     result = frame.answer(coded[0], outputs)
@@ -79,7 +79,7 @@ def _time(
     def in_cloud() -> None:
         frame.answer(coded[next(turns) % _PICTURES], outputs)
 
-    coding = tuple(_timed(at_edge if side is Side.EDGE else in_cloud, clock, _RUNS))
+    coding = tuple(timed(at_edge if side is Side.EDGE else in_cloud, clock, _RUNS))
     sizes = [frame.coded_bytes(encoded) for encoded in coded]
     return PixelTiming(
         input_codec=str(input_codec),
@@ -89,8 +89,9 @@ def _time(
     )
 
 
-def _timed(work: Callable[[], object], clock: Callable[[], float], runs: int) -> Iterator[float]:
-    work()  # the first one warms up
+def timed(work: Callable[[], object], clock: Callable[[], float], runs: int) -> Iterator[float]:
+    """The seconds of each run of `work`, after one that warms up."""
+    work()
     for _ in range(runs):
         began_s = clock()
         work()

@@ -1,14 +1,14 @@
 """Times every cut of a package on this machine, for one side. `tflsplit.timings.profiles` owns what comes out of it.
 
-Rounds go through the cuts in turn, forth and back, so that a machine that grows warmer or busier does it to all alike.
-A cut drops out once its median is known closely; the rest go on while the budget lasts. Where even a few rounds of all
-cuts exceed it, cuts spread evenly over the work are timed; those between them are interpolated and called *estimated*.
+Rounds go through the cuts forwards and backwards, so that a machine that grows warmer or busier affects all cuts alike.
+A cut is done once its median is known precisely; the others go on while the budget lasts. If even a few rounds of all
+cuts exceed it, only some cuts, evenly over the work, are timed; the others are interpolated and called *estimated*.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -30,8 +30,8 @@ from tflsplit.package.reading import Package
 from tflsplit.timings import sampling
 from tflsplit.timings.profiles import CutTiming, PixelTiming, Profile, Side, Timing
 
-# The median of medians over this many loadings is no longer moved by one unlucky placing in memory.
-FEWEST_VISITS = 3
+# With this many loadings one unlucky placing in memory does not change the median of medians.
+FEWEST_MEASUREMENTS = 3
 _PREPROCESSINGS = 30
 _INPUTS = 4
 _RANDOM = "inputs are random: coded sizes and codec times are those of noise; give samples for real ones"
@@ -39,7 +39,7 @@ _RANDOM = "inputs are random: coded sizes and codec times are those of noise; gi
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`budget_s` bounds the timing itself; `precision` is how closely each median is to be known, as a share of it."""
+    """`budget_s` bounds the timing itself; `precision` is the wanted precision of each median, as a share of it."""
 
     budget_s: float = 20.0
     precision: float = 0.02
@@ -53,8 +53,8 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is profiled: `source` gives the inputs, None means random ones; `pixels` gives the same before their
-    preprocessing, None where there are none. `threads` is for the record, `jpeg_quality` that of pictures sent as JPEG.
+    """What is profiled: `source` gives the inputs (None: random ones), `pixels` the same before their preprocessing, if
+    there are any. `threads` is only recorded; `jpeg_quality` is for pictures sent as JPEG.
     """
 
     package: Package
@@ -66,7 +66,7 @@ class Task:
     jpeg_quality: int = 75
 
     def run(self) -> dict[str, str]:
-        """What a profile that goes on must share with the one that was begun."""
+        """What must be equal for continuing a run that was interrupted."""
         return {
             "package": self.package.digest,
             "side": self.side.value,
@@ -77,20 +77,8 @@ class Task:
         }
 
 
-@dataclass
-class _Found:
-    """The visits of each cut so far."""
-
-    visits: dict[str, list[Measurement]] = field(default_factory=dict)
-
-    def add(self, visit: Measurement) -> None:
-        self.visits.setdefault(visit.cut, []).append(visit)
-
-    def is_done(self, cut: Cut, precision: float) -> bool:
-        visits = self.visits.get(cut.id, [])
-        return len(visits) >= FEWEST_VISITS and sampling.is_narrow(
-            [sample for visit in visits for sample in visit.run_s], precision
-        )
+# The measurements so far, by the id of their cut.
+_Found = dict[str, list[Measurement]]
 
 
 def profile(
@@ -98,13 +86,14 @@ def profile(
     journal: Path,
     settings: Settings | None = None,
     *,
-    on_visit: Callable[[str], None] = lambda said: None,
+    on_measurement: Callable[[str], None] = lambda said: None,
     clock: Clock = time.perf_counter,
 ) -> Profile:
-    """Times what `journal`, an earlier run's partial file, does not hold yet. Who keeps the result removes that file.
+    """Times what `journal`, the partial file of an earlier run, does not hold yet. Callers that have stored the result
+    remove that file.
 
-    `on_visit` is told what happens, for progress. Raises DeviceError if a half cannot be run here, DataError for a
-    journal of another run.
+    `on_measurement` gets the cut of each measurement, for progress. DeviceError if a half cannot be run here, DataError
+    for a journal of another run.
     """
     settings = settings or Settings()
     cuts = _cuts(task)
@@ -115,23 +104,23 @@ def profile(
     features = Features(task.package, (*cuts, task.package.cuts[-1]), inputs)
     # What crosses the last cut is the model's outputs.
     outputs = features.of(task.package.cuts[-1])[0]
-    visitor = Measurer(task.package, task.side, task.accelerator, outputs, clock=clock)
-    found = _Found()
+    measurer = Measurer(task.package, task.side, task.accelerator, outputs, clock=clock)
+    found: _Found = {cut.id: [] for cut in cuts}
     with Journal(journal, task.run()) as kept:
-        for visit in kept.visits:
-            found.add(visit)
-            on_visit(visit.cut)
+        for measurement in kept.measurements:
+            found.setdefault(measurement.cut, []).append(measurement)
+            on_measurement(measurement.cut)
         for cut in _turns(cuts, found, settings, clock):
-            visit = visitor.visit(cut, inputs, features.of(cut))
-            kept.add(visit)
-            found.add(visit)
-            on_visit(cut.id)
+            measurement = measurer.measure(cut, inputs, features.of(cut))
+            kept.add(measurement)
+            found[cut.id].append(measurement)
+            on_measurement(cut.id)
     preprocess = _preprocessing(source, clock) if task.side is Side.EDGE else None
     return _assemble(task, cuts, found, preprocess, _pixels(task, outputs, clock))
 
 
 def _cuts(task: Task) -> tuple[Cut, ...]:
-    """All that have a tail; where only compiled heads run, those that have one, and `input`, whose head is empty."""
+    """All cuts with a tail; if only compiled heads run, those with one, and `input`, whose head is empty."""
     if task.side is Side.CLOUD or not task.accelerator.needs_compiled:
         return task.package.served_cuts
     found = tuple(
@@ -147,30 +136,34 @@ def _cuts(task: Task) -> tuple[Cut, ...]:
 
 
 def _turns(cuts: Sequence[Cut], found: _Found, settings: Settings, clock: Clock) -> Iterator[Cut]:
-    """Whose turn it is, until all are known closely or the budget is spent; no cut is left with too few visits.
+    """The next cut to measure, until all medians are precise or the budget is spent; none has too few measurements.
 
-    The first and last cut go first: from them it is known what a round costs.
+    The first and the last cut go first: they tell how long a round takes.
     """
     began_s = clock()
     ends = (cuts[0], cuts[-1])
-    yield from (cut for cut in ends if not found.visits.get(cut.id))
-    # Even where they were visited by a run that was killed.
-    seconds_a_visit = float(np.mean([found.visits[cut.id][0].took_s for cut in ends]))
-    timed = interpolation.affordable(cuts, seconds_a_visit * FEWEST_VISITS, settings.budget_s)
+    yield from (cut for cut in ends if not found[cut.id])
+    measurement_s = float(np.mean([found[cut.id][0].took_s for cut in ends]))
+    timed = interpolation.affordable(cuts, measurement_s * FEWEST_MEASUREMENTS, settings.budget_s)
     for number in range(1_000_000):
-        due = [cut for cut in timed if not found.is_done(cut, settings.precision)]
+        due = [cut for cut in timed if not _is_precise(found[cut.id], settings.precision)]
         for cut in due if number % 2 == 0 else reversed(due):
             is_over = clock() - began_s > settings.budget_s
-            if is_over and all(len(found.visits.get(one.id, ())) >= FEWEST_VISITS for one in timed):
+            if is_over and all(len(found[one.id]) >= FEWEST_MEASUREMENTS for one in timed):
                 return
-            if len(found.visits.get(cut.id, ())) < FEWEST_VISITS or not is_over:
+            if len(found[cut.id]) < FEWEST_MEASUREMENTS or not is_over:
                 yield cut
         if not due:
             return
 
 
+def _is_precise(measurements: Sequence[Measurement], precision: float) -> bool:
+    samples = [sample for measurement in measurements for sample in measurement.run_s]
+    return len(measurements) >= FEWEST_MEASUREMENTS and sampling.is_narrow(samples, precision)
+
+
 def random_columns(package: Package) -> tuple[Array, ...]:
-    """Inputs for want of real ones, an array for each of the model's: pixels for pictures, else as stored."""
+    """Random inputs, an array for each of the model's: pixels if it takes pictures, else as stored."""
     manifest = package.manifest
     if manifest.preprocessing is None or len(manifest.inputs) != 1:
         rows = verify.random_samples(manifest.inputs, _INPUTS)
@@ -180,19 +173,13 @@ def random_columns(package: Package) -> tuple[Array, ...]:
 
 
 def _preprocessing(source: Source, clock: Clock) -> Timing:
-    """What the edge does from an input's capture to its head, as its loop does it."""
-    samples = []
+    """Times what the edge does from an input's capture to its head."""
     inputs = source.inputs(repeats=True)
-    next(inputs)
-    for _ in range(_PREPROCESSINGS):
-        began_s = clock()
-        next(inputs)
-        samples.append(clock() - began_s)
-    return Timing(tuple(samples))
+    return Timing(tuple(pixel_costs.timed(lambda: next(inputs), clock, _PREPROCESSINGS)))
 
 
 def _pixels(task: Task, outputs: tuple[Array, ...], clock: Clock) -> tuple[PixelTiming, ...]:
-    """The picture sent as it is; nothing where the model takes none or the samples hold none."""
+    """The costs of sending pictures as pixels; empty if the model takes no pictures or the samples are none."""
     source = task.pixels
     if task.source is None:
         with suppress(errors.DataError):
@@ -214,7 +201,7 @@ def _pixels(task: Task, outputs: tuple[Array, ...], clock: Clock) -> tuple[Pixel
 def _assemble(
     task: Task, cuts: Sequence[Cut], found: _Found, preprocess: Timing | None, pixels: tuple[PixelTiming, ...]
 ) -> Profile:
-    timed = {cut.id: _timing(cut, found.visits[cut.id], task) for cut in cuts if cut.id in found.visits}
+    timed = {cut.id: _timing(cut, found[cut.id], task) for cut in cuts if found[cut.id]}
     notes = [_RANDOM] if task.source is None else []
     if len(timed) < len(cuts):
         notes.append(f"{len(timed)} of {len(cuts)} cuts timed, those between them estimated from their work")
@@ -231,15 +218,19 @@ def _assemble(
     )
 
 
-def _timing(cut: Cut, visits: Sequence[Measurement], task: Task) -> CutTiming:
-    coded = [visit.coded_bytes for visit in visits if visit.coded_bytes is not None]
+def _timing(cut: Cut, measurements: Sequence[Measurement], task: Task) -> CutTiming:
+    coded = [measurement.coded_bytes for measurement in measurements if measurement.coded_bytes is not None]
     # An accelerator's own memory is not this process's: 0 tells the planner to estimate it.
-    memory_bytes = 0 if task.accelerator.is_external else int(np.median([visit.memory_bytes for visit in visits]))
+    memory_bytes = (
+        0
+        if task.accelerator.is_external
+        else int(np.median([measurement.memory_bytes for measurement in measurements]))
+    )
     return CutTiming(
         cut=cut.id,
-        run=Timing(tuple(sample for visit in visits for sample in visit.run_s)),
-        coding=Timing(tuple(sample for visit in visits for sample in visit.coding_s)),
+        run=Timing(tuple(sample for measurement in measurements for sample in measurement.run_s)),
+        coding=Timing(tuple(sample for measurement in measurements for sample in measurement.coding_s)),
         coded_bytes=float(np.mean(coded)) if coded else None,
-        load_s=float(np.median([visit.load_s for visit in visits])),
+        load_s=float(np.median([measurement.load_s for measurement in measurements])),
         memory_bytes=memory_bytes,
     )

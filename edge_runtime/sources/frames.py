@@ -1,7 +1,7 @@
-"""Where inputs come from: a folder of pictures, a `.npy` or `.npz` file, a camera, or any Python iterable.
+"""Sources of inputs: a folder of pictures, a `.npy` or `.npz` file, a camera, or any Python iterable.
 
-Each gives the model's inputs in their stored type, ready for the head, with the time they were captured; or, where the
-cloud preprocesses, a picture's pixels as they are. Nothing here runs a model or sends anything.
+A source gives the model's inputs as the head takes them, with the time of their capture; or, if the cloud preprocesses,
+the pixels of pictures. Nothing here runs a model or sends anything.
 """
 
 import time
@@ -25,7 +25,7 @@ Convert = Callable[[Any], tuple[Array, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What a source has taken, as it took it, and when (ns since the epoch)."""
+    """What a source has captured, before conversion, and when (ns since the epoch)."""
 
     raw: Any
     captured_ns: int
@@ -42,8 +42,8 @@ class Input:
 class Source:
     """Inputs one after the other; closing it frees a camera or a file.
 
-    `make` is called anew for each pass over the data, so that a bounded source can be repeated. `fit` says how what it
-    gives becomes a package's inputs (DataError if it cannot); without one they are a package's inputs already. A source
+    `make` is called for each pass over the data, so that a source that ends can be repeated. `fit` returns the
+    conversion to a package's inputs (DataError if there is none); without `fit` captures are inputs already. A source
     that `gives_pixels` gives uint8 pixels in the input's shape, any other gives inputs as the model stores them.
     """
 
@@ -65,7 +65,7 @@ class Source:
         self.close = close
 
     def captures(self, *, repeats: bool = False, clock: Callable[[], int] = time.time_ns) -> Iterator[Capture]:
-        """Everything it has, stamped when it was taken; with `repeats` a source that ends begins again."""
+        """All captures with their time; with `repeats` a source that ends starts again."""
         passes: Iterable[int] = cycle((0,)) if repeats and not self.is_live else (0,)
         for _ in passes:
             captured_ns = clock()

@@ -1,4 +1,4 @@
-"""How captures come to the thread that computes: each in its turn, or only the newest."""
+"""Gives captures of a source to the compute thread: every capture, or only the newest."""
 
 import threading
 import time
@@ -11,13 +11,13 @@ from edge_runtime.sources.frames import Capture, Source
 _PATIENCE_S = 2.0
 
 
-class Feed(Protocol):
+class Intake(Protocol):
     @property
     def is_over(self) -> bool:
         """Whether the source has ended and the last capture was taken."""
 
     def take(self, timeout_s: float) -> Capture | None:
-        """The next capture; None if there is none within `timeout_s`, or never more. Raises what the source raises."""
+        """The next capture; None if there is none within `timeout_s`, or no more. Raises what the source raises."""
 
     def close(self) -> None:
         """Takes nothing from the source any more."""
@@ -31,11 +31,11 @@ class _Rate:
         self._due_at_s = time.monotonic()
 
     def wait_s(self, most_s: float) -> float:
-        """How long there is to wait still, `most_s` at most."""
+        """How long to wait for the next capture, at most `most_s`."""
         return min(most_s, max(0.0, self._due_at_s - time.monotonic()))
 
     def step(self) -> None:
-        """One was taken. Who is late by more than one period does not catch up with a burst."""
+        """Counts a capture. After a delay of more than one period there is no burst to catch up."""
         rate_fps = self._rate_fps()
         if rate_fps is not None:
             self._due_at_s = max(self._due_at_s, time.monotonic() - 1 / rate_fps) + 1 / rate_fps
@@ -64,8 +64,8 @@ class Pulled:
 
 
 class Newest:
-    """The newest capture only: a thread of its own takes them as they come, or at the rate, and one that nobody took
-    before the next came is lost. `on_lost` is told of each."""
+    """The newest capture only: a thread of its own reads the source, at the rate if there is one. A capture that is not
+    taken before the next one is lost; `on_lost` is called for each."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class Newest:
     def _run(self) -> None:
         try:
             while not self._is_closed:
-                # A live source is read all the time: what its driver keeps for us would be old.
+                # A live source is read all the time: captures that its driver keeps would be old.
                 if not self._is_live:
                     self._wait_until_due()
                 taken = next(self._captures, None)
@@ -137,15 +137,16 @@ class Newest:
             self._on_lost()
 
 
-def feed(
+def of(
     source: Source,
     *,
     is_newest_only: bool,
     repeats: bool,
     rate_fps: Callable[[], float | None],
     on_lost: Callable[[], None],
-) -> Feed:
-    """A source that is neither live nor paced is pulled in any case: what it gives is as new as the asking."""
+) -> Intake:
+    """`Newest` or `Pulled`: a source that is neither live nor paced is always pulled, for its captures are never
+    old."""
     captures = source.captures(repeats=repeats)
     if is_newest_only and (source.is_live or rate_fps() is not None):
         return Newest(captures, rate_fps, is_live=source.is_live, on_lost=on_lost)

@@ -80,12 +80,12 @@ def test_a_profile_survives_its_file(tiny_package, tmp_path):
 
 
 def test_cuts_take_turns(tiny_package, tmp_path):
-    visited = []
-    run(task(tiny_package), tmp_path / "journal", on_visit=visited.append)
+    measured = []
+    run(task(tiny_package), tmp_path / "journal", on_measurement=measured.append)
     ids = [cut.id for cut in tiny_package.cuts]
 
     # The ends go first, to learn what a round costs; then rounds forth and back.
-    assert visited[:10] == [ids[0], ids[-1], *ids, *reversed(ids)][:10]
+    assert measured[:10] == [ids[0], ids[-1], *ids, *reversed(ids)][:10]
 
 
 def test_a_budget_that_is_too_small_leaves_cuts_to_be_estimated_and_says_so(tiny_package, tmp_path):
@@ -95,7 +95,7 @@ def test_a_budget_that_is_too_small_leaves_cuts_to_be_estimated_and_says_so(tiny
     assert "2 of 4 cuts timed" in made.notes[1]
 
 
-def test_visits_that_a_journal_holds_are_not_made_again(tiny_package, tmp_path):
+def test_measurements_that_a_journal_holds_are_not_made_again(tiny_package, tmp_path):
     journal = tmp_path / "journal"
     first = run(task(tiny_package), journal)
     lines = journal.read_text()
@@ -113,7 +113,7 @@ def test_a_run_that_goes_on_times_no_more_cuts_than_the_one_before_could_afford(
     assert run(task(tiny_package), journal, small).cuts == first.cuts
 
 
-def test_a_line_that_was_cut_off_is_dropped_and_its_visit_made_anew(tiny_package, tmp_path):
+def test_a_line_that_was_cut_off_is_dropped_and_its_measurement_made_again(tiny_package, tmp_path):
     journal = tmp_path / "journal"
     run(task(tiny_package), journal)
     whole = journal.read_text().splitlines(keepends=True)

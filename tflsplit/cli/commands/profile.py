@@ -68,8 +68,8 @@ def command(
     pixels = pixel_costs.open_pixels(samples, opened) if samples else None
     task = profiler.Task(opened, Side(side), accelerator, source, threads, pixels, jpeg_quality)
     journal = destination.with_name(f"{destination.name}.partial")
-    with screen.progress(f"profile the {side}", profiler.FEWEST_VISITS * len(opened.cuts)) as step:
-        made = profiler.profile(task, journal, settings, on_visit=step)
+    with screen.progress(f"profile the {side}", profiler.FEWEST_MEASUREMENTS * len(opened.cuts)) as step:
+        made = profiler.profile(task, journal, settings, on_measurement=step)
     files.write_whole(destination, profiles.render(made))
     journal.unlink(missing_ok=True)
     if is_json:
