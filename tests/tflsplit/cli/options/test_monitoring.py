@@ -116,7 +116,10 @@ def test_a_trace_says_where_the_time_went(edge, cloud, run, tmp_path):
     lines = list(frame_trace.read(tmp_path / "t.jsonl"))
 
     assert done.json()["results"] == summary["frames"] == len(lines) == 50
-    assert set(summary["parts_ms"]) == {"wait", "head", "out", "queue", "decode", "tail", "reply", "back"}
+    # The cloud may have come after the first frames; when one was sent again, nobody knows which sending was answered.
+    was_resent = {"away"} if any("away" in line["parts_ms"] for line in lines) else set()
+    assert not any(line["sendings"] == 1 for line in lines if "away" in line["parts_ms"])
+    assert set(summary["parts_ms"]) - was_resent == {"wait", "head", "out", "queue", "decode", "tail", "reply", "back"}
     for line in lines:
         assert sum(line["parts_ms"].values()) == pytest.approx(line["total_ms"], abs=0.02)
         assert abs(line["offset_ms"]) <= line["offset_error_ms"] + 0.01  # both ends have one clock
