@@ -76,6 +76,11 @@ class Edge:
     ) -> None:
         if spool is not None and settings.delivery is Delivery.LATEST:
             raise errors.SettingsError(f"spool {spool.path} with delivery latest: it keeps nothing, leave one out")
+        if spool is not None and spool.knows(settings.boot):
+            raise errors.SettingsError(
+                f"spool {spool.path} holds frames of boot {settings.boot:016x} already: leave the boot out, so that "
+                "each run draws its own"
+            )
         self.spool = spool
         self.summary = Summary(accelerator=head.counters)
         self._settings = settings

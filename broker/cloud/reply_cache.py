@@ -3,8 +3,11 @@
 from collections import OrderedDict
 
 from broker.cloud.answerer import Answer
+from broker.messages import wire
 
-Key = tuple[str, int, int]  # device, boot, sequence
+# The device, what the frame says it is, and the checksum of all that it holds: an edge that uses a boot twice must not
+# get the answers of its other frames.
+Key = tuple[str, wire.Label, int]
 
 # Over 60 devices with a window of 64 each; at about 1 KB an answer the bytes bind only where raw outputs travel.
 _ANSWERS = 4096

@@ -200,7 +200,8 @@ class Cloud:
             # The other chunks are yet to come. That it may be lost with us is why its edge sends a frame again.
             self._transport.acknowledge(message)
             return
-        self._serve((route.device, label.boot, label.sequence), route, Job(route.device, encoded, received_ms), message)
+        key = (route.device, label, wire.checksum(encoded))
+        self._serve(key, route, Job(route.device, encoded, received_ms), message)
 
     def _whole(self, route: _Route, message: Message) -> feature_codec.Buffer | None:
         if self._is_shared and chunks.is_chunk(message.payload):
@@ -222,7 +223,8 @@ class Cloud:
                 return
             held = self._hold(route, job, message)
             if known is not None:
-                self._leave(held, known, is_first=False)
+                self._leave(held, known)
+                self._publish_leaving()
                 return
             self._running[key] = held
         self._engine.submit(job, lambda answer: self._finish(key, held, answer))
@@ -241,16 +243,21 @@ class Cloud:
 
     def _finish(self, key: Key | None, held: _Held, answer: Answer) -> None:
         with self._changed:
+            answer = self._leave(held, answer)
+            self.summary.count(answer)
             if key is not None:
                 del self._running[key]
-            answer = self._leave(held, answer, is_first=True)
+                self._answered.add(key, answer)
+            if answer.refused is not None:
+                self._write_letter(held, answer)
+            self._publish_leaving()
             self._changed.notify_all()
         if answer.refused is not None:
             self._log_refusal(held.route.device, answer)
         for observer in self._observers:
             observer.answered(held.route.device, answer)
 
-    def _leave(self, held: _Held, answer: Answer, *, is_first: bool) -> Answer:
+    def _leave(self, held: _Held, answer: Answer) -> Answer:
         """Queues what an answer has to say; the answer as it goes out."""
         route, qos = held.route, held.messages[0].qos
         limit = self._transport.max_packet_bytes
@@ -260,14 +267,7 @@ class Cloud:
         held.publications.append((route.results, answer.result))
         if answer.ack is not None:
             held.publications.append((route.acks, answer.ack))
-        if is_first:
-            self.summary.count(answer)
-            if answer.key is not None:
-                self._answered.add((route.device, *answer.key), answer)
-            if answer.refused is not None:
-                self._write_letter(held, answer)
         self._leaving.append(held)
-        self._publish_leaving()
         return answer
 
     def _publish_leaving(self) -> None:

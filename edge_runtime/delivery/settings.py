@@ -1,7 +1,8 @@
 """The settings of an edge: delivery guarantee, window, rate and time-outs."""
 
 import enum
-from dataclasses import dataclass, fields
+import secrets
+from dataclasses import dataclass, field, fields
 
 from broker.messages import topics
 from tflsplit import errors
@@ -33,12 +34,13 @@ class Settings:
     At most `window` frames are unanswered. With `ALL` a frame is sent again after `resend_after_s` without an answer,
     later each time; at the end the edge waits until no answer came for `drain_s`. With `LATEST` a frame older than
     `max_age_s` is given up. `qos` None is 0 with `LATEST`, else 1. `input_codec` is how the input travels at the cut
-    `input` (None: as stored); raw pixels and JPEG need a source that gives pixels.
+    `input` (None: as stored); raw pixels and JPEG need a source that gives pixels. `boot` tells the frames of this run
+    from all others of the device: one that was used before makes its answers ambiguous.
     """
 
     deployment: str
     device: str
-    boot: int
+    boot: int = field(default_factory=lambda: secrets.randbits(64))
     delivery: Delivery = Delivery.ALL
     until: Until = Until.RESULT
     qos: int | None = None

@@ -19,11 +19,12 @@ from tflsplit.coding import feature_codec
 WAIT_S = 60.0
 
 
-def frame_of(package, sequence=0, /, *, cut="op000", **changes):
+def frame_of(package, sequence=0, /, *, cut="op000", fill=1, **changes):
     cut = package.cut(cut)
     fields = {"package": bytes.fromhex(package.digest)[:16], "cut": cut.position, "boot": 7, "boundary": cut.boundary}
     frame = wire.Frame(**fields | {"sequence": sequence, "captured_ns": 0, "head_us": 0} | changes)
-    return wire.encode(frame, [np.ones(spec.shape, spec.dtype) for spec in cut.boundary], feature_codec.Plain())
+    filled = [np.full(spec.shape, fill, spec.dtype) for spec in cut.boundary]
+    return wire.encode(frame, filled, feature_codec.Plain())
 
 
 class Later:
@@ -177,6 +178,28 @@ def test_a_damaged_frame_is_refused_without_a_name_and_not_taken_for_another(ben
     assert "damaged" in said.error
     assert good.sequence == 5
     assert cloud.summary.duplicates == 0
+
+
+def test_frames_that_are_called_alike_get_answers_of_their_own(bench):
+    inputs = [{"fill": 1}, {"fill": 90}, {"fill": -90}, {"cut": "input", "fill": 90}, {"fill": 90, "wants_raw": True}]
+    with bench.running(cloud := cloud_of(bench)):
+        said = []
+        for changes in [*inputs, *inputs]:
+            bench.send(frame_of(bench.package, 3, **changes))
+            said.append(results.parse(bench.heard(Kind.RESULTS)[1]))
+
+    assert len({(each.cut, each.score, each.outputs) for each in said}) == len(inputs)
+    assert said[: len(inputs)] == said[len(inputs) :]
+    assert (cloud.summary.results, cloud.summary.duplicates) == (len(inputs), len(inputs))
+
+
+def test_an_answer_without_acknowledgement_is_none_to_the_same_frame_that_wants_one(bench):
+    with bench.running(cloud_of(bench)):
+        bench.send(encoded := frame_of(bench.package, 3))
+        bench.heard(Kind.RESULTS)
+        bench.send(wire.with_ack(encoded, wanted=True))
+
+        assert acks.parse(bench.heard(Kind.ACKS)[1]).sequence == 3
 
 
 def test_a_flood_of_bad_frames_makes_few_dead_letters_and_counts_the_rest(bench):

@@ -87,6 +87,21 @@ def inputs_of(package, arrays=INPUTS):
     return frames.from_arrays((arrays,), package.manifest, name="test")
 
 
+def test_each_run_draws_a_boot_of_its_own():
+    assert len({Settings(deployment="d", device="n").boot for _ in range(8)}) == 8
+
+
+def test_a_boot_whose_frames_are_still_in_the_spool_is_refused(tiny_package, tmp_path):
+    network = memory.MemoryBroker()
+    with edge(tiny_package, network, spooled=tmp_path / "s", count=1) as run:
+        wait_for(lambda: run.summary.frames)
+    with (
+        pytest.raises(errors.SettingsError, match="0000000000000007 already: leave the boot out"),
+        edge(tiny_package, network, spooled=tmp_path / "s", count=1),
+    ):
+        pass
+
+
 class Tap:
     """A live source that gives what a test puts in, when it does."""
 

@@ -116,4 +116,4 @@ def _settings(deployment: str, device: str, given: dict[str, Any], input_codec: 
 
     if input_codec is not None:
         given["input_codec"] = coding_input_codec.parse(input_codec)
-    return Settings(deployment=deployment, device=device, boot=connection.new_boot(), **given)
+    return Settings(deployment=deployment, device=device, **given)
