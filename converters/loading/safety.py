@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from converters.loading import operations
 from tflsplit import errors
 
 # A .tflite holds 2 GB of int8 weights at most, that is 8 GB as the float32 that a Keras file holds.
@@ -45,16 +46,6 @@ _COMPUTING_FUNCTIONS = frozenset(
     round rsqrt scalar_mul scatter_nd searchsorted sequence_mask shape sigmoid sign sin sinh size slice sort
     space_to_batch space_to_depth split sqrt square squeeze stack stop_gradient strided_slice subtract tan tanh
     tensor_scatter_nd_update tensordot tile transpose truediv unstack where zeros zeros_like""".split()  # noqa: SIM905 - a table of words, not one a line
-)
-
-# Graph operations that reach outside the graph.
-UNSAFE_OPERATIONS = frozenset(
-    """ReadFile WriteFile MatchingFiles PyFunc PyFuncStateless EagerPyFunc PrintV2 Print LoadDataset SaveDataset
-    SaveDatasetV2 TextLineReader TextLineReaderV2 WholeFileReader WholeFileReaderV2 TFRecordReader TFRecordReaderV2
-    FixedLengthRecordReader FixedLengthRecordReaderV2 TextLineDataset TFRecordDataset TFRecordDatasetV2
-    FixedLengthRecordDataset FixedLengthRecordDatasetV2 CSVDataset CSVDatasetV2 WriteSummary CreateSummaryFileWriter
-    RpcCall RpcClient RpcServer Send Recv _Send _Recv DebugIdentityV2 DebugIdentityV3 Copy CopyHost XlaSend XlaRecv
-    CollectiveReduce LMDBReader LMDBDataset IdentityReader ImmutableConst""".split()  # noqa: SIM905 - as above
 )
 
 
@@ -157,13 +148,12 @@ def _function_danger(function: Any) -> str | None:
     return None if is_known else f"TensorFlow function {function!r} is not known to only compute"
 
 
-def _node_danger(config: Any) -> str | None:
-    node = json.dumps(config)
-    found = next((operation for operation in UNSAFE_OPERATIONS if f'"{operation}"' in node), None)
-    is_text = isinstance(config, dict) and isinstance(config.get("node_def"), str)
-    if found is None and is_text:  # the protobuf as text or JSON in a string
-        found = next((op for op in UNSAFE_OPERATIONS if re.search(rf"\b{op}\b", config["node_def"])), None)
-    return f"TensorFlow operation {found} reaches outside the model" if found else None
+def _node_danger(config: dict[str, Any]) -> str | None:
+    node = config.get("node_def")  # both Kerases write it as a dictionary; bytes or text cannot be looked at
+    operation = node.get("op") if isinstance(node, dict) else None
+    if isinstance(operation, str) and operation in operations.COMPUTING:
+        return None
+    return f"TensorFlow operation {operation or 'in a form that nobody can read'} is not known to only compute"
 
 
 @contextmanager
