@@ -264,6 +264,7 @@ def test_nothing_is_left_to_be_done_later() -> None:
 @pytest.mark.parametrize(
     "pattern",
     [
+        r"pip install '?tflsplit(\[|'| |$)",  # no public index has it; see tflsplit/extras.py
         r"/work/",
         r"/opt/(pypi|wheels)",
         r"\b(pypi\.org|pythonhosted\.org|deb\.debian\.org)\b",

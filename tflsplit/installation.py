@@ -12,19 +12,16 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from tflsplit import errors
+from tflsplit import errors, extras
+from tflsplit.extras import Requirement, version_of
 from tflsplit.findings import Finding, State
 
 PACKAGES = ("tflsplit", "converters", "edge_runtime", "broker")
 
 LITERT, TFLITE_RUNTIME = "ai-edge-litert", "tflite-runtime"
-
-# Other distributions that bring the same modules.
-_ALSO = {"tensorflow": ("tensorflow-cpu", "tensorflow-macos", "tf-nightly")}
 
 # An int8 ADD of a tensor of shape (1, 4) to itself, whose output scale is twice the input's: it gives what it takes.
 _TINY_MODEL = zlib.decompress(
@@ -47,15 +44,6 @@ except errors.DeviceError as refused:
     print(installation.with_root(refused))
     sys.exit(1)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """A library that an extra of ours asks for."""
-
-    distribution: str
-    minimum: str
-    extra: str
 
 
 def packages() -> Finding:
@@ -90,18 +78,14 @@ def python(
     return Finding("Python", State.WRONG, detail, f"make a virtual environment with Python {supported}")
 
 
-def requirements(extra: str, declared: Sequence[str] | None = None) -> tuple[Requirement, ...]:
-    """What `pip install tflsplit[extra]` asks for, of `declared` lines of Requires-Dist: by default our own."""
-    lines = declared if declared is not None else metadata.requires("tflsplit") or ()
-    parsed = (re.match(r"([\w.-]+)>=([\d.]+).*\bextra == ['\"]" + re.escape(extra) + r"['\"]", line) for line in lines)
-    return tuple(Requirement(found[1], found[2], extra) for found in parsed if found)
-
-
 def library(requirement: Requirement, path: Sequence[str] | None = None) -> Finding:
     name, minimum = requirement.distribution, requirement.minimum
     version = version_of(name, path)
+    if not requirement.applies:
+        remedy = f"use a Python that it supports for what needs the extra {requirement.extra!r}"
+        return Finding(name, State.MISSING, "has no release for this Python on this machine", remedy)
     if version is None:
-        return Finding(name, State.MISSING, "not installed", f"pip install 'tflsplit[{requirement.extra}]'")
+        return Finding(name, State.MISSING, "not installed", extras.install(requirement.extra))
     if _release(version) < _release(minimum):
         return Finding(name, State.WRONG, f"{version}, {minimum} is needed", f"pip install '{name}>={minimum}'")
     return Finding(name, State.OK, version)
@@ -144,7 +128,7 @@ def interpreter(python: str = sys.executable, timeout_s: float = 30.0) -> Findin
         return Finding(name, State.WRONG, f"opening a model ended the process by {ended_by}", remedy)
     if version_of(LITERT) is None and version_of(TFLITE_RUNTIME) is None:
         detail = f"neither {LITERT} nor {TFLITE_RUNTIME} is installed"
-        return Finding(name, State.MISSING, detail, "pip install 'tflsplit[edge]' (or [cloud], [convert])")
+        return Finding(name, State.MISSING, detail, extras.install("edge"))
     reasons = (child.stdout or child.stderr).strip().splitlines() or [f"exit status {child.returncode}"]
     return Finding(name, State.WRONG, reasons[-1], reinstall)
 
@@ -172,14 +156,6 @@ def with_root(error: BaseException) -> str:
         root = root.__context__
     reason = f"{error} ({type(root).__name__}: {root})" if root is not error else str(error)
     return " ".join(reason.split())
-
-
-def version_of(distribution: str, path: Sequence[str] | None = None) -> str | None:
-    """The version of an installed distribution, or of one that stands for it; None if there is none."""
-    for name in (distribution, *_ALSO.get(distribution, ())):
-        for found in metadata.distributions(name=name, path=list(sys.path if path is None else path)):
-            return found.version
-    return None
 
 
 def _place(name: str) -> Path | None:

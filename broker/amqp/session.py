@@ -17,14 +17,14 @@ from broker.amqp import queue_names
 from broker.amqp.address import AmqpAddress
 from broker.transport import bounded_queues, protocol
 from broker.transport.state import Receipt, Shared, Subscription
-from tflsplit import errors
+from tflsplit import errors, extras
 
 try:
     import pika
     from pika import exceptions
     from pika.adapters.select_connection import IOLoop
 except ModuleNotFoundError as missing:
-    raise errors.DeviceError("RabbitMQ needs the pika library: pip install 'tflsplit[amqp]'") from missing
+    raise errors.DeviceError(extras.need("a RabbitMQ queue", "pika", "amqp")) from missing
 
 _log = logging.getLogger(__name__)
 

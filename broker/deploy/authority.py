@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tflsplit import errors
+from tflsplit import errors, extras
 
 try:
     from cryptography import x509
@@ -17,7 +17,7 @@ try:
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 except ModuleNotFoundError as missing:
-    raise errors.DeviceError("certificates need the cryptography library: pip install 'tflsplit[broker]'") from missing
+    raise errors.DeviceError(extras.need("making certificates", "cryptography", "broker")) from missing
 
 # A box without a battery-backed clock starts in the past, and must still find the server's certificate valid.
 _BACKDATED = datetime.timedelta(days=1)

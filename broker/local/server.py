@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.transport.address import Address
-from tflsplit import errors
+from tflsplit import errors, extras
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def _choose(kind: str | None) -> str:
         raise errors.SettingsError(f"broker kind {kind!r}: expected {' or '.join(KINDS)}")
     if not here or (kind is not None and kind not in here):
         raise errors.DeviceError(
-            f"no {kind or 'broker'} is installed here: apt install mosquitto, or pip install 'tflsplit[demo]'"
+            f"no {kind or 'broker'} is installed here: apt install mosquitto, or {extras.install('demo')}"
         )
     return kind or here[0]
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
-from tflsplit import installation
+from tflsplit import extras
 from tflsplit.findings import Finding, State
 
 COMPILER = "edgetpu_compiler"
@@ -18,7 +18,7 @@ COMPILER = "edgetpu_compiler"
 def keras_fits(path: Sequence[str] | None = None) -> Finding:
     """Whether tf-keras, which opens Keras 2 files, is the one made for this TensorFlow: they go by equal numbers."""
     title = "Keras 2 files"
-    tensorflow, tf_keras = (installation.version_of(name, path) for name in ("tensorflow", "tf-keras"))
+    tensorflow, tf_keras = (extras.version_of(name, path) for name in ("tensorflow", "tf-keras"))
     if tensorflow is None or tf_keras is None:
         return Finding(title, State.INFO, "not examined: TensorFlow and tf-keras are not both installed")
     wanted = ".".join(tensorflow.split(".")[:2])

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from tflsplit import errors
+from tflsplit import errors, extras
 
 
 class _Nowhere(io.TextIOBase):
@@ -69,5 +69,5 @@ def tensorflow() -> Any:
 
             tf.get_logger().setLevel("ERROR")
     except ImportError as missing:
-        raise errors.DeviceError("converting needs TensorFlow: pip install 'tflsplit[convert]'") from missing
+        raise errors.DeviceError(extras.need("converting", "TensorFlow", "convert")) from missing
     return tf

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.machine import kernel_files
-from tflsplit import installation
+from tflsplit import extras
 from tflsplit.findings import Finding, State
 
 LIBRARY = "libedgetpu.so.1"
@@ -188,7 +188,7 @@ def pycoral(path: Sequence[str] | None = None) -> Finding:
     if found is None:
         return Finding("pycoral", State.INFO, "not installed, not needed")
     if any((Path(place) / "utils/edgetpu.py").exists() for place in found.submodule_search_locations or ()):
-        return Finding("pycoral", State.OK, installation.version_of("pycoral", path) or "installed, version unknown")
+        return Finding("pycoral", State.OK, extras.version_of("pycoral", path) or "installed, version unknown")
     detail = "PyPI's package of that name, about coral reefs: it has no pycoral.utils.edgetpu"
     return Finding("pycoral", State.WRONG, detail, "pip uninstall pycoral; tflsplit needs none")
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edge_runtime.machine import kernel_files
-from tflsplit import installation
+from tflsplit import extras
 from tflsplit.findings import Finding, State
 
 # The kernel's estimate stops growing here; less means that a time service corrects the clock. The flag STA_UNSYNC does
@@ -70,7 +70,7 @@ def power(root: Path = Path("/")) -> Finding:
 
 def opencv(path: Sequence[str] | None = None) -> Finding:
     """Whether OpenCV is installed; only cameras need it."""
-    version = next((found for name in _OPENCV if (found := installation.version_of(name, path))), None)
+    version = extras.version_of("opencv-python-headless", path)
     if importlib.machinery.PathFinder.find_spec("cv2", sys.path if path is None else path) is None:
         remedy = "for --source camera:N: pip install opencv-python-headless"
         return Finding("OpenCV", State.INFO, "not installed; only cameras need it", remedy)

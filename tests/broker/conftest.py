@@ -104,7 +104,7 @@ def mosquitto_hub(request, version):
 
 def amqtt_hub(request):
     if "amqtt" not in server.available():
-        pytest.skip("amqtt is not installed: pip install 'tflsplit[demo]'")
+        pytest.skip("amqtt is not installed; the extra demo brings it")
     stack = contextlib.ExitStack()
     request.addfinalizer(stack.close)
     broker = stack.enter_context(server.run(port=0, kind="amqtt"))

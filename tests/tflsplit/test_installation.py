@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tflsplit import errors, findings, installation
+from tflsplit import errors, extras, findings, installation
 from tflsplit.findings import State
 from tflsplit.graph import flatgraph
 
@@ -86,7 +86,7 @@ def test_python_that_runs_the_tests_is_supported():
 
 
 def test_requirements_are_those_of_the_extra_and_no_other():
-    wanted = installation.requirements("edge", DECLARED)
+    wanted = extras.requirements("edge", DECLARED)
 
     assert [(requirement.distribution, requirement.minimum) for requirement in wanted] == [
         ("paho-mqtt", "2.1"),
@@ -96,7 +96,7 @@ def test_requirements_are_those_of_the_extra_and_no_other():
 
 @pytest.mark.parametrize("role", ["edge", "cloud", "convert"])
 def test_our_own_metadata_says_what_a_role_requires(role):
-    assert {requirement.distribution for requirement in installation.requirements(role)} >= {
+    assert {requirement.distribution for requirement in extras.requirements(role)} >= {
         "edge": {"paho-mqtt", "zstandard", "pillow", "ai-edge-litert"},
         "cloud": {"paho-mqtt", "zstandard", "ai-edge-litert"},
         "convert": {"tensorflow", "keras", "tf-keras", "h5py", "pillow"},
@@ -109,14 +109,14 @@ def test_our_own_metadata_says_what_a_role_requires(role):
 )
 def test_library_is_judged_by_its_version(site, tmp_path, version, state):
     path = site("paho-mqtt", version) if version else [str(tmp_path)]
-    found = installation.library(installation.Requirement("paho-mqtt", "2.1", "edge"), path)
+    found = installation.library(extras.Requirement("paho-mqtt", "2.1", "edge"), path)
 
     assert found.state is state
     assert ("pip install" in found.remedy) == found.is_bad
 
 
 def test_tensorflow_for_processors_only_counts_as_tensorflow(site):
-    assert installation.version_of("tensorflow", site("tensorflow-cpu", "2.20.0")) == "2.20.0"
+    assert extras.version_of("tensorflow", site("tensorflow-cpu", "2.20.0")) == "2.20.0"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_interpreter_is_missing_where_no_runtime_is_installed(fake_python, site,
     found = installation.interpreter(fake_python("echo none; exit 1"))
 
     assert found.state is State.MISSING
-    assert "pip install 'tflsplit[edge]'" in found.remedy
+    assert found.remedy == extras.install("edge")
 
 
 def test_reason_of_a_refusal_is_told_from_its_root():

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import click
 
-from tflsplit import errors
+from tflsplit import errors, extras
 from tflsplit.cli.output import logs
 
 COMMANDS = (
@@ -74,11 +74,17 @@ def cli(ctx: click.Context) -> None:
     _Root.context = ctx
 
 
-# Modules that an edge or a cloud may do without until a command of another extra is called there.
-_INSTALL = {
-    **dict.fromkeys(("tensorflow", "keras", "tf_keras", "h5py"), "'tflsplit[convert]'"),
-    **dict.fromkeys(("paho", "zstandard", "PIL"), "'tflsplit[edge]'"),
-    "rich": "rich",
+# Modules that an edge or a cloud may do without until a command of another extra is called there: their libraries, and
+# the extra that brings them.
+_EXTRAS = {
+    "tensorflow": ("tensorflow", "convert"),
+    "keras": ("keras", "convert"),
+    "tf_keras": ("tf-keras", "convert"),
+    "h5py": ("h5py", "convert"),
+    "rich": ("rich", "convert"),
+    "paho": ("paho-mqtt", "edge"),
+    "zstandard": ("zstandard", "edge"),
+    "PIL": ("Pillow", "edge"),
 }
 
 
@@ -98,9 +104,9 @@ def main() -> None:
         _refuse(refused, str(refused))
     except ModuleNotFoundError as missing:
         name = (missing.name or "").partition(".")[0]
-        if name not in _INSTALL:
+        if name not in _EXTRAS:
             raise
-        _refuse(missing, f"this command needs {name}, which is not installed: pip install {_INSTALL[name]}")
+        _refuse(missing, extras.need("this command", *_EXTRAS[name]))
     except BrokenPipeError:
         # The reader of a pipe (`| head`) has gone; there is nobody left to tell.
         sys.stderr.close()

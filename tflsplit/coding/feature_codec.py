@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tflsplit import errors
+from tflsplit import errors, extras
 
 Buffer = bytes | bytearray | memoryview
 
@@ -140,7 +140,5 @@ def _zstandard() -> Any:
     try:
         import zstandard
     except ImportError as problem:
-        raise errors.DeviceError(
-            "codec zstd needs the package zstandard: pip install 'tflsplit[edge]' or 'tflsplit[cloud]'"
-        ) from problem
+        raise errors.DeviceError(extras.need("the codec zstd", "zstandard", "edge")) from problem
     return zstandard

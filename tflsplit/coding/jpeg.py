@@ -8,7 +8,7 @@ import io
 import struct
 from typing import Any
 
-from tflsplit import errors
+from tflsplit import errors, extras
 from tflsplit.coding.feature_codec import Buffer, CodecId
 
 # Pillow's own advice: above 95 files grow and pictures do not get better.
@@ -62,7 +62,5 @@ def _pillow() -> tuple[Any, Any]:
     try:
         from PIL import Image, JpegImagePlugin
     except ImportError as missing:
-        raise errors.DeviceError(
-            "coding pictures needs Pillow: pip install 'tflsplit[edge]' or 'tflsplit[cloud]'"
-        ) from missing
+        raise errors.DeviceError(extras.need("coding pictures", "Pillow", "edge")) from missing
     return Image, JpegImagePlugin

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tflsplit import errors
+from tflsplit import errors, extras
 from tflsplit.graph.tensors import DTYPE_OF_CODE, Array, TensorSpec
 
 LARGEST_TENSOR_BYTES = 1 << 30  # 16 times what a frame may carry; pictures of 100 megapixels take 300 MB
@@ -163,9 +163,7 @@ def schema() -> Any:
     try:
         from ai_edge_litert import schema_py_generated
     except ImportError as missing:
-        raise errors.DeviceError(
-            "reading .tflite files needs ai-edge-litert, which is not installed: pip install 'tflsplit[edge]'"
-        ) from missing
+        raise errors.DeviceError(extras.need("reading .tflite files", "ai-edge-litert", "edge")) from missing
     return schema_py_generated
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tflsplit import errors
+from tflsplit import errors, extras
 from tflsplit.graph.tensors import Array, TensorSpec
 
 
@@ -110,9 +110,7 @@ def runtime() -> Any:
         try:
             from tflite_runtime import interpreter
         except ImportError as missing:
-            raise errors.DeviceError(
-                "no TensorFlow Lite interpreter: pip install 'tflsplit[edge]' (ai-edge-litert or tflite-runtime)"
-            ) from missing
+            raise errors.DeviceError(extras.need("running a model", "ai-edge-litert", "edge")) from missing
     return interpreter
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tflsplit import errors
+from tflsplit import errors, extras
 from tflsplit.graph.tensors import Array
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
@@ -27,7 +27,7 @@ def read(path: Path, shape: tuple[int, ...]) -> Array:
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError as missing:
-        raise errors.DeviceError("reading pictures needs Pillow: pip install 'tflsplit[edge]'") from missing
+        raise errors.DeviceError(extras.need("reading pictures", "Pillow", "edge")) from missing
     height, width, channels = picture_shape(shape, name=str(path))
     try:
         with Image.open(path) as opened:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from tflsplit import errors
+from tflsplit import errors, extras
 from tflsplit.observing.metrics import Distribution, Family, Kind
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def renderer(collect: Collect) -> Render:
         from prometheus_client import ProcessCollector
         from prometheus_client.exposition import choose_encoder
     except ImportError as cause:
-        raise errors.SettingsError("metrics need prometheus-client: pip install 'tflsplit[metrics]'") from cause
+        raise errors.SettingsError(extras.need("/metrics", "prometheus-client", "metrics")) from cause
     process = ProcessCollector(registry=None)
 
     def render(accept: str) -> tuple[bytes, str]:

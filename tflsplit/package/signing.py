@@ -9,14 +9,14 @@ import os
 import stat
 from pathlib import Path
 
-from tflsplit import errors
+from tflsplit import errors, extras
 
 try:
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 except ModuleNotFoundError as missing:
-    raise errors.DeviceError("updates need the cryptography library: pip install 'tflsplit[update]'") from missing
+    raise errors.DeviceError(extras.need("signing updates", "cryptography", "update")) from missing
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tflsplit import errors
+from tflsplit import errors, extras
 
 # Okabe and Ito's palette, which the colour-blind can tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#999999", "#000000", "#8C6BB1")
@@ -47,7 +47,7 @@ def drawn(width_in: float, height_in: float) -> Iterator[Canvas]:
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError as missing:
-        raise errors.DeviceError("a report needs matplotlib: pip install 'tflsplit[report]'") from missing
+        raise errors.DeviceError(extras.need("a report", "matplotlib", "report")) from missing
     # Text stays text (small, searchable), and the same plan gives the same bytes.
     with mpl.rc_context(
         {"svg.fonttype": "none", "svg.hashsalt": "tflsplit", "font.size": 9, "font.family": "sans-serif"}

@@ -24,7 +24,7 @@ def test_broker_tells_its_version_its_limit_and_its_speed(mosquitto_with):
 
 def test_broker_of_mqtt_3_is_reached_too():
     if "amqtt" not in server.available():
-        pytest.skip("amqtt is not installed: pip install 'tflsplit[demo]'")
+        pytest.skip("amqtt is not installed; the extra demo brings it")
     with server.run(port=0, kind="amqtt") as broker:
         reached, round_trip = reachability.probe(broker.address, timeout_s=SOON_S)
 

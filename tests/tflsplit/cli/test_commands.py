@@ -8,6 +8,7 @@ import sys
 import click
 import pytest
 
+from tflsplit import extras
 from tflsplit.cli import main
 
 
@@ -62,22 +63,19 @@ WITHOUT = "import sys; sys.modules[sys.argv.pop(1)] = None; from tflsplit.cli im
 
 
 @pytest.mark.parametrize(
-    ("library", "command", "words"),
-    [
-        ("h5py", "convert", "pip install 'tflsplit[convert]'"),
-        ("paho", "cloud", "pip install 'tflsplit[edge]'"),
-    ],
+    ("module", "command", "missing"),
+    [("h5py", "convert", ("h5py", "convert")), ("paho", "cloud", ("paho-mqtt", "edge"))],
 )
-def test_a_library_that_is_not_installed_is_named(tiny_package, demo_model, library, command, words):
+def test_a_library_that_is_not_installed_is_named(tiny_package, demo_model, module, command, missing):
     options = {
         "convert": (demo_model,),
         "cloud": (tiny_package.path, "--broker", "mqtt://127.0.0.1:1", "--deployment", "d"),
     }
-    line = [sys.executable, "-c", WITHOUT, library, command, *map(str, options[command])]
+    line = [sys.executable, "-c", WITHOUT, module, command, *map(str, options[command])]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
-    assert done.stderr == f"tflsplit: this command needs {library}, which is not installed: {words}\n"
+    assert done.stderr == f"tflsplit: {extras.need('this command', *missing)}\n"
 
 
 def test_tables_without_rich_are_the_same_words_with_tabs(tiny_package):

@@ -83,5 +83,5 @@ def test_unknown_codec_is_named():
 
 def test_absent_zstandard_names_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "zstandard", None)  # as if it were not installed
-    with pytest.raises(errors.DeviceError, match=r"pip install 'tflsplit\[edge\]'"):
+    with pytest.raises(errors.DeviceError, match=r"zstandard, which is not installed: pip install .*\[edge\]"):
         feature_codec.Zstd()

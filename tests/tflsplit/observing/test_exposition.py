@@ -56,7 +56,7 @@ def test_the_process_itself_is_measured():
 def test_without_the_library_metrics_are_refused_with_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
 
-    with pytest.raises(errors.SettingsError, match=r"pip install 'tflsplit\[metrics\]'"):
+    with pytest.raises(errors.SettingsError, match=r"prometheus-client, which is not.*\[metrics\]"):
         exposition.renderer(lambda: ())
 
 

@@ -34,7 +34,7 @@ def command(role: str | None, broker: connection.Broker, is_json: bool) -> None:
         screen.as_json(found.as_json())
     else:
         _print(found)
-    sys.exit(1 if found.obstacles else 0)
+    sys.exit(0 if found.is_ready else 1)
 
 
 def _print(found: diagnosis.Diagnosis) -> None:
@@ -60,7 +60,9 @@ def _lines(finding: Finding, name_columns: int, columns: int) -> list[str]:
 
 
 def _verdict(found: diagnosis.Diagnosis) -> str:
-    subject = found.role or "every role"
-    if not found.obstacles:
-        return f"{subject}: everything needed is here"
-    return f"{subject} needs: {', '.join(finding.name for finding in found.obstacles)}"
+    """One line for each role that was asked about."""
+    lacking = found.lacking
+    return "\n".join(
+        f"{role}: lacks {', '.join(names)}" if names else f"{role}: everything needed is here"
+        for role, names in lacking.items()
+    )

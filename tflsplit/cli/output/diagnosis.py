@@ -1,10 +1,10 @@
 """Which checks of this machine belong to which role, and which of them the role cannot do without."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tflsplit import installation
+from tflsplit import extras, installation
 from tflsplit.cli.options import connection
 from tflsplit.findings import Finding, State
 
@@ -16,47 +16,63 @@ _REPLACEABLE_AT_THE_EDGE = installation.LITERT
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """`needed` are the names of those findings that must not be bad; `role` is None where any role was asked about."""
+    """What was found, and by role the names of those findings that it cannot do without. `role` is None where all were
+    asked about."""
 
     role: str | None
     findings: tuple[Finding, ...]
-    needed: frozenset[str]
+    needs: Mapping[str, frozenset[str]]
 
     @property
-    def obstacles(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.is_bad and finding.name in self.needed)
+    def lacking(self) -> dict[str, tuple[str, ...]]:
+        """By role the names of what it needs and does not have."""
+        bad = [finding.name for finding in self.findings if finding.is_bad]
+        return {role: tuple(name for name in bad if name in needed) for role, needed in self.needs.items()}
+
+    @property
+    def is_ready(self) -> bool:
+        """For the role that was asked about, else for any."""
+        return not all(self.lacking.values())
 
     def as_json(self) -> dict[str, object]:
+        needed = frozenset().union(*self.needs.values())
         return {
             "role": self.role,
-            "ready": not self.obstacles,
-            "findings": [finding.as_json() | {"needed": finding.name in self.needed} for finding in self.findings],
+            "ready": self.is_ready,
+            "lacking": {role: list(names) for role, names in self.lacking.items()},
+            "findings": [finding.as_json() | {"needed": finding.name in needed} for finding in self.findings],
         }
 
 
 def examine(role: str | None, broker: connection.Broker | None = None, *, root: Path = Path("/")) -> Diagnosis:
     """Checks what `role` is about, or everything; where other packages hide ours, only that."""
     ours = installation.packages()
+    asked = (role,) if role else ROLES
     if ours.is_bad:
-        return Diagnosis(role, (ours,), frozenset({ours.name}))
+        return Diagnosis(role, (ours,), dict.fromkeys(asked, frozenset({ours.name})))
     core = [ours, installation.python(), installation.numpy(), installation.interpreter()]
-    libraries = _libraries(role)
+    libraries = {one: _libraries(one) for one in asked}
     conversion = _conversion(role)
     answers = _broker(broker)
-    # Of the conversion's the compiler is no need, of the broker's the speed.
-    needed = (*core, *(libraries if role else ()), *(conversion[:1] if role else ()), *answers[:1])
-    findings = (*core, *libraries, *_devices(role, root), *conversion, *answers)
-    return Diagnosis(role, findings, frozenset(finding.name for finding in needed))
-
-
-def _libraries(role: str | None) -> Sequence[Finding]:
-    wanted = {
-        requirement.distribution: requirement
-        for extra in ([role] if role else ROLES)
-        for requirement in installation.requirements(extra)
-        if (role, requirement.distribution) != ("edge", _REPLACEABLE_AT_THE_EDGE)
+    needs = {
+        # Of the conversion's the compiler is no need, of the broker's the speed.
+        one: frozenset(
+            finding.name
+            for finding in (*core, *libraries[one], *(conversion[:1] if one == "convert" else ()), *answers[:1])
+        )
+        for one in asked
     }
-    return [installation.library(wanted[name]) for name in sorted(wanted)]
+    each = {finding.name: finding for found in libraries.values() for finding in found}
+    findings = (*core, *(each[name] for name in sorted(each)), *_devices(role, root), *conversion, *answers)
+    return Diagnosis(role, findings, needs)
+
+
+def _libraries(role: str) -> Sequence[Finding]:
+    return [
+        installation.library(wanted)
+        for wanted in extras.requirements(role)
+        if (wanted.applies or role == "convert") and (role, wanted.distribution) != ("edge", _REPLACEABLE_AT_THE_EDGE)
+    ]
 
 
 def _devices(role: str | None, root: Path) -> Sequence[Finding]:
@@ -91,7 +107,7 @@ def _broker(broker: connection.Broker | None) -> Sequence[Finding]:
     if broker is None or not broker.is_given:
         return []
     for library in ("numpy", "paho-mqtt"):  # else the import below would end us
-        if installation.version_of(library) is None:
+        if extras.version_of(library) is None:
             return [
                 Finding("broker", State.MISSING, f"not tried: {library} is not installed", f"pip install {library}")
             ]

@@ -30,7 +30,7 @@ def test_json_has_every_finding_with_every_key():
     told = json.loads(ended.stdout)
 
     assert ended.exit_code == 0
-    assert set(told) == {"role", "ready", "findings"}
+    assert set(told) == {"role", "ready", "lacking", "findings"}
     assert {frozenset(finding) for finding in told["findings"]} == {frozenset(KEYS)}
     assert {finding["state"] for finding in told["findings"]} <= {state.value for state in State}
     assert len({finding["name"] for finding in told["findings"]}) == len(told["findings"])
@@ -50,8 +50,8 @@ def test_each_role_is_examined_for_what_it_is_about():
 def test_edge_needs_an_interpreter_but_not_litert_nor_a_coral():
     found = diagnosis.examine("edge", None)
 
-    assert {"interpreter", "paho-mqtt", "Python", "packages"} <= found.needed
-    assert not {"ai-edge-litert", "Coral USB", "clock", "OpenCV"} & found.needed
+    assert {"interpreter", "paho-mqtt", "Python", "packages"} <= found.needs["edge"]
+    assert not {"ai-edge-litert", "Coral USB", "clock", "OpenCV"} & found.needs["edge"]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_edge_needs_an_interpreter_but_not_litert_nor_a_coral():
 )
 def test_exit_code_is_1_for_what_the_role_needs_and_does_not_have(monkeypatch, state, needed, exit_code):
     finding = Finding("paho-mqtt", State(state), "2.0", "pip install")
-    made = diagnosis.Diagnosis("edge", (finding,), frozenset({"paho-mqtt"} if needed else ()))
+    made = diagnosis.Diagnosis("edge", (finding,), {"edge": frozenset({"paho-mqtt"} if needed else ())})
     monkeypatch.setattr(diagnosis, "examine", lambda role, url: made)
 
     assert run("--role", "edge").exit_code == exit_code
@@ -68,10 +68,10 @@ def test_exit_code_is_1_for_what_the_role_needs_and_does_not_have(monkeypatch, s
 
 
 def test_library_that_is_missing_stops_the_role_that_needs_it(tmp_path):
-    """In a process that finds numpy, click and us, and nothing else."""
+    """In a process that finds numpy, click, packaging and us, and nothing else."""
     site = tmp_path / "site"
     site.mkdir()
-    for name in ("numpy", "click", "tflsplit"):
+    for name in ("numpy", "click", "packaging", "tflsplit"):
         for file in installed_files(name):
             (site / file.name).symlink_to(file)
     program = (
@@ -128,7 +128,21 @@ def test_neither_tensorflow_nor_numpy_is_imported_to_examine_anything():
 def test_broker_that_does_not_answer_stops_whoever_asked_for_it():
     found = diagnosis.examine("cloud", connection.Broker("mqtt://127.0.0.1:1"))
 
-    assert [finding.name for finding in found.obstacles] == ["broker"]
+    assert found.lacking == {"cloud": ("broker",)}
+
+
+def test_without_a_role_each_is_judged_and_one_that_is_ready_is_enough(monkeypatch):
+    findings = (Finding("interpreter", State.OK, "2.3"), Finding("tensorflow", State.MISSING, "not installed", "pip"))
+    needs = {"edge": frozenset({"interpreter"}), "convert": frozenset({"interpreter", "tensorflow"})}
+    monkeypatch.setattr(diagnosis, "examine", lambda role, url: diagnosis.Diagnosis(None, findings, needs))
+    told = run()
+
+    assert told.exit_code == 0
+    assert told.stdout.endswith("\n\nedge: everything needed is here\nconvert: lacks tensorflow\n")
+
+
+def test_what_only_older_pythons_need_is_not_missed():
+    assert ("tomli" in names(diagnosis.examine("edge", None))) == (sys.version_info < (3, 11))
 
 
 def test_address_that_is_none_is_refused():
@@ -142,7 +156,7 @@ def test_lines_align_and_remedies_can_be_pasted(monkeypatch):
             Finding("Python", State.OK, "3.11.7"),
             Finding("udev rule", State.MISSING, "only root can open it", "printf '%s' \\\n  | sudo tee rule"),
         ),
-        frozenset({"Python", "udev rule"}),
+        {"edge": frozenset({"Python", "udev rule"})},
     )
     monkeypatch.setattr(diagnosis, "examine", lambda role, url: made)
 
@@ -152,5 +166,5 @@ def test_lines_align_and_remedies_can_be_pasted(monkeypatch):
         "        → printf '%s' \\\n"
         "            | sudo tee rule\n"
         "\n"
-        "edge needs: udev rule\n"
+        "edge: lacks udev rule\n"
     )

@@ -1,0 +1,108 @@
+"""What the extras of this project ask for, read from its own metadata, and how each can be installed on this machine.
+
+No public package index serves this project, so a hint never names it alone: whoever registered the name there would own
+whoever follows the hint. It names the wheel or checkout that is installed here, or else the libraries. Every module may
+import this one, which therefore imports what it needs when it is asked.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = "tflsplit"
+
+# Other distributions that bring the same modules.
+_ALSO = {
+    "tensorflow": ("tensorflow-cpu", "tensorflow-macos", "tf-nightly"),
+    "opencv-python-headless": ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A library that an extra asks for. `applies` is False where a marker excludes this Python or this machine."""
+
+    distribution: str
+    minimum: str
+    extra: str
+    applies: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.distribution}>={self.minimum}" if self.minimum else self.distribution
+
+
+def requirements(
+    extra: str, declared: Sequence[str] | None = None, environment: Mapping[str, str] | None = None
+) -> tuple[Requirement, ...]:
+    """What `extra` asks for beside the core: of `declared` lines of Requires-Dist (our own by default), in an
+    `environment` of markers (this one by default)."""
+    from packaging.requirements import Requirement as Parsed
+
+    found = []
+    for line in _declared() if declared is None else declared:
+        parsed = Parsed(line)
+        if parsed.marker is None or f'extra == "{extra}"' not in str(parsed.marker):
+            continue
+        minimum = next((part.version for part in parsed.specifier if part.operator == ">="), "")
+        applies = parsed.marker.evaluate({**(environment or {}), "extra": extra})
+        found.append(Requirement(parsed.name, minimum, extra, applies))
+    return tuple(found)
+
+
+def install(extra: str) -> str:
+    """A command that installs `extra` on this machine."""
+    import shlex
+
+    place = _place()
+    if place is not None:
+        source, is_editable = place
+        return f"pip install {'--editable ' if is_editable else ''}{shlex.quote(f'{source}[{extra}]')}"
+    lacking = [str(needed) for needed in requirements(extra) if needed.applies and not version_of(needed.distribution)]
+    return f"pip install {' '.join(map(shlex.quote, lacking))}"
+
+
+def need(what: str, library: str, extra: str) -> str:
+    """What to say where `what` lacks `library`: how to install it, or that this Python cannot have it."""
+    excluded = [one.distribution for one in requirements(extra) if not one.applies]
+    if library.lower() in excluded:
+        version = ".".join(map(str, sys.version_info[:2]))
+        return f"{what} needs {library}, which has no release for Python {version} on this machine: use an older Python"
+    return f"{what} needs {library}, which is not installed: {install(extra)}"
+
+
+def version_of(distribution: str, path: Sequence[str] | None = None) -> str | None:
+    """The version of an installed distribution, or of one that stands for it; None if there is none."""
+    from importlib import metadata
+
+    for name in (distribution, *_ALSO.get(distribution, ())):
+        for found in metadata.distributions(name=name, path=list(sys.path if path is None else path)):
+            return found.version
+    return None
+
+
+def _declared() -> Sequence[str]:
+    from importlib import metadata
+
+    try:
+        return metadata.requires(PROJECT) or ()
+    except metadata.PackageNotFoundError:
+        return ()
+
+
+def _place() -> tuple[Path, bool] | None:
+    """The wheel or checkout that this project was installed from, if it is still there, and whether as editable."""
+    import json
+    from importlib import metadata
+    from urllib.parse import unquote, urlsplit
+
+    checkout = Path(__file__).resolve().parents[1]
+    if (checkout / "pyproject.toml").is_file():
+        return checkout, True
+    try:
+        recorded = metadata.distribution(PROJECT).read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        return None
+    url = urlsplit(json.loads(recorded or "{}").get("url", ""))
+    source = Path(unquote(url.path))
+    return (source, False) if url.scheme == "file" and source.exists() else None
