@@ -1,30 +1,44 @@
 # All that a checkout needs: `make demo` to see it run, `make test` to trust it, `make check` before a commit.
 
-# The first interpreter that this project supports; looked up when used, for `system` may have just installed one.
+# The first interpreter that can convert, which 3.14 cannot: TensorFlow has no release for it. With PYTHON=python3.14 `setup`
+# leaves that out. Looked up when used, for `system` may have just installed one.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 READY := .venv/ready
+LOCK := requirements-dev.lock
 WHEEL_VENV := build/wheel-venv
 
 # Debian keeps Mosquitto where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin
 
 .NOTPARALLEL: # `system` installs what `setup` needs
-.PHONY: help setup system demo test test-all check bench clean wheel-venv
+.PHONY: help setup lock system demo test test-all check bench clean wheel-venv
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY) ## .venv with the project, editable, and all extras; redone when pyproject.toml changes
+setup: $(READY) ## .venv with the project, editable, and all extras in the versions of the lock; redone when either changes
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml $(LOCK)
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.10, < 3.14 found: install one or give PYTHON=/path/to/python"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv \
 		|| { rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment: on Debian, apt install python3-venv"; exit 1; }
 	@echo "installing TensorFlow and the tools into .venv: 2.6 GB, about a minute on a fast network"
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[all,dev]'
+	@if command -v uv >/dev/null; then \
+		install="uv pip install --python $(BIN)/python"; \
+	else \
+		install="$(BIN)/python -m pip install --disable-pip-version-check"; \
+	fi; \
+	set -x; $$install --quiet --constraint $(LOCK) --editable '.[all,dev]'
 	@touch $@
+
+# For every supported Python and machine at once, hence markers; without hashes and addresses, so that any index will do.
+lock: ## requirements-dev.lock anew: the newest versions that pyproject.toml allows; needs uv
+	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv"; exit 1; }
+	{ sed '/^#/!d' $(LOCK) && uv pip compile --quiet --universal --python-version 3.10 --extra all --extra dev --no-header \
+		--no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml; } >$(LOCK).new
+	mv $(LOCK).new $(LOCK)
 
 system: ## Debian packages that the tests use: Mosquitto, RabbitMQ, iproute2, nftables, systemd-analyze, a C compiler, Python's venv
 	@missing=; \
