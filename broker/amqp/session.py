@@ -288,9 +288,8 @@ class Session:
 
     def _is_confirmed(self, receipt: Receipt) -> bool:
         """Whether RabbitMQ has all that was to be published before; then the frame may leave its queue."""
-        oldest = next(iter(self._in_flight.values()), None)
         is_sent = receipt.after == 0 or self._shared.outbox.has_taken(receipt.after)
-        return is_sent and (oldest is None or oldest.number > receipt.after)
+        return is_sent and all(sent.number > receipt.after for sent in self._in_flight.values())
 
     def _give_back(self) -> None:
         """What was not confirmed goes again with the next session; at QoS 0 it may be there already."""

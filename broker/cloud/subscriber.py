@@ -65,6 +65,10 @@ class _Route:
     dead: str
 
 
+# A topic and a payload, and what follows it once the broker has it.
+_Publication = tuple[str, bytes, tuple[str, bytes] | None]
+
+
 @dataclass(slots=True, eq=False)
 class _Held:
     """A frame in our charge: the messages that brought it, and once it is answered what is to be published."""
@@ -73,7 +77,7 @@ class _Held:
     job: Job
     messages: list[Message]
     held_bytes: int
-    publications: deque[tuple[str, bytes]] = field(default_factory=deque)
+    publications: deque[_Publication] = field(default_factory=deque)
 
 
 class Cloud:
@@ -135,6 +139,7 @@ class Cloud:
                 if message is not None:
                     self._take(message)
         self._drain()
+        self.summary.link = self._transport.counters
         return self.summary
 
     def _drain(self) -> None:
@@ -264,9 +269,9 @@ class Cloud:
         if publish_packet_bytes(route.results, len(answer.result), qos=qos, expires=False) > limit:
             reason = f"result of {len(answer.result)} bytes does not fit the broker's packet limit of {limit}"
             answer = answerer.refusal(held.job, reason, Refused.TOO_LARGE)
-        held.publications.append((route.results, answer.result))
-        if answer.ack is not None:
-            held.publications.append((route.acks, answer.ack))
+        # An edge that asked for an acknowledgement forgets its frame by it: whoever waits for the result has it then.
+        ack = None if answer.ack is None else (route.acks, answer.ack)
+        held.publications.append((route.results, answer.result, ack))
         self._leaving.append(held)
         return answer
 
@@ -276,8 +281,8 @@ class Cloud:
             held = self._leaving[0]
             try:
                 while held.publications:
-                    topic, payload = held.publications[0]
-                    if not self._transport.try_publish(topic, payload, qos=held.messages[0].qos):
+                    topic, payload, then = held.publications[0]
+                    if not self._transport.try_publish(topic, payload, qos=held.messages[0].qos, then=then):
                         return
                     held.publications.popleft()
                 for message in held.messages:
@@ -298,7 +303,7 @@ class Cloud:
             job.device, answer.key, answer.error, job.received_ms, len(job.encoded), bytes(job.encoded)
         )
         overhead = publish_packet_bytes(topic, 0, qos=1, expires=False) + 3
-        held.publications.append((topic, letter.as_json(self._transport.max_packet_bytes - overhead)))
+        held.publications.append((topic, letter.as_json(self._transport.max_packet_bytes - overhead), None))
 
     def _new_route(self, name: str) -> _Route:
         topic = topics.parse(name)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from broker.cloud.answerer import Answer, Refused
 from broker.cloud.engine import Counters
+from broker.transport import protocol
 from tflsplit.timings.latency import Latencies, percentiles
 
 
@@ -13,7 +14,7 @@ from tflsplit.timings.latency import Latencies, percentiles
 class Summary:
     """Counters of one deployment. Frames `refused`, by reason, were answered with an error; results `unpublished` had
     no way out, and their frames will be sent again, as will those left `unfinished` when the time to stop was over.
-    `dead_letters_left_out` were more than may be published."""
+    `dead_letters_left_out` were more than may be published. `link` is of the connection at the end."""
 
     frames: int = 0
     results: int = 0
@@ -23,6 +24,7 @@ class Summary:
     refused: Counter[Refused] = field(default_factory=Counter)
     dead_letters: int = 0
     dead_letters_left_out: int = 0
+    link: protocol.Counters = field(default_factory=protocol.Counters)
     tail_s: Latencies = field(default_factory=Latencies)
     decode_s: Latencies = field(default_factory=Latencies)
     queue_s: Latencies = field(default_factory=Latencies)
@@ -50,6 +52,7 @@ class Summary:
             "refused": {refused.value: count for refused, count in sorted(self.refused.items())},
             "dead_letters": self.dead_letters,
             "dead_letters_left_out": self.dead_letters_left_out,
+            "link": self.link.as_json(),
             "tail_ms": percentiles(self.tail_s),
             "decode_ms": percentiles(self.decode_s),
             "queue_ms": percentiles(self.queue_s),
@@ -64,6 +67,9 @@ def total(summaries: Sequence[Summary]) -> Summary:
         made.dead_letters += each.dead_letters
         made.dead_letters_left_out += each.dead_letters_left_out
         made.refused.update(each.refused)
+        made.link.reconnects += each.link.reconnects
+        for reason, count in each.link.dropped.items():
+            made.link.dropped[reason] += count
         made.tail_s.extend(each.tail_s)
         made.decode_s.extend(each.decode_s)
         made.queue_s.extend(each.queue_s)

@@ -44,18 +44,9 @@ class Session:
         if self.accepted is None:
             return
         self._subscribe()
-        is_dry = False
-        while not is_dry and self._is_free_to_send():
-            handed_bytes = 0
-            while handed_bytes < _TOGETHER_BYTES:
-                outgoing = self._shared.outbox.take(is_window_full=len(self._in_flight) >= self._window)
-                if outgoing is None:
-                    is_dry = True
-                    break
-                handed_bytes += outgoing.held_bytes
-                self._send(outgoing)
+        # To the end, since what was written at QoS 0 lets its follower go.
+        while self._is_free_to_send() and self._hand_over():
             self._connection.write()
-        self._is_free_to_send()
         # After the messages: a result is waited for by somebody, an acknowledgement only by the broker.
         self.acknowledge()
         self._connection.write()
@@ -138,6 +129,17 @@ class Session:
             self._shared.outbox.release(outgoing)
         self._writing.clear()
         return True
+
+    def _hand_over(self) -> bool:
+        """Some of what waits, to the connection; False if nothing may go."""
+        handed_bytes = 0
+        while handed_bytes < _TOGETHER_BYTES:
+            outgoing = self._shared.outbox.take(is_window_full=len(self._in_flight) >= self._window)
+            if outgoing is None:
+                break
+            handed_bytes += max(1, outgoing.held_bytes)
+            self._send(outgoing)
+        return handed_bytes > 0
 
     def _send(self, outgoing: bounded_queues.Outgoing) -> None:
         shared = self._shared

@@ -157,8 +157,9 @@ class MqttTransport:
         qos: int = 1,
         retain: bool = False,
         expiry_s: float | None = None,
+        then: tuple[str, feature_codec.Buffer] | None = None,
     ) -> bool:
-        return self._put(topic, payload, qos, retain=retain, expiry_s=expiry_s, timeout_s=0.0)
+        return self._put(topic, payload, qos, retain=retain, expiry_s=expiry_s, timeout_s=0.0, then=then)
 
     def subscribe(self, topic_filter: str, *, qos: int = 1, timeout_s: float = 10.0) -> None:
         wanted = transport_state.Subscription(topic_filter, qos)
@@ -239,6 +240,7 @@ class MqttTransport:
         retain: bool,
         expiry_s: float | None,
         timeout_s: float,
+        then: tuple[str, feature_codec.Buffer] | None = None,
     ) -> bool:
         if qos not in (0, 1):
             raise ValueError(f"QoS {qos}: expected 0 or 1")
@@ -248,7 +250,9 @@ class MqttTransport:
             topic, len(payload), qos=qos, expires=expiry_s is not None, limit_bytes=self._max_packet_bytes
         )
         expires_at_s = None if expiry_s is None else time.monotonic() + expiry_s
-        if not self._shared.outbox.put(bounded_queues.Outgoing(topic, payload, qos, retain, expires_at_s), timeout_s):
+        follower = None if then is None else bounded_queues.Outgoing(*then, qos)
+        outgoing = bounded_queues.Outgoing(topic, payload, qos, retain, expires_at_s, follower=follower)
+        if not self._shared.outbox.put(outgoing, timeout_s):
             return False
         self._wake()
         return True

@@ -16,7 +16,7 @@ _MESSAGE_BYTES = 512
 class Outgoing:
     """A message on its way. `expires_at_s` is by the transport's clock. `strikes` counts the connections that were
     lost while it was the likeliest cause; `sendings` how often it went to the broker. `number` is its
-    place among all that `put` took."""
+    place among all that `put` took. `follower` is sent once the broker has this one, and dropped with it."""
 
     topic: str
     payload: feature_codec.Buffer
@@ -26,6 +26,7 @@ class Outgoing:
     sendings: int = 0
     strikes: int = 0
     number: int = 0
+    follower: "Outgoing | None" = None
     is_ours: bool = False  # the transport's own word about itself: never refused for want of room
 
     @property
@@ -40,6 +41,7 @@ class Outbox:
         self._limits = limits
         self._changed = threading.Condition()
         self._waiting: collections.deque[Outgoing] = collections.deque()
+        self._followers: dict[int, Outgoing] = {}  # by number, of messages that the broker does not have yet
         self._held_messages = 0
         self._held_bytes = 0
         self._last_number = 0
@@ -53,7 +55,8 @@ class Outbox:
     def has_taken(self, number: int) -> bool:
         """Whether the message of that number, and with it all before it, is not waiting any longer."""
         with self._changed:
-            return not self._waiting or self._waiting[0].number > number
+            is_followed = next(iter(self._followers), number + 1) <= number
+            return not is_followed and (not self._waiting or self._waiting[0].number > number)
 
     @property
     def held(self) -> tuple[int, int]:
@@ -70,10 +73,11 @@ class Outbox:
                 or self._is_closed
             ):
                 return False
-            self._hold(outgoing)
-            self._last_number += 1
-            outgoing.number = self._last_number
+            self._number(outgoing)
             self._waiting.append(outgoing)
+            if outgoing.follower is not None:
+                self._number(outgoing.follower)
+                self._followers[outgoing.follower.number] = outgoing.follower
             return True
 
     def put_first(self, outgoing: Outgoing) -> None:
@@ -94,10 +98,18 @@ class Outbox:
                 return None
             return self._waiting.popleft()
 
-    def release(self, outgoing: Outgoing) -> None:
+    def release(self, outgoing: Outgoing, *, is_dropped: bool = False) -> None:
+        """The broker has it, or it `is_dropped` and its follower with it."""
         with self._changed:
             self._held_messages -= 1
             self._held_bytes -= outgoing.held_bytes
+            follower = outgoing.follower
+            if follower is not None:
+                del self._followers[follower.number]
+                if is_dropped:
+                    self.release(follower, is_dropped=True)
+                else:
+                    self._waiting.appendleft(follower)
             self._changed.notify_all()
 
     def wait_empty(self, timeout_s: float) -> bool:
@@ -112,10 +124,16 @@ class Outbox:
 
     def _has_room(self, outgoing: Outgoing) -> bool:
         # A message larger than the whole bound may go alone: the packet limit is there to refuse it.
+        both = [outgoing] if outgoing.follower is None else [outgoing, outgoing.follower]
         return self._held_messages == 0 or (
-            self._held_messages < self._limits.outbox_messages
-            and self._held_bytes + outgoing.held_bytes <= self._limits.outbox_bytes
+            self._held_messages + len(both) <= self._limits.outbox_messages
+            and self._held_bytes + sum(each.held_bytes for each in both) <= self._limits.outbox_bytes
         )
+
+    def _number(self, outgoing: Outgoing) -> None:
+        self._hold(outgoing)
+        self._last_number += 1
+        outgoing.number = self._last_number
 
     def _hold(self, outgoing: Outgoing) -> None:
         self._held_messages += 1

@@ -268,8 +268,9 @@ class MemoryTransport:
         qos: int = 1,
         retain: bool = False,
         expiry_s: float | None = None,
+        then: tuple[str, feature_codec.Buffer] | None = None,
     ) -> bool:
-        return self._put(topic, payload, qos, retain=retain, expiry_s=expiry_s, timeout_s=0.0)
+        return self._put(topic, payload, qos, retain=retain, expiry_s=expiry_s, timeout_s=0.0, then=then)
 
     def subscribe(self, topic_filter: str, *, qos: int = 1, timeout_s: float = 10.0) -> None:
         with self._changed:
@@ -346,6 +347,7 @@ class MemoryTransport:
         retain: bool,
         expiry_s: float | None,
         timeout_s: float,
+        then: tuple[str, feature_codec.Buffer] | None = None,
     ) -> bool:
         if qos not in (0, 1):
             raise ValueError(f"QoS {qos}: expected 0 or 1")
@@ -354,7 +356,9 @@ class MemoryTransport:
         limit_bytes = self.max_packet_bytes
         protocol.check_packet(topic, len(payload), qos=qos, expires=expiry_s is not None, limit_bytes=limit_bytes)
         expires_at_s = None if expiry_s is None else self._clock() + expiry_s
-        if not self._outbox.put(bounded_queues.Outgoing(topic, payload, qos, retain, expires_at_s), timeout_s):
+        follower = None if then is None else bounded_queues.Outgoing(*then, qos)
+        outgoing = bounded_queues.Outgoing(topic, payload, qos, retain, expires_at_s, follower=follower)
+        if not self._outbox.put(outgoing, timeout_s):
             return False
         self._send_waiting()
         return True
@@ -379,8 +383,8 @@ class MemoryTransport:
             self._broker.publish(self.presence.topic, status, 1, retain=True)
 
     def _drop(self, outgoing: bounded_queues.Outgoing, reason: Drop) -> None:
-        self._counters.dropped[reason] += 1
-        self._outbox.release(outgoing)
+        self._counters.dropped[reason] += 1 if outgoing.follower is None else 2
+        self._outbox.release(outgoing, is_dropped=True)
 
     def _set_state(self, state: ConnectionState) -> None:
         with self._changed:

@@ -47,6 +47,13 @@ class Counters:
     reconnects: int = 0
     dropped: dict[Drop, int] = field(default_factory=lambda: dict.fromkeys(Drop, 0))
 
+    def as_json(self) -> dict[str, object]:
+        """What went wrong, for the summary at the end."""
+        return {
+            "reconnects": self.reconnects,
+            "dropped": {reason.value: count for reason, count in self.dropped.items() if count},
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -127,8 +134,10 @@ class Transport(Protocol):
         qos: int = 1,
         retain: bool = False,
         expiry_s: float | None = None,
+        then: tuple[str, feature_codec.Buffer] | None = None,
     ) -> bool:
-        """`publish` that never waits: False where there is no room."""
+        """`publish` that never waits: False where there is no room. `then` is another topic and payload, published once
+        the broker has this one, and given up with it."""
 
     def subscribe(self, topic_filter: str, *, qos: int = 1, timeout_s: float = 10.0) -> None:
         """Returns once granted, and is renewed at each reconnection. BrokerError if refused or not granted in time."""

@@ -44,5 +44,5 @@ class Shared:
         self.changed = threading.Condition()  # guards the subscriptions, and the state of the transport
 
     def drop(self, outgoing: bounded_queues.Outgoing, reason: protocol.Drop) -> None:
-        self.counters.dropped[reason] += 1
-        self.outbox.release(outgoing)
+        self.counters.dropped[reason] += 1 if outgoing.follower is None else 2
+        self.outbox.release(outgoing, is_dropped=True)

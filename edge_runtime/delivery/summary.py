@@ -69,10 +69,7 @@ class Summary:
             **{name: getattr(self, name) for name in _COUNTS},
             "dropped": dict(self.dropped),
             "accelerator": self.accelerator.as_json(),
-            "link": {
-                "reconnects": self.link.reconnects,
-                "dropped": {reason.value: count for reason, count in self.link.dropped.items() if count},
-            },
+            "link": self.link.as_json(),
             "latency_ms": percentiles(self.latency_s),
             "parts_ms": {
                 "head": percentiles(self.head_s),

@@ -135,6 +135,38 @@ def test_packet_that_an_older_broker_hangs_up_on_is_given_up_and_lets_the_rest_p
     assert client.counters.dropped[Drop.HUNG_UP_ON] == 1
 
 
+def test_what_follows_a_message_that_is_given_up_is_given_up_with_it(scripted, join):
+    broker = scripted(*[connack_5()] * 4)
+    client = join(broker.address, "client")
+    assert client.try_publish("result", bytes(100), then=("ack", b"done"))
+    for _ in range(3):
+        assert broker.next_publish() is not None
+        broker.hang_up()
+    client.publish("t", b"behind it")
+    broker.acknowledge(broker.next_publish())
+
+    assert client.flush(SOON_S)
+    assert client.counters.dropped[Drop.HUNG_UP_ON] == 2
+    assert broker.next_publish(A_MOMENT_S) is None
+
+
+def test_what_follows_a_message_leaves_once_the_broker_has_that(scripted, join):
+    broker = scripted(connack_5())
+    client = join(broker.address, "client")
+    broker.publish("t", b"question", 7)
+    assert client.try_publish("result", bytes(100), then=("ack", b"done"))
+    client.acknowledge(client.receive(SOON_S), after_published=True)
+    result = broker.next_publish()
+    assert broker.next_publish(A_MOMENT_S) is None
+    with pytest.raises(queue.Empty):
+        broker.acknowledged.get(timeout=A_MOMENT_S)
+    broker.acknowledge(result)
+    broker.acknowledge(broker.next_publish())
+
+    assert broker.acknowledged.get(timeout=SOON_S) == 7
+    assert client.flush(SOON_S)
+
+
 def test_message_published_while_the_broker_is_away_arrives_after(mosquitto, join):
     client = join(mosquitto.address, "client")
     client.subscribe("t")

@@ -60,6 +60,21 @@ def test_order_is_kept_and_nothing_is_lost_or_doubled(hub, qos):
     assert not any(cloud.counters.dropped.values())
 
 
+@pytest.mark.parametrize("qos", [0, 1])
+def test_what_follows_a_message_comes_behind_it_and_before_the_next(hub, qos):
+    cloud, edge = hub.join("cloud"), hub.join("edge")
+    edge.subscribe("+", qos=qos)
+    for number in range(50):
+        assert cloud.try_publish("result", b"%d" % number, qos=qos, then=("ack", b"%d" % number))
+
+    came = [take(edge) for _ in range(100)]
+
+    places = {(message.topic, int(message.payload)): place for place, message in enumerate(came)}
+    assert all(places["result", number] < places["ack", number] for number in range(50))
+    assert cloud.flush(SOON_S)
+    assert cloud.counters.published == 100
+
+
 def test_filter_keeps_other_topics_out(hub):
     edge, cloud = hub.join("edge"), hub.join("cloud")
     cloud.subscribe("a/+/x")
