@@ -92,7 +92,9 @@ def _pulled(opened, cut, times: Path) -> list[float]:
         return done
 
     begin = functools.partial(process.WorkerProcess, (sys.executable, str(_PEER), "worker", str(times)))
-    with contextlib.closing(pool.Workers([opened], len(PAUSES_MS), warm=[(opened, cut.id)], begin=begin)) as engine:
+    with contextlib.closing(
+        pool.Workers([opened], len(PAUSES_MS), warm=[(opened, cut.id)], make_worker=begin)
+    ) as engine:
         for number in _paced():
             job = answerer.Job("bench", _frame(opened, cut, arrays, number), time.time() * 1e3)
             engine.submit(job, done_after(time.monotonic()))

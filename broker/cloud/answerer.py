@@ -1,7 +1,7 @@
-"""The cloud's side of a frame without any transport: an encoded frame goes in, what is to be published comes out.
+"""Answers frames without any transport: an encoded frame goes in, the messages to publish come out.
 
-Stateless and idempotent: the same frame gives the same answer, wherever and however often it is made. So a frame may
-be done again after a worker died, in another process or on another machine.
+Stateless and idempotent: the same frame always gets the same answer. So a frame may be computed again after a worker
+died, in another process or on another machine.
 """
 
 import contextlib
@@ -17,21 +17,21 @@ from tflsplit import errors
 from tflsplit.coding import feature_codec
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
-from tflsplit.package import outputs as package_outputs
+from tflsplit.package import outputs
 
 log = logging.getLogger(__name__)
 
 
 class Refused(str, enum.Enum):
-    """Why a frame got no result; `CHUNK` and `POISON` are for whoever reassembles and runs workers."""
+    """Why a frame got no result. `broker.cloud.subscriber` refuses with `CHUNK`, the worker pool with `POISON`."""
 
     BAD_TOPIC = "bad_topic"
-    BAD_FRAME = "bad_frame"  # damaged, or of a newer sender
+    BAD_FRAME = "bad_frame"  # damaged, or from a newer version
     WRONG_PACKAGE = "wrong_package"
     WRONG_CUT = "wrong_cut"
     FAILED = "failed"  # the tail could not be run on it
-    POISON = "poison"  # workers died or hung on it, time and again
-    CHUNK = "chunk"  # a part of a frame, where its other parts go elsewhere
+    POISON = "poison"  # several workers died or hung on it
+    CHUNK = "chunk"  # a part of a frame whose other parts go to other clouds
     TOO_LARGE = "too_large"  # its result does not fit the broker's packet limit
 
 
@@ -48,8 +48,8 @@ class Job:
 class Answer:
     """What to publish for a frame: `result` on its device's results, `ack` on its acks if it asked for one.
 
-    `key` is its (boot, sequence), None where it could not tell. `refused` is None for a result, else why there is none;
-    `error` says it in words. `queue_s` is the wait for the tail's turn, `decode_s` decoding and preprocessing.
+    `key` is (boot, sequence), None if the frame is too damaged to tell. `refused` says why there is no result, `error`
+    in words; None for a result. `queue_s` is the wait before decoding, `decode_s` decoding and preprocessing.
     """
 
     key: tuple[int, int] | None
@@ -79,12 +79,12 @@ class Answerer:
             raise errors.SettingsError(f"packages {paths}: two of them have the same digest; give each package once")
 
     def answer(self, job: Job) -> Answer:
-        """Never raises: what cannot be answered with a result is refused with the reason."""
+        """Never raises: a frame without a result is refused with the reason."""
         read = self._read(job)
         return read if isinstance(read, Answer) else self._run([read])[0]
 
     def answer_all(self, jobs: Sequence[Job]) -> list[Answer]:
-        """In the order of `jobs`; those of one cut are run together where that pays."""
+        """Answers in the order of `jobs`; frames of one cut are run as a batch if that is quicker."""
         read = [self._read(job) for job in jobs]
         groups: dict[tuple[bytes, int], list[_Read]] = {}
         for each in read:
@@ -96,7 +96,7 @@ class Answerer:
         return [each if isinstance(each, Answer) else answered[id(each)] for each in read]
 
     def batches_from(self, job: Job) -> int:
-        """How many frames of this one's cut are quicker together than one by one; 0 if none, or if it has no tail."""
+        """From how many frames of this one's cut a batch is quicker than single runs; 0 if never, or without a tail."""
         with contextlib.suppress(errors.TflsplitError):
             label = wire.peek(job.encoded)
             if label.package in self._tails:
@@ -108,7 +108,7 @@ class Answerer:
             tails.close()
 
     def _read(self, job: Job) -> "_Read | Answer":
-        """What there is to run, or the refusal."""
+        """The decoded frame, or its refusal."""
         started_s = time.monotonic()
         try:
             unsealed = wire.unseal(job.encoded)
@@ -123,7 +123,7 @@ class Answerer:
         except errors.FrameError as problem:
             return refusal(job, str(problem), Refused.WRONG_CUT)
         try:
-            # Only now: the payload takes as much memory as the boundary says, and by now that is the cut's.
+            # Decoded only after the boundary was checked, because it says how much memory the payload takes.
             boundary = tails.preprocess(frame, unsealed.arrays())
         except errors.FrameError as problem:
             return refusal(job, str(problem), Refused.BAD_FRAME)
@@ -132,17 +132,17 @@ class Answerer:
         return _Read(job, tails, frame, cut, boundary, started_s, time.monotonic())
 
     def _run(self, group: "Sequence[_Read]") -> list[Answer]:
-        """Frames of one cut."""
+        """Runs frames of one cut."""
         tails, cut, began_s = group[0].tails, group[0].cut, time.monotonic()
         try:
-            outputs = tails.run_all(cut, [each.boundary for each in group])
+            computed = tails.run_all(cut, [each.boundary for each in group])
         except Exception:  # noqa: BLE001 - logged below
             if len(group) == 1:
                 return [_failed(group[0].job)]
-            # One of them may be the cause; the others are not to suffer for it.
+            # One of them may be the cause, and must not fail the others.
             return [self._run([each])[0] for each in group]
         done_s = time.monotonic()
-        return [_result(each, results_of, began_s, done_s) for each, results_of in zip(group, outputs, strict=True)]
+        return [_result(each, arrays, began_s, done_s) for each, arrays in zip(group, computed, strict=True)]
 
     def _wrong_package(self, frame: wire.Frame) -> str:
         served = ", ".join(f"{digest.hex()} ({each.package.manifest.name})" for digest, each in self._tails.items())
@@ -150,7 +150,8 @@ class Answerer:
 
 
 def refusal(job: Job, reason: str, refused: Refused) -> Answer:
-    """Answered as far as the frame can say which one it is, so that its edge stops sending it."""
+    """The answer to a frame without a result. It names the frame, if that can be read, so that its edge stops
+    sending."""
     key, wants_ack = _identity(job.encoded)
     boot, sequence = key or (None, None)
     said = results.Refusal(job.device, boot, sequence, reason, time.time() * 1e3).as_json()
@@ -161,7 +162,7 @@ def refusal(job: Job, reason: str, refused: Refused) -> Answer:
 def _identity(encoded: feature_codec.Buffer) -> tuple[tuple[int, int] | None, bool]:
     """(boot, sequence) and whether an acknowledgement is wanted, of a frame or of a chunk of one, if it can be read.
 
-    Only a frame's first chunk carries its header, so only there an acknowledgement's wish can be known.
+    Only the first chunk of a frame carries the frame's header, and with it the wish for an acknowledgement.
     """
     key = None
     try:
@@ -175,14 +176,14 @@ def _identity(encoded: feature_codec.Buffer) -> tuple[tuple[int, int] | None, bo
 
 
 def _failed(job: Job) -> Answer:
-    """Called from an `except`: a bug, or an interpreter that died. One frame must not take the cloud down for all."""
+    """Called from an `except`: a bug, or an interpreter that failed. One frame must not end the cloud for all."""
     log.exception("frame failed device=%s", job.device)
     return refusal(job, "the cloud failed on this frame; see its log", Refused.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A frame that can be run; times are by the monotonic clock."""
+    """A decoded frame; times are by the monotonic clock."""
 
     job: Job
     tails: Tails
@@ -193,15 +194,15 @@ class _Read:
     decoded_s: float
 
 
-def _result(read: _Read, outputs: tuple[Array, ...], began_s: float, done_s: float) -> Answer:
-    """`began_s` and `done_s` are of the tail: that of a batch, where it ran in one."""
+def _result(read: _Read, arrays: tuple[Array, ...], began_s: float, done_s: float) -> Answer:
+    """`began_s` and `done_s` are of the tail's run, or of the batch's."""
     job, frame, manifest = read.job, read.frame, read.tails.package.manifest
     sent_ms = time.time() * 1e3
     started_ms = sent_ms - (time.monotonic() - read.started_s) * 1e3
-    # Not below zero where the machine's clock was set back meanwhile.
+    # Not below zero if the machine's clock was set back meanwhile.
     queue_ms = max(0.0, started_ms - job.received_ms)
-    answer = package_outputs.read(manifest.results, outputs, manifest.labels)
-    raw = zip(manifest.results, outputs, strict=True) if frame.wants_raw else ()
+    answer = outputs.read(manifest.results, arrays, manifest.labels)
+    raw = zip(manifest.results, arrays, strict=True) if frame.wants_raw else ()
     made = results.Result(
         device=job.device,
         boot=frame.boot,

@@ -1,8 +1,8 @@
-"""Running several frames through a tail at once, where that measurably pays.
+"""Runs several frames through a tail at once, if measurements show that this is quicker.
 
-It seldom does: a convolution in int8 keeps a core busy with one frame. What a batch saves is the cost of each call, so
-it pays for tails of some microseconds. So each tail is measured when it is loaded, one frame against a batch, and the
-batch is used only if it is quicker and gives the same bits.
+It seldom is: a convolution in int8 keeps a core busy with one frame. A batch saves the cost of each call, so it pays
+for tails of some microseconds. Each tail is measured when it is loaded, and batches are used only if they are quicker
+and give the same bits.
 """
 
 import logging
@@ -22,7 +22,8 @@ from tflsplit.package import verify
 log = logging.getLogger(__name__)
 
 SIZE = 8
-# Times are taken in turn, and the median counts: enough to tell a fifth on a machine that does other things too.
+# Single runs and batches are timed in turn, and the medians compared: enough to see a difference of a fifth on a
+# machine that does other things too.
 _ROUNDS = 9
 # A batch must be quicker than its frames one by one by this factor, or it only adds memory and waiting.
 _LEAST_GAIN = 1.2
@@ -30,20 +31,20 @@ _LEAST_GAIN = 1.2
 
 @dataclass(slots=True)
 class Batch:
-    """A tail for `SIZE` frames at once; `fewest` is from how many on it beats running them one by one."""
+    """A tail for `SIZE` frames at once; from `fewest` frames on it is quicker than single runs."""
 
     interpreter: Interpreter
     fewest: int
 
     def run(self, boundaries: Sequence[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
-        """Of up to `SIZE` frames; the rest of a batch is filled with the last of them."""
+        """Runs up to `SIZE` frames; the last one fills the rest of the batch."""
         filled = [*boundaries, *[boundaries[-1]] * (SIZE - len(boundaries))]
         outputs = self.interpreter.run(*(np.concatenate(each) for each in zip(*filled, strict=True)))
         return [tuple(output[row : row + 1] for output in outputs) for row in range(len(boundaries))]
 
 
 def measured(source: bytes | Path, one: Interpreter, *, threads: int, name: str) -> Batch | None:
-    """A batch of the tail that `one` is, or None where it cannot be made, differs, or does not pay; the log says."""
+    """The batched form of the tail `one`; None, with the reason in the log, if it fails, differs or is not quicker."""
     try:
         several = Interpreter(source, threads=threads, name=name, batch=SIZE)
     except errors.DeviceError as problem:

@@ -1,6 +1,6 @@
-"""Where frames are answered: one small protocol, and the engine that does it in this process.
+"""The protocol of engines, which answer frames, and the engine that runs tails in this process.
 
-`broker.cloud.workers.pool` spreads them over processes. An engine knows nothing of brokers and topics.
+`broker.cloud.workers.pool` runs them in other processes. An engine knows nothing of brokers and topics.
 """
 
 import threading
@@ -14,7 +14,7 @@ from tflsplit.package.reading import Package
 
 @dataclass(slots=True)
 class Counters:
-    """`requeued` frames were done again because their worker died or hung."""
+    """`requeued` counts frames that were computed again because their worker died or hung."""
 
     requeued: int = 0
     workers_replaced: int = 0
@@ -31,22 +31,22 @@ class Engine(Protocol):
 
     @property
     def workers(self) -> int | None:
-        """Processes that are ready to run tails; None where there are no others than this one."""
+        """Worker processes that are ready; None for an engine without workers."""
 
     def submit(self, job: Job, done: Done) -> None:
-        """Takes the frame in charge; `done` is called once, from any thread, maybe before this returns. How many frames
-        there may be at a time is for the caller to bound. After `close` it is never called."""
+        """Answers a frame: calls `done` once, from any thread, maybe before this returns, but never after `close`. The
+        caller bounds the number of frames."""
 
     def check(self) -> None:
-        """DeviceError once no frame will be answered any more, with the reason."""
+        """DeviceError, with the reason, if the engine cannot answer any more frames."""
 
     def close(self) -> None:
-        """Ends at once; what is not done stays undone."""
+        """Ends at once; unfinished frames get no answer."""
 
 
 class Inline:
-    """One frame at a time, in the thread that submits it: nothing is quicker for a single frame. A tail that hangs or
-    crashes takes this process with it."""
+    """Runs one frame at a time in the thread that submits it, the quickest way for a single frame. A tail that hangs or
+    crashes does so in this process."""
 
     def __init__(self, answerer: Answerer) -> None:
         self.counters = Counters()
@@ -55,7 +55,7 @@ class Inline:
 
     @classmethod
     def of(cls, *packages: Package, threads: int = 1) -> "Inline":
-        """Of opened packages; `threads` are the CPU threads of a tail."""
+        """An engine for opened packages; `threads` are the CPU threads of a tail."""
         return cls(Answerer([Tails(package, threads=threads) for package in packages]))
 
     @property

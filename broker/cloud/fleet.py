@@ -1,7 +1,6 @@
-"""The last telemetry of each device of a deployment, as a cloud shows it to Prometheus.
+"""Keeps the last telemetry of each device of a deployment, which a cloud exports to Prometheus.
 
-Listens over a connection of its own: what devices say of themselves, however much it is, must not take the place of
-their frames.
+Listens over a connection of its own, so that telemetry never delays frames.
 """
 
 import logging
@@ -21,7 +20,7 @@ log = logging.getLogger(__name__)
 
 # Some 50 series each: a Prometheus of ordinary size takes them.
 MOST_DEVICES = 1000
-# A device that was silent for so long is shown no more; its status says that it is offline.
+# A device that was silent for so long is not exported any more; its status says that it is offline.
 FORGET_S = 300.0
 _LOOK_S = 0.2
 
@@ -29,7 +28,7 @@ _LOOK_S = 0.2
 class Fleet:
     """Listens on a thread of its own from `start` until `close`. Any thread may read `families`.
 
-    Of more than `MOST_DEVICES` those stay that came first; telemetry of others is counted.
+    It keeps the first `MOST_DEVICES` devices, and only counts telemetry of others.
     """
 
     def __init__(self, transport: Transport, deployment: str, *, clock: Callable[[], float] = time.time) -> None:
@@ -61,7 +60,7 @@ class Fleet:
         self.close()
 
     def families(self) -> Iterator[Family]:
-        """One of each metric, with a sample for each device, and how many devices there are."""
+        """One family for each metric, with a sample for each device; and the number of devices."""
         with self._lock:
             self._forget()
             told = dict(self._told)
@@ -80,7 +79,7 @@ class Fleet:
         yield Family(catalogue.CLOUD_PREFIX, catalogue.CLOUD_BAD_TELEMETRY, (Sample(bad, here),))
 
     def take(self, message: Message) -> None:
-        """One message on telemetry, whatever it is."""
+        """Handles any message on a telemetry topic."""
         if telemetry.is_probe(message.payload):
             return
         try:

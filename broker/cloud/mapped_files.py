@@ -1,4 +1,4 @@
-"""Tails as files, so that all workers map the same pages: those in a package as they are, others written once."""
+"""Tails as files, so that all workers map the same memory: from the package, or sliced and written once."""
 
 import contextlib
 import os
@@ -10,13 +10,13 @@ from tflsplit.package.reading import Package
 
 
 class TailFiles:
-    """`folder` is private to one dispatcher and its workers, and goes with it."""
+    """`folder` belongs to one dispatcher and its workers, which removes it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def path(self, package: Package, cut: Cut) -> Path:
-        """The tail that serves frames of this cut, sliced now if it was not yet. CutError where there is none."""
+        """The file of a cut's tail, which is sliced now if need be. CutError if the cut has no tail."""
         package.check_has_tail(cut)
         written = package.file(cut, "tail")
         if written is not None:
@@ -30,7 +30,7 @@ class TailFiles:
         descriptor, name = tempfile.mkstemp(dir=self._folder)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(tail)
-        # Whoever comes second keeps the first one's file: two files would be in memory twice.
+        # If two workers write it, both use the first one's file, so that it is in memory once.
         with contextlib.suppress(FileExistsError):
             os.link(name, path)
         os.unlink(name)

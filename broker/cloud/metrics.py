@@ -1,7 +1,4 @@
-"""A running cloud as those see it who look after it: its metrics, and whether it is well.
-
-Counts nothing itself: what others count is read when somebody asks.
-"""
+"""The metrics and the health of a running cloud, for operators. Reads the counters of others when somebody asks."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -20,13 +17,13 @@ from tflsplit.observing.health import STARTING, Health
 from tflsplit.observing.metrics import Family, Metric, Sample
 from tflsplit.package.reading import Package
 
-# A tail may take seconds; a loop that looked for no frame in so long hangs in one.
+# A tail may take seconds; a loop that did not look for frames for this long hangs in one.
 STUCK_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One deployment: its cloud, the connection it works over, and what its devices tell (None: not listened to)."""
+    """One deployment: its cloud, the cloud's connection, and the telemetry of its devices (None: not read)."""
 
     cloud: Cloud
     transport: Transport
@@ -34,7 +31,7 @@ class Served:
 
 
 class CloudMetrics:
-    """Knows nothing until `attach`. Any thread may ask."""
+    """Empty until `attach`. Any thread may read it."""
 
     def __init__(self) -> None:
         self._packages: Sequence[Package] = ()
@@ -107,7 +104,7 @@ def _of(served: Served) -> Iterator[Family]:
         (catalogue.CLOUD_TAIL, metrics.distribution(summary.tail_s)),
     ):
         yield _family(metric, Sample(value, here))
-    # Each from its first scrape on: what begins at one was never seen to grow.
+    # Every reason is exported from the start: Prometheus sees no increase in a counter that first appears with 1.
     refused = ((why, summary.refused[why]) for why in Refused)
     yield _family(catalogue.CLOUD_REFUSED, *(Sample(count, (*here, why.value)) for why, count in refused))
     for metric, samples in metrics.of_connection(served.transport):
@@ -122,7 +119,7 @@ def _family(metric: Metric, *samples: Sample) -> Family:
 
 
 def _merged(families: Iterator[Family]) -> Iterator[Family]:
-    """One family of each name: a document that gave a name twice would be refused."""
+    """One family for each name: Prometheus refuses a document with a repeated name."""
     found: dict[tuple[str, Metric], list[Sample]] = {}
     for family in families:
         found.setdefault((family.prefix, family.metric), []).extend(family.samples)

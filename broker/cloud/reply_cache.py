@@ -1,4 +1,4 @@
-"""Answers given before, for frames that come again because their result may have been lost. Bounded in both ways."""
+"""Keeps recent answers for frames that arrive again because their result may have been lost. Bounded in two ways."""
 
 from collections import OrderedDict
 
@@ -9,7 +9,7 @@ from broker.messages import wire
 # get the answers of its other frames.
 Key = tuple[str, wire.Label, int]
 
-# Over 60 devices with a window of 64 each; at about 1 KB an answer the bytes bind only where raw outputs travel.
+# For 64 devices with a window of 64 each; at about 1 KB an answer the limit of bytes matters only for raw outputs.
 _ANSWERS = 4096
 _BYTES = 64 << 20
 # What Python needs for an entry besides the answer's bytes.

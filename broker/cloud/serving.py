@@ -1,16 +1,16 @@
-"""Several deployments in one process: a cloud each, which share an engine, and end together."""
+"""Runs several deployments in one process: one cloud each, which share an engine and end together."""
 
 import threading
 from collections.abc import Sequence
 
 from broker.cloud.subscriber import Cloud
 
-# How often the waiting thread can be reached by a signal.
+# How often the waiting thread can handle a signal.
 _LOOK_S = 0.2
 
 
 def run(clouds: Sequence[Cloud], *, count: int | None = None) -> None:
-    """Until all are stopped, or gave `count` results together. What ends one of them ends all, and is raised here."""
+    """Runs until all are stopped, or have given `count` results together. The error of one ends all and is raised."""
 
     def is_enough() -> bool:
         return count is not None and sum(cloud.summary.results for cloud in clouds) >= count

@@ -1,11 +1,11 @@
-"""The cloud loop: take a frame, have it answered, publish the result, then acknowledge the frame.
+"""The cloud loop: take a frame, let the engine answer it, publish the result, then acknowledge the frame.
 
-Looks at a frame's label only; what is in it is the engine's business. A frame that was answered before is answered
-again from memory, since its result may have been lost; one that is being answered is not begun twice; one that cannot
-be run is answered with the reason. Nothing here knows MQTT.
+The loop reads only a frame's label. A frame that was answered before is answered from memory, since its result may have
+been lost; one that is being answered is not started twice; one that cannot be run is refused with the reason. Nothing
+here knows MQTT.
 
-Nothing is acknowledged before its result is published, so whatever dies, a frame is done again rather than lost. What
-is held is bounded: at the bounds no more is taken from the transport, and the broker holds back what it has.
+A frame is acknowledged after its result is published, so after any crash it is answered again instead of lost. The
+frames held are bounded: at the bounds no more are taken from the transport, and they stay in the broker.
 """
 
 import logging
@@ -31,25 +31,25 @@ log = logging.getLogger(__name__)
 
 # How often the loop looks whether it was told to stop; no frame waits for it.
 _LOOK_S = 0.2
-# How often it looks for room at a transport that has none.
+# How often it asks a full transport for room.
 _RETRY_S = 0.01
-# How long a broker may take to hear that no more frames are wanted.
+# How long unsubscribing may take.
 _UNSUBSCRIBE_S = 2.0
-# Devices whose topics, and whose last refusal, are remembered.
+# The number of devices whose topics and last refusal are remembered.
 _DEVICES = 4096
 # What Python needs for a frame besides its bytes.
 _ENTRY_BYTES = 1024
 
 
 class Observer(Protocol):
-    """Told of every answer, from any thread; must not block."""
+    """Gets every answer, on any thread; must not block."""
 
     def answered(self, device: str, answer: Answer) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Frames, and bytes of them, between being taken and being published and acknowledged."""
+    """The most frames, and bytes, that are taken and not yet published and acknowledged."""
 
     frames: int = 256
     bytes: int = 256 << 20
@@ -57,7 +57,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """Where a device's answers go."""
+    """A device and the topics of its answers."""
 
     device: str
     results: str
@@ -71,7 +71,7 @@ _Publication = tuple[str, bytes, tuple[str, bytes] | None]
 
 @dataclass(slots=True, eq=False)
 class _Held:
-    """A frame in our charge: the messages that brought it, and once it is answered what is to be published."""
+    """A frame that is not acknowledged yet: its messages and, once it is answered, the messages to publish."""
 
     route: _Route
     job: Job
@@ -81,10 +81,10 @@ class _Held:
 
 
 class Cloud:
-    """Serves every device of one deployment. `stop` from anywhere ends `run` once what was received is answered.
+    """Serves every device of one deployment. `stop`, from any thread, ends `run` once received frames are answered.
 
-    With a `share` it takes its part of what the clouds of that group get together. A part of a frame in chunks would be
-    useless to it, so those are refused.
+    With a `share` the clouds of that group divide the frames among them. The chunks of one frame may then go to
+    different clouds, so chunks are refused.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Cloud:
     ) -> None:
         self.summary = Summary()
         self.deployment = deployment
-        self.looked_at_s = time.monotonic()  # when the loop last did: one that hangs in a tail does not
+        self.looked_at_s = time.monotonic()  # when the loop last looked for frames; for noticing a tail that hangs
         self._engine = engine
         self._transport = transport
         self._filter = topics.every_device(deployment, Kind.FEATURES, share=share)
@@ -110,19 +110,19 @@ class Cloud:
         self._observers = tuple(observers)
         self._reassembler = chunks.Reassembler()
         self._routes: dict[str, _Route] = {}
-        self._last_refusal: dict[str, str] = {}  # by device, so that a flood of one kind is one line in the log
+        self._last_refusal: dict[str, str] = {}  # by device, so that equal refusals are one line in the log
         self._stopped_at_s: float | None = None
         # Guards all that follows, and the summary: answers come from the engine's threads.
         self._changed = threading.Condition()
-        self._answered = ReplyCache()
-        self._letters = dead_letters.Allowance()
+        self._reply_cache = ReplyCache()
+        self._allowance = dead_letters.Allowance()
         self._running: dict[Key, _Held] = {}
         self._leaving: deque[_Held] = deque()
         self._held_bytes = 0
 
     @property
     def held(self) -> int:
-        """Frames in our charge: waiting, being answered, or waiting to be published."""
+        """Frames that are waiting, being answered, or waiting to be published."""
         return len(self._running) + len(self._leaving)
 
     def stop(self) -> None:
@@ -130,7 +130,7 @@ class Cloud:
             self._stopped_at_s = time.monotonic()
 
     def run(self, *, is_enough: Callable[[], bool] = lambda: False) -> Summary:
-        """Answer frames until stopped, or until it `is_enough`, which is asked before each."""
+        """Answers frames until stopped, or until `is_enough`, which is called before each frame."""
         self._transport.subscribe(self._filter)
         while self._stopped_at_s is None and not is_enough():
             self._engine.check()
@@ -143,7 +143,7 @@ class Cloud:
         return self.summary
 
     def _drain(self) -> None:
-        """Takes no more than has arrived, and answers that; later frames are left to other clouds."""
+        """Answers the frames that have arrived; later ones are left to other clouds."""
         was_told = self._stopped_at_s is not None
         give_up_s = (self._stopped_at_s or time.monotonic()) + self._drain_s
         try:
@@ -186,7 +186,7 @@ class Cloud:
         try:
             route = self._routes.get(message.topic) or self._new_route(message.topic)
         except errors.FrameError as problem:
-            # A stranger's: it names no device that could be answered.
+            # Not from a device of ours: there is nobody to answer.
             with self._changed:
                 self.summary.refused[Refused.BAD_TOPIC] += 1
             log.warning("message ignored reason=%s", problem)
@@ -202,7 +202,7 @@ class Cloud:
             self._finish(None, held, answerer.refusal(held.job, str(problem), refused))
             return
         if encoded is None or label is None:
-            # The other chunks are yet to come. That it may be lost with us is why its edge sends a frame again.
+            # The other chunks are still to come. If this cloud ends before that, the edge sends the frame again.
             self._transport.acknowledge(message)
             return
         key = (route.device, label, wire.checksum(encoded))
@@ -219,7 +219,7 @@ class Cloud:
     def _serve(self, key: Key, route: _Route, job: Job, message: Message) -> None:
         with self._changed:
             self.summary.frames += 1
-            known = self._answered.get(key)
+            known = self._reply_cache.get(key)
             running = self._running.get(key)
             if known is not None or running is not None:
                 self.summary.duplicates += 1
@@ -252,9 +252,9 @@ class Cloud:
             self.summary.count(answer)
             if key is not None:
                 del self._running[key]
-                self._answered.add(key, answer)
+                self._reply_cache.add(key, answer)
             if answer.refused is not None:
-                self._write_letter(held, answer)
+                self._add_dead_letter(held, answer)
             self._publish_leaving()
             self._changed.notify_all()
         if answer.refused is not None:
@@ -263,7 +263,7 @@ class Cloud:
             observer.answered(held.route.device, answer)
 
     def _leave(self, held: _Held, answer: Answer) -> Answer:
-        """Queues what an answer has to say; the answer as it goes out."""
+        """Queues the messages of an answer; returns the answer, or its refusal if it is too large to publish."""
         route, qos = held.route, held.messages[0].qos
         limit = self._transport.max_packet_bytes
         if publish_packet_bytes(route.results, len(answer.result), qos=qos, expires=False) > limit:
@@ -276,7 +276,7 @@ class Cloud:
         return answer
 
     def _publish_leaving(self) -> None:
-        """As much as the transport has room for; nothing waits here, for workers and other deployments would too."""
+        """Publishes what the transport has room for, without waiting: workers and other deployments would wait too."""
         while self._leaving:
             held = self._leaving[0]
             try:
@@ -293,8 +293,8 @@ class Cloud:
             self._leaving.popleft()
             self._held_bytes -= held.held_bytes
 
-    def _write_letter(self, held: _Held, answer: Answer) -> None:
-        if not self._letters.take(time.monotonic()):
+    def _add_dead_letter(self, held: _Held, answer: Answer) -> None:
+        if not self._allowance.take(time.monotonic()):
             self.summary.dead_letters_left_out += 1
             return
         self.summary.dead_letters += 1

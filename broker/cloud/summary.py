@@ -1,4 +1,4 @@
-"""What a cloud has done: counters that any thread may read, and as JSON for whoever started it."""
+"""The counters of a cloud, which any thread may read, and their JSON form."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,12 +9,18 @@ from broker.cloud.engine import Counters
 from broker.transport import protocol
 from tflsplit.timings.latency import Latencies, percentiles
 
+_COUNTS = (
+    *("frames", "results", "duplicates", "unpublished", "unfinished"),
+    *("dead_letters", "dead_letters_left_out"),
+)
+_PARTS = ("tail", "decode", "queue")
+
 
 @dataclass(slots=True)
 class Summary:
-    """Counters of one deployment. Frames `refused`, by reason, were answered with an error; results `unpublished` had
-    no way out, and their frames will be sent again, as will those left `unfinished` when the time to stop was over.
-    `dead_letters_left_out` were more than may be published. `link` is of the connection at the end."""
+    """Counters of one deployment. `refused` frames, by reason, were answered with an error. Frames of `unpublished`
+    results, and frames left `unfinished` after a stop, will be sent again. `dead_letters_left_out` were over the
+    limit of dead letters. `link` is of the connection at the end."""
 
     frames: int = 0
     results: int = 0
@@ -34,9 +40,8 @@ class Summary:
             self.refused[answer.refused] += 1
             return
         self.results += 1
-        self.tail_s.append(answer.tail_s)
-        self.decode_s.append(answer.decode_s)
-        self.queue_s.append(answer.queue_s)
+        for part in _PARTS:
+            getattr(self, f"{part}_s").append(getattr(answer, f"{part}_s"))
 
     def __str__(self) -> str:
         refused = sum(self.refused.values())
@@ -44,40 +49,29 @@ class Summary:
 
     def as_json(self) -> dict[str, object]:
         return {
-            "frames": self.frames,
-            "results": self.results,
-            "duplicates": self.duplicates,
-            "unpublished": self.unpublished,
-            "unfinished": self.unfinished,
+            **{name: getattr(self, name) for name in _COUNTS},
             "refused": {refused.value: count for refused, count in sorted(self.refused.items())},
-            "dead_letters": self.dead_letters,
-            "dead_letters_left_out": self.dead_letters_left_out,
             "link": self.link.as_json(),
-            "tail_ms": percentiles(self.tail_s),
-            "decode_ms": percentiles(self.decode_s),
-            "queue_ms": percentiles(self.queue_s),
+            **{f"{name}_ms": percentiles(getattr(self, f"{name}_s")) for name in _PARTS},
         }
 
 
 def total(summaries: Sequence[Summary]) -> Summary:
     made = Summary()
     for each in summaries:
-        for name in ("frames", "results", "duplicates", "unpublished", "unfinished"):
+        for name in _COUNTS:
             setattr(made, name, getattr(made, name) + getattr(each, name))
-        made.dead_letters += each.dead_letters
-        made.dead_letters_left_out += each.dead_letters_left_out
         made.refused.update(each.refused)
         made.link.reconnects += each.link.reconnects
         for reason, count in each.link.dropped.items():
             made.link.dropped[reason] += count
-        made.tail_s.extend(each.tail_s)
-        made.decode_s.extend(each.decode_s)
-        made.queue_s.extend(each.queue_s)
+        for part in _PARTS:
+            getattr(made, f"{part}_s").extend(getattr(each, f"{part}_s"))
     return made
 
 
 def as_json(summaries: dict[str, Summary], counters: Counters) -> dict[str, object]:
-    """Of all deployments together, with each one's own where there are several."""
+    """The totals of all deployments, and each one's own counters if there are several."""
     whole = total(tuple(summaries.values())).as_json()
     whole |= {"requeued": counters.requeued, "workers_replaced": counters.workers_replaced}
     if len(summaries) > 1:

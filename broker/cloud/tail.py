@@ -1,4 +1,4 @@
-"""The tails of one package: whichever cut a frame was made at, its tail is sliced, loaded once, and run."""
+"""The tails of one package: the tail of a frame's cut is sliced and loaded at its first frame, and run."""
 
 import contextlib
 from collections import OrderedDict
@@ -17,15 +17,15 @@ from tflsplit.inputs.preprocessing import PixelTable
 from tflsplit.package import verify
 from tflsplit.package.reading import Package
 
-# Tails kept loaded: a deployment has a cut or two at a time, a few more while it moves.
+# How many tails stay loaded: a deployment uses a cut or two at a time, and a few more while edges change their cut.
 KEPT = 8
 
 
 class Tails:
     """Serves any frame of `package`. One thread at a time.
 
-    With `files`, tails are mapped from there, so that processes share them; else they are read into memory. If it
-    `wants_batches`, each tail is measured when it is loaded, to find whether batches pay.
+    With `files`, tails are mapped from files that processes share, otherwise read into memory. With `wants_batches`,
+    each tail is measured when it is loaded, to find out whether batches are quicker.
     """
 
     def __init__(
@@ -35,21 +35,20 @@ class Tails:
         self._files = files
         self._wants_batches = wants_batches
         self._threads = threads
-        self.package_digest = package.digest  # worked out from the manifest each time it is asked for
+        self.package_digest = package.digest  # `Package.digest` computes it from the manifest at each access
         self.digest = bytes.fromhex(self.package_digest)[: wire.PACKAGE_BYTES]
         self._cuts = {cut.position: cut for cut in package.cuts}
         self._boundaries = {cut.position: _unnamed(cut.boundary) for cut in package.cuts}
         self._pixels: tuple[TensorSpec, ...] | None = None
         self._table: PixelTable | None = None
-        with contextlib.suppress(errors.DataError):  # a package that takes no pictures
+        with contextlib.suppress(errors.DataError):  # raised for a package that takes no pictures
             spec, preprocessing = input_codec.picture_input(package.manifest)
             self._pixels = _unnamed((input_codec.pixels_of(spec),))
             self._table = PixelTable(preprocessing, spec)
         self._loaded: OrderedDict[int, _Loaded] = OrderedDict()
 
     def cut_of(self, frame: wire.Frame) -> Cut:
-        """The cut a frame of this package was made at. FrameError if its boundary is not that cut's, or there is no
-        tail of it."""
+        """The cut of a frame of this package. FrameError if the frame's boundary is another, or there is no tail."""
         cut = self._cuts.get(frame.cut)
         if cut is None:
             raise errors.FrameError(f"frame cut after {frame.cut} operators, where this package has no cut")
@@ -67,18 +66,18 @@ class Tails:
         return cut
 
     def preprocess(self, frame: wire.Frame, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-        """What the tail takes: the arrays of a frame that `cut_of` accepted, its pixels made the model's input."""
+        """The tail's inputs: the arrays of a frame that `cut_of` accepted, with pixels preprocessed."""
         if frame.pixels is None or self._table is None:
             return arrays
         spec = self.package.manifest.inputs[0]
         return (self._table.apply(arrays[0]).reshape(spec.shape),)
 
     def run(self, cut: Cut, boundary: tuple[Array, ...]) -> tuple[Array, ...]:
-        """The outputs that `Manifest.results` describes. The first frame of a cut pays for loading its tail."""
+        """The outputs that `Manifest.results` describes. The first frame of a cut loads its tail."""
         return self._open(cut).one.run(*boundary)
 
     def run_all(self, cut: Cut, boundaries: Sequence[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
-        """`run` for several frames of one cut, at once where that pays."""
+        """`run` for several frames of one cut, in batches if that is quicker."""
         loaded, outputs = self._open(cut), list[tuple[Array, ...]]()
         while len(outputs) < len(boundaries):
             together = boundaries[len(outputs) : len(outputs) + batching.SIZE]
@@ -89,12 +88,12 @@ class Tails:
         return outputs
 
     def batches_from(self, position: int) -> int:
-        """How many frames cut there are quicker together than one by one; 0 if none ever are, or it is not loaded."""
+        """From how many frames of that cut a batch is quicker than single runs; 0 if never, or not loaded yet."""
         loaded = self._loaded.get(position)
         return 0 if loaded is None or loaded.batch is None else loaded.batch.fewest
 
     def warm(self, cut: Cut) -> None:
-        """Load a cut's tail before its first frame comes."""
+        """Loads a cut's tail before its first frame comes."""
         self._open(cut)
 
     def close(self) -> None:

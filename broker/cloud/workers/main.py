@@ -1,7 +1,8 @@
-"""A process that runs tails: `python -m broker.cloud.workers.main FD`.
+"""The program of a worker process, which runs tails: `python -m broker.cloud.workers.main FD`.
 
-`broker.cloud.workers.pool` starts it and holds the other end of FD. It ends when that end is closed, and only then:
-signals to the group, as Ctrl-C or a service manager sends them, are for the dispatcher, which lets its workers finish.
+`broker.cloud.workers.pool`, the dispatcher, starts it and holds the other end of the socket FD. The worker ends when
+the dispatcher closes that end; it ignores Ctrl-C and SIGTERM to the group, because the dispatcher lets its workers
+finish.
 """
 
 import contextlib
@@ -26,8 +27,8 @@ from tflsplit.package import reading
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a worker is to serve: `packages` as (path, digest), `warm` as (index of a package, cut). `folder` is where
-    tails are written that have no file in their package, for all workers to map."""
+    """What a worker serves: `packages` as (path, digest), `warm` as (index of a package, cut). Tails that have no file
+    in their package are written to `folder`, where all workers map them."""
 
     packages: tuple[tuple[str, str], ...]
     folder: str
@@ -39,7 +40,7 @@ class Setup:
         return json.dumps(asdict(self)).encode()
 
     def open(self) -> Answerer:
-        """PackageError if a package is not what it was when the dispatcher opened it."""
+        """Opens the packages; PackageError if one has changed since the dispatcher opened it."""
         files = TailFiles(Path(self.folder))
         tails = []
         for path, digest in self.packages:
@@ -62,7 +63,7 @@ def parse(data: bytes) -> Setup:
 
 
 def receive(channel: "Connection[bytes, bytes]") -> Setup:
-    """The dispatcher's first word; this process ends with it from now on."""
+    """The dispatcher's first message. From now on this process ends if the dispatcher does."""
     setup = parse(channel.recv_bytes())
     threading.Thread(target=_end_with_parent, args=(setup.folder,), name="parent-watch", daemon=True).start()
     return setup
@@ -79,7 +80,7 @@ def serve(channel: "Connection[bytes, bytes]", answerer: Answerer) -> None:
 
 
 def connect() -> "Connection[bytes, bytes]":
-    """The dispatcher's end, as a worker finds it; signals are ignored from now on."""
+    """The connection to the dispatcher; from now on signals are ignored."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
@@ -87,7 +88,7 @@ def connect() -> "Connection[bytes, bytes]":
 
 
 def _end_with_parent(folder: str) -> None:
-    """A tail that hangs would outlive a dispatcher that was killed, which leaves its folder behind, too."""
+    """Ends this process, even if a tail hangs, and removes the folder when the dispatcher was killed."""
     os.read(0, 1)
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
@@ -102,7 +103,7 @@ def main() -> None:
         channel.send_bytes(str(problem).encode())
         sys.exit(1)
     serve(channel, answerer)
-    # A dispatcher that lives kills its workers and removes the folder itself; this one was killed.
+    # A dispatcher that closes kills its workers and removes the folder itself; this one was killed.
     shutil.rmtree(setup.folder, ignore_errors=True)
 
 

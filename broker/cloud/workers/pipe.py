@@ -1,12 +1,12 @@
-"""What a dispatcher and its worker processes say to each other: frames one way, answers the other, no pickle.
+"""The messages between a dispatcher and its worker processes: frames one way, answers the other, without pickle.
 
     jobs     u16 count · each: f64 received_ms · u16 device bytes · u32 frame bytes · device · frame
     answers  u16 count · u16 batches from · each: u8 refused · u8 has key · u64 boot · u64 sequence
              · f64 queue_s · f64 decode_s · f64 tail_s · u32 result bytes · i32 ack bytes (-1: none) · u32 error bytes
              · result · ack · error
 
-`batches from` is how many frames of the first one's cut are quicker together, 0 if none are. Both ends are ours and of
-one version; the bytes of a frame are a stranger's and are not looked at here.
+`batches from` is from how many frames of the first one's cut a batch is quicker, 0 if never. Both ends are of one
+version. The bytes of a frame come from the network and are not read here.
 """
 
 import struct
@@ -33,7 +33,7 @@ def pack_jobs(jobs: Sequence[Job]) -> bytes:
 
 
 def unpack_jobs(data: bytes) -> list[Job]:
-    """Their frames are views of `data`."""
+    """The jobs, whose frames are views of `data`."""
     view, offset = memoryview(data), _COUNT.size
     jobs = []
     for _ in range(_COUNT.unpack_from(data)[0]):
@@ -71,7 +71,7 @@ def pack_answers(answers: Sequence[Answer], batches_from: int = 0) -> bytes:
 
 
 def unpack_answers(data: bytes) -> tuple[list[Answer], int]:
-    """The answers, and from how many frames on a batch pays."""
+    """The answers, and `batches from`."""
     count, batches_from = _COUNT_AND_BATCH.unpack_from(data)
     offset = _COUNT_AND_BATCH.size
     answers = []

@@ -1,8 +1,8 @@
-"""The engine that spreads frames over workers: processes of this machine, or what else is told to begin one.
+"""The engine that distributes frames over workers: processes of this machine, or others that `make_worker` starts.
 
-A thread for each worker: it takes a frame from the queue when its worker is free, and waits for the answer. A worker
-that dies or hangs is replaced and its frame done again, by whichever is free first; a frame that takes three workers
-with it is refused.
+Each worker has a thread, which takes a frame from the queue when its worker is free and waits for the answer. A worker
+that dies or hangs is replaced, and the next free worker gets its frame. A frame over which three workers died is
+refused.
 """
 
 import functools
@@ -26,53 +26,52 @@ from tflsplit.package.reading import Package
 log = logging.getLogger(__name__)
 
 TAIL_TIMEOUT_S = 60.0
-# A frame that took so many workers with it is the cause: chance hits the same frame twice, a bug every time.
+# If so many workers died over one frame, the frame is the cause: chance may hit it twice, a bug hits it every time.
 MOST_DEATHS = 3
 
-# How often an idle worker is looked after; no frame waits for it.
+# How often an idle worker is checked; no frame waits for it.
 _LOOK_S = 0.2
-# Between two starts of one worker: doubling, anew once it has answered. Starting costs half a second of a core.
+# The pause between two starts of a worker doubles until the worker has answered. A start costs half a second of a core.
 _FIRST_PAUSE_S, _MOST_PAUSE_S = 0.1, 5.0
 # Failed starts in a row, with no worker alive, after which the cloud gives up.
 _MOST_FAILED_STARTS = 3
 
 
 class Worker(Protocol):
-    """Runs tails where it lives; one thread asks. Who asks one that is gone, or takes too long, gets a WorkerError."""
+    """Runs tails in another process. For one thread. WorkerError if it has ended or takes too long."""
 
     @property
     def pid(self) -> int: ...
 
     @property
     def has_ended(self) -> bool:
-        """Asked before each frame, so it has to be quick."""
+        """Read before each frame, so it has to be quick."""
 
     def start(self, setup: Setup) -> None:
-        """Until it is ready. DeviceError with what it said if it cannot serve this."""
+        """Waits until it is ready. DeviceError with its message if it cannot serve `setup`."""
 
     def answer(self, jobs: Sequence[Job]) -> tuple[list[Answer], int]:
-        """With how many frames of the first one's cut a batch pays (0: never)."""
+        """The answers, and from how many frames of the first one's cut a batch is quicker (0: never)."""
 
     def how_it_ended(self) -> str: ...
 
     def kill(self) -> None:
-        """From any thread, and whatever it is doing."""
+        """Ends the worker at once, from any thread."""
 
     def end(self) -> None:
-        """The worker and all that we hold of it."""
+        """Ends the worker and frees its resources."""
 
 
-# Makes a worker that takes at most so many seconds for what it is asked; DeviceError if there can be none.
-Begin = Callable[[float], Worker]
+# Makes a worker that may take so many seconds for an answer; DeviceError if it cannot be made.
+WorkerFactory = Callable[[float], Worker]
 _PROCESS = functools.partial(WorkerProcess, (sys.executable, "-m", "broker.cloud.workers.main"))
 
 
 class Workers:
-    """`count` workers, each serving all `packages`. DeviceError or what a worker said if none can be started.
+    """`count` workers, each serving all `packages`. DeviceError, or the workers' error, if none can be started.
 
-    `tail_timeout_s` is when a tail counts as hung. `warm` are cuts, as (package, cut), loaded before the first frame
-    comes. With a `batch_window_s`, frames of one cut whose tail is quicker on several at once are run together, and one
-    waits that long for others.
+    After `tail_timeout_s` a tail counts as hung. `warm` are cuts, as (package, cut), to load before the first frame.
+    With a `batch_window_s`, a frame waits that long for others of its cut if a batch of them is quicker.
     """
 
     def __init__(
@@ -84,14 +83,14 @@ class Workers:
         warm: Sequence[tuple[Package, str]] = (),
         tail_timeout_s: float = TAIL_TIMEOUT_S,
         batch_window_s: float | None = None,
-        begin: Begin = _PROCESS,
+        make_worker: WorkerFactory = _PROCESS,
     ) -> None:
         self.counters = Counters()
         self._queue = pull_queue.PullQueue()
         self._tail_timeout_s = tail_timeout_s
         self._batch_window_s = batch_window_s
-        self._batches_from: dict[tuple[bytes, int], int] = {}  # by package and cut, as far as workers told
-        self._begin = begin
+        self._batches_from: dict[tuple[bytes, int], int] = {}  # by package and cut, as workers reported
+        self._make_worker = make_worker
         self._changed = threading.Condition()  # guards what follows
         self._living: set[Worker] = set()
         self._ready: dict[int, Worker] = {}
@@ -125,7 +124,7 @@ class Workers:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """Of the processes that are ready."""
+        """The process ids of the workers that are ready."""
         with self._changed:
             return tuple(worker.pid for worker in self._ready.values())
 
@@ -147,7 +146,7 @@ class Workers:
         self._folder.cleanup()
 
     def _await_start(self) -> None:
-        """Until every worker was started or failed to; raises if none can be."""
+        """Waits until every worker has started or failed; raises if all failed."""
 
         def is_known() -> bool:
             return self._failure is not None or all(
@@ -178,9 +177,9 @@ class Workers:
                 self._changed.notify_all()
 
     def _run_one(self, number: int) -> bool:
-        """One worker from start to end; whether it answered anything."""
+        """Runs one worker from start to end; returns whether it answered anything."""
         try:
-            worker = self._begin(self._tail_timeout_s)
+            worker = self._make_worker(self._tail_timeout_s)
         except errors.DeviceError as problem:
             self._note_failed_start(number, problem)
             return False
@@ -213,7 +212,7 @@ class Workers:
             self._changed.notify_all()
 
     def _serve(self, worker: Worker) -> int:
-        """The next frame, if one comes soon; how many were answered."""
+        """Has the next frame answered, if one comes soon; returns how many frames were answered."""
         first = self._queue.take(_LOOK_S)
         if worker.has_ended:
             if first is not None:
@@ -234,7 +233,7 @@ class Workers:
         return len(answers)
 
     def _others(self, first: Waiting) -> list[Waiting]:
-        """Frames to run together with the first, where batches are wanted and are known to pay."""
+        """Frames to run in a batch with the first, if batches are wanted and known to be quicker."""
         if self._batch_window_s is None or first.kind is None or not self._batches_from.get(first.kind):
             return []
         until_s = first.since_s + self._batch_window_s

@@ -1,4 +1,4 @@
-"""One worker process, seen from the dispatcher: started, asked, and ended whatever state it is in."""
+"""A worker process, as the dispatcher uses it: starts it, sends it jobs, and ends it in any state."""
 
 import contextlib
 import os
@@ -19,11 +19,12 @@ _GONE_S = 2.0
 
 
 class WorkerError(Exception):
-    """The worker is gone, or has to go; the text says how."""
+    """The worker has ended, or must be ended; the text says why."""
 
 
 class WorkerProcess:
-    """`answer_s` is how long it may take for what it is asked. DeviceError if there can be no process."""
+    """A `broker.cloud.workers.pool.Worker` that may take `answer_s` for an answer. DeviceError if it cannot be
+    started."""
 
     def __init__(self, command: Sequence[str], answer_s: float) -> None:
         self._answer_s = answer_s
@@ -45,7 +46,6 @@ class WorkerProcess:
         return self._process.poll() is not None
 
     def start(self, setup: Setup) -> None:
-        """Until it is ready. DeviceError with what it said if it cannot serve this."""
         self._limit(START_S)
         try:
             said = self._ask(setup.as_json())
@@ -56,7 +56,6 @@ class WorkerProcess:
         self._limit(self._answer_s)
 
     def answer(self, jobs: Sequence[Job]) -> tuple[list[Answer], int]:
-        """With how many frames of the first one's cut a batch pays (0: never). WorkerError if it takes too long."""
         return pipe.unpack_answers(self._ask(pipe.pack_jobs(jobs)))
 
     def how_it_ended(self) -> str:
@@ -71,7 +70,7 @@ class WorkerProcess:
         self._process.kill()
 
     def end(self) -> None:
-        """Its process and all that we hold of it. Killed before its channel closes, or it would take us for dead."""
+        """Kills the process before closing its channel, or it would remove the folder as after our own end."""
         self._process.kill()
         self._process.wait()
         self._channel.close()
@@ -89,7 +88,7 @@ class WorkerProcess:
             raise WorkerError(self.how_it_ended()) from None
 
     def _limit(self, seconds: float) -> None:
-        """Of each read and write: the kernel keeps the time, which costs no system call per frame."""
+        """Limits each read and write. The kernel keeps the time, which costs no system call for each frame."""
         limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._socket.setsockopt(socket.SOL_SOCKET, option, limit)
@@ -101,7 +100,7 @@ def _started(command: Sequence[str], channel: int) -> "subprocess.Popen[bytes]":
         stdin=subprocess.PIPE,  # held open: a worker ends when this process has gone
         stdout=subprocess.DEVNULL,
         pass_fds=(channel,),
-        # A folder of that name in the working directory must not become our code.
+        # A folder named broker in the working directory must not be imported as our code.
         env={**os.environ, "PYTHONSAFEPATH": "1"},
         start_new_session=True,
     )

@@ -1,7 +1,7 @@
-"""The queue that workers pull from: each takes a frame when it is free, so a slow one simply takes fewer.
+"""The queue from which workers take frames: each takes one when it is free, so a slow worker takes fewer.
 
-No frame is dealt out in advance: one that waits behind a slow worker would wait while others are idle. How many may
-wait is bounded by whoever submits them.
+No frame is assigned in advance, where it could wait for a slow worker while others are idle. Callers bound the number
+of frames that they submit.
 """
 
 import threading
@@ -16,8 +16,8 @@ from tflsplit import errors
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A frame and who waits for its answer, since when by the monotonic clock. `deaths` counts the workers that died or
-    hung with it."""
+    """A waiting frame and the callback for its answer. `since_s` is by the monotonic clock; `deaths` counts the workers
+    that died or hung over it."""
 
     job: Job
     done: Done
@@ -26,7 +26,7 @@ class Waiting:
 
     @property
     def kind(self) -> tuple[bytes, int] | None:
-        """What the frames of a batch have in common; None for one that goes alone."""
+        """Package and cut, which are equal within a batch; None for a frame that must run alone."""
         try:
             label = wire.peek(self.job.encoded)
         except errors.FrameError:
@@ -51,7 +51,7 @@ class PullQueue:
             self._changed.notify()
 
     def put_back(self, waiting: Waiting) -> None:
-        """Before all others: it has waited longest."""
+        """Puts a frame before all others, because it has waited longest."""
         with self._changed:
             self._waiting.appendleft(waiting)
             self._changed.notify()
@@ -72,16 +72,16 @@ class PullQueue:
                 for each in waiting:
                     (taken if len(taken) < most and each.kind == kind else self._waiting).append(each)
                 left_s = until_s - time.monotonic()
-                # Frames of another kind are not made to wait for ours.
+                # Do not wait any longer if frames of another kind are waiting.
                 if self._waiting or left_s <= 0 or len(taken) == most:
                     break
                 self._changed.wait(left_s)
             if self._waiting:
-                self._changed.notify()  # what woke us may have been for a worker that is free
+                self._changed.notify()  # our wake-up may have been for a frame that another worker can take
         return taken
 
     def close(self) -> None:
-        """Nothing is given out any more."""
+        """From now on `take` returns None."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()

@@ -1,8 +1,7 @@
-"""Workers that are actors of a Ray cluster, for those who run one already: the only file that knows Ray.
+"""Workers that are actors of an existing Ray cluster: the only file that uses Ray.
 
-What an engine promises is kept by `broker.cloud.workers.pool`; here an actor is made to look like one of its processes.
-Frames and answers are packed as for a process, but Ray wraps them in pickle: whoever reaches a cluster's ports runs
-code in it.
+`broker.cloud.workers.pool` is the engine; an actor here has the interface of one of its worker processes. Frames and
+answers are packed as for a process, but Ray wraps them in pickle: whoever reaches a cluster's ports can run code in it.
 """
 
 import logging
@@ -26,24 +25,24 @@ from tflsplit.package import manifest, reading, writing
 from tflsplit.package.reading import Package
 
 _CONNECT_S, _GOODBYE_S = 10.0, 2.0
-_THREADS = 3  # of an actor: one runs tails, one waits for its end, one cleans up though a tail may hang
+_THREADS = 3  # of an actor: one runs tails, one waits for its end, one cleans up even if a tail hangs
 
 
 def start(packages: Sequence[Package], count: int | None, *, address: str, threads: int = 1, **options: Any) -> Workers:
-    """`count` actors, by default as many as the cluster has CPUs for. `address` is as Ray takes it: HOST:PORT, `auto`
-    for the cluster of this machine, `local` for one that ends with this process. `options` are those of Workers.
+    """Starts `count` actors, by default as many as the cluster has CPUs for. `address` is Ray's: HOST:PORT, `auto` for
+    the cluster of this machine, `local` for one that ends with this process. `options` are those of Workers.
 
-    DeviceError where there is no Ray. Nodes need this version of tflsplit; a package that does not lie at its path
-    there is sent to them.
+    DeviceError without Ray. Nodes need this version of tflsplit. A package that is not at its path on a node is sent
+    there.
     """
     ray = _connected(address)
     sent = [ray.put(_packed(each)) for each in packages]
     count = count or max(1, int(ray.cluster_resources().get("CPU", 0)) // threads)
-    return Workers(packages, count, threads=threads, begin=partial(_Remote, ray, sent, threads), **options)
+    return Workers(packages, count, threads=threads, make_worker=partial(_Remote, ray, sent, threads), **options)
 
 
 class _Remote:
-    """An actor as `workers.Worker`; `sent` are references to the packages."""
+    """An actor as a `broker.cloud.workers.pool.Worker`; `sent` are references to the packages."""
 
     def __init__(self, ray: Any, sent: Sequence[Any], cpus: int, answer_s: float) -> None:
         self._ray, self._sent, self._cpus, self._answer_s = ray, sent, cpus, answer_s
@@ -89,7 +88,7 @@ class _Remote:
 
 
 class _Actor:
-    """Lives in a process of a node of the cluster."""
+    """Runs in a process of a node of the cluster."""
 
     def __init__(self) -> None:
         logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
@@ -97,7 +96,7 @@ class _Actor:
         self._answerer: Answerer
 
     def open(self, setup_json: bytes, sent: Sequence[Any]) -> tuple[int, str]:
-        """Its process, and what is wrong with a package if anything is."""
+        """Opens the packages; returns the process id, and the problem with a package or an empty text."""
         import ray
 
         setup, folder = main.parse(setup_json), Path(self._folder.name)
@@ -116,7 +115,7 @@ class _Actor:
         return pipe.pack_answers(self._answerer.answer_all(jobs), self._answerer.batches_from(jobs[0]))
 
     def live(self) -> None:
-        threading.Event().wait()  # who waits for it hears of the actor's end
+        threading.Event().wait()  # waiting for this call shows the actor's end
 
     def leave(self) -> None:
         self._folder.cleanup()
@@ -148,4 +147,4 @@ def _connected(address: str) -> Any:
 
 
 def _words(problem: BaseException | None) -> str:
-    return str(problem).strip().splitlines()[-1].partition(". ")[0]  # there Ray says it shortest
+    return str(problem).strip().splitlines()[-1].partition(". ")[0]  # Ray's shortest description is there

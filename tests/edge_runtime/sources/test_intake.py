@@ -46,12 +46,12 @@ def lost():
 
 @pytest.fixture
 def newest(given, lost):
-    captures = intake.Newest(given.captures(), lambda: None, is_live=True, on_lost=lambda: lost.append(1))
+    reader = intake.Newest(given.captures(), lambda: None, is_live=True, on_lost=lambda: lost.append(1))
     assert given.asked.acquire(timeout=WAIT_S)
-    yield captures
+    yield reader
     given.failure = given.failure or errors.DeviceError("over")
     given._released.release()
-    captures.close()
+    reader.close()
 
 
 def test_only_the_newest_is_taken_and_the_others_are_told_of(given, newest, lost):
@@ -76,11 +76,11 @@ def test_a_source_that_breaks_gives_what_it_took_and_then_its_error(given, newes
 
 def test_the_last_capture_is_taken_before_it_is_over():
     captures = iter([frames.Capture(0, 0)])
-    captures = intake.Newest(captures, lambda: None, is_live=True, on_lost=lambda: None)
-    found = [captures.take(WAIT_S)]
-    while not captures.is_over:
-        found.append(captures.take(WAIT_S))
-    captures.close()
+    newest = intake.Newest(captures, lambda: None, is_live=True, on_lost=lambda: None)
+    found = [newest.take(WAIT_S)]
+    while not newest.is_over:
+        found.append(newest.take(WAIT_S))
+    newest.close()
 
     assert [one for one in found if one is not None] == [frames.Capture(0, 0)]
 
@@ -89,19 +89,19 @@ def test_a_live_source_with_a_rate_is_read_on_between():
     """What is not due is passed over, and is no loss: nobody asked for it."""
     lost = []
     captures = (frames.Capture(number, number) for number in range(1000))
-    captures = intake.Newest(captures, lambda: 0.001, is_live=True, on_lost=lambda: lost.append(1))
-    found = [captures.take(WAIT_S)]
-    while not captures.is_over:
-        found.append(captures.take(WAIT_S))
-    captures.close()
+    newest = intake.Newest(captures, lambda: 0.001, is_live=True, on_lost=lambda: lost.append(1))
+    found = [newest.take(WAIT_S)]
+    while not newest.is_over:
+        found.append(newest.take(WAIT_S))
+    newest.close()
 
     assert [one.raw for one in found if one is not None] == [0]
     assert lost == []
 
 
 def test_a_paced_source_is_not_taken_from_before_it_is_due():
-    captures = intake.Pulled(iter([frames.Capture(0, 0), frames.Capture(1, 1)]), lambda: 0.001)
+    newest = intake.Pulled(iter([frames.Capture(0, 0), frames.Capture(1, 1)]), lambda: 0.001)
 
-    assert captures.take(WAIT_S).raw == 0
-    assert captures.take(0.01) is None
-    assert not captures.is_over
+    assert newest.take(WAIT_S).raw == 0
+    assert newest.take(0.01) is None
+    assert not newest.is_over

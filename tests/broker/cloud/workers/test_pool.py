@@ -70,7 +70,7 @@ def start(request, tiny_package):
 @pytest.fixture
 def start_odd(start, tmp_path):
     begin = functools.partial(process.WorkerProcess, (sys.executable, str(ODD), str(tmp_path)))
-    return lambda count=2, **options: start(count, begin=begin, **options)
+    return lambda count=2, **options: start(count, make_worker=begin, **options)
 
 
 def values_of(answer):
@@ -201,7 +201,7 @@ def test_closing_ends_every_process_even_one_that_hangs(start_odd, tiny_package)
 )
 def test_workers_that_cannot_start_are_one_clear_error(start, command, said):
     with pytest.raises(errors.DeviceError, match=f"a worker process {said}"):
-        start(2, begin=functools.partial(process.WorkerProcess, command))
+        start(2, make_worker=functools.partial(process.WorkerProcess, command))
 
 
 def test_a_package_that_was_exchanged_meanwhile_is_refused(tiny_package, residual_model, tmp_path):
