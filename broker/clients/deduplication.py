@@ -1,13 +1,14 @@
-"""Which results were seen before, in bounded memory: what turns "at least once" into "once" for one reader.
+"""Tells which results a reader has seen before, in bounded memory, so that it gets each result once.
 
-Pure. A device draws a new boot at each start and counts its frames within it, so a frame is (device, boot, sequence).
+Pure. A frame is identified by (device, boot, sequence): a device has a new random boot at each start, and counts its
+frames.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass
 
-# Sequences of one run that are told apart, counted back from its highest: four times the widest window of an edge, and
-# 2 KB each. A result that is older still counts as new: one too many is better than one too few.
+# How many sequences of a run are remembered, back from its highest: four times the largest window of an edge, in 2 KB.
+# An older result counts as new, because a repeated result does less harm than a missing one.
 REMEMBERED = 16_384
 
 # A spool may replay frames of earlier runs between those of this one.
@@ -32,7 +33,7 @@ class Deduplication:
         self._devices: OrderedDict[str, OrderedDict[int, _Run]] = OrderedDict()
 
     def is_first(self, device: str, boot: int, sequence: int) -> bool:
-        """Whether it was not asked for this frame before, which from now on it was."""
+        """Whether this is the first call for that frame."""
         run = self._run(device, boot)
         ahead = sequence - run.highest
         if ahead > 0:
@@ -46,7 +47,7 @@ class Deduplication:
         return is_new
 
     def _run(self, device: str, boot: int) -> _Run:
-        """The one asked for longest ago makes room."""
+        """The run, for which the least recently used one is forgotten if need be."""
         runs = self._devices.setdefault(device, OrderedDict())
         self._devices.move_to_end(device)
         if len(self._devices) > DEVICES:

@@ -1,7 +1,7 @@
-"""Who reads the results of a deployment: each once, and acknowledged only after it was handed on.
+"""Reads the results of a deployment, each once, and acknowledges a result after it was handed on.
 
-Brokers and clouds deliver at least once: a cloud answers a frame that comes twice a second time. With a durable session
-a broker keeps what comes while the reader is away. Nothing here knows MQTT.
+Brokers and clouds deliver at least once, so results may come twice. With a durable session the broker keeps results
+while the reader is away. Nothing here knows MQTT.
 """
 
 import logging
@@ -10,8 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker.clients import deduplication
-from broker.messages import results as messages_results
-from broker.messages import topics
+from broker.messages import results, topics
 from broker.transport.protocol import Message, Transport
 from tflsplit import errors
 
@@ -23,7 +22,8 @@ _LOOK_S = 0.2
 
 @dataclass(slots=True)
 class Summary:
-    """`results` were handed on, `duplicates` were not; `refused` frames have no result, `unreadable` is no answer."""
+    """`results` were handed on, `duplicates` not; `refused` frames have no result, `unreadable` messages are no
+    answer."""
 
     results: int = 0
     duplicates: int = 0
@@ -32,7 +32,7 @@ class Summary:
 
 
 class Consumer:
-    """Reads the results of every device, or of one. `stop` from anywhere ends `run`."""
+    """Reads the results of every device, or of one. `stop`, from any thread, ends `run`."""
 
     def __init__(self, transport: Transport, deployment: str, *, device: str | None = None) -> None:
         self.summary = Summary()
@@ -41,7 +41,7 @@ class Consumer:
         self._filter = (
             topics.topic(deployment, device, kind) if device is not None else topics.every_device(deployment, kind)
         )
-        self._once = deduplication.Deduplication()
+        self._deduplication = deduplication.Deduplication()
         self._noted: dict[str, str] = {}
         self._stopping = threading.Event()
 
@@ -49,10 +49,9 @@ class Consumer:
         self._stopping.set()
 
     def run(self, hand_on: Callable[[bytes], None], *, count: int | None = None) -> Summary:
-        """Give each result, as JSON on one line, to `hand_on` until stopped or until there were `count`.
+        """Passes each result, as JSON on one line, to `hand_on`, until stopped or until there were `count`.
 
-        What is not acknowledged comes again to a durable session: a reader that is killed between `hand_on` and the
-        acknowledgement gets those results a second time.
+        A reader with a durable session that is killed between `hand_on` and the acknowledgement gets that result again.
         """
         self._transport.subscribe(self._filter)
         while self.summary.results != count and not self._stopping.is_set():
@@ -65,24 +64,24 @@ class Consumer:
     def _take(self, message: Message, hand_on: Callable[[bytes], None]) -> None:
         try:
             device = topics.parse(message.topic).device
-            answer = messages_results.parse(message.payload)
+            answer = results.parse(message.payload)
             if answer.device != device:
                 raise errors.FrameError(f"result of {answer.device!r} on the topic of {device!r}")
         except errors.FrameError as problem:
             self.summary.unreadable += 1
             log.warning("result dropped topic=%r reason=%r", message.topic, str(problem))
             return
-        if isinstance(answer, messages_results.Refusal):
+        if isinstance(answer, results.Refusal):
             self._note(answer)
-        elif self._once.is_first(device, answer.boot, answer.sequence):
-            # JSON has line breaks between its parts only, never within a text.
+        elif self._deduplication.is_first(device, answer.boot, answer.sequence):
+            # JSON has line breaks only between its tokens, never within a text.
             hand_on(message.payload.replace(b"\r", b" ").replace(b"\n", b" "))
             self.summary.results += 1
         else:
             self.summary.duplicates += 1
 
-    def _note(self, refusal: messages_results.Refusal) -> None:
-        """One line in the log for a row of refusals with one reason."""
+    def _note(self, refusal: results.Refusal) -> None:
+        """Logs equal refusals of a device, one after the other, only once."""
         self.summary.refused += 1
         if self._noted.get(refusal.device) != refusal.error:
             log.warning("frames refused device=%s reason=%r", refusal.device, refusal.error)

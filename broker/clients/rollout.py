@@ -1,4 +1,4 @@
-"""One package to several devices, one after the other: the first that fails spares the others."""
+"""Pushes one package to several devices, one after the other, and stops at the first that fails."""
 
 import contextlib
 import tempfile
@@ -22,10 +22,10 @@ def roll_out(
     url: str | None = None,
     wait_s: float,
 ) -> Iterator[Outcome]:
-    """What became of each device, the last being the first that did not install it.
+    """The outcome for each device, up to the first that did not install the package.
 
-    `pushed` is a package, cut for each device where that cuts now, or at `cut`; or a bundle for the edge, which goes as
-    it is. Raises CutError or PackageError where it cannot be cut so, PeerError for a device that takes no updates.
+    `pushed` is a package, which is cut for each device at its current cut, or at `cut`; or a bundle for the edge, which
+    is sent as it is. CutError or PackageError if it cannot be cut so, PeerError if a device takes no updates.
     """
     with contextlib.ExitStack() as stack:
         made: dict[str, Package] = {}
@@ -42,7 +42,7 @@ def roll_out(
 
 
 def _cut_of_bundle(pushed: Package) -> Cut | None:
-    """None for a package, and for a bundle that holds no head."""
+    """The cut of a bundle with one head; None for a package and any other bundle."""
     if pushed.manifest.role is not Role.EDGE:
         return None
     with_head = [cut for cut in pushed.cuts if cut.position > 0 and pushed.file(cut, "head") is not None]

@@ -1,7 +1,7 @@
-"""The operator's side of an update: offers a bundle to a device, sends the pieces it asks for, and waits for its word.
+"""The operator's side of an update: offers a bundle to a device, sends the pieces it asks for, waits for the outcome.
 
-It keeps no account of what a device has: whoever asks for a range gets it, so a device that was away goes on where it
-was, and so does a push that is begun anew.
+The operator keeps no record of what a device has, and sends every range that is asked for. So a device that was away
+continues where it was, and so does a push that is started again.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ from tflsplit.graph.cuts import Cut
 from tflsplit.package import reading
 from tflsplit.package.reading import Package
 
-# Few enough bytes that a link of 30 kbit/s shows life in every quarter of a minute, enough that headers do not count.
+# Small enough for a piece every 9 s on a link of 30 kbit/s, large enough that headers do not matter.
 _PIECE_BYTES = 32 << 10
 _LOOK_S = 0.2
-# A device that says nothing for so long gets the offer once more: it may have been away when it was made.
+# A device that is silent for so long gets the offer again: it may have been away before.
 _REPEAT_S = 5.0
-# How far a device may be ahead of this machine's clock before its word is not taken for it.
+# How far a device's serial, which is a time, may be ahead of this machine's clock.
 _MOST_AHEAD_MS = 366 * 86_400_000
 
 
@@ -37,7 +37,7 @@ class Signer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What its retained birth tells: where it cuts, and in `serial` the last offer it took."""
+    """A device by its retained birth: its cut, and in `serial` the last offer it accepted."""
 
     name: str
     cut: str
@@ -45,8 +45,8 @@ class Device:
     serial: int
 
     def cut_in(self, whole: Package) -> Cut:
-        """Where it cuts now, in another package: after the same layer, else at the cut of that id. CutError if neither
-        is there."""
+        """The device's cut in another package: after the same layer, otherwise of the same id. CutError if neither
+        exists."""
         if self.layer is not None:
             with contextlib.suppress(errors.CutError):
                 return whole.cut(self.layer)
@@ -55,7 +55,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`state` is the device's final word, or the last thing it said before time was up (None: nothing)."""
+    """`state` is the final state, or the last that the device reported before the time-out (None: it never did)."""
 
     device: str
     state: State | None
@@ -95,7 +95,7 @@ class Pusher:
         self._sent_bytes = 0
 
     def look(self, device: str, *, wait_s: float) -> Device:
-        """What the broker keeps of a device. PeerError if within `wait_s` there is nothing, or it takes no updates."""
+        """Reads a device's birth. PeerError if none comes within `wait_s`, or if the device takes no updates."""
         topic = topics.topic(self._deployment, device, topics.Kind.BIRTH)
         self._transport.subscribe(topic)
         give_up_s = time.monotonic() + wait_s
@@ -108,7 +108,7 @@ class Pusher:
     def push(
         self, device: Device, bundle: Package, cut: Cut, signer: Signer, *, url: str | None = None, wait_s: float
     ) -> Outcome:
-        """Until the device's final word, or for `wait_s`."""
+        """Offers the bundle and serves the device until its state is final, or for `wait_s`."""
         offer = self._offer(device, bundle, cut, url)
         text = offer.text()
         signed = Signed(text, signer.sign(text))
@@ -142,7 +142,7 @@ class Pusher:
             manifest_sha256=updates.sha256(manifest),
             manifest_bytes=len(manifest),
             total_bytes=len(manifest) + sum(file.bytes for file in bundle.manifest.files.values()),
-            # Later than any before, also where this machine's clock is behind another operator's.
+            # Later than any before, even if this machine's clock is behind another operator's.
             serial=max(now_ms, last + 1),
             url=url,
         )
@@ -180,7 +180,7 @@ class Pusher:
             for offset in range(need.start, need.stop, room):
                 data = stream.read(min(room, need.stop - offset))
                 if not data:
-                    return  # beyond its end: nothing that we offered
+                    return  # the range is beyond the end of the file
                 patience_s = max(0.0, give_up_s - time.monotonic())
                 self._transport.publish(control, Piece(need.sha256, offset, data).encode(), timeout_s=patience_s)
                 self._sent_bytes += len(data)
@@ -198,7 +198,7 @@ def _files(bundle: Package, offer: Offer) -> dict[str, Path]:
 
 
 def _report(message: Message | None, telemetry: str) -> Report | None:
-    """Damaged ones are a device's that is not ours to mend; its next one may be good."""
+    """The report in a message; None for any other message, and for a damaged report, which the next one replaces."""
     if message is None or message.topic != telemetry:
         return None
     try:

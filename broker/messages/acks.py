@@ -1,9 +1,9 @@
-"""What a device gets back that asked for no results: which frame is done with, and if it was refused, why.
+"""Acknowledgements, for devices that ask for no results: which frame was answered, and why if it was refused.
 
     {"device": "cam-1", "boot": "00c0ffee00c0ffee", "sequence": 7}
     {"device": "cam-1", "boot": "00c0ffee00c0ffee", "sequence": 8, "error": "frame of package …"}
 
-Sent once the result is published; a tenth of its size, on a link that costs money. `boot` is text as in `results`.
+Sent after the result is published; a tenth of its size, for links that cost money. `boot` is text as in `results`.
 """
 
 import json

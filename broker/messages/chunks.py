@@ -1,9 +1,9 @@
-"""Frames larger than a broker's packet limit, cut in chunks and put together again.
+"""Splits frames that are larger than a broker's packet limit into chunks, and reassembles them.
 
     chunk   4s magic · u8 version · u64 boot · u64 sequence · u16 index · u16 count · u32 frame bytes
             u32 CRC-32 of everything else · the bytes
 
-Every chunk of a frame must reach the same subscriber, which a shared subscription does not promise. Pure, like `wire`:
+All chunks of a frame must reach the same subscriber, which a shared subscription does not guarantee. Pure, like `wire`:
 the clock comes in as an argument.
 """
 
@@ -23,14 +23,14 @@ _CRC = struct.Struct("<I")
 HEADER_BYTES = _HEAD.size + _CRC.size
 MAX_CHUNKS = (1 << 16) - 1
 
-# What Python needs to hold a chunk, however small: a bytes object and its place in a dict. Counted, or chunks of one
-# byte would take a hundred times the memory they are charged for.
+# What Python needs to hold a chunk besides its bytes: an object and its place in a dict. It is counted, or chunks of
+# one byte would take a hundred times the counted memory.
 _ENTRY_BYTES = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a reassembler may hold at most; beyond it the oldest unfinished frame is given up."""
+    """What a reassembler holds at most; beyond it the oldest unfinished frame is given up."""
 
     frames: int = 64
     bytes: int = 64 << 20
@@ -40,7 +40,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Counters:
-    """Frames put together, and unfinished frames given up by reason; duplicates are chunks."""
+    """`completed` counts frames, `duplicates` chunks, the others unfinished frames that were given up, by reason."""
 
     completed: int = 0
     duplicates: int = 0
@@ -68,7 +68,7 @@ class _Unfinished:
 
 
 def split(encoded: bytes, max_bytes: int) -> list[bytes]:
-    """The packets to send for a frame: itself where it fits `max_bytes`, else chunks of at most `max_bytes` each."""
+    """The packets of a frame: the frame itself if it fits `max_bytes`, otherwise chunks of at most `max_bytes` each."""
     if len(encoded) <= max_bytes:
         return [encoded]
     room = max_bytes - HEADER_BYTES
@@ -93,7 +93,7 @@ def peek(data: feature_codec.Buffer) -> tuple[tuple[int, int], bool, memoryview]
 
 
 class Reassembler:
-    """Bounded memory of unfinished frames, of all senders together. One thread at a time."""
+    """Holds unfinished frames of all senders, within `limits`. One thread at a time."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.counters = Counters()
@@ -110,10 +110,11 @@ class Reassembler:
         return len(self._unfinished)
 
     def add(self, sender: str, data: feature_codec.Buffer, now_s: float) -> feature_codec.Buffer | None:
-        """The whole frame once its last chunk is here, else None; what is no chunk comes straight back.
+        """The whole frame once its last chunk has arrived, before that None; data that is no chunk is returned as it
+        is.
 
-        `sender` tells devices apart, `now_s` is any clock that never goes back. FrameError for a damaged chunk, and
-        for one that contradicts an earlier one of its frame (which is then given up: there is no telling who is right).
+        `sender` names the device, `now_s` is by any clock that never goes back. FrameError for a damaged chunk, and for
+        one that contradicts an earlier chunk of its frame, which is then given up.
         """
         if not is_chunk(data):
             return data
@@ -134,9 +135,8 @@ class Reassembler:
         return None
 
     def _check_agrees(self, key: tuple[str, int, int], frame: _Unfinished, chunk: _Chunk) -> None:
-        if (frame.count, frame.frame_bytes) != (chunk.count, chunk.frame_bytes) or frame.bodies.get(
-            chunk.index, chunk.body
-        ) != chunk.body:
+        is_same_frame = (frame.count, frame.frame_bytes) == (chunk.count, chunk.frame_bytes)
+        if not is_same_frame or frame.bodies.get(chunk.index, chunk.body) != chunk.body:
             self._give_up(key)
             self.counters.contradicted += 1
             raise errors.FrameError(

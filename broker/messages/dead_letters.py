@@ -1,10 +1,10 @@
-"""Frames that no cloud could process, kept for those who look after a deployment: what came, from whom, and why not.
+"""Dead letters: frames that no cloud could process, published for operators with their device and the reason.
 
     {"device": "cam-1", "boot": "00c0ffee00c0ffee", "sequence": 7, "reason": "…", "received_ms": …,
      "bytes": 12612, "frame": "VEZTRgE…"}
 
-`boot` and `sequence` are null where the frame could not tell them; `frame` is Base64 of what came, null where that does
-not fit the broker's packet limit. A flood of bad frames must not fill the broker: `Allowance` lets few through.
+`boot` and `sequence` are null if the frame is too damaged to tell; `frame` is Base64 of the bytes, null if that does
+not fit the broker's packet limit. `Allowance` limits the number of letters, so that bad frames do not fill the broker.
 """
 
 import base64
@@ -14,14 +14,14 @@ from typing import Any
 
 from tflsplit import errors
 
-# Enough to look at what goes wrong; a fleet whose every frame is refused would else send each of them twice.
+# Enough for finding the cause; without a limit every refused frame of a fleet would travel twice.
 BURST = 20
 PER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """`frame_bytes` is the size of what came, `frame` itself None where it is left out."""
+    """`frame_bytes` is the size of the frame, `frame` its bytes, None if they are left out."""
 
     device: str
     key: tuple[int, int] | None
@@ -31,7 +31,7 @@ class DeadLetter:
     frame: bytes | None = None
 
     def as_json(self, most_bytes: int) -> bytes:
-        """Without the frame where it would make more than `most_bytes`."""
+        """The letter as JSON, without the frame if it would exceed `most_bytes`."""
         boot, sequence = self.key or (None, None)
         fields: dict[str, object] = {
             "device": self.device,
@@ -51,7 +51,7 @@ class DeadLetter:
 
 
 class Allowance:
-    """`BURST` letters at once, then one a second; the clock comes in as an argument."""
+    """Allows `BURST` letters at once, then one a second; the clock comes in as an argument."""
 
     def __init__(self) -> None:
         self._left = float(BURST)

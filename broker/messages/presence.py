@@ -1,7 +1,7 @@
-"""The retained `status` of a device or a cloud: who is there, and the last will that says so when it dies.
+"""The retained `status` of a device or a cloud: online or offline, with a last will for when its connection is lost.
 
-A broker may publish a last will long after its owner came back. So each status carries the boot id and the number of
-the connection it belongs to, and whoever reads one compares: a will of an earlier connection says nothing about now.
+A broker may publish a last will long after the client is back. So each status carries the boot id and the number of its
+connection, and readers ignore the will of an earlier connection.
 """
 
 import json
@@ -13,7 +13,7 @@ from tflsplit import errors
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """Which topic tells of us, and the id drawn at our start."""
+    """The topic of our status, and the random id of this run."""
 
     topic: str
     boot: int
@@ -24,7 +24,7 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`state` is "online" or "offline"; `reason` is "closed" for a goodbye, "lost" for a last will."""
+    """`state` is "online" or "offline"; `reason` is "closed" after a normal end, "lost" in a last will."""
 
     state: str
     boot: int

@@ -1,13 +1,13 @@
-"""What the cloud answers to a frame: JSON that a person, Node-RED or Home Assistant can use as it stands.
+"""The cloud's answer to a frame: JSON that people, Node-RED or Home Assistant can use directly.
 
     {"device": "cam-1", "boot": "00c0ffee00c0ffee", "sequence": 7, "cut": "block_6_expand", "package": "9f…",
      "label": "cat", "score": 0.93, "top": [{"label": "cat", "score": 0.93}, …], "values": null,
      "times": {"captured_ms": …, "head_ms": 3.1, "received_ms": …, "queue_ms": 0.2, "decode_ms": 0.1, "tail_ms": 5.0,
      "sent_ms": …}, "outputs": null}
 
-Where the input travelled as pixels the cloud adds `"input_codec": "raw"` or `"jpeg"`, and `"lossy"`, true for a JPEG.
-A frame that was refused is answered with {"device", "boot", "sequence", "error", "sent_ms"}. `boot` is hexadecimal
-text, because JavaScript's numbers do not hold 64 bits.
+If the input travelled as pixels the cloud adds `"input_codec": "raw"` or `"jpeg"`, and `"lossy"`, true for a JPEG. A
+refused frame is answered with {"device", "boot", "sequence", "error", "sent_ms"}. `boot` is hexadecimal text, because
+JavaScript's numbers do not hold 64 bits.
 """
 
 import base64
@@ -26,7 +26,7 @@ from tflsplit.coding.input_codec import Pixels
 from tflsplit.graph import tensors
 
 MAX_JSON_BYTES = 16 << 20
-# `dumps` makes one per call.
+# Made once, because `json.dumps` makes an encoder in each call.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _quote = json.encoder.encode_basestring
 
@@ -62,7 +62,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A raw output tensor: what `wants_raw` in a frame asks for. `data` is in C order, little endian."""
+    """A raw output tensor, for frames with `wants_raw`. `data` is in C order, little endian."""
 
     spec: tensors.TensorSpec
     data: bytes
@@ -84,9 +84,9 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One frame's answer. `top` is best first and its first entry is also `label` and `score` in the JSON; it is empty
-    for a model without classes, whose dequantised outputs are then in `values`, by name, if they are short. `cut` and
-    `package` (hexadecimal) repeat what the frame named, `pixels` how it carried a picture (None: as stored)."""
+    """The result of a frame. `top` is sorted, best first; its first entry is also `label` and `score` in the JSON. It
+    is empty for a model without classes, whose dequantised outputs are in `values`, by name, if they are short. `cut`
+    and `package` (hexadecimal) are the frame's, `pixels` is how it carried a picture (None: as stored)."""
 
     device: str
     boot: int
@@ -112,7 +112,7 @@ class Result:
         return self.top[0].score if self.top else None
 
     def as_json(self) -> bytes:
-        # Put together by hand: an encoder for the whole takes nearly twice as long.
+        # Formatted by hand: encoding the whole as one object takes nearly twice as long.
         top = ",".join([f'{{"label":{_quote(entry.label)},"score":{entry.score!r}}}' for entry in self.top])
         label, score = (_quote(self.top[0].label), repr(self.top[0].score)) if self.top else ("null", "null")
         times = ",".join([f'"{name}":{getattr(self.times, name)!r}' for name in self.times.__slots__])
@@ -131,7 +131,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The answer to a frame that was not run; `boot` and `sequence` are None where the frame could not tell them.
+    """The answer to a frame that was not run; `boot` and `sequence` are None if the frame was too damaged to tell.
 
     Sending the same frame again cannot help.
     """
@@ -143,16 +143,8 @@ class Refusal:
     sent_ms: float
 
     def as_json(self) -> bytes:
-        boot = None if self.boot is None else f"{self.boot:016x}"
-        return _dump(
-            {
-                "device": self.device,
-                "boot": boot,
-                "sequence": self.sequence,
-                "error": self.error,
-                "sent_ms": self.sent_ms,
-            }
-        )
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return _encode(fields | {"boot": None if self.boot is None else f"{self.boot:016x}"}).encode()
 
 
 def parse(data: bytes | bytearray | memoryview) -> Result | Refusal:
@@ -169,10 +161,6 @@ def parse(data: bytes | bytearray | memoryview) -> Result | Refusal:
         return _refusal(fields) if "error" in fields else _result(fields)
     except (ValueError, OverflowError, binascii.Error) as problem:
         raise errors.FrameError(f"result: {problem}") from problem
-
-
-def _dump(fields: Mapping[str, object]) -> bytes:
-    return _encode(fields).encode()
 
 
 def _output_as_json(output: Output) -> dict[str, object]:

@@ -1,11 +1,12 @@
-"""What a device says of itself every few seconds, for fleets whose devices nobody can ask: they stand behind NAT.
+"""Telemetry: the metrics that a device publishes every few seconds, for devices that nobody can connect to.
 
     {"boot": "00c0ffee00c0ffee", "sent_ms": …, "state": "ok", "why": null, "fps": 9.8,
      "latency_ms": {"p50": …, "p95": …, "p99": …}, "metrics": {"frames_total": 12, "dropped_total": {"expired": 3},
      "latency_seconds": {"bounds_s": […], "counts": […], "sum_s": …}, "build_info": [["0.1.0", "9f…", "op012", 1]], …}}
 
-`metrics` are those of `tflsplit.observing.catalogue`: a number, for one label an object of them, for several a list
-whose entries end in it. On the same topic travel the questions of `broker.links.echo`, which are no JSON.
+`metrics` are those of `tflsplit.observing.catalogue`: a number without labels, an object of numbers for one label, and
+for several labels a list whose entries end in the number. The probes of `broker.links.echo`, which are not JSON, use
+the same topic.
 """
 
 import json
@@ -26,7 +27,7 @@ _MOST_BOUNDS = 32
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """`families` are of the metrics in `catalogue.TOLD`; `fps` and `latency_ms` are of the time since the last one."""
+    """`families` are of the metrics in `catalogue.TOLD`; `fps` and `latency_ms` are since the last message."""
 
     boot: int
     sent_ms: float
@@ -50,12 +51,12 @@ class Telemetry:
 
 
 def is_probe(payload: bytes) -> bool:
-    """Whether a message on telemetry is one that measures a link."""
+    """Whether a message on telemetry is a probe that measures a link."""
     return not payload.startswith(b"{")
 
 
 def parse(payload: bytes) -> Telemetry:
-    """FrameError for anything that a device of ours would not say; metrics that we do not know are passed over."""
+    """FrameError for anything that no device of ours would publish; unknown metrics are ignored."""
     if len(payload) > _MOST_BYTES:
         raise errors.FrameError(f"telemetry is {len(payload)} bytes, at most {_MOST_BYTES} are accepted")
     try:

@@ -1,4 +1,4 @@
-"""Names on the broker: who may be called what, and which topic carries which kind of message.
+"""Topics on the broker: which topic carries which kind of message, and which names are allowed.
 
     tflsplit/v1/<deployment>/<device>/<kind>
 
@@ -13,7 +13,7 @@ from tflsplit import errors
 
 ROOT = "tflsplit/v1"
 
-# Where Home Assistant looks for devices, unless it was told to look elsewhere.
+# Where Home Assistant looks for devices by default.
 DISCOVERY_PREFIX = "homeassistant"
 
 # No `/ + # $` (they mean something to a broker), no spaces, ASCII only (access rules and shells stumble over the rest).
@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 class Kind(str, enum.Enum):
     """The last level of a topic. `STATUS` and `BIRTH` are retained.
 
-    `ACKS` tells a device that wants no results back which of its frames are done with; `DEAD` holds the frames that no
+    `ACKS` tells a device that wants no results which of its frames are answered; `DEAD` carries the frames that no
     cloud could process, with the reason.
     """
 
@@ -39,7 +39,7 @@ class Kind(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic taken apart; `str()` of it is what the broker sees."""
+    """A parsed topic; `str()` gives the topic's name on the broker."""
 
     deployment: str
     device: str
@@ -54,7 +54,7 @@ class Topic:
 
 
 def check_name(what: str, name: str) -> str:
-    """`name` itself if a deployment or device may be called so; `what` says in the error which of them it is."""
+    """Returns `name` if it is allowed; `what` says in the SettingsError whether it is of a deployment or a device."""
     if _NAME.fullmatch(name) is None:
         raise errors.SettingsError(f"{what} name {name!r}: allowed are 1 to 64 of the characters A-Z a-z 0-9 . _ -")
     return name
@@ -65,19 +65,19 @@ def topic(deployment: str, device: str, kind: Kind) -> str:
 
 
 def every_device(deployment: str, kind: Kind, *, share: str | None = None) -> str:
-    """The subscription filter for one kind of message from all devices of a deployment. With a `share`, the broker
-    gives each message to one member of the group of that name."""
+    """The filter for one kind of message of all devices of a deployment. With a `share`, the broker gives each message
+    to one subscriber of that group."""
     group = "" if share is None else f"$share/{check_name('share', share)}/"
     return f"{group}{ROOT}/{check_name('deployment', deployment)}/+/{kind.value}"
 
 
 def whole_deployment(deployment: str) -> str:
-    """The subscription filter for everything that a deployment says."""
+    """The filter for all messages of a deployment."""
     return f"{ROOT}/{check_name('deployment', deployment)}/#"
 
 
 def discovery(deployment: str, device: str, prefix: str = DISCOVERY_PREFIX) -> str:
-    """Where a device tells Home Assistant what it is; SettingsError for a name that it takes in no topic."""
+    """The discovery topic of a device for Home Assistant; SettingsError for a name that Home Assistant refuses."""
     name = f"{check_name('deployment', deployment)}-{check_name('device', device)}"
     if "." in name:
         raise errors.SettingsError(f"Home Assistant takes no dots in names: {deployment} and {device} must have none")
@@ -85,7 +85,7 @@ def discovery(deployment: str, device: str, prefix: str = DISCOVERY_PREFIX) -> s
 
 
 def parse(name: str) -> Topic:
-    """The parts of a topic of ours; FrameError for any other, since only a peer can have sent it."""
+    """The parts of one of our topics; FrameError for any other topic, because it comes from a peer."""
     levels = name.split("/")
     if len(levels) != 5 or "/".join(levels[:2]) != ROOT:
         raise errors.FrameError(f"topic {name!r}: expected {ROOT}/<deployment>/<device>/<kind>")

@@ -1,12 +1,13 @@
-"""What an operator and a device say to one another about another model for the device. Pure, like `wire`.
+"""The messages between an operator and a device for updating the device's model. Pure, like `wire`.
 
 control     {"verb": "update", "offer": "<text>", "signature": "<hex>"}
             4s magic "TFSU" · 32s SHA-256 of a whole file · u64 offset · a piece of that file
 telemetry   4s magic "TFSR" · {"offer": "<id>", "state": "receiving", …, "need": {"sha256": …, "start": …, "stop": …}}
 
-The text of an offer is what is signed, to the byte, so that nothing of it is read before its signature was checked. An
-offer's id is the beginning of the SHA-256 of that text. The device asks for ranges of files and the operator answers
-with pieces: whoever comes back after an interruption asks for what is missing, and neither side keeps accounts.
+The signature is of the exact text of an offer, so that nothing in the offer is read before its signature is checked.
+The id of an offer is the beginning of the SHA-256 of its text. The device asks for ranges of files and the operator
+sends pieces: after an interruption the device asks for what is missing, and neither side keeps a record of what was
+sent.
 """
 
 import enum
@@ -22,7 +23,7 @@ from broker.messages import topics
 from tflsplit import errors
 
 MAGIC = b"TFSU"
-REPORT_MAGIC = b"TFSR"  # what begins like JSON on this topic is `broker.messages.telemetry`
+REPORT_MAGIC = b"TFSR"  # other messages on this topic are JSON: `broker.messages.telemetry`
 _PIECE = struct.Struct("<4s32sQ")
 PIECE_HEADER_BYTES = _PIECE.size
 
@@ -32,7 +33,7 @@ _MOST_PIECE_BYTES = 1 << 20
 _MOST_REPORT_BYTES = 16_384
 _MOST_REASON = 500
 
-# What a device takes in all, and of a manifest: those of the largest public models have 2 MB, of 800 cuts.
+# The most that a device accepts for a bundle, and for its manifest: 2 MB for the largest public models, with 800 cuts.
 MOST_BYTES = 1 << 30
 MOST_MANIFEST_BYTES = 16 << 20
 
@@ -42,7 +43,7 @@ _SIGNATURE = re.compile(r"[0-9a-f]{128}", re.ASCII)
 
 
 class State(str, enum.Enum):
-    """Of a device. The last three are an offer's final word."""
+    """The state of a device's update. The last three are final for an offer."""
 
     IDLE = "idle"
     RECEIVING = "receiving"
@@ -59,9 +60,9 @@ class State(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """`package` is the package's digest and `cut` a cut's id. `manifest_sha256` names the bundle: it lists all of its
-    files, which with it make `total_bytes`. `serial` grows with each offer that is made to a device; `url` is where the
-    bundle's folder is, where it does not come in pieces.
+    """`package` is the package's digest, `cut` a cut's id. `manifest_sha256` is of the bundle's manifest, which lists
+    all other files; together they have `total_bytes`. `serial` grows with each offer to a device. `url` is the bundle's
+    folder on a web server; None: the operator sends pieces.
     """
 
     deployment: str
@@ -94,7 +95,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """An offer as it came, not to be believed yet."""
+    """An offer whose signature is not checked yet."""
 
     text: bytes
     signature: bytes
@@ -108,7 +109,7 @@ class Signed:
         return json.dumps(fields, separators=(",", ":")).encode()
 
     def offer(self) -> Offer:
-        """What it says; only for a text whose signature is good. FrameError if it is no offer all the same."""
+        """The parsed offer, to be called after the signature is checked. FrameError if the text is no offer."""
         fields = _object(self.text, "offer")
         kinds = {name: int if name.endswith("_bytes") or name == "serial" else str for name in Offer.__slots__}
         _check_fields(fields, kinds, "offer", may_be_none=("url",))
@@ -130,7 +131,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A range of a file that a device lacks."""
+    """A range of a file that a device asks for."""
 
     sha256: str
     start: int
@@ -139,7 +140,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a device says of an offer. `percent` is of the bytes that it was going to need."""
+    """A device's report on an offer. `percent` of the bundle's bytes are on the device."""
 
     offer: str
     state: State
@@ -163,7 +164,7 @@ def sha256(data: bytes) -> str:
 
 
 def parse_control(data: bytes) -> Signed | Piece | None:
-    """A message on `control`; None for a verb of somebody else. FrameError for what is damaged or too long."""
+    """A message on `control`; None for other verbs. FrameError if it is damaged or too long."""
     if data[: len(MAGIC)] == MAGIC:
         return _piece(data)
     if len(data) > _MOST_CONTROL_BYTES:
@@ -231,7 +232,7 @@ def _object(data: bytes, what: str) -> dict[str, Any]:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Two readers of a repeated key may take different ones for true."""
+    """ValueError for a repeated key, of which two parsers may take different values."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key stands there twice")

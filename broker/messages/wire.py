@@ -6,11 +6,10 @@
     payload  the tensors' bytes one after another, C order, coded as a whole
 
 Flag 0x01 asks for the raw outputs. Flag 0x02 says that a frame at cut 0 holds the pixels of a picture before they are
-preprocessed: one uint8 tensor, not quantised, which may be coded as JPEG. Flag 0x04 asks for an acknowledgement in
-place of the result: that goes to consumers, and not back over the device's link. Who does not know a flag refuses its
-frames.
+preprocessed: one uint8 tensor, not quantised, which may be coded as JPEG. Flag 0x04 asks for an acknowledgement, for
+devices that do not receive results; consumers still do. A reader refuses frames with flags that it does not know.
 
-Pure: no I/O, no clock, no logging, and nothing of MQTT, so that a frame can travel any way.
+Pure: no I/O, no clock, no logging, and nothing about MQTT, so that a frame can use any transport.
 """
 
 import functools
@@ -23,8 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tflsplit import errors
-from tflsplit.coding import feature_codec as codecs
-from tflsplit.coding import jpeg
+from tflsplit.coding import feature_codec, jpeg
 from tflsplit.coding.input_codec import Pixels
 from tflsplit.graph import tensors
 from tflsplit.inputs import pictures
@@ -35,7 +33,7 @@ VERSION = 1
 PACKAGE_BYTES = 16
 MAX_TENSORS = 64  # the widest boundary seen in a public model carries eleven
 MAX_RANK = 8  # TFLite's kernels stop at six
-MAX_SEQUENCE = (1 << 53) - 1  # results repeat it as a JSON number, of which every reader keeps so much
+MAX_SEQUENCE = (1 << 53) - 1  # results repeat it as a JSON number, which JavaScript reads exactly up to this
 DEFAULT_MAX_PAYLOAD_BYTES = 64 << 20
 
 _WANTS_RAW = 0x01
@@ -55,19 +53,19 @@ HEADER_BYTES = _HEAD.size + _CRC.size
 _U16, _U32, _U64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
 _I32 = 1 << 31
 
-# Boundaries whose descriptions are remembered: a process sees one or two of them, over and over.
+# How many boundaries are cached in packed and parsed form: a process uses one or two.
 _BOUNDARIES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What a frame says about itself; its arrays travel beside it, in the order of `boundary`.
+    """The header of a frame; its arrays are passed beside it, in the order of `boundary`.
 
-    `package` is the first 16 bytes of the package's SHA-256. `cut` is the number of operators in the head (0: the
-    input travels). `boot` is drawn anew at each start of an edge, `sequence` counts within it. `wants_raw` asks for the
-    raw output tensors in the result, `wants_ack` for an acknowledgement once the result is published. `pixels` says how
-    a picture travels before its preprocessing; None: as stored, or features. Names of tensors do not travel: a decoded
-    boundary has empty ones.
+    `package` is the first 16 bytes of the package's SHA-256. `cut` is the number of operators in the head (0: the input
+    travels). `boot` is random for each start of an edge, `sequence` counts its frames. `wants_raw` asks for the raw
+    output tensors in the result, `wants_ack` for an acknowledgement after the result is published. `pixels` says how a
+    picture travels before its preprocessing; None: as stored, or features. Names of tensors are not transmitted: in a
+    decoded boundary they are empty.
     """
 
     package: bytes
@@ -99,7 +97,7 @@ class Frame:
 
 
 class Label(NamedTuple):
-    """What tells one frame from another, and whom it is for."""
+    """The identity of a frame, and the package and cut that it is for."""
 
     package: bytes
     cut: int
@@ -108,12 +106,14 @@ class Label(NamedTuple):
     wants_ack: bool
 
 
-def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: codecs.Codec) -> bytes:
+def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: feature_codec.Codec) -> bytes:
     """The frame as one packet; ValueError when the arrays are not what `frame.boundary` says (a bug of ours)."""
-    if (codec.id == codecs.CodecId.JPEG) != (frame.pixels is Pixels.JPEG):
+    if (codec.id == feature_codec.CodecId.JPEG) != (frame.pixels is Pixels.JPEG):
         raise ValueError(f"codec {codec.id.name} for a frame whose pixels are {frame.pixels}")
-    parts: list[codecs.Buffer] = [_bytes_of(array, spec) for array, spec in zip(arrays, frame.boundary, strict=True)]
-    if codec.id != codecs.CodecId.NONE:
+    parts: list[feature_codec.Buffer] = [
+        _bytes_of(array, spec) for array, spec in zip(arrays, frame.boundary, strict=True)
+    ]
+    if codec.id != feature_codec.CodecId.NONE:
         parts = [codec.encode(parts[0] if len(parts) == 1 else b"".join(parts))]
     head = _HEAD.pack(
         MAGIC,
@@ -139,14 +139,14 @@ def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: codecs.Codec) -
     return b"".join((head, _CRC.pack(crc), table, *parts))
 
 
-def describe(data: codecs.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES) -> Frame:
-    """Everything of `decode` except the payload itself, which stays coded."""
+def describe(data: feature_codec.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES) -> Frame:
+    """The checked header of a frame; the payload is not decoded."""
     return unseal(data, max_payload_bytes=max_payload_bytes).frame
 
 
-def peek(data: codecs.Buffer) -> Label:
-    """The label of what looks like a frame, at a thirtieth of the cost of `describe`: nothing is checked but its first
-    bytes, so its word counts only for what `decode` will look at. FrameError for anything else."""
+def peek(data: feature_codec.Buffer) -> Label:
+    """The label of a frame, at a thirtieth of the cost of `describe`. Only the magic and the version are checked, so
+    the frame must still go through `decode`. FrameError if they are wrong."""
     if len(data) < HEADER_BYTES:
         raise errors.FrameError(f"frame is {len(data)} bytes, shorter than the header of {HEADER_BYTES}")
     magic, version, flags, package, cut, boot, sequence = _LABEL.unpack_from(data)
@@ -155,24 +155,24 @@ def peek(data: codecs.Buffer) -> Label:
 
 
 def decode(
-    data: codecs.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES
+    data: feature_codec.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES
 ) -> tuple[Frame, tuple[tensors.Array, ...]]:
     """The frame and its arrays; FrameError for anything else. See `unseal`."""
     unsealed = unseal(data, max_payload_bytes=max_payload_bytes)
     return unsealed.frame, unsealed.arrays()
 
 
-def unseal(data: codecs.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES) -> "Unsealed":
-    """The frame, checked but for its payload, which stays coded; FrameError for anything else.
+def unseal(data: feature_codec.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES) -> "Unsealed":
+    """The frame with its payload still coded; everything else is checked. FrameError for anything that is no frame.
 
-    No length in `data` is believed before it has been checked against what is there or against `max_payload_bytes`.
+    Every length in `data` is checked against the size of `data` or `max_payload_bytes` before it is used.
     """
     return Unsealed(*_parse(memoryview(data), max_payload_bytes))
 
 
 @dataclass(frozen=True, slots=True)
 class Unsealed:
-    """A frame that can be judged by what it says before its payload takes the memory that it asks for."""
+    """A checked frame whose payload is not decoded yet, so that it takes no memory before the frame is accepted."""
 
     frame: Frame
     codec_id: int
@@ -182,14 +182,14 @@ class Unsealed:
         """FrameError if the payload is not what the frame says. Read-only views of the data where it is not coded."""
         boundary = self.frame.boundary
         if self.frame.pixels is Pixels.JPEG:
-            raw: codecs.Buffer = jpeg.decode(self.coded, pictures.picture_shape(boundary[0].shape, name="frame"))
+            raw: feature_codec.Buffer = jpeg.decode(self.coded, pictures.picture_shape(boundary[0].shape, name="frame"))
         else:
-            raw = codecs.decode(self.codec_id, self.coded, self.frame.payload_bytes)
+            raw = feature_codec.decode(self.codec_id, self.coded, self.frame.payload_bytes)
         return tuple(_views(memoryview(raw).toreadonly(), boundary))
 
 
 def with_ack(encoded: bytes, *, wanted: bool) -> bytes:
-    """An encoded frame of ours, asking for an acknowledgement or not, whichever it asked for before."""
+    """One of our encoded frames, changed to ask for an acknowledgement or not."""
     flags = encoded[_FLAGS_OFFSET] | _WANTS_ACK if wanted else encoded[_FLAGS_OFFSET] & ~_WANTS_ACK
     if flags == encoded[_FLAGS_OFFSET]:
         return encoded
@@ -198,14 +198,14 @@ def with_ack(encoded: bytes, *, wanted: bool) -> bytes:
     return b"".join((head, _CRC.pack(zlib.crc32(rest, zlib.crc32(head))), rest))
 
 
-def checksum(data: codecs.Buffer) -> int:
+def checksum(data: feature_codec.Buffer) -> int:
     """The CRC-32 that a frame should carry, of everything but itself: 2 µs for 12.5 KB. Shorter data has one too."""
     view = memoryview(data)
     return zlib.crc32(view[HEADER_BYTES:], zlib.crc32(view[: _HEAD.size]))
 
 
-def key(encoded: codecs.Buffer) -> tuple[int, int]:
-    """(boot, sequence) of an encoded frame that this process made; nothing is checked."""
+def key(encoded: feature_codec.Buffer) -> tuple[int, int]:
+    """(boot, sequence) of an encoded frame of our own; nothing is checked."""
     boot, sequence = _KEY.unpack_from(encoded, _KEY_OFFSET)
     return int(boot), int(sequence)
 
@@ -272,21 +272,8 @@ def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memory
     """The frame, its codec id and its coded payload."""
     if data.nbytes < HEADER_BYTES:
         raise errors.FrameError(f"frame is {data.nbytes} bytes, shorter than the header of {HEADER_BYTES}")
-    (
-        magic,
-        version,
-        flags,
-        codec_id,
-        count,
-        package,
-        cut,
-        boot,
-        sequence,
-        captured_ns,
-        head_us,
-        raw_bytes,
-        coded_bytes,
-    ) = _HEAD.unpack_from(data)
+    magic, version, flags, codec_id, count, *label, raw_bytes, coded_bytes = _HEAD.unpack_from(data)
+    package, cut, boot, sequence, captured_ns, head_us = label
     _check_version(magic, version)
     _check_crc(data)
     if flags & ~_KNOWN_FLAGS:
@@ -303,7 +290,7 @@ def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memory
         wants_raw, wants_ack = bool(flags & _WANTS_RAW), bool(flags & _WANTS_ACK)
         pixels = None
         if flags & _HAS_PIXELS:
-            pixels = Pixels.JPEG if codec_id == codecs.CodecId.JPEG else Pixels.RAW
+            pixels = Pixels.JPEG if codec_id == feature_codec.CodecId.JPEG else Pixels.RAW
         frame = Frame(package, cut, boot, sequence, captured_ns, head_us, boundary, wants_raw, pixels, wants_ack)
     except ValueError as problem:
         raise errors.FrameError(f"frame {boot:016x}/{sequence}: {problem}") from problem
@@ -325,7 +312,7 @@ def _check_crc(data: memoryview) -> None:
 
 
 def _table_ends_at(data: memoryview, count: int) -> int:
-    """By what the table says, or the end of what is there; nothing of it is checked."""
+    """The end of the table by its own ranks, at most the end of the data; nothing in it is checked."""
     offset = HEADER_BYTES
     for _ in range(count):
         if offset + 1 >= data.nbytes:
@@ -336,7 +323,7 @@ def _table_ends_at(data: memoryview, count: int) -> int:
 
 @functools.lru_cache(_BOUNDARIES)
 def _parse_table(table: bytes, count: int) -> tuple[tuple[tensors.TensorSpec, ...], int]:
-    """The specs, and the bytes that they take. Extents are not yet believed: nothing is allocated from them."""
+    """The specs, and the bytes of their tensors, for which nothing is allocated yet."""
     if not 1 <= count <= MAX_TENSORS:
         raise errors.FrameError(f"frame has {count} tensors, expected 1 to {MAX_TENSORS}")
     offset = 0
