@@ -1,7 +1,7 @@
-"""Which identity may write and read which topics, as Mosquitto's access file says it.
+"""Which identity may write and read which topics, in the format of Mosquitto's access file.
 
-Pure. One block of plain topics per identity, and no pattern with the user name in it: an identity without a block may
-do nothing at all, so taking the block away is enough to shut someone out.
+Pure. Each identity has a block of topics, without patterns of the user name: an identity without a block may do
+nothing, so removing its block revokes all its rights.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ _CONSUMER_READS = (Kind.RESULTS, Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEME
 _OPERATOR_WRITES = (Kind.CONTROL,)
 _OPERATOR_READS = (Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
 
-# Home Assistant is a consumer that says when it comes up, and finds the devices that announce themselves to it.
+# Home Assistant is a consumer that publishes its start, and reads the announcements of devices.
 _HOME_STATUS = f"{topics.DISCOVERY_PREFIX}/status"
 _EVERY_DISCOVERY = f"{topics.DISCOVERY_PREFIX}/device/+/config"
 
 _HEADER = """\
-# Written by `tflsplit broker`; it is made anew with every change of the identities, so edit nothing here.
-# Whoever has no block below may neither write nor read anything.
+# Written by `tflsplit broker`, again with every change of the identities: do not edit it.
+# An identity without a block below may neither write nor read anything.
 """
 
 
@@ -36,7 +36,7 @@ def render(ledger: Ledger) -> str:
 
 
 def may_write(deployment: str, identity: Identity) -> Sequence[str]:
-    """Topic filters."""
+    """The topic filters that an identity may publish to."""
     own = _topics_of(deployment, identity.name)
     match identity.role:
         case Role.DEVICE:
@@ -50,7 +50,7 @@ def may_write(deployment: str, identity: Identity) -> Sequence[str]:
 
 
 def may_read(deployment: str, identity: Identity) -> Sequence[str]:
-    """Topic filters."""
+    """The topic filters that an identity may subscribe to."""
     own = _topics_of(deployment, identity.name)
     match identity.role:
         case Role.DEVICE:
@@ -69,7 +69,7 @@ def _rules(ledger: Ledger, identity: Identity) -> Iterator[str]:
 
 
 def _discovery(deployment: str, device: str) -> Sequence[str]:
-    """None for a device whose name Home Assistant would not take."""
+    """The discovery topic, or nothing if Home Assistant does not accept the device's name."""
     with contextlib.suppress(errors.SettingsError):
         return [topics.discovery(deployment, device)]
     return []

@@ -1,7 +1,7 @@
-"""A small certificate authority of one deployment: the only door to the `cryptography` library.
+"""The certificate authority of a deployment. The only module that uses the `cryptography` library for certificates.
 
-Everything goes in and out as PEM bytes. Elliptic-curve keys (P-256): the handshake is ten times cheaper for a small
-device than with RSA, and every TLS 1.2 stack has the curve.
+Certificates and keys are passed as PEM bytes. Keys are on the elliptic curve P-256: the handshake is ten times cheaper
+for a small device than with RSA, and every TLS 1.2 library has the curve.
 """
 
 import datetime
@@ -19,10 +19,10 @@ try:
 except ModuleNotFoundError as missing:
     raise errors.DeviceError(extras.need("making certificates", "cryptography", "broker")) from missing
 
-# A box without a battery-backed clock starts in the past, and must still find the server's certificate valid.
+# A device without a battery-backed clock starts in the past, and must still accept the server's certificate.
 _BACKDATED = datetime.timedelta(days=1)
 
-# The authority outlives what it signs. A revocation list that ran out would lock everybody out, so it lasts as long.
+# Longer than anything it signs. The revocation list is valid as long, because an expired list would lock everybody out.
 _AUTHORITY_LASTS = datetime.timedelta(days=20 * 365)
 
 
@@ -39,7 +39,7 @@ class Pair:
 
 
 def make(deployment: str, now: datetime.datetime) -> Pair:
-    """An authority of its own: nothing that another deployment's has signed is good here."""
+    """A new authority: certificates of other deployments are not valid here."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(f"tflsplit {deployment}")
     usage = _usage(key_cert_sign=True, crl_sign=True)
@@ -52,18 +52,18 @@ def make(deployment: str, now: datetime.datetime) -> Pair:
 
 
 def issue_server(authority: Pair, hosts: Sequence[str], now: datetime.datetime, *, days: int) -> Pair:
-    """For a broker that is reached by each of `hosts`, names or IP addresses."""
+    """A certificate for a broker with these `hosts`, names or IP addresses."""
     names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
     return _issue(authority, hosts[0], (ExtendedKeyUsageOID.SERVER_AUTH, names), now, days)
 
 
 def issue_client(authority: Pair, name: str, now: datetime.datetime, *, days: int) -> Pair:
-    """Its common name is what the broker takes for the user name; nobody can be a server with it."""
+    """A certificate whose common name is the user name at the broker. It is not valid for a server."""
     return _issue(authority, name, (ExtendedKeyUsageOID.CLIENT_AUTH, None), now, days)
 
 
 def revocation_list(authority: Pair, serials: Sequence[int], number: int, issued: datetime.datetime) -> bytes:
-    """OpenSSL keeps the lists it has seen and heeds the one issued last, to the second: `issued` must increase."""
+    """The list of revoked serials. OpenSSL uses the list with the latest time, in seconds: `issued` must increase."""
     signer, key = _opened(authority)
     builder = (
         x509.CertificateRevocationListBuilder()

@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all, and belong to whoever owns the folder they are in.
+"""Writes files completely or not at all, with the owner of their folder.
 
-The second matters where root changes a deployment whose broker runs as a user of its own: what it could not read any
-more would end it at its next start.
+The owner matters if root changes a deployment whose broker runs as another user: the broker could not read the files of
+root, and would fail at its next start.
 """
 
 import contextlib
@@ -18,10 +18,10 @@ _PRIVATE_FOLDER = 0o700
 
 
 def write(path: Path, data: bytes) -> None:
-    """Replaces what is there, in one step."""
+    """Replaces the file in one step."""
     partial = path.with_name(f".{path.name}.partial")
     with contextlib.suppress(FileNotFoundError):
-        partial.unlink()  # left by one that was killed; it may belong to somebody else
+        partial.unlink()  # left by a killed process; it may have another owner
     with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE), "wb") as stream:
         _give_to_owner_of(path.parent, stream.fileno())
         stream.write(data)
@@ -31,7 +31,7 @@ def write(path: Path, data: bytes) -> None:
 
 
 def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
-    """A private folder with these files, in place of what is there."""
+    """Replaces the folder by a private one with these files."""
     partial, replaced = (path.with_name(f".{path.name}.{state}") for state in ("partial", "replaced"))
     for left in (partial, replaced):
         shutil.rmtree(left, ignore_errors=True)
@@ -51,7 +51,7 @@ def make_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A private folder beside `path` that takes its place when the block ends well, and vanishes when it does not."""
+    """A private folder that becomes `path` when the block succeeds, and is removed when it fails."""
     partial = path.parent / f".{path.name}.{os.getpid()}.partial"
     with disk_errors(path):
         if os.path.lexists(path):
@@ -70,7 +70,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """One change at a time; another waits."""
+    """Holds the folder's lock, waiting for other processes that change it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -90,7 +90,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """What a killed maker left behind, keys among it; known by the process id in its name."""
+    """Removes folders that killed processes left, with keys in them; their names contain the process id."""
     for left in path.parent.glob(f".{path.name}.*.partial"):
         pid = left.name.rsplit(".", 2)[1]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists():

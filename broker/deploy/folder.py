@@ -1,7 +1,7 @@
-"""A deployment's folder, as `broker.deploy.layout` says: made once, then changed by one command at a time.
+"""Makes and changes a deployment's folder, whose layout is in `broker.deploy.layout`; one command at a time.
 
-The ledger is written first and the rest follows from it: a command that was killed is mended by repeating it, or where
-the names are in the ledger already, by `rotate`.
+The ledger is written first, and everything else is made from it. To repair the effect of a killed command, repeat it,
+or use `rotate` if the names are in the ledger already.
 """
 
 import contextlib
@@ -17,16 +17,16 @@ from broker.deploy.ledger import Identity, Ledger, Proof, Role
 from broker.transport import credentials
 from tflsplit import errors
 
-# A device in a field is forgotten for years, and falls silent on the day its certificate ends.
+# Long, because devices in the field are forgotten for years and stop working when their certificate expires.
 LASTS_DAYS = 5 * 365
 
-# For whoever runs on the broker's own machine, beside the names by which others reach it.
+# For clients on the broker's own machine, besides the names that others use.
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The identities that a new deployment begins with."""
+    """The identities of a new deployment."""
 
     devices: tuple[str, ...]
     clouds: tuple[str, ...] = ("cloud",)
@@ -54,7 +54,7 @@ def init(
     days: int = LASTS_DAYS,
     now: datetime.datetime | None = None,
 ) -> Ledger:
-    """Make the folder, complete or not at all. SettingsError if it exists or a name cannot be used."""
+    """Makes the folder, completely or not at all. SettingsError if it exists or a name is not allowed."""
     now = now or _now()
     path = path.absolute()
     if any(character.isspace() or character in "\"'\\" for character in str(path)):
@@ -82,7 +82,7 @@ def add(
     days: int = LASTS_DAYS,
     now: datetime.datetime | None = None,
 ) -> Ledger:
-    """Further identities. The broker must be told to read its files again, as after every change."""
+    """Adds identities. The broker must then read its files again, as after every change."""
     with _opened(path, days, now) as opened:
         new = tuple(Identity(name, role) for name in names)
         opened.ledger = replace(opened.ledger, identities=(*opened.ledger.identities, *new))
@@ -91,7 +91,7 @@ def add(
 
 
 def revoke(path: Path, names: Sequence[str], *, now: datetime.datetime | None = None) -> Ledger:
-    """Take identities' rights away, all their certificates and passwords too; what they were given is deleted here."""
+    """Revokes identities with all their certificates and passwords, and deletes their folders here."""
     with _opened(path, LASTS_DAYS, now) as opened:
         opened.ledger.check_known(names)
         for name in names:
@@ -110,8 +110,8 @@ def rotate(
     days: int = LASTS_DAYS,
     now: datetime.datetime | None = None,
 ) -> Ledger:
-    """New proof for identities that keep their names. The old one is revoked, unless it is kept for the time until the
-    new one has been delivered: then the next `rotate` or `revoke` of that name ends it."""
+    """Issues new certificates or passwords for identities. The old ones are revoked, or with `keeps_old` at the next
+    `rotate` or `revoke` of the name, so that there is time to deliver the new ones."""
     with _opened(path, days, now) as opened:
         if keeps_old and opened.ledger.proof is Proof.PASSWORD:
             raise errors.SettingsError("an identity has one password at a time: the old one cannot be kept")
@@ -121,7 +121,7 @@ def rotate(
 
 
 def rotate_server(path: Path, *, days: int = LASTS_DAYS, now: datetime.datetime | None = None) -> Ledger:
-    """A new key and certificate for the broker itself; clients notice nothing."""
+    """Issues a new key and certificate for the broker itself; clients need no change."""
     with _opened(path, days, now) as opened:
         opened.issue_server()
         return opened.ledger
@@ -143,7 +143,7 @@ def read(path: Path) -> Ledger:
 
 @dataclass(slots=True)
 class _Opened:
-    """A deployment under change: `ledger` is what it is to become."""
+    """A deployment that is being changed; `ledger` is the new state."""
 
     path: Path
     authority: authority.Pair
@@ -164,7 +164,7 @@ class _Opened:
         files.write(server / mosquitto.CERTIFICATE, pair.certificate)
 
     def write_ledger(self) -> None:
-        """The ledger, and after it what the broker reads."""
+        """Writes the ledger, then the files that the broker reads."""
         self.ledger = _with_next_list(self.ledger, self.now)
         files.write(self.path / layout.AUTHORITY / layout.LEDGER, self.ledger.as_json().encode())
         server = self.path / layout.SERVER
@@ -177,7 +177,7 @@ class _Opened:
         files.write(server / mosquitto.REVOKED, revoked)
 
     def _renew(self, identity: Identity, *, keeps_old: bool) -> dict[str, bytes]:
-        """Enters the new proof into the ledger; what its owner is to be given."""
+        """Enters a new certificate or password into the ledger; returns the files for the identity's owner."""
         made = {credentials.AUTHORITY: self.authority.certificate}
         user = ""
         if self.ledger.proof is Proof.PASSWORD:
@@ -209,7 +209,7 @@ def _opened(path: Path, days: int, now: datetime.datetime | None) -> Iterator[_O
 
 
 def _with_next_list(book: Ledger, now: datetime.datetime) -> Ledger:
-    """Issued a second or more after the last list, and an hour ago so that this second is not in the future yet."""
+    """Dated at least a second after the last list, and an hour ago, so that the date is not in the future."""
     issued_s = max(int(now.timestamp()) - 3600, book.list_issued_s + 1)
     return replace(book, list_number=book.list_number + 1, list_issued_s=issued_s)
 

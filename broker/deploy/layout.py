@@ -1,4 +1,4 @@
-"""Where things lie in a deployment's folder, and what is written once and never changed.
+"""The layout of a deployment's folder, and the files in it that never change.
 
 authority/      deployment.json, the ledger, and the authority's ca.crt and ca.key; it is all that a backup needs
 server/         what the broker reads, all made from the ledger, and its data
@@ -27,7 +27,7 @@ _BROKER_USER = "mosquitto"
 
 @dataclass(frozen=True, slots=True)
 class BrokerUser:
-    """As whom the broker runs; `name` may be a number."""
+    """The user that runs the broker; `name` may be a number."""
 
     name: str
     uid: int
@@ -46,7 +46,7 @@ def make_folders(partial: Path, user: BrokerUser) -> None:
 
 
 def write_fixed(partial: Path, path: Path, book: Ledger, user: BrokerUser) -> None:
-    """What no change of the identities changes."""
+    """Writes the files that do not depend on the identities."""
     ca = (partial / AUTHORITY / CA).read_bytes()
     files.write(partial / SERVER / mosquitto.AUTHORITY, ca)
     files.write(partial / SERVER / mosquitto.CONFIG, mosquitto.config(book).encode())
@@ -64,7 +64,7 @@ def write_fixed(partial: Path, path: Path, book: Ledger, user: BrokerUser) -> No
 
 
 def broker_user() -> BrokerUser:
-    """Whoever runs this, but not root: Mosquitto started by root becomes the user `mosquitto`."""
+    """The current user, or `mosquitto` for root, because Mosquitto changes to that user when root starts it."""
     if os.geteuid() != 0:
         return BrokerUser(str(os.geteuid()), os.geteuid(), os.getegid())
     try:

@@ -1,4 +1,4 @@
-"""Who belongs to a deployment, and what the broker must know of them: the truth from which its files are made.
+"""The ledger: the identities of a deployment, from which the broker's files are made.
 
 Pure: `broker.deploy.folder` reads and writes it, `access` and `mosquitto` derive the broker's own files from it.
 """
@@ -21,7 +21,7 @@ _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-
 
 
 class Role(str, enum.Enum):
-    """What an identity is, and with it what it may do; `broker.deploy.access` says what that is."""
+    """The role of an identity; `broker.deploy.access` has the rights of each role."""
 
     DEVICE = "device"
     CLOUD = "cloud"
@@ -38,7 +38,7 @@ class Proof(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`serials` are those of its certificates that are still good, the newest last; `password_hash` is the broker's."""
+    """`serials` are of its valid certificates, the newest last; `password_hash` is in the broker's format."""
 
     name: str
     role: Role
@@ -51,8 +51,8 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """`hosts` are the names by which clients reach the broker, the first of them stands in what they are given.
-    `revoked` are serial numbers; `list_number` and `list_issued_s` (Unix time) are those of the last revocation list.
+    """`hosts` are the names by which clients reach the broker; the first is in the files that they get. `revoked` are
+    serial numbers; `list_number` and `list_issued_s` (Unix time) are of the last revocation list.
     """
 
     deployment: str
@@ -99,14 +99,14 @@ class Ledger:
         return replace(self, identities=identities)
 
     def with_certificate(self, identity: Identity, serial: int, *, keeps_old: bool) -> "Ledger":
-        """Its certificates so far are revoked, unless the last one is kept."""
+        """Adds a certificate to an identity; its older ones are revoked, except the last one if `keeps_old`."""
         kept = identity.serials[-1:] if keeps_old else ()
         ended = tuple(old for old in identity.serials if old not in kept)
         changed = replace(identity, serials=(*kept, serial))
         return replace(self.with_changed(changed), revoked=(*self.revoked, *ended))
 
     def without(self, name: str) -> "Ledger":
-        """The identity is gone and all its certificates are revoked."""
+        """Removes an identity and revokes all its certificates."""
         gone = self.identity(name)
         remaining = tuple(identity for identity in self.identities if identity is not gone)
         return replace(self, identities=remaining, revoked=(*self.revoked, *gone.serials))
@@ -135,8 +135,8 @@ class Ledger:
 
 
 def check_name(name: str) -> str:
-    """`name` itself if an identity may be called so. It becomes a topic level, a user name in the broker's files, a
-    certificate's common name and a folder: stricter than a topic's level, so that it can be nothing else in any."""
+    """Returns `name` if it is allowed for an identity. It is used as a topic level, a user name in the broker's files,
+    a certificate's common name and a folder, so the rules are stricter than for a topic."""
     topics.check_name("identity", name)
     if not name[0].isalnum():
         raise errors.SettingsError(f"identity name {name!r}: must begin with a letter or digit, for it names a folder")

@@ -1,6 +1,6 @@
-"""The files that Mosquitto reads: its configuration, with the reason of each number, and its passwords.
+"""The files that Mosquitto reads: its configuration, with the reason for each number, and its passwords.
 
-Pure. Paths are relative: Mosquitto is started in the folder where they lie, be it on a host or in a container.
+Pure. Paths are relative: Mosquitto is started in the folder of these files, on a host or in a container.
 """
 
 import base64
@@ -18,8 +18,8 @@ REVOKED = "revoked.crl"
 PID = "mosquitto.pid"
 DATA = "data"
 
-# What `mosquitto_passwd` uses. Our passwords are 192 random bits, which no number of rounds makes harder to guess; and
-# the broker, which has one thread, serves nobody while it computes them.
+# The number that `mosquitto_passwd` uses. Our passwords are 192 random bits, which more rounds do not make harder to
+# guess; and the broker has one thread, which serves nobody while it computes them.
 _ROUNDS = 101
 _HASH_BYTES = 64
 SALT_BYTES = 12  # Mosquitto 2.0 reads no other

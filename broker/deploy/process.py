@@ -1,4 +1,4 @@
-"""Mosquitto as the process of a deployment: becoming it, and telling it to read its files again."""
+"""Starts Mosquitto for a deployment, and makes a running one read its files again."""
 
 import os
 import signal
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from broker.deploy import files, layout, mosquitto
-from broker.local import server as local_server
+from broker.local.server import mosquitto_path
 from tflsplit import errors
 
 
 def become(path: Path) -> NoReturn:
-    """This process goes on as Mosquitto, so that signals, exit status and log are its own."""
-    executable = local_server.mosquitto_path()
+    """Replaces this process by Mosquitto, so that signals, exit status and log are Mosquitto's own."""
+    executable = mosquitto_path()
     if executable is None:
         raise errors.DeviceError("mosquitto is not installed: apt install mosquitto")
     server = _server(path)
@@ -24,11 +24,11 @@ def become(path: Path) -> NoReturn:
 
 
 def reload(path: Path) -> bool:
-    """SIGHUP, if this deployment's broker runs here and is ours to signal; whoever runs it elsewhere must send it."""
+    """Sends SIGHUP to this deployment's broker; False if it does not run here, or we may not signal it."""
     server = _server(path)
     try:
         pid = int((server / mosquitto.PID).read_text())
-        # A stale file may name a stranger by now: only a process that works in this very folder is the broker.
+        # The id in an old file may be of another process: only the broker has this folder as its working directory.
         if not Path(f"/proc/{pid}/cwd").samefile(server):
             return False
         os.kill(pid, signal.SIGHUP)

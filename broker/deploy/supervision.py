@@ -1,6 +1,6 @@
-"""What keeps the broker running: a systemd unit, or a compose file for containers.
+"""The systemd unit and the compose file that keep the broker running.
 
-Pure. Both run Mosquitto itself, in the folder of its configuration, as the user to whom that folder belongs.
+Pure. Both run Mosquitto in the folder of its configuration, as the owner of that folder.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 UNIT = "tflsplit-broker.service"
 COMPOSE = "compose.yaml"
 
-# The broker reads its own folder and writes its data there; it never sees the authority's key nor the clients'.
+# The broker reads its own folder and writes its data there; it cannot see the keys of the authority and the clients.
 _UNIT = """\
 # Written by `tflsplit broker init`. To install:
 #     ln -s {folder}/{unit} /etc/systemd/system/ && systemctl enable --now {unit}
@@ -68,7 +68,7 @@ SystemCallErrorNumber=EPERM
 WantedBy=multi-user.target
 """
 
-# No tag that moves: a broker that changes its version by itself changes its limits by itself.
+# A fixed version: another version of the broker may have other limits.
 _COMPOSE = """\
 # Written by `tflsplit broker init`. In this folder: docker compose up --detach
 # After a change of the identities: docker compose kill --signal HUP broker
@@ -109,5 +109,5 @@ def compose(port: int, uid: int, gid: int, *, config: str) -> str:
 
 
 def _quoted(path: Path) -> str:
-    """systemd reads % as a specifier; spaces are refused before, for not every setting takes quotes."""
+    """Doubles %, which systemd reads as a specifier. Spaces were refused before: not every setting takes quotes."""
     return str(path).replace("%", "%%")

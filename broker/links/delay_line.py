@@ -1,6 +1,6 @@
-"""Delays packets where the kernel cannot: what enters one of two TUN devices leaves the other one later.
+"""Delays packets on kernels without netem: a packet that enters one of two TUN devices leaves the other one later.
 
-For kernels without netem. Whole IP packets wait here, so that TCP's own round trips are as long as the link's.
+Whole IP packets are delayed, so that TCP's own round trips are as long as the link's.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from pathlib import Path
 from tflsplit import errors
 
 DEVICE = Path("/dev/net/tun")
-# From linux/if_tun.h: name an interface; of IP packets, without a header of TUN's own.
+# From linux/if_tun.h: make an interface with a name, for IP packets without a TUN header.
 _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
 # More than any packet of an interface whose MTU is 1,500.
@@ -25,7 +25,7 @@ _PACKET_BYTES = 2048
 
 
 class DelayLine:
-    """`refused` counts packets that an interface would not take, for it was down."""
+    """`refused` counts packets that an interface refused because it was down."""
 
     def __init__(self, ends: tuple[int, int], delay_s: float) -> None:
         self._ends = ends
@@ -65,8 +65,8 @@ class DelayLine:
 
 @contextlib.contextmanager
 def between(names: tuple[str, str], delay_s: float) -> Iterator[DelayLine]:
-    """Two interfaces of these names in our network, which may be moved to others; they vanish with the block or with
-    this process. DeviceError where the kernel has no TUN."""
+    """Two interfaces with these names in our network namespace, from where they may be moved; they end with the block
+    or this process. DeviceError if the kernel has no TUN."""
     with contextlib.ExitStack() as stack:
         near, far = (_opened(name, stack) for name in names)
         line = DelayLine((near, far), delay_s)

@@ -1,6 +1,6 @@
-"""Messages that measure a link, and the peer that answers them: `tflsplit probe --echo` beside the cloud.
+"""Probes, messages that measure a link, and the peer that answers them: `tflsplit probe --echo` beside the cloud.
 
-Questions travel as a device's telemetry, answers on its control topic, where the broker's access rules let them pass.
+Probes use a device's telemetry topic and answers its control topic, which the broker's access rules allow.
 
     message   4s magic · u64 run · u32 number · filling, in answers to the size of an ordinary result
 """
@@ -25,7 +25,7 @@ def message(run: int, number: int, filling: bytes) -> bytes:
 
 
 def number_of(payload: bytes, run: int) -> int | None:
-    """The number that a message of this run carries; None if it is another's."""
+    """The number in a probe or answer of this run; None for any other message."""
     if len(payload) < _HEAD.size or payload[:4] != MAGIC:
         return None
     _, found_run, number = _HEAD.unpack_from(payload)
@@ -42,7 +42,7 @@ class Echo:
         self._stopping = threading.Event()
 
     def listen(self) -> None:
-        """From here on nothing is missed."""
+        """Subscribes; from now on no probe is missed."""
         self._transport.subscribe(topics.every_device(self._deployment, topics.Kind.TELEMETRY))
 
     def run(self) -> None:

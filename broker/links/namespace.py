@@ -1,10 +1,11 @@
-"""A link in the kernel: a network namespace behind another one that is slow, far away and loses packets. Needs root.
+"""A link in the kernel: a network namespace behind another one that limits the rate, delays and loses packets. Needs
+root.
 
-    this machine ── wire: tc tbf both ways, nftables numgen random, netem or a `delayline` ── inside
+    this machine ── wire: tc tbf both ways, nftables numgen random, netem or a `delay_line` ── inside
 
-The wire only forwards, so what is lost there is lost for TCP as on a real link. No namespace has a name
-that could be left over: each lasts as long as the processes in it, the one that holds it ends with us however we die,
-and the interfaces go with it.
+The wire only forwards, so packets lost there are lost for TCP as on a real link. Namespaces have no names, so none can
+be left over: each lasts as long as the processes in it, the process that holds it ends with ours in any case, and the
+interfaces go with it.
 """
 
 import contextlib
@@ -20,16 +21,16 @@ from ipaddress import IPv4Network
 from broker.links import delay_line
 from tflsplit import errors
 
-# For tests between networks (RFC 2544): nobody's own network is hidden by them. Eight addresses for each link.
+# Addresses for tests between networks (RFC 2544), which no real network uses. Eight addresses for each link.
 _ADDRESSES = IPv4Network("198.18.0.0/15")
 _EACH = 8
 _TOOLS = ("ip", "tc", "nft", "nsenter", "unshare")
-# What may pass at once after a rest: one packet, or a millisecond's worth, which is about how late a timer may be.
+# The burst after a pause: one packet, or as much as passes in a millisecond, by which a timer may be late.
 _PACKET_BYTES, _BURST_S = 1_600, 0.001
 # How long a packet may queue before it is dropped: what cheap routers do.
 _QUEUE = "500ms"
 _MILLION = 1_000_000
-# It says that it is there, and ends when our end of its standard input closes.
+# Prints a line when it runs, and ends when our end of its standard input closes.
 _HOLD = "echo; read -r _"
 _FORWARD = "echo 1 > /proc/sys/net/ipv4/ip_forward; " + _HOLD
 
@@ -44,15 +45,15 @@ class Network:
     _prefix: tuple[str, ...]
 
     def inside(self, *command: str) -> list[str]:
-        """The command, to be run behind the link."""
+        """The command line that runs `command` behind the link."""
         return [*self._prefix, *command]
 
 
 @contextlib.contextmanager
 def shaped(*, rate_bps: float, loss: float = 0.0, delay_s: float = 0.0) -> Iterator[Network]:
-    """A link whose rate, loss (a share of packets) and delay are each direction's. DeviceError where none can be made.
+    """A link; rate, loss (a share of packets) and delay are for each direction. DeviceError if it cannot be made.
 
-    What runs inside must have ended before the block does.
+    Processes inside must end before the block does.
     """
     _check_possible()
     name, first = _free_name()
@@ -79,7 +80,7 @@ def shaped(*, rate_bps: float, loss: float = 0.0, delay_s: float = 0.0) -> Itera
 
 @dataclass(frozen=True, slots=True)
 class _Namespace:
-    """`pid` is the process that holds it."""
+    """A network namespace; the process `pid` keeps it alive."""
 
     pid: int
 
@@ -93,7 +94,7 @@ class _Namespace:
 
 @contextlib.contextmanager
 def _namespace(script: str) -> Iterator[_Namespace]:
-    # A session of its own: Ctrl-C must reach us first, so that what is inside can end in good order.
+    # A session of its own: Ctrl-C must not end it before the processes inside.
     with subprocess.Popen(
         ("unshare", "--net", "sh", "-ec", script),
         stdin=subprocess.PIPE,
@@ -110,7 +111,7 @@ def _namespace(script: str) -> Iterator[_Namespace]:
 
 @contextlib.contextmanager
 def _joined(name: str, wire: _Namespace, delay_s: float) -> Iterator[delay_line.DelayLine | None]:
-    """Our interface `name` and the wire's `near`, joined: by a line that delays, else by a cable."""
+    """Joins our interface `name` and the wire's `near`: by a delay line, or without a delay by a virtual cable."""
     if delay_s:
         with delay_line.between((name, f"{name}w"), delay_s) as line:
             _run("ip", "link", "set", "dev", f"{name}w", "netns", str(wire.pid), "name", "near")
@@ -120,7 +121,7 @@ def _joined(name: str, wire: _Namespace, delay_s: float) -> Iterator[delay_line.
     try:
         yield None
     finally:
-        _run("ip", "link", "del", "dev", name)  # else it would stay a moment longer than its namespace
+        _run("ip", "link", "del", "dev", name)  # otherwise it would outlive its namespace by a moment
 
 
 def _shape(wire: _Namespace, end: str, rate_bps: float, delay_s: float) -> None:
@@ -137,7 +138,7 @@ def _has_netem(wire: _Namespace) -> bool:
 
 
 def _lose(wire: _Namespace, loss: float) -> None:
-    """What is lost is counted."""
+    """Drops a share of packets, and counts them."""
     share = f"numgen random mod {_MILLION} < {round(loss * _MILLION)}"
     rules = (
         "add table inet wire",
@@ -155,7 +156,7 @@ def _lost(wire: _Namespace) -> int:
 
 
 def _free_name() -> tuple[str, int]:
-    """Of an interface that is not there, and where its addresses begin. At random, for two links made at a time."""
+    """A free name for an interface, and the offset of its addresses; random, so that two links at a time differ."""
     taken = {name for _, name in socket.if_nameindex()}
     while True:
         number = random.randrange(_ADDRESSES.num_addresses // _EACH)  # noqa: S311 - it guards nothing

@@ -1,4 +1,4 @@
-"""Whether a broker can be reached, what it speaks, and how long a message takes to it and back."""
+"""Whether a broker can be reached, its version of MQTT, and the round-trip time of a message."""
 
 import contextlib
 import os
@@ -16,13 +16,13 @@ from tflsplit.findings import Finding, State
 _ROUNDS = 9
 _PATIENCE_S = 2.0
 
-# Nagle's algorithm holds a small packet back until the one before it is acknowledged, which the other side puts off by
-# 40 ms; what is left of that after a fast link's own share is what tells it from a slow link.
+# Nagle's algorithm holds a small packet back until the previous one is acknowledged, which the other side delays by 40
+# ms. Less than that is left after subtracting the link's own time; it tells the stall from a slow link.
 _STALL_S = 0.035
 
 
 def probe(where: Address, *, credentials: Credentials | None = None, timeout_s: float = 5.0) -> tuple[Finding, ...]:
-    """One finding if the broker cannot be reached, else a second about the time of a round trip."""
+    """A finding on the connection and, if the broker can be reached, one on the round-trip time."""
     name = f"doctor-{os.urandom(4).hex()}"
     made = transport.MqttTransport(
         where, client_id=f"tflsplit-{name}", credentials=credentials, connect_timeout_s=timeout_s
@@ -39,7 +39,7 @@ def probe(where: Address, *, credentials: Credentials | None = None, timeout_s: 
 
 
 def round_trip(online: protocol.Transport, name: str, link_s: float) -> Finding:
-    """Times messages at QoS 1 that `online` sends to itself, as device `name`."""
+    """Times messages at QoS 1 that `online`, as device `name`, sends to itself."""
     topic = topics.topic("doctor", name, topics.Kind.TELEMETRY)
     took_s = []
     try:
@@ -59,7 +59,7 @@ def round_trip(online: protocol.Transport, name: str, link_s: float) -> Finding:
 
 
 def judge_round_trip(took_s: float, link_s: float) -> Finding:
-    """`link_s` is how long the network alone takes there and back."""
+    """Judges a round trip of `took_s`; `link_s` is the network's own part."""
     detail = f"{took_s * 1000:.1f} ms at QoS 1; to open a connection takes {link_s * 1000:.1f} ms"
     if took_s - link_s < _STALL_S:
         return Finding("broker round trip", State.OK, detail)

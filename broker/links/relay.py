@@ -1,7 +1,7 @@
-"""A TCP relay between clients and a broker that is as slow and as far away as it is told to be. Needs no root.
+"""A TCP relay between clients and a broker, with limited rate, delay and outages. Needs no root.
 
-It imitates a link for replays and tests. Every connection has four threads: one reads and one writes in each direction,
-with a bounded queue between them, so that a sender that is too fast is held back by TCP as on a real link.
+It imitates a link for replays and tests. Every connection has four threads: a reader and a writer for each direction,
+with a bounded queue between them, so that TCP slows a fast sender down as on a real link.
 """
 
 import contextlib
@@ -12,23 +12,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 
 from broker.links.shaping import Schedule, Shape
 from broker.transport.address import Address
 
 _log = logging.getLogger(__name__)
 
-# The kernel's own buffers would take in megabytes before a sender feels the link.
+# The kernel's default buffers would take megabytes before the sender is slowed down.
 _SOCKET_BUFFER_BYTES = 65_536
-# A sleep may last this much longer than asked: closer to its time than this, a piece goes at once.
+# A sleep may take this much too long, so a piece that is due sooner is sent at once.
 _CLOSE_ENOUGH_S = 0.00005
 
 
 class Relay:
-    """Listens on `address` (a free port of this machine) from the moment it is entered until it is left.
+    """A context that listens on `address`, a free port of this machine.
 
-    `up` shapes what clients send, `down` what the broker sends. `seed` is that of the jitter.
+    `up` shapes what clients send, `down` what the broker sends. `seed` is for the jitter.
     """
 
     def __init__(self, broker: Address, *, up: Shape, down: Shape, seed: int = 0) -> None:
@@ -48,9 +47,7 @@ class Relay:
         self._acceptor.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -63,7 +60,7 @@ class Relay:
             return len(self._pairs)
 
     def interrupt(self) -> None:
-        """Breaks every connection; new ones are taken."""
+        """Breaks every connection; new ones are accepted."""
         with self._changed:
             pairs = tuple(self._pairs)
         for pair in pairs:
@@ -75,7 +72,7 @@ class Relay:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            # Under the lock, so that an interruption never misses a connection that is being made.
+            # Under the lock, so that `interrupt` does not miss a connection that is being made.
             with self._changed:
                 self._join(client)
 
@@ -111,7 +108,7 @@ class _Lane:
 
 
 class _Pair:
-    """A client's connection and ours to the broker, which end together, once both directions have ended."""
+    """A client's connection and ours to the broker; both are closed when both directions have ended."""
 
     def __init__(self, client: socket.socket, server: socket.socket, forget: Callable[["_Pair"], None]) -> None:
         self._client, self._server = client, server
@@ -153,7 +150,7 @@ class _Pair:
 
 
 class _Queue:
-    """Pieces under way, in order: at most so many bytes, but one piece always fits. An empty piece is the end."""
+    """Pieces on their way, in order: at most `most_bytes`, but always one piece. An empty piece is the end."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -163,7 +160,7 @@ class _Queue:
         self._changed = threading.Condition()
 
     def put(self, out_at_s: float, piece: bytes) -> bool:
-        """Waits for room; False once nobody takes anything any more."""
+        """Waits for room; False if the queue is closed."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._is_closed or not self._pieces or self._held_bytes + len(piece) <= self._most_bytes
@@ -174,7 +171,7 @@ class _Queue:
             return not self._is_closed
 
     def first(self) -> tuple[float, bytes]:
-        """The oldest piece, which stays in the queue, and counts, until `drop_first`."""
+        """Waits for the oldest piece, which stays in the queue until `drop_first`."""
         with self._changed:
             self._changed.wait_for(lambda: self._pieces)
             return self._pieces[0]
@@ -191,7 +188,7 @@ class _Queue:
 
 
 def _read(source: socket.socket, lane: _Lane, queue: _Queue) -> None:
-    """Until the sender ends, or nobody takes what it sends."""
+    """Reads until the sender ends, or the queue is closed."""
     is_taken = True
     while is_taken:
         piece = b""

@@ -1,4 +1,4 @@
-"""What a link does to bytes, as arithmetic: when what enters it now comes out at the other end. No clock, no I/O."""
+"""Computes when bytes that enter a link now leave it. Pure: no clock, no I/O."""
 
 import math
 import random
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 from tflsplit import errors
 
-# Pieces this long in time keep two connections from waiting for one another; never less than a TCP segment.
+# Short pieces, so that two connections do not wait long for each other; at least a TCP segment.
 _PIECE_S = 0.002
 _SEGMENT_BYTES, _MOST_BYTES = 1460, 65_536
-# Beyond what is under way on the link itself: as much as a cheap router keeps.
+# The least buffer: as much as a cheap router has.
 _LEAST_BUFFER_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One direction of a link. Up to `jitter_s` is added to `delay_s` at random, and order is kept, as TCP shows it.
+    """One direction of a link. A random time up to `jitter_s` is added to `delay_s`; the order of bytes is kept.
 
-    `burst_bytes` may pass at once after a rest. In an outage (begin and length, seconds from the start) nothing moves
-    and nothing is lost. Bits are those of TCP's payload: no headers, no loss.
+    `burst_bytes` may pass at once after a pause. In an outage (start and length in seconds from the beginning) nothing
+    moves and nothing is lost. `bandwidth_bps` is of TCP's payload, without headers.
     """
 
     bandwidth_bps: float = math.inf
@@ -36,18 +36,18 @@ class Shape:
 
     @property
     def piece_bytes(self) -> int:
-        """How much to take at a time."""
+        """How much to read at a time."""
         return int(min(max(self.bandwidth_bps / 8 * _PIECE_S, _SEGMENT_BYTES), _MOST_BYTES))
 
     @property
     def buffer_bytes(self) -> int:
-        """How much may be held for one connection before its sender has to wait."""
+        """How much a connection may buffer before its sender has to wait."""
         under_way = 0.0 if math.isinf(self.bandwidth_bps) else self.bandwidth_bps / 8 * (self.delay_s + self.jitter_s)
         return max(_LEAST_BUFFER_BYTES, int(2 * under_way))
 
 
 class Schedule:
-    """The bucket that all connections share in one direction. Times are seconds from the start, never going back."""
+    """The schedule that all connections share in one direction. Times are seconds from the start and never go back."""
 
     def __init__(self, shape: Shape, randomness: random.Random) -> None:
         self._shape = shape
@@ -56,7 +56,7 @@ class Schedule:
         self._last_out_s = 0.0
 
     def out_at_s(self, now_s: float, count_bytes: int) -> float:
-        """When the last of `count_bytes` that enter now comes out."""
+        """When the last of `count_bytes` that enter now leaves the link."""
         shape = self._shape
         began_s = max(self._free_at_s, now_s - shape.burst_bytes * 8 / shape.bandwidth_bps)
         self._free_at_s = self._after_outages(began_s, count_bytes * 8 / shape.bandwidth_bps)
@@ -65,7 +65,7 @@ class Schedule:
         return self._last_out_s
 
     def _after_outages(self, began_s: float, takes_s: float) -> float:
-        """The end of `takes_s` of work begun at `began_s`, which rests in outages."""
+        """The end of sending for `takes_s` from `began_s` on, which stops during outages."""
         end_s = began_s + takes_s
         for outage_s, length_s in sorted(self._shape.outages):
             if began_s < outage_s + length_s and end_s >= outage_s:

@@ -1,7 +1,7 @@
-"""Measures a link through the broker that will carry the frames: `tflsplit.timings.links` says what a link is.
+"""Measures a `tflsplit.timings.links.Link` through the broker that will carry the frames.
 
-With an `Echo` beside the cloud, round trips are those of a frame: out to the cloud's machine, back with an answer as
-large as a result. Without one, only the way to the broker is measured, by its acknowledgements.
+With an `Echo` beside the cloud, round trips are like those of a frame: to the cloud's machine, and back with an answer
+as large as a result. Without one, only the way to the broker is measured, by its acknowledgements.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from broker.links import echo
 from broker.messages import topics
-from broker.mqtt import transport as mqtt_transport
+from broker.mqtt.transport import MqttTransport
 from broker.transport.protocol import Limits, Transport, publish_packet_bytes
 from tflsplit import errors
 from tflsplit.timings import fitting, sampling
@@ -28,7 +28,7 @@ _HELLO_S = 2.0
 _MOST_RUNS = 60
 _MOST_IN_FLIGHT = 16
 _LOSS_MESSAGES = 200
-# Between two frames broker and cloud go to sleep, and waking up takes them a tenth of a millisecond or two.
+# A pause as between two frames: broker and cloud sleep, and waking up takes them one or two tenths of a millisecond.
 _REST_S = 0.005
 _LOSS_SILENCE_S = 2.0
 
@@ -37,7 +37,7 @@ _LOSS_SILENCE_S = 2.0
 class Settings:
     """`size_s` is about how long each size may take, half of it for round trips; `precision` as in a profile.
 
-    Sizes whose round trip alone would take longer are left out, and the largest left is the last.
+    Sizes are measured in ascending order, up to the first whose single round trip would take longer.
     """
 
     deployment: str
@@ -57,7 +57,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`has_peer`: an echo answered, so that the way to the cloud and back is in the figures."""
+    """`has_peer`: an echo answered, so the figures include the way to the cloud and back."""
 
     link: Link
     has_peer: bool
@@ -71,8 +71,8 @@ def probe(
     run: int,
     on_size: Callable[[int], None] = lambda size: None,
 ) -> Found:
-    """Measures with `ours`; `other`, a second connection of this machine, stands in for a peer where only loss is
-    asked for. `run` tells this probe's messages from others'. BrokerError if nothing comes back."""
+    """Measures with `ours`; without a peer, `other`, a second connection of this machine, answers for measuring loss.
+    `run` marks this probe's messages. BrokerError if nothing comes back."""
     prober = _Prober(ours, settings, run)
     has_peer = prober.is_answered()
     points: list[Point] = []
@@ -91,7 +91,7 @@ def probe(
     bandwidth_bps, rtt_s = fitting.fit(points)
     limit_bytes = ours.max_packet_bytes
     way = "to the peer and back" if has_peer else "to the broker only, no peer answered (tflsplit probe --echo)"
-    speaks = f"MQTT {ours.version}, " if isinstance(ours, mqtt_transport.MqttTransport) else ""
+    speaks = f"MQTT {ours.version}, " if isinstance(ours, MqttTransport) else ""
     link = Link(
         name=settings.deployment,
         origin=Origin.MEASURED,
@@ -106,7 +106,7 @@ def probe(
 
 
 class _Prober:
-    """Asks and waits for answers. Late answers to earlier questions are told by their number and passed over."""
+    """Sends probes and waits for answers. Late answers to earlier probes are recognised by their number and ignored."""
 
     def __init__(self, transport: Transport, settings: Settings, run: int) -> None:
         self._transport = transport
@@ -119,7 +119,7 @@ class _Prober:
         transport.subscribe(topics.topic(settings.deployment, settings.device, topics.Kind.CONTROL))
 
     def is_answered(self) -> bool:
-        """Whether anyone out there answers."""
+        """Whether any peer answers."""
         return self._answered_in_time(self._ask(echo.LEAST_BYTES), _HELLO_S)
 
     def measure(self, size: int, *, by_answer: bool) -> Point:
@@ -127,7 +127,7 @@ class _Prober:
         median_s = Timing(samples).p50_s
         count = int(max(3, min(_MOST_IN_FLIGHT, self._settings.size_s / 2 / median_s)))
         took_s = self._time(size, count, by_answer=by_answer)
-        # The first message pays for the way there and back, the others for the bytes.
+        # The first message takes a whole round trip, the others only the time of their bytes.
         busy_s = max(took_s - median_s, took_s / count)
         return Point(size, Timing(samples), (count - 1) * size * 8 / busy_s)
 
@@ -142,7 +142,7 @@ class _Prober:
         return len(missing) / _LOSS_MESSAGES
 
     def _round_trips(self, size: int, *, by_answer: bool) -> tuple[float, ...]:
-        """Warmed up, then until the median is known closely, or the time or the count is spent."""
+        """Times round trips, after warming up, until the median is precise or time or count are used up."""
         warming: list[float] = []
         while len(warming) < FEWEST_RUNS and sum(warming) < self._settings.size_s / 4 and not sampling.is_warm(warming):
             warming.append(self._time(size, 1, by_answer=by_answer))
@@ -185,7 +185,7 @@ class _Prober:
         return False
 
     def _next_answer(self, patience_s: float) -> int | None:
-        """The number in the next answer of ours; None after so long a silence."""
+        """The number of the next answer to us; None if none comes for `patience_s`."""
         while (message := self._transport.receive(patience_s)) is not None:
             self._transport.acknowledge(message)
             number = echo.number_of(message.payload, self._run)
@@ -214,7 +214,7 @@ def _fitting(settings: Settings, ours: Transport) -> Iterator[int]:
 
 @contextmanager
 def _standing_in(other: Transport, deployment: str, *, is_needed: bool) -> Iterator[None]:
-    """Our own second connection as the peer, where there is no other."""
+    """Lets our own second connection answer, if there is no peer."""
     if not is_needed:
         yield
         return

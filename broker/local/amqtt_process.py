@@ -1,7 +1,7 @@
 """`python -m broker.local.amqtt_process HOST PORT`: the pure-Python broker as a process of its own.
 
-`broker.local.server` runs it. In a thread of ours it would share the interpreter lock with inference, and its
-shutdown may wait for ever for a client that has gone; a process just ends.
+`broker.local.server` starts it. In a thread it would share the interpreter lock with inference, and its shutdown may
+wait for ever for a client that has gone; a process can be ended.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""Starts a broker of our own, for a first try and for demos: Mosquitto where it is installed, else amqtt.
+"""Starts a local broker for a first try and for demos: Mosquitto if it is installed, otherwise amqtt.
 
-It forgets everything when it stops. A broker for production is configured, secured and supervised by its owner.
+The broker stores nothing. `broker.deploy` sets up a secured broker for production.
 """
 
 import contextlib
@@ -34,8 +34,8 @@ _LOOK_S = 0.01
 _CONNECT = bytes.fromhex("100c00044d5154540402003c0000")
 _CONNACK = 0x20
 
-# Runs the broker until it ends or until our end of the pipe on standard input closes, which it also does when we are
-# killed. (Linux's PR_SET_PDEATHSIG would end the broker with the thread that started it.) Its first line is the pid.
+# Runs the broker until it ends or our end of the pipe on standard input closes, as it also does when we are killed.
+# (Linux's PR_SET_PDEATHSIG would end the broker with the thread that started it.) The first line of output is its pid.
 _GUARD = """
 exec 3<&0
 "$@" </dev/null >&2 3<&- & child=$!
@@ -65,7 +65,7 @@ def available() -> tuple[str, ...]:
 
 
 def mosquitto_path() -> str | None:
-    # Debian installs it where only root's PATH looks.
+    # Debian installs it in a folder that is only in root's PATH.
     return shutil.which("mosquitto", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin")))
 
 
@@ -73,10 +73,10 @@ def mosquitto_path() -> str | None:
 def run(
     host: str = "127.0.0.1", port: int = 1883, *, kind: str | None = None, allow_remote: bool = False
 ) -> Iterator[Embedded]:
-    """A broker that serves while the context lasts, and answers from its first moment. Port 0 picks a free one.
+    """A broker that runs as long as the context, and is ready when it begins. Port 0 chooses a free port.
 
-    It asks nobody for a password, so any other address than this machine's own needs `allow_remote`. DeviceError if
-    no broker is installed or the port is in use, SettingsError for a host or kind that is not allowed.
+    It asks for no password, so addresses other than this machine's loopback need `allow_remote`. DeviceError if no
+    broker is installed or the port is in use, SettingsError for a host or kind that is not allowed.
     """
     _check_host(host, allow_remote=allow_remote)
     kind = _choose(kind)
@@ -157,7 +157,7 @@ class _Server:
         self._errors = folder / "errors.log"
         guarded = ["/bin/sh", "-c", _GUARD, "sh", *command]
         with self._errors.open("wb") as log:
-            # A session of its own: Ctrl-C must reach us first, so that we can say goodbye to the broker.
+            # A session of its own: Ctrl-C must not end the broker before we have disconnected.
             self._process = subprocess.Popen(
                 guarded, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
             )
@@ -177,7 +177,7 @@ class _Server:
             try:
                 process.wait(_STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
-                # The whole session: a broker that ignores SIGTERM (stopped, say) would outlive its guard.
+                # The whole session: a broker that ignores SIGTERM, for example a stopped one, would outlive its guard.
                 os.killpg(process.pid, 9)
 
 

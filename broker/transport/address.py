@@ -1,4 +1,4 @@
-"""Where a broker is and how to prove who we are: `mqtt://[user@]host[:port]` and `mqtts://` for TLS."""
+"""A broker's address, `mqtt://[user@]host[:port]` or `mqtts://` for TLS, and the credentials for it."""
 
 import ssl
 import urllib.parse
@@ -12,7 +12,7 @@ _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`str()` of it is fit for logs: it never holds a password."""
+    """`str()` of it never contains a password, so it may be logged."""
 
     host: str
     port: int
@@ -42,7 +42,7 @@ class Credentials:
         return any((self.ca, self.certificate, self.key))
 
     def check_fit(self, address: Address) -> None:
-        """SettingsError for a proof that would never be shown at this address."""
+        """SettingsError for credentials that would not be used at this address."""
         if self.has_files and not address.tls:
             raise errors.SettingsError(f"broker {address}: certificates are for TLS; give its address as mqtts://")
         if self.password is not None and address.user is None:
@@ -62,12 +62,12 @@ class Credentials:
 
 
 def _no_passphrase() -> str:
-    """Else OpenSSL would ask for one on the terminal, and a service would wait for ever."""
+    """Refuses an encrypted key: OpenSSL would ask for a passphrase on the terminal, and a service would hang."""
     raise errors.SettingsError("the TLS key is encrypted with a passphrase; give one that is not")
 
 
 def parse(url: str) -> Address:
-    """SettingsError for anything that is no broker address. A password in it is refused, and not repeated."""
+    """SettingsError for anything that is no broker address, or contains a password, which the message leaves out."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _PORTS:
         raise errors.SettingsError(f"broker {_without_secret(url)!r}: expected mqtt://[user@]host[:port] or mqtts://…")

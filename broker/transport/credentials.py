@@ -1,8 +1,8 @@
-"""What one client is given to speak to a secured broker: a folder with its address, its name and the proof of it.
+"""The folder that a client of a secured broker gets, with the broker's address and the client's name and credentials.
 
-broker.json     where the broker is and whom the rest speaks for; this module owns its format
+broker.json     the broker's address and the client's name; this module owns its format
 ca.crt          the authority that signed the broker's certificate
-client.crt      and client.key, or else `password`: how the broker knows us
+client.crt      and client.key, or `password`: how the broker recognises the client
 
 `broker.deploy` makes such folders; nothing here needs more than the standard library.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from broker.transport import address as transport_address
+from broker.transport import address
 from broker.transport.address import Address, Credentials
 from tflsplit import errors
 
@@ -32,7 +32,7 @@ _SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An opened folder. `name` is what the broker takes its holder for."""
+    """An opened folder. `name` is the client's name at the broker."""
 
     folder: Path
     address: Address
@@ -41,14 +41,14 @@ class Bundle:
     name: str
 
     def check_belongs_to(self, deployment: str) -> None:
-        """SettingsError for another deployment: the broker would give nothing of it, and say nothing."""
+        """SettingsError for another deployment, of which the broker would silently deliver nothing."""
         if deployment != self.deployment:
             raise errors.SettingsError(
                 f"credentials {self.folder} are for deployment {self.deployment!r}, not for {deployment!r}"
             )
 
     def check_speaks_for(self, deployment: str, name: str) -> None:
-        """SettingsError for anyone else: the broker would drop in silence what they publish."""
+        """SettingsError for another client, whose messages the broker would silently drop."""
         if (deployment, name) != (self.deployment, self.name):
             raise errors.SettingsError(
                 f"credentials {self.folder} are those of {self.name!r} in deployment {self.deployment!r}, "
@@ -58,13 +58,13 @@ class Bundle:
 
 
 def describe(url: str, deployment: str, name: str, role: str) -> bytes:
-    """The description in a new folder; `role` is for people."""
+    """The contents of `broker.json`; `role` is for people."""
     fields = {"schema": _SCHEMA, "url": url, "deployment": deployment, "name": name, "role": role}
     return (json.dumps(fields, indent=2) + "\n").encode()
 
 
 def open_bundle(folder: Path) -> Bundle:
-    """SettingsError names the file that is missing or damaged."""
+    """Opens a folder; SettingsError names a file that is missing or damaged."""
     fields = _described(folder)
     held = {name: folder / name for name in (AUTHORITY, CERTIFICATE, KEY, PASSWORD) if (folder / name).is_file()}
     if CERTIFICATE not in held and PASSWORD not in held:
@@ -80,13 +80,13 @@ def open_bundle(folder: Path) -> Bundle:
     if KEY in held:
         _warn_if_open(held[KEY])
     try:
-        return Bundle(folder, transport_address.parse(fields["url"]), proof, fields["deployment"], fields["name"])
+        return Bundle(folder, address.parse(fields["url"]), proof, fields["deployment"], fields["name"])
     except KeyError as missing:
         raise errors.SettingsError(f"credentials {folder}: {DESCRIPTION} lacks {missing}; copy it again") from missing
 
 
 def read_password(path: Path) -> str:
-    """The first line of a file; SettingsError if there is none."""
+    """The first line of a file; SettingsError if it is missing or empty."""
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as cause:
@@ -118,6 +118,6 @@ def _described(folder: Path) -> Mapping[str, str]:
 
 
 def _warn_if_open(path: Path) -> None:
-    """Only said: container platforms mount secrets readable by all, inside a container where nobody else is."""
+    """Only a warning, because container platforms mount secrets readable by all, in containers with one user."""
     if path.stat().st_mode & stat.S_IROTH:
         _log.warning("secret is readable by every user of this machine file=%s remedy='chmod 600'", path)

@@ -1,4 +1,4 @@
-"""Values of what both ends have, as samples: their connection to the broker, and the latencies they keep."""
+"""Samples of metrics that edge and cloud share: their connection to the broker, and their latencies."""
 
 from collections.abc import Iterator
 
