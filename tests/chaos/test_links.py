@@ -46,42 +46,46 @@ def ages_s(reader):
     return sorted((result.times.sent_ms - result.times.captured_ms) / 1000 for result in reader.results)
 
 
-def check_all(deployment, reader, summary, count):
+def run_all(deployment, count, *options, **where):
+    """Every frame has its result; the ages of the results, and the edge's summary."""
+    reader = deployment.reader()
+    deployment.cloud()
+    words = ("--spool", deployment.spool, *SOON, *options, "--rate", RATE, "--count", count)
+    summary = deployment.edge(*words, **where).done()
     reader.wait_for_results(count)
     deployment.check(reader)
 
     assert (summary["frames"], summary["results"], summary["unanswered"]) == (count, count, 0)
     assert summary["dropped"] == {}
+    return ages_s(reader), summary
 
 
-def check_latest(deployment, reader, summary, count):
+def run_latest(deployment, count, **where):
     """Every capture became a result that was fresh when it came, or is among those left out."""
+    reader = deployment.reader()
+    deployment.cloud()
+    summary = deployment.edge("--delivery", "latest", "--rate", RATE, inputs=count, **where).done()
     deployment.check(reader, is_whole=False)
 
     assert summary["results"] + sum(summary["dropped"].values()) == count
     assert summary["unanswered"] == 0
     assert summary["latency_ms"]["p99"] < (MAX_AGE_S + LATE_S) * 1000
+    return ages_s(reader), summary
 
 
 @pytest.mark.parametrize("count", [150, pytest.param(2000, marks=WHOLE)])
 def test_all_loses_nothing_where_packets_are_lost(lossy, count):
-    reader = lossy.reader()
-    lossy.cloud()
-    edge = lossy.edge("--spool", lossy.spool, *SOON, "--rate", RATE, "--count", count)
-    check_all(lossy, reader, edge.done(), count)
+    run_all(lossy, count)
 
     assert lossy.network.lost_packets() > 0
 
 
 @pytest.mark.parametrize("count", [150, pytest.param(2000, marks=WHOLE)])
 def test_latest_stays_fresh_where_packets_are_lost(lossy, count):
-    reader = lossy.reader()
-    lossy.cloud()
-    summary = lossy.edge("--delivery", "latest", "--rate", RATE, inputs=count).done()
-    check_latest(lossy, reader, summary, count)
+    ages, _ = run_latest(lossy, count)
 
     assert lossy.network.lost_packets() > 0
-    assert ages_s(reader)[-1] < MAX_AGE_S + LATE_S
+    assert ages[-1] < MAX_AGE_S + LATE_S
 
 
 FAR_AWAY = Shape(delay_s=0.1)
@@ -90,13 +94,7 @@ FAR_AWAY = Shape(delay_s=0.1)
 @pytest.mark.parametrize("count", [100, pytest.param(2000, marks=WHOLE)])
 def test_all_loses_nothing_over_200_ms(behind, count):
     deployment, url = behind(FAR_AWAY)
-    reader = deployment.reader()
-    deployment.cloud()
-    edge = deployment.edge(
-        "--spool", deployment.spool, *SOON, "--window", "32", "--rate", RATE, "--count", count, url=url
-    )
-    summary = edge.done()
-    check_all(deployment, reader, summary, count)
+    _, summary = run_all(deployment, count, "--window", "32", url=url)
 
     assert summary["resent"] == 0
     assert summary["latency_ms"]["p50"] >= 200
@@ -105,13 +103,10 @@ def test_all_loses_nothing_over_200_ms(behind, count):
 @pytest.mark.parametrize("count", [100, pytest.param(2000, marks=WHOLE)])
 def test_latest_stays_fresh_over_200_ms(behind, count):
     deployment, url = behind(FAR_AWAY)
-    reader = deployment.reader()
-    deployment.cloud()
-    summary = deployment.edge("--delivery", "latest", "--rate", RATE, url=url, inputs=count).done()
-    check_latest(deployment, reader, summary, count)
+    ages, summary = run_latest(deployment, count, url=url)
 
     assert summary["results"] > count / 4
-    assert ages_s(reader)[-1] < MAX_AGE_S + LATE_S
+    assert ages[-1] < MAX_AGE_S + LATE_S
 
 
 OUTAGES = [5, pytest.param(60, marks=WHOLE)]
@@ -125,13 +120,9 @@ def interrupted(seconds):
 @pytest.mark.parametrize("seconds", OUTAGES)
 def test_all_loses_nothing_through_an_outage(behind, seconds):
     deployment, url = behind(interrupted(seconds))
-    count = int(RATE * (BEGINS_S + seconds))
-    reader = deployment.reader()
-    deployment.cloud()
-    edge = deployment.edge("--spool", deployment.spool, *SOON, "--rate", RATE, "--count", count, url=url)
-    check_all(deployment, reader, edge.done(), count)
+    ages, _ = run_all(deployment, int(RATE * (BEGINS_S + seconds)), url=url)
 
-    assert ages_s(reader)[-1] > seconds / 2
+    assert ages[-1] > seconds / 2
 
 
 @pytest.mark.parametrize("seconds", OUTAGES)
@@ -139,12 +130,8 @@ def test_latest_is_fresh_again_after_an_outage_and_counts_what_it_left_out(behin
     """What was on its way when the link stood still comes late, and the edge counts it out: a window, and after that
     one frame at a time, until it is too old."""
     deployment, url = behind(interrupted(seconds))
-    count = int(RATE * (BEGINS_S + seconds + BEGINS_S))
-    reader = deployment.reader()
-    deployment.cloud()
-    summary = deployment.edge("--delivery", "latest", "--rate", RATE, url=url, inputs=count).done()
-    check_latest(deployment, reader, summary, count)
-    late = [age_s for age_s in ages_s(reader) if age_s > MAX_AGE_S + LATE_S]
+    ages, summary = run_latest(deployment, int(RATE * (BEGINS_S + seconds + BEGINS_S)), url=url)
+    late = [age_s for age_s in ages if age_s > MAX_AGE_S + LATE_S]
 
     assert sum(summary["dropped"].values()) > RATE * seconds / 2
     assert len(late) <= WINDOW + seconds / MAX_AGE_S + 1

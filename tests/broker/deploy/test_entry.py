@@ -228,6 +228,11 @@ def kept(secured, name):
     return Credentials(ca=ca, **copies), secured.bundle(name).address
 
 
+def check_refused(secured, name, shown, where):
+    with pytest.raises(errors.BrokerError, match="does not accept our certificate"):
+        secured.client(name, at=where, shown=shown)
+
+
 def test_revoked_device_is_shut_out(fresh):
     stolen, where = kept(fresh, "cam1")
     present, cloud = fresh.client("cam1"), fresh.client("cloud")
@@ -235,8 +240,7 @@ def test_revoked_device_is_shut_out(fresh):
     folder.revoke(fresh.path, ["cam1"])
     fresh.reload()
 
-    with pytest.raises(errors.BrokerError, match="does not accept our certificate"):
-        fresh.client("thief", at=where, shown=stolen)
+    check_refused(fresh, "thief", stolen, where)
     present.publish(f"{ROOT}/cam1/features", b"x")
     assert present.flush(SOON_S)
     assert present.counters.acknowledged == 0
@@ -258,8 +262,7 @@ def test_restart_of_the_broker_ends_what_a_stolen_key_had_opened(fresh):
     fresh.start()
     fresh.client("cam1")
 
-    with pytest.raises(errors.BrokerError, match="does not accept our certificate"):
-        fresh.client("thief", at=where, shown=stolen)
+    check_refused(fresh, "thief", stolen, where)
     assert thief.state is not ConnectionState.ONLINE
 
 
@@ -282,8 +285,7 @@ def test_two_revocations_in_one_second_both_count(fresh):
         fresh.reload()
 
     for stolen, where in held:
-        with pytest.raises(errors.BrokerError, match="does not accept our certificate"):
-            fresh.client("thief", at=where, shown=stolen)
+        check_refused(fresh, "thief", stolen, where)
     assert fresh.client("cam10").state is ConnectionState.ONLINE
 
 
@@ -302,8 +304,7 @@ def test_rotated_device_is_let_in_with_its_new_certificate_only(fresh):
     folder.rotate(fresh.path, ["cam1"])
     fresh.reload()
 
-    with pytest.raises(errors.BrokerError, match="does not accept our certificate"):
-        fresh.client("cam1", at=where, shown=old)
+    check_refused(fresh, "cam1", old, where)
     assert fresh.client("cam1").state is ConnectionState.ONLINE
 
 
@@ -316,8 +317,7 @@ def test_old_certificate_is_good_until_the_next_rotation_if_it_is_kept(fresh):
     folder.rotate(fresh.path, ["cam1"])
     fresh.reload()
 
-    with pytest.raises(errors.BrokerError, match="does not accept our certificate"):
-        fresh.client("cam1", at=where, shown=old)
+    check_refused(fresh, "cam1", old, where)
 
 
 def test_rotated_broker_is_trusted_as_before(fresh):

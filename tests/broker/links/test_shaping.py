@@ -62,7 +62,7 @@ def test_links_that_cannot_be_are_refused(shape):
         Shape(**shape)
 
 
-def test_slow_links_are_fed_in_single_segments_and_fast_ones_in_large_pieces():
+def test_slow_links_take_single_segments_and_fast_ones_large_pieces():
     assert Shape(bandwidth_bps=500e3).piece_bytes == 1460
     assert Shape(bandwidth_bps=20e6).piece_bytes == 5000
     assert Shape().piece_bytes == 65_536

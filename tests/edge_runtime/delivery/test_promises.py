@@ -83,6 +83,20 @@ def edge(package, network, *, spooled=None, source=None, cut="op000", is_online=
             run._thread.join(WAIT_S)
 
 
+@contextlib.contextmanager
+def ghosted(package, network, **options):
+    """An edge, and who answers its frames only when a test says so."""
+    with memory_cloud.ghost_on(network) as ghost, edge(package, network, **options) as run:
+        yield ghost, run
+
+
+@contextlib.contextmanager
+def served(package, network, **options):
+    """An edge whose frames a cloud answers."""
+    with memory_cloud.cloud_for(package, network), edge(package, network, **options) as run:
+        yield run
+
+
 def inputs_of(package, arrays=INPUTS):
     return frames.from_arrays((arrays,), package.manifest, name="test")
 
@@ -150,10 +164,7 @@ def keys(watcher):
 
 
 def test_frames_go_through_the_spool_and_leave_it_with_their_results(tiny_package, network, tmp_path):
-    with (
-        memory_cloud.cloud_for(tiny_package, network),
-        edge(tiny_package, network, spooled=tmp_path / "s", count=100) as run,
-    ):
+    with served(tiny_package, network, spooled=tmp_path / "s", count=100) as run:
         summary = run.done()
         birth = birth_of(network)
 
@@ -168,17 +179,11 @@ def test_frames_go_through_the_spool_and_leave_it_with_their_results(tiny_packag
 def test_frames_are_accepted_while_the_broker_cannot_be_reached_and_sent_in_order_after(
     tiny_package, network, tmp_path
 ):
-    with (
-        memory_cloud.ghost_on(network) as ghost,
-        edge(tiny_package, network, spooled=tmp_path / "s", window=4, is_online=False) as run,
-    ):
+    with ghosted(tiny_package, network, spooled=tmp_path / "s", window=4, is_online=False) as (ghost, run):
         wait_for(lambda: run.summary.frames == 40)
         assert (run.edge.spool.frames, run.edge.outstanding) == (40, 0)
         network.restore("edge")
-        seen = []
-        for _ in range(40):
-            seen.append(ghost.frame())
-            ghost.answer(seen[-1])
+        seen = ghost.answer_frames(40)
         summary = run.done()
 
     assert [frame.sequence for frame in seen] == list(range(40))
@@ -186,10 +191,7 @@ def test_frames_are_accepted_while_the_broker_cannot_be_reached_and_sent_in_orde
 
 
 def test_at_most_a_window_of_spooled_frames_is_out(tiny_package, network, tmp_path):
-    with (
-        memory_cloud.ghost_on(network) as ghost,
-        edge(tiny_package, network, spooled=tmp_path / "s", window=3) as run,
-    ):
+    with ghosted(tiny_package, network, spooled=tmp_path / "s", window=3) as (ghost, run):
         first = ghost.frames(3)
         assert ghost.frame(0.3) is None
         assert (run.edge.outstanding, run.summary.frames) == (3, 40)
@@ -202,14 +204,8 @@ def test_a_stop_leaves_frames_for_the_next_run_which_sends_them_first(tiny_packa
         wait_for(lambda: run.summary.frames == 40)
         first = run.stop()
         outcome.check(first, run.edge.settings, is_stopped=True)
-    with (
-        memory_cloud.ghost_on(network) as ghost,
-        edge(tiny_package, network, spooled=tmp_path / "s", boot=8, count=5) as run,
-    ):
-        seen = []
-        for _ in range(45):
-            seen.append(ghost.frame())
-            ghost.answer(seen[-1])
+    with ghosted(tiny_package, network, spooled=tmp_path / "s", boot=8, count=5) as (ghost, run):
+        seen = ghost.answer_frames(45)
         second = run.done()
 
     assert (first.frames, first.results, first.spooled, first.unanswered) == (40, 0, 40, 40)
@@ -232,10 +228,7 @@ def leave_frames(package, network, folder, count, **changes):
 
 def test_an_answer_to_an_earlier_runs_sending_settles_the_frame(tiny_package, network, tmp_path):
     leave_frames(tiny_package, network, tmp_path / "s", 4)
-    with (
-        memory_cloud.ghost_on(network) as ghost,
-        edge(tiny_package, network, spooled=tmp_path / "s", boot=8, count=1, window=1) as run,
-    ):
+    with ghosted(tiny_package, network, spooled=tmp_path / "s", boot=8, count=1, window=1) as (ghost, run):
         head_of_line = ghost.frame()
         late = dataclasses.replace(head_of_line, sequence=2)
         ghost.answer(late)
@@ -243,10 +236,7 @@ def test_an_answer_to_an_earlier_runs_sending_settles_the_frame(tiny_package, ne
         ghost.answer(late)
         wait_for(lambda: run.summary.duplicates == 1)
         ghost.answer(head_of_line)
-        rest = []
-        for _ in range(3):
-            rest.append(ghost.frame())
-            ghost.answer(rest[-1])
+        rest = ghost.answer_frames(3)
         summary = run.done()
 
     assert run.watcher.settlements[0].sendings == 0
@@ -281,10 +271,7 @@ def test_until_ack_no_result_comes_back_and_consumers_still_get_them(tiny_packag
 
 
 def test_a_refusal_by_acknowledgement_settles_its_frame(tiny_package, network):
-    with (
-        memory_cloud.ghost_on(network) as ghost,
-        edge(tiny_package, network, count=1, until=Until.ACK) as run,
-    ):
+    with ghosted(tiny_package, network, count=1, until=Until.ACK) as (ghost, run):
         ghost.acknowledge(ghost.frame(), error="no such cut")
         summary = run.done()
 
@@ -295,10 +282,7 @@ def test_a_refusal_by_acknowledgement_settles_its_frame(tiny_package, network):
 def test_frames_of_an_earlier_run_are_answered_as_this_one_wants_it(tiny_package, network, tmp_path, then):
     before = next(until for until in Until if until is not then)
     leave_frames(tiny_package, network, tmp_path / "s", 10, until=before)
-    with (
-        memory_cloud.cloud_for(tiny_package, network),
-        edge(tiny_package, network, spooled=tmp_path / "s", boot=8, count=10, until=then) as run,
-    ):
+    with served(tiny_package, network, spooled=tmp_path / "s", boot=8, count=10, until=then) as run:
         summary = run.done()
 
     assert (summary.results, summary.replayed, summary.spooled, summary.duplicates) == (20, 10, 0, 0)
@@ -307,10 +291,7 @@ def test_frames_of_an_earlier_run_are_answered_as_this_one_wants_it(tiny_package
 def test_a_frame_of_an_old_package_is_sent_and_refused_by_name(tiny_package, residual_model, network, tmp_path):
     leave_frames(tiny_package, network, tmp_path / "s", 3)
     new = tiny_models.write_package(tmp_path / "new.tflsplit", residual_model, labels=("x", "y"))
-    with (
-        memory_cloud.cloud_for(new, network),
-        edge(new, network, spooled=tmp_path / "s", boot=8, count=4) as run,
-    ):
+    with served(new, network, spooled=tmp_path / "s", boot=8, count=4) as run:
         summary = run.done()
 
     assert (summary.replayed, summary.refused, summary.results, summary.spooled) == (3, 3, 4, 0)
@@ -321,17 +302,16 @@ CHARGE = 200  # more than a tiny frame takes in the spool, less than two take
 
 
 def test_a_full_spool_blocks_and_says_so_until_there_is_room(tiny_package, network, tmp_path):
-    with (
-        memory_cloud.ghost_on(network) as ghost,
-        edge(tiny_package, network, spooled=tmp_path / "s", window=2, limits={"bytes": 10 * CHARGE}) as run,
+    with ghosted(tiny_package, network, spooled=tmp_path / "s", window=2, limits={"bytes": 10 * CHARGE}) as (
+        ghost,
+        run,
     ):
         wait_for(lambda: run.edge.spool.is_full)
         accepted, looks = run.summary.frames, run.watcher.looks
         wait_for(lambda: run.watcher.looks > looks + 2)  # it waits, and is alive
         assert run.summary.frames == accepted < 40
         wait_for(lambda: birth_of(network)["spool"]["state"] == "full")
-        for _ in range(40):
-            ghost.answer(ghost.frame())
+        ghost.answer_frames(40)
         summary = run.done()
         wait_for(lambda: not run.edge.spool.is_full)
 
@@ -397,17 +377,14 @@ def latest(**changes):
 
 
 def test_latest_answers_a_source_that_waits_for_it_in_full(tiny_package, network):
-    with memory_cloud.cloud_for(tiny_package, network), edge(tiny_package, network, **latest(count=100)) as run:
+    with served(tiny_package, network, **latest(count=100)) as run:
         summary = run.done()
 
     assert (summary.frames, summary.results, summary.resent, summary.dropped) == (100, 100, 0, {})
 
 
 def test_latest_takes_the_newest_input_and_counts_those_it_replaced(tiny_package, network, tap):
-    with (
-        memory_cloud.ghost_on(network) as ghost,
-        edge(tiny_package, network, source=tap.source, **latest(window=1)) as run,
-    ):
+    with ghosted(tiny_package, network, source=tap.source, **latest(window=1)) as (ghost, run):
         tap.give(1)
         first = ghost.frame()
         tap.give(9)
@@ -424,9 +401,9 @@ def test_latest_takes_the_newest_input_and_counts_those_it_replaced(tiny_package
 
 
 def test_latest_gives_up_what_nobody_answered_and_never_sends_it_again(tiny_package, network):
-    with (
-        memory_cloud.ghost_on(network) as ghost,
-        edge(tiny_package, network, **latest(window=4, max_age_s=0.3, count=8, resend_after_s=0.05)) as run,
+    with ghosted(tiny_package, network, **latest(window=4, max_age_s=0.3, count=8, resend_after_s=0.05)) as (
+        ghost,
+        run,
     ):
         seen = ghost.frames(8)
         summary = run.done()
@@ -439,10 +416,7 @@ def test_latest_gives_up_what_nobody_answered_and_never_sends_it_again(tiny_pack
 
 
 def test_latest_has_one_frame_out_while_nobody_answers_and_a_window_once_somebody_does(tiny_package, network):
-    with (
-        memory_cloud.ghost_on(network) as ghost,
-        edge(tiny_package, network, **latest(window=4, max_age_s=0.3, count=40)) as run,
-    ):
+    with ghosted(tiny_package, network, **latest(window=4, max_age_s=0.3, count=40)) as (ghost, run):
         ghost.frames(4)
         asking = ghost.frames(3)
         assert run.edge.outstanding <= 1
@@ -455,10 +429,7 @@ def test_latest_has_one_frame_out_while_nobody_answers_and_a_window_once_somebod
 
 
 def test_latest_delivers_no_answer_that_is_too_old(tiny_package, network):
-    with (
-        memory_cloud.ghost_on(network) as ghost,
-        edge(tiny_package, network, **latest(window=1, max_age_s=0.2, count=2)) as run,
-    ):
+    with ghosted(tiny_package, network, **latest(window=1, max_age_s=0.2, count=2)) as (ghost, run):
         late = ghost.frame()
         fresh = ghost.frame()
         ghost.answer(late)
@@ -472,10 +443,7 @@ def test_latest_delivers_no_answer_that_is_too_old(tiny_package, network):
 
 
 def test_latest_keeps_nothing_while_the_broker_is_away(tiny_package, network, tap):
-    with (
-        memory_cloud.ghost_on(network) as ghost,
-        edge(tiny_package, network, source=tap.source, **latest()) as run,
-    ):
+    with ghosted(tiny_package, network, source=tap.source, **latest()) as (ghost, run):
         tap.give(1)
         ghost.answer(ghost.frame())
         network.cut("edge")
@@ -502,7 +470,7 @@ def test_latest_stops_while_the_broker_is_away(tiny_package, network):
 
 
 def test_an_edge_may_be_there_before_its_broker(tiny_package, network):
-    with memory_cloud.cloud_for(tiny_package, network), edge(tiny_package, network, is_online=False) as run:
+    with served(tiny_package, network, is_online=False) as run:
         wait_for(lambda: run.watcher.looks > 1)
         assert run.summary.frames == 0
         network.restore("edge")
@@ -528,7 +496,7 @@ def test_times_that_cannot_be_kept_are_refused(wrong):
 
 
 def test_a_reload_changes_what_may_change_and_refuses_the_rest(tiny_package, network):
-    with memory_cloud.ghost_on(network) as ghost, edge(tiny_package, network, window=2, drain_s=0.0) as run:
+    with ghosted(tiny_package, network, window=2, drain_s=0.0) as (ghost, run):
         ghost.frames(2)
         run.edge.reload(dataclasses.replace(run.edge.settings, window=5, rate_fps=500.0))
         assert len(ghost.frames(3)) == 3
@@ -556,8 +524,7 @@ def test_package_and_head_are_exchanged_between_two_frames(tiny_package, network
         edge(tiny_package, network, source=source, count=1000) as run,
         head.Head(other, other.cut("op000")) as new,
     ):
-        for _ in range(5):
-            ghost.answer(ghost.frame())
+        ghost.answer_frames(5)
         answering = threading.Thread(target=lambda: [ghost.answer(frame) for frame in iter(ghost.frame, None)])
         answering.start()
         before = run.edge.exchange(other, new)
