@@ -31,7 +31,7 @@ class Summary:
     unreadable: int = 0
 
 
-class Consumer:
+class ResultsReader:
     """Reads the results of every device, or of one. `stop`, from any thread, ends `run`."""
 
     def __init__(self, transport: Transport, deployment: str, *, device: str | None = None) -> None:

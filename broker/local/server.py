@@ -46,7 +46,7 @@ wait "$child"
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class LocalBroker:
     """A running broker. `kind` is "mosquitto" or "amqtt"; `pid` is that of its process."""
 
     address: Address
@@ -72,7 +72,7 @@ def mosquitto_path() -> str | None:
 @contextlib.contextmanager
 def run(
     host: str = "127.0.0.1", port: int = 1883, *, kind: str | None = None, allow_remote: bool = False
-) -> Iterator[Embedded]:
+) -> Iterator[LocalBroker]:
     """A broker that runs as long as the context, and is ready when it begins. Port 0 chooses a free port.
 
     It asks for no password, so addresses other than this machine's loopback need `allow_remote`. DeviceError if no
@@ -83,11 +83,11 @@ def run(
     port = _check_port(host, port)
     address = Address(host, port)
     with tempfile.TemporaryDirectory(prefix="tflsplit-broker-") as folder:
-        server = _Server(_command(kind, address, Path(folder)), Path(folder))
+        server = _Process(_command(kind, address, Path(folder)), Path(folder))
         try:
             _await_answer(address, kind, server)
             _log.info("broker started kind=%s address=%s", kind, address)
-            yield Embedded(address, kind, server.pid)
+            yield LocalBroker(address, kind, server.pid)
         finally:
             server.stop()
             _log.info("broker stopped kind=%s address=%s", kind, address)
@@ -132,7 +132,7 @@ def _reason(problem: Exception) -> str:
     return getattr(problem, "strerror", None) or str(problem)
 
 
-def _await_answer(address: Address, kind: str, server: "_Server") -> None:
+def _await_answer(address: Address, kind: str, server: "_Process") -> None:
     give_up_s = time.monotonic() + _START_TIMEOUT_S
     patience = threading.Event()  # never set: waiting for it is a pause between attempts
     while not _answers(address):
@@ -150,7 +150,7 @@ def _answers(address: Address) -> bool:
     return False
 
 
-class _Server:
+class _Process:
     """The broker's process and its guard."""
 
     def __init__(self, command: list[str], folder: Path) -> None:

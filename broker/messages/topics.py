@@ -71,11 +71,6 @@ def every_device(deployment: str, kind: Kind, *, share: str | None = None) -> st
     return f"{group}{ROOT}/{check_name('deployment', deployment)}/+/{kind.value}"
 
 
-def whole_deployment(deployment: str) -> str:
-    """The filter for all messages of a deployment."""
-    return f"{ROOT}/{check_name('deployment', deployment)}/#"
-
-
 def discovery(deployment: str, device: str, prefix: str = DISCOVERY_PREFIX) -> str:
     """The discovery topic of a device for Home Assistant; SettingsError for a name that Home Assistant refuses."""
     name = f"{check_name('deployment', deployment)}-{check_name('device', device)}"

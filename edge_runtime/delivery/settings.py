@@ -57,24 +57,22 @@ class Settings:
     def __post_init__(self) -> None:
         topics.check_name("deployment", self.deployment)
         topics.check_name("device", self.device)
-        if self.qos not in (None, 0, 1):
-            raise errors.SettingsError(f"QoS {self.qos}: frames travel at QoS 0 or 1")
-        if self.qos == 1 and self.delivery is Delivery.LATEST:
-            raise errors.SettingsError(
-                "QoS 1 with delivery latest: it sends nothing twice, leave the QoS out or give 0"
-            )
-        if not 1 <= self.window <= 4096:
-            raise errors.SettingsError(f"window of {self.window} frames: give 1 to 4096")
-        if self.count is not None and self.count < 1:
-            raise errors.SettingsError(f"count of {self.count} frames: give at least 1")
-        if self.rate_fps is not None and not self.rate_fps > 0:
-            raise errors.SettingsError(f"rate of {self.rate_fps} frames a second: give more than 0")
-        if not self.resend_after_s > 0:
-            raise errors.SettingsError(f"sending again after {self.resend_after_s} s: give more than 0")
-        if not self.max_age_s > 0:
-            raise errors.SettingsError(f"frames of at most {self.max_age_s} s: give more than 0")
-        if not self.drain_s >= 0:
-            raise errors.SettingsError(f"waiting {self.drain_s} s for the last answers: give 0 or more")
+        is_repeating_latest = self.qos == 1 and self.delivery is Delivery.LATEST
+        for is_good, problem in (
+            (self.qos in (None, 0, 1), f"QoS {self.qos}: frames travel at QoS 0 or 1"),
+            (
+                not is_repeating_latest,
+                "QoS 1 with delivery latest: it sends nothing twice, leave the QoS out or give 0",
+            ),
+            (1 <= self.window <= 4096, f"window of {self.window} frames: give 1 to 4096"),
+            (self.count is None or self.count >= 1, f"count of {self.count} frames: give at least 1"),
+            (self.rate_fps is None or self.rate_fps > 0, f"rate of {self.rate_fps} frames a second: give more than 0"),
+            (self.resend_after_s > 0, f"sending again after {self.resend_after_s} s: give more than 0"),
+            (self.max_age_s > 0, f"frames of at most {self.max_age_s} s: give more than 0"),
+            (self.drain_s >= 0, f"waiting {self.drain_s} s for the last answers: give 0 or more"),
+        ):
+            if not is_good:
+                raise errors.SettingsError(problem)
 
     @property
     def frame_qos(self) -> int:

@@ -18,7 +18,6 @@ from tflsplit.package.reading import Package
 
 log = logging.getLogger(__name__)
 
-DEFAULT_PREFIX = topics.DISCOVERY_PREFIX
 _LOOK_S = 0.2
 _RETRY_S = 30.0
 

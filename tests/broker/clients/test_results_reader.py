@@ -62,7 +62,7 @@ def subscribed(joined):
     def make(device=None):
         transport = joined("reader")
         transport.subscribe(topics.every_device("d", topics.Kind.RESULTS))
-        return results_reader.Consumer(transport, "d", device=device)
+        return results_reader.ResultsReader(transport, "d", device=device)
 
     return make
 
@@ -115,7 +115,7 @@ def test_what_is_no_result_of_its_topics_device_is_dropped_and_counted(subscribe
 
 
 def test_one_device_can_be_read_alone(joined, say):
-    reading = results_reader.Consumer(joined("reader"), "d", device="cam2")
+    reading = results_reader.ResultsReader(joined("reader"), "d", device="cam2")
     given = []
     thread = threading.Thread(target=lambda: given.extend(read(reading, count=1)))
     thread.start()
@@ -139,7 +139,7 @@ def test_a_stopped_reader_has_acknowledged_all_that_it_handed_on(mosquitto, join
     given = []
     for _ in range(10):
         with_session = join(mosquitto.address, "reader", session_expiry_s=3600)
-        given += read(results_reader.Consumer(with_session, "d"), count=5)
+        given += read(results_reader.ResultsReader(with_session, "d"), count=5)
         with_session.close()
 
     assert [each["sequence"] for each in given] == list(range(50))
@@ -155,8 +155,8 @@ def test_what_was_handed_on_and_not_acknowledged_comes_again(mosquitto, join):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        results_reader.Consumer(reader, "d").run(disk_is_full)
+        results_reader.ResultsReader(reader, "d").run(disk_is_full)
     reader.close()
     back = join(mosquitto.address, "reader", session_expiry_s=3600)
 
-    assert [each["sequence"] for each in read(results_reader.Consumer(back, "d"), count=1)] == [0]
+    assert [each["sequence"] for each in read(results_reader.ResultsReader(back, "d"), count=1)] == [0]

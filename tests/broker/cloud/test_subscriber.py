@@ -68,7 +68,7 @@ class Bench:
         self.watcher = memory.MemoryTransport(self.network, client_id="watcher")
         for transport in (self.cloud, self.edge, self.watcher):
             transport.connect()
-        self.watcher.subscribe(topics.whole_deployment("d"))
+        self.watcher.subscribe(f"{topics.ROOT}/d/#")
         self.package, self.device = package, device
         self.subscribed = threading.Event()
         self.done = []

@@ -122,7 +122,7 @@ def test_others_messages_are_no_answers():
 
 def test_a_peer_answers_nobody_else(mosquitto, join):
     stranger = join(mosquitto.address, "stranger")
-    stranger.subscribe(topics.whole_deployment("d"))
+    stranger.subscribe(f"{topics.ROOT}/d/#")
     with peer_on(join(mosquitto.address, "peer")) as peer:
         stranger.publish(topics.topic("d", "cam", topics.Kind.TELEMETRY), b'{"temperature": 20}')
         stranger.publish(topics.topic("d", "cam", topics.Kind.TELEMETRY), echo.message(1, 1, b""))

@@ -27,7 +27,7 @@ def test_name_that_a_broker_could_misread_is_refused(name):
     with pytest.raises(errors.SettingsError, match="device name"):
         topics.topic("deployment", name, topics.Kind.FEATURES)
     with pytest.raises(errors.SettingsError, match="deployment name"):
-        topics.whole_deployment(name)
+        topics.every_device(name, topics.Kind.FEATURES)
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,8 @@ def test_foreign_topic_is_a_peer_error(text):
         topics.parse(text)
 
 
-def test_filters_cover_a_deployment():
+def test_a_filter_covers_every_device_of_a_deployment():
     assert topics.every_device("d", topics.Kind.FEATURES) == "tflsplit/v1/d/+/features"
-    assert topics.whole_deployment("d") == "tflsplit/v1/d/#"
 
 
 def test_home_assistant_is_told_of_a_device_where_it_looks():

@@ -27,7 +27,7 @@ def command(
     whoever comes back under that name gets what was answered meanwhile, as far as the broker's queue for it goes.
 
     \b
-    Python: broker.clients.results_reader.Consumer(transport, deployment).run(hand_on)
+    Python: broker.clients.results_reader.ResultsReader(transport, deployment).run(hand_on)
     """
     from broker.clients import results_reader
     from broker.messages import topics
@@ -43,7 +43,7 @@ def command(
         session_expiry_s=_KEPT_S if name else 0,
     ) as online:
         online.connect()
-        reading = results_reader.Consumer(online, deployment, device=device)
+        reading = results_reader.ResultsReader(online, deployment, device=device)
         with screen.stopped_by_signals(reading.stop):
             summary = reading.run(click.echo, count=count)
     lost = online.counters.dropped[Drop.INBOX_FULL]
