@@ -22,7 +22,8 @@ from converters.loading import formats
 from converters.loading.formats import Format
 from converters.loading.inputs import Input, InputShapes
 from converters.loading.model import LoadedModel
-from tflsplit import errors
+from tflsplit import arguments, errors
+from tflsplit.arguments import PathLike
 from tflsplit.coding import feature_codec
 from tflsplit.graph import cuts, flatgraph
 from tflsplit.graph.cuts import Cut
@@ -42,18 +43,19 @@ _CODEC_SAMPLES = 4
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to make. `calibration` is a folder of pictures, `.npy`, `.npz` or `.csv`; without it inputs are synthesised,
-    unless `requires_calibration`. `split_at` names cuts by id or layer; `pairs` "useful", "all" or "none" is what is
-    written beside them ("useful" if neither is given). `tail` is what the cloud's halves compute in, "int8" or
-    "float32". `io` is the type of the model's inputs and outputs, "int8" or "uint8"; without it int8, and what a
-    `.tflite` has. `quick` takes plain noise as calibration: the cuts and payloads are then real, the scales are not.
+    """What to make. `calibration` is a folder of pictures, `.npy`, `.npz` or `.csv`, or an array for each input of the
+    model; without it inputs are synthesised, unless `requires_calibration`. `split_at` names cuts by id or layer;
+    `pairs` "useful", "all" or "none" is what is written beside them ("useful" if neither is given). `tail` is what the
+    cloud's halves compute in, "int8" or "float32". `io` is the type of the model's inputs and outputs, "int8" or
+    "uint8"; without it int8, and what a `.tflite` has. `quick` takes plain noise as calibration: the cuts and payloads
+    are then real, the scales are not.
 
     For the target "coral", `split_at` knows the cut "edgetpu", right before the first operator that does not map, and
     the heads written are compiled by `compiler` (a command; that on PATH without it) if there is one.
     """
 
     target: str = "cpu"
-    calibration: Path | None = None
+    calibration: Path | tuple[Array, ...] | None = None
     requires_calibration: bool = False
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()
@@ -68,6 +70,7 @@ class Options:
     compiler: str | None = None
 
     def __post_init__(self) -> None:
+        arguments.check_fields(self)
         if self.target not in TARGETS:
             raise errors.SettingsError(f"target {self.target!r}: expected one of {', '.join(TARGETS)}")
         if self.pairs is not None and self.pairs not in PAIRS:
@@ -95,12 +98,14 @@ class _Quantised:
 
 
 def convert(
-    source: Path, destination: Path, options: Options, *, on_stage: Callable[[str], None] = lambda words: None
+    source: PathLike, destination: PathLike, options: Options, *, on_stage: Callable[[str], None] = lambda words: None
 ) -> Package:
     """Convert a model file and write its package; `on_stage` is told in words what begins.
 
     Raises ModelError, DataError, CutError or PackageError before anything is written, DeviceError if it cannot be.
     """
+    source, destination = arguments.path(source, "model"), arguments.path(destination, "out")
+    arguments.instance(options, Options, "options")
     writing.check_destination(destination, replaces_existing=options.replaces_existing)
     tool = compiler.find(options.compiler) if options.target == "coral" and not options.quick else None
     quantised = _quantise(source, options, on_stage)
@@ -240,10 +245,11 @@ def _samples(
         if any(entry.is_picture for entry in model.inputs):
             warnings.append(f"preprocessing not stated; took {preprocessing.name!r}: {inferred.reason}")
     if options.calibration is not None:
-        on_stage(f"read calibration data from {options.calibration}")
+        name = calibration_samples.name_of(options.calibration)
+        on_stage(f"read calibration data from {name}")
         samples = calibration_samples.read(options.calibration, model.inputs, preprocessing)
         warnings += calibration_samples.warnings(samples, model, preprocessing)
-        described = manifest.Calibration("data", len(samples[0]), options.calibration.name, tuple(warnings))
+        described = manifest.Calibration("data", len(samples[0]), Path(name).name, tuple(warnings))
         return preprocessing, samples, described
     if options.requires_calibration:
         raise errors.DataError("--require-calibration, but no data: give --calibration a folder, .npy, .npz or .csv")

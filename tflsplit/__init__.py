@@ -1,0 +1,36 @@
+"""Split deployment of neural networks between edge devices and the cloud: the everyday calls, each loaded when it is
+first used. `import tflsplit` alone imports nothing; docs/python.md shows the calls at work."""
+
+TYPE_CHECKING = False  # what type checkers take for true; importing `typing` for it would cost every start
+if TYPE_CHECKING:
+    from tflsplit.api.conversion import convert
+    from tflsplit.api.packages import open, slice, verify
+
+    __version__: str
+else:
+    _MODULES = {
+        "convert": "conversion",
+        "open": "packages",
+        "slice": "packages",
+        "verify": "packages",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            from importlib import metadata
+
+            found = metadata.version("tflsplit")
+        elif name in _MODULES:
+            import importlib
+
+            found = getattr(importlib.import_module(f"tflsplit.api.{_MODULES[name]}"), name)
+        else:
+            raise AttributeError(f"module 'tflsplit' has no attribute {name!r}")
+        globals()[name] = found
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+
+__all__ = ["__version__", "convert", "open", "slice", "verify"]

@@ -14,7 +14,7 @@ import numpy as np
 from converters.calibration import batchnorm
 from converters.loading.inputs import Input
 from converters.loading.model import LoadedModel
-from tflsplit import errors
+from tflsplit import arguments, errors
 from tflsplit.graph.tensors import Array
 from tflsplit.inputs import pictures
 from tflsplit.inputs.preprocessing import NAMED, Preprocessing
@@ -23,12 +23,23 @@ DEFAULT_LIMIT = 100  # TensorFlow's guide: "around 100-500 samples"; the ranges 
 
 
 def read(
-    path: Path, inputs: Sequence[Input], preprocessing: Preprocessing, *, limit: int = DEFAULT_LIMIT
+    source: Path | tuple[Array, ...],
+    inputs: Sequence[Input],
+    preprocessing: Preprocessing,
+    *,
+    limit: int = DEFAULT_LIMIT,
 ) -> tuple[Array, ...]:
-    """Samples from `path`, at most `limit`, spread evenly over what is there.
+    """Samples from a path or out of an array for each input, at most `limit`, spread evenly over what is there.
 
     Raises DataError naming the file, what was found in it and what was expected.
     """
+    if isinstance(source, tuple):
+        if len(source) != len(inputs):
+            raise errors.DataError(f"calibration: {len(source)} arrays, the model takes {len(inputs)} inputs")
+        arrays = [arguments.instance(array, np.ndarray, "calibration") for array in source]
+        named = {entry.name: array for entry, array in zip(inputs, arrays, strict=True)}
+        return _all_real(name_of(source), named, inputs, preprocessing, limit)
+    path = source
     if not path.exists():
         raise errors.DataError(f"{path}: no such file or folder; give pictures, .npy, .npz or .csv")
     if path.is_dir():
@@ -44,10 +55,20 @@ def read(
         return (_picture(path, _only(inputs, path), preprocessing)[None],)
     else:
         raise errors.DataError(f"{path}: unknown kind {suffix!r}; expected a folder of pictures, .npy, .npz or .csv")
+    return _all_real(str(path), found, inputs, preprocessing, limit)
+
+
+def name_of(source: Path | tuple[Array, ...]) -> str:
+    return "arrays" if isinstance(source, tuple) else str(source)
+
+
+def _all_real(
+    name: str, found: Mapping[str, Array], inputs: Sequence[Input], preprocessing: Preprocessing, limit: int
+) -> tuple[Array, ...]:
     counts = {len(array) if array.ndim else 0 for array in found.values()}
     if len(counts) != 1:
-        raise errors.DataError(f"{path}: its arrays have {sorted(counts)} samples; expected as many for each input")
-    return tuple(_real(path, found[entry.name], entry, preprocessing, limit) for entry in inputs)
+        raise errors.DataError(f"{name}: its arrays have {sorted(counts)} samples; expected as many for each input")
+    return tuple(_real(name, found[entry.name], entry, preprocessing, limit) for entry in inputs)
 
 
 def _only(inputs: Sequence[Input], path: Path) -> Input:
@@ -127,23 +148,23 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _real(path: Path, array: Array, entry: Input, preprocessing: Preprocessing, limit: int) -> Array:
+def _real(name: str, array: Array, entry: Input, preprocessing: Preprocessing, limit: int) -> Array:
     """Some samples of an array, checked against the input, in real values."""
     if array.dtype.kind not in "fiub":
-        raise errors.DataError(f"{path}: data of type {array.dtype}; expected numbers for input {entry.name!r}")
+        raise errors.DataError(f"{name}: data of type {array.dtype}; expected numbers for input {entry.name!r}")
     if array.shape[1:] == entry.shape[1:-1] and entry.shape[-1] == 1:
         array = array[..., None]  # grey pictures are often kept without their channel axis
     if array.shape[1:] != entry.shape[1:]:
         expected = ", ".join(map(str, entry.shape[1:]))
         raise errors.DataError(
-            f"{path}: found shape {array.shape}, expected (samples, {expected}) for input {entry.name!r}"
+            f"{name}: found shape {array.shape}, expected (samples, {expected}) for input {entry.name!r}"
         )
     if not len(array):
-        raise errors.DataError(f"{path}: holds no samples for input {entry.name!r}")
+        raise errors.DataError(f"{name}: holds no samples for input {entry.name!r}")
     chosen = array[_spread(len(array), limit)]
     if not np.isfinite(chosen).all():
         raise errors.DataError(
-            f"{path}: holds NaN or infinite values; expected finite numbers for input {entry.name!r}"
+            f"{name}: holds NaN or infinite values; expected finite numbers for input {entry.name!r}"
         )
     if chosen.dtype == np.uint8 and entry.is_picture:
         return preprocessing.to_real(chosen)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tflsplit import errors
+from tflsplit import arguments, errors
 
 InputShapes = Mapping[str, Sequence[int]] | Sequence[Sequence[int]]
 
@@ -23,6 +23,9 @@ class Input:
 
 
 def given_shapes(shapes: InputShapes, names: Sequence[str], file: str) -> dict[str, tuple[int, ...]]:
+    for shape in shapes.values() if isinstance(shapes, Mapping) else shapes:
+        if isinstance(shape, str) or not isinstance(shape, Sequence) or not all(isinstance(n, int) for n in shape):
+            raise arguments.wrong("input shape", shape, "a sequence of whole numbers")
     if isinstance(shapes, Mapping):
         unknown = sorted(set(shapes) - set(names))
         if unknown:

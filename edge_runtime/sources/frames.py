@@ -4,8 +4,9 @@ A source gives the model's inputs as the head takes them, with the time of their
 the pixels of pictures. Nothing here runs a model or sends anything.
 """
 
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tflsplit import errors
+from tflsplit import arguments, errors
+from tflsplit.arguments import PathLike
 from tflsplit.coding import input_codec
 from tflsplit.graph.tensors import Array, TensorSpec, quantise
 from tflsplit.inputs import pictures
@@ -79,14 +81,21 @@ class Source:
             yield Input(self.convert(taken.raw), taken.captured_ns)
 
 
-def open_source(text: str, manifest: Manifest, *, as_pixels: bool = False) -> Source:
-    """`text` is a folder of pictures, a picture, a `.npy`/`.npz` file or `camera:N`.
+def open_source(wanted: "PathLike | Array | Sequence[Array]", manifest: Manifest, *, as_pixels: bool = False) -> Source:
+    """`wanted` is a folder of pictures, a picture, a `.npy`/`.npz` file or `camera:N`; or an array for each input.
 
     Raises DataError naming the source, what was found in it and what the model takes.
     """
+    if isinstance(wanted, np.ndarray):
+        wanted = (wanted,)
+    if isinstance(wanted, list | tuple) and wanted and all(isinstance(column, np.ndarray) for column in wanted):
+        return from_arrays(tuple(wanted), manifest, name="source", as_pixels=as_pixels)
+    if not isinstance(wanted, str | os.PathLike):
+        raise arguments.wrong("source", wanted, "a path, camera:N, or an array for each input of the model")
+    path = arguments.path(wanted, "source")
+    text = str(path)
     if text.startswith("camera:"):
         return _camera(text, manifest, as_pixels=as_pixels)
-    path = Path(text)
     if path.suffix in (".npy", ".npz"):
         return from_arrays(_load(path, manifest.inputs), manifest, name=str(path), as_pixels=as_pixels)
     if path.is_dir() or path.suffix.lower() in pictures.SUFFIXES:
@@ -111,7 +120,7 @@ def from_arrays(columns: tuple[Array, ...], manifest: Manifest, *, name: str, as
     values, and other arrays of an input's own type are taken as stored. `as_pixels` takes pixels only, and leaves them
     so.
     """
-    counts = {len(column) for column in columns}
+    counts = {len(column) if column.ndim else 0 for column in columns}
     if len(counts) != 1 or counts == {0}:
         raise errors.DataError(
             f"{name}: its arrays hold {sorted(counts)} frames; each must hold the same number, not 0"

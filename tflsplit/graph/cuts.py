@@ -24,7 +24,7 @@ class Side:
     parameter_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Cut:
     """A place to cut. `tensors` are the boundary's indices in the whole model, in the order of `boundary`.
 
@@ -40,6 +40,11 @@ class Cut:
     tail: Side
     is_useful: bool
     layer: str | None = None
+
+    def __repr__(self) -> str:
+        after = f" after {self.layer}" if self.layer else ""
+        plural = "" if len(self.boundary) == 1 else "s"
+        return f"<cut {self.id}{after}: {self.payload_bytes:,} bytes in {len(self.boundary)} tensor{plural}>"
 
     @property
     def after_operator(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tflsplit import errors
+from tflsplit import arguments, errors
 from tflsplit.graph.tensors import Array, TensorSpec, quantise
 
 
@@ -24,6 +24,7 @@ class Preprocessing:
     channel_order: str = "rgb"
 
     def __post_init__(self) -> None:
+        arguments.check_fields(self)
         if len(self.scale) != len(self.offset) or len(self.scale) not in (1, 3):
             raise errors.SettingsError(
                 f"preprocessing {self.name!r}: {len(self.scale)} scales, {len(self.offset)} offsets; give 1 or 3"
@@ -84,13 +85,13 @@ NAMED = {
 
 def parse(text: str) -> Preprocessing:
     """A name out of `NAMED`, or `SCALE,OFFSET` for all channels (`0.00784,-1`): `real = pixel * SCALE + OFFSET`."""
-    if text in NAMED:
+    if arguments.text(text, "preprocessing") in NAMED:
         return NAMED[text]
     try:
         scale, offset = (float(number) for number in text.split(","))
     except ValueError:
         raise errors.SettingsError(
-            f"--preprocess {text!r} is neither one of {', '.join(NAMED)} nor SCALE,OFFSET (two numbers, as 0.00784,-1)"
+            f"preprocessing {text!r} is neither one of {', '.join(NAMED)} nor SCALE,OFFSET (two numbers, as 0.00784,-1)"
         ) from None
     return Preprocessing("custom", (scale,), (offset,))
 

@@ -10,12 +10,13 @@ cuts/<id>/head_edgetpu.tflite   and its compiler's .log, added by `update`
 
 import hashlib
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from tflsplit import errors
+from tflsplit import arguments, errors
+from tflsplit.arguments import PathLike
 from tflsplit.graph import cuts as graph_cuts
 from tflsplit.graph import flatgraph, float_tail
 from tflsplit.graph.cuts import Cut
@@ -33,7 +34,7 @@ _MANIFEST_BYTES = 64 << 20
 COMPILED = ("head_edgetpu.tflite", "head_edgetpu.log")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Package:
     """An opened package: everything in it has the digest that its manifest states."""
 
@@ -48,10 +49,35 @@ class Package:
     def cuts(self) -> tuple[Cut, ...]:
         return self.manifest.cuts
 
-    def cut(self, wanted: str) -> Cut:
-        """The cut named by its id, its layer or its boundary tensor; CutError names the nearest ones if none is."""
-        alias = self.manifest.aliases.get(wanted, wanted)
-        return graph_cuts.find(self.cuts, alias, dict(self.manifest.fused))
+    def __repr__(self) -> str:
+        written = sum(path.endswith("/head.tflite") for path in self.manifest.files)
+        tail = "float32" if self.manifest.float_tails else "int8"
+        whose = "package" if self.manifest.role is package_manifest.Role.WHOLE else f"{self.manifest.role.value} bundle"
+        return (
+            f"<{whose} {self.manifest.name}: {len(self.cuts)} cuts, {written} heads written, {tail} tails, "
+            f"digest {self.digest[:16]}>"
+        )
+
+    def cut(self, wanted: str | Cut) -> Cut:
+        """The cut named by its id, its layer or its boundary tensor; CutError names the nearest ones if none is.
+
+        A cut of this package is returned as it is.
+        """
+        if isinstance(wanted, Cut) and wanted in self.cuts:
+            return wanted
+        name = wanted.id if isinstance(wanted, Cut) else arguments.text(wanted, "cut")
+        return graph_cuts.find(self.cuts, self.manifest.aliases.get(name, name), dict(self.manifest.fused))
+
+    def select(self, wanted: str | Iterable[str | Cut]) -> tuple[Cut, ...]:
+        """ "all" cuts, the "useful" ones, or those named, by commas in one text or in several; each once."""
+        if wanted == "all":
+            return self.cuts
+        if wanted == "useful":
+            return tuple(cut for cut in self.cuts if cut.is_useful)
+        if isinstance(wanted, Cut) or not isinstance(wanted, Iterable):
+            wanted = (wanted,)
+        names = [name.strip() for name in wanted.split(",")] if isinstance(wanted, str) else wanted
+        return tuple(dict.fromkeys(self.cut(name) for name in names))
 
     def default_cut(self) -> Cut:
         """Where an edge cuts that was told nothing: the first written pair whose payload is a tenth of the input.
@@ -161,11 +187,12 @@ class Package:
         return None if path is None else (self.path / path).read_bytes()
 
 
-def open_package(path: Path) -> Package:
+def open_package(path: PathLike) -> Package:
     """Open a package and check every file in it against its digest.
 
     Raises PackageError naming the file that is missing, changed or not listed, or a schema that is newer than us.
     """
+    path = arguments.path(path, "package")
     if not (path / MANIFEST).is_file():
         raise errors.PackageError(f"{path}: not a package (no {MANIFEST} in it); make one with `tflsplit convert`")
     try:

@@ -23,7 +23,7 @@ class Mismatch:
     max_lsb: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """`mismatches` are of head and int8 tail against the int8 model; `float_tails` has one entry for each there is."""
 
@@ -31,6 +31,12 @@ class Report:
     cuts_checked: tuple[str, ...]
     mismatches: tuple[Mismatch, ...]
     float_tails: tuple[FloatTail, ...] = ()
+
+    def __repr__(self) -> str:
+        differ = [found.cut for found in self.mismatches] + [tail.cut for tail in self.float_tails if not tail.is_exact]
+        exact = "bit-exact" + (f", {len(self.float_tails)} float tails exact" if self.float_tails else "")
+        verdict = f"differs at {', '.join(dict.fromkeys(differ))}" if differ else exact
+        return f"<proof of {len(self.cuts_checked)} cuts x {self.samples} samples: {verdict}>"
 
     @property
     def is_bit_exact(self) -> bool:

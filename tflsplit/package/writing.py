@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from tflsplit import errors
 from tflsplit.graph import cuts, flatgraph, float_tail
@@ -16,6 +17,13 @@ from tflsplit.graph.cuts import Cut
 from tflsplit.package import manifest
 from tflsplit.package.manifest import File, FloatTails, Manifest
 from tflsplit.package.reading import COMPILED, FLOAT_MODEL, GOLDEN, MANIFEST, MODEL, Package
+
+
+class Halves(NamedTuple):
+    """The files of a head and its tail."""
+
+    head: Path
+    tail: Path
 
 
 def write(
@@ -83,7 +91,7 @@ def check_destination(path: Path, *, replaces_existing: bool) -> None:
         raise errors.PackageError(f"{path} exists and is not a package; it will not be replaced, give another -o")
 
 
-def write_pair(directory: Path, package: Package, cut: Cut) -> None:
+def write_pair(directory: Path, package: Package, cut: Cut) -> Halves:
     """Write head.tflite and tail.tflite of any cut into a directory of the user's, which is made if need be.
 
     Neither is written if one cannot be (DeviceError).
@@ -99,6 +107,7 @@ def write_pair(directory: Path, package: Package, cut: Cut) -> None:
         finally:
             for partial in partials.values():
                 partial.unlink(missing_ok=True)
+    return Halves(*(directory / f"{side}.tflite" for side in sides))
 
 
 def _halves(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tflsplit import errors
+import tflsplit
 from tflsplit.cli.commands import inspect
 from tflsplit.cli.output import edgetpu, screen
 from tflsplit.inputs import preprocessing
@@ -63,8 +63,8 @@ def command(
     *,
     destination: Path | None,
     preprocess: str | None,
-    labels: Path | None,
-    input_shape: tuple[str, ...],
+    requires_calibration: bool,
+    replaces_existing: bool,
     is_json: bool,
     **options: object,
 ) -> None:
@@ -74,32 +74,24 @@ def command(
     --pairs, the pairs of the useful cuts are written: those with a payload below every earlier cut's.
 
     \b
-    Python: converters.convert.convert(source, destination, options)
+    Python: tflsplit.convert("model.h5", "model.tflsplit", calibration="pictures/")
     """
-    from converters import convert
-
-    chosen = convert.Options(
-        preprocessing=preprocessing.parse(preprocess) if preprocess else None,
-        labels=convert.read_labels(labels) if labels else (),
-        input_shapes=[_shape(text) for text in input_shape],
-        **options,  # type: ignore[arg-type]  # click checked them
-    )
-    target = destination or Path(model.resolve().with_suffix(reading.SUFFIX).name)
     with screen.progress("convert", None) as step:
-        made = convert.convert(model, target, chosen, on_stage=lambda words: step(description=words))
+        made = tflsplit.convert(
+            model,
+            destination,
+            require_calibration=requires_calibration,
+            preprocessing=preprocess,
+            force=replaces_existing,
+            on_stage=lambda words: step(description=words),
+            **options,  # type: ignore[arg-type]  # click checked them
+        )
     for warning in made.manifest.calibration.warnings:
         click.echo(f"warning: {warning}", err=True)
     if is_json:
         screen.as_json(inspect.describe(made))
     else:
         _print(made)
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(extent) for extent in text.split(","))
-    except ValueError:
-        raise errors.SettingsError(f"--input-shape {text!r}: write whole numbers with commas, as 224,224,3") from None
 
 
 def _print(made: reading.Package) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tflsplit.package import reading, writing
+import tflsplit
 
 
 @click.command()
@@ -17,10 +17,7 @@ def command(pkg: Path, cut_name: str, output: Path) -> None:
     """Write head.tflite and tail.tflite of any cut of a package.
 
     \b
-    Python: tflsplit.package.writing.write_pair(directory, package, cut)
+    Python: tflsplit.slice("model.tflsplit", "op012", "halves")
     """
-    opened = reading.open_package(pkg)
-    cut = opened.cut(cut_name)
-    writing.write_pair(output, opened, cut)
-    for side in ("head", "tail"):
-        click.echo(output / f"{side}.tflite")
+    for path in tflsplit.slice(pkg, cut_name, output):
+        click.echo(path)

@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from tflsplit.api import packages
 from tflsplit.cli.options import accelerator as options_accelerator
 from tflsplit.cli.output import screen
 from tflsplit.graph import cuts
@@ -40,11 +40,11 @@ def command(pkg: Path, *, samples: str, wanted: str, accelerator_name: str | Non
     of equal elements, and how often the tail then has the same largest output. Devices round; this fails nothing.
 
     \b
-    Python: tflsplit.package.verify.verify(package, cuts, samples)
+    Python: tflsplit.verify("model.tflsplit", samples="pictures/")
     """
-    opened = reading.open_package(pkg)
-    chosen = _chosen(opened, wanted)
-    inputs = _samples(opened, samples)
+    opened = packages.open(pkg)
+    chosen = opened.select(wanted)
+    inputs = packages.inputs_of(opened, samples)
     with screen.progress("verify", len(chosen)) as step:
         report = verify.verify(opened, chosen, inputs, on_cut=step)
     there = None if accelerator_name is None else _on_accelerator(opened, chosen, inputs, accelerator_name)
@@ -55,25 +55,6 @@ def command(pkg: Path, *, samples: str, wanted: str, accelerator_name: str | Non
         if there is not None:
             options_accelerator.print_comparison(there)
     sys.exit(0 if report.holds else 1)
-
-
-def _chosen(opened: reading.Package, wanted: str) -> tuple[cuts.Cut, ...]:
-    if wanted == "all":
-        return opened.cuts
-    if wanted == "useful":
-        return tuple(cut for cut in opened.cuts if cut.is_useful)
-    return tuple(opened.cut(name.strip()) for name in wanted.split(","))
-
-
-def _samples(opened: reading.Package, samples: str) -> Sequence[tuple[Array, ...]]:
-    if samples.isdecimal():
-        if int(samples) == 0:
-            raise click.BadParameter("0 inputs prove nothing; give at least 1", param_hint="--samples")
-        return verify.random_samples(opened.manifest.inputs, int(samples))
-    from edge_runtime.sources import frames
-
-    source = frames.open_source(samples, opened.manifest)
-    return [taken.arrays for taken in islice(source.inputs(), 1000)]
 
 
 def _on_accelerator(

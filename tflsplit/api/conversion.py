@@ -1,0 +1,106 @@
+"""From a model file to a package."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tflsplit import arguments
+from tflsplit.arguments import PathLike
+from tflsplit.graph.tensors import Array
+from tflsplit.inputs import preprocessing as inputs_preprocessing
+from tflsplit.inputs.preprocessing import Preprocessing
+from tflsplit.package import reading
+from tflsplit.package.reading import Package
+
+
+def convert(
+    model: PathLike,
+    out: PathLike | None = None,
+    *,
+    target: str = "cpu",
+    calibration: "PathLike | Array | Sequence[Array] | None" = None,
+    require_calibration: bool = False,
+    preprocessing: str | Preprocessing | None = None,
+    labels: PathLike | Iterable[str] | None = None,
+    split_at: str | Iterable[str] = (),
+    pairs: str | None = None,
+    tail: str = "int8",
+    io: str | None = None,
+    input_shape: Mapping[str, Sequence[int]] | Iterable[str | Sequence[int]] = (),
+    compiler: str | None = None,
+    allow_unsafe: bool = False,
+    force: bool = False,
+    quick: bool = False,
+    on_stage: Callable[[str], None] = lambda words: None,
+) -> Package:
+    """Quantise a model to int8 once, cut it into heads and tails, and write the package `out`.
+
+    `out` is by default the model's name with the ending .tflsplit, in the current folder. `calibration` is a folder of
+    pictures, a .npy, .npz or .csv file, or an array for each input of the model. `labels` is a file with one label a
+    line, or the labels. All other words are those of `tflsplit convert --help`; `force` replaces an existing package,
+    `quick` calibrates on plain noise, which serves to look at cuts and payloads only.
+    """
+    from converters import convert as conversion
+
+    source = arguments.path(model, "model")
+    options = conversion.Options(
+        target=target,
+        calibration=_calibration(calibration),
+        requires_calibration=require_calibration,
+        preprocessing=inputs_preprocessing.parse(preprocessing) if isinstance(preprocessing, str) else preprocessing,
+        labels=_labels(labels),
+        split_at=arguments.texts(split_at, "split_at"),
+        pairs=pairs,
+        tail=tail,
+        io=io,
+        input_shapes=_shapes(input_shape),
+        allow_unsafe=allow_unsafe,
+        replaces_existing=force,
+        quick=quick,
+        compiler=compiler,
+    )
+    destination = Path(source.resolve().with_suffix(reading.SUFFIX).name) if out is None else out
+    return conversion.convert(source, destination, options, on_stage=on_stage)
+
+
+def _calibration(given: Any) -> Path | tuple[Array, ...] | None:
+    if isinstance(given, np.ndarray):
+        return (given,)
+    if isinstance(given, list | tuple) and given and all(isinstance(array, np.ndarray) for array in given):
+        return tuple(given)
+    if given is None or isinstance(given, str | os.PathLike):
+        return None if given is None else arguments.path(given, "calibration")
+    raise arguments.wrong("calibration", given, "a path, or an array for each input of the model")
+
+
+def _labels(given: Any) -> tuple[str, ...]:
+    from converters import convert as conversion
+
+    if given is None:
+        return ()
+    if isinstance(given, str | os.PathLike):
+        return conversion.read_labels(arguments.path(given, "labels"))
+    return arguments.texts(given, "labels")
+
+
+def _shapes(given: Any) -> Any:
+    """Shapes for the inputs by name or in their order; each is whole numbers, or a text of them with commas."""
+    if isinstance(given, Mapping):
+        return {arguments.text(name, "input_shape"): _shape(shape) for name, shape in given.items()}
+    if isinstance(given, str):
+        return (_shape(given),)
+    if not isinstance(given, Iterable):
+        raise arguments.wrong("input_shape", given, "a shape for each input, as [(224, 224, 3)]")
+    shapes = tuple(given)
+    is_one = bool(shapes) and all(isinstance(extent, int) for extent in shapes)
+    return (_shape(shapes),) if is_one else tuple(map(_shape, shapes))
+
+
+def _shape(given: Any) -> tuple[int, ...]:
+    try:
+        return tuple(int(extent) for extent in (given.split(",") if isinstance(given, str) else given))
+    except (TypeError, ValueError):
+        raise arguments.wrong("input shape", given, "whole numbers, as 224,224,3") from None

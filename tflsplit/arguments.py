@@ -1,0 +1,101 @@
+"""Checks what people pass to public calls, so that a wrong type is refused in our words and at the call."""
+
+import dataclasses
+import os
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tflsplit import errors
+
+# What Linux's file systems take; asking the system about a longer name raises OSError, whatever is asked.
+_LONGEST_NAME = 255
+
+PathLike = str | os.PathLike[str]
+_Instance = TypeVar("_Instance")
+
+
+def path(value: object, what: str) -> Path:
+    """`value` as a Path. SettingsError if it is none: an empty text would mean the current folder."""
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise wrong(what, value, "a path (str or Path)")
+    found = Path(text)
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in found.parts):
+        raise wrong(what, value, f"a path with names of at most {_LONGEST_NAME} bytes")
+    return found
+
+
+def text(value: object, what: str) -> str:
+    return instance(value, str, what)
+
+
+def texts(value: object, what: str) -> tuple[str, ...]:
+    """One word, or several: `"op012"` is `("op012",)`, never its letters."""
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        found = tuple(value)
+        if all(isinstance(entry, str) for entry in found):
+            return found
+    raise wrong(what, value, "a text, or a sequence of texts")
+
+
+def one_of(value: object, words: Sequence[str], what: str) -> str:
+    """One of the words; an enum's member of such a value is one too."""
+    if isinstance(value, str) and value in words:
+        return str(getattr(value, "value", value))
+    raise errors.SettingsError(f"{what} {value!r}: expected one of {', '.join(words)}")
+
+
+def instance(value: object, kind: type[_Instance], what: str) -> _Instance:
+    """SettingsError if `value` is of another type. A bool is no number."""
+    if not _fits(value, kind):
+        raise wrong(what, value, _name(kind))
+    return typing.cast(_Instance, value)
+
+
+def check_fields(checked: Any) -> None:
+    """SettingsError naming the first field of a dataclass whose value is not of the type it is declared with.
+
+    Types that are written as a text are not checked, since their names cannot be looked up here.
+    """
+    for field in dataclasses.fields(checked):
+        value = getattr(checked, field.name)
+        if not _fits(value, field.type):
+            raise wrong(field.name, value, _name(field.type))
+
+
+def wrong(what: str, value: object, expected: str) -> errors.SettingsError:
+    shown = repr(value)
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."  # an array or a package would fill the screen
+    return errors.SettingsError(f"{what}: found {shown} of type {type(value).__name__}, expected {expected}")
+
+
+def _fits(value: object, kind: Any) -> bool:
+    if isinstance(kind, str):
+        return True
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        return any(_fits(value, entry) for entry in typing.get_args(kind))
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        of = typing.get_args(kind)[0]
+        return isinstance(value, tuple) and all(_fits(entry, of) for entry in value)
+    if kind in (int, float):  # what numpy counts with is welcome, True is not
+        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    return isinstance(value, origin or kind) if isinstance(origin or kind, type) else True
+
+
+def _name(kind: Any) -> str:
+    if kind is None or kind is type(None):
+        return "None"
+    if typing.get_origin(kind) is None and isinstance(kind, type):
+        return kind.__name__
+    return " or ".join(_name(entry) for entry in typing.get_args(kind)) if _is_union(kind) else str(kind)
+
+
+def _is_union(kind: Any) -> bool:
+    return isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union
