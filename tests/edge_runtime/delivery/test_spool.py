@@ -210,19 +210,15 @@ def refusal_of(folder):
     return str(refused.value)
 
 
-def test_another_schema_is_refused_and_left_alone(tmp_path):
-    with opened(tmp_path / "s") as found:
+def test_another_schema_and_another_program_s_database_are_refused_and_left_alone(tmp_path):
+    with opened(tmp_path / "newer") as found:
         fill(found, 0)
-    edit(tmp_path / "s", "PRAGMA user_version = 9")
+    edit(tmp_path / "newer", "PRAGMA user_version = 9")
+    (tmp_path / "other").mkdir()
+    edit(tmp_path / "other", "CREATE TABLE addresses (name TEXT)")
 
-    assert "found version 9, this tflsplit reads version 1" in refusal_of(tmp_path / "s")
-
-
-def test_a_database_of_somebody_else_is_refused_and_left_alone(tmp_path):
-    (tmp_path / "s").mkdir()
-    edit(tmp_path / "s", "CREATE TABLE addresses (name TEXT)")
-
-    assert "a database of another program" in refusal_of(tmp_path / "s")
+    assert "found version 9, this tflsplit reads version 1" in refusal_of(tmp_path / "newer")
+    assert "a database of another program" in refusal_of(tmp_path / "other")
 
 
 @pytest.mark.parametrize("damage", ["noise", "torn", "middle"])

@@ -236,20 +236,21 @@ def test_edge_tpu_library_is_missed_where_there_is_a_device_for_it(is_wanted, st
     assert "is not installed" in found.detail
 
 
-def test_edge_tpu_library_that_kills_its_process_is_wrong_and_kills_no_other(compile_library):
-    crash = "__attribute__((constructor)) static void crash(void) { __builtin_trap(); }"
-
-    found = edgetpu.library(is_wanted=True, name=compile_library(crash))
+@pytest.mark.parametrize(
+    ("source", "detail"),
+    [
+        (
+            "__attribute__((constructor)) static void crash(void) { __builtin_trap(); }",
+            "ended its process with status -",
+        ),
+        ("int other;", "undefined symbol: edgetpu_version"),
+    ],
+)
+def test_library_that_crashes_or_is_no_edge_tpu_library_is_wrong(compile_library, source, detail):
+    found = edgetpu.library(is_wanted=True, name=compile_library(source))
 
     assert found.state is State.WRONG
-    assert "ended its process with status -" in found.detail
-
-
-def test_library_that_is_no_edge_tpu_library_is_wrong(compile_library):
-    found = edgetpu.library(is_wanted=True, name=compile_library("int other;"))
-
-    assert found.state is State.WRONG
-    assert "undefined symbol: edgetpu_version" in found.detail
+    assert detail in found.detail
 
 
 def test_edge_tpu_library_without_libusb_names_libusb(compile_library, tmp_path):

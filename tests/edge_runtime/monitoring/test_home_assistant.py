@@ -197,29 +197,32 @@ def test_a_secured_broker_lets_it_through(tiny_package, tmp_path):
             home.wait_for(comes_up)
 
 
-def test_what_has_no_label_leaves_the_latest(client, message):
-    """Refusals on results, probes of the link on telemetry."""
-    home = Home(client("home"))
+@pytest.fixture
+def home(client, message):
+    """A Home Assistant that knows an announced device."""
+    made = Home(client("home"))
     with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", message):
-        home.wait_for(lambda: home.entities)
-        speaking = client("cloud")
-        said = telemetry.Telemetry(7, 0.0, "ok", None, 9.5, {"p50": None}, ())
-        speaking.publish(topic(topics.Kind.RESULTS), answer("cat", 0.5))
-        speaking.publish(topic(topics.Kind.TELEMETRY), said.as_json())
-        speaking.publish(topic(topics.Kind.TELEMETRY), echo.message(1, 2, b"\xff" * 100))
-        speaking.publish(topic(topics.Kind.RESULTS), results.Refusal("n", 7, 1, "no such cut", 0.0).as_json())
-        home.wait_for(lambda: home.attributes.get("label", {}).get("error") == "no such cut")
+        made.wait_for(lambda: made.entities)
+        yield made
+
+
+def test_what_has_no_label_leaves_the_latest(client, home):
+    """Refusals on results, probes of the link on telemetry."""
+    speaking = client("cloud")
+    said = telemetry.Telemetry(7, 0.0, "ok", None, 9.5, {"p50": None}, ())
+    speaking.publish(topic(topics.Kind.RESULTS), answer("cat", 0.5))
+    speaking.publish(topic(topics.Kind.TELEMETRY), said.as_json())
+    speaking.publish(topic(topics.Kind.TELEMETRY), echo.message(1, 2, b"\xff" * 100))
+    speaking.publish(topic(topics.Kind.RESULTS), results.Refusal("n", 7, 1, "no such cut", 0.0).as_json())
+    home.wait_for(lambda: home.attributes.get("label", {}).get("error") == "no such cut")
 
     assert (home.states["label"], home.states["score"]) == ("cat", 0.5)
     assert (home.states["fps"], home.states["latency"]) == (9.5, None)
 
 
-def test_a_model_without_classes_has_no_label(client, message):
-    home = Home(client("home"))
-    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", message):
-        home.wait_for(lambda: home.entities)
-        client("cloud").publish(topic(topics.Kind.RESULTS), answer(None, None))
-        home.wait_for(lambda: "label" in home.states)
+def test_a_model_without_classes_has_no_label(client, home):
+    client("cloud").publish(topic(topics.Kind.RESULTS), answer(None, None))
+    home.wait_for(lambda: "label" in home.states)
 
     assert (home.states["label"], home.states["score"]) == (None, None)
 

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import os
-import subprocess
 
 import pytest
 import tiny_models
@@ -191,29 +190,16 @@ def test_a_bundle_without_the_head_it_was_offered_for_is_refused(made, tmp_path)
         download.finish()
 
 
-def test_a_disk_without_room_is_refused_before_anything_is_taken(made, tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small], check=False).returncode != 0:
-        pytest.skip("may not mount a file system here")
-    try:
-        with pytest.raises(errors.DeviceError, match="no room for the model"):
-            Download(small, offered(made), {})
-    finally:
-        subprocess.run(["umount", small], check=True)
+def test_a_disk_without_room_is_refused_before_anything_is_taken(made, mounted):
+    with pytest.raises(errors.DeviceError, match="no room for the model"):
+        Download(mounted("size=64k"), offered(made), {})
 
 
-def test_a_disk_that_fills_up_on_the_way_is_an_error_of_the_device(made, tmp_path):
+def test_a_disk_that_fills_up_during_the_download_is_an_error_of_the_device(made, mounted):
     """As when somebody else takes the room that was there."""
-    small = tmp_path / "small"
-    small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=17m", "tmpfs", small], check=False).returncode != 0:
-        pytest.skip("may not mount a file system here")
-    try:
-        download = Download(small, offered(made), {})
-        with (small / "other").open("wb") as other, pytest.raises(OSError, match="No space"):
-            other.write(bytes(64 << 20))
-        with pytest.raises(errors.DeviceError, match="No space left"):
-            download.append((made.path / download.lack.path).read_bytes())
-    finally:
-        subprocess.run(["umount", small], check=True)
+    small = mounted("size=17m")
+    download = Download(small, offered(made), {})
+    with (small / "other").open("wb") as other, pytest.raises(OSError, match="No space"):
+        other.write(bytes(64 << 20))
+    with pytest.raises(errors.DeviceError, match="No space left"):
+        download.append((made.path / download.lack.path).read_bytes())
