@@ -28,8 +28,15 @@ _ATTRIBUTES = (
     "{{ {'score': value_json.get('score'), 'top': value_json.get('top'), 'error': value_json.get('error')} | to_json }}"
 )
 _STATE = "{{ value_json.state }}"
+# What telemetry says of the edge's health. Probes of a link travel on the same topic and are not JSON.
+_WELL = "{% if value_json is defined %}{{ 'online' if value_json.state == 'ok' else 'offline' }}{% endif %}"
+_PROBLEM = "{% if value_json is defined %}{{ 'OFF' if value_json.state == 'ok' else 'ON' }}{% endif %}"
+_WHY = "{% if value_json is defined %}{{ {'why': value_json.why} | to_json }}{% else %}{}{% endif %}"
 _FPS = "{% if value_json is defined %}{{ value_json.fps }}{% endif %}"
 _LATENCY = "{% if value_json is defined %}{{ value_json.latency_ms.p50 }}{% endif %}"
+
+
+_ONLINE = {"payload_available": "online", "payload_not_available": "offline"}
 
 
 def check_prefix(prefix: str) -> str:
@@ -42,11 +49,25 @@ def check_prefix(prefix: str) -> str:
 
 
 def config(package: Package, deployment: str, device: str, *, expire_after_s: int) -> dict[str, object]:
-    """The discovery message. Rates and latencies older than `expire_after_s` are shown as unavailable."""
+    """The discovery message. What telemetry says is shown as unavailable once it is older than `expire_after_s`, and
+    label and score are while the edge's health names a problem: a label that nobody renews must not look fresh."""
     identity = f"tflsplit_{deployment}_{device}"
     version = metadata.version("tflsplit")
     described = {"identifiers": [identity], "name": device, "manufacturer": "tflsplit", "sw_version": version}
     components = _answers(deployment, device) | _telemetry(deployment, device, expire_after_s)
+    components["problem"] = {
+        "platform": "binary_sensor",
+        "name": "Problem",
+        "device_class": "problem",
+        "entity_category": "diagnostic",
+        "state_topic": topics.topic(deployment, device, Kind.TELEMETRY),
+        "value_template": _PROBLEM,
+        "payload_on": "ON",
+        "payload_off": "OFF",
+        "expire_after": expire_after_s,
+        "json_attributes_topic": topics.topic(deployment, device, Kind.TELEMETRY),
+        "json_attributes_template": _WHY,
+    }
     components["connection"] = {
         "platform": "binary_sensor",
         "name": "Connection",
@@ -66,7 +87,16 @@ def config(package: Package, deployment: str, device: str, *, expire_after_s: in
 
 def _answers(deployment: str, device: str) -> dict[str, dict[str, object]]:
     results = topics.topic(deployment, device, Kind.RESULTS)
-    sensor = _sensor(deployment, device) | {"state_topic": results}
+    status, telemetry = (topics.topic(deployment, device, kind) for kind in (Kind.STATUS, Kind.TELEMETRY))
+    sensor: dict[str, object] = {
+        "platform": "sensor",
+        "state_topic": results,
+        "availability_mode": "all",
+        "availability": [
+            {"topic": status, "value_template": _STATE, **_ONLINE},
+            {"topic": telemetry, "value_template": _WELL, **_ONLINE},
+        ],
+    }
     attributes = {"json_attributes_topic": results, "json_attributes_template": _ATTRIBUTES}
     number = {"state_class": "measurement", "suggested_display_precision": 2}
     return {
@@ -95,8 +125,7 @@ def _sensor(deployment: str, device: str) -> dict[str, object]:
         "platform": "sensor",
         "availability_topic": topics.topic(deployment, device, Kind.STATUS),
         "availability_template": _STATE,
-        "payload_available": "online",
-        "payload_not_available": "offline",
+        **_ONLINE,
     }
 
 

@@ -8,15 +8,13 @@ from collections.abc import Iterator
 from importlib import metadata
 
 from broker.transport import metrics
-from broker.transport.protocol import ConnectionState, Transport
+from broker.transport.protocol import Transport
 from edge_runtime.delivery.observer import Settled
 from edge_runtime.loop import Edge
+from edge_runtime.monitoring.health import EdgeHealth
 from tflsplit.observing import catalogue
-from tflsplit.observing.health import STARTING, Health
+from tflsplit.observing.health import Health
 from tflsplit.observing.metrics import Family, Metric, Sample
-
-# A head may take seconds, and a delegate that compiles graphs half a minute at its first frame; nothing takes longer.
-STUCK_S = 60.0
 
 
 class EdgeMetrics:
@@ -26,50 +24,26 @@ class EdgeMetrics:
         self._edge: Edge | None = None
         self._transport: Transport | None = None
         self._version = metadata.version("tflsplit")
-        self._alive_at_s = time.monotonic()
+        self._health = EdgeHealth()
         self._alive_s = time.time()
         self._answered_s: float | None = None
 
     def attach(self, edge: Edge, transport: Transport) -> None:
         """Before the edge runs."""
-        self._alive_at_s, self._alive_s = time.monotonic(), time.time()
+        self._alive_s = time.time()
         self._edge, self._transport = edge, transport
+        self._health.attach(edge, transport)
 
     def alive(self) -> None:
-        self._alive_at_s, self._alive_s = time.monotonic(), time.time()
+        self._alive_s = time.time()
+        self._health.alive()
 
     def settled(self, settled: Settled) -> None:
         self._answered_s = settled.arrived_ns / 1e9
+        self._health.settled(settled)
 
     def health(self) -> Health:
-        edge, transport = self._edge, self._transport
-        if edge is None or transport is None:
-            return STARTING
-        silent_s = time.monotonic() - self._alive_at_s
-        is_computing = edge.condition.runs_on is not None or edge.cut.position == 0
-        # An accelerator that is away is no hang: its service opens it again or gives it up.
-        is_live = silent_s < STUCK_S or not is_computing
-        is_online = transport.state is ConnectionState.ONLINE
-        is_full = edge.spool is not None and edge.spool.is_full
-        why = None
-        if not is_live:
-            why = f"no frame was done for {silent_s:.0f} s"
-        elif not is_online:
-            why = f"the connection to the broker is {transport.state.value}"
-        elif not is_computing:
-            why = f"frames wait for the accelerator: {edge.condition.reason}"
-        elif is_full:
-            why = "the spool is full"
-        facts: dict[str, object] = {
-            "broker": transport.state.value,
-            "since_frame_s": round(silent_s, 3),
-            "since_answer_s": None if self._answered_s is None else round(time.time() - self._answered_s, 3),
-            "accelerator": edge.condition.as_json(),
-            "window_frames": edge.outstanding,
-            "spool_full": is_full,
-        }
-        # A full spool takes no frames, but a restart would not help.
-        return Health(is_live, is_online and is_computing, why, facts)
+        return self._health.judge()
 
     def families(self) -> Iterator[Family]:
         """Nothing before `attach`."""
@@ -93,6 +67,7 @@ class EdgeMetrics:
             (catalogue.WINDOW, edge.outstanding),
             (catalogue.WINDOW_SIZE, edge.settings.window),
             (catalogue.LAST_FRAME, self._alive_s),
+            (catalogue.READY, self.health().is_ready),
         ):
             yield _family(metric, Sample(value))
         if self._answered_s is not None:

@@ -56,6 +56,7 @@ class Supervision:
         self._period_s = period_s
         self._clock = clock
         self._counted = (clock(), edge.summary.frames)
+        self._rate_fps = 0.0
         self._is_over = False
         self._is_reload_asked = False
         self._woken = threading.Event()
@@ -81,11 +82,12 @@ class Supervision:
         """One line for people: connection, frame rate, counters, accelerator and temperature."""
         edge, summary = self._edge, self._edge.summary
         (before_s, before), now_s = self._counted, self._clock()
-        self._counted = (now_s, summary.frames)
-        rate_fps = (summary.frames - before) / (now_s - before_s) if now_s > before_s else 0.0
+        if now_s - before_s >= self._period_s / 2:  # over a shorter time, as at a reload, it would say nothing
+            self._counted = (now_s, summary.frames)
+            self._rate_fps = (summary.frames - before) / (now_s - before_s)
         words = [
             "connected" if self._transport.state is ConnectionState.ONLINE else "waiting for the broker",
-            f"{rate_fps:.1f} frames/s",
+            f"{self._rate_fps:.1f} frames/s",
             f"{summary.results} results",
             f"{summary.unanswered} waiting",
             self._accelerator(),

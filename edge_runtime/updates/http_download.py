@@ -38,6 +38,8 @@ def fetch(download: Download, url: str, on_progress: Callable[[], bool]) -> None
             if not _fetch_one(download, lack, f"{url.rstrip('/')}/{lack.path}", on_progress):
                 return
         except (OSError, http.client.HTTPException) as cause:
+            if isinstance(cause, urllib.error.HTTPError):
+                cause.close()  # it is a response, with a connection of its own
             failures = 0 if _has_advanced(download, lack) else failures + 1
             if failures >= _TRIES or (isinstance(cause, urllib.error.HTTPError) and 300 <= cause.code < 500):
                 raise errors.PeerError(f"{url}/{lack.path}: cannot be fetched ({cause})") from cause

@@ -42,6 +42,7 @@ DUPLICATES = _counter("duplicate_answers_total", "Answers to frames that were no
 WINDOW = _gauge("window_frames", "Frames sent and not answered yet.")
 WINDOW_SIZE = _gauge("window_limit_frames", "Frames that may be unanswered at a time.")
 LAST_FRAME = _gauge("last_frame_timestamp_seconds", "When the edge last did a frame or rightly waited for one.")
+READY = _gauge("ready", "1 while the edge does what it promised, 0 while its health names a broken link.")
 LAST_ANSWER = _gauge("last_answer_timestamp_seconds", "When the last answer came; absent before the first.")
 LATENCY = _histogram("latency_seconds", "From an input's capture to its answer.")
 PARTS = _histogram("part_seconds", "Where that time went: head, tail, and wire for all between and back.", "part")
@@ -69,6 +70,7 @@ EDGE = (
     WINDOW,
     WINDOW_SIZE,
     LAST_FRAME,
+    READY,
     LAST_ANSWER,
     LATENCY,
     PARTS,

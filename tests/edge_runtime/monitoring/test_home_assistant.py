@@ -33,7 +33,9 @@ ENTITY = {
     *("platform", "unique_id", "name", "entity_category", "device_class", "state_topic", "value_template"),
     *("availability_topic", "availability_template", "payload_available", "payload_not_available", "expire_after"),
     *("json_attributes_topic", "json_attributes_template", "qos", "enabled_by_default", "icon"),
+    *("availability", "availability_mode"),
 }
+AVAILABILITY = {"topic", "value_template", "payload_available", "payload_not_available"}
 SENSOR = {"state_class", "unit_of_measurement", "suggested_display_precision", "force_update", "options"}
 BINARY = {"payload_on", "payload_off", "off_delay", "force_update"}
 
@@ -44,7 +46,7 @@ class Home:
     def __init__(self, transport):
         self._transport = transport
         self.discoveries = 0
-        self.states, self.attributes, self.available, self.entities = {}, {}, {}, {}
+        self.states, self.attributes, self.available, self.entities, self._said = {}, {}, {}, {}, {}
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment()
         environment.filters["to_json"] = json.dumps
         self._template = environment.from_string
@@ -85,14 +87,23 @@ class Home:
         for name, entity in found["components"].items():
             assert set(entity) <= ENTITY | {"sensor": SENSOR, "binary_sensor": BINARY}[entity["platform"]]
             self.entities[name] = entity
-            for key in ("state_topic", "availability_topic", "json_attributes_topic"):
+            for key in ("state_topic", "json_attributes_topic"):
                 if key in entity:
                     self._transport.subscribe(entity[key], qos=0)
+            for one in availability(entity):
+                assert set(one) == AVAILABILITY
+                self._transport.subscribe(one["topic"], qos=0)
 
     def _update(self, name, entity, message):
-        if message.topic == entity.get("availability_topic"):
-            said = self._render(entity["availability_template"], message, name)
-            self.available[name] = {entity["payload_available"]: True, entity["payload_not_available"]: False}[said]
+        for one in availability(entity):
+            if message.topic == one["topic"]:
+                said = self._render(one["value_template"], message, name)
+                answers = {one["payload_available"]: True, one["payload_not_available"]: False}
+                if said in answers:  # else it warns, and changes nothing
+                    self._said.setdefault(name, {})[one["topic"]] = answers[said]
+        told = self._said.get(name, {})
+        if told:  # in the mode `all` a topic that said nothing yet counts as not available
+            self.available[name] = len(told) == len(availability(entity)) and all(told.values())
         if message.topic == entity.get("json_attributes_topic"):
             self.attributes[name] = json.loads(self._render(entity["json_attributes_template"], message, name))
         if message.topic == entity["state_topic"]:
@@ -100,7 +111,8 @@ class Home:
 
     def _set_state(self, name, entity, said):
         if entity["platform"] == "binary_sensor":
-            self.states[name] = {entity["payload_on"]: "on", entity["payload_off"]: "off"}[said]
+            if said:  # nothing changes nothing
+                self.states[name] = {entity["payload_on"]: "on", entity["payload_off"]: "off"}[said]
         elif said == "None":
             self.states[name] = None
         elif "state_class" in entity:  # of numbers; nothing changes nothing
@@ -117,6 +129,16 @@ class Home:
         with contextlib.suppress(ValueError):
             variables["value_json"] = json.loads(text)
         return self._template(template).render(variables).strip()
+
+
+def availability(entity):
+    """One topic, or several of which all must say that it is available."""
+    if "availability_topic" in entity:
+        keys = ("payload_available", "payload_not_available")
+        single = {"topic": entity["availability_topic"], "value_template": entity["availability_template"]}
+        return [single | {key: entity[key] for key in keys}]
+    assert entity.get("availability_mode", "all") == "all"
+    return entity.get("availability", [])
 
 
 @pytest.fixture
@@ -166,16 +188,42 @@ def test_a_device_and_its_latest_label_appear_without_writing_anything(client, m
 
         assert home.states["score"] == 0.75
         assert home.attributes["label"]["top"] == [{"label": "éins", "score": 0.75}]
-        assert home.available == dict.fromkeys(("label", "score", "latency", "fps"), True)
-
         said = telemetry.Telemetry(7, 0.0, "ok", None, 9.5, {"p50": 12.5}, ())
         cloud.publish(topic(topics.Kind.TELEMETRY), said.as_json(), qos=0)
         home.wait_for(lambda: home.states.get("fps") == 9.5)
         assert home.states["latency"] == 12.5
+        assert home.states["problem"] == "off"
+        assert home.available == dict.fromkeys(("label", "score", "latency", "fps"), True)
 
     device.close()
     home.wait_for(lambda: home.states["connection"] == "off")
     assert not any(home.available.values())
+
+
+def test_a_label_that_nobody_renews_is_not_shown_as_if_it_were_fresh(client, message):
+    """The cloud dies: the edge's telemetry names it, and label and score turn unavailable until answers come again."""
+    home = Home(client("home"))
+    client("n", presence=presence.Presence(topic(topics.Kind.STATUS), 7))
+    cloud = client("cloud")
+
+    def tell(state, why):
+        said = telemetry.Telemetry(7, 0.0, state, why, 0.0, {"p50": None}, ())
+        cloud.publish(topic(topics.Kind.TELEMETRY), said.as_json(), qos=0)
+
+    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", message):
+        home.wait_for(lambda: home.states.get("connection") == "on")
+        tell("ok", None)
+        cloud.publish(topic(topics.Kind.RESULTS), answer("cat", 0.75))
+        home.wait_for(lambda: home.available.get("label") and home.states.get("label") == "cat")
+        tell("not ready", "no answer came for 12 s")
+        home.wait_for(lambda: home.states["problem"] == "on")
+
+        assert home.attributes["problem"] == {"why": "no answer came for 12 s"}
+        assert not home.available["label"]
+        assert not home.available["score"]
+        assert home.available["fps"]
+        tell("ok", None)
+        home.wait_for(lambda: home.available["label"])
 
 
 def test_a_secured_broker_lets_it_through(tiny_package, tmp_path):

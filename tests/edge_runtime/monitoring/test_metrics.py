@@ -18,7 +18,7 @@ from edge_runtime import head, loop
 from edge_runtime.accelerators.service import Condition
 from edge_runtime.delivery import spool
 from edge_runtime.delivery.settings import Settings
-from edge_runtime.monitoring import metrics
+from edge_runtime.monitoring import health, metrics
 from edge_runtime.monitoring.telemetry import TelemetryPublisher
 from edge_runtime.sources import frames
 from tflsplit.observing import catalogue, exposition
@@ -148,7 +148,7 @@ def test_an_edge_that_waits_for_a_cloud_is_alive_for_as_long_as_it_takes(tiny_pa
 
 
 def test_a_head_that_hangs_is_not_alive(tiny_package, tmp_path, monkeypatch):
-    monkeypatch.setattr(metrics, "STUCK_S", 0.5)
+    monkeypatch.setattr(health, "STUCK_S", 0.5)
     release = threading.Event()
     streaming = Streaming(tiny_package, memory.MemoryBroker(), tmp_path)
     runs = streaming.head.run
@@ -163,7 +163,7 @@ def test_a_head_that_hangs_is_not_alive(tiny_package, tmp_path, monkeypatch):
 
 
 def test_an_accelerator_that_is_away_is_waited_for_and_said(tiny_package, tmp_path, monkeypatch):
-    monkeypatch.setattr(metrics, "STUCK_S", 0.0)
+    monkeypatch.setattr(health, "STUCK_S", 0.0)
     with Streaming(tiny_package, memory.MemoryBroker(), tmp_path) as streaming:
         monkeypatch.setattr(type(streaming.edge), "condition", Condition("coral", None, "unplugged"))
         found = streaming.metrics.health()
