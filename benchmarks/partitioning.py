@@ -63,8 +63,8 @@ def _decide() -> None:
     edge = invented.edge(cuts, [number * 0.5 for number in range(CUTS)], preprocess=1.0)
     cloud = invented.cloud(cuts, [(CUTS - number) * 0.1 for number in range(CUTS)])
     found, scenario = candidates.gather(cuts, edge, cloud), Scenario(presets.named("4g"), Workload(rate_fps=1.0))
-    decision.decide(found, scenario, decision.Wish())
-    breakeven.find(found, scenario, decision.Wish())
+    decision.decide(found, scenario, decision.Goal())
+    breakeven.find(found, scenario, decision.Goal())
 
 
 def _on_three_tpus() -> list[Outcome | Table]:

@@ -77,10 +77,10 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
         profiles = (_profile(opened, Side.EDGE, folder), _profile(opened, Side.CLOUD, folder))
         for link in LINKS[1::3] if is_quick else LINKS:
             source = replay_run.random_source(opened, folder)
-            ways = replay_run.ways_of(opened, source, (75,))
+            forms = replay_run.forms_of(opened, source, (75,))
             with replay_stage.stage(opened, link, source) as stage:
                 seen = measured.get(link.name) or measured.setdefault(link.name, stage.probe())
-                tried.append(_try(name, link, replay_run.predict(opened, *profiles, seen, ways), stage))
+                tried.append(_try(name, link, replay_run.predict(opened, *profiles, seen, forms), stage))
             print(_line(tried[-1]), flush=True)
     return [*_outcomes(tried), _table(tried), _rows(tried)]
 

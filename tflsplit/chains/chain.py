@@ -1,7 +1,7 @@
-"""Several machines in a row, each running the next piece of the model, and what a way of sharing it costs. Pure.
+"""Several machines in a row, each running the next piece of the model, and what a partition over them costs. Pure.
 
-The input begins at the first machine, which takes it in and sends it on even where it runs nothing of the model.
-Which way is best, `partitioner` finds.
+The input starts at the first machine, which sends it on where it runs nothing of the model itself. `partitioner` finds
+the best partition.
 """
 
 import math
@@ -14,7 +14,7 @@ from tflsplit.timings.profiles import Origin
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """An accelerator's memory for weights: what a piece has beyond `bytes` is streamed in at each inference."""
+    """An accelerator's memory for weights. Weights of a piece beyond `bytes` are streamed in at each inference."""
 
     bytes: float
     stream_bytes_per_s: float
@@ -27,10 +27,10 @@ EDGE_TPU = Cache(8e6, 400e6)
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One machine. `compute_s[k]` is what everything before place k takes it, weights in reach, from any start: only
-    differences count, and noise that makes one negative counts as nothing.
+    """One machine. `compute_s[k]` is the time for everything before place k, without streaming of weights, up to a
+    constant: only differences count, and one that noise makes negative counts as 0.
 
-    `coding_s[k]` is what sending or taking in the boundary at place k takes. `memory_bytes` bounds a piece's weights.
+    `coding_s[k]` is the time for sending or receiving the boundary at place k. `memory_bytes` bounds a piece's weights.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """The way from one machine to a later one: `delay_s` for the first byte, then `bandwidth_bps`; `back_s` is what an
-    answer takes on its way back.
+    """The link from one machine to a later one: `delay_s` for the first byte, then `bandwidth_bps`; `back_s` is the
+    time of a result in the other direction.
 
-    Of a link that was measured more is known than that, by place: `sending_s`, what a boundary takes beyond the delay,
-    and `occupied_s`, how long it keeps the link busy when frames follow one another.
+    A link that was measured has times by place besides: `sending_s` is what a boundary takes beyond the delay, and
+    `occupied_s` how long it keeps the link busy when frames follow one another.
     """
 
     delay_s: float
@@ -73,8 +73,8 @@ class Chain:
     boundary together; `parameter_bytes[k]` are the weights of everything before it. `preprocess_s` is what the first
     machine does to each input before anything else.
 
-    `hops[s, t]` is a direct way; without one, what goes from s to t passes through the machines between. Where answers
-    are `delivered`, one that the first machine makes goes to another before it counts, as in service.
+    `hops[s, t]` is a direct link; without one, what goes from s to t passes through the machines between. `delivered`
+    says that a result which the first machine makes counts only once another has it, as in service.
     """
 
     places: tuple[str, ...]
@@ -93,7 +93,7 @@ class Chain:
         if len(set(names)) != len(names):
             raise errors.SettingsError(f"stages {', '.join(names)}: each needs a name of its own")
 
-    def ways(self, source: int, target: int) -> tuple[Hop, ...]:
+    def route(self, source: int, target: int) -> tuple[Hop, ...]:
         """The hops that a boundary takes from one stage to a later one."""
         if source == target:
             return ()
@@ -103,9 +103,9 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stage's share: the operators between two places, none of them where it only sends or takes in. `stream_s` is
-    for weights that do not fit its cache. `hop_s` is how long its input took to come, `hop_busy_s` the busiest link on
-    that way."""
+    """A stage's share: the operators between two places, or none where it only sends or receives. `stream_s` is the
+    time for weights that do not fit its cache, `hop_s` that of its input on the links, `hop_busy_s` how long it keeps
+    the busiest of these busy."""
 
     stage: int
     start: int
@@ -128,7 +128,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """`pieces` begin at the first machine. `back_s` is the answer's way back to it."""
+    """`pieces` begin at the first machine. `back_s` is the time that the result takes back to it."""
 
     pieces: tuple[Piece, ...]
     back_s: float
@@ -160,18 +160,18 @@ class Partition:
 def whole(chain: Chain, stage: int) -> Partition | None:
     """Everything on one machine; None if it cannot hold it."""
     last = len(chain.places) - 1
-    to = range(1, len(chain.stages)) if stage == 0 and chain.delivered else ()
-    ways = [[(stage, 0, last), (end, last, last)] for end in to] or [[(stage, 0, last)]]
-    made = min((partition(chain, shares) for shares in ways), key=lambda found: found.latency_s)
+    receivers = range(1, len(chain.stages)) if stage == 0 and chain.delivered else ()
+    choices = [[(stage, 0, last), (end, last, last)] for end in receivers] or [[(stage, 0, last)]]
+    made = min((partition(chain, shares) for shares in choices), key=lambda found: found.latency_s)
     return made if fits(chain, made) else None
 
 
 def partition(chain: Chain, shares: Sequence[tuple[int, int, int]]) -> Partition:
-    """The partition with these (stage, start, stop), costed; nothing is checked. The first machine is there anyway."""
+    """The partition with these (stage, start, stop), costed and not checked. The first machine is always part of it."""
     begin = [] if shares[0][0] == 0 else [(0, 0, 0)]
     pieces, source = [], 0
     for stage, start, stop in (*begin, *shares):
-        ways = chain.ways(source, stage)
+        route = chain.route(source, stage)
         crossing = chain.wire_bytes[start]
         pieces.append(
             Piece(
@@ -182,16 +182,16 @@ def partition(chain: Chain, shares: Sequence[tuple[int, int, int]]) -> Partition
                 run_s=_run_s(chain.stages[stage], start, stop),
                 coding_s=_coding_s(chain, stage, start, stop),
                 stream_s=stream_s(chain, stage, start, stop),
-                hop_s=math.fsum(hop.latency_s(start, crossing) for hop in ways),
-                hop_busy_s=max((hop.busy_s(start, crossing) for hop in ways), default=0.0),
+                hop_s=math.fsum(hop.latency_s(start, crossing) for hop in route),
+                hop_busy_s=max((hop.busy_s(start, crossing) for hop in route), default=0.0),
             )
         )
         source = stage
-    return Partition(tuple(pieces), math.fsum(hop.back_s for hop in chain.ways(0, source)))
+    return Partition(tuple(pieces), math.fsum(hop.back_s for hop in chain.route(0, source)))
 
 
 def compute_s(chain: Chain, stage: int, start: int, stop: int) -> float:
-    """All that a piece takes its machine, but for streaming weights."""
+    """The time of a piece on its machine without streaming of weights."""
     preprocess_s = 0.0 if stage else chain.preprocess_s
     return preprocess_s + _run_s(chain.stages[stage], start, stop) + _coding_s(chain, stage, start, stop)
 

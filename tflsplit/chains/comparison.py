@@ -1,7 +1,7 @@
-"""The pipeline of `tflsplit plan --stage …`: a chain partitioned, explained, and compared with Coral's algorithms."""
+"""A chain partitioned, the partition explained and compared with those of Coral's algorithms."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from tflsplit import errors
@@ -14,28 +14,28 @@ from tflsplit.planning.decision import WORTH_A_SPLIT, Objective
 
 # How many partitions are shown beside the one picked.
 RUNNERS_UP = 4
-_RIVALS = {"parameter_count": "Coral, equal parameters", "bisection": "libcoral, bisection"}
+_CORAL = {"parameter_count": "Coral, equal parameters", "bisection": "libcoral, bisection"}
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`found` begins with the pick. `rivals` are Coral's partitions on the same numbers, where they give one."""
+    """`found` begins with the pick. `coral` are the partitions of Coral's algorithms for the same chain, by name."""
 
     chain: Chain
     objective: Objective
     terms: Terms
     found: tuple[Partition, ...]
-    rivals: Mapping[str, Partition]
+    coral: Mapping[str, Partition]
 
     @property
     def pick(self) -> Partition:
         return self.found[0]
 
     @property
-    def told(self) -> dict[str, Partition]:
-        """All partitions to be shown, by what they are called: the pick, Coral's, the runners-up."""
+    def shown(self) -> dict[str, Partition]:
+        """All partitions to be shown, by name: the pick, those of Coral's algorithms, the runners-up."""
         others = {f"runner-up {place}": found for place, found in enumerate(self.found[1:], start=1)}
-        return {"pick": self.pick} | {_RIVALS[name]: found for name, found in self.rivals.items()} | others
+        return {"pick": self.pick} | {_CORAL[name]: found for name, found in self.coral.items()} | others
 
     @property
     def aim(self) -> str:
@@ -49,6 +49,15 @@ class Outcome:
             "slowest": explanation.slowest(self.chain, self.pick),
         }
 
+    @property
+    def explanation(self) -> dict[str, object]:
+        return {name: gain.as_json() if gain else None for name, gain in self.gains.items()}
+
+    @property
+    def rivals(self) -> dict[str, object]:
+        """What Coral's algorithms make of the chain, as JSON calls it."""
+        return dict(zip(self.coral, compared(self, self.coral.values()), strict=True))
+
     def as_json(self) -> dict[str, object]:
         return {
             "choice": [self.chain.places[place] for place in self.pick.cuts],
@@ -57,12 +66,9 @@ class Outcome:
             "do_not_split": not self.pick.is_split,
             "reason": reason(self),
             "partition": describe(self.chain, self.pick),
-            "explanation": {name: gain.as_json() if gain else None for name, gain in self.gains.items()},
-            "runners_up": [describe(self.chain, other) | {"why_not": why_not(self, other)} for other in self.found[1:]],
-            "rivals": {
-                name: describe(self.chain, other) | {"why_not": why_not(self, other)}
-                for name, other in self.rivals.items()
-            },
+            "explanation": self.explanation,
+            "runners_up": compared(self, self.found[1:]),
+            "rivals": self.rivals,
             "stages": [
                 {"name": stage.name, "origin": stage.origin.value, "cache_bytes": stage.cache and stage.cache.bytes}
                 for stage in self.chain.stages
@@ -80,13 +86,13 @@ def make(chain: Chain, objective: Objective, terms: Terms = partitioner.FREE) ->
         raise errors.SettingsError(_none(chain, terms))
     if objective is Objective.THROUGHPUT:
         found = _first(partitioner.smoothest(chain, terms=terms), found)
-    theirs = {}
+    coral = {}
     if len(chain.places) > len(chain.stages):
-        theirs = {
+        coral = {
             "parameter_count": coral_algorithms.by_parameter_count(chain),
             "bisection": coral_algorithms.by_bisection(chain),
         }
-    outcome = Outcome(chain, objective, terms, tuple(found), theirs)
+    outcome = Outcome(chain, objective, terms, tuple(found), coral)
     found = _first(_unsplit_as_good(outcome), found)
     return replace(outcome, found=tuple(found[: RUNNERS_UP + 1]))
 
@@ -115,43 +121,43 @@ def _number_of(chain: Chain, stage: str) -> int:
     return names.index(stage)
 
 
-def two_machines(outcome: Outcome) -> tuple[Partition, ...]:
-    """The ways with one cut at most between the first machine and another: what `edge` and `cloud` run. Best first."""
+def two_machines(outcome: Outcome) -> Partition | None:
+    """The best partition with one cut at most, between the first machine and another: what `edge` and `cloud` run."""
     chain, last = outcome.chain, len(outcome.chain.places) - 1
-    ways = (
+    partitions = (
         chains.partition(chain, [(0, 0, place), (stage, place, last)])
         for stage in range(1, len(chain.stages))
         for place in range(last + 1)
     )
-    allowed = (made for made in ways if chains.fits(chain, made) and made.slowest_s <= outcome.terms.most_s)
-    return tuple(sorted(allowed, key=lambda made: figure_s(made, outcome.objective)))
+    allowed = (made for made in partitions if chains.fits(chain, made) and made.slowest_s <= outcome.terms.most_s)
+    return min(allowed, key=lambda made: figure_s(made, outcome.objective), default=None)
 
 
 def reason(outcome: Outcome) -> str:
-    """One sentence: which pieces go where, and what the best way of the other kind, split or not, would be."""
+    """One sentence: which piece goes to which stage, and how the best other partition, split or not, compares."""
     chain, pick = outcome.chain, outcome.pick
-    told = shares(chain, pick) if pick.is_split else f"do not split: {shares(chain, pick)}"
+    picked = shares(chain, pick) if pick.is_split else f"do not split: {shares(chain, pick)}"
     if outcome.terms.uses_all:
-        return f"{told}; no stage was to be left out"
+        return f"{picked}; no stage was to be left out"
     others = [made for made in outcome.found[1:] if made.is_split] if not pick.is_split else _wholes(outcome)
     if not others:
-        return f"{told}; no one stage may run the whole model" if pick.is_split else told
-    rival = min(others, key=lambda made: figure_s(made, outcome.objective))
-    is_hardly_better = figure_s(rival, outcome.objective) < figure_s(pick, outcome.objective)
+        return f"{picked}; no one stage may run the whole model" if pick.is_split else picked
+    other = min(others, key=lambda made: figure_s(made, outcome.objective))
+    is_hardly_better = figure_s(other, outcome.objective) < figure_s(pick, outcome.objective)
     doubt = f" (a split has to gain {WORTH_A_SPLIT:.0%})" if is_hardly_better else ""
-    return f"{told}; {shares(chain, rival)}: {why_not(outcome, rival)}{doubt}"
+    return f"{picked}; {shares(chain, other)}: {why_not(outcome, other)}{doubt}"
 
 
 def why_not(outcome: Outcome, other: Partition) -> str:
     """What another partition is worse in than the pick."""
-    said = []
+    figures = []
     for name, mine, best in (
         ("latency", other.latency_s, outcome.pick.latency_s),
         ("slowest stage", other.slowest_s, outcome.pick.slowest_s),
     ):
         share = f" ({mine / best - 1:+.1%})" if best else ""
-        said.append(f"{name} {mine * 1e3:.5g} ms against {best * 1e3:.5g}{share}")
-    return ", ".join(said if outcome.objective is Objective.LATENCY else said[::-1])
+        figures.append(f"{name} {mine * 1e3:.5g} ms against {best * 1e3:.5g}{share}")
+    return ", ".join(figures if outcome.objective is Objective.LATENCY else figures[::-1])
 
 
 def shares(chain: Chain, found: Partition) -> str:
@@ -186,12 +192,17 @@ def describe(chain: Chain, found: Partition) -> dict[str, object]:
     }
 
 
+def compared(outcome: Outcome, others: Iterable[Partition]) -> list[dict[str, object]]:
+    """Partitions that were not picked, each with the reason."""
+    return [describe(outcome.chain, other) | {"why_not": why_not(outcome, other)} for other in others]
+
+
 def _first(best: Partition | None, found: list[Partition]) -> list[Partition]:
     return found if best is None else [best, *(other for other in found if other != best)]
 
 
 def _unsplit_as_good(outcome: Outcome) -> Partition | None:
-    """The best way of not splitting, if a split gains too little on it to be told apart by profiles."""
+    """The whole model on the best single stage, if a split is faster by less than profiles can tell."""
     best_s = figure_s(outcome.pick, outcome.objective)
     found = min(_wholes(outcome), key=lambda made: figure_s(made, outcome.objective), default=None)
     if found is None or outcome.terms.uses_all or not outcome.pick.is_split:
@@ -200,7 +211,7 @@ def _unsplit_as_good(outcome: Outcome) -> Partition | None:
 
 
 def _wholes(outcome: Outcome) -> list[Partition]:
-    """The whole model on one stage, wherever it fits and the terms, but for leaving stages out, allow it."""
+    """The whole model on one stage, for each stage where it fits and the terms allow it (`uses_all` is ignored)."""
     chain, terms = outcome.chain, outcome.terms
     stages = (stage for stage in range(len(chain.stages)) if set(terms.pins.values()) <= {stage})
     found = [made for stage in stages if (made := chains.whole(chain, stage))]

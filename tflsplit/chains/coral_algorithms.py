@@ -1,7 +1,9 @@
 """How Coral's tools cut a model for several Edge TPUs, written anew from their public description, to compare with.
 
-Both give each accelerator the next piece in order and look at nothing else: not at links, nor at which is faster.
+Both give the accelerators pieces in order, and consider neither links nor which accelerator is faster.
 """
+
+from collections.abc import Callable
 
 from tflsplit.chains import chain as chains
 from tflsplit.chains.chain import Chain, Partition
@@ -11,36 +13,25 @@ BISECTION_ENDS_S = 0.001
 
 
 def by_parameter_count(chain: Chain) -> Partition:
-    """`edgetpu_compiler --num_segments`: equal bytes of weights, each piece closed just before it would have more.
-
-    The last takes the rest. A piece has one step at least.
-    """
-    last, count = len(chain.places) - 1, len(chain.stages)
+    """`edgetpu_compiler --num_segments`: each piece but the last has at most an equal share of the weights' bytes."""
+    weights = chain.parameter_bytes
     # A byte more than an equal share, as theirs.
-    target = chain.parameter_bytes[last] // count + 1
-    stops = []
-    start = 0
-    for piece in range(count - 1):
-        stop = start + 1
-        while stop + 1 <= last - (count - 1 - piece) and _weights(chain, start, stop + 1) <= target:
-            stop += 1
-        stops.append(stop)
-        start = stop
-    return _in_order(chain, [*stops, last])
+    target = weights[-1] // len(chain.stages) + 1
+    return _longest_pieces(chain, lambda _, start, stop: weights[stop] - weights[start] <= target)
 
 
 def by_bisection(chain: Chain) -> Partition:
     """libcoral's `partition_with_profiling`: halve the bounds on the slowest piece until they are 1 ms apart.
 
-    The bounds begin as the fastest and slowest piece of the split by parameters. For each target every piece but the
-    last takes the longest run that stays within it; the last takes the rest.
+    The bounds begin as the fastest and slowest piece of the split by parameters. For each target, every piece but the
+    last is the longest that takes no longer.
     """
     best = by_parameter_count(chain)
     times = [piece.stage_s for piece in best.pieces]
     low_s, high_s = min(times), max(times)
     while high_s - low_s > BISECTION_ENDS_S:
         target_s = (low_s + high_s) / 2
-        found = _greedy(chain, target_s)
+        found = _longest_pieces(chain, lambda *piece, limit_s=target_s: _stage_s(chain, *piece) <= limit_s)
         last_s = found.pieces[-1].stage_s
         if _slowest_s(found) < _slowest_s(best):
             best = found
@@ -51,35 +42,21 @@ def by_bisection(chain: Chain) -> Partition:
     return best
 
 
-def _greedy(chain: Chain, target_s: float) -> Partition:
+def _longest_pieces(chain: Chain, is_within: Callable[[int, int, int], bool]) -> Partition:
+    """Each stage takes the longest piece for which `is_within(stage, start, stop)`, at least one step; the last stage
+    takes the rest."""
     last, count = len(chain.places) - 1, len(chain.stages)
-    stops = []
-    start = 0
-    for piece in range(count - 1):
-        latest = last - (count - 1 - piece)
-        stop = max(
-            (stop for stop in range(start + 1, latest + 1) if _stage_s(chain, piece, start, stop) <= target_s),
-            default=start + 1,
-        )
-        stops.append(stop)
-        start = stop
-    return _in_order(chain, [*stops, last])
+    places = [0]
+    for stage in range(count - 1):
+        start, latest = places[-1], last - (count - 1 - stage)
+        allowed = (stop for stop in range(start + 1, latest + 1) if is_within(stage, start, stop))
+        places.append(max(allowed, default=start + 1))
+    return chains.partition(chain, list(zip(range(count), places, [*places[1:], last], strict=True)))
 
 
 def _stage_s(chain: Chain, stage: int, start: int, stop: int) -> float:
     return chains.compute_s(chain, stage, start, stop) + chains.stream_s(chain, stage, start, stop)
 
 
-def _weights(chain: Chain, start: int, stop: int) -> float:
-    return chain.parameter_bytes[stop] - chain.parameter_bytes[start]
-
-
 def _slowest_s(partition: Partition) -> float:
     return max(piece.stage_s for piece in partition.pieces)
-
-
-def _in_order(chain: Chain, stops: list[int]) -> Partition:
-    starts = [0, *stops[:-1]]
-    return chains.partition(
-        chain, [(stage, start, stop) for stage, (start, stop) in enumerate(zip(starts, stops, strict=True))]
-    )

@@ -1,13 +1,13 @@
 """Why a partition helps, in seconds that add up to the gain exactly.
 
-Compared with everything on the one machine that does it best:
+Compared with the whole model on the one machine that runs it best:
 
     latency   = cache fit + faster silicon + transfers
     slowest   = cache fit + faster silicon + transfers + pipelining
 
-Each is what is saved; transfers mostly save less than nothing. Cache fit is weights no longer streamed because each
-piece fits; faster silicon, operators that run on a machine that is quicker at them; pipelining, what the stages do at
-the same time when frames follow one another.
+Each is the time saved; that of transfers is mostly negative. Cache fit: weights that are no longer streamed because
+each piece fits its memory. Faster silicon: operators that run on a machine that is faster at them. Pipelining: what the
+stages do at the same time when frames follow one another.
 """
 
 import math
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from tflsplit.chains import chain as chains
 from tflsplit.chains.chain import Chain, Partition
 
-# Less is not shown; what is left of figures that cancel out is noise of their last digits.
+# Less is not shown: it is the rounding error of figures that cancel out.
 _SHOWN_S = 5e-6
 
 
@@ -33,15 +33,18 @@ class Gain:
     transfers_s: float
     pipelining_s: float
 
-    def told(self) -> str:
-        saved = {
+    @property
+    def saved_s(self) -> dict[str, float]:
+        return {
             "cache fit": self.cache_fit_s,
             "faster silicon": self.faster_silicon_s,
             "transfers": self.transfers_s,
             "pipelining": self.pipelining_s,
         }
+
+    def text(self) -> str:
         parts = ", ".join(
-            f"{name} {seconds * 1000:+.2f} ms" for name, seconds in saved.items() if abs(seconds) >= _SHOWN_S
+            f"{name} {seconds * 1000:+.2f} ms" for name, seconds in self.saved_s.items() if abs(seconds) >= _SHOWN_S
         )
         return (
             f"{self.before_s * 1000:.2f} ms all on {self.baseline}, {self.after_s * 1000:.2f} ms now; saved by {parts}"
@@ -56,12 +59,12 @@ class Gain:
 
 
 def latency(chain: Chain, found: Partition) -> Gain | None:
-    """None where no machine can run the whole model: then a partition is not faster but the only way."""
+    """For one frame. None where no machine can run the whole model: then there is nothing to compare with."""
     return _gain(chain, found, lambda made: made.latency_s, _hops_s)
 
 
 def slowest(chain: Chain, found: Partition) -> Gain | None:
-    """The same for frames that follow one another; a link counts for as long as it is busy."""
+    """For frames that follow one another; a link counts for as long as it is busy."""
     return _gain(chain, found, lambda made: made.slowest_s, _busy_s)
 
 
@@ -83,7 +86,7 @@ def _gain(
         cache_fit_s=cache_fit_s,
         faster_silicon_s=faster_silicon_s,
         transfers_s=gained_by_transfers_s,
-        # All that is left is what happens at the same time; for one frame's latency that is nothing.
+        # The rest is what happens at the same time; for one frame's latency that is 0.
         pipelining_s=(before_s - after_s) - (cache_fit_s + faster_silicon_s + gained_by_transfers_s),
     )
 

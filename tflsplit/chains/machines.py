@@ -1,7 +1,7 @@
-"""A chain's machines and links from measured files: what `chain` needs to know of each.
+"""A chain from files of measured machines and links.
 
 A profile holds times of whole heads or tails; the time of a piece between two cuts is the difference of two of them.
-Everything else is what `cost` counts for one cut: a chain of two machines costs what a plan of them says.
+The rest is counted as `cost` counts it for one cut, so that a chain of two machines costs what their plan says.
 """
 
 from collections.abc import Mapping, Sequence
@@ -77,7 +77,7 @@ def _check_order(machines: Mapping[str, Profile]) -> None:
 
 
 def _is_timed(cut: Cut, profile: Profile, entries: Mapping[str, CutTiming]) -> bool:
-    """A head of nothing and a tail of nothing need no timing."""
+    """An empty head or tail needs no timing."""
     side = cut.head if profile.side is Side.EDGE else cut.tail
     return cut.id in entries or not side.operators
 
@@ -88,16 +88,16 @@ def _stage(name: str, profile: Profile, entries: Mapping[str, CutTiming], places
     origin = distribution.worst(entry.run.origin for entry in entries.values())
     streams = profile.accelerator.startswith(_STREAMING)
     if profile.side is Side.CLOUD:
-        # The tail of `output` runs nothing of the model: what it takes is taking in an answer.
+        # The tail of `output` runs nothing of the model: its time is that of receiving a result.
         coding_s[-1] += runs_s[-1]
-        done_s = [*(-run_s for run_s in runs_s[:-1]), 0.0]
+        compute_s = [*(-run_s for run_s in runs_s[:-1]), 0.0]
     elif streams:
-        # Streaming is counted for each piece anew, so it is taken out of what was measured for the heads.
-        done_s = [run_s - _stream_s(cut, cache) for run_s, cut in zip(runs_s, places, strict=True)]
+        # Streaming is counted for each piece separately, so it is subtracted from what was measured for the heads.
+        compute_s = [run_s - _stream_s(cut, cache) for run_s, cut in zip(runs_s, places, strict=True)]
         origin = Origin.ESTIMATED
     else:
-        done_s = runs_s
-    return Stage(name, tuple(done_s), tuple(coding_s), cache=cache if streams else None, origin=origin)
+        compute_s = runs_s
+    return Stage(name, tuple(compute_s), tuple(coding_s), cache=cache if streams else None, origin=origin)
 
 
 def _stream_s(cut: Cut, cache: Cache) -> float:
@@ -105,7 +105,7 @@ def _stream_s(cut: Cut, cache: Cache) -> float:
 
 
 def _cache(compilations: Mapping[str, Compilation]) -> Cache:
-    """What the compiler's reports say of the on-chip memory; public figures where there are none."""
+    """The on-chip memory as the compiler reported it, else as public figures have it."""
     sizes = [
         entry.on_chip_used_bytes + (entry.on_chip_remaining_bytes or 0)
         for entry in compilations.values()

@@ -1,8 +1,8 @@
-"""Which piece of a model to which machine of a chain, found exactly.
+"""The best partition of a model over the machines of a chain, found exactly.
 
-Dynamic programming over (machine, place): the best way to have done everything before a place with this machine last
-extends the best ways to have done less with an earlier one. Both sums (latency) and maxima (the slowest stage) only
-grow along the way, so nothing better is missed; a test compares with trying everything. Pure.
+Dynamic programming over (machine, place): the best partition of everything before a place whose last machine is this
+one extends a best partition of less whose last machine is an earlier one. Both sums (latency) and maxima (the slowest
+stage) only grow with each piece, so nothing better is missed; a test compares with trying everything. Pure.
 """
 
 import math
@@ -18,8 +18,8 @@ from tflsplit.graph.tensors import Array
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a partition must do besides being good. `uses_all` leaves no stage out; `pins` says by step (the operators
-    between a place and the next) which stage has to run it; no stage or link takes longer than `most_s` for a frame.
+    """What every partition must fulfil. `uses_all` leaves no stage out; `pins` gives the stage that has to run a step
+    (the operators between a place and the next); no stage or link takes longer than `most_s` for a frame.
     """
 
     uses_all: bool = False
@@ -45,7 +45,7 @@ def smoothest(chain: Chain, *, terms: Terms = FREE) -> Partition | None:
     found = by_slowest(chain, terms=terms)
     if not found:
         return None
-    # Another order of adding up may differ in the last digits; a tie must not be lost to that.
+    # Sums in another order may differ in the last digits, which must not break a tie.
     limit_s = min(terms.most_s, found[0].slowest_s * (1 + 1e-9))
     tied = _Search(chain, 1, replace(terms, most_s=limit_s), np.add).best()
     return tied[0] if tied else found[0]
@@ -84,7 +84,7 @@ class _Search:
     def _back_s(self, stage: int) -> float:
         if self._combine is np.maximum:
             return 0.0
-        return math.fsum(hop.back_s for hop in self._chain.ways(0, stage))
+        return math.fsum(hop.back_s for hop in self._chain.route(0, stage))
 
     def _extend_to(self, stage: int) -> None:
         runs = self._runs(stage)
@@ -98,7 +98,7 @@ class _Search:
             for rank, values in enumerate(self._values[source]):
                 block = self._combine(self._combine(values, arrival)[:, None], runs)
                 if source > 0:
-                    # Only what the first machine made has to be delivered; others' answers are.
+                    # A result that has to be delivered comes from the first machine; a later one has it already.
                     block[self._last, self._last] = np.inf
                 blocks.append(block)
                 rows += [(source, rank, start) for start in range(self._last + 1)]
@@ -112,11 +112,11 @@ class _Search:
         self._rows.append(rows)
 
     def _runs(self, stage: int) -> Array:
-        """(start, stop) → seconds of the piece; infinite where it may not be, does not fit, or exceeds the limit."""
+        """(start, stop) → seconds of the piece; infinite where it is not allowed, does not fit or takes too long."""
         chain, machine = self._chain, self._chain.stages[stage]
-        done = np.array(machine.compute_s)
+        compute_s = np.array(machine.compute_s)
         weights = np.subtract.outer(chain.parameter_bytes, chain.parameter_bytes).T
-        runs: Array = np.maximum(0.0, done[None, :] - done[:, None])
+        runs: Array = np.maximum(0.0, compute_s[None, :] - compute_s[:, None])
         if stage == 0:
             runs = runs + chain.preprocess_s
         if machine.coding_s:
@@ -127,7 +127,7 @@ class _Search:
             runs = runs + np.maximum(0.0, weights - machine.cache.bytes) / machine.cache.stream_bytes_per_s
         is_barred = ~np.triu(np.ones(runs.shape, bool), 1)
         if not self._terms.uses_all:
-            # The two pieces that run nothing: the first machine sends the input, another takes in a finished answer.
+            # The two pieces that run nothing: the first machine sends the input, another receives a finished result.
             is_barred[0, 0] = stage > 0
             is_barred[-1, -1] = stage == 0 or not chain.delivered
         for step, pinned in self._terms.pins.items():
@@ -137,11 +137,11 @@ class _Search:
 
     def _arrival(self, source: int, stage: int) -> Array:
         """Seconds that each place's boundary takes from one stage to the other; for maxima, of the busiest link."""
-        ways, crossing = self._chain.ways(source, stage), tuple(enumerate(self._chain.wire_bytes))
-        busiest = np.array([[hop.busy_s(*at) for at in crossing] for hop in ways]).max(axis=0)
+        route, crossing = self._chain.route(source, stage), tuple(enumerate(self._chain.wire_bytes))
+        busiest = np.array([[hop.busy_s(*at) for at in crossing] for hop in route]).max(axis=0)
         if self._combine is np.maximum:
             return np.where(busiest > self._terms.most_s, np.inf, busiest)
-        taken = np.array([[hop.latency_s(*at) for at in crossing] for hop in ways]).sum(axis=0)
+        taken = np.array([[hop.latency_s(*at) for at in crossing] for hop in route]).sum(axis=0)
         return np.where(busiest > self._terms.most_s, np.inf, taken)
 
     def _trace(self, stage: int, rank: int) -> Partition:

@@ -1,18 +1,15 @@
-"""The pipeline of `tflsplit plan --stage …`: profiles and links in, a chain's plan out."""
+"""The steps of `tflsplit plan --stage …`: from profiles and links to a chain's plan."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tflsplit.chains import comparison
-from tflsplit.chains import machines as chains_machines
-from tflsplit.chains.chain import Partition
+from tflsplit.chains import comparison, machines
 from tflsplit.chains.comparison import Outcome
 from tflsplit.chains.partitioner import Terms
 from tflsplit.chains.planfile import ChainPlan, Share
 from tflsplit.package.reading import Package
-from tflsplit.planning import pipeline, report_text
+from tflsplit.planning import pipeline, planfile, report_text
 from tflsplit.planning.decision import Objective
 from tflsplit.planning.scenario import Workload
 from tflsplit.timings.links import Link
@@ -20,9 +17,9 @@ from tflsplit.timings.profiles import Profile
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """`pins` are (stage, cut's id): what ends there has to run on that stage. `memory` is (stage, bytes): more weights
-    it cannot hold. Every stage must keep up with `fps`.
+class Goal:
+    """`pins` are (stage, cut's id): the operator before that cut has to run on that stage. `memory` is (stage, bytes):
+    what its weights may take. Every stage must keep up with `fps`.
     """
 
     objective: Objective = Objective.LATENCY
@@ -46,36 +43,32 @@ class Planned:
         return {"package": self.package.digest, "links": links} | self.outcome.as_json()
 
 
-def make(package: Package, profiles: Mapping[str, Profile], links: Sequence[Link], wish: Wish) -> Planned:
+def make(package: Package, profiles: Mapping[str, Profile], links: Sequence[Link], goal: Goal) -> Planned:
     """The profiles have been checked to fit the package. SettingsError where no chain, or no partition, is possible."""
-    chain = chains_machines.chain_of(package.cuts, profiles, links, package.manifest.compilations)
-    for stage, size_bytes in wish.memory:
+    chain = machines.chain_of(package.cuts, profiles, links, package.manifest.compilations)
+    for stage, size_bytes in goal.memory:
         chain = comparison.bound_memory(chain, stage, size_bytes)
-    pins = dict(comparison.pin(chain, place, stage) for stage, place in wish.pins)
-    rate_fps = Workload(rate_fps=wish.fps).rate_fps
-    terms = Terms(wish.uses_all, pins) if rate_fps is None else Terms(wish.uses_all, pins, 1 / rate_fps)
-    return Planned(package, profiles, tuple(links), comparison.make(chain, wish.objective, terms))
+    pins = dict(comparison.pin(chain, place, stage) for stage, place in goal.pins)
+    rate_fps = Workload(rate_fps=goal.fps).rate_fps
+    terms = Terms(goal.uses_all, pins) if rate_fps is None else Terms(goal.uses_all, pins, 1 / rate_fps)
+    return Planned(package, profiles, tuple(links), comparison.make(chain, goal.objective, terms))
 
 
 def plan_of(planned: Planned, folder: Path) -> ChainPlan:
     """The file of a chain's plan, to stand in `folder`."""
-    outcome, package = planned.outcome, planned.package
-    told = outcome.as_json()
-    other = outcome.found[1] if len(outcome.found) > 1 else None
-    described = comparison.describe(outcome.chain, other) if other else None
+    outcome = planned.outcome
+    runners_up = comparison.compared(outcome, outcome.found[1:2])
     return ChainPlan(
-        package_digest=package.digest,
-        package_name=package.manifest.name,
-        package_path=os.path.relpath(package.path, folder),
+        **planfile.naming(planned.package, folder),
         stages=tuple(_shares(planned)),
         objective=outcome.objective.value,
         reason=comparison.reason(outcome),
         constraints=comparison.constraints(outcome),
         links=tuple(pipeline.describe_link(link) for link in planned.links),
         expected=comparison.describe(outcome.chain, outcome.pick),
-        explanation=told["explanation"],  # type: ignore[arg-type]  # built there
-        runner_up=described and described | {"why_not": comparison.why_not(outcome, other)},  # type: ignore[arg-type]  # both are there or neither is
-        rivals=told["rivals"],  # type: ignore[arg-type]  # built there
+        explanation=outcome.explanation,
+        runner_up=runners_up[0] if runners_up else None,
+        rivals=outcome.rivals,
         two_machines=_two_machines(planned),
     )
 
@@ -83,7 +76,7 @@ def plan_of(planned: Planned, folder: Path) -> ChainPlan:
 def _shares(planned: Planned) -> list[Share]:
     chain, pieces = planned.outcome.chain, {piece.stage: piece for piece in planned.outcome.pick.pieces}
     found = []
-    reached = 0  # a machine that is left out lies where the model has got to
+    reached = 0  # a machine that is left out stands at the place that the ones before it have reached
     for stage, (name, profile) in enumerate(planned.machines.items()):
         piece = pieces.get(stage)
         start, stop = (piece.start, piece.stop) if piece else (reached, reached)
@@ -96,16 +89,14 @@ def _shares(planned: Planned) -> list[Share]:
 
 
 def _two_machines(planned: Planned) -> dict[str, object] | None:
-    found = comparison.two_machines(planned.outcome)
-    return _as_one_cut(planned, found[0]) if found else None
-
-
-def _as_one_cut(planned: Planned, made: Partition) -> dict[str, object]:
-    chain, (first, second) = planned.outcome.chain, made.pieces
+    best = comparison.two_machines(planned.outcome)
+    if best is None:
+        return None
+    chain, (first, second) = planned.outcome.chain, best.pieces
     return {
         "cut": chain.places[second.start],
         "edge": chain.stages[first.stage].name,
         "cloud": chain.stages[second.stage].name,
-        "latency_ms": made.latency_s * 1000,
-        "slowest_ms": made.slowest_s * 1000,
+        "latency_ms": best.latency_s * 1000,
+        "slowest_ms": best.slowest_s * 1000,
     }

@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from tflsplit import errors
+from tflsplit.planning import planfile
 from tflsplit.planning.planfile import Plan
 from tflsplit.planning.scenario import Workload
-from tflsplit.timings.profiles import read_json
 
-SCHEMA = 1
 KIND = "chain plan"
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A machine and the cuts that its piece lies between; the same cut twice where it runs nothing of the model.
+    """A machine and the two cuts that its piece lies between: the same cut twice where it runs nothing of the model.
 
-    `layer` is the one that its piece ends after. One that does not `takes_part` neither takes anything in.
+    The piece ends after `layer`. A machine without `takes_part` receives no frames either.
     """
 
     name: str
@@ -42,8 +41,8 @@ class Share:
 class ChainPlan:
     """`stages` are all machines in order, the camera's first. `package_path` is relative to the plan's own folder.
 
-    `expected`, `explanation`, `runner_up` and `rivals` are as `plan --json` prints them. `two_machines` is the best way
-    with one cut, for a runtime that has no middle.
+    `expected`, `explanation`, `runner_up` and `rivals` are as `plan --json` prints them. `two_machines` is the
+    best partition with one cut, which `edge` and `cloud` can run.
     """
 
     package_digest: str
@@ -61,7 +60,7 @@ class ChainPlan:
     two_machines: Mapping[str, object] | None = None
 
     def share(self, name: str) -> Share:
-        """SettingsError naming the stages there are, for any other."""
+        """The share of a stage; SettingsError names the stages of the plan if it is none of them."""
         found = next((share for share in self.stages if share.name == name), None)
         if found is None:
             raise errors.SettingsError(
@@ -70,7 +69,7 @@ class ChainPlan:
         return found
 
     def as_plan(self) -> Plan:
-        """What `tflsplit edge` on the first machine and `tflsplit cloud` on the other run; SettingsError for more."""
+        """The plan for `tflsplit edge` and `tflsplit cloud`; SettingsError where it takes more than two machines."""
         first, running = self.stages[0], [share for share in self.stages if share.runs]
         others = [share for share in running if share is not first]
         if len(others) > 1:
@@ -95,7 +94,7 @@ class ChainPlan:
         )
 
     def _refusal(self, running: list[Share]) -> str:
-        told = ", ".join(f"{share.name} {share.start} to {share.stop}" for share in running)
+        pieces = ", ".join(f"{share.name} {share.start} to {share.stop}" for share in running)
         instead = self.two_machines
         hint = (
             f"run the best single cut instead, {instead['cut']} between {instead['edge']} and {instead['cloud']} "
@@ -104,11 +103,11 @@ class ChainPlan:
             else "plan two machines with --edge and --cloud"
         )
         count = len(running) + (not self.stages[0].runs)
-        return f"the plan needs {count} machines ({told}), edge and cloud are two; {hint}"
+        return f"the plan needs {count} machines ({pieces}), edge and cloud are two; {hint}"
 
 
 def is_one(path: Path) -> bool:
-    """Whether a file says that it is a chain's plan; whatever else is wrong with it, `read` says."""
+    """Whether a file says that it is a chain's plan; `read` refuses it for anything else that is wrong with it."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -117,23 +116,15 @@ def is_one(path: Path) -> bool:
 
 
 def render(plan: ChainPlan) -> str:
-    fields: dict[str, object] = {"schema": SCHEMA, "kind": KIND} | asdict(plan)
-    return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
+    return planfile.render_fields(KIND, asdict(plan))
 
 
 def read(path: Path) -> ChainPlan:
     """Raises DataError for a file that is no chain's plan, of another schema, or damaged."""
-    fields = read_json(path, KIND, SCHEMA)
-    try:
-        return _checked({slot: fields[slot] for slot in ChainPlan.__slots__})
-    except (KeyError, ValueError, TypeError) as cause:
-        raise errors.DataError(f"{path}: damaged chain plan ({cause!r}); run `tflsplit plan` again") from cause
+    return planfile.read_as(path, KIND, ChainPlan.__slots__, ("objective", "reason"), _checked)
 
 
 def _checked(fields: dict[str, Any]) -> ChainPlan:
-    for name in ("package_digest", "package_name", "package_path", "objective", "reason"):
-        if not isinstance(fields[name], str):
-            raise TypeError(f"{name} is {fields[name]!r}")
     fields["stages"] = tuple(Share(**entry) for entry in fields["stages"])
     fields["links"] = tuple(fields["links"])
     if not fields["stages"]:

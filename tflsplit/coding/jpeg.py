@@ -1,4 +1,4 @@
-"""Pixels as JPEG and back: the door to Pillow's coder, for frames of an edge and for the sizes a plan counts with.
+"""Pixels as JPEG and back: the door to Pillow's coder, for the frames of an edge and the sizes that a plan counts.
 
 Lossy. Coding is Pillow's: baseline, colours at half the resolution (4:2:0). What arrives from a network is decoded only
 once its header says exactly the expected picture, so that it costs no more memory than that picture.
@@ -6,15 +6,19 @@ once its header says exactly the expected picture, so that it costs no more memo
 
 import io
 import struct
+from pathlib import Path
 from typing import Any
 
 from tflsplit import errors, extras
 from tflsplit.coding.feature_codec import Buffer, CodecId
+from tflsplit.inputs import pictures
 
 # Pillow's own advice: above 95 files grow and pictures do not get better.
 QUALITIES = range(1, 96)
+# The mean size of this many is good to a few per cent for pictures of one camera.
+_PICTURES = 50
 _MODES = {1: "L", 3: "RGB"}
-# What Pillow raises on files that are no sound JPEG. Its parser unpacks fields that may be missing or out of range.
+# What Pillow raises on damaged JPEG files. Its parser unpacks fields that may be missing or out of range.
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error)
 
 
@@ -56,6 +60,13 @@ def decode(coded: Buffer, shape: tuple[int, int, int]) -> bytes:
     except _DAMAGED as problem:
         raise errors.FrameError(f"JPEG payload is damaged: {' '.join(str(problem).split())}") from problem
     return pixels
+
+
+def mean_bytes(folder: Path, shape: tuple[int, ...], quality: int) -> float:
+    """The mean size of a folder's first pictures, resized as an edge resizes them. DataError if there are none."""
+    coder = Jpeg(pictures.picture_shape(shape, name=str(folder)), quality)
+    sizes = [len(coder.encode(pictures.read(path, shape).data)) for path in pictures.find(folder)[:_PICTURES]]
+    return sum(sizes) / len(sizes)
 
 
 def _pillow() -> tuple[Any, Any]:

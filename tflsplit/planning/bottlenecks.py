@@ -1,11 +1,12 @@
-"""The candidate filter of dynamic split computing (Bakhtiarnia et al., ICASSP 2023), with bytes counted honestly.
+"""The candidate filter of dynamic split computing (Bakhtiarnia et al., ICASSP 2023), counted in bytes.
 
 A natural bottleneck is a place with less to send than the input; a useful one, than every earlier bottleneck too. The
-paper counts elements, where a split sends 4-byte floats and full offloading 1-byte pixels; here both are counted as
-they travel, against the smallest form that the input can travel in. What the filter leaves out is compared with what it
-keeps.
+paper counts elements, although a split sends 4-byte floats and full offloading 1-byte pixels. Here both are counted in
+bytes as sent, and compared with the smallest form of the input that competes. What the filter leaves out is compared
+with what it keeps.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,9 +17,9 @@ _UNSPLIT = ("input", "output")
 
 @dataclass(frozen=True, slots=True)
 class Filtered:
-    """`kept` are ids of useful bottlenecks and of the unsplit ways, which always compete; `by_elements` those that
-    counting elements would have kept. `missed_s` is the latency that the pick of all candidates has less than the pick
-    of `kept`; None where nothing kept is feasible.
+    """`kept` are ids of useful bottlenecks and of all candidates that do not split, which always compete;
+    `by_elements` those that counting elements would have kept. `missed_s` is by how much the pick of all candidates is
+    faster than the pick of `kept`; None where nothing kept is feasible.
     """
 
     kept: tuple[str, ...]
@@ -32,7 +33,7 @@ def compare(decision: Decision) -> Filtered:
     kept = _useful(decision.judged)
     names = {entry.id for entry in kept}
     feasible = [entry.cost for entry in kept if entry.is_feasible]
-    best = rank(feasible, decision.wish)[0] if feasible else None
+    best = rank(feasible, decision.goal)[0] if feasible else None
     missed_s = None
     if best is not None and decision.choice is not None:
         missed_s = best.latency.p50_s - decision.choice.cost.latency.p50_s
@@ -44,12 +45,12 @@ def compare(decision: Decision) -> Filtered:
     )
 
 
-def told(found: Filtered, cut_count: int) -> str:
-    """One line: what the filter keeps of so many cuts, and what it costs to look at nothing else."""
+def summary(found: Filtered, cut_count: int) -> str:
+    """One line: how many of the cuts the filter keeps, and how much slower the best of these is than the pick."""
     splits = [name for name in found.kept if name not in _UNSPLIT and not name.startswith("input:")]
     kept = f"natural bottlenecks: {len(splits)} of {cut_count} cuts, {len(found.by_elements)} if elements are counted"
     if found.missed_s is None or found.best_kept is None:
-        return f"{kept}; none of them meets the demands"
+        return f"{kept}; none of them meets the constraints"
     if found.missed_s <= 0:
         return f"{kept}; the pick is one of them or does not split"
     return f"{kept}; the best of them, {found.best_kept}, is {found.missed_s * 1e3:.4g} ms slower than the pick"
@@ -57,13 +58,14 @@ def told(found: Filtered, cut_count: int) -> str:
 
 def _useful(judged: Sequence[Judged]) -> list[Judged]:
     unsplit = [entry for entry in judged if not entry.cost.candidate.is_split]
-    least = min((entry.cost.candidate.payload_bytes for entry in unsplit if _sends_input(entry)), default=float("inf"))
+    inputs = [entry.cost.candidate for entry in unsplit if entry.cost.candidate.cut.position == 0]
+    least = min((candidate.payload_bytes for candidate in inputs), default=math.inf)
     kept = []
     for entry in judged:
-        described = entry.cost.candidate
-        if described.is_split and described.payload_bytes < least:
+        candidate = entry.cost.candidate
+        if candidate.is_split and candidate.payload_bytes < least:
             kept.append(entry)
-            least = described.payload_bytes
+            least = candidate.payload_bytes
     return [*unsplit, *kept]
 
 
@@ -78,7 +80,3 @@ def _by_elements(judged: Sequence[Judged]) -> list[str]:
             found.append(entry.id)
             least = elements
     return found
-
-
-def _sends_input(entry: Judged) -> bool:
-    return entry.cost.candidate.cut.position == 0

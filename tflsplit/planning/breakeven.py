@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tflsplit.planning.candidates import Candidate
-from tflsplit.planning.decision import Wish
+from tflsplit.planning.decision import Goal
 from tflsplit.planning.scenario import Scenario
 from tflsplit.planning.shortlist import Shortlist
 
@@ -18,18 +18,18 @@ _HALVINGS = 9
 
 @dataclass(frozen=True, slots=True)
 class BreakEven:
-    """The value nearest to today's (by factor) at which `choice` takes over; None where nothing is feasible there."""
+    """The value nearest to today's (by factor) at which the pick becomes `choice`, None for no feasible candidate."""
 
     value: float
     choice: str | None
     is_split: bool
 
 
-def find(candidates: Sequence[Candidate], scenario: Scenario, wish: Wish) -> dict[str, BreakEven | None]:
+def find(candidates: Sequence[Candidate], scenario: Scenario, goal: Goal) -> dict[str, BreakEven | None]:
     """Keys: `bandwidth_bps`, `rate_fps`, `price_per_gb`; None where the answer stays over the range tried."""
-    contenders = Shortlist(candidates)
+    shortlist = Shortlist(candidates)
     # A rate that a stage cannot keep up with is infeasible by itself.
-    any_rate = replace(wish, demands=replace(wish.demands, fps=None))
+    any_rate = replace(goal, constraints=replace(goal.constraints, fps=None))
     link, work, prices = scenario.link, scenario.workload, scenario.prices
 
     def at_bandwidth(value: float) -> Scenario:
@@ -43,15 +43,15 @@ def find(candidates: Sequence[Candidate], scenario: Scenario, wish: Wish) -> dic
         return replace(scenario, prices=replace(prices, per_gb=value))
 
     return {
-        "bandwidth_bps": _nearest(contenders, wish, at_bandwidth, link.bandwidth_bps),
-        "rate_fps": _nearest(contenders, any_rate, at_rate, scenario.counted_fps),
-        "price_per_gb": _nearest(contenders, wish, at_price, prices.per_gb) if prices.per_gb else None,
+        "bandwidth_bps": _nearest(shortlist, goal, at_bandwidth, link.bandwidth_bps),
+        "rate_fps": _nearest(shortlist, any_rate, at_rate, scenario.counted_fps),
+        "price_per_gb": _nearest(shortlist, goal, at_price, prices.per_gb) if prices.per_gb else None,
     }
 
 
-def _nearest(candidates: Shortlist, wish: Wish, at: Callable[[float], Scenario], today: float) -> BreakEven | None:
+def _nearest(shortlist: Shortlist, goal: Goal, at: Callable[[float], Scenario], today: float) -> BreakEven | None:
     def answer(value: float) -> tuple[str | None, bool]:
-        found = candidates.pick(at(value), wish)
+        found = shortlist.pick(at(value), goal)
         return (found.candidate.id, found.candidate.is_split) if found else (None, False)
 
     splits_today = answer(today)[1]

@@ -1,6 +1,6 @@
 """What competes: every cut, the input sent raw or as JPEG, and everything local, each with its measured times.
 
-A candidate holds all that does not depend on link, rate and prices, so that a plan can try many of these.
+A candidate holds everything that does not depend on link, rate and prices, so that a plan can try many of these.
 """
 
 import math
@@ -63,8 +63,8 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
-    """How the input itself may be sent; without `pictures` JPEG is of quality 75 and as large as the profile says."""
+class InputForms:
+    """The forms in which the input itself may be sent. Without `pictures`, JPEG has quality 75."""
 
     raw: bool = True
     int8: bool = True
@@ -72,38 +72,38 @@ class Ways:
     pictures: tuple[Picture, ...] = ()
 
 
-ALL_WAYS = Ways()
+ALL_FORMS = InputForms()
 
 
-def gather(cuts: Sequence[Cut], edge: Profile, cloud: Profile, ways: Ways = ALL_WAYS) -> list[Candidate]:
-    """In cut order, the ways of sending the input first. Raw and JPEG are for models that take pictures."""
+def gather(cuts: Sequence[Cut], edge: Profile, cloud: Profile, forms: InputForms = ALL_FORMS) -> list[Candidate]:
+    """In cut order, beginning with the forms of the input. Raw and JPEG are for models that take pictures."""
     heads = {entry.cut: entry for entry in edge.cuts}
     tails = {entry.cut: entry for entry in cloud.cuts}
     preprocess = distribution.of(edge.preprocess) if edge.preprocess else distribution.NOTHING
     found = [_of_cut(cut, heads.get(cut.id), tails.get(cut.id), preprocess) for cut in cuts]
     if found and found[0].cut.position == 0:
-        found[:1] = _of_input(found[0], ways, edge, cloud)
+        found[:1] = _of_input(found[0], forms, edge, cloud)
     return found
 
 
-def _of_input(sent: Candidate, ways: Ways, edge: Profile, cloud: Profile) -> list[Candidate]:
+def _of_input(sent: Candidate, forms: InputForms, edge: Profile, cloud: Profile) -> list[Candidate]:
     found = []
     shape = sent.cut.boundary[0].shape
     if sent.preprocess is not distribution.NOTHING and len(shape) >= 3 and shape[-1] in (1, 3):
         sides = _Sides(sent, edge, cloud)
-        if ways.jpeg:
-            pictures = ways.pictures or (picture_of(sent.cut, 75, edge),)
+        if forms.jpeg:
+            pictures = forms.pictures or (picture_of(sent.cut, 75, edge),)
             found += [sides.sent_as(f"jpeg:{one.quality}", one.jpeg_bytes, one.origin) for one in pictures]
-        if ways.raw:
+        if forms.raw:
             found.append(sides.sent_as("raw", float(_elements(sent.cut)), Origin.MEASURED))
-    return [*found, *([sent] if ways.int8 else [])]
+    return [*found, *([sent] if forms.int8 else [])]
 
 
 def picture_of(cut: Cut, quality: int, edge: Profile) -> Picture:
-    """The input as JPEG: as large as the edge's profile found it, else estimated."""
-    for way in edge.pixels:
-        if way.input_codec == f"jpeg:{quality}" and way.coded_bytes is not None:
-            return Picture(quality, way.coded_bytes, Origin.MEASURED)
+    """The input as JPEG, with the size that the edge's profile measured, else an estimate."""
+    for timing in edge.pixels:
+        if timing.input_codec == f"jpeg:{quality}" and timing.coded_bytes is not None:
+            return Picture(quality, timing.coded_bytes, Origin.MEASURED)
     return Picture(quality, _elements(cut) * _JPEG_SHARE, Origin.ESTIMATED)
 
 
@@ -113,8 +113,7 @@ def _of_cut(cut: Cut, head: CutTiming | None, tail: CutTiming | None, preprocess
         absent.append("the edge's profile has no timing of its head")
     if tail is None and cut.tail.operators:
         absent.append("the cloud's profile has no timing of its tail")
-    coded_bytes = head.coded_bytes if head and head.coded_bytes is not None else None
-    payload_bytes = cut.payload_bytes if coded_bytes is None else coded_bytes
+    payload_bytes = head.coded_bytes if head and head.coded_bytes is not None else cut.payload_bytes
     memory_bytes = head.memory_bytes if head else 0
     return Candidate(
         id=cut.id,
@@ -137,15 +136,15 @@ def _of_cut(cut: Cut, head: CutTiming | None, tail: CutTiming | None, preprocess
 
 @dataclass(frozen=True, slots=True)
 class _Sides:
-    """What sending pixels in place of the stored input `sent` takes either side, as far as their profiles say."""
+    """What sending pixels in place of the stored input `sent` costs the two sides, as far as their profiles say."""
 
     sent: Candidate
     edge: Profile
     cloud: Profile
 
     def sent_as(self, codec: str, payload_bytes: float, origin: Origin) -> Candidate:
-        sent, at_edge, in_cloud = self.sent, _way(self.edge, codec), _way(self.cloud, codec)
-        # Without a timing, reading the picture is taken for nothing: preprocessing is the cloud's.
+        sent, at_edge, in_cloud = self.sent, _pixel_timing(self.edge, codec), _pixel_timing(self.cloud, codec)
+        # Without a timing, reading the picture counts as 0 s: preprocessing is the cloud's.
         capture = (
             distribution.of(at_edge.capture)
             if at_edge and at_edge.capture
@@ -170,24 +169,24 @@ class _Sides:
         )
 
     def _estimated(self, codec: str, pixels_per_s: float, *, preprocesses: bool = False) -> Distribution:
-        """For want of a timing; the cloud is taken to preprocess in the edge's time."""
+        """Where nothing was timed. The cloud is assumed to preprocess as fast as the edge."""
         pixels = _elements(self.sent.cut) / self.sent.cut.boundary[0].shape[-1]
         coding_s = 0.0 if codec == "raw" else pixels / pixels_per_s
         return distribution.fixed(coding_s + preprocesses * self.sent.preprocess.p50_s, Origin.ESTIMATED)
 
 
-def _way(profile: Profile, codec: str) -> PixelTiming | None:
-    """The timing of this way of sending pixels, or of a JPEG of another quality."""
+def _pixel_timing(profile: Profile, codec: str) -> PixelTiming | None:
+    """The timing of sending pixels with this codec, or as a JPEG of another quality."""
     kind = codec.partition(":")[0]
-    alike = [way for way in profile.pixels if way.input_codec.partition(":")[0] == kind]
-    return next((way for way in alike if way.input_codec == codec), alike[0] if alike else None)
+    alike = [timing for timing in profile.pixels if timing.input_codec.partition(":")[0] == kind]
+    return next((timing for timing in alike if timing.input_codec == codec), alike[0] if alike else None)
 
 
-def _coding(way: PixelTiming | None, codec: str) -> Distribution | None:
-    if way is None:
+def _coding(timing: PixelTiming | None, codec: str) -> Distribution | None:
+    if timing is None:
         return None
-    found = distribution.of(way.coding)
-    return found if way.input_codec == codec else replace(found, origin=Origin.ESTIMATED)
+    found = distribution.of(timing.coding)
+    return found if timing.input_codec == codec else replace(found, origin=Origin.ESTIMATED)
 
 
 def _elements(cut: Cut) -> int:

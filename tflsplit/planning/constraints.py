@@ -1,4 +1,4 @@
-"""What the user demands of a cut, and which demands a candidate fails, each in words and by how much."""
+"""The bounds that the user sets, and which of them a candidate fails: in words, and by how much."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,9 +9,9 @@ from tflsplit.planning.cost import Cost
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
-    """None demands nothing. Latency is that of the 95th percentile: a bound is meant for bad frames too.
+    """None bounds nothing. Latency is that of the 95th percentile: a bound is meant for bad frames too.
 
-    `min_position` is the first cut deep enough: so many operators at least stay on the device, for privacy.
+    `min_position` is the least number of operators that must run on the device, for privacy.
     """
 
     max_latency_s: float | None = None
@@ -29,32 +29,32 @@ class Constraints:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """`excess` is how far beyond the demand, as a share of it: what compares a near miss with a far one."""
+    """`excess` is how far the candidate is beyond the bound, as a share of the bound. It ranks misses."""
 
-    demand: str
+    constraint: str
     words: str
     excess: float
 
 
-def failures(cost: Cost, demands: Constraints) -> tuple[Failure, ...]:
+def failures(cost: Cost, constraints: Constraints) -> tuple[Failure, ...]:
     if cost.candidate.missing:
         return (Failure("profile", cost.candidate.missing, math.inf),)
-    found = (*_too_shallow(cost, demands), *_too_much(cost, demands))
-    # A rate that was asked for says the same of the same stage.
-    return found if any(failure.demand == "fps" for failure in found) else (*_overload(cost), *found)
+    found = (*_too_shallow(cost, constraints), *_too_much(cost, constraints))
+    # The overload is the same failure where the rate was asked for.
+    return found if any(failure.constraint == "fps" for failure in found) else (*_overload(cost), *found)
 
 
-def nearest_miss(costs: Sequence[Cost], demands: Constraints) -> tuple[Cost, tuple[Failure, ...]]:
+def nearest_miss(costs: Sequence[Cost], constraints: Constraints) -> tuple[Cost, tuple[Failure, ...]]:
     """The candidate whose worst failure is the smallest."""
 
     def worst(entry: tuple[Cost, tuple[Failure, ...]]) -> float:
         return max((failure.excess for failure in entry[1]), default=0.0)
 
-    return min(((cost, failures(cost, demands)) for cost in costs), key=worst)
+    return min(((cost, failures(cost, constraints)) for cost in costs), key=worst)
 
 
 def _overload(cost: Cost) -> Iterator[Failure]:
-    """More frames than a stage can take, whether a rate was demanded or the latency at a rate never settles."""
+    """A stage that gets more frames than it can take, so that the queue before it only grows."""
     if cost.latency.p50_s == math.inf:
         stage = cost.slowest_stage
         yield Failure(
@@ -62,8 +62,8 @@ def _overload(cost: Cost) -> Iterator[Failure]:
         )
 
 
-def _too_shallow(cost: Cost, demands: Constraints) -> Iterator[Failure]:
-    wanted, position = demands.min_position, cost.candidate.cut.position
+def _too_shallow(cost: Cost, constraints: Constraints) -> Iterator[Failure]:
+    wanted, position = constraints.min_position, cost.candidate.cut.position
     if wanted is not None and position < wanted:
         missing = wanted - position
         yield Failure(
@@ -71,19 +71,20 @@ def _too_shallow(cost: Cost, demands: Constraints) -> Iterator[Failure]:
         )
 
 
-def _too_much(cost: Cost, demands: Constraints) -> Iterator[Failure]:
-    if demands.max_latency_s is not None and cost.latency.p95_s > demands.max_latency_s:
+def _too_much(cost: Cost, constraints: Constraints) -> Iterator[Failure]:
+    if constraints.max_latency_s is not None and cost.latency.p95_s > constraints.max_latency_s:
         settled = "never settles" if cost.latency.p95_s == math.inf else f"{cost.latency.p95_s * 1e3:.4g} ms"
-        words = f"p95 latency {settled}, at most {demands.max_latency_s * 1e3:.4g} ms asked"
-        yield Failure("max_latency", words, _over(cost.latency.p95_s, demands.max_latency_s))
-    if demands.fps is not None and cost.throughput_fps < demands.fps:
-        words = f"{cost.slowest_stage} can do {cost.throughput_fps:.4g} frames/s, {demands.fps:.4g} asked"
-        yield Failure("fps", words, _over(demands.fps, cost.throughput_fps))
+        words = f"p95 latency {settled}, at most {constraints.max_latency_s * 1e3:.4g} ms asked"
+        yield Failure("max_latency", words, _over(cost.latency.p95_s, constraints.max_latency_s))
+    if constraints.fps is not None and cost.throughput_fps < constraints.fps:
+        words = f"{cost.slowest_stage} can do {cost.throughput_fps:.4g} frames/s, {constraints.fps:.4g} asked"
+        yield Failure("fps", words, _over(constraints.fps, cost.throughput_fps))
+    memory_bytes = cost.candidate.edge_memory_bytes
     for name, found, most, unit in (
-        ("max_bytes_per_day", cost.bytes_per_day, demands.max_bytes_per_day, "bytes a day"),
-        ("max_edge_memory", cost.candidate.edge_memory_bytes, demands.max_edge_memory_bytes, "bytes of edge memory"),
-        ("max_price", cost.price_per_day, demands.max_price_per_day, "a day"),
-        ("max_energy", cost.energy_j, demands.max_energy_j, "J a frame"),
+        ("max_bytes_per_day", cost.bytes_per_day, constraints.max_bytes_per_day, "bytes a day"),
+        ("max_edge_memory", memory_bytes, constraints.max_edge_memory_bytes, "bytes of edge memory"),
+        ("max_price", cost.price_per_day, constraints.max_price_per_day, "a day"),
+        ("max_energy", cost.energy_j, constraints.max_energy_j, "J a frame"),
     ):
         if most is not None and found is not None and found > most:
             yield Failure(name, f"{found:,.6g} {unit}, at most {most:,.6g} asked", _over(found, most))

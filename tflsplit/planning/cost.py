@@ -1,6 +1,6 @@
 """What one candidate costs in one scenario: latency by part, sustainable rate, bytes, price, load, memory, energy.
 
-Pure arithmetic, each figure with where it comes from. Infinite means that a queue would grow for ever.
+Pure arithmetic; each figure carries its origin. Infinite means that a queue would grow for ever.
 """
 
 import math
@@ -20,7 +20,7 @@ PARTS = ("preprocess", "reload", "head", "encode", "wire", "broker", "queue", "d
 class Cost:
     """`stages_fps` is what each stage alone could do, for each device; the lowest is the sustainable rate.
 
-    `energy_j` is the edge's for one frame, rest between frames included. Loads are shares of the time.
+    `energy_j` is what the edge uses for one frame and the idle time after it. Loads are shares of the time.
     """
 
     candidate: Candidate
@@ -98,23 +98,16 @@ def of(candidate: Candidate, scenario: Scenario) -> Cost:
 
 
 def _reload(candidate: Candidate, every: int | None) -> Distribution:
-    """Loading the head anew before one frame of `every`."""
+    """Loading the head again before one frame of `every`."""
     if every is None or not candidate.load_s or not candidate.cut.head.operators:
         return NOTHING
-    share, load_s = 1 / every, candidate.load_s
-    return Distribution(
-        load_s if share > 0.50 else 0.0,
-        load_s if share > 0.05 else 0.0,
-        share * load_s,
-        share * (1 - share) * load_s**2,
-        Origin.ESTIMATED,
-    )
+    return distribution.sometimes(candidate.load_s, 1 / every)
 
 
 def _queue(edge: Distribution, sending: Distribution, cloud: Distribution, scenario: Scenario) -> Distribution:
     """The wait before each of the three stages; none where no rate was asked for.
 
-    Edge and link are one device's and its frames are paced. A cloud of several devices sees them at random.
+    Frames come to edge and link at the steady pace of one device, to a cloud of several devices at random.
     """
     work = scenario.workload
     if work.rate_fps is None:

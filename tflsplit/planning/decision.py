@@ -1,4 +1,4 @@
-"""Which cut: candidates costed, held against demands, compared, and one picked, with what it would take to change it.
+"""The decision: candidates are costed, checked against the constraints and compared, and one is picked.
 
 Objectives and constraints are those that Robertson et al. (PDCAT 2019) name: network cost, input rate, processing
 overhead. Their formula is not public; the one here is ours:
@@ -24,8 +24,8 @@ from tflsplit.planning.constraints import Constraints, Failure
 from tflsplit.planning.cost import Cost
 from tflsplit.planning.scenario import Scenario
 
-# A second machine is not worth less than this. Profiles know medians to some 2 %, of head and tail independently; half
-# of it is told apart more often than not.
+# A split must gain at least this share. Profiles know the medians of head and tail to some 2 % each, independently;
+# half of that is told apart more often than not.
 WORTH_A_SPLIT = 0.01
 
 
@@ -56,17 +56,17 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is wanted of the pick: the best by `objective` of those that meet `demands`."""
+class Goal:
+    """What is asked for: the best candidate by `objective` of those that meet `constraints`."""
 
     objective: Objective = Objective.LATENCY
-    demands: Constraints = field(default_factory=Constraints)
+    constraints: Constraints = field(default_factory=Constraints)
     weights: Weights = field(default_factory=Weights)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One candidate's cost and what became of it. `dominated_by` is an id of the Pareto set."""
+    """One candidate's cost, and the constraints it fails. `dominated_by` is the id of one in the Pareto set."""
 
     cost: Cost
     failures: tuple[Failure, ...]
@@ -83,9 +83,9 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`choice` is None where nothing meets the demands; `nearest` then is the candidate that misses them least."""
+    """`choice` is None where nothing meets the constraints; `nearest` then is the candidate that misses them least."""
 
-    wish: Wish
+    goal: Goal
     judged: tuple[Judged, ...]
     choice: Judged | None
     runner_up: Judged | None
@@ -100,40 +100,40 @@ class Decision:
         return self.choice is not None and self.choice.cost.candidate.is_split
 
 
-def decide(candidates: Sequence[Candidate], scenario: Scenario, wish: Wish) -> Decision:
+def decide(candidates: Sequence[Candidate], scenario: Scenario, goal: Goal) -> Decision:
     """SettingsError where the objective needs figures that were not given."""
-    check(scenario, wish)
+    check(scenario, goal)
     costs = [planning_cost.of(candidate, scenario) for candidate in candidates]
-    found = [constraints.failures(entry, wish.demands) for entry in costs]
+    found = [constraints.failures(entry, goal.constraints) for entry in costs]
     feasible = [entry for entry, failed in zip(costs, found, strict=True) if not failed]
     dominator = dominators(feasible)
     judged = tuple(
         Judged(entry, failed, dominator.get(entry.candidate.id)) for entry, failed in zip(costs, found, strict=True)
     )
-    ranked = rank(feasible, wish)
+    ranked = rank(feasible, goal)
     by_id = {entry.id: entry for entry in judged}
     best = [by_id[entry.candidate.id] for entry in ranked[:2]]
-    nearest = None if best else by_id[constraints.nearest_miss(costs, wish.demands)[0].candidate.id]
-    return Decision(wish, judged, best[0] if best else None, best[1] if len(best) > 1 else None, nearest)
+    nearest = None if best else by_id[constraints.nearest_miss(costs, goal.constraints)[0].candidate.id]
+    return Decision(goal, judged, best[0] if best else None, best[1] if len(best) > 1 else None, nearest)
 
 
-def check(scenario: Scenario, wish: Wish) -> None:
-    if wish.objective is Objective.ENERGY and scenario.power is None:
+def check(scenario: Scenario, goal: Goal) -> None:
+    if goal.objective is Objective.ENERGY and scenario.power is None:
         raise errors.SettingsError("the objective energy needs the edge's power: --idle-watts and --active-watts")
-    if wish.objective is Objective.PRICE and not scenario.prices.is_known:
+    if goal.objective is Objective.PRICE and not scenario.prices.is_known:
         raise errors.SettingsError("the objective price needs --price-per-gb or --price-per-cloud-hour")
-    if wish.demands.max_energy_j is not None and scenario.power is None:
+    if goal.constraints.max_energy_j is not None and scenario.power is None:
         raise errors.SettingsError("a bound on energy needs the edge's power: --idle-watts and --active-watts")
-    if wish.demands.max_price_per_day is not None and not scenario.prices.is_known:
+    if goal.constraints.max_price_per_day is not None and not scenario.prices.is_known:
         raise errors.SettingsError("a bound on price needs --price-per-gb or --price-per-cloud-hour")
 
 
-def rank(feasible: Sequence[Cost], wish: Wish) -> list[Cost]:
+def rank(feasible: Sequence[Cost], goal: Goal) -> list[Cost]:
     """Best first. Equals are told apart by latency, then bytes, then the earlier cut, which asks less of the edge.
 
-    A split that measured times put first by less than they can tell gives way to the best unsplit way.
+    Where a split is ahead by less than measured times can tell, the best candidate that does not split goes first.
     """
-    score = _score(feasible, wish)
+    score = _score(feasible, goal)
     ordered = sorted(
         feasible,
         key=lambda entry: (
@@ -144,7 +144,7 @@ def rank(feasible: Sequence[Cost], wish: Wish) -> list[Cost]:
         ),
     )
     unsplit = next((entry for entry in ordered if not entry.candidate.is_split), None)
-    if unsplit is None or wish.objective not in _SPLIT_MUST_PAY or ordered[0] is unsplit:
+    if unsplit is None or goal.objective not in _SPLIT_MUST_PAY or ordered[0] is unsplit:
         return ordered
     if abs(score(unsplit) - score(ordered[0])) < WORTH_A_SPLIT * abs(score(ordered[0])):
         ordered.remove(unsplit)
@@ -163,7 +163,7 @@ def dominators(feasible: Sequence[Cost]) -> dict[str, str]:
     front: list[tuple[tuple[float, float, float], str]] = []
     found: dict[str, str] = {}
     for mine, name in ordered:
-        # Sorted by latency, whoever dominates this one stands before it, and is of the front or dominated by it.
+        # What dominates this one came before it, and is in the front or dominated by one there.
         by = next((other for theirs, other in front if _dominates(theirs, mine)), None)
         if by is None:
             front.append((mine, name))
@@ -176,10 +176,10 @@ def _dominates(mine: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return mine != other and all(left <= right for left, right in zip(mine, other, strict=True))
 
 
-def _score(feasible: Sequence[Cost], wish: Wish) -> Callable[[Cost], float]:
-    if wish.objective is Objective.WEIGHTED:
-        return _weighted(feasible, wish.weights)
-    return SCORES[wish.objective]
+def _score(feasible: Sequence[Cost], goal: Goal) -> Callable[[Cost], float]:
+    if goal.objective is Objective.WEIGHTED:
+        return _weighted(feasible, goal.weights)
+    return SCORES[goal.objective]
 
 
 def _weighted(feasible: Sequence[Cost], weights: Weights) -> Callable[[Cost], float]:

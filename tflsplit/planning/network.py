@@ -1,4 +1,4 @@
-"""Bytes on the wire, and how long they take over a link: every header counted, loss as TCP feels it.
+"""Bytes on the wire, and how long they take over a link: every header is counted, and what loss does to TCP.
 
 The frame's own sizes are those of `broker.messages.wire`, which the kernel does not import; a test holds the two
 together.
@@ -6,7 +6,6 @@ together.
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from tflsplit.graph.tensors import TensorSpec
 from tflsplit.timings import distribution
@@ -22,13 +21,13 @@ _TOPIC_BYTES = 42
 RESULT_BYTES = 700
 # IPv4 and TCP with timestamps, as every Linux sends it, on Ethernet's 1,500 bytes.
 _SEGMENT_BYTES, _SEGMENT_HEADER_BYTES = 1448, 52
-# Fewer segments than this after a lost one bring no three duplicate acknowledgements: the sender sits out a timer.
+# A lost segment that fewer than this follow brings no three duplicate acknowledgements: the sender waits for a timer.
 _FAST_RETRANSMIT_SEGMENTS = 4
 # Linux's shortest retransmission timer.
 _LEAST_TIMER_S = 0.2
 # Linux's initial congestion window (RFC 6928), and as many frames as its size takes to settle.
 _INITIAL_SEGMENTS, _FRAMES_TO_SETTLE = 10, 6
-# A broker on the same machine takes 0.1 ms to pass a message on; stated links say nothing of brokers.
+# A broker on the same machine takes 0.1 ms to pass a message on; a stated link does not include the broker.
 BROKER_HOP_S = 0.0001
 
 
@@ -63,7 +62,7 @@ def usable_bps(link: Link) -> float:
 def sending(link: Link, message_bytes: float) -> Distribution:
     """The time a message keeps the link busy, beyond what a tiny one takes: its bytes, and those sent again.
 
-    A connection in steady use is assumed, without a handshake; what a rest costs is `warming_up`'s.
+    A connection in steady use is assumed, without a handshake; `warming_up` says what a pause costs.
     """
     if len(link.points) > 1 and link.points[0].payload_bytes <= message_bytes:
         return _as_measured(link.points, message_bytes)
@@ -73,11 +72,11 @@ def sending(link: Link, message_bytes: float) -> Distribution:
 
 
 def warming_up(link: Link, message_bytes: float, rate_fps: float) -> Distribution:
-    """What a message waits for because its connection rested since the one before, `1 / rate_fps` ago.
+    """How long a message waits because its connection was idle since the one before, `1 / rate_fps` ago.
 
     Linux (Reno and Cubic, not BBR) halves the congestion window for each retransmission timer that passes without
-    sending, down to ten segments. A message larger than what is left goes in rounds of a round trip, each twice the one
-    before, and ends with the window of its last round, which the next rest halves again. Begun with ten.
+    sending, down to ten segments. A message larger than the window goes in rounds of one round trip, each twice as
+    large as the one before. The window of the last round is what the next pause halves again. The first window is ten.
     """
     if not link.rtt_s:
         return distribution.NOTHING
@@ -93,7 +92,7 @@ def warming_up(link: Link, message_bytes: float, rate_fps: float) -> Distributio
 
 
 def _rounds(count: int, window: int, segment_s: float, rtt_s: float) -> tuple[int, float]:
-    """The window in the end, and the time that nothing is sent for want of acknowledgements."""
+    """The window in the end, and the time in which nothing is sent because acknowledgements are missing."""
     sent, waited_s = 0, 0.0
     while sent + window < count:
         waited_s += max(0.0, rtt_s - window * segment_s)
@@ -109,27 +108,21 @@ def busy_s(link: Link, message_bytes: float) -> float:
 
 
 def hop(link: Link) -> Distribution:
-    """One way for a tiny message through the broker, whatever way it goes."""
+    """A tiny message through the broker in one direction; both take the same time."""
     if link.origin is Origin.MEASURED and link.points:
         round_trip = distribution.of(link.points[0].round_trip)
-        half = replace(round_trip, p50_s=round_trip.p50_s / 2, p95_s=round_trip.p95_s / 2)
-        return replace(half, mean_s=round_trip.mean_s / 2, variance_s2=round_trip.variance_s2 / 4)
+        half_s = round_trip.p50_s / 2, round_trip.p95_s / 2, round_trip.mean_s / 2
+        return Distribution(*half_s, round_trip.variance_s2 / 4, round_trip.origin)
     broker_s = 0.0 if link.origin is Origin.MEASURED else BROKER_HOP_S
     return distribution.fixed(link.rtt_s / 2 + broker_s, link.origin)
 
 
 def _sent_again(link: Link, message_bytes: float) -> Distribution:
-    """What loss adds: nothing to most frames, a round trip or TCP's timer to those that it hits."""
+    """What loss adds: nothing to most messages, a round trip or TCP's timer to those that lose a segment."""
     count = segments(message_bytes)
     hit = 1 - (1 - link.loss) ** count
     once_s = link.rtt_s if count >= _FAST_RETRANSMIT_SEGMENTS else max(_LEAST_TIMER_S, 2 * link.rtt_s)
-    return Distribution(
-        once_s if hit > 0.50 else 0.0,
-        once_s if hit > 0.05 else 0.0,
-        hit * once_s,
-        hit * (1 - hit) * once_s**2,
-        Origin.ESTIMATED,
-    )
+    return distribution.sometimes(once_s, hit)
 
 
 def _as_measured(points: Sequence[Point], message_bytes: float) -> Distribution:

@@ -1,26 +1,15 @@
 """The pipeline of `tflsplit plan`: files in, a decision and its plan out. Everything it calls is pure."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tflsplit import errors
 from tflsplit.package.reading import Package
-from tflsplit.planning import (
-    bottlenecks,
-    breakeven,
-    report_text,
-)
-from tflsplit.planning import (
-    candidates as planning_candidates,
-)
-from tflsplit.planning import (
-    decision as planning_decision,
-)
+from tflsplit.planning import bottlenecks, breakeven, candidates, decision, planfile, report_text
 from tflsplit.planning.breakeven import BreakEven
-from tflsplit.planning.candidates import ALL_WAYS, Candidate, Ways
-from tflsplit.planning.decision import Decision, Wish
+from tflsplit.planning.candidates import ALL_FORMS, Candidate, InputForms
+from tflsplit.planning.decision import Decision, Goal
 from tflsplit.planning.planfile import Plan
 from tflsplit.planning.scenario import Scenario
 from tflsplit.timings import profiles
@@ -30,7 +19,7 @@ from tflsplit.timings.profiles import Origin, Profile, Side
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a report or a replay builds on: the candidates can be costed again for any other scenario."""
+    """A decision with all that led to it: the candidates can be costed again for any other scenario."""
 
     package: Package
     edge: Profile
@@ -58,26 +47,26 @@ class Outcome:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is to be known beside the table, a line each."""
+        """What to print beside the table, a line each."""
         agreement = self.int8_agreement
         accuracy = () if agreement is None else (f"int8 agrees with float in {agreement:.1%} of samples, at every cut",)
         cut_count = sum(cut.head.operators > 0 and cut.tail.operators > 0 for cut in self.package.cuts)
-        return (bottlenecks.told(bottlenecks.compare(self.decision), cut_count), *accuracy)
+        return (bottlenecks.summary(bottlenecks.compare(self.decision), cut_count), *accuracy)
 
 
 def make(
-    package: Package, edge: Profile, cloud: Profile, scenario: Scenario, wish: Wish, *, ways: Ways = ALL_WAYS
+    package: Package, edge: Profile, cloud: Profile, scenario: Scenario, goal: Goal, *, forms: InputForms = ALL_FORMS
 ) -> Outcome:
-    """Compare every way of running `package` on these two devices; the profiles have been checked to fit it."""
-    found = planning_candidates.gather(package.cuts, edge, cloud, ways)
+    """Compare all candidates of `package` on these two devices; the profiles have been checked to fit it."""
+    found = candidates.gather(package.cuts, edge, cloud, forms)
     return Outcome(
         package=package,
         edge=edge,
         cloud=cloud,
         scenario=scenario,
         candidates=tuple(found),
-        decision=planning_decision.decide(found, scenario, wish),
-        break_even=breakeven.find(found, scenario, wish),
+        decision=decision.decide(found, scenario, goal),
+        break_even=breakeven.find(found, scenario, goal),
     )
 
 
@@ -90,27 +79,24 @@ def read_profile(path: Path, package: Package, side: Side) -> Profile:
 
 def plan_of(outcome: Outcome, folder: Path) -> Plan:
     """The file of a decision, to stand in `folder`. SettingsError where there is nothing to run."""
-    decision, scenario = outcome.decision, outcome.scenario
-    chosen = decision.choice
-    if chosen is None:
-        raise errors.SettingsError(report_text.reason(decision))
-    described = chosen.cost.candidate
+    decided, scenario = outcome.decision, outcome.scenario
+    if decided.choice is None:
+        raise errors.SettingsError(report_text.reason(decided))
+    candidate = decided.choice.cost.candidate
     return Plan(
-        package_digest=outcome.package.digest,
-        package_name=outcome.package.manifest.name,
-        package_path=os.path.relpath(outcome.package.path, folder),
-        cut=described.cut.id,
-        layer=described.cut.layer,
-        input_codec=described.input_codec,
+        **planfile.naming(outcome.package, folder),
+        cut=candidate.cut.id,
+        layer=candidate.cut.layer,
+        input_codec=candidate.input_codec,
         rate_fps=scenario.workload.rate_fps,
         window=scenario.workload.window,
-        reason=report_text.reason(decision),
+        reason=report_text.reason(decided),
         devices={"edge": describe_device(outcome.edge), "cloud": describe_device(outcome.cloud)},
         link=describe_link(scenario.link),
-        wish={"objective": decision.wish.objective.value, "constraints": decision.wish.demands.as_json()},
-        expected=report_text.candidate(chosen, decision),
-        runner_up=report_text.candidate(decision.runner_up, decision) if decision.runner_up else None,
-        break_even=report_text.as_json(decision, outcome.break_even)["break_even"],  # type: ignore[arg-type]  # built there
+        wish={"objective": decided.goal.objective.value, "constraints": decided.goal.constraints.as_json()},
+        expected=report_text.candidate(decided.choice, decided),
+        runner_up=report_text.candidate(decided.runner_up, decided) if decided.runner_up else None,
+        break_even=report_text.break_even_as_json(outcome.break_even),
     )
 
 

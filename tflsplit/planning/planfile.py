@@ -4,20 +4,25 @@ This module owns the file's format. `tflsplit edge`, `cloud` and `bundle` take a
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from tflsplit import errors
-from tflsplit.timings.profiles import read_json
+from tflsplit.package.reading import Package
+from tflsplit.timings.profiles import parsing, read_json
 
 SCHEMA = 1
 KIND = "plan"
+_PACKAGE = ("package_digest", "package_name", "package_path")
+
+AnyPlan = TypeVar("AnyPlan")
 
 
 class OfPackage(Protocol):
-    """What plans of any kind say of their package. `package_path` is relative to the plan's own folder."""
+    """How plans of any kind name their package. `package_path` is relative to the plan's own folder."""
 
     @property
     def package_digest(self) -> str: ...
@@ -31,7 +36,8 @@ class OfPackage(Protocol):
 class Plan:
     """`package_path` is relative to the plan's own folder. `cut` is a cut's id; `input_codec` says how `input` travels.
 
-    `expected` and `runner_up` are candidates as `plan --json` prints them; `devices`, `link` and `wish` say for what.
+    `expected` and `runner_up` are candidates as `plan --json` prints them. `devices`, `link` and `wish` (objective and
+    constraints) are what the plan was made for.
     """
 
     package_digest: str
@@ -51,20 +57,37 @@ class Plan:
     break_even: Mapping[str, object] = field(default_factory=dict)
 
 
+def naming(package: Package, folder: Path) -> dict[str, str]:
+    """The fields by which a plan that stands in `folder` names its package."""
+    values = package.digest, package.manifest.name, os.path.relpath(package.path, folder)
+    return dict(zip(_PACKAGE, values, strict=True))
+
+
 def render(plan: Plan) -> str:
-    fields: dict[str, object] = {"schema": SCHEMA, "kind": KIND}
-    fields |= {slot: getattr(plan, slot) for slot in Plan.__slots__}
-    return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
+    return render_fields(KIND, asdict(plan))
+
+
+def render_fields(kind: str, fields: Mapping[str, object]) -> str:
+    """The file of a plan of any kind."""
+    return json.dumps({"schema": SCHEMA, "kind": kind, **fields}, indent=1, ensure_ascii=False) + "\n"
 
 
 def read(path: Path) -> Plan:
     """Raises DataError for a file that is no plan, of another schema, or damaged."""
-    fields = read_json(path, KIND, SCHEMA)
-    try:
-        known = {slot: fields[slot] for slot in Plan.__slots__}
-        return _checked(known)
-    except (KeyError, ValueError, TypeError) as cause:
-        raise errors.DataError(f"{path}: damaged plan ({cause!r}); run `tflsplit plan` again") from cause
+    return read_as(path, KIND, Plan.__slots__, ("cut",), _checked)
+
+
+def read_as(
+    path: Path, kind: str, names: Iterable[str], texts: Sequence[str], make: Callable[[dict[str, Any]], AnyPlan]
+) -> AnyPlan:
+    """A plan of any kind: `make` gets the fields with these names, of which `texts` and the package's are strings."""
+    fields = read_json(path, kind, SCHEMA)
+    with parsing(path, kind, "plan"):
+        known = {name: fields[name] for name in names}
+        for name in (*_PACKAGE, *texts):
+            if not isinstance(known[name], str):
+                raise TypeError(f"{name} is {known[name]!r}")
+        return make(known)
 
 
 def check_fits(plan: OfPackage, digest: str, *, path: Path) -> None:
@@ -88,9 +111,6 @@ def package_of(plan: OfPackage, path: Path) -> Path:
 
 
 def _checked(fields: dict[str, Any]) -> Plan:
-    for name in ("package_digest", "package_name", "package_path", "cut"):
-        if not isinstance(fields[name], str):
-            raise TypeError(f"{name} is {fields[name]!r}")
     if not isinstance(fields["input_codec"], str | None):
         raise TypeError(f"input_codec is {fields['input_codec']!r}")
     if fields["rate_fps"] is not None:

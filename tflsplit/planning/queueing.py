@@ -1,4 +1,4 @@
-"""Waiting in front of a stage that is not always free: how long, from how often frames come and how long each takes.
+"""How long frames wait in front of a busy stage, computed from how often they come and how long each takes.
 
     wait = C / (w (1 - rho)) · (ca² + cs²) / 2 · service
 
@@ -13,21 +13,21 @@ import math
 from tflsplit.timings.distribution import NEVER, NOTHING, Distribution
 from tflsplit.timings.profiles import Origin
 
-# Frames of many devices, none of which knows of the others, come as a Poisson stream does.
+# Frames of many independent devices come as a Poisson process.
 POISSON = 1.0
-# Frames of one device come at its own steady pace.
+# Frames of one device come at a steady pace.
 PACED = 0.0
 
 
 def load(rate_fps: float, service: Distribution, workers: int = 1) -> float:
-    """Share of the time that a stage is busy; 1 and above never ends."""
+    """Share of the time that a stage is busy; from 1 on, its queue grows for ever."""
     return rate_fps * service.mean_s / workers
 
 
 def wait(rate_fps: float, service: Distribution, *, arrivals: float, workers: int = 1) -> Distribution:
-    """`spread.NEVER` where frames come faster than they are served.
+    """`distribution.NEVER` where frames come faster than they are served.
 
-    The percentiles take the wait of those who wait as exponential, which is exact for exponential service.
+    For the percentiles, the wait of the frames that do wait is assumed exponential: exact for exponential service.
     """
     rho = load(rate_fps, service, workers)
     if rho >= 1.0:

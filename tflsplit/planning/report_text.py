@@ -1,4 +1,4 @@
-"""A decision told: as JSON for programs, in words for people. It decides nothing itself."""
+"""A decision as JSON for programs and as text for people. It decides nothing itself."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,21 +13,27 @@ def as_json(decision: Decision, break_even: Mapping[str, BreakEven | None]) -> d
     """What `tflsplit plan --json` prints. Infinite figures are null, as JSON has none."""
     return {
         "choice": decision.choice.id if decision.choice else None,
-        "objective": decision.wish.objective.value,
-        "constraints": decision.wish.demands.as_json(),
+        "objective": decision.goal.objective.value,
+        "constraints": decision.goal.constraints.as_json(),
         "do_not_split": decision.choice is not None and not decision.is_split,
         "reason": reason(decision),
         "candidates": [candidate(entry, decision) for entry in decision.judged],
         "pareto": list(decision.pareto),
         "runner_up": decision.runner_up.id if decision.runner_up else None,
         "nearest_miss": decision.nearest.id if decision.nearest else None,
-        "break_even": {name: _break_even(found) for name, found in break_even.items()},
+        "break_even": break_even_as_json(break_even),
+    }
+
+
+def break_even_as_json(break_even: Mapping[str, BreakEven | None]) -> dict[str, object]:
+    return {
+        name: found and {"value": found.value, "choice": found.choice, "splits": found.is_split}
+        for name, found in break_even.items()
     }
 
 
 def candidate(judged: Judged, decision: Decision) -> dict[str, object]:
-    found = judged.cost
-    described = found.candidate
+    found, described = judged.cost, judged.cost.candidate
     return {
         "cut": judged.id,
         "layer": described.cut.layer,
@@ -49,7 +55,7 @@ def candidate(judged: Judged, decision: Decision) -> dict[str, object]:
         "energy_j": found.energy_j,
         "parts_ms": {name: _ms(part.p50_s) for name, part in found.parts.items()},
         "origins": {name: origin.value for name, origin in found.origins.items()},
-        "failed": [failure.demand for failure in judged.failures],
+        "failed": [failure.constraint for failure in judged.failures],
         "why_not": why_not(judged, decision),
     }
 
@@ -70,7 +76,7 @@ def why_not(judged: Judged, decision: Decision) -> str | None:
 
 
 def short_why_not(judged: Judged, decision: Decision) -> str:
-    """The same for a narrow column: by what share a candidate is behind the pick, and what dominates it."""
+    """`why_not` for a narrow column: by what share a candidate is behind the pick, and what dominates it."""
     if judged is decision.choice:
         return ""
     if judged.failures or decision.choice is None:
@@ -80,8 +86,8 @@ def short_why_not(judged: Judged, decision: Decision) -> str:
         return "weighs more"
     if share < 0:
         return f"gains less than {planning_decision.WORTH_A_SPLIT:.0%}"
-    told = f"{share:.1%} behind" if share >= 0.0005 else "as good"
-    return told if judged.dominated_by in (None, decision.choice.id) else f"{told}, {judged.dominated_by} beats it"
+    behind = f"{share:.1%} behind" if share >= 0.0005 else "as good"
+    return behind if judged.dominated_by in (None, decision.choice.id) else f"{behind}, {judged.dominated_by} beats it"
 
 
 def reason(decision: Decision) -> str:
@@ -90,15 +96,18 @@ def reason(decision: Decision) -> str:
     if chosen is None:
         nearest = decision.nearest
         missed = "; ".join(failure.words for failure in nearest.failures) if nearest else ""
-        return f"nothing meets the demands; nearest is {nearest.id if nearest else 'none'}: {missed}"
-    others = [entry for entry in decision.judged if entry.is_feasible and _is_split(entry) != decision.is_split]
-    told = f"cut at {_named(chosen)}" if decision.is_split else f"do not split: {_kind(chosen)}"
+        return f"nothing meets the constraints; nearest is {nearest.id if nearest else 'none'}: {missed}"
+    others = [
+        entry for entry in decision.judged if entry.is_feasible and entry.cost.candidate.is_split != decision.is_split
+    ]
+    pick = f"cut at {_named(chosen)}" if decision.is_split else f"do not split: {_kind(chosen)}"
+    other_kind = "candidate without a split" if decision.is_split else "split"
     if not others:
-        return f"{told}; no {'unsplit way' if decision.is_split else 'split'} meets the demands"
-    rival = min(others, key=lambda entry: _badness(entry.cost, decision.wish.objective))
+        return f"{pick}; no {other_kind} meets the constraints"
+    other = min(others, key=lambda entry: _badness(entry.cost, decision.goal.objective))
     return (
-        f"{told}; the best {'unsplit way' if decision.is_split else 'split'}, {_named(rival)}: "
-        f"{_behind(rival, decision, chosen)}{_doubt(rival, decision, chosen)}"
+        f"{pick}; the best {other_kind}, {_named(other)}: "
+        f"{_behind(other, decision, chosen)}{_doubt(other, decision, chosen)}"
     )
 
 
@@ -113,13 +122,13 @@ def origins(found: Cost) -> str:
 
 def turns(break_even: Mapping[str, BreakEven | None]) -> list[str]:
     """What would change the answer, a line each."""
-    told = []
+    lines = []
     for name, found in break_even.items():
         if found is not None:
             words, factor = _BREAK_EVENS[name]
-            then = f"the answer would be {found.choice}" if found.choice else "nothing would meet the demands"
-            told.append(f"at {words.format(found.value * factor)} {then}")
-    return told
+            then = f"the answer would be {found.choice}" if found.choice else "nothing would meet the constraints"
+            lines.append(f"at {words.format(found.value * factor)} {then}")
+    return lines
 
 
 _BREAK_EVENS = {
@@ -127,10 +136,6 @@ _BREAK_EVENS = {
     "rate_fps": ("{:.4g} frames/s of each device", 1.0),
     "price_per_gb": ("a price of {:.4g} a gigabyte", 1.0),
 }
-
-
-def _is_split(judged: Judged) -> bool:
-    return judged.cost.candidate.is_split
 
 
 def _kind(judged: Judged) -> str:
@@ -155,9 +160,9 @@ def _badness(found: Cost, objective: Objective) -> tuple[float, float]:
 
 def _behind(judged: Judged, decision: Decision, chosen: Judged) -> str:
     found, best = judged.cost, chosen.cost
-    figure, unit, factor = _FIGURES[decision.wish.objective]
+    figure, unit, factor = _FIGURES[decision.goal.objective]
     mine, its = figure(found) * factor, figure(best) * factor
-    if decision.wish.objective is Objective.WEIGHTED:
+    if decision.goal.objective is Objective.WEIGHTED:
         return (
             f"weighs more: {mine:.4g} ms and {found.bytes_per_frame:,.0f} bytes against {its:.4g} ms and "
             f"{best.bytes_per_frame:,.0f} bytes"
@@ -167,19 +172,19 @@ def _behind(judged: Judged, decision: Decision, chosen: Judged) -> str:
 
 
 def _doubt(judged: Judged, decision: Decision, chosen: Judged) -> str:
-    """Why one that is better than the pick is not the pick."""
+    """Why a candidate that is better than the pick was not picked."""
     share = _share_behind(judged, decision, chosen)
     is_better = share is not None and share < 0
     return f", less than the {planning_decision.WORTH_A_SPLIT:.0%} that a split has to gain" if is_better else ""
 
 
 def _share_behind(judged: Judged, decision: Decision, chosen: Judged) -> float | None:
-    """Negative where a candidate is better than the pick; None where no one figure says so."""
-    if decision.wish.objective is Objective.WEIGHTED:
+    """Negative where a candidate is better than the pick; None where no single figure ranks them."""
+    if decision.goal.objective is Objective.WEIGHTED:
         return None
-    figure = _FIGURES[decision.wish.objective][0]
+    figure = _FIGURES[decision.goal.objective][0]
     mine, its = figure(judged.cost), figure(chosen.cost)
-    if decision.wish.objective is Objective.THROUGHPUT:
+    if decision.goal.objective is Objective.THROUGHPUT:
         mine, its = its, mine
     return mine / its - 1 if its else 0.0
 
@@ -192,10 +197,6 @@ _FIGURES: Mapping[Objective, tuple[Callable[[Cost], float], str, float]] = {
     Objective.PRICE: (lambda found: found.price_per_day or 0.0, "a day", 1.0),
     Objective.WEIGHTED: (lambda found: found.latency.p50_s, "ms", 1000.0),
 }
-
-
-def _break_even(found: BreakEven | None) -> dict[str, object] | None:
-    return None if found is None else {"value": found.value, "choice": found.choice, "splits": found.is_split}
 
 
 def _ms(seconds: float) -> float | None:

@@ -1,4 +1,4 @@
-"""What candidates are costed in: the link, how often inputs come, what things cost, what power the edge draws."""
+"""The conditions that candidates are costed for: link, input rate, prices, and the power that the edge draws."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,7 @@ from tflsplit import errors
 from tflsplit.timings.links import Link
 
 SECONDS_A_DAY = 86_400
-# Bytes and prices a day need a rate; where none is given they are those of one frame a second.
+# Bytes and prices a day need a rate; without one, one frame a second is counted.
 UNASKED_RATE_FPS = 1.0
 
 
@@ -36,7 +36,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """In one currency, whichever. A cloud's hour is charged for the share of it that tails run."""
+    """All in one currency. An hour of the cloud is charged for the share of it in which tails run."""
 
     per_gb: float | None = None
     per_cloud_hour: float | None = None

@@ -1,8 +1,8 @@
-"""The pick for many scenarios in a row, as break-even values and the report's map need it.
+"""The pick for many scenarios in a row, for break-even values and for the map of a report.
 
 Costing one candidate in full takes some 20 µs, so bounds are computed first, for all at once: no candidate can be
-better than its own. They are costed in that order, and only as far as one of them could still be the pick. A test
-compares with costing all.
+better than its bound. They are costed in the order of their bounds, and only while one of them could still be the pick.
+A test compares this with costing all.
 """
 
 import math
@@ -14,13 +14,13 @@ from tflsplit.graph.tensors import Array
 from tflsplit.planning import constraints, cost, decision, network
 from tflsplit.planning.candidates import Candidate
 from tflsplit.planning.cost import Cost
-from tflsplit.planning.decision import WORTH_A_SPLIT, Objective, Wish
+from tflsplit.planning.decision import WORTH_A_SPLIT, Goal, Objective
 from tflsplit.planning.scenario import SECONDS_A_DAY, Scenario
 from tflsplit.timings.links import Link
 
 
 class Shortlist:
-    """Candidates and what of them holds in every scenario."""
+    """Candidates, and those of their figures that no scenario changes."""
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self._candidates = [candidate for candidate in candidates if not candidate.missing]
@@ -32,27 +32,27 @@ class Shortlist:
         self._link: Link | None = None
         self._sending_s = self._busy_s = self._wire_bytes
 
-    def pick(self, scenario: Scenario, wish: Wish) -> Cost | None:
-        """What `planner.decide` picks of them, without its account of all others."""
-        decision.check(scenario, wish)
-        bounds = self._bounds(scenario, wish.objective)
+    def pick(self, scenario: Scenario, goal: Goal) -> Cost | None:
+        """What `decision.decide` picks of them, without a verdict on each of the others."""
+        decision.check(scenario, goal)
+        bounds = self._bounds(scenario, goal.objective)
         found: list[Cost] = []
         limit = math.inf
         for place in np.argsort(bounds, kind="stable"):
             if bounds[place] > limit or bounds[place] == math.inf:
                 break
             entry = cost.of(self._candidates[place], scenario)
-            if constraints.failures(entry, wish.demands):
+            if constraints.failures(entry, goal.constraints):
                 continue
             found.append(entry)
-            if wish.objective in decision.SCORES:
-                # One that is not quite as good is still the pick if it does not split.
-                score = decision.SCORES[wish.objective](entry)
+            if goal.objective in decision.SCORES:
+                # A candidate that does not split is picked although it is slightly worse.
+                score = decision.SCORES[goal.objective](entry)
                 limit = min(limit, score + WORTH_A_SPLIT * abs(score))
-        return decision.rank(found, wish)[0] if found else None
+        return decision.rank(found, goal)[0] if found else None
 
     def _bounds(self, scenario: Scenario, objective: Objective) -> Array:
-        """What no candidate's score is below; infinite where a stage cannot keep up with the frames that come."""
+        """A lower bound of each candidate's score; infinite where a stage cannot keep up with the frames that come."""
         work, prices, power = scenario.workload, scenario.prices, scenario.power
         self._look_at(scenario.link)
         cloud_s = self._cloud_s * work.devices / work.workers

@@ -1,4 +1,4 @@
-"""What the pages share: a document that needs nothing else (no network, no scripts, pictures inside it), its tables."""
+"""What all pages share: an HTML document that loads nothing else (no scripts; pictures are inside), and its tables."""
 
 import html
 from collections.abc import Sequence

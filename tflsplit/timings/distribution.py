@@ -1,6 +1,6 @@
-"""How long something takes, as the planner needs it: median, 95th percentile, mean and variance, and where from.
+"""How long something takes: median, 95th percentile, mean and variance, and where the figures come from.
 
-Plain Python: a plan looks at a thousand timings of some dozens of samples, for which numpy's calls would cost more.
+Plain Python: a plan reads a thousand timings of a few dozen samples each, for which numpy's calls would cost more.
 """
 
 import math
@@ -37,15 +37,26 @@ def of(timing: Timing) -> Distribution:
 
 
 def fixed(seconds: float, origin: Origin) -> Distribution:
-    """Something that always takes as long."""
+    """Something that always takes the same time."""
     return Distribution(seconds, seconds, seconds, 0.0, origin)
+
+
+def sometimes(seconds: float, share: float) -> Distribution:
+    """Something that takes `seconds` in a share of all frames and nothing in the others. Estimated."""
+    return Distribution(
+        seconds if share > 0.50 else 0.0,
+        seconds if share > 0.05 else 0.0,
+        share * seconds,
+        share * (1 - share) * seconds**2,
+        Origin.ESTIMATED,
+    )
 
 
 def total(parts: Iterable[Distribution]) -> Distribution:
     """One after the other, taken as independent.
 
-    Medians add up nearly (exactly for symmetric spreads). What the 95th percentiles lie above the medians adds up as
-    the root of the squares does, as for normal spreads: not every part is slow in the same frame.
+    Medians add up nearly (exactly for symmetric distributions). The distances from median to 95th percentile add up as
+    the root of their squares, as for normal distributions: not every part is slow in the same frame.
     """
     p50_s = above_s2 = mean_s = variance_s2 = 0.0
     origins = set()
@@ -68,7 +79,7 @@ def worst(origins: Iterable[Origin]) -> Origin:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Between the two neighbours, in proportion, as numpy's default does."""
+    """Interpolated between the two neighbours, as numpy's default is."""
     place = share * (len(ordered) - 1)
     below = math.floor(place)
     above = min(below + 1, len(ordered) - 1)

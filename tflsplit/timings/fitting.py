@@ -1,4 +1,4 @@
-"""Bandwidth and round trip out of timed messages of several sizes. Pure; an outlier or two move neither."""
+"""Bandwidth and round trip from timed messages of several sizes. Pure; one or two outliers change neither."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -7,7 +7,7 @@ from tflsplit.timings.links import Point
 
 
 def fit(points: Sequence[Point]) -> tuple[float, float]:
-    """Bits a second, and seconds of an empty message: `median round trip = rtt + 8 · bytes / bandwidth`.
+    """Bits a second, and seconds that an empty message takes: `median round trip = rtt + 8 · bytes / bandwidth`.
 
     The slope is the median of those between all pairs of sizes, each weighed by its distance (Theil–Sen): pairs of
     small sizes say little of it. Where nothing grows with the size, the best throughput stands for the bandwidth.

@@ -1,4 +1,4 @@
-"""Latencies: the last ones for the three percentiles that this project quotes, all of them in a histogram."""
+"""Latencies: the last ones kept for three percentiles, and all of them counted in a histogram."""
 
 from bisect import bisect_left
 from collections import deque
@@ -9,13 +9,14 @@ import numpy as np
 # Enough for a p99 that rests on a hundred values, and flat in memory however long a process runs.
 KEPT = 10_000
 
-# From a head on an Edge TPU to a cloud behind a satellite, each bound two or two and a half times the one before.
+# From a head on an Edge TPU to a cloud over a satellite; each bound is two or two and a half times the one before.
 BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Latencies(deque[float]):
-    """The last `KEPT` latencies in seconds. `append` counts each, for ever: `counts` are those at or below each of
-    `BOUNDS_S` and above the one before, the last of them those above all. One thread appends; any may read."""
+    """The last `KEPT` latencies in seconds. `append` adds each to `counts` too, which never forgets: the number
+    of those up to each of `BOUNDS_S` and above the one before, then of those above all. One thread appends, any may
+    read."""
 
     def __init__(self) -> None:
         super().__init__(maxlen=KEPT)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tflsplit import errors
-from tflsplit.timings.profiles import Origin, Timing, read_json
+from tflsplit.timings.profiles import Origin, Timing, parsing, read_json
 
 SCHEMA = 1
 
@@ -76,8 +76,8 @@ def read(path: Path) -> Link:
 
 
 def from_json(fields: dict[str, Any], *, name: str) -> Link:
-    """What `render` wrote, parsed; DataError calls it `name`."""
-    try:
+    """What `render` wrote, parsed. DataError for damage names the source as `name`."""
+    with parsing(name, "link file", "probe"):
         return Link(
             name=str(fields["name"]),
             origin=Origin(fields["origin"]),
@@ -88,8 +88,6 @@ def from_json(fields: dict[str, Any], *, name: str) -> Link:
             packet_limit_bytes=None if fields["packet_limit_bytes"] is None else int(fields["packet_limit_bytes"]),
             points=tuple(_point(entry) for entry in fields["points"]),
         )
-    except (KeyError, ValueError, TypeError, AttributeError) as cause:
-        raise errors.DataError(f"{name}: damaged link file ({cause!r}); run `tflsplit probe` again") from cause
 
 
 def _point(fields: dict[str, Any]) -> Point:
@@ -108,7 +106,7 @@ def parse_bandwidth(text: str) -> float:
 
 
 def parse_duration(text: str) -> float:
-    """`40ms` or `0.04s`: seconds."""
+    """`40ms` or `0.04s`: seconds. SettingsError for anything else."""
     number, unit = _split(text)
     if unit not in ("ms", "s"):
         raise errors.SettingsError(f"time {text!r}: write a number with ms or s, as 40ms")
@@ -116,7 +114,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_share(text: str) -> float:
-    """`1%` or `0.01`: a share."""
+    """`1%` or `0.01`: a share. SettingsError for anything else."""
     number, unit = _split(text)
     if unit not in ("", "%"):
         raise errors.SettingsError(f"share {text!r}: write it as 1% or 0.01")

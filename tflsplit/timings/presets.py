@@ -12,7 +12,7 @@ def _stated(name: str, bandwidth_bps: float, rtt_s: float, source: str) -> Link:
     return Link(name, Origin.STATED, bandwidth_bps, rtt_s, source=source)
 
 
-# Bandwidth is that of the device's uplink, which is the way that features go.
+# Bandwidth is that of the device's uplink, over which features travel.
 PRESETS = {
     link.name: link
     for link in (
@@ -29,7 +29,7 @@ PRESETS = {
 
 
 def named(name: str) -> Link:
-    """SettingsError naming those there are, for any other name. `LTE-M` and `Wi-Fi` are found too."""
+    """The preset with this name, upper case and hyphens ignored. SettingsError names all presets for any other name."""
     wanted = name.lower()
     for known, link in PRESETS.items():
         if wanted.replace("-", "") == known.replace("-", ""):

@@ -5,7 +5,8 @@ This module owns the file's format. It measures nothing itself; `edge_runtime.pr
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -16,12 +17,12 @@ import numpy as np
 from tflsplit import errors
 
 SCHEMA = 2
-# Below this many runs a percentile says nothing; the planner refuses such timings.
+# Below this many runs a percentile says nothing; `check_fits` refuses such timings.
 FEWEST_RUNS = 5
 
 
 class Origin(str, Enum):
-    """Where a figure comes from. It is kept beside each figure, to the end."""
+    """Where a figure comes from. It is kept beside each figure, up to the report."""
 
     MEASURED = "measured"
     STATED = "stated"
@@ -151,7 +152,7 @@ class PixelTiming:
 @dataclass(frozen=True, slots=True)
 class Profile:
     """`preprocess` turns one raw input into the model's stored input (edge only), reading and resizing included.
-    `pixels` are the ways of sending a picture before that. `machine` is free text by key: host, cpu, governor,
+    `pixels` times sending a picture before that, by codec. `machine` is free text by key: host, cpu, governor,
     temperature, runtime and the like, for people who compare two files.
     """
 
@@ -189,7 +190,7 @@ def render(profile: Profile) -> str:
 def read(path: Path) -> Profile:
     """Raises DataError for a file that is no profile, one of another schema, or one that is damaged."""
     fields = read_json(path, "profile", SCHEMA)
-    try:
+    with parsing(path, "profile", "profile"):
         return Profile(
             package=str(fields["package"]),
             name=str(fields["name"]),
@@ -201,8 +202,15 @@ def read(path: Path) -> Profile:
             cuts=tuple(CutTiming.from_json(entry) for entry in fields["cuts"]),
             pixels=tuple(PixelTiming.from_json(entry) for entry in fields["pixels"]),
         )
+
+
+@contextmanager
+def parsing(name: object, kind: str, command: str) -> Iterator[None]:
+    """Whatever parsing the fields of a file raises becomes the DataError that the file is damaged."""
+    try:
+        yield
     except (KeyError, ValueError, TypeError, AttributeError) as cause:
-        raise errors.DataError(f"{path}: damaged profile ({cause!r}); run `tflsplit profile` again") from cause
+        raise errors.DataError(f"{name}: damaged {kind} ({cause!r}); run `tflsplit {command}` again") from cause
 
 
 def read_json(path: Path, kind: str, schema: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 # Two-sided 95 % of a normal distribution.
 _Z = 1.96
-# Caches, clock rates and lazily packed weights have settled once two runs brought nothing faster than this share.
+# Caches, clock rates and lazily packed weights have settled once two more runs were no faster than this share.
 _STILL_GAINING = 0.97
 
 

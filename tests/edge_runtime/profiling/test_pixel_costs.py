@@ -12,7 +12,7 @@ from edge_runtime.sources import frames
 from tflsplit.coding import jpeg
 from tflsplit.inputs import preprocessing
 from tflsplit.planning import candidates
-from tflsplit.planning.candidates import Picture, Ways
+from tflsplit.planning.candidates import InputForms, Picture
 from tflsplit.timings import profiles
 from tflsplit.timings.profiles import Origin, Side
 
@@ -93,7 +93,7 @@ def test_a_plan_counts_what_was_measured_and_the_edge_s_load_of_it(pictures, tmp
 def test_a_quality_that_was_not_timed_is_estimated_from_the_one_that_was(pictures, tmp_path):
     edge = profiled(pictures, Side.EDGE, tmp_path / "e", **given(pictures))
     cloud = profiled(pictures, Side.CLOUD, tmp_path / "c", **given(pictures))
-    ways = Ways(pictures=(Picture(40, 100.0, Origin.STATED),))
+    ways = InputForms(pictures=(Picture(40, 100.0, Origin.STATED),))
     other = candidates.gather(pictures.cuts, edge, cloud, ways)[0]
 
     assert (other.id, other.encode.origin) == ("input:jpeg:40", Origin.ESTIMATED)

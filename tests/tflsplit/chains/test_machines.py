@@ -9,7 +9,7 @@ import pytest
 from tflsplit.chains import chain as chains
 from tflsplit.chains import comparison, machines, partitioner
 from tflsplit.planning import cost, decision
-from tflsplit.planning.candidates import Ways, gather
+from tflsplit.planning.candidates import InputForms, gather
 from tflsplit.planning.decision import Objective
 from tflsplit.planning.scenario import Scenario
 from tflsplit.timings import presets
@@ -55,7 +55,7 @@ def as_chain(link, edge=EDGE, cloud=CLOUD):
 def test_a_chain_of_two_machines_costs_what_the_plan_of_one_cut_does(link):
     chain = as_chain(link)
     last = len(CUTS) - 1
-    for candidate in gather(CUTS, EDGE, CLOUD, Ways(raw=False, jpeg=False)):
+    for candidate in gather(CUTS, EDGE, CLOUD, InputForms(raw=False, jpeg=False)):
         place = candidate.cut.position
         shares = [(0, 0, place), (1, place, last)]
         planned = cost.of(candidate, Scenario(link))
@@ -65,8 +65,8 @@ def test_a_chain_of_two_machines_costs_what_the_plan_of_one_cut_does(link):
 
 @pytest.mark.parametrize("link", [presets.named("nb-iot"), presets.named("wifi"), LOSSY, PROBED])
 def test_a_chain_of_two_machines_is_cut_where_the_plan_of_one_cut_is(link):
-    ways = Ways(raw=False, jpeg=False)
-    choice = decision.decide(gather(CUTS, EDGE, CLOUD, ways), Scenario(link), decision.Wish()).choice.cost
+    forms = InputForms(raw=False, jpeg=False)
+    choice = decision.decide(gather(CUTS, EDGE, CLOUD, forms), Scenario(link), decision.Goal()).choice.cost
     pick = comparison.make(as_chain(link), Objective.LATENCY).pick
 
     assert pick.pieces[-1].start == choice.candidate.cut.position
@@ -78,7 +78,7 @@ def test_a_slowest_stage_is_the_sustainable_rate_of_the_plan():
     cloud = invented.cloud(CUTS, (2.0, 1.5, 1.4, 0.5, 0.0))
     link = presets.named("wifi")
     found = partitioner.smoothest(as_chain(link, edge, cloud))
-    costs = [cost.of(one, Scenario(link)) for one in gather(CUTS, edge, cloud, Ways(raw=False, jpeg=False))]
+    costs = [cost.of(one, Scenario(link)) for one in gather(CUTS, edge, cloud, InputForms(raw=False, jpeg=False))]
 
     # The window is no stage of a chain.
     best_fps = max(min(rate for name, rate in one.stages_fps.items() if name != "window") for one in costs)

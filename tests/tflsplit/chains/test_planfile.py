@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from tflsplit import errors
 from tflsplit.chains import pipeline
 from tflsplit.chains import planfile as chains_planfile
-from tflsplit.chains.pipeline import Wish
+from tflsplit.chains.pipeline import Goal
 from tflsplit.cli import main
 from tflsplit.cli.options import planfile as options_planfile
 from tflsplit.graph.interpreter import Interpreter
@@ -42,9 +42,9 @@ def files(profiles, tmp_path):
     return [word for name in profiles for word in ("--stage", f"{name}={tmp_path / name}.json")]
 
 
-def chain_of_three(tiny_package, profiles, **wish):
+def chain_of_three(tiny_package, profiles, **goal):
     links = (presets.named("wifi"), presets.named("ethernet"))
-    return pipeline.make(tiny_package, profiles, links, Wish(**wish))
+    return pipeline.make(tiny_package, profiles, links, Goal(**goal))
 
 
 def run(*arguments):
@@ -86,7 +86,7 @@ def test_more_than_two_machines_are_planned_and_not_run(tiny_package, profiles, 
         errors.SettingsError, match=r"the plan needs 3 machines \(pi input to .*edge and cloud are two; run"
     ):
         made.as_plan()
-    # Without the demand that all take part, the server alone is best of what two machines can do.
+    # Where not all stages have to take part, the server alone is best of what two machines can do.
     assert (instead["edge"], instead["cloud"], instead["cut"]) == ("pi", "server", "input")
 
 
@@ -102,7 +102,7 @@ def test_a_chain_that_leaves_the_middle_out_runs_as_any_plan(tiny_package, profi
 
 def test_all_on_the_first_machine_is_the_cut_output(tiny_package, profiles, tmp_path):
     slow = (presets.named("nb-iot"), presets.named("nb-iot"))
-    only = pipeline.make(tiny_package, profiles, slow, Wish(pins=(("pi", "op000"), ("pi", "output"))))
+    only = pipeline.make(tiny_package, profiles, slow, Goal(pins=(("pi", "op000"), ("pi", "output"))))
     plan = pipeline.plan_of(only, tmp_path).as_plan()
 
     assert (plan.cut, plan.input_codec) == ("output", None)

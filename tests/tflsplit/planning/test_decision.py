@@ -20,7 +20,7 @@ from tflsplit.planning import (
     decision as planning_decision,
 )
 from tflsplit.planning.constraints import Constraints
-from tflsplit.planning.decision import Objective, Weights, Wish
+from tflsplit.planning.decision import Goal, Objective, Weights
 from tflsplit.planning.scenario import Power, Prices, Scenario, Workload
 from tflsplit.timings.links import Link
 from tflsplit.timings.profiles import Origin
@@ -37,8 +37,8 @@ def over(megabits, rtt_ms=0.0, **others):
     return Scenario(Link("test", Origin.STATED, megabits * 1e6, rtt_ms / 1e3), workload, **others)
 
 
-def decide(scenario, edge=EDGE, cloud=CLOUD, **wish):
-    return planning_decision.decide(candidates.gather(CUTS, edge, cloud), scenario, Wish(**wish))
+def decide(scenario, edge=EDGE, cloud=CLOUD, **goal):
+    return planning_decision.decide(candidates.gather(CUTS, edge, cloud), scenario, Goal(**goal))
 
 
 def ids(entries):
@@ -123,7 +123,7 @@ def test_several_devices_on_one_cloud_queue_there():
 
 
 def test_a_rate_that_a_stage_cannot_keep_up_with_is_refused_in_words():
-    decision = decide(over(1000, workload={"rate_fps": 30.0, "devices": 2}), demands=Constraints(fps=30.0))
+    decision = decide(over(1000, workload={"rate_fps": 30.0, "devices": 2}), constraints=Constraints(fps=30.0))
     why = {entry.id: report_text.why_not(entry, decision) for entry in decision.judged}
 
     assert "cloud can do 25 frames/s, 30 asked" in why["input"]
@@ -139,19 +139,19 @@ def test_reloading_the_head_is_paid_by_its_share_of_frames():
     assert rarely.stages_fps["edge"] == pytest.approx(1 / 0.070)
 
 
-def test_demands_narrow_the_pick_and_each_says_why():
-    decision = decide(over(4), demands=Constraints(max_edge_memory_bytes=2500, max_latency_s=0.070))
+def test_constraints_narrow_the_pick_and_each_says_why():
+    decision = decide(over(4), constraints=Constraints(max_edge_memory_bytes=2500, max_latency_s=0.070))
     why = {entry.id: report_text.why_not(entry, decision) for entry in decision.judged}
 
     assert decision.choice is None
     assert why["op001"] == "3,000 bytes of edge memory, at most 2,500 asked"
     assert why["input"].startswith("p95 latency 82.")
     assert decision.nearest.id == "input"
-    assert report_text.reason(decision).startswith("nothing meets the demands; nearest is input: p95 latency")
+    assert report_text.reason(decision).startswith("nothing meets the constraints; nearest is input: p95 latency")
 
 
 def test_depth_keeps_layers_on_the_device():
-    decision = decide(over(1000), demands=Constraints(min_position=2))
+    decision = decide(over(1000), constraints=Constraints(min_position=2))
 
     assert decision.choice.id == "op001"
     assert [entry.id for entry in decision.judged if not entry.is_feasible] == ["input", "op000"]
@@ -170,21 +170,21 @@ def test_weights_of_nothing_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("wish", "asked"),
+    ("goal", "asked"),
     [
-        (Wish(Objective.ENERGY), "--idle-watts"),
-        (Wish(Objective.PRICE), "--price-per-gb"),
-        (Wish(demands=Constraints(max_energy_j=1.0)), "--idle-watts"),
+        (Goal(Objective.ENERGY), "--idle-watts"),
+        (Goal(Objective.PRICE), "--price-per-gb"),
+        (Goal(constraints=Constraints(max_energy_j=1.0)), "--idle-watts"),
     ],
 )
-def test_an_objective_without_its_figures_is_refused(wish, asked):
+def test_an_objective_without_its_figures_is_refused(goal, asked):
     with pytest.raises(errors.SettingsError, match=asked):
-        planning_decision.decide(candidates.gather(CUTS, EDGE, CLOUD), over(1), wish)
+        planning_decision.decide(candidates.gather(CUTS, EDGE, CLOUD), over(1), goal)
 
 
 def test_the_break_even_bandwidth_is_where_two_ways_cost_the_same():
-    found = breakeven.find(candidates.gather(CUTS, EDGE, CLOUD), over(1000), Wish())["bandwidth_bps"]
-    at = planning_decision.decide(candidates.gather(CUTS, EDGE, CLOUD), over(found.value / 1e6), Wish())
+    found = breakeven.find(candidates.gather(CUTS, EDGE, CLOUD), over(1000), Goal())["bandwidth_bps"]
+    at = planning_decision.decide(candidates.gather(CUTS, EDGE, CLOUD), over(found.value / 1e6), Goal())
     latencies = {entry.id: entry.cost.latency.p50_s for entry in at.judged}
 
     assert (found.choice, found.is_split) == ("op001", True)
@@ -195,18 +195,18 @@ def test_the_break_even_bandwidth_is_where_two_ways_cost_the_same():
 def test_the_break_even_price_turns_the_cheapest_way():
     dear_cloud = over(1000, prices=Prices(per_gb=1e-9, per_cloud_hour=0.001))
     slow_edge = Constraints(max_edge_memory_bytes=4000)
-    wish = Wish(Objective.PRICE, slow_edge)
+    goal = Goal(Objective.PRICE, slow_edge)
 
-    assert decide(dear_cloud, objective=Objective.PRICE, demands=slow_edge).choice.id == "op002"
-    assert breakeven.find(candidates.gather(CUTS, EDGE, CLOUD), dear_cloud, wish)["price_per_gb"] is None
+    assert decide(dear_cloud, objective=Objective.PRICE, constraints=slow_edge).choice.id == "op002"
+    assert breakeven.find(candidates.gather(CUTS, EDGE, CLOUD), dear_cloud, goal)["price_per_gb"] is None
 
 
 def test_raw_int8_and_jpeg_compete_where_the_input_is_a_picture():
     picture = dataclasses.replace(CUTS[0].boundary[0], shape=(1, 100, 100, 3))
     pictured = (dataclasses.replace(CUTS[0], boundary=(picture,)), *CUTS[1:])
-    ways = candidates.Ways(pictures=(candidates.Picture(80, 4000.0, Origin.MEASURED),))
+    forms = candidates.InputForms(pictures=(candidates.Picture(80, 4000.0, Origin.MEASURED),))
     edge = invented.edge(pictured, (0, 10, 20, 60, 100), preprocess=2.0)
-    found = candidates.gather(pictured, edge, CLOUD, ways)
+    found = candidates.gather(pictured, edge, CLOUD, forms)
 
     assert ids(found)[:3] == ["input:jpeg:80", "input:raw", "input"]
     assert [entry.payload_bytes for entry in found[:3]] == [4000.0, 30_000.0, 30_000]
@@ -249,12 +249,12 @@ def test_the_filter_misses_a_cut_that_is_later_and_larger():
     assert found.missed_s == pytest.approx(0.100 - 0.068, abs=0.006)
 
 
-def test_the_nearest_miss_is_the_one_least_beyond_its_demand():
+def test_the_nearest_miss_is_the_one_least_beyond_its_bound():
     costs = [cost.of(entry, over(4)) for entry in candidates.gather(CUTS, EDGE, CLOUD)]
     nearest, failed = constraints.nearest_miss(costs, Constraints(max_latency_s=0.040))
 
     assert nearest.candidate.id == "op001"
-    assert [failure.demand for failure in failed] == ["max_latency"]
+    assert [failure.constraint for failure in failed] == ["max_latency"]
 
 
 def test_a_split_that_is_hardly_faster_than_not_splitting_is_not_made():
@@ -262,25 +262,26 @@ def test_a_split_that_is_hardly_faster_than_not_splitting_is_not_made():
     hardly = invented.cloud(CUTS, (200, 180, 160, 0.0, 0))
     same_size = invented.cuts((30_000, 60_000, 5_000, 10, 10))
     found = candidates.gather(same_size, slower, hardly)
-    decision = planning_decision.decide(found, over(8), Wish())
+    decision = planning_decision.decide(found, over(8), Goal())
 
     assert [entry.cost.latency.p50_s < decision.choice.cost.latency.p50_s for entry in decision.judged][3]
     assert (decision.choice.id, decision.runner_up.id) == ("output", "op002")
 
 
-def test_more_than_a_stage_can_take_is_said_once_whether_or_not_the_rate_is_a_demand():
+def test_more_than_a_stage_can_take_is_said_once_whether_or_not_the_rate_is_a_constraint():
     scenario = over(1000, workload={"rate_fps": 30.0, "devices": 2})
-    asked = decide(scenario, demands=Constraints(fps=30.0)).judged[0]
+    asked = decide(scenario, constraints=Constraints(fps=30.0)).judged[0]
     unasked = decide(scenario).judged[0]
 
-    assert [failure.demand for failure in asked.failures] == ["fps"]
-    assert [failure.demand for failure in unasked.failures] == ["rate"]
+    assert [failure.constraint for failure in asked.failures] == ["fps"]
+    assert [failure.constraint for failure in unasked.failures] == ["rate"]
 
 
 def test_the_filter_of_natural_bottlenecks_is_told_in_a_line():
     lopsided = invented.cloud(CUTS, (200, 180, 160, 8, 0))
     found = bottlenecks.compare(decide(over(40), cloud=lopsided))
 
-    assert "the pick is one of them" in bottlenecks.told(bottlenecks.compare(decide(over(4))), 3)
-    assert bottlenecks.told(found, 3).endswith("ms slower than the pick")
-    assert bottlenecks.told(dataclasses.replace(found, missed_s=None), 3).endswith("none of them meets the demands")
+    assert "the pick is one of them" in bottlenecks.summary(bottlenecks.compare(decide(over(4))), 3)
+    assert bottlenecks.summary(found, 3).endswith("ms slower than the pick")
+    nothing_feasible = dataclasses.replace(found, missed_s=None)
+    assert bottlenecks.summary(nothing_feasible, 3).endswith("none of them meets the constraints")

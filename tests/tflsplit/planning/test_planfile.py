@@ -11,7 +11,7 @@ from tflsplit import errors
 from tflsplit.cli import main
 from tflsplit.package import reading, writing
 from tflsplit.planning import pipeline, planfile
-from tflsplit.planning.decision import Wish
+from tflsplit.planning.decision import Goal
 from tflsplit.planning.scenario import Scenario, Workload
 from tflsplit.timings import presets
 from tflsplit.timings import profiles as timings_profiles
@@ -38,7 +38,7 @@ def outcome(tiny_package, profiles):
         pipeline.read_profile(profiles["edge"], tiny_package, Side.EDGE),
         pipeline.read_profile(profiles["cloud"], tiny_package, Side.CLOUD),
         Scenario(presets.named("wifi"), Workload(rate_fps=10.0, window=4)),
-        Wish(),
+        Goal(),
     )
 
 
@@ -87,7 +87,7 @@ def test_json_has_the_keys_that_programs_read(tiny_package, profiles):
     assert told["choice"] in [entry["cut"] for entry in told["candidates"]]
 
 
-def test_nothing_meets_the_demands_is_exit_code_1_with_all_reasons(tiny_package, profiles, tmp_path):
+def test_nothing_meets_the_constraints_is_exit_code_1_with_all_reasons(tiny_package, profiles, tmp_path):
     out_path = tmp_path / "plan.json"
     code, out, _ = planned(tiny_package, profiles, "--link", "nb-iot", "--max-latency", "1ms", "--json", "-o", out_path)
     told = json.loads(out)

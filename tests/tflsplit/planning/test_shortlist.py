@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tflsplit.planning import candidates, decision
 from tflsplit.planning.constraints import Constraints
-from tflsplit.planning.decision import Objective, Wish
+from tflsplit.planning.decision import Goal, Objective
 from tflsplit.planning.scenario import Power, Prices, Scenario, Workload
 from tflsplit.planning.shortlist import Shortlist
 from tflsplit.timings.links import Link, Point
@@ -39,21 +39,21 @@ def planned(draw):
         devices=draw(st.integers(1, 3)),
         reload_every=draw(st.sampled_from([None, 5])),
     )
-    demands = Constraints(
+    constraints = Constraints(
         max_latency_s=draw(st.sampled_from([None, 0.05])), min_position=draw(st.sampled_from([None, 2]))
     )
-    wish = Wish(draw(st.sampled_from(list(Objective))), demands)
+    goal = Goal(draw(st.sampled_from(list(Objective))), constraints)
     scenario = Scenario(link, work, Prices(1.0, 2.0), Power(1.0, 4.0))
-    return candidates.gather(cuts, edge, cloud), scenario, wish
+    return candidates.gather(cuts, edge, cloud), scenario, goal
 
 
 @given(planned())
 def test_the_pick_is_that_of_costing_everything(drawn):
-    found, scenario, wish = drawn
-    choice = decision.decide(found, scenario, wish).choice
+    found, scenario, goal = drawn
+    choice = decision.decide(found, scenario, goal).choice
 
     # Weights are relative to all that is feasible, for both alike.
-    assert Shortlist(found).pick(scenario, wish) == (choice.cost if choice else None)
+    assert Shortlist(found).pick(scenario, goal) == (choice.cost if choice else None)
 
 
 def test_a_candidate_without_timings_is_never_picked():
@@ -61,4 +61,4 @@ def test_a_candidate_without_timings_is_never_picked():
     edge, cloud = invented.edge(cuts, (0, 1, 9)), invented.cloud(cuts, (9, 0.1, 0))
     found = candidates.gather(cuts, dataclasses.replace(edge, cuts=edge.cuts[::2]), cloud)
 
-    assert Shortlist(found).pick(Scenario(Link("x", Origin.STATED, 1e9, 0.0)), Wish()).candidate.id != "op000"
+    assert Shortlist(found).pick(Scenario(Link("x", Origin.STATED, 1e9, 0.0)), Goal()).candidate.id != "op000"

@@ -31,8 +31,8 @@ def plan(
         raise errors.SettingsError(f"stages {', '.join(stages)}: each needs a name of its own")
     pinned = tuple((stage, package.cut(layer).id) for stage, layer in map(_named, pins))
     bounds = tuple((stage, _bytes(text)) for stage, text in map(_named, memory))
-    wish = pipeline.Wish(Objective(objective), uses_all, pinned, bounds, fps)
-    return pipeline.make(package, named, hops, wish)
+    goal = pipeline.Goal(Objective(objective), uses_all, pinned, bounds, fps)
+    return pipeline.make(package, named, hops, goal)
 
 
 def put_out(planned: Planned, destination: Path | None, report: Path | None, *, is_json: bool) -> None:
@@ -74,11 +74,11 @@ def _print(planned: Planned) -> None:
     outcome = planned.outcome
     rows = [
         (name, f"{found.latency_s * 1e3:.2f}", f"{found.slowest_s * 1e3:.2f}", comparison.shares(outcome.chain, found))
-        for name, found in outcome.told.items()
+        for name, found in outcome.shown.items()
     ]
     title = f"{planned.package.manifest.name} over {' → '.join(planned.machines)}; {outcome.aim}"
     screen.table(title, ("", "latency ms", "slowest stage ms", "pieces"), rows)
     click.echo(comparison.reason(outcome))
     for name, gain in outcome.gains.items():
-        words = gain.told() if gain else "no one stage can run the whole model"
+        words = gain.text() if gain else "no one stage can run the whole model"
         click.echo(f"{name}: {words}")

@@ -41,10 +41,10 @@ def command(
 ) -> None:
     """Compare every cut, sending the input and computing everything locally, and pick one.
 
-    Exit code 1 if nothing meets the demands; what fails for each and what comes nearest is printed all the same.
+    Exit code 1 if nothing meets the constraints; what fails for each and what comes nearest is printed all the same.
 
     \b
-    Python: tflsplit.planning.pipeline.make(package, edge, cloud, scenario, wish)
+    Python: tflsplit.planning.pipeline.make(package, edge, cloud, scenario, goal)
     """
     chain.check_options(click.get_current_context(), is_chain=bool(stages))
     for path in filter(None, (destination, report)):
@@ -53,8 +53,8 @@ def command(
     if stages:
         names = given["hops"] or (None,) * (len(stages) - 1)
         hops = tuple(options_link.link_of(name or link, bandwidth, rtt, loss) for name in names)
-        wish = {name: given[name] for name in ("pins", "memory", "uses_all", "objective", "fps")}
-        chain_plan.put_out(chain_plan.plan(opened, stages, hops, **wish), destination, report, is_json=is_json)
+        goal = {name: given[name] for name in ("pins", "memory", "uses_all", "objective", "fps")}
+        chain_plan.put_out(chain_plan.plan(opened, stages, hops, **goal), destination, report, is_json=is_json)
         return
     if edge_path is None or cloud_path is None:
         raise click.UsageError("Missing option '--edge' or '--cloud': give both profiles, or --stage for each machine.")
@@ -69,8 +69,8 @@ def command(
             objectives.prices_of(given),
             objectives.power_of(given),
         ),
-        objectives.wish_of(opened, given),
-        ways=inputs.ways_of(opened, edge, given),
+        objectives.goal_of(opened, given),
+        forms=inputs.forms_of(opened, edge, given),
     )
     if is_json:
         screen.as_json(outcome.as_json())

@@ -9,7 +9,7 @@ from tflsplit import errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
 from tflsplit.planning.constraints import Constraints
-from tflsplit.planning.decision import Objective, Weights, Wish
+from tflsplit.planning.decision import Goal, Objective, Weights
 from tflsplit.planning.scenario import Power, Prices, Workload
 from tflsplit.timings import links
 
@@ -55,11 +55,11 @@ def grouped(*groups: tuple[Decorator, ...]) -> Decorator:
     return decorate
 
 
-def wish_of(package: Package, given: dict[str, Any]) -> Wish:
+def goal_of(package: Package, given: dict[str, Any]) -> Goal:
     wanted: Cut | None = package.cut(given["min_depth"]) if given["min_depth"] else None
-    return Wish(
+    return Goal(
         objective=Objective(given["objective"]),
-        demands=Constraints(
+        constraints=Constraints(
             max_latency_s=links.parse_duration(given["max_latency"]) if given["max_latency"] else None,
             fps=given["fps"],
             max_bytes_per_day=given["max_bytes_per_day"],

@@ -17,13 +17,13 @@ from tflsplit.cli.trials.replay_stage import Shaping
 from tflsplit.coding import input_codec
 from tflsplit.package.reading import Package
 from tflsplit.planning import candidates, cost, decision
-from tflsplit.planning.candidates import Picture, Ways
+from tflsplit.planning.candidates import InputForms, Picture
 from tflsplit.planning.planfile import Plan
 from tflsplit.planning.scenario import Scenario, Workload
 from tflsplit.timings.links import Link
 from tflsplit.timings.profiles import Origin, Profile, Side
 
-STORED_ONLY = Ways(raw=False, int8=True, jpeg=False)
+STORED_ONLY = InputForms(raw=False, int8=True, jpeg=False)
 # A candidate's id where the input travels as pixels: `input:raw`, `input:jpeg:75`.
 _INPUT = "input:"
 # One frame at a time, so that latencies are those of a frame and not of a queue.
@@ -104,15 +104,15 @@ class Report:
 
 
 def predict(
-    package: Package, edge: Profile, cloud: Profile, link: Link, ways: Ways = STORED_ONLY
+    package: Package, edge: Profile, cloud: Profile, link: Link, forms: InputForms = STORED_ONLY
 ) -> dict[str, cost.Cost]:
     """What the planner's cost function says of every way of running the model, one frame at a time."""
     scenario = Scenario(link, _WORKLOAD)
-    found = candidates.gather(package.cuts, edge, cloud, ways)
+    found = candidates.gather(package.cuts, edge, cloud, forms)
     return {candidate.id: cost.of(candidate, scenario) for candidate in found if not candidate.missing}
 
 
-def ways_of(package: Package, source: Path, qualities: Sequence[int]) -> Ways:
+def forms_of(package: Package, source: Path, qualities: Sequence[int]) -> InputForms:
     """Raw and JPEG beside int8, as large as the source's pictures are; int8 alone where it has none."""
     pixels = pixel_costs.open_pixels(str(source), package)
     if pixels is None:
@@ -120,7 +120,7 @@ def ways_of(package: Package, source: Path, qualities: Sequence[int]) -> Ways:
     sizes = tuple(
         Picture(quality, pixel_costs.mean_bytes(package, pixels, quality), Origin.MEASURED) for quality in qualities
     )
-    return Ways(jpeg=bool(sizes), pictures=sizes)
+    return InputForms(jpeg=bool(sizes), pictures=sizes)
 
 
 def replay(
@@ -140,11 +140,11 @@ def replay(
     `profiles` are the edge's and the cloud's; files made here go to `folder`.
     """
     source = source or random_source(package, folder)
-    ways = ways_of(package, source, _qualities(names))
+    forms = forms_of(package, source, _qualities(names))
     with replay_stage.stage(package, stated, source, shaping) as running:
         on_step("probe the shaped link")
         link = running.probe()
-        predicted = predict(package, *profiles, link, ways)
+        predicted = predict(package, *profiles, link, forms)
         rows = {}
         for name in chosen(package, names, predicted):
             on_step(f"run {name}")
@@ -160,7 +160,7 @@ def profile_of(package: Package, side: Side, folder: Path) -> Profile:
 
 def pick(costs: Sequence[cost.Cost]) -> str:
     """The id of the one that the planner takes for least latency."""
-    return decision.rank(costs, decision.Wish())[0].candidate.id
+    return decision.rank(costs, decision.Goal())[0].candidate.id
 
 
 def names_of(wanted: str | None, given: Plan | None) -> tuple[str, ...]:

@@ -6,30 +6,30 @@ from tflsplit.report import figure
 
 LATENCY_CAPTION = (
     "One frame through the machines in order, part by part: what a machine computes, what coding takes it, weights "
-    "that are streamed because they do not fit its memory, and the ways between. The pick's name is green."
+    "that are streamed because they do not fit its memory, and the links between. The pick's name is green."
 )
 BUSY_CAPTION = (
     "Milliseconds of each machine and link that a frame takes when frames follow one another; the longest bar of a "
     "partition is its slowest stage, and one over it the rate."
 )
-_WAYS = "ways"
+_LINKS = "links"
 
 
 def latency(outcome: Outcome) -> str:
     """Stacked bars: partitions, and in each the machines' parts in the order that a frame meets them."""
-    told = outcome.told
-    with figure.drawn(11.5, 1.4 + 0.32 * len(told)) as canvas:
+    shown = outcome.shown
+    with figure.drawn(11.5, 1.4 + 0.32 * len(shown)) as canvas:
         axes = canvas.axes
         seen: set[str] = set()
-        for place, made in enumerate(told.values()):
+        for place, made in enumerate(shown.values()):
             left_ms = 0.0
             for label, seconds, colour, hatch in _segments(outcome, made):
                 if seconds > 0:
-                    shown = None if label in seen else label
-                    axes.barh(place, seconds * 1e3, left=left_ms, color=colour, hatch=hatch, label=shown, height=0.7)
+                    once = None if label in seen else label
+                    axes.barh(place, seconds * 1e3, left=left_ms, color=colour, hatch=hatch, label=once, height=0.7)
                     seen.add(label)
                 left_ms += seconds * 1e3
-        _name_bars(axes, tuple(told))
+        _name_bars(axes, tuple(shown))
         axes.set_xlabel("median latency, ms")
         figure.legend_above(axes, columns=6)
     return canvas.svg
@@ -37,16 +37,16 @@ def latency(outcome: Outcome) -> str:
 
 def busy(outcome: Outcome) -> str:
     """Bars side by side: for each partition the machines and the links between."""
-    told = outcome.told
+    shown = outcome.shown
     names = [stage.name for stage in outcome.chain.stages]
-    columns = [*names, *(f"way to {name}" for name in names[1:])]
+    columns = [*names, *(f"link to {name}" for name in names[1:])]
     height = 0.8 / len(columns)
-    with figure.drawn(11.5, 1.4 + 0.16 * len(columns) * len(told)) as canvas:
+    with figure.drawn(11.5, 1.4 + 0.16 * len(columns) * len(shown)) as canvas:
         axes = canvas.axes
         for place, column in enumerate(columns):
-            seconds = [_busy_s(outcome, made, place) for made in told.values()]
+            seconds = [_busy_s(outcome, made, place) for made in shown.values()]
             axes.barh(
-                [row - 0.4 + height * (place + 0.5) for row in range(len(told))],
+                [row - 0.4 + height * (place + 0.5) for row in range(len(shown))],
                 [one * 1e3 for one in seconds],
                 color=figure.COLOURS[place % len(names)],
                 hatch="" if place < len(names) else "///",
@@ -54,7 +54,7 @@ def busy(outcome: Outcome) -> str:
                 label=column,
                 height=height,
             )
-        _name_bars(axes, tuple(told))
+        _name_bars(axes, tuple(shown))
         axes.set_xlabel("ms a frame")
         figure.legend_above(axes)
     return canvas.svg
@@ -66,17 +66,17 @@ def _segments(outcome: Outcome, made: Partition) -> list[tuple[str, float, str, 
     for piece in made.pieces:
         name, colour = outcome.chain.stages[piece.stage].name, figure.COLOURS[piece.stage % len(figure.COLOURS)]
         found += [
-            (_WAYS, piece.hop_s, "#c8ccd1", ""),
+            (_LINKS, piece.hop_s, "#c8ccd1", ""),
             (f"{name}: preprocess", piece.preprocess_s, colour, ".."),
             (f"{name}: run", piece.run_s, colour, ""),
             (f"{name}: coding", piece.coding_s, colour, "xx"),
             (f"{name}: streaming", piece.stream_s, colour, "///"),
         ]
-    return [*found, (_WAYS, made.back_s, "#c8ccd1", "")]
+    return [*found, (_LINKS, made.back_s, "#c8ccd1", "")]
 
 
 def _busy_s(outcome: Outcome, made: Partition, place: int) -> float:
-    """Of the machine with this number; beyond the machines, of the way to the second, the third and so on."""
+    """Of the machine with this number; beyond the machines, of the link to the second, the third and so on."""
     count = len(outcome.chain.stages)
     if place < count:
         return sum(piece.stage_s for piece in made.pieces if piece.stage == place)

@@ -1,12 +1,11 @@
-"""A chain's plan as one HTML page: who runs what, where the time goes, why a partition helps, Coral's beside it."""
+"""A chain's plan as one HTML page: who runs what, where the time goes, why it helps, what Coral's tools would do."""
 
 from collections.abc import Sequence
-from importlib import metadata
 
 from tflsplit.chains import comparison
 from tflsplit.chains.chain import Partition
 from tflsplit.chains.pipeline import Planned
-from tflsplit.planning import pipeline, report_text
+from tflsplit.planning import report_text
 from tflsplit.report import document
 from tflsplit.report.chain import charts
 from tflsplit.report.plan import page
@@ -29,10 +28,7 @@ def render(planned: Planned) -> str:
 
 def _answer(planned: Planned) -> str:
     machines = ", ".join(f"{name} on {page.machine(profile)}" for name, profile in planned.machines.items())
-    links = ", ".join(
-        f"{link.name}: {link.bandwidth_bps / 1e6:g} Mbit/s, {link.rtt_s * 1e3:g} ms ({link.origin.value})"
-        for link in planned.links
-    )
+    links = ", ".join(map(page.link, planned.links))
     conditions = f"Package {planned.package.digest[:16]}. Stages: {machines}. Links: {links}. {planned.outcome.aim}."
     return document.paragraph(conditions) + document.paragraph(comparison.reason(planned.outcome), is_answer=True)
 
@@ -41,17 +37,16 @@ def _gains(planned: Planned) -> str:
     rows = []
     for name, gain in planned.outcome.gains.items():
         what = "one frame" if name == "latency" else "frames that follow one another"
-        saved = (gain.cache_fit_s, gain.faster_silicon_s, gain.transfers_s, gain.pipelining_s) if gain else ()
-        told = [f"{seconds * 1e3:+.3f}" for seconds in saved] or ["", "", "", ""]
+        saved = [f"{seconds * 1e3:+.3f}" for seconds in gain.saved_s.values()] if gain else [""] * 4
         ends = (
             (f"all on {gain.baseline}", f"{gain.before_s * 1e3:.3f}", f"{gain.after_s * 1e3:.3f}")
             if gain
             else ("no one stage can run the whole model", "", "")
         )
-        rows.append(("", (what, *ends, *told)))
+        rows.append(("", (what, *ends, *saved)))
     numbers = ("before ms", "now ms", "cache fit", "faster silicon", "transfers", "pipelining")
     columns = (("for", False), ("compared with", False), *((title, True) for title in numbers))
-    note = "Milliseconds saved, less than nothing where they are lost; the four add up to the difference."
+    note = "Milliseconds saved, negative where they are lost; the four add up to the difference."
     return document.table(columns, rows) + document.paragraph(note)
 
 
@@ -83,7 +78,7 @@ def _pieces(planned: Planned) -> str:
 def _others(planned: Planned) -> str:
     outcome = planned.outcome
     rows = [
-        ("choice" if made is outcome.pick else "", _row(planned, name, made)) for name, made in outcome.told.items()
+        ("choice" if made is outcome.pick else "", _row(planned, name, made)) for name, made in outcome.shown.items()
     ]
     columns = (("partition", False), ("pieces", False), ("latency ms", True), ("slowest stage ms", True))
     return document.table((*columns, ("why not", False)), rows)
@@ -102,7 +97,5 @@ def _sources(planned: Planned) -> str:
         cache = f"on-chip memory {stage.cache.bytes / 1e6:g} MB, streaming estimated" if stage.cache else ""
         rows.append(("", (f"{stage.name}: pieces", stage.origin.value, cache)))
         rows += page.profile_rows(stage.name, planned.machines[stage.name])
-    for link in map(pipeline.describe_link, planned.links):
-        rows.append(("", (f"link {link['name']}", link["origin"], link["source"])))
-    rows.append(("", ("made with", "", f"tflsplit {metadata.version('tflsplit')}")))
+    rows += [("", (f"link {link.name}", link.origin.value, link.source)) for link in planned.links]
     return page.sources(rows)

@@ -54,7 +54,7 @@ def latency_parts(decision: Decision) -> str:
 
 
 def pareto(decision: Decision) -> str:
-    """Latency over bytes a frame, the front as a line."""
+    """Latency over bytes a frame, with the front as a line."""
     finite = [entry for entry in decision.judged if math.isfinite(entry.cost.latency.p50_s)]
     with figure.drawn(11.5, 4.5) as canvas:
         axes = canvas.axes
@@ -90,8 +90,8 @@ def best_map(outcome: Outcome) -> str:
     """The pick over bandwidth (0.1 to 1000 Mbit/s) and round trip (0.5 to 500 ms), and further where the link is."""
     link = outcome.scenario.link
     rtt_s = max(link.rtt_s, _LEAST_RTT_S)
-    bandwidths = _spread(min(1e5, link.bandwidth_bps / 2), max(1e9, link.bandwidth_bps * 2), _MAP_POINTS[0])
-    round_trips = _spread(min(5e-4, rtt_s / 2), max(0.5, rtt_s * 2), _MAP_POINTS[1])
+    bandwidths = _geometric(min(1e5, link.bandwidth_bps / 2), max(1e9, link.bandwidth_bps * 2), _MAP_POINTS[0])
+    round_trips = _geometric(min(5e-4, rtt_s / 2), max(0.5, rtt_s * 2), _MAP_POINTS[1])
     those = Shortlist(outcome.candidates)
     picks = [[_pick(outcome, those, bandwidth, rtt) for bandwidth in bandwidths] for rtt in round_trips]
     names = sorted({name for row in picks for name in row}, key=lambda name: _order(outcome, name))
@@ -122,14 +122,14 @@ def best_map(outcome: Outcome) -> str:
     return canvas.svg
 
 
-def _spread(low: float, high: float, count: int) -> list[float]:
+def _geometric(low: float, high: float, count: int) -> list[float]:
     return [low * (high / low) ** (place / (count - 1)) for place in range(count)]
 
 
 def _pick(outcome: Outcome, those: Shortlist, bandwidth_bps: float, rtt_s: float) -> str:
     # The probe's points are of the measured link; another one is known by its two figures only.
     link = replace(outcome.scenario.link, bandwidth_bps=bandwidth_bps, rtt_s=rtt_s, points=())
-    found = those.pick(replace(outcome.scenario, link=link), outcome.decision.wish)
+    found = those.pick(replace(outcome.scenario, link=link), outcome.decision.goal)
     return found.candidate.id if found else "nothing"
 
 

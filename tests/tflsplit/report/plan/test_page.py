@@ -37,7 +37,7 @@ def outcome(tiny_package) -> pipeline.Outcome:
         profile(tiny_package, Side.EDGE, 0.010),
         profile(tiny_package, Side.CLOUD, 0.001),
         scenario.Scenario(link),
-        decision.Wish(),
+        decision.Goal(),
     )
 
 
