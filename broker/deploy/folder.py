@@ -192,8 +192,9 @@ class _Opened:
             made[credentials.CERTIFICATE] = pair.certificate
             made[credentials.KEY] = pair.key
         url = f"mqtts://{user}{self.ledger.where}"
+        session = credentials.session_of(self.path / layout.CLIENTS / identity.name) or secrets.token_hex(16)
         made[credentials.DESCRIPTION] = credentials.describe(
-            url, self.ledger.deployment, identity.name, identity.role.value
+            url, self.ledger.deployment, identity.name, identity.role.value, session
         )
         return made
 

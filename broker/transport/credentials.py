@@ -32,13 +32,15 @@ _SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An opened folder. `name` is the client's name at the broker."""
+    """An opened folder. `name` is the client's name at the broker. `session` is a secret of 128 bits that outlives new
+    certificates: with it in the id of a session that the broker keeps, nobody can guess that id and take it over."""
 
     folder: Path
     address: Address
     credentials: Credentials
     deployment: str
     name: str
+    session: str
 
     def check_belongs_to(self, deployment: str) -> None:
         """SettingsError for another deployment, of which the broker would silently deliver nothing."""
@@ -57,9 +59,9 @@ class Bundle:
             )
 
 
-def describe(url: str, deployment: str, name: str, role: str) -> bytes:
+def describe(url: str, deployment: str, name: str, role: str, session: str) -> bytes:
     """The contents of `broker.json`; `role` is for people."""
-    fields = {"schema": _SCHEMA, "url": url, "deployment": deployment, "name": name, "role": role}
+    fields = {"schema": _SCHEMA, "url": url, "deployment": deployment, "name": name, "role": role, "session": session}
     return (json.dumps(fields, indent=2) + "\n").encode()
 
 
@@ -80,9 +82,18 @@ def open_bundle(folder: Path) -> Bundle:
     if KEY in held:
         _warn_if_open(held[KEY])
     try:
-        return Bundle(folder, address.parse(fields["url"]), proof, fields["deployment"], fields["name"])
+        where = address.parse(fields["url"])
+        return Bundle(folder, where, proof, fields["deployment"], fields["name"], fields.get("session", ""))
     except KeyError as missing:
         raise errors.SettingsError(f"credentials {folder}: {DESCRIPTION} lacks {missing}; copy it again") from missing
+
+
+def session_of(folder: Path) -> str | None:
+    """The session's secret of a folder that is about to be made anew; None if there is none to keep."""
+    try:
+        return open_bundle(folder).session or None
+    except errors.SettingsError:
+        return None
 
 
 def read_password(path: Path) -> str:
@@ -112,7 +123,7 @@ def _described(folder: Path) -> Mapping[str, str]:
         ) from cause
     if schema != _SCHEMA:
         raise errors.SettingsError(f"credentials {folder}: schema {schema}, expected {_SCHEMA}; update tflsplit")
-    if not all(isinstance(fields.get(key, ""), str) for key in ("url", "deployment", "name")):
+    if not all(isinstance(fields.get(key, ""), str) for key in ("url", "deployment", "name", "session")):
         raise errors.SettingsError(f"credentials {folder}: {DESCRIPTION} is damaged; copy it again")
     return dict(fields)
 

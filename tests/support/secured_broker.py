@@ -55,10 +55,11 @@ class Secured:
 
     def start(self):
         self._log = self.path.with_name(f"{self.path.name}.log")
+        before = self._started()
         with self._log.open("ab") as log:
             command = [server.mosquitto_path(), "-c", "mosquitto.conf"]
             self._process = subprocess.Popen(command, cwd=self.path / "server", stderr=log)
-        self._await(self._answers)
+        self._await(lambda: self._answers() and self._started() > before)
 
     def kill(self):
         self._process.send_signal(signal.SIGKILL)
@@ -89,6 +90,10 @@ class Secured:
         if is_connected:
             made.connect(timeout_s=SOON_S)
         return made
+
+    def _started(self):
+        """How often it said that it runs: its port answers before, when a signal to reload would still end it."""
+        return self._log.read_text().count(" running") if self._log.is_file() else 0
 
     def _answers(self):
         assert self._process.poll() is None, self._log.read_text()

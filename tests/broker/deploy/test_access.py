@@ -13,6 +13,7 @@ from broker.local import server
 from broker.mqtt import connection
 from broker.mqtt.connection import Version
 from broker.transport.protocol import Drop
+from tflsplit.cli.options import connection as options_connection
 
 pytestmark = pytest.mark.skipif(server.mosquitto_path() is None, reason="mosquitto is not installed")
 
@@ -229,6 +230,24 @@ def test_session_of_another_client_id_gives_nothing_away(secured):
     secured.client("cloud").publish(f"{ROOT}/cam1/control", b"sentinel")
 
     assert thief.receive(SOON_S).payload == b"sentinel"
+
+
+def test_client_id_of_another_cannot_be_found_out(secured):
+    """Whoever takes an id disconnects its owner. All that others may read is put together, as once was enough."""
+    observer = secured.client("observer")
+    observer.subscribe("#")
+    where = options_connection.Broker(folder=secured.path / "clients" / "cam2")
+    boot = options_connection.new_boot()
+    with options_connection.connected(where, "plant1", "cam2", boot) as owner:
+        said = iter(lambda: observer.receive(SOON_S).payload, b"sentinel")
+        assert any(f"{boot:016x}".encode() in payload for payload in said)
+        old = f"tflsplit-plant1-cam2-{boot & 0xFFFF:04x}"
+        for guess in (old, f"{old}-b", "tflsplit-plant1-cam2", f"tflsplit-plant1-cam2-{boot:016x}"):
+            secured.client("cam1", client_id=guess)
+        owner.publish(f"{ROOT}/cam2/telemetry", b"sentinel")
+
+        assert not any(b"offline" in payload for payload in said)
+        assert owner.counters.reconnects == 0
 
 
 def test_user_name_is_what_was_proven_not_what_was_said(tmp_path):

@@ -20,6 +20,7 @@ from broker.deploy.ledger import Identity, Ledger, Proof, Role
 from broker.local import server as local_server
 from broker.transport import credentials
 from tflsplit import errors
+from tflsplit.cli.options import connection
 
 NOW = datetime.datetime.now(datetime.timezone.utc)
 BOOK = Ledger(
@@ -250,6 +251,21 @@ def test_change_that_was_killed_is_mended_by_the_next(deployment, monkeypatch):
     folder.rotate(deployment, ["cam2"])
 
     assert "user cam1\n" not in (deployment / "server" / "access.acl").read_text()
+
+
+@pytest.mark.parametrize("proof", Proof)
+def test_session_of_a_reader_is_its_own_and_outlives_new_certificates(tmp_path, proof):
+    if os.geteuid() == 0 and local_server.mosquitto_path() is None:
+        pytest.skip("root needs the user that Mosquitto is installed with")
+    path = tmp_path / "deployment"
+    made(path, proof=proof)
+    first, other = (connection.Broker(folder=path / "clients" / name) for name in ("cam1", "cam2"))
+    before = first.reader_id("plant1", "archive", None)
+    folder.rotate(path, ["cam1"])
+
+    assert first.reader_id("plant1", "archive", None) == before
+    assert len(before.rpartition("-")[2]) == 32  # 128 bits
+    assert other.reader_id("plant1", "archive", None) != before
 
 
 def test_certificates_last_as_long_as_said_and_no_longer_than_their_authority(deployment):

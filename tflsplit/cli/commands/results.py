@@ -34,11 +34,13 @@ def command(
     from broker.mqtt import transport
     from broker.transport.protocol import Drop
 
-    reader = topics.check_name("reader", name) if name else f"{connection.new_boot():016x}"
+    reader = topics.check_name("reader", name) if name else None
     where, credentials = broker.resolve(reads=deployment)
     with transport.MqttTransport(
         where,
-        client_id="-".join(("tflsplit", deployment, "results", reader, *([device] if device else ()))),
+        client_id=broker.reader_id(deployment, reader, device)
+        if reader
+        else connection.client_id(deployment, "results"),
         credentials=credentials,
         session_expiry_s=_KEPT_S if name else 0,
     ) as online:

@@ -69,6 +69,14 @@ class Broker:
         proof.check_fit(where)
         return where, proof
 
+    def reader_id(self, deployment: str, reader: str, device: str | None) -> str:
+        """For a session that the broker keeps: always the same, and not to be guessed by others who are let in. Without
+        a folder of credentials nothing secret outlives the process, and the names have to do."""
+        from broker.transport import credentials
+
+        secret = credentials.open_bundle(self.folder).session if self.folder else ""
+        return "-".join(filter(None, ("tflsplit", deployment, "results", reader, device, secret)))
+
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Gives the command `broker` and `deployment`."""
@@ -115,6 +123,12 @@ def new_boot() -> int:
     return int.from_bytes(os.urandom(8), "little")
 
 
+def client_id(deployment: str, name: str) -> str:
+    """For a session that ends with its connection. No broker that asks for certificates binds ids to them, and whoever
+    takes another's id disconnects it: so none can be guessed, not even from the boot in the retained status."""
+    return f"tflsplit-{deployment}-{name}-{os.urandom(8).hex()}"
+
+
 @contextmanager
 def connected(
     broker: Broker, deployment: str, device: str, boot: int, *, is_second: bool = False, waits: bool = True
@@ -132,7 +146,7 @@ def connected(
     status = topics.topic(deployment, device, topics.Kind.STATUS)
     made = transport.MqttTransport(
         where,
-        client_id=f"tflsplit-{deployment}-{device}-{boot & 0xFFFF:04x}{'-b' if is_second else ''}",
+        client_id=client_id(deployment, device),
         credentials=credentials,
         presence=None if is_second else presence.Presence(status, boot),
     )

@@ -160,7 +160,7 @@ def _connect(broker: connection.Broker, deployment: str, device: str, boot: int)
     where, credentials = broker.resolve((deployment, device))
     made = transport.MqttTransport(
         where,
-        client_id=f"tflsplit-{deployment}-{device}-{boot & 0xFFFF:04x}-u",
+        client_id=connection.client_id(deployment, device),
         credentials=credentials,
         limits=protocol.Limits(inbox_messages=64, inbox_bytes=16 << 20),
     )
