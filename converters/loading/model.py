@@ -133,6 +133,6 @@ def samples_of(arrays: Sequence[Array]) -> list[tuple[Array, ...]]:
 def _unrunnable_is_ours(path: Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, TypeError, RuntimeError) as cause:
+    except (ValueError, TypeError, RuntimeError, OSError) as cause:  # of a Lambda that reaches outside the last
         line = " ".join(str(cause).split())[:300]
         raise errors.ModelError(f"{path}: cannot be run on its own input shape ({line})") from cause

@@ -145,19 +145,38 @@ def _replace_file(path: Path, name: str, data: bytes) -> File:
 @contextmanager
 def _written_whole(path: Path) -> Iterator[Path]:
     """A directory beside `path` that takes its place when the block ends well and vanishes when it does not."""
+    with folder_beside(path) as partial:
+        yield partial
+        _take_place(partial, path)
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A hidden folder on the disk of `path`, which vanishes with all in it; DeviceError if it cannot be made."""
+    partial = path.parent / f".{path.name}.{os.getpid()}.partial"
     with _disk_errors(path), _made(path.parent):
         _remove_abandoned(path)
-        partial = path.parent / f".{path.name}.{os.getpid()}.partial"
         partial.mkdir()
         try:
             yield partial
-            replaced = path.parent / f".{path.name}.{os.getpid()}.replaced"
-            if path.exists():
-                path.rename(replaced)
-            partial.rename(path)
-            shutil.rmtree(replaced, ignore_errors=True)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def move(made: Package, path: Path, *, replaces_existing: bool = False) -> Package:
+    """A package that lies complete in a `folder_beside(path)` takes its place."""
+    check_destination(path, replaces_existing=replaces_existing)
+    with _disk_errors(path):
+        _take_place(made.path, path)
+    return Package(path, made.manifest)
+
+
+def _take_place(complete: Path, path: Path) -> None:
+    replaced = path.parent / f".{path.name}.{os.getpid()}.replaced"
+    if path.exists():
+        path.rename(replaced)
+    complete.rename(path)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 @contextmanager

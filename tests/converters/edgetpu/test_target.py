@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from converters import convert
+from converters import convert, options
 from converters.edgetpu import heads, rules
 from tflsplit import errors
 from tflsplit.graph import flatgraph
@@ -152,7 +152,7 @@ def test_a_model_whose_first_operator_does_not_map_has_no_such_cut(builder, tmp_
 
 def test_a_compiled_file_is_refused_in_one_line(shared_data, tmp_path: pathlib.Path):
     source = shared_data / "mobilenet_v1_0.25_128_quant_edgetpu.tflite"
-    for target in convert.TARGETS:
+    for target in options.TARGETS:
         with pytest.raises(errors.ModelError, match="compiled for the Edge TPU already"):
             convert.convert(source, tmp_path / "m.tflsplit", convert.Options(target=target))
 

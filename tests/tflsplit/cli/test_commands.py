@@ -71,8 +71,15 @@ def test_a_library_that_is_not_installed_is_named(tiny_package, demo_model, modu
         "convert": (demo_model,),
         "cloud": (tiny_package.path, "--broker", "mqtt://127.0.0.1:1", "--deployment", "d"),
     }
-    line = [sys.executable, "-c", WITHOUT, module, command, *map(str, options[command])]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    # Found before the library, by the processes that a command starts too.
+    absent = f"raise ModuleNotFoundError('No module named {module}', name='{module}')"
+    folder = tiny_package.path.parent
+    (folder / f"{module}.py").write_text(absent)
+    line = [sys.executable, "-m", "tflsplit", command, *map(str, options[command])]
+    path = os.pathsep.join([str(folder), *sys.path])
+    done = subprocess.run(
+        line, capture_output=True, text=True, check=False, cwd=folder, env={**os.environ, "PYTHONPATH": path}
+    )
 
     assert done.returncode == 1
     assert done.stderr == f"tflsplit: {extras.need('this command', *missing)}\n"

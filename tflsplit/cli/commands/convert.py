@@ -7,6 +7,7 @@ import click
 import tflsplit
 from tflsplit.cli.commands import inspect
 from tflsplit.cli.output import edgetpu, screen
+from tflsplit.confinement import rights
 from tflsplit.inputs import preprocessing
 from tflsplit.package import reading
 
@@ -55,7 +56,7 @@ from tflsplit.package import reading
     metavar="N,N,…",
     help="Shape of an input without its batch, where the model leaves it open; repeat for each input.",
 )
-@click.option("--allow-unsafe", is_flag=True, help="Load models that carry code, and run that code.")
+@click.option("--allow-unsafe", is_flag=True, help="Load models that carry code, and run that code in the sandbox.")
 @click.option("--force", "replaces_existing", is_flag=True, help="Replace an existing package.")
 @click.option("--json", "is_json", is_flag=True, help="Print what `inspect --json` prints of the package.")
 def command(
@@ -86,6 +87,8 @@ def command(
             on_stage=lambda words: step(description=words),
             **options,  # type: ignore[arg-type]  # click checked them
         )
+    if rights.missing():
+        click.echo(f"warning: {rights.finding().detail}", err=True)
     for warning in made.manifest.calibration.warnings:
         click.echo(f"warning: {warning}", err=True)
     if is_json:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tflsplit import extras, installation
 from tflsplit.cli.options import connection
+from tflsplit.confinement import rights
 from tflsplit.findings import Finding, State
 
 ROLES = ("edge", "cloud", "convert")
@@ -100,7 +101,7 @@ def _conversion(role: str | None) -> Sequence[Finding]:
         return []
     from converters.loading import environment
 
-    return [environment.keras_fits(), environment.compiler()]
+    return [environment.keras_fits(), environment.compiler(), rights.finding()]
 
 
 def _broker(broker: connection.Broker | None) -> Sequence[Finding]:

@@ -1,0 +1,300 @@
+"""From a model file to a package: the stages of `tflsplit convert`, one after the other, in a process without rights.
+
+load → samples → quantise once → rewrite for the target → flat graph and cuts → layers → float tails → fidelity →
+codec → package
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters import quantize
+from converters.calibration import samples as calibration_samples
+from converters.calibration import synthesis
+from converters.edgetpu import target
+from converters.edgetpu.rewrite import Rewritten
+from converters.float_model import fidelity, layers, tails
+from converters.loading import formats
+from converters.loading.formats import Format
+from converters.loading.inputs import Input
+from converters.loading.model import LoadedModel
+from converters.options import Options
+from tflsplit import errors
+from tflsplit.coding import feature_codec
+from tflsplit.graph import cuts, flatgraph
+from tflsplit.graph.cuts import Cut
+from tflsplit.graph.flatgraph import Graph
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.tensors import Array, TensorSpec, quantise
+from tflsplit.inputs.preprocessing import NAMED, Preprocessing
+from tflsplit.package import golden, manifest, outputs, verify, writing
+
+# Boundaries of this many samples are coded to see whether coding pays; four photographs gave 5 % spread.
+_CODEC_SAMPLES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Quantised:
+    """A full-integer model with all that is known about it; `samples` are real inputs, empty where there are none."""
+
+    data: bytes
+    loader: str
+    calibration: manifest.Calibration
+    preprocessing: Preprocessing | None
+    samples: tuple[Array, ...]
+    model: LoadedModel | None
+    rewrites: tuple[str, ...] = ()
+    fidelity_cpu: tuple[manifest.Fidelity, ...] = ()
+
+
+def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
+    """Convert a model file and write its package; `converters.convert` makes the request and checks what is written.
+
+    Raises ModelError, DataError, CutError or PackageError before anything is written, DeviceError if it cannot be.
+    """
+    source, destination = Path(request["source"]), Path(request["destination"])
+    options = Options.from_json(request["options"])
+    quantised = _quantise(source, options, on_stage)
+    on_stage("read the graph and find its cuts")
+    graph = flatgraph.read(quantised.data, name=str(source))
+    _check_labels(graph, options.labels)
+    found, fused, aliases = _named_cuts(graph, quantised)
+    aliases |= _edgetpu_alias(source, graph, found, options)
+    float_tails = _float_tails(source, quantised, found, options, on_stage)
+    chosen = _chosen_pairs(found, fused, aliases, options, float_tails)
+    on_stage("compare int8 with float")
+    described = manifest.Manifest(
+        name=request["name"],
+        target=options.target,
+        source=manifest.Source(source.name, formats.recognise(source).value, quantised.loader, request["sha256"]),
+        calibration=quantised.calibration,
+        inputs=graph.specs(graph.inputs),
+        outputs=graph.specs(graph.outputs),
+        operators=len(graph.operators),
+        cuts=found,
+        codec=_codec(graph, found, quantised),
+        preprocessing=quantised.preprocessing,
+        labels=options.labels,
+        fidelity=_fidelity(quantised),
+        fidelity_cpu=quantised.fidelity_cpu,
+        rewrites=quantised.rewrites,
+        float_tails=_measured_tails(quantised, float_tails, (found[0], *chosen)),
+        fused=fused,
+        aliases=aliases,
+        created_with=_versions(quantised.model is not None),
+    )
+    on_stage(f"write {len(chosen)} pairs")
+    writing.write(
+        destination,
+        described,
+        quantised.data,
+        chosen,
+        float_model=float_tails.data if float_tails else None,
+        golden=golden.of_model(quantised.data, found[-1], _golden_inputs(quantised, graph.specs(graph.inputs))),
+    )
+
+
+def _check_labels(graph: Graph, labels: tuple[str, ...]) -> None:
+    """As many labels as classes: one too few, or a stray line, would name every later class wrongly."""
+    classes = [spec.shape[1] for spec in graph.specs(graph.outputs) if outputs.has_class_axis(spec)]
+    if labels and classes and len(labels) != classes[0]:
+        raise errors.DataError(
+            f"{len(labels)} labels, the model's output has {classes[0]} classes; give one a line for each"
+        )
+
+
+def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -> _Quantised:
+    if formats.recognise(source) is Format.TFLITE:
+        return _already_quantised(source, options)
+    on_stage(f"load {source.name}")
+    model = formats.load(source, input_shapes=options.input_shapes, allow_unsafe=options.allow_unsafe)
+    preprocessing, samples, described = _samples(model, options, on_stage)
+    on_stage("quantise to int8")
+    io = options.io or "int8"
+    data = quantize.quantise(model, samples, io_dtype=io, per_tensor_dense=options.target == "coral")
+    quantised = _Quantised(data, model.loader, described, preprocessing, samples, model)
+    if options.target != "coral":
+        return quantised
+    on_stage("rewrite for the Edge TPU, and see what that costs")
+    cost = () if options.quick else target.fidelity_of_cpu(model, data, samples, io_dtype=io)
+    return _rewritten(replace(quantised, fidelity_cpu=cost))
+
+
+def _rewritten(quantised: _Quantised) -> _Quantised:
+    changed = target.rewritten(quantised.data, quantised.samples)
+    return replace(quantised, data=changed.data, rewrites=changed.notes)
+
+
+def _already_quantised(source: Path, options: Options) -> _Quantised:
+    """A `.tflite` is taken as it is, but for what its target needs; its own scales are its calibration. Real samples,
+    where given, only measure."""
+    data = source.read_bytes()
+    target.refuse_compiled(flatgraph.read(data, name=str(source)), str(source))
+    changed = target.rewritten(data, ()) if options.target == "coral" else Rewritten(data)
+    graph = flatgraph.read(changed.data, name=str(source))
+    quantize.check_is_integer(graph, str(source))
+    _check_taken_as_it_is(source, graph, options)
+    inputs = graph.specs(graph.inputs)
+    preprocessing = options.preprocessing or _pixels_as_stored(inputs)
+    samples: tuple[Array, ...] = ()
+    if options.calibration is not None:
+        entries = [Input(spec.name, spec.shape, "float32") for spec in inputs]
+        samples = calibration_samples.read(options.calibration, entries, preprocessing or NAMED["raw"])
+    described = manifest.Calibration("model", 0, "the file came quantised")
+    return _Quantised(changed.data, "tflsplit", described, preprocessing, samples, None, changed.notes)
+
+
+def _check_taken_as_it_is(source: Path, graph: Graph, options: Options) -> None:
+    advice = "it is taken as it is; convert the model it was made from"
+    if options.tail != "int8":
+        raise errors.ModelError(f"{source}: came quantised and has no float weights for {options.tail} tails; {advice}")
+    for spec in graph.specs((*graph.inputs, *graph.outputs)):
+        if options.io is not None and spec.is_quantised and spec.dtype != options.io:
+            raise errors.ModelError(f"{source}: {spec.name!r} is {spec.dtype}, {options.io} was asked for; {advice}")
+
+
+def _pixels_as_stored(inputs: Sequence[TensorSpec]) -> Preprocessing | None:
+    """Pixel 0..255 to the stored integer of the same rank: how quantised picture models are meant to be fed."""
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or not inputs[0].is_quantised:
+        return None
+    spec = inputs[0]
+    lowest = int(np.iinfo(spec.dtype).min)
+    return Preprocessing("as-stored", (spec.scale,), ((lowest - spec.zero_point) * spec.scale,))
+
+
+def _samples(
+    model: LoadedModel, options: Options, on_stage: Callable[[str], None]
+) -> tuple[Preprocessing, tuple[Array, ...], manifest.Calibration]:
+    """What to calibrate with: the user's data, or synthetic inputs with a warning that says how they were made."""
+    warnings: list[str] = []
+    preprocessing = options.preprocessing
+    if preprocessing is None:
+        inferred = synthesis.infer_preprocessing(model)
+        preprocessing = inferred.preprocessing
+        if any(entry.is_picture for entry in model.inputs):
+            warnings.append(f"preprocessing not stated; took {preprocessing.name!r}: {inferred.reason}")
+    if options.calibration is not None:
+        name = calibration_samples.name_of(options.calibration)
+        on_stage(f"read calibration data from {name}")
+        samples = calibration_samples.read(options.calibration, model.inputs, preprocessing)
+        warnings += calibration_samples.warnings(samples, model, preprocessing)
+        described = manifest.Calibration("data", len(samples[0]), Path(name).name, tuple(warnings))
+        return preprocessing, samples, described
+    if options.requires_calibration:
+        raise errors.DataError("--require-calibration, but no data: give --calibration a folder, .npy, .npz or .csv")
+    on_stage("no calibration data: synthesise inputs")
+    samples, origin = synthesis.synthesise(model, preprocessing, distils=not options.quick)
+    warnings.insert(0, f"calibrated on synthetic inputs ({origin.value}); accuracy may suffer, give --calibration DATA")
+    return preprocessing, samples, manifest.Calibration("synthetic", len(samples[0]), origin.value, tuple(warnings))
+
+
+def _named_cuts(graph: Graph, quantised: _Quantised) -> tuple[tuple[Cut, ...], dict[str, int], dict[str, str]]:
+    """Every cut with the layer it follows; layers that end inside an operator; other names of layers.
+
+    Without a Keras model the names people know are those of the file's tensors.
+    """
+    found = cuts.enumerate_cuts(graph)
+    if quantised.model is None:
+        names = {operator.index: graph.tensors[operator.outputs[0]].name for operator in graph.operators}
+        fused: dict[str, int] = {}
+        aliases: dict[str, str] = {}
+    else:
+        mapped = layers.map_layers(quantised.model, quantised.data, quantised.samples)
+        names = {entry.operator: entry.layer for entry in mapped.operators if entry.layer is not None}
+        fused = mapped.fused
+        aliases = {alias: entry.layer for entry in mapped.operators if entry.layer for alias in entry.aliases}
+    return tuple(replace(cut, layer=names.get(cut.after_operator)) for cut in found), fused, aliases
+
+
+def _edgetpu_alias(source: Path, graph: Graph, found: Sequence[Cut], options: Options) -> dict[str, str]:
+    """The cut where the Edge TPU's part ends, by a name of its own."""
+    if target.CUT in options.split_at:
+        target.check_has_cut(graph, found, str(source))
+    elif options.target != "coral":
+        return {}
+    cut = target.cut_of_edgetpu(graph, found)
+    return {target.CUT: cut.id} if cut is not None else {}
+
+
+def _float_tails(
+    source: Path, quantised: _Quantised, found: Sequence[Cut], options: Options, on_stage: Callable[[str], None]
+) -> tails.Made | None:
+    if options.tail != "float32" or quantised.model is None:
+        return None
+    on_stage("find the cuts in the float model")
+    made = tails.make(quantised.model, quantised.data, found, quantised.samples)
+    if len(made.described.problems) == len(found):
+        reason = next(iter(made.described.problems.values()))
+        raise errors.ModelError(f"{source}: no cut can have a float tail ({reason}); convert with int8 tails")
+    return made
+
+
+def _chosen_pairs(
+    found: Sequence[Cut],
+    fused: dict[str, int],
+    aliases: Mapping[str, str],
+    options: Options,
+    float_tails: tails.Made | None,
+) -> tuple[Cut, ...]:
+    """The interior cuts to write pairs for, in operator order. `input` and `output` need none: they are the model."""
+    wanted = {cuts.find(found, aliases.get(name, name), fused).id for name in options.split_at}
+    pairs = options.pairs or ("none" if options.split_at else "useful")
+    problems = float_tails.described.problems if float_tails else {}
+    for cut in sorted(wanted.intersection(problems)):
+        raise errors.CutError(f"cut {cut} has no float tail: {problems[cut]}; take another, or int8 tails")
+    interior = [cut for cut in found if cut.id not in ("input", "output", *problems)]
+    return tuple(cut for cut in interior if cut.id in wanted or pairs == "all" or (pairs == "useful" and cut.is_useful))
+
+
+def _fidelity(quantised: _Quantised) -> tuple[manifest.Fidelity, ...]:
+    if quantised.model is None:
+        return ()
+    return fidelity.recorded(fidelity.measure(quantised.model, quantised.data, quantised.samples))
+
+
+def _golden_inputs(quantised: _Quantised, inputs: Sequence[TensorSpec]) -> Sequence[tuple[Array, ...]]:
+    """The first calibration samples as the model stores them, random inputs where there are none."""
+    if not quantised.samples:
+        return verify.random_samples(inputs, golden.MOST_SAMPLES)
+    return [
+        _stored(quantised.samples, row, inputs) for row in range(min(golden.MOST_SAMPLES, len(quantised.samples[0])))
+    ]
+
+
+def _stored(samples: Sequence[Array], row: int, inputs: Sequence[TensorSpec]) -> tuple[Array, ...]:
+    return tuple(
+        quantise(array[row : row + 1], spec).reshape(spec.shape) for array, spec in zip(samples, inputs, strict=True)
+    )
+
+
+def _measured_tails(
+    quantised: _Quantised, float_tails: tails.Made | None, chosen: Sequence[Cut]
+) -> manifest.FloatTails | None:
+    if float_tails is None or quantised.model is None:
+        return None
+    served = [cut for cut in chosen if cut.id in float_tails.described.counterparts]
+    measured = tails.measure(quantised.model, quantised.data, float_tails, served, quantised.samples)
+    return replace(float_tails.described, fidelity=measured)
+
+
+def _codec(graph: Graph, found: Sequence[Cut], quantised: _Quantised) -> str:
+    """Which codec saves bytes on the boundaries of the useful cuts, measured on real samples; none without them."""
+    if not quantised.samples:
+        return feature_codec.CodecId.NONE.name.lower()
+    useful = [cut for cut in found if cut.is_useful and cut.position > 0]
+    payloads = []
+    with Interpreter(quantised.data, keeps_intermediates=True) as interpreter:
+        for row in range(min(_CODEC_SAMPLES, len(quantised.samples[0]))):
+            interpreter.run(*_stored(quantised.samples, row, interpreter.inputs))
+            for cut in useful:
+                payloads.append(b"".join(interpreter.tensor(index).tobytes() for index in cut.tensors))
+    return feature_codec.choose(payloads).id.name.lower()
+
+
+def _versions(uses_tensorflow: bool) -> dict[str, str]:
+    names = ["tflsplit", "ai-edge-litert", *(("tensorflow",) if uses_tensorflow else ())]
+    return {name: metadata.version(name) for name in names}

@@ -1,0 +1,72 @@
+"""Converting a stranger's file: what loads and runs it can do nothing else, and is not believed."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import reaching_out
+
+from converters import convert
+from converters.loading import quiet
+from tflsplit import errors
+from tflsplit.confinement import rights
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+confined = pytest.mark.skipif(bool(rights.missing()), reason=f"this kernel has no {rights.missing()}")
+
+
+@confined
+def test_code_that_was_let_through_still_writes_nothing(keras, saved, tmp_path):
+    marker = str(tmp_path / "ran")
+    with quiet.silenced():
+        entry = keras.Input((4,))
+        layer = keras.layers.Lambda(lambda x: (open(marker, "w").close(), x)[1], output_shape=(4,))
+        path = saved(keras.Model(entry, layer(entry)), "m.keras")
+    pathlib.Path(marker).unlink(missing_ok=True)
+    with pytest.raises(errors.ModelError, match=r"calling Lambda\.call"):
+        convert.convert(path, tmp_path / "m.tflsplit", convert.Options(allow_unsafe=True))
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["m.keras"]
+
+
+def test_a_process_that_crashes_is_told_with_the_file_and_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "m.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    monkeypatch.setattr(convert.pipeline, "run", reaching_out.crashes)
+    with pytest.raises(errors.ModelError, match=r"m\.h5: converting it ended by SIGSEGV"):
+        convert.convert(tmp_path / "m.h5", tmp_path / "m.tflsplit", convert.Options())
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["m.h5"]
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        (reaching_out.writes_nothing, r"m\.tflsplit: not a package"),
+        (reaching_out.writes_another_package, "made the package of another model"),
+        (reaching_out.writes_a_link, r"does not lie plainly inside"),
+    ],
+    ids=["nothing", "another", "link"],
+)
+def test_what_it_leaves_is_checked_before_it_takes_its_place(tmp_path, monkeypatch, task, reason):
+    (tmp_path / "m.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    monkeypatch.setattr(convert.pipeline, "run", task)
+    with pytest.raises(errors.PackageError, match=reason):
+        convert.convert(tmp_path / "m.h5", tmp_path / "m.tflsplit", convert.Options())
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["m.h5"]
+
+
+def test_tensorflow_is_imported_by_the_process_that_converts_alone(tmp_path):
+    program = (
+        "import pathlib, sys; from converters import convert\n"
+        f"convert.convert(pathlib.Path({str(CHECKOUT / 'tflsplit/demo/digits.h5')!r}), pathlib.Path('d.tflsplit'), "
+        "convert.Options(quick=True))\n"
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False, timeout=120)
+    assert ended.returncode == 0
+    assert (tmp_path / "d.tflsplit").is_dir()
+
+
+def test_options_come_through_unchanged(tmp_path):
+    given = convert.Options(calibration=tmp_path, labels=("a", "b"), split_at=("op003",), input_shapes=[(1, 2)])
+    assert convert.Options.from_json(given.as_json(tmp_path)).as_json(tmp_path) == given.as_json(tmp_path)
+    assert convert.Options.from_json(given.as_json(tmp_path)).calibration == tmp_path

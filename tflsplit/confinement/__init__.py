@@ -1,0 +1,1 @@
+"""Processes without rights, for what strangers made: they read, and write to one folder."""
