@@ -54,12 +54,14 @@ class Durable:
         self._sender = threading.Thread(target=self._send, name="edge-sender", daemon=True)
 
     def open(self) -> None:
-        self._summary.replayed = self._spool.frames
+        self._summary.replayed = self._spool.frames + self._spool.damaged
+        self._count_damaged()
         self._sender.start()
 
     def close(self) -> None:
         self._is_closed = True
         self._sender.join()
+        self._count_damaged()
         self._summary.spooled = self._spool.frames
 
     def wait_for_room(self, timeout_s: float) -> bool:
@@ -86,10 +88,8 @@ class Durable:
     def tend(self, now_s: float) -> None:
         self._resending.tend(now_s)
         self._forget(self._spool.expire(time.time_ns()), "expired")
-        damaged = self._spool.damaged
-        if damaged > self._damaged:
-            self._summary.give_up("damaged", damaged - self._damaged)
-            self._damaged = damaged
+        self._spool.check_there()
+        self._count_damaged()
 
     def wait_until_settled(self, timeout_s: float) -> bool:
         """When the edge stops, frames may stay in the spool."""
@@ -109,6 +109,12 @@ class Durable:
             self._forget(dropped, reason)
             return bool(dropped)
         return False
+
+    def _count_damaged(self) -> None:
+        damaged = self._spool.damaged
+        if damaged > self._damaged:
+            self._summary.give_up("damaged", damaged - self._damaged)
+            self._damaged = damaged
 
     def _forget(self, keys: list[Key], reason: str) -> None:
         if keys:

@@ -14,6 +14,8 @@ def check(summary: Summary, settings: Settings, *, is_stopped: bool) -> None:
     sent = summary.frames + summary.replayed
     if summary.refused:
         raise errors.FrameError(f"the cloud refused {summary.refused} of {sent} frames: {summary.refusal}")
+    if damaged := summary.dropped["damaged"]:
+        raise errors.DeviceError(f"{damaged} of {sent} frames were lost with a damaged spool; the log says which")
     hint = f"is a cloud of deployment {settings.deployment!r} running?"
     if refused := summary.link.dropped[Drop.REFUSED]:
         hint = f"the broker refused {refused} messages: may this device still write to its topics?"

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.messages import wire
-from edge_runtime.delivery.database import NAME, RESERVE_BYTES, Database, DiskFullError, Row
 from edge_runtime.delivery.framing import Packed
+from edge_runtime.storage import rescue, rows
+from edge_runtime.storage.database import RESERVE_BYTES, Database, DiskFullError
+from edge_runtime.storage.rows import SEQUENCE_BITS, SEQUENCE_MASK, Row
 from tflsplit import errors
 
 log = logging.getLogger(__name__)
@@ -25,11 +27,6 @@ Key = tuple[int, int]
 
 # What a row takes beside the frame: its other columns and its share of half-filled pages.
 _ROW_BYTES = 64
-
-# A row's id is the number of its run and its sequence in it: rows are in the order of acceptance and are found by
-# (boot, sequence) without an index. 2^40 frames are a thousand years at 30 a second.
-_SEQUENCE_BITS = 40
-_SEQUENCE_MASK = (1 << _SEQUENCE_BITS) - 1
 
 # A full spool reports that it accepts again only when it is this empty, or it would report it at every frame.
 _ACCEPTING_SHARE = 0.9
@@ -77,14 +74,18 @@ class Limits:
 class Spool:
     """Made by `open_spool`. Any thread may call anything. DeviceError where the disk fails or the file is damaged.
 
-    `frames` and `bytes` are what it holds, `damaged` counts frames that were dropped because the disk had changed them.
+    `frames` and `bytes` are what it holds, `damaged` counts frames that were dropped because the disk had changed or
+    lost them.
     """
 
-    def __init__(self, file: Database, limits: Limits) -> None:
+    def __init__(self, opened: rescue.Opened, limits: Limits) -> None:
+        file = opened.file
         self.limits = limits
         self.state = State.ACCEPTING
-        self.damaged = 0
+        self.damaged = opened.lost
         self._file = file
+        self._tally = opened.tally
+        self._newest = opened.tally.last  # accepted, whether or not it is still here
         self._refused_at_s = 0.0
         self._undeleted: set[int] = set()  # removed, but the disk had no room for deleting them
         self._changed = threading.Condition()
@@ -120,12 +121,13 @@ class Spool:
                 self._enter(State.FULL)
                 return False
             try:
-                row = Row(self._run_of(packed.boot) | packed.sequence, packed.captured_ns, packed.cut, packed.encoded)
+                row_id = self._run_of(packed.boot) | packed.sequence
+                row = rows.sealed(row_id, packed.captured_ns, packed.cut, packed.encoded)
                 self._file.insert(row, is_durable=self.limits.sync is Sync.FRAME)
             except DiskFullError:
                 self._enter(State.DISK_FULL)
                 return False
-            self._last_id = row.id
+            self._last_id, self._newest = row.id, packed.key
             self._count(1, charge)
             return True
 
@@ -193,6 +195,14 @@ class Spool:
         with self._changed:
             return self._drop_while(lambda _, captured_ns: captured_ns < before_ns)
 
+    def check_there(self) -> None:
+        """DeviceError if the file was removed or replaced."""
+        self._file.check_there()
+
+    def close(self) -> None:
+        self._file.close()
+        self._tally.close(self.frames, self._newest)
+
     def as_json(self) -> dict[str, object]:
         """State and limits, for people and tools."""
         return {
@@ -205,7 +215,7 @@ class Spool:
 
     def _id(self, key: Key) -> int:
         boot, sequence = key
-        return self._numbers[boot] << _SEQUENCE_BITS | sequence
+        return self._numbers[boot] << SEQUENCE_BITS | sequence
 
     def _id_after(self, key: Key | None) -> int:
         return -1 if key is None else self._id(key)
@@ -216,18 +226,17 @@ class Spool:
             number = max(self._boots, default=0) + 1
             self._file.add_run(number, boot)
             self._boots[number], self._numbers[boot] = boot, number
-        return self._numbers[boot] << _SEQUENCE_BITS
+        return self._numbers[boot] << SEQUENCE_BITS
 
     def _unpacked(self, row: Row) -> Packed | None:
         """The frame of a row; None, and the row is dropped, if the disk has damaged it."""
-        boot, sequence = self._boots[row.id >> _SEQUENCE_BITS], row.id & _SEQUENCE_MASK
-        try:
-            frame = wire.describe(row.encoded)
-        except errors.FrameError as problem:
-            log.error("spooled frame dropped boot=%016x sequence=%d reason=%s", boot, sequence, problem)
+        boot, sequence = self._boots[row.id >> SEQUENCE_BITS], row.id & SEQUENCE_MASK
+        if not row.is_whole:
+            log.error("spooled frame dropped boot=%016x sequence=%d reason='the disk has changed it'", boot, sequence)
             self.damaged += 1
             self._delete([row.id], _charge(len(row.encoded)))
             return None
+        frame = wire.describe(row.encoded)
         return Packed(boot, sequence, frame.package.hex(), row.cut, row.captured_ns, frame.head_us / 1e6, row.encoded)
 
     def _drop_while(self, is_due: Callable[[int, int], bool]) -> list[Key]:
@@ -243,7 +252,7 @@ class Spool:
                 dropped_bytes += _charge(encoded_bytes)
         if row_ids:
             self._delete(row_ids, dropped_bytes)
-        return [(self._boots[row_id >> _SEQUENCE_BITS], row_id & _SEQUENCE_MASK) for row_id in row_ids]
+        return [(self._boots[row_id >> SEQUENCE_BITS], row_id & SEQUENCE_MASK) for row_id in row_ids]
 
     def _delete(self, row_ids: list[int], charge: int) -> None:
         self._undeleted.update(row_ids)
@@ -258,6 +267,7 @@ class Spool:
     def _count(self, frames: int, charge: int) -> None:
         self.frames += frames
         self.bytes += charge
+        self._tally.note(self.frames, self._newest)
         is_emptier = self.state is State.FULL and self.bytes <= _ACCEPTING_SHARE * self.limits.bytes
         had_room = self.state is State.DISK_FULL and time.monotonic() - self._refused_at_s >= _ACCEPTING_AFTER_S
         if is_emptier or (had_room and frames > 0):
@@ -295,9 +305,9 @@ def limits(*, bytes: int = 1 << 30, age_s: float = 0.0, full: str = "block", syn
 def open_spool(folder: Path, limits: Limits, *, deployment: str, device: str) -> Iterator[Spool]:
     """The spool of one device in `folder`, which is made if need be.
 
-    SettingsError if another process uses it, it holds frames of another device, or another version wrote it.
-    DeviceError if it is damaged (it is never deleted: a person must look at it), or if it is empty and its disk has no
-    room for a single frame, for which it would wait for ever.
+    SettingsError if another process uses it, it holds frames of another device, or a newer version wrote it.
+    DeviceError if it is empty and its disk has no room for a single frame, for which it would wait for ever. A file
+    that is damaged is set aside; the spool holds what can be read of it, and `damaged` counts the rest.
     """
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -306,9 +316,9 @@ def open_spool(folder: Path, limits: Limits, *, deployment: str, device: str) ->
             f"spool {folder}: {problem.strerror}; give a folder that can be made here"
         ) from problem
     try:
-        file = Database(folder / NAME)
-        with closing(file):
-            spool = Spool(file, limits)
+        opened = rescue.open_file(folder)
+        file = opened.file
+        with closing(Spool(opened, limits)) as spool:
             _claim(file, spool, f"{deployment}/{device}")
             if not spool.frames and not file.has_room(0):
                 raise errors.DeviceError(

@@ -33,7 +33,7 @@ BROKER = (BROKER_STATE, BROKER_RECONNECTS, BROKER_PUBLISHED, BROKER_RECEIVED, BR
 
 BUILD = _gauge("build_info", "1; the version that runs, the package's digest and the cut.", "version", "package", "cut")
 FRAMES = _counter("frames_total", "Frames accepted to be sent.")
-REPLAYED = _counter("replayed_frames_total", "Frames that were in the spool at the start.")
+REPLAYED = _counter("replayed_frames_total", "Frames of earlier runs in the spool, and those that it lost.")
 RESULTS = _counter("results_total", "Frames answered with a result, or with an acknowledgement if that was asked for.")
 REFUSED = _counter("refused_frames_total", "Frames that a cloud refused.")
 DROPPED = _counter("dropped_total", "Inputs, frames and messages given up at the edge, by reason.", "reason")

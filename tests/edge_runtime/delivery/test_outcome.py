@@ -25,5 +25,13 @@ def test_a_device_whose_messages_the_broker_refused_is_told_so():
         outcome.check(summary, SETTINGS, is_stopped=False)
 
 
+def test_frames_that_a_damaged_spool_lost_are_no_success():
+    summary = Summary(frames=1, replayed=4, results=3)
+    summary.give_up("damaged", 2)
+
+    with pytest.raises(errors.DeviceError, match=r"2 of 5 frames were lost with a damaged spool; the log says which"):
+        outcome.check(summary, SETTINGS, is_stopped=False)
+
+
 def test_a_run_whose_frames_are_all_answered_is_well():
     outcome.check(Summary(frames=3, results=3), SETTINGS, is_stopped=False)

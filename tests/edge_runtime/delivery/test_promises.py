@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import shutil
 import subprocess
 import sys
 import threading
@@ -224,6 +225,32 @@ def leave_frames(package, network, folder, count, **changes):
     with edge(package, network, spooled=folder, count=count, drain_s=0.0, **changes) as run:
         wait_for(lambda: run.summary.frames == count)
         run.stop()
+
+
+def test_what_a_damaged_spool_lost_is_counted_and_the_rest_is_delivered(tiny_package, network, tmp_path):
+    leave_frames(tiny_package, network, tmp_path / "s", 40)
+    with (tmp_path / "s" / "frames.sqlite").open("r+b") as file:
+        file.seek(-4096, 2)
+        file.write(bytes(4096))
+    with (
+        memory_cloud.cloud_for(tiny_package, network),
+        edge(tiny_package, network, spooled=tmp_path / "s", boot=8, count=1) as run,
+    ):
+        summary = run.done()
+
+    lost = summary.dropped["damaged"]
+    assert 0 < lost < 40
+    assert (summary.replayed, summary.results, summary.unanswered, summary.spooled) == (40, 41 - lost, 0, 0)
+    with pytest.raises(errors.DeviceError, match=f"{lost} of 41 frames were lost"):
+        outcome.check(summary, run.edge.settings, is_stopped=False)
+
+
+def test_a_spool_that_is_removed_under_the_edge_ends_it_with_one_line(tiny_package, network, tmp_path):
+    with edge(tiny_package, network, spooled=tmp_path / "s") as run:
+        wait_for(lambda: run.summary.frames == 40)
+        shutil.rmtree(tmp_path / "s")
+        with pytest.raises(errors.DeviceError, match="removed or replaced while in use"):
+            run.done()
 
 
 def test_an_answer_to_an_earlier_runs_sending_settles_the_frame(tiny_package, network, tmp_path):

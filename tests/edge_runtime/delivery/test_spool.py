@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from broker.messages import wire
 from edge_runtime.delivery import spool
 from edge_runtime.delivery.framing import Packed
+from edge_runtime.storage import tally
 from tflsplit import errors
 from tflsplit.coding import feature_codec
 from tflsplit.graph.tensors import TensorSpec
@@ -217,12 +219,12 @@ def test_another_schema_and_another_program_s_database_are_refused_and_left_alon
     (tmp_path / "other").mkdir()
     edit(tmp_path / "other", "CREATE TABLE addresses (name TEXT)")
 
-    assert "found version 9, this tflsplit reads version 1" in refusal_of(tmp_path / "newer")
+    assert "found version 9, this tflsplit reads version 1 to 2" in refusal_of(tmp_path / "newer")
     assert "a database of another program" in refusal_of(tmp_path / "other")
 
 
-@pytest.mark.parametrize("damage", ["noise", "torn", "middle"])
-def test_a_damaged_file_is_refused_with_what_to_do(tmp_path, damage):
+@pytest.mark.parametrize("damage", ["noise", "torn", "middle", "empty"])
+def test_a_damaged_file_is_set_aside_and_what_it_still_holds_is_kept(tmp_path, caplog, damage):
     with opened(tmp_path / "s") as found:
         fill(found, *range(200))
     path = tmp_path / "s" / "frames.sqlite"
@@ -231,14 +233,170 @@ def test_a_damaged_file_is_refused_with_what_to_do(tmp_path, damage):
         data[:] = os.urandom(len(data))
     elif damage == "torn":
         del data[len(data) // 2 :]
+    elif damage == "middle":
+        data[8192 : len(data) // 2] = bytes(len(data) // 2 - 8192)
     else:
-        data[4096:] = bytes(len(data) - 4096)
+        data.clear()
     path.write_bytes(data)
 
-    said = refusal_of(tmp_path / "s")
-    assert "damaged" in said
-    assert "move it away" in said
-    assert ".recover" in said
+    with opened(tmp_path / "s") as found:
+        kept = [one.sequence for one in everything(found)]
+
+        assert [packed(sequence) for sequence in kept] == everything(found)
+        assert len(kept) + found.damaged == 200
+        assert (len(kept) > 50) == (damage in ("torn", "middle"))
+        assert fill(found, 200) == [True]
+    said = caplog.messages[-1]
+    assert f"kept={len(kept)} lost={200 - len(kept)} missing=0000000000000007/" in said
+    if damage != "empty":  # which SQLite takes for a new one: only the tally knows
+        assert (tmp_path / "s" / "damaged-1" / "frames.sqlite").read_bytes() == data
+    with opened(tmp_path / "s") as found:
+        assert (found.frames, found.damaged) == (len(kept) + 1, 0)
+
+
+def killed(folder, held):
+    """The files of a spool as its process leaves them when it is killed."""
+    with opened(folder) as found:
+        held(found)
+        shutil.copytree(folder, copy := folder.with_name("killed"))
+    return copy
+
+
+def filled(found):
+    """60 frames accepted, of which 10 are settled, in two goes, with a checkpoint between."""
+    fill(found, *range(60), payload_bytes=12_500)
+    found._file._connection.execute("PRAGMA wal_checkpoint(RESTART)")
+    for sequence in range(0, 20, 2):
+        found.take((7, sequence))
+    fill(found, *range(60, 70), payload_bytes=12_500)
+
+
+@pytest.mark.parametrize("file", ["frames.sqlite", "frames.sqlite-wal"])
+def test_whatever_bit_is_flipped_no_frame_is_lost_without_a_word_and_none_is_wrong(tmp_path, file):
+    whole = killed(tmp_path / "s", filled)
+    data = (whole / file).read_bytes()
+    expected = [packed(n, payload_bytes=12_500) for n in [*range(1, 20, 2), *range(20, 70)]]
+    lost = []
+    for place in sorted({*range(0, len(data), len(data) // 60), *range(0, 100, 7), 4096 + 100, 32 + 4, 32 + 8}):
+        shutil.copytree(whole, folder := tmp_path / f"{place}")
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << place % 8
+        (folder / file).write_bytes(flipped)
+        # A flip in the name of its program or in its version is refused.
+        with contextlib.suppress(errors.SettingsError), opened(folder) as found:
+            held = everything(found)
+            assert len(held) + found.damaged == len(expected), place
+            assert all(one in expected for one in held), place
+            lost.append(found.damaged)
+        shutil.rmtree(folder)
+
+    assert len(lost) > 60
+    assert max(lost) <= 1
+
+
+def test_a_file_that_is_emptied_beside_its_log_loses_nothing_that_is_in_the_log(tmp_path):
+    for keep in (b"", bytes(8192)):
+        whole = killed(tmp_path / f"s{len(keep)}", lambda found: fill(found, *range(60)))
+        (whole / "frames.sqlite").write_bytes(keep)
+        with opened(whole) as found:
+            assert [one.sequence for one in everything(found)] == list(range(60))
+            assert found.damaged == 0
+        shutil.rmtree(whole)
+
+
+def test_what_a_killed_process_left_unfinished_is_no_damage(tmp_path):
+    whole = killed(tmp_path / "s", lambda found: fill(found, *range(20)))
+    log = whole / "frames.sqlite-wal"
+    last = log.read_bytes()[-4120:]
+    unfinished = last[:4] + bytes(4) + last[8:]  # no commit
+    for number, more in enumerate((b"x", last[:2000], unfinished, unfinished + last[:100])):
+        shutil.copytree(whole, folder := tmp_path / f"{number}")
+        (folder / log.name).write_bytes(log.read_bytes() + more)
+        with opened(folder) as found:
+            assert (found.frames, found.damaged) == (20, 0)
+        assert not list(folder.glob("damaged-*"))
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM runs", "DROP TABLE runs", "DROP TABLE facts", "DELETE FROM facts"])
+def test_a_spool_whose_tables_lack_something_keeps_its_frames(tmp_path, statement):
+    with opened(tmp_path / "s") as found:
+        fill(found, 0, 1, 2)
+    edit(tmp_path / "s", statement)
+
+    with opened(tmp_path / "s") as found:
+        assert everything(found) == [packed(0), packed(1), packed(2)]
+        assert found.damaged == 0
+
+
+def test_rows_that_vanish_are_counted_and_named(tmp_path, caplog):
+    with opened(tmp_path / "s") as found:
+        fill(found, *range(10))
+        found.take((7, 0))
+    edit(tmp_path / "s", "DELETE FROM frames WHERE id & 15 BETWEEN 4 AND 6")
+
+    with opened(tmp_path / "s") as found:
+        assert (found.frames, found.damaged) == (6, 3)
+    assert "missing=0000000000000007/0-0,0000000000000007/4-6" in caplog.messages[-1]
+
+
+def test_the_count_of_an_earlier_start_of_the_machine_does_not_count_unless_it_was_closed(tmp_path, monkeypatch):
+    whole = killed(tmp_path / "s", lambda found: fill(found, *range(10)))
+    monkeypatch.setattr(tally, "_start_of_machine", lambda: bytes(16))
+    for folder, lost in ((whole, 0), (tmp_path / "s", 4)):
+        with sqlite3.connect(folder / "frames.sqlite", isolation_level=None) as connection:
+            connection.execute("DELETE FROM frames WHERE id & 15 > 5")
+        connection.close()
+        with opened(folder) as found:
+            assert found.damaged == lost
+
+
+def test_a_row_that_is_not_what_was_put_there_is_not_sent(tmp_path):
+    with opened(tmp_path / "s") as found:
+        fill(found, 0, 1, 2, 3)
+    edit(
+        tmp_path / "s",
+        "UPDATE frames SET cut = 'op007' WHERE id & 3 = 1",
+        "UPDATE frames SET encoded = (SELECT encoded FROM frames WHERE id & 3 = 0) WHERE id & 3 = 2",
+    )
+    with opened(tmp_path / "s") as found:
+        assert [one.sequence for one in everything(found)] == [0, 3]
+        assert found.damaged == 2
+
+
+def test_a_rescue_that_was_interrupted_is_done_again_or_finished(tmp_path):
+    whole = killed(tmp_path / "s", lambda found: fill(found, *range(20)))
+    (whole / "frames.sqlite.rescued").write_bytes(b"half of it")
+    with opened(whole) as found:
+        assert found.frames == 20
+    (whole / "frames.sqlite").rename(whole / "frames.sqlite.rescued")
+    with opened(whole) as found:
+        assert (found.frames, found.damaged) == (20, 0)
+
+
+def test_a_spool_of_the_version_before_is_taken_over(tmp_path):
+    with opened(tmp_path / "s") as found:
+        fill(found, 0, 1, 2)
+    (tmp_path / "s" / "frames.tally").unlink()
+    edit(tmp_path / "s", "ALTER TABLE frames DROP COLUMN checksum", "PRAGMA user_version = 1")
+
+    with opened(tmp_path / "s") as found:
+        fill(found, 3)
+        assert everything(found) == [packed(sequence) for sequence in range(4)]
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_spool_that_is_removed_under_its_edge_is_missed(tmp_path, is_replaced):
+    with opened(tmp_path / "s") as found:
+        fill(found, 0)
+        shutil.rmtree(tmp_path / "s")
+        if is_replaced:
+            (tmp_path / "s").mkdir()
+            (tmp_path / "s" / "frames.sqlite").touch()
+        else:
+            with pytest.raises(errors.DeviceError, match="removed or replaced while in use"):
+                fill(found, 1)
+        with pytest.raises(errors.DeviceError, match="removed or replaced while in use"):
+            found.check_there()
 
 
 def test_a_frame_that_the_disk_has_changed_is_dropped_and_counted(tmp_path):

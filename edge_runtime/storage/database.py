@@ -1,27 +1,37 @@
 """The file of a spool: rows in SQLite. The only module that uses SQLite; it does not know what rows mean.
 
 One connection locks the file, so a second process is refused, and the write-ahead log needs no shared memory. Callers
-see to it that one thread at a time uses it.
+see to it that one thread at a time uses it. Whether the file is whole is asked when it is opened.
 """
 
 import os
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple
 from pathlib import Path
 
+from edge_runtime.storage.rows import Row
+from edge_runtime.storage.salvage import Log
 from tflsplit import errors
 
 NAME = "frames.sqlite"
 
 _APPLICATION = 0x74665370  # "tfSp"; `file` shows it
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2  # 1 had no checksums; its rows get none, but their frames have one each
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs (number INTEGER PRIMARY KEY, boot BLOB NOT NULL);
-CREATE TABLE frames (id INTEGER PRIMARY KEY, captured_ns INTEGER NOT NULL, cut TEXT NOT NULL, encoded BLOB NOT NULL);
+CREATE TABLE frames (
+    id INTEGER PRIMARY KEY, captured_ns INTEGER NOT NULL, cut TEXT NOT NULL, encoded BLOB NOT NULL, checksum INTEGER
+);
 """
+_COLUMNS = {
+    "facts": {"name", "value"},
+    "runs": {"number", "boot"},
+    "frames": {"id", "captured_ns", "cut", "encoded", "checksum"},
+}
+_READ = "SELECT id, captured_ns, cut, encoded, checksum FROM frames"
 
 # The log is written back at 4 MB (SQLite's default); one that a large frame made longer is cut down to this.
 _LOG_BYTES = 8 << 20
@@ -37,12 +47,8 @@ _SPARE_BYTES = 64 << 10
 _FULL = 13
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    id: int
-    captured_ns: int
-    cut: str
-    encoded: bytes
+class DamagedError(Exception):
+    """The file is ours and not whole, or it cannot be told whose it is; it says what is wrong."""
 
 
 class DiskFullError(Exception):
@@ -50,19 +56,35 @@ class DiskFullError(Exception):
 
 
 class Database:
-    """Open until `close`. DeviceError if the disk fails or the file is damaged."""
+    """Open until `close`. DamagedError if the file is not whole when it is opened, DeviceError if the disk fails or the
+    file is damaged later."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._is_checked = False
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists() and log.stat().st_size and not (path.exists() and path.stat().st_size):
+            raise DamagedError("empty beside its log")  # which SQLite would delete
         with self._mapped_errors():
             # Threads are the caller's to keep apart.
             self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             with self._mapped_errors():
                 self._prepare()
+        except DamagedError:
+            # SQLite deletes the log when it closes the file, with what it did not understand.
+            kept = log.with_name(f"{log.name}.kept")
+            if log.exists():
+                os.rename(log, kept)
+            self._connection.close()
+            if kept.exists():
+                os.rename(kept, log)
+            raise
         except BaseException:
             self._connection.close()
             raise
+        self._is_checked = True
+        self._identity = self._stat()
 
     def close(self) -> None:
         with self._mapped_errors():
@@ -102,9 +124,7 @@ class Database:
         if not self.has_room(len(row.encoded)):
             raise DiskFullError
         with self._transaction(is_durable=is_durable):
-            self._connection.execute(
-                "INSERT INTO frames VALUES (?, ?, ?, ?)", (row.id, row.captured_ns, row.cut, row.encoded)
-            )
+            self._connection.execute("INSERT INTO frames VALUES (?, ?, ?, ?, ?)", astuple(row))
 
     def has_room(self, row_bytes: int) -> bool:
         """Whether a row of that size fits, with the reserve left free.
@@ -117,8 +137,19 @@ class Database:
         return free_bytes >= _LOG_BYTES and self._free_inside_bytes() >= row_bytes + _SPARE_BYTES
 
     def free_disk_bytes(self) -> int:
-        disk = os.statvfs(self.path)
+        try:
+            disk = os.statvfs(self.path)
+        except OSError:
+            self.check_there()
+            raise
         return disk.f_bavail * disk.f_frsize
+
+    def check_there(self) -> None:
+        """DeviceError if somebody has removed the file, or put another in its place: SQLite would not notice."""
+        if self._stat() != self._identity:
+            raise errors.DeviceError(
+                f"spool {self.path}: removed or replaced while in use; what waited in it is gone, start the edge again"
+            )
 
     def row(self, row_id: int) -> Row | None:
         return self._first("id = ?", row_id)
@@ -137,6 +168,10 @@ class Database:
             found = self._connection.execute("SELECT length(encoded) FROM frames WHERE id = ?", (row_id,)).fetchone()
         return None if found is None else int(found[0])
 
+    def sync(self) -> None:
+        """Waits until all of it is on the disk."""
+        self.set_fact("synced", "")
+
     def delete(self, row_ids: Iterable[int]) -> None:
         """Survives the end of the process; after a power cut the rows may be there again. DiskFullError."""
         with self._transaction(is_durable=False):
@@ -151,30 +186,54 @@ class Database:
     def _prepare(self) -> None:
         execute = self._connection.execute
         execute("PRAGMA locking_mode = EXCLUSIVE")
+        execute("PRAGMA cell_size_check = ON")
+        execute("PRAGMA secure_delete = FAST")  # what was removed is not to come back out of a damaged file
         (application,) = execute("PRAGMA application_id").fetchone()
         (version,) = execute("PRAGMA user_version").fetchone()
-        (tables,) = execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables and (application, version) != (_APPLICATION, _SCHEMA_VERSION):
+        tables = {name for (name,) in execute("SELECT name FROM sqlite_master")}
+        if tables and (application != _APPLICATION or not 1 <= version <= _SCHEMA_VERSION):
             found = f"version {version}" if application == _APPLICATION else "a database of another program"
             raise errors.SettingsError(
-                f"spool {self.path}: found {found}, this tflsplit reads version {_SCHEMA_VERSION}: "
+                f"spool {self.path}: found {found}, this tflsplit reads version 1 to {_SCHEMA_VERSION}: "
                 "run the one that wrote it until it is empty, or give another --spool"
             )
+        if Log(self.path.with_name(f"{self.path.name}-wal")).is_broken:
+            raise DamagedError("a page of its log does not have its checksum")
         execute("PRAGMA journal_mode = WAL")
         execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
         with self._transaction(is_durable=True):  # and with it the lock, until it is closed
             if not tables:
-                for statement in _SCHEMA.strip().splitlines():
+                for statement in _SCHEMA.strip().split(";\n"):
                     execute(statement)
                 execute(f"PRAGMA application_id = {_APPLICATION}")
+            elif version == 1:
+                execute("ALTER TABLE frames ADD COLUMN checksum INTEGER")
+            if version != _SCHEMA_VERSION:
                 execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        self._check()
+
+    def _check(self) -> None:
+        execute = self._connection.execute
+        for table, columns in _COLUMNS.items():
+            if columns - {name for _, name, *_ in execute(f"PRAGMA table_info({table})")}:
+                raise DamagedError(f"its table {table} is not as it was made")
+        (found,) = execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise DamagedError(" ".join(str(found).split()))
+        (astray,) = execute("SELECT count(*) FROM frames WHERE id >> 40 NOT IN (SELECT number FROM runs)").fetchone()
+        if astray:
+            raise DamagedError(f"{astray} frames belong to no run")
+
+    def _stat(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _first(self, where: str, value: int) -> Row | None:
         with self._mapped_errors():
-            found = self._connection.execute(
-                f"SELECT id, captured_ns, cut, encoded FROM frames WHERE {where} LIMIT 1",  # noqa: S608 - words of ours
-                (value,),
-            ).fetchone()
+            found = self._connection.execute(f"{_READ} WHERE {where} LIMIT 1", (value,)).fetchone()
         return None if found is None else Row(*found)
 
     @contextmanager
@@ -206,7 +265,8 @@ class Database:
                 ) from problem
             if isinstance(problem, sqlite3.OperationalError):
                 raise errors.DeviceError(f"spool {self.path}: {problem}; is the disk there and writable?") from problem
+            if not self._is_checked:
+                raise DamagedError(str(problem)) from problem
             raise errors.DeviceError(
-                f"spool {self.path}: damaged ({problem}); move it away to start with an empty one, and see what "
-                f"`sqlite3 {self.path.name} .recover` finds in it"
+                f"spool {self.path}: damaged ({problem}); start the edge again, which keeps what can still be read"
             ) from problem
