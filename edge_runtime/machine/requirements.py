@@ -72,6 +72,6 @@ def opencv(path: Sequence[str] | None = None) -> Finding:
     """Whether OpenCV is installed; only cameras need it."""
     version = extras.version_of("opencv-python-headless", path)
     if importlib.machinery.PathFinder.find_spec("cv2", sys.path if path is None else path) is None:
-        remedy = "for --source camera:N: pip install opencv-python-headless"
+        remedy = f"for --source camera:N: {extras.install('camera')}"
         return Finding("OpenCV", State.INFO, "not installed; only cameras need it", remedy)
     return Finding("OpenCV", State.OK, version or "installed, version unknown")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from tflsplit import errors
 from tflsplit.cli.output import edgetpu, screen
 from tflsplit.graph.cuts import Cut
 from tflsplit.package import reading
@@ -46,7 +47,7 @@ def command(
     """Compile heads for the Edge TPU and put them into the package, here or on another computer.
 
     The package keeps its digest and opens wherever this stops. A head that fails is tried once more, its reason is
-    kept, and the others go on; without a compiler each is marked as not compiled. Exit code 0 either way.
+    kept, and the others go on; without a compiler each is marked as not compiled. Exit code 1 if no head was compiled.
 
     \b
     Python: converters.edgetpu.heads.compile_heads(package, cuts, compiler.find(command), settings)
@@ -75,11 +76,13 @@ def command(
                 ],
             }
         )
-        return
-    for cut, compilation in told.items():
-        click.echo(f"head of {cut}: {edgetpu.in_words(compilation)}")
-    click.echo(
-        f"{pkg}: {sum(compilation.status == 'compiled' for compilation in told.values())} of {len(told)} compiled"
-    )
-    if any(compilation.status == "not compiled" for compilation in told.values()):
-        click.echo("give --compiler, or copy the package to a computer that has edgetpu_compiler and compile it there")
+    else:
+        for cut, compilation in told.items():
+            click.echo(f"head of {cut}: {edgetpu.in_words(compilation)}")
+    compiled = sum(compilation.status == "compiled" for compilation in told.values())
+    remedy = "give --compiler, or copy the package to a computer that has edgetpu_compiler and compile it there"
+    is_without = any(compilation.status == "not compiled" for compilation in told.values())
+    if not compiled:
+        raise errors.DeviceError(f"{pkg}: 0 of {len(told)} heads compiled" + (f"; {remedy}" if is_without else ""))
+    if not is_json:
+        click.echo(f"{pkg}: {compiled} of {len(told)} compiled")

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tflsplit import errors
+from tflsplit import errors, extras
 from tflsplit.cli.options import connection, delivery, planfile, updates
 from tflsplit.cli.settings.command import Check, Command
 
@@ -89,7 +90,7 @@ def all_problems(command: Command, merged: "Merged", file: Path, *, root: Path =
     for key, parameter in command.settings.items():
         if parameter.required and merged.settings[key].place == "default":
             problems.append(f"{file}: {key} is not set; set it there, or in the environment as {command.variable(key)}")
-    for look in (_look_at_package, _look_at_source, _look_at_broker):
+    for look in (_look_at_package, _look_at_source, _look_at_broker, _look_at_libraries):
         with _collected(problems, f"{file}: "):
             look(merged, root)
     if not problems:
@@ -143,6 +144,22 @@ def _look_at_broker(merged: "Merged", root: Path) -> None:
     _where, proof = named.resolve(speaker if all(speaker) else None)
     if proof.has_files:
         proof.ssl_context()
+
+
+def _look_at_libraries(merged: "Merged", root: Path) -> None:
+    """At those that the settings ask for, of this machine: another's, below a `root`, are not to be seen from here."""
+    if root != Path("/"):
+        return
+    asked = {
+        "metrics": ("--metrics", "prometheus_client", "prometheus-client", "metrics"),
+        "update-key": ("--update-key", "cryptography", "cryptography", "update"),
+    }
+    needed = [needs for key, needs in asked.items() if merged.value(key)]
+    if str(merged.value("source") or "").startswith("camera:"):
+        needed.append(("a camera source", "cv2", "opencv-python-headless", "camera"))
+    lacking = [(what, library, extra) for what, module, library, extra in needed if not find_spec(module)]
+    if lacking:
+        raise errors.SettingsError("; ".join(extras.need(*each) for each in lacking))
 
 
 def _file(merged: "Merged", key: str, root: Path) -> Path | None:

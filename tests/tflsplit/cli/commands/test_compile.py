@@ -79,12 +79,21 @@ def test_compiling_later_keeps_the_digest_and_is_shown(run, tiny_package, surrou
     assert cuts["op000"]["compilation"] is None
 
 
-def test_failures_are_told_and_are_no_error(run, tiny_package, surroundings):
-    done = run("compile", tiny_package.path, "--compiler", COMPILER, env=surroundings | {"EDGETPU_CASE": "internal"})
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_run_that_compiled_nothing_says_so_and_fails(run, tiny_package, surroundings, form):
+    failing = surroundings | {"EDGETPU_CASE": "internal"}
+    done = run("compile", tiny_package.path, "--compiler", COMPILER, *form, env=failing)
 
-    assert done.code == 0
-    assert "head of op000: failed: Internal compiler error" in done.out
-    assert "0 of 3 compiled" in done.out
+    assert done.code == 1
+    assert "failed: Internal compiler error" in done.out if not form else '"status": "failed"' in done.out
+    assert done.err.rstrip().endswith("0 of 3 heads compiled")
+
+
+def test_without_a_compiler_compile_fails_and_says_what_to_do(run, tiny_package, surroundings):
+    done = run("compile", tiny_package.path, env=surroundings)
+
+    assert done.code == 1
+    assert "0 of 3 heads compiled; give --compiler" in done.err
 
 
 @pytest.mark.parametrize(

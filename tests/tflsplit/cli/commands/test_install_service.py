@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -209,6 +211,31 @@ def test_check_names_what_is_wrong_beyond_a_type(run, config, change, problem):
     assert any(problem in found for found in told["problems"]), told
     assert len(done.err.splitlines()) == len(told["problems"])
     assert "hunter2" not in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    ("module", "change", "library"),
+    [
+        ("cv2", 'source = "camera:0"', "opencv-python-headless"),
+        ("prometheus_client", 'metrics = "9109"', "prometheus-client"),
+        ("cryptography", 'models = "/m"\nupdate-key = "/k.pub"', "cryptography"),
+    ],
+)
+def test_check_and_install_name_a_library_that_the_settings_need(tmp_path, config, module, change, library):
+    """Else the service would start, fail and be started again until systemd gives it up."""
+    (config.with_suffix(".d")).mkdir()
+    (config.with_suffix(".d") / "change.toml").write_text(f"[edge]\n{change}\n")
+    program = (
+        "import importlib.util, sys; module = sys.argv.pop(1); find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == module else find(name, *rest)\n"
+        "from tflsplit.cli import main; main.main()"
+    )
+    for words in (("config", "check", config), ("install-service", "--config", config, "--dry-run")):
+        line = [sys.executable, "-c", program, module, *map(str, words)]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+
+        assert done.returncode == 1
+        assert f"needs {library}, which is not installed: pip install" in done.stderr
 
 
 def test_every_setting_that_is_missing_is_named(run, tmp_path):
