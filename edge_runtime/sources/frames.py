@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tflsplit import arguments, errors
+from tflsplit import arguments, errors, extras
 from tflsplit.arguments import PathLike
 from tflsplit.coding import input_codec
 from tflsplit.graph.tensors import Array, TensorSpec, quantise
