@@ -29,7 +29,7 @@ def only(required, **properties):
 
 
 # No schema of theirs comes with a library. These are ours, of the fields that we use and no others, after KEDA 2's
-# pages on ScaledObject, TriggerAuthentication and both scalers, and those of RabbitMQ's cluster operator 2.
+# pages on ScaledObject, TriggerAuthentication and both scalers, and those of RabbitMQ's cluster and topology operators.
 PROMETHEUS = only(["serverAddress", "query", "threshold"], serverAddress=TEXT, query=TEXT, threshold=NUMBER)
 RABBITMQ = only(
     ["protocol", "host", "queueName", "mode", "value"],
@@ -51,6 +51,7 @@ TRIGGER = {
         ),
     ]
 }
+NAMED = only(["name"], name=TEXT)
 SOURCES = {"type": "array", "items": only(["parameter", "name", "key"], parameter=TEXT, name=TEXT, key=TEXT)}
 CUSTOM = {
     ("keda.sh/v1alpha1", "ScaledObject"): only(
@@ -73,6 +74,14 @@ CUSTOM = {
         resources={"type": "object"},
         rabbitmq=only([], additionalPlugins={"type": "array", "items": TEXT}, additionalConfig=TEXT),
         affinity={"type": "object"},
+    ),
+    ("rabbitmq.com/v1beta1", "User"): only(["rabbitmqClusterReference"], rabbitmqClusterReference=NAMED),
+    ("rabbitmq.com/v1beta1", "Permission"): only(
+        ["vhost", "userReference", "permissions", "rabbitmqClusterReference"],
+        vhost=TEXT,
+        userReference=NAMED,
+        permissions=only([], configure=TEXT, write=TEXT, read=TEXT),
+        rabbitmqClusterReference=NAMED,
     ),
 }
 
@@ -108,9 +117,10 @@ class Variant:
         }
         for each in self.objects:
             if each["kind"] == "RabbitmqCluster":
-                made[f"{each['metadata']['name']}-default-user"] = {"username", "password"}
                 made[each["spec"]["tls"]["secretName"]] = {"tls.crt", "tls.key"}
                 made[each["spec"]["tls"]["caSecretName"]] = {"ca.crt"}
+            if (each["apiVersion"], each["kind"]) == ("rabbitmq.com/v1beta1", "User"):
+                made[f"{each['metadata']['name']}-user-credentials"] = {"username", "password"}
         return made
 
 
@@ -295,6 +305,16 @@ def test_the_queue_is_the_one_that_clouds_declare(rabbitmq_variant):
     assert "rabbitmq_mqtt" in cluster["spec"]["rabbitmq"]["additionalPlugins"]
     names = {each["name"] for each in rabbitmq_variant.container["env"]}
     assert set(re.findall(r"\$\((\w+)\)", " ".join(rabbitmq_variant.container["args"]))) == names
+
+
+def test_the_clouds_user_has_the_rights_that_the_document_gives_and_no_others(rabbitmq_variant):
+    permission = rabbitmq_variant.one("Permission", "clouds")["spec"]
+    document = (DEPLOY.parent / "docs" / "rabbitmq.md").read_text("utf-8")
+    (given,) = re.findall(r"set_permissions cloud '(.*?)' \\\s+'(.*?)' '(.*?)'", document)
+
+    assert tuple(permission["permissions"][key] for key in ("configure", "write", "read")) == given
+    assert permission["userReference"]["name"] == rabbitmq_variant.one("User", "clouds")["metadata"]["name"]
+    assert "default-user" not in "".join(file.read_text() for file in rabbitmq_variant.folder.glob("*.yaml"))
 
 
 def test_the_scaler_shows_what_its_authentication_gives(rabbitmq_variant):
