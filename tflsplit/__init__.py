@@ -5,12 +5,16 @@ TYPE_CHECKING = False  # what type checkers take for true; importing `typing` fo
 if TYPE_CHECKING:
     from tflsplit.api.conversion import convert
     from tflsplit.api.packages import open, slice, verify
+    from tflsplit.api.planning import plan
+    from tflsplit.api.profiling import profile
 
     __version__: str
 else:
     _MODULES = {
         "convert": "conversion",
         "open": "packages",
+        "plan": "planning",
+        "profile": "profiling",
         "slice": "packages",
         "verify": "packages",
     }
@@ -33,4 +37,4 @@ else:
         return sorted({*globals(), *__all__})
 
 
-__all__ = ["__version__", "convert", "open", "slice", "verify"]
+__all__ = ["__version__", "convert", "open", "plan", "profile", "slice", "verify"]

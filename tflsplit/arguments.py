@@ -61,7 +61,7 @@ def instance(value: object, kind: type[_Instance], what: str) -> _Instance:
 def check_fields(checked: Any) -> None:
     """SettingsError naming the first field of a dataclass whose value is not of the type it is declared with.
 
-    Types that are written as a text are not checked, since their names cannot be looked up here.
+    Types that are written as a text are not checked, since their names cannot be looked up here; nor are protocols.
     """
     for field in dataclasses.fields(checked):
         value = getattr(checked, field.name)
@@ -76,7 +76,7 @@ def wrong(what: str, value: object, expected: str) -> errors.SettingsError:
 
 
 def _fits(value: object, kind: Any) -> bool:
-    if isinstance(kind, str):
+    if isinstance(kind, str) or getattr(kind, "_is_protocol", False):
         return True
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
         return any(_fits(value, entry) for entry in typing.get_args(kind))

@@ -12,7 +12,7 @@ from edge_runtime.accelerators.coral import Coral
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.delegate import Delegate
 from edge_runtime.accelerators.protocol import Accelerator
-from tflsplit import errors
+from tflsplit import arguments, errors
 
 AUTO = "auto"
 
@@ -22,7 +22,7 @@ _MOST_CORES = 4096
 
 def parse(text: str, *, threads: int = 1, limits: child.Limits = child.DEFAULT_LIMITS) -> Accelerator:
     """The accelerator of any name but `auto`; SettingsError lists the names. `threads` are for what runs on the CPU."""
-    kind, _, query = text.partition("?")
+    kind, _, query = arguments.text(text, "accelerator").partition("?")
     options = _options(text, query)
     name, _, rest = kind.partition(":")
     if kind == "cpu":

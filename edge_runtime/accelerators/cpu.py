@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from edge_runtime.accelerators import protocol
-from tflsplit import errors
+from tflsplit import arguments, errors
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
 
@@ -24,7 +24,7 @@ class Cpu:
     cores: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
-        if self.threads < 1:
+        if arguments.instance(self.threads, int, "threads") < 1:
             raise errors.SettingsError(f"{self.threads} CPU threads: give at least 1")
 
     def open(self, model: bytes, *, name: str) -> protocol.OpenModel:

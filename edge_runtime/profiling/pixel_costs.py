@@ -1,6 +1,6 @@
 """Times how a side sends or receives a picture before its preprocessing: as raw pixels and as JPEG."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 
@@ -9,6 +9,7 @@ from edge_runtime.profiling.overhead import Overhead
 from edge_runtime.sources import frames
 from edge_runtime.sources.frames import Source
 from tflsplit import errors
+from tflsplit.arguments import PathLike
 from tflsplit.coding.input_codec import InputCodec, Pixels
 from tflsplit.graph.tensors import Array
 from tflsplit.package.reading import Package
@@ -19,12 +20,12 @@ _RUNS = 30
 _PICTURES = 8
 
 
-def open_pixels(text: str, package: Package) -> Source | None:
-    """The source named `text` as pixels; None if it holds none, the model takes none, or it is a camera."""
-    if text.startswith("camera:"):
+def open_pixels(wanted: "PathLike | Array | Sequence[Array]", package: Package) -> Source | None:
+    """A source as pixels; None if it holds none, the model takes none, or it is a camera."""
+    if str(wanted).startswith("camera:"):
         return None  # it cannot be opened twice
     with suppress(errors.DataError):
-        return frames.open_source(text, package.manifest, as_pixels=True)
+        return frames.open_source(wanted, package.manifest, as_pixels=True)
     return None
 
 

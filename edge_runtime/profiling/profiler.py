@@ -22,7 +22,8 @@ from edge_runtime.profiling.journal import Journal
 from edge_runtime.profiling.measurement import Clock, Measurement, Measurer
 from edge_runtime.sources import frames
 from edge_runtime.sources.frames import Source
-from tflsplit import errors
+from tflsplit import arguments, errors
+from tflsplit.coding import jpeg
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
 from tflsplit.package import verify
@@ -45,6 +46,7 @@ class Settings:
     precision: float = 0.02
 
     def __post_init__(self) -> None:
+        arguments.check_fields(self)
         if not self.budget_s > 0:
             raise errors.SettingsError(f"budget of {self.budget_s} s: give more than 0")
         if not 0 < self.precision < 1:
@@ -64,6 +66,13 @@ class Task:
     threads: int = 1
     pixels: Source | None = None
     jpeg_quality: int = 75
+
+    def __post_init__(self) -> None:
+        arguments.check_fields(self)
+        if self.jpeg_quality not in jpeg.QUALITIES:
+            raise errors.SettingsError(
+                f"JPEG quality {self.jpeg_quality}: give {jpeg.QUALITIES[0]} to {jpeg.QUALITIES[-1]}"
+            )
 
     def run(self) -> dict[str, str]:
         """What must be equal for continuing a run that was interrupted."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
+from tflsplit import arguments
 from tflsplit.planning.cost import Cost
 
 
@@ -21,6 +22,9 @@ class Constraints:
     max_price_per_day: float | None = None
     max_energy_j: float | None = None
     min_position: int | None = None
+
+    def __post_init__(self) -> None:
+        arguments.check_fields(self)
 
     def as_json(self) -> dict[str, float]:
         given = ((entry.name, getattr(self, entry.name)) for entry in fields(self))

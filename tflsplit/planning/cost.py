@@ -16,7 +16,7 @@ from tflsplit.timings.profiles import Origin
 PARTS = ("preprocess", "reload", "head", "encode", "wire", "broker", "queue", "decode", "tail", "result")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Cost:
     """`stages_fps` is what each stage alone could do, for each device; the lowest is the sustainable rate.
 
@@ -33,6 +33,9 @@ class Cost:
     edge_load: float
     cloud_load: float
     energy_j: float | None
+
+    def __repr__(self) -> str:
+        return f"<cost of {self.candidate.id}: p50 {self.latency.p50_s * 1e3:.2f} ms, {self.bytes_per_frame:,.0f} bytes a frame>"
 
     @property
     def throughput_fps(self) -> float:

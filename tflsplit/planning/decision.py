@@ -86,7 +86,7 @@ class Decision:
     """`choice` is None where nothing meets the constraints; `nearest` then is the candidate that misses them least."""
 
     goal: Goal
-    judged: tuple[Judged, ...]
+    judged: tuple[Judged, ...] = field(repr=False)
     choice: Judged | None
     runner_up: Judged | None
     nearest: Judged | None

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tflsplit import errors
+from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
 from tflsplit.planning import bottlenecks, breakeven, candidates, decision, planfile, report_text
 from tflsplit.planning.breakeven import BreakEven
@@ -17,7 +18,7 @@ from tflsplit.timings.links import Link
 from tflsplit.timings.profiles import Origin, Profile, Side
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Outcome:
     """A decision with all that led to it: the candidates can be costed again for any other scenario."""
 
@@ -28,6 +29,19 @@ class Outcome:
     candidates: tuple[Candidate, ...]
     decision: Decision
     break_even: Mapping[str, BreakEven | None]
+
+    def __repr__(self) -> str:
+        return f"<plan of {self.package.manifest.name} over {self.scenario.link.name}: {self.reason}>"
+
+    @property
+    def cut(self) -> Cut | None:
+        """The pick's cut; None where nothing meets the constraints."""
+        return None if self.decision.choice is None else self.decision.choice.cost.candidate.cut
+
+    @property
+    def reason(self) -> str:
+        """One sentence: what to do and why, or what stands in the way of everything."""
+        return report_text.reason(self.decision)
 
     def as_json(self) -> dict[str, object]:
         filtered = bottlenecks.compare(self.decision)

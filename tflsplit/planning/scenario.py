@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from tflsplit import errors
+from tflsplit import arguments, errors
 from tflsplit.timings.links import Link
 
 SECONDS_A_DAY = 86_400
@@ -25,6 +25,7 @@ class Workload:
     reload_every: int | None = None
 
     def __post_init__(self) -> None:
+        arguments.check_fields(self)
         if self.rate_fps is not None and not self.rate_fps > 0:
             raise errors.SettingsError(f"rate of {self.rate_fps} frames a second: give more than 0")
         for name in ("devices", "workers", "window"):
@@ -42,6 +43,7 @@ class Prices:
     per_cloud_hour: float | None = None
 
     def __post_init__(self) -> None:
+        arguments.check_fields(self)
         for name in self.__slots__:
             price = getattr(self, name)
             if price is not None and price < 0:
@@ -60,6 +62,7 @@ class Power:
     active_w: float
 
     def __post_init__(self) -> None:
+        arguments.check_fields(self)
         if not 0 <= self.idle_w <= self.active_w:
             raise errors.SettingsError(f"power of {self.idle_w} W idle and {self.active_w} W active cannot be")
 

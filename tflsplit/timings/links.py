@@ -4,11 +4,11 @@ Pure: the probe that measures one is `broker.links.throughput`, the relay that i
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tflsplit import errors
+from tflsplit import arguments, errors
 from tflsplit.timings.profiles import Origin, Timing, parsing, read_json
 
 SCHEMA = 1
@@ -35,10 +35,11 @@ class Link:
     rtt_s: float
     loss: float = 0.0
     packet_limit_bytes: int | None = None
-    points: tuple[Point, ...] = ()
+    points: tuple[Point, ...] = field(default=(), repr=False)
     source: str = ""
 
     def __post_init__(self) -> None:
+        arguments.check_fields(self)
         if not self.bandwidth_bps > 0:
             raise errors.SettingsError(f"link {self.name}: a bandwidth of {self.bandwidth_bps} bit/s carries nothing")
         if not self.rtt_s >= 0:
@@ -99,7 +100,7 @@ _UNITS = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
 
 def parse_bandwidth(text: str) -> float:
     """`5Mbit`, `500kbit`, `1Gbit`: bits a second, decimal. SettingsError for anything else."""
-    number, unit = _split(text)
+    number, unit = _split(text, "bandwidth")
     if unit not in _UNITS:
         raise errors.SettingsError(f"bandwidth {text!r}: write a number with kbit, Mbit or Gbit, as 5Mbit")
     return number * _UNITS[unit]
@@ -107,7 +108,7 @@ def parse_bandwidth(text: str) -> float:
 
 def parse_duration(text: str) -> float:
     """`40ms` or `0.04s`: seconds. SettingsError for anything else."""
-    number, unit = _split(text)
+    number, unit = _split(text, "time")
     if unit not in ("ms", "s"):
         raise errors.SettingsError(f"time {text!r}: write a number with ms or s, as 40ms")
     return number / 1000 if unit == "ms" else number
@@ -115,16 +116,16 @@ def parse_duration(text: str) -> float:
 
 def parse_share(text: str) -> float:
     """`1%` or `0.01`: a share. SettingsError for anything else."""
-    number, unit = _split(text)
+    number, unit = _split(text, "share")
     if unit not in ("", "%"):
         raise errors.SettingsError(f"share {text!r}: write it as 1% or 0.01")
     return number / 100 if unit == "%" else number
 
 
-def _split(text: str) -> tuple[float, str]:
-    stripped = text.strip()
+def _split(text: str, what: str) -> tuple[float, str]:
+    stripped = arguments.text(text, what).strip()
     digits = stripped.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ%")
     try:
         return float(digits), stripped[len(digits) :].lower()
     except ValueError:
-        raise errors.SettingsError(f"{text!r} does not begin with a number") from None
+        raise errors.SettingsError(f"{what} {text!r} does not begin with a number") from None

@@ -34,7 +34,7 @@ class Side(str, Enum):
     CLOUD = "cloud"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Timing:
     """Repeated timings of one thing, in seconds, in the order they were taken. Percentiles are derived."""
 
@@ -46,6 +46,9 @@ class Timing:
             raise ValueError("a timing needs at least one sample")
         if not all(np.isfinite(sample) and sample >= 0.0 for sample in self.samples_s):
             raise ValueError("timings are finite and not negative")
+
+    def __repr__(self) -> str:
+        return f"<timing p50 {self.p50_s * 1e3:.3g} ms, {self.runs} runs, {self.origin.value}>"
 
     @property
     def runs(self) -> int:
@@ -149,7 +152,7 @@ class PixelTiming:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Profile:
     """`preprocess` turns one raw input into the model's stored input (edge only), reading and resizing included.
     `pixels` times sending a picture before that, by codec. `machine` is free text by key: host, cpu, governor,
@@ -165,6 +168,11 @@ class Profile:
     preprocess: Timing | None = None
     notes: tuple[str, ...] = field(default=())
     pixels: tuple[PixelTiming, ...] = ()
+
+    def __repr__(self) -> str:
+        times = [entry.run.p50_s * 1e3 for entry in self.cuts]
+        spread = f", p50 {min(times):.3g} to {max(times):.3g} ms" if times else ""
+        return f"<profile of {self.name} on the {self.side.value}, {self.accelerator}: {len(times)} cuts{spread}>"
 
     def timing(self, cut: str) -> CutTiming | None:
         return next((entry for entry in self.cuts if entry.cut == cut), None)

@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from tflsplit import errors
+from tflsplit.api import files
 from tflsplit.chains import comparison, pipeline, planfile
 from tflsplit.chains.pipeline import Planned
-from tflsplit.cli.output import files, screen
+from tflsplit.cli.output import screen
 from tflsplit.package.reading import Package
 from tflsplit.planning.decision import Objective
 from tflsplit.timings import profiles

@@ -6,14 +6,15 @@ from typing import Any
 
 import click
 
+import tflsplit
+from tflsplit.api import files, planning
 from tflsplit.cli.commands import chain_plan
 from tflsplit.cli.options import chain, inputs, objectives
 from tflsplit.cli.options import link as options_link
-from tflsplit.cli.output import files, screen
+from tflsplit.cli.output import screen
 from tflsplit.package import reading
-from tflsplit.planning import pipeline, planfile, report_text
-from tflsplit.planning.scenario import Scenario
-from tflsplit.timings.profiles import Side
+from tflsplit.planning import report_text
+from tflsplit.planning.pipeline import Outcome
 
 
 @click.command()
@@ -44,7 +45,7 @@ def command(
     Exit code 1 if nothing meets the constraints; what fails for each and what comes nearest is printed all the same.
 
     \b
-    Python: tflsplit.planning.pipeline.make(package, edge, cloud, scenario, goal)
+    Python: tflsplit.plan("model.tflsplit", edge="pi.json", cloud="server.json", link="4g")
     """
     chain.check_options(click.get_current_context(), is_chain=bool(stages))
     for path in filter(None, (destination, report)):
@@ -52,41 +53,29 @@ def command(
     opened = reading.open_package(pkg)
     if stages:
         names = given["hops"] or (None,) * (len(stages) - 1)
-        hops = tuple(options_link.link_of(name or link, bandwidth, rtt, loss) for name in names)
+        hops = tuple(planning.link_of(name or link, bandwidth, rtt, loss) for name in names)
         goal = {name: given[name] for name in ("pins", "memory", "uses_all", "objective", "fps")}
         chain_plan.put_out(chain_plan.plan(opened, stages, hops, **goal), destination, report, is_json=is_json)
         return
     if edge_path is None or cloud_path is None:
         raise click.UsageError("Missing option '--edge' or '--cloud': give both profiles, or --stage for each machine.")
-    edge = pipeline.read_profile(edge_path, opened, Side.EDGE)
-    outcome = pipeline.make(
-        opened,
-        edge,
-        pipeline.read_profile(cloud_path, opened, Side.CLOUD),
-        Scenario(
-            options_link.link_of(link, bandwidth, rtt, loss),
-            objectives.workload_of(given),
-            objectives.prices_of(given),
-            objectives.power_of(given),
-        ),
-        objectives.goal_of(opened, given),
-        forms=inputs.forms_of(opened, edge, given),
+    words = {name: value for name, value in given.items() if name not in chain.ONLY}
+    outcome = tflsplit.plan(
+        opened, edge=edge_path, cloud=cloud_path, link=link, bandwidth=bandwidth, rtt=rtt, loss=loss, **words
     )
     if is_json:
         screen.as_json(outcome.as_json())
     else:
         _print(outcome)
     if report is not None:
-        from tflsplit.report.plan import page
-
-        files.write_whole(report, page.render(outcome))
-    if outcome.decision.choice is None:
+        planning.write_report(outcome, report)
+    if outcome.cut is None:
         sys.exit(1)
     if destination is not None:
-        files.write_whole(destination, planfile.render(pipeline.plan_of(outcome, destination.parent)))
+        planning.write_plan(outcome, destination)
 
 
-def _print(outcome: pipeline.Outcome) -> None:
+def _print(outcome: Outcome) -> None:
     decision = outcome.decision
     front = decision.pareto
     rows = [

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tflsplit.api import files
 from tflsplit.cli.options import connection
-from tflsplit.cli.output import files, screen
+from tflsplit.cli.output import screen
 from tflsplit.timings import links
 
 if TYPE_CHECKING:

@@ -2,12 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
-from tflsplit import errors
+import tflsplit
+from tflsplit.api import packages
 from tflsplit.cli.options import accelerator as options_accelerator
-from tflsplit.cli.output import files, screen
+from tflsplit.cli.output import screen
 from tflsplit.timings import profiles
 from tflsplit.timings.profiles import Profile, Side
 
@@ -24,54 +26,35 @@ from tflsplit.timings.profiles import Profile, Side
     "-o", "--output", "destination", type=click.Path(path_type=Path), required=True, help="File to write (JSON)."
 )
 @click.option("--samples", help="Inputs: folder of pictures, .npy/.npz file. Default: random ones, noted in the file.")
-@options_accelerator.option(default="cpu")
+@options_accelerator.option("accelerator", default="cpu")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads.")
-@click.option("--budget", "budget_s", default=20.0, show_default=True, help="Seconds to spend on timing.")
+@click.option("--budget", default=20.0, show_default=True, help="Seconds to spend on timing.")
 @click.option("--precision", default=0.02, show_default=True, help="How closely a median is to be known, as a share.")
 @click.option(
     "--jpeg-quality", type=click.IntRange(1, 95), default=75, show_default=True, help="Of pictures sent as JPEG."
 )
-@click.option("--force", "replaces_existing", is_flag=True, help="Replace FILE if it is there.")
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @click.option("--json", "is_json", is_flag=True, help="Print the profile as JSON.")
 def command(
     pkg: Path,
     *,
     side: str,
     destination: Path,
-    samples: str | None,
-    accelerator_name: str,
-    threads: int,
-    budget_s: float,
-    precision: float,
-    jpeg_quality: int,
-    replaces_existing: bool,
     is_json: bool,
+    **options: Any,
 ) -> None:
     """Time the head (or tail) of every cut of PKG here, for `tflsplit plan`.
 
     A run that was killed goes on from FILE.partial when it is started again.
 
     \b
-    Python: edge_runtime.profiling.profiler.profile(task, journal, settings)
+    Python: tflsplit.profile("model.tflsplit", "edge", "pi.json")
     """
-    from edge_runtime.profiling import pixel_costs, profiler
-    from edge_runtime.sources import frames
-    from tflsplit.package import reading
+    from edge_runtime.profiling import profiler
 
-    files.check_free(destination, replaces_existing=replaces_existing)
-    settings = profiler.Settings(budget_s=budget_s, precision=precision)
-    opened = reading.open_package(pkg)
-    source = frames.open_source(samples, opened.manifest) if samples else None
-    accelerator = options_accelerator.resolve(opened, opened.cuts[-1], accelerator_name, threads)
-    if side == Side.CLOUD.value and accelerator.is_external:
-        raise errors.SettingsError(f"--accelerator {accelerator_name}: tails run on the CPU; give it with --side edge")
-    pixels = pixel_costs.open_pixels(samples, opened) if samples else None
-    task = profiler.Task(opened, Side(side), accelerator, source, threads, pixels, jpeg_quality)
-    journal = destination.with_name(f"{destination.name}.partial")
+    opened = packages.open(pkg)
     with screen.progress(f"profile the {side}", profiler.FEWEST_MEASUREMENTS * len(opened.cuts)) as step:
-        made = profiler.profile(task, journal, settings, on_measurement=step)
-    files.write_whole(destination, profiles.render(made))
-    journal.unlink(missing_ok=True)
+        made = tflsplit.profile(opened, side, destination, on_measurement=step, **options)
     if is_json:
         click.echo(profiles.render(made), nl=False)
     else:

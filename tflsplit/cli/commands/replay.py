@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tflsplit.api import planning
 from tflsplit.cli.options import link as options_link
 from tflsplit.cli.options import objectives, planfile
 from tflsplit.cli.output import screen
@@ -60,7 +61,7 @@ def command(
     """
     opened, given = planfile.opened(pkg, plan_path)
     is_stated = any((link, bandwidth, rtt, loss))
-    stated = pipeline.link_of(given) if given and not is_stated else options_link.link_of(link, bandwidth, rtt, loss)
+    stated = pipeline.link_of(given) if given and not is_stated else planning.link_of(link, bandwidth, rtt, loss)
     names = replay_run.names_of(wanted, given)
     with tempfile.TemporaryDirectory(prefix="tflsplit-replay-") as name, screen.progress("replay", None) as step:
         folder = Path(name)

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from tflsplit.cli.output import files, screen
+from tflsplit.api import files
+from tflsplit.cli.output import screen
 
 
 @click.command()

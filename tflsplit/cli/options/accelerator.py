@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tflsplit import errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
 
@@ -18,11 +17,13 @@ if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run
     from edge_runtime.profiling.equivalence import Comparison
 
 
-def option(*, default: str | None, what: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Gives the command `accelerator_name`."""
+def option(
+    name: str = "accelerator_name", *, default: str | None, what: str = ""
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives the command the accelerator's name, in words, as the argument `name`."""
     return click.option(
         "--accelerator",
-        "accelerator_name",
+        name,
         metavar="A",
         default=default,
         show_default=default is not None,
@@ -77,15 +78,10 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 def resolve(opened: Package, cut: Cut, name: str, threads: int = 1) -> "Accelerator":
     """What the option names; for `auto` the Edge TPU if the cut's head is compiled and one answers, else the CPU."""
     from edge_runtime import head
-    from edge_runtime.accelerators import choice
 
-    if name != choice.AUTO:
-        accelerator = choice.parse(name, threads=threads)
-        if accelerator.is_external and cut.position == 0:
-            raise errors.SettingsError(f"--accelerator {name}: cut input computes nothing here; give another --cut")
-        return accelerator
-    accelerator, why = choice.automatic(is_compiled=head.is_compiled(opened, cut), threads=threads)
-    click.echo(f"accelerator {accelerator.name}: {why}", err=True)
+    accelerator, why = head.accelerator_for(opened, cut, name, threads=threads)
+    if why is not None:
+        click.echo(f"accelerator {accelerator.name}: {why}", err=True)
     return accelerator
 
 

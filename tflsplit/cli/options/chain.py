@@ -29,7 +29,7 @@ _TAKEN = {
     *("pkg", "stages", "hops", "pins", "memory", "uses_all", "objective", "fps", "link", "bandwidth", "rtt", "loss"),
     *("destination", "report", "is_json"),
 }
-_ONLY_CHAIN = ("hops", "pins", "memory", "uses_all")
+ONLY = ("hops", "pins", "memory", "uses_all")
 
 
 def check_options(context: click.Context, *, is_chain: bool) -> None:
@@ -41,5 +41,5 @@ def check_options(context: click.Context, *, is_chain: bool) -> None:
     }
     if is_chain and (unheard := [option for name, option in said.items() if name not in _TAKEN]):
         raise errors.SettingsError(f"a chain of --stage is planned without {', '.join(unheard)}; leave it out")
-    if not is_chain and (unheard := [said[name] for name in _ONLY_CHAIN if name in said]):
+    if not is_chain and (unheard := [said[name] for name in ONLY if name in said]):
         raise errors.SettingsError(f"{', '.join(unheard)}: for a chain; name its machines with --stage")

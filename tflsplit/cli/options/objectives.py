@@ -1,17 +1,11 @@
-"""The options of `tflsplit plan` for what is wanted and what it costs, and the values they describe."""
+"""The options of `tflsplit plan` for what is wanted and what it costs."""
 
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from tflsplit import errors
-from tflsplit.graph.cuts import Cut
-from tflsplit.package.reading import Package
-from tflsplit.planning.constraints import Constraints
-from tflsplit.planning.decision import Goal, Objective, Weights
-from tflsplit.planning.scenario import Power, Prices, Workload
-from tflsplit.timings import links
+from tflsplit.planning.decision import Objective
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -53,44 +47,3 @@ def grouped(*groups: tuple[Decorator, ...]) -> Decorator:
         return function
 
     return decorate
-
-
-def goal_of(package: Package, given: dict[str, Any]) -> Goal:
-    wanted: Cut | None = package.cut(given["min_depth"]) if given["min_depth"] else None
-    return Goal(
-        objective=Objective(given["objective"]),
-        constraints=Constraints(
-            max_latency_s=links.parse_duration(given["max_latency"]) if given["max_latency"] else None,
-            fps=given["fps"],
-            max_bytes_per_day=given["max_bytes_per_day"],
-            max_edge_memory_bytes=given["max_edge_memory"],
-            max_price_per_day=given["max_price_per_day"],
-            max_energy_j=given["max_energy"],
-            min_position=wanted.position if wanted else None,
-        ),
-        weights=_weights(given["weights"]) if given["weights"] else Weights(),
-    )
-
-
-def workload_of(given: dict[str, Any]) -> Workload:
-    names = ("devices", "workers", "window", "reload_every")
-    return Workload(rate_fps=given["fps"], **{name: given[name] for name in names})
-
-
-def prices_of(given: dict[str, Any]) -> Prices:
-    return Prices(per_gb=given["price_per_gb"], per_cloud_hour=given["price_per_cloud_hour"])
-
-
-def power_of(given: dict[str, Any]) -> Power | None:
-    idle_w, active_w = given["idle_watts"], given["active_watts"]
-    if (idle_w is None) != (active_w is None):
-        raise errors.SettingsError("--idle-watts and --active-watts belong together; give both")
-    return None if idle_w is None else Power(idle_w, active_w)
-
-
-def _weights(text: str) -> Weights:
-    try:
-        rate, network, overhead = (float(entry) for entry in text.split(","))
-    except ValueError:
-        raise errors.SettingsError(f"--weights {text!r}: write three numbers with commas, as 1,2,1") from None
-    return Weights(rate, network, overhead)

@@ -1,4 +1,4 @@
-"""Files that commands write: whole or not at all, and none is replaced unasked."""
+"""Files that calls and commands write: whole or not at all, and none is replaced unasked."""
 
 import contextlib
 import os

@@ -1,9 +1,9 @@
-"""Files that commands write: whole or not at all, and none replaced unasked."""
+"""Files that calls and commands write: whole or not at all, and none replaced unasked."""
 
 import pytest
 
 from tflsplit import errors
-from tflsplit.cli.output import files
+from tflsplit.api import files
 
 
 def test_a_file_that_is_there_is_replaced_only_if_told_to(tmp_path):

@@ -1,0 +1,171 @@
+"""Where to cut, from timings of both machines and the link between them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tflsplit import arguments, errors
+from tflsplit.api import files, packages
+from tflsplit.arguments import PathLike
+from tflsplit.coding import input_codec, jpeg
+from tflsplit.graph.cuts import Cut
+from tflsplit.package.reading import Package
+from tflsplit.planning import candidates, pipeline, planfile
+from tflsplit.planning.candidates import InputForms, Picture
+from tflsplit.planning.constraints import Constraints
+from tflsplit.planning.decision import Goal, Objective, Weights
+from tflsplit.planning.pipeline import Outcome
+from tflsplit.planning.scenario import Power, Prices, Scenario, Workload
+from tflsplit.timings import links, presets, profiles
+from tflsplit.timings.links import Link
+from tflsplit.timings.profiles import Origin, Profile, Side
+
+
+def plan(
+    pkg: PathLike | Package,
+    *,
+    edge: PathLike | Profile,
+    cloud: PathLike | Profile,
+    link: PathLike | Link | None = None,
+    bandwidth: str | None = None,
+    rtt: str | None = None,
+    loss: str | None = None,
+    objective: str = "latency",
+    weights: str | Iterable[float] | None = None,
+    max_latency: str | None = None,
+    fps: float | None = None,
+    max_bytes_per_day: float | None = None,
+    max_edge_memory: int | None = None,
+    min_depth: str | Cut | None = None,
+    max_price_per_day: float | None = None,
+    max_energy: float | None = None,
+    price_per_gb: float | None = None,
+    price_per_cloud_hour: float | None = None,
+    idle_watts: float | None = None,
+    active_watts: float | None = None,
+    devices: int = 1,
+    workers: int = 1,
+    window: int = 8,
+    reload_every: int | None = None,
+    input_codecs: str | Iterable[str] = "raw,int8,jpeg:75",
+    pictures: PathLike | None = None,
+    jpeg_bytes: float | None = None,
+) -> Outcome:
+    """Compare every cut, sending the input and computing everything locally, and pick one.
+
+    `edge` and `cloud` are profiles or their files; `link` is a file of `tflsplit probe` or a preset ("4g"), or else
+    `bandwidth` ("5Mbit") and `rtt` ("40ms") state one. All other words are those of `tflsplit plan --help`. Where
+    nothing meets the constraints `outcome.cut` is None, and printing the outcome says what comes nearest.
+    """
+    opened = packages.open(pkg)
+    measured = _profile(edge, opened, Side.EDGE)
+    wanted = opened.cut(min_depth) if min_depth is not None else None
+    constraints = Constraints(
+        max_latency_s=None if max_latency is None else links.parse_duration(max_latency),
+        fps=fps,
+        max_bytes_per_day=max_bytes_per_day,
+        max_edge_memory_bytes=max_edge_memory,
+        max_price_per_day=max_price_per_day,
+        max_energy_j=max_energy,
+        min_position=None if wanted is None else wanted.position,
+    )
+    kind = Objective(arguments.one_of(objective, [each.value for each in Objective], "objective"))
+    return pipeline.make(
+        opened,
+        measured,
+        _profile(cloud, opened, Side.CLOUD),
+        Scenario(
+            link_of(link, bandwidth, rtt, loss),
+            Workload(fps, devices, workers, window, reload_every),
+            Prices(price_per_gb, price_per_cloud_hour),
+            _power(idle_watts, active_watts),
+        ),
+        Goal(kind, constraints, _weights(weights)),
+        forms=_forms(opened, measured, input_codecs, pictures, jpeg_bytes),
+    )
+
+
+def write_plan(outcome: Outcome, out: PathLike) -> None:
+    """The file that `tflsplit edge --plan` and `cloud --plan` run. SettingsError where nothing was picked."""
+    path = _free(out)
+    files.write_whole(path, planfile.render(pipeline.plan_of(outcome, path.parent)))
+
+
+def write_report(outcome: Outcome, out: PathLike) -> None:
+    """A page with charts, in one HTML file."""
+    from tflsplit.report.plan import page
+
+    files.write_whole(_free(out), page.render(outcome))
+
+
+def link_of(name: PathLike | Link | None, bandwidth: str | None, rtt: str | None, loss: str | None) -> Link:
+    """A file of `tflsplit probe` or a preset by its name; without, the link that the other three state."""
+    if name is not None:
+        if bandwidth or rtt or loss:
+            raise errors.SettingsError("link and bandwidth, rtt or loss both describe the link; give one")
+        if isinstance(name, Link):
+            return name
+        path = arguments.path(name, "link")
+        return links.read(path) if path.is_file() else presets.named(str(path))
+    if bandwidth is None or rtt is None:
+        raise errors.SettingsError("no link: give link FILE or NAME, or bandwidth and rtt")
+    return Link(
+        name="stated",
+        origin=Origin.STATED,
+        bandwidth_bps=links.parse_bandwidth(bandwidth),
+        rtt_s=links.parse_duration(rtt),
+        loss=0.0 if loss is None else links.parse_share(loss),
+        source="stated by the user",
+    )
+
+
+def _free(out: PathLike) -> Path:
+    path = arguments.path(out, "out")
+    files.check_free(path, replaces_existing=True)
+    return path
+
+
+def _profile(given: PathLike | Profile, package: Package, side: Side) -> Profile:
+    if not isinstance(given, Profile):
+        return pipeline.read_profile(arguments.path(given, side.value), package, side)
+    profiles.check_fits(
+        given, package.digest, side, [cut.id for cut in package.cuts], path=Path(f"{side.value} profile")
+    )
+    return given
+
+
+def _power(idle_w: float | None, active_w: float | None) -> Power | None:
+    if (idle_w is None) != (active_w is None):
+        raise errors.SettingsError("idle_watts and active_watts belong together; give both")
+    return None if idle_w is None or active_w is None else Power(idle_w, active_w)
+
+
+def _weights(given: Any) -> Weights:
+    """Of rate, network and overhead: three numbers, or a text of them with commas."""
+    if given is None:
+        return Weights()
+    try:
+        rate, network, overhead = (float(entry) for entry in (given.split(",") if isinstance(given, str) else given))
+    except (TypeError, ValueError):
+        raise errors.SettingsError(f"weights {given!r}: write three numbers with commas, as 1,2,1") from None
+    return Weights(rate, network, overhead)
+
+
+def _forms(package: Package, edge: Profile, codecs: Any, pictures: Any, jpeg_bytes: Any) -> InputForms:
+    """The forms that compete, with JPEG sizes measured on pictures, stated, or as the edge's profile found them."""
+    listed = codecs.split(",") if isinstance(codecs, str) else arguments.texts(codecs, "input_codecs")
+    parsed = [input_codec.parse(codec.strip()) for codec in listed]
+    qualities = [codec.quality for codec in parsed if codec.quality is not None]
+    folder = None if pictures is None else arguments.path(pictures, "pictures")
+    shape = package.manifest.inputs[0].shape
+    sizes: list[Picture] = []
+    for quality in qualities:
+        if folder is not None:
+            sizes.append(Picture(quality, jpeg.mean_bytes(folder, shape, quality), Origin.MEASURED))
+        elif jpeg_bytes is not None:
+            stated_bytes = arguments.instance(jpeg_bytes, float, "jpeg_bytes")
+            sizes.append(Picture(quality, stated_bytes, Origin.STATED))
+        else:
+            sizes.append(candidates.picture_of(package.cuts[0], quality, edge))
+    named = {str(codec) for codec in parsed}
+    return InputForms(raw="raw" in named, int8="int8" in named, jpeg=bool(qualities), pictures=tuple(sizes))
