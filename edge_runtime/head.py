@@ -3,7 +3,6 @@
 import logging
 from dataclasses import replace
 
-from edge_runtime.accelerators import choice
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.protocol import Accelerator, OpenModel
 from edge_runtime.accelerators.service import DEFAULT_RETRIES, Condition, Counters, Retries, Service
@@ -84,17 +83,6 @@ class Head:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def accelerator_for(package: Package, cut: Cut, name: str, *, threads: int = 1) -> tuple[Accelerator, str | None]:
-    """The accelerator of that name, as `choice` knows it, and for "auto" why it was chosen: the Edge TPU if the cut's
-    head is compiled and one answers, else the CPU."""
-    if name == choice.AUTO:
-        return choice.automatic(is_compiled=is_compiled(package, cut), threads=threads)
-    accelerator = choice.parse(name, threads=threads)
-    if accelerator.is_external and cut.position == 0:
-        raise errors.SettingsError(f"accelerator {name}: cut input computes nothing here; give another cut")
-    return accelerator, None
 
 
 def open_on(accelerator: Accelerator, package: Package, cut: Cut) -> OpenModel:

@@ -3,7 +3,9 @@ first used. `import tflsplit` alone imports nothing; docs/python.md shows the ca
 
 TYPE_CHECKING = False  # what type checkers take for true; importing `typing` for it would cost every start
 if TYPE_CHECKING:
+    from tflsplit.api.cloud import Cloud
     from tflsplit.api.conversion import convert
+    from tflsplit.api.edge import Edge, open_source
     from tflsplit.api.packages import open, slice, verify
     from tflsplit.api.planning import plan
     from tflsplit.api.profiling import profile
@@ -11,8 +13,11 @@ if TYPE_CHECKING:
     __version__: str
 else:
     _MODULES = {
+        "Cloud": "cloud",
+        "Edge": "edge",
         "convert": "conversion",
         "open": "packages",
+        "open_source": "edge",
         "plan": "planning",
         "profile": "profiling",
         "slice": "packages",
@@ -37,4 +42,4 @@ else:
         return sorted({*globals(), *__all__})
 
 
-__all__ = ["__version__", "convert", "open", "plan", "profile", "slice", "verify"]
+__all__ = ["Cloud", "Edge", "__version__", "convert", "open", "open_source", "plan", "profile", "slice", "verify"]

@@ -105,6 +105,7 @@ class Cloud:
         self._transport = transport
         self._filter = topics.every_device(deployment, Kind.FEATURES, share=share)
         self._is_shared = share is not None
+        self._is_subscribed = False
         self._drain_s = drain_s
         self._limits = limits or Limits()
         self._observers = tuple(observers)
@@ -125,13 +126,19 @@ class Cloud:
         """Frames that are waiting, being answered, or waiting to be published."""
         return len(self._running) + len(self._leaving)
 
+    def subscribe(self) -> None:
+        """From now on frames wait for `run`, which does this where it was not done."""
+        self._transport.subscribe(self._filter)
+        self._is_subscribed = True
+
     def stop(self) -> None:
         if self._stopped_at_s is None:
             self._stopped_at_s = time.monotonic()
 
     def run(self, *, is_enough: Callable[[], bool] = lambda: False) -> Summary:
         """Answers frames until stopped, or until `is_enough`, which is called before each frame."""
-        self._transport.subscribe(self._filter)
+        if not self._is_subscribed:
+            self.subscribe()
         while self._stopped_at_s is None and not is_enough():
             self._engine.check()
             if self._has_room():

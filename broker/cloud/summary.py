@@ -16,7 +16,7 @@ _COUNTS = (
 _PARTS = ("tail", "decode", "queue")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Summary:
     """Counters of one deployment. `refused` frames, by reason, were answered with an error. Frames of `unpublished`
     results, and frames left `unfinished` after a stop, will be sent again. `dead_letters_left_out` were over the
@@ -42,6 +42,9 @@ class Summary:
         self.results += 1
         for part in _PARTS:
             getattr(self, f"{part}_s").append(getattr(answer, f"{part}_s"))
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
 
     def __str__(self) -> str:
         refused = sum(self.refused.values())

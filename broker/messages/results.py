@@ -82,7 +82,7 @@ class Output:
         return flat.reshape(self.spec.shape)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Result:
     """The result of a frame. `top` is sorted, best first; its first entry is also `label` and `score` in the JSON. It
     is empty for a model without classes, whose dequantised outputs are in `values`, by name, if they are short. `cut`
@@ -102,6 +102,10 @@ class Result:
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for _, values in self.values for value in values):
             raise ValueError("values of a result must be finite numbers: JSON has no others")
+
+    def __repr__(self) -> str:
+        found = f": {self.top[0].label} ({self.top[0].score:.2f})" if self.top else ""
+        return f"<result of {self.device}, frame {self.sequence} at {self.cut}{found}>"
 
     @property
     def label(self) -> str | None:

@@ -9,7 +9,7 @@ import enum
 import re
 from dataclasses import dataclass
 
-from tflsplit import errors
+from tflsplit import arguments, errors
 
 ROOT = "tflsplit/v1"
 
@@ -55,7 +55,7 @@ class Topic:
 
 def check_name(what: str, name: str) -> str:
     """Returns `name` if it is allowed; `what` says in the SettingsError whether it is of a deployment or a device."""
-    if _NAME.fullmatch(name) is None:
+    if _NAME.fullmatch(arguments.text(name, what)) is None:
         raise errors.SettingsError(f"{what} name {name!r}: allowed are 1 to 64 of the characters A-Z a-z 0-9 . _ -")
     return name
 

@@ -5,7 +5,7 @@ import urllib.parse
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tflsplit import errors
+from tflsplit import arguments, errors
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -68,7 +68,7 @@ def _no_passphrase() -> str:
 
 def parse(url: str) -> Address:
     """SettingsError for anything that is no broker address, or contains a password, which the message leaves out."""
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, rest = arguments.text(url, "broker").partition("://")
     if not separator or scheme not in _PORTS:
         raise errors.SettingsError(f"broker {_without_secret(url)!r}: expected mqtt://[user@]host[:port] or mqtts://…")
     try:

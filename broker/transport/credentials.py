@@ -96,6 +96,24 @@ def session_of(folder: Path) -> str | None:
         return None
 
 
+def of_speaker(
+    folder: Path, speaker: tuple[str, str] | None, *, reads: str | None = None, url: str | None = None
+) -> tuple[Address, Credentials]:
+    """Where the broker of a folder is and what to show it; a `url` counts before the folder's.
+
+    `speaker` is (deployment, name), `reads` the deployment of one who only listens; SettingsError if the folder is
+    somebody else's.
+    """
+    bundle = open_bundle(folder)
+    if speaker is not None:
+        bundle.check_speaks_for(*speaker)
+    if reads is not None:
+        bundle.check_belongs_to(reads)
+    where = address.parse(url) if url else bundle.address
+    bundle.credentials.check_fit(where)
+    return where, bundle.credentials
+
+
 def read_password(path: Path) -> str:
     """The first line of a file; SettingsError if it is missing or empty."""
     try:

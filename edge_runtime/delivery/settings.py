@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass, field, fields
 
 from broker.messages import topics
-from tflsplit import errors
+from tflsplit import arguments, errors
 from tflsplit.coding.input_codec import InputCodec
 
 
@@ -55,6 +55,7 @@ class Settings:
     input_codec: InputCodec | None = None
 
     def __post_init__(self) -> None:
+        arguments.check_fields(self)
         topics.check_name("deployment", self.deployment)
         topics.check_name("device", self.device)
         is_repeating_latest = self.qos == 1 and self.delivery is Delivery.LATEST

@@ -11,7 +11,7 @@ from tflsplit.timings.latency import Latencies, percentiles
 _COUNTS = ("frames", "replayed", "results", "refused", "unanswered", "resent", "duplicates", "spooled")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Summary:
     """Counters of one run. Latencies (seconds) are of the last `tflsplit.timings.latency.KEPT` answered frames.
 
@@ -63,6 +63,27 @@ class Summary:
         if tail_s is not None:
             self.tail_s.append(tail_s)
             self.wire_s.append(max(0.0, latency_s - head_s - tail_s))
+
+    def __repr__(self) -> str:
+        return f"<{self.in_words()}>"
+
+    def in_words(self, cut: str | None = None) -> str:
+        """One line; spools, drops and accelerators are named where there is something to say."""
+        latency = ", ".join(
+            f"{name} {value} ms" for name, value in percentiles(self.latency_s).items() if value is not None
+        )
+        counters = self.accelerator
+        trouble = (
+            f", {counters.frames_on_fallback} on the fallback, {counters.failures} accelerator failures, "
+            f"{counters.reopenings} reopenings"
+        )
+        dropped = "".join(f", {count} dropped ({reason})" for reason, count in self.dropped.items())
+        spooled = f", {self.replayed} replayed, {self.spooled} left in the spool" if self.spooled is not None else ""
+        return (
+            f"{self.frames} frames{f' at {cut}' if cut else ''}, {self.results} results, {self.unanswered} unanswered, "
+            f"{self.refused} refused, {self.resent} resent, {self.duplicates} duplicates{dropped}{spooled}"
+            f"{trouble if counters != service.Counters() else ''}{f'; latency {latency}' if latency else ''}"
+        )
 
     def as_json(self) -> dict[str, object]:
         return {

@@ -51,15 +51,13 @@ def plan(
     pictures: PathLike | None = None,
     jpeg_bytes: float | None = None,
 ) -> Outcome:
-    """Compare every cut, sending the input and computing everything locally, and pick one.
+    """Compare every cut, sending the input and computing everything locally, and pick one: `outcome.cut`, or None.
 
     `edge` and `cloud` are profiles or their files; `link` is a file of `tflsplit probe` or a preset ("4g"), or else
-    `bandwidth` ("5Mbit") and `rtt` ("40ms") state one. All other words are those of `tflsplit plan --help`. Where
-    nothing meets the constraints `outcome.cut` is None, and printing the outcome says what comes nearest.
+    `bandwidth` ("5Mbit") and `rtt` ("40ms") state one. All other words are those of `tflsplit plan --help`.
     """
     opened = packages.open(pkg)
     measured = _profile(edge, opened, Side.EDGE)
-    wanted = opened.cut(min_depth) if min_depth is not None else None
     constraints = Constraints(
         max_latency_s=None if max_latency is None else links.parse_duration(max_latency),
         fps=fps,
@@ -67,9 +65,9 @@ def plan(
         max_edge_memory_bytes=max_edge_memory,
         max_price_per_day=max_price_per_day,
         max_energy_j=max_energy,
-        min_position=None if wanted is None else wanted.position,
+        min_position=None if min_depth is None else opened.cut(min_depth).position,
     )
-    kind = Objective(arguments.one_of(objective, [each.value for each in Objective], "objective"))
+    kind = arguments.one_of(objective, [each.value for each in Objective], "objective")
     return pipeline.make(
         opened,
         measured,
@@ -80,7 +78,7 @@ def plan(
             Prices(price_per_gb, price_per_cloud_hour),
             _power(idle_watts, active_watts),
         ),
-        Goal(kind, constraints, _weights(weights)),
+        Goal(Objective(kind), constraints, _weights(weights)),
         forms=_forms(opened, measured, input_codecs, pictures, jpeg_bytes),
     )
 

@@ -37,9 +37,9 @@ def profile(
     inputs as for `verify`; without them random ones are taken, and the profile says so. `budget` is in seconds,
     `precision` how closely a median is to be known, as a share of it.
     """
-    from edge_runtime import head
     from edge_runtime.profiling import pixel_costs, profiler
     from edge_runtime.sources import frames
+    from tflsplit.api import accelerators
 
     wanted = Side(arguments.one_of(side, [each.value for each in Side], "side"))
     destination = None if out is None else arguments.path(out, "out")
@@ -48,7 +48,7 @@ def profile(
     settings = profiler.Settings(budget_s=budget, precision=precision)
     opened = packages.open(pkg)
     source = None if samples is None else frames.open_source(samples, opened.manifest)
-    machine, why = head.accelerator_for(opened, opened.cuts[-1], accelerator, threads=threads)
+    machine, why = accelerators.named(accelerator, opened, opened.cuts[-1], threads=threads)
     if why is not None:
         _log.info("accelerator chosen name=%s reason=%s", machine.name, why)
     if wanted is Side.CLOUD and machine.is_external:

@@ -6,7 +6,7 @@ Pixels go through the package's preprocessing in the cloud, by the very table th
 import enum
 from dataclasses import dataclass, replace
 
-from tflsplit import errors
+from tflsplit import arguments, errors
 from tflsplit.coding import jpeg
 from tflsplit.graph.tensors import TensorSpec
 from tflsplit.inputs import pictures
@@ -51,7 +51,7 @@ STORED = InputCodec()
 
 def parse(text: str) -> InputCodec:
     """`raw`, `int8` or `jpeg:QUALITY`; SettingsError for anything else."""
-    if text == "int8":
+    if arguments.text(text, "input codec") == "int8":
         return STORED
     if text == "raw":
         return InputCodec(Pixels.RAW)

@@ -35,7 +35,8 @@ class Cost:
     energy_j: float | None
 
     def __repr__(self) -> str:
-        return f"<cost of {self.candidate.id}: p50 {self.latency.p50_s * 1e3:.2f} ms, {self.bytes_per_frame:,.0f} bytes a frame>"
+        p50_ms = self.latency.p50_s * 1e3
+        return f"<cost of {self.candidate.id}: p50 {p50_ms:.2f} ms, {self.bytes_per_frame:,.0f} bytes a frame>"
 
     @property
     def throughput_fps(self) -> float:

@@ -93,13 +93,13 @@ def test_nothing_in_a_package_can_name_a_library_to_load(residual_model, tmp_pat
     assert options_accelerator.resolve(opened, opened.cuts[1], choice.AUTO) == Cpu(1)
 
 
-def test_libraries_to_load_come_from_the_command_line_and_the_configuration_alone():
+def test_libraries_to_load_come_from_the_caller_and_the_configuration_alone():
     """Not from a message, a package or a plan: whoever parses those has no way to a delegate."""
     allowed = {
         "edge_runtime/accelerators/choice.py",
         "edge_runtime/accelerators/coral.py",  # a fixed name
         "edge_runtime/service/permissions.py",  # the unit's rights, from the configuration
-        "tflsplit/cli/options/accelerator.py",
+        "tflsplit/api/accelerators.py",  # what a person calls or types
         "tflsplit/cli/settings/edge_checks.py",  # checks the configuration
     }
     leading = {
@@ -110,5 +110,5 @@ def test_libraries_to_load_come_from_the_command_line_and_the_configuration_alon
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("choice.parse", "Delegate", "delegate.Delegate")
     }
 
-    assert "tflsplit/cli/options/accelerator.py" in leading
+    assert "tflsplit/api/accelerators.py" in leading
     assert leading <= allowed

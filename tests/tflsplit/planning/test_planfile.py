@@ -113,7 +113,7 @@ def test_a_plan_runs_where_its_package_is_and_is_bundled(tiny_package, profiles,
     [
         (("--link", "6g"), "presets are nb-iot"),
         (("--link", "4g", "--rtt", "1ms"), "both describe the link"),
-        ((), "no link: give --link"),
+        ((), "no link: give link FILE"),
         (("--bandwidth", "0Mbit", "--rtt", "1ms"), "carries nothing"),
         (("--bandwidth", "fast", "--rtt", "1ms"), "does not begin with a number"),
         (("--link", "4g", "--input-codecs", "png"), "write raw, int8 or jpeg:QUALITY"),

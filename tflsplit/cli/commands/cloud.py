@@ -54,7 +54,7 @@ def command(
     A frame names its package by its digest, so several packages may be served at a time, as in a roll-out.
 
     \b
-    Python: broker.cloud.subscriber.Cloud(engine.Inline.of(package), transport, deployment).run()
+    Python: tflsplit.Cloud("model.tflsplit", "mqtt://localhost", deployment="plant1").wait()
     """
     from broker.cloud import serving as clouds_of
     from broker.cloud import subscriber, summary

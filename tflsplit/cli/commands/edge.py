@@ -67,7 +67,7 @@ def command(
     the next start.
 
     \b
-    Python: edge_runtime.loop.Edge(package, head, transport, settings).run(source)
+    Python: tflsplit.Edge("model.tflsplit", "mqtt://localhost", deployment="d", device="n").run("pictures/")
     """
     from edge_runtime import loop
     from edge_runtime.delivery import outcome
@@ -99,7 +99,7 @@ def command(
     if is_json:
         screen.as_json(summary.as_json())
     else:
-        accelerator.print_summary(summary, edge.cut)
+        click.echo(summary.in_words(edge.cut.id))
     outcome.check(summary, settings, is_stopped=edge.is_stopping)
 
 

@@ -24,7 +24,7 @@ def command(model: Path, *, target: str | None, is_json: bool) -> None:
     if the Edge TPU can run it, by the rules its compiler is known to follow, or why not. No compiler is needed.
 
     \b
-    Python: tflsplit.package.reading.open_package(path).cuts
+    Python: tflsplit.open("model.tflsplit").cuts
     """
     if (model / reading.MANIFEST).exists() or model.suffix == reading.SUFFIX:
         _show(reading.open_package(model), is_json, judges=target == "coral")

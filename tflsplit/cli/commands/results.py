@@ -31,6 +31,7 @@ def command(
     """
     from broker.clients import results_reader
     from broker.messages import topics
+    from broker.mqtt import online as mqtt_online
     from broker.mqtt import transport
     from broker.transport.protocol import Drop
 
@@ -40,7 +41,7 @@ def command(
         where,
         client_id=broker.reader_id(deployment, reader, device)
         if reader
-        else connection.client_id(deployment, "results"),
+        else mqtt_online.client_id(deployment, "results"),
         credentials=credentials,
         session_expiry_s=_KEPT_S if name else 0,
     ) as online:

@@ -12,7 +12,6 @@ from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run to find missing
     from edge_runtime.accelerators.protocol import Accelerator
-    from edge_runtime.delivery.summary import Summary
     from edge_runtime.head import Head
     from edge_runtime.profiling.equivalence import Comparison
 
@@ -43,7 +42,9 @@ class AcceleratorOptions:
         return resolve(opened, cut, self.accelerator_name, self.threads)
 
     def fallback(self) -> "Accelerator | None":
-        return fallback(self.fallback_name, self.threads)
+        from tflsplit.api import accelerators
+
+        return accelerators.fallback(self.fallback_name, self.threads)
 
     def open_head(self, opened: Package, cut: Cut) -> "Head":
         from edge_runtime import head
@@ -77,38 +78,12 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def resolve(opened: Package, cut: Cut, name: str, threads: int = 1) -> "Accelerator":
     """What the option names; for `auto` the Edge TPU if the cut's head is compiled and one answers, else the CPU."""
-    from edge_runtime import head
+    from tflsplit.api import accelerators
 
-    accelerator, why = head.accelerator_for(opened, cut, name, threads=threads)
+    accelerator, why = accelerators.named(name, opened, cut, threads=threads)
     if why is not None:
         click.echo(f"accelerator {accelerator.name}: {why}", err=True)
     return accelerator
-
-
-def fallback(name: str | None, threads: int) -> "Accelerator | None":
-    from edge_runtime.accelerators import choice
-
-    return None if name is None else choice.parse(name, threads=threads)
-
-
-def print_summary(summary: "Summary", cut: Cut) -> None:
-    """One line at the end of an edge; spools, drops and accelerators are named where there is something to say."""
-    percentiles = summary.as_json()["latency_ms"]
-    words = ", ".join(f"{name} {value} ms" for name, value in percentiles.items() if value is not None)  # type: ignore[attr-defined]  # a dictionary
-    counters = summary.accelerator
-    trouble = (
-        f", {counters.frames_on_fallback} on the fallback, {counters.failures} accelerator failures, "
-        f"{counters.reopenings} reopenings"
-    )
-    dropped = "".join(f", {count} dropped ({reason})" for reason, count in summary.dropped.items())
-    spooled = (
-        f", {summary.replayed} replayed, {summary.spooled} left in the spool" if summary.spooled is not None else ""
-    )
-    click.echo(
-        f"{summary.frames} frames at {cut.id}, {summary.results} results, {summary.unanswered} unanswered, "
-        f"{summary.refused} refused, {summary.resent} resent, {summary.duplicates} duplicates{dropped}{spooled}"
-        f"{trouble if counters != type(counters)() else ''}{f'; latency {words}' if words else ''}"
-    )
 
 
 def print_comparison(made: "Comparison") -> None:

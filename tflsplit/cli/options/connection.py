@@ -2,7 +2,6 @@
 
 import functools
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,15 +13,8 @@ import click
 from tflsplit import errors
 
 if TYPE_CHECKING:  # they need paho and numpy, which `tflsplit doctor` may be run to find missing
-    from broker.mqtt.transport import MqttTransport
     from broker.transport import protocol
     from broker.transport.address import Address, Credentials
-
-# How long the end waits for a broker that is away, to hand it what is left.
-_AWAY_S = 1.0
-# How long a service that comes up with the machine waits for its broker before it says that it runs without.
-_FIRST_ATTEMPT_S = 5.0
-_LOOK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +47,8 @@ class Broker:
         if self.folder is not None:
             if any(files):
                 raise errors.SettingsError("--credentials holds certificates and password: give it, or them one by one")
-            bundle = transport_credentials.open_bundle(self.folder)
-            if speaker is not None:
-                bundle.check_speaks_for(*speaker)
-            if reads is not None:
-                bundle.check_belongs_to(reads)
-            where, proof = address.parse(self.url) if self.url else bundle.address, bundle.credentials
-        elif self.url is not None:
+            return transport_credentials.of_speaker(self.folder, speaker, reads=reads, url=self.url)
+        if self.url is not None:
             password = transport_credentials.read_password(self.password_file) if self.password_file else None
             where, proof = address.parse(self.url), address.Credentials(password, self.ca, self.certificate, self.key)
         else:
@@ -123,12 +110,6 @@ def new_boot() -> int:
     return int.from_bytes(os.urandom(8), "little")
 
 
-def client_id(deployment: str, name: str) -> str:
-    """For a session that ends with its connection. No broker that asks for certificates binds ids to them, and whoever
-    takes another's id disconnects it: so none can be guessed, not even from the boot in the retained status."""
-    return f"tflsplit-{deployment}-{name}-{os.urandom(8).hex()}"
-
-
 @contextmanager
 def connected(
     broker: Broker, deployment: str, device: str, boot: int, *, is_second: bool = False, waits: bool = True
@@ -138,44 +119,9 @@ def connected(
     A second connection of the same device says nothing: the first speaks for both. Where nobody `waits`, the transport
     may come online later; if it is refused instead it is closed, and BrokerError says so at the end of the block.
     """
-    from broker.messages import presence, topics
-    from broker.mqtt import transport
-    from broker.transport.protocol import ConnectionState
+    from broker.mqtt import online
 
-    where, credentials = broker.resolve((deployment, device))
-    status = topics.topic(deployment, device, topics.Kind.STATUS)
-    made = transport.MqttTransport(
-        where,
-        client_id=client_id(deployment, device),
-        credentials=credentials,
-        presence=None if is_second else presence.Presence(status, boot),
-    )
-    with made:
-        if waits:
-            made.connect()
-        else:
-            made.begin()
-            _wait_for_an_outcome(made)
-            _check_open(made, where)
-        try:
-            yield made
-            _check_open(made, where)
-        finally:
-            if made.state in (ConnectionState.CONNECTING, ConnectionState.WAITING):
-                made.close(timeout_s=_AWAY_S)  # else it would be waited for, who may be away for long
-
-
-def _wait_for_an_outcome(made: "MqttTransport") -> None:
-    """Of the first attempt, if it does not take long."""
-    from broker.transport.protocol import ConnectionState
-
-    give_up_s = time.monotonic() + _FIRST_ATTEMPT_S
-    while made.state in (ConnectionState.NEW, ConnectionState.CONNECTING) and time.monotonic() < give_up_s:
-        made.wait_for(ConnectionState.ONLINE, _LOOK_S)
-
-
-def _check_open(made: "MqttTransport", where: "Address") -> None:
-    from broker.transport.protocol import ConnectionState
-
-    if made.state is ConnectionState.CLOSED:
-        raise errors.BrokerError(f"broker {where}: {made.last_failure}")
+    with online.connected(
+        *broker.resolve((deployment, device)), (deployment, device), boot, is_second=is_second, waits=waits
+    ) as made:
+        yield made

@@ -154,13 +154,13 @@ def _running(
 
 def _connect(broker: connection.Broker, deployment: str, device: str, boot: int) -> "Transport":
     """A connection beside the edge's own, made whenever the broker is there."""
-    from broker.mqtt import transport
+    from broker.mqtt import online, transport
     from broker.transport import protocol
 
     where, credentials = broker.resolve((deployment, device))
     made = transport.MqttTransport(
         where,
-        client_id=connection.client_id(deployment, device),
+        client_id=online.client_id(deployment, device),
         credentials=credentials,
         limits=protocol.Limits(inbox_messages=64, inbox_bytes=16 << 20),
     )

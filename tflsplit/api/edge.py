@@ -1,0 +1,180 @@
+"""An edge: the head of a cut on this device, its features to a broker, the results back."""
+
+import contextlib
+import dataclasses
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from broker.messages import results
+from broker.messages.results import Result
+from broker.transport.memory import MemoryBroker
+from edge_runtime import head, loop
+from edge_runtime.delivery import framing, outcome
+from edge_runtime.delivery.observer import Settled
+from edge_runtime.delivery.settings import Delivery, Settings, Until
+from edge_runtime.delivery.summary import Summary
+from edge_runtime.sources import frames
+from edge_runtime.sources.frames import Source
+from tflsplit import arguments, quantities
+from tflsplit.api import accelerators, connections, packages
+from tflsplit.arguments import PathLike
+from tflsplit.coding import input_codec as coding_input_codec
+from tflsplit.graph.cuts import Cut
+from tflsplit.graph.tensors import Array
+from tflsplit.package.reading import Package
+
+if TYPE_CHECKING:  # it loads SQLite, which an edge without a spool does without
+    from edge_runtime.delivery.spool import Spool
+
+
+def open_source(
+    source: "PathLike | Array | Sequence[Array] | Source", pkg: PathLike | Package, *, as_pixels: bool = False
+) -> Source:
+    """Inputs for a package: a folder of pictures, a picture, a .npy/.npz file, `camera:N`, or an array for each input.
+
+    uint8 arrays and pictures are pixels and go through the package's preprocessing; with `as_pixels` they stay pixels,
+    for an edge that sends these. A source that was opened already is returned as it is.
+    """
+    if isinstance(source, Source):
+        return source
+    return frames.open_source(source, packages.open(pkg).manifest, as_pixels=as_pixels)
+
+
+class Edge:
+    """The head of a cut, loaded and ready for `run`; a context manager, or to be closed.
+
+    `broker` is an address (mqtt://host, mqtts://host) or a `broker.transport.memory.MemoryBroker` of this process;
+    with `credentials`, a folder that `tflsplit broker init` made, it may be left out. `cut` is by default the package's
+    own choice. All other words are those of `tflsplit edge --help`; times are seconds, or
+    texts as "90s".
+    """
+
+    def __init__(
+        self,
+        pkg: PathLike | Package,
+        broker: str | MemoryBroker | None = None,
+        *,
+        deployment: str,
+        device: str,
+        cut: str | Cut | None = None,
+        credentials: PathLike | None = None,
+        accelerator: str = "cpu",
+        fallback: str | None = None,
+        threads: int = 1,
+        input_codec: str | None = None,
+        delivery: str = "all",
+        until: str = "result",
+        qos: int | None = None,
+        window: int = 8,
+        resend_after: str | float = 5.0,
+        max_age: str | float = 2.0,
+        drain: str | float = 30.0,
+        spool: PathLike | None = None,
+    ) -> None:
+        self._settings = Settings(
+            deployment=arguments.text(deployment, "deployment"),
+            device=arguments.text(device, "device"),
+            delivery=Delivery(arguments.one_of(delivery, [each.value for each in Delivery], "delivery")),
+            until=Until(arguments.one_of(until, [each.value for each in Until], "until")),
+            qos=qos,
+            window=window,
+            resend_after_s=_seconds(resend_after, "resend_after"),
+            max_age_s=_seconds(max_age, "max_age"),
+            drain_s=_seconds(drain, "drain"),
+            input_codec=None if input_codec is None else coding_input_codec.parse(input_codec),
+        )
+        self._broker = connections.reached(broker, credentials, self._speaker)
+        self._spool = None if spool is None else arguments.path(spool, "spool")
+        self.package = packages.open(pkg)
+        self.cut = self.package.default_cut() if cut is None else self.package.cut(cut)
+        self._as_pixels = framing.of(self.package, self.cut, self._settings.input_codec).pixels is not None
+        computing, _ = accelerators.named(accelerator, self.package, self.cut, threads=threads)
+        spare = accelerators.fallback(fallback, threads)
+        self._head = head.Head(self.package, self.cut, accelerator=computing, fallback=spare)
+        self._running: loop.Edge | None = None
+
+    def __repr__(self) -> str:
+        deployment, device = self._speaker
+        return (
+            f"<edge {device} of {deployment}: {self.package.manifest.name} at {self.cut.id}, on "
+            f"{self._head.condition.runs_on or 'nothing'}, over {connections.shown(self._broker)}>"
+        )
+
+    def run(
+        self,
+        source: "PathLike | Array | Sequence[Array] | Source",
+        *,
+        count: int | None = None,
+        rate: float | None = None,
+        on_result: Callable[[Result], None] | None = None,
+    ) -> Summary:
+        """Send each input of the source and wait for the answers; may be called again.
+
+        Ends with the source, after `count` frames, or by `stop`. At most `rate` frames are sent a second. `on_result`
+        gets each result, on a thread of the edge. BrokerError without a broker; PeerError for frames that had no
+        answer, FrameError for those that the cloud refused.
+        """
+        if on_result is not None and not callable(on_result):
+            raise arguments.wrong("on_result", on_result, "a function of one result")
+        settings = dataclasses.replace(self._settings, boot=secrets.randbits(64), count=count, rate_fps=rate)
+        taken_from = open_source(source, self.package, as_pixels=self._as_pixels)
+        observers = () if on_result is None else (_Results(on_result),)
+        with (
+            contextlib.closing(taken_from),
+            self._opened_spool() as spool,
+            connections.connected(self._broker, self._speaker, settings.boot) as online,
+        ):
+            self._running = loop.Edge(self.package, self._head, online, settings, spool=spool, observers=observers)
+            summary = self._running.run(taken_from)
+        outcome.check(summary, settings, is_stopped=self._running.is_stopping)
+        return summary
+
+    def stop(self) -> None:
+        """Ends `run` from another thread, once every frame that was sent is answered."""
+        if self._running is not None:
+            self._running.stop()
+
+    def close(self) -> None:
+        self._head.close()
+
+    def __enter__(self) -> "Edge":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def _speaker(self) -> tuple[str, str]:
+        return self._settings.deployment, self._settings.device
+
+    @contextlib.contextmanager
+    def _opened_spool(self) -> "Iterator[Spool | None]":
+        if self._spool is None:
+            yield None
+            return
+        from edge_runtime.delivery import spool
+
+        deployment, device = self._speaker
+        with spool.open_spool(self._spool, spool.limits(), deployment=deployment, device=device) as opened:
+            yield opened
+
+
+class _Results:
+    """Hands on the results among the answers; what the cloud refused is in the summary."""
+
+    def __init__(self, hand_on: Callable[[Result], None]) -> None:
+        self._hand_on = hand_on
+
+    def alive(self) -> None:
+        pass
+
+    def settled(self, settled: Settled) -> None:
+        if isinstance(settled.answer, results.Result):
+            self._hand_on(settled.answer)
+
+
+def _seconds(given: str | float, what: str) -> float:
+    if isinstance(given, str):
+        return quantities.parse_duration(given)
+    return arguments.instance(given, float, what)
