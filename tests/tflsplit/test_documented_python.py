@@ -1,9 +1,17 @@
-"""docs/python.md and the notebook: their code runs, and what they show is what comes out."""
+"""docs/python.md, the notebook and the help of commands: their Python runs, and what they show is what comes out."""
 
+import ast
+import importlib
+import inspect
 import pathlib
+import re
 
+import click
 import pytest
 import shown
+
+import tflsplit
+from tflsplit.cli import main
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -23,8 +31,38 @@ def test_a_page_that_shows_something_else_is_found():
 
 
 def test_the_page_names_every_call_of_the_root():
-    import tflsplit
-
     page = (CHECKOUT / "docs" / "python.md").read_text("utf-8")
 
     assert not [name for name in tflsplit.__all__ if f"`tflsplit.{name}(" not in page and name != "__version__"]
+
+
+def commands(group, words):
+    """Every command below a group, with the words that a person types."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{words} {name}")
+        else:
+            yield f"{words} {name}", command
+
+
+def said_calls(help_text):
+    """The names and calls of a command's line `Python: …`: (dotted name, call or None)."""
+    (line,) = re.findall(r"Python: (.*)", help_text)
+    tree = ast.parse(line, mode="eval").body
+    for entry in tree.elts if isinstance(tree, ast.Tuple) else [tree]:
+        first = entry
+        while inner := [node for node in ast.walk(getattr(first, "func", first)) if isinstance(node, ast.Call)]:
+            first = inner[0]  # of `Edge(…).run(…)` the part that is looked up by its name
+        is_call = isinstance(first, ast.Call)
+        yield ast.unparse(first.func if is_call else first), first if is_call else None
+
+
+@pytest.mark.parametrize(("words", "command"), tuple(commands(main.cli, "tflsplit")), ids=lambda value: str(value)[:40])
+def test_what_a_command_is_in_python_can_be_called_so(words, command):
+    for name, call in said_calls(command.help):
+        module, _, attribute = name.rpartition(".")
+        found = getattr(importlib.import_module(module), attribute, None) or importlib.import_module(name)
+        if call is not None:
+            inspect.signature(found).bind(*call.args, **{option.arg: option.value for option in call.keywords})

@@ -24,7 +24,7 @@ def command(*, is_json: bool) -> None:
     TensorFlow's.
 
     \b
-    Python: tflsplit.cli.trials.demonstration.run(folder, …)
+    Python: tflsplit.cli.trials.demonstration.run(folder, on_step=print, on_result=print)
     """
     from tflsplit.cli.trials import demonstration
 

@@ -38,7 +38,7 @@ def command(
     Start `tflsplit probe --echo` beside the cloud first; without it, only the way to the broker is measured.
 
     \b
-    Python: broker.links.throughput.probe(ours, other, settings)
+    Python: broker.links.throughput.probe(ours, other, settings, run=run)
     """
     from broker.links import echo, throughput
 
