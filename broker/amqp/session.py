@@ -16,7 +16,7 @@ from typing import Any
 from broker.amqp import queue_names
 from broker.amqp.address import AmqpAddress
 from broker.transport import bounded_queues, protocol
-from broker.transport.state import Receipt, Shared, Subscription
+from broker.transport.state import Lost, Receipt, Shared, Subscription
 from tflsplit import errors, extras
 
 try:
@@ -72,15 +72,6 @@ class Options:
             stack_timeout=self.timeout_s,
             client_properties={"connection_name": self.name},
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The end of a connection, or why there never was one. `is_for_good`: RabbitMQ refused us, and will again."""
-
-    reason: str
-    is_for_good: bool = False
-    cause: BaseException | None = None
 
 
 class Session:

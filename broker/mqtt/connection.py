@@ -30,6 +30,7 @@ from broker.mqtt.fast_client import FastClient, TidySocket
 from broker.transport.address import Address
 from broker.transport.bounded_queues import Outgoing
 from broker.transport.protocol import Message
+from broker.transport.state import Lost
 
 # Linux only. It wears off by itself after some packets, so it is set again around every read.
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
@@ -105,17 +106,6 @@ class Subscribed:
 
     mid: int
     refusal: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The end of a connection, or why there never was one."""
-
-    reason: str
-    is_for_good: bool = False  # the broker refused us: trying again as before cannot help
-    is_version: bool = False  # it may be the protocol version that it did not like
-    is_packet: bool = False  # it said that a packet was too large
-    cause: Exception | None = None
 
 
 Event = Accepted | Acknowledged | Subscribed | Message | Lost

@@ -7,7 +7,7 @@ import logging
 
 from broker.mqtt import connection as connections
 from broker.transport import bounded_queues, protocol
-from broker.transport.state import Shared, Subscription
+from broker.transport.state import Lost, Shared, Subscription
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Session:
                 self._granted(event)
             case protocol.Message():
                 self._take_in(event)
-            case connections.Lost():
+            case Lost():
                 self.end(event)
 
     def acknowledge(self) -> None:
@@ -72,7 +72,7 @@ class Session:
             if receipt.session == self._number:
                 self._connection.acknowledge(receipt.mid)
 
-    def end(self, lost: connections.Lost) -> None:
+    def end(self, lost: Lost) -> None:
         """Puts back what was not acknowledged, to be sent again by the next session, and settles the rest."""
         shared = self._shared
         for outgoing in self._writing:

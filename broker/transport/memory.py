@@ -6,17 +6,17 @@ subscribers' inboxes when `publish` returns. Connections drop and come back only
 """
 
 import collections
-import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from broker.messages.presence import Presence
-from broker.transport import bounded_queues, protocol
+from broker.transport import protocol
 from broker.transport.protocol import ConnectionState, Drop
+from broker.transport.skeleton import Skeleton
+from broker.transport.state import Shared
 from tflsplit import errors
-from tflsplit.coding import feature_codec
 
 # As in a stock Mosquitto: beyond this a broker drops what a slow or absent subscriber has not taken.
 _QUEUED_MESSAGES = 1000
@@ -189,7 +189,7 @@ class MemoryBroker:
                 session.unacknowledged.pop(session.last_mid, None)
 
 
-class MemoryTransport:
+class MemoryTransport(Skeleton):
     """`transport.Transport` to a `MemoryBroker`. With a `session_expiry_s` the session outlasts the connection."""
 
     def __init__(
@@ -202,42 +202,18 @@ class MemoryTransport:
         limits: protocol.Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__("memory broker", Shared(limits or protocol.Limits(), clock, broker.lock))
         self.client_id = client_id
         self.connection = 0
         self.is_durable = session_expiry_s > 0
         self.presence = presence
-        self.limits = limits or protocol.Limits()
+        self.limits = self._shared.limits
         self._broker = broker
-        self._clock = clock
-        self._outbox = bounded_queues.Outbox(self.limits)
-        self._inbox = bounded_queues.Inbox(self.limits)
         self._filters: dict[str, int] = {}
-        self._counters = protocol.Counters()
-        self._state = ConnectionState.NEW
-        self._changed = threading.Condition(broker.lock)
-
-    def __enter__(self) -> "MemoryTransport":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def state(self) -> ConnectionState:
-        return self._state
-
-    @property
-    def counters(self) -> protocol.Counters:
-        return replace(self._counters, dropped=dict(self._counters.dropped))
-
-    @property
-    def held(self) -> tuple[int, int]:
-        """Outgoing messages and bytes that the broker does not have yet."""
-        return self._outbox.held
 
     @property
     def max_packet_bytes(self) -> int:
-        return min(self.limits.packet_bytes, self._broker.max_packet_bytes or self.limits.packet_bytes)
+        return min(super().max_packet_bytes, self._broker.max_packet_bytes or super().max_packet_bytes)
 
     def connect(self, *, timeout_s: float = 10.0, keep_trying: bool = False) -> None:
         if self._state is not ConnectionState.NEW:
@@ -247,33 +223,8 @@ class MemoryTransport:
             self.close(timeout_s=0.0)
             raise errors.BrokerError("memory broker: it cannot be reached")
 
-    def publish(
-        self,
-        topic: str,
-        payload: feature_codec.Buffer,
-        *,
-        qos: int = 1,
-        retain: bool = False,
-        expiry_s: float | None = None,
-        timeout_s: float = math.inf,
-    ) -> None:
-        if not self._put(topic, payload, qos, retain=retain, expiry_s=expiry_s, timeout_s=timeout_s):
-            raise protocol.no_room("memory broker", self._state, topic, timeout_s, self._outbox.held)
-
-    def try_publish(
-        self,
-        topic: str,
-        payload: feature_codec.Buffer,
-        *,
-        qos: int = 1,
-        retain: bool = False,
-        expiry_s: float | None = None,
-        then: tuple[str, feature_codec.Buffer] | None = None,
-    ) -> bool:
-        return self._put(topic, payload, qos, retain=retain, expiry_s=expiry_s, timeout_s=0.0, then=then)
-
     def subscribe(self, topic_filter: str, *, qos: int = 1, timeout_s: float = 10.0) -> None:
-        with self._changed:
+        with self._shared.changed:
             if not self.wait_for(ConnectionState.ONLINE, timeout_s):
                 raise errors.BrokerError(
                     f"memory broker: subscription to {topic_filter} failed: the connection is {self._state.value}"
@@ -282,49 +233,36 @@ class MemoryTransport:
             self._broker.subscribe(self.client_id, topic_filter, qos)
 
     def unsubscribe(self, topic_filter: str, *, timeout_s: float = 10.0) -> None:
-        with self._changed:
+        with self._shared.changed:
             self._filters.pop(topic_filter, None)
             self._broker.unsubscribe(self.client_id, topic_filter)
-
-    def receive(self, timeout_s: float) -> protocol.Message | None:
-        return self._inbox.take(timeout_s)
 
     def acknowledge(self, message: protocol.Message, *, after_published: bool = False) -> None:
         connection, mid = message.receipt
         if message.qos > 0 and connection == self.connection:
             self._broker.acknowledge(self.client_id, mid)
 
-    def flush(self, timeout_s: float) -> bool:
-        return self._outbox.wait_empty(timeout_s)
-
-    def wait_for(self, state: ConnectionState, timeout_s: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: self._state is state, min(timeout_s, threading.TIMEOUT_MAX))
-
     def close(self, *, timeout_s: float = 5.0) -> None:
         if self._state is ConnectionState.CLOSED:
             return
-        self._outbox.close()
-        self._outbox.wait_empty(timeout_s)
-        with self._changed:
+        self._shared.outbox.close()
+        self._shared.outbox.wait_empty(timeout_s)
+        with self._shared.changed:
             if self._state is ConnectionState.ONLINE and self.presence is not None:
                 self._say("offline", "closed")
             self._broker.leave(self)
-            self._set_state(ConnectionState.CLOSED)
-        self._inbox.close()
-        while (outgoing := self._outbox.take(is_window_full=False)) is not None:
-            self._drop(outgoing, Drop.CLOSED)
+            self._finish()
 
     def come_online(self) -> None:
         """For the broker, which holds its lock."""
         self.connection += 1
-        self._counters.reconnects += self.connection > 1
+        self._shared.counters.reconnects += self.connection > 1
         self._set_state(ConnectionState.ONLINE)
         for topic_filter, qos in self._filters.items():
             self._broker.subscribe(self.client_id, topic_filter, qos)
         if self.presence is not None:
             self._say("online")
-        self._send_waiting()
+        self._wake()
 
     def go_offline(self) -> None:
         """For the broker, which holds its lock."""
@@ -332,61 +270,27 @@ class MemoryTransport:
 
     def take_in(self, message: protocol.Message) -> bool:
         """For the broker, which holds its lock: False if the inbox had no room."""
-        if self._inbox.offer(replace(message, arrived_at_s=time.monotonic())):
-            self._counters.received += 1
+        if self._shared.inbox.offer(replace(message, arrived_at_s=time.monotonic())):
+            self._shared.counters.received += 1
             return True
-        self._counters.dropped[Drop.INBOX_FULL] += 1
+        self._shared.counters.dropped[Drop.INBOX_FULL] += 1
         return False
 
-    def _put(
-        self,
-        topic: str,
-        payload: feature_codec.Buffer,
-        qos: int,
-        *,
-        retain: bool,
-        expiry_s: float | None,
-        timeout_s: float,
-        then: tuple[str, feature_codec.Buffer] | None = None,
-    ) -> bool:
-        if qos not in (0, 1):
-            raise ValueError(f"QoS {qos}: expected 0 or 1")
-        if self._state is ConnectionState.CLOSED:
-            raise errors.BrokerError("memory broker: the connection is closed")
-        limit_bytes = self.max_packet_bytes
-        protocol.check_packet(topic, len(payload), qos=qos, expires=expiry_s is not None, limit_bytes=limit_bytes)
-        expires_at_s = None if expiry_s is None else self._clock() + expiry_s
-        follower = None if then is None else bounded_queues.Outgoing(*then, qos)
-        outgoing = bounded_queues.Outgoing(topic, payload, qos, retain, expires_at_s, follower=follower)
-        if not self._outbox.put(outgoing, timeout_s):
-            return False
-        self._send_waiting()
-        return True
-
-    def _send_waiting(self) -> None:
-        with self._changed:
+    def _wake(self) -> None:
+        with self._shared.changed:
             while self._state is ConnectionState.ONLINE:
-                outgoing = self._outbox.take(is_window_full=False)
+                outgoing = self._shared.outbox.take(is_window_full=False)
                 if outgoing is None:
                     return
-                if outgoing.expires_at_s is not None and self._clock() >= outgoing.expires_at_s:
-                    self._drop(outgoing, Drop.EXPIRED)
+                if outgoing.expires_at_s is not None and self._shared.clock() >= outgoing.expires_at_s:
+                    self._shared.drop(outgoing, Drop.EXPIRED)
                     continue
-                self._counters.published += 1
-                self._counters.acknowledged += outgoing.qos > 0
+                self._shared.counters.published += 1
+                self._shared.counters.acknowledged += outgoing.qos > 0
                 self._broker.publish(outgoing.topic, bytes(outgoing.payload), outgoing.qos, retain=outgoing.retain)
-                self._outbox.release(outgoing)
+                self._shared.outbox.release(outgoing)
 
     def _say(self, state: str, reason: str | None = None) -> None:
         if self.presence is not None:
             status = self.presence.status(state, self.connection, reason)
             self._broker.publish(self.presence.topic, status, 1, retain=True)
-
-    def _drop(self, outgoing: bounded_queues.Outgoing, reason: Drop) -> None:
-        self._counters.dropped[reason] += 1 if outgoing.follower is None else 2
-        self._outbox.release(outgoing, is_dropped=True)
-
-    def _set_state(self, state: ConnectionState) -> None:
-        with self._changed:
-            self._state = state
-            self._changed.notify_all()

@@ -179,14 +179,3 @@ def check_packet(topic: str, payload_bytes: int, *, qos: int, expires: bool, lim
             f"message on {topic} makes a packet of {packet_bytes} bytes, the limit is {limit_bytes}: "
             "choose a cut with a smaller payload, send in chunks, or raise the broker's limit"
         )
-
-
-def no_room(
-    broker: str, state: ConnectionState, topic: str, timeout_s: float, held: tuple[int, int]
-) -> errors.BrokerError:
-    """What `publish` raises when its time is up."""
-    messages, held_bytes = held
-    return errors.BrokerError(
-        f"{broker} is {state.value}: no room for a message on {topic} within {timeout_s:g} s, "
-        f"{messages} messages ({held_bytes} bytes) are waiting"
-    )

@@ -1,4 +1,4 @@
-"""What the connections of one transport work on, one after another; it outlives each of them."""
+"""What the connections of one transport work on, one after another, and how each of them ends."""
 
 import collections
 import threading
@@ -30,10 +30,23 @@ class Receipt:
     after: int
 
 
-class Shared:
-    """Two queues, what was subscribed to and acknowledged, and the counters."""
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The end of a connection, or why there never was one."""
 
-    def __init__(self, limits: protocol.Limits, clock: Callable[[], float]) -> None:
+    reason: str
+    is_for_good: bool = False  # the broker refused us: trying again as before cannot help
+    is_version: bool = False  # it may be the protocol version that it did not like
+    is_packet: bool = False  # it said that a packet was too large
+    cause: BaseException | None = None
+
+
+class Shared:
+    """Two queues, what was subscribed to and acknowledged, and the counters; all of it outlives the connections."""
+
+    def __init__(
+        self, limits: protocol.Limits, clock: Callable[[], float], lock: "threading.RLock | None" = None
+    ) -> None:
         self.limits = limits
         self.clock = clock
         self.outbox = bounded_queues.Outbox(limits)
@@ -41,7 +54,7 @@ class Shared:
         self.counters = protocol.Counters()
         self.receipts: collections.deque[Receipt] = collections.deque()
         self.subscriptions: dict[str, Subscription] = {}
-        self.changed = threading.Condition()  # guards the subscriptions, and the state of the transport
+        self.changed = threading.Condition(lock)  # guards the subscriptions, and the state of the transport
 
     def drop(self, outgoing: bounded_queues.Outgoing, reason: protocol.Drop) -> None:
         self.counters.dropped[reason] += 1 if outgoing.follower is None else 2

@@ -13,11 +13,12 @@ from broker.local import server
 from broker.mqtt import transport as mqtt_transport
 from broker.mqtt.connection import Version
 from broker.transport.address import Address
+from broker.transport.backoff import Backoff
 from broker.transport.memory import MemoryBroker, MemoryTransport
 
 SOON_S = 20.0  # a bound for what happens at once, on a machine that has other things to do
 
-QUICKLY = mqtt_transport.Backoff(first_s=0.02, most_s=0.2, stable_s=0.0)
+QUICKLY = Backoff(first_s=0.02, most_s=0.2, stable_s=0.0)
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from broker.deploy import folder, process
 from broker.local import server
 from broker.mqtt import transport
 from broker.transport import credentials
+from broker.transport.backoff import Backoff
 
 SOON_S = 20.0
-QUICKLY = transport.Backoff(first_s=0.02, most_s=0.2, stable_s=0.0)
+QUICKLY = Backoff(first_s=0.02, most_s=0.2, stable_s=0.0)
 
 DEPLOYMENT = "plant1"
 DEVICES = ("cam1", "cam10", "cam2")

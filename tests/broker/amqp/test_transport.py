@@ -18,10 +18,10 @@ from broker.amqp import transport as amqp_transport
 from broker.messages import topics
 from broker.messages.topics import Kind
 from broker.mqtt import transport as mqtt_transport
-from broker.mqtt.backoff import Backoff
 from broker.mqtt.connection import Version
 from broker.transport import protocol
 from broker.transport.address import Address, Credentials
+from broker.transport.backoff import Backoff
 from broker.transport.protocol import ConnectionState, Drop
 from tflsplit import errors
 

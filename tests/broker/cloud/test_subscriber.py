@@ -255,7 +255,7 @@ def test_at_its_bounds_a_cloud_takes_no_more_from_the_broker(bench, limits):
 
 def test_while_a_broker_is_away_results_wait_and_no_frame_is_taken(bench):
     small = memory.protocol.Limits(outbox_messages=1)
-    bench.cloud._outbox._limits = small
+    bench.cloud._shared.outbox._limits = small
     later = Later(bench.package)
     with bench.running(cloud := cloud_of(bench, later)):
         for sequence in range(4):

@@ -11,6 +11,7 @@ from broker.messages import presence
 from broker.mqtt import transport
 from broker.mqtt.connection import Version
 from broker.transport import address, protocol
+from broker.transport.backoff import Backoff
 from broker.transport.protocol import ConnectionState, Drop, Limits
 from tflsplit import errors
 
@@ -389,7 +390,7 @@ def test_messages_wait_at_the_broker_for_a_client_that_keeps_its_session(mosquit
 def test_last_will_tells_which_boot_and_connection_it_was(mosquitto, join):
     watcher = join(mosquitto.address, "watcher")
     watcher.subscribe("status")
-    never = transport.Backoff(first_s=1e6, most_s=1e6)
+    never = Backoff(first_s=1e6, most_s=1e6)
     join(mosquitto.address, "edge", presence=presence.Presence("status", 1), backoff=never)
     first = presence.parse(take(watcher).payload)
     join(mosquitto.address, "edge", presence=presence.Presence("status", 2))  # the broker hangs up on the first
@@ -421,11 +422,15 @@ def test_threads_have_names_and_end(mosquitto, join):
 
 
 def test_state_changes_are_logged_once_each(mosquitto, join, caplog):
-    caplog.set_level("INFO", logger="broker.mqtt.transport")
+    caplog.set_level("INFO", logger="broker.transport.reconnecting")
     client = join(mosquitto.address, "client")
     client.close()
-    states = [record.args[0] for record in caplog.records if record.msg.startswith("connection state=")]
-    assert states == ["connecting", "online", "closed"]
+    said = [record.getMessage() for record in caplog.records if record.msg.startswith("connection state=")]
+    assert said == [
+        f"connection state=connecting broker={mosquitto.address}",
+        f"connection state=online broker={mosquitto.address} mqtt=5",
+        f"connection state=closed broker={mosquitto.address} mqtt=5 reason='closed'",
+    ]
 
 
 def test_backoff_doubles_is_bounded_and_differs_between_devices():
@@ -433,7 +438,7 @@ def test_backoff_doubles_is_bounded_and_differs_between_devices():
         def uniform(self, low, high):
             return high
 
-    backoff = transport.Backoff(first_s=0.5, most_s=20.0)
+    backoff = Backoff(first_s=0.5, most_s=20.0)
     assert [backoff.wait_s(attempt, Most()) for attempt in range(7)] == [0.5, 1, 2, 4, 8, 16, 20]
     assert backoff.wait_s(100_000, Most()) == 20.0
 

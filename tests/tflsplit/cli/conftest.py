@@ -20,6 +20,7 @@ from broker.local import server as local_server
 from broker.messages import results, topics
 from broker.mqtt import transport
 from broker.transport import address
+from broker.transport.backoff import Backoff
 from tflsplit.graph.interpreter import Interpreter
 
 HERE = pathlib.Path(__file__).parent
@@ -245,7 +246,7 @@ def watch():
     with contextlib.ExitStack() as stack:
 
         def join(url, name="d"):
-            backoff = transport.Backoff(first_s=0.02, most_s=0.2)
+            backoff = Backoff(first_s=0.02, most_s=0.2)
             client = transport.MqttTransport(address.parse(url), client_id=f"watcher-{name}", backoff=backoff)
             stack.callback(client.close, timeout_s=0)
             client.connect()

@@ -1,0 +1,164 @@
+"""A transport over a network: one thread connects, serves, and connects again; callers only reach queues and wishes.
+
+So nothing of a caller's ever runs on the network thread, and a caller that is slow delays neither keepalives nor
+acknowledgements.
+"""
+
+import logging
+import random
+import threading
+import time
+
+from broker.transport import protocol
+from broker.transport.backoff import Backoff
+from broker.transport.protocol import ConnectionState
+from broker.transport.skeleton import Skeleton
+from broker.transport.state import Lost, Receipt, Shared, Subscription
+from tflsplit import errors
+
+_log = logging.getLogger(__name__)
+
+
+class Reconnecting(Skeleton):
+    """`randomness` spreads the reconnections of many. A protocol adds `_attempt`, `_wake` and `_stop`."""
+
+    def __init__(
+        self,
+        peer: str,
+        thread_name: str,
+        limits: protocol.Limits | None,
+        backoff: Backoff | None,
+        randomness: random.Random | None,
+    ) -> None:
+        super().__init__(peer, Shared(limits or protocol.Limits(), time.monotonic))
+        self._backoff = backoff or Backoff()
+        self._randomness = randomness or random.Random()  # noqa: S311 - it spreads load, it guards nothing
+        self._was_online = False
+        self._gives_up_at_once = True
+        self._is_begun = False
+        self._is_stopping = False
+        self._lost: Lost | None = None
+        self._thread = threading.Thread(target=self._run, name=thread_name, daemon=True)
+
+    @property
+    def last_failure(self) -> str | None:
+        """Why the connection was last lost or not made."""
+        return self._lost.reason if self._lost else None
+
+    def begin(self) -> None:
+        """`connect` that returns at once, and tries until it is refused. What is subscribed to before the first
+        connection is asked for when there is one."""
+        self._is_begun = True
+        self._start(gives_up_at_once=False)
+
+    def connect(self, *, timeout_s: float = 10.0, keep_trying: bool = False) -> None:
+        self._start(gives_up_at_once=not keep_trying)
+        self._wait(lambda: self._was_online or self._state is ConnectionState.CLOSED, timeout_s)
+        if not self._was_online:
+            lost = self._lost or Lost(f"no answer within {timeout_s:g} s")
+            self.close(timeout_s=0)
+            raise errors.BrokerError(f"{self._peer}: {lost.reason}") from lost.cause
+
+    def subscribe(self, topic_filter: str, *, qos: int = 1, timeout_s: float = 10.0) -> None:
+        wanted = Subscription(topic_filter, qos)
+        with self._shared.changed:
+            self._shared.subscriptions[topic_filter] = wanted
+            self._wake()
+            if self._is_begun and not self._was_online:
+                return
+            self._wait(lambda: wanted.answered or self._state is ConnectionState.CLOSED, timeout_s)
+            if wanted.answered and wanted.refusal is None:
+                return
+            self._shared.subscriptions.pop(topic_filter, None)
+        reason = wanted.refusal or f"no answer within {timeout_s:g} s, the connection is {self._state.value}"
+        if self._state is ConnectionState.CLOSED and self._lost is not None:
+            reason = self._lost.reason
+        raise errors.BrokerError(f"{self._peer}: subscription to {topic_filter} failed: {reason}")
+
+    def unsubscribe(self, topic_filter: str, *, timeout_s: float = 10.0) -> None:
+        with self._shared.changed:
+            known = self._shared.subscriptions.pop(topic_filter, None)
+            if known is None or self._state is not ConnectionState.ONLINE:
+                return
+            ending = Subscription(topic_filter, known.qos, is_ending=True)
+            self._shared.subscriptions[topic_filter] = ending
+            self._wake()
+            self._wait(lambda: ending.answered or self._state is not ConnectionState.ONLINE, timeout_s)
+            self._shared.subscriptions.pop(topic_filter, None)
+            if ending.answered or self._state is not ConnectionState.ONLINE:
+                return
+        raise errors.BrokerError(f"{self._peer}: no answer to unsubscribing {topic_filter} in {timeout_s:g} s")
+
+    def acknowledge(self, message: protocol.Message, *, after_published: bool = False) -> None:
+        if message.qos > 0:
+            after = self._shared.outbox.last_number if after_published else 0
+            self._shared.receipts.append(Receipt(*message.receipt, after))
+            self._wake()
+
+    def close(self, *, timeout_s: float = 5.0) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        self._shared.outbox.close()
+        if self._thread.ident is not None and self._state is not ConnectionState.CLOSED:
+            self._shared.outbox.wait_empty(timeout_s)
+            self._say_goodbye(max(0.0, deadline_s - time.monotonic()))
+            with self._shared.changed:
+                self._is_stopping = True
+                self._shared.changed.notify_all()
+                self._stop()
+            self._thread.join()
+        self._finish()
+
+    def _attempt(self) -> Lost:
+        """One connection, from its beginning to its end."""
+        raise NotImplementedError
+
+    def _stop(self) -> None:
+        """`_attempt` is to return; `_is_stopping` says so too."""
+        raise NotImplementedError
+
+    def _say_goodbye(self, timeout_s: float) -> None:
+        """Before `close` ends the connection."""
+
+    def _known(self) -> dict[str, object]:
+        """What the log shall tell about this connection."""
+        raise NotImplementedError
+
+    def _start(self, *, gives_up_at_once: bool) -> None:
+        if self._thread.ident is not None:
+            raise errors.BrokerError(f"{self._peer}: connect() was called before")
+        self._gives_up_at_once = gives_up_at_once
+        self._thread.start()
+
+    def _run(self) -> None:
+        attempt = 0
+        try:
+            while not self._is_stopping:
+                self._set_state(ConnectionState.CONNECTING)
+                began_s = time.monotonic()
+                self._lost = lost = self._attempt()
+                if self._was_online and time.monotonic() - began_s >= self._backoff.stable_s:
+                    attempt = 0
+                if not self._was_online and (lost.is_for_good or self._gives_up_at_once):
+                    return
+                if not self._is_stopping:
+                    self._set_state(ConnectionState.WAITING)
+                    self._wait(lambda: self._is_stopping, self._backoff.wait_s(attempt, self._randomness))
+                    attempt += 1
+        finally:
+            self._set_state(ConnectionState.CLOSED)
+
+    def _go_online(self) -> None:
+        self._shared.counters.reconnects += self._was_online
+        self._was_online = True
+        self._set_state(ConnectionState.ONLINE)
+
+    def _set_state(self, state: ConnectionState) -> bool:
+        is_new = super()._set_state(state)
+        if is_new:
+            facts = {"state": state.value, **self._known()}
+            if state in (ConnectionState.WAITING, ConnectionState.CLOSED):
+                facts["reason"] = self.last_failure
+            known = {name: fact for name, fact in facts.items() if fact is not None}
+            pairs = (f"{name}=%r" if name == "reason" else f"{name}=%s" for name in known)
+            _log.info(f"connection {' '.join(pairs)}", *known.values())
+        return is_new
