@@ -81,7 +81,7 @@ def _on_three_tpus() -> list[Outcome | Table]:
         "ResNet50, int8, on three Edge TPUs (estimated)",
         ("partition", "slowest stage", "latency", "megabytes a piece", "streamed", "cut after operators"),
         tuple(_row(chain, name, made) for name, made in found.items()),
-        f"Why it helps: {gain.told()}.",
+        f"Why it helps: {gain.text()}.",
     )
     slowest = Samples("slowest stage", "s", (ours.slowest_s,))
     return [

@@ -26,7 +26,7 @@ __all__ = ["Options", "convert", "read_labels"]
 def convert(
     source: PathLike, destination: PathLike, options: Options, *, on_stage: Callable[[str], None] = lambda words: None
 ) -> Package:
-    """Convert a model file and write its package; `on_stage` is told in words what begins.
+    """Convert a model file and write its package; `on_stage` gets a text at the beginning of each stage.
 
     Raises ModelError, DataError, CutError or PackageError before anything is written, DeviceError if it cannot be.
     """

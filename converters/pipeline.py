@@ -21,7 +21,7 @@ from converters.float_model import fidelity, layers, tails
 from converters.loading import formats
 from converters.loading.formats import Format
 from converters.loading.inputs import Input
-from converters.loading.model import LoadedModel
+from converters.loading.model import LoadedModel, stored_samples
 from converters.options import Options
 from tflsplit import errors
 from tflsplit.coding import feature_codec
@@ -29,17 +29,17 @@ from tflsplit.graph import cuts, flatgraph
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.interpreter import Interpreter
-from tflsplit.graph.tensors import Array, TensorSpec, quantise
+from tflsplit.graph.tensors import Array, TensorSpec
 from tflsplit.inputs.preprocessing import NAMED, Preprocessing
 from tflsplit.package import golden, manifest, outputs, verify, writing
 
-# Boundaries of this many samples are coded to see whether coding pays; four photographs gave 5 % spread.
+# Boundaries of this many samples are coded to see whether coding pays; of photographs, four differed by 5 %.
 _CODEC_SAMPLES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class _Quantised:
-    """A full-integer model with all that is known about it; `samples` are real inputs, empty where there are none."""
+    """A full-integer model and everything known about it; `samples` are real inputs, empty where there are none."""
 
     data: bytes
     loader: str
@@ -99,7 +99,7 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
 
 
 def _check_labels(graph: Graph, labels: tuple[str, ...]) -> None:
-    """As many labels as classes: one too few, or a stray line, would name every later class wrongly."""
+    """There must be as many labels as classes: one too few, or an extra line, would name all later classes wrongly."""
     classes = [spec.shape[1] for spec in graph.specs(graph.outputs) if outputs.has_class_axis(spec)]
     if labels and classes and len(labels) != classes[0]:
         raise errors.DataError(
@@ -130,8 +130,7 @@ def _rewritten(quantised: _Quantised) -> _Quantised:
 
 
 def _already_quantised(source: Path, options: Options) -> _Quantised:
-    """A `.tflite` is taken as it is, but for what its target needs; its own scales are its calibration. Real samples,
-    where given, only measure."""
+    """A `.tflite` is changed only as its target needs; its own scales are its calibration. Samples only measure."""
     data = source.read_bytes()
     target.refuse_compiled(flatgraph.read(data, name=str(source)), str(source))
     changed = target.rewritten(data, ()) if options.target == "coral" else Rewritten(data)
@@ -158,7 +157,7 @@ def _check_taken_as_it_is(source: Path, graph: Graph, options: Options) -> None:
 
 
 def _pixels_as_stored(inputs: Sequence[TensorSpec]) -> Preprocessing | None:
-    """Pixel 0..255 to the stored integer of the same rank: how quantised picture models are meant to be fed."""
+    """Pixels 0..255 become the stored integers from lowest to highest, as quantised picture models expect."""
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or not inputs[0].is_quantised:
         return None
     spec = inputs[0]
@@ -169,7 +168,7 @@ def _pixels_as_stored(inputs: Sequence[TensorSpec]) -> Preprocessing | None:
 def _samples(
     model: LoadedModel, options: Options, on_stage: Callable[[str], None]
 ) -> tuple[Preprocessing, tuple[Array, ...], manifest.Calibration]:
-    """What to calibrate with: the user's data, or synthetic inputs with a warning that says how they were made."""
+    """Samples to calibrate with: the user's data, or synthetic inputs with a warning that says how they were made."""
     warnings: list[str] = []
     preprocessing = options.preprocessing
     if preprocessing is None:
@@ -195,7 +194,7 @@ def _samples(
 def _named_cuts(graph: Graph, quantised: _Quantised) -> tuple[tuple[Cut, ...], dict[str, int], dict[str, str]]:
     """Every cut with the layer it follows; layers that end inside an operator; other names of layers.
 
-    Without a Keras model the names people know are those of the file's tensors.
+    Without a Keras model, the names of the file's tensors stand for layers.
     """
     found = cuts.enumerate_cuts(graph)
     if quantised.model is None:
@@ -211,7 +210,7 @@ def _named_cuts(graph: Graph, quantised: _Quantised) -> tuple[tuple[Cut, ...], d
 
 
 def _edgetpu_alias(source: Path, graph: Graph, found: Sequence[Cut], options: Options) -> dict[str, str]:
-    """The cut where the Edge TPU's part ends, by a name of its own."""
+    """The name `edgetpu` for the cut where the Edge TPU's part ends."""
     if target.CUT in options.split_at:
         target.check_has_cut(graph, found, str(source))
     elif options.target != "coral":
@@ -260,15 +259,7 @@ def _golden_inputs(quantised: _Quantised, inputs: Sequence[TensorSpec]) -> Seque
     """The first calibration samples as the model stores them, random inputs where there are none."""
     if not quantised.samples:
         return verify.random_samples(inputs, golden.MOST_SAMPLES)
-    return [
-        _stored(quantised.samples, row, inputs) for row in range(min(golden.MOST_SAMPLES, len(quantised.samples[0])))
-    ]
-
-
-def _stored(samples: Sequence[Array], row: int, inputs: Sequence[TensorSpec]) -> tuple[Array, ...]:
-    return tuple(
-        quantise(array[row : row + 1], spec).reshape(spec.shape) for array, spec in zip(samples, inputs, strict=True)
-    )
+    return stored_samples([array[: golden.MOST_SAMPLES] for array in quantised.samples], inputs)
 
 
 def _measured_tails(
@@ -282,14 +273,14 @@ def _measured_tails(
 
 
 def _codec(graph: Graph, found: Sequence[Cut], quantised: _Quantised) -> str:
-    """Which codec saves bytes on the boundaries of the useful cuts, measured on real samples; none without them."""
+    """The codec that saves bytes on the boundaries of the useful cuts, measured on real samples; none without them."""
     if not quantised.samples:
         return feature_codec.CodecId.NONE.name.lower()
     useful = [cut for cut in found if cut.is_useful and cut.position > 0]
     payloads = []
     with Interpreter(quantised.data, keeps_intermediates=True) as interpreter:
-        for row in range(min(_CODEC_SAMPLES, len(quantised.samples[0]))):
-            interpreter.run(*_stored(quantised.samples, row, interpreter.inputs))
+        for sample in stored_samples([array[:_CODEC_SAMPLES] for array in quantised.samples], interpreter.inputs):
+            interpreter.run(*sample)
             for cut in useful:
                 payloads.append(b"".join(interpreter.tensor(index).tobytes() for index in cut.tensors))
     return feature_codec.choose(payloads).id.name.lower()

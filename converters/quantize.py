@@ -30,7 +30,7 @@ def quantise(
     converter.representative_dataset = lambda: _representative(samples)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = getattr(tf, io_dtype)
-    # A name the converter keeps private; without it, TF >= 2.17 makes dense layers per-channel.
+    # A private attribute of the converter; without it, TF >= 2.17 gives dense layers one scale a channel.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = per_tensor_dense
     data = _run(converter, model)
     _refuse_float(flatgraph.read(data, name=str(model.path)), model)
@@ -38,7 +38,7 @@ def quantise(
 
 
 def unquantised(model: LoadedModel) -> bytes:
-    """The same graph through the same converter in float32, for what is not to run in integers."""
+    """The same graph through the same converter in float32, for tails that compute in float."""
     return _run(_converter(model), model)
 
 
@@ -56,7 +56,7 @@ def _run(converter: Any, model: LoadedModel) -> bytes:
             raise _as_model_error(cause, model) from cause
 
 
-# TensorFlow's calibrator crashes the whole process on a loop. Recurrent Keras layers come unrolled; those of a
+# TensorFlow's calibrator crashes the whole process on a loop. Recurrent Keras layers are unrolled before; those of a
 # SavedModel cannot be.
 _LOOPS = frozenset({"While", "StatelessWhile", "LoopCond"})
 
@@ -71,7 +71,7 @@ def _refuse_loops(model: LoadedModel) -> None:
 
 
 def _refuse_float(graph: Graph, model: LoadedModel) -> None:
-    """The converter leaves operators in float, without a word, where int8 TFLite has no such kernel."""
+    """The converter leaves operators in float without a warning where int8 TFLite has no kernel for them."""
     found: dict[str, str] = {}
     for operator in graph.operators:
         if _is_float(graph, operator):
@@ -95,8 +95,7 @@ def _representative(samples: Sequence[Array]) -> Iterator[list[Array]]:
 def _as_model_error(cause: Exception, model: LoadedModel) -> errors.ModelError:
     operators = _missing_operators(str(cause))
     if not operators:
-        line = " ".join(str(cause).split())[:300] or type(cause).__name__
-        return errors.ModelError(f"{model.path}: TensorFlow's converter refuses this model ({line})")
+        return errors.ModelError(f"{model.path}: TensorFlow's converter refuses this model ({errors.one_line(cause)})")
     return _unsupported(model, [f"{name} ({_layers_with(model, name)})" for name in operators])
 
 
@@ -108,7 +107,7 @@ def _unsupported(model: LoadedModel, operators: Sequence[str]) -> errors.ModelEr
 
 
 def _missing_operators(message: str) -> list[str]:
-    """Operators that the converter's message complains of, in its words: `tf.Erf`, `Quantization not yet supported`."""
+    """Operators that the converter's message names: `tf.Erf`, `Quantization not yet supported for op: …`."""
     found = re.findall(r"\btf\.([A-Z]\w+)\s*\(", message)
     found += re.findall(r"'tf\.([A-Z]\w+)' op", message)
     found += re.findall(r"[Nn]ot (?:yet )?supported for op: '?(\w+)", message)

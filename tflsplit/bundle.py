@@ -2,7 +2,7 @@
 
 An edge's holds heads (compiled ones too), golden samples of them and no weight of a tail; a cloud's holds tails; one
 for the middle of a chain the slice between its two cuts. All keep the manifest, so that cuts have their names and
-boundaries, and the package's digest, so that their frames are each other's.
+boundaries, and the package's digest, so that each takes the others' frames.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,13 +29,13 @@ def write(path: Path, whole: Package, role: Role, cuts: Sequence[Cut], *, replac
 
 
 def write_middle(path: Path, whole: Package, start: Cut, stop: Cut, *, replaces_existing: bool = False) -> Package:
-    """`write` for a machine in the middle of a chain: the slice between two cuts."""
+    """The bundle for a machine in the middle of a chain: the slice between two cuts."""
     contents = {f"cuts/{start.id}/to_{stop.id}.tflite": middle_bytes(whole.graph, start, stop)}
     return _write(path, whole, Role.MIDDLE, contents, replaces_existing=replaces_existing)
 
 
 def write_share(path: Path, whole: Package, plan: ChainPlan, stage: str, *, replaces_existing: bool = False) -> Package:
-    """What one stage of a chain's plan needs. SettingsError for a stage that is not in it or has nothing to do."""
+    """The bundle for one stage of a chain's plan. SettingsError for a stage that is not in it or has nothing to do."""
     share = plan.share(stage)
     start, stop = whole.cut(share.start), whole.cut(share.stop)
     if share is plan.stages[0]:

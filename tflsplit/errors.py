@@ -19,7 +19,7 @@ one line: the thing, what was found, what was expected, what to do. Bugs are not
 
 
 class TflsplitError(Exception):
-    """Something a person can act on; `str()` of it is one line fit to be shown as it stands."""
+    """Something a person can act on; `str()` of it is one line that can be shown as it is."""
 
 
 class UserError(TflsplitError):
@@ -43,7 +43,7 @@ class PackageError(UserError):
 
 
 class SettingsError(UserError):
-    """An option or configuration value that cannot be used."""
+    """An option or a value of a configuration that cannot be used."""
 
 
 class ConfigurationError(SettingsError):
@@ -68,3 +68,9 @@ class FrameError(PeerError):
 
 class BrokerError(PeerError):
     """The broker cannot be reached, refuses us, or has gone."""
+
+
+def one_line(cause: BaseException, most: int = 300) -> str:
+    """The message of a foreign exception on one line of at most so many characters; its type if it has no message."""
+    line = " ".join(str(cause).split()) or type(cause).__name__
+    return line if len(line) <= most else f"{line[:most]}…"

@@ -66,9 +66,9 @@ class Fleet:
             told = dict(self._told)
             left_out, bad = self._left_out, self._bad
         here = (self._deployment,)
-        by_metric: dict[Metric, list[Sample]] = {catalogue.DEVICE_TOLD_AT: []}
+        by_metric: dict[Metric, list[Sample]] = {catalogue.DEVICE_TELEMETRY_AT: []}
         for device, (at_s, said) in told.items():
-            by_metric[catalogue.DEVICE_TOLD_AT].append(Sample(at_s, (*here, device)))
+            by_metric[catalogue.DEVICE_TELEMETRY_AT].append(Sample(at_s, (*here, device)))
             for family in said.families:
                 samples = by_metric.setdefault(catalogue.of_device(family.metric), [])
                 samples += [replace(sample, labels=(*here, device, *sample.labels)) for sample in family.samples]

@@ -27,7 +27,7 @@ _MOST_BOUNDS = 32
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """`families` are of the metrics in `catalogue.TOLD`; `fps` and `latency_ms` are since the last message."""
+    """`families` are of the metrics in `catalogue.IN_TELEMETRY`; `fps` and `latency_ms` are since the last message."""
 
     boot: int
     sent_ms: float
@@ -69,7 +69,7 @@ def parse(payload: bytes) -> Telemetry:
             None if fields.get("why") is None else str(fields["why"])[:_MOST_LABEL],
             _number(fields["fps"]),
             {str(name): None if value is None else _number(value) for name, value in fields["latency_ms"].items()},
-            tuple(_family(metric, told[metric.name]) for metric in catalogue.TOLD if metric.name in told),
+            tuple(_family(metric, told[metric.name]) for metric in catalogue.IN_TELEMETRY if metric.name in told),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as problem:
         raise errors.FrameError(f"telemetry is {payload[:60]!r}: {problem!r:.100}") from problem

@@ -1,4 +1,4 @@
-"""How far data are from what a model was trained on, as its batch normalisations remember it."""
+"""How far data are from those that a model was trained on, by the statistics in its batch normalisations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from converters.loading import quiet
 from converters.loading.model import LoadedModel, Normalisation
 from tflsplit.graph.tensors import Array
 
-BATCH = 4  # samples that a distance is taken over; more do not change the order of preprocessings
+BATCH = 4  # samples for a distance; more do not change the order of preprocessings
 _FIRST = 3  # normalisations looked at: near the input they tell its scale, deeper ones tell its content
 
 

@@ -1,7 +1,7 @@
-"""Samples to calibrate with, out of what people have: a folder of pictures, `.npy`/`.npz` arrays, or `.csv` rows.
+"""Samples to calibrate with, from a folder of pictures, `.npy`/`.npz` arrays, or `.csv` rows.
 
-What comes out is always real values: one float32 array (samples, …) for each input of the model, in its order. Picture
-files and uint8 pictures are pixels and go through the preprocessing; all other numbers are taken as they stand.
+The result is always real values: one float32 array (samples, …) for each input of the model, in order. Picture files
+and uint8 pictures are pixels and go through the preprocessing; all other numbers are not changed.
 """
 
 import csv
@@ -80,14 +80,14 @@ def _only(inputs: Sequence[Input], path: Path) -> Input:
     return inputs[0]
 
 
-def _spread(count: int, limit: int) -> Array:
+def _evenly(count: int, limit: int) -> Array:
     """At most `limit` of `count` indices, evenly: sorted data (a folder a class) is sampled through all of it."""
     return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(int)) if count else np.empty(0, int)
 
 
 def _pictures(folder: Path, entry: Input, preprocessing: Preprocessing, limit: int) -> Array:
     files = pictures.find(folder)
-    return np.stack([_picture(files[index], entry, preprocessing) for index in _spread(len(files), limit)])
+    return np.stack([_picture(files[index], entry, preprocessing) for index in _evenly(len(files), limit)])
 
 
 def _picture(file: Path, entry: Input, preprocessing: Preprocessing) -> Array:
@@ -161,7 +161,7 @@ def _real(name: str, array: Array, entry: Input, preprocessing: Preprocessing, l
         )
     if not len(array):
         raise errors.DataError(f"{name}: holds no samples for input {entry.name!r}")
-    chosen = array[_spread(len(array), limit)]
+    chosen = array[_evenly(len(array), limit)]
     if not np.isfinite(chosen).all():
         raise errors.DataError(
             f"{name}: holds NaN or infinite values; expected finite numbers for input {entry.name!r}"
@@ -173,7 +173,7 @@ def _real(name: str, array: Array, entry: Input, preprocessing: Preprocessing, l
 
 _FEW = 16  # an activation's range that one picture in ten reaches is missed by 16 with a chance of 0.9**16 = 0.19
 _NARROW = 0.05  # of the range that pixels can take
-# By `statistics.distance`: data like a model's training data were seen at 0.03 and 0.1, photograph-like noise at up to
+# By `batchnorm.distance`: data like a model's training data were seen at 0.03 and 0.1, photograph-like noise at up to
 # 0.3, inverted digits at 0.9, wrongly scaled ones at 4.
 _FAR = 0.6
 _CLEARLY = 3.0  # another preprocessing is named only where it fits so many times better

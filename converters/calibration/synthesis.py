@@ -1,4 +1,4 @@
-"""Calibration samples for a model that comes without data, and the preprocessing of one that does not say which.
+"""Calibration samples for a model without data, and the preprocessing where none is stated.
 
 Where the model has batch normalisation, noise is *distilled*: moved by gradient descent until the statistics of what
 enters each normalisation match those that training stored there (ZeroQ: Cai et al., arXiv 2001.00281). Ranges of
@@ -20,12 +20,12 @@ from converters.loading.model import LoadedModel
 from tflsplit.graph.tensors import Array
 from tflsplit.inputs.preprocessing import NAMED, Preprocessing
 
-SEED = 20200101  # any will do; fixed, so that two conversions of one file give one package
+SEED = 20200101  # fixed, so that two conversions of one file give one package
 COUNT = 16
 
 
 class Origin(Enum):
-    """How samples were made up; the value is fit to be shown."""
+    """How samples were synthesised; the value is for people."""
 
     DISTILLED = "distilled from batch-normalisation statistics"
     NOISE = "noise"

@@ -1,4 +1,4 @@
-"""What to do about operators that the Edge TPU does not have, in the words of layers."""
+"""What to do about operators that the Edge TPU does not have, said in terms of layers."""
 
 from collections.abc import Mapping
 

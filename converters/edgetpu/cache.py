@@ -1,7 +1,7 @@
-"""What the Edge TPU compiler made of a model, remembered across runs: failures too, for they take longest.
+"""A cache of what the Edge TPU compiler made of models; of failures too, since they take longest.
 
 One folder an entry under the user's cache directory, written whole or not at all. The key covers the compiler's version
-and the bytes of every model compiled together, so an entry never grows stale; a damaged one is as good as none.
+and the bytes of every model compiled together, so an entry never becomes outdated. A damaged entry counts as absent.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ def key(version: str, models: Sequence[bytes], position: int) -> str:
 
 
 def load(root: Path, entry: str, *, timeout_s: float) -> Outcome | None:
-    """What is remembered; None if nothing is, or if a time limit shorter than `timeout_s` was what it failed at."""
+    """The entry; None if there is none, or if it failed at a time limit shorter than `timeout_s`."""
     try:
         fields = json.loads((root / entry / "outcome.json").read_text("utf-8"))
         if fields["reason"] is not None and fields["timeout_s"] < timeout_s:
@@ -50,7 +50,7 @@ def load(root: Path, entry: str, *, timeout_s: float) -> Outcome | None:
 
 
 def save(root: Path, entry: str, outcome: Outcome, *, timeout_s: float) -> None:
-    """Remember. A cache that cannot be written is no reason to lose a compilation."""
+    """Writes an entry. A cache that cannot be written is ignored: the compilation itself is there."""
     fields = {
         "reason": outcome.reason,
         "seconds": outcome.seconds,

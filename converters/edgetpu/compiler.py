@@ -1,7 +1,7 @@
-"""Runs `edgetpu_compiler`, an unreliable oracle: in a child process, with a time limit, and once more if it fails.
+"""Runs `edgetpu_compiler`, which is unreliable: in a child process, with a time limit, and once more if it fails.
 
-It is closed, runs on x86-64 Linux only, may hang, crash, fail without a reason, end well with nothing written, and
-succeed at the second try with the same file. Whatever happens becomes an `Outcome`; only a compiler that cannot be
+It is closed source, runs on x86-64 Linux only, may hang, crash, fail without a reason, succeed without writing a file,
+and succeed at the second try with the same file. Whatever happens becomes an `Outcome`; only a compiler that cannot be
 started at all is an error.
 """
 
@@ -24,13 +24,13 @@ PROGRAM = "edgetpu_compiler"
 TIMEOUT_S = 180.0  # the compiler's own default
 ATTEMPTS = 2
 _VERSION_TIMEOUT_S = 60.0  # a container may have to be fetched or started first
-_GRACE_S = 2.0  # between asking the process group to stop and killing it; a container stops when asked only
+_GRACE_S = 2.0  # between SIGTERM and SIGKILL to the process group; a container needs the SIGTERM to stop
 _TIMED_VERSION = 16  # the first version that has -t and its timer
 
 
 @dataclass(frozen=True, slots=True)
 class Compiler:
-    """A compiler that has told its version. `command` is an argument list; `{dir}` in it is the working directory."""
+    """A compiler and the version it printed. `command` is an argument list; `{dir}` in it is the working directory."""
 
     command: tuple[str, ...]
     version: str
@@ -62,15 +62,15 @@ def find(command: str | None) -> Compiler | None:
         ran = _run(_command(parts, Path(scratch), ["--version"]), Path(scratch), _VERSION_TIMEOUT_S)
     version = log.version(ran.text)
     if version is None:
-        said = " ".join(ran.text.split())[:200] or "nothing"
+        answer = " ".join(ran.text.split())[:200] or "nothing"
         raise errors.SettingsError(
-            f"{shlex.join(parts)}: not an Edge TPU compiler; asked for its version, it says {said}"
+            f"{shlex.join(parts)}: not an Edge TPU compiler; asked for its version, it says {answer}"
         )
     return Compiler(parts, version)
 
 
 def _program(given: str) -> str:
-    """It is started in a directory of its own, where a path relative to the user's leads nowhere."""
+    """An absolute path: the compiler is started in a directory of its own."""
     return os.path.abspath(os.path.expanduser(given)) if os.sep in given else given
 
 
@@ -79,7 +79,7 @@ def compile_models(
 ) -> dict[str, Outcome]:
     """Compile models by name in one run; several share the on-chip memory in this order.
 
-    A run that fails is tried once more, unless its words blame the model.
+    A run that fails is tried once more, unless its message blames the model.
     """
     outcomes: dict[str, Outcome] = {}
     for _ in range(ATTEMPTS):
@@ -144,7 +144,7 @@ def _run(command: Sequence[str], folder: Path, timeout_s: float) -> _Ran:
 
 
 def _stop(child: "subprocess.Popen[bytes]") -> None:
-    """End whatever is left of the child's process group: the compiler itself works in a child of its own."""
+    """End what is left of the child's process group: the compiler works in a child process of its own."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(child.pid, number)
@@ -177,7 +177,7 @@ def _reason(ran: _Ran, data: bytes | None) -> str:
     if ran.exit_code is not None and ran.exit_code < 0:
         return f"the compiler crashed ({signal.Signals(-ran.exit_code).name})"
     if ran.exit_code:
-        last = (ran.text.strip().splitlines() or ["no word"])[-1]
+        last = (ran.text.strip().splitlines() or ["no message"])[-1]
         return f"the compiler ended with exit code {ran.exit_code}: {last.strip()[:200]}"
     return "the compiler ended well but wrote nothing"
 

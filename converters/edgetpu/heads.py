@@ -1,4 +1,4 @@
-"""Compiles heads of a package for the Edge TPU, one by one or together, and puts them into it with what was learnt."""
+"""Compiles heads of a package for the Edge TPU, one by one or together, and puts them and the results into it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ NO_COMPILER = f"no {compiler.PROGRAM}"
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`together` compiles all heads in one run: they share the on-chip memory in their order. `forgets` compiles again
-    what is remembered; `cache` is where that is, by default the user's cache directory.
+    what is in the `cache`, a folder, by default below the user's cache directory.
     """
 
     timeout_s: float = compiler.TIMEOUT_S
@@ -28,7 +28,7 @@ class Settings:
 
 
 def default_cuts(opened: Package) -> tuple[Cut, ...]:
-    """The heads worth compiling without being asked: of the pairs that were written, and the whole model."""
+    """The heads that are compiled by default: of the pairs that were written, and the whole model."""
     return tuple(cut for cut in opened.cuts if cut.position > 0 and opened.file(cut, "head") is not None)
 
 
@@ -57,8 +57,8 @@ def compile_heads(
 ) -> Package:
     """The package with every chosen head compiled, or with the reason why it is not; a failure stops nothing.
 
-    `on_head` is told each result. Without a compiler (`tool` None) every head is "not compiled". Heads are put into the
-    package as they are done, so that stopping half way keeps them.
+    `on_head` is called with each result. Without a compiler (`tool` None) every head is "not compiled". Heads are put
+    into the package one by one, so that an interrupted run keeps those that are done.
     """
     groups = [tuple(chosen)] if settings.together and len(chosen) > 1 else [(cut,) for cut in chosen]
     if tool is None:
@@ -112,7 +112,7 @@ def _head(outcome: Outcome, tool: Compiler, together: tuple[str, ...]) -> _Head:
 
 
 def _put(opened: Package, heads: Mapping[Cut, _Head], on_head: Callable[[Cut, Compilation], None]) -> Package:
-    """A head that was not compiled this time keeps what an earlier time made of it."""
+    """A head that was not compiled this time keeps its earlier compilation."""
     kept = {
         cut: head for cut, head in heads.items() if head.data is not None or opened.file(cut, "head_edgetpu") is None
     }

@@ -1,7 +1,7 @@
-"""What the Edge TPU's compiler asks of single operators, one small function for each documented limitation.
+"""The limits of the Edge TPU's compiler for single operators, a small function for each that is documented.
 
-A limit looks at one operator of a graph and says in words what is wrong with it, or nothing. The words end with what
-the owner of the model can do, where something can be done.
+A limit checks one operator of a graph and returns a text that says what is wrong with it, or None. Where the owner of
+the model can do something, the text ends with that.
 """
 
 import math
@@ -20,13 +20,17 @@ _MEAN_CHANNELS = 4  # "if a z-reduction, the z-dimension must be multiple of 4"
 
 def constant_parameters(graph: Graph, operator: Operator) -> Words:
     """Everything but the first input: filters, biases, axes, shapes."""
-    computed = [tensor.name for tensor in _inputs(graph, operator)[1:] if not tensor.is_constant]
-    return f"{computed[0]!r} is computed while it runs; it must be a constant of the file" if computed else None
+    return _all_constant(_inputs(graph, operator)[1:])
 
 
 def constant_filter(graph: Graph, operator: Operator) -> Words:
-    """As above for TRANSPOSE_CONV, whose data is its third input."""
-    computed = [t.name for i, t in enumerate(_inputs(graph, operator)) if i != 2 and not t.is_constant]
+    """The same for TRANSPOSE_CONV, whose data is its third input."""
+    inputs = _inputs(graph, operator)
+    return _all_constant([*inputs[:2], *inputs[3:]])
+
+
+def _all_constant(tensors: Sequence[Tensor]) -> Words:
+    computed = [tensor.name for tensor in tensors if not tensor.is_constant]
     return f"{computed[0]!r} is computed while it runs; it must be a constant of the file" if computed else None
 
 
@@ -59,7 +63,7 @@ def one_row(graph: Graph, operator: Operator) -> Words:
     """A dense layer's "output tensor is one-dimensional"; Dense on a sequence or a picture has many rows."""
     output = _output(graph, operator)
     if math.prod(output.shape[:-1]) > 1 or _option(graph, operator, "keepNumDims"):
-        return f"a dense layer on {len(output.shape)}-D data (output {_extents(output.shape)}); {_DENSE_ADVICE}"
+        return f"a dense layer on {len(output.shape)}-D data (output {extents(output.shape)}); {_DENSE_ADVICE}"
     return None
 
 
@@ -109,7 +113,7 @@ def unsplit_batch(graph: Graph, operator: Operator) -> Words:
 
 
 def constant_axis(graph: Graph, operator: Operator) -> Words:
-    """SPLIT has its axis first."""
+    """The first input of SPLIT is its axis."""
     return None if graph.tensors[operator.inputs[0]].is_constant else "its axis is computed while it runs"
 
 
@@ -130,14 +134,14 @@ def whole_multiple(graph: Graph, operator: Operator) -> Words:
     for old, new in zip(before[1:3], after[1:3], strict=True):
         old, new = (max(1, old - 1), max(1, new - 1)) if is_aligned else (old, new)  # noqa: PLW2901  # corner to corner
         if new % old:
-            return f"resizes {_extents(before[1:3])} to {_extents(after[1:3])}; use a whole factor"
+            return f"resizes {extents(before[1:3])} to {extents(after[1:3])}; use a whole factor"
     return None
 
 
 def one_dimension(graph: Graph, operator: Operator) -> Words:
     shape = _inputs(graph, operator)[0].shape
     if math.prod(shape[:-1]) > 1:
-        return f"softmax over {_extents(shape)}; only one row maps: flatten before it, or leave it to the tail"
+        return f"softmax over {extents(shape)}; only one row maps: flatten before it, or leave it to the tail"
     if shape and shape[-1] > _SOFTMAX_ELEMENTS:
         return f"softmax over {shape[-1]:,} elements; at most {_SOFTMAX_ELEMENTS:,} map: leave it to the tail"
     return None
@@ -170,5 +174,5 @@ def _axes(graph: Graph, index: int, rank: int) -> set[int]:
     return set() if axes is None else {int(axis) % max(1, rank) for axis in axes.ravel()}
 
 
-def _extents(shape: Sequence[int]) -> str:
+def extents(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))

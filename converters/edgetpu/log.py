@@ -1,6 +1,6 @@
-"""What the Edge TPU compiler prints, as data: versions 1 to 16 of it, one model or several compiled together.
+"""The output of the Edge TPU compiler as data: of versions 1 to 16, for one model or several compiled together.
 
-Its text is nobody's promise. A line that is not understood is left out, and nothing is concluded from its absence.
+Its text may change. A line that is not understood is left out, and nothing is concluded from a line that is missing.
 """
 
 import re
@@ -18,7 +18,7 @@ _SIZE = re.compile(r"([\d.]+)\s*([KMGT]?i?B)\b")
 _ROW = re.compile(r"^(\S+)\s{2,}(\d+)\s{2,}(\S.*?)\s*$")
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
-# The compiler's words for failures, each with what to do. The first group blames the model: a second try cannot help.
+# The compiler's messages, each with what to do. The first group blames the model, so that a second try cannot help.
 _BLAMES_MODEL = {
     "dynamic-sized tensors": "its shapes are not fixed; convert the model again with tflsplit",
     "Invalid model": "give a full int8 .tflite",
@@ -81,7 +81,7 @@ def operators(text: str) -> tuple[MappedOperators, ...]:
 
 
 def failure(text: str) -> Failure | None:
-    """The compiler's complaint in its words with what to do; None where it makes none."""
+    """The compiler's error message with what to do; None where there is none."""
     found = _FAILED_LINE.search(text)
     if found is None:
         return None
@@ -92,17 +92,21 @@ def failure(text: str) -> Failure | None:
 
 
 def with_operators(part: ModelLog, rows: tuple[MappedOperators, ...]) -> ModelLog:
-    """The same with the table of the .log file, for runs that printed none."""
+    """`part` with the table of the .log file, for runs that printed none."""
+    on_tpu, on_cpu = _totals(rows)
+    return replace(part, operators=rows, tpu_operators=on_tpu, cpu_operators=on_cpu)
+
+
+def _totals(rows: Sequence[MappedOperators]) -> tuple[int, int]:
     on_tpu = sum(row.count for row in rows if row.status == MAPPED)
-    return replace(part, operators=rows, tpu_operators=on_tpu, cpu_operators=sum(row.count for row in rows) - on_tpu)
+    return on_tpu, sum(row.count for row in rows) - on_tpu
 
 
 def _model(part: str) -> ModelLog:
     rows = operators(part)
     on_tpu, on_cpu = (_count(part, f"Number of operations that will run on {place}:") for place in ("Edge TPU", "CPU"))
     if rows and on_tpu is None:  # left out where everything maps
-        on_tpu = sum(row.count for row in rows if row.status == MAPPED)
-        on_cpu = sum(row.count for row in rows) - on_tpu
+        on_tpu, on_cpu = _totals(rows)
     subgraphs = _count(part, "Number of Edge TPU subgraphs:")
     if on_tpu is None and subgraphs:
         on_tpu, on_cpu = _count(part, "Total number of operations:"), 0

@@ -1,8 +1,8 @@
 """Which operators the Edge TPU compiler 16 would map, judged from the file alone: no compiler, no TensorFlow.
 
-The table holds what the compiler's documentation and public logs say: the operator, the newest version that runtimes
-of the compiler's time know (TensorFlow Lite 2.5), and its limits. What the compiler decides by sizes and memory is not
-in it: `docs/coral.md` lists that. Data type and rank are the same for all and checked by `_general`.
+The table follows the compiler's documentation and public logs: the operator, the newest version that TensorFlow Lite
+2.5 (as old as the compiler) knows, and its limits. What the compiler decides by sizes and memory is not in it;
+`docs/coral.md` lists that. Data type and rank are the same for all operators and checked by `_general`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ Limit = Callable[[Graph, Operator], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An operator that can map: the newest version known, and what is asked of it beyond type and rank."""
+    """An operator that can map: the newest version known, and its limits beyond type and rank."""
 
     newest: int
     limits: tuple[Limit, ...] = ()
@@ -29,8 +29,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One operator. `maps` is its own: `reason` says why it does not. `is_on_tpu` is what becomes of it: an operator
-    that maps still runs on the CPU when one before it does not."""
+    """One operator. `maps` is about the operator alone, with the `reason` where it does not. `is_on_tpu` says where it
+    runs: an operator that maps still runs on the CPU if one before it does not map."""
 
     index: int
     op: str
@@ -172,8 +172,9 @@ def _general(graph: Graph, operator: Operator) -> list[str]:
         if tensor.type_name not in ("int8", "uint8") and not _is_parameter(graph, operator, tensor):
             return [f"works on {tensor.type_name} ({tensor.name!r}); only int8 and uint8 map"]
         if any(extent != 1 for extent in tensor.shape[:-3]):
-            extents = "x".join(map(str, tensor.shape))
-            return [f"works on {extents}; only the 3 innermost extents may differ from 1 (batch 1)"]
+            return [
+                f"works on {limits.extents(tensor.shape)}; only the 3 innermost extents may differ from 1 (batch 1)"
+            ]
     return []
 
 

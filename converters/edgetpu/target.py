@@ -29,7 +29,7 @@ def refuse_compiled(graph: Graph, name: str) -> None:
 
 
 def rewritten(data: bytes, samples: Sequence[Array]) -> Rewritten:
-    """The model as the compiler likes it, where that changes no result; one that is not 8-bit comes back as it was."""
+    """The model rewritten for the compiler where that changes no result; unchanged if it is not 8-bit."""
     graph = flatgraph.read(data)
     kinds = {graph.tensors[index].type_name for index in (*graph.inputs, *graph.outputs)}
     return rewrite.rewrite(data, samples) if kinds <= {"int8", "uint8"} else Rewritten(data)

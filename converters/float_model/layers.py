@@ -1,7 +1,8 @@
 """Which Keras layer each operator of the int8 file ends, confirmed by running both.
 
-TFLite fuses layers, drops some and renames all, so a tensor's name only proposes. A layer is named for an operator when
-the operator's dequantised output tracks that layer's float output on samples; otherwise the operator has no layer.
+TFLite fuses layers, drops some and renames all, so a tensor's name only proposes a layer. A layer is named for an
+operator when the operator's dequantised output tracks that layer's float output on samples; otherwise the operator has
+no layer.
 """
 
 import math
@@ -12,30 +13,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from converters.loading import quiet, scopes
-from converters.loading.model import LoadedModel, samples_of
+from converters.loading.model import LoadedModel, samples_of, stored_samples
 from converters.loading.tracing import Tap
 from tflsplit.graph import flatgraph
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.interpreter import Interpreter
-from tflsplit.graph.tensors import Array, dequantise, quantise
+from tflsplit.graph.tensors import Array, dequantise
 
 # Signal to error, in dB, above which a tensor is taken to track a layer. Operators of trained int8 models were seen at
 # 13 to 48 dB from the layer they end, and below 10 dB from all others but those within their own fusion (batch
 # normalisation against its ReLU: up to 12.6), where the better one wins.
 _TRACKS_DB = 10.0
-# Where the name proposes nothing or something else, chance has many more layers to find.
+# Where the name proposes no layer or another one, one of many layers may track by chance.
 _TRACKS_UNNAMED_DB = 20.0
 # Layers this close to the best are not told apart by 8 bits: an untrained batch normalisation multiplies by 0.9995.
 _INDISTINCT_DB = 1.0
 _REPEATED_DB = 6.0  # one more rounding of the same size costs 3 dB, one of twice the size 7
 # A layer may lie below the resolution of its tensor (untrained networks shrink their signal to nothing). Then agreement
-# to within the rounding of an operator and of its input, one step each, is all that can be had, and the name decides.
+# to within the rounding of an operator and of its input, one step each, is enough, and the name decides.
 _RESOLUTION_STEPS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorLayer:
-    """`aliases` put out the same values (dropout, a reshape); `sqnr_db` is how closely the layer is tracked."""
+    """`aliases` are layers with the same output (dropout, a reshape); `sqnr_db` is how closely the layer is tracked."""
 
     operator: int
     layer: str | None
@@ -59,8 +60,9 @@ def map_layers(model: LoadedModel, tflite: bytes, samples: Sequence[Array], *, l
     proposed = _proposals(graph, taps, model.trace.output_operations)
     comparison = _Comparison(graph, len(taps), [_window(proposed, operator, len(taps)) for operator in proposed])
     with quiet.silenced(), Interpreter(tflite, keeps_intermediates=True) as interpreter:
-        for sample in samples_of([array[:limit] for array in samples]):
-            interpreter.run(*[quantise(array, spec) for array, spec in zip(sample, interpreter.inputs, strict=True)])
+        few = [array[:limit] for array in samples]
+        for sample, stored in zip(samples_of(few), stored_samples(few, interpreter.inputs), strict=True):
+            interpreter.run(*stored)
             comparison.add(model.trace.run_tapped(sample), interpreter)
     chosen = _without_lookalikes(
         [comparison.choose(entry.index, taps) for entry in graph.operators], comparison.sqnr_db
@@ -97,9 +99,8 @@ def _named(
 def _proposals(graph: Graph, taps: Sequence[Tap], output_operations: Sequence[str]) -> list[set[int]]:
     """For each operator the layers (indices of taps) that its output's name mentions."""
     by_scope = {scopes.layer_scope(tap.operation): index for index, tap in enumerate(taps) if tap.computes}
-    outputs = dict(
-        zip(graph.outputs, output_operations, strict=False)
-    )  # the function's own name for them is `Identity`
+    # In the file, outputs are called `Identity`.
+    outputs = dict(zip(graph.outputs, output_operations, strict=False))
     proposals = []
     for operator in graph.operators:
         pieces = [piece for index in operator.outputs for piece in graph.tensors[index].name.split(";")]
@@ -115,9 +116,9 @@ def _longest(piece: str, by_scope: dict[str, int]) -> int | None:
 
 
 def _window(proposed: Sequence[set[int]], own: set[int], count: int) -> range:
-    """From the last layer that the operator's name mentions to the next that another operator's name mentions.
+    """From the last layer that the operator's name mentions to the next one that another operator's name mentions.
 
-    A folded batch normalisation leaves no name, but it lies there.
+    A folded batch normalisation, which leaves no name, lies in between.
     """
     if not own:
         return range(0)

@@ -1,7 +1,7 @@
 """Which tensor of the float file each tensor of the int8 file stands for, confirmed by running both.
 
-Both files come from one frozen graph through one converter, but it need not fuse them alike. A tensor's name or the
-operator that makes it only proposes; the dequantised tensor must track the float one on samples.
+Both files come from one frozen graph through one converter, which may fuse them differently. A tensor's name, or the
+operator that makes it, only proposes a counterpart; the dequantised tensor must track the float one on samples.
 """
 
 import math
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from converters.loading import quiet
-from converters.loading.model import samples_of
+from converters.loading.model import stored_samples
 from tflsplit.graph import flatgraph
 from tflsplit.graph.flatgraph import Graph, Tensor
 from tflsplit.graph.interpreter import Interpreter
-from tflsplit.graph.tensors import Array, dequantise, quantise
+from tflsplit.graph.tensors import Array, decibels, dequantise
 
-# Signal to error in dB from which a tensor tracks another: with the name for it, what operators of trained int8 models
-# were seen to keep; without, twice that, since chance has many more tensors to find.
+# Signal to error in dB from which a tensor tracks another: where the names agree, what operators of trained int8 models
+# keep; where they do not, twice that, since one of many tensors may track by chance.
 _TRACKS_DB = 10.0
 _TRACKS_UNNAMED_DB = 20.0
 # An untrained network shrinks its signal below what int8 resolves; then one rounding of an operator and one of its
-# input are all the difference that may be.
+# input may differ, and nothing else.
 _RESOLUTION_STEPS = 2.0
 
 
@@ -44,8 +44,7 @@ def find(integer: bytes, floating: bytes, samples: Sequence[Array], *, limit: in
         Interpreter(integer, keeps_intermediates=True) as narrow,
         Interpreter(floating, keeps_intermediates=True) as wide,
     ):
-        for sample in samples_of([array[:limit] for array in samples]):
-            inputs = [quantise(array, spec) for array, spec in zip(sample, narrow.inputs, strict=True)]
+        for inputs in stored_samples([array[:limit] for array in samples], narrow.inputs):
             narrow.run(*inputs)
             exact = [dequantise(array, spec) for array, spec in zip(inputs, narrow.inputs, strict=True)]
             wide.run(*[array.astype(spec.dtype) for array, spec in zip(exact, wide.inputs, strict=True)])
@@ -57,7 +56,7 @@ def find(integer: bytes, floating: bytes, samples: Sequence[Array], *, limit: in
 
 
 def _activations(graph: Graph) -> Iterator[Tensor]:
-    """Inputs and computed tensors, in the order in which they come to be."""
+    """Inputs and computed tensors, in the order in which they are computed."""
     for index in (*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)):
         if graph.tensors[index].spec is not None:
             yield graph.tensors[index]
@@ -84,12 +83,12 @@ class _Pair:
 
     @property
     def sqnr_db(self) -> float:
-        return _decibels(self.power, self.error)
+        return decibels(self.power, self.error)
 
     @property
     def varying_sqnr_db(self) -> float:
         """Against what varies only: two tensors that hardly vary may agree in level by chance."""
-        return _decibels(self.power - self.total**2 / max(self.count, 1), self.error)
+        return decibels(self.power - self.total**2 / max(self.count, 1), self.error)
 
 
 class _Comparison:
@@ -121,7 +120,7 @@ class _Comparison:
         return dequantise(interpreter.tensor(index), spec)
 
     def choose(self, tensor: Tensor, before: Mapping[int, Counterpart]) -> Counterpart:
-        """`before` are the counterparts of the tensors that come to be earlier."""
+        """`before` are the counterparts of the tensors that are computed earlier."""
         pairs = {other: pair for (index, other), pair in self._pairs.items() if index == tensor.index}
         if not pairs:
             return Counterpart(None, -math.inf, "the float model has no tensor of its shape")
@@ -142,7 +141,7 @@ class _Comparison:
         )
 
     def _made_alike(self, tensor: Tensor, pairs: Mapping[int, _Pair], before: Mapping[int, Counterpart]) -> list[int]:
-        """Candidates that an operator of the same kind makes; what is only quantised anew stays what it was."""
+        """Candidates made by an operator of the same kind; a requantised tensor has the counterpart of its source."""
         maker = self._makers[0].get(tensor.index)
         if maker is not None and maker.name == "QUANTIZE":
             source = before.get(maker.inputs[0])
@@ -156,7 +155,7 @@ def _makers(graph: Graph) -> dict[int, flatgraph.Operator]:
 
 
 def _may_correspond(tensor: Tensor, other: Tensor) -> bool:
-    """Quantised stands for float; anything else only for its own type."""
+    """A quantised tensor may stand for a float one, any other only for one of its own type."""
     if tensor.spec is None or other.spec is None:
         return False
     return other.spec.dtype == ("float32" if tensor.spec.is_quantised else tensor.spec.dtype)
@@ -164,9 +163,3 @@ def _may_correspond(tensor: Tensor, other: Tensor) -> bool:
 
 def _is_beyond_chance(pair: _Pair) -> bool:
     return pair.error == 0.0 or pair.varying_sqnr_db >= _TRACKS_UNNAMED_DB
-
-
-def _decibels(signal: float, error: float) -> float:
-    if error == 0.0:
-        return math.inf
-    return 10 * math.log10(signal / error) if signal > 0.0 else -math.inf

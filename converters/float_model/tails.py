@@ -1,26 +1,22 @@
-"""Float tails of a model that was just quantised: the float file, where each cut lies in it, and what that is worth."""
+"""Float tails of a model that was just quantised: the float file, where each cut lies in it, and their fidelity."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from converters import quantize
 from converters.float_model import fidelity, matching
 from converters.float_model.matching import Counterpart
-from converters.loading import quiet
-from converters.loading.model import LoadedModel, samples_of
+from converters.loading.model import LoadedModel
 from tflsplit import errors
 from tflsplit.graph import cuts, flatgraph, float_tail
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.flatgraph import Graph
-from tflsplit.graph.interpreter import Interpreter
-from tflsplit.graph.tensors import Array, dequantise, quantise
+from tflsplit.graph.tensors import Array
 from tflsplit.package import manifest
 from tflsplit.package.manifest import FloatTails
 
 TAILS = ("int8", "float32")
-# Every pair runs on so many samples at most: a hundred pairs of a large model would take minutes on all of them.
+# Each pair runs on this many samples at most: all samples would take minutes for a hundred pairs of a large model.
 _MEASURED = 64
 
 
@@ -61,27 +57,13 @@ def _locate(graph: Graph, cut: Cut, matched: Mapping[int, Counterpart]) -> tuple
 def measure(
     model: LoadedModel, integer: bytes, made: Made, chosen: Sequence[Cut], samples: Sequence[Array]
 ) -> Mapping[str, tuple[manifest.Fidelity, ...]]:
-    """For each of these cuts, what int8 head and float tail together are worth against the float model."""
+    """For each of these cuts, how closely int8 head and float tail together follow the float model."""
     stored, real = flatgraph.read(integer), flatgraph.read(made.data)
     few = [array[:_MEASURED] for array in samples]
     expected = model.predict(few)
     measured = {}
     for cut in chosen:
         tail = float_tail.tail_bytes(real, cut.boundary, made.described.counterparts[cut.id])
-        found = _outputs(cuts.head_bytes(stored, cut), tail, few)
-        measured[cut.id] = fidelity.recorded(
-            fidelity.compare(name, *pair)
-            for name, pair in zip(model.output_names, zip(expected, found, strict=True), strict=True)
-        )
+        found = fidelity.compare_chain(model, expected, (cuts.head_bytes(stored, cut), tail), few)
+        measured[cut.id] = fidelity.recorded(found)
     return measured
-
-
-def _outputs(head: bytes, tail: bytes, samples: Sequence[Array]) -> tuple[Array, ...]:
-    """What the pair makes of each sample, in real values."""
-    with quiet.silenced(), Interpreter(head, threads=2) as first, Interpreter(tail, threads=2) as second:
-        rows = []
-        for sample in samples_of(samples):
-            stored = [quantise(array, spec) for array, spec in zip(sample, first.inputs, strict=True)]
-            outputs = second.run(*first.run(*stored))
-            rows.append([dequantise(array, spec) for array, spec in zip(outputs, second.outputs, strict=True)])
-    return tuple(np.concatenate(column) for column in zip(*rows, strict=True))

@@ -1,4 +1,4 @@
-"""What converting needs beside libraries that are new enough: versions that fit together, and Google's compiler.
+"""Checks for converting, beside libraries that are new enough: versions that fit together, and Google's compiler.
 
 TensorFlow and Keras are never imported here: their versions are read where pip wrote them.
 """
@@ -16,7 +16,7 @@ COMPILER = "edgetpu_compiler"
 
 
 def keras_fits(path: Sequence[str] | None = None) -> Finding:
-    """Whether tf-keras, which opens Keras 2 files, is the one made for this TensorFlow: they go by equal numbers."""
+    """Whether tf-keras, which opens Keras 2 files, is the one made for this TensorFlow: their versions are equal."""
     title = "Keras 2 files"
     tensorflow, tf_keras = (extras.version_of(name, path) for name in ("tensorflow", "tf-keras"))
     if tensorflow is None or tf_keras is None:
@@ -40,13 +40,13 @@ def compiler(program: str = COMPILER, *, timeout_s: float = 10.0, machine: str =
         )
     try:
         child = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=timeout_s, check=False)
-        said = child.stdout + child.stderr
+        output = child.stdout + child.stderr
     except subprocess.TimeoutExpired:
-        said = f"no answer within {timeout_s:g} s"
+        output = f"no answer within {timeout_s:g} s"
     except OSError as problem:
-        said = str(problem)
-    version = re.search(r"Edge TPU Compiler version ([\d.]+)", said)
+        output = str(problem)
+    version = re.search(r"Edge TPU Compiler version ([\d.]+)", output)
     if version:
         return Finding(COMPILER, State.OK, f"{version[1]}, {found}")
-    said = " ".join(said.split()) or "nothing"
-    return Finding(COMPILER, State.WRONG, f"{found} does not tell its version: {said}", "reinstall edgetpu-compiler")
+    output = " ".join(output.split()) or "nothing"
+    return Finding(COMPILER, State.WRONG, f"{found} does not print its version: {output}", "reinstall edgetpu-compiler")

@@ -119,7 +119,8 @@ def _open_with_either(path: Path, kind: Format, description: _Description, *, al
             library = _library(library_name)
             return _open(path, kind, library, allow_unsafe=allow_unsafe), library
         except Exception as cause:  # noqa: BLE001 - a loader raises anything at all; its reason is shown
-            reasons.append(f"{library_name}: {_short(cause)}")
+            # Cut short: both Kerases append the configuration of the model.
+            reasons.append(f"{library_name}: {errors.one_line(cause, 200)}")
     raise errors.ModelError(
         f"{path}: written by Keras {description.keras_version}, no loader opens it ({'; '.join(reasons)})"
         + (_advice_on_layers(description.config) or _advice_on_version(description.keras_version))
@@ -178,12 +179,6 @@ def _open(path: Path, kind: Format, library: Any, *, allow_unsafe: bool) -> Any:
             named = Path(folder) / f"model{suffix}"
             named.symlink_to(path.resolve())
         return library.models.load_model(str(named), compile=False, safe_mode=not allow_unsafe)
-
-
-def _short(cause: BaseException) -> str:
-    """A loader's reason on one line, without the configuration that both Kerases append to it."""
-    line = " ".join(str(cause).split()) or type(cause).__name__
-    return line if len(line) <= 200 else f"{line[:200]}…"
 
 
 def keras_model(path: Path, kind: str, model: Any, library: Any, input_shapes: InputShapes = ()) -> LoadedModel:

@@ -18,7 +18,7 @@ class Input:
 
     @property
     def is_picture(self) -> bool:
-        """Height, width and 1 or 3 channels: what a picture can be turned into."""
+        """Whether it has height, width and 1 or 3 channels."""
         return len(self.shape) == 4 and self.shape[-1] in (1, 3)
 
 

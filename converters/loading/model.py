@@ -1,4 +1,4 @@
-"""A loaded model, whatever file it came from: its inputs, and one frozen graph that everything else is made from."""
+"""A loaded model, from any kind of file: its inputs, and the frozen graph that everything else is made from."""
 
 import math
 import re
@@ -15,7 +15,7 @@ from converters.loading import quiet, tracing
 from converters.loading.inputs import Input
 from converters.loading.tracing import Call, Tap, Trace
 from tflsplit import errors
-from tflsplit.graph.tensors import Array
+from tflsplit.graph.tensors import Array, TensorSpec, quantise
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,7 @@ class LoadedModel:
 
     def predict(self, arrays: Sequence[Array]) -> tuple[Array, ...]:
         """Float outputs for samples: one array (samples, …) for each input, in order, in real values."""
-        rows = [self.trace.run(sample) for sample in samples_of(arrays)]
-        return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
-
-    def layer_outputs(self, arrays: Sequence[Array]) -> tuple[Array, ...]:
-        """What each of `layers` puts out, over all samples."""
-        rows = [self.trace.run_tapped(sample) for sample in samples_of(arrays)]
-        return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
+        return joined([self.trace.run(sample) for sample in samples_of(arrays)])
 
     def normalisations(self, *tensors: Any) -> tuple[Normalisation, ...]:
         """The batch normalisations that running the model on `tensors` passes; meant for use inside a trace."""
@@ -100,7 +94,7 @@ class LoadedModel:
 
     @property
     def scaling_layer(self) -> str | None:
-        """The layer that scales pixels, where the model begins with one."""
+        """The layer that scales pixels, if the model begins with one."""
         scaling = [layer for layer in self._keras_layers() if type(layer).__name__ in ("Rescaling", "Normalization")]
         early = {tap.layer for tap in self.layers[:4]}  # an augmentation or a padding may come before it
         return next((layer.name for layer in scaling if layer.name in early), None)
@@ -129,10 +123,22 @@ def samples_of(arrays: Sequence[Array]) -> list[tuple[Array, ...]]:
     return [tuple(array[index : index + 1] for array in arrays) for index in range(len(arrays[0]))]
 
 
+def stored_samples(arrays: Sequence[Array], specs: Sequence[TensorSpec]) -> list[tuple[Array, ...]]:
+    """Each sample of real values as the model with these inputs stores it."""
+    return [
+        tuple(quantise(array, spec).reshape(spec.shape) for array, spec in zip(sample, specs, strict=True))
+        for sample in samples_of(arrays)
+    ]
+
+
+def joined(rows: Sequence[Sequence[Array]]) -> tuple[Array, ...]:
+    """The outputs of several samples as one array (samples, …) for each output."""
+    return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
+
+
 @contextmanager
 def _unrunnable_is_ours(path: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, RuntimeError, OSError) as cause:  # of a Lambda that reaches outside the last
-        line = " ".join(str(cause).split())[:300]
-        raise errors.ModelError(f"{path}: cannot be run on its own input shape ({line})") from cause
+        raise errors.ModelError(f"{path}: cannot be run on its own input shape ({errors.one_line(cause)})") from cause

@@ -1,7 +1,7 @@
-"""TensorFlow and Keras, imported and called without a word on stdout or stderr.
+"""TensorFlow and Keras, imported and called without any output on stdout or stderr.
 
-Both print: progress, captures, "Saved artifact at …", from Python and from C++. Commands whose stdout a machine reads
-need it clean, so every call into them stands inside `silenced()`.
+Both print: progress, captures, "Saved artifact at …", from Python and from C++. The stdout of commands
+may be read by a machine, so every call into them stands inside `silenced()`.
 """
 
 import io
@@ -17,7 +17,7 @@ from tflsplit import errors, extras
 
 
 class _Nowhere(io.TextIOBase):
-    """Never closed: logging handlers made while it stands in for stderr keep a reference to it."""
+    """Never closed: logging handlers that are made while it replaces stderr keep a reference to it."""
 
     def write(self, text: str) -> int:
         return len(text)
@@ -57,12 +57,11 @@ def silenced() -> Iterator[None]:
 
 @cache
 def tensorflow() -> Any:
-    """The `tensorflow` module, its logging turned down before it is first imported; DeviceError if there is none."""
+    """The `tensorflow` module, its logging turned down before its first import; DeviceError if there is none."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # Keras 3 would take torch or jax where a user's file says so
-    os.environ.setdefault(
-        "CUDA_VISIBLE_DEVICES", "-1"
-    )  # conversion runs on the CPU; looking for a GPU costs and prints
+    # Conversion runs on the CPU; looking for a GPU takes time and prints.
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     try:
         with silenced():
             import tensorflow as tf

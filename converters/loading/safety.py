@@ -1,7 +1,7 @@
-"""What is read of a model file before anything in it may run: its configuration, searched for code.
+"""Searches a model file for code before anything in it may run.
 
-A Keras file is not data alone: Lambda layers carry bytecode that tf-keras runs while loading even with `safe_mode`,
-configurations name Python functions to import, HDF5 files can point at other files. Each is refused here, with its
+A Keras file is not only data: Lambda layers carry bytecode that tf-keras runs while loading even with `safe_mode`,
+configurations name Python functions to import, and HDF5 files can link to other files. Each is refused here, with its
 place in the model. Nothing in this module imports Keras, TensorFlow or anything that the file names.
 """
 
@@ -165,7 +165,7 @@ def opened_hdf5(source: Path | io.BytesIO, name: str) -> Iterator[Any]:
         file = h5py.File(source, "r")
     except OSError as cause:
         raise errors.ModelError(
-            f"{name}: damaged or truncated HDF5 file ({_first_line(cause)}); copy it again"
+            f"{name}: damaged or truncated HDF5 file ({errors.one_line(cause)}); copy it again"
         ) from cause
     with file:
         yield file
@@ -221,7 +221,7 @@ def check_hdf5_member(archive: zipfile.ZipFile, member: str, name: str) -> None:
 
 
 def check_zip(archive: zipfile.ZipFile, name: str) -> None:
-    """Raise ModelError for members that climb out of the archive, are links, or are absurdly large."""
+    """Raise ModelError for members that lie outside the archive, are links, or are larger than any model."""
     members = archive.infolist()
     for member in members:
         path = member.filename.replace("\\", "/")
@@ -253,7 +253,3 @@ def parsed_json(text: Any, name: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as cause:
         raise errors.ModelError(f"{name}: its configuration is no JSON ({cause}); save the model again") from cause
-
-
-def _first_line(cause: BaseException) -> str:
-    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]

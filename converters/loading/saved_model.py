@@ -1,6 +1,6 @@
 """Opens SavedModel directories: their serving signature, retraced for one sample. No Python of theirs runs.
 
-A SavedModel is a program of TensorFlow operations, some of which read and write files; its graph is looked at before it
+A SavedModel is a program of TensorFlow operations, some of which read and write files; its graph is checked before it
 is loaded.
 """
 
@@ -15,7 +15,7 @@ from tflsplit import errors
 
 
 def load(path: Path, *, input_shapes: InputShapes, allow_unsafe: bool) -> LoadedModel:
-    """As `loading.load`, for a SavedModel directory."""
+    """As `formats.load`, for a SavedModel directory."""
     tf = quiet.tensorflow()
     if not allow_unsafe:
         saved_graph.check(path)
@@ -23,7 +23,9 @@ def load(path: Path, *, input_shapes: InputShapes, allow_unsafe: bool) -> Loaded
         try:
             saved = tf.saved_model.load(str(path))
         except Exception as cause:
-            raise errors.ModelError(f"{path}: TensorFlow cannot load this SavedModel ({_line(cause)})") from cause
+            raise errors.ModelError(
+                f"{path}: TensorFlow cannot load this SavedModel ({errors.one_line(cause)})"
+            ) from cause
     name, signature = _serving_signature(saved.signatures, path)
     declared = signature.structured_input_signature[1]
     names = _input_order(signature)
@@ -61,7 +63,3 @@ def _input_order(signature: Any) -> list[str]:
     declared = list(signature.structured_input_signature[1])
     positions = {tensor.op.name.split("/")[-1]: index for index, tensor in enumerate(signature.inputs)}
     return sorted(declared, key=lambda name: positions.get(name, len(positions)))
-
-
-def _line(cause: BaseException) -> str:
-    return " ".join(str(cause).split())[:200]

@@ -1,7 +1,7 @@
-"""The layers of a graph that no Keras opened, read off its operations' names.
+"""The layers of a graph that was not opened by Keras, found from its operations' names.
 
 TensorFlow names an operation after the scopes it was made in: `StatefulPartitionedCall/model/block/conv/Relu` is part
-of layer `block/conv`. What a layer puts out is what other scopes take from it.
+of layer `block/conv`. A layer's output is the tensor that other scopes take from it.
 """
 
 import re

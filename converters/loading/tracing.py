@@ -1,7 +1,8 @@
 """One trace of a model: its frozen graph, and the tensor in it that each of its layers puts out.
 
-While the model runs symbolically, the calls of its layers are recorded; nesting of any depth and both Kerases look the
-same that way. Everything later (calibration, conversion, float results, layer outputs) uses the one frozen graph.
+While the model runs symbolically, the calls of its layers are recorded, which works for models nested to any depth and
+for both Keras versions. Everything later (calibration, conversion, float results, layer outputs) uses this frozen
+graph.
 """
 
 from collections import Counter
@@ -17,7 +18,7 @@ from tflsplit.graph.tensors import Array
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of one layer as it happened: the names on the way to it, its first input and its outputs (tensors)."""
+    """A call of a layer: the names of the layers around it and its own, its first input and its outputs (tensors)."""
 
     path: tuple[str, ...]
     layer: Any
@@ -29,7 +30,7 @@ class Call:
 class Tap:
     """A layer's output in the graph. `layer` is its own name where only one layer has it, else the path to it;
     `operation` is the graph operation that makes it, which the converter's tensor names repeat. `computes` is false
-    for a layer that hands on what it was given (dropout, a linear activation)."""
+    for a layer whose output is its input (dropout, a linear activation)."""
 
     layer: str
     operation: str
@@ -70,7 +71,7 @@ def trace_keras(model: Any, bases: Sequence[type], call: Callable[..., Any], spe
         with recorded_calls(model, bases, made):
             outputs = tf.nest.flatten(call(*tensors))
         made_outputs[:] = outputs
-        # Cells of recurrent layers run inside a loop's own graph; their tensors do not exist outside it.
+        # Cells of recurrent layers run inside the graph of a loop; their tensors do not exist outside it.
         made[:] = [one for one in made if all(output.graph is outputs[0].graph for output in one.outputs)]
         return outputs, [output for one in made for output in one.outputs]
 
@@ -82,7 +83,7 @@ def trace_keras(model: Any, bases: Sequence[type], call: Callable[..., Any], spe
 
 
 def trace_function(call: Callable[..., Any], specs: Sequence[Any]) -> Trace:
-    """Trace a function that no Keras stands behind; its layers are read off the names in its graph."""
+    """Trace a function that is no Keras model; its layers are found from the names in its graph."""
     tf = quiet.tensorflow()
     function = freeze(tf.function(call, autograph=False).get_concrete_function(*specs))
     tensors = scopes.layer_tensors(function.graph)
@@ -92,7 +93,7 @@ def trace_function(call: Callable[..., Any], specs: Sequence[Any]) -> Trace:
 
 
 def _maker(tensor: Any) -> str:
-    """The operation behind the identities that a function's outputs pass."""
+    """The operation that makes an output of a function, before any identities."""
     operation = tensor.op
     while operation.type == "Identity" and operation.inputs:
         operation = operation.inputs[0].op
@@ -110,8 +111,8 @@ def freeze(concrete: Any) -> Any:
 def recorded_calls(model: Any, bases: Sequence[type], into: list[Call]) -> Iterator[None]:
     """Append every call of a layer below `model` to `into`, in the order in which they finish.
 
-    Models inside models are not recorded themselves, what is in them is. Wraps `__call__` of the base classes, the one
-    place that both Kerases pass for every layer and operation, for as long as the context lasts.
+    Of models inside models, only the layers are recorded. While the context lasts, `__call__` of the base classes is
+    wrapped: both Keras versions call it for every layer and operation.
     """
     path: list[str] = []
     originals = [(base, base.__dict__["__call__"]) for base in bases]
@@ -148,7 +149,7 @@ def recorded_calls(model: Any, bases: Sequence[type], into: list[Call]) -> Itera
 
 
 def _model_classes(model: Any) -> tuple[type, ...]:
-    """The Model class of the Keras that `model` is made with: containers, not layers, to the user."""
+    """The Model class of the Keras that `model` is made with: to the user a container, not a layer."""
     return tuple(base for base in type(model).__mro__ if base.__name__ == "Model")
 
 
@@ -163,7 +164,7 @@ def _first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def _taps(made: Sequence[Call]) -> tuple[Tap, ...]:
-    """Names as short as can be: the layer's own, its path where others have it too, numbered where called again."""
+    """The shortest clear names: the layer's own, its path if another layer has that name, numbered if called again."""
     own_names = Counter(path[-1] for path in {one.path for one in made})
     called: Counter[str] = Counter()
     computed: set[str] = set()

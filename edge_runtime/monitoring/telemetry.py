@@ -48,7 +48,7 @@ class TelemetryPublisher:
         latencies = list(summary.latency_s)[-fresh:] if fresh else []
         self._at_s, self._frames, self._answers = now_s, frames, answers
         health = self._metrics.health()
-        told = tuple(family for family in self._metrics.families() if family.metric in catalogue.TOLD)
+        told = tuple(family for family in self._metrics.families() if family.metric in catalogue.IN_TELEMETRY)
         return telemetry.Telemetry(
             boot=self._edge.settings.boot,
             sent_ms=round(time.time() * 1e3),

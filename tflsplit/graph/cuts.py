@@ -1,4 +1,4 @@
-"""Every place where a graph can be cut, and what it would take: boundary, payload, work and weights of each side.
+"""Every place where a graph can be cut: boundary, payload, and the work and weights of both sides.
 
 TFLite's operator list is a topological order. The cut at position k has the first k operators in its head: 0 sends
 the input itself, the last position computes everything locally. Pure: no file, no interpreter, no clock.
@@ -6,7 +6,7 @@ the input itself, the last position computes everything locally. Pure: no file, 
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tflsplit import errors
@@ -64,8 +64,8 @@ class Cut:
             "useful": self.is_useful,
             "boundary": [spec.as_json() for spec in self.boundary],
             "boundary_tensors": list(self.tensors),
-            "head_side": _side_as_json(self.head),
-            "tail_side": _side_as_json(self.tail),
+            "head_side": asdict(self.head),
+            "tail_side": asdict(self.tail),
         }
 
     @classmethod
@@ -80,10 +80,6 @@ class Cut:
             is_useful=bool(fields["useful"]),
             layer=fields["layer"],
         )
-
-
-def _side_as_json(side: Side) -> dict[str, int]:
-    return {"operators": side.operators, "macs": side.macs, "parameter_bytes": side.parameter_bytes}
 
 
 def cut_id(position: int, operator_count: int) -> str:
@@ -125,8 +121,8 @@ def enumerate_cuts(graph: Graph) -> tuple[Cut, ...]:
 def obstacles(graph: Graph) -> dict[int, str]:
     """Positions where no cut is possible, each with the reason.
 
-    State (variable or resource tensors) must stay on one side, so everything between its first and its last user is
-    barred; so is a place where a tensor would cross that cannot leave the interpreter.
+    State (variable or resource tensors) must stay on one side, so no cut lies between its first and its last user, nor
+    where a tensor would cross that cannot leave the interpreter.
     """
     barred: dict[int, str] = {}
     users: dict[int, list[int]] = {}
@@ -200,7 +196,7 @@ def _alike(cuts: Sequence[Cut], wanted: str) -> list[Cut]:
 
 
 def _produced_at(graph: Graph) -> dict[int, int]:
-    """Tensor → the first position at which it exists. Constants and state are not in it: they never cross."""
+    """Tensor → the first position at which it exists. Constants and state are left out: they never cross."""
     produced = {index: 0 for index in graph.inputs if not graph.tensors[index].is_variable}
     for operator in graph.operators:
         produced.update(
@@ -210,7 +206,7 @@ def _produced_at(graph: Graph) -> dict[int, int]:
 
 
 def _last_needed_at(graph: Graph) -> dict[int, int]:
-    """Tensor → the last position at which it still has to be there; the model's outputs are needed to the end."""
+    """Tensor → the last position at which it is still needed; the model's outputs are needed to the end."""
     needed: dict[int, int] = {}
     for operator in graph.operators:
         needed.update((index, operator.index) for index in operator.inputs if index != -1)

@@ -1,7 +1,7 @@
 """A `.tflite` file as a flat list of operators over tensors: read it, and write a part of it back.
 
-Reading and writing go through the schema bindings that come with LiteRT, so no TensorFlow is needed and any machine
-that can run a package can slice it. Nothing here knows what a cut is, runs a model or touches a file.
+Reading and writing use the schema bindings that come with LiteRT, so no TensorFlow is needed, and any machine that can
+run a package can slice it. This module knows no cuts, runs no model and opens no file.
 """
 
 import copy
@@ -173,7 +173,7 @@ def _names(codes: type) -> dict[int, str]:
 
 @contextmanager
 def _malformed_is_ours(name: str) -> Iterator[None]:
-    """The bindings trust every offset in the file; a bad one surfaces as any of these."""
+    """The bindings check no offset in the file; a bad one raises any of these."""
     try:
         yield
     except (struct.error, IndexError, TypeError, AttributeError, ValueError, OverflowError, MemoryError) as cause:
@@ -187,7 +187,7 @@ def _refuse_external_buffers(source: Any, name: str) -> None:
 
 
 def _refuse_enormous(graph: Graph, name: str) -> None:
-    """A file of a kilobyte can ask for any memory: shapes are only numbers in it."""
+    """A small file can ask for any amount of memory, since it only states shapes."""
     for tensor in graph.tensors:
         if tensor.spec is not None and tensor.spec.bytes > LARGEST_TENSOR_BYTES:
             raise errors.ModelError(

@@ -1,8 +1,8 @@
-"""Float tails: what the float model still has to do behind a cut, fed by the int8 tensors that cross there.
+"""Float tails: the operators of the float model behind a cut, fed by the int8 tensors that cross there.
 
-A float tail is a slice of the package's one float model with a door before it: it takes the cut's boundary exactly as
-the int8 tail would, and its first operators turn that into real values. Heads, frames and edges know nothing of it.
-Which float tensor a boundary tensor corresponds to is found where packages are made; here it is given.
+A float tail is a slice of the package's float model with DEQUANTIZE operators before it: it takes the cut's boundary as
+the int8 tail does and turns it into real values first. Nothing changes for heads, frames and edges. Which float tensor
+a boundary tensor corresponds to is found when a package is made (`converters.float_model.matching`).
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from typing import Any
 
 from tflsplit import errors
 from tflsplit.graph import flatgraph
+from tflsplit.graph.edit import Edit
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.tensors import CODE_OF_DTYPE, TensorSpec
 
@@ -23,23 +24,44 @@ def tail_bytes(graph: Graph, boundary: Sequence[TensorSpec], counterparts: Seque
     `counterparts` are the tensors of `graph` that `boundary` stands for, one each. Where two stand for the same one
     (a tensor and its requantisation), the first is used and the other ignored. Raises CutError as `remainder` does.
     """
-    part = flatgraph.read(remainder_bytes(graph, counterparts))
-    door = _Door(part.source)
-    inside = dict(zip(_distinct(counterparts), part.inputs, strict=True))
-    opened: set[int] = set()
+    edit = Edit(flatgraph.read(remainder_bytes(graph, counterparts)))
+    waiting = dict(zip(_distinct(counterparts), edit.graph.inputs, strict=True))
+    inputs, dequantising = [], []
     for spec, counterpart in zip(boundary, counterparts, strict=True):
-        door.admit(spec, None if counterpart in opened else inside[counterpart])
-        opened.add(counterpart)
-    return flatgraph.pack(door.close())
+        real = waiting.pop(counterpart, None)
+        if real is not None and not spec.is_quantised:
+            inputs.append(real)
+            continue
+        inputs.append(_stored(edit, spec))
+        if real is not None:
+            dequantising.append(_dequantise(edit, spec.dtype, inputs[-1], real))
+    edit.subgraph.inputs = inputs
+    edit.subgraph.operators = [*dequantising, *edit.subgraph.operators]
+    return flatgraph.pack(edit.source)
+
+
+def _stored(edit: Edit, spec: TensorSpec) -> int:
+    quantisation = None
+    if spec.is_quantised:
+        quantisation = edit.schema.QuantizationParametersT()
+        quantisation.scale, quantisation.zeroPoint = [spec.scale], [spec.zero_point]
+    return edit.tensor(spec.name, spec.shape, CODE_OF_DTYPE[spec.dtype], quantisation=quantisation)
+
+
+def _dequantise(edit: Edit, dtype: str, stored: int, real: int) -> Any:
+    if dtype not in _DEQUANTIZE_VERSIONS:
+        raise errors.CutError(f"a boundary of type {dtype} cannot be turned into real values")
+    edit.subgraph.tensors[real].name += b"/real"  # the boundary's tensor has the name
+    return edit.operator("DEQUANTIZE", _DEQUANTIZE_VERSIONS[dtype], (stored,), real)
 
 
 def remainder_bytes(graph: Graph, counterparts: Sequence[int]) -> bytes:
-    """The same without the door: the distinct `counterparts` in, as the float model itself has them."""
+    """The tail without its DEQUANTIZE operators: the distinct `counterparts` in, as the float model has them."""
     return flatgraph.select(graph, remainder(graph, counterparts), _distinct(counterparts), graph.outputs)
 
 
 def start_bytes(graph: Graph, counterparts: Sequence[int]) -> bytes:
-    """The other side of `remainder_bytes`: the float model's inputs in, the distinct `counterparts` out."""
+    """What comes before `remainder_bytes`: the float model's inputs in, the distinct `counterparts` out."""
     wanted = _distinct(counterparts)
     return flatgraph.select(graph, _needed(graph, wanted, ()), graph.inputs, wanted)
 
@@ -77,51 +99,3 @@ def _needed(graph: Graph, wanted: Sequence[int], given: Sequence[int]) -> tuple[
 
 def _distinct(counterparts: Sequence[int]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(counterparts))
-
-
-class _Door:
-    """Puts stored tensors before a parsed model that takes real ones; `source` is changed in place."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        self._subgraph = source.subgraphs[0]
-        self._schema = flatgraph.schema()
-        self._inputs: list[int] = []
-        self._operators: list[Any] = []
-
-    def admit(self, spec: TensorSpec, inside: int | None) -> None:
-        """Take one tensor in as `inside`; None ignores it. What is not quantised passes as it is."""
-        if inside is not None and not spec.is_quantised:
-            self._inputs.append(inside)
-            return
-        tensor = self._tensor(spec)
-        self._inputs.append(tensor)
-        if inside is not None:
-            real = self._subgraph.tensors[inside]
-            real.name = real.name + b"/real"  # the boundary has taken the name
-            self._operators.append(self._dequantise(spec.dtype, tensor, inside))
-
-    def close(self) -> Any:
-        self._subgraph.inputs = self._inputs
-        self._subgraph.operators = self._operators + list(self._subgraph.operators or [])
-        return self._source
-
-    def _tensor(self, spec: TensorSpec) -> int:
-        made = self._schema.TensorT()
-        made.name, made.shape, made.type = spec.name.encode(), list(spec.shape), CODE_OF_DTYPE[spec.dtype]
-        if spec.is_quantised:
-            made.quantization = self._schema.QuantizationParametersT()
-            made.quantization.scale, made.quantization.zeroPoint = [spec.scale], [spec.zero_point]
-        self._subgraph.tensors.append(made)
-        return len(self._subgraph.tensors) - 1
-
-    def _dequantise(self, dtype: str, stored: int, real: int) -> Any:
-        if dtype not in _DEQUANTIZE_VERSIONS:
-            raise errors.CutError(f"a boundary of type {dtype} cannot be turned into real values")
-        code, made = self._schema.OperatorCodeT(), self._schema.OperatorT()
-        code.builtinCode = code.deprecatedBuiltinCode = self._schema.BuiltinOperator.DEQUANTIZE
-        code.version = _DEQUANTIZE_VERSIONS[dtype]
-        self._source.operatorCodes.append(code)
-        made.opcodeIndex = len(self._source.operatorCodes) - 1
-        made.inputs, made.outputs = [stored], [real]
-        return made

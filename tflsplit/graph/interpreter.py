@@ -1,6 +1,6 @@
-"""The only door to the TensorFlow Lite interpreter: LiteRT where it is installed, tflite-runtime else.
+"""The only door to the TensorFlow Lite interpreter: LiteRT where it is installed, else tflite-runtime.
 
-Its exceptions become DeviceError (it could not be opened or run) or DataError (the arrays do not fit).
+The interpreter's exceptions become DeviceError (it could not be opened or run) or DataError (the arrays do not fit).
 """
 
 import warnings
@@ -21,8 +21,8 @@ class Interpreter:
 
     `delegates` come from `load_delegate`; `delegated_parts` is how many connected parts of the graph they took over
     (None if the runtime does not tell). With `keeps_intermediates` every tensor of the graph can be read after a run;
-    that costs memory and is meant for proofs, not for service. A `batch` makes of the leading 1 of every input and
-    output that number; DeviceError where the model does not allow it.
+    that costs memory and is meant for proofs, not for service. `batch` replaces the leading 1 of every input and
+    output; DeviceError where the model does not allow it.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Interpreter:
         self._name = str(model) if isinstance(model, Path) else name
         source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
         with _runtime_errors(self._name), warnings.catch_warnings():
-            # LiteRT warns that keeping intermediates takes memory; whoever asked for it here knows.
+            # LiteRT warns that keeping intermediates takes memory, which the caller has chosen.
             warnings.simplefilter("ignore", UserWarning)
             self._runtime = runtime().Interpreter(
                 **source,
@@ -90,7 +90,7 @@ class Interpreter:
             return array
 
     def close(self) -> None:
-        """Free the model's memory now rather than when Python gets to it."""
+        """Free the model's memory now, not when Python collects it."""
         self._runtime = None
 
     def __enter__(self) -> "Interpreter":
@@ -116,7 +116,7 @@ def runtime() -> Any:
 
 def load_delegate(library: str, options: Mapping[str, str]) -> Any:
     """The TensorFlow Lite delegate in a shared library. One of a wrong build takes the process down with it, so this is
-    called in a child process (edge_runtime.accelerators). DeviceError's cause is the runtime's own exception.
+    called in a child process (edge_runtime.accelerators). The DeviceError's cause is the runtime's own exception.
     """
     try:
         return runtime().load_delegate(library, dict(options))
@@ -148,7 +148,7 @@ def _runtime_errors(name: str) -> Iterator[None]:
         yield
     except (RuntimeError, ValueError, SystemError, OSError) as cause:
         # SystemError is what tflite-runtime raises when it meets numpy 2.
-        reason = " ".join(str(cause).split()) or type(cause).__name__
+        reason = errors.one_line(cause)
         if "unresolved custom op: edgetpu-custom-op" in reason:
             raise errors.DeviceError(
                 f"{name}: compiled for the Edge TPU and opened without one: use --accelerator coral, or the model that "

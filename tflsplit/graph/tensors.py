@@ -1,6 +1,6 @@
 """What a tensor is, without its data: name, shape, data type and quantisation.
 
-Arrays never go into these values; they travel beside them (a boundary is a tuple of specs plus a tuple of arrays).
+A spec never holds the array: a boundary is a tuple of specs and, beside it, a tuple of arrays.
 """
 
 import math
@@ -101,6 +101,13 @@ def dequantise(stored: Array, spec: TensorSpec) -> Array:
         return stored.astype(np.float32)
     real: Array = (stored.astype(np.float32) - np.float32(spec.zero_point)) * np.float32(spec.scale)
     return real
+
+
+def decibels(signal: float, error: float) -> float:
+    """Signal to error in dB, from the energies of both; infinite without any error."""
+    if error == 0.0:
+        return math.inf
+    return 10 * math.log10(signal / error) if signal > 0.0 else -math.inf
 
 
 def payload_bytes(boundary: Sequence[TensorSpec]) -> int:

@@ -1,7 +1,7 @@
 """Pictures from files, at the size and with the channels that a model takes: the same pixels wherever they are read.
 
-Resizing is bilinear over the area each output pixel covers (Pillow's BILINEAR). What the pixels then mean to the model
-is tflsplit.inputs.preprocessing's business.
+Resizing is bilinear over the area each output pixel covers (Pillow's BILINEAR). `preprocessing`
+turns the pixels into the model's input.
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ def read(path: Path, shape: tuple[int, ...]) -> Array:
     height, width, channels = picture_shape(shape, name=str(path))
     try:
         with Image.open(path) as opened:
-            # A phone's picture says in its EXIF data which way is up.
+            # A phone's picture says in its EXIF data how it must be turned.
             upright = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
             resized = upright.resize((width, height), Image.Resampling.BILINEAR)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as cause:

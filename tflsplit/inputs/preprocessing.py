@@ -1,11 +1,11 @@
-"""How a picture or a raw vector becomes a model's input: the same code where data calibrate and where frames are made.
+"""How a picture or a raw vector becomes a model's input: the same code for calibration and for frames.
 
 `real = pixel * scale + offset` per channel, after an optional change of channel order. Pixels are 0..255. Input that is
-no picture (a `.csv` row, an `.npy` of floats) is taken as it stands, as the model's own float input.
+no picture (a `.csv` row, an `.npy` of floats) is the model's float input without a change.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -46,12 +46,7 @@ class Preprocessing:
         return min(min(pair) for pair in ends), max(max(pair) for pair in ends)
 
     def as_json(self) -> dict[str, object]:
-        return {
-            "name": self.name,
-            "scale": list(self.scale),
-            "offset": list(self.offset),
-            "channel_order": self.channel_order,
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Preprocessing":

@@ -87,8 +87,8 @@ EDGE = (
     *BROKER,
 )
 
-# What telemetry tells: not the parts, which would be three quarters of its bytes.
-TOLD = tuple(metric for metric in EDGE if metric is not PARTS)
+# What telemetry carries: not the parts, which would be three quarters of its bytes.
+IN_TELEMETRY = tuple(metric for metric in EDGE if metric is not PARTS)
 
 
 def of_deployment(metric: Metric) -> Metric:
@@ -149,10 +149,10 @@ CLOUD = (
     *map(of_deployment, BROKER),
 )
 
-DEVICE_TOLD_AT = Metric(
+DEVICE_TELEMETRY_AT = Metric(
     "telemetry_timestamp_seconds", Kind.GAUGE, "When telemetry last came.", ("deployment", "device")
 )
-DEVICE = (DEVICE_TOLD_AT, *map(of_device, TOLD))
+DEVICE = (DEVICE_TELEMETRY_AT, *map(of_device, IN_TELEMETRY))
 
 
 def every_name() -> dict[str, Metric]:

@@ -15,8 +15,8 @@ Render = Callable[[str], tuple[bytes, str]]
 
 
 def renderer(collect: Collect) -> Render:
-    """What turns the families of now, and the memory and time of this process, into a document: it takes an HTTP
-    request's Accept header and gives the document with its content type. SettingsError without prometheus-client."""
+    """A function that writes the present values, and memory and CPU time of this process, as a document: it takes an
+    HTTP request's Accept header and returns the document with its type. SettingsError without prometheus-client."""
     try:
         from prometheus_client import ProcessCollector
         from prometheus_client.exposition import choose_encoder
@@ -32,7 +32,7 @@ def renderer(collect: Collect) -> Render:
 
 
 class _Collected:
-    """A registry as encoders want one."""
+    """What prometheus-client's encoders take as a registry."""
 
     def __init__(self, ours: Collect, process: Callable[[], Iterable["Exposed"]]) -> None:
         self._ours = ours

@@ -1,4 +1,4 @@
-"""Whether an edge or a cloud does its work, as supervisors ask: alive, ready, and why not."""
+"""Health of an edge or a cloud, as supervisors ask for it: is it alive, is it ready, and if not, why."""
 
 import json
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`is_live`: the thread that does the work was at it not long ago; if not, only a restart helps. `is_ready`: what
+    """`is_live`: the thread that computes was at work not long ago; if not, only a restart helps. `is_ready`: what
     it needs is there (model, broker). `why` says what is missing; `facts` are for people."""
 
     is_live: bool

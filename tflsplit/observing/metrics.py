@@ -1,6 +1,6 @@
-"""What can be measured of a running edge or cloud, as monitoring systems understand it: named metrics and their values.
+"""Metrics of a running edge or cloud: their names, kinds and labels, and their values.
 
-Pure values: what is counted is counted where it happens, and read from there when somebody asks.
+Pure values: things are counted where they happen, and read from there when metrics are asked for.
 """
 
 import enum
@@ -11,7 +11,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Kind(str, enum.Enum):
-    """Counters only grow, until their process starts anew."""
+    """Counters only grow, until their process starts again."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -20,8 +20,8 @@ class Kind(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`name` is without the prefix that says whose it is. Units are base units (seconds, bytes) and end the name, but
-    for counters, whose names end in `_total`. Each label takes few values: none may name a frame, or a peer at will."""
+    """`name` is without the prefix for edge or cloud. Units are base units (seconds, bytes) and end the name, except
+    for counters, whose names end in `_total`. A label has few values: never a frame, nor whatever a peer sends."""
 
     name: str
     kind: Kind
@@ -37,7 +37,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """How many durations fell at or below each of `bounds_s` (above the one before), and last how many above all."""
+    """How many durations were up to each of `bounds_s` (and above the one before), and last how many were above all."""
 
     bounds_s: tuple[float, ...]
     counts: tuple[int, ...]

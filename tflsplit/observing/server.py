@@ -5,8 +5,8 @@
     /health/live    200 unless only a restart helps
     /health/ready   200 if model and broker are there
 
-One request a connection, one thread each, a bounded number of them. A request must be complete within `REQUEST_S`,
-whatever arrives meanwhile; where all places are taken, the connection that has dawdled longest makes room.
+Each connection carries one request and has a thread; their number is bounded. A request must be complete within
+`REQUEST_S` seconds, however slowly it arrives. Where all places are taken, the oldest connection is closed.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 DEFAULT_HOST = "127.0.0.1"
 REQUEST_S = 5.0
 MOST_CONNECTIONS = 32
-_LOOK_S = 0.1  # how often it looks whether it was closed; no client waits for it
+_LOOK_S = 0.1  # how often it looks if it was closed; no client waits for that
 _MOST_BYTES = 8192
 _JSON = "application/json"
 
@@ -80,7 +80,7 @@ class Server:
 
 class _Listening(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = True
-    block_on_close = False  # a client that dawdles must not hold up the end of an edge
+    block_on_close = False  # a slow client must not delay the end of an edge
     allow_reuse_address = True
     request_queue_size = 2 * MOST_CONNECTIONS
 
@@ -98,7 +98,7 @@ class _Listening(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 oldest = next(iter(self._open))
                 del self._open[oldest]
                 with contextlib.suppress(OSError):
-                    oldest.shutdown(socket.SHUT_RDWR)  # its thread finds out and closes it
+                    oldest.shutdown(socket.SHUT_RDWR)  # its thread then fails and closes it
             self._open[request] = None
         super().process_request(request, client_address)
 
@@ -110,7 +110,7 @@ class _Listening(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         if isinstance(sys.exc_info()[1], OSError):
             log.debug("client hung up, or was hung up on client=%s", client_address)
-        else:  # a bug in what we say of ourselves must not stop the work
+        else:  # a bug in health or metrics must not stop the work
             log.exception("request failed client=%s", client_address)
 
 
@@ -130,21 +130,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             case "/metrics":
                 self._send(HTTPStatus.OK, *self.server.render(self.headers.get("Accept", "")))
             case "/health":
-                health = self.server.health()
-                self._send_health(health, is_well=health.is_live and health.is_ready)
+                self._send_health(lambda health: health.is_live and health.is_ready)
             case "/health/live":
-                health = self.server.health()
-                self._send_health(health, is_well=health.is_live)
+                self._send_health(lambda health: health.is_live)
             case "/health/ready":
-                health = self.server.health()
-                self._send_health(health, is_well=health.is_ready)
+                self._send_health(lambda health: health.is_ready)
             case _:
                 self.send_error(HTTPStatus.NOT_FOUND, "there are /metrics, /health, /health/live and /health/ready")
 
     do_HEAD = do_GET  # noqa: N815 - http.server's name for it
 
-    def _send_health(self, health: Health, *, is_well: bool) -> None:
-        self._send(HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE, health.as_json() + b"\n", _JSON)
+    def _send_health(self, is_well: Callable[[Health], bool]) -> None:
+        health = self.server.health()
+        status = HTTPStatus.OK if is_well(health) else HTTPStatus.SERVICE_UNAVAILABLE
+        self._send(status, health.as_json() + b"\n", _JSON)
 
     def _send(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
         self.send_response(status)
@@ -158,11 +157,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return "tflsplit"
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nobody reads a line for each scrape."""
+        """Logs nothing: a line for each scrape would bury all others."""
 
 
 def _request(connection: socket.socket) -> bytes:
-    """The head of a request, as much of it as came in time; a body is not for us."""
+    """The head of a request, or as much of it as came before the connection ended; a body is not read."""
     give_up_s = time.monotonic() + REQUEST_S
     head = b""
     while b"\r\n\r\n" not in head and len(head) < _MOST_BYTES:

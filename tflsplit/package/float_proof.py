@@ -1,15 +1,15 @@
-"""The proof that a float tail is what it claims: the float model's own remainder, behind a door that only dequantises.
+"""The proof that a float tail does what the float model does behind the cut, on the dequantised boundary.
 
-Quantisation makes a head's boundary differ from the float model's, so no equality can be asked of the whole way. It is
-asked of its two parts, bit for bit on one runtime:
+Quantisation makes a head's boundary differ from the float model's, so head and tail together do not equal it. Two parts
+must be equal, bit for bit on one runtime:
 
-- slice: the operators before the cut and the tail's operators, one after the other, all in float, are the float model;
-- door: the tail fed with stored tensors gives what its operators give when fed with those, dequantised here.
+- slice: the float operators before the cut and those of the tail, one after the other, are the float model;
+- door: the tail fed with stored tensors gives what its operators give when they are fed with the dequantised tensors.
 
-How far head and float tail together come from the float model is a figure, not a claim.
+How close head and float tail together come to the float model is measured, not proven.
 """
 
-import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,14 +18,14 @@ import numpy as np
 from tflsplit.graph import float_tail
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.interpreter import Interpreter
-from tflsplit.graph.tensors import Array, dequantise
+from tflsplit.graph.tensors import Array, decibels, dequantise
 from tflsplit.package.reading import Package
 
 
 @dataclass(frozen=True, slots=True)
 class FloatTail:
-    """In how many samples the slice and the door of a cut's float tail differ in any bit. In dB: how closely the
-    dequantised boundary follows the float model's (the worst tensor), and the results of head and tail its results.
+    """`slice_differs` and `door_differs` are numbers of samples in which any bit differs. `boundary_sqnr_db` compares
+    the dequantised boundary with the float model's, `sqnr_db` the results of head and tail, each for the worst tensor.
     """
 
     cut: str
@@ -77,8 +77,7 @@ def check(package: Package, cut: Cut, samples: Sequence[tuple[Array, ...]]) -> F
 
 
 def _opened(cut: Cut, counterparts: Sequence[int], stored: Sequence[Array]) -> Mapping[int, Array]:
-    """What the door has to make of a boundary: the real values of each counterpart, of the first tensor that stands
-    for it."""
+    """The real values that the door must give for each counterpart: those of the first tensor that stands for it."""
     opened: dict[int, Array] = {}
     for spec, counterpart, array in zip(cut.boundary, counterparts, stored, strict=True):
         opened.setdefault(counterpart, dequantise(array, spec) if spec.is_quantised else array)
@@ -90,25 +89,16 @@ def _differ(found: Sequence[Array], expected: Sequence[Array]) -> bool:
 
 
 class _Noise:
-    """Signal and error of several tensors, over all samples."""
+    """The energies of signal and error of several tensors, over all samples."""
 
     def __init__(self) -> None:
-        self._energies: dict[int, tuple[float, float]] = {}
+        self._energies: dict[int, Array] = defaultdict(lambda: np.zeros(2))
 
     def add(self, name: int, found: Array, expected: Array) -> None:
-        signal, error = self._energies.get(name, (0.0, 0.0))
         wide = expected.astype(np.float64)
-        self._energies[name] = (
-            signal + float(np.square(wide).sum()),
-            error + float(np.square(wide - found.astype(np.float64)).sum()),
-        )
+        self._energies[name] += (np.square(wide).sum(), np.square(wide - found.astype(np.float64)).sum())
 
     def worst_db(self) -> float:
         """Of the worst tensor. 300 dB, beyond float32, stands for no error at all, -300 for nothing but error."""
-        return min((_decibels(*energies) for energies in self._energies.values()), default=300.0)
-
-
-def _decibels(signal: float, error: float) -> float:
-    if error == 0.0:
-        return 300.0
-    return round(max(-300.0, min(300.0, 10 * math.log10(signal / error))), 2) if signal > 0.0 else -300.0
+        worst = min((decibels(*map(float, energies)) for energies in self._energies.values()), default=300.0)
+        return round(max(-300.0, min(300.0, worst)), 2)

@@ -1,10 +1,9 @@
-"""A few inputs and what the int8 model makes of them on a CPU: how a device tells that a head works, before it serves.
+"""Golden samples: a few inputs and what the int8 model makes of them on a CPU. A device tests a head with them.
 
 golden.npz    `input/N` and `<cut>/N`, an array for each tensor with the samples as its first axis, and `made_on`
 
-In a package it holds the model's outputs, in a bundle for the edge the boundaries of its cuts. This module owns the
-format. The bytes are the same whenever they are made of the same samples on the same machine, so that a bundle that is
-made twice is one bundle.
+A package holds the model's outputs, a bundle for the edge the boundaries of its cuts. This module owns the format. The
+same samples give the same bytes on the same machine, so that a bundle that is made twice is one bundle.
 """
 
 import io
@@ -25,7 +24,7 @@ from tflsplit.package import verify
 from tflsplit.package.reading import GOLDEN, Package
 
 MOST_SAMPLES = 4
-# Beside a head of some hundred kilobytes: what travels to a device should be the head.
+# Heads have some hundred kilobytes; golden samples should not be what makes an update large.
 _MOST_BYTES = 1 << 20
 _MADE_ON = "made_on"
 
@@ -33,7 +32,7 @@ _MADE_ON = "made_on"
 @dataclass(frozen=True, slots=True, eq=False)
 class Golden:
     """`samples` pairs the model's inputs with the boundary expected of them. `made_on` is the machine and the runtime
-    that computed it: only the same kinds must agree to the bit, others may round differently."""
+    that computed it: the same kind must agree to the bit, others may round differently."""
 
     samples: tuple[tuple[tuple[Array, ...], tuple[Array, ...]], ...]
     made_on: str
@@ -113,7 +112,7 @@ def _columns(archive: zipfile.ZipFile, name: str, specs: Sequence[TensorSpec]) -
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> Array:
-    """The header is looked at before anything is allocated: a short file can state any shape, or unpack to any size."""
+    """The header is checked before anything is allocated: a short file can state any shape, or unpack to any size."""
     entry = archive.getinfo(f"{name}.npy")
     if entry.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed")

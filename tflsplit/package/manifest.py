@@ -52,7 +52,7 @@ class Fidelity:
 
 @dataclass(frozen=True, slots=True)
 class MappedOperators:
-    """One line of the compiler's table: so many operators of a kind, and what became of them, in its own words."""
+    """One line of the compiler's table: how many operators of a kind there are, and its text on what became of them."""
 
     op: str
     count: int
@@ -143,8 +143,8 @@ class Manifest:
     nothing of their own (dropout, flatten) to the layer whose output they share. `rewrites` says what was changed for
     the target, exactly; `fidelity_cpu` what `--target cpu` would give, where this target costs accuracy. `compilations`
     is by cut id. Tails are int8 unless there are `float_tails`. `files` has one entry a file. A bundle's `role` says
-    which machine it is for, and `absent` what the whole package has and it has not: the digest is still the whole
-    package's.
+    which machine it is for, and `absent` lists the files that only the whole package has: the digest is still the
+    whole package's.
     """
 
     name: str
@@ -228,7 +228,7 @@ def render(manifest: Manifest) -> str:
         "files": {path: _fields(file) for path, file in manifest.files.items()},
         "absent": {path: _fields(file) for path, file in manifest.absent.items()},
     }
-    # A changed digit still reads well; only a sum over all of the text finds it.
+    # A changed digit is still valid JSON; only a digest of the whole text finds it.
     seal = hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()
     return json.dumps(fields | {"seal": seal}, indent=1, ensure_ascii=False) + "\n"
 

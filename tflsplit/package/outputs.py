@@ -1,4 +1,4 @@
-"""What a model's outputs say: the best labels where they are class scores, the plain values else."""
+"""A model's outputs for people: the best labels where they are class scores, else the plain values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ import numpy as np
 
 from tflsplit.graph.tensors import Array, TensorSpec, dequantise
 
-# More values than this in one answer are of no use to a person; the raw tensor is sent on request instead.
+# More values than this in one result are of no use to a person; the raw tensor is sent on request.
 MOST_VALUES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Outputs:
     """`label` and `score` belong to the best class of the first output with a class axis; None where there is none.
 
     `top` are the best classes as (label, score), best first. `values` are the real values of each output that is
@@ -30,8 +30,8 @@ def has_class_axis(spec: TensorSpec) -> bool:
     return len(spec.shape) == 2 and spec.shape[0] == 1 and spec.shape[1] > 1
 
 
-def read(specs: Sequence[TensorSpec], outputs: Sequence[Array], labels: Sequence[str], *, count: int = 3) -> Answer:
-    """The answer in stored `outputs`. Without a label for it, a class is named by its number."""
+def read(specs: Sequence[TensorSpec], outputs: Sequence[Array], labels: Sequence[str], *, count: int = 3) -> Outputs:
+    """What stored `outputs` mean. A class without a label is named by its number."""
     top: tuple[tuple[str, float], ...] = ()
     values = []
     for spec, stored in zip(specs, outputs, strict=True):
@@ -41,7 +41,7 @@ def read(specs: Sequence[TensorSpec], outputs: Sequence[Array], labels: Sequence
             real = dequantise(stored, spec).reshape(-1)
             values.append((spec.name, tuple(float(value) for value in real)))
     label, score = top[0] if top else (None, None)
-    return Answer(label, score, top, tuple(values))
+    return Outputs(label, score, top, tuple(values))
 
 
 def _best(spec: TensorSpec, stored: Array, labels: Sequence[str], count: int) -> tuple[tuple[str, float], ...]:

@@ -1,9 +1,9 @@
-"""A package on disk: a directory that anyone can read, opened with every digest checked. `packaging` writes it.
+"""A package on disk: a directory that anyone can read, opened with every digest checked. `writing` writes it.
 
 manifest.json           tflsplit.package.manifest owns its format
 model.tflite            the whole model
 model_float32.tflite    the same unquantised, where the tails are float
-golden.npz              a few inputs and what the model makes of them (tflsplit.package.golden)
+golden.npz              a few inputs and what the model makes of them (`tflsplit.package.golden`)
 cuts/<id>/head.tflite   and tail.tflite, for the pairs that were asked for; any other is one slice away
 cuts/<id>/head_edgetpu.tflite   and its compiler's .log, added by `update`
 """
@@ -30,7 +30,7 @@ GOLDEN = "golden.npz"
 SUFFIX = ".tflsplit"
 # Some 1,200 bytes a cut, so room for fifty thousand.
 _MANIFEST_BYTES = 64 << 20
-# What `packaging.update` adds to a cut.
+# What `writing.update` adds to a cut.
 COMPILED = ("head_edgetpu.tflite", "head_edgetpu.log")
 
 
@@ -80,7 +80,7 @@ class Package:
         return tuple(dict.fromkeys(self.cut(name) for name in names))
 
     def default_cut(self) -> Cut:
-        """Where an edge cuts that was told nothing: the first written pair whose payload is a tenth of the input.
+        """Where an edge cuts without option or plan: at the first written pair whose payload is a tenth of the input.
 
         A tenth is about what JPEG makes of a picture, so a larger payload would lose against sending the picture. Where
         no pair is that small, the smallest. Without pairs, an edge bundle that holds the whole model runs it, so that
@@ -216,7 +216,7 @@ def open_package(path: PathLike) -> Package:
 
 
 def _check_file(path: Path, name: str, file: File) -> None:
-    """Nothing is read before its kind and size are known, and never more than a piece at a time."""
+    """Nothing is read before its kind and size are known, and then one piece at a time."""
     if not _lies_plainly_inside(path, PurePosixPath(name)):
         raise errors.PackageError(f"{path}: {MANIFEST} lists {name!r}, which does not lie plainly inside the package")
     try:
@@ -236,7 +236,7 @@ def _check_file(path: Path, name: str, file: File) -> None:
 
 
 def _lies_plainly_inside(path: Path, name: PurePosixPath) -> bool:
-    """No link on the way, not even one of a folder."""
+    """Whether no part of the path is a link, not even a folder."""
     places = (name, *name.parents[:-1])
     return (
         bool(name.parts)
@@ -256,6 +256,6 @@ def _sha256(place: Path) -> str:
 
 
 def _is_leftover(name: PurePosixPath) -> bool:
-    """What an `update` that died may leave unlisted; nothing ever reads it, and the next one overwrites it."""
+    """What a `writing.update` that was interrupted may leave; nothing reads it, and the next one overwrites it."""
     finished = name.name.removeprefix(".").removesuffix(".partial")
     return finished in COMPILED or name.name == f".{MANIFEST}.partial"

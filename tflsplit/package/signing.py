@@ -1,7 +1,7 @@
-"""Who may change a device's model: Ed25519 keys, and signatures over what a device is offered.
+"""Signatures of updates: Ed25519 keys, and signatures over what a device is offered.
 
 The only door to the `cryptography` library's signatures. Keys are PEM files, the private one unencrypted: a push runs
-unattended, and what guards the key is who may read the file.
+unattended, and only the file's permissions protect the key.
 """
 
 import logging
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 PUBLIC_SUFFIX = ".pub"
 SIGNATURE_BYTES = 64
 
-# Signed with every text, so that a signature made for anything else with the same key is none here.
+# Signed with every text, so that a signature which the same key made for anything else is not valid here.
 _CONTEXT = b"tflsplit update 1\n"
 
 
@@ -54,8 +54,8 @@ class Verifier:
 def make(path: Path) -> Path:
     """A new key at `path`, readable by its owner alone, and its public half beside it, whose path comes back.
 
-    SettingsError where either exists: a key that devices trust must never be lost to a slip. DeviceError if it cannot
-    be written.
+    SettingsError where either exists: a key that devices trust must not be overwritten by mistake. DeviceError if it
+    cannot be written.
     """
     key = Ed25519PrivateKey.generate()
     public = path.with_name(f"{path.stem}{PUBLIC_SUFFIX}")

@@ -44,7 +44,7 @@ class Report:
 
     @property
     def holds(self) -> bool:
-        """Whether all that is asked of a package is so: cuts are bit-exact, and float tails are what they claim."""
+        """Whether all cuts are bit-exact and all float tails are proven."""
         return self.is_bit_exact and all(tail.is_exact for tail in self.float_tails)
 
     def as_json(self) -> dict[str, object]:
@@ -68,8 +68,8 @@ def verify(
     """Run every cut's pair on every sample (stored-type inputs of the model) beside the whole model.
 
     The heads and tails run are those in the package where they were written, slices of its model else; where its tails
-    are float, int8 tails are sliced for this and the float ones are proven by `floatproof`. `on_cut` is called after
-    each cut, for progress. Raises PackageError for a pair whose two sides do not fit together.
+    are float, int8 tails are sliced for this and the float ones are proven by `float_proof`. `on_cut` is called
+    after each cut, for progress. Raises PackageError for a pair whose two sides do not fit together.
     """
     with Interpreter(package.model_bytes(), name=f"{package.path}/model.tflite") as whole:
         expected = [whole.run(*sample) for sample in samples]
@@ -85,7 +85,7 @@ def verify(
 
 
 def random_samples(inputs: Sequence[TensorSpec], count: int, *, seed: int = 0) -> tuple[tuple[Array, ...], ...]:
-    """Inputs of uniformly random stored values over the whole range of their type: every scale and clamp is met."""
+    """Inputs of uniformly random stored values over the whole range of their type."""
     source = np.random.default_rng(seed)
     return tuple(tuple(_random(source, spec) for spec in inputs) for _ in range(count))
 

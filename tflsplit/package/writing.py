@@ -1,4 +1,4 @@
-"""Writes packages: whole or not at all, so that nobody ever opens half of one. `package` says what is in them."""
+"""Writes packages: whole or not at all, so that nobody ever opens half of one. `reading` says what is in them."""
 
 import contextlib
 import hashlib
@@ -38,10 +38,10 @@ def write(
 ) -> Package:
     """Write a package with the pairs of these cuts; `described.files` is filled in here.
 
-    `float_model` belongs to a manifest with `float_tails`, which the pairs then have; `golden` is `golden.of_model`'s.
+    `float_model` belongs to a manifest with `float_tails`, which the pairs then have. `golden.of_model` makes `golden`.
 
-    It appears at `path` complete or not at all, whenever this process dies. An existing package is replaced only if
-    told to. Raises PackageError if something is in the way, DeviceError if it cannot be written (a full disk).
+    It appears at `path` complete or not at all, whenever this process dies. Raises PackageError if something is in the
+    way (a package only without `replaces_existing`), DeviceError if it cannot be written (a full disk).
     """
     named = ((MODEL, model), (FLOAT_MODEL, float_model), (GOLDEN, golden))
     models = [(name, data) for name, data in named if data is not None]
@@ -52,7 +52,7 @@ def write(
 def write_files(
     path: Path, described: Manifest, contents: Iterable[tuple[str, bytes]], *, replaces_existing: bool = False
 ) -> Package:
-    """`write` for files that are made already: each by its path in the package."""
+    """Like `write`, of files that are there already, each by its path in the package."""
     check_destination(path, replaces_existing=replaces_existing)
     with _written_whole(path) as partial:
         files = {name: _write_file(partial, name, data) for name, data in contents}
@@ -64,9 +64,9 @@ def write_files(
 def update(opened: Package, described: Manifest, renewed: Sequence[Cut], added: Mapping[str, bytes]) -> Package:
     """Replace the compiled heads and logs of some cuts, and the manifest; `described.files` is filled in here.
 
-    `added` is by path in the package; what it has not of a renewed cut is dropped. Whenever this process dies, the
-    package opens: new files come before the manifest that lists them, and old ones are taken out of it before they are
-    overwritten. Raises DeviceError if it cannot be written.
+    `added` is by path in the package; files of a renewed cut that are not in it are dropped. Whenever this process
+    dies, the package opens: new files come before the manifest that lists them, and old ones leave the manifest before
+    they are overwritten. Raises DeviceError if it cannot be written.
     """
     compiled = {f"cuts/{cut.id}/{name}" for cut in renewed for name in COMPILED}
     stale = compiled & set(opened.manifest.files)
@@ -84,7 +84,7 @@ def update(opened: Package, described: Manifest, renewed: Sequence[Cut], added: 
 
 
 def check_destination(path: Path, *, replaces_existing: bool) -> None:
-    """PackageError unless a package may be written at `path`; long work is better refused before it begins."""
+    """PackageError unless a package may be written at `path`; checked before long work begins."""
     if path.exists() and not replaces_existing:
         raise errors.PackageError(f"{path} exists already; give another -o, or --force to replace it")
     if path.exists() and not (path / MANIFEST).is_file():
@@ -181,7 +181,7 @@ def _take_place(complete: Path, path: Path) -> None:
 
 @contextmanager
 def _made(directory: Path) -> Iterator[None]:
-    """Makes a directory and its parents; of those made here, what is still empty at the end vanishes again."""
+    """Makes a directory and its parents; those that are still empty at the end are removed again."""
     made = [place for place in (directory, *directory.parents) if not place.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     try:

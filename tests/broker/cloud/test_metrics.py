@@ -123,8 +123,8 @@ def test_every_metric_of_the_catalogue_is_shown_and_no_other(world):
     shown = {family.name: family.metric for family in world.watch.families()}
 
     expected = {f"{catalogue.CLOUD_PREFIX}{metric.name}": metric for metric in catalogue.CLOUD}
-    told_at = f"{catalogue.DEVICE_PREFIX}{catalogue.DEVICE_TOLD_AT.name}"
-    assert shown == expected | {told_at: catalogue.DEVICE_TOLD_AT}
+    told_at = f"{catalogue.DEVICE_PREFIX}{catalogue.DEVICE_TELEMETRY_AT.name}"
+    assert shown == expected | {told_at: catalogue.DEVICE_TELEMETRY_AT}
     assert exposition.renderer(world.watch.families)("")[0]
 
 

@@ -43,7 +43,7 @@ TOLD = st.builds(
     why=st.none() | LABELS,
     fps=FINITE,
     latency_ms=st.dictionaries(st.sampled_from(["p50", "p95", "p99"]), st.none() | FINITE),
-    families=st.tuples(*map(families, catalogue.TOLD)),
+    families=st.tuples(*map(families, catalogue.IN_TELEMETRY)),
 )
 
 

@@ -51,7 +51,7 @@ def test_compiler_tells_its_version(compiler):
     ("script", "detail"),
     [
         ("exec sleep 60", "no answer within 0.2 s"),
-        ("kill -SEGV $$", "does not tell its version: nothing"),
+        ("kill -SEGV $$", "does not print its version: nothing"),
         ("echo 'version `GLIBC_2.99 not found' >&2; exit 1", "GLIBC_2.99 not found"),
     ],
 )
