@@ -15,6 +15,7 @@ import tflsplit
 from broker.local import server
 from broker.transport.memory import MemoryBroker
 from tflsplit import arguments, errors
+from tflsplit.api import planning
 from tflsplit.timings.profiles import FEWEST_RUNS, CutTiming, Profile, Side, Timing
 
 WAIT_S = 60.0
@@ -197,6 +198,21 @@ def test_edge_and_cloud_over_mqtt(tiny_package):
         assert edge.run(INPUTS).results == len(INPUTS)
 
 
+def test_an_edge_runs_a_plan_as_it_was_returned_or_written(tiny_package, profiles, tmp_path):
+    outcome = tflsplit.plan(tiny_package, **profiles, link="4g", fps=10, window=3)
+    planning.write_plan(outcome, tmp_path / "plan.json")
+    network = MemoryBroker()
+
+    with tflsplit.Cloud(tiny_package, network, deployment="d"):
+        for plan in (outcome, tmp_path / "plan.json", str(tmp_path / "plan.json")):
+            with tflsplit.Edge(tiny_package, network, deployment="d", device="n", plan=plan) as edge:
+                assert edge.cut == outcome.cut
+                assert (edge._settings.window, edge._settings.rate_fps) == (3, 10)
+                assert edge.run(INPUTS[:2]).results == 2
+    planning.write_report(outcome, tmp_path / "plan.html")
+    assert "<svg" in (tmp_path / "plan.html").read_text()
+
+
 def test_an_edge_keeps_unanswered_frames_in_its_spool(tiny_package, tmp_path):
     network = MemoryBroker()
     with tflsplit.Edge(tiny_package, network, deployment="d", device="n", spool=tmp_path / "spool", drain=0) as edge:
@@ -319,6 +335,8 @@ WRONG = [
     *(Case("Edge", **{word: value}) for word in ("delivery", "until") for value in (3, None, "never")),
     *(Case("Edge", **{word: value}) for word in ("qos", "window") for value in ("1", 9999)),
     *(Case("Edge", **{word: value}) for word in ("resend_after", "max_age", "drain") for value in ("x", None, -1)),
+    *(Case("Edge", plan=value) for value in (3, "nowhere", b"x")),
+    Case("Edge", plan="plan.json", cut="input"),
     *(Case("Edge", spool=value) for value in (3, "")),
     *(Case("run", source=value) for value in (3, None, "nowhere", [])),
     *(Case("run", **{word: value}) for word in ("count", "rate") for value in ("1", 0)),

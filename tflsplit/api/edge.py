@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from broker.messages import results
 from broker.messages.results import Result
@@ -16,16 +16,17 @@ from edge_runtime.delivery.settings import Delivery, Settings, Until
 from edge_runtime.delivery.summary import Summary
 from edge_runtime.sources import frames
 from edge_runtime.sources.frames import Source
-from tflsplit import arguments, quantities
-from tflsplit.api import accelerators, connections, packages
+from tflsplit import arguments, errors, quantities
+from tflsplit.api import accelerators, connections, packages, planfile
 from tflsplit.arguments import PathLike
 from tflsplit.coding import input_codec as coding_input_codec
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
 from tflsplit.package.reading import Package
 
-if TYPE_CHECKING:  # it loads SQLite, which an edge without a spool does without
+if TYPE_CHECKING:  # what an edge without a spool or a plan does without
     from edge_runtime.delivery.spool import Spool
+    from tflsplit.planning.pipeline import Outcome
 
 
 def open_source(
@@ -46,8 +47,8 @@ class Edge:
 
     `broker` is an address (mqtt://host, mqtts://host) or a `broker.transport.memory.MemoryBroker` of this process;
     with `credentials`, a folder that `tflsplit broker init` made, it may be left out. `cut` is by default the package's
-    own choice. All other words are those of `tflsplit edge --help`; times are seconds, or
-    texts as "90s".
+    own choice; a `plan`, which is a file or what `tflsplit.plan` returned, fixes it, and how its frames are sent. All
+    other words are those of `tflsplit edge --help`; times are seconds, or texts as "90s".
     """
 
     def __init__(
@@ -66,30 +67,37 @@ class Edge:
         delivery: str = "all",
         until: str = "result",
         qos: int | None = None,
-        window: int = 8,
+        window: int | None = None,
         resend_after: str | float = 5.0,
         max_age: str | float = 2.0,
         drain: str | float = 30.0,
         spool: PathLike | None = None,
+        plan: "PathLike | Outcome | None" = None,
     ) -> None:
+        self.package = packages.open(pkg)
+        fixed = None if plan is None else planfile.of(plan, self.package)
+        if fixed is not None and (cut is not None or input_codec is not None):
+            raise errors.SettingsError("plan, and cut or input_codec, both say what is sent; give one")
+        given: dict[str, Any] = {} if window is None else {"window": window}
+        if input_codec is not None:
+            given["input_codec"] = coding_input_codec.parse(input_codec)
         self._settings = Settings(
             deployment=arguments.text(deployment, "deployment"),
             device=arguments.text(device, "device"),
             delivery=Delivery(arguments.one_of(delivery, [each.value for each in Delivery], "delivery")),
             until=Until(arguments.one_of(until, [each.value for each in Until], "until")),
             qos=qos,
-            window=window,
             resend_after_s=_seconds(resend_after, "resend_after"),
             max_age_s=_seconds(max_age, "max_age"),
             drain_s=_seconds(drain, "drain"),
-            input_codec=None if input_codec is None else coding_input_codec.parse(input_codec),
+            **(planfile.settings(fixed) | given),
         )
         self._broker = connections.reached(broker, credentials, self._speaker)
         self._spool = None if spool is None else arguments.path(spool, "spool")
-        self.package = packages.open(pkg)
-        self.cut = self.package.default_cut() if cut is None else self.package.cut(cut)
+        named = cut if fixed is None else fixed.cut
+        self.cut = self.package.default_cut() if named is None else self.package.cut(named)
         self._as_pixels = framing.of(self.package, self.cut, self._settings.input_codec).pixels is not None
-        computing, _ = accelerators.named(accelerator, self.package, self.cut, threads=threads)
+        computing = accelerators.chosen(accelerator, self.package, self.cut, threads=threads)
         spare = accelerators.fallback(fallback, threads)
         self._head = head.Head(self.package, self.cut, accelerator=computing, fallback=spare)
         self._running: loop.Edge | None = None
@@ -111,13 +119,14 @@ class Edge:
     ) -> Summary:
         """Send each input of the source and wait for the answers; may be called again.
 
-        Ends with the source, after `count` frames, or by `stop`. At most `rate` frames are sent a second. `on_result`
-        gets each result, on a thread of the edge. BrokerError without a broker; PeerError for frames that had no
-        answer, FrameError for those that the cloud refused.
+        Ends with the source, after `count` frames, or by `stop`. At most `rate` frames a second are sent, by default as
+        many as the plan says. `on_result` gets each result, on a thread of the edge. BrokerError without a broker;
+        PeerError for frames that had no answer, FrameError for those that the cloud refused.
         """
         if on_result is not None and not callable(on_result):
             raise arguments.wrong("on_result", on_result, "a function of one result")
-        settings = dataclasses.replace(self._settings, boot=secrets.randbits(64), count=count, rate_fps=rate)
+        rate_fps = self._settings.rate_fps if rate is None else rate
+        settings = dataclasses.replace(self._settings, boot=secrets.randbits(64), count=count, rate_fps=rate_fps)
         taken_from = open_source(source, self.package, as_pixels=self._as_pixels)
         observers = () if on_result is None else (_Results(on_result),)
         with (

@@ -1,7 +1,6 @@
 """How long every cut takes on this machine."""
 
 import contextlib
-import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,8 +12,6 @@ from tflsplit.graph.tensors import Array
 from tflsplit.package.reading import Package
 from tflsplit.timings import profiles
 from tflsplit.timings.profiles import Profile, Side
-
-_log = logging.getLogger(__name__)
 
 
 def profile(
@@ -48,9 +45,7 @@ def profile(
     settings = profiler.Settings(budget_s=budget, precision=precision)
     opened = packages.open(pkg)
     source = None if samples is None else frames.open_source(samples, opened.manifest)
-    machine, why = accelerators.named(accelerator, opened, opened.cuts[-1], threads=threads)
-    if why is not None:
-        _log.info("accelerator chosen name=%s reason=%s", machine.name, why)
+    machine = accelerators.chosen(accelerator, opened, opened.cuts[-1], threads=threads)
     if wanted is Side.CLOUD and machine.is_external:
         raise errors.SettingsError(f"accelerator {accelerator}: tails run on the CPU; give it with side edge")
     pixels = None if samples is None else pixel_costs.open_pixels(samples, opened)

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from tflsplit import bundle, errors
+from tflsplit.api import planfile as api_planfile
 from tflsplit.chains import planfile as chains_planfile
 from tflsplit.cli.options import planfile as options_planfile
 from tflsplit.cli.output import screen
@@ -33,11 +34,11 @@ def command(
     """
     if chains_planfile.is_one(plan_path):
         chain = chains_planfile.read(plan_path)
-        whole = options_planfile.package_of(pkg, chain, plan_path)
+        whole = api_planfile.package_of(pkg, chain, plan_path)
         written = bundle.write_share(destination, whole, chain, role, replaces_existing=replaces_existing)
         told = f"{chain.share(role).start} to {chain.share(role).stop}"
     else:
-        whole, made = options_planfile.with_plan(pkg, plan_path)
+        whole, made = api_planfile.with_plan(pkg, plan_path)
         if role not in ("edge", "cloud"):
             raise errors.SettingsError(f"--role {role}: {plan_path} is a plan of two machines, edge and cloud")
         written = bundle.write(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tflsplit.api import planfile as api_planfile
 from tflsplit.cli.options import accelerator, connection, delivery, monitoring, planfile, supervision, updates
 from tflsplit.cli.output import screen
 from tflsplit.cli.settings import edge_checks
@@ -75,7 +76,7 @@ def command(
     service = supervision.SupervisedEdge(click.get_current_context())
     service.starting("opening the package")
     opened, plan, cut = planfile.opened_at(pkg, plan_path, {"--cut": cut_name, "--input-codec": input_codec})
-    given = planfile.settings(plan) | delivering.settings() | {n: v for n, v in pace.items() if v is not None}
+    given = api_planfile.settings(plan) | delivering.settings() | {n: v for n, v in pace.items() if v is not None}
     settings = _settings(deployment, device, given, input_codec)
     with (
         updating.running(opened, cut, (deployment, device)) as model,
@@ -93,7 +94,7 @@ def command(
             model.updated(edge, ready, computing, broker),
             seeing.at(edge, online, broker),
             screen.stopped_by_signals(edge.stop),
-            service.attended(edge, online, planfile.settings(plan)),
+            service.attended(edge, online, api_planfile.settings(plan)),
         ):
             summary = edge.run(taken_from)
     if is_json:

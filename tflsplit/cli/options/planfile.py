@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from tflsplit import errors
-from tflsplit.coding import input_codec
+from tflsplit.api import planfile
 from tflsplit.graph.cuts import Cut
 from tflsplit.package import reading
 from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:  # an edge that runs without a plan starts without the planner's modules
-    from tflsplit.chains.planfile import ChainPlan
     from tflsplit.planning.planfile import Plan
 
 argument = click.argument("pkg", type=click.Path(path_type=Path), required=False)
@@ -31,7 +30,7 @@ def opened(pkg: Path | None, plan_path: Path | None) -> tuple[Package, "Plan | N
     SettingsError for a chain's plan that needs more than two machines.
     """
     if plan_path is not None:
-        return with_plan(pkg, plan_path)
+        return planfile.with_plan(pkg, plan_path)
     if pkg is None:
         raise click.UsageError("Missing argument 'PKG': give the package, or a plan of it with --plan.")
     return reading.open_package(pkg), None
@@ -50,36 +49,3 @@ def opened_at(
     found, made = opened(pkg, plan_path)
     named = made.cut if made else said["--cut"]
     return found, made, found.cut(named) if named else found.default_cut()
-
-
-def with_plan(pkg: Path | None, plan_path: Path) -> tuple[Package, "Plan"]:
-    from tflsplit.chains import planfile as chains_planfile
-    from tflsplit.planning import planfile as planning_planfile
-
-    made = (
-        chains_planfile.read(plan_path).as_plan()
-        if chains_planfile.is_one(plan_path)
-        else planning_planfile.read(plan_path)
-    )
-    return package_of(pkg, made, plan_path), made
-
-
-def package_of(pkg: Path | None, made: "Plan | ChainPlan", plan_path: Path) -> Package:
-    """PKG, or else the one that the plan names; DataError for any but the plan's."""
-    from tflsplit.planning import planfile as planning_planfile
-
-    found = reading.open_package(pkg or planning_planfile.package_of(made, plan_path))
-    planning_planfile.check_fits(made, found.digest, path=plan_path)
-    return found
-
-
-def settings(made: "Plan | None") -> dict[str, object]:
-    """An edge's settings that a plan fixes; SettingsError for an input codec that is none."""
-    if made is None:
-        return {}
-    fields: dict[str, object] = {"window": made.window}
-    if made.rate_fps is not None:
-        fields["rate_fps"] = made.rate_fps
-    if made.input_codec is not None:
-        fields["input_codec"] = input_codec.parse(made.input_codec)
-    return fields
