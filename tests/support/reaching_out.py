@@ -131,3 +131,8 @@ def writes_a_link(request: Mapping[str, str], say: Say) -> None:
     model = pathlib.Path(request["destination"]) / "model.tflite"
     model.unlink()
     model.symlink_to("/etc/passwd")
+
+
+def crashes_at_a_model(request: Mapping[str, str], say: Say) -> None:
+    say(request["models"][0])
+    crashes(request, say)

@@ -50,6 +50,9 @@ class Builder:
         made.opcodeIndex = len(self.codes) - 1
         made.inputs, made.outputs = list(inputs), list(outputs)
         made.builtinOptionsType = getattr(schema.BuiltinOptions, options_type)
+        for parameter in ("strideW", "strideH", "filterWidth", "filterHeight"):
+            if getattr(options, parameter, 1) == 0:  # the schema's default, by which kernels would divide
+                setattr(options, parameter, 1)
         made.builtinOptions = options
         self.operators.append(made)
 

@@ -8,7 +8,7 @@ from tflsplit import arguments, errors
 from tflsplit.arguments import PathLike
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
-from tflsplit.package import reading, writing
+from tflsplit.package import reading, trial, writing
 from tflsplit.package import verify as proof
 from tflsplit.package.reading import Package
 from tflsplit.package.verify import Report
@@ -36,9 +36,11 @@ def verify(
     """Run head and tail of cuts beside the whole model and compare the results bit for bit.
 
     `cuts` is "all", "useful", or names of cuts or layers. `samples` says how many random inputs, or names a folder of
-    pictures or a .npy/.npz file, or is an array for each input of the model. `report.holds` is the answer.
+    pictures or a .npy/.npz file, or is an array for each input of the model. `report.holds` is the answer. PackageError
+    for models that cannot be run; they are tried in a process without rights first.
     """
     opened = open(pkg)
+    trial.check(opened)
     return proof.verify(opened, opened.select(cuts), inputs_of(opened, samples), on_cut=on_cut)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tflsplit import errors, extras
+from tflsplit.graph import soundness
 from tflsplit.graph.tensors import DTYPE_OF_CODE, Array, TensorSpec
 
 LARGEST_TENSOR_BYTES = 1 << 30  # 16 times what a frame may carry; pictures of 100 megapixels take 300 MB
@@ -83,9 +84,11 @@ def read(data: bytes, *, name: str = "model") -> Graph:
         )
     with _malformed_is_ours(name):
         source = bindings.ModelT.InitFromObj(bindings.Model.GetRootAs(bytearray(data), 0))
+        operator_names = _names(bindings.BuiltinOperator)
+        for problem in soundness.problems(source, operator_names):
+            raise errors.ModelError(f"{name}: cannot be run: {problem}; give an undamaged file of another converter")
         subgraph = source.subgraphs[0]
         type_names = _names(bindings.TensorType)
-        operator_names = _names(bindings.BuiltinOperator)
         _refuse_external_buffers(source, name)
         tensors = tuple(
             _tensor(index, tensor, source.buffers, type_names) for index, tensor in enumerate(subgraph.tensors)

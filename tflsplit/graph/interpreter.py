@@ -51,9 +51,9 @@ class Interpreter:
             if batch > 1:
                 self._widen(batch)
             self._runtime.allocate_tensors()
-        inputs, outputs = self._runtime.get_input_details(), self._runtime.get_output_details()
-        self.inputs: tuple[TensorSpec, ...] = tuple(_spec(details) for details in inputs)
-        self.outputs: tuple[TensorSpec, ...] = tuple(_spec(details) for details in outputs)
+            inputs, outputs = self._runtime.get_input_details(), self._runtime.get_output_details()
+            self.inputs: tuple[TensorSpec, ...] = tuple(_spec(details) for details in inputs)
+            self.outputs: tuple[TensorSpec, ...] = tuple(_spec(details) for details in outputs)
         if batch > 1 and any(spec.shape[:1] != (batch,) for spec in self.outputs):
             raise errors.DeviceError(f"{self._name}: its outputs do not grow with its inputs to {batch} frames")
         self._input_indices = tuple(int(details["index"]) for details in inputs)

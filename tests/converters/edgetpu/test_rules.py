@@ -101,7 +101,7 @@ REFUSED = [
     ("STRIDED_SLICE",
      {"constants": [[0] * 4, [1, 8, 8, 4], [1] * 4], "options": options_of("StridedSlice", newAxisMask=1)}, "new axis"),
     ("PACK", {"options": options_of("Pack", axis=0)}, "along the batch"),
-    ("MIRROR_PAD", {}, "pad with zeros"),
+    ("MIRROR_PAD", {"constants": [[[0, 0], [1, 1], [1, 1], [0, 0]]]}, "pad with zeros"),
 ]  # fmt: skip  # one limit a line
 
 

@@ -11,6 +11,8 @@ from tflsplit import errors
 from tflsplit.graph import flatgraph
 from tflsplit.package import reading, verify
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 @pytest.fixture
 def convert_built(saved, keras, tmp_path, monkeypatch):

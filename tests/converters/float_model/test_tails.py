@@ -16,6 +16,8 @@ from tflsplit.package import reading, verify
 
 DEMO = pathlib.Path(__file__).resolve().parents[3] / "tflsplit" / "demo"
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def residual(k):
     """Two convolutions and the way around them; what is dense at the end has a softmax of its own operator."""

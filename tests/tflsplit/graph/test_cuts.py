@@ -86,9 +86,9 @@ def test_macs_and_parameter_bytes_of_a_convolution(builder):
     weights = builder.tensor("w", (16, 3, 3, 3), data=np.ones((16, 3, 3, 3), np.int8))
     bias = builder.tensor("b", (16,), data=np.zeros(16, np.int32), kind="INT32")
     y = builder.tensor("y", (1, 4, 4, 16))
-    builder.operator(
-        "CONV_2D", (x, weights, bias), (y,), schema.Conv2DOptionsT(), options_type="Conv2DOptions", version=3
-    )
+    options = schema.Conv2DOptionsT()
+    options.strideW = options.strideH = 2
+    builder.operator("CONV_2D", (x, weights, bias), (y,), options, options_type="Conv2DOptions", version=3)
     head = cuts.enumerate_cuts(flatgraph.read(builder.build((x,), (y,))))[-1].head
 
     assert head.macs == 4 * 4 * 16 * 3 * 3 * 3

@@ -12,7 +12,7 @@ from tflsplit.cli.options import accelerator as options_accelerator
 from tflsplit.cli.output import screen
 from tflsplit.graph import cuts
 from tflsplit.graph.tensors import Array
-from tflsplit.package import reading, verify
+from tflsplit.package import reading, trial, verify
 from tflsplit.package.float_proof import FloatTail
 
 if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run to find missing
@@ -45,6 +45,7 @@ def command(pkg: Path, *, samples: str, wanted: str, accelerator_name: str | Non
     opened = packages.open(pkg)
     chosen = opened.select(wanted)
     inputs = packages.inputs_of(opened, samples)
+    trial.check(opened)
     with screen.progress("verify", len(chosen)) as step:
         report = verify.verify(opened, chosen, inputs, on_cut=step)
     there = None if accelerator_name is None else _on_accelerator(opened, chosen, inputs, accelerator_name)
