@@ -70,15 +70,7 @@ def test_what_is_not_in_a_bundle_is_refused_by_name(edge, cloud):
 
 def test_a_frame_for_a_tail_that_the_cloud_lacks_is_refused_and_no_crash(cloud):
     cut = cloud.cut("op001")
-    frame = wire.Frame(
-        package=bytes.fromhex(cloud.digest)[: wire.PACKAGE_BYTES],
-        cut=cut.position,
-        boot=1,
-        sequence=1,
-        captured_ns=0,
-        head_us=0,
-        boundary=tail._unnamed(cut.boundary),
-    )
+    frame = wire.Frame(bytes.fromhex(cloud.digest)[:16], cut.position, 1, 1, 0, 0, tail._unnamed(cut.boundary))
     with pytest.raises(errors.FrameError, match="frame cut at op001, whose tail is not in this cloud's bundle"):
         tail.Tails(cloud).cut_of(frame)
 

@@ -1,8 +1,10 @@
+import functools
 import os
 import subprocess
 import sys
 
 import pytest
+import stand_ins
 
 from tflsplit import errors, extras, findings, installation
 from tflsplit.findings import State
@@ -18,29 +20,13 @@ DECLARED = (
 
 @pytest.fixture
 def site(tmp_path):
-    """A folder to be searched for distributions, and a function that puts one there."""
-    folder = tmp_path / "site"
-
-    def install(name, version):
-        information = folder / f"{name.replace('-', '_')}-{version}.dist-info"
-        information.mkdir(parents=True)
-        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        return [str(folder)]
-
-    return install
+    """Puts a distribution into a folder, and returns the path to search."""
+    return functools.partial(stand_ins.distribution, tmp_path / "site")
 
 
 @pytest.fixture
 def fake_python(tmp_path):
-    """An executable that does as the script says, whatever it is asked."""
-
-    def make(script):
-        file = tmp_path / "python"
-        file.write_text(f"#!/bin/sh\n{script}\n")
-        file.chmod(0o755)
-        return str(file)
-
-    return make
+    return functools.partial(stand_ins.program, tmp_path / "python")
 
 
 def test_finding_that_is_bad_must_say_what_to_do():

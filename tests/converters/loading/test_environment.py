@@ -1,4 +1,7 @@
+import functools
+
 import pytest
+import stand_ins
 
 from converters.loading import environment
 from tflsplit.findings import State
@@ -7,14 +10,7 @@ from tflsplit.findings import State
 @pytest.fixture
 def compiler(tmp_path):
     """A compiler that does as the script says."""
-
-    def make(script):
-        file = tmp_path / "edgetpu_compiler"
-        file.write_text(f"#!/bin/sh\n{script}\n")
-        file.chmod(0o755)
-        return str(file)
-
-    return make
+    return functools.partial(stand_ins.program, tmp_path / "edgetpu_compiler")
 
 
 @pytest.mark.parametrize(
@@ -30,9 +26,7 @@ def compiler(tmp_path):
 def test_tf_keras_fits_the_tensorflow_of_its_number(tmp_path, tensorflow, tf_keras, state):
     for name, version in (("tensorflow", tensorflow), ("tf_keras", tf_keras)):
         if version:
-            information = tmp_path / f"{name}-{version}.dist-info"
-            information.mkdir()
-            (information / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+            stand_ins.distribution(tmp_path, name, version)
 
     found = environment.keras_fits([str(tmp_path)])
 

@@ -120,15 +120,7 @@ def test_written_and_sliced_tails_are_the_same_and_the_model_is_no_tail(made, tm
 def test_a_cut_without_float_tail_says_why_and_is_served_by_nobody(tmp_path):
     made = tiny_models.write_float_package(tmp_path / "float.tflsplit", without="op001")
     cut = made.cut("op001")
-    frame = wire.Frame(
-        package=bytes.fromhex(made.digest)[: wire.PACKAGE_BYTES],
-        cut=cut.position,
-        boot=0,
-        sequence=0,
-        captured_ns=0,
-        head_us=0,
-        boundary=tuple(dataclasses.replace(spec, name="") for spec in cut.boundary),
-    )
+    frame = wire.Frame(bytes.fromhex(made.digest)[:16], cut.position, 0, 0, 0, 0, tail._unnamed(cut.boundary))
 
     assert cut not in made.served_cuts
     with pytest.raises(errors.CutError, match="cut op001 has no float tail: fused differently"):

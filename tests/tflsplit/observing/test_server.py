@@ -73,20 +73,19 @@ def test_health_says_why(serving, state, request):
     assert (found["why"] is None) == (state == "ok")
 
 
-@pytest.mark.parametrize("path", ["/", "/metrics/", "/../etc/passwd", "/health/other", "http://elsewhere/metrics"])
-def test_nothing_else_is_served(serving, path):
+PATHS = ("/", "/metrics/", "/../etc/passwd", "/health/other", "http://elsewhere/metrics")
+METHODS = ("POST", "PUT", "DELETE", "CONNECT", "nonsense")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "code"),
+    [*((f"GET {path}", 404) for path in PATHS), *((f"{method} /metrics", 501) for method in METHODS)],
+)
+def test_no_other_path_and_no_other_method_is_served(serving, request_line, code):
     with connect(serving) as client:
-        client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        client.sendall(f"{request_line} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
 
-        assert told(client).startswith(b"HTTP/1.0 404 ")
-
-
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "CONNECT", "nonsense"])
-def test_other_methods_are_refused(serving, method):
-    with connect(serving) as client:
-        client.sendall(f"{method} /metrics HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-
-        assert told(client).startswith(b"HTTP/1.0 501 ")
+        assert told(client).startswith(f"HTTP/1.0 {code} ".encode())
 
 
 def test_head_has_the_length_and_no_body(serving):

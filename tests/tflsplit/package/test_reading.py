@@ -15,6 +15,11 @@ def written(tiny_package) -> reading.Package:
     return tiny_package
 
 
+def check_refused(package, match):
+    with pytest.raises(errors.PackageError, match=match):
+        reading.open_package(package.path)
+
+
 def test_what_is_written_opens_with_the_same_manifest_and_digest(written):
     opened = reading.open_package(written.path)
 
@@ -45,20 +50,16 @@ def test_every_changed_byte_anywhere_is_found(written):
 
 def test_an_added_and_a_missing_file_are_found(written):
     (written.path / "extra").write_text("x")
-    with pytest.raises(errors.PackageError, match="extra is not listed"):
-        reading.open_package(written.path)
+    check_refused(written, "extra is not listed")
     (written.path / "extra").unlink()
     (written.path / "model.tflite").unlink()
-    with pytest.raises(errors.PackageError, match=r"model\.tflite cannot be read"):
-        reading.open_package(written.path)
+    check_refused(written, r"model\.tflite cannot be read")
 
 
 def test_a_newer_schema_is_refused_with_what_to_do(written):
     text = (written.path / "manifest.json").read_text().replace('"schema": 1', '"schema": 99')
     (written.path / "manifest.json").write_text(text)
-
-    with pytest.raises(errors.PackageError, match="package schema 99, this tflsplit reads schema 1; upgrade"):
-        reading.open_package(written.path)
+    check_refused(written, "package schema 99, this tflsplit reads schema 1; upgrade")
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "cuts/../../outside"])
@@ -66,9 +67,7 @@ def test_a_manifest_that_points_out_of_the_package_is_refused(written, name):
     listed = dict(written.manifest.files)
     forged = dataclasses.replace(written.manifest, files=listed | {name: listed["model.tflite"]})
     (written.path / "manifest.json").write_text(manifest.render(forged))
-
-    with pytest.raises(errors.PackageError, match="does not lie plainly inside"):
-        reading.open_package(written.path)
+    check_refused(written, "does not lie plainly inside")
 
 
 def forged(written, name, **changes):
@@ -94,33 +93,25 @@ def link_to_its_folder(place, outside):
 def test_links_in_a_package_are_refused_though_what_they_lead_to_is_right(written, tmp_path, make):
     (tmp_path / "outside").mkdir()
     make(next(written.path.glob("cuts/*/head.tflite")), tmp_path / "outside")
-
-    with pytest.raises(errors.PackageError, match="does not lie plainly inside"):
-        reading.open_package(written.path)
+    check_refused(written, "does not lie plainly inside")
 
 
 def test_a_link_that_nothing_lists_is_refused(written, tmp_path):
     (written.path / "more").symlink_to(tmp_path)
-
-    with pytest.raises(errors.PackageError, match=r"more is not listed in manifest\.json"):
-        reading.open_package(written.path)
+    check_refused(written, r"more is not listed in manifest\.json")
 
 
 def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(written):
     (written.path / "model.tflite").unlink()
     os.mkfifo(written.path / "model.tflite")
-
-    with pytest.raises(errors.PackageError, match="no plain file"):
-        reading.open_package(written.path)
+    check_refused(written, "no plain file")
 
 
 def test_a_file_that_is_larger_than_stated_is_refused_unread(written):
     """A hundred gigabytes of hole: read or summed, it would take minutes and all memory."""
     with (written.path / "model.tflite").open("r+b") as file:
         file.truncate(100 << 30)
-
-    with pytest.raises(errors.PackageError, match="was changed after it was written"):
-        reading.open_package(written.path)
+    check_refused(written, "was changed after it was written")
 
 
 def test_a_file_is_summed_piece_by_piece_however_large(written):
@@ -142,9 +133,7 @@ def test_a_file_is_summed_piece_by_piece_however_large(written):
 
 def test_a_name_with_a_zero_byte_is_refused(written):
     forged(written, "cuts/\0")
-
-    with pytest.raises(errors.PackageError, match="does not lie plainly inside"):
-        reading.open_package(written.path)
+    check_refused(written, "does not lie plainly inside")
 
 
 @pytest.mark.parametrize(
@@ -154,17 +143,13 @@ def test_a_name_with_a_zero_byte_is_refused(written):
 )
 def test_a_manifest_made_to_exhaust_its_reader_is_refused(written, text):
     (written.path / "manifest.json").write_text(text)
-
-    with pytest.raises(errors.PackageError, match=r"manifest\.json cannot be read"):
-        reading.open_package(written.path)
+    check_refused(written, r"manifest\.json cannot be read")
 
 
 def test_an_enormous_manifest_is_refused_unread(written):
     with (written.path / "manifest.json").open("r+b") as file:
         file.truncate(100 << 30)
-
-    with pytest.raises(errors.PackageError, match="is larger than"):
-        reading.open_package(written.path)
+    check_refused(written, "is larger than")
 
 
 def test_a_directory_that_is_no_package_is_refused_by_name(tmp_path):

@@ -7,18 +7,8 @@ import invented
 import pytest
 
 from tflsplit import errors
-from tflsplit.planning import (
-    bottlenecks,
-    breakeven,
-    candidates,
-    constraints,
-    cost,
-    network,
-    report_text,
-)
-from tflsplit.planning import (
-    decision as planning_decision,
-)
+from tflsplit.planning import bottlenecks, breakeven, candidates, constraints, cost, network, report_text
+from tflsplit.planning import decision as planning_decision
 from tflsplit.planning.constraints import Constraints
 from tflsplit.planning.decision import Goal, Objective, Weights
 from tflsplit.planning.scenario import Power, Prices, Scenario, Workload
@@ -30,6 +20,7 @@ SIZES = (30_000, 60_000, 5_000, 20_000, 10)
 CUTS = invented.cuts(SIZES)
 EDGE = invented.edge(CUTS, (0, 10, 20, 60, 100))
 CLOUD = invented.cloud(CUTS, (20, 18, 16, 8, 0))
+CANDIDATES = candidates.gather(CUTS, EDGE, CLOUD)
 
 
 def over(megabits, rtt_ms=0.0, **others):
@@ -46,7 +37,7 @@ def ids(entries):
 
 
 def test_latency_is_the_sum_of_its_parts():
-    found = cost.of(candidates.gather(CUTS, EDGE, CLOUD)[2], over(8, rtt_ms=10))
+    found = cost.of(CANDIDATES[2], over(8, rtt_ms=10))
     frame_bytes = network.frame_bytes(CUTS[2].boundary, 5_000)
     hops_s = 0.010 + 2 * network.BROKER_HOP_S
 
@@ -102,7 +93,7 @@ def test_throughput_bytes_price_and_energy_each_have_their_own_pick():
 
 def test_prices_and_energy_of_a_day_and_a_frame():
     scenario = over(8, prices=Prices(2.0, 10.0), power=Power(1.0, 3.0), workload={"rate_fps": 5.0})
-    found = cost.of(candidates.gather(CUTS, EDGE, CLOUD)[2], scenario)
+    found = cost.of(CANDIDATES[2], scenario)
 
     assert found.bytes_per_day == pytest.approx(found.bytes_per_frame * 5 * 86_400)
     assert found.price_per_day == pytest.approx(found.bytes_per_day / 1e9 * 2.0 + 5 * 0.016 * 24 * 10.0)
@@ -113,9 +104,8 @@ def test_prices_and_energy_of_a_day_and_a_frame():
 
 def test_several_devices_on_one_cloud_queue_there():
     one = {entry.id: entry.cost for entry in decide(over(1000, workload={"rate_fps": 20.0})).judged}["input"]
-    two = {entry.id: entry.cost for entry in decide(over(1000, workload={"rate_fps": 20.0, "devices": 2})).judged}[
-        "input"
-    ]
+    decision = decide(over(1000, workload={"rate_fps": 20.0, "devices": 2}))
+    two = {entry.id: entry.cost for entry in decision.judged}["input"]
     assert one.parts["queue"].mean_s == 0.0
     # Pollaczek and Khinchine for a fixed 20 ms at load 0.8.
     assert two.parts["queue"].mean_s == pytest.approx(0.8 / 0.2 / 2 * 0.020)
@@ -131,8 +121,8 @@ def test_a_rate_that_a_stage_cannot_keep_up_with_is_refused_in_words():
 
 
 def test_reloading_the_head_is_paid_by_its_share_of_frames():
-    always = cost.of(candidates.gather(CUTS, EDGE, CLOUD)[2], over(8, workload={"reload_every": 1}))
-    rarely = cost.of(candidates.gather(CUTS, EDGE, CLOUD)[2], over(8, workload={"reload_every": 10}))
+    always = cost.of(CANDIDATES[2], over(8, workload={"reload_every": 1}))
+    rarely = cost.of(CANDIDATES[2], over(8, workload={"reload_every": 10}))
 
     assert always.parts["reload"].p50_s == 0.5
     assert (rarely.parts["reload"].p50_s, rarely.parts["reload"].p95_s) == (0.0, 0.5)
@@ -179,12 +169,12 @@ def test_weights_of_nothing_are_refused():
 )
 def test_an_objective_without_its_figures_is_refused(goal, asked):
     with pytest.raises(errors.SettingsError, match=asked):
-        planning_decision.decide(candidates.gather(CUTS, EDGE, CLOUD), over(1), goal)
+        planning_decision.decide(CANDIDATES, over(1), goal)
 
 
 def test_the_break_even_bandwidth_is_where_two_ways_cost_the_same():
-    found = breakeven.find(candidates.gather(CUTS, EDGE, CLOUD), over(1000), Goal())["bandwidth_bps"]
-    at = planning_decision.decide(candidates.gather(CUTS, EDGE, CLOUD), over(found.value / 1e6), Goal())
+    found = breakeven.find(CANDIDATES, over(1000), Goal())["bandwidth_bps"]
+    at = planning_decision.decide(CANDIDATES, over(found.value / 1e6), Goal())
     latencies = {entry.id: entry.cost.latency.p50_s for entry in at.judged}
 
     assert (found.choice, found.is_split) == ("op001", True)
@@ -198,7 +188,7 @@ def test_the_break_even_price_turns_the_cheapest_way():
     goal = Goal(Objective.PRICE, slow_edge)
 
     assert decide(dear_cloud, objective=Objective.PRICE, constraints=slow_edge).choice.id == "op002"
-    assert breakeven.find(candidates.gather(CUTS, EDGE, CLOUD), dear_cloud, goal)["price_per_gb"] is None
+    assert breakeven.find(CANDIDATES, dear_cloud, goal)["price_per_gb"] is None
 
 
 def test_raw_int8_and_jpeg_compete_where_the_input_is_a_picture():
@@ -239,6 +229,7 @@ def test_the_filter_of_natural_bottlenecks_says_what_it_missed():
 
     assert found.kept == ("input", "op001", "output")
     assert (found.by_elements, found.best_kept, found.missed_s) == (("op001",), "op001", 0.0)
+    assert "the pick is one of them" in bottlenecks.summary(found, 3)
 
 
 def test_the_filter_misses_a_cut_that_is_later_and_larger():
@@ -247,10 +238,13 @@ def test_the_filter_misses_a_cut_that_is_later_and_larger():
 
     assert found.best_kept == "output"
     assert found.missed_s == pytest.approx(0.100 - 0.068, abs=0.006)
+    assert bottlenecks.summary(found, 3).endswith("ms slower than the pick")
+    nothing_feasible = dataclasses.replace(found, missed_s=None)
+    assert bottlenecks.summary(nothing_feasible, 3).endswith("none of them meets the constraints")
 
 
 def test_the_nearest_miss_is_the_one_least_beyond_its_bound():
-    costs = [cost.of(entry, over(4)) for entry in candidates.gather(CUTS, EDGE, CLOUD)]
+    costs = [cost.of(entry, over(4)) for entry in CANDIDATES]
     nearest, failed = constraints.nearest_miss(costs, Constraints(max_latency_s=0.040))
 
     assert nearest.candidate.id == "op001"
@@ -275,13 +269,3 @@ def test_more_than_a_stage_can_take_is_said_once_whether_or_not_the_rate_is_a_co
 
     assert [failure.constraint for failure in asked.failures] == ["fps"]
     assert [failure.constraint for failure in unasked.failures] == ["rate"]
-
-
-def test_the_filter_of_natural_bottlenecks_is_told_in_a_line():
-    lopsided = invented.cloud(CUTS, (200, 180, 160, 8, 0))
-    found = bottlenecks.compare(decide(over(40), cloud=lopsided))
-
-    assert "the pick is one of them" in bottlenecks.summary(bottlenecks.compare(decide(over(4))), 3)
-    assert bottlenecks.summary(found, 3).endswith("ms slower than the pick")
-    nothing_feasible = dataclasses.replace(found, missed_s=None)
-    assert bottlenecks.summary(nothing_feasible, 3).endswith("none of them meets the constraints")
