@@ -6,13 +6,12 @@ from xml.etree import ElementTree
 
 import invented
 import pytest
-from click.testing import CliRunner
+from command_line import run
 
 from tflsplit import errors
 from tflsplit.chains import pipeline
 from tflsplit.chains import planfile as chains_planfile
 from tflsplit.chains.pipeline import Goal
-from tflsplit.cli import main
 from tflsplit.cli.options import planfile as options_planfile
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.package import reading, verify
@@ -47,20 +46,23 @@ def chain_of_three(tiny_package, profiles, **goal):
     return pipeline.make(tiny_package, profiles, links, Goal(**goal))
 
 
-def run(*arguments):
-    result = CliRunner().invoke(main.cli, [str(argument) for argument in arguments])
-    if isinstance(result.exception, errors.TflsplitError):
-        return 1, result.stdout, str(result.exception)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.stdout, result.stderr
+@pytest.fixture
+def write_plan(tiny_package, profiles, tmp_path):
+    """Plans the chain of three with a goal, and writes the file."""
+
+    def write(**goal):
+        made = pipeline.plan_of(chain_of_three(tiny_package, profiles, **goal), tmp_path)
+        (tmp_path / "plan.json").write_text(chains_planfile.render(made))
+        return made, tmp_path / "plan.json"
+
+    return write
 
 
-def test_what_is_written_is_read(tiny_package, profiles, tmp_path):
-    made = pipeline.plan_of(chain_of_three(tiny_package, profiles, uses_all=True), tmp_path)
-    (tmp_path / "plan.json").write_text(chains_planfile.render(made))
+def test_what_is_written_is_read(write_plan):
+    made, path = write_plan(uses_all=True)
 
-    assert chains_planfile.is_one(tmp_path / "plan.json")
-    assert chains_planfile.render(chains_planfile.read(tmp_path / "plan.json")) == chains_planfile.render(made)
+    assert chains_planfile.is_one(path)
+    assert chains_planfile.render(chains_planfile.read(path)) == chains_planfile.render(made)
 
 
 def test_a_chain_is_planned_to_a_file_and_a_page(tiny_package, files, tmp_path):
@@ -78,8 +80,8 @@ def test_a_chain_is_planned_to_a_file_and_a_page(tiny_package, files, tmp_path):
     assert all(f"<td>{share.name}: pieces</td>" in page.read_text() for share in made.stages)
 
 
-def test_more_than_two_machines_are_planned_and_not_run(tiny_package, profiles, tmp_path):
-    made = pipeline.plan_of(chain_of_three(tiny_package, profiles, uses_all=True), tmp_path)
+def test_more_than_two_machines_are_planned_and_not_run(write_plan):
+    made, _ = write_plan(uses_all=True)
     instead = made.two_machines
 
     with pytest.raises(
@@ -90,11 +92,9 @@ def test_more_than_two_machines_are_planned_and_not_run(tiny_package, profiles, 
     assert (instead["edge"], instead["cloud"], instead["cut"]) == ("pi", "server", "input")
 
 
-def test_a_chain_that_leaves_the_middle_out_runs_as_any_plan(tiny_package, profiles, tmp_path):
-    pins = (("pi", "op000"),)
-    made = pipeline.plan_of(chain_of_three(tiny_package, profiles, pins=pins, fps=5.0), tmp_path)
-    (tmp_path / "plan.json").write_text(chains_planfile.render(made))
-    opened, plan = options_planfile.opened(None, tmp_path / "plan.json")
+def test_a_chain_that_leaves_the_middle_out_runs_as_any_plan(tiny_package, write_plan):
+    made, path = write_plan(pins=(("pi", "op000"),), fps=5.0)
+    opened, plan = options_planfile.opened(None, path)
 
     assert [share.runs for share in made.stages] == [True, False, True]
     assert (opened.digest, plan.cut, plan.input_codec, plan.rate_fps) == (tiny_package.digest, "op000", None, 5.0)
@@ -175,10 +175,8 @@ def test_a_file_that_is_no_chain_plan_is_refused(tmp_path, text, said):
         chains_planfile.read(tmp_path / "plan.json")
 
 
-def test_each_machine_gets_its_slice_and_the_slices_are_the_model(tiny_package, profiles, tmp_path):
-    plan_path = tmp_path / "plan.json"
-    planned_chain = chain_of_three(tiny_package, profiles, uses_all=True)
-    plan_path.write_text(chains_planfile.render(pipeline.plan_of(planned_chain, tmp_path)))
+def test_each_machine_gets_its_slice_and_the_slices_are_the_model(tiny_package, profiles, write_plan, tmp_path):
+    _, plan_path = write_plan(uses_all=True)
     (sample,) = verify.random_samples(tiny_package.manifest.inputs, 1)
     arrays = sample
     for name in profiles:
@@ -194,10 +192,8 @@ def test_each_machine_gets_its_slice_and_the_slices_are_the_model(tiny_package, 
         assert [array.tolist() for array in arrays] == [array.tolist() for array in whole.run(*sample)]
 
 
-def test_a_stage_with_nothing_to_do_or_no_such_stage_gets_no_bundle(tiny_package, profiles, tmp_path):
-    plan_path = tmp_path / "plan.json"
-    planned_chain = chain_of_three(tiny_package, profiles, pins=(("pi", "op000"),))
-    plan_path.write_text(chains_planfile.render(pipeline.plan_of(planned_chain, tmp_path)))
+def test_a_stage_with_nothing_to_do_or_no_such_stage_gets_no_bundle(write_plan, tmp_path):
+    _, plan_path = write_plan(pins=(("pi", "op000"),))
 
     for name, said in (
         ("gateway", "has nothing to do in this plan"),

@@ -5,10 +5,9 @@ import json
 
 import invented
 import pytest
-from click.testing import CliRunner
+from command_line import run
 
 from tflsplit import errors
-from tflsplit.cli import main
 from tflsplit.package import reading, writing
 from tflsplit.planning import pipeline, planfile
 from tflsplit.planning.decision import Goal
@@ -40,15 +39,6 @@ def outcome(tiny_package, profiles):
         Scenario(presets.named("wifi"), Workload(rate_fps=10.0, window=4)),
         Goal(),
     )
-
-
-def run(*arguments):
-    """The command as a person calls it: exit code, stdout, and our one line where it refuses."""
-    result = CliRunner().invoke(main.cli, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        assert isinstance(result.exception, errors.TflsplitError), result.exception
-        return 1, result.stdout, str(result.exception)
-    return result.exit_code, result.stdout, result.stderr
 
 
 def planned(tiny_package, profiles, *more):
@@ -146,17 +136,21 @@ def test_profiles_of_another_package_side_schema_or_too_few_runs_are_refused(tin
     assert "at least 5 needed" in refused(cuts=short)
 
 
-def test_stages_in_the_wrong_order_are_refused(tiny_package, profiles):
-    stages = ("--stage", f"srv={profiles['cloud']}", "--stage", f"pi={profiles['edge']}")
-    code, _, line = run("plan", tiny_package.path, *stages, "--link", "4g")
+@pytest.fixture
+def chained(profiles):
+    """The options for a chain of the two."""
+    return ("--stage", f"pi={profiles['edge']}", "--stage", f"srv={profiles['cloud']}")
+
+
+def test_stages_in_the_wrong_order_are_refused(tiny_package, chained):
+    code, _, line = run("plan", tiny_package.path, *chained[2:], *chained[:2], "--link", "4g")
 
     assert code == 1
     assert "list the stages from the device to the cloud" in line
 
 
-def test_a_chain_is_partitioned_explained_and_compared(tiny_package, profiles):
-    stages = ("--stage", f"pi={profiles['edge']}", "--stage", f"srv={profiles['cloud']}")
-    code, out, _ = run("plan", tiny_package.path, *stages, "--link", "ethernet", "--json")
+def test_a_chain_is_partitioned_explained_and_compared(tiny_package, chained):
+    code, out, _ = run("plan", tiny_package.path, *chained, "--link", "ethernet", "--json")
     told = json.loads(out)
 
     assert code == 0
@@ -167,9 +161,8 @@ def test_a_chain_is_partitioned_explained_and_compared(tiny_package, profiles):
     assert told["explanation"]["latency"]["baseline"] == "srv"
 
 
-def test_a_pin_keeps_a_layer_on_its_stage(tiny_package, profiles):
-    stages = ("--stage", f"pi={profiles['edge']}", "--stage", f"srv={profiles['cloud']}")
-    code, out, _ = run("plan", tiny_package.path, *stages, "--link", "ethernet", "--pin", "pi=op001", "--json")
+def test_a_pin_keeps_a_layer_on_its_stage(tiny_package, chained):
+    code, out, _ = run("plan", tiny_package.path, *chained, "--link", "ethernet", "--pin", "pi=op001", "--json")
 
     assert code == 0
     assert json.loads(out)["choice"] == ["op001"]
