@@ -1,7 +1,7 @@
 """Settings out of TOML: a file, and over it the drop-ins of the folder beside it; each value keeps its place.
 
-What keys there are and what they mean is for others to say. Nothing here refuses: what is wrong is collected, so that a
-person is told all of it at once.
+The callers know which keys there are and what they mean. Nothing here raises: problems are collected, so that a person
+sees all of them at once.
 """
 
 import re
@@ -61,7 +61,7 @@ def is_secret(key: str) -> bool:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Words that name the known one most like it; empty where none is."""
+    """A text that suggests the most similar known word; empty where none is similar."""
     import difflib
 
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
@@ -69,7 +69,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _parsed(file: Path, problems: list[str]) -> tuple[str, Mapping[str, Any]]:
-    # Imported here, for an edge that is told all by its options starts without.
+    # Imported here: an edge without a configuration file starts without it.
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -94,7 +94,7 @@ def _stray(place: str, name: str, value: object, table: str) -> str:
 
 
 def _lines(text: str) -> Mapping[tuple[str, str], list[int]]:
-    """Lines that look like a key's or (with the key as table and no key) a table's own; TOML's parser does not tell."""
+    """Lines of a key or (with the key as table and no key) a table's own, which TOML's parser does not give."""
     found: dict[tuple[str, str], list[int]] = {}
     table = ""
     for number, line in enumerate(text.splitlines(), start=1):
@@ -107,6 +107,6 @@ def _lines(text: str) -> Mapping[tuple[str, str], list[int]]:
 
 
 def _at(lines: Mapping[tuple[str, str], list[int]], table: str, key: str) -> str:
-    """Empty where two lines look alike, one of them in a string of several lines."""
+    """`:LINE`; empty where two lines look alike, of which one is inside a string of several lines."""
     numbers = lines.get((table, key), [])
     return f":{numbers[0]}" if len(numbers) == 1 else ""

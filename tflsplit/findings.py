@@ -1,4 +1,4 @@
-"""What a check of this machine says, in one line, and what to do about it."""
+"""Findings: the result of a check of this machine in one line, and what to do about it."""
 
 import enum
 from dataclasses import dataclass

@@ -49,14 +49,14 @@ except errors.DeviceError as refused:
 def packages() -> Finding:
     """Whether the names of our packages, which others use too, lead to ours."""
     ours = Path(__file__).resolve().parents[1]
-    strangers = {name: place for name in PACKAGES if (place := _place(name)) != ours}
-    if strangers:
-        found = ", ".join(f"{name} is {f'in {place}' if place else 'absent'}" for name, place in strangers.items())
+    foreign = {name: place for name in PACKAGES if (place := _place(name)) != ours}
+    if foreign:
+        found = ", ".join(f"{name} is {f'in {place}' if place else 'absent'}" for name, place in foreign.items())
         return Finding(
             "packages",
             State.WRONG,
             f"{found}, tflsplit is in {ours}",
-            f"uninstall or rename the other {' and '.join(strangers)}, or take its folder out of PYTHONPATH",
+            f"uninstall or rename the other {' and '.join(foreign)}, or take its folder out of PYTHONPATH",
         )
     installed = version_of("tflsplit")
     if installed is None:
