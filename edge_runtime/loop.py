@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from broker.transport.protocol import ConnectionState, Transport
+from broker.messages import topics
+from broker.transport.protocol import ConnectionState, Message, Transport
 from edge_runtime.accelerators.service import Condition
 from edge_runtime.delivery import framing, routes
 from edge_runtime.delivery.birth import Birth
+from edge_runtime.delivery.clouds import Clouds
 from edge_runtime.delivery.collector import Collector
 from edge_runtime.delivery.framing import Sending
 from edge_runtime.delivery.observer import Observer
@@ -41,6 +43,7 @@ _LOOK_S = 0.2
 _GRACE_S = 2.0
 # How often it is checked which frames are overdue or too old.
 _TEND_S = 0.1
+_ANNOUNCED = f"/{topics.Kind.SERVES.value}"
 
 
 @dataclass(slots=True)
@@ -91,6 +94,7 @@ class Edge:
         self._head = head
         self._source: Source | None = None
         self._window = Window(settings.window)
+        self._clouds = Clouds()
         self._route = self._make_route(Publisher(transport, settings))
         self._collector = Collector(
             self._route,
@@ -196,7 +200,7 @@ class Edge:
         return self.summary
 
     def _make_route(self, publisher: Publisher) -> routes.Route:
-        common = (self._window, publisher, self.summary, lambda: self._settings)
+        common = (self._window, publisher, self.summary, lambda: self._settings, self._clouds.serve)
         if self._settings.delivery is Delivery.LATEST:
             return routes.Fresh(*common)
         if self.spool is None:
@@ -206,7 +210,7 @@ class Edge:
 
         return durable_route.Durable(
             *common,
-            self.spool,
+            spool=self.spool,
             is_stopping=lambda: self.is_stopping,
             on_wait=self._between_frames,
             on_failure=self._fail,
@@ -300,6 +304,8 @@ class Edge:
         while self._failure is None and not self._route.wait_until_settled(_LOOK_S):
             self._between_frames()
             now_s = time.monotonic()
+            if self._route.is_stuck:
+                return
             if now_s - max(began_s, self._collector.answered_at_s) >= self._settings.drain_s:
                 return
             if self.spool is not None and self._stopped_at_s is not None:
@@ -313,16 +319,23 @@ class Edge:
             while not self._is_drained:
                 message = self._transport.receive(_TEND_S)
                 if message is not None:
-                    self._collector.take(message.payload)
+                    self._take(message)
                     self._transport.acknowledge(message)
                 now_s = time.monotonic()
                 if now_s - tended_at_s >= _TEND_S:
                     tended_at_s = now_s
+                    self._collector.tend(now_s)
                     self._route.tend(now_s)
                     self._announce()
         except Exception as failure:  # noqa: BLE001 - raised again by `run`, in the caller's thread
             # A thread's exception would be printed and forgotten, and the edge would wait for answers for ever.
             self._fail(failure)
+
+    def _take(self, message: Message) -> None:
+        if not message.topic.endswith(_ANNOUNCED):
+            self._collector.take(message.payload)
+        elif self._clouds.take(message):
+            self._route.cloud_came(time.monotonic())
 
     def _fail(self, failure: Exception) -> None:
         self._failure = failure

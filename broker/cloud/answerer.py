@@ -154,8 +154,8 @@ def refusal(job: Job, reason: str, refused: Refused) -> Answer:
     sending."""
     key, wants_ack = _identity(job.encoded)
     boot, sequence = key or (None, None)
-    said = results.Refusal(job.device, boot, sequence, reason, time.time() * 1e3).as_json()
-    ack = acks.Acknowledgement(job.device, *key, reason).as_json() if key and wants_ack else None
+    said = results.Refusal(job.device, boot, sequence, reason, time.time() * 1e3, refused.value).as_json()
+    ack = acks.Acknowledgement(job.device, *key, reason, refused.value).as_json() if key and wants_ack else None
     return Answer(key, said, ack, refused, reason)
 
 

@@ -94,6 +94,7 @@ def _of(served: Served) -> Iterator[Family]:
         (catalogue.CLOUD_FRAMES, summary.frames),
         (catalogue.CLOUD_RESULTS, summary.results),
         (catalogue.CLOUD_DUPLICATES, summary.duplicates),
+        (catalogue.CLOUD_LEFT, summary.left_to_others),
         (catalogue.CLOUD_UNPUBLISHED, summary.unpublished),
         (catalogue.CLOUD_LETTERS, summary.dead_letters),
         (catalogue.CLOUD_LETTERS_LEFT, summary.dead_letters_left_out),

@@ -19,6 +19,7 @@ from typing import Protocol
 from broker.cloud import answerer
 from broker.cloud.answerer import Answer, Job, Refused
 from broker.cloud.engine import Engine
+from broker.cloud.peers import Peers
 from broker.cloud.reply_cache import Key, ReplyCache
 from broker.cloud.summary import Summary
 from broker.messages import chunks, dead_letters, topics, wire
@@ -94,6 +95,7 @@ class Cloud:
         deployment: str,
         *,
         share: str | None = None,
+        peers: Peers | None = None,
         drain_s: float = 10.0,
         limits: Limits | None = None,
         observers: Sequence[Observer] = (),
@@ -106,6 +108,7 @@ class Cloud:
         self._filter = topics.every_device(deployment, Kind.FEATURES, share=share)
         self._is_shared = share is not None
         self._is_subscribed = False
+        self._peers = peers
         self._drain_s = drain_s
         self._limits = limits or Limits()
         self._observers = tuple(observers)
@@ -139,12 +142,18 @@ class Cloud:
         """Answers frames until stopped, or until `is_enough`, which is called before each frame."""
         if not self._is_subscribed:
             self.subscribe()
+        if self._peers is not None:
+            self._peers.start()
         while self._stopped_at_s is None and not is_enough():
             self._engine.check()
             if self._has_room():
                 message = self._transport.receive(_LOOK_S)
                 if message is not None:
                     self._take(message)
+            if self._peers is not None:
+                self._peers.tend()
+        if self._peers is not None:
+            self._peers.close()
         self._drain()
         self.summary.link = self._transport.counters
         return self.summary
@@ -190,6 +199,9 @@ class Cloud:
         return not self._leaving and len(self._running) < self._limits.frames and self._held_bytes < self._limits.bytes
 
     def _take(self, message: Message) -> None:
+        if self._peers is not None and message.topic not in self._routes and self._peers.take(message):
+            self._transport.acknowledge(message)
+            return
         try:
             route = self._routes.get(message.topic) or self._new_route(message.topic)
         except errors.FrameError as problem:
@@ -255,10 +267,19 @@ class Cloud:
 
     def _finish(self, key: Key | None, held: _Held, answer: Answer) -> None:
         with self._changed:
-            answer = self._leave(held, answer)
-            self.summary.count(answer)
             if key is not None:
                 del self._running[key]
+            is_served = answer.refused not in (Refused.WRONG_PACKAGE, Refused.WRONG_CUT)
+            if key is not None and not is_served and self._peers and self._peers.serve(key[1].package.hex()):
+                # That cloud answers; a refusal of ours would only be in its way.
+                self.summary.left_to_others += 1
+                self._leaving.append(held)
+                self._publish_leaving()
+                self._changed.notify_all()
+                return
+            answer = self._leave(held, answer)
+            self.summary.count(answer)
+            if key is not None and is_served:
                 self._reply_cache.add(key, answer)
             if answer.refused is not None:
                 self._add_dead_letter(held, answer)

@@ -10,7 +10,7 @@ from broker.transport import protocol
 from tflsplit.timings.latency import Latencies, percentiles
 
 _COUNTS = (
-    *("frames", "results", "duplicates", "unpublished", "unfinished"),
+    *("frames", "results", "duplicates", "left_to_others", "unpublished", "unfinished"),
     *("dead_letters", "dead_letters_left_out"),
 )
 _PARTS = ("tail", "decode", "queue")
@@ -20,11 +20,13 @@ _PARTS = ("tail", "decode", "queue")
 class Summary:
     """Counters of one deployment. `refused` frames, by reason, were answered with an error. Frames of `unpublished`
     results, and frames left `unfinished` after a stop, will be sent again. `dead_letters_left_out` were over the
-    limit of dead letters. `link` is of the connection at the end."""
+    limit of dead letters. Frames `left_to_others` are of packages that another cloud serves. `link` is of the
+    connection at the end."""
 
     frames: int = 0
     results: int = 0
     duplicates: int = 0
+    left_to_others: int = 0
     unpublished: int = 0
     unfinished: int = 0
     refused: Counter[Refused] = field(default_factory=Counter)

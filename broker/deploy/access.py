@@ -13,12 +13,12 @@ from broker.messages.topics import Kind
 from tflsplit import errors
 
 _DEVICE_WRITES = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
-_DEVICE_READS = (Kind.RESULTS, Kind.ACKS, Kind.CONTROL)
+_DEVICE_READS = (Kind.RESULTS, Kind.ACKS, Kind.CONTROL, Kind.STATUS)
 _CLOUD_WRITES = (Kind.RESULTS, Kind.ACKS, Kind.DEAD, Kind.CONTROL)
-_CLOUD_READS = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
-_CONSUMER_READS = (Kind.RESULTS, Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
+_CLOUD_READS = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY, Kind.SERVES)
+_CONSUMER_READS = (Kind.RESULTS, Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY, Kind.SERVES)
 _OPERATOR_WRITES = (Kind.CONTROL,)
-_OPERATOR_READS = (Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
+_OPERATOR_READS = (Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY, Kind.SERVES)
 
 # Home Assistant is a consumer that publishes its start, and reads the announcements of devices.
 _HOME_STATUS = f"{topics.DISCOVERY_PREFIX}/status"
@@ -42,7 +42,11 @@ def may_write(deployment: str, identity: Identity) -> Sequence[str]:
         case Role.DEVICE:
             return [*(own[kind] for kind in _DEVICE_WRITES), *_discovery(deployment, identity.name)]
         case Role.CLOUD:
-            return [*(topics.every_device(deployment, kind) for kind in _CLOUD_WRITES), own[Kind.STATUS]]
+            return [
+                *(topics.every_device(deployment, kind) for kind in _CLOUD_WRITES),
+                own[Kind.STATUS],
+                own[Kind.SERVES],
+            ]
         case Role.CONSUMER:
             return [_HOME_STATUS]
         case Role.OPERATOR:
@@ -54,7 +58,9 @@ def may_read(deployment: str, identity: Identity) -> Sequence[str]:
     own = _topics_of(deployment, identity.name)
     match identity.role:
         case Role.DEVICE:
-            return [*(own[kind] for kind in _DEVICE_READS), _HOME_STATUS]
+            # An edge goes on when a cloud says that it has come, and notices another one of its name.
+            clouds = topics.every_device(deployment, Kind.SERVES)
+            return [*(own[kind] for kind in _DEVICE_READS), clouds, _HOME_STATUS]
         case Role.CLOUD:
             return [topics.every_device(deployment, kind) for kind in _CLOUD_READS]
         case Role.CONSUMER:

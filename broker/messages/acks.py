@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from broker.messages import results
 from tflsplit import errors
 
 _MAX_BYTES = 1 << 16
@@ -23,11 +24,19 @@ class Acknowledgement:
     boot: int
     sequence: int
     error: str | None = None
+    refused: str | None = None
+
+    @property
+    def is_of_package(self) -> bool:
+        """As in `broker.messages.results.Refusal`."""
+        return self.refused in results.NOT_SERVED
 
     def as_json(self) -> bytes:
         fields: dict[str, object] = {"device": self.device, "boot": f"{self.boot:016x}", "sequence": self.sequence}
         if self.error is not None:
             fields["error"] = self.error
+        if self.refused is not None:
+            fields["refused"] = self.refused
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -37,9 +46,15 @@ def parse(data: bytes | bytearray | memoryview) -> Acknowledgement:
     try:
         fields: Any = json.loads(found)
         boot, sequence = fields["boot"], fields["sequence"]
-        made = Acknowledgement(str(fields["device"]), int(boot, 16), sequence, fields.get("error"))
+        made = Acknowledgement(
+            str(fields["device"]), int(boot, 16), sequence, fields.get("error"), fields.get("refused")
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise errors.FrameError(f"acknowledgement is {found[:60]!r}, expected device, boot and sequence") from problem
-    if type(sequence) is not int or sequence < 0 or len(boot) != 16 or not isinstance(made.error, str | None):
+    if type(sequence) is not int or sequence < 0 or len(boot) != 16 or not _is_text(made.error, made.refused):
         raise errors.FrameError(f"acknowledgement is {found[:60]!r}, expected a boot of 16 digits and a sequence")
     return made
+
+
+def _is_text(*found: object) -> bool:
+    return all(isinstance(each, str | None) for each in found)

@@ -26,6 +26,8 @@ from tflsplit.coding.input_codec import Pixels
 from tflsplit.graph import tensors
 
 MAX_JSON_BYTES = 16 << 20
+# Refusals that say nothing of the frame: it is for a cloud with other packages, or other tails of its package.
+NOT_SERVED = ("wrong_package", "wrong_cut")
 # Made once, because `json.dumps` makes an encoder in each call.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _quote = json.encoder.encode_basestring
@@ -137,7 +139,7 @@ class Result:
 class Refusal:
     """The answer to a frame that was not run; `boot` and `sequence` are None if the frame was too damaged to tell.
 
-    Sending the same frame again cannot help.
+    `refused` is the kind of the reason, as clouds count them. Sending the same frame to this cloud again cannot help.
     """
 
     device: str
@@ -145,9 +147,17 @@ class Refusal:
     sequence: int | None
     error: str
     sent_ms: float
+    refused: str | None = None
+
+    @property
+    def is_of_package(self) -> bool:
+        """Whether the cloud does not serve the frame's package or cut; another one may."""
+        return self.refused in NOT_SERVED
 
     def as_json(self) -> bytes:
         fields = {name: getattr(self, name) for name in self.__slots__}
+        if self.refused is None:
+            del fields["refused"]
         return _encode(fields | {"boot": None if self.boot is None else f"{self.boot:016x}"}).encode()
 
 
@@ -182,6 +192,7 @@ def _refusal(fields: Mapping[str, Any]) -> Refusal:
         sequence=None if fields.get("sequence") is None else _sequence(fields),
         error=_text(fields, "error"),
         sent_ms=_number(fields, "sent_ms"),
+        refused=None if fields.get("refused") is None else _text(fields, "refused"),
     )
 
 

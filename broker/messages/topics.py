@@ -21,10 +21,10 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 class Kind(str, enum.Enum):
-    """The last level of a topic. `STATUS` and `BIRTH` are retained.
+    """The last level of a topic. `STATUS`, `BIRTH` and `SERVES` are retained.
 
     `ACKS` tells a device that wants no results which of its frames are answered; `DEAD` carries the frames that no
-    cloud could process, with the reason.
+    cloud could process, with the reason. On `SERVES` a cloud tells which packages it answers.
     """
 
     FEATURES = "features"
@@ -35,6 +35,7 @@ class Kind(str, enum.Enum):
     CONTROL = "control"
     ACKS = "acks"
     DEAD = "dead"
+    SERVES = "serves"
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,11 +48,24 @@ class Collector:
         if answer.boot is None or answer.sequence is None or not self._is_ours(answer.boot):
             self._drop_foreign(answer, arrived_at_s)
             return
+        if not isinstance(answer, results.Result) and answer.is_of_package:
+            if not self._route.refuse((answer.boot, answer.sequence), answer, arrived_at_s):
+                self._summary.duplicates += 1
+            return
         self.answered_at_s = arrived_at_s
         sent = self._route.settle((answer.boot, answer.sequence), arrived_at_s)
         if sent is None:
             self._summary.duplicates += 1
             return
+        self._tell(answer, sent, arrived_at_s, arrived_ns)
+
+    def tend(self, now_s: float) -> None:
+        """Called regularly: counts what was refused, and no other cloud has answered."""
+        for sent in self._route.refused(now_s):
+            if sent.refusal is not None:
+                self._tell(sent.refusal, sent, sent.refused_at_s, time.time_ns())
+
+    def _tell(self, answer: Answer, sent: Outstanding, arrived_at_s: float, arrived_ns: int) -> None:
         latency_s = arrived_at_s - sent.captured_at_s
         self._count(answer, sent, latency_s)
         settled = _settled(answer, sent, arrived_ns, latency_s)

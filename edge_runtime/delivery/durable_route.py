@@ -4,6 +4,7 @@ Frames are accepted whether or not the broker can be reached. A thread of its ow
 frames are unanswered.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -12,14 +13,19 @@ from dataclasses import replace
 from broker.messages import wire
 from edge_runtime.delivery.framing import Packed
 from edge_runtime.delivery.publisher import Publisher
+from edge_runtime.delivery.refusals import Refusals
 from edge_runtime.delivery.routes import Resending
 from edge_runtime.delivery.settings import Settings, Until
 from edge_runtime.delivery.spool import Full, Spool, State
 from edge_runtime.delivery.summary import Summary
-from edge_runtime.delivery.window import Key, Outstanding, Window
+from edge_runtime.delivery.window import Key, Outstanding, Refusal, Window
+
+log = logging.getLogger(__name__)
 
 # How often the thread that sends looks whether it was told to stop; no frame waits for it.
 _LOOK_S = 0.2
+# How often frames that no cloud serves are tried again, where no cloud announces itself.
+_REFUSED_S = 60.0
 
 
 class Durable:
@@ -31,8 +37,9 @@ class Durable:
         publisher: Publisher,
         summary: Summary,
         settings: Callable[[], Settings],
-        spool: Spool,
+        is_announced: Callable[[str], bool],
         *,
+        spool: Spool,
         is_stopping: Callable[[], bool],
         on_wait: Callable[[], None],
         on_failure: Callable[[Exception], None],
@@ -46,6 +53,8 @@ class Durable:
         self._on_wait = on_wait
         self._on_failure = on_failure
         self._resending = Resending(window, publisher, summary, settings)
+        self._refusals = Refusals(window, is_announced)
+        self._refused_at_s = 0.0
         self._sent: Key | None = None
         self._is_closed = False
         self._damaged = 0
@@ -80,12 +89,47 @@ class Durable:
         with self._handing_over:
             sent = self._window.settle(key, now_s)
             if sent is not None:
+                self._refusals.answered(sent.packed)
                 self._spool.remove(sent.packed)
                 return sent
             packed = self._spool.take(key)
         return None if packed is None else _sent_by_earlier_run(packed, now_s)
 
+    def refuse(self, key: Key, refusal: Refusal, now_s: float) -> bool:
+        return self._window.refuse(key, refusal, now_s) or self._spool.knows(key[0])
+
+    def refused(self, now_s: float) -> list[Outstanding]:
+        """None: a cloud with another package is no reason to lose frames. They wait in the spool."""
+        for sent in self._refusals.final(now_s):
+            reason = None if sent.refusal is None else sent.refusal.error
+            if reason != self._summary.refusal:
+                log.error(
+                    "frames wait for a cloud that serves them package=%s cut=%s first_sequence=%d reason=%s",
+                    sent.packed.package,
+                    sent.packed.cut,
+                    sent.packed.sequence,
+                    reason,
+                )
+            self._summary.refusal = reason
+            self._refused_at_s = now_s
+        return []
+
+    def cloud_came(self, now_s: float) -> None:
+        self._resending.cloud_came(now_s)
+
+    def _try_again(self) -> None:
+        with self._handing_over:
+            self._refusals.forget()
+            self._sent = None
+
+    @property
+    def is_stuck(self) -> bool:
+        return bool(self._refusals) and not len(self._window) and not self._spool.wait_for_more(self._sent, 0.0)
+
     def tend(self, now_s: float) -> None:
+        if self._resending.is_hurried(now_s) or (self._refusals and now_s - self._refused_at_s >= _REFUSED_S):
+            self._refused_at_s = now_s
+            self._try_again()
         self._resending.tend(now_s)
         self._forget(self._spool.expire(time.time_ns()), "expired")
         self._spool.check_there()
@@ -140,6 +184,8 @@ class Durable:
             if packed is None:
                 return
             self._sent = packed.key
+            if packed.key in self._window or self._refusals.cover(packed):
+                return
             # A frame of an earlier run may ask for the other kind of answer.
             encoded = wire.with_ack(packed.encoded, wanted=self._settings().until is Until.ACK)
             packed = replace(packed, encoded=encoded)

@@ -17,6 +17,8 @@ def check(summary: Summary, settings: Settings, *, is_stopped: bool) -> None:
     if damaged := summary.dropped["damaged"]:
         raise errors.DeviceError(f"{damaged} of {sent} frames were lost with a damaged spool; the log says which")
     hint = f"is a cloud of deployment {settings.deployment!r} running?"
+    if summary.refusal is not None:
+        hint = f"refused: {summary.refusal}"
     if refused := summary.link.dropped[Drop.REFUSED]:
         hint = f"the broker refused {refused} messages: may this device still write to its topics?"
     if settings.delivery is Delivery.LATEST:

@@ -1,11 +1,14 @@
 """Publishes frames: one packet each, or chunks if the broker takes no packet that large."""
 
+import logging
 from collections.abc import Callable
 
 from broker.messages import chunks, topics
 from broker.transport.protocol import ConnectionState, Transport, publish_packet_bytes
 from edge_runtime.delivery.settings import Settings
 from tflsplit import errors
+
+log = logging.getLogger(__name__)
 
 # How long to wait for room in the transport's queue before asking again whether to stop.
 _LOOK_S = 0.01
@@ -17,6 +20,7 @@ class Publisher:
     def __init__(self, transport: Transport, settings: Settings) -> None:
         self._transport = transport
         self._topic = topics.topic(settings.deployment, settings.device, topics.Kind.FEATURES)
+        self.clouds = topics.every_device(settings.deployment, topics.Kind.SERVES)
         self._answers = topics.topic(settings.deployment, settings.device, settings.answers)
         self._qos = settings.frame_qos
         self._is_subscribed = False
@@ -44,7 +48,16 @@ class Publisher:
                 raise
             return False
         self._is_subscribed = True
+        # Last, and not to be tried again: a broker may hang up on who may not listen.
+        self._listen()
         return True
+
+    def _listen(self) -> None:
+        """To what clouds announce. A broker whose rules are older does not let us: then frames are sent again later."""
+        try:
+            self._transport.subscribe(self.clouds)
+        except errors.BrokerError as problem:
+            log.warning("clouds are not heard when they come filter=%s reason=%s", self.clouds, problem)
 
     def try_send(self, encoded: bytes, *, expiry_s: float | None = None) -> bool:
         """False if the transport has no room for all of it; the cloud ignores an incomplete frame."""

@@ -5,17 +5,22 @@ through a spool on disk is in `edge_runtime.delivery.durable_route`.
 """
 
 import logging
+import random
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 from edge_runtime.delivery.framing import Packed
 from edge_runtime.delivery.publisher import Publisher
+from edge_runtime.delivery.refusals import Refusals
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.delivery.summary import Summary
-from edge_runtime.delivery.window import Key, Outstanding, Window
+from edge_runtime.delivery.window import Key, Outstanding, Refusal, Window
 
 log = logging.getLogger(__name__)
+
+# Over so long all edges that wait for a cloud are spread when one comes: with the time between two looks, a second.
+SPREAD_S = 0.85
 
 
 class Route(Protocol):
@@ -36,8 +41,21 @@ class Route(Protocol):
     def settle(self, key: Key, now_s: float) -> Outstanding | None:
         """An answer came: returns the frame and forgets it; None if nobody waits for it."""
 
+    def refuse(self, key: Key, refusal: Refusal, now_s: float) -> bool:
+        """A cloud does not serve that frame, and another may: False if nobody waits for it."""
+
+    def refused(self, now_s: float) -> list[Outstanding]:
+        """Called regularly: frames that no cloud serves, which are forgotten with it."""
+
+    def cloud_came(self, now_s: float) -> None:
+        """A cloud has announced itself: what waits for one goes on within a second."""
+
     def tend(self, now_s: float) -> None:
         """Called regularly: sends frames again, or gives them up."""
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether all that is left waits for a cloud that serves it."""
 
     def wait_until_settled(self, timeout_s: float) -> bool:
         """Whether every frame is answered or given up, waiting up to `timeout_s`."""
@@ -55,6 +73,20 @@ class Resending:
         self._settings = settings
         self._answered_at_s = time.monotonic()
         self._is_unanswered = False
+        self._came_at_s = 0.0
+        self._hurry_at_s: float | None = None
+
+    def cloud_came(self, now_s: float) -> None:
+        self._came_at_s = now_s
+        self._hurry_at_s = now_s + random.uniform(0.0, SPREAD_S)  # noqa: S311 - it spreads load, it guards nothing
+
+    def is_hurried(self, now_s: float) -> bool:
+        """Whether a cloud came, and our moment within the second after it has come too; true once."""
+        if self._hurry_at_s is None or now_s < self._hurry_at_s:
+            return False
+        self._hurry_at_s = None
+        self._window.send_all_again(self._came_at_s)
+        return True
 
     def answered(self, now_s: float) -> None:
         self._answered_at_s = now_s
@@ -93,6 +125,7 @@ class InMemory:
         publisher: Publisher,
         summary: Summary,
         settings: Callable[[], Settings],
+        is_announced: Callable[[str], bool],
         *,
         is_stopping: Callable[[], bool],
     ) -> None:
@@ -101,6 +134,7 @@ class InMemory:
         self._summary = summary
         self._is_stopping = is_stopping
         self._resending = Resending(window, publisher, summary, settings)
+        self._refusals = Refusals(window, is_announced)
 
     def open(self) -> None: ...
 
@@ -117,10 +151,28 @@ class InMemory:
 
     def settle(self, key: Key, now_s: float) -> Outstanding | None:
         self._resending.answered(now_s)
-        return self._window.settle(key, now_s)
+        sent = self._window.settle(key, now_s)
+        if sent is not None:
+            self._refusals.answered(sent.packed)
+        return sent
+
+    def refuse(self, key: Key, refusal: Refusal, now_s: float) -> bool:
+        return self._window.refuse(key, refusal, now_s)
+
+    def refused(self, now_s: float) -> list[Outstanding]:
+        return self._refusals.final(now_s)
+
+    def cloud_came(self, now_s: float) -> None:
+        self._resending.cloud_came(now_s)
 
     def tend(self, now_s: float) -> None:
+        if self._resending.is_hurried(now_s):
+            self._refusals.forget()
         self._resending.tend(now_s)
+
+    @property
+    def is_stuck(self) -> bool:
+        return False
 
     def wait_until_settled(self, timeout_s: float) -> bool:
         return self._window.wait_until_empty(timeout_s)
@@ -134,13 +186,19 @@ class Fresh:
     """
 
     def __init__(
-        self, window: Window, publisher: Publisher, summary: Summary, settings: Callable[[], Settings]
+        self,
+        window: Window,
+        publisher: Publisher,
+        summary: Summary,
+        settings: Callable[[], Settings],
+        is_announced: Callable[[str], bool],
     ) -> None:
         self._window = window
         self._publisher = publisher
         self._summary = summary
         self._settings = settings
         self._is_silent = False
+        self._refusals = Refusals(window, is_announced)
 
     def open(self) -> None: ...
 
@@ -168,7 +226,25 @@ class Fresh:
     def settle(self, key: Key, now_s: float) -> Outstanding | None:
         self._expire(now_s)
         self._is_silent = False
-        return self._window.settle(key, now_s)
+        sent = self._window.settle(key, now_s)
+        if sent is not None:
+            self._refusals.answered(sent.packed)
+        return sent
+
+    def refuse(self, key: Key, refusal: Refusal, now_s: float) -> bool:
+        return self._window.refuse(key, refusal, now_s)
+
+    def refused(self, now_s: float) -> list[Outstanding]:
+        return self._refusals.final(now_s)
+
+    def cloud_came(self, now_s: float) -> None:
+        # Nothing is sent twice here, and what is sent next is sent when an input is due.
+        self._is_silent = False
+        self._refusals.forget()
+
+    @property
+    def is_stuck(self) -> bool:
+        return False
 
     def tend(self, now_s: float) -> None:
         self._expire(now_s)

@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import takewhile
 
+from broker.messages import acks, results
 from edge_runtime.delivery.framing import Packed
 
 Key = tuple[int, int]
+Refusal = results.Refusal | acks.Acknowledgement
 
 # Frames of a megabyte would make a large window take gigabytes.
 MAX_BYTES = 64 << 20
@@ -24,7 +26,8 @@ _LONGEST_S = 60.0
 @dataclass(slots=True)
 class Outstanding:
     """An unanswered frame. Times in s are by the caller's monotonic clock. `published_ns` is the last sending since the
-    epoch, `first_sent_at_s` the first sending while the broker could be reached."""
+    epoch, `first_sent_at_s` the first sending while the broker could be reached. `is_due` asks for another sending;
+    `refusal` is that of a cloud which does not serve it, while another may."""
 
     packed: Packed
     captured_at_s: float
@@ -33,6 +36,9 @@ class Outstanding:
     published_ns: int
     sendings: int = 1
     doublings: int = 0
+    is_due: bool = False
+    refusal: Refusal | None = None
+    refused_at_s: float = 0.0
 
 
 class Window:
@@ -54,6 +60,9 @@ class Window:
         with self._changed:
             self._size = size
             self._changed.notify_all()
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._sent
 
     def wait_for_room(self, timeout_s: float) -> bool:
         """Whether another frame may be sent, waiting for room up to `timeout_s`."""
@@ -85,6 +94,19 @@ class Window:
             for key in keys:
                 self._take(key)
 
+    def refuse(self, key: Key, refusal: Refusal, now_s: float) -> bool:
+        """Notes that a cloud does not serve the frame; False if it is not in the window."""
+        with self._changed:
+            sent = self._sent.get(key)
+            if sent is not None and sent.refusal is None:
+                sent.refusal, sent.refused_at_s = refusal, now_s
+            return sent is not None
+
+    def refused(self) -> list[Outstanding]:
+        """Frames that a cloud refused and none has answered."""
+        with self._changed:
+            return [sent for sent in self._sent.values() if sent.refusal is not None]
+
     def postpone(self, now_s: float) -> None:
         """Counts every frame as sent now."""
         with self._changed:
@@ -97,6 +119,14 @@ class Window:
             self._round_trip.forget()
             for sent in self._sent.values():
                 sent.doublings = 0
+
+    def send_all_again(self, before_s: float) -> None:
+        """A cloud has come: all that was sent before is due, and nothing that others said of it counts."""
+        self.hurry()
+        with self._changed:
+            for sent in self._sent.values():
+                sent.is_due = sent.sent_at_s <= before_s
+                sent.refusal = None
 
     def is_silent(self, now_s: float, answered_at_s: float, timeout_s: float) -> bool:
         """Whether frames are unanswered for so long that no cloud can be working on them.
@@ -113,13 +143,18 @@ class Window:
         """Frames unanswered for `timeout_s`, or for as long as answers usually take, oldest first."""
         with self._changed:
             timeout_s = max(timeout_s, self._round_trip.timeout_s)
-            return [sent for sent in self._sent.values() if now_s - sent.sent_at_s >= _patience_s(sent, timeout_s)]
+            return [
+                sent
+                for sent in self._sent.values()
+                if sent.is_due or now_s - sent.sent_at_s >= _patience_s(sent, timeout_s)
+            ]
 
     def sent_again(self, sent: Outstanding, *, now_s: float, now_ns: int) -> None:
         with self._changed:
             sent.sent_at_s, sent.published_ns = now_s, now_ns
             sent.sendings += 1
             sent.doublings += 1
+            sent.is_due = False
 
     def older_than(self, now_s: float, age_s: float) -> list[Outstanding]:
         """Frames older than `age_s`, oldest first if they were added in that order. They stay until `forget`."""

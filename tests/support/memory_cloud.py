@@ -1,11 +1,12 @@
 """Clouds on the in-memory broker: a real one, and one that answers only what and when a test says."""
 
 import json
+import secrets
 import threading
 from contextlib import contextmanager
 
-from broker.cloud import engine, subscriber
-from broker.messages import acks, results, topics, wire
+from broker.cloud import engine, peers, subscriber
+from broker.messages import acks, presence, results, topics, wire
 from broker.transport import memory
 
 WAIT_S = 60.0
@@ -13,11 +14,14 @@ _TIMES = results.Times(*[0.0] * len(results.Times.__slots__))
 
 
 @contextmanager
-def cloud_for(package, network, *others):
+def cloud_for(package, network, *others, name="cloud"):
     """A cloud that serves deployment `d` with these packages until the block ends."""
-    with memory.MemoryTransport(network, client_id="cloud") as transport:
+    boot = secrets.randbits(64)
+    status = presence.Presence(topics.topic("d", name, topics.Kind.STATUS), boot)
+    with memory.MemoryTransport(network, client_id=name, presence=status) as transport:
         transport.connect()
-        cloud = subscriber.Cloud(engine.Inline.of(package, *others), transport, "d")
+        others_seen = peers.of(transport, ("d", name), boot, (package, *others))
+        cloud = subscriber.Cloud(engine.Inline.of(package, *others), transport, "d", peers=others_seen)
         subscribed = threading.Event()
         subscribe = transport.subscribe
         transport.subscribe = lambda *given, **options: (subscribe(*given, **options), subscribed.set())

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from broker.cloud import engine as cloud_engine
-from broker.cloud import subscriber
+from broker.cloud import peers, subscriber
 from broker.cloud.engine import Engine
 from broker.cloud.summary import Summary
 from broker.transport.memory import MemoryBroker
@@ -41,8 +41,10 @@ class Cloud:
         with contextlib.ExitStack() as stack:
             engine = _engine(self.packages, workers, threads)
             stack.callback(engine.close)
-            online = stack.enter_context(connections.connected(self._broker, speaker, secrets.randbits(64)))
-            self._cloud = subscriber.Cloud(engine, online, deployment)
+            boot = secrets.randbits(64)
+            online = stack.enter_context(connections.connected(self._broker, speaker, boot))
+            others = peers.of(online, speaker, boot, self.packages)
+            self._cloud = subscriber.Cloud(engine, online, deployment, peers=others)
             self._cloud.subscribe()  # here, so that no frame of an edge that is opened next is lost
             self._resources = stack.pop_all()
         self._thread = threading.Thread(target=self._serve, name=f"cloud-{deployment}", daemon=True)

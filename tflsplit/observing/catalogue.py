@@ -107,6 +107,7 @@ CLOUD_FRAMES = _counter("frames_total", "Whole frames received.", "deployment")
 CLOUD_RESULTS = _counter("results_total", "Frames answered with a result.", "deployment")
 CLOUD_REFUSED = _counter("refused_frames_total", "Frames answered with a refusal, by reason.", "deployment", "reason")
 CLOUD_DUPLICATES = _counter("duplicate_frames_total", "Frames that came again.", "deployment")
+CLOUD_LEFT = _counter("frames_left_to_others_total", "Frames of packages that another cloud serves.", "deployment")
 CLOUD_UNPUBLISHED = _counter("unpublished_results_total", "Results that had no way out.", "deployment")
 CLOUD_LETTERS = _counter("dead_letters_total", "Dead letters published.", "deployment")
 CLOUD_LETTERS_LEFT = _counter("dead_letters_left_out_total", "Dead letters more than may be published.", "deployment")
@@ -131,6 +132,7 @@ CLOUD = (
     CLOUD_RESULTS,
     CLOUD_REFUSED,
     CLOUD_DUPLICATES,
+    CLOUD_LEFT,
     CLOUD_UNPUBLISHED,
     CLOUD_LETTERS,
     CLOUD_LETTERS_LEFT,

@@ -1,5 +1,6 @@
 """The cloud loop over a broker in memory: what it publishes and when it acknowledges, what it holds and how it ends."""
 
+import dataclasses
 import queue
 import threading
 from contextlib import contextmanager
@@ -9,8 +10,8 @@ import pytest
 import tiny_models
 from waiting import wait_for
 
-from broker.cloud import answerer, engine, subscriber
-from broker.messages import acks, chunks, dead_letters, results, topics, wire
+from broker.cloud import answerer, engine, peers, subscriber
+from broker.messages import acks, announcements, chunks, dead_letters, presence, results, topics, wire
 from broker.messages.topics import Kind
 from broker.transport import memory
 from tflsplit import errors
@@ -165,6 +166,55 @@ def test_a_refused_frame_is_refused_on_both_topics_and_becomes_a_dead_letter(ben
     assert "this cloud serves" in letter.reason
     assert (letter.device, letter.key, letter.frame) == ("n", (7, 5), encoded)
     assert cloud.summary.refused == {answerer.Refused.WRONG_PACKAGE: 1}
+
+
+def announcing(bench, name, digest, boot=5):
+    transport = memory.MemoryTransport(
+        bench.network, client_id=name, presence=presence.Presence(topics.topic("d", name, Kind.STATUS), boot)
+    )
+    transport.connect()
+    made = announcements.Announcement(boot, ((digest, "other"),))
+    transport.publish(topics.topic("d", name, Kind.SERVES), made.as_json(), retain=True)
+    return transport
+
+
+def peers_of(bench, name="cloud"):
+    ours = announcements.Announcement(1, ((bench.package.digest, "ours"),))
+    return peers.Peers(bench.cloud, "d", name, ours)
+
+
+@pytest.mark.parametrize("cut", [None, 60_000])
+def test_a_frame_that_another_cloud_serves_is_left_to_it_while_that_lives(bench, cut):
+    digest = bench.package.digest if cut else "ab" * 32
+    encoded = frame_of(bench.package, 5, package=bytes.fromhex(digest)[:16])
+    if cut:  # a bundle without that tail
+        encoded = wire.encode(
+            dataclasses.replace(wire.describe(encoded), cut=cut), wire.decode(encoded)[1], feature_codec.Plain()
+        )
+    other = announcing(bench, "cloud2", digest)
+    with bench.running(cloud := cloud_of(bench, peers=(seen := peers_of(bench)))):
+        wait_for(lambda: seen.serve(digest))
+        bench.send(encoded)
+        wait_for(lambda: cloud.summary.left_to_others == 1)
+        wait_for(lambda: bench.unacknowledged() == 0)
+        bench.network.cut("cloud2")
+        wait_for(lambda: not seen.serve(digest))
+        bench.send(encoded)
+        said = results.parse(bench.heard(Kind.RESULTS)[1])
+    other.close()
+
+    assert said.is_of_package
+    assert (cloud.summary.duplicates, sum(cloud.summary.refused.values())) == (0, 1)
+
+
+def test_a_cloud_says_what_it_serves_again_to_a_broker_that_forgot_it_and_takes_it_back_at_the_end(bench):
+    ours = announcements.Announcement(1, ((bench.package.digest, "ours"),))
+    with bench.running(cloud_of(bench, peers=peers_of(bench))):
+        assert announcements.parse(bench.heard(Kind.SERVES)[1]) == ours
+        bench.network.stop()
+        bench.network.start()
+        assert announcements.parse(bench.heard(Kind.SERVES)[1]) == ours
+    assert bench.heard(Kind.SERVES)[1] == b""
 
 
 def test_a_damaged_frame_is_refused_without_a_name_and_not_taken_for_another(bench):

@@ -33,6 +33,8 @@ MAY = [
     ("cam1", "cam1/birth", ("operator",)),
     ("cloud", "cam1/control", ("cam1",)),
     ("cloud", "cloud/status", ("cloud2", "consumer")),
+    ("cloud", "cloud/serves", ("cam1", "cam2", "cloud2", "consumer", "operator")),
+    ("cam1", "cam1/status", ("cam1",)),
 ]
 
 HOME_MAY = [
@@ -46,6 +48,9 @@ MAY_NOT_WRITE = [
     ("cam10", f"{ROOT}/cam1/features"),
     ("cam1", f"{ROOT}/cam2/status"),
     ("cam1", f"{ROOT}/cloud/status"),
+    ("cam1", f"{ROOT}/cloud/serves"),
+    ("cam1", f"{ROOT}/cam1/serves"),
+    ("cloud", f"{ROOT}/cloud2/serves"),
     ("cam1", f"{ROOT}/cam2/birth"),
     ("cam1", f"{ROOT}/cam1/results"),
     ("cam1", f"{ROOT}/cam2/results"),

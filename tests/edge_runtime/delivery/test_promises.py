@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 
 import memory_cloud
 import numpy as np
@@ -194,6 +195,7 @@ def test_frames_are_accepted_while_the_broker_cannot_be_reached_and_sent_in_orde
 def test_at_most_a_window_of_spooled_frames_is_out(tiny_package, network, tmp_path):
     with ghosted(tiny_package, network, spooled=tmp_path / "s", window=3) as (ghost, run):
         first = ghost.frames(3)
+        wait_for(lambda: run.summary.frames == 40)
         assert ghost.frame(0.3) is None
         assert (run.edge.outstanding, run.summary.frames) == (3, 40)
         ghost.answer(first[1])
@@ -315,14 +317,65 @@ def test_frames_of_an_earlier_run_are_answered_as_this_one_wants_it(tiny_package
     assert (summary.results, summary.replayed, summary.spooled, summary.duplicates) == (20, 10, 0, 0)
 
 
-def test_a_frame_of_an_old_package_is_sent_and_refused_by_name(tiny_package, residual_model, network, tmp_path):
-    leave_frames(tiny_package, network, tmp_path / "s", 3)
+def test_frames_of_a_package_that_no_cloud_serves_stay_in_the_spool_and_hold_up_no_others(
+    tiny_package, residual_model, network, tmp_path
+):
+    leave_frames(tiny_package, network, tmp_path / "s", 30)
     new = tiny_models.write_package(tmp_path / "new.tflsplit", residual_model, labels=("x", "y"))
     with served(new, network, spooled=tmp_path / "s", boot=8, count=4) as run:
         summary = run.done()
 
-    assert (summary.replayed, summary.refused, summary.results, summary.spooled) == (3, 3, 4, 0)
-    assert tiny_package.digest[:32] in summary.refusal
+    assert (summary.replayed, summary.refused, summary.results, summary.spooled) == (30, 0, 4, 30)
+    with pytest.raises(errors.PeerError, match=f"stay in the spool .* frame of package {tiny_package.digest[:32]}"):
+        outcome.check(summary, run.edge.settings, is_stopped=False)
+    with served(tiny_package, network, spooled=tmp_path / "s", boot=9, count=1) as run:
+        assert run.done().results == 31
+
+
+@pytest.mark.parametrize("is_spooled", [False, True])
+def test_a_refusal_for_another_package_settles_nothing_where_another_cloud_answers(
+    tiny_package, residual_model, network, tmp_path, is_spooled
+):
+    other = tiny_models.write_package(tmp_path / "other.tflsplit", residual_model, labels=("x", "y"))
+    spooled = tmp_path / "s" if is_spooled else None
+    with ghosted(tiny_package, network, spooled=spooled) as (ghost, run), memory_cloud.cloud_for(other, network):
+        for _ in range(40):
+            frame = ghost.frame()
+            wait_for(lambda sequence=frame.sequence: refusals_noted(run.edge) > 0 or run.summary.results > sequence)
+            ghost.answer(frame)
+        summary = run.done()
+
+    assert (summary.frames, summary.results, summary.refused, summary.duplicates) == (40, 40, 0, 0)
+
+
+def refusals_noted(edge):
+    return len(edge._window.refused())
+
+
+def test_frames_that_waited_for_their_package_go_when_its_cloud_comes(tiny_package, residual_model, network, tmp_path):
+    other = tiny_models.write_package(tmp_path / "other.tflsplit", residual_model, labels=("x", "y"))
+    tap = Tap()
+    with edge(tiny_package, network, spooled=tmp_path / "s", source=tap.source) as run:
+        with memory_cloud.cloud_for(other, network):
+            tap.give(20)
+            wait_for(lambda: run.summary.refusal is not None)
+            wait_for(lambda: not run.edge.outstanding)
+        with memory_cloud.cloud_for(tiny_package, network, name="cloud2"):
+            wait_for(lambda: run.summary.results == 20)
+        tap.end()
+        assert run.done().unanswered == 0
+
+
+@pytest.mark.parametrize("delivery", ["spool", "memory"])
+def test_an_edge_that_waits_for_a_cloud_goes_on_when_one_comes(tiny_package, network, tmp_path, delivery):
+    spooled = tmp_path / "s" if delivery == "spool" else None
+    with ghosted(tiny_package, network, spooled=spooled, resend_after_s=WAIT_S * 9, count=8) as (ghost, run):
+        ghost.frames(8)  # and no answer: it would be sent again in nine minutes
+        began_s = time.monotonic()
+        with memory_cloud.cloud_for(tiny_package, network):
+            assert run.done().results == 8
+
+    assert time.monotonic() - began_s < WAIT_S
 
 
 CHARGE = 200  # more than a tiny frame takes in the spool, less than two take
@@ -589,8 +642,9 @@ def test_an_exchange_fits_the_source_to_the_new_package(tiny_package, network, t
         made.run(source)
 
     expected = frames.from_arrays((reals,), other.manifest, name="test")
-    assert [settled.package == other.digest[:32] for settled in watcher.settlements] == [False, True, True]
-    for settled, wanted in zip(watcher.settlements[1:], list(expected.inputs())[1:], strict=True):
+    settlements = sorted(watcher.settlements, key=lambda settled: settled.sequence)  # a refusal is waited for a moment
+    assert [settled.package == other.digest[:32] for settled in settlements] == [False, True, True]
+    for settled, wanted in zip(settlements[1:], list(expected.inputs())[1:], strict=True):
         (y,) = new_outputs(other, wanted)
         assert dict(settled.answer.values)["c"] == pytest.approx(y, rel=1e-6)
 

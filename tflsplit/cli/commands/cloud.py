@@ -56,8 +56,8 @@ def command(
     \b
     Python: tflsplit.Cloud("model.tflsplit", "mqtt://localhost", deployment="plant1").wait()
     """
+    from broker.cloud import peers, subscriber, summary
     from broker.cloud import serving as clouds_of
-    from broker.cloud import subscriber, summary
 
     share = work_queue.share(queue, serving.share)
     packages, warm = _opened(pkgs, plan_path)
@@ -75,7 +75,15 @@ def command(
             for deployment in dict.fromkeys(deployments)
         }
         clouds = [
-            subscriber.Cloud(engine, transport, deployment, share=share, drain_s=serving.drain_s)
+            subscriber.Cloud(
+                engine,
+                transport,
+                deployment,
+                share=share,
+                # Nothing can be retained over AMQP.
+                peers=None if queue else peers.of(transport, (deployment, name), boot, packages),
+                drain_s=serving.drain_s,
+            )
             for deployment, transport in online.items()
         ]
         pairs = tuple(zip(clouds, online.values(), strict=True))

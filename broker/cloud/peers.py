@@ -1,0 +1,101 @@
+"""The clouds of a deployment, as one of them sees the others: what each serves, and whether it lives.
+
+A frame of a package that we do not serve is no error where another cloud serves it: that one answers.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from broker.messages import announcements, presence, topics
+from broker.messages.announcements import Announcement
+from broker.messages.topics import Kind
+from broker.transport.protocol import Message, Transport
+from tflsplit import errors
+from tflsplit.package.reading import Package
+
+log = logging.getLogger(__name__)
+
+# More than this many clouds of one deployment are not remembered.
+_MOST = 256
+
+
+def of(transport: Transport, speaker: tuple[str, str], boot: int, packages: Sequence[Package]) -> "Peers":
+    """`speaker` is the deployment and the name of a cloud of these packages, `boot` the random id of its run."""
+    served = tuple((package.digest, package.manifest.name) for package in packages)
+    return Peers(transport, *speaker, Announcement(boot, served))
+
+
+class Peers:
+    """For the thread that receives; `serve` may be asked by any. The transport's presence says that we are online."""
+
+    def __init__(self, transport: Transport, deployment: str, name: str, ours: Announcement) -> None:
+        self._transport = transport
+        self._deployment = deployment
+        self._name = name
+        self._ours = ours
+        self._topic = topics.topic(deployment, name, Kind.SERVES)
+        self._every = topics.every_device(deployment, Kind.SERVES)
+        self._announced: dict[str, Announcement] = {}
+        self._lives: set[str] = set()
+        self._session: int | None = None
+
+    def start(self) -> None:
+        """Listens and announces. A broker whose rules are older lets us do neither: then we are alone."""
+        self._subscribe(self._every)
+        self.tend()
+
+    def tend(self) -> None:
+        """To be called regularly: announces us again after each new connection, since a broker may have forgotten."""
+        session = self._transport.counters.reconnects
+        if session != self._session and self._transport.try_publish(
+            self._topic, self._ours.as_json(), qos=1, retain=True
+        ):
+            self._session = session
+
+    def close(self) -> None:
+        """Takes our announcement back."""
+        try:
+            self._transport.try_publish(self._topic, b"", qos=1, retain=True)
+        except errors.BrokerError as problem:
+            log.debug("announcement stays topic=%s reason=%s", self._topic, problem)
+
+    def take(self, message: Message) -> bool:
+        """Whether it was a message of a cloud about itself."""
+        try:
+            topic = topics.parse(message.topic)
+            if topic.kind is Kind.SERVES:
+                self._announce(topic.device, message.payload)
+            elif topic.kind is Kind.STATUS:
+                self._live(topic.device, message.payload)
+            else:
+                return False
+        except errors.FrameError as problem:
+            log.debug("message of a cloud ignored topic=%s reason=%s", message.topic, problem)
+        return True
+
+    def serve(self, package: str) -> bool:
+        """Whether another cloud that is online answers frames of that package."""
+        return any(name in self._lives and told.serves(package) for name, told in list(self._announced.items()))
+
+    def _announce(self, name: str, payload: bytes) -> None:
+        if name == self._name:
+            return
+        if not payload:
+            self._announced.pop(name, None)
+        elif name in self._announced or len(self._announced) < _MOST:
+            is_new = name not in self._announced
+            self._announced[name] = announcements.parse(payload)
+            if is_new:
+                self._subscribe(topics.topic(self._deployment, name, Kind.STATUS))
+
+    def _live(self, name: str, payload: bytes) -> None:
+        if payload and presence.parse(payload).state == "online":
+            self._lives.add(name)
+        else:
+            self._lives.discard(name)
+
+    def _subscribe(self, topic_filter: str) -> None:
+        try:
+            self._transport.subscribe(topic_filter)
+        except errors.BrokerError as problem:
+            log.warning("other clouds are not heard filter=%s reason=%s", topic_filter, problem)

@@ -1,0 +1,43 @@
+"""The retained `serves` of a cloud: which packages it answers frames of. Edges and other clouds listen to it.
+
+    {"boot": "00c0ffee00c0ffee", "packages": [{"digest": "9f…", "name": "digits"}]}
+
+Said at the start and after each new connection, so that an edge that waits for a cloud knows when to go on; taken back
+(an empty message) at a normal end. Whether a cloud lives is said by its `status`.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from broker.messages import wire
+from tflsplit import errors
+
+_MOST_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """`boot` is the random id of this run of the cloud, `packages` are digest (hexadecimal) and name of each."""
+
+    boot: int
+    packages: tuple[tuple[str, str], ...]
+
+    def as_json(self) -> bytes:
+        packages = [{"digest": digest, "name": name} for digest, name in self.packages]
+        return json.dumps({"boot": f"{self.boot:016x}", "packages": packages}, separators=(",", ":")).encode()
+
+    def serves(self, package: str) -> bool:
+        """`package` is as much of the digest as a frame carries, or more."""
+        digits = 2 * wire.PACKAGE_BYTES
+        return any(digest[:digits] == package[:digits] for digest, _ in self.packages)
+
+
+def parse(data: bytes) -> Announcement:
+    """FrameError says what is wrong with anything else."""
+    try:
+        fields: Any = json.loads(data[:_MOST_BYTES])
+        packages = tuple((str(entry["digest"]), str(entry["name"])) for entry in fields["packages"])
+        return Announcement(int(fields["boot"], 16), packages)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        raise errors.FrameError(f"announcement is {bytes(data[:60])!r}, expected boot and packages") from problem

@@ -1,0 +1,25 @@
+"""What a cloud says of itself, read back as it was written."""
+
+import pytest
+
+from broker.messages import announcements
+from broker.messages.announcements import Announcement
+from tflsplit import errors
+
+TEXT = b'{"boot":"000000000000b007","packages":[{"digest":"%s","name":"digits"}]}' % (b"ab" * 32)
+
+
+def test_an_announcement_reads_back_as_it_was_written():
+    made = Announcement(0xB007, (("ab" * 32, "digits"),))
+
+    assert made.as_json() == TEXT
+    assert announcements.parse(TEXT) == made
+    assert (made.serves("ab" * 16), made.serves("ab" * 32), made.serves("ba" * 16)) == (True, True, False)
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"[]", b"{}", b"\xff", b'{"boot":"x","packages":[]}', b'{"boot":"1","packages":[1]}']
+)
+def test_what_is_no_announcement_is_refused(text):
+    with pytest.raises(errors.FrameError, match="announcement is"):
+        announcements.parse(text)
