@@ -13,7 +13,7 @@ WHEEL_VENV := build/wheel-venv
 export PATH := $(PATH):/usr/sbin
 
 .NOTPARALLEL: # `system` installs what `setup` needs
-.PHONY: help setup lock system demo test test-all check bench clean wheel-venv
+.PHONY: help setup lock system demo test test-all chaos check bench clean wheel-venv
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ test: system wheel-venv ## the test suite, with the packages installed as a whee
 
 test-all: system setup ## the suite and the sweeps over every cut of large models; long
 	$(BIN)/pytest -m ''
+
+chaos: system setup ## processes killed, brokers frozen and flooded, links cut, at full size; an hour, links need root
+	$(BIN)/pytest tests/chaos -m '' --durations=0
 
 check: setup ## lint, format, types, import contracts, tests: before every commit
 	$(BIN)/ruff check .
