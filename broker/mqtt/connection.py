@@ -1,5 +1,4 @@
-"""One TCP connection to one MQTT broker, from CONNECT to its end: with `broker.mqtt.fast_client` all that
-knows paho-mqtt.
+"""One TCP connection to one MQTT broker, from CONNECT to its end: all that knows paho-mqtt, and only what it documents.
 
 A `Connection` is driven by a single thread, which owns it: no locks, no callbacks into our code. paho's callbacks only
 note events, and `step` returns them. Each connection has a paho client of its own, because paho resends on its own
@@ -19,14 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from broker.mqtt.fast_client import FastClient, TidySocket
+from broker.mqtt import reason_codes
 from broker.transport.address import Address
 from broker.transport.bounded_queues import Outgoing
 from broker.transport.protocol import Message
@@ -54,7 +53,8 @@ _REFUSALS_FOR_GOOD = {
 }
 _UNSUPPORTED_PROTOCOL = 0x84
 _PACKET_TOO_LARGE = 0x95
-_FAILURE = 0x80  # this code and those above
+
+reason_codes.complete()
 
 
 class Version(enum.Enum):
@@ -122,8 +122,7 @@ class Connection:
     @property
     def is_writing(self) -> bool:
         """Whether there is what the socket did not take. Publish nothing meanwhile: paho's queue has no bound."""
-        sock: Any = self._client.socket()
-        return self._client.want_write() or (sock is not None and sock.has_unsent)
+        return self._client.want_write()
 
     @property
     def knows_shares(self) -> bool:
@@ -152,7 +151,6 @@ class Connection:
             return Lost(f"certificate not trusted: {problem.verify_message}", is_for_good=True, cause=problem)
         except OSError as problem:
             return Lost(problem.strerror or str(problem) or type(problem).__name__, cause=problem)
-        self._set_socket_options()
         return None
 
     def step(self, timeout_s: float, waker: socket.socket) -> list[Event]:
@@ -162,7 +160,7 @@ class Connection:
             readable, writable = self._poll(timeout_s, waker)
             if readable:
                 self._rearm_quickack()
-                self._client.loop_read()
+                self._read()
                 self._rearm_quickack()
             if writable:
                 self.write()
@@ -173,15 +171,13 @@ class Connection:
         return events
 
     def publish(self, outgoing: Outgoing, expiry_s: float | None) -> int:
-        """The packet id; the packet itself leaves with `write`."""
+        """The packet id, of no meaning at QoS 0; the packet itself leaves with `write`."""
         properties = None
         if expiry_s is not None and self._options.version is Version.MQTT_5:
             properties = _properties(PacketTypes.PUBLISH)
             properties.MessageExpiryInterval = max(1, round(expiry_s))
         payload: Any = outgoing.payload if isinstance(outgoing.payload, bytes | bytearray) else bytes(outgoing.payload)
-        return self._client.send_publish(
-            outgoing.topic, payload, outgoing.qos, retain=outgoing.retain, properties=properties
-        )
+        return self._publish(outgoing, payload, properties)
 
     def subscribe(self, topic_filter: str, qos: int, *, is_renewal: bool) -> int:
         if self._options.version is Version.MQTT_5:
@@ -201,15 +197,12 @@ class Connection:
         return mid
 
     def acknowledge(self, mid: int) -> None:
-        self._client.send_puback(mid)
+        self._client.ack(mid, 1)
 
     def write(self) -> None:
         """Gives the socket what was published, without waiting."""
         with self._foreign_errors():
             self._client.loop_write()
-            sock: Any = self._client.socket()
-            if sock is not None:
-                sock.flush()
 
     def close(self) -> None:
         """DISCONNECT, which also withdraws the last will, and the end of the socket. Never blocks for long."""
@@ -225,12 +218,25 @@ class Connection:
         if sock is not None:
             sock.close()
 
-    def _make_client(self) -> FastClient:
+    def _new_client(self, **options: Any) -> paho.Client:
+        return paho.Client(CallbackAPIVersion.VERSION2, **options)
+
+    def _publish(self, outgoing: Outgoing, payload: bytes | bytearray, properties: Properties | None) -> int:
+        while True:
+            told = self._client.publish(outgoing.topic, payload, outgoing.qos, outgoing.retain, properties)
+            # Its queue has no bound, so this says that a message of 65535 before has this id and is not acknowledged.
+            if told.rc != MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+                return told.mid
+
+    def _read(self) -> None:
+        # Only meanwhile, since for QoS 0 it would be called too, by `loop_write`, and with an id of no meaning.
+        self._client.on_publish = self._on_publish
+        self._client.loop_read()
+        self._client.on_publish = None
+
+    def _make_client(self) -> paho.Client:
         options = self._options
-        client = FastClient(
-            CallbackAPIVersion.VERSION2,
-            on_frame=self._on_frame,
-            on_puback=self._on_puback,
+        client = self._new_client(
             client_id=options.client_id,
             protocol=options.version.value,
             clean_session=None if options.version is Version.MQTT_5 else options.clean_start,
@@ -238,6 +244,7 @@ class Connection:
             manual_ack=True,
         )
         client.connect_timeout = options.connect_timeout_s
+        client.max_inflight_messages = 0  # none: `broker.mqtt.session` has the window, and knows the broker's
         if options.address.user is not None:
             client.username_pw_set(options.address.user, options.password)
         if options.tls is not None:
@@ -250,14 +257,15 @@ class Connection:
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = client.on_unsubscribe = self._on_subscribe
         client.on_message = self._on_message
+        client.on_socket_open = self._on_socket_open
         # With any callback here paho leaves writing to whoever drives it, instead of writing from within publish().
         client.on_socket_register_write = _leave_writing_to_us
         return client
 
-    def _set_socket_options(self) -> None:
-        sock: Any = self._client.socket()
-        # Without it Nagle's algorithm and delayed acknowledgements add 40 ms to every small exchange.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def _on_socket_open(self, _: Any, __: Any, sock: Any) -> None:
+        with contextlib.suppress(OSError):  # no TCP: `broker.mqtt.paho_check`
+            # Without it Nagle's algorithm and delayed acknowledgements add 40 ms to every small exchange.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._rearm_quickack()
 
     def _rearm_quickack(self) -> None:
@@ -271,7 +279,7 @@ class Connection:
         sock: Any = self._client.socket()
         if sock is None:
             return False, False
-        pending = sock.pending() > 0  # already received, so poll cannot see it
+        pending = hasattr(sock, "pending") and sock.pending() > 0  # TLS has it already, so poll cannot see it
         poll = select.poll()
         poll.register(sock, select.POLLIN | (select.POLLOUT if self.is_writing else 0))
         poll.register(waker, select.POLLIN)
@@ -323,17 +331,12 @@ class Connection:
         is_packet = flags.is_disconnect_packet_from_server and code.value == _PACKET_TOO_LARGE
         self._events.append(self._lost(f"{by}: {code}", is_packet=is_packet))
 
-    def _on_puback(self, mid: int, code: int) -> None:
-        refusal = None if code < _FAILURE else str(ReasonCode(PacketTypes.PUBACK, identifier=code))
-        self._events.append(Acknowledged(mid, refusal))
+    def _on_publish(self, _: Any, __: Any, mid: int, code: ReasonCode, ___: Any) -> None:
+        self._events.append(Acknowledged(mid, str(code) if code.is_failure else None))
 
     def _on_subscribe(self, _: Any, __: Any, mid: int, codes: list[ReasonCode], ___: Any) -> None:
         refusal = next((str(code) for code in codes if code.is_failure), None)
         self._events.append(Subscribed(mid, refusal))
-
-    def _on_frame(self, topic: str, payload: bytes, flags: int, qos: int, mid: int) -> None:
-        receipt = (self._number, mid)
-        self._events.append(Message(topic, payload, qos, bool(flags & 1), bool(flags & 8), receipt, time.monotonic()))
 
     def _on_message(self, _: Any, __: Any, message: paho.MQTTMessage) -> None:
         try:
@@ -344,6 +347,17 @@ class Connection:
         self._events.append(
             Message(topic, payload, message.qos, message.retain, message.dup, receipt, time.monotonic())
         )
+
+
+class TidySocket(ssl.SSLSocket):
+    """paho forgets the socket when the handshake fails; this one closes itself."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except (OSError, ValueError):
+            self.close()
+            raise
 
 
 def _properties(packet_type: int) -> Any:

@@ -1,4 +1,5 @@
 """paho's client with what costs it most on a busy connection done here: PUBLISH and PUBACK, both ways.
+It leans on what paho does not document; `broker.mqtt.paho_check` looks at start whether that is there.
 
 paho makes four objects, two copies and some fifty calls of each of these packets. Here they are taken from what was
 received as they stand, and written straight into the socket. Everything else is paho's: it connects, subscribes, pings,
@@ -118,17 +119,6 @@ class FastClient(paho.Client):
             pass
         self._unacknowledged.add(mid)
         return mid
-
-
-class TidySocket(ssl.SSLSocket):
-    """paho forgets the socket when the handshake fails; this one closes itself."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except (OSError, ValueError):
-            self.close()
-            raise
 
 
 def _length(remaining: int) -> bytes:

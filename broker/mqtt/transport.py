@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 
 from broker.messages.presence import Presence
-from broker.mqtt import session
+from broker.mqtt import paho_check, session
 from broker.mqtt.connection import Accepted, Connection, Options, Version
 from broker.transport import bounded_queues, protocol
 from broker.transport.address import Address, Credentials
@@ -96,7 +96,7 @@ class MqttTransport(Reconnecting):
 
     def _serve(self, version: Version) -> Lost:
         self._number += 1
-        connection = Connection(self._options_for(version), self._number)
+        connection = paho_check.connection_type(version)(self._options_for(version), self._number)
         failed = connection.open()
         if failed is not None:
             return failed

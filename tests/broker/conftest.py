@@ -10,8 +10,9 @@ import pytest
 from stock_mosquitto import Mosquitto
 
 from broker.local import server
+from broker.mqtt import paho_check
 from broker.mqtt import transport as mqtt_transport
-from broker.mqtt.connection import Version
+from broker.mqtt.connection import Connection, Version
 from broker.transport.address import Address
 from broker.transport.backoff import Backoff
 from broker.transport.memory import MemoryBroker, MemoryTransport
@@ -89,7 +90,15 @@ def memory_hub(request):
     return Hub(make, interrupt)
 
 
-def mosquitto_hub(request, version):
+@pytest.fixture
+def plain_paho(monkeypatch):
+    """Connections by paho's documented interface alone, as with a paho that differs from the one we know."""
+    monkeypatch.setattr(paho_check, "connection_type", lambda version: Connection)
+
+
+def mosquitto_hub(request, version, *, is_plain=False):
+    if is_plain:
+        request.getfixturevalue("plain_paho")
     broker = request.getfixturevalue("mosquitto")
     join = request.getfixturevalue("join")
 
@@ -121,6 +130,8 @@ HUBS = {
     "memory": memory_hub,
     "mosquitto-5": lambda request: mosquitto_hub(request, Version.MQTT_5),
     "mosquitto-3.1.1": lambda request: mosquitto_hub(request, Version.MQTT_311),
+    "mosquitto-5-plain": lambda request: mosquitto_hub(request, Version.MQTT_5, is_plain=True),
+    "mosquitto-3.1.1-plain": lambda request: mosquitto_hub(request, Version.MQTT_311, is_plain=True),
     "amqtt": amqtt_hub,
 }
 

@@ -31,6 +31,13 @@ def connack_5(reason=0, *, receive_maximum=None, max_packet_bytes=None):
     return bytes([0x20, 3 + len(properties), 0, reason, len(properties)]) + properties
 
 
+@pytest.fixture(autouse=True, params=["fast", "plain"])
+def _paho(request):
+    """Every test here runs over both kinds of connection."""
+    if request.param == "plain":
+        request.getfixturevalue("plain_paho")
+
+
 def take(client):
     message = client.receive(SOON_S)
     assert message is not None, "nothing came"

@@ -1,4 +1,6 @@
-"""PUBLISH and PUBACK on the wire, byte by byte: a socket stands for the broker, a connection reads and writes."""
+"""What goes over the wire, byte by byte: a socket stands for the broker, a connection reads and writes.
+
+The fast connection and the plain one are held to the same."""
 
 import contextlib
 import socket
@@ -7,10 +9,12 @@ import time
 import pytest
 
 from broker.mqtt import connection as connections
-from broker.mqtt.connection import Accepted, Acknowledged, Connection, Lost, Version
+from broker.mqtt.connection import Accepted, Acknowledged, Connection, Subscribed, Version
+from broker.mqtt.fast_connection import FastConnection
 from broker.transport.address import Address
 from broker.transport.bounded_queues import Outgoing
 from broker.transport.protocol import Message
+from broker.transport.state import Lost
 
 PATIENCE_S = 10.0
 CONNACK = {Version.MQTT_5: b"\x20\x03\0\0\0", Version.MQTT_311: b"\x20\x02\0\0"}
@@ -43,13 +47,13 @@ def version(request):
     return request.param
 
 
-@pytest.fixture
-def peer(version):
+@pytest.fixture(params=[FastConnection, Connection], ids=["fast", "plain"])
+def peer(version, request):
     with contextlib.ExitStack() as opened:
         listening = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
         port = listening.getsockname()[1]
         options = connections.Options(Address("127.0.0.1", port), "c", version, 30, True, 0, 100, 1 << 20, PATIENCE_S)
-        ours = Connection(options, 7)
+        ours = request.param(options, 7)
         assert ours.open() is None
         opened.callback(ours.drop)
         theirs = opened.enter_context(listening.accept()[0])
@@ -118,6 +122,8 @@ def test_messages_with_and_without_properties_come_in_order(peer, version):
 
 @pytest.mark.parametrize("version", [Version.MQTT_5], ids=str)
 def test_acknowledgements_say_what_was_refused(peer):
+    for _ in range(4):
+        peer.ours.publish(Outgoing("t/x", b"", 1), None)
     peer.theirs.sendall(b"\x40\2\0\1" + b"\x40\3\0\2\x10" + b"\x40\3\0\3\x97" + b"\x40\4\0\4\x87\0")
 
     assert peer.events(4) == [
@@ -160,11 +166,52 @@ def test_an_expiry_travels_as_a_property(peer, version):
     assert peer.read(len(packet)) == packet
 
 
+@pytest.mark.parametrize("version", [Version.MQTT_5], ids=str)
 def test_a_packet_id_is_not_used_again_before_it_is_acknowledged(peer):
     first = peer.ours.publish(Outgoing("t/x", b"", 1), None)
-    others = [peer.ours._client._unused_mid() for _ in range(65_534)]
+    others = [peer.ours.publish(Outgoing("t/x", b"", 1), None) for _ in range(65_534)]
     assert sorted([first, *others]) == list(range(1, 65_536))
     peer.theirs.sendall(b"\x40\2" + others[100].to_bytes(2, "big"))
     assert peer.events() == [Acknowledged(others[100], None)]
 
     assert peer.ours.publish(Outgoing("t/x", b"", 1), None) == others[100]
+
+
+@pytest.mark.parametrize("version", [Version.MQTT_5], ids=str)
+@pytest.mark.parametrize("code", [0x83, 0x95, 0xA3, 0xFF])  # 0x95 is one of other packets; the last two are nowhere
+def test_a_reason_code_that_no_table_has_is_a_refusal_and_not_the_end(peer, code):
+    peer.ours.publish(Outgoing("t/x", b"", 1), None)
+    subscription, end = peer.ours.subscribe("t/#", 1, is_renewal=False), peer.ours.unsubscribe("t/#")
+    peer.theirs.sendall(bytes([0x40, 3, 0, 1, code]))
+    peer.theirs.sendall(bytes([0x90, 4, 0, subscription, 0, code]) + bytes([0xB0, 4, 0, end, 0, code]))
+
+    answers = peer.events(3)
+    assert [(type(answer), answer.mid) for answer in answers] == [
+        (Acknowledged, 1),
+        (Subscribed, subscription),
+        (Subscribed, end),
+    ]
+    assert all(answer.refusal for answer in answers)
+
+
+@pytest.mark.parametrize("version", [Version.MQTT_5], ids=str)
+@pytest.mark.parametrize("packet", [0x40, 0x50, 0x62, 0x70])
+def test_no_code_of_any_answer_about_a_message_ends_the_connection(peer, packet):
+    for code in range(256):
+        peer.theirs.sendall(bytes([packet, 3, 0, 9, code]))
+    peer.theirs.sendall(publish(Version.MQTT_5, b"after"))
+    found = []
+    while not said(found):
+        found += peer.events()
+
+    assert not any(isinstance(event, Lost) for event in found)
+
+
+@pytest.mark.parametrize("version", [Version.MQTT_5], ids=str)
+@pytest.mark.parametrize("code", [0x95, 0x99, 0xA3, 0xFF])
+def test_the_code_of_a_goodbye_is_told_whatever_it_is(peer, code):
+    peer.theirs.sendall(bytes([0xE0, 1, code]))
+
+    (lost,) = peer.events()
+    assert lost.reason.startswith("broker hung up: ")
+    assert lost.is_packet is (code == 0x95)

@@ -1,0 +1,30 @@
+"""Reason codes of brokers, also those that paho does not know: it would take their packets for broken ones."""
+
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
+
+_ANSWERS = (
+    PacketTypes.CONNACK,
+    PacketTypes.PUBACK,
+    PacketTypes.PUBREC,
+    PacketTypes.PUBREL,
+    PacketTypes.PUBCOMP,
+    PacketTypes.SUBACK,
+    PacketTypes.UNSUBACK,
+    PacketTypes.DISCONNECT,
+    PacketTypes.AUTH,
+)
+
+FAILURE = 0x80  # this code and those above
+
+
+def complete() -> None:
+    """Gives paho's table a name for every code in every packet: that of another packet if it has one, else a number."""
+    names = {}
+    for code in range(256):
+        known = {name: list(packets) for name, packets in ReasonCode.names.get(code, {}).items()}
+        missing = [packet for packet in _ANSWERS if not any(packet in packets for packets in known.values())]
+        if missing:
+            known.setdefault(next(iter(known), f"reason code 0x{code:02x}"), []).extend(missing)
+        names[code] = known
+    ReasonCode.names = names
