@@ -13,23 +13,23 @@ import click
 
 from tflsplit import errors
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # an edge without a configuration file merges nothing
     from tflsplit.cli.settings.merging import Merged
 
-# What says how to run the command rather than what it does.
+# Options of how the command runs; they are no settings.
 _NOT_SETTINGS = frozenset({"config", "debug", "help"})
 
 Check = Callable[[Any], object]
 
-# Keys of a context's notes: what was typed, and the file that was named.
+# Keys of `Context.meta`: the arguments that were typed, and the file of `--config`.
 _TYPED, _FILE = f"{__name__}.typed", f"{__name__}.file"
 
 
 class Command(click.Command):
     """Takes `--config FILE`, and each option from `TFLSPLIT_<COMMAND>_<OPTION>`.
 
-    `checks` look at a setting's value beyond its type, by key, and raise what `tflsplit.errors` has. Settings named in
-    `paths` are files unless they hold a colon, as those of click's own type for paths are.
+    `checks` test a setting's value beyond its type, by key; they raise an error of `tflsplit.errors`. Settings named in
+    `paths` are files unless they hold a colon; so are all settings of click's type for paths.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Command(click.Command):
                 expose_value=False,
                 callback=_take,
                 metavar="FILE",
-                help="TOML file with these options as keys below [COMMAND]; read again on SIGHUP.",
+                help="TOML file with options of this command as keys in the table [edge]; read again on SIGHUP.",
             )
         )
 
@@ -57,12 +57,12 @@ class Command(click.Command):
 
     @property
     def prefix(self) -> str:
-        """Of its variables in the environment."""
+        """How the names of its environment variables begin."""
         return f"TFLSPLIT_{self.table.upper()}_"
 
     @property
     def settings(self) -> Mapping[str, click.Parameter]:
-        """By key: an option's long name without dashes; the only argument is the package."""
+        """Its parameters by key: an option's long name without dashes, and `package` for the argument."""
         found = {_key(parameter): parameter for parameter in self.params}
         return {key: parameter for key, parameter in found.items() if key not in _NOT_SETTINGS}
 
@@ -80,7 +80,7 @@ class Command(click.Command):
         return made
 
     def merged(self, file: Path | None, *, root: Path = Path("/")) -> "Merged":
-        """As `merging.merge`, which is not needed where there is nothing to merge."""
+        """See `merging.merge`, which is imported only where there is something to merge."""
         from tflsplit.cli.settings import merging
 
         return merging.merge(self, file, root=root)
@@ -90,9 +90,9 @@ class Command(click.Command):
 
 
 def again(context: click.Context) -> click.Context:
-    """The command line of `context` parsed anew, with what its file and the environment say by now.
+    """Parses the command line of `context` once more, with its file and the environment as they are now.
 
-    SettingsError if that is wrong; nothing has changed then.
+    SettingsError if they are wrong; `context` stays as it is.
     """
     try:
         made: click.Context = context.command.make_context(
@@ -108,12 +108,12 @@ def has_file(context: click.Context) -> bool:
 
 
 def changes(before: click.Context, after: click.Context) -> frozenset[str]:
-    """Names of the parameters whose values differ."""
+    """The names of the parameters whose values differ."""
     return frozenset(name for name, value in after.params.items() if value != before.params.get(name))
 
 
 def keys(command: click.Command, names: frozenset[str]) -> tuple[str, ...]:
-    """As they are written in the file."""
+    """The keys in the file for parameters of these `names`."""
     return tuple(sorted(_key(parameter) for parameter in command.params if parameter.name in names))
 
 

@@ -1,4 +1,4 @@
-"""What can be known to be wrong with an edge's settings before it runs: of each alone, and of all together."""
+"""Finds what is wrong with an edge's settings before it runs: with each setting alone, and with all together."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -68,10 +68,10 @@ CHECKS: Mapping[str, Check] = {
     "home-assistant": _home_assistant,
 }
 
-# Settings that name files, though not to click: a camera is no file.
+# The source may be a file, but click's type does not say so, since it may also be a camera.
 PATHS = frozenset({"source"})
 
-# Files that only root may read, and that a service gets as credentials; in the order of `connection.Broker`.
+# Files that only root may read. A service gets them as credentials. The order is that of `connection.Broker`.
 SECRETS = ("credentials", "ca", "cert", "key", "password-file")
 
 
@@ -83,9 +83,10 @@ class EdgeCommand(Command):
 
 
 def all_problems(command: Command, merged: "Merged", file: Path, *, root: Path = Path("/")) -> tuple[str, ...]:
-    """What is wrong with what was merged, with what lacks, and with what it names: package, cut, source, broker."""
+    """Everything wrong with the settings: wrong values, missing ones, and a package, cut, source or broker that cannot
+    be used."""
     if merged.problems and not merged.from_files:
-        return merged.problems  # the file could not be read: that it sets nothing is no news then
+        return merged.problems  # the file could not be read, so nothing is known of what it sets
     problems = list(merged.problems)
     for key, parameter in command.settings.items():
         if parameter.required and merged.settings[key].place == "default":
@@ -108,17 +109,17 @@ def _collected(problems: list[str], prefix: str) -> Iterator[None]:
 
 
 def _look_at_combinations(command: Command, file: Path) -> None:
-    """Of options that do not go together, as their groups find them when the edge starts."""
-    said = command.make_context(command.name, ["--config", str(file)]).params
-    delivery.of(said)
-    updates.UpdateOptions(said["models"], said["update_key"], said["update_url_prefix"])
+    """Refuses options that exclude each other, by the checks that the edge itself makes when it starts."""
+    values = command.make_context(command.name, ["--config", str(file)]).params
+    delivery.of(values)
+    updates.UpdateOptions(values["models"], values["update_key"], values["update_url_prefix"])
 
 
 def _look_at_package(merged: "Merged", root: Path) -> None:
     if not (merged.value("package") or merged.value("plan")):
         raise errors.SettingsError("package is not set, and no plan either, which would name one")
-    said = {f"--{key}": merged.value(key) for key in ("cut", "input-codec")}
-    opened, _plan, cut = planfile.opened_at(_file(merged, "package", root), _file(merged, "plan", root), said)
+    named = {f"--{key}": merged.value(key) for key in ("cut", "input-codec")}
+    opened, _plan, cut = planfile.opened_at(_file(merged, "package", root), _file(merged, "plan", root), named)
     opened.check_has_tail(cut)
 
 
@@ -129,14 +130,14 @@ def _look_at_source(merged: "Merged", root: Path) -> None:
 
 
 def _look_at_broker(merged: "Merged", root: Path) -> None:
-    """Not at what is encrypted: systemd alone reads that, for the service alone."""
+    """Encrypted credentials are left out: only systemd can read them."""
     from edge_runtime.service import credentials
 
     files = {key: _file(merged, key, root) for key in SECRETS}
     if any(credentials.has_encrypted(file) for file in files.values() if file is not None):
         return
     if merged.settings["broker"].place != "default" and merged.value("broker") is None:
-        return  # it is wrong, and named so
+        return  # the address is wrong, and has been reported
     if not (merged.value("broker") or merged.value("credentials")):
         raise errors.SettingsError("broker is not set, and no credentials either, which would name one")
     named = connection.Broker(merged.value("broker"), *files.values())
@@ -168,5 +169,5 @@ def _file(merged: "Merged", key: str, root: Path) -> Path | None:
 
 
 def below(root: Path, path: Path) -> Path:
-    """Where a file of the machine is whose file system begins at `root`."""
+    """The place of `path` in a file system that begins at `root`, as that of an image does."""
     return root / path.absolute().relative_to("/")

@@ -1,21 +1,44 @@
-"""What counts of a command's settings: its file, the drop-ins, the environment; and all that is wrong with them.
+"""A command's settings out of its file, the drop-ins and the environment: which value counts, and all that is wrong.
 
 Imported only where there is a file, or a variable of ours in the environment.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
 from tflsplit import configuration, errors
-from tflsplit.cli.settings.command import Command
 
 # Click's names of types whose values are text.
 _TEXTS = frozenset({"text", "choice", "path", "file", "filename", "directory"})
+
+
+class Command(Protocol):
+    """What is asked here of a command: the names of its settings, and how each is checked.
+
+    It is `tflsplit.cli.settings.command.Command`, which imports this module.
+    """
+
+    @property
+    def checks(self) -> Mapping[str, Callable[[Any], object]]: ...
+
+    @property
+    def paths(self) -> frozenset[str]: ...
+
+    @property
+    def table(self) -> str: ...
+
+    @property
+    def prefix(self) -> str: ...
+
+    @property
+    def settings(self) -> Mapping[str, click.Parameter]: ...
+
+    def variable(self, key: str) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +52,14 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What counts, of every setting by its key, and all that is wrong. `from_files` is click's default map."""
+    """The value of every setting by its key, and all that is wrong. `from_files` is click's default map."""
 
     settings: Mapping[str, Setting]
     problems: tuple[str, ...]
     from_files: Mapping[str, Any]
 
     def value(self, key: str) -> Any:
-        """None where nothing is set, or something wrong."""
+        """None where nothing is set, or where what is set is wrong."""
         return self.settings[key].value
 
 
@@ -60,9 +83,7 @@ def merge(command: Command, file: Path | None, *, root: Path = Path("/")) -> Mer
         found[entry.key] = Setting(entry.key, value, entry.place)
         from_files[parameter.name] = value
     _read_environment(command, found, problems)
-    defaults = {
-        key: Setting(key, _default(command, parameter), "default") for key, parameter in command.settings.items()
-    }
+    defaults = {key: Setting(key, _default(parameter), "default") for key, parameter in command.settings.items()}
     return Merged(defaults | found, tuple(problems), from_files)
 
 
@@ -109,8 +130,8 @@ def _read_environment(command: Command, found: dict[str, Setting], problems: lis
             found[key] = Setting(key, None if problem else text, place)
 
 
-def _default(command: Command, parameter: click.Parameter) -> Any:
-    default = parameter.get_default(click.Context(command), call=True)
+def _default(parameter: click.Parameter) -> Any:
+    default = parameter.get_default(click.Context(click.Command(None)), call=True)
     return default if isinstance(default, str | int | float | tuple) and default != () else None
 
 
@@ -144,8 +165,8 @@ def _wrong_type(parameter: click.Parameter, value: Any) -> str | None:
 
 
 def _not_convertible(parameter: click.Parameter, value: Any) -> str | None:
-    """Choices and ranges, and what a variable's text does not stand for. Not files: a flag may name another in place of
-    one that only root may read, as a service's credentials are."""
+    """Checks choices and ranges, and that a variable's text can be converted. Files are not looked at: a flag may name
+    another file in place of one that only root may read, as is done for a service's credentials."""
     if isinstance(parameter.type, click.Path):
         return None
     values = value.split() if parameter.multiple and isinstance(value, str) else [value]

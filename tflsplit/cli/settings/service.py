@@ -1,4 +1,4 @@
-"""What an edge's configuration means for the service that runs it."""
+"""What the systemd service of an edge needs: derived from the edge's configuration."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from tflsplit.cli.settings.merging import Merged
 if TYPE_CHECKING:  # `tflsplit edge` starts without it
     from edge_runtime.service.installation import Wanted
 
-# What stopping takes at most beside waiting for the last answers, a broker that does not answer included.
+# Longest time to stop, beside the wait for the last answers. A broker that does not answer is included.
 _CLOSING_S = 15
 
 
@@ -48,17 +48,17 @@ def wanted(
 
 
 def _drain_s(edge: Command, merged: Merged) -> float:
-    """How long it waits for the last answers at most."""
+    """The longest time that the edge waits for its last answers."""
     from edge_runtime.delivery.settings import Settings
 
-    said = merged.value("drain")
-    if said is None:
+    given = merged.value("drain")
+    if given is None:
         return next(float(str(field.default)) for field in dataclasses.fields(Settings) if field.name == "drain_s")
-    return float(edge.settings["drain"].type.convert(str(said), None, None))
+    return float(edge.settings["drain"].type.convert(str(given), None, None))
 
 
 def _read(file: Path, root: Path) -> tuple[Path, ...]:
-    """The configuration itself, which the service reads at its start and when it is told to."""
+    """The files of the configuration: the service reads them at its start and on SIGHUP."""
     from tflsplit import configuration
 
     folder = configuration.drop_in_folder(file)
