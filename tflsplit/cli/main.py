@@ -1,7 +1,7 @@
-"""The `tflsplit` command: finds the file of each subcommand when it is called, and turns our errors into one line.
+"""The `tflsplit` command: imports the file of a subcommand when it is called, and prints our errors in one line.
 
-A command file parses, calls one library function and prints the result; it is imported only when its command runs, so
-that an edge starts without the libraries of a converter.
+The file of a command parses, calls one library function and prints the result. It is imported only when its command
+runs, so that an edge starts without the libraries of a converter.
 """
 
 import importlib
@@ -11,39 +11,24 @@ from typing import NoReturn
 import click
 
 from tflsplit import errors, extras
-from tflsplit.cli.output import logs
+from tflsplit.cli.output import examples, logs
 
-COMMANDS = (
-    "convert",
-    "inspect",
-    "compile",
-    "slice",
-    "verify",
-    "profile",
-    "probe",
-    "plan",
-    "replay",
-    "bundle",
-    "push",
-    "keygen",
-    "edge",
-    "trace",
-    "cloud",
-    "results",
-    "broker",
-    "config",
-    "install-service",
-    "doctor",
-    "demo",
-)
-
+# As `tflsplit --help` shows them.
+GROUPS = {
+    "Make a package": ("convert", "compile", "slice", "bundle"),
+    "Look at a package": ("inspect", "verify"),
+    "Measure and plan": ("profile", "probe", "plan", "replay"),
+    "Run": ("demo", "edge", "cloud", "results", "broker"),
+    "Operate": ("doctor", "config", "install-service", "keygen", "push", "trace"),
+}
+COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
 # Commands with a folder of their own for their subcommands.
 _FILES = {"broker": "broker.group"}
 
 
 class LazyGroup(click.Group):
-    """Its subcommands are `tflsplit.cli.commands.<name>.command`, with the options of `tflsplit.cli.output.logs`."""
+    """Subcommand NAME is `tflsplit.cli.commands.NAME.command`, to which the options for logs are added."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -56,6 +41,14 @@ class LazyGroup(click.Group):
         _add_log_options(command)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        longest = max(map(len, COMMANDS))
+        columns = formatter.width - longest - 6  # click's margins
+        for title, names in GROUPS.items():
+            commands = ((name.ljust(longest), self.get_command(ctx, name)) for name in names)
+            with formatter.section(title):
+                formatter.write_dl([(name, found.get_short_help_str(columns)) for name, found in commands if found])
+
 
 def _add_log_options(command: click.Command) -> None:
     if isinstance(command, click.Group):
@@ -65,17 +58,26 @@ def _add_log_options(command: click.Command) -> None:
         logs.add_options(command)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples.epilog(
+        "tflsplit demo", "tflsplit convert model.h5 --calibration pictures/", "tflsplit edge --help"
+    ),
+)
 @click.version_option(package_name="tflsplit")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Cut a neural network in two, prove that the cut changes nothing, and run it between edge and cloud."""
+    """Cut a neural network in two, prove that the cut changes nothing, and run it between edge and cloud.
+
+    Each command explains its options with `tflsplit COMMAND --help`. To see everything at work, begin with
+    `tflsplit demo`.
+    """
     logs.set_up()
     _Root.context = ctx
 
 
-# Modules that an edge or a cloud may do without until a command of another extra is called there: their libraries, and
-# the extra that brings them.
+# Modules that may be missing where only another extra is installed: the library of each, and the extra that brings it.
 _EXTRAS = {
     "tensorflow": ("tensorflow", "convert"),
     "keras": ("keras", "convert"),

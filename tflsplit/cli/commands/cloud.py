@@ -1,4 +1,4 @@
-"""`tflsplit cloud`: the tails of packages, for every device of one or more deployments."""
+"""`tflsplit cloud`: runs the tails of packages for every device of one or more deployments."""
 
 import contextlib
 import sys
@@ -7,34 +7,40 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tflsplit.cli.options import (
-    cloud_metrics,
-    connection,
-    planfile,
-    work_queue,
-)
-from tflsplit.cli.options import (
-    metrics as options_metrics,
-)
-from tflsplit.cli.options import (
-    serving as options_serving,
-)
-from tflsplit.cli.output import screen
+from tflsplit.cli.options import cloud_metrics, connection, planfile, work_queue
+from tflsplit.cli.options import metrics as options_metrics
+from tflsplit.cli.options import serving as options_serving
+from tflsplit.cli.output import examples, screen
 
 if TYPE_CHECKING:
     from tflsplit.package.reading import Package
 
 
-@click.command()
+@click.command(
+    epilog=examples.epilog(
+        "tflsplit cloud model.tflsplit --broker mqtt://localhost --deployment shop",
+        "tflsplit cloud old.tflsplit new.tflsplit --workers 4 \\\n--credentials clients/cloud --deployment shop",
+    )
+)
 @click.argument("pkgs", metavar="[PKG]...", nargs=-1, type=click.Path(path_type=Path))
 @planfile.option
 @connection.broker_options
 @work_queue.option
-@click.option("--deployment", "deployments", multiple=True, required=True, help="Whom to serve; may be given again.")
-@click.option("--name", default="cloud", show_default=True, help="Name of this cloud on its status topic.")
+@click.option(
+    "--deployment",
+    "deployments",
+    multiple=True,
+    required=True,
+    help="Name of the deployment whose devices this cloud serves. Repeat it to serve several deployments.",
+)
+@click.option(
+    "--name", default="cloud", show_default=True, help="Name of this cloud, different from that of any other client."
+)
 @options_serving.options
 @options_metrics.option
-@click.option("--count", type=click.IntRange(min=1), help="End after so many results. Default: serve until SIGTERM.")
+@click.option(
+    "--count", type=click.IntRange(min=1), help="Stop after this number of results. Default: run until SIGTERM."
+)
 @click.option("--json", "is_json", is_flag=True, help="Print the summary at the end as JSON.")
 def command(
     pkgs: tuple[Path, ...],
@@ -49,9 +55,10 @@ def command(
     count: int | None,
     is_json: bool,
 ) -> None:
-    """Run the tail of whatever cut a frame was made at, and publish the result as JSON.
+    """Run the tails for the frames of edges, publish results.
 
-    A frame names its package by its digest, so several packages may be served at a time, as in a roll-out.
+    PKG is a package or a cloud bundle. Each frame says which package and which cut it belongs to, so one cloud serves
+    every cut, and several packages at a time, for example while devices are updated. Results are published as JSON.
 
     \b
     Python: tflsplit.Cloud("model.tflsplit", "mqtt://localhost", deployment="plant1").wait()
@@ -62,9 +69,9 @@ def command(
     share = work_queue.share(queue, serving.share)
     packages, warm = _opened(pkgs, plan_path)
     with contextlib.ExitStack() as stack:
-        # Ray prints there what its processes say; ours is for the summary.
+        # Ray prints the output of its processes on stdout, where only our summary belongs.
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        watching = stack.enter_context(cloud_metrics.started(metrics))
+        collected = stack.enter_context(cloud_metrics.started(metrics))
         engine = serving.engine(packages, warm)
         stack.callback(engine.close)
         boot = connection.new_boot()
@@ -87,7 +94,7 @@ def command(
             for deployment, transport in online.items()
         ]
         pairs = tuple(zip(clouds, online.values(), strict=True))
-        stack.enter_context(cloud_metrics.at(watching, packages, engine, pairs, (broker, name, boot)))
+        stack.enter_context(cloud_metrics.of_clouds(collected, packages, engine, pairs, (broker, name, boot)))
         with screen.stopped_by_signals(lambda: clouds_of.stop(clouds)):
             clouds_of.run(clouds, count=count)
     summaries = {cloud.deployment: cloud.summary for cloud in clouds}
@@ -98,7 +105,7 @@ def command(
 
 
 def _opened(pkgs: tuple[Path, ...], plan_path: Path | None) -> "tuple[list[Package], list[tuple[Package, str]]]":
-    """The packages, and the cut of a plan with the package it belongs to."""
+    """The packages, and of a plan its package and cut, whose tail is loaded at the start."""
     if plan_path is not None and len(pkgs) > 1:
         raise click.UsageError("--plan goes with one package: give the others without it.")
     if len(pkgs) <= 1:

@@ -1,17 +1,22 @@
-"""`tflsplit compile`: heads of a package for the Edge TPU, by Google's compiler."""
+"""`tflsplit compile`: compiles heads of a package for the Edge TPU with Google's compiler."""
 
 from pathlib import Path
 
 import click
 
 from tflsplit import errors
-from tflsplit.cli.output import edgetpu, screen
+from tflsplit.cli.output import edgetpu, examples, screen
 from tflsplit.graph.cuts import Cut
 from tflsplit.package import reading
 from tflsplit.package.manifest import Compilation
 
 
-@click.command()
+@click.command(
+    epilog=examples.epilog(
+        "tflsplit compile model.tflsplit",
+        "tflsplit compile model.tflsplit --cuts op012 --compiler ./edgetpu_compiler",
+    )
+)
 @click.argument("pkg", type=click.Path(path_type=Path))
 @click.option(
     "--cuts",
@@ -19,21 +24,36 @@ from tflsplit.package.manifest import Compilation
     default="written",
     show_default=True,
     metavar="ID,…",
-    help="written (of every pair in the package, and the whole model), useful, all, or ids and layers with commas.",
+    help="Cuts whose heads are compiled: written (those with files in the package, and the whole model), useful, all, "
+    "or ids and layers with commas between them.",
 )
 @click.option(
     "--compiler",
     "compiler_command",
     metavar="COMMAND",
-    help="Path of edgetpu_compiler, or a command that runs it, as 'docker run --rm -v {dir}:{dir} -w {dir} IMAGE "
-    "edgetpu_compiler'; {dir} is where the files are. Default: edgetpu_compiler on PATH.",
+    help="Path of edgetpu_compiler, or a command that runs it, for example 'docker run --rm -v {dir}:{dir} -w {dir} "
+    "IMAGE edgetpu_compiler'. {dir} stands for the folder with the files. Default: edgetpu_compiler on PATH.",
 )
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=1), default=180.0, show_default=True, help="Seconds a run."
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=1),
+    default=180.0,
+    show_default=True,
+    help="Seconds that one run of the compiler may take.",
 )
-@click.option("--together", is_flag=True, help="Compile the heads in one run: they share the on-chip memory, in order.")
-@click.option("--forget", "forgets", is_flag=True, help="Compile again what is remembered, failures included.")
-@click.option("--json", "is_json", is_flag=True, help="Print what became of each head as JSON.")
+@click.option(
+    "--together",
+    is_flag=True,
+    help="Compile all heads in one run, so that they share the on-chip memory. The first head gets its share first.",
+)
+@click.option(
+    "--forget",
+    "forgets",
+    is_flag=True,
+    help="Compile every head again. Default: results of earlier runs are used, failures too.",
+)
+@click.option("--json", "is_json", is_flag=True, help="Print the outcome of each head as JSON.")
 def command(
     pkg: Path,
     *,
@@ -44,10 +64,12 @@ def command(
     forgets: bool,
     is_json: bool,
 ) -> None:
-    """Compile heads for the Edge TPU and put them into the package, here or on another computer.
+    """Compile the heads of a package for the Edge TPU.
 
-    The package keeps its digest and opens wherever this stops. A head that fails is tried once more, its reason is
-    kept, and the others go on; without a compiler each is marked as not compiled. Exit code 1 if no head was compiled.
+    The compiled heads are added to the package PKG, which keeps its digest. A head that fails is tried once more; then
+    the reason is stored in the package, and the other heads go on. Without a compiler each head is marked as not
+    compiled; copy the package to a computer with the compiler and run this command there. Exit code 1 if no head was
+    compiled.
 
     \b
     Python: converters.edgetpu.heads.compile_heads(package, cuts, compiler.find(command), settings)
@@ -57,11 +79,11 @@ def command(
     opened = reading.open_package(pkg)
     chosen = heads.chosen_cuts(opened, cut_names)
     settings = heads.Settings(timeout_s=timeout_s, together=together, forgets=forgets)
-    told: dict[str, Compilation] = {}
+    done: dict[str, Compilation] = {}
     with screen.progress("compile", len(chosen)) as step:
 
         def on_head(cut: Cut, compilation: Compilation) -> None:
-            told[cut.id] = compilation
+            done[cut.id] = compilation
             step(description=cut.id)
 
         made = heads.compile_heads(opened, chosen, compiler.find(compiler_command), settings, on_head=on_head)
@@ -71,18 +93,18 @@ def command(
                 "package": str(pkg),
                 "digest": made.digest,
                 "heads": [
-                    {"cut": cut.id, "head_edgetpu": made.file(cut, "head_edgetpu"), **told[cut.id].as_json()}
+                    {"cut": cut.id, "head_edgetpu": made.file(cut, "head_edgetpu"), **done[cut.id].as_json()}
                     for cut in chosen
                 ],
             }
         )
     else:
-        for cut, compilation in told.items():
+        for cut, compilation in done.items():
             click.echo(f"head of {cut}: {edgetpu.in_words(compilation)}")
-    compiled = sum(compilation.status == "compiled" for compilation in told.values())
+    compiled = sum(compilation.status == "compiled" for compilation in done.values())
     remedy = "give --compiler, or copy the package to a computer that has edgetpu_compiler and compile it there"
-    is_without = any(compilation.status == "not compiled" for compilation in told.values())
+    is_without = any(compilation.status == "not compiled" for compilation in done.values())
     if not compiled:
-        raise errors.DeviceError(f"{pkg}: 0 of {len(told)} heads compiled" + (f"; {remedy}" if is_without else ""))
+        raise errors.DeviceError(f"{pkg}: 0 of {len(done)} heads compiled" + (f"; {remedy}" if is_without else ""))
     if not is_json:
-        click.echo(f"{pkg}: {compiled} of {len(told)} compiled")
+        click.echo(f"{pkg}: {compiled} of {len(done)} compiled")

@@ -1,28 +1,30 @@
-"""`tflsplit config`: what a configuration comes to, and what is wrong with it."""
+"""`tflsplit config`: the settings that a configuration file gives an edge, and what is wrong with them."""
 
 from pathlib import Path
 
 import click
 
 from tflsplit import errors
-from tflsplit.cli.output import screen
+from tflsplit.cli.output import examples, screen
 from tflsplit.cli.settings import command as settings_command
 from tflsplit.cli.settings import edge_checks, merging
 
 
 @click.group()
 def command() -> None:
-    """Check the configuration of an edge."""
+    """Check the configuration file of an edge."""
 
 
-@command.command()
+@command.command(epilog=examples.epilog("tflsplit config check /etc/tflsplit/edge.toml"))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "is_json", is_flag=True, help="Print settings and problems as JSON.")
 def check(file: Path, *, is_json: bool) -> None:
-    """Print what `tflsplit edge --config FILE` would run with, and where each value comes from.
+    """Show the settings in FILE, and what is wrong with them.
 
-    Flags count before the environment (TFLSPLIT_EDGE_<OPTION>), that before the drop-ins (FILE without .toml, and .d),
-    these before FILE. Looks at what the settings name, too. Exit code 1 if anything is wrong; each problem has a line.
+    These are the settings that `tflsplit edge --config FILE` would use, each with the place it comes from. A setting in
+    more than one place is taken from the first of these: the command line, the environment (TFLSPLIT_EDGE_<OPTION>),
+    the drop-in files in the folder beside FILE (for edge.toml: edge.d), FILE itself. The package, source and
+    credentials that the settings name are checked too. Exit code 1 if anything is wrong; each problem has a line.
 
     \b
     Python: tflsplit.configuration.read(file, "edge")
@@ -45,7 +47,7 @@ def check(file: Path, *, is_json: bool) -> None:
 
 
 def edge_command() -> settings_command.Command:
-    """With the options that every command has."""
+    """`tflsplit edge`, with the options that every command has."""
     root = click.get_current_context().find_root()
     group = root.command
     found = group.get_command(root, "edge") if isinstance(group, click.Group) else None

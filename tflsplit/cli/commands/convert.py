@@ -1,4 +1,4 @@
-"""`tflsplit convert`: a model file becomes a package of heads and tails."""
+"""`tflsplit convert`: makes a package of heads and tails out of a model file."""
 
 from pathlib import Path
 
@@ -6,59 +6,95 @@ import click
 
 import tflsplit
 from tflsplit.cli.commands import inspect
-from tflsplit.cli.output import edgetpu, screen
+from tflsplit.cli.output import edgetpu, examples, screen
 from tflsplit.confinement import rights
 from tflsplit.inputs import preprocessing
 from tflsplit.package import reading
 
 
-@click.command()
+@click.command(
+    epilog=examples.epilog(
+        "tflsplit convert model.h5 --calibration pictures/ --labels labels.txt",
+        "tflsplit convert model.keras -o model.tflsplit --target coral \\\n--split-at edgetpu",
+    )
+)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("-o", "--output", "destination", type=click.Path(path_type=Path), help="Default: MODEL's name .tflsplit.")
+@click.option(
+    "-o",
+    "--output",
+    "destination",
+    type=click.Path(path_type=Path),
+    help="Folder to write the package to. Default: the name of MODEL with the ending .tflsplit, in this folder.",
+)
 @click.option(
     "--target",
     type=click.Choice(("cpu", "coral")),
     default="cpu",
     show_default=True,
-    help="What runs the heads; coral makes what the Edge TPU's compiler takes, and compiles it where that is here.",
+    help="What runs the heads. coral is the Edge TPU: the model is adapted to its compiler, and the heads are compiled "
+    "if the compiler is installed here.",
 )
 @click.option(
-    "--calibration", type=click.Path(path_type=Path), help="Folder of pictures, .npy, .npz or .csv. Default: synthetic."
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="Typical inputs, which set the int8 scales: a folder of pictures, or a .npy, .npz or .csv file. Default: "
+    "synthetic inputs, which cost accuracy.",
 )
-@click.option("--require-calibration", "requires_calibration", is_flag=True, help="Refuse to synthesise inputs.")
+@click.option(
+    "--require-calibration", "requires_calibration", is_flag=True, help="Refuse to convert without --calibration."
+)
 @click.option(
     "--preprocess",
-    help=f"How pixels become input: {', '.join(preprocessing.NAMED)} or SCALE,OFFSET. Default: inferred.",
+    help=f"How pixels from 0 to 255 become the model's input: {', '.join(preprocessing.NAMED)}, or two numbers "
+    "SCALE,OFFSET. Default: inferred from the model.",
 )
-@click.option("--labels", type=click.Path(path_type=Path), help="File with one label a line, class 0 first.")
-@click.option("--compiler", metavar="COMMAND", help="Runs edgetpu_compiler; see `tflsplit compile --help`.")
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="Text file with the name of one class on each line, class 0 first.",
+)
+@click.option(
+    "--compiler",
+    metavar="COMMAND",
+    help="With --target coral: path of edgetpu_compiler, or a command that runs it; see `tflsplit compile --help`.",
+)
 @click.option(
     "--split-at",
     multiple=True,
     metavar="LAYER",
-    help="Write the pair of this layer or cut id, or of `edgetpu`: before the first operator that cannot run there. "
-    "Repeatable.",
+    help="Write head and tail of the cut after this layer, or of the cut with this id. `edgetpu` means the cut before "
+    "the first operator that the Edge TPU cannot run. Repeatable.",
 )
-@click.option("--pairs", type=click.Choice(("useful", "all", "none")), help="Pairs to write. Default: useful.")
+@click.option(
+    "--pairs",
+    type=click.Choice(("useful", "all", "none")),
+    help="Cuts whose head and tail are written. Default: useful, unless --split-at is given.",
+)
 @click.option(
     "--tail",
     type=click.Choice(("int8", "float32")),
     default="int8",
     show_default=True,
-    help="What the cloud's halves compute in; frames are int8 either way.",
+    help="Type that tails compute in. Heads compute in int8, and frames are int8, either way.",
 )
 @click.option(
-    "--io", type=click.Choice(("int8", "uint8")), help="Type of the model's inputs and outputs. Default: int8."
+    "--io",
+    type=click.Choice(("int8", "uint8")),
+    help="Type of the converted model's inputs and outputs. Default: int8.",
 )
 @click.option(
     "--input-shape",
     multiple=True,
     metavar="N,N,…",
-    help="Shape of an input without its batch, where the model leaves it open; repeat for each input.",
+    help="Shape of an input without the batch dimension, for a model that leaves it open. Repeat it for each input.",
 )
-@click.option("--allow-unsafe", is_flag=True, help="Load models that carry code, and run that code in the sandbox.")
-@click.option("--force", "replaces_existing", is_flag=True, help="Replace an existing package.")
-@click.option("--json", "is_json", is_flag=True, help="Print what `inspect --json` prints of the package.")
+@click.option(
+    "--allow-unsafe",
+    is_flag=True,
+    help="Load models that contain code, and run that code in the sandbox. Default: they are refused.",
+)
+@click.option("--force", "replaces_existing", is_flag=True, help="Replace the package at -o if there is one.")
+@click.option("--json", "is_json", is_flag=True, help="Print the package as JSON, as `tflsplit inspect --json` does.")
 def command(
     model: Path,
     *,
@@ -69,10 +105,11 @@ def command(
     is_json: bool,
     **options: object,
 ) -> None:
-    """Quantise a model to int8 once and cut it into heads and tails.
+    """Convert a model to int8 and cut it into heads and tails.
 
-    MODEL is .h5, .keras, a SavedModel directory, or a .tflite that is int8 or uint8 throughout. Without --split-at and
-    --pairs, the pairs of the useful cuts are written: those with a payload below every earlier cut's.
+    MODEL is a .h5 or .keras file, a SavedModel folder, or a .tflite file that is int8 or uint8 throughout. It is
+    quantised once, as a whole; heads and tails are parts of the result. A cut is useful if it sends fewer bytes than
+    every cut before it.
 
     \b
     Python: tflsplit.convert("model.h5", "model.tflsplit", calibration="pictures/")

@@ -1,4 +1,4 @@
-"""`tflsplit demo`: see the whole thing run."""
+"""`tflsplit demo`: a complete deployment on this machine, from a model to results."""
 
 import sys
 import tempfile
@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tflsplit.cli.output import screen
+from tflsplit.cli.output import examples, screen
 
-if TYPE_CHECKING:  # it brings TensorFlow's half of the project along
+if TYPE_CHECKING:  # it imports the converters
     from broker.messages import results
     from tflsplit.cli.trials import demonstration
 
 
-@click.command()
+@click.command(epilog=examples.epilog("tflsplit demo"))
 @click.option("--json", "is_json", is_flag=True, help="Print the report as JSON.")
 def command(*, is_json: bool) -> None:
-    """Convert a trained model, cut it in two, stream real pictures through both halves, and say what happened.
+    """Run a complete example on this machine.
 
-    A broker, a cloud and an edge run as processes of their own on this machine. Takes about half a minute, most of it
-    TensorFlow's.
+    A trained model that reads handwritten digits is converted and cut in two. Broker, cloud and edge then run as
+    processes on this machine, 360 pictures go through both halves, and the results are compared with those of the
+    whole model. This takes about half a minute, most of it in TensorFlow.
 
     \b
     Python: tflsplit.cli.trials.demonstration.run(folder, on_step=print, on_result=print)
@@ -44,7 +45,7 @@ def command(*, is_json: bool) -> None:
 
 
 def _show(step: Callable[..., None], result: "results.Result", *, is_right: bool) -> None:
-    """Every frame moves the bar; where there is none (a log file), every fortieth is a line."""
+    """Moves the progress bar; where there is no terminal, prints a line for every fortieth frame."""
     words = f"frame {result.sequence}: {result.label} {'right' if is_right else 'WRONG'}"
     step(description=words)
     if not sys.stderr.isatty() and result.sequence % 40 == 0:

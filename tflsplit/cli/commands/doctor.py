@@ -1,4 +1,4 @@
-"""`tflsplit doctor`: what this machine can do, and what to do about the rest."""
+"""`tflsplit doctor`: what this machine has and lacks for a role, and how to install what is missing."""
 
 import shutil
 import sys
@@ -7,24 +7,26 @@ import textwrap
 import click
 
 from tflsplit.cli.options import connection
-from tflsplit.cli.output import diagnosis, screen
+from tflsplit.cli.output import diagnosis, examples, screen
 from tflsplit.findings import Finding, State
 
 _COLOURS = {State.OK: "green", State.MISSING: "yellow", State.WRONG: "red", State.INFO: "blue"}
 
 
-@click.command()
+@click.command(epilog=examples.epilog("tflsplit doctor", "tflsplit doctor --role edge --broker mqtt://localhost"))
 @click.option(
-    "--role", type=click.Choice(diagnosis.ROLES), help="What this machine is to be. Default: look at everything."
+    "--role", type=click.Choice(diagnosis.ROLES), help="What this machine is used for. Default: check for every role."
 )
 @connection.broker_options
 @click.option("--json", "is_json", is_flag=True, help="Print the findings as JSON.")
 def command(role: str | None, broker: connection.Broker, is_json: bool) -> None:
-    """Check Python, libraries, interpreter, Edge TPU, clock and broker; say what to do about what is missing or wrong.
+    """Check what this machine has and lacks.
 
-    Nothing is changed, no device is opened and TensorFlow is not imported. Exit code 1 if something that the role needs
-    is missing or wrong, and without a role, if something is that every role needs. A broker is tried if one
-    is given.
+    Checked are Python, libraries, interpreter, Edge TPU, clock and, if one is given, the broker. For each problem a
+    remedy is printed. Nothing is changed, no device is opened and TensorFlow is not imported.
+
+    Exit code 1 if something that the role needs is missing or wrong. Without --role: if this machine is ready for no
+    role.
 
     \b
     Python: tflsplit.installation, edge_runtime.machine, converters.loading.environment, broker.links.reachability

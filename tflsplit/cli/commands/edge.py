@@ -1,4 +1,4 @@
-"""`tflsplit edge`: the head on this device, its features to the broker, the results back."""
+"""`tflsplit edge`: runs the head on this device, sends its output to the broker and receives the results."""
 
 import contextlib
 import logging
@@ -9,7 +9,7 @@ import click
 
 from tflsplit.api import planfile as api_planfile
 from tflsplit.cli.options import accelerator, connection, delivery, monitoring, planfile, supervision, updates
-from tflsplit.cli.output import screen
+from tflsplit.cli.output import examples, screen
 from tflsplit.cli.settings import edge_checks
 from tflsplit.coding import input_codec as coding_input_codec
 
@@ -20,23 +20,41 @@ if TYPE_CHECKING:  # it needs what `tflsplit doctor` may be run to find missing
 log = logging.getLogger(__name__)
 
 
-@click.command("edge", cls=edge_checks.EdgeCommand)
+@click.command(
+    "edge",
+    cls=edge_checks.EdgeCommand,
+    epilog=examples.epilog(
+        "tflsplit edge model.tflsplit --broker mqtt://localhost --deployment shop \\\n--device cam1 --source pictures/",
+        "tflsplit edge --config /etc/tflsplit/edge.toml",
+    ),
+)
 @planfile.argument
 @planfile.option
 @connection.options
-@click.option("--device", required=True, help="Name of this device, one of its own.")
-@click.option("--source", required=True, help="Folder of pictures, a picture, .npy/.npz file, or camera:N.")
-@click.option("--cut", "cut_name", help="Id or layer of the cut. Default: the first pair at 1/10 of the input's bytes.")
+@click.option("--device", required=True, help="Name of this device; no other device of the deployment may have it.")
+@click.option(
+    "--source",
+    required=True,
+    help="Where the inputs come from: a folder of pictures, one picture, a .npy or .npz file, or camera:N.",
+)
+@click.option(
+    "--cut",
+    "cut_name",
+    help="Id or layer of the cut (see `tflsplit inspect`). Default: the plan's, else the first cut in the package that "
+    "sends at most 1/10 of the input's bytes.",
+)
 @click.option(
     "--input-codec",
-    help="At cut input: raw (pixels), int8 or jpeg:QUALITY (lossy). Default: the plan's, else int8.",
+    metavar="CODEC",
+    help="At the cut `input`, how the input is sent: raw (pixels), int8, or jpeg:QUALITY, which loses detail. "
+    "Default: the plan's, else int8.",
 )
 @click.option(
     "--count",
     type=click.IntRange(min=1),
-    help="Frames to send, repeating the source. Default: one pass over it.",
+    help="Number of frames to send; the source is repeated if it has fewer. Default: each input once.",
 )
-@click.option("--rate", "rate_fps", type=float, help="Frames a second. Default: the plan's, else all.")
+@click.option("--rate", "rate_fps", type=float, help="Frames a second. Default: the plan's, else as fast as possible.")
 @delivery.options
 @accelerator.options
 @monitoring.options
@@ -52,20 +70,20 @@ def command(
     source: str,
     cut_name: str | None,
     input_codec: str | None,
-    delivering: delivery.DeliveryOptions,
-    computing: accelerator.AcceleratorOptions,
-    observed: monitoring.MonitoringOptions,
-    updating: updates.UpdateOptions,
+    delivery_options: delivery.DeliveryOptions,
+    machine: accelerator.AcceleratorOptions,
+    monitoring_options: monitoring.MonitoringOptions,
+    update_options: updates.UpdateOptions,
     is_json: bool,
     **pace: float | None,
 ) -> None:
-    """Run the head of a cut on every frame of a source and publish its features.
+    """Run the head on inputs and send its output to the cloud.
 
-    Options may stand in a TOML file (--config) and in the environment (TFLSPLIT_EDGE_<OPTION>) as well.
+    Options may also be set in a TOML file (--config) and in the environment (TFLSPLIT_EDGE_<OPTION>).
 
-    Ends when the source does, after --count frames, or on SIGTERM, once every frame that was sent is answered. Exit
-    code 1 if the cloud refused frames, or left some without an answer. With --spool unanswered frames stay on disk for
-    the next start.
+    The edge ends when the source has no more inputs, after --count frames, or on SIGTERM, and waits for the answers
+    that are still missing. Exit code 1 if the cloud refused frames or did not answer some. With --spool, frames without
+    an answer stay on disk and are sent at the next start.
 
     \b
     Python: tflsplit.Edge("model.tflsplit", "mqtt://localhost", deployment="d", device="n").run("pictures/")
@@ -76,27 +94,27 @@ def command(
     service = supervision.SupervisedEdge(click.get_current_context())
     service.starting("opening the package")
     opened, plan, cut = planfile.opened_at(pkg, plan_path, {"--cut": cut_name, "--input-codec": input_codec})
-    given = api_planfile.settings(plan) | delivering.settings() | {n: v for n, v in pace.items() if v is not None}
+    given = api_planfile.settings(plan) | delivery_options.settings() | {n: v for n, v in pace.items() if v is not None}
     settings = _settings(deployment, device, given, input_codec)
     with (
-        updating.running(opened, cut, (deployment, device)) as model,
-        contextlib.closing(_source(source, model, settings)) as taken_from,
-        observed.started() as seeing,
-        delivering.spool(deployment, device) as spool,
-        computing.open_head(model.package, model.cut) as ready,
-        service.warmed_up(ready, model.package),
+        update_options.running(opened, cut, (deployment, device)) as model,
+        contextlib.closing(_source(source, model, settings)) as inputs,
+        monitoring_options.started() as monitored,
+        delivery_options.spool(deployment, device) as spool,
+        machine.open_head(model.package, model.cut) as head,
+        service.warmed_up(head, model.package),
         connection.connected(broker, deployment, device, settings.boot, waits=service.waits and not spool) as online,
     ):
         log.info("edge runs cut=%s layer=%s payload_bytes=%d", model.cut.id, model.cut.layer, model.cut.payload_bytes)
-        observers = (*service.observers, *seeing.observers, *model.observers)
-        edge = loop.Edge(model.package, ready, online, settings, spool=spool, observers=observers, rescue=model.rescue)
+        observers = (*service.observers, *monitored.observers, *model.observers)
+        edge = loop.Edge(model.package, head, online, settings, spool=spool, observers=observers, rescue=model.rescue)
         with (
-            model.updated(edge, ready, computing, broker),
-            seeing.at(edge, online, broker),
+            model.updated(edge, head, machine, broker),
+            monitored.of_edge(edge, online, broker),
             screen.stopped_by_signals(edge.stop),
-            service.attended(edge, online, api_planfile.settings(plan)),
+            service.supervised(edge, online, api_planfile.settings(plan)),
         ):
-            summary = edge.run(taken_from)
+            summary = edge.run(inputs)
     if is_json:
         screen.as_json(summary.as_json())
     else:

@@ -1,27 +1,30 @@
-"""`tflsplit inspect`: where a model can be cut, and what each cut would take."""
+"""`tflsplit inspect`: the cuts of a model, with the bytes that each sends and the work of each side."""
 
 import tempfile
 from pathlib import Path
 
 import click
 
-from tflsplit.cli.output import edgetpu, screen
+from tflsplit.cli.output import edgetpu, examples, screen
 from tflsplit.package import reading
 from tflsplit.package.manifest import Fidelity, FloatTails
 
 
-@click.command()
+@click.command(epilog=examples.epilog("tflsplit inspect model.tflsplit", "tflsplit inspect model.h5 --target coral"))
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
-    "--target", type=click.Choice(("cpu", "coral")), help="With coral, judge which operators the Edge TPU can run."
+    "--target", type=click.Choice(("cpu", "coral")), help="coral: also show which operators the Edge TPU can run."
 )
 @click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
 def command(model: Path, *, target: str | None, is_json: bool) -> None:
-    """Show every cut of a package or a model: boundary, payload in bytes, work and weights of each side.
+    """Show every cut of a package or a model.
 
-    A model that is not converted yet is converted in a temporary place, with synthetic calibration; its cuts and
-    payloads are those of the real conversion, its scales are not. With --target coral each operator is shown too:
-    if the Edge TPU can run it, by the rules its compiler is known to follow, or why not. No compiler is needed.
+    Of each cut: the layer it follows, the bytes it sends (payload), and of head and tail the work in millions of
+    multiply-accumulates (MMAC) and the bytes of weights.
+
+    MODEL is a package, or a model file as for `tflsplit convert`. A model file is converted in a temporary folder with
+    synthetic calibration: cuts and payloads are those of the real conversion, scales are not. With --target coral the
+    operators are listed too, each with the reason if the Edge TPU cannot run it. No compiler is needed for that.
 
     \b
     Python: tflsplit.open("model.tflsplit").cuts

@@ -1,4 +1,4 @@
-"""`tflsplit install-service`: the edge as a systemd service of this machine."""
+"""`tflsplit install-service`: installs the edge as a systemd service of this machine."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,22 +7,47 @@ import click
 
 from tflsplit import errors
 from tflsplit.cli.commands import config
+from tflsplit.cli.output import examples
 from tflsplit.cli.settings import edge_checks, service
 
 if TYPE_CHECKING:
     from edge_runtime.service.installation import Change
 
 
-@click.command()
-@click.option("--config", "file", type=click.Path(path_type=Path), help="The edge's configuration, checked first.")
-@click.option("--name", default="tflsplit-edge", show_default=True, help="Name of the service, one of its own.")
-@click.option("--allow-device", "devices", multiple=True, type=click.Path(path_type=Path), metavar="NODE",
-              help="Device node that a delegate needs, as /dev/dri/renderD128; repeatable.")  # fmt: skip
-@click.option("--executable", type=click.Path(path_type=Path), help="The tflsplit to run. Default: this one.")
-@click.option("--root", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path("/"),
-              show_default=True, help="Where the file system begins: the folder of an image.")  # fmt: skip
+@click.command(
+    epilog=examples.epilog(
+        "tflsplit install-service --config /etc/tflsplit/edge.toml --dry-run",
+        "tflsplit install-service --config /etc/tflsplit/edge.toml",
+    )
+)
+@click.option(
+    "--config", "file", type=click.Path(path_type=Path), help="Configuration file of the edge. It is checked first."
+)
+@click.option(
+    "--name", default="tflsplit-edge", show_default=True, help="Name of the service, different for each edge here."
+)
+@click.option(
+    "--allow-device",
+    "devices",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="NODE",
+    help="Device file that a delegate needs, for example /dev/dri/renderD128. Repeatable.",
+)
+@click.option(
+    "--executable",
+    type=click.Path(path_type=Path),
+    help="Path of the tflsplit command that the service runs. Default: the one that runs now.",
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=Path("/"),
+    show_default=True,
+    help="Install into the file system below this folder, for example that of an image.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be written or removed, and change nothing.")
-@click.option("--uninstall", is_flag=True, help="Stop the service and remove what was written for it.")
+@click.option("--uninstall", is_flag=True, help="Stop the service and remove the files that were written for it.")
 def command(
     file: Path | None,
     *,
@@ -33,10 +58,11 @@ def command(
     dry_run: bool,
     uninstall: bool,
 ) -> None:
-    """Write the unit that keeps `tflsplit edge --config FILE` running, and the udev rule for its Edge TPU.
+    """Install the edge as a systemd service.
 
-    Refuses what would not run as a service, in one line each. Writes only what is not so yet. Where systemd runs it is
-    told; the service starts with the machine from then on, and now with `systemctl restart NAME`.
+    The service runs `tflsplit edge --config FILE`. Written are its unit and, for an Edge TPU, a udev rule; files that
+    are right already are left as they are. A configuration that would not run as a service is refused, with a line for
+    each reason. From then on the service starts with the machine. To start it now: `systemctl restart NAME`.
 
     \b
     Python: edge_runtime.service.installation.plan(wanted)
@@ -64,7 +90,7 @@ def _install(changes: "tuple[Change, ...]", name: str, root: Path, *, is_dry: bo
     from edge_runtime.service import installation
 
     pending = installation.pending(changes)
-    _say(pending, is_dry=is_dry)
+    _print(pending, is_dry=is_dry)
     if is_dry or not pending:
         return
     installation.apply(pending)
@@ -72,14 +98,14 @@ def _install(changes: "tuple[Change, ...]", name: str, root: Path, *, is_dry: bo
         installation.enable(name, has_new_rules=any("rules.d" in str(change.path) for change in pending))
         click.echo(f"enabled; start it with the new configuration: systemctl restart {name}")
     else:
-        click.echo(f"systemd does not run here, so it was not told; where it does: systemctl enable --now {name}")
+        click.echo(f"systemd does not run here, so start the service where it does: systemctl enable --now {name}")
 
 
 def _remove(name: str, root: Path, *, is_dry: bool) -> None:
     from edge_runtime.service import installation
 
     pending = installation.pending(installation.removal(name, root))
-    _say(pending, is_dry=is_dry)
+    _print(pending, is_dry=is_dry)
     if is_dry or not pending:
         return
     has_systemd = installation.has_systemd(root)
@@ -90,7 +116,7 @@ def _remove(name: str, root: Path, *, is_dry: bool) -> None:
         installation.forget()
 
 
-def _say(pending: "tuple[Change, ...]", *, is_dry: bool) -> None:
+def _print(pending: "tuple[Change, ...]", *, is_dry: bool) -> None:
     if not pending:
         click.echo("nothing changed")
     for change in pending:

@@ -1,17 +1,20 @@
-"""`tflsplit keygen`: the key that a deployment's devices trust for their models."""
+"""`tflsplit keygen`: makes the key that signs models for devices."""
 
 from pathlib import Path
 
 import click
 
+from tflsplit.cli.output import examples
 
-@click.command()
+
+@click.command(epilog=examples.epilog("tflsplit keygen models.key"))
 @click.argument("key", type=click.Path(path_type=Path))
 def command(key: Path) -> None:
-    """Make a key that signs models for devices: KEY, and its public half beside it, ending in .pub.
+    """Make the key that signs models for devices.
 
-    Whoever has KEY can give the devices another model: keep it where `tflsplit push` runs, and nowhere else. Devices
-    get the public half (`tflsplit edge --update-key`). Neither file is ever replaced.
+    Two files are written: KEY, the private key, and KEY.pub, the public key. Whoever has the private key can install
+    another model on the devices, so keep it only where `tflsplit push` runs. Devices get the public key
+    (`tflsplit edge --update-key`). Existing files are never replaced.
 
     \b
     Python: tflsplit.package.signing.make(path)

@@ -1,4 +1,4 @@
-"""`tflsplit plan`: where to cut, from measured timings."""
+"""`tflsplit plan`: chooses a cut from measured timings and a link."""
 
 import sys
 from pathlib import Path
@@ -8,22 +8,43 @@ import click
 
 import tflsplit
 from tflsplit.api import files, planning
-from tflsplit.cli.commands import chain_plan
+from tflsplit.chains import pipeline, planfile
+from tflsplit.chains.pipeline import Planned
 from tflsplit.cli.options import chain, inputs, objectives
 from tflsplit.cli.options import link as options_link
-from tflsplit.cli.output import screen
+from tflsplit.cli.output import examples, plans, screen
 from tflsplit.package import reading
-from tflsplit.planning import report_text
-from tflsplit.planning.pipeline import Outcome
 
 
-@click.command()
+@click.command(
+    epilog=examples.epilog(
+        "tflsplit plan model.tflsplit --edge pi.json --cloud server.json --link 4g \\\n-o plan.json",
+        "tflsplit plan model.tflsplit --edge pi.json --cloud server.json \\\n"
+        "--bandwidth 5Mbit --rtt 40ms --max-latency 100ms --fps 10",
+    )
+)
 @click.argument("pkg", type=click.Path(path_type=Path))
-@click.option("--edge", "edge_path", type=click.Path(path_type=Path), help="The edge's profile.")
-@click.option("--cloud", "cloud_path", type=click.Path(path_type=Path), help="The cloud's profile.")
+@click.option(
+    "--edge",
+    "edge_path",
+    type=click.Path(path_type=Path),
+    help="File that `tflsplit profile --side edge` wrote on the edge.",
+)
+@click.option(
+    "--cloud",
+    "cloud_path",
+    type=click.Path(path_type=Path),
+    help="File that `tflsplit profile --side cloud` wrote in the cloud.",
+)
 @objectives.grouped(options_link.LINK, inputs.INPUT, objectives.WISH, objectives.COSTS, chain.OPTIONS)
-@click.option("-o", "--output", "destination", type=click.Path(path_type=Path), help="Write the plan to this file.")
-@click.option("--report", type=click.Path(path_type=Path), help="Write a page with charts (HTML, one file) here.")
+@click.option(
+    "-o",
+    "--output",
+    "destination",
+    type=click.Path(path_type=Path),
+    help="Write the plan to this file, for --plan of `tflsplit edge`, `cloud` and `bundle`.",
+)
+@click.option("--report", type=click.Path(path_type=Path), help="Write a page with charts to this HTML file.")
 @click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
 def command(
     pkg: Path,
@@ -40,9 +61,12 @@ def command(
     is_json: bool,
     **given: Any,
 ) -> None:
-    """Compare every cut, sending the input and computing everything locally, and pick one.
+    """Choose the best cut from profiles and a link.
 
-    Exit code 1 if nothing meets the constraints; what fails for each and what comes nearest is printed all the same.
+    Every cut of PKG is compared, also sending the input to the cloud and running the whole model at the edge. For a
+    chain of more than two machines give --stage instead of --edge and --cloud.
+
+    Exit code 1 if nothing meets the constraints. What each candidate fails, and what comes nearest, is printed.
 
     \b
     Python: tflsplit.plan("model.tflsplit", edge="pi.json", cloud="server.json", link="4g")
@@ -55,7 +79,7 @@ def command(
         names = given["hops"] or (None,) * (len(stages) - 1)
         hops = tuple(planning.link_of(name or link, bandwidth, rtt, loss) for name in names)
         goal = {name: given[name] for name in ("pins", "memory", "uses_all", "objective", "fps")}
-        chain_plan.put_out(chain_plan.plan(opened, stages, hops, **goal), destination, report, is_json=is_json)
+        _put_out_chain(chain.plan(opened, stages, hops, **goal), destination, report, is_json=is_json)
         return
     if edge_path is None or cloud_path is None:
         raise click.UsageError("Missing option '--edge' or '--cloud': give both profiles, or --stage for each machine.")
@@ -66,7 +90,7 @@ def command(
     if is_json:
         screen.as_json(outcome.as_json())
     else:
-        _print(outcome)
+        plans.print_plan(outcome)
     if report is not None:
         planning.write_report(outcome, report)
     if outcome.cut is None:
@@ -75,32 +99,14 @@ def command(
         planning.write_plan(outcome, destination)
 
 
-def _print(outcome: Outcome) -> None:
-    decision = outcome.decision
-    front = decision.pareto
-    rows = [
-        (
-            "→" if entry is decision.choice else "*" if entry.id in front else "",
-            entry.id,
-            report_text.short_layer(entry.cost.candidate.cut.layer),
-            f"{entry.cost.latency.p50_s * 1e3:.2f}",
-            f"{entry.cost.latency.p95_s * 1e3:.2f}",
-            f"{entry.cost.throughput_fps:.1f}",
-            f"{entry.cost.bytes_per_day / 1e6:,.0f}",
-            report_text.short_why_not(entry, decision),
-        )
-        for entry in decision.judged
-    ]
-    columns = ("", "cut", "after layer", "p50 ms", "p95 ms", "fps", "MB/day", "why not")
-    link, counted_fps = outcome.scenario.link, outcome.scenario.counted_fps
-    shown = f"{link.bandwidth_bps / 1e6:g} Mbit/s, {link.rtt_s * 1e3:g} ms ({link.origin.value})"
-    title = (
-        f"{outcome.package.manifest.name} over {link.name}: {shown}; MB/day at {counted_fps:g} frames/s; "
-        "→ the pick, * the Pareto set"
-    )
-    screen.table(title, columns, rows)
-    click.echo(report_text.reason(decision))
-    for words in (*report_text.turns(outcome.break_even), *outcome.remarks):
-        click.echo(words)
-    if decision.choice is not None:
-        click.echo(f"latency of {decision.choice.id}: {report_text.origins(decision.choice.cost)}")
+def _put_out_chain(planned: Planned, destination: Path | None, report: Path | None, *, is_json: bool) -> None:
+    if is_json:
+        screen.as_json(planned.as_json())
+    else:
+        plans.print_chain(planned)
+    if report is not None:
+        from tflsplit.report.chain import page
+
+        files.write_whole(report, page.render(planned))
+    if destination is not None:
+        files.write_whole(destination, planfile.render(pipeline.plan_of(planned, destination.parent)))

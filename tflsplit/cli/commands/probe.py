@@ -1,4 +1,4 @@
-"""`tflsplit probe`: what the link through a broker can do."""
+"""`tflsplit probe`: measures the network link through a broker."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,20 +7,32 @@ import click
 
 from tflsplit.api import files
 from tflsplit.cli.options import connection
-from tflsplit.cli.output import screen
+from tflsplit.cli.output import examples, screen
 from tflsplit.timings import links
 
 if TYPE_CHECKING:
     from broker.links import echo
 
 
-@click.command()
+@click.command(
+    epilog=examples.epilog(
+        "tflsplit probe --echo --broker mqtt://localhost --deployment shop",
+        "tflsplit probe --broker mqtt://server --deployment shop -o link.json",
+    )
+)
 @connection.options
-@click.option("--echo", "is_echo", is_flag=True, help="Be the peer that answers: run it beside the cloud.")
-@click.option("--device", help="Name to probe as. Default: one made up.")
-@click.option("--size-time", "size_s", default=2.0, show_default=True, help="Seconds for each payload size.")
-@click.option("-o", "--output", "destination", type=click.Path(path_type=Path), help="Write the link to this file.")
-@click.option("--force", "replaces_existing", is_flag=True, help="Replace FILE if it is there.")
+@click.option("--echo", "is_echo", is_flag=True, help="Answer the probes of others. Run it where the cloud runs.")
+@click.option("--device", help="Name of this client at the broker. Default: a random name.")
+@click.option("--size-time", "size_s", default=2.0, show_default=True, help="Seconds to measure each payload size.")
+@click.option(
+    "-o",
+    "--output",
+    "destination",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the link to this file, for --link of `tflsplit plan`.",
+)
+@click.option("--force", "replaces_existing", is_flag=True, help="Replace FILE if there is one.")
 @click.option("--json", "is_json", is_flag=True, help="Print the link as JSON.")
 def command(
     broker: connection.Broker,
@@ -33,9 +45,10 @@ def command(
     replaces_existing: bool,
     is_json: bool,
 ) -> None:
-    """Measure round trips and throughput by payload size, loss and the packet limit through the broker.
+    """Measure the network link through a broker.
 
-    Start `tflsplit probe --echo` beside the cloud first; without it, only the way to the broker is measured.
+    Measured are round-trip time and throughput for several payload sizes, loss, and the largest packet that the broker
+    takes. First start `tflsplit probe --echo` where the cloud runs. Without it only the link to the broker is measured.
 
     \b
     Python: broker.links.throughput.probe(ours, other, settings, run=run)

@@ -1,4 +1,4 @@
-"""`tflsplit profile`: how long every cut takes on this machine."""
+"""`tflsplit profile`: measures how long every cut takes on this machine."""
 
 import os
 from pathlib import Path
@@ -9,31 +9,57 @@ import click
 import tflsplit
 from tflsplit.api import packages
 from tflsplit.cli.options import accelerator as options_accelerator
-from tflsplit.cli.output import screen
+from tflsplit.cli.output import examples, screen
 from tflsplit.timings import profiles
 from tflsplit.timings.profiles import Profile, Side
 
 
-@click.command()
+@click.command(
+    epilog=examples.epilog(
+        "tflsplit profile model.tflsplit --side edge --samples pictures/ -o pi.json",
+        "tflsplit profile model.tflsplit --side cloud -o server.json",
+    )
+)
 @click.argument("pkg", type=click.Path(path_type=Path))
 @click.option(
     "--side",
     required=True,
     type=click.Choice([side.value for side in Side]),
-    help="edge: heads and encoding. cloud: tails and decoding.",
+    help="edge: measure heads and the encoding of their output. cloud: measure decoding and tails.",
 )
 @click.option(
-    "-o", "--output", "destination", type=click.Path(path_type=Path), required=True, help="File to write (JSON)."
+    "-o",
+    "--output",
+    "destination",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    required=True,
+    help="File to write the profile to, as JSON.",
 )
-@click.option("--samples", help="Inputs: folder of pictures, .npy/.npz file. Default: random ones, noted in the file.")
+@click.option(
+    "--samples",
+    help="Inputs to measure with: a folder of pictures, or a .npy or .npz file. Default: random inputs, which compress "
+    "worse than real ones.",
+)
 @options_accelerator.option("accelerator", default="cpu")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads.")
-@click.option("--budget", default=20.0, show_default=True, help="Seconds to spend on timing.")
-@click.option("--precision", default=0.02, show_default=True, help="How closely a median is to be known, as a share.")
 @click.option(
-    "--jpeg-quality", type=click.IntRange(1, 95), default=75, show_default=True, help="Of pictures sent as JPEG."
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads that run a head or tail."
 )
-@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@click.option("--budget", default=20.0, show_default=True, help="Seconds that all measurements may take.")
+@click.option(
+    "--precision",
+    default=0.02,
+    show_default=True,
+    help="Measure until the median is known this well; 0.02 means to 2 %.",
+)
+@click.option(
+    "--jpeg-quality",
+    type=click.IntRange(1, 95),
+    default=75,
+    show_default=True,
+    help="JPEG quality with which sending pictures is measured.",
+)
+@click.option("--force", is_flag=True, help="Replace FILE if there is one.")
 @click.option("--json", "is_json", is_flag=True, help="Print the profile as JSON.")
 def command(
     pkg: Path,
@@ -43,9 +69,10 @@ def command(
     is_json: bool,
     **options: Any,
 ) -> None:
-    """Time the head (or tail) of every cut of PKG here, for `tflsplit plan`.
+    """Measure how long each cut takes on this machine.
 
-    A run that was killed goes on from FILE.partial when it is started again.
+    `tflsplit plan` needs the profile of the edge and that of the cloud; each is measured on the machine itself. A run
+    that was killed goes on from FILE.partial when it is started again.
 
     \b
     Python: tflsplit.profile("model.tflsplit", "edge", "pi.json")
@@ -83,9 +110,9 @@ def _print(made: Profile, destination: Path) -> None:
         click.echo(f"preprocessing: {made.preprocess.p50_s * 1000:.3f} ms")
     for way in made.pixels:
         parts = {"capture": way.capture, coding: way.coding}
-        told = ", ".join(f"{name} {timing.p50_s * 1000:.3f} ms" for name, timing in parts.items() if timing)
+        times = ", ".join(f"{name} {timing.p50_s * 1000:.3f} ms" for name, timing in parts.items() if timing)
         size = "" if way.coded_bytes is None else f", {way.coded_bytes:,.0f} B"
-        click.echo(f"picture sent as {way.input_codec}: {told}{size}")
+        click.echo(f"picture sent as {way.input_codec}: {times}{size}")
     for note in made.notes:
         click.echo(note)
     click.echo(f"written to {os.fspath(destination)}")

@@ -1,4 +1,4 @@
-"""`tflsplit push`: another model for devices in the field."""
+"""`tflsplit push`: installs another model on edge devices while they run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,30 +7,54 @@ import click
 
 from tflsplit import errors
 from tflsplit.cli.options import connection
-from tflsplit.cli.output import screen
+from tflsplit.cli.output import examples, screen
 from tflsplit.package import reading
 
 if TYPE_CHECKING:
     from broker.clients.update_push import Outcome
 
 
-@click.command()
+@click.command(
+    epilog=examples.epilog(
+        "tflsplit push new.tflsplit --device cam1 --device cam2 --sign models.key \\\n"
+        "--credentials clients/operator --deployment shop"
+    )
+)
 @click.argument("pkg", type=click.Path(path_type=Path))
 @connection.options
-@click.option("--device", "devices", multiple=True, required=True, help="Device to update; give one or more, in order.")
 @click.option(
-    "--sign", "signing_key", type=click.Path(path_type=Path), required=True, metavar="KEY", help="Key of `keygen`."
+    "--device",
+    "devices",
+    multiple=True,
+    required=True,
+    help="Name of a device to update. Repeat it for more devices; they are updated in this order.",
 )
-@click.option("--cut", "cut_name", help="Id or layer of the cut. Default: where the device cuts now.")
+@click.option(
+    "--sign",
+    "signing_key",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="KEY",
+    help="File with the private key that `tflsplit keygen` made.",
+)
+@click.option("--cut", "cut_name", help="Id or layer of the cut to run. Default: the cut that the device runs now.")
 @click.option(
     "--url",
     "bundle_url",
     metavar="BASE",
-    help="Where the bundle's folder lies on a web server, for devices to fetch it.",
+    help="URL of the bundle's folder on a web server. Devices download the model from it. Default: over the broker.",
 )
-@click.option("--name", default="operator", show_default=True, help="Name of this operator, as `broker init` knows it.")
-@click.option("--wait", "wait_s", default=600.0, show_default=True, help="Seconds for each device's final word.")
-@click.option("--json", "is_json", is_flag=True, help="Print what became of each device as JSON.")
+@click.option(
+    "--name", default="operator", show_default=True, help="Name of this operator, as given to `tflsplit broker init`."
+)
+@click.option(
+    "--wait",
+    "wait_s",
+    default=600.0,
+    show_default=True,
+    help="Seconds to wait until a device reports that it has installed or refused the model.",
+)
+@click.option("--json", "is_json", is_flag=True, help="Print the outcome of each device as JSON.")
 def command(
     pkg: Path,
     *,
@@ -44,13 +68,14 @@ def command(
     wait_s: float,
     is_json: bool,
 ) -> None:
-    """Give devices another model: the edge's part of PKG, signed, over the broker, taken over while frames flow.
+    """Install another model on edge devices while they run.
 
-    Each device checks the signature, tries the head on golden samples, exchanges it between two frames and watches the
-    first of them; if anything is wrong it goes on with the model of before and says why. Devices are updated one after
-    the other; the first that fails ends the push. Exit code 1 if any did not install it.
+    PKG is a package or an edge bundle. The part that an edge needs is signed and sent. Each device checks the
+    signature, tests the head on stored samples, replaces the model between two frames and watches the first frames. If
+    anything fails, it goes on with the old model and reports the reason. Devices are updated one after the other, and
+    the first failure ends the push. Exit code 1 if any device did not install the model.
 
-    Run clouds with both packages first: `tflsplit cloud OLD NEW`. PKG may also be a bundle for the edge, as it is.
+    First start a cloud that serves both packages: `tflsplit cloud OLD NEW`.
 
     \b
     Python: broker.clients.rollout.roll_out(pusher, package, devices, signer, wait_s=600)
@@ -75,19 +100,19 @@ def command(
     if is_json:
         screen.as_json([outcome.as_json() for outcome in outcomes])
     if len(outcomes) < len(devices) or not outcomes[-1].is_installed:
-        spared = ", ".join(devices[len(outcomes) :])
+        untouched = ", ".join(devices[len(outcomes) :])
         last = outcomes[-1]
         raise errors.PeerError(
-            f"device {last.device!r} did not install it ({_said(last)})"
-            + (f"; not pushed to {spared}" if spared else "")
+            f"device {last.device!r} did not install it ({_state(last)})"
+            + (f"; not pushed to {untouched}" if untouched else "")
         )
 
 
 def _print(outcome: "Outcome") -> None:
-    click.echo(f"{outcome.device}: {_said(outcome)}, {outcome.sent_bytes:,} bytes in {outcome.seconds:.1f} s")
+    click.echo(f"{outcome.device}: {_state(outcome)}, {outcome.sent_bytes:,} bytes in {outcome.seconds:.1f} s")
 
 
-def _said(outcome: "Outcome") -> str:
+def _state(outcome: "Outcome") -> str:
     if outcome.state is None:
         return "no answer"
     why = f": {outcome.reason}" if outcome.reason else ""

@@ -1,4 +1,4 @@
-"""`tflsplit replay`: what a plan promises against what happens."""
+"""`tflsplit replay`: compares the planner's predictions with real runs on this machine."""
 
 import tempfile
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import click
 from tflsplit.api import planning
 from tflsplit.cli.options import link as options_link
 from tflsplit.cli.options import objectives, planfile
-from tflsplit.cli.output import screen
+from tflsplit.cli.output import examples, screen
 from tflsplit.cli.trials import replay_run
 from tflsplit.cli.trials.replay_stage import Shaping
 from tflsplit.package.reading import Package
@@ -17,11 +17,21 @@ from tflsplit.planning import pipeline
 from tflsplit.timings.profiles import Profile, Side
 
 
-@click.command()
+@click.command(
+    epilog=examples.epilog(
+        "tflsplit replay model.tflsplit --link wifi",
+        "tflsplit replay model.tflsplit --cuts input,op012,output \\\n--bandwidth 5Mbit --rtt 40ms",
+    )
+)
 @click.argument("pkg", type=click.Path(path_type=Path))
-@click.option("--plan", "plan_path", type=click.Path(path_type=Path), help="Replay this plan's cut over its link.")
 @click.option(
-    "--cuts", "wanted", help="all, useful (and unsplit), or ids and layers with commas, as input:raw,op005,output."
+    "--plan", "plan_path", type=click.Path(path_type=Path), help="Run the cut of this plan over the link of this plan."
+)
+@click.option(
+    "--cuts",
+    "wanted",
+    help="Cuts to run: all, useful (with input and output), or ids and layers with commas, for example "
+    "input:raw,op005,output. Default: the plan's, else useful.",
 )
 @objectives.grouped(options_link.LINK)
 @click.option(
@@ -29,11 +39,26 @@ from tflsplit.timings.profiles import Profile, Side
     type=click.Choice([entry.value for entry in Shaping]),
     default=Shaping.RELAY.value,
     show_default=True,
-    help="What makes the link: a relay, or network namespaces, which need root and can lose packets.",
+    help="How the link is imitated. relay: by a process between edge and broker. namespace: by the kernel, which can "
+    "also lose packets; this needs root.",
 )
-@click.option("--edge", "edge_path", type=click.Path(path_type=Path), help="Edge's profile. Default: made now.")
-@click.option("--cloud", "cloud_path", type=click.Path(path_type=Path), help="Cloud's profile. Default: made now.")
-@click.option("--source", type=click.Path(path_type=Path), help="Inputs for the edges. Default: random ones.")
+@click.option(
+    "--edge",
+    "edge_path",
+    type=click.Path(path_type=Path),
+    help="Profile of the edge side, made on this machine. Default: measured first.",
+)
+@click.option(
+    "--cloud",
+    "cloud_path",
+    type=click.Path(path_type=Path),
+    help="Profile of the cloud side, made on this machine. Default: measured first.",
+)
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path),
+    help="Inputs for the edges: a folder of pictures, or a .npy or .npz file. Default: random inputs.",
+)
 @click.option("--frames", type=click.IntRange(min=5), default=30, show_default=True, help="Frames to send at each cut.")
 @click.option("--json", "is_json", is_flag=True, help="Print the report as JSON.")
 def command(
@@ -52,9 +77,10 @@ def command(
     frames: int,
     is_json: bool,
 ) -> None:
-    """Run cuts on this machine over a link that is shaped as stated, and compare with what the planner predicts.
+    """Run cuts on this machine and check the predictions.
 
-    Broker, link, cloud and edges are started here and ended again. Profiles must be of this machine.
+    Broker, cloud and edges run on this machine, over a link that is slowed down to the stated bandwidth and round-trip
+    time. The measured latency of each cut is shown beside the one that the planner predicts.
 
     \b
     Python: tflsplit.cli.trials.replay_run.replay(package, profiles, link, names, folder)
@@ -78,7 +104,7 @@ def command(
             source=source,
             frames=frames,
             shaping=Shaping(shaping),
-            on_step=lambda said: step(description=said),
+            on_step=lambda words: step(description=words),
         )
     if is_json:
         screen.as_json(report.as_json())
@@ -87,7 +113,7 @@ def command(
 
 
 def _profile(path: Path | None, opened: Package, side: Side, folder: Path, step: Callable[..., None]) -> Profile:
-    """Read, or made now."""
+    """The profile at `path`; without one it is measured now."""
     if path is not None:
         return pipeline.read_profile(path, opened, side)
     step(description=f"profile the {side.value}")

@@ -1,30 +1,41 @@
-"""`tflsplit results`: what the clouds of a deployment answer, for programs and people."""
+"""`tflsplit results`: prints the results that the clouds of a deployment publish."""
 
 import logging
 
 import click
 
 from tflsplit.cli.options import connection
-from tflsplit.cli.output import screen
+from tflsplit.cli.output import examples, screen
 
 log = logging.getLogger(__name__)
 
-# As long as a secured broker keeps a session that nobody comes back to.
+# As long as a secured broker keeps the session of a client that is away.
 _KEPT_S = 7 * 24 * 3600
 
 
-@click.command()
+@click.command(
+    epilog=examples.epilog(
+        "tflsplit results --broker mqtt://localhost --deployment shop",
+        "tflsplit results --credentials clients/consumer --deployment shop \\\n--device cam1 --name archive",
+    )
+)
 @connection.options
-@click.option("--device", help="Only the results of this device. Default: of all.")
-@click.option("--count", type=click.IntRange(min=1), help="End after so many results. Default: read until SIGTERM.")
-@click.option("--name", help="The broker keeps what comes while the reader of this name is away. Default: it does not.")
+@click.option("--device", help="Print only the results of this device. Default: of all devices.")
+@click.option(
+    "--count", type=click.IntRange(min=1), help="Stop after this number of results. Default: run until SIGTERM."
+)
+@click.option(
+    "--name",
+    help="Name of this reader. The broker then keeps new results while the reader is away. Default: no name, and "
+    "results that come while nobody reads are lost.",
+)
 def command(
     broker: connection.Broker, deployment: str, *, device: str | None, count: int | None, name: str | None
 ) -> None:
-    """Print each result once, as a line of JSON.
+    """Print each result of a deployment as a line of JSON.
 
-    A result is acknowledged to the broker once it is printed. With --name the broker keeps a session for a week:
-    whoever comes back under that name gets what was answered meanwhile, as far as the broker's queue for it goes.
+    Each result is printed once. It is acknowledged to the broker after it was printed. With --name the broker keeps
+    results for a week while the reader is away, as many as fit in its queue; the next reader with that name gets them.
 
     \b
     Python: broker.clients.results_reader.ResultsReader(transport, deployment).run(hand_on)

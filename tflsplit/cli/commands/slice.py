@@ -1,20 +1,23 @@
-"""`tflsplit slice`: the two halves of any cut, as files."""
+"""`tflsplit slice`: the head and the tail of one cut, as files."""
 
 from pathlib import Path
 
 import click
 
 import tflsplit
+from tflsplit.cli.output import examples
 
 
-@click.command()
+@click.command(epilog=examples.epilog("tflsplit slice model.tflsplit --cut op012 -o halves/"))
 @click.argument("pkg", type=click.Path(path_type=Path))
 @click.option(
     "--cut", "cut_name", required=True, help="Id of the cut, or the layer it follows (see `tflsplit inspect`)."
 )
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Directory to write to.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write the files to.")
 def command(pkg: Path, cut_name: str, output: Path) -> None:
-    """Write head.tflite and tail.tflite of any cut of a package.
+    """Write head and tail of one cut as .tflite files.
+
+    The files are head.tflite and tail.tflite. They are made of the package PKG, for any of its cuts.
 
     \b
     Python: tflsplit.slice("model.tflsplit", "op012", "halves")

@@ -1,4 +1,4 @@
-"""`tflsplit trace`: where the time of the frames in a trace went."""
+"""`tflsplit trace`: which step takes the time of a frame."""
 
 import json
 from pathlib import Path
@@ -7,17 +7,25 @@ from typing import Any
 import click
 
 from tflsplit.api import files
-from tflsplit.cli.output import screen
+from tflsplit.cli.output import examples, screen
 
 
-@click.command()
+@click.command(
+    epilog=examples.epilog("tflsplit trace trace.jsonl", "tflsplit trace trace.jsonl --perfetto frames.json")
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--perfetto", type=click.Path(path_type=Path), metavar="OUT.json", help="Write the frames for ui.perfetto.dev."
+    "--perfetto",
+    type=click.Path(path_type=Path),
+    metavar="OUT.json",
+    help="Also write the frames to this file, which ui.perfetto.dev can open.",
 )
-@click.option("--json", "is_json", is_flag=True, help="Print as JSON.")
+@click.option("--json", "is_json", is_flag=True, help="Print the summary as JSON.")
 def command(file: Path, *, perfetto: Path | None, is_json: bool) -> None:
-    """Summarise the trace that `tflsplit edge --trace` wrote: percentiles of each part, and which part dominates.
+    """Show which step takes the time of a frame.
+
+    FILE is what `tflsplit edge --trace FILE` wrote. Printed are percentiles of the time of each step, and of how many
+    frames it was the longest step.
 
     \b
     Python: edge_runtime.monitoring.breakdown.summarise(edge_runtime.monitoring.frame_trace.read(file))

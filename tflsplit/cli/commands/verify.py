@@ -1,4 +1,4 @@
-"""`tflsplit verify`: the proof that cuts change nothing."""
+"""`tflsplit verify`: the proof that cuts change no result."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import click
 
 from tflsplit.api import packages
 from tflsplit.cli.options import accelerator as options_accelerator
-from tflsplit.cli.output import screen
+from tflsplit.cli.output import examples, screen
 from tflsplit.graph import cuts
 from tflsplit.graph.tensors import Array
 from tflsplit.package import reading, trial, verify
@@ -19,25 +19,37 @@ if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run
     from edge_runtime.profiling.equivalence import Comparison
 
 
-@click.command()
+@click.command(
+    epilog=examples.epilog("tflsplit verify model.tflsplit", "tflsplit verify model.tflsplit --samples pictures/")
+)
 @click.argument("pkg", type=click.Path(path_type=Path))
 @click.option(
     "--samples",
     default="8",
     show_default=True,
-    help="How many random inputs, or a folder of pictures or .npy/.npz file to take inputs from.",
+    help="Inputs to compare on: a number of random inputs, or a folder of pictures, or a .npy or .npz file.",
 )
-@click.option("--cuts", "wanted", default="all", show_default=True, help="all, useful, or ids and layers with commas.")
-@options_accelerator.option(default=None, what="Also run the heads there, and say how near they come to the CPU's: ")
+@click.option(
+    "--cuts",
+    "wanted",
+    default="all",
+    show_default=True,
+    help="Cuts to check: all, useful, or ids and layers with commas between them.",
+)
+@options_accelerator.option(default=None, what="Also run the heads on this accelerator and compare with the CPU")
 @click.option("--json", "is_json", is_flag=True, help="Print the report as JSON.")
 def command(pkg: Path, *, samples: str, wanted: str, accelerator_name: str | None, is_json: bool) -> None:
-    """Run head and tail of cuts beside the whole model and compare the results bit for bit.
+    """Prove that cutting the model changes no result.
 
-    Where tails are float, the int8 model proves the cuts, and each float tail is shown to be the float model's own
-    remainder behind a door that dequantises exactly. Exit code 1 if any result differs.
+    Head and tail of each cut run one after the other, and the whole model runs beside them. The results must be equal
+    bit for bit; exit code 1 if any differs.
 
-    With --accelerator each head also runs there: how many integer steps it is apart from the CPU's at most, the share
-    of equal elements, and how often the tail then has the same largest output. Devices round; this fails nothing.
+    In a package with float tails the int8 model proves the cuts. Of each float tail it is proven that it is the rest of
+    the float model, and that it converts the head's int8 output to float exactly.
+
+    With --accelerator each head also runs there. Printed are the largest difference from the CPU in integer steps, the
+    share of equal elements, and how often the tail's largest output is the same. Accelerators round differently, so
+    this does not change the exit code.
 
     \b
     Python: tflsplit.verify("model.tflsplit", samples="pictures/")

@@ -1,4 +1,4 @@
-"""The options that say what computes a head, and the accelerators they name."""
+"""The options about the accelerator that runs heads, and the accelerators that they name."""
 
 import functools
 from collections.abc import Callable
@@ -17,22 +17,23 @@ if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run
 
 
 def option(
-    name: str = "accelerator_name", *, default: str | None, what: str = ""
+    name: str = "accelerator_name", *, default: str | None, what: str = "What runs the head"
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Gives the command the accelerator's name, in words, as the argument `name`."""
+    """Gives the command the accelerator's name as the argument `name`. `what` begins the help."""
     return click.option(
         "--accelerator",
         name,
-        metavar="A",
+        metavar="NAME",
         default=default,
         show_default=default is not None,
-        help=f"{what}cpu, coral, coral:usb:0, coral:pci:0, delegate:PATH?option=value, or auto.",
+        help=f"{what}: cpu, coral, coral:usb:0, coral:pci:0, delegate:PATH?option=value, or auto for the Edge TPU "
+        "where one can run the head, else the CPU.",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class AcceleratorOptions:
-    """What was said about the machine that runs heads."""
+    """The values of the options."""
 
     accelerator_name: str
     fallback_name: str | None
@@ -53,11 +54,11 @@ class AcceleratorOptions:
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the command `computing`, a `AcceleratorOptions`."""
+    """Gives the command the argument `machine`, an `AcceleratorOptions`."""
 
     @functools.wraps(function)  # and with it the options that it has already
     def command(*args: Any, accelerator_name: str, fallback_name: str | None, threads: int, **others: Any) -> Any:
-        return function(*args, computing=AcceleratorOptions(accelerator_name, fallback_name, threads), **others)
+        return function(*args, machine=AcceleratorOptions(accelerator_name, fallback_name, threads), **others)
 
     made: Callable[..., Any] = command
     for add in (
@@ -65,11 +66,15 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--fallback",
             "fallback_name",
             type=click.Choice(["cpu"]),
-            help="What runs the head while the accelerator cannot.",
+            help="What runs the head while the accelerator is missing or fails. Default: nothing.",
         ),
         option(default="cpu"),
         click.option(
-            "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of the head."
+            "--threads",
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            help="CPU threads that run the head.",
         ),
     ):
         made = add(made)

@@ -1,4 +1,4 @@
-"""A cloud that is watched: what `tflsplit cloud --metrics` switches on."""
+"""The metrics of a cloud: what `tflsplit cloud --metrics` starts."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tflsplit.cli.options import connection
 from tflsplit.cli.options import metrics as options_metrics
 
-if TYPE_CHECKING:  # a cloud that nobody watches starts without any of it
+if TYPE_CHECKING:  # a cloud without metrics imports none of it
     from broker.cloud.engine import Engine
     from broker.cloud.metrics import CloudMetrics
     from broker.cloud.subscriber import Cloud
@@ -17,41 +17,43 @@ if TYPE_CHECKING:  # a cloud that nobody watches starts without any of it
 
 @contextmanager
 def started(address: str | None) -> "Iterator[CloudMetrics | None]":
-    """From before the tails are loaded until the cloud has ended; None where nobody watches."""
+    """Serves metrics from before the tails are loaded until the cloud has ended; None without an address."""
     if address is None:
         yield None
         return
-    from broker.cloud import metrics as cloud_metrics
+    from broker.cloud.metrics import CloudMetrics
 
-    watching = cloud_metrics.CloudMetrics()
-    with options_metrics.served(address, watching.families, watching.health):
-        yield watching
+    metrics = CloudMetrics()
+    with options_metrics.served(address, metrics.families, metrics.health):
+        yield metrics
 
 
 @contextmanager
-def at(
-    watching: "CloudMetrics | None",
+def of_clouds(
+    metrics: "CloudMetrics | None",
     packages: "Sequence[Package]",
     engine: "Engine",
     clouds: "Sequence[tuple[Cloud, Transport]]",
     speaker: tuple[connection.Broker, str, int],
 ) -> Iterator[None]:
-    """While the clouds run. `speaker` are the broker, our name and boot: what devices tell is heard by connections of
-    its own."""
-    if watching is None:
+    """Collects metrics while the clouds run.
+
+    `speaker` is the broker with this cloud's name and boot. The telemetry of devices comes over a second connection.
+    """
+    if metrics is None:
         yield
         return
     from broker.cloud import fleet
-    from broker.cloud import metrics as cloud_metrics
+    from broker.cloud.metrics import Served
 
     broker, name, boot = speaker
     with ExitStack() as stack:
         served = []
         for cloud, online in clouds:
-            heard = None  # a cloud that has a queue may have no broker
+            devices = None  # a cloud that takes frames from a queue may have no broker
             if broker.is_given:
-                ears = stack.enter_context(connection.connected(broker, cloud.deployment, name, boot, is_second=True))
-                heard = stack.enter_context(fleet.Fleet(ears, cloud.deployment))
-            served.append(cloud_metrics.Served(cloud, online, heard))
-        watching.attach(packages, engine, served)
+                second = stack.enter_context(connection.connected(broker, cloud.deployment, name, boot, is_second=True))
+                devices = stack.enter_context(fleet.Fleet(second, cloud.deployment))
+            served.append(Served(cloud, online, devices))
+        metrics.attach(packages, engine, served)
         yield

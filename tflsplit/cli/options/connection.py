@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # they need paho and numpy, which `tflsplit doctor` may be ru
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """What was said about the broker on the command line; nothing is read before it is asked for."""
+    """The values of the options about the broker. Files are read by `resolve` only."""
 
     url: str | None = None
     folder: Path | None = None
@@ -35,10 +35,10 @@ class Broker:
     def resolve(
         self, speaker: tuple[str, str] | None = None, *, reads: str | None = None
     ) -> "tuple[Address, Credentials]":
-        """Where the broker is and what to show it. An address given beside a folder counts before the folder's.
+        """The address of the broker and the credentials for it. --broker overrides the address in --credentials.
 
-        `speaker` is (deployment, name), `reads` the deployment of one who only listens; SettingsError if the folder is
-        somebody else's, UsageError if nothing was said.
+        `speaker` is (deployment, name) of who connects; `reads` is the deployment of a program that only reads results.
+        SettingsError if the folder was made for somebody else, UsageError if neither option is given.
         """
         from broker.transport import address
         from broker.transport import credentials as transport_credentials
@@ -66,16 +66,16 @@ class Broker:
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the command `broker` and `deployment`."""
+    """Gives the command the arguments `broker` and `deployment`."""
     return broker_options(
-        click.option("--deployment", required=True, help="Name that the edges and clouds of one package share.")(
+        click.option("--deployment", required=True, help="Name of the deployment; its edges and clouds have the same.")(
             function
         ),
     )
 
 
 def broker_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the command `broker`, a `Broker`."""
+    """Gives the command the argument `broker`, a `Broker`."""
 
     @functools.wraps(function)  # and with it the options that it has already
     def command(
@@ -92,21 +92,40 @@ def broker_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     file = click.Path(path_type=Path)
     for option in (
-        click.option("--password-file", type=file, metavar="F", help="Its first line is the password of URL's user."),
-        click.option("--key", type=file, metavar="F", help="Private key of --cert, PEM."),
-        click.option("--cert", type=file, metavar="F", help="Our certificate, PEM."),
-        click.option("--ca", type=file, metavar="F", help="Authorities to trust, PEM. Default: the system's."),
         click.option(
-            "--credentials", type=file, metavar="DIR", help="All of these, as `tflsplit broker init` made it."
+            "--password-file",
+            type=file,
+            metavar="FILE",
+            help="File with the password of the user in --broker, on its first line.",
         ),
-        click.option("--broker", "url", metavar="URL", help="mqtt://[user@]host[:port], or mqtts:// for TLS."),
+        click.option("--key", type=file, metavar="FILE", help="File with the private key of --cert, as PEM."),
+        click.option("--cert", type=file, metavar="FILE", help="File with the certificate of this client, as PEM."),
+        click.option(
+            "--ca",
+            type=file,
+            metavar="FILE",
+            help="File with the certificate authorities to trust, as PEM. Default: those of this system.",
+        ),
+        click.option(
+            "--credentials",
+            type=file,
+            metavar="DIR",
+            help="Folder that `tflsplit broker init` made for this client, with the broker's address and everything "
+            "else it asks for. --ca, --cert, --key and --password-file are not needed then.",
+        ),
+        click.option(
+            "--broker",
+            "url",
+            metavar="URL",
+            help="Address of the broker: mqtt://[user@]host[:port], or mqtts:// for TLS.",
+        ),
     ):
         command = option(command)
     return command
 
 
 def new_boot() -> int:
-    """Drawn anew at each start, so that frames of two runs are never taken for one another."""
+    """A random number for this start, so that frames of two runs are never confused."""
     return int.from_bytes(os.urandom(8), "little")
 
 

@@ -1,4 +1,4 @@
-"""The options that say what is promised about an edge's frames, and where they wait for it."""
+"""The options about delivery: which frames an edge must deliver, how long it waits, and its spool on disk."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -17,30 +17,31 @@ if TYPE_CHECKING:  # an edge without a spool starts without SQLite
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOptions:
-    """What was said on the command line; `said` holds the given fields of `edge_runtime.delivery.settings.Settings`."""
+    """The values of the options. `fields` are those of `edge_runtime.delivery.settings.Settings` that were given,
+    `folder` and `limits` are about the spool."""
 
-    said: dict[str, Any]
+    fields: dict[str, Any]
     folder: Path | None
     limits: dict[str, Any]
 
     def __post_init__(self) -> None:
-        is_latest = self.said.get("delivery") == "latest"
+        is_latest = self.fields.get("delivery") == "latest"
         if self.folder is not None and is_latest:
             raise errors.SettingsError(f"--spool {self.folder} with --delivery latest: it keeps nothing, leave one out")
         if self.folder is None and self.limits:
             raise errors.SettingsError(f"--spool-{min(self.limits)} says how a spool is kept: give --spool DIR as well")
-        if "max_age_s" in self.said and not is_latest:
-            raise errors.SettingsError("--max-age is for --delivery latest; a spool forgets by --spool-age")
+        if "max_age_s" in self.fields and not is_latest:
+            raise errors.SettingsError("--max-age is for --delivery latest; frames in a spool expire by --spool-age")
 
     def settings(self) -> dict[str, Any]:
         from edge_runtime.delivery.settings import Delivery, Until
 
         kinds: dict[str, Callable[[str], Any]] = {"delivery": Delivery, "until": Until}
-        return {name: kinds[name](value) if name in kinds else value for name, value in self.said.items()}
+        return {name: kinds[name](value) if name in kinds else value for name, value in self.fields.items()}
 
     @contextmanager
     def spool(self, deployment: str, device: str) -> "Iterator[Spool | None]":
-        """The spool that was named, opened until the block ends."""
+        """The spool in --spool, open until the block ends; None without it."""
         if self.folder is None:
             yield None
             return
@@ -53,25 +54,25 @@ class DeliveryOptions:
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the command `delivering`, a `DeliveryOptions`."""
+    """Gives the command the argument `delivery_options`."""
 
     @functools.wraps(function)  # and with it the options that it has already
     def command(*args: Any, **given: Any) -> Any:
-        said = {name: given.pop(name) for name in (*_SETTINGS, "spool", *_LIMITS)}
-        return function(*args, delivering=of(said), **given)
+        values = {name: given.pop(name) for name in (*_SETTINGS, "spool", *_LIMITS)}
+        return function(*args, delivery_options=of(values), **given)
 
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
-def of(said: Mapping[str, Any]) -> DeliveryOptions:
-    """From the values of the options; SettingsError where they do not go together."""
-    return DeliveryOptions(_given(said, {name: name for name in _SETTINGS}), said["spool"], _given(said, _LIMITS))
+def of(values: Mapping[str, Any]) -> DeliveryOptions:
+    """From the values of the options; SettingsError where they exclude each other."""
+    return DeliveryOptions(_given(values, {name: name for name in _SETTINGS}), values["spool"], _given(values, _LIMITS))
 
 
-def _given(said: Mapping[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    return {name: said[option] for option, name in names.items() if said[option] is not None}
+def _given(values: Mapping[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    return {name: values[option] for option, name in names.items() if values[option] is not None}
 
 
 class _Quantity(click.ParamType[Any]):
@@ -90,51 +91,77 @@ class _Quantity(click.ParamType[Any]):
 
 _SECONDS = _Quantity("seconds", quantities.parse_duration)
 
-# Each is one of `edge_runtime.delivery.settings.Settings`; what is not given is left to that, or to the plan.
+# Fields of `edge_runtime.delivery.settings.Settings`; one that is not given has the plan's value, or the default there.
 _SETTINGS = ("delivery", "until", "window", "qos", "resend_after_s", "max_age_s", "drain_s")
-# Option of the command to argument of `edge_runtime.delivery.spool.limits`.
+# The options about the spool, with the argument of `edge_runtime.delivery.spool.limits` that each sets.
 _LIMITS = {"spool_bytes": "bytes", "spool_age": "age_s", "spool_full": "full", "spool_sync": "sync"}
 
 _OPTIONS = (
     click.option(
         "--delivery",
         type=click.Choice(["all", "latest"]),
-        help="all: every frame matters; latest: fresh ones do, at QoS 0. Default: all.",
+        help="all: every frame must get its result. latest: old frames are dropped in favour of new ones, and sent at "
+        "QoS 0. Default: all.",
     ),
     click.option(
         "--until",
         type=click.Choice(["result", "ack"]),
-        help="What a frame is kept for: its result, or the cloud's acknowledgement, which is smaller. Default: result.",
+        help="How long a frame is kept to be sent again: until its result is here, or until the cloud's "
+        "acknowledgement is, which is smaller. Default: result.",
     ),
     click.option(
         "--window",
         type=click.IntRange(1, 4096),
-        help="Frames that may be unanswered at a time. Default: the plan's, else 8.",
+        help="Frames that may be sent and have no answer yet. Default: the plan's, else 8.",
     ),
-    click.option("--qos", type=click.IntRange(0, 1), help="MQTT quality of service. Default: 1, with latest 0."),
-    click.option("--resend-after", "resend_after_s", type=_SECONDS, help="Seconds before sending again. Default: 5s."),
-    click.option("--max-age", "max_age_s", type=_SECONDS, help="With latest: frames older are dropped. Default: 2s."),
-    click.option("--drain", "drain_s", type=_SECONDS, help="At the end, how long to wait for an answer. Default: 30s."),
+    click.option(
+        "--qos",
+        type=click.IntRange(0, 1),
+        help="MQTT quality of service for frames. Default: 1; with --delivery latest 0.",
+    ),
+    click.option(
+        "--resend-after",
+        "resend_after_s",
+        type=_SECONDS,
+        help="Seconds to wait for an answer before a frame is sent again. Default: 5s.",
+    ),
+    click.option(
+        "--max-age",
+        "max_age_s",
+        type=_SECONDS,
+        help="With --delivery latest: frames older than this are dropped. Default: 2s.",
+    ),
+    click.option(
+        "--drain",
+        "drain_s",
+        type=_SECONDS,
+        help="When the edge stops: longest wait for the answers that are still missing. Default: 30s.",
+    ),
     click.option(
         "--spool",
         type=click.Path(path_type=Path, writable=True),
         metavar="DIR",
-        help="Keep frames on disk until they are answered, through restarts and power cuts.",
+        help="Keep frames in this folder until they are answered, so that a restart or a power cut loses none.",
     ),
     click.option(
         "--spool-bytes",
         type=_Quantity("size", quantities.parse_bytes),
-        help="Most that the spool may hold, as 512M. Default: 1G.",
+        help="Most bytes that the spool may hold, for example 512M. Default: 1G.",
     ),
-    click.option("--spool-age", type=_SECONDS, help="Drop spooled frames that are older, as 7d; 0: never. Default: 0."),
+    click.option(
+        "--spool-age",
+        type=_SECONDS,
+        help="Frames in the spool that are older than this are dropped, for example 7d; 0 means never. Default: 0.",
+    ),
     click.option(
         "--spool-full",
         type=click.Choice(["block", "drop-oldest", "drop-newest"]),
-        help="What to do when the spool or its disk is full. Default: block.",
+        help="When the spool or its disk is full: stop taking new frames (block), or drop frames. Default: block.",
     ),
     click.option(
         "--spool-sync",
         type=click.Choice(["frame", "none"]),
-        help="Wait for the disk at each frame, or leave it to the system and risk the last ones. Default: frame.",
+        help="frame: each frame is on the disk before it is sent. none: the system decides when to write; a power "
+        "cut may lose the last frames. Default: frame.",
     ),
 )

@@ -1,4 +1,4 @@
-"""The options for the forms in which the input itself may be sent."""
+"""The options of `tflsplit plan` for sending the input itself: how it may be coded, and how large it is then."""
 
 from pathlib import Path
 
@@ -10,12 +10,16 @@ INPUT = (
         default="raw,int8,jpeg:75",
         show_default=True,
         metavar="CODEC,…",
-        help="Forms of the input that compete, in which it may be sent.",
+        help="Codings of the input to compare, for the case that the whole model runs in the cloud.",
     ),
-    click.option("--pictures", type=click.Path(path_type=Path), help="Folder whose pictures' JPEG sizes count."),
+    click.option(
+        "--pictures",
+        type=click.Path(path_type=Path),
+        help="Folder of typical pictures. The size of the input as JPEG is measured on them.",
+    ),
     click.option(
         "--jpeg-bytes",
         type=float,
-        help="State the size of the input as JPEG. Default: the edge's profile, else estimated.",
+        help="Size of the input as JPEG, in bytes. Default: as measured in the edge's profile, else estimated.",
     ),
 )

@@ -1,4 +1,4 @@
-"""The options that say what a link is."""
+"""The options that describe the network link."""
 
 import click
 
@@ -6,9 +6,14 @@ from tflsplit.timings import presets
 
 LINK = (
     click.option(
-        "--link", metavar="FILE|NAME", help=f"A file of `tflsplit probe`, or a preset: {', '.join(presets.PRESETS)}."
+        "--link",
+        metavar="FILE|NAME",
+        help="The network link: a file written by `tflsplit probe -o`, or the name of a preset: "
+        f"{', '.join(presets.PRESETS)}.",
     ),
-    click.option("--bandwidth", metavar="RATE", help="State the link instead: its rate, as 5Mbit."),
-    click.option("--rtt", metavar="TIME", help="Round trip of the stated link, as 40ms."),
-    click.option("--loss", metavar="SHARE", help="Packets lost on the stated link, as 1%. Default: none."),
+    click.option("--bandwidth", metavar="RATE", help="Without --link: bandwidth of the link, for example 5Mbit."),
+    click.option("--rtt", metavar="TIME", help="Without --link: round-trip time of the link, for example 40ms."),
+    click.option(
+        "--loss", metavar="SHARE", help="Without --link: share of packets that are lost, for example 1%. Default: none."
+    ),
 )

@@ -1,4 +1,4 @@
-"""The option that opens a port for those who watch: Prometheus, and supervisors that ask for health."""
+"""The option that serves metrics to Prometheus, and health to supervisors."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:  # an edge that nobody watches starts without any of it
+if TYPE_CHECKING:  # an edge without metrics imports none of it
     from tflsplit.observing.exposition import Collect
     from tflsplit.observing.health import Health
 
 
 def option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the command `metrics`, an address or None."""
+    """Gives the command the argument `metrics`, an address or None."""
     return click.option(
         "--metrics",
         metavar="[HOST:]PORT",
-        help="Serve /metrics for Prometheus and /health there. Host: 127.0.0.1 if left out.",
+        help="Serve /metrics for Prometheus and /health for supervisors at this TCP port. Default HOST: 127.0.0.1.",
     )(function)
 
 

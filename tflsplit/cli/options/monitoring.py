@@ -1,4 +1,4 @@
-"""The options that let others see what an edge does, and what they switch on."""
+"""The options for monitoring an edge (metrics, telemetry, trace, Home Assistant), and what they start."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -12,20 +12,20 @@ import click
 from tflsplit.cli.options import connection
 from tflsplit.cli.options import metrics as options_metrics
 
-if TYPE_CHECKING:  # an edge that nobody observes starts without any of it
+if TYPE_CHECKING:  # an edge without monitoring imports none of it
     from broker.transport.protocol import Transport
     from edge_runtime.delivery.observer import Observer
     from edge_runtime.loop import Edge
     from edge_runtime.monitoring.frame_trace import Trace
     from edge_runtime.monitoring.metrics import EdgeMetrics
 
-# Where nothing else is said: often enough for Home Assistant, one small message a device.
+# The default for Home Assistant: often enough to show a device as alive, and one small message each time.
 _TELEMETRY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class MonitoringOptions:
-    """How an edge was asked to be seen."""
+    """The values of the options."""
 
     metrics: str | None
     telemetry_s: float | None
@@ -35,60 +35,56 @@ class MonitoringOptions:
 
     @contextmanager
     def started(self) -> "Iterator[Monitoring]":
-        """From before the head is loaded until the edge has ended."""
+        """Serves metrics and writes the trace, from before the head is loaded until the edge has ended."""
         with ExitStack() as stack:
-            watch = trace = None
+            metrics = trace = None
             if self.metrics or self.telemetry_s:
-                from edge_runtime.monitoring import metrics as watches
+                from edge_runtime.monitoring import metrics as edge_metrics
 
-                watch = watches.EdgeMetrics()
-                stack.enter_context(options_metrics.served(self.metrics, watch.families, watch.health))
+                metrics = edge_metrics.EdgeMetrics()
+                stack.enter_context(options_metrics.served(self.metrics, metrics.families, metrics.health))
             if self.trace is not None:
-                from edge_runtime.monitoring import frame_trace as traces
+                from edge_runtime.monitoring import frame_trace
 
-                trace = stack.enter_context(traces.Trace(self.trace, limit_bytes=self.trace_limit_mb << 20))
-            yield Monitoring(self, watch, trace)
+                trace = stack.enter_context(frame_trace.Trace(self.trace, limit_bytes=self.trace_limit_mb << 20))
+            yield Monitoring(self, metrics, trace)
 
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """What of it is under way."""
+    """The monitoring that runs. `metrics` and `trace` are None where they are off."""
 
-    asked: MonitoringOptions
-    watch: "EdgeMetrics | None"
+    options: MonitoringOptions
+    metrics: "EdgeMetrics | None"
     trace: "Trace | None"
 
     @property
     def observers(self) -> "Sequence[Observer]":
-        return tuple(each for each in (self.watch, self.trace) if each is not None)
+        return tuple(each for each in (self.metrics, self.trace) if each is not None)
 
     @contextmanager
-    def at(self, edge: "Edge", online: "Transport", broker: connection.Broker) -> Iterator[None]:
-        """While the edge runs."""
-        telemetry_s, prefix = self.asked.telemetry_s, self.asked.home_assistant
+    def of_edge(self, edge: "Edge", online: "Transport", broker: connection.Broker) -> Iterator[None]:
+        """Publishes telemetry and the announcement to Home Assistant while the edge runs."""
+        telemetry_s, prefix = self.options.telemetry_s, self.options.home_assistant
         with ExitStack() as stack:
-            if self.watch is not None:
-                self.watch.attach(edge, online)
-            if self.watch is not None and telemetry_s:
-                from edge_runtime.monitoring import telemetry as monitoring_telemetry
+            if self.metrics is not None:
+                self.metrics.attach(edge, online)
+            if self.metrics is not None and telemetry_s:
+                from edge_runtime.monitoring import telemetry
 
-                stack.enter_context(
-                    monitoring_telemetry.TelemetryPublisher(self.watch, edge, online, every_s=telemetry_s)
-                )
+                stack.enter_context(telemetry.TelemetryPublisher(self.metrics, edge, online, every_s=telemetry_s))
             if prefix and telemetry_s:
-                from edge_runtime.monitoring import home_assistant as monitoring_home_assistant
+                from edge_runtime.monitoring import home_assistant
 
-                ours = (edge.settings.deployment, edge.settings.device)
-                message = monitoring_home_assistant.config(edge.package, *ours, expire_after_s=int(3 * telemetry_s))
-                ears = connection.connected(broker, *ours, edge.settings.boot, is_second=True, waits=False)
-                stack.enter_context(
-                    monitoring_home_assistant.Announcer(stack.enter_context(ears), prefix, *ours, message)
-                )
+                name = (edge.settings.deployment, edge.settings.device)
+                message = home_assistant.config(edge.package, *name, expire_after_s=int(3 * telemetry_s))
+                second = connection.connected(broker, *name, edge.settings.boot, is_second=True, waits=False)
+                stack.enter_context(home_assistant.Announcer(stack.enter_context(second), prefix, *name, message))
             yield
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the command `observed`."""
+    """Gives the command the argument `monitoring_options`."""
 
     @functools.wraps(function)  # and with it the options that it has already
     def command(
@@ -100,11 +96,10 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         home_assistant: str | None,
         **others: Any,
     ) -> Any:
-        if home_assistant and telemetry is None:  # its rate and latency come with telemetry
+        if home_assistant and telemetry is None:  # Home Assistant gets rate and latency out of the telemetry
             telemetry = _TELEMETRY_S
-        return function(
-            *args, observed=MonitoringOptions(metrics, telemetry, trace, trace_limit, home_assistant), **others
-        )
+        made = MonitoringOptions(metrics, telemetry, trace, trace_limit, home_assistant)
+        return function(*args, monitoring_options=made, **others)
 
     file = click.Path(path_type=Path, dir_okay=False, writable=True)
     for option in (
@@ -113,23 +108,27 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
             metavar="[PREFIX]",
             is_flag=False,
             flag_value="homeassistant",
-            help="Announce this device to Home Assistant, under its discovery prefix: homeassistant if left out.",
+            help="Announce this device to Home Assistant by MQTT discovery. Default PREFIX: homeassistant.",
         ),
         click.option(
             "--trace-limit",
             type=click.IntRange(min=1),
             default=100,
             show_default=True,
-            help="Megabytes that the trace may take, the older half of it in FILE.1.",
+            help="Most megabytes that the trace may take on disk. FILE.1 is its older half.",
         ),
         click.option(
-            "--trace", type=file, metavar="FILE", help="Write a JSON line for each answered frame: where its time went."
+            "--trace",
+            type=file,
+            metavar="FILE",
+            help="Write a line of JSON for each answered frame, with the time of each step. `tflsplit trace` reads it.",
         ),
         click.option(
             "--telemetry",
             type=click.FloatRange(min=1),
             metavar="SECONDS",
-            help="Publish the metrics on the device's telemetry topic. Default: 10 with --home-assistant, else never.",
+            help="Publish the metrics on the device's telemetry topic at this interval. Default: 10 with "
+            "--home-assistant, else never.",
         ),
     ):
         command = option(command)

@@ -1,4 +1,4 @@
-"""The options of `tflsplit plan` for what is wanted and what it costs."""
+"""The options of `tflsplit plan` for the objective, the constraints, prices, power and load."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,28 +15,66 @@ WISH = (
         type=click.Choice([entry.value for entry in Objective]),
         default="latency",
         show_default=True,
-        help="What the pick is best in.",
+        help="What the chosen cut is best in.",
     ),
     click.option(
-        "--weights", metavar="R,N,O", help="Of rate, network cost and overhead in `weighted`. Default: 1,1,1."
+        "--weights",
+        metavar="R,N,O",
+        help="With --objective weighted: the weights of frame rate, network cost and overhead. Default: 1,1,1.",
     ),
-    click.option("--max-latency", metavar="TIME", help="95th percentile, from capture to result, as 100ms."),
-    click.option("--fps", type=float, help="Frames a second of each device, which every stage must keep up with."),
-    click.option("--max-bytes-per-day", type=float, help="Of each device, headers and both ways included."),
-    click.option("--max-edge-memory", type=int, metavar="BYTES", help="What the head may add to the edge's process."),
-    click.option("--min-depth", metavar="LAYER", help="Layer or cut that must still run at the edge, for privacy."),
-    click.option("--max-price-per-day", type=float, help="Of each device; needs a price."),
-    click.option("--max-energy", type=float, metavar="J", help="Of the edge for one frame; needs its power."),
+    click.option(
+        "--max-latency",
+        metavar="TIME",
+        help="Longest time from capture to result, for 95 % of the frames; for example 100ms.",
+    ),
+    click.option(
+        "--fps", type=float, help="Frames a second that each device makes. Edge, link and cloud must keep up with it."
+    ),
+    click.option(
+        "--max-bytes-per-day",
+        type=float,
+        help="Most bytes that one device may send and receive in a day, with all headers.",
+    ),
+    click.option(
+        "--max-edge-memory", type=int, metavar="BYTES", help="Most memory that the head may take at the edge."
+    ),
+    click.option(
+        "--min-depth", metavar="LAYER", help="For privacy: everything up to this layer or cut must run at the edge."
+    ),
+    click.option(
+        "--max-price-per-day",
+        type=float,
+        help="Most that one device may cost in a day. Needs --price-per-gb or --price-per-cloud-hour.",
+    ),
+    click.option(
+        "--max-energy",
+        type=float,
+        metavar="J",
+        help="Most energy of the edge for one frame, in joules. Needs --idle-watts and --active-watts.",
+    ),
 )
 COSTS = (
-    click.option("--price-per-gb", type=float, help="Of a gigabyte (10^9 bytes) over the link."),
-    click.option("--price-per-cloud-hour", type=float, help="Of an hour of one cloud worker."),
-    click.option("--idle-watts", type=float, help="Power of the edge at rest."),
-    click.option("--active-watts", type=float, help="Power of the edge at work."),
-    click.option("--devices", type=int, default=1, show_default=True, help="Equal edges that share the cloud."),
-    click.option("--workers", type=int, default=1, show_default=True, help="Workers of that cloud."),
-    click.option("--window", type=int, default=8, show_default=True, help="Frames of an edge that may be unanswered."),
-    click.option("--reload-every", type=int, metavar="N", help="Another model makes the head reload every N frames."),
+    click.option("--price-per-gb", type=float, help="Price of sending a gigabyte (10^9 bytes) over the link."),
+    click.option("--price-per-cloud-hour", type=float, help="Price of one cloud worker for an hour."),
+    click.option("--idle-watts", type=float, help="Power of the edge while it waits, in watts."),
+    click.option("--active-watts", type=float, help="Power of the edge while it computes, in watts."),
+    click.option(
+        "--devices", type=int, default=1, show_default=True, help="Number of equal edges that share the cloud."
+    ),
+    click.option("--workers", type=int, default=1, show_default=True, help="Number of workers in the cloud."),
+    click.option(
+        "--window",
+        type=int,
+        default=8,
+        show_default=True,
+        help="Frames that an edge may have sent and that have no result yet.",
+    ),
+    click.option(
+        "--reload-every",
+        type=int,
+        metavar="N",
+        help="Where another model shares the accelerator: the head is loaded again every N frames.",
+    ),
 )
 
 

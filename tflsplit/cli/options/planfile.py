@@ -1,4 +1,4 @@
-"""What `edge`, `cloud` and `bundle` do with --plan: find its package, and refuse another."""
+"""The option --plan of `edge`, `cloud` and `bundle`. A plan names its package; another package beside it is refused."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ option = click.option(
     "--plan",
     "plan_path",
     type=click.Path(path_type=Path),
-    help="File of `tflsplit plan`; without PKG its package is taken from where it was.",
+    help="File written by `tflsplit plan -o`. It names the cut and, where PKG is left out, the package.",
 )
 
 
@@ -37,15 +37,15 @@ def opened(pkg: Path | None, plan_path: Path | None) -> tuple[Package, "Plan | N
 
 
 def opened_at(
-    pkg: Path | None, plan_path: Path | None, said: Mapping[str, str | None]
+    pkg: Path | None, plan_path: Path | None, options: Mapping[str, str | None]
 ) -> tuple[Package, "Plan | None", Cut]:
-    """The same with the cut to run at: the plan's, or that of `--cut` in `said`, or the package's own choice.
+    """The same with the cut to run at: the plan's, or that of `--cut` in `options`, or the package's default.
 
-    `said` are the options that speak of what a plan fixes; SettingsError for one beside a plan.
+    `options` are those whose values a plan has too; SettingsError if one is given beside a plan.
     """
-    for option, value in said.items():
+    for option, value in options.items():
         if value and plan_path:
             raise errors.SettingsError(f"{option} {value} and --plan {plan_path} both say what is sent; give one")
     found, made = opened(pkg, plan_path)
-    named = made.cut if made else said["--cut"]
+    named = made.cut if made else options["--cut"]
     return found, made, found.cut(named) if named else found.default_cut()

@@ -1,4 +1,4 @@
-"""The options of `tflsplit cloud` that say how frames are served, and the engine they describe."""
+"""The options of `tflsplit cloud` about running tails, and the engine that they describe."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -15,7 +15,8 @@ if TYPE_CHECKING:  # help is shown without loading an interpreter
 
 @dataclass(frozen=True, slots=True)
 class ServingOptions:
-    """`workers` is None for this process alone, and with a `ray_address` for as many as that cluster has CPUs."""
+    """The values of the options. `workers` is None for this process alone; with `ray_address` it means one worker for
+    each CPU of that cluster."""
 
     workers: int | None
     ray_address: str | None
@@ -26,12 +27,12 @@ class ServingOptions:
     share: str | None
 
     def engine(self, packages: "Sequence[Package]", warm: "Sequence[tuple[Package, str]]") -> "Engine":
-        """`warm` are cuts whose tails are loaded before the first frame comes."""
+        """`warm` lists cuts whose tails are loaded before the first frame comes."""
         from broker.cloud import answerer, tail
         from broker.cloud import engine as cloud_engine
         from broker.cloud.workers import pool
 
-        spread: dict[str, Any] = {
+        limits: dict[str, Any] = {
             "threads": self.threads,
             "warm": warm,
             "tail_timeout_s": self.tail_timeout_s,
@@ -40,9 +41,9 @@ class ServingOptions:
         if self.ray_address is not None:
             from broker.cloud.workers import ray_actors
 
-            return ray_actors.start(packages, self.workers, address=self.ray_address, **spread)
+            return ray_actors.start(packages, self.workers, address=self.ray_address, **limits)
         if self.workers is not None:
-            return pool.Workers(packages, self.workers, **spread)
+            return pool.Workers(packages, self.workers, **limits)
         if self.batch_window_s is not None:
             raise click.UsageError("--batch-window needs --workers: without, each frame is run when it comes.")
         tails = [tail.Tails(package, threads=self.threads) for package in packages]
@@ -52,7 +53,7 @@ class ServingOptions:
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the command `serving`."""
+    """Gives the command the argument `serving`, a `ServingOptions`."""
 
     @functools.wraps(function)  # and with it the options that it has already
     def command(
@@ -76,34 +77,50 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     positive, seconds = click.IntRange(min=1), click.FloatRange(min=0)
     for option in (
-        click.option("--share", metavar="GROUP", help="Share the frames with the other clouds of this group."),
-        click.option("--drain", type=seconds, default=10.0, show_default=True, help="Seconds to finish frames in."),
+        click.option(
+            "--share",
+            metavar="GROUP",
+            help="Divide the frames among all clouds with the same GROUP. Default: each cloud gets every frame.",
+        ),
+        click.option(
+            "--drain",
+            type=seconds,
+            default=10.0,
+            show_default=True,
+            help="When the cloud stops: seconds to finish the frames that it has already.",
+        ),
         click.option(
             "--batch-window",
             type=seconds,
             metavar="MS",
-            help="Run frames of one cut together where that pays; one waits so long for others.",
+            help="With --workers: a frame waits up to this long for others of its cut, and they run together where "
+            "that is faster. Default: no waiting.",
         ),
         click.option(
             "--tail-timeout",
             type=click.FloatRange(min=0, min_open=True),
             default=60.0,
             show_default=True,
-            help="Seconds after which a worker counts as hung, and is replaced.",
+            help="Seconds that a tail may take. After them its worker counts as hung and is replaced.",
         ),
         click.option(
-            "--ray-address", metavar="ADDRESS", help="HOST:PORT of the cluster. Default: the one of this machine."
+            "--ray-address",
+            metavar="ADDRESS",
+            help="With --engine ray: HOST:PORT of the cluster. Default: the one on this machine.",
         ),
         click.option(
             "--engine",
             type=click.Choice(("local", "ray")),
             default="local",
             show_default=True,
-            help="Where tails run: here, or in a Ray cluster that runs already (by default on all its CPUs).",
+            help="Where tails run: local is this machine; ray is a Ray cluster that runs already, on all its CPUs "
+            "unless --workers is given.",
         ),
-        click.option("--threads", type=positive, default=1, show_default=True, help="CPU threads of a tail."),
+        click.option("--threads", type=positive, default=1, show_default=True, help="CPU threads that run one tail."),
         click.option(
-            "--workers", type=positive, help="Processes that run tails. Default: this one, a frame at a time."
+            "--workers",
+            type=positive,
+            help="Number of processes that run tails. Default: none; this process runs one frame at a time.",
         ),
     ):
         command = option(command)

@@ -1,6 +1,6 @@
-"""An edge as a service: what its supervisor is told, and what it does on SIGHUP.
+"""An edge as a systemd service: it reports its state to systemd, and reads its configuration again on SIGHUP.
 
-Without a supervisor and a configuration file nothing of it is imported.
+An edge with neither systemd nor a configuration file imports none of it.
 """
 
 import logging
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Between two messages of a start: opening an accelerator may take a minute, for some compile the model then.
+# Longest time between two reports while the edge starts: some accelerators compile the model for a minute.
 _STEP_S = 90.0
 
 
 class SupervisedEdge:
-    """Of the command line that runs."""
+    """Supervision of the command that runs; `context` is its context."""
 
     def __init__(self, context: click.Context) -> None:
         self._context = context
@@ -47,7 +47,7 @@ class SupervisedEdge:
 
     @property
     def waits(self) -> bool:
-        """Whether a broker that is not there ends the start; a service comes up with the machine, and tries on."""
+        """Whether the edge ends if the broker cannot be reached at the start. A service goes on trying."""
         return not self.is_supervised
 
     @property
@@ -60,7 +60,7 @@ class SupervisedEdge:
 
     @contextmanager
     def warmed_up(self, head: "Head", package: "Package") -> Iterator[None]:
-        """An inference on nothing, so that "ready" is said by an accelerator that works."""
+        """Runs the head once on zeros, so that "ready" means that the accelerator works."""
         if self.is_supervised:
             import numpy as np
 
@@ -70,8 +70,8 @@ class SupervisedEdge:
         yield
 
     @contextmanager
-    def attended(self, edge: "Edge", online: "Transport", planned: Mapping[str, Any]) -> Iterator[None]:
-        """Around `Edge.run`; on SIGHUP the configuration is read again. `planned` is what a plan says of settings."""
+    def supervised(self, edge: "Edge", online: "Transport", planned: Mapping[str, Any]) -> Iterator[None]:
+        """Around `Edge.run`; on SIGHUP the configuration is read again. `planned` are the settings of a plan."""
         if not self.is_supervised and not command.has_file(self._context):
             yield
             return
@@ -79,10 +79,10 @@ class SupervisedEdge:
         from edge_runtime.service.supervision import Supervision
 
         notifier = self._notifier if self.is_supervised else Notifier({})
-        attendant = Supervision(edge, online, notifier, lambda: self._reload(edge, planned))
-        before = signal.signal(signal.SIGHUP, lambda _number, _frame: attendant.ask_to_reload())
+        supervision = Supervision(edge, online, notifier, lambda: self._reload(edge, planned))
+        before = signal.signal(signal.SIGHUP, lambda _number, _frame: supervision.ask_to_reload())
         try:
-            with attendant:
+            with supervision:
                 yield
         finally:
             signal.signal(signal.SIGHUP, before)
@@ -97,21 +97,17 @@ class SupervisedEdge:
         log.info("configuration read again changed=%s", ",".join(sorted(changed & {*CHANGEABLE})) or "nothing")
         if fixed := changed - {*CHANGEABLE}:
             keys = command.keys(self._context.command, fixed)
-            log.warning("changed settings take a restart keys=%s", ",".join(keys))
+            log.warning("changed settings need a restart keys=%s", ",".join(keys))
 
 
 def _changed(settings: "Settings", planned: Mapping[str, Any], given: Mapping[str, Any]) -> "Settings":
-    """The settings of a run with those that may change as they would be at a new start."""
+    """`settings`, in which those that may change while the edge runs have the values of `given`."""
     from edge_runtime.delivery.settings import CHANGEABLE, Settings
 
-    said = {**planned, **delivery.of(given).settings()}
+    values = {**planned, **delivery.of(given).settings()}
     if given["rate_fps"] is not None:
-        said["rate_fps"] = given["rate_fps"]
-    fresh = Settings(
-        settings.deployment, settings.device, settings.boot, **_only(said, (*CHANGEABLE, "delivery", "qos"))
-    )
+        values["rate_fps"] = given["rate_fps"]
+    names = (*CHANGEABLE, "delivery", "qos")
+    kept = {name: value for name, value in values.items() if name in names}
+    fresh = Settings(settings.deployment, settings.device, settings.boot, **kept)
     return replace(settings, **{name: getattr(fresh, name) for name in CHANGEABLE})
-
-
-def _only(said: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: value for name, value in said.items() if name in names}

@@ -1,4 +1,4 @@
-"""The options that let an edge be given other models while it runs, and what they switch on."""
+"""The options for updating the model of an edge while it runs, and what they start."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ from tflsplit.cli.options import accelerator, connection
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
 
-if TYPE_CHECKING:  # an edge that takes no updates starts without any of it
+if TYPE_CHECKING:  # an edge without updates imports none of it
     from broker.transport.protocol import Transport
     from edge_runtime.delivery.observer import Observer
     from edge_runtime.head import Head
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # an edge that takes no updates starts without any of it
 
 @dataclass(frozen=True, slots=True)
 class UpdateOptions:
-    """What was said on the command line."""
+    """The values of the options."""
 
     models: Path | None
     key: Path | None
@@ -34,7 +34,7 @@ class UpdateOptions:
 
     def __post_init__(self) -> None:
         if self.key is not None and self.models is None:
-            raise errors.SettingsError(f"--update-key {self.key}: say with --models DIR where models are kept")
+            raise errors.SettingsError(f"--update-key {self.key}: give --models DIR too, the folder for models")
         if self.url_prefix is not None and self.key is None:
             raise errors.SettingsError(f"--update-url-prefix {self.url_prefix}: updates are off without --update-key")
         if self.url_prefix is not None and not self.url_prefix.startswith(("https://", "http://")):
@@ -42,10 +42,10 @@ class UpdateOptions:
 
     @contextmanager
     def running(self, package: Package, cut: Cut, name: tuple[str, str]) -> "Iterator[RunningUpdates]":
-        """What the edge runs: what was pushed to it last, else what it was started with. `name` is deployment, device.
+        """The model that the edge runs: the one pushed last, else the one it was started with.
 
-        A model on probation is left at the next start if this one ends by its fault: without an end, by a device that
-        fails, or by a bug.
+        `name` is (deployment, device). A model on probation is given up at the next start if this run ends by the
+        model's fault: it is killed, the device fails, or a bug ends it.
         """
         if self.models is None:
             yield RunningUpdates(package, cut)
@@ -74,7 +74,7 @@ class UpdateOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunningUpdates:
-    """A package and a cut of it, and what may exchange them."""
+    """The package and cut that run, and the updater that may replace them (None where updates are off)."""
 
     package: Package
     cut: Cut
@@ -90,15 +90,15 @@ class RunningUpdates:
 
     @contextmanager
     def updated(
-        self, edge: "Edge", head: "Head", computing: accelerator.AcceleratorOptions, broker: connection.Broker
+        self, edge: "Edge", head: "Head", machine: accelerator.AcceleratorOptions, broker: connection.Broker
     ) -> Iterator[None]:
-        """While the edge runs."""
+        """Receives updates while the edge runs."""
         if self.updater is None:
             yield
             return
         from edge_runtime.updates import swap
 
-        opening = swap.Opening(computing.accelerator, computing.fallback())
+        opening = swap.Opening(machine.accelerator, machine.fallback())
         with closing(swap.Swap(edge, opening, swap.Model(self.package, head))) as swapping:
             settings = edge.settings
             connect = functools.partial(_connect, broker, settings.deployment, settings.device, settings.boot)
@@ -108,27 +108,32 @@ class RunningUpdates:
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives the command `updating`, an `UpdateOptions`."""
+    """Gives the command the argument `update_options`."""
 
     @functools.wraps(function)  # and with it the options that it has already
     def command(
         *args: Any, models: Path | None, update_key: Path | None, update_url_prefix: str | None, **others: Any
     ) -> Any:
-        return function(*args, updating=UpdateOptions(models, update_key, update_url_prefix), **others)
+        return function(*args, update_options=UpdateOptions(models, update_key, update_url_prefix), **others)
 
     for option in (
-        click.option("--update-url-prefix", metavar="URL", help="Models may also be fetched from below here."),
+        click.option(
+            "--update-url-prefix",
+            metavar="URL",
+            help="Models may also be downloaded from URLs that begin with this one. Default: over the broker only.",
+        ),
         click.option(
             "--update-key",
             type=click.Path(path_type=Path),
-            metavar="F",
-            help="Take models signed with the key whose public half this is. Default: updates are off.",
+            metavar="FILE",
+            help="Public key (KEY.pub of `tflsplit keygen`). The edge installs models signed with its private key. "
+            "Default: updates are off.",
         ),
         click.option(
             "--models",
             type=click.Path(path_type=Path, writable=True),
             metavar="DIR",
-            help="Where pushed models are kept. The one pushed last runs in place of PKG.",
+            help="Folder in which pushed models are kept. The one pushed last runs instead of PKG.",
         ),
     ):
         command = option(command)
@@ -153,7 +158,7 @@ def _running(
 
 
 def _connect(broker: connection.Broker, deployment: str, device: str, boot: int) -> "Transport":
-    """A connection beside the edge's own, made whenever the broker is there."""
+    """A second connection beside the edge's own; it is made as soon as the broker can be reached."""
     from broker.mqtt import online, transport
     from broker.transport import protocol
 

@@ -1,4 +1,4 @@
-"""The option by which a cloud takes frames from a RabbitMQ queue, and the connections it then has."""
+"""The option of a cloud that takes its frames from a RabbitMQ queue, and the connections that it needs then."""
 
 import logging
 from collections.abc import Iterator
@@ -10,18 +10,21 @@ import click
 from tflsplit.cli.options import connection
 from tflsplit.cli.options.serving import ServingOptions
 
-if TYPE_CHECKING:  # a cloud that has no queue needs no pika
+if TYPE_CHECKING:  # a cloud without a queue needs no pika
     from broker.transport.address import Credentials
     from broker.transport.protocol import Transport
 
 _log = logging.getLogger(__name__)
 
-# Frames that RabbitMQ may send ahead of the workers: enough to hide a round trip, few enough that another cloud gets
-# what this one cannot do now.
+# Frames that RabbitMQ may send before a worker is free for them: enough to hide a round trip, and few, so that other
+# clouds get the frames that this one cannot run now.
 _AHEAD = 4
 
 option = click.option(
-    "--queue", metavar="URL", help="Take frames from RabbitMQ: amqp://[user@]host[:port][/vhost], or amqps:// for TLS."
+    "--queue",
+    metavar="URL",
+    help="Take the frames from a RabbitMQ queue, instead of from --broker: amqp://[user@]host[:port][/vhost], or "
+    "amqps:// for TLS.",
 )
 
 
@@ -36,8 +39,8 @@ def connected(
     serving: ServingOptions,
     workers: int | None,
 ) -> "Iterator[Transport]":
-    """The transport that a cloud works over. With a `queue`, the broker if given is told that we are online, and no
-    more: nothing can be retained over AMQP. `workers` are the engine's."""
+    """The transport of a cloud. With a `queue` only the cloud's status goes to the broker, if one is given, since AMQP
+    has no retained messages. `workers` is the number of the engine's workers."""
     with ExitStack() as stack:
         if queue is None or broker.is_given:
             online = stack.enter_context(connection.connected(broker, deployment, name, boot))
@@ -55,7 +58,7 @@ def connected(
         made = transport.AmqpTransport(
             where,
             name=f"tflsplit-{deployment}-{name}-{boot & 0xFFFF:04x}",
-            credentials=_shown(broker),
+            credentials=_credentials(broker),
             limits=protocol.Limits(inbox_messages=at_work + _AHEAD),
         )
         stack.enter_context(made)
@@ -64,13 +67,13 @@ def connected(
 
 
 def share(queue: str | None, group: str | None) -> str | None:
-    """The group whose members share the frames; whoever takes them from a queue does."""
+    """The group whose members divide the frames; clouds at one queue always do."""
     if queue is not None and group is not None:
         raise click.UsageError("--share is for clouds at a broker: those at one --queue share it anyway.")
     return group if queue is None else "queue"
 
 
-def _shown(broker: connection.Broker) -> "Credentials":
+def _credentials(broker: connection.Broker) -> "Credentials":
     from broker.transport import credentials
     from broker.transport.address import Credentials
 

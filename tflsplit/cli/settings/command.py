@@ -46,7 +46,8 @@ class Command(click.Command):
                 expose_value=False,
                 callback=_take,
                 metavar="FILE",
-                help="TOML file with options of this command as keys in the table [edge]; read again on SIGHUP.",
+                help=f"TOML file with options of this command as keys, in the table [{name}]. On SIGHUP it is read "
+                "again.",
             )
         )
 

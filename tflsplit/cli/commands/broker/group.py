@@ -1,4 +1,4 @@
-"""`tflsplit broker`: a broker for a first try, and a secured one for a deployment."""
+"""`tflsplit broker`: runs a broker, for a first try or for a deployment, and manages who may use it."""
 
 import threading
 from pathlib import Path
@@ -6,37 +6,42 @@ from pathlib import Path
 import click
 
 from tflsplit.cli.commands.broker import identities, init
-from tflsplit.cli.output import screen
+from tflsplit.cli.output import examples, screen
 
 _TRIAL_PORT = 1883
 
 
 @click.group()
 def command() -> None:
-    """Run a broker, for a first try or for a deployment, and say who may do what on it."""
+    """Run a broker, or make a secured one for a deployment."""
 
 
-@command.command()
+@command.command(epilog=examples.epilog("tflsplit broker run", "tflsplit broker run /etc/tflsplit/broker"))
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    help=f"Without DIR: TCP port on this machine; 0 picks a free one. Default: {_TRIAL_PORT}.",
+    help=f"Without DIR: TCP port to listen on; 0 means any free port. Default: {_TRIAL_PORT}.",
 )
-@click.option("--json", "is_json", is_flag=True, help="Without DIR: print the address as JSON once it answers.")
+@click.option(
+    "--json", "is_json", is_flag=True, help="Without DIR: print the broker's address as JSON when it is ready."
+)
 def run(folder: Path | None, *, port: int | None, is_json: bool) -> None:
-    """Run the broker of a deployment that `tflsplit broker init` made, or one for a first try.
+    """Run a broker, secured with DIR or open without it.
 
-    With DIR this process becomes Mosquitto, and logs and ends as Mosquitto does. Without DIR a broker serves this
-    machine's loopback address until SIGTERM: Mosquitto where it is installed, else amqtt (MQTT 3.1.1 only). That one
-    asks nobody for a password and forgets everything when it stops.
+    With DIR, a folder that `tflsplit broker init` made, this process is replaced by Mosquitto with that configuration.
+
+    Without DIR a broker for a first try runs until SIGTERM: Mosquitto if it is installed, else amqtt (MQTT 3.1.1 only).
+    It can be reached from this machine only, asks for no password, and forgets everything when it stops.
 
     \b
     Python: broker.deploy.process.become(dir), broker.local.server.run()
     """
     if folder is not None:
         if port is not None or is_json:
-            raise click.UsageError("--port and --json are for a run without DIR, whose configuration says the port")
+            raise click.UsageError(
+                "--port and --json are for a run without DIR; with DIR its configuration sets the port"
+            )
         from broker.deploy import process
 
         process.become(folder)

@@ -1,4 +1,4 @@
-"""The subcommands of `tflsplit broker` that change a secured deployment."""
+"""The subcommands of `tflsplit broker` that add, revoke and renew the identities of a secured broker."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,22 +6,36 @@ from typing import Any
 
 import click
 
+from tflsplit.cli.output import examples
+
 _ROLES = ("device", "cloud", "consumer", "operator")  # of broker.deploy.ledger, which is imported when a command runs
 
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 _names = click.argument("names", metavar="NAME...", nargs=-1, required=True)
 days_option: Callable[[Any], Any] = click.option(
-    "--days", type=click.IntRange(1, 7300), default=1825, show_default=True, help="Days that certificates are good for."
+    "--days",
+    type=click.IntRange(1, 7300),
+    default=1825,
+    show_default=True,
+    help="Days until the new certificates expire.",
 )
 
 
-@click.command("add-device")
+@click.command("add-device", epilog=examples.epilog("tflsplit broker add-device /etc/tflsplit/broker cam3 cam4"))
 @folder_argument
 @_names
-@click.option("--role", type=click.Choice(_ROLES), default="device", show_default=True, help="What it may do.")
+@click.option(
+    "--role",
+    type=click.Choice(_ROLES),
+    default="device",
+    show_default=True,
+    help="What the new names may do; see `tflsplit broker init --help`.",
+)
 @days_option
 def add_device(folder: Path, *, names: tuple[str, ...], role: str, days: int) -> None:
-    """Let further devices in, or clouds, consumers, operators.
+    """Let more devices or other clients use the broker.
+
+    DIR is a folder that `tflsplit broker init` made. Each NAME gets a folder DIR/clients/NAME, for --credentials.
 
     \b
     Python: broker.deploy.folder.add(dir, names)
@@ -30,15 +44,17 @@ def add_device(folder: Path, *, names: tuple[str, ...], role: str, days: int) ->
     from broker.deploy import ledger
 
     deployments.add(folder, names, role=ledger.Role(role), days=days)
-    say_what_to_carry(folder, names)
+    print_folders(folder, names)
     _reload(folder)
 
 
-@click.command()
+@click.command(epilog=examples.epilog("tflsplit broker revoke /etc/tflsplit/broker cam3"))
 @folder_argument
 @_names
 def revoke(folder: Path, *, names: tuple[str, ...]) -> None:
-    """Shut identities out for good: their certificates are revoked, their rules and DIR/clients/NAME are removed.
+    """Refuse clients from now on, for example a lost one.
+
+    The certificate of each NAME is revoked, and its access rules and the folder DIR/clients/NAME are removed.
 
     \b
     Python: broker.deploy.folder.revoke(dir, names)
@@ -50,16 +66,24 @@ def revoke(folder: Path, *, names: tuple[str, ...]) -> None:
     _reload(folder)
 
 
-@click.command()
+@click.command(
+    epilog=examples.epilog(
+        "tflsplit broker rotate /etc/tflsplit/broker cam1 cam2 --keep-old",
+        "tflsplit broker rotate /etc/tflsplit/broker --server",
+    )
+)
 @folder_argument
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--server", "is_server", is_flag=True, help="The broker's own key and certificate too, or alone.")
-@click.option("--keep-old", "keeps_old", is_flag=True, help="The old certificate stays good until the next rotation.")
+@click.option("--server", "is_server", is_flag=True, help="Also renew the key and certificate of the broker itself.")
+@click.option(
+    "--keep-old", "keeps_old", is_flag=True, help="The old certificate stays valid too, until the next rotation."
+)
 @days_option
 def rotate(folder: Path, *, names: tuple[str, ...], is_server: bool, keeps_old: bool, days: int) -> None:
-    """Give identities new keys and certificates (or passwords); the old ones are revoked.
+    """Renew keys and certificates, or passwords.
 
-    Mosquitto looks at a certificate when a connection begins: if a key was stolen, restart the broker afterwards.
+    The old ones are revoked. Mosquitto checks a certificate only when a client connects, so after a theft restart the
+    broker as well.
 
     \b
     Python: broker.deploy.folder.rotate(dir, names), broker.deploy.folder.rotate_server(dir)
@@ -70,7 +94,7 @@ def rotate(folder: Path, *, names: tuple[str, ...], is_server: bool, keeps_old: 
         raise click.UsageError("nothing to rotate: give names, or --server")
     if names:
         deployments.rotate(folder, names, keeps_old=keeps_old, days=days)
-        say_what_to_carry(folder, names)
+        print_folders(folder, names)
     if is_server:
         deployments.rotate_server(folder, days=days)
         click.echo("the broker has a new certificate")
@@ -80,18 +104,18 @@ def rotate(folder: Path, *, names: tuple[str, ...], is_server: bool, keeps_old: 
 COMMANDS: Sequence[click.Command] = (add_device, revoke, rotate)
 
 
-def say_what_to_carry(folder: Path, names: Sequence[str]) -> None:
+def print_folders(folder: Path, names: Sequence[str]) -> None:
     for name in names:
-        click.echo(f"carry {folder / 'clients' / name} to {name}, for --credentials")
+        click.echo(f"copy {folder / 'clients' / name} to {name}, for --credentials")
 
 
 def _reload(folder: Path) -> None:
     from broker.deploy import process
 
     if process.reload(folder):
-        click.echo("the broker was told to read its files again")
+        click.echo("the broker reads its files again")
     else:
         click.echo(
-            "no broker of this folder runs here: if one runs elsewhere, carry server/ to it and send it SIGHUP",
+            "no broker of this folder runs here: if one runs elsewhere, copy server/ to it and send it SIGHUP",
             err=True,
         )

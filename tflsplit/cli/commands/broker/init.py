@@ -1,4 +1,4 @@
-"""`tflsplit broker init`: a secured Mosquitto for a deployment."""
+"""`tflsplit broker init`: makes a secured Mosquitto for a deployment."""
 
 import socket
 from pathlib import Path
@@ -6,22 +6,47 @@ from pathlib import Path
 import click
 
 from tflsplit.cli.commands.broker import identities
+from tflsplit.cli.output import examples
 
 
-@click.command("init")
+@click.command(
+    "init",
+    epilog=examples.epilog(
+        "tflsplit broker init broker/ --deployment shop --device cam1 --device cam2 \\\n--host broker.example"
+    ),
+)
 @identities.folder_argument
-@click.option("--deployment", required=True, help="Name that the edges and clouds of one package share.")
-@click.option("--device", "devices", multiple=True, required=True, help="Name of an edge device; give one or more.")
-@click.option("--cloud", "clouds", multiple=True, default=("cloud",), show_default=True, help="Name of a cloud.")
+@click.option("--deployment", required=True, help="Name of the deployment; its edges and clouds have the same.")
+@click.option("--device", "devices", multiple=True, required=True, help="Name of an edge device. Repeatable.")
 @click.option(
-    "--consumer", "consumers", multiple=True, default=("consumer",), show_default=True, help="Name of a reader."
+    "--cloud", "clouds", multiple=True, default=("cloud",), show_default=True, help="Name of a cloud. Repeatable."
 )
 @click.option(
-    "--operator", "operators", multiple=True, default=("operator",), show_default=True, help="Who may push models."
+    "--consumer",
+    "consumers",
+    multiple=True,
+    default=("consumer",),
+    show_default=True,
+    help="Name of a client that reads results. Repeatable.",
 )
-@click.option("--host", "hosts", multiple=True, help="Name or IP address of the broker. Default: this machine's name.")
-@click.option("--port", type=click.IntRange(1, 65535), default=8883, show_default=True, help="TCP port, for TLS.")
-@click.option("--password-auth", is_flag=True, help="Clients have passwords instead of certificates.")
+@click.option(
+    "--operator",
+    "operators",
+    multiple=True,
+    default=("operator",),
+    show_default=True,
+    help="Name of a client that may push models to devices. Repeatable.",
+)
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    help="Host name or IP address by which clients reach the broker. Repeatable. Default: this machine's name.",
+)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=8883, show_default=True, help="TCP port of the broker, for TLS."
+)
+@click.option("--password-auth", is_flag=True, help="Give clients passwords instead of certificates.")
 @identities.days_option
 def command(
     folder: Path,
@@ -36,12 +61,14 @@ def command(
     password_auth: bool,
     days: int,
 ) -> None:
-    """Make the folder of a secured Mosquitto: configuration, certificates, access rules, systemd unit, compose file.
+    """Make the files of a secured Mosquitto broker in DIR.
 
-    A device may write its own features, status, birth and telemetry and read its own results, acknowledgements and
-    control; a cloud reads features and writes the answers; a consumer reads results and dead letters; an operator
-    writes control. Each finds what it needs for --credentials
-    in DIR/clients/NAME. An existing DIR is never replaced.
+    These are its configuration, certificates, access rules, a systemd unit and a Compose file. An existing DIR is never
+    replaced. DIR/clients/NAME holds what the client NAME needs, for --credentials.
+
+    A device may publish its own features, status, birth and telemetry, and read its own results, acknowledgements and
+    control messages. A cloud may read features and publish answers. A consumer may read results and dead letters. An
+    operator may publish control messages.
 
     \b
     Python: broker.deploy.folder.init(dir, wanted, deployment=..., hosts=...)
@@ -61,4 +88,4 @@ def command(
     click.echo(
         f"{folder}: broker of {deployment} at mqtts://{made.where}; start it with `tflsplit broker run {folder}`"
     )
-    identities.say_what_to_carry(folder, [identity.name for identity in made.identities])
+    identities.print_folders(folder, [identity.name for identity in made.identities])
