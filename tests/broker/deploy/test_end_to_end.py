@@ -141,8 +141,8 @@ def test_identities_come_and_go_while_the_broker_runs(deployment, run):
     doctor = ("doctor", "--role", "cloud", "--json", "--credentials")
     code, out, _ = run("broker", "add-device", path, "cam3", "gate-7")
     assert code == 0
-    assert f"carry {path}/clients/cam3 to cam3, for --credentials" in out
-    assert "the broker was told to read its files again" in out
+    assert f"copy {path}/clients/cam3 to cam3, for --credentials" in out
+    assert "the broker reads its files again" in out
     kept = path.parent / "kept"
     kept.mkdir()
     for file in (path / "clients" / "gate-7").iterdir():

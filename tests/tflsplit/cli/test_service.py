@@ -181,7 +181,7 @@ def test_a_reload_takes_over_what_may_change_and_names_what_takes_a_restart(serv
     done = edge.done()
 
     assert "configuration read again changed=rate_fps,window" in done.err
-    assert "changed settings take a restart keys=cut" in done.err
+    assert "changed settings need a restart keys=cut" in done.err
 
 
 def test_a_reload_of_a_wrong_configuration_changes_nothing(serve, configure, supervisor, cloud):

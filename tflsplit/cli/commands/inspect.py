@@ -88,7 +88,7 @@ def _print_cuts(opened: reading.Package, *, is_kept: bool) -> None:
 
 
 def print_quality(opened: reading.Package) -> None:
-    """Where the scales come from, and what int8 costs against float."""
+    """The calibration, and how close the int8 model is to the float model."""
     described = opened.manifest
     click.echo(f"calibration: {described.calibration.kind} ({described.calibration.detail})")
     for entry in described.fidelity:
@@ -118,7 +118,7 @@ def _print_float_tails(tails: FloatTails) -> None:
 
 
 def describe(opened: reading.Package, *, is_kept: bool = True) -> dict[str, object]:
-    """The JSON of a package: paths are relative to it, None where a half was not written or the package is not kept."""
+    """The JSON of a package. Paths are relative to it; None if a half was not written or the package is temporary."""
     described = opened.manifest
     return {
         "digest": opened.digest,
@@ -158,7 +158,7 @@ def _fidelity(entry: Fidelity) -> dict[str, object]:
 
 
 def _float_tail(tails: FloatTails, cut: str) -> dict[str, object]:
-    """What is known of a cut's float tail; `fidelity` is None where its pair was not written and so not measured."""
+    """The JSON of a cut's float tail; `fidelity` is None if its pair was not written and so not measured."""
     measured = tails.fidelity.get(cut)
     return {
         "float_tail_problem": tails.problems.get(cut),

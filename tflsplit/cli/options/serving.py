@@ -75,53 +75,56 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         serving = ServingOptions(workers, ray_address, threads, tail_timeout, window_s, drain, share)
         return function(*args, serving=serving, **others)
 
-    positive, seconds = click.IntRange(min=1), click.FloatRange(min=0)
-    for option in (
-        click.option(
-            "--share",
-            metavar="GROUP",
-            help="Divide the frames among all clouds with the same GROUP. Default: each cloud gets every frame.",
-        ),
-        click.option(
-            "--drain",
-            type=seconds,
-            default=10.0,
-            show_default=True,
-            help="When the cloud stops: seconds to finish the frames that it has already.",
-        ),
-        click.option(
-            "--batch-window",
-            type=seconds,
-            metavar="MS",
-            help="With --workers: a frame waits up to this long for others of its cut, and they run together where "
-            "that is faster. Default: no waiting.",
-        ),
-        click.option(
-            "--tail-timeout",
-            type=click.FloatRange(min=0, min_open=True),
-            default=60.0,
-            show_default=True,
-            help="Seconds that a tail may take. After them its worker counts as hung and is replaced.",
-        ),
-        click.option(
-            "--ray-address",
-            metavar="ADDRESS",
-            help="With --engine ray: HOST:PORT of the cluster. Default: the one on this machine.",
-        ),
-        click.option(
-            "--engine",
-            type=click.Choice(("local", "ray")),
-            default="local",
-            show_default=True,
-            help="Where tails run: local is this machine; ray is a Ray cluster that runs already, on all its CPUs "
-            "unless --workers is given.",
-        ),
-        click.option("--threads", type=positive, default=1, show_default=True, help="CPU threads that run one tail."),
-        click.option(
-            "--workers",
-            type=positive,
-            help="Number of processes that run tails. Default: none; this process runs one frame at a time.",
-        ),
-    ):
+    for option in _OPTIONS:
         command = option(command)
     return command
+
+
+_POSITIVE, _SECONDS = click.IntRange(min=1), click.FloatRange(min=0)
+_OPTIONS = (
+    click.option(
+        "--share",
+        metavar="GROUP",
+        help="Divide the frames among all clouds with the same GROUP. Default: each cloud gets every frame.",
+    ),
+    click.option(
+        "--drain",
+        type=_SECONDS,
+        default=10.0,
+        show_default=True,
+        help="When the cloud stops: seconds to finish the frames that it has already.",
+    ),
+    click.option(
+        "--batch-window",
+        type=_SECONDS,
+        metavar="MS",
+        help="With --workers: a frame waits up to this long for others of its cut, and they run together where "
+        "that is faster. Default: no waiting.",
+    ),
+    click.option(
+        "--tail-timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=60.0,
+        show_default=True,
+        help="Seconds that a tail may take. After them its worker counts as hung and is replaced.",
+    ),
+    click.option(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="With --engine ray: HOST:PORT of the cluster. Default: the one on this machine.",
+    ),
+    click.option(
+        "--engine",
+        type=click.Choice(("local", "ray")),
+        default="local",
+        show_default=True,
+        help="Where tails run: local is this machine; ray is a Ray cluster that runs already, on all its CPUs "
+        "unless --workers is given.",
+    ),
+    click.option("--threads", type=_POSITIVE, default=1, show_default=True, help="CPU threads that run one tail."),
+    click.option(
+        "--workers",
+        type=_POSITIVE,
+        help="Number of processes that run tails. Default: none; this process runs one frame at a time.",
+    ),
+)

@@ -1,4 +1,4 @@
-"""Which checks of this machine belong to which role, and which of them the role cannot do without."""
+"""The checks of this machine for each role, and those without which the role cannot work."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from tflsplit.findings import Finding, State
 
 ROLES = ("edge", "cloud", "convert")
 
-# Heads run from their own files, on whichever interpreter there is; whoever slices needs LiteRT for its schema.
+# An edge runs heads from their files with any interpreter. Only slicing needs LiteRT, for its schema.
 _REPLACEABLE_AT_THE_EDGE = installation.LITERT
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What was found, and by role the names of those findings that it cannot do without. `role` is None where all were
-    asked about."""
+    """The findings, and for each role the names of those that it cannot work without. `role` is None if all were
+    checked."""
 
     role: str | None
     findings: tuple[Finding, ...]
@@ -26,13 +26,13 @@ class Diagnosis:
 
     @property
     def lacking(self) -> dict[str, tuple[str, ...]]:
-        """By role the names of what it needs and does not have."""
+        """For each role the names of what it needs and what is missing or wrong here."""
         bad = [finding.name for finding in self.findings if finding.is_bad]
         return {role: tuple(name for name in bad if name in needed) for role, needed in self.needs.items()}
 
     @property
     def is_ready(self) -> bool:
-        """For the role that was asked about, else for any."""
+        """Whether this machine is ready for the role that was checked; if all were, for any of them."""
         return not all(self.lacking.values())
 
     def as_json(self) -> dict[str, object]:
@@ -46,7 +46,7 @@ class Diagnosis:
 
 
 def examine(role: str | None, broker: connection.Broker | None = None, *, root: Path = Path("/")) -> Diagnosis:
-    """Checks what `role` is about, or everything; where other packages hide ours, only that."""
+    """Makes the checks of `role`, or of all roles. If other packages hide ours, only that is found."""
     ours = installation.packages()
     asked = (role,) if role else ROLES
     if ours.is_bad:
@@ -56,7 +56,7 @@ def examine(role: str | None, broker: connection.Broker | None = None, *, root: 
     conversion = _conversion(role)
     answers = _broker(broker)
     needs = {
-        # Of the conversion's the compiler is no need, of the broker's the speed.
+        # Of the checks for conversion the compiler is not needed, and of those of the broker its speed.
         one: frozenset(
             finding.name
             for finding in (*core, *libraries[one], *(conversion[:1] if one == "convert" else ()), *answers[:1])

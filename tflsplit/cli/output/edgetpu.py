@@ -1,4 +1,4 @@
-"""What `inspect`, `convert` and `compile` show of the Edge TPU: which operators map, and what became of each head."""
+"""What `inspect`, `convert` and `compile` print about the Edge TPU: the operators it runs, and how heads compiled."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def describe_mapping(opened: reading.Package) -> dict[str, object]:
-    """The JSON of the rule check: a verdict an operator, and the first that does not map (None where all do)."""
+    """The JSON of the check by rules: a verdict for each operator, and the first operator that the Edge TPU cannot run
+    (None if it can run all)."""
     from converters.edgetpu import rules
 
     verdicts = rules.judge(opened.graph, _layers(opened))
@@ -26,7 +27,7 @@ def describe_mapping(opened: reading.Package) -> dict[str, object]:
 
 
 def print_mapping(opened: reading.Package) -> None:
-    """The rule check as a table, an operator a line, and what follows from it."""
+    """The check by rules as a table with a row for each operator, and a summary."""
     from converters.edgetpu import rules
 
     verdicts = rules.judge(opened.graph, _layers(opened))
@@ -40,7 +41,7 @@ def print_mapping(opened: reading.Package) -> None:
 
 
 def print_part(opened: reading.Package) -> None:
-    """How far the Edge TPU gets from the input on, and where to cut so that a head runs wholly on it."""
+    """The first operators, which the Edge TPU can run, and the cut after which a head runs wholly on it."""
     from converters.edgetpu import rules
 
     verdicts = rules.judge(opened.graph, _layers(opened))
@@ -56,7 +57,7 @@ def print_part(opened: reading.Package) -> None:
 
 
 def print_compilations(opened: reading.Package) -> None:
-    """What the compiler made of the heads, or one line that says how to have them compiled."""
+    """How each head compiled; if any did not, how to compile it later."""
     compilations = opened.manifest.compilations
     for cut in opened.cuts:
         if cut.id in compilations:
@@ -66,7 +67,7 @@ def print_compilations(opened: reading.Package) -> None:
 
 
 def in_words(compilation: Compilation) -> str:
-    """One line of a compilation."""
+    """A compilation in one line."""
     if compilation.status != "compiled":
         return f"{compilation.status}: {compilation.reason}"
     on = [f"{compilation.tpu_operators} operators on the Edge TPU, {compilation.cpu_operators} on the CPU"]
@@ -81,7 +82,7 @@ def _verdict(verdict: "rules.Verdict", *, is_first: bool) -> str:
 
 
 def _short(layer: str | None) -> str | None:
-    """TensorFlow joins the names of all that it fused; the first says where one is."""
+    """The first of the names that TensorFlow joins when it fuses layers."""
     return None if layer is None else layer.split(";")[0]
 
 

@@ -1,7 +1,7 @@
-"""What every command logs to stderr, and how: for people, for journald, or as JSON for programs.
+"""The log on stderr of every command, in one of three forms: for people, for journald, or as JSON for programs.
 
-Log calls hold a fixed phrase and key=value pairs, as in `log.info("edge runs cut=%s", cut.id)`; the pairs are found in
-the template, so that JSON has them as fields with their own types.
+A log call has a fixed phrase and key=value pairs, for example `log.info("edge runs cut=%s", cut.id)`. The pairs are
+found in the template, so that each becomes a field of its own type in JSON.
 """
 
 import json
@@ -19,25 +19,25 @@ import click
 TEXT, JSON = "text", "json"
 LEVELS = ("debug", "info", "warning", "error")
 
-# As syslog numbers them; journald reads them off the beginning of a line.
+# The priorities of syslog. Journald reads them at the beginning of a line.
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 
-# `key=%s` or another placeholder; `%%` stands for itself.
+# `key=%s`, with this or another placeholder; `%%` is a percent sign.
 _PLACEHOLDER = re.compile(r"(?:(?P<key>\w+)=)?(?P<spec>%(?:%|[-+ 0#]*\d*(?:\.\d+)?[a-zA-Z]))")
 _USERINFO = re.compile(r"(://[^\s/@:]*):[^\s/@]+@")
 _OWN_FIELDS = ("time", "level", "logger", "event", "error", "repeated")
 
-# A fault that comes with each frame is shown so often; after that, once in so many seconds with a count. The number of
-# kinds that are told apart is bounded, as everything in a process that runs for months.
+# A message that comes with each frame is shown _BURST times, and after that once in _QUIET_S seconds with a count. The
+# number of different messages that are counted is bounded, as everything is in a process that runs for months.
 _BURST = 5
 _QUIET_S = 60.0
 _KINDS = 256
 
 
 def set_up() -> None:
-    """At the start of a command; its options may change it then."""
+    """Sends the log to stderr. Called at the start of a command, whose options may change level and format after it."""
     root = logging.getLogger()
-    # Also one that a library set up by logging before us: each line would be written twice.
+    # A library may have added a handler by logging before this; with two handlers each line would be written twice.
     for earlier in [handler for handler in root.handlers if type(handler) in (Handler, logging.StreamHandler)]:
         root.removeHandler(earlier)
         earlier.close()
@@ -48,7 +48,7 @@ def set_up() -> None:
 
 
 def add_options(command: click.Command) -> None:
-    """`--debug`, `--log-level` and `--log-format`."""
+    """Adds the options `--debug`, `--log-level` and `--log-format`."""
     command.params += [
         click.Option(
             ["--log-level"],
@@ -57,7 +57,7 @@ def add_options(command: click.Command) -> None:
             show_default=True,
             expose_value=False,
             callback=_set_level,
-            help="The least that is logged.",
+            help="Log messages of this level and above to stderr.",
         ),
         click.Option(
             ["--log-format"],
@@ -66,16 +66,20 @@ def add_options(command: click.Command) -> None:
             show_default=True,
             expose_value=False,
             callback=_set_format,
-            help="How logs are written to stderr; priorities are added where that is journald.",
+            help="Format of every line on stderr. Lines to journald also get a priority.",
         ),
         click.Option(
-            ["--debug"], is_flag=True, expose_value=False, callback=_set_debug, help="Log more; show tracebacks."
+            ["--debug"],
+            is_flag=True,
+            expose_value=False,
+            callback=_set_debug,
+            help="Log everything, and show a traceback for an error.",
         ),
     ]
 
 
 def refusal(words: str) -> None:
-    """The line on stderr that says why a command ends."""
+    """Prints the reason why a command ends, in one line on stderr."""
     line = _without_secrets(" ".join(words.split()))
     shown = next((handler.formatter for handler in logging.getLogger().handlers if isinstance(handler, Handler)), None)
     if isinstance(shown, JsonFormatter):
@@ -87,7 +91,7 @@ def refusal(words: str) -> None:
 
 
 def is_journal(descriptor: int = 2) -> bool:
-    """Whether stderr is what systemd connected to journald, and not what somebody redirected it to since."""
+    """Whether stderr is the stream that systemd connected to journald. It may have been redirected since."""
     named = os.environ.get("JOURNAL_STREAM", "")
     if not named:
         return False
@@ -99,7 +103,7 @@ def is_journal(descriptor: int = 2) -> bool:
 
 
 class TextFormatter(logging.Formatter):
-    """One line for people. Journald has the time itself, and takes each line's priority off its beginning."""
+    """One line for people. For journald a line has no time, which journald adds, and begins with a priority."""
 
     def __init__(self, *, is_journal: bool) -> None:
         super().__init__("%(message)s" if is_journal else "%(asctime)s %(levelname)s %(message)s")
@@ -115,7 +119,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time, level, logger, event (the fixed phrase) and the pairs."""
+    """One JSON object in each line: time, level, logger, event (the fixed phrase) and the pairs."""
 
     def __init__(self, *, is_journal: bool) -> None:
         super().__init__()
@@ -140,7 +144,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def parts(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
-    """The phrase without its pairs, and the pairs."""
+    """A record's phrase without the pairs, and its pairs."""
     given = record.args
     if not isinstance(given, tuple):
         return record.getMessage(), {}
@@ -164,40 +168,40 @@ def parts(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
 
 
 class Handler(logging.StreamHandler):  # type: ignore[type-arg]  # generic for type checkers only
-    """Holds a warning or error back that comes again and again: a few times it is shown, then it is counted.
+    """Shows a warning or error that is repeated only a few times, and counts it after that.
 
-    Messages that differ only in numbers are the same. The count is shown a minute after the first of them, with the
-    next line of any kind, or at the end of the process.
+    Messages that differ only in numbers are the same. The count is shown with the first line of any kind that comes
+    _QUIET_S seconds or more after the first of them, or at the end of the process.
     """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(stream)
         self._clock = clock
-        self._seen: dict[tuple[str, str], _Repeated] = {}
+        self._repeated: dict[tuple[str, str], _Repeated] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         now_s = self._clock()
-        self._tell(lambda repeated: now_s - repeated.since_s >= _QUIET_S)
+        self._show_counts(lambda repeated: now_s - repeated.since_s >= _QUIET_S)
         if record.levelno < logging.WARNING:
             super().emit(record)
             return
         kind = (record.name, re.sub(r"\d+", "0", record.getMessage()))
-        repeated = self._seen.setdefault(kind, _Repeated(now_s, record))
+        repeated = self._repeated.setdefault(kind, _Repeated(now_s, record))
         repeated.count += 1
         repeated.last = record
         if repeated.count <= _BURST:
             super().emit(record)
-        if len(self._seen) > _KINDS:
-            oldest = next(iter(self._seen.values()))
-            self._tell(lambda repeated: repeated is oldest)
+        if len(self._repeated) > _KINDS:
+            oldest = next(iter(self._repeated.values()))
+            self._show_counts(lambda repeated: repeated is oldest)
 
     def close(self) -> None:
-        self._tell(lambda repeated: True)
+        self._show_counts(lambda repeated: True)
         super().close()
 
-    def _tell(self, is_due: Callable[["_Repeated"], bool]) -> None:
-        for kind in [kind for kind, repeated in self._seen.items() if is_due(repeated)]:
-            repeated = self._seen.pop(kind)
+    def _show_counts(self, is_due: Callable[["_Repeated"], bool]) -> None:
+        for kind in [kind for kind, repeated in self._repeated.items() if is_due(repeated)]:
+            repeated = self._repeated.pop(kind)
             if repeated.count > _BURST:
                 repeated.last.repeated = repeated.count - _BURST
                 super().emit(repeated.last)
@@ -215,7 +219,7 @@ def _formatter(name: str) -> logging.Formatter:
 
 
 def _without_secrets(text: str) -> str:
-    """A password in an address, in whatever message of a library it came."""
+    """`text` without the passwords in addresses, which may stand in a message of any library."""
     return _USERINFO.sub(r"\1:***@", text)
 
 

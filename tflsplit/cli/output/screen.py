@@ -54,7 +54,7 @@ def _is_number(cell: object) -> bool:
 
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr for people who look at one; the function given moves it one step."""
+    """A progress bar on stderr if that is a terminal. Gives a function that moves the bar one step."""
     if not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
         yield lambda *_, **__: None
         return
@@ -74,7 +74,7 @@ def progress(description: str, total: int | None) -> Iterator[Callable[..., None
 
 @contextmanager
 def percentage() -> Iterator[Callable[[str, int | None], None]]:
-    """A bar on stderr for people who look at one; the function given says what is done, and how much of it is."""
+    """A progress bar on stderr if that is a terminal. Gives a function for what is being done and its percentage."""
     if not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
         yield lambda words, percent: None
         return
@@ -94,7 +94,7 @@ def percentage() -> Iterator[Callable[[str, int | None], None]]:
 
 @contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """The first SIGTERM or Ctrl-C ends the block's loop in good order; the second of either ends it at once."""
+    """The first SIGTERM or Ctrl-C calls `stop`, which ends the block's loop in order; the second interrupts it."""
 
     def on_signal(number: int, _frame: object) -> None:
         stop()

@@ -33,7 +33,7 @@ DEPLOYMENT, DEVICE = "demo", "edge-1"
 CUT_LAYER = "squeeze_relu"
 RATE_FPS = 100  # slow enough that latencies are those of a frame, not of a queue
 JPEG_QUALITY = 75
-# The slowest machines need some seconds to start an edge; nothing else in the demo may take this long.
+# Longest time without a message. Starting an edge takes some seconds on the slowest machines; nothing else is as slow.
 _SILENCE_S = 60.0
 _LOOK_S = 0.2
 FRAMES = 360  # the held-out pictures
@@ -41,7 +41,7 @@ FRAMES = 360  # the held-out pictures
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the demo saw. Accuracies are shares of the held-out pictures; `edge` is the edge's own summary."""
+    """The results of the demo. Accuracies are shares of the test pictures; `edge` is the summary of the edge."""
 
     frames: int
     results: int
@@ -82,7 +82,8 @@ class Report:
 def run(
     folder: Path, *, on_step: Callable[[str], None], on_result: Callable[[messages_results.Result, bool], None]
 ) -> Report:
-    """Everything in `folder`, which is the caller's to remove. `on_result` is told of each frame if it was right."""
+    """Runs the demo. Files go to `folder`, which the caller removes. `on_result` gets each result, and whether it was
+    right."""
     model, data = _unpack(folder)
     on_step("convert: digits.h5 to int8, quantised once, calibrated on 128 training pictures")
     converted = convert.convert(
@@ -162,7 +163,7 @@ def _stream(
     on_step: Callable[[str], None],
     on_result: Callable[[messages_results.Result, bool], None],
 ) -> tuple[dict[int, str | None], int, dict[str, Any]]:
-    """Labels by frame, duplicates seen by this consumer, and the edge's summary."""
+    """The labels by frame number, the number of duplicates that came to this consumer, and the edge's summary."""
     common = (str(converted.path), "--broker", url, "--deployment", DEPLOYMENT)
     source = (
         "--device",
@@ -218,7 +219,7 @@ def _consume(
 
 
 def _wait_for_status(consumer: transport.MqttTransport, cloud: "subprocess.Popen[str]", folder: Path) -> None:
-    """Until the cloud says that it is online. It subscribes at once then, long before an edge has loaded its head."""
+    """Waits until the cloud's status is online. It subscribes right after that, long before an edge sends a frame."""
     while cloud.poll() is None:
         message = consumer.receive(_LOOK_S)
         if message is not None:

@@ -1,4 +1,4 @@
-"""Expected against observed: cuts run over a link that is shaped to stated numbers, and what the planner says of them.
+"""The replay: measures cuts over a link shaped to stated numbers, and compares them with the planner's predictions.
 
 What the planner is given is measured on the same machine and over the same shaped link.
 """
@@ -32,7 +32,7 @@ _WORKLOAD = Workload(window=1)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way of running the model, by its candidate's id; in seconds."""
+    """One candidate that was run, with predicted and measured latency in seconds."""
 
     id: str
     layer: str | None
@@ -45,7 +45,7 @@ class Row:
 
     @property
     def error(self) -> float:
-        """Of the prediction, as a share of what was measured; positive where it was too slow."""
+        """The error of the prediction as a share of the measured latency; positive if the run was faster."""
         return self.predicted_p50_s / self.measured_p50_s - 1
 
     def as_json(self) -> dict[str, object]:
@@ -62,9 +62,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`pick` is what the planner takes of those tried, `stated` the link asked for, `link` what was measured of it.
-
-    `lost_packets` are those that the link lost in all, the probe's among them.
+    """`pick` is the planner's choice among the rows. `stated` is the link that was asked for, `link` what was measured
+    of it. `lost_packets` counts all that the link lost, those of the probe too.
     """
 
     stated: Link
@@ -79,7 +78,7 @@ class Report:
 
     @property
     def regret(self) -> float:
-        """How much slower the pick was than the best cut that was tried, as a share."""
+        """How much slower the pick was than the fastest row, as a share."""
         return self.pick.measured_p50_s / self.best.measured_p50_s - 1
 
     def as_json(self) -> dict[str, object]:
@@ -106,14 +105,14 @@ class Report:
 def predict(
     package: Package, edge: Profile, cloud: Profile, link: Link, forms: InputForms = STORED_ONLY
 ) -> dict[str, cost.Cost]:
-    """What the planner's cost function says of every way of running the model, one frame at a time."""
+    """The planner's cost of every candidate, for one frame at a time."""
     scenario = Scenario(link, _WORKLOAD)
     found = candidates.gather(package.cuts, edge, cloud, forms)
     return {candidate.id: cost.of(candidate, scenario) for candidate in found if not candidate.missing}
 
 
 def forms_of(package: Package, source: Path, qualities: Sequence[int]) -> InputForms:
-    """Raw and JPEG beside int8, as large as the source's pictures are; int8 alone where it has none."""
+    """The codings of the input to try: int8, and if the source has pictures also raw and JPEG, with their sizes."""
     pixels = pixel_costs.open_pixels(str(source), package)
     if pixels is None:
         return STORED_ONLY
@@ -135,7 +134,7 @@ def replay(
     shaping: Shaping = Shaping.RELAY,
     on_step: Callable[[str], None] = lambda said: None,
 ) -> Report:
-    """Run over the shaped link what `names` say (see `chosen`).
+    """Runs the candidates in `names` (see `chosen`) over the shaped link.
 
     `profiles` are the edge's and the cloud's; files made here go to `folder`.
     """
@@ -154,17 +153,17 @@ def replay(
 
 
 def profile_of(package: Package, side: Side, folder: Path) -> Profile:
-    """Made now, of this machine."""
+    """The profile of one side, measured on this machine now."""
     return profiler.profile(profiler.Task(package, side, Cpu()), folder / f"{side.value}.partial")
 
 
 def pick(costs: Sequence[cost.Cost]) -> str:
-    """The id of the one that the planner takes for least latency."""
+    """The id of the candidate that the planner picks for the lowest latency."""
     return decision.rank(costs, decision.Goal())[0].candidate.id
 
 
 def names_of(wanted: str | None, given: Plan | None) -> tuple[str, ...]:
-    """What `chosen` takes, out of names with commas, or else of a plan."""
+    """The names for `chosen`: those in `wanted`, with commas between them, else that of a plan."""
     if wanted is not None:
         return tuple(name.strip() for name in wanted.split(","))
     if given is None:
@@ -174,7 +173,7 @@ def names_of(wanted: str | None, given: Plan | None) -> tuple[str, ...]:
 
 
 def chosen(package: Package, names: Sequence[str], predicted: Mapping[str, cost.Cost]) -> list[str]:
-    """The ids of the candidates that `names` say: all, useful (and unsplit), ids, layers.
+    """The ids of candidates for `names`: all, useful (with input and output), ids, or layers.
 
     SettingsError for a way of sending the input that cannot be run.
     """
@@ -190,7 +189,7 @@ def chosen(package: Package, names: Sequence[str], predicted: Mapping[str, cost.
 
 
 def _qualities(names: Sequence[str]) -> tuple[int, ...]:
-    """Of the JPEGs asked for by name, else 75."""
+    """The JPEG qualities in the names, else 75."""
     codecs = [input_codec.parse(name.removeprefix(_INPUT)) for name in names if name.startswith(_INPUT)]
     return tuple(codec.quality for codec in codecs if codec.quality is not None) or (75,)
 
@@ -210,7 +209,7 @@ def row(predicted: cost.Cost, summary: Mapping[str, Mapping[str, float]], frames
 
 
 def random_source(package: Package, folder: Path) -> Path:
-    """A file of random inputs in `folder`, for want of real ones."""
+    """Writes random inputs to a file in `folder`."""
     columns = profiler.random_columns(package)
     path = folder / ("inputs.npy" if len(columns) == 1 else "inputs.npz")
     if len(columns) == 1:

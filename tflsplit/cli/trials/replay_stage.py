@@ -30,13 +30,13 @@ from tflsplit.timings.links import Link
 
 DEPLOYMENT = "replay"
 _PATIENCE_S = 60.0
-# The kernel ends what we started when we are killed: it would wait for its broker for ever. It does not begin if
-# we were killed before the kernel was told.
+# The kernel kills the processes started here when this process is killed: else they would wait for their broker for
+# ever. A process whose parent died before it made that request ends at once.
 _ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
 
 
 class Shaping(Enum):
-    """The relay works everywhere and loses nothing; the namespace needs root."""
+    """How the link is imitated. The relay works everywhere and loses no packets; the namespace needs root."""
 
     RELAY = "relay"
     NAMESPACE = "namespace"
@@ -44,7 +44,7 @@ class Shaping(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How edges reach the `broker`: at `entrance`, and run as `inside` says."""
+    """How edges reach `broker`: they connect to `entrance`, and `inside` gives the command that starts them there."""
 
     broker: Address
     entrance: Address
@@ -53,7 +53,7 @@ class Way:
 
 
 class Stage:
-    """Broker, link and cloud, running; edges come and go."""
+    """A running broker, link and cloud, with which edges are run one after the other."""
 
     def __init__(self, package: Package, way: Way, source: Path) -> None:
         self._package = package
@@ -62,18 +62,18 @@ class Stage:
 
     @property
     def lost_packets(self) -> int:
-        """By the link, since it was made."""
+        """Packets that the link has lost since it was made."""
         return self._way.lost_packets()
 
     def probe(self) -> Link:
-        """What the shaped link is, measured as `tflsplit probe` does."""
+        """The shaped link, as `tflsplit probe` measures it."""
         with _running("probe", "--echo", "--device", "echo", *_at(self._way.broker)):
             _await_online(self._way.broker, "echo")
             found = self._output_of("probe", "--json")
         return links.from_json(json.loads(found), name="tflsplit probe")
 
     def run(self, candidate: Candidate, frames: int) -> Mapping[str, Mapping[str, float]]:
-        """The summary of an edge that sent so many frames, one at a time."""
+        """The summary of an edge that sent this number of frames, one at a time."""
         given = ["--cut", candidate.cut.id, "--count", str(frames), "--window", "1", "--source", str(self._source)]
         if candidate.input_codec is not None:
             given += ["--input-codec", candidate.input_codec]
@@ -84,18 +84,18 @@ class Stage:
         return found
 
     def _output_of(self, *arguments: str) -> str:
-        """Of a command at the far end of the link."""
+        """The output of a command that runs at the edge's end of the link."""
         command = self._way.inside(*_tflsplit(*arguments, *_at(self._way.entrance)))
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            said = done.stderr.strip().splitlines()
-            raise errors.DeviceError(f"tflsplit {arguments[0]} failed: {said[-1] if said else done.returncode}")
+            lines = done.stderr.strip().splitlines()
+            raise errors.DeviceError(f"tflsplit {arguments[0]} failed: {lines[-1] if lines else done.returncode}")
         return done.stdout
 
 
 @contextlib.contextmanager
 def stage(package: Package, stated: Link, source: Path, shaping: Shaping = Shaping.RELAY) -> Iterator[Stage]:
-    """Everything but the edge, in front of a link shaped to `stated`. `source` is what edges take their inputs from.
+    """Starts broker and cloud, with a link shaped to `stated` between them and the edges. Edges read `source`.
 
     SettingsError for what a relay cannot imitate, DeviceError where no namespace can be made.
     """
@@ -120,7 +120,7 @@ def _over_relay(stated: Link) -> Iterator[Way]:
 @contextlib.contextmanager
 def _over_namespace(stated: Link) -> Iterator[Way]:
     shaped = namespace.shaped(rate_bps=stated.bandwidth_bps, loss=stated.loss, delay_s=stated.rtt_s / 2)
-    # Nobody else is where that address can be reached from: it is on the link alone.
+    # The address exists on this link only, so nobody else can reach the broker.
     with shaped as network, server.run(network.outside, port=0, allow_remote=True) as serving:
         yield Way(serving.address, serving.address, network.inside, network.lost_packets)
 

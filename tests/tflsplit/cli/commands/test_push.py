@@ -166,7 +166,7 @@ def wait_for_birth(plant):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--update-key", "k.pub"), "say with --models DIR where models are kept"),
+        (("--update-key", "k.pub"), "give --models DIR too"),
         (("--models", "m", "--update-url-prefix", "https://x/"), "updates are off without --update-key"),
         (("--models", "m", "--update-key", "k.pub", "--update-url-prefix", "ftp://x/"), "give https://"),
         (("--models", "m", "--update-key", "k.pub"), "key k.pub cannot be read"),

@@ -126,7 +126,7 @@ def test_memory_for_kinds_is_bounded_and_the_counts_of_forgotten_ones_are_told(w
     for number in range(1000):
         written.log.error("kind %s", "x" * number)
 
-    assert len(written.handler._seen) <= 256
+    assert len(written.handler._repeated) <= 256
     assert written.lines().count("the first") == 6
 
 
