@@ -7,6 +7,7 @@ import socket
 import threading
 
 import pytest
+import waiting
 from stock_mosquitto import Mosquitto
 
 from broker.local import server
@@ -17,7 +18,7 @@ from broker.transport.address import Address
 from broker.transport.backoff import Backoff
 from broker.transport.memory import MemoryBroker, MemoryTransport
 
-SOON_S = 20.0  # a bound for what happens at once, on a machine that has other things to do
+SOON_S = waiting.WAIT_S  # a bound for what happens at once, on a machine that has other things to do
 
 QUICKLY = Backoff(first_s=0.02, most_s=0.2, stable_s=0.0)
 

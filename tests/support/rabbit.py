@@ -9,6 +9,7 @@ import datetime
 import functools
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ import pytest
 
 from broker.amqp.address import AmqpAddress
 from broker.deploy import authority
+from broker.mqtt.connection import Version
 from broker.transport.address import Address, Credentials
 
 USER, PASSWORD = "cloud", "correct horse"
@@ -27,7 +29,21 @@ USER, PASSWORD = "cloud", "correct horse"
 _LIBC, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
 
 _START_TIMEOUT_S = 60.0
+# Who connects without a user is this one: before RabbitMQ 4, and since.
+_ANONYMOUS = ("mqtt.default_user", "mqtt.default_pass"), ("anonymous_login_user", "anonymous_login_pass")
+
 _CONNECT_311 = bytes.fromhex("100c00044d5154540402003c0000")
+
+
+@functools.cache
+def version():
+    """As (4, 0, 5); the folder of the server has it in its name."""
+    return tuple(map(int, re.search(r"rabbitmq_server-([\d.]+)", os.path.realpath(server_path()))[1].split(".")))
+
+
+def mqtt_versions():
+    """What the installed server speaks."""
+    return [Version.MQTT_311, *([Version.MQTT_5] if server_path() and version() >= (3, 13) else [])]
 
 
 @functools.cache
@@ -126,7 +142,9 @@ class Rabbit:
         self.ctl("eval", "[ok = dets:sync(Table) || Table <- dets:all()].")
 
     def freeze(self):
+        """Returns once it does nothing more, which is not yet so when the signal is sent."""
         os.killpg(self._server.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self._server.pid, os.WSTOPPED | os.WNOWAIT)
 
     def thaw(self):
         os.killpg(self._server.pid, signal.SIGCONT)
@@ -177,8 +195,10 @@ class Rabbit:
             f"default_user = {USER}",
             f"default_pass = {PASSWORD}",
             "mqtt.allow_anonymous = true",
-            f"mqtt.default_user = {USER}",
-            f"mqtt.default_pass = {PASSWORD}",
+            *(
+                f"{setting} = {value}"
+                for setting, value in zip(_ANONYMOUS[version() >= (4,)], (USER, PASSWORD), strict=True)
+            ),
             f"listeners.ssl.1 = 127.0.0.1:{self.amqps.address.port}",
             f"mqtt.listeners.ssl.1 = 127.0.0.1:{self.mqtts.port}",
             "mqtt.ssl_cert_login = true",

@@ -7,7 +7,8 @@ import re
 import signal
 import socket
 import subprocess
-import threading
+
+import waiting
 
 from broker.deploy import folder, process
 from broker.local import server
@@ -15,7 +16,7 @@ from broker.mqtt import transport
 from broker.transport import credentials
 from broker.transport.backoff import Backoff
 
-SOON_S = 20.0
+SOON_S = waiting.WAIT_S
 QUICKLY = Backoff(first_s=0.02, most_s=0.2, stable_s=0.0)
 
 DEPLOYMENT = "plant1"
@@ -60,7 +61,7 @@ class Secured:
         with self._log.open("ab") as log:
             command = [server.mosquitto_path(), "-c", "mosquitto.conf"]
             self._process = subprocess.Popen(command, cwd=self.path / "server", stderr=log)
-        self._await(lambda: self._answers() and self._started() > before)
+        waiting.wait_for(lambda: self._answers() and self._started() > before)
 
     def kill(self):
         self._process.send_signal(signal.SIGKILL)
@@ -69,10 +70,10 @@ class Secured:
     def reload(self):
         before = self._log.read_text().count("Reloading config")
         assert process.reload(self.path)
-        self._await(lambda: self._log.read_text().count("Reloading config") > before)
+        waiting.wait_for(lambda: self._log.read_text().count("Reloading config") > before)
 
     def wait_until_gone(self, client_id):
-        self._await(
+        waiting.wait_for(
             lambda: re.search(rf"Client {client_id} (closed its connection|disconnected)", self._log.read_text())
         )
 
@@ -101,12 +102,3 @@ class Secured:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1.0):
             return True
         return False
-
-    @staticmethod
-    def _await(holds):
-        pause = threading.Event()
-        for _ in range(int(SOON_S / 0.01)):
-            if holds():
-                return
-            pause.wait(0.01)
-        raise AssertionError("it did not come to that")

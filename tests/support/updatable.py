@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 import tiny_models
+import waiting
 
 from broker.clients import rollout, update_push
 from broker.messages import topics
@@ -22,7 +23,7 @@ from tflsplit import bundle
 from tflsplit.package import manifest, reading
 from tflsplit.package.manifest import Role
 
-WAIT_S = 20.0
+WAIT_S = waiting.WAIT_S
 SUPPORT = str(pathlib.Path(__file__).parent)  # for child processes
 _NUMBERS = itertools.count()
 INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)

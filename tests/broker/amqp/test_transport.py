@@ -11,6 +11,7 @@ import threading
 import pika
 import pytest
 import rabbit
+import waiting
 
 from broker.amqp import address as amqp_address
 from broker.amqp import queue_names
@@ -18,14 +19,13 @@ from broker.amqp import transport as amqp_transport
 from broker.messages import topics
 from broker.messages.topics import Kind
 from broker.mqtt import transport as mqtt_transport
-from broker.mqtt.connection import Version
 from broker.transport import protocol
 from broker.transport.address import Address, Credentials
 from broker.transport.backoff import Backoff
 from broker.transport.protocol import ConnectionState, Drop
 from tflsplit import errors
 
-SOON_S = 10.0  # a bound for what happens at once, on a machine that has other things to do
+SOON_S = waiting.WAIT_S  # a bound for what happens at once, on a machine that has other things to do
 A_MOMENT_S = 0.2  # how long to listen for what must not come
 QUICKLY = Backoff(first_s=0.02, most_s=0.2, stable_s=0.0)
 NUMBERS = itertools.count()
@@ -61,15 +61,18 @@ def cloud(rabbitmq, stack, deployment):
     return join
 
 
+@pytest.fixture(params=rabbit.mqtt_versions(), ids="mqtt-{}".format)
+def version(request):
+    return request.param
+
+
 @pytest.fixture
-def device(rabbitmq, stack, deployment):
+def device(rabbitmq, stack, deployment, version):
     """Connects devices over MQTT; what they are sent waits in them."""
 
     def join(name="cam"):
         client_id = f"{deployment}-{name}"
-        made = mqtt_transport.MqttTransport(
-            rabbitmq.mqtt, client_id=client_id, version=Version.MQTT_311, backoff=QUICKLY
-        )
+        made = mqtt_transport.MqttTransport(rabbitmq.mqtt, client_id=client_id, version=version, backoff=QUICKLY)
         stack.callback(made.close, timeout_s=0)
         made.connect(timeout_s=SOON_S)
         return made
@@ -101,15 +104,6 @@ def take_and_acknowledge(client):
     message = take(client)
     client.acknowledge(message)
     return message
-
-
-def wait_until(claim):
-    pause = threading.Event()
-    for _ in range(int(SOON_S / 0.01)):
-        if claim():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it did not come to that")
 
 
 def depth(channel, queue):
@@ -165,7 +159,7 @@ def test_no_more_comes_than_the_inbox_holds_until_something_is_acknowledged(clou
     assert slow.receive(A_MOMENT_S) is None
     slow.acknowledge(held[0])
     cam.publish(features(deployment), b"one more")
-    assert {slow.receive(SOON_S / 60) is None, quick.receive(SOON_S / 60) is None} == {True, False}
+    assert {slow.receive(A_MOMENT_S) is None, quick.receive(A_MOMENT_S) is None} == {True, False}
 
 
 @pytest.mark.parametrize("ending", ["close", "lost"])
@@ -179,7 +173,7 @@ def test_what_a_cloud_held_goes_to_another_and_says_so(cloud, device, deployment
     if ending == "close":
         first.close()
     else:
-        wait_until(lambda: not first._shared.receipts)
+        waiting.wait_for(lambda: not first._shared.receipts)
         first._session._connection._transport._sock.shutdown(socket.SHUT_RDWR)
     found = [take(second) for _ in range(5)]
 
@@ -195,12 +189,12 @@ def test_a_frame_leaves_its_queue_only_after_its_result_is_confirmed(cloud, devi
     try:
         serving.publish(topics.topic(deployment, "cam", Kind.RESULTS), b"result")
         serving.acknowledge(frame, after_published=True)
-        wait_until(lambda: serving._session._in_flight)
+        waiting.wait_for(lambda: serving._session._in_flight)
 
         assert len(serving._shared.receipts) == 1
     finally:
         rabbitmq.thaw()
-    wait_until(lambda: not serving._shared.receipts)
+    waiting.wait_for(lambda: not serving._shared.receipts)
     serving.close()
 
     assert depth(channel, queue_names.frames_of(deployment).waiting.name) == 0
@@ -209,7 +203,7 @@ def test_a_frame_leaves_its_queue_only_after_its_result_is_confirmed(cloud, devi
 def test_unsubscribing_stops_frames_and_closing_hands_over_what_came_before(cloud, device, deployment):
     first, cam = cloud("first"), device()
     cam.publish(features(deployment), b"before")
-    wait_until(lambda: first.counters.received == 1)
+    waiting.wait_for(lambda: first.counters.received == 1)
     first.unsubscribe(topics.every_device(deployment, Kind.FEATURES))
     cam.publish(features(deployment), b"after")
     assert cam.flush(SOON_S)
@@ -253,9 +247,9 @@ def test_subscribing_twice_is_one_subscription(cloud, deployment, channel):
 def test_a_queue_that_is_deleted_is_made_anew(cloud, device, deployment, channel):
     serving, cam = cloud(), device()
     channel.queue_delete(queue_names.frames_of(deployment).waiting.name)
-    wait_until(lambda: serving.counters.reconnects == 1)
+    waiting.wait_for(lambda: serving.counters.reconnects == 1)
     assert serving.wait_for(ConnectionState.ONLINE, SOON_S)
-    wait_until(
+    waiting.wait_for(
         lambda: all(wanted.answered and wanted.session == 2 for wanted in serving._shared.subscriptions.values())
     )
     cam.publish(features(deployment), b"again")
@@ -292,7 +286,7 @@ def test_a_full_queue_drops_its_oldest_frames_and_keeps_them_among_the_dead(
         cam.publish(features(deployment), b"%d" % number)
     assert cam.flush(SOON_S)
     names = queue_names.frames_of(deployment)
-    wait_until(lambda: depth(channel, names.dead.name) == 20)
+    waiting.wait_for(lambda: depth(channel, names.dead.name) == 20)
 
     serving = cloud()
     assert [int(take(serving).payload) for _ in range(8)] == list(range(20, 28))
@@ -321,7 +315,7 @@ def test_a_frame_for_which_no_cloud_has_memory_is_given_back_counted_and_ends_am
     small = cloud("small", limits={"inbox_bytes": 4_000})
     device().publish(features(deployment), bytes(5_000))
     dead = queue_names.frames_of(deployment).dead.name
-    wait_until(lambda: depth(channel, dead) == 1)
+    waiting.wait_for(lambda: depth(channel, dead) == 1)
 
     assert small.counters.dropped[Drop.INBOX_FULL] > 1
     assert small.counters.received == 0
@@ -396,7 +390,7 @@ def entitled_cloud(cloud, rabbitmq, deployment):
 
 
 def test_device_and_cloud_have_the_rights_that_the_documentation_gives_them_and_no_others(
-    entitled_cloud, rabbitmq, stack, deployment
+    entitled_cloud, rabbitmq, stack, deployment, version
 ):
     """As in docs/rabbitmq.md: a device's identity by certificate, queues and topics by name."""
     user = f"{deployment}-cam"  # a user is RabbitMQ's, not a deployment's
@@ -412,7 +406,7 @@ def test_device_and_cloud_have_the_rights_that_the_documentation_gives_them_and_
 
     def device(name=user):
         made = mqtt_transport.MqttTransport(
-            rabbitmq.mqtts, client_id=f"tflsplit-{deployment}-cam-0001", version=Version.MQTT_311,
+            rabbitmq.mqtts, client_id=f"tflsplit-{deployment}-cam-0001", version=version,
             credentials=rabbitmq.certify(name), backoff=QUICKLY,
         )  # fmt: skip
         stack.callback(made.close, timeout_s=0)
@@ -427,7 +421,7 @@ def test_device_and_cloud_have_the_rights_that_the_documentation_gives_them_and_
     assert take(cam).payload == b"result"
 
     cam.publish(features(deployment, "other"), b"in another's name")
-    wait_until(lambda: cam.counters.dropped[Drop.HUNG_UP_ON] == 1)
+    waiting.wait_for(lambda: cam.counters.dropped[Drop.HUNG_UP_ON] == 1)
     assert serving.receive(A_MOMENT_S) is None
     curious = device()
     with pytest.raises(errors.BrokerError, match=r"subscription to .* failed"):

@@ -4,12 +4,13 @@ import json
 import threading
 
 import pytest
+import waiting
 
 from broker.clients import results_reader
 from broker.messages import results, topics
 from broker.transport.memory import MemoryBroker, MemoryTransport
 
-SOON_S = 20.0
+SOON_S = waiting.WAIT_S
 TIMES = results.Times(*(1.0,) * 7)
 
 

@@ -11,7 +11,6 @@ from broker.cloud import engine, subscriber
 from broker.messages import results, topics, wire
 from broker.messages.topics import Kind
 from broker.mqtt import transport as mqtt_transport
-from broker.mqtt.connection import Version
 from broker.transport import protocol
 from tflsplit.coding import feature_codec
 from tflsplit.graph.interpreter import Interpreter
@@ -65,7 +64,7 @@ def serve(rabbitmq, tiny_package):
 
 @pytest.fixture
 def device(rabbitmq):
-    with mqtt_transport.MqttTransport(rabbitmq.mqtt, client_id="unlike-cam", version=Version.MQTT_311) as made:
+    with mqtt_transport.MqttTransport(rabbitmq.mqtt, client_id="unlike-cam") as made:
         made.connect(timeout_s=SOON_S)
         made.subscribe(topics.topic(DEPLOYMENT, "cam", Kind.RESULTS))
         yield made

@@ -10,8 +10,6 @@ from broker.transport import memory
 from broker.transport.protocol import Message
 from tflsplit.observing import catalogue, exposition
 
-WAIT_S = 20.0
-
 
 def told(**metrics):
     fields = {"boot": "07", "sent_ms": 1, "state": "ok", "why": None, "fps": 1, "latency_ms": {}}

@@ -2,6 +2,7 @@ import threading
 
 import numpy as np
 import pytest
+import waiting
 from waiting import wait_for
 
 from broker.cloud import engine, fleet, metrics, subscriber
@@ -12,7 +13,7 @@ from tflsplit import errors
 from tflsplit.coding import feature_codec
 from tflsplit.observing import catalogue, exposition
 
-WAIT_S = 20.0
+WAIT_S = waiting.WAIT_S
 
 
 class Answering(engine.Inline):

@@ -11,13 +11,14 @@ import time
 
 import pytest
 import real_link
+import waiting
 
 from broker.links import delay_line, namespace, throughput
 from broker.local import server
 from broker.transport.address import Address
 from tflsplit import errors
 
-SOON_S = 30.0
+SOON_S = waiting.WAIT_S
 PORT = 18830
 ANSWER = """
 import socket, sys

@@ -1,6 +1,7 @@
 import socket
 
 import pytest
+import waiting
 
 from broker.links import reachability
 from broker.local import server
@@ -8,7 +9,7 @@ from broker.transport import address
 from broker.transport.memory import MemoryBroker, MemoryTransport
 from tflsplit.findings import State
 
-SOON_S = 20.0
+SOON_S = waiting.WAIT_S
 
 
 def test_broker_tells_its_version_its_limit_and_its_speed(mosquitto_with):

@@ -7,12 +7,13 @@ import threading
 import time
 
 import pytest
+import waiting
 
 from broker.links.relay import Relay
 from broker.links.shaping import Shape
 from broker.transport.address import Address
 
-SOON_S = 20.0
+SOON_S = waiting.WAIT_S
 
 
 @pytest.fixture

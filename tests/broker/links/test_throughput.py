@@ -4,6 +4,7 @@ import contextlib
 import threading
 
 import pytest
+import waiting
 
 from broker.links import echo, throughput
 from broker.links.relay import Relay
@@ -14,7 +15,7 @@ from tflsplit import errors
 from tflsplit.timings import links
 from tflsplit.timings.profiles import FEWEST_RUNS, Origin
 
-SOON_S = 20.0
+SOON_S = waiting.WAIT_S
 
 
 def settings(**changes):

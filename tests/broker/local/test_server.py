@@ -6,11 +6,12 @@ import subprocess
 import sys
 
 import pytest
+import waiting
 
 from broker.local import server
 from tflsplit import errors
 
-SOON_S = 20.0
+SOON_S = waiting.WAIT_S
 
 
 @pytest.fixture(params=server.KINDS)

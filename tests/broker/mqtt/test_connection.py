@@ -7,6 +7,7 @@ import socket
 import time
 
 import pytest
+import waiting
 
 from broker.mqtt import connection as connections
 from broker.mqtt.connection import Accepted, Acknowledged, Connection, Subscribed, Version
@@ -16,7 +17,7 @@ from broker.transport.bounded_queues import Outgoing
 from broker.transport.protocol import Message
 from broker.transport.state import Lost
 
-PATIENCE_S = 10.0
+PATIENCE_S = waiting.WAIT_S
 CONNACK = {Version.MQTT_5: b"\x20\x03\0\0\0", Version.MQTT_311: b"\x20\x02\0\0"}
 
 

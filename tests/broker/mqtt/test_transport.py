@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+import waiting
 
 from broker.messages import presence
 from broker.mqtt import transport
@@ -15,7 +16,7 @@ from broker.transport.backoff import Backoff
 from broker.transport.protocol import ConnectionState, Drop, Limits
 from tflsplit import errors
 
-SOON_S = 20.0
+SOON_S = waiting.WAIT_S
 A_MOMENT_S = 0.05
 
 ACCEPT_5 = bytes.fromhex("2003000000")
@@ -43,15 +44,6 @@ def take(client):
     assert message is not None, "nothing came"
     client.acknowledge(message)
     return message
-
-
-def wait_until(claim):
-    pause = threading.Event()
-    for _ in range(int(SOON_S / 0.01)):
-        if claim():
-            return True
-        pause.wait(0.01)
-    return False
 
 
 @pytest.mark.parametrize("qos", [0, 1])
@@ -179,7 +171,7 @@ def test_message_published_while_the_broker_is_away_arrives_after(mosquitto, joi
     client = join(mosquitto.address, "client")
     client.subscribe("t")
     mosquitto.kill()
-    assert wait_until(lambda: client.state is not ConnectionState.ONLINE)
+    waiting.wait_for(lambda: client.state is not ConnectionState.ONLINE)
 
     for number in range(30):
         client.publish("t", b"%d" % number)
@@ -413,7 +405,7 @@ def test_last_will_tells_which_boot_and_connection_it_was(mosquitto, join):
 def test_close_gives_up_at_its_deadline_and_counts_what_was_left(mosquitto, join):
     client = join(mosquitto.address, "client")
     mosquitto.kill()
-    assert wait_until(lambda: client.state is not ConnectionState.ONLINE)
+    waiting.wait_for(lambda: client.state is not ConnectionState.ONLINE)
     for _ in range(5):
         client.publish("t", b"x")
     client.close(timeout_s=0.05)

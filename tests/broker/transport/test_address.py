@@ -5,12 +5,13 @@ import ssl
 import subprocess
 
 import pytest
+import waiting
 
 from broker.transport import address
 from broker.transport.address import Address, Credentials
 from tflsplit import errors
 
-SOON_S = 20.0
+SOON_S = waiting.WAIT_S
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ import threading
 
 import numpy as np
 import pytest
+import waiting
 
 from edge_runtime.accelerators.service import Condition, Counters, Retries, Service
 from tflsplit import errors
 
-WAIT_S = 30.0
+WAIT_S = waiting.WAIT_S
 FRAME = np.zeros(1, np.int8)
 NOW = Retries(first_s=0.001, longest_s=0.001, tries=4)
 NEVER = Retries(first_s=WAIT_S, longest_s=WAIT_S)

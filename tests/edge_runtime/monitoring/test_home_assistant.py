@@ -7,12 +7,14 @@ import contextlib
 import json
 import re
 import threading
+import time
 import types
 
 import jinja2.sandbox
 import pytest
 import secured_broker
 import tiny_models
+import waiting
 
 from broker.links import echo
 from broker.local import server
@@ -24,7 +26,7 @@ from tflsplit import errors
 
 pytestmark = pytest.mark.skipif(server.mosquitto_path() is None, reason="mosquitto is not installed")
 
-WAIT_S = 20.0
+WAIT_S = waiting.WAIT_S
 TOPIC = re.compile(r"(?P<component>\w+)/(?:(?P<node_id>[a-zA-Z0-9_-]+)/)?(?P<object_id>[a-zA-Z0-9_-]+)/config")
 
 DEVICE = {"identifiers", "connections", "manufacturer", "model", "name", "hw_version", "serial_number", "sw_version"}
@@ -55,14 +57,13 @@ class Home:
 
     def wait_for(self, holds):
         """Takes in messages until something is so."""
-        for _ in range(int(WAIT_S / 0.1)):
-            if holds():
-                return
+        give_up_s = time.monotonic() + WAIT_S
+        while not holds():
+            assert time.monotonic() < give_up_s, vars(self)
             message = self._transport.receive(0.1)
             if message is not None:
                 self._transport.acknowledge(message)
                 self._take(message)
-        raise AssertionError(vars(self))
 
     def _take(self, message):
         if message.topic.endswith("/config"):

@@ -7,6 +7,7 @@ import threading
 import memory_cloud
 import numpy as np
 import pytest
+import waiting
 import watching
 from waiting import wait_for
 
@@ -24,7 +25,7 @@ from edge_runtime.sources import frames
 from tflsplit.observing import catalogue, exposition
 
 INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
-WAIT_S = 20.0
+WAIT_S = waiting.WAIT_S
 
 
 class Streaming:

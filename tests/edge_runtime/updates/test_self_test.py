@@ -1,6 +1,7 @@
 """A head is tried where it cannot do harm: to the bit on a machine of the same kind, within rounding on another."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -39,10 +40,14 @@ def test_a_good_head_passes_in_a_process_of_its_own(made):
     assert self_test.run_apart(made.path, "op000") == "4 golden samples, equal"
 
 
-def test_what_a_process_that_dies_or_hangs_says(made):
+def test_what_a_process_that_dies_or_hangs_says(made, tmp_path, monkeypatch):
     for code, words in ((-11, "ended with signal 11"), (3, "ended with exit code 3")):
         with pytest.raises(errors.DeviceError, match=words):
             self_test._shown(b"INFO: something\n", code, "op000")
+    hanging = tmp_path / "python"
+    hanging.write_text("#!/bin/sh\nexec sleep 1000\n")
+    hanging.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(hanging))
     with pytest.raises(errors.DeviceError, match="gave nothing within 0 s"):
         self_test.run_apart(made.path, "op000", limit_s=0)
     with pytest.raises(errors.DeviceError, match="was stopped"):

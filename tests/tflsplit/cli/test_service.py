@@ -8,11 +8,11 @@ import pathlib
 import re
 import signal
 import socket
-import threading
 import time
 
 import pytest
 import secured_broker
+import waiting
 
 from broker.deploy.ledger import Proof
 from broker.local import server
@@ -204,10 +204,10 @@ def test_a_reload_of_a_wrong_configuration_changes_nothing(serve, configure, sup
 def test_a_reload_changes_the_log_level_and_works_without_a_supervisor(start, configure, cloud, tmp_path):
     with open(tmp_path / "log", "w+") as log:
         edge = start("edge", "--config", configure(broker=cloud, rate=5, **{"log-level": "error"}), stderr=log)
-        wait_until(lambda: catches(edge.pid, signal.SIGHUP))
+        waiting.wait_for(lambda: catches(edge.pid, signal.SIGHUP))
         configure(broker=cloud, rate=6, **{"log-level": "info"})
         edge.send_signal(signal.SIGHUP)
-        wait_until(lambda: "configuration read again changed=rate_fps" in (tmp_path / "log").read_text())
+        waiting.wait_for(lambda: "configuration read again changed=rate_fps" in (tmp_path / "log").read_text())
     edge.terminate()
 
     assert edge.wait(WAIT_S) == 0
@@ -218,14 +218,6 @@ def catches(pid, number):
     """By what the kernel tells of a process's handlers: before, the signal would end it."""
     caught = re.search(r"SigCgt:\s*(\w+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1]
     return int(caught, 16) >> (number - 1) & 1
-
-
-def wait_until(is_so):
-    give_up_s = time.monotonic() + WAIT_S
-    pause = threading.Event()
-    while not is_so():
-        assert time.monotonic() < give_up_s
-        pause.wait(0.01)
 
 
 @pytest.mark.skipif(server.mosquitto_path() is None, reason="mosquitto is not installed")

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+import waiting
 
 from tflsplit import errors
 from tflsplit.observing import health, server
@@ -13,7 +14,7 @@ from tflsplit.observing import health, server
 WELL = health.Health(is_live=True, is_ready=True, facts={"broker": "online"})
 WAITS = health.Health(is_live=True, is_ready=False, why="broker is waiting")
 STUCK = health.Health(is_live=False, is_ready=True, why="no frame for 60 s")
-WAIT_S = 20.0
+WAIT_S = waiting.WAIT_S
 
 
 def render(accept):
@@ -121,15 +122,6 @@ def requests_under_way():
     return sum("process_request_thread" in thread.name for thread in threading.enumerate())
 
 
-def wait_for(holds):
-    pause = threading.Event()
-    for _ in range(int(WAIT_S / 0.01)):
-        if holds():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it did not come to that")
-
-
 def test_clients_that_send_a_byte_now_and_then_take_nobodys_place(serving):
     with contextlib.ExitStack() as stack:
         dawdlers = [stack.enter_context(connect(serving)) for _ in range(3 * server.MOST_CONNECTIONS)]
@@ -138,7 +130,7 @@ def test_clients_that_send_a_byte_now_and_then_take_nobodys_place(serving):
                 dawdler.sendall(b"G")
 
         assert get(f"{serving.url}/metrics")[0] == 200
-        wait_for(lambda: requests_under_way() <= server.MOST_CONNECTIONS)
+        waiting.wait_for(lambda: requests_under_way() <= server.MOST_CONNECTIONS)
         # The first ones were hung up on to make room.
         assert told(dawdlers[0]) == b""
 

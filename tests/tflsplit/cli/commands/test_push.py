@@ -4,12 +4,11 @@ import contextlib
 import json
 import os
 import socket
-import threading
-import time
 
 import pytest
 import secured_broker
 import tiny_models
+import waiting
 
 from tflsplit.package import reading
 
@@ -133,7 +132,7 @@ def test_certificates_let_an_operator_push_and_a_device_take(plant, start, sourc
     names = ("--deployment", "d", "--device", "n", "--host", "localhost", "--port", port)
     assert start("broker", "init", folder, *names).done().code == 0
     start("broker", "run", folder)
-    wait_until_listening(port)
+    waiting.wait_for(lambda: listens(port))
     for name, begin in (("cloud", lambda: plant.cloud(plant.old, plant.new)), ("n", lambda: plant.edge(source))):
         plant.broker = ("--credentials", folder / "clients" / name)
         begin()
@@ -146,21 +145,15 @@ def test_certificates_let_an_operator_push_and_a_device_take(plant, start, sourc
     assert os.readlink(tmp_path / "models-n" / "current").startswith(plant.new.digest[:16])
 
 
-def wait_until_listening(port):
-    give_up_s = time.monotonic() + 20.0
-    while time.monotonic() < give_up_s:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-            return
-    raise AssertionError("no broker")
+def listens(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+        return True
+    return False
 
 
 def wait_for_birth(plant):
     """An operator may read births; the store of the device is there once it has begun."""
-    give_up_s = time.monotonic() + 20.0
-    pause = threading.Event()
-    while not (plant.models / "models-n" / "lock").exists():
-        assert time.monotonic() < give_up_s
-        pause.wait(0.05)
+    waiting.wait_for((plant.models / "models-n" / "lock").exists)
 
 
 @pytest.mark.parametrize(

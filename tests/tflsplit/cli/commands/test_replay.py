@@ -7,11 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 
 import pytest
 import real_link
+import waiting
 
 from broker.local import server
 from tflsplit import errors
@@ -147,13 +146,6 @@ def links_up():
     return {name for _, name in socket.if_nameindex() if name.startswith("tfs")}
 
 
-def wait_until(is_so):
-    give_up_s = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < give_up_s
-        threading.Event().wait(0.05)
-
-
 @pytest.mark.usefixtures("_with_namespaces")
 @pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_of_a_replay_that_is_ended(signalled, tiny_package, tmp_path):
@@ -162,14 +154,14 @@ def test_nothing_is_left_of_a_replay_that_is_ended(signalled, tiny_package, tmp_
         over_namespaces(tiny_package, tmp_path, "--cuts", "all"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as replay:
         try:
-            wait_until(lambda: len(children_of(replay) & those_who_name("tflsplit.cli.main\0probe")) == 2)
+            waiting.wait_for(lambda: len(children_of(replay) & those_who_name("tflsplit.cli.main\0probe")) == 2)
             started = children_of(replay) & those_who_name("tflsplit.cli.main")
             assert len(started) == 3  # both ends of the probe, and the cloud
             assert links_up() - before
         finally:
             replay.send_signal(signalled)
 
-    wait_until(lambda: links_up() == before and not started & those_who_name("tflsplit.cli.main"))
+    waiting.wait_for(lambda: links_up() == before and not started & those_who_name("tflsplit.cli.main"))
 
 
 def test_a_plan_s_link_is_replayed_with_its_loss(tiny_package):

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+import waiting
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.cloud import engine, subscriber
@@ -67,17 +68,11 @@ def scrape(port):
     }
 
 
-def wait_for(holds):
-    give_up_s = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < give_up_s
-
-
 def test_an_edge_and_a_cloud_are_seen_from_outside(edge, cloud, url, watch):
     at_edge, at_cloud = free_port(), free_port()
     deployment = watch(url)
     cloud("--metrics", at_cloud, "--workers", "1")
-    wait_for(lambda: get(at_cloud, "/health/ready")[0] == 200)
+    waiting.wait_for(lambda: get(at_cloud, "/health/ready")[0] == 200)
     running = edge(
         "--metrics",
         at_edge,
@@ -89,8 +84,8 @@ def test_an_edge_and_a_cloud_are_seen_from_outside(edge, cloud, url, watch):
         "200",
     )
     deployment.wait_for_results(20)
-    wait_for(lambda: scrape(at_edge)["tflsplit_edge_results_total",] >= 20)
-    wait_for(
+    waiting.wait_for(lambda: scrape(at_edge)["tflsplit_edge_results_total",] >= 20)
+    waiting.wait_for(
         lambda: scrape(at_cloud).get(("tflsplit_device_results_total", ("deployment", "d"), ("device", "n")), 0) > 0
     )
     seen, served = scrape(at_edge), scrape(at_cloud)
