@@ -99,8 +99,9 @@ def _digest(source: Path) -> str:
     return digest.hexdigest()
 
 
-def read_labels(path: Path) -> tuple[str, ...]:
+def read_labels(path: PathLike) -> tuple[str, ...]:
     """One label a line, class 0 first."""
+    path = arguments.path(path, "labels")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as cause:

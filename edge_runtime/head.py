@@ -6,7 +6,7 @@ from dataclasses import replace
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.protocol import Accelerator, OpenModel
 from edge_runtime.accelerators.service import DEFAULT_RETRIES, Condition, Counters, Retries, Service
-from tflsplit import errors
+from tflsplit import arguments, errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
 from tflsplit.package import verify
@@ -30,12 +30,13 @@ class Head:
     def __init__(
         self,
         package: Package,
-        cut: Cut,
+        cut: str | Cut,
         *,
         accelerator: Accelerator = _CPU,
         fallback: Accelerator | None = None,
         retries: Retries = DEFAULT_RETRIES,
     ) -> None:
+        cut = arguments.instance(package, Package, "package").cut(cut)
         package.check_has_tail(cut)
         self.cut = cut
         self.counters = Counters()

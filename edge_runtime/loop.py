@@ -27,7 +27,7 @@ from edge_runtime.delivery.window import Window
 from edge_runtime.head import Head
 from edge_runtime.sources import intake
 from edge_runtime.sources.frames import Capture, Convert, Source
-from tflsplit import errors
+from tflsplit import arguments, errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
 from tflsplit.package.reading import Package
@@ -77,6 +77,10 @@ class Edge:
         observers: Sequence[Observer] = (),
         rescue: Rescue = lambda failure: None,
     ) -> None:
+        arguments.instance(package, Package, "package")
+        arguments.instance(head, Head, "head")
+        arguments.instance(settings, Settings, "settings")
+        arguments.provides(transport, "receive", "transport")
         if spool is not None and settings.delivery is Delivery.LATEST:
             raise errors.SettingsError(f"spool {spool.path} with delivery latest: it keeps nothing, leave one out")
         if spool is not None and spool.knows(settings.boot):
@@ -173,6 +177,7 @@ class Edge:
 
     def run(self, source: Source) -> Summary:
         """Stream the source until it ends, `count` is reached or `stop` is called; then wait for the last answers."""
+        arguments.instance(source, Source, "source")
         if source.gives_pixels != (self._sending.pixels is not None):
             given = "pixels" if source.gives_pixels else "inputs as the model stores them"
             raise errors.SettingsError(f"the source gives {given}: open it for input codec {self._sending.input_codec}")

@@ -58,6 +58,12 @@ def instance(value: object, kind: type[_Instance], what: str) -> _Instance:
     return typing.cast(_Instance, value)
 
 
+def provides(value: object, method: str, what: str) -> None:
+    """SettingsError for what lacks the method that a protocol begins with, as a text in place of a transport does."""
+    if not callable(getattr(value, method, None)):
+        raise wrong(what, value, f"a {what}, as one that can {method!r}")
+
+
 def check_fields(checked: Any) -> None:
     """SettingsError naming the first field of a dataclass whose value is not of the type it is declared with.
 

@@ -25,7 +25,7 @@ from broker.cloud.summary import Summary
 from broker.messages import chunks, dead_letters, topics, wire
 from broker.messages.topics import Kind
 from broker.transport.protocol import Message, Transport, publish_packet_bytes
-from tflsplit import errors
+from tflsplit import arguments, errors
 from tflsplit.coding import feature_codec
 
 log = logging.getLogger(__name__)
@@ -100,6 +100,8 @@ class Cloud:
         limits: Limits | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
+        arguments.provides(engine, "submit", "engine")
+        arguments.provides(transport, "receive", "transport")
         self.summary = Summary()
         self.deployment = deployment
         self.looked_at_s = time.monotonic()  # when the loop last looked for frames; for noticing a tail that hangs

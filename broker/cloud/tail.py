@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from broker.cloud import batching
 from broker.cloud.mapped_files import TailFiles
 from broker.messages import wire
-from tflsplit import errors
+from tflsplit import arguments, errors
 from tflsplit.coding import input_codec
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.interpreter import Interpreter
@@ -31,7 +31,7 @@ class Tails:
     def __init__(
         self, package: Package, *, threads: int = 1, files: TailFiles | None = None, wants_batches: bool = False
     ) -> None:
-        self.package = package
+        self.package = arguments.instance(package, Package, "package")
         self._files = files
         self._wants_batches = wants_batches
         self._threads = threads

@@ -17,7 +17,7 @@ from typing import Any
 
 from broker.transport import address
 from broker.transport.address import Address, Credentials
-from tflsplit import errors
+from tflsplit import arguments, errors
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ def describe(url: str, deployment: str, name: str, role: str, session: str) -> b
 
 def open_bundle(folder: Path) -> Bundle:
     """Opens a folder; SettingsError names a file that is missing or damaged."""
+    folder = arguments.path(folder, "credentials")
     fields = _described(folder)
     held = {name: folder / name for name in (AUTHORITY, CERTIFICATE, KEY, PASSWORD) if (folder / name).is_file()}
     if CERTIFICATE not in held and PASSWORD not in held:

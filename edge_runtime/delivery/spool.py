@@ -19,7 +19,7 @@ from edge_runtime.delivery.framing import Packed
 from edge_runtime.storage import rescue, rows
 from edge_runtime.storage.database import RESERVE_BYTES, Database, DiskFullError
 from edge_runtime.storage.rows import SEQUENCE_BITS, SEQUENCE_MASK, Row
-from tflsplit import errors
+from tflsplit import arguments, errors
 
 log = logging.getLogger(__name__)
 
@@ -309,6 +309,7 @@ def open_spool(folder: Path, limits: Limits, *, deployment: str, device: str) ->
     DeviceError if it is empty and its disk has no room for a single frame, for which it would wait for ever. A file
     that is damaged is set aside; the spool holds what can be read of it, and `damaged` counts the rest.
     """
+    folder = arguments.path(folder, "spool")
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as problem:

@@ -12,10 +12,17 @@ import numpy as np
 import pytest
 
 import tflsplit
+from broker.cloud import engine, subscriber
 from broker.local import server
 from broker.transport.memory import MemoryBroker
+from converters import convert
+from edge_runtime import head, loop
+from edge_runtime.delivery import settings
 from tflsplit import arguments, errors
 from tflsplit.api import planning
+from tflsplit.package import reading, writing
+from tflsplit.package import verify as proof
+from tflsplit.timings import profiles as timings
 from tflsplit.timings.profiles import FEWEST_RUNS, CutTiming, Profile, Side, Timing
 
 WAIT_S = 60.0
@@ -377,6 +384,36 @@ def test_what_is_wrong_is_refused_in_our_words(case, good, tmp_path):
 
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "m.tflsplit").exists()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda package: convert.convert("m.tflite", "m.tflsplit", {}),
+        lambda package: convert.Options(labels="abc"),
+        lambda package: convert.Options(split_at="op000"),
+        lambda package: convert.read_labels(3),
+        lambda package: reading.open_package(3),
+        lambda package: writing.write_pair(3, package, "op000"),
+        lambda package: proof.verify("tiny", ["op000"], []),
+        lambda package: timings.read(3),
+        lambda package: head.Head("tiny", "op000"),
+        lambda package: head.Head(package, 3),
+        lambda package: settings.Settings("d", "n", window="8"),
+        lambda package: settings.Settings("d", "n", delivery="latest"),
+        lambda package: loop.Edge(
+            package, head.Head(package, "op000"), "mqtt://localhost", settings.Settings("d", "n")
+        ),
+        lambda package: loop.Edge(package, "op000", None, settings.Settings("d", "n")),
+        lambda package: loop.Edge(package, head.Head(package, "op000"), None, {}),
+        lambda package: engine.Inline.of("tiny"),
+        lambda package: subscriber.Cloud(package, None, "d"),
+        lambda package: subscriber.Cloud(engine.Inline.of(package), "mqtt://localhost", "d"),
+    ],
+)
+def test_what_stands_below_the_calls_refuses_wrong_types_too(call, tiny_package):
+    with pytest.raises(errors.SettingsError, match=r"found .* of type .*, expected"):
+        call(tiny_package)
 
 
 def test_a_broker_that_is_absent_is_named(tiny_package):

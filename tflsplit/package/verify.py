@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflsplit import errors
+from tflsplit import arguments, errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
@@ -60,7 +60,7 @@ class Report:
 
 def verify(
     package: Package,
-    cuts: Sequence[Cut],
+    cuts: Sequence[str | Cut],
     samples: Sequence[tuple[Array, ...]],
     *,
     on_cut: Callable[[Cut], None] = lambda cut: None,
@@ -71,17 +71,18 @@ def verify(
     are float, int8 tails are sliced for this and the float ones are proven by `float_proof`. `on_cut` is called
     after each cut, for progress. Raises PackageError for a pair whose two sides do not fit together.
     """
+    chosen = [arguments.instance(package, Package, "package").cut(cut) for cut in cuts]
     with Interpreter(package.model_bytes(), name=f"{package.path}/model.tflite") as whole:
         expected = [whole.run(*sample) for sample in samples]
     mismatches, float_tails = [], []
-    for cut in cuts:
+    for cut in chosen:
         found = _check(package, cut, samples, expected)
         if found is not None:
             mismatches.append(found)
         if package.manifest.float_tails is not None and cut in package.served_cuts:
             float_tails.append(float_proof.check(package, cut, samples))
         on_cut(cut)
-    return Report(len(samples), tuple(cut.id for cut in cuts), tuple(mismatches), tuple(float_tails))
+    return Report(len(samples), tuple(cut.id for cut in chosen), tuple(mismatches), tuple(float_tails))
 
 
 def random_samples(inputs: Sequence[TensorSpec], count: int, *, seed: int = 0) -> tuple[tuple[Array, ...], ...]:

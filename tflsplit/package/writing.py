@@ -11,7 +11,8 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from tflsplit import errors
+from tflsplit import arguments, errors
+from tflsplit.arguments import PathLike
 from tflsplit.graph import cuts, flatgraph, float_tail
 from tflsplit.graph.cuts import Cut
 from tflsplit.package import manifest
@@ -91,11 +92,13 @@ def check_destination(path: Path, *, replaces_existing: bool) -> None:
         raise errors.PackageError(f"{path} exists and is not a package; it will not be replaced, give another -o")
 
 
-def write_pair(directory: Path, package: Package, cut: Cut) -> Halves:
+def write_pair(directory: PathLike, package: Package, cut: str | Cut) -> Halves:
     """Write head.tflite and tail.tflite of any cut into a directory of the user's, which is made if need be.
 
     Neither is written if one cannot be (DeviceError).
     """
+    directory = arguments.path(directory, "directory")
+    cut = arguments.instance(package, Package, "package").cut(cut)
     sides = {"head": package.head_bytes(cut), "tail": package.tail_bytes(cut)}
     partials = {side: directory / f".{side}.tflite.{os.getpid()}" for side in sides}
     with _disk_errors(directory), _made(directory):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tflsplit import errors
+from tflsplit import arguments, errors
 
 SCHEMA = 2
 # Below this many runs a percentile says nothing; `check_fits` refuses such timings.
@@ -223,6 +223,7 @@ def parsing(name: object, kind: str, command: str) -> Iterator[None]:
 
 def read_json(path: Path, kind: str, schema: int) -> dict[str, Any]:
     """The fields of one of our JSON files, of this kind and schema; DataError says what else it is."""
+    path = arguments.path(path, kind)
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as cause:
