@@ -5,7 +5,6 @@ and uint8 pictures are pixels and go through the preprocessing; all other number
 """
 
 import csv
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,10 +15,11 @@ from converters.loading.inputs import Input
 from converters.loading.model import LoadedModel
 from tflsplit import arguments, errors
 from tflsplit.graph.tensors import Array
-from tflsplit.inputs import pictures
+from tflsplit.inputs import array_files, pictures
 from tflsplit.inputs.preprocessing import NAMED, Preprocessing
 
 DEFAULT_LIMIT = 100  # TensorFlow's guide: "around 100-500 samples"; the ranges of activations settle well before
+_MOST_CSV_BYTES = 256 << 20  # each cell takes ten times its size while it is text
 
 
 def read(
@@ -48,7 +48,7 @@ def read(
     if suffix == ".npz":
         found = _members(path, inputs)
     elif suffix == ".npy":
-        found = {_only(inputs, path).name: _numpy(path)}
+        found = {_only(inputs, path).name: array_files.read_npy(path)}
     elif suffix == ".csv":
         found = {_only(inputs, path).name: _rows(path, _only(inputs, path))}
     elif suffix in pictures.SUFFIXES:
@@ -95,36 +95,24 @@ def _picture(file: Path, entry: Input, preprocessing: Preprocessing) -> Array:
     return preprocessing.to_real(pictures.read(file, entry.shape))
 
 
-def _numpy(path: Path) -> Array:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as cause:
-        raise errors.DataError(f"{path}: cannot be read as .npy ({cause})") from cause
-    if not isinstance(array, np.ndarray):
-        raise errors.DataError(f"{path}: an archive named .npy; name it .npz")
-    return array
-
-
 def _members(path: Path, inputs: Sequence[Input]) -> Mapping[str, Array]:
     """An array for each input: by its name, else in the order of the file."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = list(archive.files)
-            wanted = [entry.name for entry in inputs]
-            if set(wanted) <= set(names):
-                return {name: archive[name] for name in wanted}
-            if len(names) == len(wanted):
-                return {want: archive[name] for want, name in zip(wanted, names, strict=True)}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as cause:
-        raise errors.DataError(f"{path}: cannot be read as .npz ({cause})") from cause
+    found = array_files.read_npz(path)
+    wanted = [entry.name for entry in inputs]
+    if set(wanted) <= set(found):
+        return {name: found[name] for name in wanted}
+    if len(found) == len(wanted):
+        return dict(zip(wanted, found.values(), strict=True))
     raise errors.DataError(
-        f"{path}: holds arrays {', '.join(names) or 'none'}; expected one for each input: {', '.join(wanted)}"
+        f"{path}: holds arrays {', '.join(found) or 'none'}; expected one for each input: {', '.join(wanted)}"
     )
 
 
 def _rows(path: Path, entry: Input) -> Array:
     """Numbers (rows, values); a first row that holds no number at all is a header."""
     try:
+        if path.stat().st_size > _MOST_CSV_BYTES:
+            raise errors.DataError(f"{path}: has more than {_MOST_CSV_BYTES:,} bytes; keep its numbers as .npy")
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
     except (OSError, UnicodeDecodeError, csv.Error) as cause:

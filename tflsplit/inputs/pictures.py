@@ -13,6 +13,8 @@ from tflsplit.graph.tensors import Array
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
 
+_MOST_PIXELS = 1 << 26  # 8192 x 8192, some 200 MB while it is made smaller
+
 
 def find(folder: Path) -> tuple[Path, ...]:
     """The pictures in a folder and the folders below it, in name order. DataError if there are none."""
@@ -31,10 +33,15 @@ def read(path: Path, shape: tuple[int, ...]) -> Array:
     height, width, channels = picture_shape(shape, name=str(path))
     try:
         with Image.open(path) as opened:
+            if opened.width * opened.height > _MOST_PIXELS:  # nothing is decoded yet
+                raise errors.DataError(
+                    f"{path}: a picture of {opened.width}x{opened.height} pixels, at most {_MOST_PIXELS:,} are read; "
+                    "remove it, or make it smaller"
+                )
             # A phone's picture says in its EXIF data how it must be turned.
             upright = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
             resized = upright.resize((width, height), Image.Resampling.BILINEAR)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as cause:
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as cause:
         raise errors.DataError(f"{path}: cannot be read as a picture ({cause}); remove or replace it") from cause
     return np.asarray(resized, np.uint8).reshape(height, width, channels)
 
