@@ -37,7 +37,8 @@ def test_the_example_is_a_right_configuration(edge, tmp_path):
 
     assert merged.problems == ()
     assert merged.value("credentials") == str(tmp_path / "credentials")
-    problems = edge_checks.all_problems(edge, merged, file)
+    # The example has a camera; whether this machine has OpenCV is not its fault.
+    problems = [each for each in edge_checks.all_problems(edge, merged, file) if "opencv" not in each]
     assert len(problems) == 2
     assert "/srv/tflsplit/edge.tflsplit" in problems[0]
     assert f"credentials {tmp_path}/credentials" in problems[1]
