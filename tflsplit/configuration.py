@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tflsplit import strict_json
+
 _HEADER = re.compile(r"\s*\[\s*([\w-]+)\s*\]\s*(#.*)?")
 _KEY = re.compile(r"\s*([\w-]+)\s*=")
 _SECRET = re.compile(r"(?i)(^|[-_])(password|passwd|passphrase|pass|secret|token|pin)$")
@@ -77,13 +79,17 @@ def _parsed(file: Path, problems: list[str]) -> tuple[str, Mapping[str, Any]]:
 
     try:
         text = file.read_text("utf-8")
-        return text, tomllib.loads(text)
+        found = tomllib.loads(text)
+        strict_json.check_finite(found)
+        return text, found
     except OSError as cause:
         problems.append(f"{file}: cannot be read ({cause.strerror})")
     except UnicodeDecodeError as cause:
         problems.append(f"{file}: is no UTF-8 text (byte {cause.start})")
     except tomllib.TOMLDecodeError as cause:
         problems.append(f"{file}: is no TOML: {cause}")
+    except (ValueError, RecursionError) as cause:
+        problems.append(f"{file}: {cause}")
     return "", {}
 
 

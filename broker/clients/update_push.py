@@ -5,7 +5,6 @@ continues where it was, and so does a push that is started again.
 """
 
 import contextlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 from broker.messages import topics, updates
 from broker.messages.updates import Need, Offer, Piece, Report, Signed, State
 from broker.transport.protocol import Message, Transport, publish_packet_bytes
-from tflsplit import errors
+from tflsplit import errors, strict_json
 from tflsplit.graph.cuts import Cut
 from tflsplit.package import reading
 from tflsplit.package.reading import Package
@@ -209,7 +208,7 @@ def _report(message: Message | None, telemetry: str) -> Report | None:
 
 def _told(device: str, payload: bytes) -> Device:
     try:
-        fields: Any = json.loads(payload)
+        fields: Any = strict_json.parse(payload)
         cut, layer, update = fields["cut"], fields["layer"], fields.get("update")
         serial = update["serial"] if update is not None else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from broker.messages import topics
-from tflsplit import errors
+from tflsplit import errors, strict_json
 
 _SCHEMA = 1
 
@@ -135,17 +135,14 @@ class Ledger:
 
 
 def check_name(name: str) -> str:
-    """Returns `name` if it is allowed for an identity. It is used as a topic level, a user name in the broker's files,
-    a certificate's common name and a folder, so the rules are stricter than for a topic."""
-    topics.check_name("identity", name)
-    if not name[0].isalnum():
-        raise errors.SettingsError(f"identity name {name!r}: must begin with a letter or digit, for it names a folder")
-    return name
+    """Returns `name` if it is allowed for an identity, which is a topic level, a user name in the broker's files, the
+    common name of a certificate and a folder."""
+    return topics.check_name("identity", name)
 
 
 def parse(text: str, *, name: str) -> Ledger:
     try:
-        fields: Any = json.loads(text)
+        fields: Any = strict_json.parse(text)
         if fields["schema"] != _SCHEMA:
             raise errors.SettingsError(f"{name}: schema {fields['schema']}, expected {_SCHEMA}; update tflsplit")
         return Ledger(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.messages import results
-from tflsplit import errors
+from tflsplit import errors, strict_json
 
 _MAX_BYTES = 1 << 16
 
@@ -44,7 +44,7 @@ def parse(data: bytes | bytearray | memoryview) -> Acknowledgement:
     """A message on `acks`; FrameError says what is wrong with anything else. Unknown keys are allowed."""
     found = bytes(data[:_MAX_BYTES])
     try:
-        fields: Any = json.loads(found)
+        fields: Any = strict_json.parse(found)
         boot, sequence = fields["boot"], fields["sequence"]
         made = Acknowledgement(
             str(fields["device"]), int(boot, 16), sequence, fields.get("error"), fields.get("refused")

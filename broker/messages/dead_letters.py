@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tflsplit import errors
+from tflsplit import errors, strict_json
 
 # Enough for finding the cause; without a limit every refused frame of a fleet would travel twice.
 BURST = 20
@@ -72,7 +72,7 @@ def parse(data: bytes | bytearray | memoryview) -> DeadLetter:
     """A message on `dead`; FrameError says what is wrong with anything else. Unknown keys are allowed."""
     found = bytes(data)
     try:
-        fields: Any = json.loads(found)
+        fields: Any = strict_json.parse(found)
         boot, sequence, frame = fields["boot"], fields["sequence"], fields["frame"]
         letter = DeadLetter(
             device=str(fields["device"]),

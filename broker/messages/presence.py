@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from tflsplit import errors
+from tflsplit import errors, strict_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Status:
 
 def parse(data: bytes) -> Status:
     try:
-        fields: Any = json.loads(data)
+        fields: Any = strict_json.parse(data)
         status = Status(fields["state"], int(fields["boot"], 16), fields["connection"], fields.get("reason"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise errors.FrameError(f"status is {bytes(data[:60])!r}, expected state, boot and connection") from problem

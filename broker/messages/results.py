@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from broker.messages import wire
-from tflsplit import errors
+from tflsplit import errors, strict_json
 from tflsplit.coding.input_codec import Pixels
 from tflsplit.graph import tensors
 
@@ -166,7 +166,7 @@ def parse(data: bytes | bytearray | memoryview) -> Result | Refusal:
     if len(data) > MAX_JSON_BYTES:
         raise errors.FrameError(f"result is {len(data)} bytes, at most {MAX_JSON_BYTES} are accepted")
     try:
-        fields = json.loads(bytes(data).decode("utf-8"), parse_constant=_refuse_constant)
+        fields = strict_json.parse(bytes(data))
     except (ValueError, RecursionError) as problem:
         raise errors.FrameError(f"result is not JSON: {problem}") from problem
     if not isinstance(fields, dict):
@@ -179,10 +179,6 @@ def parse(data: bytes | bytearray | memoryview) -> Result | Refusal:
 
 def _output_as_json(output: Output) -> dict[str, object]:
     return {**output.spec.as_json(), "data": base64.b64encode(output.data).decode("ascii")}
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def _refusal(fields: Mapping[str, Any]) -> Refusal:

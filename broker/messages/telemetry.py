@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tflsplit import errors
+from tflsplit import errors, strict_json
 from tflsplit.observing import catalogue
 from tflsplit.observing.metrics import Distribution, Family, Kind, Metric, Sample
 
@@ -60,7 +60,7 @@ def parse(payload: bytes) -> Telemetry:
     if len(payload) > _MOST_BYTES:
         raise errors.FrameError(f"telemetry is {len(payload)} bytes, at most {_MOST_BYTES} are accepted")
     try:
-        fields: Any = json.loads(payload, parse_constant=_no_number)
+        fields: Any = strict_json.parse(payload)
         told = fields["metrics"]
         return Telemetry(
             int(fields["boot"], 16),
@@ -122,7 +122,3 @@ def _number(told: Any) -> float:
     if type(told) not in (int, float) or not math.isfinite(told):
         raise ValueError(f"{told!r:.60} is no number")
     return float(told)
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")

@@ -17,7 +17,8 @@ ROOT = "tflsplit/v1"
 DISCOVERY_PREFIX = "homeassistant"
 
 # No `/ + # $` (they mean something to a broker), no spaces, ASCII only (access rules and shells stumble over the rest).
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+# A letter or digit first: names become folders, and options of commands.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
 class Kind(str, enum.Enum):
@@ -57,7 +58,9 @@ class Topic:
 def check_name(what: str, name: str) -> str:
     """Returns `name` if it is allowed; `what` says in the SettingsError whether it is of a deployment or a device."""
     if _NAME.fullmatch(arguments.text(name, what)) is None:
-        raise errors.SettingsError(f"{what} name {name!r}: allowed are 1 to 64 of the characters A-Z a-z 0-9 . _ -")
+        raise errors.SettingsError(
+            f"{what} name {name!r}: allowed are 1 to 64 of the characters A-Z a-z 0-9 . _ -, a letter or digit first"
+        )
     return name
 
 

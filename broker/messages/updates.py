@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.messages import topics
-from tflsplit import errors
+from tflsplit import errors, strict_json
 
 MAGIC = b"TFSU"
 REPORT_MAGIC = b"TFSR"  # other messages on this topic are JSON: `broker.messages.telemetry`
@@ -223,19 +223,11 @@ def _check_need(need: Need) -> None:
 
 def _object(data: bytes, what: str) -> dict[str, Any]:
     try:
-        found = json.loads(data, object_pairs_hook=_without_repeats)
+        found = strict_json.parse(data)
     except (ValueError, RecursionError) as problem:
         raise errors.FrameError(f"{what}: no JSON ({str(problem)[:80]})") from problem
     if not isinstance(found, dict):
         raise errors.FrameError(f"{what}: no JSON object")
-    return found
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """ValueError for a repeated key, of which two parsers may take different values."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands there twice")
     return found
 
 

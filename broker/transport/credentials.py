@@ -17,7 +17,7 @@ from typing import Any
 
 from broker.transport import address
 from broker.transport.address import Address, Credentials
-from tflsplit import arguments, errors
+from tflsplit import arguments, errors, strict_json
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def read_password(path: Path) -> str:
 
 def _described(folder: Path) -> Mapping[str, str]:
     try:
-        fields: Any = json.loads((folder / DESCRIPTION).read_bytes())
+        fields: Any = strict_json.parse((folder / DESCRIPTION).read_bytes())
         schema = fields["schema"]
     except OSError as cause:
         raise errors.SettingsError(

@@ -17,6 +17,7 @@ from typing import Any
 
 from converters.edgetpu.compiler import Outcome
 from converters.edgetpu.log import ModelLog
+from tflsplit import strict_json
 from tflsplit.package.manifest import MappedOperators
 
 _FORMAT = 1
@@ -38,7 +39,7 @@ def key(version: str, models: Sequence[bytes], position: int) -> str:
 def load(root: Path, entry: str, *, timeout_s: float) -> Outcome | None:
     """The entry; None if there is none, or if it failed at a time limit shorter than `timeout_s`."""
     try:
-        fields = json.loads((root / entry / "outcome.json").read_text("utf-8"))
+        fields = strict_json.parse((root / entry / "outcome.json").read_text("utf-8"))
         if fields["reason"] is not None and fields["timeout_s"] < timeout_s:
             return None
         data = (root / entry / "model.tflite").read_bytes() if fields["sha256"] else None

@@ -19,7 +19,7 @@ from edge_runtime.delivery.framing import Packed
 from edge_runtime.storage import rescue, rows
 from edge_runtime.storage.database import RESERVE_BYTES, Database, DiskFullError
 from edge_runtime.storage.rows import SEQUENCE_BITS, SEQUENCE_MASK, Row
-from tflsplit import arguments, errors
+from tflsplit import arguments, errors, private_files
 
 log = logging.getLogger(__name__)
 
@@ -311,7 +311,7 @@ def open_spool(folder: Path, limits: Limits, *, deployment: str, device: str) ->
     """
     folder = arguments.path(folder, "spool")
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        private_files.make_folder(folder)
     except OSError as problem:
         raise errors.DeviceError(
             f"spool {folder}: {problem.strerror}; give a folder that can be made here"

@@ -14,6 +14,7 @@ header. A full file becomes FILE.1, which replaces the previous FILE.1.
 import contextlib
 import json
 import logging
+import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from typing import IO, Any
 from broker.messages import results
 from edge_runtime.delivery.observer import Settled, refusal_of
 from edge_runtime.monitoring.clock_offset import ClockOffset
-from tflsplit import errors
+from tflsplit import errors, private_files, strict_json
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,8 @@ class Trace:
 
     def _begin(self) -> IO[str]:
         """Empties the file: lines of an earlier run have another clock offset, and the last may be incomplete."""
-        stream = self._path.open("w", encoding="ascii")
+        descriptor = private_files.open_file(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        stream = os.fdopen(descriptor, "w", encoding="ascii")
         stream.write(json.dumps(_HEADER) + "\n")
         return stream
 
@@ -110,10 +112,10 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     """The complete lines of a trace, which may still be written. DataError for any other file."""
     try:
         with path.open(encoding="ascii") as stream:
-            header = json.loads(stream.readline())
+            header = strict_json.parse(stream.readline())
             if not isinstance(header, dict) or {key: header.get(key) for key in _HEADER} != _HEADER:
                 raise errors.DataError(f"{path}: begins with {header!r:.60}, expected {_HEADER}")
-            yield from (_checked(json.loads(line)) for line in stream if line.endswith("\n"))
+            yield from (_checked(strict_json.parse(line)) for line in stream if line.endswith("\n"))
     except OSError as cause:
         raise errors.DataError(f"{path}: cannot be read ({cause.strerror})") from cause
     except (ValueError, KeyError, TypeError, AttributeError) as cause:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from edge_runtime.profiling.measurement import Measurement
-from tflsplit import errors
+from tflsplit import errors, strict_json
 
 SCHEMA = 1
 
@@ -25,8 +25,8 @@ class Journal:
         try:
             lines = _whole_lines(path)
             if lines:
-                self._check(json.loads(lines[0]), header)
-                self.measurements = tuple(Measurement.from_json(json.loads(line)) for line in lines[1:])
+                self._check(strict_json.parse(lines[0]), header)
+                self.measurements = tuple(Measurement.from_json(strict_json.parse(line)) for line in lines[1:])
                 _keep_only(path, lines)
             self._stream: IO[str] = path.open("a", encoding="utf-8")
         except OSError as cause:

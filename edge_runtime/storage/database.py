@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge_runtime.storage.rows import Row
 from edge_runtime.storage.salvage import Log
-from tflsplit import errors
+from tflsplit import errors, private_files
 
 NAME = "frames.sqlite"
 
@@ -66,6 +66,7 @@ class Database:
         if log.exists() and log.stat().st_size and not (path.exists() and path.stat().st_size):
             raise DamagedError("empty beside its log")  # which SQLite would delete
         with self._mapped_errors():
+            private_files.make_file(path)  # its log takes its mode
             # Threads are the caller's to keep apart.
             self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.messages.updates import Offer, Signed, State
-from tflsplit import errors
+from tflsplit import errors, private_files, strict_json
 from tflsplit.package import reading
 from tflsplit.package.reading import Package
 
@@ -64,7 +64,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         with disk_errors(path):
-            path.mkdir(parents=True, exist_ok=True)
+            private_files.make_folder(path)
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -151,7 +151,7 @@ class Store:
     def open(self, name: str) -> Installed:
         """PackageError if anything of it is damaged or missing."""
         try:
-            fields = json.loads((self.path / name / "offer.json").read_bytes())
+            fields = strict_json.parse((self.path / name / "offer.json").read_bytes())
             offer = Signed(str(fields["offer"]).encode(), b"").offer()
         except (OSError, ValueError, KeyError, TypeError, errors.FrameError) as cause:
             raise errors.PackageError(f"{self.path / name}: offer.json cannot be read ({cause})") from cause
@@ -207,9 +207,12 @@ class Store:
     def _read(self) -> Record:
         """A damaged record is refused: without its serial, old offers would be accepted again."""
         try:
-            fields = json.loads((self.path / "record.json").read_bytes())
+            fields = strict_json.parse((self.path / "record.json").read_bytes())
             if fields.pop("schema") != _SCHEMA:
                 raise ValueError("schema of another tflsplit")
+            names = [fields.get(key) for key in ("on_probation", "before")]
+            if not all(name is None or _NAME.fullmatch(name) for name in names):
+                raise ValueError(f"models {names}")
             return Record(**fields | {"state": State(fields["state"])})
         except FileNotFoundError:
             return Record()

@@ -4,13 +4,12 @@ This module owns the file's format. `tflsplit bundle` takes any such plan; `edge
 model between two machines at most.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tflsplit import errors
+from tflsplit import errors, strict_json
 from tflsplit.planning import planfile
 from tflsplit.planning.planfile import Plan
 from tflsplit.planning.scenario import Workload
@@ -109,7 +108,7 @@ class ChainPlan:
 def is_one(path: Path) -> bool:
     """Whether a file says that it is a chain's plan; `read` refuses it for anything else that is wrong with it."""
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = strict_json.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(fields, dict) and fields.get("kind") == KIND

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from tflsplit import errors
-from tflsplit.graph.cuts import Cut
+from tflsplit import errors, strict_json
+from tflsplit.graph.cuts import Cut, cut_id
 from tflsplit.graph.tensors import TensorSpec
 from tflsplit.inputs.preprocessing import Preprocessing
 
@@ -239,7 +239,7 @@ def parse(text: str, *, name: str) -> Manifest:
     Raises PackageError for a newer schema, a missing or ill-typed field, and for text that was edited by hand.
     """
     try:
-        fields = json.loads(text)
+        fields = strict_json.parse(text)
         schema = fields["schema"]
     except (ValueError, KeyError, TypeError, RecursionError) as cause:
         raise errors.PackageError(f"{name}: manifest.json cannot be read ({cause}); convert the model again") from cause
@@ -250,12 +250,20 @@ def parse(text: str, *, name: str) -> Manifest:
         )
     try:
         manifest = _manifest(fields)
+        _check_ids(manifest)
         is_canonical = render(manifest) == text
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, errors.SettingsError) as cause:
         raise errors.PackageError(f"{name}: manifest.json is damaged ({cause!r}); convert the model again") from cause
     if not is_canonical:
         raise errors.PackageError(f"{name}: manifest.json was changed after it was written; convert the model again")
     return manifest
+
+
+def _check_ids(manifest: Manifest) -> None:
+    """Ids name files and folders, so none is taken that a cut at its place does not have."""
+    for cut in manifest.cuts:
+        if cut.id != cut_id(cut.position, manifest.operators):
+            raise ValueError(f"{cut.id!r} is no id of the cut after operator {cut.after_operator}")
 
 
 def _fields(value: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tflsplit import arguments, errors
+from tflsplit import arguments, errors, strict_json
 
 SCHEMA = 2
 # Below this many runs a percentile says nothing; `check_fits` refuses such timings.
@@ -217,7 +217,7 @@ def parsing(name: object, kind: str, command: str) -> Iterator[None]:
     """Whatever parsing the fields of a file raises becomes the DataError that the file is damaged."""
     try:
         yield
-    except (KeyError, ValueError, TypeError, AttributeError) as cause:
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as cause:
         raise errors.DataError(f"{name}: damaged {kind} ({cause!r}); run `tflsplit {command}` again") from cause
 
 
@@ -225,7 +225,7 @@ def read_json(path: Path, kind: str, schema: int) -> dict[str, Any]:
     """The fields of one of our JSON files, of this kind and schema; DataError says what else it is."""
     path = arguments.path(path, kind)
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = strict_json.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as cause:
         raise errors.DataError(f"{path}: cannot be read as a {kind} ({cause})") from cause
     if not isinstance(fields, dict) or fields.get("kind") != kind:

@@ -20,7 +20,9 @@ def test_topic_reads_back_as_it_was_written(text, topic):
     assert topics.topic(topic.deployment, topic.device, topic.kind) == text
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "+", "#", "a b", "käse", "$SYS", "x" * 65, "a\n", "٣"])
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "+", "#", "a b", "käse", "$SYS", "x" * 65, "a\n", "٣", "..", ".", "-x", ".hidden", "_x"]
+)
 def test_name_that_a_broker_could_misread_is_refused(name):
     with pytest.raises(errors.SettingsError, match="allowed are 1 to 64 of the characters"):
         topics.topic(name, "device", topics.Kind.FEATURES)

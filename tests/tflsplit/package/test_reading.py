@@ -208,3 +208,12 @@ def test_an_edge_bundle_of_the_whole_model_keeps_its_input_at_home(tiny_package,
     kept = bundle.write(tmp_path / "edge.tflsplit", tiny_package, manifest.Role.EDGE, (tiny_package.cut("output"),))
 
     assert reading.open_package(kept.path).default_cut().id == "output"
+
+
+@pytest.mark.parametrize("cut_id", ["a/b/../../x", "..", "op001", "output", "op1", "OP000", "op000/", ""])
+def test_a_cut_whose_id_is_not_its_place_is_refused(written, cut_id):
+    """Ids become paths, of bundles too."""
+    first, second, *others = written.manifest.cuts
+    made = dataclasses.replace(written.manifest, cuts=(first, dataclasses.replace(second, id=cut_id), *others))
+    (written.path / "manifest.json").write_text(manifest.render(made))
+    check_refused(written, "is no id of the cut after operator 0")

@@ -5,7 +5,6 @@ a network namespace of its own behind it.
 """
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -22,7 +21,7 @@ from broker.local import server
 from broker.messages import topics
 from broker.mqtt import transport
 from broker.transport.address import Address
-from tflsplit import errors
+from tflsplit import errors, strict_json
 from tflsplit.package.reading import Package
 from tflsplit.planning.candidates import Candidate
 from tflsplit.timings import links
@@ -70,7 +69,7 @@ class Stage:
         with _running("probe", "--echo", "--device", "echo", *_at(self._way.broker)):
             _await_online(self._way.broker, "echo")
             found = self._output_of("probe", "--json")
-        return links.from_json(json.loads(found), name="tflsplit probe")
+        return links.from_json(strict_json.parse(found), name="tflsplit probe")
 
     def run(self, candidate: Candidate, frames: int) -> Mapping[str, Mapping[str, float]]:
         """The summary of an edge that sent this number of frames, one at a time."""
@@ -78,7 +77,7 @@ class Stage:
         if candidate.input_codec is not None:
             given += ["--input-codec", candidate.input_codec]
         name = ("--device", f"edge-{os.urandom(4).hex()}", "--resend-after", str(_PATIENCE_S), "--json")
-        found: Mapping[str, Mapping[str, float]] = json.loads(
+        found: Mapping[str, Mapping[str, float]] = strict_json.parse(
             self._output_of("edge", str(self._package.path), *given, *name)
         )
         return found
@@ -153,6 +152,6 @@ def _await_online(address: Address, device: str) -> None:
         watch.connect()
         watch.subscribe(topics.topic(DEPLOYMENT, device, topics.Kind.STATUS))
         while (message := watch.receive(_PATIENCE_S)) is not None:
-            if json.loads(message.payload).get("state") == "online":
+            if strict_json.parse(message.payload).get("state") == "online":
                 return
     raise errors.DeviceError(f"{device} did not come online within {_PATIENCE_S:g} s")
