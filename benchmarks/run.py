@@ -34,6 +34,7 @@ NAMES = (
     "ray_engine",
     "slow_worker",
     "transport_throughput",
+    "paho_paths",
 )
 HERE = Path(__file__).parent
 _SCALES = {"s": (1000.0, "ms"), "MiB": (1.0, "MiB"), "1/s": (1.0, "1/s"), "%": (100.0, "%")}

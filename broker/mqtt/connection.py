@@ -98,6 +98,11 @@ class Acknowledged:
 
     mid: int
     refusal: str | None
+    is_size: bool = False  # it was too large
+
+    @classmethod
+    def coded(cls, mid: int, code: ReasonCode) -> "Acknowledged":
+        return cls(mid, str(code) if code.is_failure else None, code.value == _PACKET_TOO_LARGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,11 +297,12 @@ class Connection:
 
     @contextlib.contextmanager
     def _foreign_errors(self) -> Iterator[None]:
-        """paho raises these for packets that it cannot read, and for a socket that vanished under it."""
+        """paho raises these for packets that it cannot read, and for a socket that vanished under it. Whose fault a
+        packet is stays open: the reason names paho beside what it raised."""
         try:
             yield
         except (OSError, ValueError, IndexError, KeyError, struct.error, MQTTException) as problem:
-            self._events.append(self._lost(f"unreadable packet: {problem}"))
+            self._events.append(self._lost(f"paho-mqtt could not read a packet: {problem!r}"))
             self.drop()
 
     def _lost(self, reason: str, *, is_packet: bool = False) -> Lost:
@@ -332,7 +338,7 @@ class Connection:
         self._events.append(self._lost(f"{by}: {code}", is_packet=is_packet))
 
     def _on_publish(self, _: Any, __: Any, mid: int, code: ReasonCode, ___: Any) -> None:
-        self._events.append(Acknowledged(mid, str(code) if code.is_failure else None))
+        self._events.append(Acknowledged.coded(mid, code))
 
     def _on_subscribe(self, _: Any, __: Any, mid: int, codes: list[ReasonCode], ___: Any) -> None:
         refusal = next((str(code) for code in codes if code.is_failure), None)

@@ -8,7 +8,6 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from broker.mqtt import reason_codes
 from broker.mqtt.buffered_socket import BufferedSocket
 from broker.mqtt.connection import Acknowledged, Connection
 from broker.mqtt.fast_client import FastClient
@@ -48,8 +47,10 @@ class FastConnection(Connection):
         return cast("BufferedSocket | None", self._client.socket())
 
     def _on_puback(self, mid: int, code: int) -> None:
-        refusal = None if code < reason_codes.FAILURE else str(ReasonCode(PacketTypes.PUBACK, identifier=code))
-        self._events.append(Acknowledged(mid, refusal))
+        taken = Acknowledged(mid, None)
+        self._events.append(
+            taken if code == 0 else Acknowledged.coded(mid, ReasonCode(PacketTypes.PUBACK, identifier=code))
+        )
 
     def _on_frame(self, topic: str, payload: bytes, flags: int, qos: int, mid: int) -> None:
         receipt = (self._number, mid)

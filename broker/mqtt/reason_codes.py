@@ -15,8 +15,6 @@ _ANSWERS = (
     PacketTypes.AUTH,
 )
 
-FAILURE = 0x80  # this code and those above
-
 
 def complete() -> None:
     """Gives paho's table a name for every code in every packet: that of another packet if it has one, else a number."""

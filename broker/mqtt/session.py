@@ -15,6 +15,9 @@ _log = logging.getLogger(__name__)
 # largest of those in flight is the likeliest; after three lost connections it is given up so that the rest can pass.
 MAX_STRIKES = 3
 
+# A broker that refuses less takes nothing of ours: a chunk of a frame has 60 bytes of its own and a topic.
+_LEAST_PACKET_BYTES = 512
+
 # Handed to the connection before it writes: one system call for many small messages.
 _TOGETHER_BYTES = 1 << 16
 
@@ -24,7 +27,7 @@ class Session:
 
     def __init__(self, connection: connections.Connection, number: int, shared: Shared) -> None:
         self.accepted: connections.Accepted | None = None
-        self.max_packet_bytes = shared.limits.packet_bytes
+        self.max_packet_bytes = shared.packet_bytes
         self._connection = connection
         self._number = number
         self._shared = shared
@@ -178,8 +181,23 @@ class Session:
             self._shared.counters.acknowledged += 1
             self._shared.outbox.release(outgoing)
         else:
-            self._shared.drop(outgoing, protocol.Drop.REFUSED)
             _log.warning("message refused topic=%s reason=%r", outgoing.topic, event.refusal)
+            if event.is_size:
+                self._take_smaller(outgoing)
+            self._shared.drop(outgoing, protocol.Drop.REFUSED)
+
+    def _take_smaller(self, refused: bounded_queues.Outgoing) -> None:
+        """A limit that the broker does not announce (Mosquitto's `message_size_limit`) is found by halving: the sender
+        splits what is larger into chunks. It holds for later connections too."""
+        expires = refused.expires_at_s is not None
+        refused_bytes = protocol.publish_packet_bytes(refused.topic, len(refused.payload), qos=1, expires=expires)
+        self.max_packet_bytes = min(self.max_packet_bytes, max(_LEAST_PACKET_BYTES, refused_bytes // 2))
+        self._shared.packet_bytes = min(self._shared.packet_bytes, self.max_packet_bytes)
+        _log.warning(
+            "the broker takes smaller packets than it says refused_bytes=%d from now at most limit=%d",
+            refused_bytes,
+            self.max_packet_bytes,
+        )
 
     def _granted(self, event: connections.Subscribed) -> None:
         wanted = self._asked.pop(event.mid, None)

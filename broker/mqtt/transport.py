@@ -71,7 +71,7 @@ class MqttTransport(Reconnecting):
 
     @property
     def max_packet_bytes(self) -> int:
-        return self._max_packet_bytes
+        return min(self._max_packet_bytes, self._shared.packet_bytes)
 
     def close(self, *, timeout_s: float = 5.0) -> None:
         super().close(timeout_s=timeout_s)

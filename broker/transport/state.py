@@ -49,6 +49,7 @@ class Shared:
     ) -> None:
         self.limits = limits
         self.clock = clock
+        self.packet_bytes = limits.packet_bytes  # less once a broker refused a smaller one
         self.outbox = bounded_queues.Outbox(limits)
         self.inbox = bounded_queues.Inbox(limits)
         self.counters = protocol.Counters()

@@ -123,6 +123,24 @@ def test_packet_over_the_brokers_limit_is_refused_and_harms_nothing(mosquitto_wi
     assert client.counters.reconnects == 0
 
 
+def test_a_limit_that_the_broker_does_not_announce_is_found_and_harms_nothing(mosquitto_with, join, caplog):
+    broker = mosquitto_with("message_size_limit 4000")
+    edge, cloud = join(broker.address, "edge"), join(broker.address, "cloud")
+    cloud.subscribe("features", qos=1)
+
+    for payload_bytes in (15_000, 6_000):  # as a sender does who keeps below the limit
+        edge.publish("features", bytes(payload_bytes))
+        assert edge.flush(SOON_S)
+    assert edge.counters.dropped[Drop.REFUSED] == 2
+    with pytest.raises(errors.BrokerError, match=r"packet of 60.. bytes, the limit is 30..: .*send in chunks"):
+        edge.publish("features", bytes(6_000))
+    edge.publish("features", bytes(2_500))
+
+    assert len(take(cloud).payload) == 2_500
+    assert edge.counters.reconnects == 0
+    assert "Packet too large" in caplog.text
+
+
 def test_packet_that_an_older_broker_hangs_up_on_is_given_up_and_lets_the_rest_pass(mosquitto_with, join):
     broker = mosquitto_with("max_packet_size 20000")
     client = join(broker.address, "client", version=Version.MQTT_311)
