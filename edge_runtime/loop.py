@@ -262,6 +262,7 @@ class Edge:
             boundary,
             key=(self._settings.boot, sequence),
             captured_ns=taken.captured_ns,
+            captured_at_s=taken.captured_at_s,
             head_s=time.monotonic() - started_s,
             wants_ack=self._settings.until is Until.ACK,
         )

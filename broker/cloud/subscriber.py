@@ -279,6 +279,10 @@ class Cloud:
                 self._publish_leaving()
                 self._changed.notify_all()
                 return
+            if answer.refused is None:
+                # By the clock that nobody sets; a worker knows the other one only.
+                done_s = time.monotonic() - held.messages[0].arrived_at_s
+                answer = replace(answer, queue_s=max(0.0, done_s - answer.decode_s - answer.tail_s))
             answer = self._leave(held, answer)
             self.summary.count(answer)
             if key is not None and is_served:

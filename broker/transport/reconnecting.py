@@ -18,6 +18,9 @@ from tflsplit import errors
 
 _log = logging.getLogger(__name__)
 
+# So many connections in a row that end soon are no accident.
+_SHORT_LIVED = 3
+
 
 class Reconnecting(Skeleton):
     """`randomness` spreads the reconnections of many. A protocol adds `_attempt`, `_wake` and `_stop`."""
@@ -34,6 +37,7 @@ class Reconnecting(Skeleton):
         self._backoff = backoff or Backoff()
         self._randomness = randomness or random.Random()  # noqa: S311 - it spreads load, it guards nothing
         self._was_online = False
+        self._onlines = 0
         self._gives_up_at_once = True
         self._is_begun = False
         self._is_stopping = False
@@ -130,14 +134,17 @@ class Reconnecting(Skeleton):
         self._thread.start()
 
     def _run(self) -> None:
-        attempt = 0
+        attempt = short_lived = 0
         try:
             while not self._is_stopping:
                 self._set_state(ConnectionState.CONNECTING)
-                began_s = time.monotonic()
+                began_s, onlines = time.monotonic(), self._onlines
                 self._lost = lost = self._attempt()
                 if self._was_online and time.monotonic() - began_s >= self._backoff.stable_s:
-                    attempt = 0
+                    attempt = short_lived = 0
+                elif self._onlines > onlines:
+                    short_lived += 1
+                    self._warn(short_lived, lost)
                 if not self._was_online and (lost.is_for_good or self._gives_up_at_once):
                     return
                 if not self._is_stopping:
@@ -147,7 +154,18 @@ class Reconnecting(Skeleton):
         finally:
             self._set_state(ConnectionState.CLOSED)
 
+    def _warn(self, short_lived: int, lost: Lost) -> None:
+        if short_lived == _SHORT_LIVED and not self._is_stopping:
+            _log.warning(
+                "%s hangs up soon after each connection times=%d reason=%r; has this client a right to the topics that "
+                "it uses, and no other client its id?",
+                self._peer,
+                short_lived,
+                lost.reason,
+            )
+
     def _go_online(self) -> None:
+        self._onlines += 1
         self._shared.counters.reconnects += self._was_online
         self._was_online = True
         self._set_state(ConnectionState.ONLINE)

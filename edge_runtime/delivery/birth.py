@@ -11,7 +11,7 @@ from edge_runtime.delivery.settings import Settings
 
 
 class Birth:
-    """Published when the edge starts, and again whenever its contents change. One thread at a time."""
+    """Published at the start, after each new connection, and whenever its contents change. One thread at a time."""
 
     def __init__(self, transport: Transport, settings: Settings) -> None:
         self._transport = transport
@@ -21,7 +21,8 @@ class Birth:
 
     def announce(self, sending: Sending, condition: Condition, more: Mapping[str, object]) -> None:
         """Publishes a change; if the transport has no room now, the next call does."""
-        contents = (sending, condition, more)
+        # A broker that restarted may have forgotten it.
+        contents = (sending, condition, more, self._transport.counters.reconnects)
         if contents == self._published:
             return
         payload = self._as_json(sending, condition, more)

@@ -66,14 +66,15 @@ class Collector:
                 self._tell(sent.refusal, sent, sent.refused_at_s, time.time_ns())
 
     def _tell(self, answer: Answer, sent: Outstanding, arrived_at_s: float, arrived_ns: int) -> None:
-        latency_s = arrived_at_s - sent.captured_at_s
+        # Of a frame that another process captured no clock tells how old it is: the machine's may have been set.
+        latency_s = None if sent.packed.captured_at_s is None else arrived_at_s - sent.packed.captured_at_s
         self._count(answer, sent, latency_s)
-        settled = _settled(answer, sent, arrived_ns, latency_s)
+        settled = _settled(answer, sent, arrived_ns, latency_s, arrived_at_s - sent.sent_at_s)
         for observer in self._observers:
             observer.settled(settled)
 
     def _drop_foreign(self, answer: Answer, arrived_at_s: float) -> None:
-        self._summary.drop("result_of_an_earlier_run")
+        self._summary.drop("answer_to_another_run")
         if answer.boot is not None and self._name_clash.note(answer.boot, arrived_at_s):
             log.warning(
                 "answers for another run keep coming device=%s boot=%016x; is a second edge of this name running?",
@@ -81,7 +82,7 @@ class Collector:
                 answer.boot,
             )
 
-    def _count(self, answer: Answer, sent: Outstanding, latency_s: float) -> None:
+    def _count(self, answer: Answer, sent: Outstanding, latency_s: float | None) -> None:
         summary, refusal = self._summary, refusal_of(answer)
         if refusal is not None:
             summary.refused += 1
@@ -90,11 +91,14 @@ class Collector:
             summary.refusal = refusal
             return
         summary.results += 1
+        if latency_s is None:
+            summary.untimed += 1
+            return
         tail_s = answer.times.tail_ms / 1000 if isinstance(answer, results.Result) else None
         summary.add_latency(latency_s=latency_s, head_s=sent.packed.head_s, tail_s=tail_s)
 
 
-def _settled(answer: Answer, sent: Outstanding, arrived_ns: int, latency_s: float) -> Settled:
+def _settled(answer: Answer, sent: Outstanding, arrived_ns: int, latency_s: float | None, away_s: float) -> Settled:
     packed = sent.packed
     return Settled(
         boot=packed.boot,
@@ -108,4 +112,5 @@ def _settled(answer: Answer, sent: Outstanding, arrived_ns: int, latency_s: floa
         arrived_ns=arrived_ns,
         latency_s=latency_s,
         sendings=sent.sendings,
+        away_s=away_s,
     )

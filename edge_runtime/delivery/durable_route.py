@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from broker.messages import wire
+from edge_runtime.delivery.capture_times import CaptureTimes
 from edge_runtime.delivery.framing import Packed
 from edge_runtime.delivery.publisher import Publisher
 from edge_runtime.delivery.refusals import Refusals
@@ -55,6 +56,7 @@ class Durable:
         self._resending = Resending(window, publisher, summary, settings)
         self._refusals = Refusals(window, is_announced)
         self._refused_at_s = 0.0
+        self._times = CaptureTimes(settings().boot)
         self._sent: Key | None = None
         self._is_closed = False
         self._damaged = 0
@@ -77,6 +79,7 @@ class Durable:
         return self._spool.limits.full is not Full.BLOCK or self._spool.wait_for_room(timeout_s)
 
     def accept(self, packed: Packed) -> None:
+        self._times.note(packed)
         while not self._spool.put(packed):
             reason = "disk_full" if self._spool.state is State.DISK_FULL else "spool_full"
             if not self._make_room(packed, reason):
@@ -93,7 +96,7 @@ class Durable:
                 self._spool.remove(sent.packed)
                 return sent
             packed = self._spool.take(key)
-        return None if packed is None else _sent_by_earlier_run(packed, now_s)
+        return None if packed is None else _sent_by_earlier_run(self._times.timed(packed), now_s)
 
     def refuse(self, key: Key, refusal: Refusal, now_s: float) -> bool:
         return self._window.refuse(key, refusal, now_s) or self._spool.knows(key[0])
@@ -188,7 +191,7 @@ class Durable:
                 return
             # A frame of an earlier run may ask for the other kind of answer.
             encoded = wire.with_ack(packed.encoded, wanted=self._settings().until is Until.ACK)
-            packed = replace(packed, encoded=encoded)
+            packed = replace(self._times.timed(packed), encoded=encoded)
             self._window.add(packed, now_s=time.monotonic(), now_ns=time.time_ns())
         self._publisher.send(packed.encoded, until=self._is_over)
 

@@ -1,6 +1,6 @@
 """Makes frames: of the boundary of the edge's cut, or of the pixels of its input."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broker.messages import wire
 from tflsplit import errors
@@ -15,7 +15,8 @@ from tflsplit.package.reading import Package
 @dataclass(frozen=True, slots=True)
 class Packed:
     """An encoded frame and what its edge remembers of it. `package` is the first half of the digest in hexadecimal,
-    `cut` the cut's id, `captured_ns` since the epoch."""
+    `cut` the cut's id, `captured_ns` since the epoch, `captured_at_s` by our monotonic clock (None if another process
+    captured it)."""
 
     boot: int
     sequence: int
@@ -24,6 +25,7 @@ class Packed:
     captured_ns: int
     head_s: float
     encoded: bytes
+    captured_at_s: float | None = field(default=None, compare=False)
 
     @property
     def key(self) -> tuple[int, int]:
@@ -51,6 +53,7 @@ class Sending:
         *,
         key: tuple[int, int],
         captured_ns: int,
+        captured_at_s: float,
         head_s: float,
         wants_ack: bool,
     ) -> Packed:
@@ -68,7 +71,7 @@ class Sending:
             wants_ack=wants_ack,
         )
         encoded = wire.encode(frame, arrays, self.coder)
-        return Packed(boot, sequence, digest.hex(), self.cut.id, captured_ns, head_s, encoded)
+        return Packed(boot, sequence, digest.hex(), self.cut.id, captured_ns, head_s, encoded, captured_at_s)
 
     def as_json(self) -> dict[str, object]:
         """For people and tools. `payload_bytes` are before coding, because the size of a JPEG varies."""

@@ -13,8 +13,9 @@ class Settled:
     """An answered frame of this edge.
 
     `package` is the first half of its digest in hexadecimal, `cut` the cut's id. `captured_ns`, `published_ns` (the
-    last sending) and `arrived_ns` are ns since the epoch by this machine's clock. `latency_s` is from capture to the
-    answer's arrival. `sendings` counts how often this run sent it: 0 if only an earlier run did, with `published_ns` 0.
+    last sending) and `arrived_ns` are ns since the epoch by this machine's clock, which may be set at any time.
+    `latency_s` is from capture to the answer's arrival, None for frames of an earlier run; `away_s` is from the last
+    sending to it. `sendings` counts how often this run sent it: 0 if only an earlier run did, with `published_ns` 0.
     """
 
     boot: int
@@ -26,8 +27,9 @@ class Settled:
     head_s: float
     published_ns: int
     arrived_ns: int
-    latency_s: float
+    latency_s: float | None
     sendings: int
+    away_s: float
 
 
 class Observer(Protocol):

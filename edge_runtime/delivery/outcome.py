@@ -5,6 +5,9 @@ from edge_runtime.delivery.settings import Delivery, Settings
 from edge_runtime.delivery.summary import Summary
 from tflsplit import errors
 
+# An edge that was connected so often, and could never send a frame, has no right to.
+_FLAPPING = 3
+
 
 def check(summary: Summary, settings: Settings, *, is_stopped: bool) -> None:
     """PeerError if a run left frames without an answer: FrameError with the cloud's reason where it refused them.
@@ -21,7 +24,13 @@ def check(summary: Summary, settings: Settings, *, is_stopped: bool) -> None:
         hint = f"refused: {summary.refusal}"
     if refused := summary.link.dropped[Drop.REFUSED]:
         hint = f"the broker refused {refused} messages: may this device still write to its topics?"
+    if not sent and summary.link.reconnects >= _FLAPPING:
+        raise errors.PeerError(
+            f"no frame was accepted, since the broker hung up {summary.link.reconnects} times; {hint}"
+        )
     if settings.delivery is Delivery.LATEST:
+        if not sent and summary.dropped["offline"]:
+            raise errors.PeerError(f"none of {summary.dropped['offline']} inputs was sent: the broker was away; {hint}")
         if sent and not summary.results:
             raise errors.PeerError(f"none of {sent} frames was answered within {settings.max_age_s:g} s; {hint}")
     elif summary.unanswered and not (is_stopped and summary.spooled):

@@ -212,12 +212,12 @@ class Fresh:
         )
 
     def accept(self, packed: Packed) -> None:
-        now_ns = time.time_ns()
-        left_s = self._settings().max_age_s - max(0.0, (now_ns - packed.captured_ns) / 1e9)
+        now_s, now_ns = time.monotonic(), time.time_ns()
+        left_s = self._settings().max_age_s - (now_s - (packed.captured_at_s or now_s))
         if left_s <= 0:
             self._summary.drop("expired")
             return
-        self._window.add(packed, now_s=time.monotonic(), now_ns=now_ns)
+        self._window.add(packed, now_s=now_s, now_ns=now_ns)
         self._summary.frames += 1
         if not self._publisher.try_send(packed.encoded, expiry_s=left_s):
             self._window.forget([packed.key])

@@ -8,7 +8,7 @@ from broker.transport import protocol
 from edge_runtime.accelerators import service
 from tflsplit.timings.latency import Latencies, percentiles
 
-_COUNTS = ("frames", "replayed", "results", "refused", "unanswered", "resent", "duplicates", "spooled")
+_COUNTS = ("frames", "replayed", "results", "refused", "unanswered", "resent", "duplicates", "untimed", "spooled")
 
 
 @dataclass(slots=True, repr=False)
@@ -31,6 +31,7 @@ class Summary:
     given_up: int = 0
     resent: int = 0
     duplicates: int = 0
+    untimed: int = 0
     spooled: int | None = None
     dropped: Counter[str] = field(default_factory=Counter)
     accelerator: service.Counters = field(default_factory=service.Counters)

@@ -75,9 +75,11 @@ class Window:
             return self._changed.wait_for(lambda: not self._sent, timeout_s)
 
     def add(self, packed: Packed, *, now_s: float, now_ns: int) -> None:
-        age_s = max(0.0, (now_ns - packed.captured_ns) / 1e9)
+        captured_at_s = packed.captured_at_s
+        if captured_at_s is None:
+            captured_at_s = now_s - max(0.0, (now_ns - packed.captured_ns) / 1e9)
         with self._changed:
-            self._sent[packed.key] = Outstanding(packed, now_s - age_s, now_s, now_s, now_ns)
+            self._sent[packed.key] = Outstanding(packed, captured_at_s, now_s, now_s, now_ns)
             self._bytes += len(packed.encoded)
 
     def settle(self, key: Key, now_s: float) -> Outstanding | None:

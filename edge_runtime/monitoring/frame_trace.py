@@ -6,9 +6,10 @@
 
 The parts add up to the total. `out` and `back` compare two clocks: `offset_ms` is the estimated lead of the cloud's
 clock, `offset_error_ms` its possible error, by which the two parts may be wrong in opposite directions. If a frame was
-sent again, `out` starts at the last sending. Refusals and acknowledgements carry no times of the cloud: there `away`
-is all the time between. `dropped`, if present, counts lines for which the queue had no room. The file's first line is a
-header. A full file becomes FILE.1, which replaces the previous FILE.1.
+sent again, `out` starts at the last sending. Refusals and acknowledgements carry no times of the cloud: there `away` is
+all the time between, and so it is where a clock was set meanwhile. Frames of an earlier run have no line. `dropped`, if
+present, counts lines for which the queue had no room. The file's first line is a header. A full file becomes FILE.1,
+which replaces the previous FILE.1.
 """
 
 import contextlib
@@ -33,6 +34,8 @@ PARTS = ("wait", "head", "out", "queue", "decode", "tail", "reply", "back", "awa
 _HEADER = {"schema": SCHEMA, "kind": "trace"}
 _WAITING_LINES = 4096  # a second of the quickest edge, some 2 MB
 _PATIENCE_S = 5.0
+# By so much the clocks of one machine may seem to differ: they are not read in the same instant, and NTP slews one.
+_STEP_S = 0.01
 
 
 class Trace:
@@ -60,6 +63,8 @@ class Trace:
         """A trace has no line for it."""
 
     def settled(self, settled: Settled) -> None:
+        if settled.latency_s is None:
+            return
         try:
             self._waiting.put_nowait(settled)
         except queue.Full:
@@ -132,8 +137,9 @@ def _checked(line: Any) -> dict[str, Any]:
 
 def _line(settled: Settled, offset: ClockOffset, dropped: int) -> dict[str, object]:
     answer = settled.answer
-    before_ms = (settled.published_ns - settled.captured_ns) / 1e6
-    away_ms = (settled.arrived_ns - settled.published_ns) / 1e6
+    away_ms = settled.away_s * 1e3
+    total_ms = away_ms if settled.latency_s is None else settled.latency_s * 1e3
+    before_ms = total_ms - away_ms
     parts = {"wait": before_ms - settled.head_s * 1e3, "head": settled.head_s * 1e3}
     fields: dict[str, object] = {
         "sequence": settled.sequence,
@@ -143,14 +149,22 @@ def _line(settled: Settled, offset: ClockOffset, dropped: int) -> dict[str, obje
         "answer": "refusal" if refusal_of(answer) else "result" if isinstance(answer, results.Result) else "ack",
         "sendings": settled.sendings,
         "captured_ns": settled.captured_ns,
-        "total_ms": round(before_ms + away_ms, 3),
+        "total_ms": round(total_ms, 3),
     }
-    if isinstance(answer, results.Result):
+    if isinstance(answer, results.Result) and _fit(settled, answer.times):
         fields |= _by_two_clocks(settled, answer.times, offset, parts)
     else:
         parts["away"] = away_ms
     fields["parts_ms"] = {name: round(value, 3) for name, value in parts.items()}
     return fields | ({"dropped": dropped} if dropped else {})
+
+
+def _fit(settled: Settled, times: results.Times) -> bool:
+    """Whether no clock was set while the frame was away, by what the monotonic ones say."""
+    by_clock_s = (settled.arrived_ns - settled.published_ns) / 1e9
+    in_cloud_ms, busy_ms = times.sent_ms - times.received_ms, times.queue_ms + times.decode_ms + times.tail_ms
+    is_ours_steady = abs(by_clock_s - settled.away_s) < _STEP_S
+    return is_ours_steady and busy_ms - _STEP_S * 1e3 <= in_cloud_ms <= (settled.away_s + _STEP_S) * 1e3
 
 
 def _by_two_clocks(
@@ -163,11 +177,11 @@ def _by_two_clocks(
         offset.add(sent_s, received_s, answered_s, arrived_s)
     known = offset.at(arrived_s)
     if known is None:
-        parts["away"] = (arrived_s - sent_s) * 1e3
+        parts["away"] = settled.away_s * 1e3
         return {}
     in_cloud_ms = times.sent_ms - times.received_ms
     parts["out"] = (received_s - known.offset_s - sent_s) * 1e3
     parts |= {"queue": times.queue_ms, "decode": times.decode_ms, "tail": times.tail_ms}
     parts["reply"] = in_cloud_ms - times.queue_ms - times.decode_ms - times.tail_ms
-    parts["back"] = (arrived_s - answered_s + known.offset_s) * 1e3
+    parts["back"] = settled.away_s * 1e3 - parts["out"] - in_cloud_ms
     return {"offset_ms": round(known.offset_s * 1e3, 3), "offset_error_ms": round(known.error_s * 1e3, 3)}

@@ -150,9 +150,11 @@ class Announcer:
         self._thread.join()
 
     def _run(self) -> None:
-        self._announce()
-        is_heard = False
+        is_heard, session = False, -1
         while not self._stopping.is_set():
+            if session != self._transport.counters.reconnects:  # a broker that restarted may have forgotten it
+                session = self._transport.counters.reconnects
+                self._announce()
             is_heard = is_heard or self._listen()
             message = self._transport.receive(_LOOK_S)
             if message is None:

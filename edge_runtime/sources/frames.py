@@ -7,7 +7,7 @@ the pixels of pictures. Nothing here runs a model or sends anything.
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,11 @@ Convert = Callable[[Any], tuple[Array, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What a source has captured, before conversion, and when (ns since the epoch)."""
+    """What a source has captured, before conversion, and when: in ns since the epoch, and by the monotonic clock."""
 
     raw: Any
     captured_ns: int
+    captured_at_s: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,10 @@ class Source:
         """All captures with their time; with `repeats` a source that ends starts again."""
         passes: Iterable[int] = cycle((0,)) if repeats and not self.is_live else (0,)
         for _ in passes:
-            captured_ns = clock()
+            captured_ns, captured_at_s = clock(), time.monotonic()
             for raw in self._make():
-                yield Capture(raw, captured_ns)
-                captured_ns = clock()
+                yield Capture(raw, captured_ns, captured_at_s)
+                captured_ns, captured_at_s = clock(), time.monotonic()
 
     def inputs(self, *, repeats: bool = False, clock: Callable[[], int] = time.time_ns) -> Iterator[Input]:
         """Every capture as inputs of the model."""

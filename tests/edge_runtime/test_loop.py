@@ -290,7 +290,7 @@ def test_results_of_an_earlier_run_are_not_taken_for_ours(tiny_package):
                 running.join(WAIT_S)
 
     assert edge.summary.results == 0
-    assert edge.summary.dropped["result_of_an_earlier_run"] == 1
+    assert edge.summary.dropped["answer_to_another_run"] == 1
 
 
 def one_frame(package):

@@ -39,6 +39,7 @@ REFUSED = _counter("refused_frames_total", "Frames that a cloud refused.")
 DROPPED = _counter("dropped_total", "Inputs, frames and messages given up at the edge, by reason.", "reason")
 RESENT = _counter("resent_frames_total", "Times that a frame was sent again for want of an answer.")
 DUPLICATES = _counter("duplicate_answers_total", "Answers to frames that were not waited for any more.")
+UNTIMED = _counter("untimed_results_total", "Results without a latency: an earlier run captured their frames.")
 WINDOW = _gauge("window_frames", "Frames sent and not answered yet.")
 WINDOW_SIZE = _gauge("window_limit_frames", "Frames that may be unanswered at a time.")
 LAST_FRAME = _gauge("last_frame_timestamp_seconds", "When the edge last did a frame or rightly waited for one.")
@@ -67,6 +68,7 @@ EDGE = (
     DROPPED,
     RESENT,
     DUPLICATES,
+    UNTIMED,
     WINDOW,
     WINDOW_SIZE,
     LAST_FRAME,

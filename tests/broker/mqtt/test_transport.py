@@ -7,6 +7,7 @@ import time
 
 import pytest
 import waiting
+from waiting import wait_for
 
 from broker.messages import presence
 from broker.mqtt import transport
@@ -183,6 +184,21 @@ def test_what_follows_a_message_leaves_once_the_broker_has_that(scripted, join):
 
     assert broker.acknowledged.get(timeout=SOON_S) == 7
     assert client.flush(SOON_S)
+
+
+def test_a_broker_that_hangs_up_after_each_connection_is_warned_of_once(scripted, join, caplog):
+    broker = scripted(*[connack_5()] * 6)
+    client = join(broker.address, "client", backoff=Backoff(first_s=0.01, most_s=0.01, stable_s=60.0))
+    for number in range(5):
+        wait_for(lambda wanted=number: client.counters.reconnects >= wanted)
+        client.wait_for(ConnectionState.ONLINE, SOON_S)
+        broker.hang_up()
+    wait_for(lambda: client.counters.reconnects == 5)
+
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 1
+    assert "hangs up soon after each connection times=3" in said[0]
+    assert "has this client a right to the topics" in said[0]
 
 
 def test_message_published_while_the_broker_is_away_arrives_after(mosquitto, join):

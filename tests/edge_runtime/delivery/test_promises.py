@@ -229,6 +229,44 @@ def leave_frames(package, network, folder, count, **changes):
         run.stop()
 
 
+@pytest.mark.parametrize("step_s", [3600, -3600])
+def test_latencies_are_true_when_the_clock_is_set_while_frames_wait(
+    tiny_package, network, tmp_path, monkeypatch, step_s
+):
+    began_s = time.monotonic()
+    with edge(tiny_package, network, spooled=tmp_path / "s", is_online=False) as run:
+        wait_for(lambda: run.summary.frames == 40)
+        real = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: real() + step_s * 10**9)
+        with memory_cloud.cloud_for(tiny_package, network):
+            network.restore("edge")
+            summary = run.done()
+    took_s = time.monotonic() - began_s
+
+    assert len(summary.latency_s) == 40
+    assert all(0.0 < latency_s <= took_s for latency_s in summary.latency_s)
+    assert all(0.0 < settled.away_s <= settled.latency_s for settled in run.watcher.settlements)
+
+
+def test_results_of_frames_that_an_earlier_run_captured_have_no_latency_and_are_counted(
+    tiny_package, network, tmp_path
+):
+    leave_frames(tiny_package, network, tmp_path / "s", 4)
+    with served(tiny_package, network, spooled=tmp_path / "s", boot=8, count=2) as run:
+        summary = run.done()
+
+    assert (summary.results, summary.untimed, len(summary.latency_s)) == (6, 4, 2)
+
+
+def test_the_birth_is_said_again_to_a_broker_that_forgot_it(tiny_package, network):
+    with ghosted(tiny_package, network) as (ghost, _):
+        before = birth_of(network)
+        network.stop()
+        network.start()
+        assert birth_of(network) == before
+        ghost.close()
+
+
 def test_what_a_damaged_spool_lost_is_counted_and_the_rest_is_delivered(tiny_package, network, tmp_path):
     leave_frames(tiny_package, network, tmp_path / "s", 40)
     with (tmp_path / "s" / "frames.sqlite").open("r+b") as file:

@@ -17,17 +17,18 @@ BEGAN_NS = 1_700_000_000_000_000_000
 ROUND_MS = 0.01  # eight parts rounded to a microsecond, and times that are floats of milliseconds since 1970
 
 
-def settled(sequence, *, ahead_ms=0.0, out_ms=2.0, back_ms=3.0, sendings=1, answer=None, at_ms=None):
-    """A frame captured at its sequence in tenths of a second; the cloud's clock is `ahead_ms`."""
+def settled(sequence, *, ahead_ms=0.0, out_ms=2.0, back_ms=3.0, sendings=1, answer=None, at_ms=None, set_ms=0.0):
+    """A frame captured at its sequence in tenths of a second; the cloud's clock is `ahead_ms`. Ours is set by `set_ms`
+    while it is away."""
     captured_ns = BEGAN_NS + int((sequence * 100 if at_ms is None else at_ms) * MS)
     published_ns = captured_ns + 5 * MS
     received_ms = published_ns / MS + out_ms + ahead_ms
     times = results.Times(captured_ns / MS, 4.0, received_ms, 0.5, 0.25, 6.0, received_ms + 7.0)
     answer = answer or results.Result("n", 7, sequence, "op000", "9f", times)
     arrived_ns = published_ns + int((out_ms + 7.0 + back_ms) * MS)
-    return observer.Settled(
-        7, sequence, "9f", "op000", answer, captured_ns, 0.004, published_ns, arrived_ns, 0.017, sendings
-    )
+    away_s = (out_ms + 7.0 + back_ms) / 1e3
+    times = (captured_ns, 0.004, published_ns, arrived_ns + int(set_ms * MS), 0.005 + away_s)
+    return observer.Settled(7, sequence, "9f", "op000", answer, *times, sendings, away_s)
 
 
 def written(path, frames, limit_bytes=1 << 20):
@@ -35,6 +36,23 @@ def written(path, frames, limit_bytes=1 << 20):
         for frame in frames:
             tracing_.settled(frame)
     return list(frame_trace.read(path))
+
+
+@pytest.mark.parametrize("set_ms", [3_600_000.0, -3_600_000.0])
+def test_a_clock_that_is_set_while_a_frame_is_away_does_not_count(tmp_path, set_ms):
+    frames = [*map(settled, range(5)), settled(5, set_ms=set_ms), *map(settled, range(6, 10))]
+    lines = written(tmp_path / "t.jsonl", frames)
+
+    assert {line["total_ms"] for line in lines} == {17.0}
+    assert lines[5]["parts_ms"] == {"wait": 1.0, "head": 4.0, "away": 12.0}
+    assert all(0 <= value <= 12 for line in lines for value in line["parts_ms"].values())
+
+
+def test_a_cloud_whose_clock_is_set_while_it_has_a_frame_is_no_part(tmp_path):
+    times = results.Times(0.0, 4.0, 1e12, 0.5, 0.25, 6.0, 1e12 - 3_600_000.0)
+    lines = written(tmp_path / "t.jsonl", [settled(0, answer=results.Result("n", 7, 0, "op000", "9f", times))])
+
+    assert lines[0]["parts_ms"] == {"wait": 1.0, "head": 4.0, "away": 12.0}
 
 
 def test_parts_add_up_to_the_total_and_are_what_happened(tmp_path):

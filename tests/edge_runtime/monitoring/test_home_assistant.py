@@ -292,6 +292,19 @@ def test_it_is_announced_again_when_home_assistant_comes_up(client, message):
     assert first.topic == "homeassistant/device/tflsplit-d-n/config"
 
 
+def test_it_is_announced_again_to_a_broker_that_forgot_it(message):
+    network = memory.MemoryBroker()
+    listening, ours = (memory.MemoryTransport(network, client_id=name) for name in ("listening", "n-b"))
+    listening.connect()
+    ours.connect()
+    listening.subscribe("homeassistant/device/#")
+    with home_assistant.Announcer(ours, "homeassistant", "d", "n", message):
+        first = listening.receive(WAIT_S)
+        network.stop()
+        network.start()
+        assert listening.receive(WAIT_S).payload == first.payload
+
+
 def test_an_empty_retained_message_takes_the_device_away(client, message):
     home = Home(client("home"))
     with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", message):
