@@ -99,7 +99,9 @@ class Edge:
         self._source: Source | None = None
         self._window = Window(settings.window)
         self._clouds = Clouds()
-        self._route = self._make_route(Publisher(transport, settings))
+        publisher = Publisher(transport, settings)
+        self._names = publisher.names
+        self._route = self._make_route(publisher)
         self._collector = Collector(
             self._route,
             self.summary,
@@ -338,7 +340,9 @@ class Edge:
             self._fail(failure)
 
     def _take(self, message: Message) -> None:
-        if not message.topic.endswith(_ANNOUNCED):
+        if message.topic == self._names.topic:
+            self._names.take(message)
+        elif not message.topic.endswith(_ANNOUNCED):
             self._collector.take(message.payload)
         elif self._clouds.take(message):
             self._route.cloud_came(time.monotonic())

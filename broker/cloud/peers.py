@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from broker.messages import announcements, presence, topics
 from broker.messages.announcements import Announcement
 from broker.messages.topics import Kind
+from broker.transport.name_clash import NameClash
 from broker.transport.protocol import Message, Transport
 from tflsplit import errors
 from tflsplit.package.reading import Package
@@ -38,9 +39,11 @@ class Peers:
         self._announced: dict[str, Announcement] = {}
         self._lives: set[str] = set()
         self._session: int | None = None
+        self._clash = NameClash(transport, deployment, name, ours.boot)
 
     def start(self) -> None:
         """Listens and announces. A broker whose rules are older lets us do neither: then we are alone."""
+        self._clash.start()
         self._subscribe(self._every)
         self.tend()
 
@@ -60,10 +63,15 @@ class Peers:
             log.debug("announcement stays topic=%s reason=%s", self._topic, problem)
 
     def take(self, message: Message) -> bool:
-        """Whether it was a message of a cloud about itself."""
+        """Whether it was a message of a cloud about itself. PeerError if another cloud had our name first."""
         try:
             topic = topics.parse(message.topic)
-            if topic.kind is Kind.SERVES:
+        except errors.FrameError:
+            return False
+        try:
+            if message.topic == self._clash.topic:
+                self._clash.take(message)
+            elif topic.kind is Kind.SERVES:
                 self._announce(topic.device, message.payload)
             elif topic.kind is Kind.STATUS:
                 self._live(topic.device, message.payload)
@@ -79,6 +87,8 @@ class Peers:
 
     def _announce(self, name: str, payload: bytes) -> None:
         if name == self._name:
+            if payload != self._ours.as_json():
+                self._session = None  # one that had our name took it back: `tend` says ours again
             return
         if not payload:
             self._announced.pop(name, None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.messages import wire
-from tflsplit import errors
+from tflsplit import errors, strict_json
 
 _MOST_BYTES = 1 << 16
 
@@ -36,7 +36,7 @@ class Announcement:
 def parse(data: bytes) -> Announcement:
     """FrameError says what is wrong with anything else."""
     try:
-        fields: Any = json.loads(data[:_MOST_BYTES])
+        fields: Any = strict_json.parse(data[:_MOST_BYTES])
         packages = tuple((str(entry["digest"]), str(entry["name"])) for entry in fields["packages"])
         return Announcement(int(fields["boot"], 16), packages)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:

@@ -5,7 +5,8 @@ connection, and readers ignore the will of an earlier connection.
 """
 
 import json
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from tflsplit import errors, strict_json
@@ -13,13 +14,14 @@ from tflsplit import errors, strict_json
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """The topic of our status, and the random id of this run."""
+    """The topic of our status, the random id of this run, and when it began (ms since the epoch)."""
 
     topic: str
     boot: int
+    since_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
 
     def status(self, state: str, connection: int, reason: str | None = None) -> bytes:
-        return Status(state, self.boot, connection, reason).as_json()
+        return Status(state, self.boot, connection, reason, self.since_ms).as_json()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,14 @@ class Status:
     boot: int
     connection: int
     reason: str | None = None
+    since_ms: int | None = None
 
     def as_json(self) -> bytes:
         fields: dict[str, object] = {"state": self.state, "boot": f"{self.boot:016x}", "connection": self.connection}
         if self.reason is not None:
             fields["reason"] = self.reason
+        if self.since_ms is not None:
+            fields["since_ms"] = self.since_ms
         return json.dumps(fields, separators=(",", ":")).encode()
 
     def is_late(self, latest: "Status") -> bool:
@@ -47,9 +52,14 @@ class Status:
 def parse(data: bytes) -> Status:
     try:
         fields: Any = strict_json.parse(data)
-        status = Status(fields["state"], int(fields["boot"], 16), fields["connection"], fields.get("reason"))
+        more = (fields.get("reason"), fields.get("since_ms"))
+        status = Status(fields["state"], int(fields["boot"], 16), fields["connection"], *more)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise errors.FrameError(f"status is {bytes(data[:60])!r}, expected state, boot and connection") from problem
-    if status.state not in ("online", "offline") or not isinstance(status.connection, int):
+    if (
+        status.state not in ("online", "offline")
+        or not isinstance(status.connection, int)
+        or not isinstance(status.since_ms, int | None)
+    ):
         raise errors.FrameError(f"status is {bytes(data[:60])!r}, expected state online or offline")
     return status

@@ -134,6 +134,11 @@ class MqttTransport(Reconnecting):
         self._say("online")
         self._go_online()
 
+    def say_online(self) -> Presence | None:
+        if self._state is ConnectionState.ONLINE:
+            self._say("online")
+        return self._presence
+
     def _say(self, state: str, reason: str | None = None) -> None:
         if self._presence is not None:
             status = self._presence.status(state, self._number, reason)

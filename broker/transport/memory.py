@@ -290,6 +290,12 @@ class MemoryTransport(Skeleton):
                 self._broker.publish(outgoing.topic, bytes(outgoing.payload), outgoing.qos, retain=outgoing.retain)
                 self._shared.outbox.release(outgoing)
 
+    def say_online(self) -> Presence | None:
+        with self._shared.changed:
+            if self._state is ConnectionState.ONLINE:
+                self._say("online")
+        return self.presence
+
     def _say(self, state: str, reason: str | None = None) -> None:
         if self.presence is not None:
             status = self.presence.status(state, self.connection, reason)

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from broker.messages.presence import Presence
 from tflsplit import errors
 from tflsplit.coding import feature_codec
 
@@ -154,6 +155,9 @@ class Transport(Protocol):
         delivering. With `after_published` it is told after all that was published before this call, so that no answer
         is lost behind its acknowledgement. Nothing for QoS 0, or if the connection it came by is gone (the broker will
         deliver it again)."""
+
+    def say_online(self) -> Presence | None:
+        """Says our status again, if we are online; the presence that it is of, None where there is none."""
 
     def flush(self, timeout_s: float) -> bool:
         """Waits until nothing outgoing is held; False if some still is after `timeout_s`."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from broker.messages.presence import Presence
 from broker.transport import bounded_queues, protocol
 from broker.transport.protocol import ConnectionState, Drop
 from broker.transport.state import Shared
@@ -81,6 +82,9 @@ class Skeleton:
 
     def receive(self, timeout_s: float) -> protocol.Message | None:
         return self._shared.inbox.take(timeout_s)
+
+    def say_online(self) -> Presence | None:
+        return None
 
     def flush(self, timeout_s: float) -> bool:
         return self._shared.outbox.wait_empty(timeout_s)

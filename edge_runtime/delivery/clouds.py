@@ -33,8 +33,8 @@ class Clouds:
             return False
         if known is not None or len(self._announced) < _MOST:
             self._announced[name] = told
-        # What the broker had retained is no news when we come back.
-        return not message.retained or known is None or known.boot != told.boot
+        # What the broker had retained is no news, unless that cloud was another one before we were away.
+        return not message.retained or (known is not None and known.boot != told.boot)
 
     def serve(self, package: str) -> bool:
         """Whether one of them says that it answers frames of that package."""

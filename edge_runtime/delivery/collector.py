@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 
 from broker.messages import acks, results
-from edge_runtime.delivery.name_clash import NameClash
 from edge_runtime.delivery.observer import Answer, Observer, Settled, refusal_of
 from edge_runtime.delivery.routes import Route
 from edge_runtime.delivery.settings import Until
@@ -35,7 +34,6 @@ class Collector:
         self._observers = observers
         self._parse = acks.parse if until is Until.ACK else results.parse
         self._is_ours = is_ours
-        self._name_clash = NameClash()
 
     def take(self, payload: bytes) -> None:
         arrived_at_s, arrived_ns = time.monotonic(), time.time_ns()
@@ -46,7 +44,7 @@ class Collector:
             log.warning("answer dropped reason=%s", problem)
             return
         if answer.boot is None or answer.sequence is None or not self._is_ours(answer.boot):
-            self._drop_foreign(answer, arrived_at_s)
+            self._summary.drop("answer_to_another_run")
             return
         if not isinstance(answer, results.Result) and answer.is_of_package:
             if not self._route.refuse((answer.boot, answer.sequence), answer, arrived_at_s):
@@ -72,15 +70,6 @@ class Collector:
         settled = _settled(answer, sent, arrived_ns, latency_s, arrived_at_s - sent.sent_at_s)
         for observer in self._observers:
             observer.settled(settled)
-
-    def _drop_foreign(self, answer: Answer, arrived_at_s: float) -> None:
-        self._summary.drop("answer_to_another_run")
-        if answer.boot is not None and self._name_clash.note(answer.boot, arrived_at_s):
-            log.warning(
-                "answers for another run keep coming device=%s boot=%016x; is a second edge of this name running?",
-                answer.device,
-                answer.boot,
-            )
 
     def _count(self, answer: Answer, sent: Outstanding, latency_s: float | None) -> None:
         summary, refusal = self._summary, refusal_of(answer)

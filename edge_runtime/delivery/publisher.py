@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 
 from broker.messages import chunks, topics
+from broker.transport.name_clash import NameClash
 from broker.transport.protocol import ConnectionState, Transport, publish_packet_bytes
 from edge_runtime.delivery.settings import Settings
 from tflsplit import errors
@@ -18,6 +19,7 @@ class Publisher:
     """Frames of one device. Any thread may send."""
 
     def __init__(self, transport: Transport, settings: Settings) -> None:
+        self.names = NameClash(transport, settings.deployment, settings.device, settings.boot)
         self._transport = transport
         self._topic = topics.topic(settings.deployment, settings.device, topics.Kind.FEATURES)
         self.clouds = topics.every_device(settings.deployment, topics.Kind.SERVES)
@@ -53,7 +55,11 @@ class Publisher:
         return True
 
     def _listen(self) -> None:
-        """To what clouds announce. A broker whose rules are older does not let us: then frames are sent again later."""
+        """To others of our name, and to what clouds announce.
+
+        A broker whose rules are older does not let us: then the former go unnoticed, and frames are sent again later.
+        """
+        self.names.start()
         try:
             self._transport.subscribe(self.clouds)
         except errors.BrokerError as problem:

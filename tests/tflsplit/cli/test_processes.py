@@ -80,6 +80,25 @@ def test_sigterm_ends_an_edge_with_every_frame_answered(edge, cloud, deployment)
     assert deployment.wait_for_status("n", "offline")["reason"] == "closed"
 
 
+def test_of_two_edges_and_two_clouds_of_one_name_the_later_one_yields(edge, cloud, deployment):
+    first_cloud = cloud(deployment.url)
+    deployment.wait_for_cloud()
+    first = edge(deployment.url, *FOR_EVER, "--rate", "20")
+    deployment.wait_for_results(5)
+    second_cloud, second = cloud(deployment.url), edge(deployment.url, *FOR_EVER, "--rate", "20")
+
+    for name, later in (("cloud", second_cloud), ("n", second)):
+        assert f"another process is '{name}' at this broker since" in later.done().refusal()
+        assert deployment.wait_for_status(name, "online")["state"] == "online"
+    count = len(deployment.results)
+    deployment.wait_for_results(count + 20)
+    first.terminate()
+    summary = first.done().json()
+    assert (summary["frames"], summary["unanswered"]) == (summary["results"], 0)
+    first_cloud.terminate()
+    assert first_cloud.done().json()["results"] >= summary["results"]
+
+
 def test_sigterm_ends_a_cloud_in_good_order_and_the_next_one_takes_over(edge, cloud, deployment, tiny_results):
     first = cloud(deployment.url)
     deployment.wait_for_cloud()
