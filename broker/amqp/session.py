@@ -15,7 +15,7 @@ from typing import Any
 
 from broker.amqp import queue_names
 from broker.amqp.address import AmqpAddress
-from broker.transport import bounded_queues, protocol
+from broker.transport import bounded_queues, network, protocol
 from broker.transport.state import Lost, Receipt, Shared, Subscription
 from tflsplit import errors, extras
 
@@ -300,7 +300,12 @@ def _lost(problem: BaseException) -> Lost:
         exceptions.ProbableAuthenticationError,
         exceptions.ProbableAccessDeniedError,
     )
-    return Lost(_words(innermost), is_for_good=isinstance(innermost, refusals), cause=innermost)
+    return Lost(
+        _words(innermost),
+        is_for_good=isinstance(innermost, refusals),
+        is_silent=network.is_silent(innermost),
+        cause=innermost,
+    )
 
 
 def _innermost(problem: BaseException) -> BaseException:

@@ -37,9 +37,9 @@ class AmqpTransport(Reconnecting):
         backoff: Backoff | None = None,
         randomness: random.Random | None = None,
     ) -> None:
-        super().__init__(f"RabbitMQ {where}", f"amqp-{name}", limits, backoff, randomness)
         self._where = where
         self._options = _options(where, name, credentials or Credentials(), heartbeat_s, connect_timeout_s)
+        super().__init__(f"RabbitMQ {where}", f"amqp-{name}", limits, backoff, randomness)
         self._number = 0
         self._session: amqp_session.Session | None = None
 

@@ -26,6 +26,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from broker.mqtt import reason_codes
+from broker.transport import network
 from broker.transport.address import Address
 from broker.transport.bounded_queues import Outgoing
 from broker.transport.protocol import Message
@@ -155,7 +156,8 @@ class Connection:
         except ssl.SSLCertVerificationError as problem:
             return Lost(f"certificate not trusted: {problem.verify_message}", is_for_good=True, cause=problem)
         except OSError as problem:
-            return Lost(problem.strerror or str(problem) or type(problem).__name__, cause=problem)
+            reason = problem.strerror or str(problem) or type(problem).__name__
+            return Lost(reason, is_silent=network.is_silent(problem), cause=problem)
         return None
 
     def step(self, timeout_s: float, waker: socket.socket) -> list[Event]:

@@ -3,10 +3,8 @@
 Callers reach the network thread by queues and by a socket pair that wakes it.
 """
 
-import contextlib
 import logging
 import random
-import socket
 import time
 from dataclasses import replace
 
@@ -52,17 +50,28 @@ class MqttTransport(Reconnecting):
         backoff: Backoff | None = None,
         randomness: random.Random | None = None,
     ) -> None:
+        limits = limits or protocol.Limits()
+        credentials = credentials or Credentials()
+        self._options = Options(
+            address=address,
+            client_id=client_id,
+            version=Version.MQTT_5,
+            keepalive_s=keepalive_s,
+            clean_start=session_expiry_s == 0,
+            session_expiry_s=session_expiry_s,
+            receive_maximum=limits.inbox_messages,
+            max_packet_bytes=limits.packet_bytes,
+            connect_timeout_s=connect_timeout_s,
+            password=credentials.password,
+            tls=credentials.ssl_context() if address.tls else None,
+        )
         super().__init__(f"broker {address}", f"mqtt-{client_id}", limits, backoff, randomness)
         self._address = address
         self._presence = presence
         self._max_packet_bytes = self._shared.limits.packet_bytes
         self._version = version
-        self._options = self._make_options(client_id, credentials, keepalive_s, session_expiry_s, connect_timeout_s)
         self._number = 0
         self._is_woken = self._is_asleep = False
-        self._waker, self._wakee = socket.socketpair()
-        self._waker.setblocking(False)
-        self._wakee.setblocking(False)
 
     @property
     def version(self) -> Version | None:
@@ -73,18 +82,11 @@ class MqttTransport(Reconnecting):
     def max_packet_bytes(self) -> int:
         return min(self._max_packet_bytes, self._shared.packet_bytes)
 
-    def close(self, *, timeout_s: float = 5.0) -> None:
-        super().close(timeout_s=timeout_s)
-        self._waker.close()
-        self._wakee.close()
-
     def _wake(self) -> None:
         # The thread announces its sleep before it looks for the last time, so one of the two sees the other.
         self._is_woken = True
         if self._is_asleep:
-            # A full pair means that the thread is being woken already; a closed one that there is nobody left to wake.
-            with contextlib.suppress(OSError):
-                self._waker.send(b"\0")
+            self._rouse()
 
     def _attempt(self) -> Lost:
         """One connection from its beginning to its end, or two where the first is refused for its version."""
@@ -157,25 +159,6 @@ class MqttTransport(Reconnecting):
 
     def _known(self) -> dict[str, object]:
         return {"broker": self._address, "mqtt": self._version}
-
-    def _make_options(
-        self, client_id: str, credentials: Credentials | None, keepalive_s: int, session_expiry_s: int, timeout_s: float
-    ) -> Options:
-        credentials = credentials or Credentials()
-        limits = self._shared.limits
-        return Options(
-            address=self._address,
-            client_id=client_id,
-            version=Version.MQTT_5,
-            keepalive_s=keepalive_s,
-            clean_start=session_expiry_s == 0,
-            session_expiry_s=session_expiry_s,
-            receive_maximum=limits.inbox_messages,
-            max_packet_bytes=limits.packet_bytes,
-            connect_timeout_s=timeout_s,
-            password=credentials.password,
-            tls=credentials.ssl_context() if self._address.tls else None,
-        )
 
     def _options_for(self, version: Version) -> Options:
         """Each connection has a last will of its own, which names it."""

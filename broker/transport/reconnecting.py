@@ -4,12 +4,14 @@ So nothing of a caller's ever runs on the network thread, and a caller that is s
 acknowledgements.
 """
 
+import contextlib
 import logging
 import random
+import socket
 import threading
 import time
 
-from broker.transport import protocol
+from broker.transport import network, protocol
 from broker.transport.backoff import Backoff
 from broker.transport.protocol import ConnectionState
 from broker.transport.skeleton import Skeleton
@@ -42,6 +44,10 @@ class Reconnecting(Skeleton):
         self._is_begun = False
         self._is_stopping = False
         self._lost: Lost | None = None
+        self._said: set[tuple[ConnectionState, str | None]] = set()
+        self._waker, self._wakee = socket.socketpair()
+        self._waker.setblocking(False)
+        self._wakee.setblocking(False)
         self._thread = threading.Thread(target=self._run, name=thread_name, daemon=True)
 
     @property
@@ -109,8 +115,17 @@ class Reconnecting(Skeleton):
                 self._is_stopping = True
                 self._shared.changed.notify_all()
                 self._stop()
+            self._rouse()
             self._thread.join()
         self._finish()
+        self._waker.close()
+        self._wakee.close()
+
+    def _rouse(self) -> None:
+        """Ends the sleep of whoever waits for `_wakee`."""
+        # A full pair means that the thread is being woken already; a closed one that there is nobody left to wake.
+        with contextlib.suppress(OSError):
+            self._waker.send(b"\0")
 
     def _attempt(self) -> Lost:
         """One connection, from its beginning to its end."""
@@ -134,25 +149,44 @@ class Reconnecting(Skeleton):
         self._thread.start()
 
     def _run(self) -> None:
-        attempt = short_lived = 0
         try:
-            while not self._is_stopping:
-                self._set_state(ConnectionState.CONNECTING)
-                began_s, onlines = time.monotonic(), self._onlines
-                self._lost = lost = self._attempt()
-                if self._was_online and time.monotonic() - began_s >= self._backoff.stable_s:
-                    attempt = short_lived = 0
-                elif self._onlines > onlines:
-                    short_lived += 1
-                    self._warn(short_lived, lost)
-                if not self._was_online and (lost.is_for_good or self._gives_up_at_once):
-                    return
-                if not self._is_stopping:
-                    self._set_state(ConnectionState.WAITING)
-                    self._wait(lambda: self._is_stopping, self._backoff.wait_s(attempt, self._randomness))
-                    attempt += 1
+            with contextlib.closing(network.Changes()) as changes:
+                self._connect_again_and_again(changes)
         finally:
             self._set_state(ConnectionState.CLOSED)
+
+    def _connect_again_and_again(self, changes: network.Changes) -> None:
+        answered = silent = short_lived = 0  # attempts in a row of each kind
+        while not self._is_stopping:
+            self._set_state(ConnectionState.CONNECTING)
+            changes.forget()
+            began_s, onlines = time.monotonic(), self._onlines
+            self._lost = lost = self._attempt()
+            if self._was_online and time.monotonic() - began_s >= self._backoff.stable_s:
+                answered = short_lived = 0
+            elif self._onlines > onlines:
+                short_lived += 1
+                self._warn(short_lived, lost)
+            if not self._was_online and (lost.is_for_good or self._gives_up_at_once):
+                return
+            if self._is_stopping:
+                return
+            self._set_state(ConnectionState.WAITING)
+            if lost.is_silent:
+                # Changes come in bursts, and a new address is of no use before its route.
+                self._pause(self._backoff.wait_s(0, self._randomness))
+                self._pause(self._backoff.wait_s(silent, self._randomness, is_silent=True), changes)
+                silent += 1
+            else:
+                self._pause(self._backoff.wait_s(answered, self._randomness))
+                answered, silent = answered + 1, 0
+
+    def _pause(self, wait_s: float, changes: network.Changes | None = None) -> None:
+        """Until `close`, or until the network changes."""
+        if changes is None:
+            self._wait(lambda: self._is_stopping, wait_s)
+        elif not self._is_stopping:
+            changes.wait(wait_s, self._wakee)
 
     def _warn(self, short_lived: int, lost: Lost) -> None:
         if short_lived == _SHORT_LIVED and not self._is_stopping:
@@ -172,7 +206,7 @@ class Reconnecting(Skeleton):
 
     def _set_state(self, state: ConnectionState) -> bool:
         is_new = super()._set_state(state)
-        if is_new:
+        if is_new and self._is_news(state):
             facts = {"state": state.value, **self._known()}
             if state in (ConnectionState.WAITING, ConnectionState.CLOSED):
                 facts["reason"] = self.last_failure
@@ -180,3 +214,13 @@ class Reconnecting(Skeleton):
             pairs = (f"{name}=%r" if name == "reason" else f"{name}=%s" for name in known)
             _log.info(f"connection {' '.join(pairs)}", *known.values())
         return is_new
+
+    def _is_news(self, state: ConnectionState) -> bool:
+        """While nothing answers there is an attempt every few seconds; the log tells the first and new reasons."""
+        if state in (ConnectionState.ONLINE, ConnectionState.CLOSED):
+            self._said.clear()
+            return True
+        said = (state, self.last_failure if state is ConnectionState.WAITING else None)
+        is_news = said not in self._said
+        self._said.add(said)
+        return is_news

@@ -60,7 +60,7 @@ RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
 RemoveIPC=yes
-RestrictAddressFamilies={families}
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
@@ -120,7 +120,6 @@ def render(service: Service) -> str:
         credentials="".join(map(_credential, service.credentials)),
         devices=_devices(access),
         # libusb learns through netlink that a device has come back.
-        families="AF_UNIX AF_INET AF_INET6" + (" AF_NETLINK" if access.is_usb else ""),
         calls="SystemCallFilter=sched_setaffinity\n" if access.binds_cores else "",
     )
 

@@ -131,7 +131,6 @@ def test_only_what_the_configuration_names_may_be_opened(root, kind, devices, gr
     assert found.get("DeviceAllow", []) == devices
     assert " ".join(found.get("SupplementaryGroups", [])).split() == groups
     assert ("PrivateDevices" in found) == (not devices)
-    assert ("AF_NETLINK" in found["RestrictAddressFamilies"][0]) == ("char-usb_device rw" in devices)
 
 
 def test_binding_to_cores_takes_a_system_call_that_is_shut_else(root):
