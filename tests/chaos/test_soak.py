@@ -6,8 +6,8 @@ import statistics
 import threading
 import urllib.request
 
+import ports
 import pytest
-import stock_mosquitto
 
 pytestmark = pytest.mark.chaos
 
@@ -20,7 +20,7 @@ class Edge:
     """An edge as its metrics show it."""
 
     def __init__(self, deployment, count):
-        self._port = stock_mosquitto.free_port()
+        self._port = ports.free_port()
         options = ("--window", "256", "--metrics", self._port, "--count", count)
         self.process = deployment.edge(*options)
         self.process.wait_until_online()

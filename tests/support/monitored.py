@@ -8,7 +8,6 @@ draws the panels with matplotlib where Grafana would put them: a stand-in, for G
 import contextlib
 import json
 import pathlib
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import urllib.parse
 import urllib.request
 
 import numpy as np
+import ports
 import tiny_models
 import yaml
 
@@ -42,18 +42,12 @@ def queries(panel, *, interval="5s"):
         yield expression, target["legendFormat"]
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Monitored:
     """Everything started in `folder`; ended with the block."""
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
-        self.at_edge, self.at_cloud, self.port = free_port(), free_port(), free_port()
+        self.at_edge, self.at_cloud, self.port = ports.free_port(), ports.free_port(), ports.free_port()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self):

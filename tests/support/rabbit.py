@@ -17,6 +17,7 @@ import subprocess
 import threading
 import time
 
+import ports
 import pytest
 
 from broker.amqp.address import AmqpAddress
@@ -53,12 +54,6 @@ def server_path():
     return str(found) if found.is_file() and shutil.which("epmd") else None
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def _die_with_the_tests():
     """Even where those are killed: a node would go on for ever."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -75,15 +70,15 @@ class Rabbit:
 
     def __init__(self, folder):
         self.folder = folder
-        self.amqp = AmqpAddress(Address("127.0.0.1", free_port(), USER), password=PASSWORD)
-        self.amqps = AmqpAddress(Address("localhost", free_port(), USER, tls=True), password=PASSWORD)
-        self.mqtt = Address("127.0.0.1", free_port())
-        self.mqtts = Address("localhost", free_port(), tls=True)
+        self.amqp = AmqpAddress(Address("127.0.0.1", ports.free_port(), USER), password=PASSWORD)
+        self.amqps = AmqpAddress(Address("localhost", ports.free_port(), USER, tls=True), password=PASSWORD)
+        self.mqtt = Address("127.0.0.1", ports.free_port())
+        self.mqtts = Address("localhost", ports.free_port(), tls=True)
         self.ca = folder / "ca.crt"
         self.password_file = folder / "password"
         self._name = f"tflsplit-{self.mqtt.port}@localhost"
-        self._epmd_port = free_port()
-        self._dist_port = free_port()
+        self._epmd_port = ports.free_port()
+        self._dist_port = ports.free_port()
         self._server = None
         self._certify()
         self._configure()

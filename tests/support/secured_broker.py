@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 
+import ports
 import waiting
 
 from broker.deploy import folder, process
@@ -23,18 +24,12 @@ DEPLOYMENT = "plant1"
 DEVICES = ("cam1", "cam10", "cam2")
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Secured:
     """`observer` is an identity that may read everything, to see what really passed."""
 
     def __init__(self, path, **options):
         self.path = pathlib.Path(path)
-        self.port = free_port()
+        self.port = ports.free_port()
         wanted = folder.Wanted(DEVICES, clouds=("cloud", "cloud2"), consumers=("consumer", "observer"))
         self.ledger = folder.init(
             self.path, wanted, deployment=DEPLOYMENT, hosts=("localhost",), port=self.port, **options

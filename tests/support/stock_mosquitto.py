@@ -7,6 +7,8 @@ import socket
 import subprocess
 import threading
 
+import ports
+
 from broker.local import server
 from broker.transport.address import Address
 
@@ -22,12 +24,6 @@ DURABLE = (
 )
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def answers(address):
     with contextlib.suppress(OSError), socket.create_connection((address.host, address.port), 1.0) as probe:
         probe.sendall(bytes.fromhex("100c00044d5154540402003c0000"))
@@ -40,7 +36,7 @@ class Mosquitto:
     command that runs it elsewhere, where it has the address `host`."""
 
     def __init__(self, folder, lines=(), *, host="127.0.0.1", inside=()):
-        self.address = Address(host, free_port())
+        self.address = Address(host, ports.free_port())
         self._inside = inside
         self._folder = folder
         self._config = folder / f"{self.address.port}.conf"

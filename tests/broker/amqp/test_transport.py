@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import logging
+import queue
 import random
 import socket
 import threading
@@ -362,6 +363,29 @@ def test_results_published_before_closing_are_sent(cloud, device, deployment):
     assert not any(serving.counters.dropped.values())
     with pytest.raises(errors.BrokerError, match="closed"):
         serving.publish(back, b"")
+
+
+def test_closing_a_cloud_that_is_still_connecting_ends_it_as_any_other(stack):
+    """The broker of this one takes the connection and says nothing."""
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    silent = amqp_address.AmqpAddress(Address(*listener.getsockname(), rabbit.USER), password=rabbit.PASSWORD)
+    connecting = amqp_transport.AmqpTransport(silent, name="x", backoff=QUICKLY)
+    failures = queue.Queue()
+
+    def connect():
+        try:
+            connecting.connect(timeout_s=SOON_S)
+        except errors.BrokerError as problem:
+            failures.put(problem)
+
+    waiter = threading.Thread(target=connect, name="waiter")
+    waiter.start()
+    peer = stack.enter_context(listener.accept()[0])
+    assert peer.recv(4) == b"AMQP"
+    connecting.close()
+    waiter.join()
+
+    assert "closed" in str(failures.get_nowait())
 
 
 def test_closing_wakes_whoever_waits_for_a_frame(cloud):

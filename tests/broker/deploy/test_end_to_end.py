@@ -9,8 +9,8 @@ import sys
 import threading
 
 import numpy as np
+import ports
 import pytest
-import secured_broker
 from secured_broker import SOON_S
 
 from broker.local import server
@@ -61,7 +61,7 @@ def await_port(port, process):
 @pytest.fixture(params=[(), ("--password-auth",)], ids=["certificate", "password"])
 def deployment(request, run, start, tmp_path):
     """A running broker, made and started by commands; the folder and the process."""
-    path, port = tmp_path / "broker", secured_broker.free_port()
+    path, port = tmp_path / "broker", ports.free_port()
     names = ("--deployment", "plant1", "--device", "cam1", "--device", "cam2", "--host", "localhost", "--port", port)
     code, out, err = run("broker", "init", path, *names, *request.param)
     assert (code, err) == (0, "")

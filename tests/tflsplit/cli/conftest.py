@@ -14,6 +14,7 @@ import sys
 import time
 
 import numpy as np
+import ports
 import pytest
 
 from broker.local import server as local_server
@@ -165,7 +166,7 @@ class Brokers:
     def start(self, kind="mosquitto"):
         if kind not in local_server.available():
             pytest.skip(f"{kind} is not installed")
-        port = self._serving.address.port if self._serving else 0
+        port = self._serving.address.port if self._serving else ports.free_port()
         self._serving = self._stack.enter_context(local_server.run(port=port, kind=kind))
         return self._serving.url
 

@@ -4,8 +4,8 @@ import contextlib
 import pathlib
 import socket
 
+import ports
 import pytest
-import secured_broker
 
 from broker.local import server
 
@@ -58,7 +58,7 @@ class Watched:
 @pytest.fixture(params=[(), ("--password-auth",)], ids=["certificate", "password"])
 def watched(request, start, tmp_path):
     made = Watched(start, tmp_path / "broker")
-    port = secured_broker.free_port()
+    port = ports.free_port()
     names = ("--device", "cam1", "--device", "cam2", "--host", "localhost", "--port", port)
     assert made.run("broker", "init", made.folder, *DEPLOYMENT, *names, *request.param).code == 0
     broker = made.start("broker", "run", made.folder)

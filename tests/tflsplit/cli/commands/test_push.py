@@ -5,8 +5,8 @@ import json
 import os
 import socket
 
+import ports
 import pytest
-import secured_broker
 import tiny_models
 import waiting
 
@@ -128,7 +128,7 @@ def test_the_first_device_that_fails_spares_the_others(plant, deployment, source
 
 def test_certificates_let_an_operator_push_and_a_device_take(plant, start, source, tmp_path):
     folder = tmp_path / "broker"
-    port = secured_broker.free_port()
+    port = ports.free_port()
     names = ("--deployment", "d", "--device", "n", "--host", "localhost", "--port", port)
     assert start("broker", "init", folder, *names).done().code == 0
     start("broker", "run", folder)

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 
+import ports
 import pytest
 import waiting
 from prometheus_client.parser import text_string_to_metric_families
@@ -41,12 +42,6 @@ def cloud(start, tiny_package, url):
     return lambda *options: start("cloud", tiny_package.path, "--broker", url, *COMMON, "--json", *options)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def get(port, path):
     """Of a process that may not listen yet."""
     give_up_s = time.monotonic() + WAIT_S
@@ -69,7 +64,7 @@ def scrape(port):
 
 
 def test_an_edge_and_a_cloud_are_seen_from_outside(edge, cloud, url, watch):
-    at_edge, at_cloud = free_port(), free_port()
+    at_edge, at_cloud = ports.free_port(), ports.free_port()
     deployment = watch(url)
     cloud("--metrics", at_cloud, "--workers", "1")
     waiting.wait_for(lambda: get(at_cloud, "/health/ready")[0] == 200)

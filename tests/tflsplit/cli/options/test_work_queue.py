@@ -6,6 +6,7 @@ import urllib.parse
 import urllib.request
 
 import numpy as np
+import ports
 import pytest
 import rabbit
 
@@ -109,7 +110,7 @@ def test_a_cloud_at_a_queue_is_seen_where_it_has_a_broker_too(cloud, joined, rab
 
 
 def test_a_cloud_at_a_queue_tells_its_health_and_metrics_without_a_broker(cloud, edge, joined, name):
-    port = rabbit.free_port()
+    port = ports.free_port()
     cloud("--metrics", str(port))
     joined.wait_for_cloud()
     edge("--count", "10").done().json()
