@@ -23,7 +23,7 @@ from converters.loading.formats import Format
 from converters.loading.inputs import Input
 from converters.loading.model import LoadedModel, stored_samples
 from converters.options import Options
-from tflsplit import errors
+from tflsplit import errors, text
 from tflsplit.coding import feature_codec
 from tflsplit.graph import cuts, flatgraph
 from tflsplit.graph.cuts import Cut
@@ -87,7 +87,7 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
         aliases=aliases,
         created_with=_versions(quantised.model is not None),
     )
-    on_stage(f"write {len(chosen)} pairs")
+    on_stage(f"write {text.counted(len(chosen), 'pair')}")
     writing.write(
         destination,
         described,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from broker.cloud.answerer import Answer, Refused
 from broker.cloud.engine import Counters
 from broker.transport import protocol
+from tflsplit import text
 from tflsplit.timings.latency import Latencies, percentiles
 
 _COUNTS = (
@@ -50,7 +51,8 @@ class Summary:
 
     def __str__(self) -> str:
         refused = sum(self.refused.values())
-        return f"{self.frames} frames, {self.results} results, {self.duplicates} duplicates, {refused} refused"
+        frames, results = text.counted(self.frames, "frame"), text.counted(self.results, "result")
+        return f"{frames}, {results}, {text.counted(self.duplicates, 'duplicate')}, {refused} refused"
 
     def as_json(self) -> dict[str, object]:
         return {

@@ -13,7 +13,7 @@ import numpy as np
 from converters.calibration import batchnorm
 from converters.loading.inputs import Input
 from converters.loading.model import LoadedModel
-from tflsplit import arguments, errors
+from tflsplit import arguments, errors, text
 from tflsplit.graph.tensors import Array
 from tflsplit.inputs import array_files, pictures
 from tflsplit.inputs.preprocessing import NAMED, Preprocessing
@@ -180,7 +180,10 @@ def warnings(samples: Sequence[Array], model: LoadedModel, preprocessing: Prepro
 def _about_count(arrays: Sequence[Array]) -> Iterator[str]:
     count = len(arrays[0])
     if count < _FEW:
-        yield f"only {count} samples: ranges that rarer inputs reach are cut off; 100 are usual, {_FEW} the least"
+        yield (
+            f"only {text.counted(count, 'sample')}: ranges that rarer inputs reach are cut off; "
+            f"100 are usual, {_FEW} the least"
+        )
     if count > 1 and all((array == array[:1]).all() for array in arrays):
         yield f"all {count} samples are the same: they calibrate as one"
 

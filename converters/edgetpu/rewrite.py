@@ -15,6 +15,7 @@ import numpy as np
 from converters.edgetpu import limits
 from converters.loading import quiet
 from converters.loading.model import stored_samples
+from tflsplit import text
 from tflsplit.graph import flatgraph
 from tflsplit.graph.edit import Edit
 from tflsplit.graph.flatgraph import Graph, Operator
@@ -48,7 +49,7 @@ def rewrite(data: bytes, samples: Sequence[Array] = ()) -> Rewritten:
     count = _equal_runs(data, changed, samples)
     if count is None:
         return Rewritten(data, (f"left as it was, its results would change: {', '.join(notes)}",))
-    return Rewritten(changed, tuple(f"{note}; bit-exact on {count} inputs" for note in notes))
+    return Rewritten(changed, tuple(f"{note}; bit-exact on {text.counted(count, 'input')}" for note in notes))
 
 
 def _fix_batch(edited: Edit) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from broker.transport import protocol
 from edge_runtime.accelerators import service
+from tflsplit import text
 from tflsplit.timings.latency import Latencies, percentiles
 
 _COUNTS = ("frames", "replayed", "results", "refused", "unanswered", "resent", "duplicates", "untimed", "spooled")
@@ -81,8 +82,10 @@ class Summary:
         dropped = "".join(f", {count} dropped ({reason})" for reason, count in self.dropped.items())
         spooled = f", {self.replayed} replayed, {self.spooled} left in the spool" if self.spooled is not None else ""
         return (
-            f"{self.frames} frames{f' at {cut}' if cut else ''}, {self.results} results, {self.unanswered} unanswered, "
-            f"{self.refused} refused, {self.resent} resent, {self.duplicates} duplicates{dropped}{spooled}"
+            f"{text.counted(self.frames, 'frame')}{f' at {cut}' if cut else ''}, "
+            f"{text.counted(self.results, 'result')}, {self.unanswered} unanswered, "
+            f"{self.refused} refused, {self.resent} resent, "
+            f"{text.counted(self.duplicates, 'duplicate')}{dropped}{spooled}"
             f"{trouble if counters != service.Counters() else ''}{f'; latency {latency}' if latency else ''}"
         )
 

@@ -22,7 +22,7 @@ from edge_runtime.profiling.journal import Journal
 from edge_runtime.profiling.measurement import Clock, Measurement, Measurer
 from edge_runtime.sources import frames
 from edge_runtime.sources.frames import Source
-from tflsplit import arguments, errors
+from tflsplit import arguments, errors, text
 from tflsplit.coding import jpeg
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
@@ -213,7 +213,9 @@ def _assemble(
     timed = {cut.id: _timing(cut, found[cut.id], task) for cut in cuts if found[cut.id]}
     notes = [_RANDOM] if task.source is None else []
     if len(timed) < len(cuts):
-        notes.append(f"{len(timed)} of {len(cuts)} cuts timed, those between them estimated from their work")
+        notes.append(
+            f"{len(timed)} of {text.counted(len(cuts), 'cut')} timed, those between them estimated from their work"
+        )
     return Profile(
         package=task.package.digest,
         name=task.package.manifest.name,

@@ -14,7 +14,7 @@ from edge_runtime.delivery.observer import Settled
 from edge_runtime.loop import Edge
 from edge_runtime.machine.environment import temperature_c
 from edge_runtime.service.notify import Notifier
-from tflsplit import errors
+from tflsplit import errors, text
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Supervision:
         self._is_over = True
         self._woken.set()
         self._thread.join()
-        self._notifier.stopping(f"stopping: {self._edge.summary.results} results")
+        self._notifier.stopping(f"stopping: {text.counted(self._edge.summary.results, 'result')}")
 
     def ask_to_reload(self) -> None:
         """For a signal handler, which must be removed before the context ends."""
@@ -88,7 +88,7 @@ class Supervision:
         words = [
             "connected" if self._transport.state is ConnectionState.ONLINE else "waiting for the broker",
             f"{self._rate_fps:.1f} frames/s",
-            f"{summary.results} results",
+            text.counted(summary.results, "result"),
             f"{summary.unanswered} waiting",
             self._accelerator(),
         ]

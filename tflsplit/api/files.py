@@ -10,9 +10,13 @@ from tflsplit import errors
 def check_free(path: Path, *, replaces_existing: bool) -> None:
     """SettingsError if `path` is taken; long work is better refused before it begins."""
     if path.exists() and not replaces_existing:
-        raise errors.SettingsError(f"{path} exists already; give another -o, or --force to replace it")
+        raise errors.SettingsError(f"{path} exists already; give another name, or --force to replace it")
+    if path.is_dir():
+        raise errors.SettingsError(f"{path} is a folder; give the name of a file")
     if not path.parent.is_dir():
         raise errors.SettingsError(f"{path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise errors.DeviceError(f"{path}: cannot be written (no right to write to {path.parent})")
 
 
 def write_whole(path: Path, text: str) -> None:

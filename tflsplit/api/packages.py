@@ -44,10 +44,17 @@ def verify(
     return proof.verify(opened, opened.select(cuts), inputs_of(opened, samples), on_cut=on_cut)
 
 
-def slice(pkg: PathLike | Package, cut: str | Cut, out: PathLike) -> Halves:
-    """Write head.tflite and tail.tflite of any cut, named by its id or its layer, into the folder `out`."""
+def slice(pkg: PathLike | Package, cut: str | Cut, out: PathLike, *, force: bool = False) -> Halves:
+    """Write head.tflite and tail.tflite of any cut, named by its id or its layer, into the folder `out`.
+
+    SettingsError if one of them is there already, unless `force` allows to replace it.
+    """
+    folder = arguments.path(out, "out")
+    for name in ("head.tflite", "tail.tflite"):
+        if not arguments.instance(force, bool, "force") and (folder / name).exists():
+            raise errors.SettingsError(f"{folder / name} exists already; give another folder, or --force to replace it")
     opened = open(pkg)
-    return writing.write_pair(arguments.path(out, "out"), opened, opened.cut(cut))
+    return writing.write_pair(folder, opened, opened.cut(cut))
 
 
 def inputs_of(package: Package, samples: Any) -> Sequence[tuple[Array, ...]]:

@@ -83,17 +83,18 @@ def plan(
     )
 
 
-def write_plan(outcome: Outcome, out: PathLike) -> None:
-    """The file that `tflsplit edge --plan` and `cloud --plan` run. SettingsError where nothing was picked."""
-    path = _free(out)
+def write_plan(outcome: Outcome, out: PathLike, *, force: bool = False) -> None:
+    """The file that `tflsplit edge --plan` and `cloud --plan` run. SettingsError where nothing was picked, or if the
+    file is there already, unless `force` allows to replace it."""
+    path = _free(out, force)
     files.write_whole(path, planfile.render(pipeline.plan_of(outcome, path.parent)))
 
 
-def write_report(outcome: Outcome, out: PathLike) -> None:
-    """A page with charts, in one HTML file."""
+def write_report(outcome: Outcome, out: PathLike, *, force: bool = False) -> None:
+    """A page with charts, in one HTML file; one that is there already is replaced with `force` only."""
     from tflsplit.report.plan import page
 
-    files.write_whole(_free(out), page.render(outcome))
+    files.write_whole(_free(out, force), page.render(outcome))
 
 
 def link_of(name: PathLike | Link | None, bandwidth: str | None, rtt: str | None, loss: str | None) -> Link:
@@ -117,9 +118,9 @@ def link_of(name: PathLike | Link | None, bandwidth: str | None, rtt: str | None
     )
 
 
-def _free(out: PathLike) -> Path:
+def _free(out: PathLike, force: bool) -> Path:
     path = arguments.path(out, "out")
-    files.check_free(path, replaces_existing=True)
+    files.check_free(path, replaces_existing=arguments.instance(force, bool, "force"))
     return path
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from tflsplit import errors
+from tflsplit import errors, text
 from tflsplit.chains import chain as chains
 from tflsplit.chains import coral_algorithms, explanation, partitioner
 from tflsplit.chains.chain import Chain, Partition, Piece
@@ -155,7 +155,7 @@ def why_not(outcome: Outcome, other: Partition) -> str:
         ("latency", other.latency_s, outcome.pick.latency_s),
         ("slowest stage", other.slowest_s, outcome.pick.slowest_s),
     ):
-        share = f" ({mine / best - 1:+.1%})" if best else ""
+        share = f" ({text.percent(mine / best - 1, signed=True)})" if best else ""
         figures.append(f"{name} {mine * 1e3:.5g} ms against {best * 1e3:.5g}{share}")
     return ", ".join(figures if outcome.objective is Objective.LATENCY else figures[::-1])
 

@@ -4,14 +4,17 @@ The file of a command parses, calls one library function and prints the result. 
 runs, so that an edge starts without the libraries of a converter.
 """
 
+import errno
 import importlib
+import os
 import sys
-from typing import NoReturn
 
 import click
+from click import shell_completion
 
 from tflsplit import errors, extras
-from tflsplit.cli.output import examples, logs
+from tflsplit.cli import interrupts
+from tflsplit.cli.output import examples, logs, streams
 
 # As `tflsplit --help` shows them.
 GROUPS = {
@@ -66,15 +69,12 @@ def _add_log_options(command: click.Command) -> None:
     ),
 )
 @click.version_option(package_name="tflsplit")
-@click.pass_context
-def cli(ctx: click.Context) -> None:
+def cli() -> None:
     """Cut a neural network in two, prove that the cut changes nothing, and run it between edge and cloud.
 
     Each command explains its options with `tflsplit COMMAND --help`. To see everything at work, begin with
     `tflsplit demo`.
     """
-    logs.set_up()
-    _Root.context = ctx
 
 
 # Modules that may be missing where only another extra is installed: the library of each, and the extra that brings it.
@@ -90,37 +90,69 @@ _EXTRAS = {
 }
 
 
-class _Root:
-    """The running command's root context, for the error boundary below; click drops it when an exception passes."""
-
-    context: click.Context | None = None
+_COMPLETE = "_TFLSPLIT_COMPLETE"  # as click names it
 
 
 def main() -> None:
-    """Exit code 0: done. 1: refused, with one line on stderr for each reason. 2: wrong usage."""
+    """Exit code 0: done. 1: refused, with one line on stderr for each reason. 2: wrong usage. 130: Ctrl-C. 141: whoever
+    read the output is gone."""
+    streams.set_up()
+    logs.set_up(is_json=logs.asks_for_json(sys.argv))
     try:
-        cli()
-    except errors.ConfigurationError as refused:
-        _refuse(refused, *refused.problems)
-    except errors.TflsplitError as refused:
-        _refuse(refused, str(refused))
-    except ModuleNotFoundError as missing:
-        name = (missing.name or "").partition(".")[0]
-        if name not in _EXTRAS:
+        with interrupts.raised():
+            code = _run(sys.argv[1:])
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        logs.refusal("interrupted")
+        code = interrupts.CODE
+    except OSError as cause:
+        if not streams.is_broken(cause):
             raise
-        _refuse(missing, extras.need("this command", *_EXTRAS[name]))
-    except BrokenPipeError:
-        # The reader of a pipe (`| head`) has gone; there is nobody left to tell.
-        sys.stderr.close()
-        sys.exit(1)
+        code = _without_stdout(cause)
+    sys.exit(code)
 
 
-def _refuse(cause: Exception, *reasons: str) -> NoReturn:
-    if _Root.context is not None and _Root.context.meta.get("debug"):
-        raise cause
-    for words in reasons:
-        logs.refusal(words)
-    sys.exit(1)
+def _run(arguments: list[str]) -> int:
+    """The exit code of a command line."""
+    if instruction := os.environ.get(_COMPLETE):
+        return shell_completion.shell_complete(cli, {}, "tflsplit", _COMPLETE, instruction)
+    context = None
+    try:
+        with cli.make_context("tflsplit", arguments) as context:
+            cli.invoke(context)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 0
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.ClickException as wrong:
+        logs.refusal(wrong.format_message()) if logs.is_json() else wrong.show()
+        return wrong.exit_code
+    except (errors.TflsplitError, ModuleNotFoundError) as refused:
+        reasons = _reasons(refused)
+        if not reasons or (context is not None and context.meta.get("debug")):
+            raise
+        for reason in reasons:
+            logs.refusal(reason)
+        return 1
+    return 0
+
+
+def _reasons(refused: Exception) -> tuple[str, ...]:
+    """What to print for an error; nothing for one that is a bug."""
+    if isinstance(refused, errors.ConfigurationError):
+        return refused.problems
+    if isinstance(refused, ModuleNotFoundError):
+        library = _EXTRAS.get((refused.name or "").partition(".")[0])
+        return (extras.need("this command", *library),) if library else ()
+    return (str(refused),)
+
+
+def _without_stdout(cause: OSError) -> int:
+    streams.discard_stdout()
+    if cause.errno == errno.EPIPE:
+        return 141  # as a shell sees a program that SIGPIPE has ended
+    logs.refusal(f"stdout: cannot be written ({cause.strerror})")
+    return 1
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from tflsplit import arguments, errors
+from tflsplit import arguments, errors, text
 from tflsplit.arguments import PathLike
 from tflsplit.graph import cuts as graph_cuts
 from tflsplit.graph import flatgraph, float_tail
@@ -54,7 +54,8 @@ class Package:
         tail = "float32" if self.manifest.float_tails else "int8"
         whose = "package" if self.manifest.role is package_manifest.Role.WHOLE else f"{self.manifest.role.value} bundle"
         return (
-            f"<{whose} {self.manifest.name}: {len(self.cuts)} cuts, {written} heads written, {tail} tails, "
+            f"<{whose} {self.manifest.name}: {text.counted(len(self.cuts), 'cut')}, "
+            f"{text.counted(written, 'head')} written, {tail} tails, "
             f"digest {self.digest[:16]}>"
         )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tflsplit import arguments, errors
+from tflsplit import arguments, errors, text
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
@@ -36,7 +36,8 @@ class Report:
         differ = [found.cut for found in self.mismatches] + [tail.cut for tail in self.float_tails if not tail.is_exact]
         exact = "bit-exact" + (f", {len(self.float_tails)} float tails exact" if self.float_tails else "")
         verdict = f"differs at {', '.join(dict.fromkeys(differ))}" if differ else exact
-        return f"<proof of {len(self.cuts_checked)} cuts x {self.samples} samples: {verdict}>"
+        cuts, samples = text.counted(len(self.cuts_checked), "cut"), text.counted(self.samples, "sample")
+        return f"<proof of {cuts} x {samples}: {verdict}>"
 
     @property
     def is_bit_exact(self) -> bool:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tflsplit import text
 from tflsplit.planning.decision import Decision, Judged, rank
 
 _UNSPLIT = ("input", "output")
@@ -48,11 +49,12 @@ def compare(decision: Decision) -> Filtered:
 def summary(found: Filtered, cut_count: int) -> str:
     """One line: how many of the cuts the filter keeps, and how much slower the best of these is than the pick."""
     splits = [name for name in found.kept if name not in _UNSPLIT and not name.startswith("input:")]
-    kept = f"natural bottlenecks: {len(splits)} of {cut_count} cuts, {len(found.by_elements)} if elements are counted"
+    cuts = text.counted(cut_count, "cut")
+    kept = f"natural bottlenecks: {len(splits)} of {cuts}, {len(found.by_elements)} if elements are counted"
     if found.missed_s is None or found.best_kept is None:
         return f"{kept}; none of them meets the constraints"
     if found.missed_s <= 0:
-        return f"{kept}; the pick is one of them or does not split"
+        return f"{kept}; the pick {'is one of them' if found.best_kept in splits else 'does not split'}"
     return f"{kept}; the best of them, {found.best_kept}, is {found.missed_s * 1e3:.4g} ms slower than the pick"
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
-from tflsplit import arguments
+from tflsplit import arguments, text
 from tflsplit.planning.cost import Cost
 
 
@@ -71,7 +71,9 @@ def _too_shallow(cost: Cost, constraints: Constraints) -> Iterator[Failure]:
     if wanted is not None and position < wanted:
         missing = wanted - position
         yield Failure(
-            "min_depth", f"{missing} operators short of the depth that must stay on the edge", missing / wanted
+            "min_depth",
+            f"{text.counted(missing, 'operator')} short of the depth that must stay on the edge",
+            missing / wanted,
         )
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 
+from tflsplit import text
 from tflsplit.planning import decision as planning_decision
 from tflsplit.planning.breakeven import BreakEven
 from tflsplit.planning.cost import Cost
@@ -86,7 +87,7 @@ def short_why_not(judged: Judged, decision: Decision) -> str:
         return "weighs more"
     if share < 0:
         return f"gains less than {planning_decision.WORTH_A_SPLIT:.0%}"
-    behind = f"{share:.1%} behind" if share >= 0.0005 else "as good"
+    behind = f"{text.percent(share)} behind" if share >= 0.0005 else "as good"
     return behind if judged.dominated_by in (None, decision.choice.id) else f"{behind}, {judged.dominated_by} beats it"
 
 
@@ -149,8 +150,8 @@ def _named(judged: Judged) -> str:
 
 
 def short_layer(layer: str | None) -> str:
-    """The converter joins the names of all that it fused; the first one says where."""
-    return "" if layer is None else layer.split(";")[0][-40:]
+    """The converter joins the names of all that it fused; the first one says where. A long one is shortened."""
+    return "" if layer is None else text.shortened(layer.split(";")[0], 40)
 
 
 def _badness(found: Cost, objective: Objective) -> tuple[float, float]:
@@ -167,7 +168,7 @@ def _behind(judged: Judged, decision: Decision, chosen: Judged) -> str:
             f"weighs more: {mine:.4g} ms and {found.bytes_per_frame:,.0f} bytes against {its:.4g} ms and "
             f"{best.bytes_per_frame:,.0f} bytes"
         )
-    share = f" ({mine / its - 1:+.1%})" if its and math.isfinite(mine) else ""
+    share = f" ({text.percent(mine / its - 1, signed=True)})" if its and math.isfinite(mine) else ""
     return f"{mine:.5g} {unit} against {its:.5g}{share}"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tflsplit import arguments, errors, strict_json
+from tflsplit import arguments, errors, strict_json, text
 
 SCHEMA = 2
 # Below this many runs a percentile says nothing; `check_fits` refuses such timings.
@@ -172,7 +172,8 @@ class Profile:
     def __repr__(self) -> str:
         times = [entry.run.p50_s * 1e3 for entry in self.cuts]
         spread = f", p50 {min(times):.3g} to {max(times):.3g} ms" if times else ""
-        return f"<profile of {self.name} on the {self.side.value}, {self.accelerator}: {len(times)} cuts{spread}>"
+        cuts = text.counted(len(times), "cut")
+        return f"<profile of {self.name} on the {self.side.value}, {self.accelerator}: {cuts}{spread}>"
 
     def timing(self, cut: str) -> CutTiming | None:
         return next((entry for entry in self.cuts if entry.cut == cut), None)

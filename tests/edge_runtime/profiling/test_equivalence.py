@@ -75,4 +75,4 @@ def test_the_command_reports_beside_the_exact_proof(library, tiny_package):
     assert report["bit_exact"]
     assert report["accelerator"]["name"] == f"delegate:{library}"
     assert report["accelerator"]["cuts"][0]["max_steps"] == 1
-    assert f"op000 on delegate:{library}: 1 steps apart at most" in as_text.stdout
+    assert f"op000 on delegate:{library}: 1 step apart at most" in as_text.stdout

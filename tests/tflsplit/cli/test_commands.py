@@ -85,12 +85,12 @@ def test_a_library_that_is_not_installed_is_named(tiny_package, demo_model, modu
     assert done.stderr == f"tflsplit: {extras.need('this command', *missing)}\n"
 
 
-def test_tables_without_rich_are_the_same_words_with_tabs(tiny_package):
+def test_tables_need_no_library(tiny_package):
     line = [sys.executable, "-c", WITHOUT, "rich", "inspect", str(tiny_package.path)]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0
-    assert "op000\t\t4\t1" in done.stdout
+    assert re.search(r"^op000 +4 +1", done.stdout, re.MULTILINE)
 
 
 @pytest.fixture
@@ -155,16 +155,3 @@ def test_a_destination_that_is_read_only(run, model, tiny_package, mounted, comm
     words = (model,) if command == "convert" else (tiny_package.path, "--cut", "op000")
 
     assert f"{made}: cannot be written (Read-only file system)" in run(command, *words, "-o", made).refusal()
-
-
-@pytest.mark.parametrize("words", [("inspect",), ("inspect", "--json"), ("verify",)])
-def test_a_reader_that_goes_away_is_no_traceback(start, tiny_package, words):
-    reader = subprocess.Popen(["true"], stdin=subprocess.PIPE)
-    reader.wait()
-    process = start(words[0], tiny_package.path, *words[1:], stdout=reader.stdin)
-    _, err = process.communicate()
-    reader.stdin.close()
-
-    assert process.returncode == 1
-    assert "Traceback" not in err
-    assert "Exception ignored" not in err

@@ -63,6 +63,6 @@ def command(
     if is_json:
         screen.as_json({"path": str(destination), "role": role, "cut": cuts, "digest": written.digest, "files": sizes})
         return
-    click.echo(f"{destination}: {role} bundle of {cuts}, digest {written.digest[:16]}")
+    screen.write(f"{destination}: {role} bundle of {cuts}, digest {written.digest[:16]}")
     for name, count in sizes.items():
-        click.echo(f"  {name}  {count:,} B")
+        screen.write(f"  {name}  {count:,} B")

@@ -101,7 +101,7 @@ def command(
     if is_json:
         screen.as_json(summary.as_json(summaries, engine.counters))
     else:
-        click.echo(str(summary.total(tuple(summaries.values()))))
+        screen.write(str(summary.total(tuple(summaries.values()))))
 
 
 def _opened(pkgs: tuple[Path, ...], plan_path: Path | None) -> "tuple[list[Package], list[tuple[Package, str]]]":

@@ -100,11 +100,11 @@ def command(
         )
     else:
         for cut, compilation in done.items():
-            click.echo(f"head of {cut}: {edgetpu.in_words(compilation)}")
+            screen.write(f"head of {cut}: {edgetpu.in_words(compilation)}")
     compiled = sum(compilation.status == "compiled" for compilation in done.values())
     remedy = "give --compiler, or copy the package to a computer that has edgetpu_compiler and compile it there"
     is_without = any(compilation.status == "not compiled" for compilation in done.values())
     if not compiled:
         raise errors.DeviceError(f"{pkg}: 0 of {len(done)} heads compiled" + (f"; {remedy}" if is_without else ""))
     if not is_json:
-        click.echo(f"{pkg}: {compiled} of {len(done)} compiled")
+        screen.write(f"{pkg}: {compiled} of {len(done)} compiled")

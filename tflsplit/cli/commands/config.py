@@ -6,6 +6,7 @@ import click
 
 from tflsplit import errors
 from tflsplit.cli.output import examples, screen
+from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.cli.settings import command as settings_command
 from tflsplit.cli.settings import edge_checks, merging
 
@@ -41,7 +42,8 @@ def check(file: Path, *, is_json: bool) -> None:
             }
         )
     elif merged.from_files or not problems:
-        screen.table(f"tflsplit edge --config {file}", ("setting", "value", "from"), [_row(found) for found in known])
+        columns = ("setting", Column("value", Kind.NOTE), Column("from", Kind.NOTE))
+        screen.table(f"tflsplit edge --config {file}", columns, [_row(found) for found in known])
     if problems:
         raise errors.ConfigurationError(problems)
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 import tflsplit
+from tflsplit import text
 from tflsplit.cli.commands import inspect
-from tflsplit.cli.output import edgetpu, examples, screen
+from tflsplit.cli.output import edgetpu, examples, logs, screen
 from tflsplit.confinement import rights
 from tflsplit.inputs import preprocessing
 from tflsplit.package import reading
@@ -125,9 +126,9 @@ def command(
             **options,  # type: ignore[arg-type]  # click checked them
         )
     if rights.missing():
-        click.echo(f"warning: {rights.finding().detail}", err=True)
+        logs.warning(rights.finding().detail)
     for warning in made.manifest.calibration.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        logs.warning(warning)
     if is_json:
         screen.as_json(inspect.describe(made))
     else:
@@ -136,9 +137,10 @@ def command(
 
 def _print(made: reading.Package) -> None:
     written = sum(path.endswith("/head.tflite") for path in made.manifest.files)
-    click.echo(f"{made.path}: {len(made.cuts)} cuts, {written} pairs written, digest {made.digest[:16]}")
+    cuts, pairs = text.counted(len(made.cuts), "cut"), text.counted(written, "pair")
+    screen.write(f"{made.path}: {cuts}, {pairs} written, digest {made.digest[:16]}")
     inspect.print_quality(made)
     if made.manifest.target == "coral":
         edgetpu.print_part(made)
     edgetpu.print_compilations(made)
-    click.echo(f"see the cuts: tflsplit inspect {made.path}")
+    screen.write(f"see the cuts: tflsplit inspect {made.path}")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tflsplit.cli.output import examples, screen
+from tflsplit import text
+from tflsplit.cli.output import examples, logs, screen
 
 if TYPE_CHECKING:  # it imports the converters
     from broker.messages import results
@@ -35,7 +36,7 @@ def command(*, is_json: bool) -> None:
     ):
         report = demonstration.run(
             Path(scratch),
-            on_step=lambda words: click.echo(words, err=True),
+            on_step=logs.progress,
             on_result=lambda result, is_right: _show(step, result, is_right=is_right),
         )
     if is_json:
@@ -49,13 +50,13 @@ def _show(step: Callable[..., None], result: "results.Result", *, is_right: bool
     words = f"frame {result.sequence}: {result.label} {'right' if is_right else 'WRONG'}"
     step(description=words)
     if not sys.stderr.isatty() and result.sequence % 40 == 0:
-        click.echo(words, err=True)
+        logs.progress(words)
 
 
 def _print(report: "demonstration.Report") -> None:
     share = "{:.2%}".format
     screen.table(
-        f"{report.frames} frames through {report.broker}, cut {report.cut} after {report.layer!r}",
+        f"{text.counted(report.frames, 'frame')} through {report.broker}, cut {report.cut} after {report.layer!r}",
         ("", ""),
         [
             ("frames sent", str(report.frames)),

@@ -118,7 +118,7 @@ def command(
     if is_json:
         screen.as_json(summary.as_json())
     else:
-        click.echo(summary.in_words(edge.cut.id))
+        screen.write(summary.in_words(edge.cut.id))
     outcome.check(summary, settings, is_stopped=edge.is_stopping)
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import click
 
-from tflsplit.cli.output import edgetpu, examples, screen
+from tflsplit import text
+from tflsplit.cli.output import edgetpu, examples, logs, screen
+from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.package import reading
 from tflsplit.package.manifest import Fidelity, FloatTails
 
@@ -15,6 +17,7 @@ from tflsplit.package.manifest import Fidelity, FloatTails
 @click.option(
     "--target", type=click.Choice(("cpu", "coral")), help="coral: also show which operators the Edge TPU can run."
 )
+@screen.wide_option
 @click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
 def command(model: Path, *, target: str | None, is_json: bool) -> None:
     """Show every cut of a package or a model.
@@ -51,7 +54,7 @@ def _show(opened: reading.Package, is_json: bool, *, judges: bool, is_kept: bool
     print_quality(opened)
     edgetpu.print_compilations(opened)
     for warning in opened.manifest.calibration.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        logs.warning(warning)
 
 
 def _print_cuts(opened: reading.Package, *, is_kept: bool) -> None:
@@ -73,15 +76,15 @@ def _print_cuts(opened: reading.Package, *, is_kept: bool) -> None:
     ]
     columns = (
         "cut",
-        "after layer",
+        Column("after layer", Kind.NAME),
         "payload B",
-        "tensors",
-        "useful",
-        "head MMAC",
-        "head B",
-        "tail MMAC",
-        "tail B",
-        "pair",
+        Column("tensors", rank=4),
+        Column("useful", rank=1),
+        Column("head MMAC", rank=2),
+        Column("head B", rank=3),
+        Column("tail MMAC", rank=2),
+        Column("tail B", rank=3),
+        Column("pair", rank=1),
     )
     title = f"{described.name}  digest {opened.digest[:16]}  calibration: {described.calibration.kind}"
     screen.table(title, columns, rows)
@@ -90,19 +93,21 @@ def _print_cuts(opened: reading.Package, *, is_kept: bool) -> None:
 def print_quality(opened: reading.Package) -> None:
     """The calibration, and how close the int8 model is to the float model."""
     described = opened.manifest
-    click.echo(f"calibration: {described.calibration.kind} ({described.calibration.detail})")
+    screen.write(f"calibration: {described.calibration.kind} ({described.calibration.detail})")
     for entry in described.fidelity:
-        click.echo(f"{entry.output}, int8: {_closeness(entry)}")
+        screen.write(f"{entry.output}, int8: {_closeness(entry)}")
     for entry in described.fidelity_cpu:
-        click.echo(f"{entry.output}, with --target cpu: {_closeness(entry)}; dense layers have one scale a unit there")
+        screen.write(
+            f"{entry.output}, with --target cpu: {_closeness(entry)}; dense layers have one scale a unit there"
+        )
     for words in described.rewrites:
-        click.echo(f"rewritten for {described.target}: {words}")
+        screen.write(f"rewritten for {described.target}: {words}")
     if described.float_tails is not None:
         _print_float_tails(described.float_tails)
 
 
 def _closeness(entry: Fidelity) -> str:
-    of = f"of {entry.samples} samples"
+    of = f"of {text.counted(entry.samples, 'sample')}"
     tracks = f"{entry.sqnr_db:.1f} dB SQNR"
     if entry.top1_agreement is None:
         return f"against float {tracks} {of}"
@@ -112,9 +117,9 @@ def _closeness(entry: Fidelity) -> str:
 def _print_float_tails(tails: FloatTails) -> None:
     for cut, measured in tails.fidelity.items():
         for entry in measured:
-            click.echo(f"{entry.output}, int8 head and float tail at {cut}: {_closeness(entry)}")
+            screen.write(f"{entry.output}, int8 head and float tail at {cut}: {_closeness(entry)}")
     for cut, reason in tails.problems.items():
-        click.echo(f"no float tail at {cut}: {reason}")
+        screen.write(f"no float tail at {cut}: {reason}")
 
 
 def describe(opened: reading.Package, *, is_kept: bool = True) -> dict[str, object]:

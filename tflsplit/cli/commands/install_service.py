@@ -7,7 +7,7 @@ import click
 
 from tflsplit import errors
 from tflsplit.cli.commands import config
-from tflsplit.cli.output import examples
+from tflsplit.cli.output import examples, screen
 from tflsplit.cli.settings import edge_checks, service
 
 if TYPE_CHECKING:
@@ -96,9 +96,9 @@ def _install(changes: "tuple[Change, ...]", name: str, root: Path, *, is_dry: bo
     installation.apply(pending)
     if installation.has_systemd(root):
         installation.enable(name, has_new_rules=any("rules.d" in str(change.path) for change in pending))
-        click.echo(f"enabled; start it with the new configuration: systemctl restart {name}")
+        screen.write(f"enabled; start it with the new configuration: systemctl restart {name}")
     else:
-        click.echo(f"systemd does not run here, so start the service where it does: systemctl enable --now {name}")
+        screen.write(f"systemd does not run here, so start the service where it does: systemctl enable --now {name}")
 
 
 def _remove(name: str, root: Path, *, is_dry: bool) -> None:
@@ -121,8 +121,8 @@ def _print(pending: "tuple[Change, ...]", *, is_dry: bool) -> None:
         click.echo("nothing changed")
     for change in pending:
         if change.text is None:
-            click.echo(f"{'would remove' if is_dry else 'removed'} {change.path}")
+            screen.write(f"{'would remove' if is_dry else 'removed'} {change.path}")
         else:
-            click.echo(f"{'would write' if is_dry else 'wrote'} {change.path}")
+            screen.write(f"{'would write' if is_dry else 'wrote'} {change.path}")
             if is_dry:
-                click.echo(change.text)
+                screen.write(change.text)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tflsplit.cli.output import examples
+from tflsplit.cli.output import examples, screen
 
 
 @click.command(epilog=examples.epilog("tflsplit keygen models.key"))
@@ -22,5 +22,5 @@ def command(key: Path) -> None:
     from tflsplit.package import signing
 
     public = signing.make(key)
-    click.echo(f"{key}: sign with it, `tflsplit push --sign {key}`, and keep it secret")
-    click.echo(f"{public}: for the devices, `tflsplit edge --update-key {public.name}`")
+    screen.write(f"{key}: sign with it, `tflsplit push --sign {key}`, and keep it secret")
+    screen.write(f"{public}: for the devices, `tflsplit edge --update-key {public.name}`")

@@ -45,6 +45,18 @@ from tflsplit.package import reading
     help="Write the plan to this file, for --plan of `tflsplit edge`, `cloud` and `bundle`.",
 )
 @click.option("--report", type=click.Path(path_type=Path), help="Write a page with charts to this HTML file.")
+@click.option(
+    "--force", "replaces_existing", is_flag=True, help="Replace the files of -o and --report if there are any."
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Number of best candidates to show, beside those that do not split the model.",
+)
+@click.option("--all", "shows_all", is_flag=True, help="Show all candidates.")
+@screen.wide_option
 @click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
 def command(
     pkg: Path,
@@ -58,6 +70,9 @@ def command(
     destination: Path | None,
     report: Path | None,
     stages: tuple[str, ...],
+    replaces_existing: bool,
+    top: int,
+    shows_all: bool,
     is_json: bool,
     **given: Any,
 ) -> None:
@@ -73,7 +88,7 @@ def command(
     """
     chain.check_options(click.get_current_context(), is_chain=bool(stages))
     for path in filter(None, (destination, report)):
-        files.check_free(path, replaces_existing=True)
+        files.check_free(path, replaces_existing=replaces_existing)
     opened = reading.open_package(pkg)
     if stages:
         names = given["hops"] or (None,) * (len(stages) - 1)
@@ -87,26 +102,27 @@ def command(
     outcome = tflsplit.plan(
         opened, edge=edge_path, cloud=cloud_path, link=link, bandwidth=bandwidth, rtt=rtt, loss=loss, **words
     )
+    # Files first: whoever reads the output may stop reading.
+    if report is not None:
+        planning.write_report(outcome, report, force=replaces_existing)
+    if destination is not None and outcome.cut is not None:
+        planning.write_plan(outcome, destination, force=replaces_existing)
     if is_json:
         screen.as_json(outcome.as_json())
     else:
-        plans.print_plan(outcome)
-    if report is not None:
-        planning.write_report(outcome, report)
+        plans.print_plan(outcome, None if shows_all else top)
     if outcome.cut is None:
         sys.exit(1)
-    if destination is not None:
-        planning.write_plan(outcome, destination)
 
 
 def _put_out_chain(planned: Planned, destination: Path | None, report: Path | None, *, is_json: bool) -> None:
-    if is_json:
-        screen.as_json(planned.as_json())
-    else:
-        plans.print_chain(planned)
     if report is not None:
         from tflsplit.report.chain import page
 
         files.write_whole(report, page.render(planned))
     if destination is not None:
         files.write_whole(destination, planfile.render(pipeline.plan_of(planned, destination.parent)))
+    if is_json:
+        screen.as_json(planned.as_json())
+    else:
+        plans.print_chain(planned)

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tflsplit import text
 from tflsplit.api import files
 from tflsplit.cli.options import connection
-from tflsplit.cli.output import examples, screen
+from tflsplit.cli.output import examples, logs, screen
+from tflsplit.cli.output.tables import Column
 from tflsplit.timings import links
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     help="Write the link to this file, for --link of `tflsplit plan`.",
 )
 @click.option("--force", "replaces_existing", is_flag=True, help="Replace FILE if there is one.")
+@screen.wide_option
 @click.option("--json", "is_json", is_flag=True, help="Print the link as JSON.")
 def command(
     broker: connection.Broker,
@@ -82,7 +85,7 @@ def _serve(peer: "echo.Echo") -> None:
     peer.listen()
     with screen.stopped_by_signals(peer.stop):
         peer.run()
-    click.echo(f"{peer.answered} messages answered", err=True)
+    logs.progress(f"{text.counted(peer.answered, 'message')} answered")
 
 
 def _print(link: links.Link) -> None:
@@ -96,10 +99,11 @@ def _print(link: links.Link) -> None:
         )
         for point in link.points
     ]
-    screen.table(f"link of {link.name}", ("bytes", "round trip p50 ms", "p95", "runs", "Mbit/s"), rows)
+    columns = ("bytes", "round trip p50 ms", Column("p95", rank=1), Column("runs", rank=2), "Mbit/s")
+    screen.table(f"link of {link.name}", columns, rows)
     limit = "none" if link.packet_limit_bytes is None else f"{link.packet_limit_bytes:,} bytes"
-    click.echo(
+    screen.write(
         f"bandwidth {link.bandwidth_bps / 1e6:.3f} Mbit/s, round trip {link.rtt_s * 1000:.2f} ms, "
-        f"loss {link.loss:.1%}, packet limit {limit}"
+        f"loss {text.percent(link.loss)}, packet limit {limit}"
     )
-    click.echo(link.source)
+    screen.write(link.source)

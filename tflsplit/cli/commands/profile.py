@@ -10,6 +10,7 @@ import tflsplit
 from tflsplit.api import packages
 from tflsplit.cli.options import accelerator as options_accelerator
 from tflsplit.cli.output import examples, screen
+from tflsplit.cli.output.tables import Column
 from tflsplit.timings import profiles
 from tflsplit.timings.profiles import Profile, Side
 
@@ -60,6 +61,7 @@ from tflsplit.timings.profiles import Profile, Side
     help="JPEG quality with which sending pictures is measured.",
 )
 @click.option("--force", is_flag=True, help="Replace FILE if there is one.")
+@screen.wide_option
 @click.option("--json", "is_json", is_flag=True, help="Print the profile as JSON.")
 def command(
     pkg: Path,
@@ -103,16 +105,27 @@ def _print(made: Profile, destination: Path) -> None:
         for entry in made.cuts
     ]
     half, coding = ("head", "encode") if made.side is Side.EDGE else ("tail", "decode")
-    columns = ("cut", f"{half} p50 ms", "p95", "p99", "runs", "origin", f"{coding} ms", "coded bytes", "load ms", "MiB")
+    columns = (
+        "cut",
+        f"{half} p50 ms",
+        Column("p95", rank=1),
+        Column("p99", rank=4),
+        Column("runs", rank=4),
+        Column("origin", rank=3),
+        Column(f"{coding} ms", rank=1),
+        Column("coded bytes", rank=1),
+        Column("load ms", rank=2),
+        Column("MiB", rank=2),
+    )
     machine = ", ".join(f"{key} {value}" for key, value in made.machine.items())
     screen.table(f"{made.name} on the {made.side.value}, {made.accelerator}: {machine}", columns, rows)
     if made.preprocess is not None:
-        click.echo(f"preprocessing: {made.preprocess.p50_s * 1000:.3f} ms")
+        screen.write(f"preprocessing: {made.preprocess.p50_s * 1000:.3f} ms")
     for way in made.pixels:
         parts = {"capture": way.capture, coding: way.coding}
         times = ", ".join(f"{name} {timing.p50_s * 1000:.3f} ms" for name, timing in parts.items() if timing)
         size = "" if way.coded_bytes is None else f", {way.coded_bytes:,.0f} B"
-        click.echo(f"picture sent as {way.input_codec}: {times}{size}")
+        screen.write(f"picture sent as {way.input_codec}: {times}{size}")
     for note in made.notes:
-        click.echo(note)
-    click.echo(f"written to {os.fspath(destination)}")
+        screen.write(note)
+    screen.write(f"written to {os.fspath(destination)}")

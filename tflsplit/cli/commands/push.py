@@ -109,7 +109,7 @@ def command(
 
 
 def _print(outcome: "Outcome") -> None:
-    click.echo(f"{outcome.device}: {_state(outcome)}, {outcome.sent_bytes:,} bytes in {outcome.seconds:.1f} s")
+    screen.write(f"{outcome.device}: {_state(outcome)}, {outcome.sent_bytes:,} bytes in {outcome.seconds:.1f} s")
 
 
 def _state(outcome: "Outcome") -> str:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from tflsplit import text
 from tflsplit.api import planning
 from tflsplit.cli.options import link as options_link
 from tflsplit.cli.options import objectives, planfile
 from tflsplit.cli.output import examples, screen
+from tflsplit.cli.output.tables import Column
 from tflsplit.cli.trials import replay_run
 from tflsplit.cli.trials.replay_stage import Shaping
 from tflsplit.package.reading import Package
@@ -60,6 +62,7 @@ from tflsplit.timings.profiles import Profile, Side
     help="Inputs for the edges: a folder of pictures, or a .npy or .npz file. Default: random inputs.",
 )
 @click.option("--frames", type=click.IntRange(min=5), default=30, show_default=True, help="Frames to send at each cut.")
+@screen.wide_option
 @click.option("--json", "is_json", is_flag=True, help="Print the report as JSON.")
 def command(
     pkg: Path,
@@ -127,21 +130,30 @@ def _print(report: replay_run.Report) -> None:
             row.payload_bytes,
             f"{row.predicted_p50_s * 1e3:.2f}",
             f"{row.measured_p50_s * 1e3:.2f}",
-            f"{row.error:+.1%}",
+            text.percent(row.error, signed=True),
             f"{row.predicted_p95_s * 1e3:.2f}",
             f"{row.measured_p95_s * 1e3:.2f}",
         )
         for row in report.rows
     ]
-    columns = ("cut", "bytes", "predicted p50 ms", "measured", "error", "predicted p95 ms", "measured")
+    columns = (
+        "cut",
+        Column("bytes", rank=2),
+        "predicted p50 ms",
+        "measured p50 ms",
+        Column("error", rank=1),
+        Column("predicted p95 ms", rank=3),
+        Column("measured p95 ms", rank=3),
+    )
     stated, link = report.stated, report.link
     title = (
         f"over {stated.bandwidth_bps / 1e6:g} Mbit/s, {stated.rtt_s * 1e3:g} ms, loss {stated.loss:.2%}; "
-        f"measured {link.bandwidth_bps / 1e6:.3g} Mbit/s, {link.rtt_s * 1e3:.3g} ms, {report.lost_packets} packets lost"
+        f"measured {link.bandwidth_bps / 1e6:.3g} Mbit/s, {link.rtt_s * 1e3:.3g} ms, "
+        f"{text.counted(report.lost_packets, 'packet')} lost"
     )
     screen.table(title, columns, rows)
     if len(rows) > 1:
-        click.echo(
+        screen.write(
             f"the planner picks {report.pick.id}, the best that was tried is {report.best.id}: "
-            f"regret {report.regret:.1%}"
+            f"regret {text.percent(report.regret)}"
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 import tflsplit
-from tflsplit.cli.output import examples
+from tflsplit.cli.output import examples, screen
 
 
 @click.command(epilog=examples.epilog("tflsplit slice model.tflsplit --cut op012 -o halves/"))
@@ -14,7 +14,8 @@ from tflsplit.cli.output import examples
     "--cut", "cut_name", required=True, help="Id of the cut, or the layer it follows (see `tflsplit inspect`)."
 )
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write the files to.")
-def command(pkg: Path, cut_name: str, output: Path) -> None:
+@click.option("--force", is_flag=True, help="Replace head.tflite and tail.tflite at -o if they are there.")
+def command(pkg: Path, cut_name: str, output: Path, *, force: bool) -> None:
     """Write head and tail of one cut as .tflite files.
 
     The files are head.tflite and tail.tflite. They are made of the package PKG, for any of its cuts.
@@ -22,5 +23,5 @@ def command(pkg: Path, cut_name: str, output: Path) -> None:
     \b
     Python: tflsplit.slice("model.tflsplit", "op012", "halves")
     """
-    for path in tflsplit.slice(pkg, cut_name, output):
-        click.echo(path)
+    for path in tflsplit.slice(pkg, cut_name, output, force=force):
+        screen.write(str(path))

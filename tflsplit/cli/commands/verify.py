@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tflsplit import text
 from tflsplit.api import packages
 from tflsplit.cli.options import accelerator as options_accelerator
 from tflsplit.cli.output import examples, screen
@@ -82,10 +83,11 @@ def _on_accelerator(
 
 def _print(report: verify.Report) -> None:
     for found in report.mismatches:
-        click.echo(f"{found.cut}: differs in {found.samples} samples, by up to {found.max_lsb} integer steps")
+        samples, steps = text.counted(found.samples, "sample"), text.counted(found.max_lsb, "integer step")
+        screen.write(f"{found.cut}: differs in {samples}, by up to {steps}")
     count = len(report.cuts_checked)
     verdict = "bit-exact" if report.is_bit_exact else f"{len(report.mismatches)} differ"
-    click.echo(f"{count} cuts x {report.samples} samples: {verdict}")
+    screen.write(f"{text.counted(count, 'cut')} x {text.counted(report.samples, 'sample')}: {verdict}")
     if report.float_tails:
         _print_float_tails(report.float_tails)
 
@@ -94,10 +96,10 @@ def _print_float_tails(tails: Sequence[FloatTail]) -> None:
     for tail in tails:
         for what, differs in (("slice", tail.slice_differs), ("door", tail.door_differs)):
             if differs:
-                click.echo(f"{tail.cut}: the float tail's {what} differs in {differs} samples")
+                screen.write(f"{tail.cut}: the float tail's {what} differs in {text.counted(differs, 'sample')}")
     exact = sum(tail.is_exact for tail in tails)
     worst = min(tails, key=lambda tail: tail.sqnr_db)
-    click.echo(
-        f"{exact} of {len(tails)} float tails are exactly the float model's remainder; after int8 heads, on these "
-        f"inputs, results keep {worst.sqnr_db:.1f} dB SQNR against float, or more (least at {worst.cut})"
+    screen.write(
+        f"{exact} of {text.counted(len(tails), 'float tail')} exactly the float model's remainder; after int8 heads, "
+        f"on these inputs, results keep {worst.sqnr_db:.1f} dB SQNR against float, or more (least at {worst.cut})"
     )

@@ -1,12 +1,15 @@
 """The options about the accelerator that runs heads, and the accelerators that they name."""
 
 import functools
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tflsplit import text
+from tflsplit.cli.output import screen
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
 
@@ -14,6 +17,8 @@ if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run
     from edge_runtime.accelerators.protocol import Accelerator
     from edge_runtime.head import Head
     from edge_runtime.profiling.equivalence import Comparison
+
+_log = logging.getLogger(__name__)
 
 
 def option(
@@ -87,16 +92,16 @@ def resolve(opened: Package, cut: Cut, name: str, threads: int = 1) -> "Accelera
 
     accelerator, why = accelerators.named(name, opened, cut, threads=threads)
     if why is not None:
-        click.echo(f"accelerator {accelerator.name}: {why}", err=True)
+        _log.info("accelerator chosen name=%s reason=%s", accelerator.name, why)
     return accelerator
 
 
 def print_comparison(made: "Comparison") -> None:
     for found in made.cuts:
         if found.reason is not None:
-            click.echo(f"{found.cut} on {made.accelerator}: did not run: {found.reason}")
+            screen.write(f"{found.cut} on {made.accelerator}: did not run: {found.reason}")
         else:
-            click.echo(
-                f"{found.cut} on {made.accelerator}: {found.max_steps} steps apart at most, "
+            screen.write(
+                f"{found.cut} on {made.accelerator}: {text.counted(found.max_steps or 0, 'step')} apart at most, "
                 f"{found.equal_share:.2%} of the elements equal, top-1 agrees in {found.top1_agreement:.1%}"
             )

@@ -1,5 +1,6 @@
 """The option that serves metrics to Prometheus, and health to supervisors."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ import click
 if TYPE_CHECKING:  # an edge without metrics imports none of it
     from tflsplit.observing.exposition import Collect
     from tflsplit.observing.health import Health
+
+_log = logging.getLogger(__name__)
 
 
 def option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,5 +33,5 @@ def served(metrics: str | None, families: "Collect", health: "Callable[[], Healt
 
     host, port = server.parse_address(metrics)
     with server.Server(host, port, render=exposition.renderer(families), health=health) as serving:
-        click.echo(f"metrics and health at {serving.url}", err=True)
+        _log.info("metrics and health served url=%s", serving.url)
         yield

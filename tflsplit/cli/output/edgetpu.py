@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tflsplit import text
 from tflsplit.cli.output import screen
+from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.package import reading
 from tflsplit.package.manifest import Compilation
 
@@ -36,7 +38,14 @@ def print_mapping(opened: reading.Package) -> None:
         (entry.index, entry.op, entry.version, _short(entry.layer), _verdict(entry, is_first=entry == first))
         for entry in verdicts
     ]
-    screen.table("judged by rules, not by the compiler", ("index", "operator", "version", "layer", "Edge TPU"), rows)
+    columns = (
+        "index",
+        "operator",
+        Column("version", rank=2),
+        Column("layer", Kind.NAME, rank=1),
+        Column("Edge TPU", Kind.NOTE),
+    )
+    screen.table("judged by rules, not by the compiler", columns, rows)
     print_part(opened)
 
 
@@ -47,13 +56,14 @@ def print_part(opened: reading.Package) -> None:
     verdicts = rules.judge(opened.graph, _layers(opened))
     first, cut = rules.first_unmapped(verdicts), rules.tpu_cut(verdicts, opened.cuts)
     mapped = sum(entry.maps for entry in verdicts)
-    click.echo(f"{mapped} of {len(verdicts)} operators map, {sum(entry.is_on_tpu for entry in verdicts)} in one part")
+    operators = text.counted(len(verdicts), "operator")
+    screen.write(f"{mapped} of {operators} map, {sum(entry.is_on_tpu for entry in verdicts)} in one part")
     if first is None:
         click.echo("all of the model maps: the Edge TPU can run any head, and the whole model (cut `output`)")
         return
-    click.echo(f"operator {first.index} ({first.op}) ends the Edge TPU's part: {first.reason}; {rules.CONSEQUENCE}")
+    screen.write(f"operator {first.index} ({first.op}) ends the Edge TPU's part: {first.reason}; {rules.CONSEQUENCE}")
     where = "no head runs wholly on the Edge TPU" if cut is None else f"cut there: --split-at edgetpu ({cut.id})"
-    click.echo(where)
+    screen.write(where)
 
 
 def print_compilations(opened: reading.Package) -> None:
@@ -61,16 +71,19 @@ def print_compilations(opened: reading.Package) -> None:
     compilations = opened.manifest.compilations
     for cut in opened.cuts:
         if cut.id in compilations:
-            click.echo(f"head of {cut.id}: {in_words(compilations[cut.id])}")
+            screen.write(f"head of {cut.id}: {in_words(compilations[cut.id])}")
     if any(compilation.status == "not compiled" for compilation in compilations.values()):
-        click.echo(f"compile later, here or on another computer with edgetpu_compiler: tflsplit compile {opened.path}")
+        screen.write(
+            f"compile later, here or on another computer with edgetpu_compiler: tflsplit compile {opened.path}"
+        )
 
 
 def in_words(compilation: Compilation) -> str:
     """A compilation in one line."""
     if compilation.status != "compiled":
         return f"{compilation.status}: {compilation.reason}"
-    on = [f"{compilation.tpu_operators} operators on the Edge TPU, {compilation.cpu_operators} on the CPU"]
+    operators = text.counted(compilation.tpu_operators or 0, "operator")
+    on = [f"{operators} on the Edge TPU, {compilation.cpu_operators} on the CPU"]
     if compilation.off_chip_bytes is not None:
         on.append(f"{compilation.off_chip_bytes:,} B of weights streamed at every inference")
     return f"compiled by version {compilation.compiler}: {', '.join(on)}"

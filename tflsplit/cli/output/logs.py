@@ -4,17 +4,19 @@ A log call has a fixed phrase and key=value pairs, for example `log.info("edge r
 found in the template, so that each becomes a field of its own type in JSON.
 """
 
-import json
 import logging
 import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TextIO
 
 import click
+
+from tflsplit import text
 
 TEXT, JSON = "text", "json"
 LEVELS = ("debug", "info", "warning", "error")
@@ -34,7 +36,7 @@ _QUIET_S = 60.0
 _KINDS = 256
 
 
-def set_up() -> None:
+def set_up(*, is_json: bool = False) -> None:
     """Sends the log to stderr. Called at the start of a command, whose options may change level and format after it."""
     root = logging.getLogger()
     # A library may have added a handler by logging before this; with two handlers each line would be written twice.
@@ -42,7 +44,7 @@ def set_up() -> None:
         root.removeHandler(earlier)
         earlier.close()
     handler = Handler(sys.stderr)
-    handler.setFormatter(_formatter(TEXT))
+    handler.setFormatter(_formatter(JSON if is_json else TEXT))
     root.addHandler(handler)
     root.setLevel(logging.INFO)
 
@@ -78,16 +80,40 @@ def add_options(command: click.Command) -> None:
     ]
 
 
-def refusal(words: str) -> None:
+def refusal(reason: str) -> None:
     """Prints the reason why a command ends, in one line on stderr."""
+    _print(logging.ERROR, "refused", "reason", reason, prefix="tflsplit: ")
+
+
+def warning(words: str) -> None:
+    """Prints a warning of a command that goes on."""
+    _print(logging.WARNING, "warning", "text", words, prefix="warning: ")
+
+
+def progress(words: str) -> None:
+    """Prints what a command does now."""
+    _print(logging.INFO, "progress", "text", words)
+
+
+def is_json() -> bool:
+    """Whether every line on stderr is to be JSON."""
+    handlers = logging.getLogger().handlers
+    return any(isinstance(each.formatter, JsonFormatter) for each in handlers if isinstance(each, Handler))
+
+
+def asks_for_json(arguments: Sequence[str]) -> bool:
+    """Whether a command line does: looked for before it is parsed, since it may be wrong."""
+    return "--log-format=json" in arguments or ("--log-format", JSON) in pairwise(arguments)
+
+
+def _print(level: int, event: str, key: str, words: str, *, prefix: str = "") -> None:
     line = _without_secrets(" ".join(words.split()))
-    shown = next((handler.formatter for handler in logging.getLogger().handlers if isinstance(handler, Handler)), None)
-    if isinstance(shown, JsonFormatter):
-        record = logging.LogRecord("tflsplit", logging.ERROR, "", 0, line.replace("%", "%%"), (), None)
-        click.echo(shown.format(record), err=True)
+    if is_json():
+        record = logging.LogRecord("tflsplit", level, "", 0, f"{event} {key}=%s", (line,), None)
+        click.echo(JsonFormatter(is_journal=is_journal()).format(record), err=True)
     else:
-        priority = f"<{_PRIORITIES[logging.ERROR]}>" if is_journal() else ""
-        click.echo(f"{priority}tflsplit: {line}", err=True)
+        priority = f"<{_PRIORITIES[level]}>" if is_journal() else ""
+        click.echo(priority + text.printable(prefix + line), err=True)
 
 
 def is_journal(descriptor: int = 2) -> bool:
@@ -111,11 +137,14 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         repeated = getattr(record, "repeated", 0)
-        text = _without_secrets(super().format(record)) + (f" repeated={repeated}" if repeated else "")
+        shown = _without_secrets(super().format(record)) + (f" repeated={repeated}" if repeated else "")
+        for key in (key for key, value in parts(record)[1].items() if value is None):
+            shown = shown.replace(f" {key}=None", "", 1)
+        shown = text.printable(shown)
         if not self._is_journal:
-            return text
+            return shown
         priority = f"<{_PRIORITIES.get(record.levelno, 6)}>"
-        return "\n".join(priority + line for line in text.splitlines())
+        return "\n".join(priority + line for line in shown.splitlines())
 
 
 class JsonFormatter(logging.Formatter):
@@ -133,14 +162,15 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": phrase,
-            **{f"{key}_" if key in _OWN_FIELDS else key: value for key, value in pairs.items()},
+            **{f"{key}_" if key in _OWN_FIELDS else key: value for key, value in pairs.items() if value is not None},
         }
         if record.exc_info:
             fields["error"] = self.formatException(record.exc_info)
         if repeated := getattr(record, "repeated", 0):
             fields["repeated"] = repeated
-        text = _without_secrets(json.dumps(fields, ensure_ascii=False))
-        return f"<{_PRIORITIES.get(record.levelno, 6)}>{text}" if self._is_journal else text
+        clean = {key: _without_secrets(value) if isinstance(value, str) else value for key, value in fields.items()}
+        shown = text.json_line(clean, sys.stderr.encoding)
+        return f"<{_PRIORITIES.get(record.levelno, 6)}>{shown}" if self._is_journal else shown
 
 
 def parts(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:

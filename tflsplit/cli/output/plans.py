@@ -1,43 +1,82 @@
 """What `tflsplit plan` prints: the candidates of a plan for two machines, or the pieces of a chain."""
 
-import click
-
+from tflsplit import text
 from tflsplit.chains import comparison
 from tflsplit.chains.pipeline import Planned
 from tflsplit.cli.output import screen
+from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.planning import report_text
+from tflsplit.planning.decision import Decision, Judged, rank
 from tflsplit.planning.pipeline import Outcome
 
+_COLUMNS = (
+    "",
+    "cut",
+    Column("after layer", Kind.NAME, rank=2),
+    "p50 ms",
+    Column("p95 ms", rank=2),
+    Column("frames/s", rank=4),
+    Column("MB/day", rank=3),
+    Column("why not", Kind.NOTE, rank=1),
+)
 
-def print_plan(outcome: Outcome) -> None:
+
+def print_plan(outcome: Outcome, top: int | None) -> None:
+    """The answer in two lines, then the `top` best candidates (None for all) and those that do not split."""
     decision = outcome.decision
-    front = decision.pareto
-    rows = [
-        (
-            "→" if entry is decision.choice else "*" if entry.id in front else "",
-            entry.id,
-            report_text.short_layer(entry.cost.candidate.cut.layer),
-            f"{entry.cost.latency.p50_s * 1e3:.2f}",
-            f"{entry.cost.latency.p95_s * 1e3:.2f}",
-            f"{entry.cost.throughput_fps:.1f}",
-            f"{entry.cost.bytes_per_day / 1e6:,.0f}",
-            report_text.short_why_not(entry, decision),
-        )
-        for entry in decision.judged
-    ]
-    columns = ("", "cut", "after layer", "p50 ms", "p95 ms", "fps", "MB/day", "why not")
-    link, counted_fps = outcome.scenario.link, outcome.scenario.counted_fps
-    shown = f"{link.bandwidth_bps / 1e6:g} Mbit/s, {link.rtt_s * 1e3:g} ms ({link.origin.value})"
+    answer, _, comparison = report_text.reason(decision).partition("; ")
+    figures = "" if decision.choice is None else f": {_figures(decision.choice)}"
+    screen.write(f"{answer}{figures}")
+    screen.write(comparison)
+    ranked = ranking(decision)
+    shown = ranked if top is None else ranked[:top]
+    shown += [entry for entry in ranked[len(shown) :] if not entry.cost.candidate.is_split]
+    link = outcome.scenario.link
     title = (
-        f"{outcome.package.manifest.name} over {link.name}: {shown}; MB/day at {counted_fps:g} frames/s; "
-        "→ the pick, * the Pareto set"
+        f"{outcome.package.manifest.name} over {link.name}: {link.bandwidth_bps / 1e6:g} Mbit/s, "
+        f"{link.rtt_s * 1e3:g} ms ({link.origin.value}); MB/day at {outcome.scenario.counted_fps:g} frames/s; "
+        f"best {decision.goal.objective.value} first; → the pick, * the Pareto set"
     )
-    screen.table(title, columns, rows)
-    click.echo(report_text.reason(decision))
+    screen.write("")
+    screen.table(title, _COLUMNS, [_row(entry, decision) for entry in shown])
+    if len(shown) < len(ranked):
+        screen.write(f"({len(shown)} of {text.counted(len(ranked), 'candidate')}: --all shows the others)")
     for words in (*report_text.turns(outcome.break_even), *outcome.remarks):
-        click.echo(words)
+        screen.write(words)
     if decision.choice is not None:
-        click.echo(f"latency of {decision.choice.id}: {report_text.origins(decision.choice.cost)}")
+        screen.write(f"latency of {decision.choice.id}: {report_text.origins(decision.choice.cost)}")
+
+
+def ranking(decision: Decision) -> list[Judged]:
+    """All candidates, the pick first: by the objective those that meet the constraints, then by latency the others."""
+    by_id = {entry.id: entry for entry in decision.judged}
+    feasible = rank([entry.cost for entry in decision.judged if entry.is_feasible], decision.goal)
+    others = sorted(
+        (entry for entry in decision.judged if not entry.is_feasible),
+        key=lambda entry: (entry is not decision.nearest, entry.cost.latency.p50_s),
+    )
+    return [*(by_id[cost.candidate.id] for cost in feasible), *others]
+
+
+def _figures(entry: Judged) -> str:
+    cost = entry.cost
+    return (
+        f"{cost.latency.p50_s * 1e3:.2f} ms (95 % within {cost.latency.p95_s * 1e3:.2f} ms), "
+        f"{cost.throughput_fps:.1f} frames/s, {text.counted(round(cost.bytes_per_frame), 'byte')} a frame"
+    )
+
+
+def _row(entry: Judged, decision: Decision) -> tuple[object, ...]:
+    return (
+        "→" if entry is decision.choice else "*" if entry.id in decision.pareto else "",
+        entry.id,
+        entry.cost.candidate.cut.layer,
+        f"{entry.cost.latency.p50_s * 1e3:.2f}",
+        f"{entry.cost.latency.p95_s * 1e3:.2f}",
+        f"{entry.cost.throughput_fps:.1f}",
+        f"{entry.cost.bytes_per_day / 1e6:,.0f}",
+        report_text.short_why_not(entry, decision),
+    )
 
 
 def print_chain(planned: Planned) -> None:
@@ -47,8 +86,8 @@ def print_chain(planned: Planned) -> None:
         for name, found in outcome.shown.items()
     ]
     title = f"{planned.package.manifest.name} over {' → '.join(planned.machines)}; {outcome.aim}"
-    screen.table(title, ("", "latency ms", "slowest stage ms", "pieces"), rows)
-    click.echo(comparison.reason(outcome))
+    screen.table(title, ("", "latency ms", Column("slowest stage ms", rank=1), Column("pieces", Kind.NOTE)), rows)
+    screen.write(comparison.reason(outcome))
     for name, gain in outcome.gains.items():
         words = gain.text() if gain else "no one stage can run the whole model"
-        click.echo(f"{name}: {words}")
+        screen.write(f"{name}: {words}")

@@ -1,55 +1,54 @@
 """What commands print: JSON or tables on stdout, progress on stderr."""
 
 import importlib.util
-import json
-import re
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
-_NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+%?|inf|nan")
+from tflsplit import text
+from tflsplit.cli.output import tables
+from tflsplit.cli.output.tables import Column
+
+_IS_WIDE = f"{__name__}.is_wide"
+
+
+def write(line: str) -> None:
+    """Prints text on stdout; control characters, which may come from a file, are shown as escapes."""
+    print(text.printable(line), flush=True)  # click.echo writes UTF-8 where stdout is ASCII
 
 
 def as_json(value: object) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False))
+    """Prints a line of JSON."""
+    print(text.json_line(value, sys.stdout.encoding), flush=True)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table as wide as the terminal; numbers to the right and never broken. Piped, it takes the width it needs.
-
-    Without rich, which an edge does not install, the same words with tabs between them.
-    """
-    shown = [
-        ["" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows
-    ]
-    try:
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-    except ImportError:
-        for line in ([title], list(columns), *shown):
-            click.echo("\t".join(line))
-        return
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, column in enumerate(columns):
-        is_numeric = all(_is_number(row[place]) for row in rows)
-        made.add_column(
-            column, justify="right" if is_numeric else "left", no_wrap=is_numeric or place == 1, overflow="fold"
-        )
-    for line in shown:
-        made.add_row(*line)
-    console.print(made)
+def wide_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `--wide`, which `table` obeys."""
+    return click.option(
+        "--wide",
+        is_flag=True,
+        expose_value=False,
+        callback=lambda context, _parameter, value: context.meta.update({_IS_WIDE: value}),
+        help="Show all columns of a table whole, however narrow the terminal is.",
+    )(function)
 
 
-def _is_number(cell: object) -> bool:
-    return isinstance(cell, int | float) or (isinstance(cell, str) and _NUMBER.fullmatch(cell) is not None)
+def table(title: str, columns: Sequence[Column | str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints a table as `tflsplit.cli.output.tables` lays it out for this terminal; to a pipe it is whole."""
+    context = click.get_current_context(silent=True)
+    is_whole = not sys.stdout.isatty() or (context is not None and context.meta.get(_IS_WIDE, False))
+    width = None if is_whole else shutil.get_terminal_size().columns
+    described = [Column(each) if isinstance(each, str) else each for each in columns]
+    made = tables.lay_out(described, rows, width)
+    print(*textwrap.wrap(text.printable(title), width or sys.maxsize), *made.lines, sep="\n", flush=True)
+    if made.left_out:
+        write(f"(no room for {', '.join(made.left_out)}: --wide shows all)")
 
 
 @contextmanager

@@ -149,7 +149,7 @@ def test_a_refusal_in_json_is_one_object(run):
     entry = json.loads(done.err)
 
     assert (done.code, entry["level"]) == (1, "error")
-    assert "/no/such/model.h5" in entry["event"]
+    assert (entry["event"], "/no/such/model.h5" in entry["reason"]) == ("refused", True)
 
 
 def test_a_refusal_in_the_journal_has_a_priority(start, tmp_path):

@@ -55,7 +55,7 @@ def run(folder: Path | None, *, port: int | None, is_json: bool) -> None:
         if is_json:
             screen.as_json({"broker": serving.kind, "url": serving.url})
         else:
-            click.echo(f"{serving.kind} serves {serving.url}")
+            screen.write(f"{serving.kind} serves {serving.url}")
         stopped.wait()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tflsplit.cli.output import examples
+from tflsplit.cli.output import examples, logs, screen
 
 _ROLES = ("device", "cloud", "consumer", "operator")  # of broker.deploy.ledger, which is imported when a command runs
 
@@ -62,7 +62,7 @@ def revoke(folder: Path, *, names: tuple[str, ...]) -> None:
     from broker.deploy import folder as deployments
 
     deployments.revoke(folder, names)
-    click.echo(f"revoked: {', '.join(names)}")
+    screen.write(f"revoked: {', '.join(names)}")
     _reload(folder)
 
 
@@ -106,7 +106,7 @@ COMMANDS: Sequence[click.Command] = (add_device, revoke, rotate)
 
 def print_folders(folder: Path, names: Sequence[str]) -> None:
     for name in names:
-        click.echo(f"copy {folder / 'clients' / name} to {name}, for --credentials")
+        screen.write(f"copy {folder / 'clients' / name} to {name}, for --credentials")
 
 
 def _reload(folder: Path) -> None:
@@ -115,7 +115,4 @@ def _reload(folder: Path) -> None:
     if process.reload(folder):
         click.echo("the broker reads its files again")
     else:
-        click.echo(
-            "no broker of this folder runs here: if one runs elsewhere, copy server/ to it and send it SIGHUP",
-            err=True,
-        )
+        logs.warning("no broker of this folder runs here: if one runs elsewhere, copy server/ to it and send it SIGHUP")

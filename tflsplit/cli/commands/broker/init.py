@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from tflsplit.cli.commands.broker import identities
-from tflsplit.cli.output import examples
+from tflsplit.cli.output import examples, screen
 
 
 @click.command(
@@ -85,7 +85,7 @@ def command(
         proof=ledger.Proof.PASSWORD if password_auth else ledger.Proof.CERTIFICATE,
         days=days,
     )
-    click.echo(
+    screen.write(
         f"{folder}: broker of {deployment} at mqtts://{made.where}; start it with `tflsplit broker run {folder}`"
     )
     identities.print_folders(folder, [identity.name for identity in made.identities])

@@ -1,0 +1,208 @@
+"""The tables of every command, at widths that terminals have and through a pipe, with the longest names there are."""
+
+import collections
+import dataclasses
+import pathlib
+import re
+import sys
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tflsplit import text
+from tflsplit.cli import main
+from tflsplit.cli.commands import demo, probe, replay
+from tflsplit.cli.output import screen, tables
+from tflsplit.cli.output.tables import Column, Kind
+from tflsplit.cli.trials import demonstration, replay_run
+from tflsplit.timings import presets
+
+SOURCES = pathlib.Path(screen.__file__).parents[1]
+# A name as the converter joins them when it fuses layers of a public MobileNetV2.
+LONG = ";".join(
+    f"StatefulPartitionedCall/MobileNetV2/expanded_conv_{number}/project/Conv2D" for number in (14, 15, 16, 7)
+)
+WIDTHS = (40, 60, 80, 120)
+
+
+@dataclasses.dataclass
+class Shown:
+    module: str
+    columns: list
+    rows: list
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """The tables that were printed, instead of printing them."""
+    found = []
+
+    def record(title, columns, rows):
+        described = [Column(each) if isinstance(each, str) else each for each in columns]
+        found.append(Shown(sys._getframe(1).f_globals["__name__"], described, list(rows)))
+
+    monkeypatch.setattr(screen, "table", record)
+    return found
+
+
+def typed(*words):
+    done = CliRunner().invoke(main.cli, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def print_all(package, folder):
+    """Runs or calls everything that prints a table."""
+    profiles = {side: folder / f"{side}.json" for side in ("edge", "cloud")}
+    for side, file in profiles.items():
+        typed("profile", package.path, "--side", side, "-o", file, "--budget", "0.1", "--precision", "0.5")
+    typed("inspect", package.path, "--target", "coral")
+    pair = ("--edge", profiles["edge"], "--cloud", profiles["cloud"])
+    typed("plan", package.path, *pair, "--link", "wifi")
+    stages = ("--stage", f"edge={profiles['edge']}", "--stage", f"cloud={profiles['cloud']}")
+    typed("plan", package.path, *stages, "--link", "wifi")
+    np.save(folder / "inputs.npy", np.zeros((1, 4), np.int8))
+    (folder / "edge.toml").write_text(
+        f'[edge]\npackage = "{package.path}"\nbroker = "mqtt://localhost"\ndeployment = "d"\ndevice = "{"e" * 60}"\n'
+        f'source = "{folder / "inputs.npy"}"\n'
+    )
+    typed("config", "check", folder / "edge.toml")
+    probe._print(presets.named("wifi"))
+    row = replay_run.Row("input:jpeg:75", LONG, 150_528, 1.0, 2.0, 1.5, 2.5, 30)
+    replay._print(replay_run.Report(presets.named("wifi"), presets.named("wifi"), (row, row), row))
+    figures = {"p50": 123.456, "p95": 1234.567, "p99": 12345.678}
+    shares = {"float": 1.0, "int8": 1.0, "split": 1.0}
+    summary = {"latency_ms": figures, "parts_ms": {"head": figures}}
+    sizes = (150_528, 1_000_000, 10_000, 75)
+    names = ("mosquitto", "real", summary)
+    demo._print(demonstration.Report(360, 360, 0, 1.0, shares, "op012", LONG, *sizes, *names))
+
+
+@pytest.fixture
+def all_tables(recorded, tiny_package, tmp_path, monkeypatch):
+    from edge_runtime.monitoring import breakdown, frame_trace
+
+    print_all(tiny_package, tmp_path)
+    figures = {"p50": 1.0, "p95": 2.0, "p99": 12345.678}
+    found = {"frames": 1, "dominant": {"head": 1}, "parts_ms": {"head": figures}, "total_ms": figures}
+    monkeypatch.setattr(frame_trace, "read", lambda file: [])
+    monkeypatch.setattr(breakdown, "summarise", lambda lines: found)
+    (tmp_path / "trace.jsonl").touch()
+    typed("trace", tmp_path / "trace.jsonl")
+    return recorded
+
+
+def with_long_names(shown):
+    """Each name in place of which a longer one might stand, as that."""
+    rows = [
+        [LONG if column.kind is Kind.NAME and cell else cell for column, cell in zip(shown.columns, row, strict=True)]
+        for row in shown.rows
+    ]
+    return shown.columns, rows
+
+
+def cells_of(lines):
+    return collections.Counter(cell for line in lines for cell in re.split(r"\s{2,}", line.strip()))
+
+
+def whole_cells(columns, rows, kinds, left_out=()):
+    """What must stand on the screen as it is."""
+    cells = (
+        tables._shown(cell)
+        for row in rows
+        for column, cell in zip(columns, row, strict=True)
+        if column.kind in kinds and column.title not in left_out
+    )
+    return collections.Counter(cell for cell in cells if cell)
+
+
+def test_every_table_of_every_command_keeps_its_numbers_at_every_width(all_tables):
+    printing = {
+        f"tflsplit.cli.{file.relative_to(SOURCES).with_suffix('').as_posix().replace('/', '.')}"
+        for file in SOURCES.rglob("*.py")
+        if "screen.table(" in file.read_text("utf-8")
+    }
+    assert {shown.module for shown in all_tables} == printing
+    for shown in all_tables:
+        columns, rows = with_long_names(shown)
+        for width in WIDTHS:
+            made = tables.lay_out(columns, rows, width)
+
+            missing = whole_cells(columns, rows, {Kind.WHOLE}, made.left_out) - cells_of(made.lines)
+            assert not missing, (shown.module, width, made.lines)
+            assert max(map(text.columns, made.lines)) <= width, (shown.module, width)
+        piped = tables.lay_out(columns, rows, None)
+        assert not piped.left_out
+        assert not whole_cells(columns, rows, set(Kind)) - cells_of(piped.lines)
+
+
+def test_a_number_that_is_cut_would_be_found():
+    columns, rows = (Column("payload"), Column("layer", Kind.NAME)), [(150_528, LONG)]
+    lines = [line.replace("150,528", "150,5") for line in tables.lay_out(columns, rows, 40).lines]
+
+    assert whole_cells(columns, rows, {Kind.WHOLE}) - cells_of(lines)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("model", ["tf2_mobilenet_v2_1.0_224_ptq", "mobilenet_v1_0.25_128_quant"])
+def test_the_cuts_of_public_models_at_every_width(recorded, shared_data, model, width):
+    typed("inspect", shared_data / f"{model}.tflite")
+    (shown,) = recorded
+    made = tables.lay_out(shown.columns, shown.rows, width)
+
+    assert not whole_cells(shown.columns, shown.rows, {Kind.WHOLE}, made.left_out) - cells_of(made.lines)
+    assert max(map(text.columns, made.lines)) <= width
+    assert "cut" not in made.left_out
+
+
+COLUMNS = (
+    Column("cut"),
+    Column("after layer", Kind.NAME),
+    Column("payload B"),
+    Column("tensors", rank=2),
+    Column("useful", rank=1),
+)
+ROW = ("op012", LONG, 150_528, 1, "yes")
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [(None, ()), (80, ()), (49, ()), (46, ("tensors",)), (37, ("tensors", "useful")), (20, ("tensors", "useful"))],
+)
+def test_what_matters_least_is_left_out_first(width, left_out):
+    assert tables.lay_out(COLUMNS, [ROW], width).left_out == left_out
+
+
+def test_where_nothing_else_helps_a_row_is_a_block():
+    block = ("cut          op012", f"after layer  {text.shortened(LONG, 16)}", "payload B    150,528")
+
+    assert tables.lay_out(COLUMNS, [ROW, ROW], 29).lines == (*block, "", *block)
+
+
+def test_a_note_goes_on_in_the_next_line_and_a_table_may_be_empty():
+    columns = (Column("cut"), Column("why not", Kind.NOTE))
+    lines = tables.lay_out(columns, [("op001", "behind the pick, and not by little")], 24).lines
+
+    assert [line.strip() for line in lines[2:]] == ["op001  behind the pick,", "and not by little"]
+    assert tables.lay_out(columns, [], 24).lines == ("cut  why not", "────────────")
+
+
+def test_terminal_escapes_in_cells_are_shown():
+    assert "\\x1b[2J" in tables.lay_out((Column("name", Kind.NAME),), [("\x1b[2J",)], None).lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "is_wide", "cut"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_only_a_terminal_cuts_and_wide_forbids_it(monkeypatch, capsys, is_terminal, is_wide, cut):
+    monkeypatch.setenv("COLUMNS", "44")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal, raising=False)
+    shown = click.Command("shown", callback=lambda: screen.table("a title", COLUMNS, [ROW]))
+    screen.wide_option(shown)
+    shown.main(["--wide"] if is_wide else [], standalone_mode=False)
+    out = capsys.readouterr().out
+
+    assert (LONG not in out) == cut
+    assert ("--wide shows all" in out) == cut

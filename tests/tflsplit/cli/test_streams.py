@@ -1,0 +1,157 @@
+"""Standard output and error as they come: closed pipes, full disks, plain encodings, Ctrl-C, and JSON for programs."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+PYTHON = (sys.executable, "-m", "tflsplit")
+INTERRUPTED = "tflsplit: interrupted\n"
+GREETING = re.compile(r"^INFO: Created TensorFlow Lite XNNPACK .*\n", re.MULTILINE)  # LiteRT's, written past Python
+
+
+@pytest.fixture
+def closed():
+    """A pipe whose reader is gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@pytest.fixture
+def profiles(run, tiny_package, tmp_path):
+    found = {side: tmp_path / f"{side}.json" for side in ("edge", "cloud")}
+    for side, file in found.items():
+        words = ("--side", side, "-o", file, "--budget", "0.1", "--precision", "0.5")
+        assert run("profile", tiny_package.path, *words).code == 0
+    return ("--edge", found["edge"], "--cloud", found["cloud"], "--link", "wifi")
+
+
+@pytest.mark.parametrize("words", [("verify", "--json"), ("inspect",), ("inspect", "--json"), ("verify",)])
+def test_a_reader_that_is_gone_is_no_failed_proof(run, tiny_package, closed, words):
+    done = run(words[0], tiny_package.path, *words[1:], stdout=closed)
+
+    assert (done.code, GREETING.sub("", done.err)) == (141, "")
+
+
+def test_a_plan_and_its_report_are_written_before_anything_is_printed(run, tiny_package, profiles, closed, tmp_path):
+    pytest.importorskip("matplotlib")
+    written = (tmp_path / "plan.json", tmp_path / "plan.html")
+    done = run("plan", tiny_package.path, *profiles, "-o", written[0], "--report", written[1], stdout=closed)
+
+    assert done.code == 141
+    assert [path.is_file() for path in written] == [True, True]
+
+
+@pytest.mark.parametrize("words", [("inspect",), ("inspect", "--json"), ("verify", "--json")])
+def test_a_full_disk_behind_stdout_is_one_line(run, tiny_package, words):
+    with open("/dev/full", "wb") as full:
+        done = run(words[0], tiny_package.path, *words[1:], stdout=full)
+
+    assert done.code == 1
+    assert GREETING.sub("", done.err) == "tflsplit: stdout: cannot be written (No space left on device)\n"
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    ids=lambda plain: next(iter(plain)),
+)
+def test_an_ascii_stdout_gets_the_same_table_and_json(run, tiny_package, profiles, plain):
+    env = {**os.environ, **plain}
+    table = run("plan", tiny_package.path, *profiles, env=env)
+    document = run("plan", tiny_package.path, *profiles, "--json", env=env)
+
+    assert (table.code, table.out.isascii(), document.out.isascii()) == (0, True, True)
+    assert re.search(r"^>  \w+", table.out, re.MULTILINE), table.out
+    assert json.loads(document.out)["choice"]
+
+
+class Interrupted(subprocess.Popen):
+    """A command that gets Ctrl-C after a time."""
+
+    def __init__(self, *words, after_s):
+        command = [*PYTHON, *map(str, words)]
+        super().__init__(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            self.wait(after_s)
+        except subprocess.TimeoutExpired:
+            self.send_signal(signal.SIGINT)
+        self.err = self.communicate(timeout=60)[1]
+
+
+def is_of_python_itself(process):
+    """While Python starts and ends it answers Ctrl-C itself, before and after anything of ours can."""
+    ours = re.search(r"/tflsplit/(?!__init__|__main__|cli/__init__|cli/interrupts)", process.err)
+    return process.returncode in (1, -signal.SIGINT) and ours is None
+
+
+@pytest.mark.parametrize("words", [("verify",), ("inspect", "--json"), ("profile", "--side", "edge", "-o", "p.json")])
+def test_ctrl_c_at_any_time_is_one_line(tiny_package, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    began_s = time.monotonic()
+    whole = subprocess.run([*PYTHON, words[0], tiny_package.path, *words[1:]], capture_output=True, check=False)
+    took_s = min(time.monotonic() - began_s, 3.0)
+    (tmp_path / "p.json").unlink(missing_ok=True)
+    assert whole.returncode == 0, whole.stderr
+    interrupted = 0
+    for step in range(12):
+        process = Interrupted(words[0], tiny_package.path, *words[1:], after_s=took_s * (step + 0.5) / 12)
+        (tmp_path / "p.json").unlink(missing_ok=True)
+        err = GREETING.sub("", process.err)
+        if process.returncode == 0:  # it was done before
+            continue
+        if is_of_python_itself(process):
+            continue
+        assert (process.returncode, err) == (130, INTERRUPTED), step
+        interrupted += 1
+
+    assert interrupted
+
+
+def test_who_ignores_ctrl_c_goes_on_ignoring_it(tiny_package):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a process inherits
+    process = subprocess.Popen([*PYTHON, "verify", tiny_package.path], stdout=subprocess.PIPE)
+    signal.signal(signal.SIGINT, before)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+
+    assert (process.returncode, b"bit-exact" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("inspect", "/no/such/model"), 1),
+        (("inspect", "--no-such-option"), 2),
+        (("no-such-command",), 2),
+        (("plan",), 2),
+        (("verify", "PKG", "--cuts", "nowhere"), 1),
+    ],
+)
+def test_whatever_ends_a_command_is_one_object_where_json_is_asked_for(run, tiny_package, words, code):
+    typed = [tiny_package.path if word == "PKG" else word for word in words]
+    done = run(*typed, "--log-format", "json")
+    (entry,) = [json.loads(line) for line in GREETING.sub("", done.err).splitlines()]
+
+    assert done.code == code
+    assert (entry["event"], entry["level"]) == ("refused", "error")
+    assert entry["reason"]
+
+
+def test_terminal_escapes_of_a_file_are_shown_and_not_obeyed(run, residual_model, tmp_path):
+    import tiny_models
+
+    made = tiny_models.write_package(tmp_path / "tiny.tflsplit", residual_model)
+    text = (made.path / "manifest.json").read_text("utf-8")
+    assert "calibration" in text
+    done = run("inspect", tmp_path / "\x1b[2Jnothing.tflsplit")
+
+    assert "\x1b" not in done.err
+    assert "\\x1b[2Jnothing" in done.err

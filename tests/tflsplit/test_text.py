@@ -1,0 +1,69 @@
+import json
+
+import pytest
+
+from tflsplit import text
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "0 frames"), (1, "1 frame"), (2, "2 frames"), (1000, "1,000 frames")])
+def test_one_is_no_plural(count, words):
+    assert text.counted(count, "frame") == words
+
+
+@pytest.mark.parametrize(
+    ("share", "signed", "shown"),
+    [
+        (0.125, False, "12.5%"),
+        (0.125, True, "+12.5%"),
+        (-0.0004, True, "0.0%"),
+        (0.0004, True, "0.0%"),
+        (-0.0, False, "0.0%"),
+        (-0.0006, True, "-0.1%"),
+        (float("inf"), True, "+inf%"),
+    ],
+)
+def test_a_share_is_no_zero_with_a_sign(share, signed, shown):
+    assert text.percent(share, signed=signed) == shown
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("plain, été, 猫", "plain, été, 猫"),
+        ("two\nlines", "two\nlines"),
+        ("\x1b[2J\x07", "\\x1b[2J\\x07"),
+        ("\x9b31m", "\\x9b31m"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("\udcff", "\\udcff"),
+        ("a\rb\tc", "a\\rb\\tc"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_shown_instead(given, shown):
+    assert text.printable(given) == shown
+
+
+def test_the_columns_of_wide_and_combining_characters():
+    assert [text.columns(each) for each in ("abc", "猫", "e\u0301")] == [3, 2, 1]
+
+
+@pytest.mark.parametrize("name", ["block_3_expand_relu", "猫" * 9, "a"])
+@pytest.mark.parametrize("width", range(1, 25))
+def test_a_long_name_keeps_both_ends_and_the_width(name, width):
+    short = text.shortened(name, width)
+
+    assert text.columns(short) <= width or len(name) == 1
+    if short != name:
+        head, tail = short.split(text.ELLIPSIS)
+        assert name.startswith(head)
+        assert name.endswith(tail)
+        assert len(head) - len(tail) in (0, 1)
+
+
+@pytest.mark.parametrize("encoding", [None, "utf-8", "ascii", "latin-1"])
+def test_a_line_of_json_is_json_in_any_encoding_and_prints(encoding):
+    value = {"name": "été → 猫", "bad": "\x1b[2J\x9b\u202e\udcff\n", "emoji": "\U0001f600"}
+    line = text.json_line(value, encoding)
+
+    assert json.loads(line) == value
+    assert line.isprintable()
+    line.encode(encoding or "utf-8")

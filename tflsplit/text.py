@@ -1,0 +1,59 @@
+"""Text for people: counts, shares, long names, and characters that a terminal would obey."""
+
+import json
+import unicodedata
+
+ELLIPSIS = "…"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 frame`, `2 frames`, `1,000 frames`."""
+    return f"{count:,} {noun if count == 1 else f'{noun}s'}"
+
+
+def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:
+    """`12.5%`; never a zero with a sign."""
+    shown = f"{share:{'+' if signed else ''}.{digits}%}"
+    is_zero = not shown.strip("+-0.%")
+    return f"{0:.{digits}%}" if is_zero else shown
+
+
+def printable(text: str) -> str:
+    """`text` with escapes in place of all that does not print, line ends but excepted: `\\x1b`, or what hides the order
+    of characters. What stands in files of others may hold them, and a terminal obeys them."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape", "surrogatepass").decode()
+        for each in text
+    )
+
+
+def columns(text: str) -> int:
+    """The terminal columns that a text takes: two for each wide character, none for a combining one."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(each) in "WF" for each in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
+
+
+def shortened(name: str, width: int) -> str:
+    """`name` in at most `width` columns, with an ellipsis in place of its middle."""
+    if columns(name) <= width:
+        return name
+    taken = [0, 0]  # characters at the beginning and at the end
+    for step in range(len(name)):
+        more = list(taken)
+        more[step % 2] += 1
+        if columns(name[: more[0]] + ELLIPSIS + name[len(name) - more[1] :]) > width:
+            break
+        taken = more
+    return name[: taken[0]] + ELLIPSIS + name[len(name) - taken[1] :]
+
+
+def json_line(value: object, encoding: str | None = None) -> str:
+    """JSON in one line. What does not print, or what `encoding` lacks, is escaped as JSON does it."""
+    line = json.dumps(value, ensure_ascii=False)
+    try:
+        line.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in line)
