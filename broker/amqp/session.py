@@ -6,6 +6,7 @@ alone. Queues, subscriptions and counters outlive it; the next session goes on w
 
 import logging
 import re
+import socket
 import ssl
 import threading
 import time
@@ -70,8 +71,15 @@ class Options:
             heartbeat=self.heartbeat_s,
             socket_timeout=self.timeout_s,
             stack_timeout=self.timeout_s,
+            tcp_options=self._tcp_options(),
             client_properties={"connection_name": self.name},
         )
+
+    def _tcp_options(self) -> dict[str, int]:
+        """By the names that pika knows; it turns the kernel's probes on by itself."""
+        wanted = network.patience(self.heartbeat_s)
+        names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+        return {name: wanted[socket.IPPROTO_TCP, getattr(socket, name)] for name in names if hasattr(socket, name)}
 
 
 class Session:

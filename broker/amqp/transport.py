@@ -31,7 +31,7 @@ class AmqpTransport(Reconnecting):
         *,
         name: str,
         credentials: Credentials | None = None,
-        heartbeat_s: int = 30,
+        heartbeat_s: int = 10,
         connect_timeout_s: float = 10.0,
         limits: protocol.Limits | None = None,
         backoff: Backoff | None = None,

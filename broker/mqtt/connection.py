@@ -35,6 +35,12 @@ from broker.transport.state import Lost
 # Linux only. It wears off by itself after some packets, so it is set again around every read.
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 
+# A broker is lost that was silent for so many keepalives; by as many it judges us. paho alone waits for two.
+_SILENCE = 1.5
+# The longest that one look at the socket counts as silence.
+_LOOK_S = 1.0
+_clock = time.monotonic
+
 _RETAINED_IF_NEW = 1  # retain handling: retained messages again only if the broker had forgotten the subscription
 
 # Reason codes of MQTT 5; paho translates the return codes of 3.1.1 into them.
@@ -123,6 +129,7 @@ class Connection:
         self._number = number
         self._events: list[Event] = []
         self._was_accepted = False
+        self._looked_s, self._silent_s = _clock(), 0.0
         self._client = self._make_client()
 
     @property
@@ -172,10 +179,21 @@ class Connection:
             if writable:
                 self.write()
             self._client.loop_misc()
+            self._listen(has_heard=readable)
         events, self._events = self._events, []
         if self._client.socket() is None and not any(isinstance(event, Lost) for event in events):
             events.append(self._lost("connection closed"))
         return events
+
+    def _listen(self, *, has_heard: bool) -> None:
+        """Ends a connection whose other end is silent though paho has pinged it: `keepalive_s` after it was heard last.
+        Time in which nobody looked, since this machine slept or stalled, is no silence."""
+        now_s = _clock()
+        self._silent_s = 0.0 if has_heard else self._silent_s + min(now_s - self._looked_s, _LOOK_S)
+        self._looked_s = now_s
+        if self._was_accepted and self._silent_s > _SILENCE * self._options.keepalive_s:
+            self._events.append(self._lost(f"the broker was not heard for {self._silent_s:.1f} s"))
+            self.drop()
 
     def publish(self, outgoing: Outgoing, expiry_s: float | None) -> int:
         """The packet id, of no meaning at QoS 0; the packet itself leaves with `write`."""
@@ -273,6 +291,8 @@ class Connection:
         with contextlib.suppress(OSError):  # no TCP: `broker.mqtt.paho_check`
             # Without it Nagle's algorithm and delayed acknowledgements add 40 ms to every small exchange.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for option, value in network.patience(_SILENCE * self._options.keepalive_s).items():
+                sock.setsockopt(*option, value)
         self._rearm_quickack()
 
     def _rearm_quickack(self) -> None:

@@ -18,6 +18,10 @@ _AWAY_S = 1.0
 _FIRST_ATTEMPT_S = 5.0
 _LOOK_S = 0.05
 
+# A ping after so long without a message: a lost connection is noticed after one and a half of it.
+KEEPALIVE_S = 20
+QUICK_KEEPALIVE_S = 5  # for who is missed within seconds, over a link on which pings cost nothing
+
 
 def client_id(deployment: str, name: str) -> str:
     """For a session that ends with its connection. No broker that asks for certificates binds ids to them, and whoever
@@ -34,6 +38,7 @@ def connected(
     *,
     is_second: bool = False,
     waits: bool = True,
+    keepalive_s: int = KEEPALIVE_S,
 ) -> Iterator[MqttTransport]:
     """A transport that is online, and says so on the status topic of `speaker`, (deployment, name), until the block
     ends.
@@ -46,6 +51,7 @@ def connected(
         where,
         client_id=client_id(deployment, name),
         credentials=credentials,
+        keepalive_s=keepalive_s,
         presence=None if is_second else Presence(topics.topic(deployment, name, topics.Kind.STATUS), boot),
     )
     with made:

@@ -32,7 +32,8 @@ class MqttTransport(Reconnecting):
     """`transport.Transport` over MQTT 5, or 3.1.1 where the broker has no more (`version` says which, once online).
 
     Messages that the broker had not acknowledged when a connection was lost are sent again as new ones, in order. With
-    `session_expiry_s` the broker keeps our subscriptions, and QoS 1 messages for us, that long while we are away.
+    `session_expiry_s` the broker keeps our subscriptions, and QoS 1 messages for us, that long while we are away. A
+    broker that is silent for one and a half `keepalive_s` is lost.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class MqttTransport(Reconnecting):
         client_id: str,
         credentials: Credentials | None = None,
         version: Version | None = None,
-        keepalive_s: int = 30,
+        keepalive_s: int = 20,
         session_expiry_s: int = 0,
         connect_timeout_s: float = 10.0,
         presence: Presence | None = None,

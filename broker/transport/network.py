@@ -31,6 +31,20 @@ def is_silent(problem: BaseException | None) -> bool:
     return isinstance(problem, socket.gaierror) or (isinstance(problem, OSError) and problem.errno in _SILENCE)
 
 
+def patience(silence_s: float) -> dict[tuple[int, int], int]:
+    """Options of a TCP socket, by level and name, with which the kernel ends a connection whose other end does not
+    acknowledge for so long, while something is to be sent and while nothing is. Only those that this system has."""
+    probe_s = max(1, round(silence_s / 3))
+    wanted = {
+        (socket.SOL_SOCKET, "SO_KEEPALIVE"): 1,
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE"): probe_s,
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL"): probe_s,
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT"): 3,
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT"): round(silence_s * 1e3),
+    }
+    return {(level, getattr(socket, name)): value for (level, name), value in wanted.items() if hasattr(socket, name)}
+
+
 class Changes:
     """Hears when addresses or routes of this machine change. Deaf where the system or a sandbox does not tell: waiting
     ends by its time then."""

@@ -162,7 +162,7 @@ class Reconnecting(Skeleton):
             changes.forget()
             began_s, onlines = time.monotonic(), self._onlines
             self._lost = lost = self._attempt()
-            if self._was_online and time.monotonic() - began_s >= self._backoff.stable_s:
+            if self._onlines > onlines and time.monotonic() - began_s >= self._backoff.stable_s:
                 answered = short_lived = 0
             elif self._onlines > onlines:
                 short_lived += 1

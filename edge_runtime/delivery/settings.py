@@ -58,7 +58,7 @@ class Settings:
         arguments.check_fields(self)
         topics.check_name("deployment", self.deployment)
         topics.check_name("device", self.device)
-        is_repeating_latest = self.qos == 1 and self.delivery is Delivery.LATEST
+        is_repeating_latest = self.qos == 1 and self.is_latest
         for is_good, problem in (
             (self.qos in (None, 0, 1), f"QoS {self.qos}: frames travel at QoS 0 or 1"),
             (
@@ -76,10 +76,14 @@ class Settings:
                 raise errors.SettingsError(problem)
 
     @property
+    def is_latest(self) -> bool:
+        return self.delivery is Delivery.LATEST
+
+    @property
     def frame_qos(self) -> int:
         if self.qos is not None:
             return self.qos
-        return 0 if self.delivery is Delivery.LATEST else 1
+        return 0 if self.is_latest else 1
 
     @property
     def answers(self) -> topics.Kind:

@@ -31,8 +31,9 @@ def reached(broker: str | MemoryBroker | None, credentials: PathLike | None, spe
 
 
 @contextmanager
-def connected(broker: Reached, speaker: tuple[str, str], boot: int) -> Iterator[Transport]:
-    """A transport that is online until the block ends, and says so on the speaker's status topic."""
+def connected(broker: Reached, speaker: tuple[str, str], boot: int, *, is_quick: bool) -> Iterator[Transport]:
+    """A transport that is online until the block ends, and says so on the speaker's status topic. A lost
+    connection of one that `is_quick` is noticed within seconds."""
     if isinstance(broker, MemoryBroker):
         presence = Presence(topics.topic(*speaker, topics.Kind.STATUS), boot)
         with MemoryTransport(broker, client_id="/".join(speaker), presence=presence) as made:
@@ -41,7 +42,8 @@ def connected(broker: Reached, speaker: tuple[str, str], boot: int) -> Iterator[
         return
     from broker.mqtt import online
 
-    with online.connected(*broker, speaker, boot) as over_mqtt:
+    keepalive_s = online.QUICK_KEEPALIVE_S if is_quick else online.KEEPALIVE_S
+    with online.connected(*broker, speaker, boot, keepalive_s=keepalive_s) as over_mqtt:
         yield over_mqtt
 
 

@@ -132,7 +132,7 @@ class Edge:
         with (
             contextlib.closing(taken_from),
             self._opened_spool() as spool,
-            connections.connected(self._broker, self._speaker, settings.boot) as online,
+            connections.connected(self._broker, self._speaker, settings.boot, is_quick=settings.is_latest) as online,
         ):
             self._running = loop.Edge(self.package, self._head, online, settings, spool=spool, observers=observers)
             summary = self._running.run(taken_from)

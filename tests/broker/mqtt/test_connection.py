@@ -25,7 +25,7 @@ class Peer:
     """A connection of ours and its other end."""
 
     def __init__(self, ours: Connection, theirs: socket.socket, waker: socket.socket) -> None:
-        self.ours, self.theirs, self._waker = ours, theirs, waker
+        self.ours, self.theirs, self.waker = ours, theirs, waker
 
     def events(self, count: int = 1) -> list[connections.Event]:
         """As many as there are after `count` have come."""
@@ -36,7 +36,7 @@ class Peer:
         return found
 
     def step(self) -> list[connections.Event]:
-        return self.ours.step(0.01, self._waker)
+        return self.ours.step(0.01, self.waker)
 
     def read(self, count: int) -> bytes:
         self.ours.write()
@@ -216,3 +216,43 @@ def test_the_code_of_a_goodbye_is_told_whatever_it_is(peer, code):
     (lost,) = peer.events()
     assert lost.reason.startswith("broker hung up: ")
     assert lost.is_packet is (code == 0x95)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The connections' time, in seconds; it passes when told to."""
+    now_s = [0.0]
+    monkeypatch.setattr(connections, "_clock", lambda: now_s[0])
+    return now_s
+
+
+def looked_at(peer, clock, times, *, each_s=0.5, meanwhile=lambda: None):
+    found = []
+    for _ in range(times):
+        clock[0] += each_s
+        meanwhile()
+        found += peer.ours.step(0.0, peer.waker)
+    return found
+
+
+def test_a_broker_that_is_silent_for_one_and_a_half_keepalives_is_lost(clock, peer):
+    assert looked_at(peer, clock, 90) == []  # 45 s of 30
+
+    (lost,) = looked_at(peer, clock, 1)
+    assert lost.reason.startswith("the broker was not heard for 45.5 s")
+
+
+def test_what_we_send_is_no_sign_of_the_brokers_life(clock, peer):
+    found = looked_at(peer, clock, 91, meanwhile=lambda: peer.ours.publish(Outgoing("t/x", b"", 0), None))
+    assert isinstance(found[-1], Lost)
+
+
+def test_what_the_broker_sends_is(clock, peer, version):
+    looked_at(peer, clock, 80)
+    peer.theirs.sendall(publish(version, b""))
+    assert said(looked_at(peer, clock, 90)) == [("t/x", b"", 1, (7, 5))]
+
+
+def test_time_in_which_nobody_looked_is_no_silence(clock, peer):
+    """A machine that slept, or a process that was stopped, did not ping either."""
+    assert looked_at(peer, clock, 40, each_s=3600.0) == []

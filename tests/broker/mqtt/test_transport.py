@@ -391,6 +391,20 @@ def test_broker_that_does_not_answer_mqtt_5_gets_3_1_1(scripted, join, monkeypat
     assert client.version is Version.MQTT_311
 
 
+@pytest.mark.parametrize("is_sending", [False, True])
+def test_a_broker_that_hangs_is_noticed_and_left(mosquitto, join, is_sending):
+    client = join(mosquitto.address, "client", keepalive_s=1, connect_timeout_s=0.2)
+    mosquitto.freeze()
+    try:
+        if is_sending:
+            client.publish("t", b"x")
+        assert client.wait_for(ConnectionState.WAITING, SOON_S)
+        assert client._lost.reason.startswith("the broker was not heard for")
+    finally:
+        mosquitto.thaw()
+    assert client.wait_for(ConnectionState.ONLINE, SOON_S)
+
+
 def test_version_asked_for_is_not_changed(scripted, join):
     broker = scripted(connack_5(0x84), ACCEPT_311)
     with pytest.raises(errors.BrokerError, match=r"Unsupported protocol version \(0x84\)"):

@@ -103,7 +103,7 @@ def command(
         delivery_options.spool(deployment, device) as spool,
         machine.open_head(model.package, model.cut) as head,
         service.warmed_up(head, model.package),
-        connection.connected(broker, deployment, device, settings.boot, waits=service.waits and not spool) as online,
+        connection.of_edge(broker, settings, waits=service.waits and not spool) as online,
     ):
         log.info("edge runs cut=%s layer=%s payload_bytes=%d", model.cut.id, model.cut.layer, model.cut.payload_bytes)
         observers = (*service.observers, *monitored.observers, *model.observers)

@@ -3,8 +3,8 @@
 import functools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from tflsplit import errors
 if TYPE_CHECKING:  # they need paho and numpy, which `tflsplit doctor` may be run to find missing
     from broker.transport import protocol
     from broker.transport.address import Address, Credentials
+    from edge_runtime.delivery.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Broker:
     certificate: Path | None = None
     key: Path | None = None
     password_file: Path | None = None
+    keepalive_s: int | None = field(default=None, kw_only=True)
 
     @property
     def is_given(self) -> bool:
@@ -86,12 +88,22 @@ def broker_options(function: Callable[..., Any]) -> Callable[..., Any]:
         cert: Path | None,
         key: Path | None,
         password_file: Path | None,
+        keepalive: int | None,
         **others: Any,
     ) -> Any:
-        return function(*args, broker=Broker(url, credentials, ca, cert, key, password_file), **others)
+        return function(
+            *args, broker=Broker(url, credentials, ca, cert, key, password_file, keepalive_s=keepalive), **others
+        )
 
     file = click.Path(path_type=Path)
     for option in (
+        click.option(
+            "--keepalive",
+            type=click.IntRange(1, 3600),
+            metavar="SECONDS",
+            help="Seconds without a message after which the broker is pinged; without an answer the connection is made "
+            "anew half as long later. Default: 5 for a cloud and with --delivery latest, else 20.",
+        ),
         click.option(
             "--password-file",
             type=file,
@@ -131,16 +143,35 @@ def new_boot() -> int:
 
 @contextmanager
 def connected(
-    broker: Broker, deployment: str, device: str, boot: int, *, is_second: bool = False, waits: bool = True
+    broker: Broker,
+    deployment: str,
+    device: str,
+    boot: int,
+    *,
+    is_second: bool = False,
+    waits: bool = True,
+    is_quick: bool = False,
 ) -> "Iterator[protocol.Transport]":
     """A transport that is online, and says so on the device's retained status topic until the block ends.
 
     A second connection of the same device says nothing: the first speaks for both. Where nobody `waits`, the transport
-    may come online later; if it is refused instead it is closed, and BrokerError says so at the end of the block.
+    may come online later; if it is refused instead it is closed, and BrokerError says so at the end of the block. A
+    lost connection of one that `is_quick` is noticed within seconds, unless the options say otherwise.
     """
     from broker.mqtt import online
 
+    keepalive_s = broker.keepalive_s or (online.QUICK_KEEPALIVE_S if is_quick else online.KEEPALIVE_S)
     with online.connected(
-        *broker.resolve((deployment, device)), (deployment, device), boot, is_second=is_second, waits=waits
+        *broker.resolve((deployment, device)),
+        (deployment, device),
+        boot,
+        is_second=is_second,
+        waits=waits,
+        keepalive_s=keepalive_s,
     ) as made:
         yield made
+
+
+def of_edge(broker: Broker, settings: "Settings", *, waits: bool) -> "AbstractContextManager[protocol.Transport]":
+    name = (settings.deployment, settings.device)
+    return connected(broker, *name, settings.boot, waits=waits, is_quick=settings.is_latest)
