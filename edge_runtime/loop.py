@@ -27,7 +27,7 @@ from edge_runtime.delivery.window import Window
 from edge_runtime.head import Head
 from edge_runtime.sources import intake
 from edge_runtime.sources.frames import Capture, Convert, Source
-from tflsplit import arguments, errors
+from tflsplit import arguments, errors, text
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
 from tflsplit.package.reading import Package
@@ -309,6 +309,9 @@ class Edge:
 
     def _wait_for_answers(self) -> None:
         began_s = time.monotonic()
+        if self.is_stopping and self.spool is None and self.outstanding:
+            missing = text.counted(self.outstanding, "answer")
+            log.info("stopping: waiting up to %g s for %s, Ctrl-C again to give up", self._settings.drain_s, missing)
         while self._failure is None and not self._route.wait_until_settled(_LOOK_S):
             self._between_frames()
             now_s = time.monotonic()

@@ -55,7 +55,7 @@ def shaped(*, rate_bps: float, loss: float = 0.0, delay_s: float = 0.0) -> Itera
 
     Processes inside must end before the block does.
     """
-    _check_possible()
+    check_possible()
     name, first = _free_name()
     outside, near, far, inside = (str(_ADDRESSES[first + number]) for number in (1, 2, 5, 6))
     with contextlib.ExitStack() as stack:
@@ -164,7 +164,8 @@ def _free_name() -> tuple[str, int]:
             return name, number * _EACH
 
 
-def _check_possible() -> None:
+def check_possible() -> None:
+    """DeviceError where no namespace can be made: without root, or without the tools."""
     if os.geteuid() != 0:
         raise errors.DeviceError("a link of network namespaces needs root; become root, or replay over the relay")
     missing = [tool for tool in _TOOLS if shutil.which(tool) is None]

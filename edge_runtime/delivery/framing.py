@@ -47,6 +47,12 @@ class Sending:
     def pixels(self) -> Pixels | None:
         return self.input_codec.pixels if self.input_codec else None
 
+    @property
+    def payload_bytes(self) -> int | None:
+        """What each frame carries, before the codec of features; None where it depends on the picture."""
+        is_jpeg = self.input_codec is not None and self.input_codec.quality is not None
+        return None if is_jpeg else payload_bytes(self.boundary)
+
     def pack(
         self,
         arrays: tuple[Array, ...],
@@ -74,7 +80,7 @@ class Sending:
         return Packed(boot, sequence, digest.hex(), self.cut.id, captured_ns, head_s, encoded, captured_at_s)
 
     def as_json(self) -> dict[str, object]:
-        """For people and tools. `payload_bytes` are before coding, because the size of a JPEG varies."""
+        """For people and tools. `payload_bytes` is None where JPEGs travel, each of a size of its own."""
         fields: dict[str, object] = {
             "package": self.package.digest,
             "name": self.package.manifest.name,
@@ -82,7 +88,8 @@ class Sending:
             "cut": self.cut.id,
             "layer": self.cut.layer,
             "boundary": [spec.as_json() for spec in self.boundary],
-            "payload_bytes": payload_bytes(self.boundary),
+            "payload_bytes": self.payload_bytes,
+            "uncoded_bytes": payload_bytes(self.boundary),
             "codec": self.coder.id.name.lower(),
         }
         if self.input_codec is not None:

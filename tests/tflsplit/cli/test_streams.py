@@ -9,6 +9,11 @@ import sys
 import time
 
 import pytest
+import tiny_models
+
+from broker.messages import topics
+from broker.mqtt import transport
+from broker.transport import address
 
 PYTHON = (sys.executable, "-m", "tflsplit")
 INTERRUPTED = "tflsplit: interrupted\n"
@@ -115,6 +120,34 @@ def test_ctrl_c_at_any_time_is_one_line(tiny_package, tmp_path, monkeypatch, wor
     assert interrupted
 
 
+def lines_until(stream, phrase):
+    found = []
+    for line in stream:
+        found.append(line)
+        if phrase in line:
+            break
+    return found
+
+
+def test_an_edge_without_a_cloud_says_how_long_it_waits_and_how_to_give_up(start, tiny_package, source, brokers):
+    url = brokers.start()
+    words = ("--broker", url, "--deployment", "d", "--device", "n", "--source", source, "--cut", "op000")
+    with transport.MqttTransport(address.parse(url), client_id="reader") as reader:
+        reader.connect()
+        reader.subscribe(topics.topic("d", "n", topics.Kind.FEATURES))
+        edge = start("edge", tiny_package.path, *words, "--window", "8", "--log-format", "json")
+        for _ in range(8):  # then its window is full
+            reader.acknowledge(reader.receive(60.0))
+        edge.send_signal(signal.SIGINT)
+        *_, stopping = lines_until(edge.stderr, "stopping")
+        edge.send_signal(signal.SIGINT)
+        done = edge.done()
+
+    assert json.loads(stopping)["event"] == "stopping: waiting up to 30 s for 8 answers, Ctrl-C again to give up"
+    assert done.code == 130
+    assert [json.loads(line)["reason"] for line in done.err.splitlines() if '"refused"' in line] == ["interrupted"]
+
+
 def test_who_ignores_ctrl_c_goes_on_ignoring_it(tiny_package):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a process inherits
     process = subprocess.Popen([*PYTHON, "verify", tiny_package.path], stdout=subprocess.PIPE)
@@ -145,13 +178,13 @@ def test_whatever_ends_a_command_is_one_object_where_json_is_asked_for(run, tiny
     assert entry["reason"]
 
 
-def test_terminal_escapes_of_a_file_are_shown_and_not_obeyed(run, residual_model, tmp_path):
-    import tiny_models
+def test_terminal_escapes_out_of_a_manifest_are_shown_and_not_obeyed(run, residual_model, tmp_path):
+    made = tiny_models.write_package(tmp_path / "tiny.tflsplit", residual_model, name="tiny\x1b[2J\x9b31m")
+    shown = run("inspect", made.path)
+    document = run("inspect", made.path, "--json")
+    refused = run("inspect", tmp_path / "\x1b[2Jnothing.tflsplit")
 
-    made = tiny_models.write_package(tmp_path / "tiny.tflsplit", residual_model)
-    text = (made.path / "manifest.json").read_text("utf-8")
-    assert "calibration" in text
-    done = run("inspect", tmp_path / "\x1b[2Jnothing.tflsplit")
-
-    assert "\x1b" not in done.err
-    assert "\\x1b[2Jnothing" in done.err
+    assert "tiny\\x1b[2J\\x9b31m" in shown.out
+    assert json.loads(document.out)["name"] == "tiny\x1b[2J\x9b31m"
+    assert not {"\x1b", "\x9b"} & {*shown.out, *document.out, *refused.err}
+    assert "\\x1b[2Jnothing" in refused.err

@@ -105,7 +105,7 @@ def command(
         service.warmed_up(head, model.package),
         connection.of_edge(broker, settings, waits=service.waits and not spool) as online,
     ):
-        log.info("edge runs cut=%s layer=%s payload_bytes=%d", model.cut.id, model.cut.layer, model.cut.payload_bytes)
+        _log_start(model, settings)
         observers = (*service.observers, *monitored.observers, *model.observers)
         edge = loop.Edge(model.package, head, online, settings, spool=spool, observers=observers, rescue=model.rescue)
         with (
@@ -120,6 +120,15 @@ def command(
     else:
         screen.write(summary.in_words(edge.cut.id))
     outcome.check(summary, settings, is_stopped=edge.is_stopping)
+
+
+def _log_start(model: updates.RunningUpdates, settings: "Settings") -> None:
+    from edge_runtime.delivery import framing
+
+    sending = framing.of(model.package, model.cut, settings.input_codec).as_json()
+    keys = ("cut", "layer", "payload_bytes", "uncoded_bytes", "input_codec")
+    template = " ".join(("edge runs", *(f"{key}=%s" for key in keys)))
+    log.info(template, *(sending.get(key) for key in keys))
 
 
 def _source(text: str, model: updates.RunningUpdates, settings: "Settings") -> "Source":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tflsplit import text
+from tflsplit import errors, text
 from tflsplit.api import planning
 from tflsplit.cli.options import link as options_link
 from tflsplit.cli.options import objectives, planfile
@@ -92,6 +92,9 @@ def command(
     is_stated = any((link, bandwidth, rtt, loss))
     stated = pipeline.link_of(given) if given and not is_stated else planning.link_of(link, bandwidth, rtt, loss)
     names = replay_run.names_of(wanted, given)
+    if source is not None and not source.exists():
+        raise errors.DataError(f"source {source}: there is no such file or folder")
+    replay_run.check(opened, names, stated, Shaping(shaping))
     with tempfile.TemporaryDirectory(prefix="tflsplit-replay-") as name, screen.progress("replay", None) as step:
         folder = Path(name)
         profiles = (

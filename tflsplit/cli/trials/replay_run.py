@@ -26,6 +26,7 @@ from tflsplit.timings.profiles import Origin, Profile, Side
 STORED_ONLY = InputForms(raw=False, int8=True, jpeg=False)
 # A candidate's id where the input travels as pixels: `input:raw`, `input:jpeg:75`.
 _INPUT = "input:"
+_SETS = ("all", "useful")
 # One frame at a time, so that latencies are those of a frame and not of a queue.
 _WORKLOAD = Workload(window=1)
 
@@ -170,6 +171,20 @@ def names_of(wanted: str | None, given: Plan | None) -> tuple[str, ...]:
         return ("useful",)
     is_stored = given.input_codec in (None, "int8")
     return (given.cut if is_stored else f"{given.cut}:{given.input_codec}",)
+
+
+def check(package: Package, names: Sequence[str], stated: Link, shaping: Shaping) -> None:
+    """SettingsError or DeviceError for what `replay` would refuse after minutes of measuring."""
+    for name in names:
+        if name.startswith(_INPUT):
+            input_codec.parse(name.removeprefix(_INPUT))
+            try:
+                input_codec.picture_input(package.manifest)
+            except errors.DataError as cause:
+                raise errors.SettingsError(f"{name}: the package takes no pictures") from cause
+        elif name not in _SETS:
+            package.cut(name)
+    replay_stage.check(stated, shaping)
 
 
 def chosen(package: Package, names: Sequence[str], predicted: Mapping[str, cost.Cost]) -> list[str]:

@@ -98,19 +98,26 @@ def stage(package: Package, stated: Link, source: Path, shaping: Shaping = Shapi
 
     SettingsError for what a relay cannot imitate, DeviceError where no namespace can be made.
     """
+    check(stated, shaping)
     make = _over_relay if shaping is Shaping.RELAY else _over_namespace
     with make(stated) as way, _running("cloud", str(package.path), *_at(way.broker)):
         _await_online(way.broker, "cloud")
         yield Stage(package, way, source)
 
 
-@contextlib.contextmanager
-def _over_relay(stated: Link) -> Iterator[Way]:
-    if stated.loss:
+def check(stated: Link, shaping: Shaping) -> None:
+    """SettingsError for what a relay cannot imitate, DeviceError where no namespace can be made."""
+    if shaping is Shaping.NAMESPACE:
+        namespace.check_possible()
+    elif stated.loss:
         raise errors.SettingsError(
             f"link {stated.name}: a relay of TCP loses nothing; "
             "replay it with --shaping namespace, which needs root, or without --loss"
         )
+
+
+@contextlib.contextmanager
+def _over_relay(stated: Link) -> Iterator[Way]:
     shape = Shape(bandwidth_bps=stated.bandwidth_bps, delay_s=stated.rtt_s / 2)
     with server.run(port=0) as serving, Relay(serving.address, up=shape, down=shape) as relay:
         yield Way(serving.address, relay.address, lambda *command: list(command), lambda: 0)

@@ -11,9 +11,11 @@ import sys
 import pytest
 import real_link
 import waiting
+from click.testing import CliRunner
 
 from broker.local import server
 from tflsplit import errors
+from tflsplit.cli.commands import replay as replay_command
 from tflsplit.cli.trials import replay_run, replay_stage
 from tflsplit.package import reading as packages
 from tflsplit.planning import pipeline, planfile
@@ -100,7 +102,29 @@ def test_pixels_are_not_replayed_where_there_are_none(tiny_package, tmp_path):
     done = subprocess.run(command, check=False, capture_output=True, text=True)
 
     assert done.returncode == 1
-    assert "input:raw: the package takes no pictures, or the source holds none" in done.stderr
+    assert "input:raw: the package takes no pictures" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--cuts", "op000,nowhere"), "no cut or layer 'nowhere'"),
+        (("--cuts", "input:raw"), "the package takes no pictures"),
+        (("--cuts", "input:gif"), "gif"),
+        (("--loss", "1%"), "a relay of TCP loses nothing"),
+        (("--source", "/no/such/inputs.npy"), "there is no such file or folder"),
+    ],
+)
+def test_what_can_be_known_before_is_refused_before_anything_is_measured(tiny_package, monkeypatch, options, reason):
+    def measure(*_):
+        pytest.fail("it began to measure")
+
+    monkeypatch.setattr(replay_run, "profile_of", measure)
+    words = [str(tiny_package.path), "--bandwidth", "5Mbit", "--rtt", "40ms", *options]
+    refused = CliRunner().invoke(replay_command.command, words).exception
+
+    assert isinstance(refused, errors.TflsplitError)
+    assert reason in str(refused)
 
 
 @pytest.fixture
