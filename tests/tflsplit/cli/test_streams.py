@@ -14,6 +14,7 @@ import tiny_models
 from broker.messages import topics
 from broker.mqtt import transport
 from broker.transport import address
+from tflsplit.cli.commands import results
 
 PYTHON = (sys.executable, "-m", "tflsplit")
 INTERRUPTED = "tflsplit: interrupted\n"
@@ -176,6 +177,28 @@ def test_whatever_ends_a_command_is_one_object_where_json_is_asked_for(run, tiny
     assert done.code == code
     assert (entry["event"], entry["level"]) == ("refused", "error")
     assert entry["reason"]
+
+
+def test_a_result_that_holds_escapes_is_printed_as_json_writes_them(capsys):
+    result = {"label": "\x9b31m\u202e"}
+    results._print(json.dumps(result, ensure_ascii=False).encode())
+    out = capsys.readouterr().out
+
+    assert out.rstrip("\n").isprintable()
+    assert json.loads(out) == result
+
+
+BUG = "from tflsplit.cli import main; from tflsplit.package import reading; reading.open_package = None; main.main()"
+
+
+def test_a_bug_is_one_object_too(tiny_package):
+    line = [sys.executable, "-c", BUG, "inspect", tiny_package.path, "--log-format", "json"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    (entry,) = map(json.loads, done.stderr.splitlines())
+
+    assert done.returncode == 1
+    assert (entry["event"], entry["level"]) == ("bug", "critical")
+    assert "TypeError" in entry["error"]
 
 
 def test_terminal_escapes_out_of_a_manifest_are_shown_and_not_obeyed(run, residual_model, tmp_path):

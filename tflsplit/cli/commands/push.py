@@ -84,6 +84,8 @@ def command(
     from tflsplit.package import signing
 
     opened = reading.open_package(pkg)
+    if cut_name is not None:
+        opened.check_has_tail(opened.cut(cut_name))
     signer = signing.open_private(signing_key)
     outcomes = []
     with (

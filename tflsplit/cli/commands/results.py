@@ -1,9 +1,11 @@
 """`tflsplit results`: prints the results that the clouds of a deployment publish."""
 
+import json
 import logging
 
 import click
 
+from tflsplit import text
 from tflsplit.cli.options import connection
 from tflsplit.cli.output import examples, screen
 
@@ -59,7 +61,7 @@ def command(
         online.connect()
         reading = results_reader.ResultsReader(online, deployment, device=device)
         with screen.stopped_by_signals(reading.stop):
-            summary = reading.run(click.echo, count=count)
+            summary = reading.run(_print, count=count)
     lost = online.counters.dropped[Drop.INBOX_FULL]
     if lost:
         log.error("results lost for want of memory results=%d; read them faster", lost)
@@ -70,3 +72,9 @@ def command(
         summary.refused,
         summary.unreadable,
     )
+
+
+def _print(line: bytes) -> None:
+    """Prints a result as it came, unless it holds characters that a terminal would obey."""
+    shown = line.decode("utf-8")
+    click.echo(shown if shown.isprintable() else text.json_line(json.loads(shown)))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from types import TracebackType
 from typing import Any, TextIO
 
 import click
@@ -47,6 +48,8 @@ def set_up(*, is_json: bool = False) -> None:
     handler.setFormatter(_formatter(JSON if is_json else TEXT))
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    sys.excepthook = _show_bug
 
 
 def add_options(command: click.Command) -> None:
@@ -114,6 +117,13 @@ def _print(level: int, event: str, key: str, words: str, *, prefix: str = "") ->
     else:
         priority = f"<{_PRIORITIES[level]}>" if is_journal() else ""
         click.echo(priority + text.printable(prefix + line), err=True)
+
+
+def _show_bug(kind: type[BaseException], bug: BaseException, trace: TracebackType | None) -> None:
+    if is_json():
+        logging.getLogger("tflsplit").critical("bug", exc_info=(kind, bug, trace))
+    else:
+        sys.__excepthook__(kind, bug, trace)
 
 
 def is_journal(descriptor: int = 2) -> bool:

@@ -177,3 +177,10 @@ def test_a_key_that_is_there_and_one_that_is_none_are_refused(run, plant):
     assert "a key is never replaced" in run("keygen", plant.key).refusal()
     common = ("--broker", "mqtt://localhost:1", *NAMES, "--device", "n", "--sign", plant.key.with_suffix(".pub"))
     assert "no private key in PEM" in run("push", plant.old.path, *common).refusal()
+
+
+def test_a_cut_that_is_not_there_is_refused_before_a_broker_is_asked(run, tiny_package):
+    broker = ("--broker", "mqtt://127.0.0.1:1", "--deployment", "d", "--device", "n", "--sign", "no.key")
+    refusal = run("push", tiny_package.path, *broker, "--cut", "nowhere").refusal()
+
+    assert "no cut or layer 'nowhere'" in refusal
