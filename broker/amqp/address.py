@@ -3,6 +3,7 @@
 import urllib.parse
 from dataclasses import dataclass, field
 
+from broker.transport import address
 from broker.transport.address import Address
 from tflsplit import errors
 
@@ -31,7 +32,8 @@ def parse(url: str) -> AmqpAddress:
         parts = urllib.parse.urlsplit(f"//{rest}")
         host, port, user, password = parts.hostname, parts.port, parts.username, parts.password
     except ValueError as problem:
-        raise errors.SettingsError(f"queue: its host or port is none ({scheme}://…): expected {shape}") from problem
+        expected = address.brackets(scheme, rest) or f"expected {shape}"
+        raise errors.SettingsError(f"queue: its host or port is none ({scheme}://…): {expected}") from problem
     vhost = parts.path.removeprefix("/")
     if not host or "/" in vhost or parts.query or parts.fragment or port == 0 or (password and not user):
         raise errors.SettingsError(f"queue at {host or 'no host'}: expected {shape}; a / in the vhost is written %2F")

@@ -16,7 +16,8 @@ from typing import Any
 
 from broker.amqp import queue_names
 from broker.amqp.address import AmqpAddress
-from broker.transport import bounded_queues, network, protocol
+from broker.transport import bounded_queues, network, protocol, remedies
+from broker.transport.address import Address
 from broker.transport.state import Lost, Receipt, Shared, Subscription
 from tflsplit import errors, extras
 
@@ -103,11 +104,12 @@ class Session:
 
     def run(self) -> Lost:
         """Serves until the connection ends, whoever ends it."""
+        options = self._options
         self._connection = pika.SelectConnection(
-            self._options.parameters(),
+            options.parameters(),
             on_open_callback=self._on_open,
-            on_open_error_callback=lambda _, problem: self._finish(_lost(problem)),
-            on_close_callback=lambda _, problem: self._finish(_lost(problem)),
+            on_open_error_callback=lambda _, problem: self._finish(_lost(problem, options.where.address)),
+            on_close_callback=lambda _, problem: self._finish(_lost(problem, options.where.address)),
             custom_ioloop=self._loop,
         )
         try:
@@ -174,7 +176,7 @@ class Session:
         self._pump()
 
     def _on_channel_closed(self, _: Any, problem: Exception) -> None:
-        lost = _lost(problem)
+        lost = _lost(problem, self._options.where.address)
         with self._shared.changed:
             for wanted in self._shared.subscriptions.values():
                 if wanted.session == self._number and not wanted.answered:
@@ -305,7 +307,7 @@ class Session:
         self._shared.outbox.put_back(outgoing for outgoing in unconfirmed if outgoing.qos > 0)
 
 
-def _lost(problem: BaseException) -> Lost:
+def _lost(problem: BaseException, where: Address) -> Lost:
     """Wrong user, password or virtual host stay wrong; anything else may pass."""
     innermost = _innermost(problem)
     refusals = (
@@ -313,6 +315,8 @@ def _lost(problem: BaseException) -> Lost:
         exceptions.ProbableAuthenticationError,
         exceptions.ProbableAccessDeniedError,
     )
+    if isinstance(innermost, ssl.SSLCertVerificationError):
+        return remedies.of_opening(innermost, where)
     return Lost(
         _words(innermost),
         is_for_good=isinstance(innermost, refusals),

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import ssl
 import statistics
 import time
 
@@ -32,10 +33,25 @@ def probe(where: Address, *, credentials: Credentials | None = None, timeout_s: 
             link_s = _time_link(where, timeout_s)
             made.connect(timeout_s=timeout_s)
         except (OSError, errors.BrokerError) as problem:
-            remedy = "start it, or give another --broker; for a first try: tflsplit broker run"
-            return (Finding("broker", State.WRONG, f"{where}: {_reason(problem)}", remedy),)
+            reason, _, remedy = _reason(problem).partition("; ")
+            remedy = remedy or "start it, or give another --broker; for a first try: tflsplit broker run"
+            return (*clock(credentials), Finding("broker", State.WRONG, f"{where}: {reason}", remedy))
         speaks = f"{where} speaks MQTT {made.version}, takes {_limit(made.max_packet_bytes)}"
         return Finding("broker", State.OK, speaks), round_trip(made, name, link_s)
+
+
+def clock(credentials: Credentials | None) -> tuple[Finding, ...]:
+    """A finding if this machine's clock is before the beginning of the authority that it trusts."""
+    if credentials is None or credentials.ca is None:
+        return ()
+    known = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    known.load_verify_locations(credentials.ca)
+    begins_s = max((ssl.cert_time_to_seconds(str(each["notBefore"])) for each in known.get_ca_certs()), default=0)
+    if time.time() >= begins_s:
+        return ()
+    now, begin = (time.strftime("%Y-%m-%d %H:%M", time.gmtime(when_s)) for when_s in (time.time(), begins_s))
+    detail = f"it is {now} UTC here, before {credentials.ca} begins ({begin}): every certificate is refused"
+    return (Finding("clock and certificates", State.WRONG, detail, "set the clock: timedatectl set-ntp true"),)
 
 
 def round_trip(online: protocol.Transport, name: str, link_s: float) -> Finding:

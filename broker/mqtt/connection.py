@@ -26,7 +26,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from broker.mqtt import reason_codes
-from broker.transport import network
+from broker.mqtt.tidy_socket import TidySocket
+from broker.transport import network, remedies
 from broker.transport.address import Address
 from broker.transport.bounded_queues import Outgoing
 from broker.transport.protocol import Message
@@ -87,6 +88,7 @@ class Options:
     connect_timeout_s: float
     password: str | None = None
     tls: ssl.SSLContext | None = None
+    has_certificate: bool = False
     will: tuple[str, bytes] | None = None
 
 
@@ -160,11 +162,8 @@ class Connection:
                 properties=properties,
             )
             self._client.reconnect()
-        except ssl.SSLCertVerificationError as problem:
-            return Lost(f"certificate not trusted: {problem.verify_message}", is_for_good=True, cause=problem)
         except OSError as problem:
-            reason = problem.strerror or str(problem) or type(problem).__name__
-            return Lost(reason, is_silent=network.is_silent(problem), cause=problem)
+            return remedies.of_opening(problem, options.address)
         return None
 
     def step(self, timeout_s: float, waker: socket.socket) -> list[Event]:
@@ -328,18 +327,23 @@ class Connection:
             self.drop()
 
     def _lost(self, reason: str, *, is_packet: bool = False) -> Lost:
-        if self._options.tls is not None and not self._was_accepted:
-            # In TLS 1.3 our side of the handshake ends before the broker looks at our certificate.
-            reason += "; a broker that does not accept our certificate, or wants one, hangs up like that"
+        if not self._was_accepted:
+            reason += remedies.of_hanging_up(self._options.address)
         # Brokers without MQTT 5 often just hang up on its CONNECT, or answer in a way that is none in MQTT 5.
         return Lost(reason, is_version=not self._was_accepted, is_packet=is_packet)
 
     def _on_connect(self, _: Any, __: Any, flags: paho.ConnectFlags, code: ReasonCode, said: Properties | None) -> None:
         if code.is_failure:
-            is_version = code.value == _UNSUPPORTED_PROTOCOL
+            options, is_version = self._options, code.value == _UNSUPPORTED_PROTOCOL
+            remedy = remedies.of_refusal(
+                code.value,
+                options.address,
+                has_password=options.password is not None,
+                has_certificate=options.has_certificate,
+            )
             self._events.append(
                 Lost(
-                    f"refused: {code} (0x{code.value:02x})",
+                    f"refused: {code} (0x{code.value:02x}){remedy}",
                     is_for_good=code.value in _REFUSALS_FOR_GOOD,
                     is_version=is_version,
                 )
@@ -375,17 +379,6 @@ class Connection:
         self._events.append(
             Message(topic, payload, message.qos, message.retain, message.dup, receipt, time.monotonic())
         )
-
-
-class TidySocket(ssl.SSLSocket):
-    """paho forgets the socket when the handshake fails; this one closes itself."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except (OSError, ValueError):
-            self.close()
-            raise
 
 
 def _properties(packet_type: int) -> Any:

@@ -56,7 +56,7 @@ def connected(
     )
     with made:
         if waits:
-            made.connect()
+            made.connect(waits_for_clock=True)
         else:
             made.begin()
             _wait_for_an_outcome(made)

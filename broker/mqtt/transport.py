@@ -65,6 +65,7 @@ class MqttTransport(Reconnecting):
             connect_timeout_s=connect_timeout_s,
             password=credentials.password,
             tls=credentials.ssl_context() if address.tls else None,
+            has_certificate=credentials.certificate is not None,
         )
         super().__init__(f"broker {address}", f"mqtt-{client_id}", limits, backoff, randomness)
         self._address = address

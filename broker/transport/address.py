@@ -1,5 +1,6 @@
 """A broker's address, `mqtt://[user@]host[:port]` or `mqtts://` for TLS, and the credentials for it."""
 
+import re
 import ssl
 import urllib.parse
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ from pathlib import Path
 from tflsplit import arguments, errors
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+_BARE_IPV6 = re.compile(r"\[?[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%\w+)?\]?(:\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +78,28 @@ def parse(url: str) -> Address:
         parts = urllib.parse.urlsplit(f"//{rest}")
         host, port, user, password = parts.hostname, parts.port, parts.username, parts.password
     except ValueError as problem:
-        raise errors.SettingsError(f"broker {_without_secret(url)!r}: {problem}") from problem
+        reason = brackets(scheme, rest) or str(problem)
+        raise errors.SettingsError(f"broker {_without_secret(url)!r}: {reason}") from problem
+    if lacking := brackets(scheme, rest):
+        raise errors.SettingsError(f"broker {_without_secret(url)!r}: {lacking}")
     if password is not None:
         raise errors.SettingsError(
             f"broker {_without_secret(url)!r}: a password in the address would be seen in process lists and logs; "
-            "give it in a file"
+            "give it in a file, with --password-file FILE"
         )
     if not host or parts.path not in ("", "/") or parts.query or parts.fragment or port == 0:
         raise errors.SettingsError(f"broker {_without_secret(url)!r}: expected {scheme}://[user@]host[:port]")
     return Address(host, port or _PORTS[scheme], urllib.parse.unquote(user) if user else None, scheme == "mqtts")
+
+
+def brackets(scheme: str, rest: str) -> str | None:
+    """What to write in place of an IPv6 address that lacks a bracket; None if that is not what is wrong."""
+    host = rest.rpartition("@")[2].partition("/")[0]
+    if (host.startswith("[") and "]" in host) or not _BARE_IPV6.fullmatch(host):
+        return None
+    return (
+        f"an IPv6 address stands in brackets, its port behind them: {scheme}://[2001:db8::1]:{_PORTS.get(scheme, 5672)}"
+    )
 
 
 def _without_secret(url: str) -> str:

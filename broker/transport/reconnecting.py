@@ -6,6 +6,7 @@ acknowledgements.
 
 import contextlib
 import logging
+import math
 import random
 import socket
 import threading
@@ -41,7 +42,7 @@ class Reconnecting(Skeleton):
         self._was_online = False
         self._onlines = 0
         self._gives_up_at_once = True
-        self._is_begun = False
+        self._is_begun = self._waits_for_clock = False
         self._is_stopping = False
         self._lost: Lost | None = None
         self._said: set[tuple[ConnectionState, str | None]] = set()
@@ -61,13 +62,23 @@ class Reconnecting(Skeleton):
         self._is_begun = True
         self._start(gives_up_at_once=False)
 
-    def connect(self, *, timeout_s: float = 10.0, keep_trying: bool = False) -> None:
+    def connect(self, *, timeout_s: float = 10.0, keep_trying: bool = False, waits_for_clock: bool = False) -> None:
+        """With `waits_for_clock` a certificate that is not valid yet is waited for, however long."""
+        self._waits_for_clock = waits_for_clock
         self._start(gives_up_at_once=not keep_trying)
-        self._wait(lambda: self._was_online or self._state is ConnectionState.CLOSED, timeout_s)
+        self._wait(self._has_come_to_something, timeout_s)
+        self._wait(lambda: self._has_come_to_something() or not (waits_for_clock and self._is_early), math.inf)
         if not self._was_online:
             lost = self._lost or Lost(f"no answer within {timeout_s:g} s")
             self.close(timeout_s=0)
             raise errors.BrokerError(f"{self._peer}: {lost.reason}") from lost.cause
+
+    def _has_come_to_something(self) -> bool:
+        return self._was_online or self._state is ConnectionState.CLOSED
+
+    @property
+    def _is_early(self) -> bool:
+        return self._lost is not None and self._lost.is_early
 
     def subscribe(self, topic_filter: str, *, qos: int = 1, timeout_s: float = 10.0) -> None:
         wanted = Subscription(topic_filter, qos)
@@ -157,6 +168,7 @@ class Reconnecting(Skeleton):
 
     def _connect_again_and_again(self, changes: network.Changes) -> None:
         answered = silent = short_lived = 0  # attempts in a row of each kind
+        was_early = False
         while not self._is_stopping:
             self._set_state(ConnectionState.CONNECTING)
             changes.forget()
@@ -167,11 +179,15 @@ class Reconnecting(Skeleton):
             elif self._onlines > onlines:
                 short_lived += 1
                 self._warn(short_lived, lost)
-            if not self._was_online and (lost.is_for_good or self._gives_up_at_once):
+            gives_up = self._gives_up_at_once and not (self._waits_for_clock and lost.is_early)
+            if not self._was_online and (lost.is_for_good or gives_up):
                 return
             if self._is_stopping:
                 return
             self._set_state(ConnectionState.WAITING)
+            if lost.is_early and not was_early:
+                _log.warning("%s: %s", self._peer, lost.reason)
+            was_early = lost.is_early
             if lost.is_silent:
                 # Changes come in bursts, and a new address is of no use before its route.
                 self._pause(self._backoff.wait_s(0, self._randomness))

@@ -38,6 +38,7 @@ class Lost:
     is_for_good: bool = False  # the broker refused us: trying again as before cannot help
     is_version: bool = False  # it may be the protocol version that it did not like
     is_packet: bool = False  # it said that a packet was too large
+    is_early: bool = False  # its certificate is not valid yet: a clock is behind
     is_silent: bool = False  # nothing answered at all: no name, no route, no open port
     cause: BaseException | None = None
 

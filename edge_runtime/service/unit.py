@@ -18,7 +18,7 @@ _UNIT = """\
 [Unit]
 Description=tflsplit edge ({config})
 Wants=network-online.target
-After=network-online.target
+After=network-online.target time-sync.target
 StartLimitIntervalSec=300
 StartLimitBurst=20
 

@@ -91,6 +91,13 @@ def test_systemd_finds_nothing_wrong_with_the_unit(rendered):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_it_starts_after_the_network_and_the_clock_and_hears_of_new_addresses(root):
+    found = settings(unit.render(service(permissions.needed("cpu", "x", root=root))))
+
+    assert found["After"] == ["network-online.target time-sync.target"]
+    assert "AF_NETLINK" in found["RestrictAddressFamilies"][0]
+
+
 @needs_analyze
 def test_the_unit_is_exposed_little(rendered):
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE * 10:.0f}"]

@@ -62,7 +62,7 @@ def connected(
             limits=protocol.Limits(inbox_messages=at_work + _AHEAD),
         )
         stack.enter_context(made)
-        made.connect()
+        made.connect(waits_for_clock=True)
         yield made
 
 
