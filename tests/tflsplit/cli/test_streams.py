@@ -1,5 +1,6 @@
 """Standard output and error as they come: closed pipes, full disks, plain encodings, Ctrl-C, and JSON for programs."""
 
+import io
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from broker.messages import topics
 from broker.mqtt import transport
 from broker.transport import address
 from tflsplit.cli.commands import results
+from tflsplit.cli.output import screen
 
 PYTHON = (sys.executable, "-m", "tflsplit")
 INTERRUPTED = "tflsplit: interrupted\n"
@@ -186,6 +188,17 @@ def test_a_result_that_holds_escapes_is_printed_as_json_writes_them(capsys):
 
     assert out.rstrip("\n").isprintable()
     assert json.loads(out) == result
+
+
+def test_a_progress_bar_shows_names_and_obeys_none_of_them(monkeypatch):
+    pytest.importorskip("rich")
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", stream)
+    with screen.progress("begin", 2) as step:
+        step(description="a [/b] layer [red]\x1b]0;title\x07")
+
+    assert "a [/b] layer [red]\\x1b]0;title\\x07" in stream.getvalue()
 
 
 BUG = "from tflsplit.cli import main; from tflsplit.package import reading; reading.open_package = None; main.main()"

@@ -6,6 +6,7 @@ import textwrap
 
 import click
 
+from tflsplit import text
 from tflsplit.cli.options import connection
 from tflsplit.cli.output import diagnosis, examples, screen
 from tflsplit.findings import Finding, State
@@ -51,12 +52,15 @@ def _print(found: diagnosis.Diagnosis) -> None:
 
 def _lines(finding: Finding, name_columns: int, columns: int) -> list[str]:
     margin = " " * (len("missing") + 2 + name_columns + 2)
-    details = textwrap.wrap(finding.detail, max(40, columns - len(margin)), break_on_hyphens=False) or [""]
+    details = textwrap.wrap(text.printable(finding.detail), max(40, columns - len(margin)), break_on_hyphens=False) or [
+        ""
+    ]
     state = click.style(f"{finding.state.value:7}", fg=_COLOURS[finding.state], bold=finding.is_bad)
     first = f"{state}  {finding.name:{name_columns}}  {details[0]}"
     # A remedy is not wrapped: it is there to be pasted.
     remedy = [
-        f"        {'→ ' if number == 0 else '  '}{line}" for number, line in enumerate(finding.remedy.splitlines())
+        f"        {'→ ' if number == 0 else '  '}{line}"
+        for number, line in enumerate(text.printable(finding.remedy).splitlines())
     ]
     return [first, *(margin + line for line in details[1:]), *remedy]
 

@@ -61,12 +61,17 @@ def progress(description: str, total: int | None) -> Iterator[Callable[..., None
     from rich.progress import BarColumn as Bar
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns: tuple[Any, ...] = (TextColumn("{task.description}"), Bar(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns: tuple[Any, ...] = (
+        TextColumn("{task.description}", markup=False),
+        Bar(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task(description, total=total)
 
         def step(*_: object, description: str | None = None) -> None:
-            shown.update(task, advance=1, description=description)
+            shown.update(task, advance=1, description=description and text.printable(description))
 
         yield step
 
@@ -81,14 +86,14 @@ def percentage() -> Iterator[Callable[[str, int | None], None]]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     columns: tuple[Any, ...] = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task("", total=100)
-        yield lambda words, percent: shown.update(task, description=words, completed=percent)
+        yield lambda words, percent: shown.update(task, description=text.printable(words), completed=percent)
 
 
 @contextmanager
