@@ -203,6 +203,8 @@ class Reconnecting(Skeleton):
             self._wait(lambda: self._is_stopping, wait_s)
         elif not self._is_stopping:
             changes.wait(wait_s, self._wakee)
+            with contextlib.suppress(BlockingIOError):  # what woke us, or was left by the connection before
+                self._wakee.recv(4096)
 
     def _warn(self, short_lived: int, lost: Lost) -> None:
         if short_lived == _SHORT_LIVED and not self._is_stopping:

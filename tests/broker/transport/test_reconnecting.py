@@ -120,6 +120,18 @@ def closed_port():
         return Address("127.0.0.1", gone.getsockname()[1])
 
 
+def test_what_woke_an_earlier_connection_shortens_one_pause_and_not_all():
+    waiting_client = Scripted()
+    changes = network.Changes()
+    waiting_client._rouse()
+    Reconnecting._pause(waiting_client, SOON_S, changes)
+
+    with pytest.raises(BlockingIOError):
+        waiting_client._wakee.recv(1)
+    changes.close()
+    waiting_client.close()
+
+
 def test_a_machine_that_tells_nothing_of_its_network_waits_by_the_clock(monkeypatch):
     def forbidden(*_):
         raise OSError(errno.EAFNOSUPPORT, "a sandbox")
