@@ -11,8 +11,7 @@ _OTHERS = 0o007
 
 
 def make_folder(path: Path) -> None:
-    """The folder, made if need be; its parents are made as any others are. OSError where it cannot be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """The folder, made if need be. OSError where it cannot be, or where the folder above it is not there."""
     path.mkdir(mode=0o700, exist_ok=True)
     _shut_out_others(path)
 

@@ -64,6 +64,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             private_files.make_folder(path)
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

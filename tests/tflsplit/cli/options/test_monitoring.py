@@ -200,7 +200,7 @@ def test_a_cloud_at_a_queue_without_a_broker_is_watched_and_hears_no_telemetry(t
     inline = engine.Inline.of(tiny_package)
     pairs = [(subscriber.Cloud(inline, transport, "d"), transport)]
     watching = broker_watch.CloudMetrics()
-    with cloud_metrics.at(watching, [tiny_package], inline, pairs, (connection.Broker(), "cloud", 7)):
+    with cloud_metrics.of_clouds(watching, [tiny_package], inline, pairs, (connection.Broker(), "cloud", 7)):
         shown = {family.name for family in watching.families()}
     inline.close()
 
