@@ -8,6 +8,7 @@ account, beyond the broker's Receive Maximum and however often a packet was refu
 
 import contextlib
 import enum
+import os
 import select
 import socket
 import ssl
@@ -25,7 +26,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from broker.mqtt import reason_codes
+from broker.mqtt import goodbye, reason_codes
 from broker.mqtt.tidy_socket import TidySocket
 from broker.transport import network, remedies
 from broker.transport.address import Address
@@ -230,9 +231,13 @@ class Connection:
 
     def close(self) -> None:
         """DISCONNECT, which also withdraws the last will, and the end of the socket. Never blocks for long."""
-        with contextlib.suppress(OSError, ValueError):
-            self._client.disconnect()
-            self._client.loop_write()
+        sock: Any = self._client.socket()
+        if sock is not None:
+            # A second handle, for paho closes its own when it has written the DISCONNECT.
+            with contextlib.suppress(OSError, ValueError), socket.socket(fileno=os.dup(sock.fileno())) as held:
+                self._client.disconnect()
+                self._client.loop_write()
+                goodbye.wait_for_hang_up(held)
         self.drop()
 
     def drop(self) -> None:
