@@ -8,15 +8,17 @@ BIN := .venv/bin
 READY := .venv/ready
 LOCK := requirements-dev.lock
 WHEEL_VENV := build/wheel-venv
+# Much of the suite waits for processes and brokers, so two of its parts run at a time whatever the number of cores.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
 
 # Debian keeps Mosquitto where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin
 
 .NOTPARALLEL: # `system` installs what `setup` needs
-.PHONY: help setup lock system demo test test-all chaos check bench clean wheel-venv
+.PHONY: help setup lock system demo test test-service test-all chaos check bench clean wheel-venv
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## .venv with the project, editable, and all extras in the versions of the lock; redone when either changes
 
@@ -68,10 +70,13 @@ demo: setup ## cut the digits model, run edge, broker and cloud as processes, pr
 	$(BIN)/tflsplit demo
 
 test: system wheel-venv ## the test suite, with the packages installed as a wheel; what continuous integration runs
-	PYTHONSAFEPATH=1 $(WHEEL_VENV)/bin/python $(BIN)/pytest
+	PYTHONSAFEPATH=1 $(WHEEL_VENV)/bin/python $(BIN)/pytest $(SIDE_BY_SIDE)
+
+test-service: setup ## the services on a booted Debian of their own: root, debootstrap, systemd-container; the first time a minute more
+	$(BIN)/pytest -m service tests/booted
 
 test-all: system setup ## the suite and the sweeps over every cut of large models; long
-	$(BIN)/pytest -m ''
+	$(BIN)/pytest -m 'not service'
 
 chaos: system setup ## processes killed, brokers frozen and flooded, links cut, at full size; an hour, links need root
 	$(BIN)/pytest tests/chaos -m '' --durations=0
@@ -82,7 +87,7 @@ check: setup ## lint, format, types, import contracts, tests: before every commi
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/imports.py --check
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 bench: setup ## the benchmarks, with machine and versions
 	$(BIN)/python benchmarks/run.py

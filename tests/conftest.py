@@ -22,6 +22,11 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, prin
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+# Fixtures that take seconds to make: with several processes one of them has all tests that use the same. The rest is
+# dealt out by files, whose tests share what is made for a module.
+SHARED = ("rabbitmq", "digits", "bad", "typed")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> pathlib.Path:
     """The folder of public models beside the checkout; a test that asks for it is skipped where it is absent."""
@@ -62,6 +67,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.shared_data)
         elif item.get_closest_marker("shared_data") and not SHARED_DATA.is_dir():
             item.add_marker(pytest.mark.skip(reason=WITHOUT_SHARED_DATA))
+        if not item.get_closest_marker("xdist_group"):
+            shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
+            item.add_marker(pytest.mark.xdist_group(shared[0] if shared else str(item.path)))
 
 
 @pytest.fixture

@@ -141,8 +141,10 @@ def test_two_links_stand_side_by_side_and_nothing_is_left_of_them():
             with echo_behind(network) as ours:
                 ours.sendall(b"!")
                 assert ours.recv(1) == b"!"
+        links = interfaces() - before  # and perhaps another's, which goes as well
+        assert len(links) >= 2
 
-    assert interfaces() == before
+    waiting.wait_for(lambda: not links & interfaces())
 
 
 @real
@@ -156,13 +158,10 @@ def test_nothing_is_left_of_a_link_whose_maker_is_killed():
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as maker:
         assert maker.stdout.readline()
-        assert interfaces() - before
+        links = interfaces() - before
+        assert links
         maker.send_signal(signal.SIGKILL)
-    give_up_s = time.monotonic() + SOON_S
-    while interfaces() - before and time.monotonic() < give_up_s:
-        threading.Event().wait(0.02)
-
-    assert interfaces() == before
+    waiting.wait_for(lambda: not links & interfaces())
 
 
 @real
@@ -176,7 +175,7 @@ def test_a_step_that_fails_names_its_command_and_leaves_nothing():
         ),
     ):
         pass
-    assert interfaces() == before
+    waiting.wait_for(lambda: interfaces() <= before)  # there may be another's, which comes and goes
 
 
 def refusal():
