@@ -11,7 +11,6 @@ from click.testing import CliRunner
 from tflsplit import installation
 from tflsplit.cli.commands import doctor
 from tflsplit.cli.options import connection
-from tflsplit.cli.output import diagnosis
 from tflsplit.findings import Finding, State
 
 KEYS = {"name", "state", "needed", "detail", "remedy"}
@@ -37,18 +36,18 @@ def test_json_has_every_finding_with_every_key():
 
 
 def test_each_role_is_examined_for_what_it_is_about():
-    edge, cloud, convert = (names(diagnosis.examine(role, None)) for role in diagnosis.ROLES)
+    edge, cloud, convert = (names(doctor.examine(role, None)) for role in doctor.ROLES)
 
     assert {"interpreter", "paho-mqtt", "Coral USB", "clock", "power"} <= edge
     assert {"interpreter", "paho-mqtt", "clock"} <= cloud
     assert {"tensorflow", "keras", "h5py", "Keras 2 files", "edgetpu_compiler"} <= convert
     assert not {"tensorflow", "Keras 2 files"} & (edge | cloud)
     assert not {"Coral USB", "power"} & (cloud | convert)
-    assert edge | cloud | convert <= names(diagnosis.examine(None, None))
+    assert edge | cloud | convert <= names(doctor.examine(None, None))
 
 
 def test_edge_needs_an_interpreter_but_not_litert_nor_a_coral():
-    found = diagnosis.examine("edge", None)
+    found = doctor.examine("edge", None)
 
     assert {"interpreter", "paho-mqtt", "Python", "packages"} <= found.needs["edge"]
     assert not {"ai-edge-litert", "Coral USB", "clock", "OpenCV"} & found.needs["edge"]
@@ -60,8 +59,8 @@ def test_edge_needs_an_interpreter_but_not_litert_nor_a_coral():
 )
 def test_exit_code_is_1_for_what_the_role_needs_and_does_not_have(monkeypatch, state, needed, exit_code):
     finding = Finding("paho-mqtt", State(state), "2.0", "pip install")
-    made = diagnosis.Diagnosis("edge", (finding,), {"edge": frozenset({"paho-mqtt"} if needed else ())})
-    monkeypatch.setattr(diagnosis, "examine", lambda role, url: made)
+    made = doctor.Diagnosis("edge", (finding,), {"edge": frozenset({"paho-mqtt"} if needed else ())})
+    monkeypatch.setattr(doctor, "examine", lambda role, url: made)
 
     assert run("--role", "edge").exit_code == exit_code
     assert json.loads(run("--json").stdout)["ready"] == (exit_code == 0)
@@ -117,7 +116,7 @@ def test_foreign_package_in_front_of_ours_is_told_and_nothing_of_it_is_run(tmp_p
 
 def test_neither_tensorflow_nor_numpy_is_imported_to_examine_anything():
     program = (
-        "import sys; from tflsplit.cli.output import diagnosis; diagnosis.examine(None, None)\n"
+        "import sys; from tflsplit.cli.commands import doctor; doctor.examine(None, None)\n"
         "print({'numpy', 'tensorflow', 'keras', 'h5py', 'ai_edge_litert'} & set(sys.modules))"
     )
     child = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -126,7 +125,7 @@ def test_neither_tensorflow_nor_numpy_is_imported_to_examine_anything():
 
 
 def test_broker_that_does_not_answer_stops_whoever_asked_for_it():
-    found = diagnosis.examine("cloud", connection.Broker("mqtt://127.0.0.1:1"))
+    found = doctor.examine("cloud", connection.Broker("mqtt://127.0.0.1:1"))
 
     assert found.lacking == {"cloud": ("broker",)}
 
@@ -134,7 +133,7 @@ def test_broker_that_does_not_answer_stops_whoever_asked_for_it():
 def test_without_a_role_each_is_judged_and_one_that_is_ready_is_enough(monkeypatch):
     findings = (Finding("interpreter", State.OK, "2.3"), Finding("tensorflow", State.MISSING, "not installed", "pip"))
     needs = {"edge": frozenset({"interpreter"}), "convert": frozenset({"interpreter", "tensorflow"})}
-    monkeypatch.setattr(diagnosis, "examine", lambda role, url: diagnosis.Diagnosis(None, findings, needs))
+    monkeypatch.setattr(doctor, "examine", lambda role, url: doctor.Diagnosis(None, findings, needs))
     told = run()
 
     assert told.exit_code == 0
@@ -142,7 +141,7 @@ def test_without_a_role_each_is_judged_and_one_that_is_ready_is_enough(monkeypat
 
 
 def test_what_only_older_pythons_need_is_not_missed():
-    assert ("tomli" in names(diagnosis.examine("edge", None))) == (sys.version_info < (3, 11))
+    assert ("tomli" in names(doctor.examine("edge", None))) == (sys.version_info < (3, 11))
 
 
 def test_address_that_is_none_is_refused():
@@ -150,7 +149,7 @@ def test_address_that_is_none_is_refused():
 
 
 def test_lines_align_and_remedies_can_be_pasted(monkeypatch):
-    made = diagnosis.Diagnosis(
+    made = doctor.Diagnosis(
         "edge",
         (
             Finding("Python", State.OK, "3.11.7"),
@@ -158,7 +157,7 @@ def test_lines_align_and_remedies_can_be_pasted(monkeypatch):
         ),
         {"edge": frozenset({"Python", "udev rule"})},
     )
-    monkeypatch.setattr(diagnosis, "examine", lambda role, url: made)
+    monkeypatch.setattr(doctor, "examine", lambda role, url: made)
 
     assert run().stdout == (
         "ok       Python     3.11.7\n"
