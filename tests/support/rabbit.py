@@ -29,7 +29,7 @@ USER, PASSWORD = "cloud", "correct horse"
 
 _LIBC, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
 
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 240.0
 # Who connects without a user is this one: before RabbitMQ 4, and since.
 _ANONYMOUS = ("mqtt.default_user", "mqtt.default_pass"), ("anonymous_login_user", "anonymous_login_pass")
 
@@ -152,7 +152,9 @@ class Rabbit:
     def ctl(self, *words):
         """What `rabbitmqctl` says; it takes seconds, for it starts a virtual machine of its own."""
         command = [str(pathlib.Path(server_path()).with_name("rabbitmqctl")), "--quiet", "--node", self._name, *words]
-        done = subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            command, env=self._environment(), capture_output=True, text=True, check=False, timeout=240
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -31,7 +31,7 @@ A_MOMENT_S = 0.2  # how long to listen for what must not come
 QUICKLY = Backoff(first_s=0.02, most_s=0.2, stable_s=0.0)
 NUMBERS = itertools.count()
 
-pytestmark = pytest.mark.timeout(180)  # the first test of all waits until RabbitMQ has started
+pytestmark = pytest.mark.timeout(600)  # RabbitMQ and its commands each start a virtual machine
 
 
 @pytest.fixture

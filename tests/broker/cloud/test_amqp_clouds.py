@@ -20,7 +20,7 @@ FRAMES = 150
 PREFETCH = 3
 DEPLOYMENT = "unlike"
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 
 class Slow(engine.Inline):
