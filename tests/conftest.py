@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 
@@ -15,6 +16,9 @@ from tflsplit.package import reading
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 SHARED_DATA = pathlib.Path(os.environ.get("TFLSPLIT_TEST_DATA", CHECKOUT.parent / "shared" / "data"))
 WITHOUT_SHARED_DATA = f"no public models at {SHARED_DATA}; TFLSPLIT_TEST_DATA names their folder"
+
+# Where a shell runs the suite in the background Ctrl-C is ignored, and so it would be by what a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A slow machine is no failure. A red build must be red again when it is run again: fixed examples there.
 hypothesis.settings.register_profile("local", deadline=None)

@@ -55,6 +55,10 @@ class Authority:
             .not_valid_before(begins)
             .not_valid_after(begins + 90 * DAY)
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+            # Python 3.13 is strict and asks for these.
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(_usage(signs=is_authority), critical=True)
         )
         if not is_authority:
             here = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
@@ -64,6 +68,12 @@ class Authority:
     @staticmethod
     def _write(path, certificate):
         path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def _usage(*, signs):
+    names = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only")
+    others = dict.fromkeys((*names, "decipher_only"), False)
+    return x509.KeyUsage(digital_signature=not signs, key_cert_sign=signs, crl_sign=signs, **others)
 
 
 @pytest.fixture
