@@ -20,7 +20,7 @@ from waiting import WAIT_S, wait_for
 from broker.messages import acks, results, topics
 from broker.transport import memory
 from edge_runtime import head, loop
-from edge_runtime.delivery import outcome, spool
+from edge_runtime.delivery import outcome, refusals, spool
 from edge_runtime.delivery.settings import Delivery, Settings, Until
 from edge_runtime.sources import frames
 from tflsplit import errors
@@ -370,6 +370,13 @@ def test_frames_of_a_package_that_no_cloud_serves_stay_in_the_spool_and_hold_up_
         assert run.done().results == 31
 
 
+@pytest.fixture
+def _patient(monkeypatch):
+    """The answer of another cloud comes in time, however busy the machine is."""
+    monkeypatch.setattr(refusals, "_PATIENCE_S", 60.0)
+
+
+@pytest.mark.usefixtures("_patient")
 @pytest.mark.parametrize("is_spooled", [False, True])
 def test_a_refusal_for_another_package_settles_nothing_where_another_cloud_answers(
     tiny_package, residual_model, network, tmp_path, is_spooled
