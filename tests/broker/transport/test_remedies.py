@@ -91,6 +91,7 @@ def early(mosquitto_with, tmp_path):
 
 
 def test_a_certificate_that_is_not_valid_yet_is_waited_for_and_told_once(early, join, caplog):
+    caplog.set_level(logging.WARNING)  # the states of the connection, told below it, have the reason too
     where, credentials, make_valid = early
     client = join(where, "client", credentials=credentials, is_connected=False)
     client.begin()
