@@ -49,7 +49,7 @@ class Peers:
 
     def tend(self) -> None:
         """To be called regularly: announces us again after each new connection, since a broker may have forgotten."""
-        session = self._transport.counters.reconnects
+        session = self._transport.reconnects
         if session != self._session and self._transport.try_publish(
             self._topic, self._ours.as_json(), qos=1, retain=True
         ):

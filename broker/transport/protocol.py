@@ -106,6 +106,14 @@ class Transport(Protocol):
     def counters(self) -> Counters: ...
 
     @property
+    def reconnects(self) -> int:
+        """As in `counters`, without a copy of all of them: for whoever looks at every frame."""
+
+    @property
+    def refused(self) -> int:
+        """Messages dropped as `Drop.REFUSED`, likewise."""
+
+    @property
     def max_packet_bytes(self) -> int:
         """The largest packet that may be published now: our limit or the broker's, whichever is lower."""
 

@@ -42,6 +42,14 @@ class Skeleton:
         return replace(self._shared.counters, dropped=dict(self._shared.counters.dropped))
 
     @property
+    def reconnects(self) -> int:
+        return self._shared.counters.reconnects
+
+    @property
+    def refused(self) -> int:
+        return self._shared.counters.dropped[Drop.REFUSED]
+
+    @property
     def held(self) -> tuple[int, int]:
         """Outgoing messages and bytes that the broker does not have yet."""
         return self._shared.outbox.held

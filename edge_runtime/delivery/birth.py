@@ -22,7 +22,7 @@ class Birth:
     def announce(self, sending: Sending, condition: Condition, more: Mapping[str, object]) -> None:
         """Publishes a change; if the transport has no room now, the next call does."""
         # A broker that restarted may have forgotten it.
-        contents = (sending, condition, more, self._transport.counters.reconnects)
+        contents = (sending, condition, more, self._transport.reconnects)
         if contents == self._published:
             return
         payload = self._as_json(sending, condition, more)

@@ -7,7 +7,7 @@ Time is monotonic and passed in. A frame costs a comparison and two readings of 
 import time
 from collections.abc import Callable, Iterator
 
-from broker.transport.protocol import ConnectionState, Drop, Transport
+from broker.transport.protocol import ConnectionState, Transport
 from edge_runtime.delivery.observer import Settled
 from edge_runtime.loop import Edge
 from tflsplit.observing.health import STARTING, Health
@@ -39,7 +39,7 @@ class EdgeHealth:
         """Before the edge runs."""
         self._edge, self._transport = edge, transport
         self.alive_at_s = self._framed_at_s = self._clock()
-        self._refused = transport.counters.dropped[Drop.REFUSED]
+        self._refused = transport.refused
         if edge.spool is not None and edge.spool.frames:
             self._unanswered_since_s = self.alive_at_s
 
@@ -54,7 +54,7 @@ class EdgeHealth:
     def settled(self, settled: Settled) -> None:
         self._answered_at_s = now_s = self._clock()
         if self._edge is not None and self._transport is not None:
-            self._refused = self._transport.counters.dropped[Drop.REFUSED]
+            self._refused = self._transport.refused
             is_waiting = self._edge.outstanding or (self._edge.spool is not None and self._edge.spool.frames)
             self._unanswered_since_s = now_s if is_waiting else None
 
@@ -98,7 +98,7 @@ class EdgeHealth:
         if transport.state is not ConnectionState.ONLINE:
             yield f"the connection to the broker is {transport.state.value}", self._states[1]
         if (since_s := self._unanswered_since_s) is not None:
-            if (refused := transport.counters.dropped[Drop.REFUSED] - self._refused) > 0:
+            if (refused := transport.refused - self._refused) > 0:
                 yield f"the broker refused {refused} messages, no answer came: may this device publish there?", since_s
             if now_s - since_s > max(_PATIENCE_S, 2 * edge.settings.resend_after_s):
                 yield f"no answer came for {now_s - since_s:.0f} s although frames wait: does a cloud run?", since_s

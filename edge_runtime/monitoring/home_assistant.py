@@ -152,8 +152,8 @@ class Announcer:
     def _run(self) -> None:
         is_heard, session = False, -1
         while not self._stopping.is_set():
-            if session != self._transport.counters.reconnects:  # a broker that restarted may have forgotten it
-                session = self._transport.counters.reconnects
+            if session != self._transport.reconnects:  # a broker that restarted may have forgotten it
+                session = self._transport.reconnects
                 self._announce()
             is_heard = is_heard or self._listen()
             message = self._transport.receive(_LOOK_S)

@@ -16,7 +16,7 @@ import numpy as np
 
 from tflsplit import errors
 from tflsplit.graph.cuts import Cut
-from tflsplit.graph.tensors import Array, TensorSpec, dequantise
+from tflsplit.graph.tensors import Array, TensorSpec, decibels, dequantise
 from tflsplit.package import golden, reading, verify
 from tflsplit.package.reading import Package
 
@@ -100,10 +100,7 @@ def _compare(found: tuple[Array, ...], expected: tuple[Array, ...], cut: Cut, *,
 def _sqnr_db(found: Array, expected: Array, spec: TensorSpec) -> float:
     wanted = dequantise(expected, spec).astype(np.float64)
     error = float(np.sum(np.square(dequantise(found, spec) - wanted)))
-    signal = float(np.sum(np.square(wanted)))
-    if error == 0.0:
-        return float("inf")
-    return 10.0 * float(np.log10(signal / error)) if signal > 0.0 else float("-inf")
+    return decibels(float(np.sum(np.square(wanted))), error)
 
 
 def _check_shapes(found: tuple[Array, ...], cut: Cut) -> None:

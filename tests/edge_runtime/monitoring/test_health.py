@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from broker.transport.protocol import ConnectionState, Counters, Drop
+from broker.transport.protocol import ConnectionState
 from edge_runtime.accelerators.service import Condition
 from edge_runtime.monitoring.health import EdgeHealth
 
@@ -23,7 +23,7 @@ class Machine:
             outstanding=0,
             spool=spool,
         )
-        self.transport = SimpleNamespace(state=ConnectionState.ONLINE, counters=Counters())
+        self.transport = SimpleNamespace(state=ConnectionState.ONLINE, refused=0)
         self.health = EdgeHealth(lambda: self.now_s)
         self.health.attach(self.edge, self.transport)
 
@@ -83,7 +83,7 @@ def test_frames_of_an_earlier_run_that_nobody_answers_are_noticed():
 def test_a_device_that_was_revoked_is_told_from_a_cloud_that_is_away():
     machine = Machine(spool_frames=0)
     machine.seconds(20, answered=True)
-    machine.transport.counters.dropped[Drop.REFUSED] = 3
+    machine.transport.refused = 3
     machine.seconds(4, answered=False)
     state, why, since_s = machine.found
 
@@ -93,7 +93,7 @@ def test_a_device_that_was_revoked_is_told_from_a_cloud_that_is_away():
 
 def test_refusals_of_long_ago_are_forgotten_with_the_next_answer():
     machine = Machine()
-    machine.transport.counters.dropped[Drop.REFUSED] = 3
+    machine.transport.refused = 3
     machine.seconds(1, answered=True)
     machine.frame(answered=False)
 
