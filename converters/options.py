@@ -24,8 +24,8 @@ class Options:
     model; without it inputs are synthesised, unless `requires_calibration`. `split_at` names cuts by id or layer;
     `pairs` "useful", "all" or "none" is what is written beside them ("useful" if neither is given). `tail` is what the
     cloud's halves compute in, "int8" or "float32". `io` is the type of the model's inputs and outputs, "int8" or
-    "uint8"; without it int8, and what a `.tflite` has. `quick` takes plain noise as calibration: the cuts and payloads
-    are then real, the scales are not.
+    "uint8"; without it int8, and what a `.tflite` has. `requantise` makes a uint8 `.tflite` int8. `quick` takes plain
+    noise as calibration: the cuts and payloads are then real, the scales are not.
 
     For the target "coral", `split_at` knows the cut "edgetpu", right before the first operator that does not map, and
     the heads written are compiled by `compiler` (a command; that on PATH without it) if there is one.
@@ -40,6 +40,7 @@ class Options:
     pairs: str | None = None
     tail: str = "int8"
     io: str | None = None
+    requantise: bool = False
     input_shapes: InputShapes = field(default_factory=tuple)
     allow_unsafe: bool = False
     replaces_existing: bool = False

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from converters import quantize
+from converters import quantize, requantise
 from converters.calibration import samples as calibration_samples
 from converters.calibration import synthesis
 from converters.edgetpu import target
@@ -49,6 +49,7 @@ class _Quantised:
     model: LoadedModel | None
     rewrites: tuple[str, ...] = ()
     fidelity_cpu: tuple[manifest.Fidelity, ...] = ()
+    fidelity: tuple[manifest.Fidelity, ...] = ()
 
 
 def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
@@ -110,6 +111,8 @@ def _check_labels(graph: Graph, labels: tuple[str, ...]) -> None:
 def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -> _Quantised:
     if formats.recognise(source) is Format.TFLITE:
         return _already_quantised(source, options)
+    if options.requantise:
+        raise errors.SettingsError(f"{source}: --requantise is for a uint8 .tflite; other models are quantised to int8")
     on_stage(f"load {source.name}")
     model = formats.load(source, input_shapes=options.input_shapes, allow_unsafe=options.allow_unsafe)
     preprocessing, samples, described = _samples(model, options, on_stage)
@@ -144,15 +147,27 @@ def _already_quantised(source: Path, options: Options) -> _Quantised:
         entries = [Input(spec.name, spec.shape, "float32") for spec in inputs]
         samples = calibration_samples.read(options.calibration, entries, preprocessing or NAMED["raw"])
     described = manifest.Calibration("model", 0, "the file came quantised")
-    return _Quantised(changed.data, "tflsplit", described, preprocessing, samples, None, changed.notes)
+    quantised = _Quantised(changed.data, "tflsplit", described, preprocessing, samples, None, changed.notes)
+    return _requantised(source, quantised, options) if options.requantise else quantised
+
+
+def _requantised(source: Path, quantised: _Quantised, options: Options) -> _Quantised:
+    """int8 instead of uint8; pixels are stored as the same steps, 128 lower."""
+    per_tensor_dense = options.target == "coral"
+    made = requantise.requantise(
+        quantised.data, name=str(source), samples=quantised.samples, per_tensor_dense=per_tensor_dense
+    )
+    return replace(quantised, data=made.data, rewrites=(*quantised.rewrites, made.note), fidelity=made.recorded())
 
 
 def _check_taken_as_it_is(source: Path, graph: Graph, options: Options) -> None:
     advice = "it is taken as it is; convert the model it was made from"
+    if options.requantise and options.io == "uint8":
+        raise errors.SettingsError("--requantise makes int8 inputs and outputs; leave --io uint8 out")
     if options.tail != "int8":
         raise errors.ModelError(f"{source}: came quantised and has no float weights for {options.tail} tails; {advice}")
     for spec in graph.specs((*graph.inputs, *graph.outputs)):
-        if options.io is not None and spec.is_quantised and spec.dtype != options.io:
+        if not options.requantise and options.io not in (None, spec.dtype) and spec.is_quantised:
             raise errors.ModelError(f"{source}: {spec.name!r} is {spec.dtype}, {options.io} was asked for; {advice}")
 
 
@@ -251,7 +266,7 @@ def _chosen_pairs(
 
 def _fidelity(quantised: _Quantised) -> tuple[manifest.Fidelity, ...]:
     if quantised.model is None:
-        return ()
+        return quantised.fidelity
     return fidelity.recorded(fidelity.measure(quantised.model, quantised.data, quantised.samples))
 
 

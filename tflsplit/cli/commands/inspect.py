@@ -101,7 +101,7 @@ def print_quality(opened: reading.Package) -> None:
             f"{entry.output}, with --target cpu: {_closeness(entry)}; dense layers have one scale a unit there"
         )
     for words in described.rewrites:
-        screen.write(f"rewritten for {described.target}: {words}")
+        screen.write(f"rewritten: {words}")
     if described.float_tails is not None:
         _print_float_tails(described.float_tails)
 
