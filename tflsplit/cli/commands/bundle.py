@@ -9,17 +9,31 @@ from tflsplit.api import planfile as api_planfile
 from tflsplit.chains import planfile as chains_planfile
 from tflsplit.cli.options import planfile as options_planfile
 from tflsplit.cli.output import examples, screen
+from tflsplit.graph.cuts import Cut
+from tflsplit.package import reading
 from tflsplit.package.manifest import Role
+from tflsplit.package.reading import Package
 
 
-@click.command(epilog=examples.epilog("tflsplit bundle --plan plan.json --role edge -o edge.tflsplit"))
+@click.command(
+    epilog=examples.epilog(
+        "tflsplit bundle --plan plan.json --role edge -o edge.tflsplit",
+        "tflsplit bundle model.tflsplit --role edge --cut op012 -o edge.tflsplit",
+    )
+)
 @options_planfile.argument
 @click.option(
     "--plan",
     "plan_path",
-    required=True,
     type=click.Path(path_type=Path),
     help="File written by `tflsplit plan -o`. It names the cut and, where PKG is left out, the package.",
+)
+@click.option(
+    "--cut",
+    "names",
+    multiple=True,
+    metavar="CUT",
+    help="Without --plan: the cut, by id or layer. Repeat it for a machine that is to run several.",
 )
 @click.option(
     "--role", required=True, help="The machine that the bundle is for: edge or cloud, or a stage of a chain's plan."
@@ -35,7 +49,14 @@ from tflsplit.package.manifest import Role
 @click.option("--force", "replaces_existing", is_flag=True, help="Replace the bundle or package at -o if there is one.")
 @click.option("--json", "is_json", is_flag=True, help="Print the list of written files as JSON.")
 def command(
-    pkg: Path | None, *, plan_path: Path, role: str, destination: Path, replaces_existing: bool, is_json: bool
+    pkg: Path | None,
+    *,
+    plan_path: Path | None,
+    names: tuple[str, ...],
+    role: str,
+    destination: Path,
+    replaces_existing: bool,
+    is_json: bool,
 ) -> None:
     """Copy the part of a package that one machine needs.
 
@@ -46,19 +67,33 @@ def command(
     \b
     Python: tflsplit.bundle.write(path, package, role, cuts)
     """
-    if chains_planfile.is_one(plan_path):
+    if plan_path is not None and names:
+        raise errors.SettingsError("--plan and --cut both name the cut; give one of them")
+    if plan_path is not None and chains_planfile.is_one(plan_path):
         chain = chains_planfile.read(plan_path)
         whole = api_planfile.package_of(pkg, chain, plan_path)
         written = bundle.write_share(destination, whole, chain, role, replaces_existing=replaces_existing)
-        cuts = f"{chain.share(role).start} to {chain.share(role).stop}"
+        shown = f"{chain.share(role).start} to {chain.share(role).stop}"
     else:
-        whole, made = api_planfile.with_plan(pkg, plan_path)
+        whole, cuts = _cuts(pkg, plan_path, names)
         if role not in ("edge", "cloud"):
-            raise errors.SettingsError(f"--role {role}: {plan_path} is a plan of two machines, edge and cloud")
-        written = bundle.write(
-            destination, whole, Role(role), (whole.cut(made.cut),), replaces_existing=replaces_existing
-        )
-        cuts = made.cut
+            raise errors.SettingsError(f"--role {role}: expected edge or cloud; only the plan of a chain has stages")
+        written = bundle.write(destination, whole, Role(role), cuts, replaces_existing=replaces_existing)
+        shown = ", ".join(cut.id for cut in cuts)
+    _print(destination, written, role, shown, is_json=is_json)
+
+
+def _cuts(pkg: Path | None, plan_path: Path | None, names: tuple[str, ...]) -> tuple[Package, list[Cut]]:
+    if plan_path is not None:
+        whole, made = api_planfile.with_plan(pkg, plan_path)
+        return whole, [whole.cut(made.cut)]
+    if pkg is None or not names:
+        raise errors.SettingsError("which cut? give --plan FILE, or PKG and --cut; `tflsplit inspect PKG` lists cuts")
+    whole = reading.open_package(pkg)
+    return whole, list({cut.id: cut for cut in map(whole.cut, names)}.values())
+
+
+def _print(destination: Path, written: Package, role: str, cuts: str, *, is_json: bool) -> None:
     sizes = {name: file.bytes for name, file in written.manifest.files.items()}
     if is_json:
         screen.as_json({"path": str(destination), "role": role, "cut": cuts, "digest": written.digest, "files": sizes})
