@@ -1,9 +1,11 @@
 """What all tests share: the optional folder of public models, and how hypothesis runs."""
 
+import functools
 import os
 import pathlib
 import signal
 import subprocess
+import types
 from collections.abc import Callable, Iterator
 
 import hypothesis
@@ -11,6 +13,7 @@ import pytest
 import rabbit
 import tiny_models
 
+from tflsplit.graph import interpreter
 from tflsplit.package import reading
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
@@ -46,6 +49,15 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rabbit.Rabbit
     node = rabbit.Rabbit(tmp_path_factory.mktemp("rabbit"))
     yield node
     node.end()
+
+
+@pytest.fixture
+def without_xnnpack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that are opened in this process run on the kernels of the runtime itself."""
+    runtime = interpreter.runtime()
+    kept = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    opened = functools.partial(runtime.Interpreter, experimental_op_resolver_type=kept)
+    monkeypatch.setattr(interpreter, "runtime", lambda: types.SimpleNamespace(Interpreter=opened))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = {"tflsplit", "converters", "edge_runtime", "broker"}
-DEMO_FILES = ("tflsplit/demo/digits.h5", "tflsplit/demo/digits.npz")
+DATA_FILES = ("tflsplit/demo/digits.h5", "tflsplit/demo/digits.npz", "tflsplit/kernels/probe.zip")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_the_wheel_has_every_module_of_the_checkout(wheel: pathlib.Path) -> None
 def test_the_wheel_has_the_demo_and_the_licence(wheel: pathlib.Path) -> None:
     archive = zipfile.ZipFile(wheel)
 
-    for name in DEMO_FILES:
+    for name in DATA_FILES:
         assert archive.read(name) == (CHECKOUT / name).read_bytes()
     (licence,) = (name for name in archive.namelist() if name.endswith(".dist-info/licenses/LICENSE"))
     assert archive.read(licence) == (CHECKOUT / "LICENSE").read_bytes()
@@ -76,18 +76,18 @@ def test_the_installed_packages_are_found_and_so_is_the_demo(environment: pathli
     files, sizes = json.loads(run(environment / "python", "-c", program, folder=tmp_path))
 
     assert {pathlib.Path(file).is_relative_to(environment.parent) for file in files} == {True}
-    assert sizes == [(CHECKOUT / name).stat().st_size for name in DEMO_FILES]
+    assert sizes == [(CHECKOUT / name).stat().st_size for name in DATA_FILES]
 
 
 def test_the_installed_command_converts_and_verifies_the_demo_model(
     environment: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    with np.load(CHECKOUT / DEMO_FILES[1]) as data:
+    with np.load(CHECKOUT / DATA_FILES[1]) as data:
         np.save(tmp_path / "calibration.npy", data["calibration"][:16])
     assert "convert" in run(environment / "tflsplit", "--help", folder=tmp_path)
 
     options = ("-o", "digits.tflsplit", "--calibration", "calibration.npy", "--preprocess", "unit")
-    run(environment / "tflsplit", "convert", CHECKOUT / DEMO_FILES[0], *options, folder=tmp_path)
+    run(environment / "tflsplit", "convert", CHECKOUT / DATA_FILES[0], *options, folder=tmp_path)
     verify = ("verify", "digits.tflsplit", "--samples", "2", "--cuts", "useful", "--json")
     report = json.loads(run(environment / "tflsplit", *verify, folder=tmp_path))
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tflsplit import errors, extras
+from tflsplit.graph import kinds
 from tflsplit.graph.tensors import Array, TensorSpec
 
 
@@ -89,6 +90,23 @@ class Interpreter:
             array: Array = self._runtime.get_tensor(index)
             return array
 
+    def kinds(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The operator kinds (`tflsplit.graph.kinds`) that delegates run, XNNPACK among them, and those that are left
+        to the runtime's own kernels; a kind may be in both. Both are empty where the runtime does not tell."""
+        if not hasattr(self._runtime, "_get_ops_details"):
+            return (), ()
+        details = self._runtime._get_ops_details()
+        replaced = _replaced(details)
+        found: tuple[set[str], set[str]] = set(), set()
+        for operator in details:
+            if operator["op_name"] != "DELEGATE":
+                types = (
+                    [np.dtype(each).name for each in operator[side] if each is not None]
+                    for side in ("operand_types", "result_types")
+                )
+                found[operator["index"] not in replaced].add(kinds.kind(operator["op_name"], *types))
+        return tuple(sorted(found[0])), tuple(sorted(found[1]))
+
     def close(self) -> None:
         """Free the model's memory now, not when Python collects it."""
         self._runtime = None
@@ -129,6 +147,27 @@ def _delegated_parts(interpreter: Any) -> int | None:
         return None
     names = [operator["op_name"] for operator in interpreter._get_ops_details()]
     return names.count("DELEGATE")
+
+
+def _replaced(details: Sequence[dict[str, Any]]) -> set[int]:
+    """The operators that delegates took over: the list keeps them beside a DELEGATE that goes from what they read to
+    what they make."""
+    makers = {
+        int(tensor): operator
+        for operator in details
+        if operator["op_name"] != "DELEGATE"
+        for tensor in operator["outputs"]
+    }
+    found = set()
+    for delegate in (operator for operator in details if operator["op_name"] == "DELEGATE"):
+        outside = {int(tensor) for tensor in delegate["inputs"]}
+        pending = [int(tensor) for tensor in delegate["outputs"]]
+        while pending:
+            maker = makers.get(pending.pop())
+            if maker is not None and maker["index"] not in found:
+                found.add(maker["index"])
+                pending += [int(tensor) for tensor in maker["inputs"] if int(tensor) not in outside]
+    return found
 
 
 def _spec(details: dict[str, Any]) -> TensorSpec:
