@@ -131,6 +131,10 @@ def _described(folder: Path) -> Mapping[str, str]:
     try:
         fields: Any = strict_json.parse((folder / DESCRIPTION).read_bytes())
         schema = fields["schema"]
+    except PermissionError as cause:
+        raise errors.SettingsError(
+            f"credentials {folder}: {DESCRIPTION} is not for this user (permission denied); run this as one who may"
+        ) from cause
     except OSError as cause:
         raise errors.SettingsError(
             f"credentials {folder}: {DESCRIPTION} cannot be read ({cause.strerror}); "

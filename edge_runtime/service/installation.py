@@ -112,6 +112,14 @@ def pending(changes: Sequence[Change]) -> tuple[Change, ...]:
     return tuple(found)
 
 
+def check_rights(root: Path = Path("/")) -> None:
+    """DeviceError where only root may install; below another folder that is up to its rights."""
+    if root == Path("/") and os.geteuid() != 0:
+        raise errors.DeviceError(
+            "installing or removing a service takes root: run this with sudo, or with --dry-run to see the files"
+        )
+
+
 def apply(changes: Sequence[Change]) -> None:
     for change in changes:
         try:
@@ -120,7 +128,7 @@ def apply(changes: Sequence[Change]) -> None:
             else:
                 _write(change.path, change.text)
         except OSError as cause:
-            raise errors.DeviceError(f"{change.path}: {cause.strerror}; installing a service takes root") from cause
+            raise errors.DeviceError(f"{change.path}: {cause.strerror}; this file is as it was") from cause
 
 
 def has_systemd(root: Path = Path("/")) -> bool:

@@ -56,6 +56,21 @@ def test_an_upgrade_leaves_the_running_service_alone_until_it_is_restarted(edge,
     assert machine.run("tflsplit", "--version").split()[-1] == "0.1.1"
 
 
+def test_without_root_a_service_is_neither_installed_nor_removed(edge, plant):
+    machine, process = plant.machine, edge.shown("MainPID")
+    edge.configure(25)
+    for words in (("--config", "/etc/tflsplit/edge.toml"), ("--uninstall",)):
+        said = machine.run("runuser", "-u", "nobody", "--", "tflsplit", "install-service", *words, check=False)
+        assert re.fullmatch(r"tflsplit: installing or removing a service takes root: .*\n", said)
+    checked = machine.run(
+        "runuser", "-u", "nobody", "--", "tflsplit", "config", "check", "/etc/tflsplit/edge.toml", check=False
+    )
+
+    assert "broker.json is not for this user" in checked
+    assert "Traceback" not in checked
+    assert (edge.shown("ActiveState"), edge.shown("MainPID")) == ("active", process)
+
+
 def test_what_uninstalls_removes_the_unit_and_leaves_the_state_and_what_was_added(edge, plant):
     machine = plant.machine
     added = f"/etc/systemd/system/{EDGE}.d/override.conf"

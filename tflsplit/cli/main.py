@@ -12,7 +12,7 @@ import sys
 import click
 from click import shell_completion
 
-from tflsplit import errors, extras
+from tflsplit import errors, extras, text
 from tflsplit.cli import interrupts
 from tflsplit.cli.output import examples, logs, streams
 
@@ -127,7 +127,7 @@ def _run(arguments: list[str]) -> int:
     except click.ClickException as wrong:
         logs.refusal(wrong.format_message()) if logs.is_json() else wrong.show()
         return wrong.exit_code
-    except (errors.TflsplitError, ModuleNotFoundError) as refused:
+    except (errors.TflsplitError, ModuleNotFoundError, OSError) as refused:
         reasons = _reasons(refused)
         if not reasons or (context is not None and context.meta.get("debug")):
             raise
@@ -144,7 +144,17 @@ def _reasons(refused: Exception) -> tuple[str, ...]:
     if isinstance(refused, ModuleNotFoundError):
         library = _EXTRAS.get((refused.name or "").partition(".")[0])
         return (extras.need("this command", *library),) if library else ()
+    if isinstance(refused, OSError):
+        return _file_reasons(refused)
     return (str(refused),)
+
+
+def _file_reasons(refused: OSError) -> tuple[str, ...]:
+    """Of an error that names a file: it is of another user, its name is too long, its disk fails."""
+    if refused.filename is None or refused.strerror is None:
+        return ()
+    rights = "; run this as a user who may, or change its rights" if isinstance(refused, PermissionError) else ""
+    return (f"{text.printable(os.fsdecode(refused.filename))}: {refused.strerror}{rights}",)
 
 
 def _without_stdout(cause: OSError) -> int:

@@ -71,12 +71,13 @@ class Command(subprocess.Popen):
 
 @pytest.fixture
 def start():
-    """Starts a command as a process of its own; what still runs at the end of the test is killed."""
+    """Starts a command as a process of its own, behind the words `before`; what still runs at the end of the test is
+    killed."""
     with contextlib.ExitStack() as stack:
 
-        def begin(*words, **options):
+        def begin(*words, before=(), **options):
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-            process = stack.enter_context(Command([*COMMAND, *map(str, words)], **pipes | options))
+            process = stack.enter_context(Command([*before, *COMMAND, *map(str, words)], **pipes | options))
             stack.callback(process.kill)
             return process
 

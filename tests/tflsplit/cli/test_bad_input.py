@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import resource
 import signal
 import socket
@@ -15,6 +16,11 @@ import tiny_models
 
 from broker.local import server
 from tflsplit.package import reading
+
+# Root may open everything: a command that runs as root gives that up.
+WITHOUT_POWER = (
+    ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all") if os.geteuid() == 0 else ()
+)
 
 MODELS = {
     "not-a-model": ("notes.h5", (), ("notes.h5", "not a model")),
@@ -320,3 +326,29 @@ def test_nothing_of_a_package_is_changed_by_reading_it(typed, tiny_package):
     for command in ("inspect", "verify"):
         assert typed(command, tiny_package.path).code == 0
     assert digests() == before
+
+
+HIDDEN = {
+    "package": ("inspect", "hidden/model.tflsplit"),
+    "profile": ("plan", "tiny", "--edge", "hidden/edge.json", "--cloud", "hidden/cloud.json", "--link", "4g"),
+    "destination": ("slice", "tiny", "--cut", "op000", "-o", "hidden/made"),
+    "configuration": ("config", "check", "hidden/edge.toml"),
+}
+
+
+@pytest.mark.parametrize("words", HIDDEN.values(), ids=HIDDEN)
+def test_what_another_user_keeps_to_himself_is_named(start, tiny_package, tmp_path, words):
+    """Up to Python 3.13 a question whether such a file exists is an error of its own."""
+    (tmp_path / "hidden").mkdir(mode=0o000)
+    words = [tiny_package.path if word == "tiny" else word for word in words]
+    done = start(*words, cwd=tmp_path, before=WITHOUT_POWER).done()
+    (last,) = (line for line in done.err.splitlines() if line.startswith("tflsplit: "))
+
+    assert done.code == 1
+    assert "Traceback" not in done.err
+    assert "hidden/" in last
+    assert "Permission denied" in last
+
+
+def test_a_name_that_is_too_long_for_a_file_is_refused(typed):
+    assert "File name too long" in typed("inspect", "a" * 300).refusal()

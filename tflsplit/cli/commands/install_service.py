@@ -70,6 +70,8 @@ def command(
     from edge_runtime.service import installation
 
     root = root.resolve()
+    if not dry_run:
+        installation.check_rights(root)
     if uninstall:
         _remove(name, root, is_dry=dry_run)
         return
@@ -90,10 +92,9 @@ def _install(changes: "tuple[Change, ...]", name: str, root: Path, *, is_dry: bo
     from edge_runtime.service import installation
 
     pending = installation.pending(changes)
-    _print(pending, is_dry=is_dry)
+    _make(pending, is_dry=is_dry)
     if is_dry or not pending:
         return
-    installation.apply(pending)
     if installation.has_systemd(root):
         installation.enable(name, has_new_rules=any("rules.d" in str(change.path) for change in pending))
         screen.write(f"enabled; start it with the new configuration: systemctl restart {name}")
@@ -105,21 +106,23 @@ def _remove(name: str, root: Path, *, is_dry: bool) -> None:
     from edge_runtime.service import installation
 
     pending = installation.pending(installation.removal(name, root))
-    _print(pending, is_dry=is_dry)
-    if is_dry or not pending:
-        return
-    has_systemd = installation.has_systemd(root)
+    has_systemd = bool(pending) and not is_dry and installation.has_systemd(root)
     if has_systemd:
         installation.disable(name)
-    installation.apply(pending)
+    _make(pending, is_dry=is_dry)
     if has_systemd:
         installation.forget()
 
 
-def _print(pending: "tuple[Change, ...]", *, is_dry: bool) -> None:
+def _make(pending: "tuple[Change, ...]", *, is_dry: bool) -> None:
+    """Each change is said when it is made."""
+    from edge_runtime.service import installation
+
     if not pending:
         click.echo("nothing changed")
     for change in pending:
+        if not is_dry:
+            installation.apply((change,))
         if change.text is None:
             screen.write(f"{'would remove' if is_dry else 'removed'} {change.path}")
         else:

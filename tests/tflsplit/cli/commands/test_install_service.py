@@ -1,5 +1,6 @@
 """`tflsplit config check` and `tflsplit install-service` as they are typed, on a machine that stands in a folder."""
 
+import errno
 import json
 import os
 import shutil
@@ -8,6 +9,10 @@ import sys
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+
+from tflsplit import errors
+from tflsplit.cli import main
 
 pytestmark = pytest.mark.chaos
 
@@ -146,6 +151,29 @@ def test_of_a_file_that_cannot_be_read_nothing_else_is_said(run, tmp_path, text)
 
 def test_a_missing_configuration_is_wrong_usage(run):
     assert run("install-service").code == 2
+
+
+@pytest.mark.parametrize("words", [("--config", "/etc/tflsplit/edge.toml"), ("--uninstall",)], ids=["in", "out"])
+def test_without_root_it_is_refused_before_anything_is_looked_at(monkeypatch, words):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    done = CliRunner().invoke(main.cli, ["install-service", *words])
+
+    assert isinstance(done.exception, errors.DeviceError)
+    assert str(done.exception).startswith("installing or removing a service takes root: ")
+    assert done.output == ""
+
+
+def test_a_file_that_cannot_be_written_is_not_said_to_be(monkeypatch, root):
+    def fail(_handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    words = ("--root", root, "--config", "/etc/tflsplit/edge.toml", "--executable", "/opt/tflsplit/bin/tflsplit")
+    done = CliRunner().invoke(main.cli, ["install-service", *(str(word) for word in words)])
+
+    assert isinstance(done.exception, errors.DeviceError)
+    assert "No space left on device; this file is as it was" in str(done.exception)
+    assert done.output == ""
 
 
 def test_what_lies_below_a_temporary_folder_is_refused(run, config):
