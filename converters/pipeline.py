@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from converters import quantize, requantise
+from converters import float_ends, quantize, requantise, rewriting, static_shapes
 from converters.calibration import samples as calibration_samples
 from converters.calibration import synthesis
 from converters.edgetpu import target
-from converters.edgetpu.rewrite import Rewritten
 from converters.float_model import fidelity, layers, tails
-from converters.loading import formats
+from converters.loading import float_file, formats
 from converters.loading.formats import Format
 from converters.loading.inputs import Input
 from converters.loading.model import LoadedModel, stored_samples
 from converters.options import Options
+from converters.rewriting import Rewritten
 from tflsplit import errors, text
 from tflsplit.coding import feature_codec
 from tflsplit.graph import cuts, flatgraph
@@ -86,7 +86,7 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
         float_tails=_measured_tails(quantised, float_tails, (found[0], *chosen)),
         fused=fused,
         aliases=aliases,
-        created_with=_versions(quantised.model is not None),
+        created_with=_versions(quantised.model),
     )
     on_stage(f"write {text.counted(len(chosen), 'pair')}")
     writing.write(
@@ -109,17 +109,22 @@ def _check_labels(graph: Graph, labels: tuple[str, ...]) -> None:
 
 
 def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -> _Quantised:
-    if formats.recognise(source) is Format.TFLITE:
-        return _already_quantised(source, options)
+    opened = _open_tflite(source) if formats.recognise(source) is Format.TFLITE else None
+    if opened is not None and not float_file.is_float(flatgraph.read(opened.data)):
+        return _already_quantised(source, opened, options)
     if options.requantise:
         raise errors.SettingsError(f"{source}: --requantise is for a uint8 .tflite; other models are quantised to int8")
     on_stage(f"load {source.name}")
-    model = formats.load(source, input_shapes=options.input_shapes, allow_unsafe=options.allow_unsafe)
+    if opened is not None:
+        model: LoadedModel = float_file.load(source, opened.data)
+    else:
+        model = formats.load(source, input_shapes=options.input_shapes, allow_unsafe=options.allow_unsafe)
     preprocessing, samples, described = _samples(model, options, on_stage)
     on_stage("quantise to int8")
     io = options.io or "int8"
     data = quantize.quantise(model, samples, io_dtype=io, per_tensor_dense=options.target == "coral")
-    quantised = _Quantised(data, model.loader, described, preprocessing, samples, model)
+    notes = opened.notes if opened is not None else ()
+    quantised = _Quantised(data, model.loader, described, preprocessing, samples, model, notes)
     if options.target != "coral":
         return quantised
     on_stage("rewrite for the Edge TPU, and see what that costs")
@@ -129,14 +134,23 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
 
 def _rewritten(quantised: _Quantised) -> _Quantised:
     changed = target.rewritten(quantised.data, quantised.samples)
-    return replace(quantised, data=changed.data, rewrites=changed.notes)
+    return replace(quantised, data=changed.data, rewrites=(*quantised.rewrites, *changed.notes))
 
 
-def _already_quantised(source: Path, options: Options) -> _Quantised:
-    """A `.tflite` is changed only as its target needs; its own scales are its calibration. Samples only measure."""
+def _open_tflite(source: Path) -> Rewritten:
+    """A `.tflite` for one sample at a time, and what was changed for that."""
     data = source.read_bytes()
-    target.refuse_compiled(flatgraph.read(data, name=str(source)), str(source))
-    changed = target.rewritten(data, ()) if options.target == "coral" else Rewritten(data)
+    graph = flatgraph.read(data, name=str(source))
+    target.refuse_compiled(graph, str(source))
+    static_shapes.check(graph, str(source))
+    return rewriting.rewrite(data, static_shapes.PASSES)
+
+
+def _already_quantised(source: Path, opened: Rewritten, options: Options) -> _Quantised:
+    """A `.tflite` is changed only as its target needs; its own scales are its calibration. Samples only measure."""
+    inner = float_ends.cut_off(opened.data)
+    changed = target.rewritten(inner.data, ()) if options.target == "coral" else Rewritten(inner.data)
+    changed = replace(changed, notes=(*opened.notes, *inner.notes, *changed.notes))
     graph = flatgraph.read(changed.data, name=str(source))
     quantize.check_is_integer(graph, str(source))
     _check_taken_as_it_is(source, graph, options)
@@ -212,7 +226,7 @@ def _named_cuts(graph: Graph, quantised: _Quantised) -> tuple[tuple[Cut, ...], d
     Without a Keras model, the names of the file's tensors stand for layers.
     """
     found = cuts.enumerate_cuts(graph)
-    if quantised.model is None:
+    if quantised.model is None or not quantised.model.layers:
         names = {operator.index: graph.tensors[operator.outputs[0]].name for operator in graph.operators}
         fused: dict[str, int] = {}
         aliases: dict[str, str] = {}
@@ -301,6 +315,7 @@ def _codec(graph: Graph, found: Sequence[Cut], quantised: _Quantised) -> str:
     return feature_codec.choose(payloads).id.name.lower()
 
 
-def _versions(uses_tensorflow: bool) -> dict[str, str]:
-    names = ["tflsplit", "ai-edge-litert", *(("tensorflow",) if uses_tensorflow else ())]
+def _versions(model: LoadedModel | None) -> dict[str, str]:
+    tool = [] if model is None else ["ai-edge-quantizer" if isinstance(model, float_file.FloatFile) else "tensorflow"]
+    names = ["tflsplit", "ai-edge-litert", *tool]
     return {name: metadata.version(name) for name in names}

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from converters import litert_quantizer
 from converters.loading import quiet
+from converters.loading.float_file import FloatFile
 from converters.loading.model import LoadedModel, samples_of
 from tflsplit import errors
 from tflsplit.graph import flatgraph
@@ -23,6 +25,8 @@ def quantise(
     one scale for all their weights, which the Edge TPU compiler needs. Raises ModelError naming the operators, and the
     layers they belong to, that int8 TFLite does not have.
     """
+    if isinstance(model, FloatFile):
+        return _checked(litert_quantizer.quantise(model, samples), model)
     tf = quiet.tensorflow()
     _refuse_loops(model)
     converter = _converter(model)
@@ -32,14 +36,12 @@ def quantise(
     converter.inference_input_type = converter.inference_output_type = getattr(tf, io_dtype)
     # A private attribute of the converter; without it, TF >= 2.17 gives dense layers one scale a channel.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = per_tensor_dense
-    data = _run(converter, model)
-    _refuse_float(flatgraph.read(data, name=str(model.path)), model)
-    return data
+    return _checked(_run(converter, model), model)
 
 
 def unquantised(model: LoadedModel) -> bytes:
     """The same graph through the same converter in float32, for tails that compute in float."""
-    return _run(_converter(model), model)
+    return model.data if isinstance(model, FloatFile) else _run(_converter(model), model)
 
 
 def _converter(model: LoadedModel) -> Any:
@@ -70,8 +72,9 @@ def _refuse_loops(model: LoadedModel) -> None:
             )
 
 
-def _refuse_float(graph: Graph, model: LoadedModel) -> None:
+def _checked(data: bytes, model: LoadedModel) -> bytes:
     """The converter leaves operators in float without a warning where int8 TFLite has no kernel for them."""
+    graph = flatgraph.read(data, name=str(model.path))
     found: dict[str, str] = {}
     for operator in graph.operators:
         if _is_float(graph, operator):
@@ -80,6 +83,7 @@ def _refuse_float(graph: Graph, model: LoadedModel) -> None:
     if found:
         raise _unsupported(model, [f"{name} ({layer})" for name, layer in found.items()])
     check_is_integer(graph, str(model.path))
+    return data
 
 
 def _is_float(graph: Graph, operator: Operator) -> bool:
@@ -118,6 +122,8 @@ def _missing_operators(message: str) -> list[str]:
 
 def _layers_with(model: LoadedModel, operator: str) -> str:
     """Where in the model a graph operation stands: the layer whose output it is or whose scope it is in."""
+    if isinstance(model, FloatFile):
+        return f"tensor {_tensor_of(model, operator)!r}"
     wanted = operator.replace("_", "").lower()
     scopes = [
         operation.name
@@ -127,6 +133,12 @@ def _layers_with(model: LoadedModel, operator: str) -> str:
     layers = dict.fromkeys(_layer_of(model, name) for name in scopes)
     words = [layer for layer in layers if layer]
     return f"layer {', '.join(words[:3])}{' …' if len(words) > 3 else ''}" if words else "layer unknown"
+
+
+def _tensor_of(model: FloatFile, operator: str) -> str:
+    graph = flatgraph.read(model.data)
+    names = [graph.tensors[one.outputs[0]].name for one in graph.operators if one.name == operator]
+    return names[0] if names else "unknown"
 
 
 def _layer_of(model: LoadedModel, operation: str) -> str:
@@ -140,7 +152,7 @@ def _layer_of(model: LoadedModel, operation: str) -> str:
 
 def check_is_integer(graph: Graph, name: str) -> None:
     """Raise ModelError unless a `.tflite` is full int8 or uint8 with static shapes, saying what it is instead."""
-    advice = "convert the Keras model it was made from with tflsplit"
+    advice = "convert the model it was made from with tflsplit"
     for tensor in graph.tensors:
         if tensor.is_dynamic:
             raise errors.ModelError(f"{name}: tensor {tensor.name!r} has a shape known only at run time; {advice}")

@@ -102,8 +102,7 @@ class _Int8:
         tensor.quantization, tensor.type = quantisation, self._kind.INT8
         held = self._edited.source.buffers[tensor.buffer].data
         if held is not None and len(held):
-            shifted = (np.asarray(held).view(np.uint8) ^ np.uint8(_OFFSET)).view(np.uint8)
-            tensor.buffer = self._buffer(shifted)
+            tensor.buffer = self._edited.buffer(np.asarray(held).view(np.uint8) ^ np.uint8(_OFFSET))
 
     def _give_own_weights(self, operator: Operator, part: Any) -> None:
         """Dequantised, then symmetric int8; the bias in the step of the data times that of the weights."""
@@ -132,12 +131,12 @@ class _Int8:
         stored = np.clip(np.rint(real / shaped), -127, 127).astype(np.int8)
         name = self._graph.tensors[index].name
         inputs = list(operator.inputs)
-        inputs[place] = self._constant(f"{name}/int8", stored, self._kind.INT8, scales, axis)
+        inputs[place] = self._constant(f"{name}/int8", stored, scales, axis)
         if bias is not None:
             # Each scale is at least the file's own, so no bias outgrows the 32 bits that held it.
             steps = np.rint(bias / (scales * data.scale)).astype(np.int32)
             old = self._graph.tensors[operator.inputs[bias_place]].name
-            inputs[bias_place] = self._constant(f"{old}/int8", steps, self._kind.INT32, scales * data.scale, 0)
+            inputs[bias_place] = self._constant(f"{old}/int8", steps, scales * data.scale, 0)
         part.inputs = inputs
         self._raise_version(operator, part)
 
@@ -148,19 +147,12 @@ class _Int8:
         real: Array = bias.astype(np.float64) * spec.scale
         return real
 
-    def _constant(self, name: str, array: Array, kind: int, scales: Array, axis: int) -> int:
+    def _constant(self, name: str, array: Array, scales: Array, axis: int) -> int:
         quantisation = self._edited.schema.QuantizationParametersT()
         quantisation.scale = scales.astype(np.float32)
         quantisation.zeroPoint = np.zeros(len(scales), np.int64)
         quantisation.quantizedDimension = axis if len(scales) > 1 else 0
-        place = self._buffer(np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8))
-        return self._edited.tensor(name, array.shape, kind, quantisation=quantisation, buffer=place)
-
-    def _buffer(self, data: Array) -> int:
-        made = self._edited.schema.BufferT()
-        made.data = data
-        self._edited.source.buffers.append(made)
-        return len(self._edited.source.buffers) - 1
+        return self._edited.constant(name, array, quantisation)
 
     def _raise_version(self, operator: Operator, part: Any) -> None:
         code = copy.copy(self._edited.source.operatorCodes[part.opcodeIndex])
@@ -202,20 +194,16 @@ def _check_is_uint8(graph: Graph, name: str) -> None:
 
 
 def _is_uint8(tensor: Any) -> bool:
-    quantisation = tensor.quantization
-    return (
-        tensor.type == flatgraph.schema().TensorType.UINT8
-        and quantisation is not None
-        and quantisation.scale is not None
-    )
+    return tensor.type == flatgraph.schema().TensorType.UINT8 and _has_scale(tensor)
+
+
+def _has_scale(tensor: Any) -> bool:
+    return tensor.quantization is not None and tensor.quantization.scale is not None
 
 
 def _same_scale(one: Any, other: Any) -> bool:
-    pairs = (
-        (one.quantization.scale, other.quantization.scale),
-        (one.quantization.zeroPoint, other.quantization.zeroPoint),
-    )
-    return all(np.array_equal(first, second) for first, second in pairs)
+    first, second = one.quantization, other.quantization
+    return np.array_equal(first.scale, second.scale) and np.array_equal(first.zeroPoint, second.zeroPoint)
 
 
 def _float_twin(graph: Graph) -> bytes:
@@ -224,21 +212,12 @@ def _float_twin(graph: Graph) -> bytes:
     floats = edited.schema.TensorType.FLOAT32
     for index, tensor in enumerate(edited.subgraph.tensors):
         spec = graph.tensors[index].spec
-        if (
-            tensor.quantization is None
-            or tensor.quantization.scale is None
-            or spec is None
-            or spec.dtype.startswith("f")
-        ):
+        if not _has_scale(tensor) or spec is None or spec.dtype.startswith("f"):
             continue
         held = flatgraph.constant(graph, index)
         tensor.type, tensor.quantization = floats, None
         if held is not None:
-            buffer = edited.schema.BufferT()
-            real = ((held.astype(np.float64) - spec.zero_point) * spec.scale).astype(np.float32)
-            buffer.data = np.frombuffer(real.tobytes(), np.uint8)
-            edited.source.buffers.append(buffer)
-            tensor.buffer = len(edited.source.buffers) - 1
+            edited.fill(index, dequantise(held, spec))
     return flatgraph.pack(edited.source)
 
 

@@ -1,38 +1,21 @@
-"""Exact rewrites that make operators map to the Edge TPU, proven by running the model before and after.
-
-A rewrite changes how an operator is written, never a weight, a scale or a result. One whose results differ in a single
-bit is not used.
-"""
+"""Exact rewrites that make operators map to the Edge TPU."""
 
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from converters import rewriting, static_shapes
 from converters.edgetpu import limits
-from converters.loading import quiet
-from converters.loading.model import stored_samples
-from tflsplit import text
+from converters.rewriting import Rewritten
 from tflsplit.graph import flatgraph
 from tflsplit.graph.edit import Edit
 from tflsplit.graph.flatgraph import Graph, Operator
-from tflsplit.graph.interpreter import Interpreter
-from tflsplit.graph.tensors import Array, TensorSpec
-from tflsplit.package import verify
+from tflsplit.graph.tensors import Array
 
 _CONV_VERSIONS = {"int8": 3, "uint8": 1}  # the first that take the type
-_PROOFS = 8  # inputs to run: those given first, then random ones
-
-
-@dataclass(frozen=True, slots=True)
-class Rewritten:
-    """The model, and a text for each change or for why there is none."""
-
-    data: bytes
-    notes: tuple[str, ...] = ()
 
 
 def rewrite(data: bytes, samples: Sequence[Array] = ()) -> Rewritten:
@@ -41,49 +24,7 @@ def rewrite(data: bytes, samples: Sequence[Array] = ()) -> Rewritten:
     - a batch left open becomes 1, and a RESHAPE whose shape is computed from static shapes gets it as a constant;
     - a dense layer on more than one row becomes a 1x1 convolution between reshapes.
     """
-    edited = Edit(flatgraph.read(data))
-    notes = [*_fix_batch(edited), *_fix_reshapes(edited), *_convolve_dense(edited)]
-    if not notes:
-        return Rewritten(data)
-    changed = flatgraph.pack(edited.source)
-    count = _equal_runs(data, changed, samples)
-    if count is None:
-        return Rewritten(data, (f"left as it was, its results would change: {', '.join(notes)}",))
-    return Rewritten(changed, tuple(f"{note}; bit-exact on {text.counted(count, 'input')}" for note in notes))
-
-
-def _fix_batch(edited: Edit) -> list[str]:
-    """An extent that was open at conversion is stored as 1, beside a mark that it is open."""
-    marked = [tensor for tensor in edited.subgraph.tensors if tensor.shapeSignature is not None]
-    was_open = any(extent < 0 for tensor in marked for extent in tensor.shapeSignature)
-    for tensor in marked:
-        tensor.shapeSignature = None
-    return ["the batch, which was open, is 1"] if was_open else []
-
-
-def _fix_reshapes(edited: Edit) -> list[str]:
-    graph, notes = edited.graph, []
-    for operator in graph.operators:
-        is_open = operator.name == "RESHAPE" and len(operator.inputs) > 1
-        if is_open and not graph.tensors[operator.inputs[1]].is_constant:
-            shape = graph.tensors[operator.outputs[0]].shape
-            constant = edited.constant(f"{graph.tensors[operator.outputs[0]].name}/shape", np.asarray(shape))
-            edited.subgraph.operators[operator.index].inputs = [operator.inputs[0], constant]
-            notes.append(f"operator {operator.index} (RESHAPE) has its shape {limits.extents(shape)} as a constant")
-    if notes:
-        _remove_unused(edited)
-    return notes
-
-
-def _remove_unused(edited: Edit) -> None:
-    """Remove operators whose outputs are not needed any more, from the last to the first."""
-    needed = {int(index) for index in edited.subgraph.outputs}
-    kept = []
-    for operator in reversed(edited.subgraph.operators):
-        if needed.intersection(int(index) for index in operator.outputs):
-            needed.update(int(index) for index in operator.inputs)
-            kept.append(operator)
-    edited.subgraph.operators = kept[::-1]
+    return rewriting.rewrite(data, (*static_shapes.PASSES, _convolve_dense), samples)
 
 
 def _convolve_dense(edited: Edit) -> list[str]:
@@ -145,7 +86,7 @@ def _convolution(edited: Edit, operator: Operator) -> list[Any]:
 
 def _reshape(edited: Edit, source: int, output: int) -> Any:
     tensor = edited.subgraph.tensors[output]
-    shape = edited.constant(f"{tensor.name.decode()}/shape", np.asarray(tensor.shape))
+    shape = edited.constant(f"{tensor.name.decode()}/shape", np.asarray(tensor.shape, np.int32))
     return edited.operator("RESHAPE", 1, (source, shape), output)
 
 
@@ -157,28 +98,3 @@ def _no_bias(edited: Edit, operator: Operator) -> int:
     quantisation.zeroPoint = np.zeros(len(quantisation.scale), np.int64)
     name = f"{edited.graph.tensors[operator.outputs[0]].name}/bias"
     return edited.constant(name, np.zeros(int(weights.shape[0]), np.int32), quantisation)
-
-
-def _equal_runs(before: bytes, after: bytes, samples: Sequence[Array]) -> int | None:
-    """How many inputs gave the same bits; None as soon as one does not, or if a tensor is not what the file says."""
-    graph = flatgraph.read(after)
-    with (
-        quiet.silenced(),
-        Interpreter(before) as old,
-        Interpreter(after, keeps_intermediates=True) as new,
-    ):
-        inputs = _inputs(new.inputs, samples)
-        for arrays in inputs:
-            expected, found = old.run(*arrays), new.run(*arrays)
-            if any(not np.array_equal(*pair) for pair in zip(expected, found, strict=True)):
-                return None
-        for operator in graph.operators:
-            for index in operator.outputs:
-                if graph.tensors[index].spec and new.tensor(index).shape != graph.tensors[index].shape:
-                    return None
-    return len(inputs)
-
-
-def _inputs(specs: Sequence[TensorSpec], samples: Sequence[Array]) -> list[tuple[Array, ...]]:
-    given = stored_samples([array[: _PROOFS // 2] for array in samples], specs) if samples else []
-    return [*given, *verify.random_samples(specs, _PROOFS - len(given))]

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from converters import quantize
 from converters.edgetpu import heads, rewrite, rules
 from converters.edgetpu.compiler import Compiler
-from converters.edgetpu.rewrite import Rewritten
 from converters.float_model import fidelity
 from converters.loading.model import LoadedModel
+from converters.rewriting import Rewritten
 from tflsplit import errors
 from tflsplit.graph import flatgraph
 from tflsplit.graph.cuts import Cut

@@ -8,7 +8,7 @@ import numpy as np
 
 from tflsplit.graph import flatgraph
 from tflsplit.graph.flatgraph import Graph
-from tflsplit.graph.tensors import Array
+from tflsplit.graph.tensors import CODE_OF_DTYPE, Array
 
 
 class Edit:
@@ -39,12 +39,25 @@ class Edit:
         return self._added(made)
 
     def constant(self, name: str, array: Array, quantisation: Any = None) -> int:
-        """A new int32 constant."""
-        buffer = self.schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(array, np.int32).tobytes(), np.uint8)
-        self.source.buffers.append(buffer)
-        place = len(self.source.buffers) - 1
-        return self.tensor(name, array.shape, self.schema.TensorType.INT32, quantisation=quantisation, buffer=place)
+        """A new constant of the array's type."""
+        kind = CODE_OF_DTYPE[array.dtype.name]
+        return self.tensor(name, array.shape, kind, quantisation=quantisation, buffer=self.buffer(array))
+
+    def fill(self, index: int, array: Array) -> None:
+        """Makes a tensor that there is a constant of the array's shape and type."""
+        tensor = self.subgraph.tensors[index]
+        tensor.shape, tensor.type, tensor.buffer = (
+            list(array.shape),
+            CODE_OF_DTYPE[array.dtype.name],
+            self.buffer(array),
+        )
+
+    def buffer(self, array: Array) -> int:
+        """The place of a new buffer with the array's bytes."""
+        made = self.schema.BufferT()
+        made.data = np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)
+        self.source.buffers.append(made)
+        return len(self.source.buffers) - 1
 
     def operator(self, name: str, version: int, inputs: Sequence[int], output: int, options: Any = None) -> Any:
         """A new operator, not yet among the others."""

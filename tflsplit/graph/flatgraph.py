@@ -161,6 +161,27 @@ def constant(graph: Graph, index: int) -> "Array | None":
     return data.reshape(tensor.shape)
 
 
+def real_constant(graph: Graph, index: int, *, name: str = "model") -> Array:
+    """The values (float32) that a constant stands for, with a scale for each channel where it has them.
+
+    ModelError for what is no plain array, as weights of 4 bits.
+    """
+    held, tensor = constant(graph, index), graph.tensors[index]
+    if held is None:
+        raise errors.ModelError(
+            f"{name}: weights {tensor.name!r} are {tensor.type_name}, which cannot be read; export the model with "
+            "float32, float16 or int8 weights"
+        )
+    scales, zero_points = _quantisation(graph.source.subgraphs[0].tensors[index].quantization)
+    if not len(scales):
+        return held.astype(np.float32)
+    axis = int(graph.source.subgraphs[0].tensors[index].quantization.quantizedDimension)
+    shape = [-1 if place == axis and len(scales) > 1 else 1 for place in range(held.ndim)]
+    zero = np.resize(np.asarray(zero_points if len(zero_points) else (0,), np.float32), len(scales))
+    real: Array = (held.astype(np.float32) - zero.reshape(shape)) * np.asarray(scales, np.float32).reshape(shape)
+    return real
+
+
 def schema() -> Any:
     """The bindings of the file's schema, with the classes of its parts; DeviceError where LiteRT is not installed."""
     try:

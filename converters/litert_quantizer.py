@@ -1,0 +1,85 @@
+"""The only door to LiteRT's quantizer (ai-edge-quantizer): a float `.tflite` and samples in, one int8 `.tflite` out."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from converters.loading import quiet
+from converters.loading.float_file import FloatFile
+from converters.loading.model import samples_of
+from tflsplit import errors, extras
+from tflsplit.graph import flatgraph
+from tflsplit.graph.edit import Edit
+from tflsplit.graph.tensors import Array
+
+_SIGNATURE = "serving_default"
+
+
+def quantise(model: FloatFile, samples: Sequence[Array]) -> bytes:
+    """Full-integer weights, activations, inputs and outputs, calibrated on `samples`: (samples, …) for each input.
+
+    ModelError where the quantizer refuses the model. What it leaves in float is the caller's to look for.
+    """
+    named = _with_signature(model.data)
+    names = [f"input_{place}" for place in range(len(model.inputs))]
+    rows = [
+        {
+            name: array.astype(entry.dtype).reshape(entry.shape)
+            for name, array, entry in zip(names, row, model.inputs, strict=True)
+        }
+        for row in samples_of(samples)
+    ]
+    with quiet.silenced():
+        library = _library()
+        recipe = library.recipe.static_wi8_ai8()
+        try:
+            return bytes(
+                library.quantizer.Quantizer(named, recipe).quantize(_ranges(named, recipe, rows)).quantized_model
+            )
+        except (ValueError, RuntimeError, KeyError, NotImplementedError) as cause:
+            raise errors.ModelError(
+                f"{model.path}: LiteRT's quantizer refuses this model ({errors.one_line(cause)}); "
+                "convert the Keras model it was made from, if there is one"
+            ) from cause
+
+
+def _with_signature(data: bytes) -> bytes:
+    """The quantizer feeds a model by the names of a signature, which many files have not, or have for another use."""
+    edited = Edit(flatgraph.read(data))
+    signature = edited.schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = _SIGNATURE.encode(), 0
+    signature.inputs = [_entry(edited, f"input_{place}", index) for place, index in enumerate(edited.graph.inputs)]
+    signature.outputs = [_entry(edited, f"output_{place}", index) for place, index in enumerate(edited.graph.outputs)]
+    edited.source.signatureDefs = [signature]
+    return flatgraph.pack(edited.source)
+
+
+def _entry(edited: Edit, name: str, index: int) -> Any:
+    made = edited.schema.TensorMapT()
+    made.name, made.tensorIndex = name.encode(), index
+    return made
+
+
+def _ranges(model: bytes, recipe: Any, rows: Sequence[dict[str, Array]]) -> Any:
+    """Lowest and highest value of each tensor over all samples, as TensorFlow takes them.
+
+    The quantizer's own way is a moving average over the samples: their order would count, and what is rare be cut off.
+    """
+    library = _library()
+    rules = library.recipe_manager.RecipeManager()
+    rules.load_quantization_recipe(recipe)
+    mode = library.calibrator.CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS
+    calibrator = library.calibrator.Calibrator(model, mode=mode, qsv_update_func=library.qsv_utils.min_max_update)
+    calibrator.calibrate({_SIGNATURE: rows}, rules)
+    return calibrator.get_model_qsvs()
+
+
+def _library() -> Any:
+    """The quantizer's modules, as attributes of one; DeviceError where it is not installed."""
+    try:
+        import ai_edge_quantizer
+        from ai_edge_quantizer import calibrator, quantizer, recipe, recipe_manager  # noqa: F401
+        from ai_edge_quantizer.utils import qsv_utils
+    except ImportError as missing:
+        raise errors.DeviceError(extras.need("quantising a float .tflite", "ai-edge-quantizer", "convert")) from missing
+    return SimpleNamespace(**vars(ai_edge_quantizer), qsv_utils=qsv_utils)

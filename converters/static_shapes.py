@@ -1,0 +1,88 @@
+"""What a `.tflite` leaves open, or works out anew each time though it is always the same: fixed, for one sample."""
+
+from collections.abc import Collection
+
+from converters.loading import quiet
+from tflsplit import errors, text
+from tflsplit.graph import flatgraph
+from tflsplit.graph.edit import Edit
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.tensors import CODE_OF_DTYPE, Array
+from tflsplit.package import verify
+
+_WHOLE_NUMBERS = {CODE_OF_DTYPE["int32"], CODE_OF_DTYPE["int64"]}
+
+
+def check(graph: flatgraph.Graph, name: str) -> None:
+    """ModelError for an input that leaves more than its batch open."""
+    for index in graph.inputs:
+        signature = graph.source.subgraphs[0].tensors[index].shapeSignature
+        if signature is not None and any(extent < 0 for extent in signature[1:]):
+            shape = ", ".join("any" if extent < 0 else str(extent) for extent in signature)
+            raise errors.ModelError(
+                f"{name}: input {graph.tensors[index].name!r} is ({shape}), its size is not fixed; write the "
+                ".tflite from a model whose input has a size"
+            )
+
+
+def fix_batch(edited: Edit) -> list[str]:
+    """An extent that was open at conversion is stored as 1, beside a mark that it is open."""
+    marked = [tensor for tensor in edited.subgraph.tensors if tensor.shapeSignature is not None]
+    was_open = any(extent < 0 for tensor in marked for extent in tensor.shapeSignature)
+    for tensor in marked:
+        tensor.shapeSignature = None
+    return ["the batch, which was open, is 1"] if was_open else []
+
+
+def fold_constants(edited: Edit) -> list[str]:
+    """Shapes computed from static shapes become constants."""
+    graph = edited.graph
+    known = {tensor.index for tensor in graph.tensors if tensor.is_constant and not tensor.is_variable}
+    folded: set[int] = set()
+    for operator in graph.operators:
+        inputs = {index for index in operator.inputs if index >= 0}
+        types = {edited.subgraph.tensors[index].type for index in operator.outputs}
+        if (operator.name == "SHAPE" or (inputs and inputs <= known)) and types <= _WHOLE_NUMBERS:
+            known.update(operator.outputs)
+            folded.add(operator.index)
+    kept = [operator for operator in graph.operators if operator.index not in folded]
+    made = {index for place in folded for index in graph.operators[place].outputs}
+    needed = sorted(made.intersection(index for operator in kept for index in operator.inputs))
+    if not folded or made.intersection(graph.outputs):
+        return []
+    for index, value in zip(needed, _values(edited, sorted(folded), needed), strict=True):
+        edited.fill(index, value)
+    _leave_out(edited, folded)
+    return [f"{text.counted(len(folded), 'operator')} on constants alone became constants"]
+
+
+def widen_weights(edited: Edit) -> list[str]:
+    """Weights that an operator makes float32 of, each time, from float16 or int8, are kept in float32."""
+    graph = edited.graph
+    found = {
+        operator.index: operator
+        for operator in graph.operators
+        if operator.name == "DEQUANTIZE" and graph.tensors[operator.inputs[0]].is_constant
+    }
+    for operator in found.values():
+        edited.fill(operator.outputs[0], flatgraph.real_constant(graph, operator.inputs[0]))
+    _leave_out(edited, found.keys())
+    return [f"weights of {text.counted(len(found), 'tensor')} became float32"] if found else []
+
+
+PASSES = (fix_batch, fold_constants, widen_weights)
+
+
+def _leave_out(edited: Edit, operators: Collection[int]) -> None:
+    """By their index in the graph; passes before may have left out others."""
+    gone = {index for place in operators for index in edited.graph.operators[place].outputs}
+    edited.subgraph.operators = [one for one in edited.subgraph.operators if not gone.intersection(one.outputs)]
+
+
+def _values(edited: Edit, operators: list[int], tensors: list[int]) -> tuple[Array, ...]:
+    """What these operators make of any sample: they run as a model of their own."""
+    graph = flatgraph.read(flatgraph.pack(edited.source))
+    part = flatgraph.select(graph, operators, graph.inputs, tensors)
+    with quiet.silenced(), Interpreter(part) as opened:
+        (sample,) = verify.random_samples(opened.inputs, 1)
+        return opened.run(*sample)
