@@ -17,6 +17,7 @@ from tflsplit import arguments, errors
 from tflsplit.arguments import PathLike
 from tflsplit.confinement import child
 from tflsplit.graph import flatgraph
+from tflsplit.kernels import keeping
 from tflsplit.package import reading, writing
 from tflsplit.package.reading import Package
 
@@ -54,6 +55,7 @@ def _converted(
         "destination": str(place),
         "name": name,
         "sha256": _digest(source),
+        "kernel_class": keeping.here().as_json(),  # the process without rights may not start another
     }
     given = [source, *(_with_links(options.calibration) if isinstance(options.calibration, Path) else ())]
     try:

@@ -31,6 +31,7 @@ from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
 from tflsplit.inputs.preprocessing import NAMED, Preprocessing
+from tflsplit.kernels.classes import KernelClass
 from tflsplit.package import golden, manifest, outputs, verify, writing
 
 # Boundaries of this many samples are coded to see whether coding pays; of photographs, four differed by 5 %.
@@ -95,7 +96,12 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
         quantised.data,
         chosen,
         float_model=float_tails.data if float_tails else None,
-        golden=golden.of_model(quantised.data, found[-1], _golden_inputs(quantised, graph.specs(graph.inputs))),
+        golden=golden.of_model(
+            quantised.data,
+            found[-1],
+            _golden_inputs(quantised, graph.specs(graph.inputs)),
+            KernelClass.from_json(request["kernel_class"]),
+        ),
     )
 
 

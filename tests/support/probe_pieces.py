@@ -274,7 +274,7 @@ def _room(products: int, scale: float) -> float:
 def pieces() -> dict[str, tuple[bytes, ...]]:
     """By operator kind and type, the files to run."""
     ties, near = (0.25, 0.5, 0.5), (0.113, 0.071, 0.0937)
-    products = (0.125, 0.25, 2.0), (0.113, 0.071, 0.637)
+    products = (0.113, 0.071, 0.637)
     both: dict[str, tuple[bytes, ...]] = {}
     for dtype in ("int8", "uint8"):
         both |= {
@@ -320,15 +320,17 @@ def pieces() -> dict[str, tuple[bytes, ...]]:
             ),
             **{
                 f"{name}/{dtype}": tuple(pairwise(name, dtype, each) for each in scales)
-                for name, scales in (("ADD", (ties, near)), ("SUB", (ties, near)), ("MUL", products))
+                for name, scales in (("ADD", (ties, near)), ("SUB", (ties, near)))
             },
+            f"MUL/{dtype}": (pairwise("MUL", dtype, products), pairwise("MUL", dtype, (0.0317, 0.0551, 0.0833))),
+            f"MUL/{dtype}:ties": (pairwise("MUL", dtype, (0.125, 0.25, 2.0)),),
         }
     return both | {
         "BATCH_MATMUL/int8": tuple(
             batch_product(scale, is_turned=turned)
             for scale, turned in itertools.product((TIES, BETWEEN), (False, True))
         ),
-        "SQUARED_DIFFERENCE/int8": (pairwise("SQUARED_DIFFERENCE", "int8", products[1]),),
+        "SQUARED_DIFFERENCE/int8": (pairwise("SQUARED_DIFFERENCE", "int8", products),),
         "SUM/int8": (reduced("SUM", "int8", (1, 2), (0.01, 0.07)),),
         "HARD_SWISH/int8": (unary("HARD_SWISH", "int8", 1, (0.06, 0.045), (5, -90)),),
         "PRELU/int8": (prelu(),),

@@ -97,6 +97,11 @@ class Interpreter:
             return (), ()
         details = self._runtime._get_ops_details()
         replaced = _replaced(details)
+        if details and "operand_types" not in details[0]:  # tflite-runtime
+            dtypes = {int(each["index"]): each["dtype"] for each in self._runtime.get_tensor_details()}
+            for operator in details:
+                for side, told in (("inputs", "operand_types"), ("outputs", "result_types")):
+                    operator[told] = [dtypes.get(int(tensor)) for tensor in operator[side]]
         found: tuple[set[str], set[str]] = set(), set()
         for operator in details:
             if operator["op_name"] != "DELEGATE":

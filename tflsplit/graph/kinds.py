@@ -1,7 +1,8 @@
 """What decides which kernel runs an operator: its name and the types it computes with, as `CONV_2D/int8`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from tflsplit.graph import ties
 from tflsplit.graph.flatgraph import Graph
 
 # Shapes, axes and places come as whole numbers and conditions as bool, beside the tensor that an operator is about.
@@ -15,14 +16,20 @@ def kind(name: str, inputs: Sequence[str], outputs: Sequence[str]) -> str:
     return f"{name}/{source}" if source == made else f"{name}/{source}>{made}"
 
 
-def of_graph(graph: Graph, indices: Iterable[int] | None = None) -> tuple[str, ...]:
-    """The kinds of these operators (all by default), each once, sorted."""
-    chosen = range(len(graph.operators)) if indices is None else indices
-    found = set()
-    for operator in (graph.operators[index] for index in chosen):
+def each(graph: Graph) -> tuple[str, ...]:
+    """The kind of every operator, in order. A MUL of integers with products that lie between two integers is
+    `MUL/int8:ties`, apart from those that any way of rounding gives the same."""
+    found = []
+    for operator in graph.operators:
         inputs, outputs = (
             [graph.tensors[index].type_name for index in indices if index >= 0]
             for indices in (operator.inputs, operator.outputs)
         )
-        found.add(kind(operator.name, inputs, outputs))
-    return tuple(sorted(found))
+        named = kind(operator.name, inputs, outputs)
+        found.append(f"{named}:ties" if operator.name == "MUL" and ties.has_ties(graph, operator) else named)
+    return tuple(found)
+
+
+def of_graph(graph: Graph) -> tuple[str, ...]:
+    """The kinds that a graph has, each once, sorted."""
+    return tuple(sorted(set(each(graph))))

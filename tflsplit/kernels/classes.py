@@ -14,7 +14,7 @@ from typing import Any
 _MOST_KINDS = 200  # ten times what the probe tells apart
 _LONGEST = 80
 _FINGERPRINT = re.compile(r"[0-9a-f]{8}")
-_KIND = re.compile(r"[A-Z][A-Z0-9_]*/[a-z0-9]+(>[a-z0-9]+)?")
+_KIND = re.compile(r"[A-Z][A-Z0-9_]*/[a-z0-9]+(>[a-z0-9]+)?(:ties)?")
 
 # These take and give the same stored integers, or compare them; there is nothing to round.
 _MOVING = frozenset(
@@ -112,20 +112,26 @@ class Agreement:
         return "; ".join(parts) or "exact"
 
 
-def compare(one: KernelClass, other: KernelClass, kinds: Iterable[str]) -> Agreement:
-    """Whether both give the same integers for a head of these operator kinds (`tflsplit.graph.kinds`)."""
+def compare(one: KernelClass, other: KernelClass, kinds: Iterable[str] | None = None) -> Agreement:
+    """Whether both give the same integers for a head of these operator kinds (`tflsplit.graph.kinds`), by default for
+    any head of what was probed."""
     # The same build of the same runtime that computed the same throughout has the same kernels elsewhere.
     is_same_build = (one.id, one.runtime, one.machine) == (other.id, other.runtime, other.machine)
     differing: list[str] = []
     unknown: list[str] = []
-    for kind in sorted(set(kinds)):
+    for kind in sorted({*one.operators, *other.operators} if kinds is None else set(kinds)):
         here, there = one.operators.get(kind), other.operators.get(kind)
         if is_same_build or moves(kind) or (here is not None and here == there):
             continue
-        if kind in _ALIKE_IN_LITERT and one.is_litert and other.is_litert:
+        if is_alike_in_litert(kind) and one.is_litert and other.is_litert:
             continue
         (differing if here is not None and there is not None else unknown).append(kind)
     return Agreement(tuple(differing), tuple(unknown))
+
+
+def is_alike_in_litert(kind: str) -> bool:
+    """Whether whole models with this kind, of which there is no piece in the probe, gave the same on all of LiteRT."""
+    return kind in _ALIKE_IN_LITERT
 
 
 def moves(kind: str) -> bool:

@@ -36,7 +36,7 @@ class Found:
         """What to say of it in one line; empty if nothing changed."""
         if self.before is None:
             return ""
-        told = compare(self.before, self.kernel_class, {*self.before.operators, *self.kernel_class.operators})
+        told = compare(self.before, self.kernel_class)
         return f"this machine's kernels changed since the last start, from {self.before} to {self.kernel_class}: {told}"
 
 

@@ -94,13 +94,16 @@ def _said(wanted: list[str], timeout_s: float) -> list[str]:
             [sys.executable, "-c", _CHILD, ",".join(wanted), *sys.path],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         ) as child:
             try:
-                said, _ = child.communicate(timeout=timeout_s)
+                said, complaints = child.communicate(timeout=timeout_s)
             except subprocess.TimeoutExpired:
                 child.kill()
-                said, _ = child.communicate()
+                said, complaints = child.communicate()
+        if child.returncode > 0:
+            last = complaints.decode("utf-8", "replace").strip().splitlines()[-1:]
+            raise errors.DeviceError(f"the probe of this machine's kernels failed: {''.join(last)}")
     except OSError as cause:
         raise errors.DeviceError(f"the probe of this machine's kernels cannot be started: {cause}") from cause
     return said.decode("utf-8", "replace").splitlines()

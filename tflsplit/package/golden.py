@@ -1,25 +1,27 @@
 """Golden samples: a few inputs and what the int8 model makes of them on a CPU. A device tests a head with them.
 
-golden.npz    `input/N` and `<cut>/N`, an array for each tensor with the samples as its first axis, and `made_on`
+golden.npz    `input/N` and `<cut>/N`, an array for each tensor with the samples as its first axis, and `made_on`, the
+              kernel class of the machine that computed them, as JSON
 
 A package holds the model's outputs, a bundle for the edge the boundaries of its cuts. This module owns the format. The
 same samples give the same bytes on the same machine, so that a bundle that is made twice is one bundle.
 """
 
 import io
-import platform
+import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 
-from tflsplit import errors
+from tflsplit import errors, strict_json
 from tflsplit.graph.cuts import Cut
-from tflsplit.graph.interpreter import Interpreter, runtime
+from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec, payload_bytes
+from tflsplit.kernels import keeping
+from tflsplit.kernels.classes import KernelClass
 from tflsplit.package import verify
 from tflsplit.package.reading import GOLDEN, Package
 
@@ -31,22 +33,18 @@ _MADE_ON = "made_on"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Golden:
-    """`samples` pairs the model's inputs with the boundary expected of them. `made_on` is the machine and the runtime
-    that computed it: the same kind must agree to the bit, others may round differently."""
+    """`samples` pairs the model's inputs with the boundary expected of them. `made_on` is the class of the
+    machine that computed it: where that agrees in a head's operators, every bit must; others may round differently.
+    None in packages of before there were classes."""
 
     samples: tuple[tuple[tuple[Array, ...], tuple[Array, ...]], ...]
-    made_on: str
+    made_on: KernelClass | None
 
 
-def here() -> str:
-    """Machine and runtime of this process, as `Golden.made_on` states them."""
-    name = runtime().__name__.partition(".")[0].replace("_", "-")
-    return f"{platform.machine()} {name} {metadata.version(name)}"
-
-
-def of_model(model: bytes, wanted: Cut, inputs: Sequence[tuple[Array, ...]]) -> bytes:
-    """The file of a package: `wanted` is its cut `output`. Of the inputs (as stored), the first few are taken."""
-    return _render({wanted: model}, inputs)
+def of_model(model: bytes, wanted: Cut, inputs: Sequence[tuple[Array, ...]], made_on: KernelClass) -> bytes:
+    """The file of a package: `wanted` is its cut `output`. Of the inputs (as stored), the first few are taken.
+    `made_on` is this machine's class, given since a process without rights cannot find it out."""
+    return _render({wanted: model}, inputs, made_on)
 
 
 def of_heads(whole: Package, wanted: Sequence[Cut]) -> bytes:
@@ -55,7 +53,7 @@ def of_heads(whole: Package, wanted: Sequence[Cut]) -> bytes:
     inputs = (
         [taken for taken, _ in kept.samples] if kept else verify.random_samples(whole.manifest.inputs, MOST_SAMPLES)
     )
-    return _render({cut: whole.head_bytes(cut) for cut in wanted}, inputs)
+    return _render({cut: whole.head_bytes(cut) for cut in wanted}, inputs, keeping.here())
 
 
 def read(opened: Package, cut: Cut) -> Golden | None:
@@ -68,7 +66,7 @@ def read(opened: Package, cut: Cut) -> Golden | None:
                 return None
             inputs = _columns(archive, "input", opened.manifest.inputs)
             expected = _columns(archive, cut.id, cut.boundary)
-            made_on = _array(archive, _MADE_ON).tobytes().decode("utf-8")
+            made_on = _class(_array(archive, _MADE_ON).tobytes())
             samples = tuple(zip(zip(*inputs, strict=True), zip(*expected, strict=True), strict=True))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as cause:
         raise errors.PackageError(
@@ -77,10 +75,10 @@ def read(opened: Package, cut: Cut) -> Golden | None:
     return Golden(samples, made_on)
 
 
-def _render(heads: Mapping[Cut, bytes], inputs: Sequence[tuple[Array, ...]]) -> bytes:
+def _render(heads: Mapping[Cut, bytes], inputs: Sequence[tuple[Array, ...]], made_on: KernelClass) -> bytes:
     sample_bytes = sum(array.nbytes for array in inputs[0]) + sum(payload_bytes(cut.boundary) for cut in heads)
     taken = inputs[: max(1, min(MOST_SAMPLES, _MOST_BYTES // max(sample_bytes, 1)))]
-    arrays = {_MADE_ON: np.frombuffer(here().encode(), np.uint8)} | _stacked("input", taken)
+    arrays = {_MADE_ON: np.frombuffer(json.dumps(made_on.as_json()).encode(), np.uint8)} | _stacked("input", taken)
     for cut, head in heads.items():
         with Interpreter(head, name=f"head of {cut.id}") as opened:
             arrays |= _stacked(cut.id, [opened.run(*sample) for sample in taken])
@@ -95,6 +93,11 @@ def _render(heads: Mapping[Cut, bytes], inputs: Sequence[tuple[Array, ...]]) -> 
 
 def _stacked(name: str, rows: Sequence[tuple[Array, ...]]) -> dict[str, Array]:
     return {f"{name}/{place}": np.stack(column) for place, column in enumerate(zip(*rows, strict=True))}
+
+
+def _class(text: bytes) -> KernelClass | None:
+    # Earlier versions wrote machine, runtime and version in words.
+    return KernelClass.from_json(strict_json.parse_object(text)) if text.startswith(b"{") else None
 
 
 def _columns(archive: zipfile.ZipFile, name: str, specs: Sequence[TensorSpec]) -> tuple[Array, ...]:

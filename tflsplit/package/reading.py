@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from tflsplit import arguments, errors, text
 from tflsplit.arguments import PathLike
 from tflsplit.graph import cuts as graph_cuts
-from tflsplit.graph import flatgraph, float_tail
+from tflsplit.graph import flatgraph, float_tail, kinds
 from tflsplit.graph.cuts import Cut
 from tflsplit.package import manifest as package_manifest
 from tflsplit.package.manifest import File, Manifest
@@ -145,6 +145,16 @@ class Package:
         """The head as `.tflite`: as written in the package, else sliced now."""
         written = self._written(cut, "head")
         return graph_cuts.head_bytes(self.graph, cut) if written is None else written
+
+    def head_kinds(self, cut: Cut) -> tuple[str, ...]:
+        """The operator kinds of a head (`tflsplit.graph.kinds`), each once; PackageError in a bundle without it."""
+        if MODEL in self.manifest.files:
+            return tuple(sorted(set(self._kinds[: cut.position])))
+        return kinds.of_graph(flatgraph.read(self.head_bytes(cut), name=f"{self.path}: head of {cut.id}"))
+
+    @cached_property
+    def _kinds(self) -> tuple[str, ...]:
+        return kinds.each(self.graph)
 
     def tail_bytes(self, cut: Cut) -> bytes:
         """The tail that serves frames, as `.tflite`: as written, else sliced now. CutError where there is none."""

@@ -10,7 +10,10 @@ import updatable
 from edge_runtime.updates import self_test
 from tflsplit import errors
 from tflsplit.graph.interpreter import Interpreter
+from tflsplit.kernels.classes import KernelClass
 from tflsplit.package import golden
+
+ABACUS = KernelClass("abacus 1.0", "wood", False, {"ADD/int8": "00000001"})
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def head(made):
 def elsewhere(made, monkeypatch):
     """As if the samples had been made on a machine of another kind."""
     kept = golden.read(made, made.cut("op000"))
-    monkeypatch.setattr(golden, "read", lambda *_: dataclasses.replace(kept, made_on="abacus"))
+    monkeypatch.setattr(golden, "read", lambda *_: dataclasses.replace(kept, made_on=ABACUS))
 
 
 def off_by(steps, run):

@@ -12,6 +12,7 @@ import tiny_models
 
 from tflsplit import bundle, errors
 from tflsplit.graph.interpreter import Interpreter
+from tflsplit.kernels import keeping
 from tflsplit.package import golden, manifest, reading, verify, writing
 from tflsplit.package.manifest import Role
 
@@ -22,7 +23,7 @@ INPUTS = verify.random_samples(tiny_models.describe(tiny_models.residual_model()
 def whole(residual_model, tmp_path):
     """A package with golden samples of its own, as a conversion makes it."""
     described = tiny_models.describe(residual_model)
-    kept = golden.of_model(residual_model, described.cuts[-1], INPUTS)
+    kept = golden.of_model(residual_model, described.cuts[-1], INPUTS, keeping.here())
     return writing.write(tmp_path / "w.tflsplit", described, residual_model, described.cuts[1:-1], golden=kept)
 
 
@@ -52,7 +53,7 @@ def npy(array):
 def test_a_package_holds_what_the_model_makes_of_its_own_samples(whole):
     found = golden.read(whole, whole.cut("output"))
 
-    assert found.made_on == golden.here()
+    assert found.made_on == keeping.here()
     with Interpreter(whole.model_bytes()) as model:
         for (given, expected), sample in zip(found.samples, INPUTS, strict=True):
             assert [array.tolist() for array in given] == [array.tolist() for array in sample]
@@ -88,14 +89,14 @@ def test_large_inputs_make_one_sample(builder, tmp_path):
         described,
         model,
         (),
-        golden=golden.of_model(model, described.cuts[-1], verify.random_samples(described.inputs, 4)),
+        golden=golden.of_model(model, described.cuts[-1], verify.random_samples(described.inputs, 4), keeping.here()),
     )
 
     assert len(golden.read(made, made.cut("output")).samples) == 1
 
 
 GOOD = np.zeros((1, 1, 4), np.int8)
-MADE_ON = npy(np.frombuffer(b"here", np.uint8))
+MADE_ON = npy(np.frombuffer(b"x86_64 ai-edge-litert 2.3.0", np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,7 @@ MADE_ON = npy(np.frombuffer(b"here", np.uint8))
     [
         b"no archive",
         npz(input__0=npy(GOOD), output__0=npy(GOOD)),
+        npz(input__0=npy(GOOD), output__0=npy(GOOD), made_on=npy(np.frombuffer(b'{"id": "00000000"}', np.uint8))),
         npz(output__0=npy(GOOD), made_on=MADE_ON),
         npz(input__0=npy(GOOD.astype(np.int16)), output__0=npy(GOOD), made_on=MADE_ON),
         npz(input__0=npy(GOOD[:, :, :2]), output__0=npy(GOOD), made_on=MADE_ON),
@@ -116,6 +118,7 @@ MADE_ON = npy(np.frombuffer(b"here", np.uint8))
     ids=[
         "no archive",
         "no machine",
+        "half a machine",
         "no inputs",
         "another type",
         "another shape",
