@@ -34,6 +34,8 @@ def parse(url: str) -> AmqpAddress:
     except ValueError as problem:
         expected = address.brackets(scheme, rest) or f"expected {shape}"
         raise errors.SettingsError(f"queue: its host or port is none ({scheme}://…): {expected}") from problem
+    if lacking := address.brackets(scheme, rest):
+        raise errors.SettingsError(f"queue: {lacking}")
     vhost = parts.path.removeprefix("/")
     if not host or "/" in vhost or parts.query or parts.fragment or port == 0 or (password and not user):
         raise errors.SettingsError(f"queue at {host or 'no host'}: expected {shape}; a / in the vhost is written %2F")

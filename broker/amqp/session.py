@@ -1,11 +1,10 @@
-"""One connection to one RabbitMQ, from its opening to its end: the only file that knows pika.
+"""One connection to one RabbitMQ, from its opening to its end. Beside `failures` the only file that knows pika.
 
 `run` is the network thread's; pika is not safe to be called from any other. Other threads reach it by `wake` and `stop`
 alone. Queues, subscriptions and counters outlive it; the next session goes on with them.
 """
 
 import logging
-import re
 import socket
 import ssl
 import threading
@@ -14,16 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from broker.amqp import queue_names
+from broker.amqp import failures, queue_names
 from broker.amqp.address import AmqpAddress
-from broker.transport import bounded_queues, network, protocol, remedies
-from broker.transport.address import Address
+from broker.transport import bounded_queues, network, protocol
 from broker.transport.state import Lost, Receipt, Shared, Subscription
 from tflsplit import errors, extras
 
 try:
     import pika
-    from pika import exceptions
     from pika.adapters.select_connection import IOLoop
 except ModuleNotFoundError as missing:
     raise errors.DeviceError(extras.need("a RabbitMQ queue", "pika", "amqp")) from missing
@@ -40,8 +37,6 @@ _GOODBYE_S = 2.0
 _CONSUME_S = 20.0
 
 _PERSISTENT = 2
-
-_BROKERS_WORDS = re.compile(r"""\(\d{3}(?:\)|,) ['"](.*)['"]""", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +103,8 @@ class Session:
         self._connection = pika.SelectConnection(
             options.parameters(),
             on_open_callback=self._on_open,
-            on_open_error_callback=lambda _, problem: self._finish(_lost(problem, options.where.address)),
-            on_close_callback=lambda _, problem: self._finish(_lost(problem, options.where.address)),
+            on_open_error_callback=lambda _, problem: self._finish(self._failed(problem)),
+            on_close_callback=lambda _, problem: self._finish(self._failed(problem)),
             custom_ioloop=self._loop,
         )
         try:
@@ -160,6 +155,9 @@ class Session:
         self._channel = None
         self._loop.stop()
 
+    def _failed(self, problem: BaseException) -> Lost:
+        return failures.lost(problem, self._options.where, self._options.user)
+
     def _on_open(self, connection: Any) -> None:
         connection.channel(on_open_callback=self._on_channel)
 
@@ -176,7 +174,7 @@ class Session:
         self._pump()
 
     def _on_channel_closed(self, _: Any, problem: Exception) -> None:
-        lost = _lost(problem, self._options.where.address)
+        lost = self._failed(problem)
         with self._shared.changed:
             for wanted in self._shared.subscriptions.values():
                 if wanted.session == self._number and not wanted.answered:
@@ -305,39 +303,3 @@ class Session:
             if outgoing.qos == 0:
                 self._shared.drop(outgoing, protocol.Drop.CONNECTION_LOST)
         self._shared.outbox.put_back(outgoing for outgoing in unconfirmed if outgoing.qos > 0)
-
-
-def _lost(problem: BaseException, where: Address) -> Lost:
-    """Wrong user, password or virtual host stay wrong; anything else may pass."""
-    innermost = _innermost(problem)
-    refusals = (
-        exceptions.AuthenticationError,
-        exceptions.ProbableAuthenticationError,
-        exceptions.ProbableAccessDeniedError,
-    )
-    if isinstance(innermost, ssl.SSLCertVerificationError):
-        return remedies.of_opening(innermost, where)
-    return Lost(
-        _words(innermost),
-        is_for_good=isinstance(innermost, refusals),
-        is_silent=network.is_silent(innermost),
-        cause=innermost,
-    )
-
-
-def _innermost(problem: BaseException) -> BaseException:
-    """pika wraps what happened up to three times."""
-    wrapped: Any = problem
-    inner = (getattr(wrapped, "exceptions", None) or [getattr(wrapped, "exception", None)])[-1]
-    if inner is None and isinstance(problem, exceptions.AMQPConnectionError) and problem.args:
-        inner = problem.args[0]
-    return _innermost(inner) if isinstance(inner, BaseException) else problem
-
-
-def _words(problem: BaseException) -> str:
-    if isinstance(problem, OSError) and problem.strerror:
-        return problem.strerror
-    said = _BROKERS_WORDS.search(str(problem))  # pika has the reply's text only inside its own sentences
-    if said is not None:
-        return said[1]
-    return "no answer in time" if "Timeout while setting up" in str(problem) else str(problem) or repr(problem)

@@ -87,7 +87,9 @@ def _options(
     if credentials.has_files and not address.tls:
         raise errors.SettingsError(f"RabbitMQ {where}: certificates are for TLS; give its address as amqps://")
     if address.user is not None and password is None and credentials.certificate is None:
-        raise errors.SettingsError(f"RabbitMQ {where}: user {address.user!r} needs a password or a certificate")
+        raise errors.SettingsError(
+            f"RabbitMQ {where}: user {address.user!r} needs a password (--password-file) or a certificate (--cert)"
+        )
     is_certified = credentials.certificate is not None and password is None
     return amqp_session.Options(
         where=where,

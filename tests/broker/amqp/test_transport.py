@@ -557,7 +557,7 @@ def test_what_is_no_address_is_refused_without_repeating_its_password(url):
 @pytest.mark.parametrize(
     ("url", "credentials", "message"),
     [
-        ("amqp://me@host", Credentials(), "user 'me' needs a password or a certificate"),
+        ("amqp://me@host", Credentials(), r"user 'me' needs a password \(--password-file\) or"),
         ("amqp://host", Credentials(ca="ca.crt"), "give its address as amqps://"),
     ],
 )
