@@ -6,7 +6,9 @@ import socket
 import ssl
 import statistics
 import time
+from collections.abc import Mapping
 
+from broker.links import identity
 from broker.messages import topics
 from broker.mqtt import transport
 from broker.transport import protocol
@@ -23,11 +25,15 @@ _STALL_S = 0.035
 
 
 def probe(where: Address, *, credentials: Credentials | None = None, timeout_s: float = 5.0) -> tuple[Finding, ...]:
-    """A finding on the connection and, if the broker can be reached, one on the round-trip time."""
+    """A finding on the connection and, if the broker can be reached, one on the round-trip time and one on its
+    certificate if that ends soon."""
     name = f"doctor-{os.urandom(4).hex()}"
-    made = transport.MqttTransport(
-        where, client_id=f"tflsplit-{name}", credentials=credentials, connect_timeout_s=timeout_s
-    )
+    try:
+        made = transport.MqttTransport(
+            where, client_id=f"tflsplit-{name}", credentials=credentials, connect_timeout_s=timeout_s
+        )
+    except errors.SettingsError as problem:
+        return (Finding("broker", State.WRONG, f"{where}: not tried: {problem}", "give files that are whole"),)
     with contextlib.closing(made):
         try:
             link_s = _time_link(where, timeout_s)
@@ -37,7 +43,8 @@ def probe(where: Address, *, credentials: Credentials | None = None, timeout_s: 
             remedy = remedy or "start it, or give another --broker; for a first try: tflsplit broker run"
             return (*clock(credentials), Finding("broker", State.WRONG, f"{where}: {reason}", remedy))
         speaks = f"{where} speaks MQTT {made.version}, takes {_limit(made.max_packet_bytes)}"
-        return Finding("broker", State.OK, speaks), round_trip(made, name, link_s)
+        certificate = identity.broker_certificate(_shown(where, credentials or Credentials(), timeout_s))
+        return Finding("broker", State.OK, speaks), round_trip(made, name, link_s), *certificate
 
 
 def clock(credentials: Credentials | None) -> tuple[Finding, ...]:
@@ -88,6 +95,19 @@ def _time_link(where: Address, timeout_s: float) -> float:
     began_s = time.perf_counter()
     with socket.create_connection((where.host, where.port), timeout=timeout_s):
         return time.perf_counter() - began_s
+
+
+def _shown(where: Address, credentials: Credentials, timeout_s: float) -> Mapping[str, object] | None:
+    """What the broker's certificate says; None without TLS, and where there is no second connection."""
+    if not where.tls:
+        return None
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection((where.host, where.port), timeout=timeout_s) as plain,
+        credentials.ssl_context().wrap_socket(plain, server_hostname=where.host) as encrypted,
+    ):
+        return encrypted.getpeercert()
+    return None
 
 
 def _limit(packet_bytes: int) -> str:

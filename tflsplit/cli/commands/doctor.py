@@ -20,6 +20,9 @@ ROLES = ("edge", "cloud", "convert")
 # An edge runs heads from their files with any interpreter. Only slicing needs LiteRT, for its schema.
 _REPLACEABLE_AT_THE_EDGE = installation.LITERT
 
+# Of what is said about a broker: it is slow, it will be trouble some day, or a secret is none.
+_GOES_WITHOUT = {"broker round trip", "broker certificate", "key"}
+
 _COLOURS = {State.OK: "green", State.MISSING: "yellow", State.WRONG: "red", State.INFO: "blue"}
 
 
@@ -30,14 +33,16 @@ _COLOURS = {State.OK: "green", State.MISSING: "yellow", State.WRONG: "red", Stat
 def command(role: str | None, broker: connection.Broker, is_json: bool) -> None:
     """Check what this machine has and lacks.
 
-    Checked are Python, libraries, interpreter, Edge TPU, clock and, if one is given, the broker. For each problem a
+    Checked are Python, libraries, interpreter, Edge TPU, clock and, if one is given, the broker and what this
+    machine shows it: the dates and the name of its certificate, and who can read its key. For each problem a
     remedy is printed. Nothing is changed, no device is opened and TensorFlow is not imported.
 
     Exit code 1 if something that the role needs is missing or wrong. Without --role: if this machine is ready for no
     role.
 
     \b
-    Python: tflsplit.installation, edge_runtime.machine, converters.loading.environment, broker.links.reachability
+    Python: tflsplit.installation, edge_runtime.machine, converters.loading.environment, broker.links.reachability,
+    broker.links.identity
     """
     found = examine(role, broker)
     if is_json:
@@ -122,10 +127,11 @@ def examine(role: str | None, broker: connection.Broker | None = None, *, root: 
     conversion = _conversion(role)
     answers = _broker(broker)
     needs = {
-        # Of the checks for conversion the compiler is not needed, and of those of the broker its speed.
+        # Of the checks for conversion the compiler is not needed.
         one: frozenset(
             finding.name
-            for finding in (*core, *libraries[one], *(conversion[:1] if one == "convert" else ()), *answers[:1])
+            for finding in (*core, *libraries[one], *(conversion[:1] if one == "convert" else ()), *answers)
+            if finding.name not in _GOES_WITHOUT
         )
         for one in asked
     }
@@ -178,7 +184,9 @@ def _broker(broker: connection.Broker | None) -> Sequence[Finding]:
             return [
                 Finding("broker", State.MISSING, f"not tried: {library} is not installed", f"pip install {library}")
             ]
-    from broker.links import reachability
+    from broker.links import identity, reachability
+    from broker.transport import credentials as transport_credentials
 
     where, credentials = broker.resolve()
-    return reachability.probe(where, credentials=credentials)
+    name = transport_credentials.name_in(broker.folder) if broker.folder else None
+    return (*identity.findings(credentials, name), *reachability.probe(where, credentials=credentials))
