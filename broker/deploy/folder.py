@@ -127,6 +127,19 @@ def rotate_server(path: Path, *, days: int = LASTS_DAYS, now: datetime.datetime 
         return opened.ledger
 
 
+def renew_rules(path: Path) -> bool:
+    """Writes the access rules as this version has them; False if they were so. An older version gave fewer rights, and
+    a broker is silent about what it does not let through."""
+    rules = path / layout.SERVER / mosquitto.ACCESS
+    book = read(path)
+    with files.disk_errors(path):
+        if rules.read_bytes() == access.render(book).encode():
+            return False
+        with files.locked(path):
+            files.write(rules, access.render(read(path)).encode())
+    return True
+
+
 def read(path: Path) -> Ledger:
     """SettingsError if there is no deployment at `path`."""
     place = path / layout.AUTHORITY / layout.LEDGER

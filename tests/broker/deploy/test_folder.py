@@ -13,6 +13,7 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 from cryptography import x509
 
 from broker.deploy import access, authority, files, folder, ledger, mosquitto, process, supervision
@@ -20,6 +21,7 @@ from broker.deploy.ledger import Identity, Ledger, Proof, Role
 from broker.local import server as local_server
 from broker.transport import credentials
 from tflsplit import errors
+from tflsplit.cli.commands.broker import group
 from tflsplit.cli.options import connection
 
 NOW = datetime.datetime.now(datetime.timezone.utc)
@@ -238,6 +240,24 @@ def test_name_that_was_revoked_can_begin_anew(deployment):
 
     assert book.revoked == (number,)
     assert serial(deployment, "cam1") != number
+
+
+OLD_RULES_ARE_RENEWED_BY = [("run",), ("add-device", "cam3"), ("revoke", "cam2"), ("rotate", "--server")]
+
+
+@pytest.mark.parametrize("words", OLD_RULES_ARE_RENEWED_BY, ids=lambda words: words[0])
+def test_rules_that_an_older_version_made_are_written_anew_and_that_is_said_once(deployment, monkeypatch, words):
+    monkeypatch.setattr(process, "become", lambda _: sys.exit(0))  # as a Mosquitto that ends well
+    rules = deployment / "server" / "access.acl"
+    old = [line for line in rules.read_text().splitlines() if not line.endswith("/serves")]
+    rules.write_text("\n".join(old) + "\n")
+    command, *others = words
+    told = [CliRunner().invoke(group.command, [command, str(deployment), *others]) for _ in range(2)]
+
+    assert told[0].exit_code == 0, told[0].output
+    assert "access rules were not those of this version" in told[0].output
+    assert "access rules" not in told[1].output
+    assert rules.read_text().count("topic read tflsplit/v1/plant1/+/serves\n") > 2
 
 
 def test_change_that_was_killed_is_mended_by_the_next(deployment, monkeypatch):

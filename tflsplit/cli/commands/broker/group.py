@@ -1,5 +1,6 @@
 """`tflsplit broker`: runs a broker, for a first try or for a deployment, and manages who may use it."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def run(folder: Path | None, *, port: int | None, is_json: bool) -> None:
     """Run a broker, secured with DIR or open without it.
 
     With DIR, a folder that `tflsplit broker init` made, this process is replaced by Mosquitto with that configuration.
+    Access rules that an older version wrote are written anew before.
 
     Without DIR a broker for a first try runs until SIGTERM: Mosquitto if it is installed, else amqtt (MQTT 3.1.1 only).
     It can be reached from this machine only, asks for no password, and forgets everything when it stops.
@@ -42,8 +44,10 @@ def run(folder: Path | None, *, port: int | None, is_json: bool) -> None:
             raise click.UsageError(
                 "--port and --json are for a run without DIR; with DIR its configuration sets the port"
             )
-        from broker.deploy import process
+        from broker.deploy import layout, process
 
+        if os.access(folder / layout.AUTHORITY / layout.LEDGER, os.R_OK):  # not where only server/ was carried
+            identities.renew_rules(folder)
         process.become(folder)
     from broker.local import server
 

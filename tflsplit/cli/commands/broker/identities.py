@@ -43,6 +43,7 @@ def add_device(folder: Path, *, names: tuple[str, ...], role: str, days: int) ->
     from broker.deploy import folder as deployments
     from broker.deploy import ledger
 
+    renew_rules(folder)
     deployments.add(folder, names, role=ledger.Role(role), days=days)
     print_folders(folder, names)
     _reload(folder)
@@ -61,6 +62,7 @@ def revoke(folder: Path, *, names: tuple[str, ...]) -> None:
     """
     from broker.deploy import folder as deployments
 
+    renew_rules(folder)
     deployments.revoke(folder, names)
     screen.write(f"revoked: {', '.join(names)}")
     _reload(folder)
@@ -92,6 +94,7 @@ def rotate(folder: Path, *, names: tuple[str, ...], is_server: bool, keeps_old: 
 
     if not names and not is_server:
         raise click.UsageError("nothing to rotate: give names, or --server")
+    renew_rules(folder)
     if names:
         deployments.rotate(folder, names, keeps_old=keeps_old, days=days)
         print_folders(folder, names)
@@ -102,6 +105,14 @@ def rotate(folder: Path, *, names: tuple[str, ...], is_server: bool, keeps_old: 
 
 
 COMMANDS: Sequence[click.Command] = (add_device, revoke, rotate)
+
+
+def renew_rules(folder: Path) -> None:
+    """Says so if it was needed."""
+    from broker.deploy import folder as deployments
+
+    if deployments.renew_rules(folder):
+        screen.write(f"{folder}: the access rules were not those of this version; they are written anew")
 
 
 def print_folders(folder: Path, names: Sequence[str]) -> None:
