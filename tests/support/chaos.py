@@ -38,6 +38,7 @@ class Process:
         self._process = subprocess.Popen([*command, *map(str, words)], **pipes)
         self.changed = threading.Condition()
         self.out, self.err = [], []
+        self._open = 2  # streams that may still say something
         self._readers = [
             threading.Thread(target=self._read, args=(stream, lines), daemon=True)
             for stream, lines in ((self._process.stdout, self.out), (self._process.stderr, self.err))
@@ -54,8 +55,8 @@ class Process:
         with self.changed:
             while not holds():
                 seen = len(self.out), len(self.err)
-                self.changed.wait_for(lambda: (len(self.out), len(self.err)) != seen, PATIENCE_S)  # noqa: B023
-                is_silent = (len(self.out), len(self.err)) == seen
+                self.changed.wait_for(lambda: (len(self.out), len(self.err)) != seen or not self._open, PATIENCE_S)  # noqa: B023
+                is_silent = (len(self.out), len(self.err)) == seen  # for long, or for ever
                 assert holds() or not is_silent, "\n".join(each.last_words() for each in self.beside)
 
     def last_words(self):
@@ -97,6 +98,9 @@ class Process:
             with self.changed:
                 lines.append(line.rstrip("\n"))
                 self.changed.notify_all()
+        with self.changed:
+            self._open -= 1
+            self.changed.notify_all()
 
 
 class Reader(Process):
