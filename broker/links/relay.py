@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from broker.links.shaping import Schedule, Shape
 from broker.transport.address import Address
@@ -38,6 +38,8 @@ class Relay:
         self._down = _Lane(down, began_s, randomness)
         self._pairs: set[_Pair] = set()
         self._changed = threading.Lock()
+        self._is_up = threading.Event()
+        self._is_up.set()
 
     def __enter__(self) -> "Relay":
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -66,6 +68,15 @@ class Relay:
         for pair in pairs:
             pair.end()
 
+    @contextlib.contextmanager
+    def outage(self) -> Iterator[None]:
+        """Within, nothing enters the link, and nothing is lost; what is on its way arrives."""
+        self._is_up.clear()
+        try:
+            yield
+        finally:
+            self._is_up.set()
+
     def _accept(self) -> None:
         while True:
             try:
@@ -83,7 +94,7 @@ class Relay:
             _log.warning("relay cannot reach broker=%s reason=%s", self._broker, problem)
             client.close()
             return
-        pair = _Pair(client, server, self._forget)
+        pair = _Pair(client, server, self._is_up, self._forget)
         self._pairs.add(pair)
         pair.start(self._up, self._down)
 
@@ -110,8 +121,11 @@ class _Lane:
 class _Pair:
     """A client's connection and ours to the broker; both are closed when both directions have ended."""
 
-    def __init__(self, client: socket.socket, server: socket.socket, forget: Callable[["_Pair"], None]) -> None:
+    def __init__(
+        self, client: socket.socket, server: socket.socket, is_up: threading.Event, forget: Callable[["_Pair"], None]
+    ) -> None:
         self._client, self._server = client, server
+        self._is_up = is_up
         self._forget = forget
         self._open_directions = 2
         self._ended = threading.Event()
@@ -123,7 +137,8 @@ class _Pair:
     def start(self, up: _Lane, down: _Lane) -> None:
         for source, sink, lane in ((self._client, self._server, up), (self._server, self._client, down)):
             queue = _Queue(lane.shape.buffer_bytes)
-            threading.Thread(target=_read, args=(source, lane, queue), name="relay-read", daemon=True).start()
+            reads = (source, lane, queue, self._is_up)
+            threading.Thread(target=_read, args=reads, name="relay-read", daemon=True).start()
             threading.Thread(target=self._write, args=(queue, sink), name="relay-write", daemon=True).start()
 
     def end(self) -> None:
@@ -187,13 +202,14 @@ class _Queue:
             self._changed.notify_all()
 
 
-def _read(source: socket.socket, lane: _Lane, queue: _Queue) -> None:
+def _read(source: socket.socket, lane: _Lane, queue: _Queue, is_up: threading.Event) -> None:
     """Reads until the sender ends, or the queue is closed."""
     is_taken = True
     while is_taken:
         piece = b""
         with contextlib.suppress(OSError):  # a connection that broke ends as one that was closed
             piece = source.recv(lane.shape.piece_bytes)
+        is_up.wait()
         is_taken = queue.put(lane.out_at_s(len(piece)), piece) and piece != b""
 
 

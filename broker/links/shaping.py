@@ -17,22 +17,19 @@ _LEAST_BUFFER_BYTES = 65_536
 class Shape:
     """One direction of a link. A random time up to `jitter_s` is added to `delay_s`; the order of bytes is kept.
 
-    `burst_bytes` may pass at once after a pause. In an outage (start and length in seconds from the beginning) nothing
-    moves and nothing is lost. `bandwidth_bps` is of TCP's payload, without headers.
+    `burst_bytes` may pass at once after a pause. `bandwidth_bps` is of TCP's payload, without headers.
     """
 
     bandwidth_bps: float = math.inf
     delay_s: float = 0.0
     jitter_s: float = 0.0
     burst_bytes: int = 0
-    outages: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.bandwidth_bps > 0:
             raise errors.SettingsError(f"a bandwidth of {self.bandwidth_bps} bit/s carries nothing")
-        lengths = (self.delay_s, self.jitter_s, self.burst_bytes, *(part for outage in self.outages for part in outage))
-        if not all(length >= 0 for length in lengths):
-            raise errors.SettingsError(f"link {self}: delays, bursts and outages cannot be negative")
+        if not all(length >= 0 for length in (self.delay_s, self.jitter_s, self.burst_bytes)):
+            raise errors.SettingsError(f"link {self}: delays and bursts cannot be negative")
 
     @property
     def piece_bytes(self) -> int:
@@ -59,15 +56,7 @@ class Schedule:
         """When the last of `count_bytes` that enter now leaves the link."""
         shape = self._shape
         began_s = max(self._free_at_s, now_s - shape.burst_bytes * 8 / shape.bandwidth_bps)
-        self._free_at_s = self._after_outages(began_s, count_bytes * 8 / shape.bandwidth_bps)
+        self._free_at_s = began_s + count_bytes * 8 / shape.bandwidth_bps
         arrives_s = max(now_s, self._free_at_s) + shape.delay_s + self._randomness.uniform(0.0, shape.jitter_s)
         self._last_out_s = max(self._last_out_s, arrives_s)
         return self._last_out_s
-
-    def _after_outages(self, began_s: float, takes_s: float) -> float:
-        """The end of sending for `takes_s` from `began_s` on, which stops during outages."""
-        end_s = began_s + takes_s
-        for outage_s, length_s in sorted(self._shape.outages):
-            if began_s < outage_s + length_s and end_s >= outage_s:
-                end_s += outage_s + length_s - max(began_s, outage_s)
-        return end_s

@@ -66,6 +66,10 @@ class Mosquitto:
             assert self._process.poll() is None, "mosquitto ended at once"
             pause.wait(0.01)
 
+    def reload(self):
+        """It reads its certificates again; connections stay, and none is refused meanwhile."""
+        self._process.send_signal(signal.SIGHUP)
+
     def kill(self):
         self._process.kill()
         self._process.wait()

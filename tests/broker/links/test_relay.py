@@ -76,7 +76,7 @@ def test_nothing_comes_out_before_its_time(server):
 
 def test_a_sender_that_is_too_fast_is_held_back(server):
     """In an outage nothing moves: what is taken in is what the buffers hold, and not all there is."""
-    with connected(server, up=Shape(outages=((0.0, 3600.0),))) as (_, client, _far):
+    with connected(server) as (relay, client, _far), relay.outage():
         client.settimeout(1.0)
         sent = 0
         with contextlib.suppress(TimeoutError):
@@ -84,6 +84,18 @@ def test_a_sender_that_is_too_fast_is_held_back(server):
                 sent += client.send(bytes(65_536))
 
     assert sent < 32 << 20
+
+
+def test_what_comes_during_an_outage_arrives_after_it(server):
+    with connected(server) as (relay, client, far):
+        with relay.outage():
+            client.sendall(b"late")
+            far.settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                far.recv(1)
+        far.settimeout(SOON_S)
+
+        assert read_all(far, 4) == b"late"
 
 
 def test_the_end_of_one_side_reaches_the_other_after_its_last_byte(server):

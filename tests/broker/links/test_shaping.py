@@ -39,23 +39,12 @@ def test_jitter_keeps_order():
     assert 0.1 <= out[0] <= 1.1
 
 
-@pytest.mark.parametrize(
-    ("at_s", "expected_s"),
-    [(0.0, 1.0), (1.5, 5.5), (2.0, 6.0), (4.0, 6.0), (5.0, 6.0), (5.5, 6.5), (8.0, 14.0)],
-)
-def test_work_rests_in_outages(at_s, expected_s):
-    link = schedule(bandwidth_bps=8_000, outages=((2.0, 3.0), (8.5, 5.0)))
-
-    assert link.out_at_s(at_s, 1000) == pytest.approx(expected_s)
-
-
 def test_a_link_without_bandwidth_adds_its_delay_only():
     assert schedule(delay_s=0.2).out_at_s(3.0, 10**9) == pytest.approx(3.2)
 
 
 @pytest.mark.parametrize(
-    "shape",
-    [{"bandwidth_bps": 0}, {"bandwidth_bps": math.nan}, {"delay_s": -1}, {"jitter_s": -1}, {"outages": ((1.0, -1.0),)}],
+    "shape", [{"bandwidth_bps": 0}, {"bandwidth_bps": math.nan}, {"delay_s": -1}, {"jitter_s": -1}]
 )
 def test_links_that_cannot_be_are_refused(shape):
     with pytest.raises(errors.SettingsError):
