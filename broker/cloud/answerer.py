@@ -9,7 +9,7 @@ import enum
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broker.cloud.tail import Tails
 from broker.messages import acks, chunks, results, wire
@@ -37,11 +37,13 @@ class Refused(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One whole frame of one device. `received_ms` is when it came, in ms since the epoch by this machine's clock."""
+    """One whole frame of one device. `received_ms` is when it came, in ms since the epoch by this machine's clock;
+    `arrived_at_s` is the same by the monotonic clock of this process, which nobody sets."""
 
     device: str
     encoded: feature_codec.Buffer
     received_ms: float
+    arrived_at_s: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +199,7 @@ class _Read:
 def _result(read: _Read, arrays: tuple[Array, ...], began_s: float, done_s: float) -> Answer:
     """`began_s` and `done_s` are of the tail's run, or of the batch's."""
     job, frame, manifest = read.job, read.frame, read.tails.package.manifest
-    sent_ms = time.time() * 1e3
-    started_ms = sent_ms - (time.monotonic() - read.started_s) * 1e3
-    # Not below zero if the machine's clock was set back meanwhile.
-    queue_ms = max(0.0, started_ms - job.received_ms)
+    queue_s = max(0.0, read.started_s - job.arrived_at_s)
     answer = outputs.read(manifest.results, arrays, manifest.labels)
     raw = zip(manifest.results, arrays, strict=True) if frame.wants_raw else ()
     made = results.Result(
@@ -213,10 +212,10 @@ def _result(read: _Read, arrays: tuple[Array, ...], began_s: float, done_s: floa
             captured_ms=frame.captured_ns / 1e6,
             head_ms=frame.head_us / 1e3,
             received_ms=job.received_ms,
-            queue_ms=queue_ms,
+            queue_ms=queue_s * 1e3,
             decode_ms=(read.decoded_s - read.started_s) * 1e3,
             tail_ms=(done_s - began_s) * 1e3,
-            sent_ms=sent_ms,
+            sent_ms=time.time() * 1e3,
         ),
         top=tuple(results.Score(label, score) for label, score in answer.top),
         values=answer.values,
@@ -229,7 +228,7 @@ def _result(read: _Read, arrays: tuple[Array, ...], began_s: float, done_s: floa
         key,
         made.as_json(),
         ack,
-        queue_s=queue_ms / 1e3,
+        queue_s=queue_s,
         decode_s=read.decoded_s - read.started_s,
         tail_s=done_s - began_s,
     )

@@ -48,10 +48,13 @@ class Inline:
     """Runs one frame at a time in the thread that submits it, the quickest way for a single frame. A tail that hangs or
     crashes does so in this process."""
 
+    _waiting = 0
+
     def __init__(self, answerer: Answerer) -> None:
         self.counters = Counters()
         self._answerer = answerer
         self._turn = threading.Lock()
+        self._counting = threading.Lock()
 
     @classmethod
     def of(cls, *packages: Package, threads: int = 1) -> "Inline":
@@ -60,16 +63,22 @@ class Inline:
 
     @property
     def waiting(self) -> int:
-        return 0
+        return self._waiting
 
     @property
     def workers(self) -> int | None:
         return None
 
     def submit(self, job: Job, done: Done) -> None:
+        self._count(1)  # several clouds may wait for their turn
         with self._turn:
+            self._count(-1)
             answer = self._answerer.answer(job)
         done(answer)
+
+    def _count(self, more: int) -> None:
+        with self._counting:
+            self._waiting += more
 
     def check(self) -> None:
         pass

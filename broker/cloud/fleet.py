@@ -31,13 +31,21 @@ class Fleet:
     It keeps the first `MOST_DEVICES` devices, and only counts telemetry of others.
     """
 
-    def __init__(self, transport: Transport, deployment: str, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        deployment: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._transport = transport
         self._deployment = deployment
         self._clock = clock
+        self._wall_clock = wall_clock
         self._left_out = 0
         self._bad = 0
-        self._told: dict[str, tuple[float, Telemetry]] = {}
+        self._told: dict[str, tuple[float, float, Telemetry]] = {}  # when by `clock`, when since the epoch, and what
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._listen, name=f"fleet-{deployment}", daemon=True)
@@ -67,7 +75,7 @@ class Fleet:
             left_out, bad = self._left_out, self._bad
         here = (self._deployment,)
         by_metric: dict[Metric, list[Sample]] = {catalogue.DEVICE_TELEMETRY_AT: []}
-        for device, (at_s, said) in told.items():
+        for device, (_, at_s, said) in told.items():
             by_metric[catalogue.DEVICE_TELEMETRY_AT].append(Sample(at_s, (*here, device)))
             for family in said.families:
                 samples = by_metric.setdefault(catalogue.of_device(family.metric), [])
@@ -92,13 +100,13 @@ class Fleet:
         with self._lock:
             self._forget()
             if device in self._told or len(self._told) < MOST_DEVICES:
-                self._told[device] = (self._clock(), said)
+                self._told[device] = (self._clock(), self._wall_clock(), said)
             else:
                 self._left_out += 1
 
     def _forget(self) -> None:
         least_s = self._clock() - FORGET_S
-        for device in [device for device, (at_s, _) in self._told.items() if at_s < least_s]:
+        for device in [device for device, (heard_s, *_) in self._told.items() if heard_s < least_s]:
             del self._told[device]
 
     def _listen(self) -> None:

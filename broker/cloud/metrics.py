@@ -98,6 +98,8 @@ def _of(served: Served) -> Iterator[Family]:
         (catalogue.CLOUD_UNPUBLISHED, summary.unpublished),
         (catalogue.CLOUD_LETTERS, summary.dead_letters),
         (catalogue.CLOUD_LETTERS_LEFT, summary.dead_letters_left_out),
+        (catalogue.CLOUD_CHUNKED, summary.chunked.completed),
+        (catalogue.CLOUD_CHUNKS_AGAIN, summary.chunked.duplicates),
         (catalogue.CLOUD_HELD, cloud.held),
         (catalogue.CLOUD_LAST_LOOK, time.time() - (time.monotonic() - cloud.looked_at_s)),
         (catalogue.CLOUD_QUEUE, metrics.distribution(summary.queue_s)),
@@ -108,6 +110,8 @@ def _of(served: Served) -> Iterator[Family]:
     # Every reason is exported from the start: Prometheus sees no increase in a counter that first appears with 1.
     refused = ((why, summary.refused[why]) for why in Refused)
     yield _family(catalogue.CLOUD_REFUSED, *(Sample(count, (*here, why.value)) for why, count in refused))
+    given_up = (Sample(count, (*here, why)) for why, count in summary.chunked.given_up.items())
+    yield _family(catalogue.CLOUD_CHUNKED_GIVEN_UP, *given_up)
     for metric, samples in metrics.of_connection(served.transport):
         here_too = (Sample(sample.value, (*here, *sample.labels)) for sample in samples)
         yield _family(catalogue.of_deployment(metric), *here_too)

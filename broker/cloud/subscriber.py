@@ -115,6 +115,7 @@ class Cloud:
         self._limits = limits or Limits()
         self._observers = tuple(observers)
         self._reassembler = chunks.Reassembler()
+        self.summary.chunked = self._reassembler.counters
         self._routes: dict[str, _Route] = {}
         self._last_refusal: dict[str, str] = {}  # by device, so that equal refusals are one line in the log
         self._stopped_at_s: float | None = None
@@ -152,6 +153,7 @@ class Cloud:
                 message = self._transport.receive(_LOOK_S)
                 if message is not None:
                     self._take(message)
+            self._reassembler.expire(time.monotonic())
             if self._peers is not None:
                 self._peers.tend()
         if self._peers is not None:
@@ -219,7 +221,7 @@ class Cloud:
             label = None if encoded is None else wire.peek(encoded)
         except errors.FrameError as problem:
             refused = Refused.CHUNK if self._is_shared and chunks.is_chunk(message.payload) else Refused.BAD_FRAME
-            held = self._hold(route, Job(route.device, message.payload, received_ms), message)
+            held = self._hold(route, Job(route.device, message.payload, received_ms, message.arrived_at_s), message)
             self._finish(None, held, answerer.refusal(held.job, str(problem), refused))
             return
         if encoded is None or label is None:
@@ -227,7 +229,7 @@ class Cloud:
             self._transport.acknowledge(message)
             return
         key = (route.device, label, wire.checksum(encoded))
-        self._serve(key, route, Job(route.device, encoded, received_ms), message)
+        self._serve(key, route, Job(route.device, encoded, received_ms, message.arrived_at_s), message)
 
     def _whole(self, route: _Route, message: Message) -> feature_codec.Buffer | None:
         if self._is_shared and chunks.is_chunk(message.payload):
@@ -279,10 +281,6 @@ class Cloud:
                 self._publish_leaving()
                 self._changed.notify_all()
                 return
-            if answer.refused is None:
-                # By the clock that nobody sets; a worker knows the other one only.
-                done_s = time.monotonic() - held.messages[0].arrived_at_s
-                answer = replace(answer, queue_s=max(0.0, done_s - answer.decode_s - answer.tail_s))
             answer = self._leave(held, answer)
             self.summary.count(answer)
             if key is not None and is_served:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from broker.cloud.answerer import Answer, Refused
 from broker.cloud.engine import Counters
+from broker.messages import chunks
 from broker.transport import protocol
 from tflsplit import text
 from tflsplit.timings.latency import Latencies, percentiles
@@ -19,10 +20,11 @@ _PARTS = ("tail", "decode", "queue")
 
 @dataclass(slots=True, repr=False)
 class Summary:
-    """Counters of one deployment. `refused` frames, by reason, were answered with an error. Frames of `unpublished`
-    results, and frames left `unfinished` after a stop, will be sent again. `dead_letters_left_out` were over the
-    limit of dead letters. Frames `left_to_others` are of packages that another cloud serves. `link` is of the
-    connection at the end."""
+    """Counters of one deployment. `frames` are whole ones; those of them that came again are `duplicates` as well.
+    `refused` frames, by reason, were answered with an error, except those of a `bad_topic`, which nobody hears of.
+    Frames of `unpublished` answers, and frames left `unfinished` after a stop, will be sent again.
+    `dead_letters_left_out` were over the limit of dead letters. Frames `left_to_others` got no answer of ours, since
+    another cloud serves their package. `chunked` is of frames in chunks, `link` is of the connection at the end."""
 
     frames: int = 0
     results: int = 0
@@ -33,6 +35,7 @@ class Summary:
     refused: Counter[Refused] = field(default_factory=Counter)
     dead_letters: int = 0
     dead_letters_left_out: int = 0
+    chunked: chunks.Counters = field(default_factory=chunks.Counters)
     link: protocol.Counters = field(default_factory=protocol.Counters)
     tail_s: Latencies = field(default_factory=Latencies)
     decode_s: Latencies = field(default_factory=Latencies)
@@ -58,6 +61,7 @@ class Summary:
         return {
             **{name: getattr(self, name) for name in _COUNTS},
             "refused": {refused.value: count for refused, count in sorted(self.refused.items())},
+            "chunked": self.chunked.as_json(),
             "link": self.link.as_json(),
             **{f"{name}_ms": percentiles(getattr(self, f"{name}_s")) for name in _PARTS},
         }
@@ -69,6 +73,7 @@ def total(summaries: Sequence[Summary]) -> Summary:
         for name in _COUNTS:
             setattr(made, name, getattr(made, name) + getattr(each, name))
         made.refused.update(each.refused)
+        made.chunked.add(each.chunked)
         made.link.reconnects += each.link.reconnects
         for reason, count in each.link.dropped.items():
             made.link.dropped[reason] += count

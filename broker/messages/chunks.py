@@ -48,6 +48,19 @@ class Counters:
     evicted: int = 0
     contradicted: int = 0
 
+    @property
+    def given_up(self) -> dict[str, int]:
+        """Frames that were given up, by reason."""
+        return {"expired": self.expired, "evicted": self.evicted, "contradicted": self.contradicted}
+
+    def add(self, other: "Counters") -> None:
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def as_json(self) -> dict[str, object]:
+        given_up = {reason: count for reason, count in self.given_up.items() if count}
+        return {"completed": self.completed, "duplicates": self.duplicates, "given_up": given_up}
+
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
@@ -118,7 +131,7 @@ class Reassembler:
         """
         if not is_chunk(data):
             return data
-        self._expire(now_s)
+        self.expire(now_s)
         chunk = _parse(memoryview(data), self._limits.frame_bytes)
         key = (sender, *chunk.key)
         frame = self._unfinished.setdefault(key, _Unfinished(chunk.count, chunk.frame_bytes, now_s))
@@ -133,6 +146,15 @@ class Reassembler:
             return self._finish(key, frame)
         self._make_room()
         return None
+
+    def expire(self, now_s: float) -> None:
+        """Gives up what is too old. To be called regularly, since its other chunks may never come."""
+        while self._unfinished:
+            oldest = next(iter(self._unfinished))
+            if now_s - self._unfinished[oldest].since_s <= self._limits.age_s:
+                return
+            self._give_up(oldest)
+            self.counters.expired += 1
 
     def _check_agrees(self, key: tuple[str, int, int], frame: _Unfinished, chunk: _Chunk) -> None:
         is_same_frame = (frame.count, frame.frame_bytes) == (chunk.count, chunk.frame_bytes)
@@ -152,14 +174,6 @@ class Reassembler:
             )
         self.counters.completed += 1
         return b"".join(frame.bodies[index] for index in range(frame.count))
-
-    def _expire(self, now_s: float) -> None:
-        while self._unfinished:
-            oldest = next(iter(self._unfinished))
-            if now_s - self._unfinished[oldest].since_s <= self._limits.age_s:
-                return
-            self._give_up(oldest)
-            self.counters.expired += 1
 
     def _make_room(self) -> None:
         while len(self._unfinished) > self._limits.frames or self._held_bytes > self._limits.bytes:

@@ -14,6 +14,8 @@ def of_connection(transport: Transport) -> Iterator[tuple[Metric, tuple[Sample, 
     yield catalogue.BROKER_STATE, states
     yield catalogue.BROKER_RECONNECTS, (Sample(counters.reconnects),)
     yield catalogue.BROKER_PUBLISHED, (Sample(counters.published),)
+    yield catalogue.BROKER_RESENT, (Sample(counters.resent),)
+    yield catalogue.BROKER_ACKNOWLEDGED, (Sample(counters.acknowledged),)
     yield catalogue.BROKER_RECEIVED, (Sample(counters.received),)
     yield catalogue.BROKER_DROPPED, tuple(Sample(count, (why.value,)) for why, count in counters.dropped.items())
 

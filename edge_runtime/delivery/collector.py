@@ -43,7 +43,11 @@ class Collector:
             self._summary.drop("bad_result")
             log.warning("answer dropped reason=%s", problem)
             return
-        if answer.boot is None or answer.sequence is None or not self._is_ours(answer.boot):
+        if answer.boot is None or answer.sequence is None:
+            # A cloud could not read whose frame it was; that frame stays unanswered, and is sent again.
+            self._summary.drop("refusal_of_a_damaged_frame")
+            return
+        if not self._is_ours(answer.boot):
             self._summary.drop("answer_to_another_run")
             return
         if not isinstance(answer, results.Result) and answer.is_of_package:

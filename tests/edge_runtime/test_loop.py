@@ -272,10 +272,18 @@ def test_the_birth_says_in_words_what_the_device_sends(tiny_package):
     assert [spec["name"] for spec in birth["boundary"]] == ["a", "b"]
 
 
-def test_results_of_an_earlier_run_are_not_taken_for_ours(tiny_package):
+STALE = ("n", 999, 0, "op000", "ab" * 32, results.Times(*[0.0] * len(results.Times.__slots__)))
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (results.Result(*STALE), "answer_to_another_run"),
+        (results.Refusal("n", None, None, "frame is damaged", 0.0, "bad_frame"), "refusal_of_a_damaged_frame"),
+    ],
+)
+def test_answers_to_none_of_our_frames_are_dropped_under_their_own_names(tiny_package, said, reason):
     network = memory.MemoryBroker()
-    times = results.Times(*[0.0] * len(results.Times.__slots__))
-    stale = results.Result("n", 999, 0, "op000", tiny_package.digest, times)
     with memory.MemoryTransport(network, client_id="edge") as transport:
         transport.connect()
         with head.Head(tiny_package, tiny_package.cut("op000")) as ready:
@@ -286,11 +294,11 @@ def test_results_of_an_earlier_run_are_not_taken_for_ours(tiny_package):
                 running = threading.Thread(target=edge.run, args=(one_frame(tiny_package),))
                 running.start()
                 ghost.receive(WAIT_S)
-                ghost.publish(topics.topic("d", "n", topics.Kind.RESULTS), stale.as_json())
+                ghost.publish(topics.topic("d", "n", topics.Kind.RESULTS), said.as_json())
                 running.join(WAIT_S)
 
     assert edge.summary.results == 0
-    assert edge.summary.dropped["answer_to_another_run"] == 1
+    assert edge.summary.dropped == {reason: 1}
 
 
 def one_frame(package):

@@ -27,18 +27,34 @@ def _histogram(name: str, words: str, *labels: str) -> Metric:
 BROKER_STATE = _gauge("broker_state", "1 for the state that the connection to the broker is in, 0 for others.", "state")
 BROKER_RECONNECTS = _counter("broker_reconnects_total", "Connections to the broker that came back.")
 BROKER_PUBLISHED = _counter("broker_published_total", "Messages sent to the broker for the first time.")
-BROKER_RECEIVED = _counter("broker_received_total", "Messages received from the broker.")
-BROKER_DROPPED = _counter("broker_dropped_total", "Messages given up by the connection, by reason.", "reason")
-BROKER = (BROKER_STATE, BROKER_RECONNECTS, BROKER_PUBLISHED, BROKER_RECEIVED, BROKER_DROPPED)
+BROKER_RESENT = _counter("broker_resent_total", "Messages sent to the broker once more, on another connection.")
+BROKER_ACKNOWLEDGED = _counter(
+    "broker_acknowledged_total", "Messages at QoS 1 that the broker confirmed; no receipt of any reader."
+)
+BROKER_RECEIVED = _counter(
+    "broker_received_total", "Messages taken from the broker; those that found no room are dropped as inbox_full."
+)
+BROKER_DROPPED = _counter(
+    "broker_dropped_total",
+    "Messages that the connection gave up, by reason; inbox_full is of those received.",
+    "reason",
+)
+BROKER = (
+    *(BROKER_STATE, BROKER_RECONNECTS, BROKER_PUBLISHED, BROKER_RESENT, BROKER_ACKNOWLEDGED, BROKER_RECEIVED),
+    BROKER_DROPPED,
+)
 
 BUILD = _gauge("build_info", "1; the version that runs, the package's digest and the cut.", "version", "package", "cut")
 FRAMES = _counter("frames_total", "Frames accepted to be sent.")
 REPLAYED = _counter("replayed_frames_total", "Frames of earlier runs in the spool, and those that it lost.")
 RESULTS = _counter("results_total", "Frames answered with a result, or with an acknowledgement if that was asked for.")
-REFUSED = _counter("refused_frames_total", "Frames that a cloud refused.")
+REFUSED = _counter(
+    "refused_frames_total",
+    "Frames that a cloud refused, and the edge gave up for it; a spool keeps those of a wrong package.",
+)
 DROPPED = _counter("dropped_total", "Inputs, frames and messages given up at the edge, by reason.", "reason")
 RESENT = _counter("resent_frames_total", "Times that a frame was sent again for want of an answer.")
-DUPLICATES = _counter("duplicate_answers_total", "Answers to frames that were not waited for any more.")
+DUPLICATES = _counter("duplicate_answers_total", "Answers to frames of this edge that it did not wait for any more.")
 UNTIMED = _counter("untimed_results_total", "Results without a latency: an earlier run captured their frames.")
 WINDOW = _gauge("window_frames", "Frames sent and not answered yet.")
 WINDOW_SIZE = _gauge("window_limit_frames", "Frames that may be unanswered at a time.")
@@ -105,27 +121,57 @@ def of_device(metric: Metric) -> Metric:
 
 CLOUD_BUILD = _gauge("build_info", "1; the version that runs.", "version")
 CLOUD_PACKAGE = _gauge("package_info", "1 for each package that is served, by its digest.", "package", "name")
-CLOUD_FRAMES = _counter("frames_total", "Whole frames received.", "deployment")
+CLOUD_FRAMES = _counter(
+    "frames_total", "Whole frames received, duplicates among them; damaged ones are only refused.", "deployment"
+)
 CLOUD_RESULTS = _counter("results_total", "Frames answered with a result.", "deployment")
-CLOUD_REFUSED = _counter("refused_frames_total", "Frames answered with a refusal, by reason.", "deployment", "reason")
-CLOUD_DUPLICATES = _counter("duplicate_frames_total", "Frames that came again.", "deployment")
-CLOUD_LEFT = _counter("frames_left_to_others_total", "Frames of packages that another cloud serves.", "deployment")
-CLOUD_UNPUBLISHED = _counter("unpublished_results_total", "Results that had no way out.", "deployment")
-CLOUD_LETTERS = _counter("dead_letters_total", "Dead letters published.", "deployment")
-CLOUD_LETTERS_LEFT = _counter("dead_letters_left_out_total", "Dead letters more than may be published.", "deployment")
+CLOUD_REFUSED = _counter(
+    "refused_frames_total",
+    "Frames that got no result, by reason; nobody hears of those of a bad_topic.",
+    "deployment",
+    "reason",
+)
+CLOUD_DUPLICATES = _counter(
+    "duplicate_frames_total",
+    "Frames that came again, and were answered from memory or already being answered.",
+    "deployment",
+)
+CLOUD_LEFT = _counter(
+    "frames_left_to_others_total",
+    "Frames that could not be run here and got no answer, since another cloud serves their package.",
+    "deployment",
+)
+CLOUD_UNPUBLISHED = _counter(
+    "unpublished_results_total", "Answers, refusals as well, that could not be published.", "deployment"
+)
+CLOUD_LETTERS = _counter("dead_letters_total", "Dead letters written.", "deployment")
+CLOUD_LETTERS_LEFT = _counter(
+    "dead_letters_left_out_total",
+    "Dead letters that were not written, being more than a second may have.",
+    "deployment",
+)
+CLOUD_CHUNKED = _counter("chunked_frames_total", "Frames put together from chunks.", "deployment")
+CLOUD_CHUNKS_AGAIN = _counter("duplicate_chunks_total", "Chunks that came again.", "deployment")
+CLOUD_CHUNKED_GIVEN_UP = _counter(
+    "chunked_frames_given_up_total", "Frames in chunks that were never whole, by reason.", "deployment", "reason"
+)
 CLOUD_HELD = _gauge("held_frames", "Frames waiting, being answered, or waiting to be published.", "deployment")
 CLOUD_WAITING = _gauge("waiting_frames", "Frames that no tail has begun.")
-CLOUD_QUEUE = _histogram("queue_seconds", "From a frame's arrival to its tail's turn.", "deployment")
+CLOUD_QUEUE = _histogram("queue_seconds", "From a frame's arrival to the beginning of its decoding.", "deployment")
 CLOUD_DECODE = _histogram("decode_seconds", "Decoding and preprocessing of frames.", "deployment")
 CLOUD_TAIL = _histogram("tail_seconds", "How long tails ran.", "deployment")
 CLOUD_WORKERS = _gauge("workers", "Processes that run tails and live; absent where this process runs them.")
-CLOUD_REPLACED = _counter("workers_replaced_total", "Workers that died or hung, and were replaced.")
+CLOUD_REPLACED = _counter(
+    "workers_replaced_total", "Workers started in the place of one that died, hung or could not start."
+)
 CLOUD_REQUEUED = _counter("requeued_frames_total", "Frames done again because their worker died or hung.")
 CLOUD_LAST_LOOK = _gauge(
     "last_look_timestamp_seconds", "When a deployment's loop last looked for frames.", "deployment"
 )
 CLOUD_DEVICES = _gauge("devices", "Devices whose telemetry is shown.", "deployment")
-CLOUD_DEVICES_LEFT = _counter("devices_left_out_total", "Telemetry of devices more than are shown.", "deployment")
+CLOUD_DEVICES_LEFT = _counter(
+    "devices_left_out_total", "Messages of telemetry from devices more than are shown.", "deployment"
+)
 CLOUD_BAD_TELEMETRY = _counter("bad_telemetry_total", "Messages on telemetry that could not be read.", "deployment")
 CLOUD = (
     CLOUD_BUILD,
@@ -138,6 +184,9 @@ CLOUD = (
     CLOUD_UNPUBLISHED,
     CLOUD_LETTERS,
     CLOUD_LETTERS_LEFT,
+    CLOUD_CHUNKED,
+    CLOUD_CHUNKS_AGAIN,
+    CLOUD_CHUNKED_GIVEN_UP,
     CLOUD_HELD,
     CLOUD_WAITING,
     CLOUD_QUEUE,

@@ -1,15 +1,18 @@
 """The messages between a dispatcher and its worker processes: frames one way, answers the other, without pickle.
 
-    jobs     u16 count · each: f64 received_ms · u16 device bytes · u32 frame bytes · device · frame
+    jobs     u16 count · each: f64 received_ms · f64 waited_s · u16 device bytes · u32 frame bytes · device
+             · frame
     answers  u16 count · u16 batches from · each: u8 refused · u8 has key · u64 boot · u64 sequence
              · f64 queue_s · f64 decode_s · f64 tail_s · u32 result bytes · i32 ack bytes (-1: none) · u32 error bytes
              · result · ack · error
 
-`batches from` is from how many frames of the first one's cut a batch is quicker, 0 if never. Both ends are of one
-version. The bytes of a frame come from the network and are not read here.
+`batches from` is from how many frames of the first one's cut a batch is quicker, 0 if never. `waited_s` is from a
+frame's arrival to now: monotonic clocks of two machines have nothing in common. Both ends are of one version. The bytes
+of a frame come from the network and are not read here.
 """
 
 import struct
+import time
 from collections.abc import Sequence
 
 from broker.cloud.answerer import Answer, Job, Refused
@@ -18,7 +21,7 @@ READY = b"ready"
 MAX_BYTES = 1 << 30
 
 _COUNT = struct.Struct("<H")
-_JOB = struct.Struct("<dHI")
+_JOB = struct.Struct("<ddHI")
 _COUNT_AND_BATCH = struct.Struct("<HH")
 _ANSWER = struct.Struct("<BBQQdddIiI")
 _REFUSALS = (None, *Refused)
@@ -27,21 +30,21 @@ _REFUSALS = (None, *Refused)
 def pack_jobs(jobs: Sequence[Job]) -> bytes:
     parts: list[bytes | bytearray | memoryview] = [_COUNT.pack(len(jobs))]
     for job in jobs:
-        device = job.device.encode()
-        parts += (_JOB.pack(job.received_ms, len(device), len(job.encoded)), device, job.encoded)
+        device, waited_s = job.device.encode(), time.monotonic() - job.arrived_at_s
+        parts += (_JOB.pack(job.received_ms, waited_s, len(device), len(job.encoded)), device, job.encoded)
     return b"".join(parts)
 
 
 def unpack_jobs(data: bytes) -> list[Job]:
     """The jobs, whose frames are views of `data`."""
-    view, offset = memoryview(data), _COUNT.size
+    view, offset, now_s = memoryview(data), _COUNT.size, time.monotonic()
     jobs = []
     for _ in range(_COUNT.unpack_from(data)[0]):
-        received_ms, device_bytes, frame_bytes = _JOB.unpack_from(data, offset)
+        received_ms, waited_s, device_bytes, frame_bytes = _JOB.unpack_from(data, offset)
         offset += _JOB.size
         device = bytes(view[offset : offset + device_bytes]).decode()
         offset += device_bytes
-        jobs.append(Job(device, view[offset : offset + frame_bytes], received_ms))
+        jobs.append(Job(device, view[offset : offset + frame_bytes], received_ms, now_s - waited_s))
         offset += frame_bytes
     return jobs
 

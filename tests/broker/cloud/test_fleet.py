@@ -34,7 +34,9 @@ def clock():
 
 @pytest.fixture
 def watching(clock):
-    return fleet.Fleet(memory.MemoryTransport(memory.MemoryBroker(), client_id="fleet"), "d", clock=clock)
+    return fleet.Fleet(
+        memory.MemoryTransport(memory.MemoryBroker(), client_id="fleet"), "d", clock=clock, wall_clock=clock
+    )
 
 
 def say(watching, device, payload):

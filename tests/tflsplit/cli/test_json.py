@@ -74,7 +74,7 @@ CLOUD = dict.fromkeys(
         "workers_replaced",
     ),
     WHOLE,
-) | {"refused": dict}
+) | {"refused": dict, "chunked": {"completed": WHOLE, "duplicates": WHOLE, "given_up": dict}}
 
 
 def check(value, promised, place="$"):
