@@ -337,10 +337,17 @@ class Edge:
                     tended_at_s = now_s
                     self._collector.tend(now_s)
                     self._route.tend(now_s)
+                    self._clouds.look(now_s, self._settings.deployment, waits=self._is_unheard)
                     self._announce()
         except Exception as failure:  # noqa: BLE001 - raised again by `run`, in the caller's thread
             # A thread's exception would be printed and forgotten, and the edge would wait for answers for ever.
             self._fail(failure)
+
+    @property
+    def _is_unheard(self) -> bool:
+        summary = self.summary
+        sent = summary.frames + summary.replayed and self._transport.state is ConnectionState.ONLINE
+        return bool(sent) and not (summary.results or summary.refused or summary.duplicates or summary.refusal)
 
     def _take(self, message: Message) -> None:
         if message.topic == self._names.topic:

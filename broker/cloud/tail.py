@@ -5,6 +5,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from broker.cloud import batching
 from broker.cloud.mapped_files import TailFiles
 from broker.messages import wire
@@ -93,8 +95,9 @@ class Tails:
         return 0 if loaded is None or loaded.batch is None else loaded.batch.fewest
 
     def warm(self, cut: Cut) -> None:
-        """Loads a cut's tail before its first frame comes."""
-        self._open(cut)
+        """Loads a cut's tail before its first frame comes, and runs it once: the first run takes longer than others."""
+        tail = self._open(cut).one
+        tail.run(*(np.zeros(spec.shape, spec.dtype) for spec in tail.inputs))
 
     def close(self) -> None:
         while self._loaded:

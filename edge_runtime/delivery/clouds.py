@@ -11,6 +11,8 @@ log = logging.getLogger(__name__)
 
 # More than this many clouds of one deployment are not remembered.
 _MOST = 1024
+# Who sends frames for so long, with no answer and no cloud announced, is told. A tail's first run takes less.
+_ALONE_S = 3.0
 
 
 class Clouds:
@@ -18,6 +20,8 @@ class Clouds:
 
     def __init__(self) -> None:
         self._announced: dict[str, Announcement] = {}
+        self._alone_since_s: float | None = None
+        self._is_known = False
 
     def take(self, message: Message) -> bool:
         """A message on `serves`; whether it says that a cloud has come, for the first time or again."""
@@ -35,6 +39,22 @@ class Clouds:
             self._announced[name] = told
         # What the broker had retained is no news, unless that cloud was another one before we were away.
         return not message.retained or (known is not None and known.boot != told.boot)
+
+    def look(self, now_s: float, deployment: str, *, waits: bool) -> None:
+        """Called regularly: says once if there is no cloud. `waits` tells whether frames can be sent, were, and none
+        was ever answered. A cloud that takes frames out of a queue does not announce itself, but answers."""
+        self._is_known = self._is_known or bool(self._announced)
+        if self._is_known or not waits:
+            self._alone_since_s = None
+            return
+        self._alone_since_s = now_s if self._alone_since_s is None else self._alone_since_s
+        if now_s - self._alone_since_s >= _ALONE_S:
+            self._is_known = True
+            log.warning(
+                "no cloud is present, frames wait for one; start one with `tflsplit cloud PKG --broker URL "
+                "--deployment NAME`, or see that both have the same deployment deployment=%s",
+                deployment,
+            )
 
     def serve(self, package: str) -> bool:
         """Whether one of them says that it answers frames of that package."""

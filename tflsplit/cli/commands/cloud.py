@@ -1,6 +1,7 @@
 """`tflsplit cloud`: runs the tails of packages for every device of one or more deployments."""
 
 import contextlib
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,13 @@ from tflsplit.cli.options import serving as options_serving
 from tflsplit.cli.output import examples, screen
 
 if TYPE_CHECKING:
+    from broker.cloud.engine import Engine
     from tflsplit.package.reading import Package
+
+log = logging.getLogger(__name__)
+
+# More cuts are counted instead of listed.
+_MOST_CUTS = 6
 
 
 @click.command(
@@ -87,12 +94,12 @@ def command(
                 transport,
                 deployment,
                 share=share,
-                # Nothing can be retained over AMQP.
-                peers=None if queue else peers.of(transport, (deployment, name), boot, packages),
+                peers=None if queue else peers.of(transport, (deployment, name), boot, packages),  # AMQP retains none
                 drain_s=serving.drain_s,
             )
             for deployment, transport in online.items()
         ]
+        _log_start(packages, tuple(online), engine, serving)
         pairs = tuple(zip(clouds, online.values(), strict=True))
         stack.enter_context(cloud_metrics.of_clouds(collected, packages, engine, pairs, (broker, name, boot)))
         with screen.stopped_by_signals(lambda: clouds_of.stop(clouds)):
@@ -102,6 +109,29 @@ def command(
         screen.as_json(summary.as_json(summaries, engine.counters))
     else:
         screen.write(str(summary.total(tuple(summaries.values()))))
+
+
+def _log_start(
+    packages: "list[Package]",
+    deployments: tuple[str, ...],
+    engine: "Engine",
+    serving: options_serving.ServingOptions,
+) -> None:
+    log.info(
+        "cloud serves deployment=%s package=%s cuts=%s workers=%s batch_window_s=%s share=%s",
+        ",".join(deployments),
+        ",".join(f"{package.manifest.name}:{package.digest[:16]}" for package in packages),
+        ";".join(map(_cuts, packages)),
+        engine.workers,
+        serving.batch_window_s,
+        serving.share,
+    )
+
+
+def _cuts(package: "Package") -> str:
+    """The cuts whose tails are here: a bundle has a few, a package as a rule all."""
+    found = [cut.id for cut in package.cuts if package.has(cut, "tail")]
+    return ",".join(found) if len(found) <= _MOST_CUTS else f"{len(found)} ({found[0]} to {found[-1]})"
 
 
 def _opened(pkgs: tuple[Path, ...], plan_path: Path | None) -> "tuple[list[Package], list[tuple[Package, str]]]":

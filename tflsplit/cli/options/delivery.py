@@ -135,7 +135,8 @@ _OPTIONS = (
         "--drain",
         "drain_s",
         type=_SECONDS,
-        help="When the edge stops: longest wait for the answers that are still missing. Default: 30s.",
+        help="When the edge stops: longest wait for missing answers, counted from the stop and anew from each answer "
+        "after it. Default: 30s.",
     ),
     click.option(
         "--spool",
