@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tflsplit import errors, extras
-from tflsplit.graph import kinds
+from tflsplit.graph import kinds, native_lines
 from tflsplit.graph.tensors import Array, TensorSpec
 
 
@@ -38,7 +38,7 @@ class Interpreter:
     ) -> None:
         self._name = str(model) if isinstance(model, Path) else name
         source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
-        with _runtime_errors(self._name), warnings.catch_warnings():
+        with _runtime_errors(self._name), native_lines.without_info(), warnings.catch_warnings():
             # LiteRT warns that keeping intermediates takes memory, which the caller has chosen.
             warnings.simplefilter("ignore", UserWarning)
             self._runtime = runtime().Interpreter(

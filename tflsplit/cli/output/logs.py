@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any, TextIO
 import click
 
 from tflsplit import text
+from tflsplit.cli.output import foreign_lines
 
 TEXT, JSON = "text", "json"
 LEVELS = ("debug", "info", "warning", "error")
@@ -36,6 +38,14 @@ _BURST = 5
 _QUIET_S = 60.0
 _KINDS = 256
 
+# Whose templates have a fixed phrase and pairs.
+_OURS = ("tflsplit", "broker", "edge_runtime", "converters")
+# How the warnings and errors of the libraries begin that we load.
+_FOREIGN = {
+    logging.WARNING: re.compile(r"WARNING\b|W\d{4} "),
+    logging.ERROR: re.compile(r"ERROR\b|[EF]\d{4} |Traceback|terminate called"),
+}
+
 
 def set_up(*, is_json: bool = False) -> None:
     """Sends the log to stderr. Called at the start of a command, whose options may change level and format after it."""
@@ -50,6 +60,9 @@ def set_up(*, is_json: bool = False) -> None:
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     sys.excepthook = _show_bug
+    threading.excepthook = _show_bug_of_thread
+    if is_json:
+        foreign_lines.wrap(_foreign)
 
 
 def add_options(command: click.Command) -> None:
@@ -126,13 +139,30 @@ def _show_bug(kind: type[BaseException], bug: BaseException, trace: TracebackTyp
         sys.__excepthook__(kind, bug, trace)
 
 
-def is_journal(descriptor: int = 2) -> bool:
+def _show_bug_of_thread(failed: threading.ExceptHookArgs) -> None:
+    name = failed.thread.name if failed.thread is not None else None
+    if is_json() and failed.exc_value is not None:
+        trace = (failed.exc_type, failed.exc_value, failed.exc_traceback)
+        logging.getLogger("tflsplit").critical("bug thread=%s", name, exc_info=trace)
+    else:
+        threading.__excepthook__(failed)
+
+
+def _foreign(line: str) -> str:
+    """A line on stderr that is none of our log, as JSON."""
+    level = next((level for level, start in _FOREIGN.items() if start.match(line)), logging.INFO)
+    phrase = "line of a library or another process text=%s"
+    record = logging.LogRecord("tflsplit.stderr", level, "", 0, phrase, (line,), None)
+    return JsonFormatter(is_journal=is_journal()).format(record)
+
+
+def is_journal(descriptor: int | None = None) -> bool:
     """Whether stderr is the stream that systemd connected to journald. It may have been redirected since."""
     named = os.environ.get("JOURNAL_STREAM", "")
     if not named:
         return False
     try:
-        there = os.fstat(descriptor)
+        there = os.fstat(foreign_lines.original() if descriptor is None else descriptor)
     except OSError:
         return False
     return named == f"{there.st_dev}:{there.st_ino}"
@@ -185,10 +215,12 @@ class JsonFormatter(logging.Formatter):
 
 def parts(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
     """A record's phrase without the pairs, and its pairs."""
-    given = record.args
-    if not isinstance(given, tuple):
-        return record.getMessage(), {}
-    left = list(given)
+    if record.name == "py.warnings":
+        return "warning of a library", {"text": " ".join(record.getMessage().split())}
+    if record.name.partition(".")[0] not in _OURS:
+        return "message of a library", {"text": record.getMessage()}
+    # Of a single argument that is a dict, logging makes the arguments.
+    left = list(record.args) if isinstance(record.args, tuple) else [record.args]
     pairs: dict[str, Any] = {}
 
     def take(found: re.Match[str]) -> str:
@@ -196,7 +228,8 @@ def parts(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
             return found[0].replace("%%", "%")
         value = left.pop(0)
         if found["key"] is None:
-            return found["spec"] % (value,)
+            pairs["text"] = record.getMessage()
+            return text.ELLIPSIS
         pairs[found["key"]] = value if isinstance(value, str | int | float | None) else str(value)
         return ""
 
@@ -272,6 +305,8 @@ def _set_format(_context: click.Context, _parameter: click.Parameter, value: str
     for handler in logging.getLogger().handlers:
         if isinstance(handler, Handler):
             handler.setFormatter(_formatter(value))
+    if value == JSON:
+        foreign_lines.wrap(_foreign)
 
 
 def _set_debug(context: click.Context, _parameter: click.Parameter, value: bool) -> None:

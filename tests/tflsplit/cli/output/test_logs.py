@@ -20,7 +20,7 @@ def written():
             self.now_s = 0.0
             self.stream = io.StringIO()
             self.handler = logs.Handler(self.stream, clock=lambda: self.now_s)
-            self.log = logging.Logger("test")
+            self.log = logging.Logger("tflsplit.test")
             self.log.addHandler(self.handler)
 
         def lines(self):
@@ -36,7 +36,7 @@ def test_json_has_the_pairs_as_fields_of_their_own_types(written):
 
     assert entry.pop("time").endswith("Z")
     assert entry == {
-        "level": "warning", "logger": "test", "event": "no answers; sending again", "deployment": "plant1",
+        "level": "warning", "logger": "tflsplit.test", "event": "no answers; sending again", "deployment": "plant1",
         "unanswered": 3,
     }  # fmt: skip
 
@@ -45,8 +45,8 @@ def test_json_has_the_pairs_as_fields_of_their_own_types(written):
     ("template", "given", "event", "pairs"),
     [
         ("started", (), "started", {}),
-        ("broker=%s speaks no MQTT 5 (%s), trying 3.1.1", ("b:1", "why"), "speaks no MQTT 5 (why), trying 3.1.1",
-         {"broker": "b:1"}),
+        ("broker=%s speaks no MQTT 5 (%s), trying 3.1.1", ("b:1", "why"), "speaks no MQTT 5 (…), trying 3.1.1",
+         {"broker": "b:1", "text": "broker=b:1 speaks no MQTT 5 (why), trying 3.1.1"}),
         ("at 100%% load=%.1f", (1.25,), "at 100%", {"load": 1.25}),
         ("lost reason=%r", (None,), "lost", {"reason": None}),
         ("lost reason=%s", (ValueError("a=b c"),), "lost", {"reason": "a=b c"}),
@@ -55,7 +55,7 @@ def test_json_has_the_pairs_as_fields_of_their_own_types(written):
     ],
 )  # fmt: skip
 def test_phrase_and_pairs_of_a_template(template, given, event, pairs):
-    record = logging.LogRecord("test", logging.INFO, "", 0, template, given, None)
+    record = logging.LogRecord("tflsplit.test", logging.INFO, "", 0, template, given, None)
 
     assert logs.parts(record) == (event, pairs)
 
