@@ -1,8 +1,10 @@
 import signal
+import subprocess
 import time
 
 import probe_pieces
 import pytest
+import waiting
 
 from tflsplit import errors
 from tflsplit.graph import flatgraph, kinds
@@ -81,15 +83,30 @@ def test_a_kernel_that_ends_its_process_costs_its_kind_only(here, monkeypatch):
     assert probe.measure().operators == {kind: each for kind, each in here.items() if kind != "MUL/int8"}
 
 
-def test_a_kernel_that_hangs_costs_its_kind_only(here, monkeypatch):
+def test_a_kernel_that_hangs_costs_its_kind_only(here, monkeypatch, tmp_path):
+    hangs = tmp_path / "hangs"
     hanging = (
-        "import signal, sys; sys.path[:] = sys.argv[2:]; from tflsplit.kernels import probe; found = probe.run\n"
-        "probe.run = lambda wanted: signal.pause() if wanted == ['MUL/int8'] else found(wanted)\n"
+        "import pathlib, signal, sys; sys.path[:] = sys.argv[2:]\n"
+        "from tflsplit.kernels import probe; found = probe.run\n"
+        f"hang = lambda: (pathlib.Path({str(hangs)!r}).touch(), signal.pause())\n"
+        "probe.run = lambda wanted: hang() if wanted == ['MUL/int8'] else found(wanted)\n"
         "probe.main(sys.argv[1])"
     )
-    monkeypatch.setattr(probe, "_CHILD", hanging)
 
-    assert probe.measure(timeout_s=3.0).operators == {kind: each for kind, each in here.items() if kind != "MUL/int8"}
+    class Child(subprocess.Popen):
+        """Its time is over once it hangs, and not before, however slow the machine."""
+
+        def communicate(self, input=None, timeout=None):
+            if timeout is None:
+                return super().communicate(input)
+            waiting.wait_for(lambda: hangs.exists() or self.poll() is not None)
+            hangs.unlink(missing_ok=True)
+            return super().communicate(input, timeout=0.1)
+
+    monkeypatch.setattr(probe, "_CHILD", hanging)
+    monkeypatch.setattr(subprocess, "Popen", Child)
+
+    assert probe.measure().operators == {kind: each for kind, each in here.items() if kind != "MUL/int8"}
 
 
 def test_a_process_that_cannot_be_started_is_a_refusal(monkeypatch):

@@ -22,6 +22,7 @@ from tflsplit import errors
 from tflsplit.coding import feature_codec
 
 WAIT_S = 60.0
+HUNG_S = 3.0  # what a tail may take; one that does not hang takes less on any machine
 ODD = pathlib.Path(odd_worker.__file__)
 
 
@@ -123,7 +124,7 @@ def test_a_frame_that_kills_three_workers_is_refused_and_the_others_are_answered
 
 
 def test_a_worker_that_hangs_is_killed_and_its_frame_done_again(start_odd, tiny_package, answers):
-    engine = start_odd(1, tail_timeout_s=0.5)
+    engine = start_odd(1, tail_timeout_s=HUNG_S)
     (hung,) = engine.pids
     engine.submit(job_of(tiny_package, 1, device="hang-once"), answers)
 
@@ -137,7 +138,7 @@ def test_a_stopped_worker_counts_as_hung_even_where_a_frame_is_larger_than_its_p
     package = tiny_models.write_package(
         tmp_path / "large.tflsplit", made.build((x,), (made.add(x, x, "y", (1, 1 << 20)),))
     )
-    engine = pool.Workers([package], 1, tail_timeout_s=0.5)
+    engine = pool.Workers([package], 1, tail_timeout_s=HUNG_S)
     request.addfinalizer(engine.close)
     (stopped,) = engine.pids
     os.kill(stopped, signal.SIGSTOP)
