@@ -87,9 +87,9 @@ class Edge:
             delivery=Delivery(arguments.one_of(delivery, [each.value for each in Delivery], "delivery")),
             until=Until(arguments.one_of(until, [each.value for each in Until], "until")),
             qos=qos,
-            resend_after_s=_seconds(resend_after, "resend_after"),
-            max_age_s=_seconds(max_age, "max_age"),
-            drain_s=_seconds(drain, "drain"),
+            resend_after_s=quantities.parse_duration(resend_after, "resend_after"),
+            max_age_s=quantities.parse_duration(max_age, "max_age"),
+            drain_s=quantities.parse_duration(drain, "drain"),
             **(planfile.settings(fixed) | given),
         )
         self._broker = connections.reached(broker, credentials, self._speaker)
@@ -181,9 +181,3 @@ class _Results:
     def settled(self, settled: Settled) -> None:
         if isinstance(settled.answer, results.Result):
             self._hand_on(settled.answer)
-
-
-def _seconds(given: str | float, what: str) -> float:
-    if isinstance(given, str):
-        return quantities.parse_duration(given)
-    return arguments.instance(given, float, what)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tflsplit import arguments, errors
+from tflsplit import arguments, errors, quantities
 from tflsplit.api import files, packages
 from tflsplit.arguments import PathLike
 from tflsplit.coding import input_codec, jpeg
@@ -27,12 +27,12 @@ def plan(
     edge: PathLike | Profile,
     cloud: PathLike | Profile,
     link: PathLike | Link | None = None,
-    bandwidth: str | None = None,
-    rtt: str | None = None,
-    loss: str | None = None,
+    bandwidth: str | float | None = None,
+    rtt: str | float | None = None,
+    loss: str | float | None = None,
     objective: str = "latency",
     weights: str | Iterable[float] | None = None,
-    max_latency: str | None = None,
+    max_latency: str | float | None = None,
     fps: float | None = None,
     max_bytes_per_day: float | None = None,
     max_edge_memory: int | None = None,
@@ -54,12 +54,13 @@ def plan(
     """Compare every cut, sending the input and computing everything locally, and pick one: `outcome.cut`, or None.
 
     `edge` and `cloud` are profiles or their files; `link` is a file of `tflsplit probe` or a preset ("4g"), or else
-    `bandwidth` ("5Mbit") and `rtt` ("40ms") state one. All other words are those of `tflsplit plan --help`.
+    `bandwidth` ("5Mbit") and `rtt` ("40ms") state one. All other words are those of `tflsplit plan --help`; numbers are
+    seconds, bytes and bits a second.
     """
     opened = packages.open(pkg)
     measured = _profile(edge, opened, Side.EDGE)
     constraints = Constraints(
-        max_latency_s=None if max_latency is None else links.parse_duration(max_latency),
+        max_latency_s=None if max_latency is None else quantities.parse_duration(max_latency, "max_latency"),
         fps=fps,
         max_bytes_per_day=max_bytes_per_day,
         max_edge_memory_bytes=max_edge_memory,
@@ -97,10 +98,12 @@ def write_report(outcome: Outcome, out: PathLike, *, force: bool = False) -> Non
     files.write_whole(_free(out, force), page.render(outcome))
 
 
-def link_of(name: PathLike | Link | None, bandwidth: str | None, rtt: str | None, loss: str | None) -> Link:
+def link_of(
+    name: PathLike | Link | None, bandwidth: str | float | None, rtt: str | float | None, loss: str | float | None
+) -> Link:
     """A file of `tflsplit probe` or a preset by its name; without, the link that the other three state."""
     if name is not None:
-        if bandwidth or rtt or loss:
+        if any(each is not None for each in (bandwidth, rtt, loss)):
             raise errors.SettingsError("link and bandwidth, rtt or loss both describe the link; give one")
         if isinstance(name, Link):
             return name
@@ -111,9 +114,9 @@ def link_of(name: PathLike | Link | None, bandwidth: str | None, rtt: str | None
     return Link(
         name="stated",
         origin=Origin.STATED,
-        bandwidth_bps=links.parse_bandwidth(bandwidth),
-        rtt_s=links.parse_duration(rtt),
-        loss=0.0 if loss is None else links.parse_share(loss),
+        bandwidth_bps=quantities.parse_bandwidth(bandwidth),
+        rtt_s=quantities.parse_duration(rtt, "rtt"),
+        loss=0.0 if loss is None else quantities.parse_share(loss, "loss"),
         source="stated by the user",
     )
 

@@ -14,6 +14,7 @@ from click import shell_completion
 
 from tflsplit import errors, extras, text
 from tflsplit.cli import interrupts
+from tflsplit.cli.options import units
 from tflsplit.cli.output import examples, logs, streams
 
 # As `tflsplit --help` shows them.
@@ -31,7 +32,7 @@ _FILES = {"broker": "broker.group"}
 
 
 class LazyGroup(click.Group):
-    """Subcommand NAME is `tflsplit.cli.commands.NAME.command`, to which the options for logs are added."""
+    """Subcommand NAME is `tflsplit.cli.commands.NAME.command`, to which is added what every command has."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -41,7 +42,7 @@ class LazyGroup(click.Group):
             return None
         file = _FILES.get(cmd_name, cmd_name.replace("-", "_"))
         command: click.Command = importlib.import_module(f"tflsplit.cli.commands.{file}").command
-        _add_log_options(command)
+        _complete(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -53,10 +54,12 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(name, found.get_short_help_str(columns)) for name, found in commands if found])
 
 
-def _add_log_options(command: click.Command) -> None:
+def _complete(command: click.Command) -> None:
+    """Adds what every command has alike."""
+    units.name_numbers(command)
     if isinstance(command, click.Group):
         for subcommand in command.commands.values():
-            _add_log_options(subcommand)
+            _complete(subcommand)
     elif not any(parameter.name == "debug" for parameter in command.params):
         logs.add_options(command)
 

@@ -93,39 +93,3 @@ def from_json(fields: dict[str, Any], *, name: str) -> Link:
 
 def _point(fields: dict[str, Any]) -> Point:
     return Point(int(fields["payload_bytes"]), Timing.from_json(fields["round_trip"]), float(fields["throughput_bps"]))
-
-
-_UNITS = {"bit": 1.0, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
-
-
-def parse_bandwidth(text: str) -> float:
-    """`5Mbit`, `500kbit`, `1Gbit`: bits a second, decimal. SettingsError for anything else."""
-    number, unit = _split(text, "bandwidth")
-    if unit not in _UNITS:
-        raise errors.SettingsError(f"bandwidth {text!r}: write a number with kbit, Mbit or Gbit, as 5Mbit")
-    return number * _UNITS[unit]
-
-
-def parse_duration(text: str) -> float:
-    """`40ms` or `0.04s`: seconds. SettingsError for anything else."""
-    number, unit = _split(text, "time")
-    if unit not in ("ms", "s"):
-        raise errors.SettingsError(f"time {text!r}: write a number with ms or s, as 40ms")
-    return number / 1000 if unit == "ms" else number
-
-
-def parse_share(text: str) -> float:
-    """`1%` or `0.01`: a share. SettingsError for anything else."""
-    number, unit = _split(text, "share")
-    if unit not in ("", "%"):
-        raise errors.SettingsError(f"share {text!r}: write it as 1% or 0.01")
-    return number / 100 if unit == "%" else number
-
-
-def _split(text: str, what: str) -> tuple[float, str]:
-    stripped = arguments.text(text, what).strip()
-    digits = stripped.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ%")
-    try:
-        return float(digits), stripped[len(digits) :].lower()
-    except ValueError:
-        raise errors.SettingsError(f"{what} {text!r} does not begin with a number") from None

@@ -143,7 +143,7 @@ def test_the_page_shows_the_gain_and_the_rivals(tiny_package, profiles):
         (("--max-latency", "5ms"), "a chain of --stage is planned without --max-latency"),
         (("--objective", "price"), "planned for latency or throughput"),
         (("--pin", "attic=op000"), "no stage 'attic': the stages are pi, gateway, server"),
-        (("--memory", "pi=much"), "--memory 'much': write a number of bytes"),
+        (("--memory", "pi=much"), "memory 'much': write a number of bytes"),
         (("--memory", "pi=0"), "memory of 0 bytes on pi: give more than 0"),
         (("--hop", "wifi"), "3 stages have 2 links between, 1 given"),
     ],

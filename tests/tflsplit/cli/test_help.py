@@ -7,6 +7,7 @@ import click
 import pytest
 
 from tflsplit.cli import main
+from tflsplit.cli.options import units
 
 COLUMNS = 80
 
@@ -94,6 +95,42 @@ def test_no_line_of_help_but_that_of_code_is_wider_than_a_terminal(words):
     lines = [line for line in page(words, COMMANDS[words]).splitlines() if not line.startswith("  Python: ")]
 
     assert not [line for line in lines if len(line) > COLUMNS]
+
+
+@pytest.mark.parametrize("words", LEAVES)
+def test_a_unit_is_written_the_same_way_at_every_command(words):
+    """A time is TIME and a size SIZE, wherever it stands, and a default has its unit."""
+    shown = page(words, LEAVES[words])
+    options = [each for each in LEAVES[words].params if isinstance(each, click.Option)]
+    quantities = [each for each in options if isinstance(each.type, units.Quantity)]
+
+    assert not re.search(r"\b(FLOAT|INTEGER|RANGE|SECONDS|BYTES|MS|MB)\b", shown)
+    assert not [each.name for each in options if re.match("(Seconds|Megabytes|Milliseconds) ", each.help)]
+    assert [each.name for each in quantities if isinstance(each.default, int | float)] == []
+    assert {each.type.name for each in quantities} <= {"time", "size", "rate", "share"}
+
+
+@pytest.mark.parametrize("typed", ["10", "10s", "10000ms", "1e1"])
+def test_a_time_may_have_a_unit(typed):
+    for words, name in ((["profile"], "budget"), (["plan"], "rtt"), (["cloud"], "drain"), (["edge"], "keepalive")):
+        command, given = parsed([*words, f"--{name}", typed])
+        option = next(each for each in command.params if each.name == name)
+
+        assert option.type_cast_value(click.Context(command), given[name]) == 10
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "typed", "said"),
+    [
+        ("cloud", "--batch-window", "5", "give at most 1s"),
+        ("edge", "--trace-limit", "100", "give at least 1M"),
+        ("edge", "--keepalive", "1500ms", "give whole seconds"),
+        ("edge", "--telemetry", "1y", "write a number with ms, s, m, h, d or w, as 90s"),
+    ],
+)
+def test_a_quantity_that_cannot_be_meant_is_refused_with_what_can_be(command, option, typed, said):
+    with pytest.raises(click.UsageError, match=said):
+        parsed([command, option, typed])
 
 
 @pytest.mark.parametrize("words", COMMANDS)

@@ -8,10 +8,11 @@ import pytest
 
 from broker.messages import results, wire
 from broker.transport import protocol
+from tflsplit import quantities
 from tflsplit.coding import feature_codec
 from tflsplit.graph.tensors import TensorSpec
 from tflsplit.planning import network
-from tflsplit.timings import distribution, links, presets
+from tflsplit.timings import distribution, presets
 from tflsplit.timings.links import Link, Point
 from tflsplit.timings.profiles import Origin, Timing
 
@@ -114,7 +115,7 @@ def test_an_unknown_preset_names_those_there_are():
 
 def test_a_link_of_nothing_is_refused():
     with pytest.raises(Exception, match="carries nothing"):
-        stated(links.parse_bandwidth("0Mbit"), 0.01)
+        stated(quantities.parse_bandwidth("0Mbit"), 0.01)
 
 
 @pytest.mark.parametrize(

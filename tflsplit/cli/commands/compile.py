@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from tflsplit import errors
+from tflsplit.cli.options import units
 from tflsplit.cli.output import edgetpu, examples, screen
 from tflsplit.graph.cuts import Cut
 from tflsplit.package import reading
@@ -37,10 +38,10 @@ from tflsplit.package.manifest import Compilation
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=1),
-    default=180.0,
+    type=units.time(least="1s"),
+    default="3m",
     show_default=True,
-    help="Seconds that one run of the compiler may take.",
+    help="Time that one run of the compiler may take.",
 )
 @click.option(
     "--together",

@@ -10,8 +10,7 @@ import tflsplit
 from tflsplit.api import files, planning
 from tflsplit.chains import pipeline, planfile
 from tflsplit.chains.pipeline import Planned
-from tflsplit.cli.options import chain, inputs, objectives
-from tflsplit.cli.options import link as options_link
+from tflsplit.cli.options import chain, objectives, scenario
 from tflsplit.cli.output import examples, plans, screen
 from tflsplit.package import reading
 
@@ -36,7 +35,7 @@ from tflsplit.package import reading
     type=click.Path(path_type=Path),
     help="File that `tflsplit profile --side cloud` wrote in the cloud.",
 )
-@objectives.grouped(options_link.LINK, inputs.INPUT, objectives.WISH, objectives.COSTS, chain.OPTIONS)
+@objectives.grouped(scenario.LINK, scenario.INPUT, objectives.WISH, objectives.COSTS, chain.OPTIONS)
 @click.option(
     "-o",
     "--output",
@@ -64,9 +63,9 @@ def command(
     edge_path: Path | None,
     cloud_path: Path | None,
     link: str | None,
-    bandwidth: str | None,
-    rtt: str | None,
-    loss: str | None,
+    bandwidth: float | None,
+    rtt: float | None,
+    loss: float | None,
     destination: Path | None,
     report: Path | None,
     stages: tuple[str, ...],

@@ -7,7 +7,7 @@ import click
 
 from tflsplit import text
 from tflsplit.api import files
-from tflsplit.cli.options import connection
+from tflsplit.cli.options import connection, units
 from tflsplit.cli.output import examples, logs, screen
 from tflsplit.cli.output.tables import Column
 from tflsplit.timings import links
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 @connection.options
 @click.option("--echo", "is_echo", is_flag=True, help="Answer the probes of others. Run it where the cloud runs.")
 @click.option("--device", help="Name of this client at the broker. Default: a random name.")
-@click.option("--size-time", "size_s", default=2.0, show_default=True, help="Seconds to measure each payload size.")
+@click.option(
+    "--size-time",
+    "size_s",
+    type=units.TIME,
+    default="2s",
+    show_default=True,
+    help="Time to measure each payload size.",
+)
 @click.option(
     "-o",
     "--output",

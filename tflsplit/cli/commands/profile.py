@@ -9,6 +9,7 @@ import click
 import tflsplit
 from tflsplit.api import packages
 from tflsplit.cli.options import accelerator as options_accelerator
+from tflsplit.cli.options import units
 from tflsplit.cli.output import examples, screen
 from tflsplit.cli.output.tables import Column
 from tflsplit.timings import profiles
@@ -46,12 +47,19 @@ from tflsplit.timings.profiles import Profile, Side
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads that run a head or tail."
 )
-@click.option("--budget", default=20.0, show_default=True, help="Seconds that all measurements may take.")
+@click.option(
+    "--budget",
+    type=units.TIME,
+    default="20s",
+    show_default=True,
+    help="Time that all measurements may take together.",
+)
 @click.option(
     "--precision",
-    default=0.02,
+    type=units.SHARE,
+    default="2%",
     show_default=True,
-    help="Measure until the median is known this well; 0.02 means to 2 %.",
+    help="Measure until the median is known this well.",
 )
 @click.option(
     "--jpeg-quality",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tflsplit import errors
-from tflsplit.cli.options import connection
+from tflsplit.cli.options import connection, units
 from tflsplit.cli.output import examples, screen
 from tflsplit.package import reading
 
@@ -50,9 +50,10 @@ if TYPE_CHECKING:
 @click.option(
     "--wait",
     "wait_s",
-    default=600.0,
+    type=units.TIME,
+    default="10m",
     show_default=True,
-    help="Seconds to wait until a device reports that it has installed or refused the model.",
+    help="Longest wait until a device reports that it has installed or refused the model.",
 )
 @click.option("--json", "is_json", is_flag=True, help="Print the outcome of each device as JSON.")
 def command(

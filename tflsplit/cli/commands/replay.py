@@ -8,8 +8,7 @@ import click
 
 from tflsplit import errors, text
 from tflsplit.api import planning
-from tflsplit.cli.options import link as options_link
-from tflsplit.cli.options import objectives, planfile
+from tflsplit.cli.options import objectives, planfile, scenario
 from tflsplit.cli.output import examples, screen
 from tflsplit.cli.output.tables import Column
 from tflsplit.cli.trials import replay_run
@@ -35,7 +34,7 @@ from tflsplit.timings.profiles import Profile, Side
     help="Cuts to run: all, useful (with input and output), or ids and layers with commas, for example "
     "input:raw,op005,output. Default: the plan's, else useful.",
 )
-@objectives.grouped(options_link.LINK)
+@objectives.grouped(scenario.LINK)
 @click.option(
     "--shaping",
     type=click.Choice([entry.value for entry in Shaping]),
@@ -70,9 +69,9 @@ def command(
     plan_path: Path | None,
     wanted: str | None,
     link: str | None,
-    bandwidth: str | None,
-    rtt: str | None,
-    loss: str | None,
+    bandwidth: float | None,
+    rtt: float | None,
+    loss: float | None,
     shaping: str,
     edge_path: Path | None,
     cloud_path: Path | None,
@@ -89,7 +88,7 @@ def command(
     Python: tflsplit.cli.trials.replay_run.replay(package, profiles, link, names, folder)
     """
     opened, given = planfile.opened(pkg, plan_path)
-    is_stated = any((link, bandwidth, rtt, loss))
+    is_stated = any(each is not None for each in (link, bandwidth, rtt, loss))
     stated = pipeline.link_of(given) if given and not is_stated else planning.link_of(link, bandwidth, rtt, loss)
     names = replay_run.names_of(wanted, given)
     if source is not None and not source.exists():

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from tflsplit import errors
+from tflsplit import errors, quantities
 from tflsplit.chains import pipeline
 from tflsplit.chains.pipeline import Planned
 from tflsplit.package.reading import Package
@@ -41,8 +41,8 @@ OPTIONS = (
     click.option(
         "--memory",
         multiple=True,
-        metavar="STAGE=BYTES",
-        help="For a chain: the most bytes of weights that STAGE can hold. Repeatable. Default: no limit.",
+        metavar="STAGE=SIZE",
+        help="For a chain: the most bytes of weights that STAGE can hold, as tpu=8M. Repeatable. Default: no limit.",
     ),
     click.option("--use-all", "uses_all", is_flag=True, help="For a chain: every stage must run a part of the model."),
 )
@@ -82,7 +82,7 @@ def plan(
     if len(named) != len(stages):
         raise errors.SettingsError(f"stages {', '.join(stages)}: each needs a name of its own")
     pinned = tuple((stage, package.cut(layer).id) for stage, layer in map(_named, pins))
-    bounds = tuple((stage, _bytes(text)) for stage, text in map(_named, memory))
+    bounds = tuple((stage, float(quantities.parse_bytes(text, "memory"))) for stage, text in map(_named, memory))
     goal = pipeline.Goal(Objective(objective), uses_all, pinned, bounds, fps)
     return pipeline.make(package, named, hops, goal)
 
@@ -93,13 +93,6 @@ def _stage(text: str, package: Package) -> tuple[str, Profile]:
     ids = [cut.id for cut in package.cuts]
     profiles.check_fits(profile, package.digest, profile.side, ids, path=Path(file))
     return name, profile
-
-
-def _bytes(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise errors.SettingsError(f"--memory {text!r}: write a number of bytes, as tpu=8e6") from None
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tflsplit import errors
+from tflsplit.cli.options import units
 
 if TYPE_CHECKING:  # they need paho and numpy, which `tflsplit doctor` may be run to find missing
     from broker.transport import protocol
@@ -99,10 +100,9 @@ def broker_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
             "--keepalive",
-            type=click.IntRange(1, 3600),
-            metavar="SECONDS",
-            help="Seconds without a message after which the broker is pinged; without an answer the connection is made "
-            "anew half as long later. Default: 5 for a cloud and with --delivery latest, else 20.",
+            type=units.time(least="1s", most="1h", is_whole=True),
+            help="Time without a message after which the broker is pinged; without an answer the connection is made "
+            "anew half as long later. Default: 5s for a cloud and with --delivery latest, else 20s.",
         ),
         click.option(
             "--password-file",

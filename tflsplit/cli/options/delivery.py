@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tflsplit import errors, quantities
+from tflsplit import errors
+from tflsplit.cli.options import units
 
 if TYPE_CHECKING:  # an edge without a spool starts without SQLite
     from edge_runtime.delivery.spool import Spool
@@ -75,22 +76,6 @@ def _given(values: Mapping[str, Any], names: dict[str, str]) -> dict[str, Any]:
     return {name: values[option] for option, name in names.items() if values[option] is not None}
 
 
-class _Quantity(click.ParamType[Any]):
-    def __init__(self, name: str, parse: Callable[[str], float]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._parse(value)
-        except errors.SettingsError as problem:
-            self.fail(str(problem), param, ctx)
-
-
-_SECONDS = _Quantity("seconds", quantities.parse_duration)
-
 # Fields of `edge_runtime.delivery.settings.Settings`; one that is not given has the plan's value, or the default there.
 _SETTINGS = ("delivery", "until", "window", "qos", "resend_after_s", "max_age_s", "drain_s")
 # The options about the spool, with the argument of `edge_runtime.delivery.spool.limits` that each sets.
@@ -122,19 +107,19 @@ _OPTIONS = (
     click.option(
         "--resend-after",
         "resend_after_s",
-        type=_SECONDS,
-        help="Seconds to wait for an answer before a frame is sent again. Default: 5s.",
+        type=units.TIME,
+        help="Wait so long for an answer before a frame is sent again. Default: 5s.",
     ),
     click.option(
         "--max-age",
         "max_age_s",
-        type=_SECONDS,
+        type=units.TIME,
         help="With --delivery latest: frames older than this are dropped. Default: 2s.",
     ),
     click.option(
         "--drain",
         "drain_s",
-        type=_SECONDS,
+        type=units.TIME,
         help="When the edge stops: longest wait for missing answers, counted from the stop and anew from each answer "
         "after it. Default: 30s.",
     ),
@@ -146,12 +131,12 @@ _OPTIONS = (
     ),
     click.option(
         "--spool-bytes",
-        type=_Quantity("size", quantities.parse_bytes),
+        type=units.SIZE,
         help="Most bytes that the spool may hold, for example 512M. Default: 1G.",
     ),
     click.option(
         "--spool-age",
-        type=_SECONDS,
+        type=units.TIME,
         help="Frames in the spool that are older than this are dropped, for example 7d; 0 means never. Default: 0.",
     ),
     click.option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tflsplit.cli.options import connection
+from tflsplit.cli.options import connection, units
 from tflsplit.cli.options import metrics as options_metrics
 
 if TYPE_CHECKING:  # an edge without monitoring imports none of it
@@ -30,7 +30,7 @@ class MonitoringOptions:
     metrics: str | None
     telemetry_s: float | None
     trace: Path | None
-    trace_limit_mb: int
+    trace_limit_bytes: int
     home_assistant: str | None
 
     @contextmanager
@@ -46,7 +46,7 @@ class MonitoringOptions:
             if self.trace is not None:
                 from edge_runtime.monitoring import frame_trace
 
-                trace = stack.enter_context(frame_trace.Trace(self.trace, limit_bytes=self.trace_limit_mb << 20))
+                trace = stack.enter_context(frame_trace.Trace(self.trace, limit_bytes=self.trace_limit_bytes))
             yield Monitoring(self, metrics, trace)
 
 
@@ -112,10 +112,10 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--trace-limit",
-            type=click.IntRange(min=1),
-            default=100,
+            type=units.size(least="1M"),
+            default="100M",
             show_default=True,
-            help="Most megabytes that the trace may take on disk. FILE.1 is its older half.",
+            help="Most bytes that the trace may take on disk. FILE.1 is its older half.",
         ),
         click.option(
             "--trace",
@@ -125,9 +125,8 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--telemetry",
-            type=click.FloatRange(min=1),
-            metavar="SECONDS",
-            help="Publish the metrics on the device's telemetry topic at this interval. Default: 10 with "
+            type=units.time(least="1s"),
+            help="Publish the metrics on the device's telemetry topic at this interval. Default: 10s with "
             "--home-assistant, else never.",
         ),
     ):

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from tflsplit.cli.options import units
 from tflsplit.planning.decision import Objective
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -24,7 +25,7 @@ WISH = (
     ),
     click.option(
         "--max-latency",
-        metavar="TIME",
+        type=units.TIME,
         help="Longest time from capture to result, for 95 % of the frames; for example 100ms.",
     ),
     click.option(
@@ -32,11 +33,11 @@ WISH = (
     ),
     click.option(
         "--max-bytes-per-day",
-        type=float,
+        type=units.SIZE,
         help="Most bytes that one device may send and receive in a day, with all headers.",
     ),
     click.option(
-        "--max-edge-memory", type=int, metavar="BYTES", help="Most memory that the head may take at the edge."
+        "--max-edge-memory", type=units.SIZE, help="Most memory that the head may take at the edge, for example 8M."
     ),
     click.option(
         "--min-depth", metavar="LAYER", help="For privacy: everything up to this layer or cut must run at the edge."
@@ -49,7 +50,6 @@ WISH = (
     click.option(
         "--max-energy",
         type=float,
-        metavar="J",
         help="Most energy of the edge for one frame, in joules. Needs --idle-watts and --active-watts.",
     ),
 )
@@ -72,7 +72,6 @@ COSTS = (
     click.option(
         "--reload-every",
         type=int,
-        metavar="N",
         help="Where another model shares the accelerator: the head is loaded again every N frames.",
     ),
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tflsplit.cli.options import units
 from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:  # help is shown without loading an interpreter
@@ -71,8 +72,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         if ray_address is not None and engine != "ray":
             raise click.UsageError("--ray-address goes with --engine ray.")
         ray_address = (ray_address or "auto") if engine == "ray" else None
-        window_s = None if batch_window is None else batch_window / 1000
-        serving = ServingOptions(workers, ray_address, threads, tail_timeout, window_s, drain, share)
+        serving = ServingOptions(workers, ray_address, threads, tail_timeout, batch_window, drain, share)
         return function(*args, serving=serving, **others)
 
     for option in _OPTIONS:
@@ -80,7 +80,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-_POSITIVE, _SECONDS = click.IntRange(min=1), click.FloatRange(min=0)
+_POSITIVE = click.IntRange(min=1)
 _OPTIONS = (
     click.option(
         "--share",
@@ -89,24 +89,23 @@ _OPTIONS = (
     ),
     click.option(
         "--drain",
-        type=_SECONDS,
-        default=10.0,
+        type=units.TIME,
+        default="10s",
         show_default=True,
-        help="When the cloud stops: seconds to finish the frames that it has already.",
+        help="When the cloud stops: time to finish the frames that it has already.",
     ),
     click.option(
         "--batch-window",
-        type=_SECONDS,
-        metavar="MS",
-        help="With --workers: a frame waits up to this long for others of its cut, and they run together where "
-        "that is faster. Default: no waiting.",
+        type=units.time(most="1s"),
+        help="With --workers: a frame waits up to this long for others of its cut, for example 5ms, and they run "
+        "together where that is faster. Default: no waiting.",
     ),
     click.option(
         "--tail-timeout",
-        type=click.FloatRange(min=0, min_open=True),
-        default=60.0,
+        type=units.time(least="1ms"),
+        default="60s",
         show_default=True,
-        help="Seconds that a tail may take. After them its worker counts as hung and is replaced.",
+        help="Time that a tail may take. After it its worker counts as hung and is replaced.",
     ),
     click.option(
         "--ray-address",
