@@ -3,6 +3,8 @@
 import enum
 from dataclasses import dataclass
 
+_COMMANDS = ("pip", "sudo")
+
 
 class State(str, enum.Enum):
     """`INFO` is for what is neither good nor bad, and for what could not be found out."""
@@ -15,7 +17,7 @@ class State(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`detail` is one line; `remedy` may be several that are meant to be pasted into a shell."""
+    """`detail` is one line. `remedy` is a sentence with commands in backticks, or nothing but commands to paste."""
 
     name: str
     state: State
@@ -29,6 +31,11 @@ class Finding:
     @property
     def is_bad(self) -> bool:
         return self.state in (State.MISSING, State.WRONG)
+
+    @property
+    def is_to_paste(self) -> bool:
+        """Whether the remedy is nothing but commands, which may be several lines."""
+        return "\n" in self.remedy or (self.remedy.partition(" ")[0] in _COMMANDS and "`" not in self.remedy)
 
     def as_json(self) -> dict[str, object]:
         return {"name": self.name, "state": self.state.value, "detail": self.detail, "remedy": self.remedy}

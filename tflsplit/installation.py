@@ -100,7 +100,7 @@ def numpy(path: Sequence[str] | None = None) -> Finding:
     if _release(version) >= (2,) and runtime is not None and version_of(LITERT, path) is None:
         detail = f"{version}, but {TFLITE_RUNTIME} {runtime} was built for numpy 1 and fails when a model is opened"
         return Finding(
-            "numpy", State.WRONG, detail, f"pip install {LITERT}; where there is none: pip install 'numpy<2'"
+            "numpy", State.WRONG, detail, f"`pip install {LITERT}`; where there is none: `pip install 'numpy<2'`"
         )
     return Finding("numpy", State.OK, version)
 
@@ -112,7 +112,7 @@ def interpreter(python: str = sys.executable, timeout_s: float = 30.0) -> Findin
     reinstall = f"pip install --force-reinstall {LITERT}"
     if version_of(LITERT) is None:
         reinstall = (
-            f"pip install {LITERT}; where there is none for this machine: pip install 'numpy<2' {TFLITE_RUNTIME}"
+            f"`pip install {LITERT}`; where there is none for this machine: `pip install 'numpy<2' {TFLITE_RUNTIME}`"
         )
     try:
         child = subprocess.run(
@@ -124,7 +124,7 @@ def interpreter(python: str = sys.executable, timeout_s: float = 30.0) -> Findin
         return Finding(name, State.OK, child.stdout.strip())
     if child.returncode < 0:
         ended_by = signal.Signals(-child.returncode).name
-        remedy = f"{reinstall}; if that does not help, this processor needs another build of it"
+        remedy = f"`{reinstall}`; if that does not help, this processor needs another build of it"
         return Finding(name, State.WRONG, f"opening a model ended the process by {ended_by}", remedy)
     if version_of(LITERT) is None and version_of(TFLITE_RUNTIME) is None:
         detail = f"neither {LITERT} nor {TFLITE_RUNTIME} is installed"

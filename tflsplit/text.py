@@ -1,6 +1,7 @@
 """Text for people: counts, shares, long names, and characters that a terminal would obey."""
 
 import json
+import re
 import unicodedata
 
 ELLIPSIS = "…"
@@ -47,6 +48,20 @@ def shortened(name: str, width: int) -> str:
             break
         taken = more
     return name[: taken[0]] + ELLIPSIS + name[len(name) - taken[1] :]
+
+
+def wrapped(words: str, width: int) -> list[str]:
+    """Lines of at most `width` columns, broken at spaces only; later ones are indented as the first. What stands in
+    `backticks` is there to be copied, and is never broken: where it is wider, its line is."""
+    margin = words[: len(words) - len(words.lstrip())]
+    lines = [margin]
+    for chunk in re.findall(r"(?:`[^`]*`|[^\s`]|`)+", words):
+        gap = " " * (len(lines[-1]) > len(margin))
+        if gap and columns(lines[-1] + gap + chunk) > width:
+            lines.append(margin)
+            gap = ""
+        lines[-1] += gap + chunk
+    return lines
 
 
 def json_line(value: object, encoding: str | None = None) -> str:

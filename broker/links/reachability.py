@@ -40,7 +40,7 @@ def probe(where: Address, *, credentials: Credentials | None = None, timeout_s: 
             made.connect(timeout_s=timeout_s)
         except (OSError, errors.BrokerError) as problem:
             reason, _, remedy = _reason(problem).partition("; ")
-            remedy = remedy or "start it, or give another --broker; for a first try: tflsplit broker run"
+            remedy = remedy or "start it, or give another --broker; for a first try: `tflsplit broker run`"
             return (*clock(credentials), Finding("broker", State.WRONG, f"{where}: {reason}", remedy))
         speaks = f"{where} speaks MQTT {made.version}, takes {_limit(made.max_packet_bytes)}"
         certificate = identity.broker_certificate(_shown(where, credentials or Credentials(), timeout_s))
@@ -58,7 +58,7 @@ def clock(credentials: Credentials | None) -> tuple[Finding, ...]:
         return ()
     now, begin = (time.strftime("%Y-%m-%d %H:%M", time.gmtime(when_s)) for when_s in (time.time(), begins_s))
     detail = f"it is {now} UTC here, before {credentials.ca} begins ({begin}): every certificate is refused"
-    return (Finding("clock and certificates", State.WRONG, detail, "set the clock: timedatectl set-ntp true"),)
+    return (Finding("clock and certificates", State.WRONG, detail, "set the clock: `sudo timedatectl set-ntp true`"),)
 
 
 def round_trip(online: protocol.Transport, name: str, link_s: float) -> Finding:

@@ -43,7 +43,7 @@ printf '%s\\n' \\
   | sudo tee /etc/udev/rules.d/99-coral.rules
 sudo udevadm control --reload-rules && sudo udevadm trigger"""
 
-_JOIN_PLUGDEV = 'plug it in again; if that is not it: sudo usermod -aG plugdev "$USER", then log in again'
+_JOIN_PLUGDEV = 'plug it in again; if that is not it: `sudo usermod -aG plugdev "$USER"`, then log in again'
 
 # In a child process: a library of the wrong build can end the process that loads it.
 _CHILD = """
@@ -190,7 +190,7 @@ def pycoral(path: Sequence[str] | None = None) -> Finding:
     if any((Path(place) / "utils/edgetpu.py").exists() for place in found.submodule_search_locations or ()):
         return Finding("pycoral", State.OK, extras.version_of("pycoral", path) or "installed, version unknown")
     detail = "PyPI's package of that name, about coral reefs: it has no pycoral.utils.edgetpu"
-    return Finding("pycoral", State.WRONG, detail, "pip uninstall pycoral; tflsplit needs none")
+    return Finding("pycoral", State.WRONG, detail, "`pip uninstall pycoral`: tflsplit needs none")
 
 
 def _pcie_without_driver(root: Path) -> Finding:
@@ -202,7 +202,7 @@ def _pcie_without_driver(root: Path) -> Finding:
     ]
     if not places:
         return Finding("Coral PCIe", State.INFO, "none built in")
-    remedy = "install the driver gasket-dkms and load it: sudo modprobe apex"
+    remedy = "install the driver gasket-dkms and load it: `sudo modprobe apex`"
     return Finding("Coral PCIe", State.MISSING, f"built in at {', '.join(places)}, but there is no /dev/apex_0", remedy)
 
 

@@ -46,7 +46,7 @@ def clock(read_error_us: Callable[[], int] = read_clock_error_us) -> Finding:
         return Finding("clock", State.INFO, f"unknown whether it is synchronised: {problem}")
     if error_us < _UNSYNCHRONISED_US:
         return Finding("clock", State.OK, f"synchronised, off by {error_us / 1000:.0f} ms at most")
-    remedy = "sudo timedatectl set-ntp true (or install chrony); latencies between machines are wrong until then"
+    remedy = "`sudo timedatectl set-ntp true`, or install chrony; latencies between machines are wrong until then"
     return Finding("clock", State.WRONG, "not synchronised", remedy)
 
 
@@ -72,6 +72,6 @@ def opencv(path: Sequence[str] | None = None) -> Finding:
     """Whether OpenCV is installed; only cameras need it."""
     version = extras.version_of("opencv-python-headless", path)
     if importlib.machinery.PathFinder.find_spec("cv2", sys.path if path is None else path) is None:
-        remedy = f"for --source camera:N: {extras.install('camera')}"
+        remedy = f"for `--source camera:N`: `{extras.install('camera')}`"
         return Finding("OpenCV", State.INFO, "not installed; only cameras need it", remedy)
     return Finding("OpenCV", State.OK, version or "installed, version unknown")

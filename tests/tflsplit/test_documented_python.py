@@ -1,7 +1,6 @@
 """docs/python.md, the notebook and the help of commands: their Python runs, and what they show is what comes out."""
 
 import ast
-import importlib
 import inspect
 import pathlib
 import re
@@ -48,11 +47,9 @@ def commands(group, words):
 
 
 def said_calls(help_text):
-    """The names and calls of a command's line `Python: …`: (dotted name, call or None)."""
-    (line,) = re.findall(r"Python: (.*)", help_text)
-    tree = ast.parse(line, mode="eval").body
-    for entry in tree.elts if isinstance(tree, ast.Tuple) else [tree]:
-        first = entry
+    """The calls of a command's line `Python: …`, if it has one: (dotted name, call or None)."""
+    for line in re.findall(r"Python: (.*)", help_text):
+        first = ast.parse(line, mode="eval").body
         while inner := [node for node in ast.walk(getattr(first, "func", first)) if isinstance(node, ast.Call)]:
             first = inner[0]  # of `Edge(…).run(…)` the part that is looked up by its name
         is_call = isinstance(first, ast.Call)
@@ -62,7 +59,19 @@ def said_calls(help_text):
 @pytest.mark.parametrize(("words", "command"), tuple(commands(main.cli, "tflsplit")), ids=lambda value: str(value)[:40])
 def test_what_a_command_is_in_python_can_be_called_so(words, command):
     for name, call in said_calls(command.help):
-        module, _, attribute = name.rpartition(".")
-        found = getattr(importlib.import_module(module), attribute, None) or importlib.import_module(name)
-        if call is not None:
-            inspect.signature(found).bind(*call.args, **{option.arg: option.value for option in call.keywords})
+        root, _, attribute = name.rpartition(".")
+        assert root == "tflsplit", f"{name} is no call of the root"
+        assert attribute in tflsplit.__all__
+        assert call is not None
+        signature = inspect.signature(getattr(tflsplit, attribute))
+        signature.bind(*call.args, **{option.arg: option.value for option in call.keywords})
+
+
+def test_the_help_of_a_command_names_the_call_that_the_page_puts_beside_it():
+    page = (CHECKOUT / "docs" / "python.md").read_text("utf-8")
+    beside = dict(re.findall(r"^\| `tflsplit\.(\w+)\(.*\| `(tflsplit \w+)` \|$", page, re.MULTILINE))
+    said = {words: [name for name, _ in said_calls(command.help)] for words, command in commands(main.cli, "tflsplit")}
+
+    assert {words: names for words, names in said.items() if names} == {
+        words: [f"tflsplit.{name}"] for name, words in beside.items()
+    }

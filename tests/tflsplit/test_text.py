@@ -67,3 +67,20 @@ def test_a_line_of_json_is_json_in_any_encoding_and_prints(encoding):
     assert json.loads(line) == value
     assert line.isprintable()
     line.encode(encoding or "utf-8")
+
+
+@pytest.mark.parametrize("width", [10, 20, 40, 60, 80, 120, 10_000])
+def test_lines_are_broken_at_spaces_only_and_what_is_to_be_copied_nowhere(width):
+    command = "`pip install --editable '/a b/c[edge]'`"
+    words = f"  install it: {command}; where there is none, at https://example.org/a-long/path, 猫猫 take another"
+    lines = text.wrapped(words, width)
+
+    assert " ".join(line.strip() for line in lines) == words.strip()
+    assert all(line.startswith("  ") for line in lines)
+    assert sum(command in line for line in lines) == 1
+    assert not [line for line in lines if text.columns(line) > width and " " in line.strip() and command not in line]
+
+
+@pytest.mark.parametrize("words", ["", " ", "a", "`a", "a`b c`d e"])
+def test_the_words_are_the_same_however_few(words):
+    assert "".join(text.wrapped(words, 80)).strip() == words.strip()

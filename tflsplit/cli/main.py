@@ -7,6 +7,7 @@ runs, so that an edge starts without the libraries of a converter.
 import errno
 import importlib
 import os
+import re
 import sys
 
 import click
@@ -128,6 +129,7 @@ def _run(arguments: list[str]) -> int:
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.ClickException as wrong:
+        wrong.message += _hint(wrong)
         logs.refusal(wrong.format_message()) if logs.is_json() else wrong.show()
         return wrong.exit_code
     except (errors.TflsplitError, ModuleNotFoundError, OSError) as refused:
@@ -138,6 +140,18 @@ def _run(arguments: list[str]) -> int:
             logs.refusal(reason)
         return 1
     return 0
+
+
+def _hint(wrong: click.ClickException) -> str:
+    """For a word without its option, the option that takes it."""
+    found = re.search(r"unexpected extra argument \((\S+)\)", wrong.message)
+    context = getattr(wrong, "ctx", None)
+    if found is None or context is None:
+        return ""
+    for option in context.command.params:
+        if isinstance(option.type, click.Choice) and found[1] in option.type.choices:
+            return f". Did you mean {option.opts[0]} {found[1]}?"
+    return ""
 
 
 def _reasons(refused: Exception) -> tuple[str, ...]:

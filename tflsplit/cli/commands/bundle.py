@@ -63,9 +63,6 @@ def command(
     An edge bundle, for example, holds no weights of the tail. A bundle keeps the digest of its package, so edges and
     clouds with bundles and with whole packages work together. A machine in the middle of a chain gets the part of the
     model between its two cuts.
-
-    \b
-    Python: tflsplit.bundle.write(path, package, role, cuts)
     """
     if plan_path is not None and names:
         raise errors.SettingsError("--plan and --cut both name the cut; give one of them")

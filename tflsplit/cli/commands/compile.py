@@ -71,9 +71,6 @@ def command(
     the reason is stored in the package, and the other heads go on. Without a compiler each head is marked as not
     compiled; copy the package to a computer with the compiler and run this command there. Exit code 1 if no head was
     compiled.
-
-    \b
-    Python: converters.edgetpu.heads.compile_heads(package, cuts, compiler.find(command), settings)
     """
     from converters.edgetpu import compiler, heads
 

@@ -26,9 +26,6 @@ def check(file: Path, *, is_json: bool) -> None:
     more than one place is taken from the first of these: the command line, the environment (TFLSPLIT_EDGE_<OPTION>),
     the drop-in files in the folder beside FILE (for edge.toml: edge.d), FILE itself. The package, source and
     credentials that the settings name are checked too. Exit code 1 if anything is wrong; each problem has a line.
-
-    \b
-    Python: tflsplit.configuration.read(file, "edge")
     """
     edge = edge_command()
     merged = edge.merged(file)

@@ -24,9 +24,6 @@ def command(*, is_json: bool) -> None:
     A trained model that reads handwritten digits is converted and cut in two. Broker, cloud and edge then run as
     processes on this machine, 360 pictures go through both halves, and the results are compared with those of the
     whole model. This takes about half a minute, most of it in TensorFlow.
-
-    \b
-    Python: tflsplit.cli.trials.demonstration.run(folder, on_step=print, on_result=print)
     """
     from tflsplit.cli.trials import demonstration
 

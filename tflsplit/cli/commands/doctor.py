@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,9 @@ _REPLACEABLE_AT_THE_EDGE = installation.LITERT
 
 # Of what is said about a broker: it is slow, it will be trouble some day, or a secret is none.
 _GOES_WITHOUT = {"broker round trip", "broker certificate", "key"}
+
+# Where details and remedies begin that have a line of their own, and the room that makes them have one.
+_MARGIN, _FEWEST_COLUMNS = " " * 10, 24
 
 _COLOURS = {State.OK: "green", State.MISSING: "yellow", State.WRONG: "red", State.INFO: "blue"}
 
@@ -43,6 +45,7 @@ def command(role: str | None, broker: connection.Broker, is_json: bool) -> None:
     \b
     Python: tflsplit.installation, edge_runtime.machine, converters.loading.environment, broker.links.reachability,
     broker.links.identity
+
     """
     found = examine(role, broker)
     if is_json:
@@ -64,17 +67,28 @@ def _print(found: "Diagnosis") -> None:
 
 def _lines(finding: Finding, name_columns: int, columns: int) -> list[str]:
     margin = " " * (len("missing") + 2 + name_columns + 2)
-    details = textwrap.wrap(text.printable(finding.detail), max(40, columns - len(margin)), break_on_hyphens=False) or [
-        ""
-    ]
+    if columns - len(margin) < _FEWEST_COLUMNS:  # beside the names there is no room
+        margin = _MARGIN
+    details = text.wrapped(text.printable(finding.detail), columns - len(margin))
     state = click.style(f"{finding.state.value:7}", fg=_COLOURS[finding.state], bold=finding.is_bad)
-    first = f"{state}  {finding.name:{name_columns}}  {details[0]}"
-    # A remedy is not wrapped: it is there to be pasted.
-    remedy = [
-        f"        {'→ ' if number == 0 else '  '}{line}"
-        for number, line in enumerate(text.printable(finding.remedy).splitlines())
-    ]
-    return [first, *(margin + line for line in details[1:]), *remedy]
+    first = f"{state}  {finding.name:{name_columns}}  "
+    if margin == _MARGIN:
+        first, details = first.rstrip(), ["", *details]
+    return [first + details[0], *(margin + line for line in details[1:] if line), *_remedy(finding, columns)]
+
+
+def _remedy(finding: Finding, columns: int) -> list[str]:
+    """Behind an arrow. Commands are there to be pasted: they are never broken, and what is too long for its place
+    begins at the margin of the terminal."""
+    words = text.printable(finding.remedy)
+    room = columns - len(_MARGIN)
+    lines = words.splitlines() if finding.is_to_paste else text.wrapped(words, room)
+    if not finding.remedy:
+        return []
+    if text.columns(lines[0]) > room:
+        lines = ["run:", *lines]
+    margins = [f"{_MARGIN[:-2]}→ ", *(_MARGIN if text.columns(line) <= room else "" for line in lines[1:])]
+    return [margin + line for margin, line in zip(margins, lines, strict=False)]
 
 
 def _verdict(found: "Diagnosis") -> str:

@@ -63,9 +63,6 @@ def command(
     The service runs `tflsplit edge --config FILE`. Written are its unit and, for an Edge TPU, a udev rule; files that
     are right already are left as they are. A configuration that would not run as a service is refused, with a line for
     each reason. From then on the service starts with the machine. To start it now: `systemctl restart NAME`.
-
-    \b
-    Python: edge_runtime.service.installation.plan(wanted)
     """
     from edge_runtime.service import installation
 

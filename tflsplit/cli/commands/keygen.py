@@ -15,9 +15,6 @@ def command(key: Path) -> None:
     Two files are written: KEY, the private key, and KEY.pub, the public key. Whoever has the private key can install
     another model on the devices, so keep it only where `tflsplit push` runs. Devices get the public key
     (`tflsplit edge --update-key`). Existing files are never replaced.
-
-    \b
-    Python: tflsplit.package.signing.make(path)
     """
     from tflsplit.package import signing
 

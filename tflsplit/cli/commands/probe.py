@@ -59,9 +59,6 @@ def command(
 
     Measured are round-trip time and throughput for several payload sizes, loss, and the largest packet that the broker
     takes. First start `tflsplit probe --echo` where the cloud runs. Without it only the link to the broker is measured.
-
-    \b
-    Python: broker.links.throughput.probe(ours, other, settings, run=run)
     """
     from broker.links import echo, throughput
 

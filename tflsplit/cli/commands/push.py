@@ -77,9 +77,6 @@ def command(
     the first failure ends the push. Exit code 1 if any device did not install the model.
 
     First start a cloud that serves both packages: `tflsplit cloud OLD NEW`.
-
-    \b
-    Python: broker.clients.rollout.roll_out(pusher, package, devices, signer, wait_s=600)
     """
     from broker.clients import rollout, update_push
     from tflsplit.package import signing

@@ -83,9 +83,6 @@ def command(
 
     Broker, cloud and edges run on this machine, over a link that is slowed down to the stated bandwidth and round-trip
     time. The measured latency of each cut is shown beside the one that the planner predicts.
-
-    \b
-    Python: tflsplit.cli.trials.replay_run.replay(package, profiles, link, names, folder)
     """
     opened, given = planfile.opened(pkg, plan_path)
     is_stated = any(each is not None for each in (link, bandwidth, rtt, loss))

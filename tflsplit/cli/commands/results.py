@@ -38,9 +38,6 @@ def command(
 
     Each result is printed once. It is acknowledged to the broker after it was printed. With --name the broker keeps
     results for a week while the reader is away, as many as fit in its queue; the next reader with that name gets them.
-
-    \b
-    Python: broker.clients.results_reader.ResultsReader(transport, deployment).run(hand_on)
     """
     from broker.clients import results_reader
     from broker.messages import topics

@@ -30,9 +30,6 @@ def command(file: Path, *, perfetto: Path | None, replaces_existing: bool, is_js
 
     FILE is what `tflsplit edge --trace FILE` wrote. Printed are percentiles of the time of each step, and of how many
     frames it was the longest step.
-
-    \b
-    Python: edge_runtime.monitoring.breakdown.summarise(edge_runtime.monitoring.frame_trace.read(file))
     """
     from edge_runtime.monitoring import breakdown, frame_trace
 

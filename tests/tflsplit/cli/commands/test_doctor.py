@@ -2,13 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 from click.testing import CliRunner
 
-from tflsplit import installation
+from edge_runtime.machine import edgetpu
+from tflsplit import installation, text
 from tflsplit.cli.commands import doctor
 from tflsplit.cli.options import connection
 from tflsplit.findings import Finding, State
@@ -167,3 +169,43 @@ def test_lines_align_and_remedies_can_be_pasted(monkeypatch):
         "\n"
         "edge: lacks udev rule\n"
     )
+
+
+REMEDIES = {
+    "sentence": "use the board's own power supply and a short cable; plug a USB accelerator into a powered hub",
+    "mixed": "`pip install ai-edge-litert`; where there is none: `pip install 'numpy<2' tflite-runtime`",
+    "command": "pip install --editable '/srv/a folder with a long name/tflsplit[edge]'",
+    "commands": edgetpu.UDEV_RULE,
+}
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120, 10_000])
+@pytest.mark.parametrize("kind", REMEDIES)
+def test_lines_end_between_words_and_a_command_is_never_broken(kind, columns):
+    remedy = REMEDIES[kind]
+    detail = "neither ai-edge-litert nor tflite-runtime is installed, " * 3
+    finding = Finding("broker round trip", State.WRONG, detail.strip(), remedy)
+    lines = doctor._lines(finding, len(finding.name), columns)
+    at = next(number for number, line in enumerate(lines) if "→" in line)
+    shown = [re.sub(r"\x1b\[\d*m", "", line) for line in lines[:at]] + lines[at:]
+    said = [line.strip().removeprefix("→ ") for line in shown]
+    commands = re.findall("`.*?`", remedy) or (remedy.splitlines() if finding.is_to_paste else [])
+
+    assert " ".join(said[:at]).split() == ["wrong", *finding.name.split(), *detail.split()]
+    assert [each.strip() for each in remedy.splitlines()] == said[
+        -len(remedy.splitlines()) :
+    ] or not finding.is_to_paste
+    assert " ".join(said[at:]).removeprefix("run: ").split() == remedy.split()
+    for command in commands:
+        assert any(command.strip() in line for line in said)
+    assert not [line for line in shown if text.columns(line) > columns and not any(each in line for each in commands)]
+
+
+@pytest.mark.parametrize("word", ["edge", "cloud", "convert"])
+def test_a_role_without_its_option_is_told_of_it(word):
+    done = subprocess.run(
+        [sys.executable, "-m", "tflsplit", "doctor", word], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert f"Did you mean --role {word}?" in done.stderr

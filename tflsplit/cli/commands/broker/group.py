@@ -35,9 +35,6 @@ def run(folder: Path | None, *, port: int | None, is_json: bool) -> None:
 
     Without DIR a broker for a first try runs until SIGTERM: Mosquitto if it is installed, else amqtt (MQTT 3.1.1 only).
     It can be reached from this machine only, asks for no password, and forgets everything when it stops.
-
-    \b
-    Python: broker.deploy.process.become(dir), broker.local.server.run()
     """
     if folder is not None:
         if port is not None or is_json:

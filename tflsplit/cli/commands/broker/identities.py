@@ -36,9 +36,6 @@ def add_device(folder: Path, *, names: tuple[str, ...], role: str, days: int) ->
     """Let more devices or other clients use the broker.
 
     DIR is a folder that `tflsplit broker init` made. Each NAME gets a folder DIR/clients/NAME, for --credentials.
-
-    \b
-    Python: broker.deploy.folder.add(dir, names)
     """
     from broker.deploy import folder as deployments
     from broker.deploy import ledger
@@ -56,9 +53,6 @@ def revoke(folder: Path, *, names: tuple[str, ...]) -> None:
     """Refuse clients from now on, for example a lost one.
 
     The certificate of each NAME is revoked, and its access rules and the folder DIR/clients/NAME are removed.
-
-    \b
-    Python: broker.deploy.folder.revoke(dir, names)
     """
     from broker.deploy import folder as deployments
 
@@ -86,9 +80,6 @@ def rotate(folder: Path, *, names: tuple[str, ...], is_server: bool, keeps_old: 
 
     The old ones are revoked. Mosquitto checks a certificate only when a client connects, so after a theft restart the
     broker as well.
-
-    \b
-    Python: broker.deploy.folder.rotate(dir, names), broker.deploy.folder.rotate_server(dir)
     """
     from broker.deploy import folder as deployments
 

@@ -69,9 +69,6 @@ def command(
     A device may publish its own features, status, birth and telemetry, and read its own results, acknowledgements and
     control messages. A cloud may read features and publish answers. A consumer may read results and dead letters. An
     operator may publish control messages.
-
-    \b
-    Python: broker.deploy.folder.init(dir, wanted, deployment=..., hosts=...)
     """
     from broker.deploy import folder as deployments
     from broker.deploy import ledger
