@@ -6,7 +6,7 @@ sees all of them at once.
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,14 +60,6 @@ def read(path: Path, table: str) -> Contents:
 def is_secret(key: str) -> bool:
     """Whether a key's name says that its value must not stand where many may read it."""
     return _SECRET.search(key) is not None
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A text that suggests the most similar known word; empty where none is similar."""
-    import difflib
-
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def _parsed(file: Path, problems: list[str]) -> tuple[str, Mapping[str, Any]]:

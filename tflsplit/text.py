@@ -3,6 +3,7 @@
 import json
 import re
 import unicodedata
+from collections.abc import Iterable
 
 ELLIPSIS = "…"
 
@@ -62,6 +63,20 @@ def wrapped(words: str, width: int) -> list[str]:
             gap = ""
         lines[-1] += gap + chunk
     return lines
+
+
+def alike(word: str, known: Iterable[str], most: int = 2) -> list[str]:
+    """Of the known words those that `word` may have been meant for, the likest first; case does not count."""
+    import difflib
+
+    by_small = {each.lower(): each for each in known}
+    return [by_small[each] for each in difflib.get_close_matches(word.lower(), by_small, n=most)]
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """A suggestion to put behind a refusal: the likest known word; empty where none is alike."""
+    found = alike(word, known, most=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def json_line(value: object, encoding: str | None = None) -> str:

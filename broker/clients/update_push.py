@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from broker.messages import topics, updates
 from broker.messages.updates import Need, Offer, Piece, Report, Signed, State
 from broker.transport.protocol import Message, Transport, publish_packet_bytes
-from tflsplit import errors, strict_json
+from tflsplit import errors, strict_json, text
 from tflsplit.graph.cuts import Cut
 from tflsplit.package import reading
 from tflsplit.package.reading import Package
@@ -22,6 +22,7 @@ from tflsplit.package.reading import Package
 # Small enough for a piece every 9 s on a link of 30 kbit/s, large enough that headers do not matter.
 _PIECE_BYTES = 32 << 10
 _LOOK_S = 0.2
+_MOST_NAMES = 20  # in a message
 # A device that is silent for so long gets the offer again: it may have been away before.
 _REPEAT_S = 5.0
 # How far a device's serial, which is a time, may be ahead of this machine's clock.
@@ -102,15 +103,31 @@ class Pusher:
             message = self._next()
             if message is not None and message.topic == topic:
                 return _told(device, message.payload)
-        raise errors.PeerError(f"device {device!r} of {self._deployment!r} was never there: it has left no birth")
+        raise errors.PeerError(
+            f"device {device!r} of {self._deployment!r} was never there: it has left no birth; {self._known(device)}"
+        )
+
+    def _known(self, wanted: str) -> str:
+        """Who has left one."""
+        self._transport.subscribe(topics.every_device(self._deployment, topics.Kind.BIRTH))
+        names = set()
+        while (message := self._next()) is not None:
+            found = topics.parse(message.topic)
+            if found.kind is topics.Kind.BIRTH and message.payload:
+                names.add(found.device)
+        if not names:
+            return "nor has any other device: check --deployment"
+        shown = sorted(names)[:_MOST_NAMES]
+        more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+        return f"there are {', '.join(shown)}{more}{text.meant(wanted, names)}"
 
     def push(
         self, device: Device, bundle: Package, cut: Cut, signer: Signer, *, url: str | None = None, wait_s: float
     ) -> Outcome:
         """Offers the bundle and serves the device until its state is final, or for `wait_s`."""
         offer = self._offer(device, bundle, cut, url)
-        text = offer.text()
-        signed = Signed(text, signer.sign(text))
+        words = offer.text()
+        signed = Signed(words, signer.sign(words))
         files = _files(bundle, offer)
         self._transport.subscribe(topics.topic(self._deployment, device.name, topics.Kind.TELEMETRY))
         self._sent_bytes = 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from broker.messages import topics
-from tflsplit import errors, strict_json
+from tflsplit import errors, strict_json, text
 
 _SCHEMA = 1
 
@@ -87,8 +87,11 @@ class Ledger:
         for identity in self.identities:
             if identity.name == name:
                 return identity
-        known = ", ".join(identity.name for identity in self.identities)
-        raise errors.SettingsError(f"no identity {name!r} in deployment {self.deployment!r}; there are {known}")
+        known = [identity.name for identity in self.identities]
+        raise errors.SettingsError(
+            f"no identity {name!r} in deployment {self.deployment!r}; there are {', '.join(known)}"
+            f"{text.meant(name, known)}"
+        )
 
     def check_known(self, names: Sequence[str]) -> None:
         for name in names:

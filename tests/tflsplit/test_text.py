@@ -84,3 +84,10 @@ def test_lines_are_broken_at_spaces_only_and_what_is_to_be_copied_nowhere(width)
 @pytest.mark.parametrize("words", ["", " ", "a", "`a", "a`b c`d e"])
 def test_the_words_are_the_same_however_few(words):
     assert "".join(text.wrapped(words, 80)).strip() == words.strip()
+
+
+@pytest.mark.parametrize(
+    ("word", "found"), [("wfi", "; did you mean 'wifi'?"), ("WIFI", "; did you mean 'wifi'?"), ("sun", ""), ("", "")]
+)
+def test_only_what_is_alike_is_suggested(word, found):
+    assert text.meant(word, ("wifi", "ethernet", "4g")) == found

@@ -129,8 +129,8 @@ def _run(arguments: list[str]) -> int:
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.ClickException as wrong:
-        wrong.message += _hint(wrong)
-        logs.refusal(wrong.format_message()) if logs.is_json() else wrong.show()
+        shown = _with_hint(wrong) if isinstance(wrong, click.UsageError) else wrong
+        logs.refusal(shown.format_message()) if logs.is_json() else shown.show()
         return wrong.exit_code
     except (errors.TflsplitError, ModuleNotFoundError, OSError) as refused:
         reasons = _reasons(refused)
@@ -142,16 +142,18 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _hint(wrong: click.ClickException) -> str:
-    """For a word without its option, the option that takes it."""
-    found = re.search(r"unexpected extra argument \((\S+)\)", wrong.message)
-    context = getattr(wrong, "ctx", None)
-    if found is None or context is None:
-        return ""
-    for option in context.command.params:
-        if isinstance(option.type, click.Choice) and found[1] in option.type.choices:
-            return f". Did you mean {option.opts[0]} {found[1]}?"
-    return ""
+def _with_hint(wrong: click.UsageError) -> click.UsageError:
+    """Names the option that takes a word that stands without one, or a command that is like an unknown one."""
+    hint = ""
+    if (unknown := re.fullmatch(r"No such command '(\S+)'\.", wrong.format_message())) is not None:
+        hint = " or ".join(text.alike(unknown[1], COMMANDS))
+    elif (extra := re.search(r"unexpected extra argument \((\S+)\)", wrong.message)) and wrong.ctx is not None:
+        hint = " or ".join(
+            f"{option.opts[0]} {extra[1]}"
+            for option in wrong.ctx.command.params
+            if isinstance(option.type, click.Choice) and extra[1] in option.type.choices
+        )
+    return click.UsageError(f"{wrong.format_message()} Did you mean {hint}?", wrong.ctx) if hint else wrong
 
 
 def _reasons(refused: Exception) -> tuple[str, ...]:

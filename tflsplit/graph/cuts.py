@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tflsplit import errors
+from tflsplit import errors, text
 from tflsplit.graph import flatgraph
 from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.graph.tensors import TensorSpec, payload_bytes
+
+# Of a layer in a message: converters join names, and the cut's id stands beside it.
+_LONGEST_NAME = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +163,11 @@ def middle_bytes(graph: Graph, start: Cut, stop: Cut) -> bytes:
     return flatgraph.extract(graph, start.position, stop.position, start.tensors, stop.tensors)
 
 
-def find(cuts: Sequence[Cut], wanted: str, fused: dict[str, int] | None = None) -> Cut:
+def find(cuts: Sequence[Cut], wanted: str, fused: dict[str, int] | None = None, *, besides: Sequence[str] = ()) -> Cut:
     """The cut that `wanted` names: an id, a layer, or a boundary tensor.
 
     `fused` tells which layers end inside an operator (layer → operator index). Raises CutError saying why there is no
-    such cut and naming the nearest two.
+    such cut and naming those that may have been meant; `besides` are words that would have been taken too.
     """
     for cut in cuts:
         if wanted in (cut.id, cut.layer):
@@ -177,22 +180,23 @@ def find(cuts: Sequence[Cut], wanted: str, fused: dict[str, int] | None = None) 
         near = sorted(cuts, key=lambda cut: (abs(cut.after_operator - operator + 0.5), cut.position))[:2]
         raise errors.CutError(
             f"layer {wanted!r} ends inside operator {operator} (fused with what follows it), so no tensor of it exists "
-            f"to cut at; nearest cuts: {_names(sorted(near, key=lambda cut: cut.position))}"
+            f"to cut at; nearest cuts: {' or '.join(_names(sorted(near, key=lambda cut: cut.position)))}"
         )
-    raise errors.CutError(f"no cut or layer {wanted!r} in this model; did you mean {_names(_alike(cuts, wanted))}?")
+    alike = [*text.alike(wanted, besides, most=1), *_names(_alike(cuts, wanted))]
+    remedy = f"did you mean {' or '.join(alike)}?" if alike else "`tflsplit inspect` lists them"
+    raise errors.CutError(f"no cut or layer {wanted!r} in this model; {remedy}")
 
 
-def _names(cuts: Sequence[Cut]) -> str:
-    return " or ".join(f"{cut.id} ({cut.layer})" if cut.layer else cut.id for cut in cuts)
+def _names(cuts: Sequence[Cut]) -> list[str]:
+    return [f"{cut.id} ({text.shortened(cut.layer, _LONGEST_NAME)})" if cut.layer else cut.id for cut in cuts]
 
 
 def _alike(cuts: Sequence[Cut], wanted: str) -> list[Cut]:
-    from difflib import SequenceMatcher
-
-    def likeness(cut: Cut) -> float:
-        return max(SequenceMatcher(None, wanted, name).ratio() for name in (cut.id, cut.layer or ""))
-
-    return sorted(sorted(cuts, key=likeness, reverse=True)[:2], key=lambda cut: cut.position)
+    """At most two: by their names, else those whose layers hold what was typed."""
+    by_name = {name: cut for cut in reversed(cuts) for name in (cut.layer, cut.id) if name}
+    found = [by_name[name] for name in text.alike(wanted, by_name)]
+    found += [cut for cut in cuts if wanted and wanted.lower() in (cut.layer or "").lower()]
+    return sorted(dict.fromkeys(found[:2]), key=lambda cut: cut.position)
 
 
 def _produced_at(graph: Graph) -> dict[int, int]:

@@ -10,7 +10,7 @@ cuts/<id>/head_edgetpu.tflite   and its compiler's .log, added by `update`
 
 import hashlib
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -66,8 +66,11 @@ class Package:
         """
         if isinstance(wanted, Cut) and wanted in self.cuts:
             return wanted
-        name = wanted.id if isinstance(wanted, Cut) else arguments.text(wanted, "cut")
-        return graph_cuts.find(self.cuts, self.manifest.aliases.get(name, name), dict(self.manifest.fused))
+        return self._named(wanted.id if isinstance(wanted, Cut) else arguments.text(wanted, "cut"))
+
+    def _named(self, name: str, besides: Sequence[str] = ()) -> Cut:
+        named = self.manifest.aliases.get(name, name)
+        return graph_cuts.find(self.cuts, named, dict(self.manifest.fused), besides=(*besides, *self.manifest.aliases))
 
     def select(self, wanted: str | Iterable[str | Cut]) -> tuple[Cut, ...]:
         """ "all" cuts, the "useful" ones, or those named, by commas in one text or in several; each once."""
@@ -78,7 +81,11 @@ class Package:
         if isinstance(wanted, Cut) or not isinstance(wanted, Iterable):
             wanted = (wanted,)
         names = [name.strip() for name in wanted.split(",")] if isinstance(wanted, str) else wanted
-        return tuple(dict.fromkeys(self.cut(name) for name in names))
+        return tuple(
+            dict.fromkeys(
+                self._named(name, ("all", "useful")) if isinstance(name, str) else self.cut(name) for name in names
+            )
+        )
 
     def default_cut(self) -> Cut:
         """Where an edge cuts without option or plan: at the first written pair whose payload is a tenth of the input.

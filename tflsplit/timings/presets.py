@@ -3,7 +3,7 @@
 What a link gives at a site differs by a factor of several: measure it with `tflsplit probe` as soon as it is there.
 """
 
-from tflsplit import errors
+from tflsplit import errors, text
 from tflsplit.timings.links import Link
 from tflsplit.timings.profiles import Origin
 
@@ -34,4 +34,5 @@ def named(name: str) -> Link:
     for known, link in PRESETS.items():
         if wanted.replace("-", "") == known.replace("-", ""):
             return link
-    raise errors.SettingsError(f"link {name!r}: neither a file nor a preset; presets are {', '.join(PRESETS)}")
+    known = f"presets are {', '.join(PRESETS)}{text.meant(name, PRESETS)}"
+    raise errors.SettingsError(f"link {name!r}: neither a file nor a preset; {known}")

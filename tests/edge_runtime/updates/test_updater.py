@@ -301,7 +301,10 @@ def test_a_device_that_was_away_takes_the_offer_when_it_is_back(served):
 
 
 def test_a_device_that_was_never_there_and_one_that_takes_none_are_named(field):
-    with pytest.raises(errors.PeerError, match="device 'n' of 'd' was never there"):
+    with pytest.raises(errors.PeerError, match="it has left no birth; nor has any other device"):
+        field.push(field.new, wait_s=0.1)
+    field.network.publish(topics.topic("d", "n1", topics.Kind.BIRTH), b"{}", 1, retain=True)
+    with pytest.raises(errors.PeerError, match="there are n1; did you mean 'n1'"):
         field.push(field.new, wait_s=0.1)
     field.network.publish(topics.topic("d", "n", topics.Kind.BIRTH), b'{"cut": "op000", "layer": null}', 1, retain=True)
     with pytest.raises(errors.PeerError, match="takes no updates: start its edge with --models and --update-key"):

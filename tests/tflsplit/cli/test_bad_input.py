@@ -352,3 +352,21 @@ def test_what_another_user_keeps_to_himself_is_named(start, tiny_package, tmp_pa
 
 def test_a_name_that_is_too_long_for_a_file_is_refused(typed):
     assert "File name too long" in typed("inspect", "a" * 300).refusal()
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("inspec", "m"), "Did you mean inspect?"),
+        (("verfy",), "Did you mean verify?"),
+        (("doctor", "edge"), "Did you mean --role edge?"),
+        (("profile", "m", "cloud"), "Did you mean --side cloud?"),
+        (("edge", "--brokr", "x"), "Did you mean"),
+        (("convert", "m", "--target", "corl"), "'cpu', 'coral'"),
+    ],
+)
+def test_wrong_usage_names_what_was_meant_or_what_there_is(typed, words, hint):
+    done = typed(*words)
+
+    assert done.code == 2
+    assert hint in done.err

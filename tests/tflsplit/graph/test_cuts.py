@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -114,3 +116,31 @@ def test_a_layer_fused_into_an_operator_says_so_and_names_its_neighbours(residua
 
     with pytest.raises(errors.CutError, match=r"'conv1' ends inside operator 1 .* op000 or op001"):
         cuts.find(found, "conv1", {"conv1": 1})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "remedy"),
+    [
+        ("usefull", "did you mean useful?"),
+        ("OP01", "did you mean op000 or op001?"),
+        ("nothing like it", "`tflsplit inspect` lists them"),
+        ("", "`tflsplit inspect` lists them"),
+    ],
+)
+def test_what_is_suggested_is_alike_or_the_list(residual_model, wanted, remedy):
+    found = cuts.enumerate_cuts(flatgraph.read(residual_model))
+
+    with pytest.raises(errors.CutError) as refused:
+        cuts.find(found, wanted, besides=("all", "useful"))
+    assert str(refused.value) == f"no cut or layer {wanted!r} in this model; {remedy}"
+
+
+def test_a_suggested_layer_is_no_longer_than_a_line(residual_model):
+    found = [
+        dataclasses.replace(cut, layer=f"{'x' * 100}{cut.id}")
+        for cut in cuts.enumerate_cuts(flatgraph.read(residual_model))
+    ]
+
+    with pytest.raises(errors.CutError, match=r"op000 \(x+…x*op000\)") as refused:
+        cuts.find(found, "x" * 100 + "op00")
+    assert len(str(refused.value)) < 350

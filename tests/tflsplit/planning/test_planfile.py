@@ -102,6 +102,7 @@ def test_a_plan_runs_where_its_package_is_and_is_bundled(tiny_package, profiles,
     ("more", "said"),
     [
         (("--link", "6g"), "presets are nb-iot"),
+        (("--link", "wfii"), "did you mean 'wifi'?"),
         (("--link", "4g", "--rtt", "1ms"), "both describe the link"),
         ((), "no link: give link FILE"),
         (("--bandwidth", "0Mbit", "--rtt", "1ms"), "carries nothing"),

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import click
 
-from tflsplit import configuration, errors
+from tflsplit import configuration, errors, text
 
 # Click's names of types whose values are text.
 _TEXTS = frozenset({"text", "choice", "path", "file", "filename", "directory"})
@@ -95,7 +95,7 @@ def _known(command: Command, key: str, place: str, problems: list[str]) -> click
             "that with password-file"
         )
     elif parameter is None:
-        problems.append(f"{place}: there is no key {key!r}{configuration.nearest(key, command.settings)}")
+        problems.append(f"{place}: there is no key {key!r}{text.meant(key, command.settings)}")
     return parameter
 
 
@@ -120,14 +120,14 @@ def _refused(command: Command, key: str, value: Any) -> str | None:
 def _read_environment(command: Command, found: dict[str, Setting], problems: list[str]) -> None:
     by_variable = {command.variable(key): key for key in command.settings}
     for name in sorted(name for name in os.environ if name.startswith(command.prefix)):
-        text, place = os.environ[name], f"environment {name}"
+        given, place = os.environ[name], f"environment {name}"
         if name not in by_variable:
             _known(command, name.removeprefix(command.prefix).replace("_", "-").lower(), place, problems)
-        elif text != "":  # which click takes for not set
+        elif given != "":  # which click takes for not set
             key = by_variable[name]
-            if problem := _not_convertible(command.settings[key], text) or _refused(command, key, text):
+            if problem := _not_convertible(command.settings[key], given) or _refused(command, key, given):
                 problems.append(f"{place}: {problem}")
-            found[key] = Setting(key, None if problem else text, place)
+            found[key] = Setting(key, None if problem else given, place)
 
 
 def _default(parameter: click.Parameter) -> Any:
