@@ -360,7 +360,7 @@ def test_a_name_that_is_too_long_for_a_file_is_refused(typed):
         (("inspec", "m"), "Did you mean inspect?"),
         (("verfy",), "Did you mean verify?"),
         (("doctor", "edge"), "Did you mean --role edge?"),
-        (("profile", "m", "cloud"), "Did you mean --side cloud?"),
+        (("plan", "m", "latency"), "Did you mean --objective latency?"),
         (("edge", "--brokr", "x"), "Did you mean"),
         (("convert", "m", "--target", "corl"), "'cpu', 'coral'"),
     ],

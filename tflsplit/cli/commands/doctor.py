@@ -41,11 +41,6 @@ def command(role: str | None, broker: connection.Broker, is_json: bool) -> None:
 
     Exit code 1 if something that the role needs is missing or wrong. Without --role: if this machine is ready for no
     role.
-
-    \b
-    Python: tflsplit.installation, edge_runtime.machine, converters.loading.environment, broker.links.reachability,
-    broker.links.identity
-
     """
     found = examine(role, broker)
     if is_json:
