@@ -54,8 +54,7 @@ def plan(
     """Compare every cut, sending the input and computing everything locally, and pick one: `outcome.cut`, or None.
 
     `edge` and `cloud` are profiles or their files; `link` is a file of `tflsplit probe` or a preset ("4g"), or else
-    `bandwidth` ("5Mbit") and `rtt` ("40ms") state one. All other words are those of `tflsplit plan --help`; numbers are
-    seconds, bytes and bits a second.
+    `bandwidth` ("5Mbit") and `rtt` ("40ms") state one. All else is as in `tflsplit plan --help`, in s, B and bit/s.
     """
     opened = packages.open(pkg)
     measured = _profile(edge, opened, Side.EDGE)
