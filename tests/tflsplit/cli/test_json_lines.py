@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from waiting import WAIT_S
 
@@ -134,7 +135,10 @@ def test_ctrl_c_is_said_in_json(start, tiny_package, source, brokers):
 
 
 def test_converting_says_nothing_that_is_not_json(run, demo_model, tmp_path):
-    words = ("--calibration", "synthetic", "-o", tmp_path / "made.tflsplit", "--log-format", "json")
-    done = run("convert", demo_model, *words)
+    with np.load(demo_model.with_suffix(".npz")) as data:
+        np.save(tmp_path / "calibration.npy", data["calibration"])
+    words = ("--calibration", tmp_path / "calibration.npy", "--preprocess", "unit", "-o", tmp_path / "made.tflsplit")
+    done = run("convert", demo_model, *words, "--log-format", "json")
 
+    assert done.code == 0, done.err
     lines_of(done.err)
