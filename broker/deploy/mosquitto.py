@@ -51,21 +51,19 @@ max_packet_size 2000000
 max_inflight_messages 64
 
 # What waits for one client that is away or slow. Beyond these Mosquitto drops, and acknowledges all the same: nothing
-# but the result of a frame says that it arrived. 2,000 messages are 2 minutes of one camera at 15 frames a second;
-# 64 MiB are 5,000 frames of 12.5 KB, so frames count before bytes do.
+# but the result of a frame says that it arrived. 2,000 messages are 2 minutes of one camera at 15 frames a second, and
+# 16 MiB are 1,300 frames of 12.5 KB, or 2,000 results of 8 KB.
 max_queued_messages 2000
-max_queued_bytes 67108864
+max_queued_bytes 16777216
 
-# Retained messages, durable sessions and what they were promised outlive `kill -9` and a power cut: all of it is
-# written after every single change (the interval counts changes, not seconds); the default writes twice an hour. Frames
-# that stream at full speed pay for it with a factor of five and more, at a camera's pace there is no difference. 100 is
-# as fast as no persistence, and a crash may take the last 99 changes, however long ago they were. Frames do not depend
-# on it: their edge sends them again. A durable session that is away costs most, for its whole queue is written each
-# time.
+# Retained messages, durable sessions and what waits for them: all of it is written every ten seconds, however much is
+# going on (the default writes twice an hour). Saving after each change instead makes everybody wait for it: one device
+# with 130 frames a second, or a few dozen full queues, would stall the deployment. What `kill -9` or a power cut takes
+# of the last seconds is said again: frames by their edges, results by the cloud, what is retained by whoever said it.
 persistence true
 persistence_location {data}/
-autosave_on_changes true
-autosave_interval 1
+autosave_on_changes false
+autosave_interval 10
 
 # A session that nobody came back to for a week is a device that is gone; else its queue would be kept for ever.
 persistent_client_expiration 7d

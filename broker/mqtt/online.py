@@ -39,12 +39,14 @@ def connected(
     is_second: bool = False,
     waits: bool = True,
     keepalive_s: int = KEEPALIVE_S,
+    says_again: bool = False,
 ) -> Iterator[MqttTransport]:
     """A transport that is online, and says so on the status topic of `speaker`, (deployment, name), until the block
     ends.
 
     A second connection of the same device says nothing: the first speaks for both. Where nobody `waits`, the transport
-    may come online later; if it is refused instead it is closed, and BrokerError says so at the end of the block.
+    may come online later; if it is refused instead it is closed, and BrokerError says so at the end of the block. With
+    `says_again`, for clouds, it is as in `MqttTransport`.
     """
     deployment, name = speaker
     made = MqttTransport(
@@ -52,6 +54,7 @@ def connected(
         client_id=client_id(deployment, name),
         credentials=credentials,
         keepalive_s=keepalive_s,
+        says_again=says_again,
         presence=None if is_second else Presence(topics.topic(deployment, name, topics.Kind.STATUS), boot),
     )
     with made:

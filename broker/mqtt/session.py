@@ -47,6 +47,7 @@ class Session:
         if self.accepted is None:
             return
         self._subscribe()
+        self._say_again()
         # To the end, since what was written at QoS 0 lets its follower go.
         while self._is_free_to_send() and self._hand_over():
             self._connection.write()
@@ -86,6 +87,8 @@ class Session:
         for outgoing in [sent for sent in unsettled if sent.is_ours]:
             unsettled.remove(outgoing)
             shared.outbox.release(outgoing)  # it told of this connection, and the next one tells its own
+        if shared.repeats is not None and self.accepted is not None:
+            shared.repeats.lost()
         suspect = max(unsettled, key=lambda sent: sent.held_bytes, default=None)
         if suspect is not None and self.accepted is not None:
             suspect.strikes += 1
@@ -102,10 +105,18 @@ class Session:
 
     def _accept(self, accepted: connections.Accepted) -> None:
         self.accepted = accepted
+        if self._shared.repeats is not None:
+            self._shared.repeats.online()
         if accepted.receive_maximum is not None:
             self._window = min(self._window, accepted.receive_maximum)
         if accepted.max_packet_bytes is not None:
             self.max_packet_bytes = min(self.max_packet_bytes, accepted.max_packet_bytes)
+
+    def _say_again(self) -> None:
+        outbox, repeats = self._shared.outbox, self._shared.repeats
+        if repeats is not None:
+            for outgoing in repeats.due(outbox.has_half_its_room):
+                outbox.put_again(outgoing)
 
     def _is_sent(self, number: int) -> bool:
         return number == 0 or self._shared.outbox.has_taken(number)
@@ -179,6 +190,8 @@ class Session:
             return
         if event.refusal is None:
             self._shared.counters.acknowledged += 1
+            if self._shared.repeats is not None:
+                self._shared.repeats.acknowledged(outgoing)
             self._shared.outbox.release(outgoing)
         else:
             _log.warning("message refused topic=%s reason=%r", outgoing.topic, event.refusal)

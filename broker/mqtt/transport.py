@@ -16,6 +16,7 @@ from broker.transport.address import Address, Credentials
 from broker.transport.backoff import Backoff
 from broker.transport.protocol import ConnectionState
 from broker.transport.reconnecting import Reconnecting
+from broker.transport.repeats import Repeats
 from broker.transport.state import Lost
 
 _log = logging.getLogger(__name__)
@@ -33,7 +34,8 @@ class MqttTransport(Reconnecting):
 
     Messages that the broker had not acknowledged when a connection was lost are sent again as new ones, in order. With
     `session_expiry_s` the broker keeps our subscriptions, and QoS 1 messages for us, that long while we are away. A
-    broker that is silent for one and a half `keepalive_s` is lost.
+    broker that is silent for one and a half `keepalive_s` is lost. A transport that `says_again` publishes after each
+    reconnection what the broker had acknowledged shortly before, since it may not have saved it.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class MqttTransport(Reconnecting):
         credentials: Credentials | None = None,
         version: Version | None = None,
         keepalive_s: int = 20,
+        says_again: bool = False,
         session_expiry_s: int = 0,
         connect_timeout_s: float = 10.0,
         presence: Presence | None = None,
@@ -68,6 +71,8 @@ class MqttTransport(Reconnecting):
             has_certificate=credentials.certificate is not None,
         )
         super().__init__(f"broker {address}", f"mqtt-{client_id}", limits, backoff, randomness)
+        if says_again:
+            self._shared.repeats = Repeats(self._shared.clock)
         self._address = address
         self._presence = presence
         self._max_packet_bytes = self._shared.limits.packet_bytes

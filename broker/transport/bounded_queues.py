@@ -16,7 +16,8 @@ _MESSAGE_BYTES = 512
 class Outgoing:
     """A message on its way. `expires_at_s` is by the transport's clock. `strikes` counts the connections that were
     lost while it was the likeliest cause; `sendings` how often it went to the broker. `number` is its
-    place among all that `put` took. `follower` is sent once the broker has this one, and dropped with it."""
+    place among all that `put` took. `follower` is sent once the broker has this one, and dropped with it.
+    `repeats` counts how often it was said again after the broker had it."""
 
     topic: str
     payload: feature_codec.Buffer
@@ -27,6 +28,7 @@ class Outgoing:
     strikes: int = 0
     number: int = 0
     follower: "Outgoing | None" = None
+    repeats: int = 0
     is_ours: bool = False  # the transport's own word about itself: never refused for want of room
 
     @property
@@ -85,6 +87,21 @@ class Outbox:
         with self._changed:
             self._hold(outgoing)
             self._waiting.appendleft(outgoing)
+
+    def has_half_its_room(self, outgoing: Outgoing) -> bool:
+        """Whether what is said again may go in, and leave the rest of the room to what is new."""
+        with self._changed:
+            return self._held_messages == 0 or (
+                2 * self._held_messages < self._limits.outbox_messages
+                and 2 * (self._held_bytes + outgoing.held_bytes) < self._limits.outbox_bytes
+            )
+
+    def put_again(self, outgoing: Outgoing) -> None:
+        """Behind everything else. Nobody waits for it, so it has the number of what comes next."""
+        with self._changed:
+            self._hold(outgoing)
+            outgoing.number = self._last_number + 1
+            self._waiting.append(outgoing)
 
     def put_back(self, unsent: Iterable[Outgoing]) -> None:
         """Messages taken but not released, to be sent again before all others, in the order given."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker.transport import bounded_queues, protocol
+from broker.transport.repeats import Repeats
 
 
 @dataclass(slots=True)
@@ -55,6 +56,7 @@ class Shared:
         self.outbox = bounded_queues.Outbox(limits)
         self.inbox = bounded_queues.Inbox(limits)
         self.counters = protocol.Counters()
+        self.repeats: Repeats | None = None  # where what the broker had must outlive the broker
         self.receipts: collections.deque[Receipt] = collections.deque()
         self.subscriptions: dict[str, Subscription] = {}
         self.changed = threading.Condition(lock)  # guards the subscriptions, and the state of the transport

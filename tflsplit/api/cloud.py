@@ -42,7 +42,9 @@ class Cloud:
             engine = _engine(self.packages, workers, threads)
             stack.callback(engine.close)
             boot = secrets.randbits(64)
-            online = stack.enter_context(connections.connected(self._broker, speaker, boot, is_quick=True))
+            online = stack.enter_context(
+                connections.connected(self._broker, speaker, boot, is_quick=True, is_cloud=True)
+            )
             others = peers.of(online, speaker, boot, self.packages)
             self._cloud = subscriber.Cloud(engine, online, deployment, peers=others)
             self._cloud.subscribe()  # here, so that no frame of an edge that is opened next is lost

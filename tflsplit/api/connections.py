@@ -31,9 +31,14 @@ def reached(broker: str | MemoryBroker | None, credentials: PathLike | None, spe
 
 
 @contextmanager
-def connected(broker: Reached, speaker: tuple[str, str], boot: int, *, is_quick: bool) -> Iterator[Transport]:
-    """A transport that is online until the block ends, and says so on the speaker's status topic. A lost
-    connection of one that `is_quick` is noticed within seconds."""
+def connected(
+    broker: Reached, speaker: tuple[str, str], boot: int, *, is_quick: bool, is_cloud: bool = False
+) -> Iterator[Transport]:
+    """A transport that is online until the block ends, and says so on the speaker's status topic.
+
+    A lost connection of one that `is_quick` is noticed within seconds. A cloud says its last results again where the
+    broker may have lost them.
+    """
     if isinstance(broker, MemoryBroker):
         presence = Presence(topics.topic(*speaker, topics.Kind.STATUS), boot)
         with MemoryTransport(broker, client_id="/".join(speaker), presence=presence) as made:
@@ -43,7 +48,7 @@ def connected(broker: Reached, speaker: tuple[str, str], boot: int, *, is_quick:
     from broker.mqtt import online
 
     keepalive_s = online.QUICK_KEEPALIVE_S if is_quick else online.KEEPALIVE_S
-    with online.connected(*broker, speaker, boot, keepalive_s=keepalive_s) as over_mqtt:
+    with online.connected(*broker, speaker, boot, keepalive_s=keepalive_s, says_again=is_cloud) as over_mqtt:
         yield over_mqtt
 
 

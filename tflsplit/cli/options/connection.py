@@ -151,12 +151,14 @@ def connected(
     is_second: bool = False,
     waits: bool = True,
     is_quick: bool = False,
+    is_cloud: bool = False,
 ) -> "Iterator[protocol.Transport]":
     """A transport that is online, and says so on the device's retained status topic until the block ends.
 
     A second connection of the same device says nothing: the first speaks for both. Where nobody `waits`, the transport
     may come online later; if it is refused instead it is closed, and BrokerError says so at the end of the block. A
-    lost connection of one that `is_quick` is noticed within seconds, unless the options say otherwise.
+    lost connection of one that `is_quick` is noticed within seconds, unless the options say otherwise. A cloud says its
+    last results again where the broker may have lost them.
     """
     from broker.mqtt import online
 
@@ -168,6 +170,7 @@ def connected(
         is_second=is_second,
         waits=waits,
         keepalive_s=keepalive_s,
+        says_again=is_cloud,
     ) as made:
         yield made
 

@@ -43,7 +43,9 @@ def connected(
     has no retained messages. `workers` is the number of the engine's workers."""
     with ExitStack() as stack:
         if queue is None or broker.is_given:
-            online = stack.enter_context(connection.connected(broker, deployment, name, boot, is_quick=True))
+            online = stack.enter_context(
+                connection.connected(broker, deployment, name, boot, is_quick=True, is_cloud=True)
+            )
             if queue is None:
                 yield online
                 return

@@ -1,0 +1,121 @@
+"""What a broker acknowledged and did not save, said again after it died."""
+
+import signal
+
+import waiting
+from waiting import wait_for
+
+from broker.messages import topics
+from broker.transport import repeats
+from broker.transport.bounded_queues import Outgoing
+from broker.transport.protocol import Limits
+
+# As `tflsplit broker init` writes it, but saved only when the test says so.
+SAVED_WHEN_TOLD = ("persistence true", "autosave_on_changes false", "autosave_interval 3600")
+RESULTS = topics.topic("shop", "cam", topics.Kind.RESULTS)
+SOON_S = waiting.WAIT_S
+
+
+class Clock:
+    now_s = 1000.0
+
+    def __call__(self):
+        return self.now_s
+
+
+def said(number, **options):
+    return Outgoing(RESULTS, b"%d" % number, 1, **options)
+
+
+def taken(made, *, room=100):
+    found = []
+    for outgoing in made.due(lambda _: len(found) < room):
+        found.append(outgoing)
+    return [outgoing.payload for outgoing in found]
+
+
+def test_what_was_acknowledged_shortly_before_a_loss_is_said_again_once_readers_are_back():
+    clock = Clock()
+    made = repeats.Repeats(clock)
+    made.acknowledged(said(1))
+    clock.now_s += 15.0
+    made.acknowledged(said(2))
+    made.acknowledged(said(3))
+    clock.now_s += 6.0
+    made.lost()
+    clock.now_s += 600.0  # the broker was away
+    made.online()
+
+    assert taken(made) == []
+    clock.now_s += 5.0
+    assert taken(made, room=1) == [b"2"]
+    assert taken(made) == [b"3"]
+    assert taken(made) == []
+
+
+def test_a_broker_that_dies_again_before_or_after_costs_nothing_and_a_link_that_flaps_carries_it_no_longer():
+    clock = Clock()
+    made = repeats.Repeats(clock)
+    made.acknowledged(said(1))
+    sent = 0
+    for _ in range(20):
+        made.lost()
+        made.online()
+        made.lost()
+        made.online()
+        clock.now_s += 5.0
+        for outgoing in list(made.due(lambda _: True)):
+            sent += 1
+            made.acknowledged(outgoing)
+
+    assert sent == 8
+
+
+def test_what_is_retained_is_left_to_whoever_said_it():
+    made = repeats.Repeats(Clock())
+    made.acknowledged(said(1, retain=True))
+    made.acknowledged(said(2, is_ours=True))
+    made.lost()
+
+    assert len(made) == 0
+
+
+def test_memory_is_bounded_and_what_finds_no_room_is_told(caplog):
+    made = repeats.Repeats(Clock())
+    for number in range(5):
+        made.acknowledged(Outgoing(RESULTS, bytes([number]) * (10 << 20), 1))
+    made.lost()
+
+    assert len(made) == 3
+    assert "messages=2" in caplog.text
+
+
+def test_results_that_a_killed_broker_had_not_saved_reach_a_reader_who_was_away(
+    mosquitto_with, join, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(repeats, "_SUBSCRIBED_S", 0.0)
+    broker = mosquitto_with(*SAVED_WHEN_TOLD)
+    named = {"session_expiry_s": 3600, "limits": Limits(inbox_messages=500)}
+    reader = join(broker.address, "reader", **named)
+    reader.subscribe(RESULTS)
+    reader.close()
+    broker.signal(signal.SIGUSR1)  # it saves the session
+    wait_for((tmp_path / "mosquitto.db").exists)
+    cloud = join(broker.address, "cloud", says_again=True)
+    expected = set()
+    for death in range(3):
+        for number in range(100):
+            payload = b"%d-%d" % (death, number)
+            cloud.publish(RESULTS, payload)
+            expected.add(payload)
+        assert cloud.flush(SOON_S)
+        broker.kill()
+        broker.start()
+        wait_for(lambda death=death: cloud.reconnects > death)
+    reader = join(broker.address, "reader", **named)
+    found = set()
+    while found != expected:
+        message = reader.receive(SOON_S)
+        assert message is not None, f"{len(expected - found)} results are lost"
+        reader.acknowledge(message)
+        found.add(message.payload)
