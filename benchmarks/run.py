@@ -33,6 +33,7 @@ NAMES = (
     "workers",
     "ray_engine",
     "slow_worker",
+    "fairness",
     "transport_throughput",
     "paho_paths",
 )

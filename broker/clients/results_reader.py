@@ -22,13 +22,14 @@ _LOOK_S = 0.2
 
 @dataclass(slots=True)
 class Summary:
-    """`results` were handed on, `duplicates` not; `refused` frames have no result, `unreadable` messages are no
-    answer."""
+    """`results` were handed on, `duplicates` not; `refused` frames have no result, `busy` ones none yet, `unreadable`
+    messages are no answer."""
 
     results: int = 0
     duplicates: int = 0
     refused: int = 0
     unreadable: int = 0
+    busy: int = 0
 
 
 class ResultsReader:
@@ -71,7 +72,9 @@ class ResultsReader:
             self.summary.unreadable += 1
             log.warning("result dropped topic=%r reason=%r", message.topic, str(problem))
             return
-        if isinstance(answer, results.Refusal):
+        if isinstance(answer, results.Refusal) and answer.is_busy:
+            self.summary.busy += 1
+        elif isinstance(answer, results.Refusal):
             self._note(answer)
         elif self._deduplication.is_first(device, answer.boot, answer.sequence):
             # JSON has line breaks only between its tokens, never within a text.

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Refused(str, enum.Enum):
-    """Why a frame got no result. `broker.cloud.subscriber` refuses with `CHUNK`, the worker pool with `POISON`."""
+    """Why a frame got no result. `broker.cloud.subscriber` refuses with `CHUNK` and `BUSY`, the pool with `POISON`."""
 
     BAD_TOPIC = "bad_topic"
     BAD_FRAME = "bad_frame"  # damaged, or from a newer version
@@ -32,6 +32,7 @@ class Refused(str, enum.Enum):
     FAILED = "failed"  # the tail could not be run on it
     POISON = "poison"  # several workers died or hung on it
     CHUNK = "chunk"  # a part of a frame whose other parts go to other clouds
+    BUSY = results.BUSY  # its device has as many frames waiting as it may; it is to be sent again later
     TOO_LARGE = "too_large"  # its result does not fit the broker's packet limit
 
 

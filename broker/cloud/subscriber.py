@@ -5,7 +5,9 @@ been lost; one that is being answered is not started twice; one that cannot be r
 here knows MQTT.
 
 A frame is acknowledged after its result is published, so after any crash it is answered again instead of lost. The
-frames held are bounded: at the bounds no more are taken from the transport, and they stay in the broker.
+frames held are bounded: at the bounds no more are taken from the transport, and they stay in the broker. What comes is
+read before the next tail runs: whose turn it is can only be said of frames that are here, and what exceeds the share of
+its device is refused as busy.
 """
 
 import logging
@@ -19,8 +21,10 @@ from typing import Protocol
 from broker.cloud import answerer
 from broker.cloud.answerer import Answer, Job, Refused
 from broker.cloud.engine import Engine
+from broker.cloud.fair_queue import FairQueue
 from broker.cloud.peers import Peers
 from broker.cloud.reply_cache import Key, ReplyCache
+from broker.cloud.shares import Limits, Shares
 from broker.cloud.summary import Summary
 from broker.messages import chunks, dead_letters, topics, wire
 from broker.messages.topics import Kind
@@ -34,10 +38,14 @@ log = logging.getLogger(__name__)
 _LOOK_S = 0.2
 # How often it asks a full transport for room.
 _RETRY_S = 0.01
+# How many messages are read before the next frame has its turn, however many come.
+_TOGETHER = 64
 # How long unsubscribing may take.
 _UNSUBSCRIBE_S = 2.0
 # The number of devices whose topics and last refusal are remembered.
 _DEVICES = 4096
+# The same words each time: the log tells them once.
+_BUSY = "busy: this device has as many frames waiting here as its share allows; the frame is to be sent again later"
 # What Python needs for a frame besides its bytes.
 _ENTRY_BYTES = 1024
 
@@ -46,14 +54,6 @@ class Observer(Protocol):
     """Gets every answer, on any thread; must not block."""
 
     def answered(self, device: str, answer: Answer) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The most frames, and bytes, that are taken and not yet published and acknowledged."""
-
-    frames: int = 256
-    bytes: int = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +118,14 @@ class Cloud:
         self.summary.chunked = self._reassembler.counters
         self._routes: dict[str, _Route] = {}
         self._last_refusal: dict[str, str] = {}  # by device, so that equal refusals are one line in the log
+        self._turns: FairQueue[tuple[Key, _Held]] = FairQueue()  # read, and not given to the engine yet
         self._stopped_at_s: float | None = None
         # Guards all that follows, and the summary: answers come from the engine's threads.
         self._changed = threading.Condition()
         self._reply_cache = ReplyCache()
         self._allowance = dead_letters.Allowance()
         self._running: dict[Key, _Held] = {}
+        self._shares = Shares(self._limits)
         self._leaving: deque[_Held] = deque()
         self._held_bytes = 0
 
@@ -149,11 +151,9 @@ class Cloud:
             self._peers.start()
         while self._stopped_at_s is None and not is_enough():
             self._engine.check()
-            if self._has_room():
-                message = self._transport.receive(_LOOK_S)
-                if message is not None:
-                    self._take(message)
             self._reassembler.expire(time.monotonic())
+            self._read()
+            self._serve_next()
             if self._peers is not None:
                 self._peers.tend()
         if self._peers is not None:
@@ -161,6 +161,26 @@ class Cloud:
         self._drain()
         self.summary.link = self._transport.counters
         return self.summary
+
+    def _read(self) -> None:
+        """Takes what has come, and waits for it where there is nothing else to do."""
+        for _ in range(_TOGETHER):
+            if not self._has_room():
+                return
+            message = self._transport.receive(0.0 if self._turns else _LOOK_S)
+            if message is not None:
+                self._take(message)
+            if message is None or not self._turns:
+                return
+
+    def _serve_next(self) -> None:
+        """Has the engine answer the next frame, unless earlier answers cannot leave."""
+        following = None if self._leaving else self._turns.take()
+        if following is not None:
+            key, held = following
+            began_s = time.monotonic()
+            self._engine.submit(held.job, lambda answer: self._finish(key, held, answer))
+            self._turns.served(held.job.device, time.monotonic() - began_s)
 
     def _drain(self) -> None:
         """Answers the frames that have arrived; later ones are left to other clouds."""
@@ -172,6 +192,7 @@ class Cloud:
             log.warning("frames may still come while stopping reason=%s", problem)
         until_s = time.monotonic()
         while was_told and time.monotonic() < give_up_s:
+            self._serve_next()
             if self._has_room():
                 message = self._transport.receive(0.0)
                 if message is None or message.arrived_at_s > until_s:
@@ -179,6 +200,7 @@ class Cloud:
                 self._take(message)
         while self.held and time.monotonic() < give_up_s:
             self._engine.check()
+            self._serve_next()
             self._has_room(wants_all=True)
         self._transport.flush(max(0.0, give_up_s - time.monotonic()))
         self.summary.unfinished = self.held
@@ -192,6 +214,8 @@ class Cloud:
             self._publish_leaving()
             if self._is_free(wants_all=wants_all):
                 return True
+            if self._turns and not self._leaving:
+                return False
             if not self._leaving:
                 return self._changed.wait_for(lambda: self._is_free(wants_all=wants_all), _LOOK_S)
         self._transport.flush(_RETRY_S)
@@ -254,8 +278,14 @@ class Cloud:
                 self._leave(held, known)
                 self._publish_leaving()
                 return
-            self._running[key] = held
-        self._engine.submit(job, lambda answer: self._finish(key, held, answer))
+            is_busy = not self._shares.has_room(route.results)
+            if not is_busy:
+                self._running[key] = held
+                self._shares.add(route.results, len(job.encoded) + _ENTRY_BYTES)
+        if is_busy:
+            self._finish(None, held, answerer.refusal(job, _BUSY, Refused.BUSY))
+        else:
+            self._turns.put(job.device, (key, held))
 
     def _hold(self, route: _Route, job: Job, message: Message) -> _Held:
         held = _Held(route, job, [message], len(job.encoded) + _ENTRY_BYTES)
@@ -273,6 +303,7 @@ class Cloud:
         with self._changed:
             if key is not None:
                 del self._running[key]
+                self._shares.remove(held.route.results, len(held.job.encoded) + _ENTRY_BYTES)
             is_served = answer.refused not in (Refused.WRONG_PACKAGE, Refused.WRONG_CUT)
             if key is not None and not is_served and self._peers and self._peers.serve(key[1].package.hex()):
                 # That cloud answers; a refusal of ours would only be in its way.
@@ -285,7 +316,7 @@ class Cloud:
             self.summary.count(answer)
             if key is not None and is_served:
                 self._reply_cache.add(key, answer)
-            if answer.refused is not None:
+            if answer.refused not in (None, Refused.BUSY):
                 self._add_dead_letter(held, answer)
             self._publish_leaving()
             self._changed.notify_all()

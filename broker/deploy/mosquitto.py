@@ -46,9 +46,9 @@ set_tcp_nodelay true
 # 2,000,000 is what Mosquitto 2.1 takes where nothing is configured, so that a change of version changes nothing.
 max_packet_size 2000000
 
-# Messages at QoS 1 that a client may have unacknowledged, in each direction: edges use a window of 8 frames unless told
-# otherwise, and 64 lets a window of that many travel at once.
-max_inflight_messages 64
+# Messages at QoS 1 that a client may have unacknowledged, in each direction. Edges keep to their own window. A cloud
+# reads up to 1,280 frames and chooses whose turn it is: those that wait here would come behind whoever floods.
+max_inflight_messages 1280
 
 # What waits for one client that is away or slow. Beyond these Mosquitto drops, and acknowledges all the same: nothing
 # but the result of a frame says that it arrived. 2,000 messages are 2 minutes of one camera at 15 frames a second, and

@@ -195,7 +195,7 @@ def _mosquitto_config(address: Address) -> str:
             f"listener {address.port} {address.host}",
             "allow_anonymous true",
             "set_tcp_nodelay true",  # else small exchanges take 40 ms with clients that do not help themselves
-            "max_inflight_messages 64",
+            "max_inflight_messages 1280",
             "max_queued_messages 2000",
             "max_queued_bytes 268435456",
             "persistence false",

@@ -18,7 +18,7 @@ _MAX_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """`error` says why a frame was refused; sending it again cannot help."""
+    """`error` says why a frame was refused; sending it again cannot help, unless it `is_busy`."""
 
     device: str
     boot: int
@@ -30,6 +30,11 @@ class Acknowledgement:
     def is_of_package(self) -> bool:
         """As in `broker.messages.results.Refusal`."""
         return self.refused in results.NOT_SERVED
+
+    @property
+    def is_busy(self) -> bool:
+        """As there."""
+        return self.refused == results.BUSY
 
     def as_json(self) -> bytes:
         fields: dict[str, object] = {"device": self.device, "boot": f"{self.boot:016x}", "sequence": self.sequence}

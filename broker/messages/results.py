@@ -28,6 +28,8 @@ from tflsplit.graph import tensors
 MAX_JSON_BYTES = 16 << 20
 # Refusals that say nothing of the frame: it is for a cloud with other packages, or other tails of its package.
 NOT_SERVED = ("wrong_package", "wrong_cut")
+# A refusal that settles nothing: the cloud has as many frames of that device as it may have.
+BUSY = "busy"
 # Made once, because `json.dumps` makes an encoder in each call.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _quote = json.encoder.encode_basestring
@@ -139,7 +141,8 @@ class Result:
 class Refusal:
     """The answer to a frame that was not run; `boot` and `sequence` are None if the frame was too damaged to tell.
 
-    `refused` is the kind of the reason, as clouds count them. Sending the same frame to this cloud again cannot help.
+    `refused` is the kind of the reason, as clouds count them. Sending the same frame to this cloud again cannot help,
+    unless it `is_busy`.
     """
 
     device: str
@@ -153,6 +156,11 @@ class Refusal:
     def is_of_package(self) -> bool:
         """Whether the cloud does not serve the frame's package or cut; another one may."""
         return self.refused in NOT_SERVED
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the frame is to be sent again later: its device has too many waiting."""
+        return self.refused == BUSY
 
     def as_json(self) -> bytes:
         fields = {name: getattr(self, name) for name in self.__slots__}

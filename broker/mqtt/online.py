@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from broker.messages import topics
 from broker.messages.presence import Presence
 from broker.mqtt.transport import MqttTransport
+from broker.transport import protocol
 from broker.transport.address import Address, Credentials
 from broker.transport.protocol import ConnectionState
 from tflsplit import errors
@@ -21,6 +22,10 @@ _LOOK_S = 0.05
 # A ping after so long without a message: a lost connection is noticed after one and a half of it.
 KEEPALIVE_S = 20
 QUICK_KEEPALIVE_S = 5  # for who is missed within seconds, over a link on which pings cost nothing
+
+# The frames that a cloud holds (`broker.cloud.shares`), and some to refuse: what the broker may not send yet waits
+# there behind those of whoever floods.
+_CLOUD_INBOX = 1024 + 256
 
 
 def client_id(deployment: str, name: str) -> str:
@@ -39,14 +44,14 @@ def connected(
     is_second: bool = False,
     waits: bool = True,
     keepalive_s: int = KEEPALIVE_S,
-    says_again: bool = False,
+    is_cloud: bool = False,
 ) -> Iterator[MqttTransport]:
     """A transport that is online, and says so on the status topic of `speaker`, (deployment, name), until the block
     ends.
 
     A second connection of the same device says nothing: the first speaks for both. Where nobody `waits`, the transport
-    may come online later; if it is refused instead it is closed, and BrokerError says so at the end of the block. With
-    `says_again`, for clouds, it is as in `MqttTransport`.
+    may come online later; if it is refused instead it is closed, and BrokerError says so at the end of the block. A
+    cloud says again what the broker may have lost, and has room for more messages.
     """
     deployment, name = speaker
     made = MqttTransport(
@@ -54,7 +59,8 @@ def connected(
         client_id=client_id(deployment, name),
         credentials=credentials,
         keepalive_s=keepalive_s,
-        says_again=says_again,
+        says_again=is_cloud,
+        limits=protocol.Limits(inbox_messages=_CLOUD_INBOX) if is_cloud else None,
         presence=None if is_second else Presence(topics.topic(deployment, name, topics.Kind.STATUS), boot),
     )
     with made:

@@ -50,6 +50,10 @@ class Collector:
         if not self._is_ours(answer.boot):
             self._summary.drop("answer_to_another_run")
             return
+        if not isinstance(answer, results.Result) and answer.is_busy:
+            self._summary.busy += 1
+            self._route.busy((answer.boot, answer.sequence))
+            return
         if not isinstance(answer, results.Result) and answer.is_of_package:
             if not self._route.refuse((answer.boot, answer.sequence), answer, arrived_at_s):
                 self._summary.duplicates += 1

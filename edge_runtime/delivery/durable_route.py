@@ -101,6 +101,8 @@ class Durable:
     def refuse(self, key: Key, refusal: Refusal, now_s: float) -> bool:
         return self._window.refuse(key, refusal, now_s) or self._spool.knows(key[0])
 
+    def busy(self, key: Key) -> None: ...  # it is sent again when it is overdue, later each time
+
     def refused(self, now_s: float) -> list[Outstanding]:
         """None: a cloud with another package is no reason to lose frames. They wait in the spool."""
         for sent in self._refusals.final(now_s):

@@ -44,6 +44,9 @@ class Route(Protocol):
     def refuse(self, key: Key, refusal: Refusal, now_s: float) -> bool:
         """A cloud does not serve that frame, and another may: False if nobody waits for it."""
 
+    def busy(self, key: Key) -> None:
+        """A cloud has too many frames of ours to take this one, which is to be sent again later."""
+
     def refused(self, now_s: float) -> list[Outstanding]:
         """Called regularly: frames that no cloud serves, which are forgotten with it."""
 
@@ -159,6 +162,8 @@ class InMemory:
     def refuse(self, key: Key, refusal: Refusal, now_s: float) -> bool:
         return self._window.refuse(key, refusal, now_s)
 
+    def busy(self, key: Key) -> None: ...  # it is sent again when it is overdue, later each time
+
     def refused(self, now_s: float) -> list[Outstanding]:
         return self._refusals.final(now_s)
 
@@ -233,6 +238,11 @@ class Fresh:
 
     def refuse(self, key: Key, refusal: Refusal, now_s: float) -> bool:
         return self._window.refuse(key, refusal, now_s)
+
+    def busy(self, key: Key) -> None:
+        if key in self._window:
+            self._window.forget([key])
+            self._summary.give_up("busy")
 
     def refused(self, now_s: float) -> list[Outstanding]:
         return self._refusals.final(now_s)

@@ -9,7 +9,10 @@ from edge_runtime.accelerators import service
 from tflsplit import text
 from tflsplit.timings.latency import Latencies, percentiles
 
-_COUNTS = ("frames", "replayed", "results", "refused", "unanswered", "resent", "duplicates", "untimed", "spooled")
+_COUNTS = (
+    *("frames", "replayed", "results", "refused", "unanswered"),
+    *("resent", "duplicates", "busy", "untimed", "spooled"),
+)
 
 
 @dataclass(slots=True, repr=False)
@@ -19,7 +22,8 @@ class Summary:
     `frames` were accepted by this run, `replayed` were in the spool at its start. Of all these, `results` counts those
     with a result or acknowledgement, `refused` those that the cloud refused (last for the reason `refusal`), `given_up`
     those that were dropped later. `dropped` counts these and inputs that never became frames, by reason. `duplicates`
-    are answers to frames that nobody waits for. `spooled` frames were on disk at the end, None without a spool.
+    are answers to frames that nobody waits for; `busy` times a cloud had too many of ours, and the frame was kept
+    (given up with delivery `latest`). `spooled` frames were on disk at the end, None without a spool.
     `accelerator` is of the head in use. `latency_s` is from capture to the answer's arrival, `head_s` and `tail_s` are
     the times of the two halves, `wire_s` the rest: coding, spool, broker, network, queues, and the way back.
     """
@@ -32,6 +36,7 @@ class Summary:
     given_up: int = 0
     resent: int = 0
     duplicates: int = 0
+    busy: int = 0
     untimed: int = 0
     spooled: int | None = None
     dropped: Counter[str] = field(default_factory=Counter)
@@ -81,11 +86,12 @@ class Summary:
         )
         dropped = "".join(f", {count} dropped ({reason})" for reason, count in self.dropped.items())
         spooled = f", {self.replayed} replayed, {self.spooled} left in the spool" if self.spooled is not None else ""
+        busy = f", {text.counted(self.busy, 'time')} busy" if self.busy else ""
         return (
             f"{text.counted(self.frames, 'frame')}{f' at {cut}' if cut else ''}, "
             f"{text.counted(self.results, 'result')}, {self.unanswered} unanswered, "
             f"{self.refused} refused, {self.resent} resent, "
-            f"{text.counted(self.duplicates, 'duplicate')}{dropped}{spooled}"
+            f"{text.counted(self.duplicates, 'duplicate')}{busy}{dropped}{spooled}"
             f"{trouble if counters != service.Counters() else ''}{f'; latency {latency}' if latency else ''}"
         )
 

@@ -66,6 +66,10 @@ class Ghost:
         result = results.Result("n", frame.boot, frame.sequence, "op000", frame.package.hex(), _TIMES)
         self._transport.publish(topics.topic("d", "n", topics.Kind.RESULTS), result.as_json())
 
+    def refuse(self, frame, refused):
+        refusal = results.Refusal("n", frame.boot, frame.sequence, "for a test", 0.0, refused)
+        self._transport.publish(topics.topic("d", "n", topics.Kind.RESULTS), refusal.as_json())
+
     def answer_frames(self, count):
         """Answers the next so many, each at once; returns them."""
         answered = []

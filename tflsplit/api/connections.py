@@ -48,7 +48,7 @@ def connected(
     from broker.mqtt import online
 
     keepalive_s = online.QUICK_KEEPALIVE_S if is_quick else online.KEEPALIVE_S
-    with online.connected(*broker, speaker, boot, keepalive_s=keepalive_s, says_again=is_cloud) as over_mqtt:
+    with online.connected(*broker, speaker, boot, keepalive_s=keepalive_s, is_cloud=is_cloud) as over_mqtt:
         yield over_mqtt
 
 

@@ -229,6 +229,7 @@ class Workers:
         if self._batch_window_s is not None and first.kind is not None:
             self._batches_from[first.kind] = batches_from
         for waiting, answer in zip(taken, answers, strict=True):
+            self._queue.served(waiting, answer)
             waiting.done(answer)
         return len(answers)
 

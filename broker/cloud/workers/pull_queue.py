@@ -1,15 +1,15 @@
 """The queue from which workers take frames: each takes one when it is free, so a slow worker takes fewer.
 
 No frame is assigned in advance, where it could wait for a slow worker while others are idle. Callers bound the number
-of frames that they submit.
+of frames that they submit. Which frame is next is for `broker.cloud.fair_queue`.
 """
 
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass, field
 
-from broker.cloud.answerer import Done, Job
+from broker.cloud.answerer import Answer, Done, Job
+from broker.cloud.fair_queue import FairQueue
 from broker.messages import wire
 from tflsplit import errors
 
@@ -35,10 +35,10 @@ class Waiting:
 
 
 class PullQueue:
-    """First come, first served; any thread."""
+    """The device that had least is served first; any thread."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: FairQueue[Waiting] = FairQueue()
         self._changed = threading.Condition()
         self._is_closed = False
 
@@ -47,13 +47,13 @@ class PullQueue:
 
     def put(self, waiting: Waiting) -> None:
         with self._changed:
-            self._waiting.append(waiting)
+            self._waiting.put(waiting.job.device, waiting)
             self._changed.notify()
 
     def put_back(self, waiting: Waiting) -> None:
         """Puts a frame before all others, because it has waited longest."""
         with self._changed:
-            self._waiting.appendleft(waiting)
+            self._waiting.put_first(waiting)
             self._changed.notify()
 
     def take(self, timeout_s: float) -> Waiting | None:
@@ -61,16 +61,14 @@ class PullQueue:
         with self._changed:
             if not self._waiting and not self._is_closed:
                 self._changed.wait_for(lambda: self._waiting or self._is_closed, timeout_s)
-            return self._waiting.popleft() if self._waiting and not self._is_closed else None
+            return None if self._is_closed else self._waiting.take()
 
     def take_like(self, first: Waiting, *, most: int, until_s: float) -> list[Waiting]:
         """Up to `most` further frames that can go in a batch with `first`, waiting for them until `until_s`."""
         kind, taken = first.kind, list[Waiting]()
         with self._changed:
             while kind is not None and len(taken) < most and not self._is_closed:
-                waiting, self._waiting = self._waiting, deque[Waiting]()
-                for each in waiting:
-                    (taken if len(taken) < most and each.kind == kind else self._waiting).append(each)
+                taken += self._waiting.take_all(lambda each: each.kind == kind, most - len(taken))
                 left_s = until_s - time.monotonic()
                 # Do not wait any longer if frames of another kind are waiting.
                 if self._waiting or left_s <= 0 or len(taken) == most:
@@ -79,6 +77,11 @@ class PullQueue:
             if self._waiting:
                 self._changed.notify()  # our wake-up may have been for a frame that another worker can take
         return taken
+
+    def served(self, waiting: Waiting, answer: Answer) -> None:
+        """How long a frame took, which counts for its device's next turns."""
+        with self._changed:
+            self._waiting.served(waiting.job.device, answer.decode_s + answer.tail_s)
 
     def close(self) -> None:
         """From now on `take` returns None."""

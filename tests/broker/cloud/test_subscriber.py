@@ -281,12 +281,51 @@ def test_a_frame_in_progress_is_not_begun_twice_and_both_its_messages_wait_for_t
 
 def test_a_frame_that_comes_again_is_answered_from_memory_with_its_acknowledgement(bench):
     with bench.running(cloud := cloud_of(bench)):
+        answers = []
         for _ in range(2):
             bench.send(frame_of(bench.package, 1, wants_ack=True))
-        answers = [bench.heard(kind)[1] for kind in (Kind.RESULTS, Kind.ACKS, Kind.RESULTS, Kind.ACKS)]
+            answers += [bench.heard(kind)[1] for kind in (Kind.RESULTS, Kind.ACKS)]
 
     assert answers[:2] == answers[2:]
     assert (cloud.summary.frames, cloud.summary.results, cloud.summary.duplicates) == (2, 1, 1)
+
+
+def test_a_frame_is_served_before_the_backlog_of_a_device_that_floods_and_before_it_is_read_no_tail_runs(bench):
+    cloud = cloud_of(bench)
+    cloud.subscribe()
+    for sequence in range(30):
+        bench.send(frame_of(bench.package, sequence))
+    bench.device = "victim"
+    bench.send(frame_of(bench.package, 0))
+    with bench.running(cloud):
+        said = [results.parse(bench.heard(Kind.RESULTS)[1]) for _ in range(31)]
+
+    assert [each.device for each in said].index("victim") <= 1
+    assert [each.sequence for each in said if each.device == "n"] == list(range(30))
+
+
+def test_what_exceeds_the_share_of_its_device_is_refused_as_busy_and_answered_when_it_comes_again(bench):
+    later = Later(bench.package)
+    with bench.running(cloud := cloud_of(bench, later, limits=subscriber.Limits(frames=40))):
+        for sequence in range(30):
+            bench.send(frame_of(bench.package, sequence, wants_ack=True))
+        busy = [results.parse(bench.heard(Kind.RESULTS)[1]) for _ in range(10)]
+        acknowledged = acks.parse(bench.heard(Kind.ACKS)[1])
+        bench.device = "victim"
+        bench.send(frame_of(bench.package, 0))
+        wait_for(lambda: later.waiting == 21)
+        for _ in range(21):
+            later.finish_one()
+        wait_for(lambda: cloud.held == 0)
+        bench.device = "n"
+        bench.send(frame_of(bench.package, 29))
+        later.finish_one()
+        wait_for(lambda: cloud.summary.results == 22)
+
+    assert [each.sequence for each in busy] == list(range(20, 30))
+    assert all(each.is_busy for each in (*busy, acknowledged))
+    assert cloud.summary.refused == {answerer.Refused.BUSY: 10}
+    assert cloud.summary.dead_letters == 0
 
 
 @pytest.mark.parametrize("limits", [subscriber.Limits(frames=2), subscriber.Limits(bytes=1500)])
@@ -414,6 +453,7 @@ def test_observers_are_told_of_every_answer(bench):
 
     with bench.running(cloud_of(bench, observers=[Noting()])):
         bench.send(frame_of(bench.package, 1))
+        bench.heard(Kind.RESULTS)
         bench.send(b"no frame")
         bench.heard(Kind.DEAD)
 

@@ -397,6 +397,30 @@ def test_a_refusal_for_another_package_settles_nothing_where_another_cloud_answe
     assert summary.duplicates <= summary.resent  # what was sent twice is refused twice
 
 
+@pytest.mark.parametrize("is_spooled", [False, True])
+def test_a_frame_that_finds_a_cloud_busy_is_kept_and_sent_again(tiny_package, network, tmp_path, is_spooled):
+    spooled = tmp_path / "s" if is_spooled else None
+    with ghosted(tiny_package, network, spooled=spooled, count=1, resend_after_s=0.05) as (ghost, run):
+        first = ghost.frame()
+        ghost.refuse(first, "busy")
+        wait_for(lambda: run.summary.busy == 1)
+        again = ghost.frame()
+        ghost.answer(again)
+        summary = run.done()
+
+    assert again.sequence == first.sequence
+    assert (summary.results, summary.refused, summary.busy, summary.unanswered) == (1, 0, 1, 0)
+
+
+def test_latest_gives_a_frame_up_that_finds_a_cloud_busy(tiny_package, network):
+    with ghosted(tiny_package, network, **latest(window=1, count=2)) as (ghost, run):
+        ghost.refuse(ghost.frame(), "busy")
+        ghost.answer(ghost.frame())
+        summary = run.done()
+
+    assert (summary.results, summary.refused, summary.dropped, summary.unanswered) == (1, 0, {"busy": 1}, 0)
+
+
 def refusals_noted(edge):
     return {sent.packed.sequence for sent in edge._window.refused()}
 

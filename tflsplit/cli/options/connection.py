@@ -170,7 +170,7 @@ def connected(
         is_second=is_second,
         waits=waits,
         keepalive_s=keepalive_s,
-        says_again=is_cloud,
+        is_cloud=is_cloud,
     ) as made:
         yield made
 

@@ -1,5 +1,6 @@
 """The queue that workers pull from: order, what goes together, and its end."""
 
+import dataclasses
 import threading
 import time
 
@@ -23,6 +24,10 @@ def waiting(number, *, cut=1, package=b"p" * 16):
     return pull_queue.Waiting(Job(str(number), encoded, 0.0), lambda answer: None)
 
 
+def of_device(device, count):
+    return [dataclasses.replace(each, job=Job(device, each.job.encoded, 0.0)) for each in map(waiting, range(count))]
+
+
 def numbers(taken):
     return [int(each.job.device) for each in taken]
 
@@ -40,6 +45,25 @@ def test_frames_come_in_their_order_and_one_that_is_put_back_comes_first(queue):
 
     assert numbers([queue.take(0.0) for _ in range(3)]) == [0, 1, 2]
     assert queue.take(0.0) is None
+
+
+def test_a_device_that_floods_is_not_served_before_others_that_come_later(queue):
+    for each in of_device("flood", 50):
+        queue.put(each)
+    queue.take(0.0)
+    for each in of_device("victim", 3):
+        queue.put(each)
+    taken = [queue.take(0.0).job.device for _ in range(6)]
+
+    assert taken.count("victim") == 3
+
+
+def test_a_batch_is_shared_too(queue):
+    for each in (*of_device("flood", 50), *of_device("victim", 3)):
+        queue.put(each)
+    batch = queue.take_like(queue.take(0.0), most=7, until_s=0.0)
+
+    assert [each.job.device for each in batch].count("victim") == 3
 
 
 def test_what_is_like_the_first_is_taken_past_others_which_keep_their_order(queue):

@@ -1,0 +1,119 @@
+"""A queue that serves the device which had least, so that one that floods delays nobody but itself.
+
+Fair queueing by virtual time: each device has had so many seconds of tails; the next frame is of the waiting device
+that has had fewest. One that comes back is as far as the one that is being served: it is owed nothing for its absence,
+and goes before the backlog of others. (Start-time fair queueing: Goyal, Vin and Cheng, SIGCOMM 1996.) Equal shares
+would let one that floods take all that the others leave, and their waits double on a cloud that is near its limit; so
+what is more than the window of an ordinary edge counts several times.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+# Up to so many waiting frames, the window of edges in `edge_runtime.delivery.settings`, a device is ordinary; with
+# more, its time counts eightfold: by simulation the p95 of others, on a cloud that is 45 to 90 % busy, then grows by 13 to
+# 22 % with one tail at a time (19 to 35 % with two), in place of 42 to 325 %.
+_WINDOW, _FLOOD_WEIGHT = 8, 8
+# How much a device's last frame counts in what its next one is expected to take.
+_NEWEST = 0.25
+# Devices that are remembered without a waiting frame.
+_DEVICES = 4096
+
+
+class _Device(Generic[Item]):
+    """`had_s` is its virtual time, `cost_s` what a frame of it usually takes, `number` settles ties."""
+
+    __slots__ = ("cost_s", "had_s", "items", "number")
+
+    def __init__(self, had_s: float, cost_s: float) -> None:
+        self.had_s, self.cost_s = had_s, cost_s
+        self.items: deque[Item] = deque()
+        self.number = 0
+
+    def __lt__(self, other: "_Device[Item]") -> bool:
+        return (self.had_s, self.number) < (other.had_s, other.number)
+
+
+class FairQueue(Generic[Item]):
+    """Frames of one device keep their order. One thread at a time."""
+
+    def __init__(self) -> None:
+        self._devices: dict[str, _Device[Item]] = {}
+        self._waiting: list[_Device[Item]] = []  # a heap
+        self._first: deque[Item] = deque()
+        self._now_s = 0.0
+        self._cost_s = 0.001  # of a frame of a device that was not served yet
+        self._puts = 0
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def put(self, device: str, item: Item) -> None:
+        known = self._devices.get(device)
+        if known is None:
+            self._forget()
+            known = self._devices[device] = _Device(self._now_s, self._cost_s)
+        known.items.append(item)
+        self._length += 1
+        if len(known.items) == 1:
+            self._puts += 1
+            known.number, known.had_s = self._puts, max(known.had_s, self._now_s)
+            heapq.heappush(self._waiting, known)
+
+    def put_first(self, item: Item) -> None:
+        """Before all others, and at nobody's cost: it had its turn."""
+        self._first.appendleft(item)
+        self._length += 1
+
+    def take(self) -> Item | None:
+        if self._first:
+            self._length -= 1
+            return self._first.popleft()
+        if not self._waiting:
+            return None
+        device = heapq.heappop(self._waiting)
+        return self._serve(device, device.items.popleft())
+
+    def take_all(self, is_wanted: Callable[[Item], bool], most: int) -> list[Item]:
+        """Up to `most` that are wanted, in the order in which they would be served; the others keep theirs."""
+        taken: list[Item] = []
+        passed: list[_Device[Item]] = []
+        while self._waiting and len(taken) < most:
+            device = heapq.heappop(self._waiting)
+            found = next((item for item in device.items if is_wanted(item)), None)
+            if found is None:
+                passed.append(device)
+                continue
+            device.items.remove(found)
+            taken.append(self._serve(device, found))
+        for device in passed:
+            heapq.heappush(self._waiting, device)
+        return taken
+
+    def served(self, device: str, took_s: float) -> None:
+        """How long a frame took, for the cost of the device's next ones."""
+        known = self._devices.get(device)
+        if known is not None:
+            known.cost_s += _NEWEST * (took_s - known.cost_s)
+            self._cost_s += _NEWEST * (took_s - self._cost_s)
+
+    def _serve(self, device: _Device[Item], item: Item) -> Item:
+        self._length -= 1
+        self._now_s = max(self._now_s, device.had_s)
+        device.had_s += device.cost_s * (_FLOOD_WEIGHT if len(device.items) >= _WINDOW else 1)
+        if device.items:
+            heapq.heappush(self._waiting, device)
+        return item
+
+    def _forget(self) -> None:
+        """Those that nothing is known of that a new one would not have too; if that is none, all that do not wait."""
+        if len(self._devices) >= _DEVICES:
+            kept = {name: each for name, each in self._devices.items() if each.items or each.had_s > self._now_s}
+            if len(kept) >= _DEVICES:
+                kept = {name: each for name, each in kept.items() if each.items}
+            self._devices = kept

@@ -1,0 +1,93 @@
+"""Whose turn it is: of devices that flood, that are costly, that come and go."""
+
+from broker.cloud import fair_queue
+
+
+def queue_of(**backlogs):
+    """Each device with so many frames, (device, number), put in one after the other."""
+    made = fair_queue.FairQueue()
+    for device, count in backlogs.items():
+        for number in range(count):
+            made.put(device, (device, number))
+    return made
+
+
+def served(made, count, **costs_s):
+    """The devices of the next so many frames."""
+    found = []
+    for _ in range(count):
+        device, _ = made.take()
+        made.served(device, costs_s.get(device, 0.01))
+        found.append(device)
+    return found
+
+
+def test_who_comes_late_goes_before_the_backlog_of_a_flood():
+    made = queue_of(flood=100)
+    served(made, 10)
+    made.put("late", ("late", 0))
+
+    assert served(made, 2).index("late") <= 1
+    assert len(made) == 89
+
+
+def test_backlogs_take_turns_and_each_keeps_its_order():
+    made = queue_of(a=8, b=5, c=5)
+    first = [made.take() for _ in range(15)]
+
+    assert [number for device, number in first if device == "b"] == list(range(5))
+    assert sorted(device for device, _ in first) == ["a"] * 5 + ["b"] * 5 + ["c"] * 5
+
+
+def test_time_is_shared_and_not_frames():
+    made = queue_of(heavy=200, light=200)
+    turns = served(made, 200, heavy=0.09, light=0.01)
+
+    assert 6 < turns.count("light") / turns.count("heavy") < 11
+
+
+def test_absence_earns_nothing():
+    made = queue_of(busy=200)
+    served(made, 50)
+    for number in range(200):
+        made.put("back", ("back", number))
+
+    assert 19 <= served(made, 40).count("back") <= 21
+
+
+def test_a_flood_gets_what_is_left_and_little_of_what_is_not():
+    made, turns = queue_of(flood=200), []
+    for number in range(160):
+        made.put(f"cam-{number % 4}", (f"cam-{number % 4}", number))
+        turns += served(made, 1)
+
+    assert 2 <= turns.count("flood") <= 8
+    assert len(served(made, 20)) == 20
+
+
+def test_one_at_a_time_is_no_way_to_be_served_twice_as_often():
+    made, turns = queue_of(steady=4), []
+    for number in range(50):
+        device = turns[-1] if turns else "sly"
+        made.put(device, (device, number))
+        turns += served(made, 1)
+
+    assert 20 <= turns.count("sly") <= 30
+
+
+def test_what_is_put_first_comes_first_and_the_wanted_are_taken_in_their_order():
+    made = queue_of(a=3, b=3)
+    made.put_first("again")
+
+    assert made.take() == "again"
+    assert made.take_all(lambda item: item[1] > 0, most=3) == [("a", 1), ("b", 1), ("a", 2)]
+    assert [made.take() for _ in range(4)] == [("b", 0), ("a", 0), ("b", 2), None]
+
+
+def test_memory_of_devices_is_bounded():
+    made = fair_queue.FairQueue()
+    for number in range(10_000):
+        made.put(str(number), number)
+        assert made.take() == number
+
+    assert len(made._devices) <= 4096
