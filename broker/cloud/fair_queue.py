@@ -15,8 +15,8 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 # Up to so many waiting frames, the window of edges in `edge_runtime.delivery.settings`, a device is ordinary; with
-# more, its time counts eightfold: by simulation the p95 of others, on a cloud that is 45 to 90 % busy, then grows by 13 to
-# 22 % with one tail at a time (19 to 35 % with two), in place of 42 to 325 %.
+# more, its time counts eightfold: by simulation the p95 of others, on a cloud that is 45 to 90 % busy, then grows by 13
+# to 22 % with one tail at a time (19 to 35 % with two), in place of 42 to 325 %.
 _WINDOW, _FLOOD_WEIGHT = 8, 8
 # How much a device's last frame counts in what its next one is expected to take.
 _NEWEST = 0.25

@@ -64,6 +64,7 @@ class EdgeMetrics:
             (catalogue.REFUSED, summary.refused),
             (catalogue.RESENT, summary.resent),
             (catalogue.DUPLICATES, summary.duplicates),
+            (catalogue.BUSY, summary.busy),
             (catalogue.UNTIMED, summary.untimed),
             (catalogue.WINDOW, edge.outstanding),
             (catalogue.WINDOW_SIZE, edge.settings.window),

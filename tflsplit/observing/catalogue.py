@@ -55,6 +55,7 @@ REFUSED = _counter(
 DROPPED = _counter("dropped_total", "Inputs, frames and messages given up at the edge, by reason.", "reason")
 RESENT = _counter("resent_frames_total", "Times that a frame was sent again for want of an answer.")
 DUPLICATES = _counter("duplicate_answers_total", "Answers to frames of this edge that it did not wait for any more.")
+BUSY = _counter("busy_answers_total", "Times that a cloud had too many frames of this edge to take another.")
 UNTIMED = _counter("untimed_results_total", "Results without a latency: an earlier run captured their frames.")
 WINDOW = _gauge("window_frames", "Frames sent and not answered yet.")
 WINDOW_SIZE = _gauge("window_limit_frames", "Frames that may be unanswered at a time.")
@@ -84,6 +85,7 @@ EDGE = (
     DROPPED,
     RESENT,
     DUPLICATES,
+    BUSY,
     UNTIMED,
     WINDOW,
     WINDOW_SIZE,

@@ -55,6 +55,7 @@ EDGE = {
     "unanswered": WHOLE,
     "resent": WHOLE,
     "duplicates": WHOLE,
+    "busy": WHOLE,
     "replayed": WHOLE,
     "dropped": dict,
     "latency_ms": PERCENTILES,
