@@ -4,15 +4,15 @@ import dataclasses
 import os
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tflsplit import errors
 
-# What Linux's file systems take; asking the system about a longer name raises OSError, whatever is asked.
-_LONGEST_NAME = 255
+# What Linux takes, in bytes; asking the system about a longer name or path raises OSError, whatever is asked.
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095
 
 PathLike = str | os.PathLike[str]
 _Instance = TypeVar("_Instance")
@@ -24,8 +24,12 @@ def path(value: object, what: str) -> Path:
     if not isinstance(text, str) or not text or "\0" in text:
         raise wrong(what, value, "a path (str or Path)")
     found = Path(text)
-    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in found.parts):
-        raise wrong(what, value, f"a path with names of at most {_LONGEST_NAME} bytes")
+    try:
+        lengths = [len(os.fsencode(part)) for part in found.parts]
+    except UnicodeEncodeError:
+        raise wrong(what, value, "a path, of whole characters") from None
+    if max(lengths, default=0) > _LONGEST_NAME or sum(lengths) + len(lengths) > _LONGEST_PATH:
+        raise wrong(what, value, f"a path of at most {_LONGEST_PATH} bytes with names of at most {_LONGEST_NAME}")
     return found
 
 
@@ -90,6 +94,11 @@ def _fits(value: object, kind: Any) -> bool:
     if origin is tuple:
         of = typing.get_args(kind)[0]
         return isinstance(value, tuple) and all(_fits(entry, of) for entry in value)
+    if origin is Mapping:
+        of_keys, of_values = typing.get_args(kind)
+        return isinstance(value, Mapping) and all(
+            _fits(key, of_keys) and _fits(entry, of_values) for key, entry in value.items()
+        )
     if kind in (int, float):  # what numpy counts with is welcome, True is not
         return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
     return isinstance(value, origin or kind) if isinstance(origin or kind, type) else True

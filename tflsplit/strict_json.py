@@ -1,7 +1,8 @@
-"""JSON from others, taken literally: finite numbers of 64 bits, no key twice, nested no deeper than anything of ours.
+"""JSON from others, taken literally: finite numbers of 64 bits, no key twice, nested no deeper than anything of ours,
+texts of whole characters.
 
-Python's reader takes NaN, reads 1e999 as infinity and keeps the last of two equal keys; each surprises whoever computes
-with the result, far from the file.
+Python's reader takes NaN, reads 1e999 as infinity, keeps the last of two equal keys, and makes of half a surrogate pair
+a text that cannot be written; each surprises whoever works with the result, far from the file.
 """
 
 import json
@@ -24,6 +25,8 @@ def parse(text: str | bytes) -> Any:
         raise ValueError(f"nested deeper than {_MOST_DEPTH} levels") from None
     if text.count("[") + text.count("{") > _MOST_DEPTH:  # else it cannot be that deep
         _check_depth(found)
+    if "\\ud" in text or "\\uD" in text:
+        _check_whole(found)
     return found
 
 
@@ -62,6 +65,13 @@ def _check_depth(found: object) -> None:
         if not level:
             return
     raise ValueError(f"nested deeper than {_MOST_DEPTH} levels")
+
+
+def _check_whole(found: object) -> None:
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text with half of a character") from None
 
 
 def _real(text: str) -> float:

@@ -256,6 +256,10 @@ class Database:
         """Turns SQLite's errors into ours."""
         try:
             yield
+        except UnicodeDecodeError as problem:  # of a name that SQLite tells
+            if self._is_checked:
+                raise
+            raise DamagedError(str(problem)) from problem
         except sqlite3.DatabaseError as problem:
             code = getattr(problem, "sqlite_errorcode", None)
             if code == _FULL or "disk is full" in str(problem):

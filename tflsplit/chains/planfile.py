@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tflsplit import errors, strict_json
+from tflsplit import arguments, errors, strict_json
 from tflsplit.planning import planfile
 from tflsplit.planning.planfile import Plan
 from tflsplit.planning.scenario import Workload
@@ -128,4 +128,11 @@ def _checked(fields: dict[str, Any]) -> ChainPlan:
     fields["links"] = tuple(fields["links"])
     if not fields["stages"]:
         raise ValueError("no stages")
-    return ChainPlan(**fields)
+    made = ChainPlan(**fields)
+    for part in (made, *made.stages):
+        arguments.check_fields(part)
+    arguments.instance(made.constraints.get("fps"), float | None, "fps")  # type: ignore[arg-type]  # a type at run time
+    if made.two_machines is not None:
+        for name, kind in (("cut", str), ("edge", str), ("cloud", str), ("latency_ms", float)):
+            arguments.instance(made.two_machines[name], kind, name)
+    return made

@@ -5,7 +5,9 @@ thousandfold, so what it says it holds is bounded.
 """
 
 import math
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,21 @@ from tflsplit import errors
 from tflsplit.graph.tensors import Array
 
 MOST_UNPACKED_BYTES = 1 << 30  # 1,700 pictures of 224 x 224 as floats; larger sets are better kept as .npy
+# What numpy and zipfile raise for bytes that are no array, or no archive.
+DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    tokenize.TokenError,
+)  # fmt: skip - a table
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # all that numpy writes
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -45,6 +62,8 @@ def read_npz(path: Path) -> Mapping[str, Array]:
         members = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
         left = MOST_UNPACKED_BYTES
         for name, entry in members.items():
+            if entry.compress_type not in _PACKED:
+                raise ValueError(f"array {name!r} is packed in a way that numpy never does")
             with archive.open(entry) as stream:
                 shape, dtype = _header(stream)
             size = math.prod(shape) * dtype.itemsize
@@ -77,5 +96,5 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
 def _refused(path: Path, kind: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError, TypeError) as cause:
+    except DAMAGE as cause:
         raise errors.DataError(f"{path}: cannot be read as {kind} ({' '.join(str(cause).split())})") from cause

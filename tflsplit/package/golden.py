@@ -20,6 +20,7 @@ from tflsplit import errors, strict_json
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec, payload_bytes
+from tflsplit.inputs import array_files
 from tflsplit.kernels import keeping
 from tflsplit.kernels.classes import KernelClass
 from tflsplit.package import verify
@@ -68,7 +69,7 @@ def read(opened: Package, cut: Cut) -> Golden | None:
             expected = _columns(archive, cut.id, cut.boundary)
             made_on = _class(_array(archive, _MADE_ON).tobytes())
             samples = tuple(zip(zip(*inputs, strict=True), zip(*expected, strict=True), strict=True))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as cause:
+    except (KeyError, *array_files.DAMAGE) as cause:
         raise errors.PackageError(
             f"{opened.path}: {GOLDEN} cannot be read ({cause}); make the package again"
         ) from cause

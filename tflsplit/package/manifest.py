@@ -7,17 +7,20 @@ is found.
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from tflsplit import errors, strict_json
+from tflsplit import arguments, errors, strict_json
 from tflsplit.graph.cuts import Cut, cut_id
 from tflsplit.graph.tensors import TensorSpec
 from tflsplit.inputs.preprocessing import Preprocessing
 
 SCHEMA = 1
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_PLAIN = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,99}/){0,3}[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +253,7 @@ def parse(text: str, *, name: str) -> Manifest:
         )
     try:
         manifest = _manifest(fields)
-        _check_ids(manifest)
+        _check(manifest)
         is_canonical = render(manifest) == text
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, errors.SettingsError) as cause:
         raise errors.PackageError(f"{name}: manifest.json is damaged ({cause!r}); convert the model again") from cause
@@ -259,11 +262,36 @@ def parse(text: str, *, name: str) -> Manifest:
     return manifest
 
 
-def _check_ids(manifest: Manifest) -> None:
-    """Ids name files and folders, so none is taken that a cut at its place does not have."""
+def _check(manifest: Manifest) -> None:
+    """Whatever is not of its type; and since ids and paths name files and folders, those that are not of our making."""
+    for part in _parts(manifest):
+        arguments.check_fields(part)
+    positions = [cut.position for cut in manifest.cuts]
+    if positions != sorted({0, *positions, manifest.operators}):
+        raise ValueError("its cuts are not those from input to output, each once and in their order")
     for cut in manifest.cuts:
         if cut.id != cut_id(cut.position, manifest.operators):
             raise ValueError(f"{cut.id!r} is no id of the cut after operator {cut.after_operator}")
+    tails = manifest.float_tails
+    named = {*manifest.compilations, *((*tails.counterparts, *tails.problems, *tails.fidelity) if tails else ())}
+    if strange := named - {cut.id for cut in manifest.cuts}:
+        raise ValueError(f"{min(strange)!r} is no cut")
+    for path, file in (*manifest.files.items(), *manifest.absent.items()):
+        if _PLAIN.fullmatch(path) is None:
+            raise ValueError(f"{path!r} does not lie plainly inside the package")
+        if _SHA256.fullmatch(file.sha256) is None or file.bytes < 0:
+            raise ValueError(f"{path} has no SHA-256 in 64 hexadecimal digits, or no size")
+
+
+def _parts(manifest: Manifest) -> Iterator[Any]:
+    """A manifest and every value in it that has fields of its own."""
+    yield from (manifest, manifest.source, manifest.calibration)
+    yield from (*manifest.fidelity, *manifest.fidelity_cpu)
+    yield from (*manifest.cuts, *manifest.files.values(), *manifest.absent.values())
+    for compilation in manifest.compilations.values():
+        yield from (compilation, *compilation.operators)
+    if manifest.float_tails is not None:
+        yield from (manifest.float_tails, *(one for each in manifest.float_tails.fidelity.values() for one in each))
 
 
 def _fields(value: Any) -> dict[str, Any]:

@@ -141,12 +141,27 @@ class Package:
     @cached_property
     def float_graph(self) -> flatgraph.Graph:
         """The whole float model, parsed once; float tails come out of it."""
-        return flatgraph.read(self.float_model_bytes(), name=str(self.path / FLOAT_MODEL))
+        found = flatgraph.read(self.float_model_bytes(), name=str(self.path / FLOAT_MODEL))
+        tails = self.manifest.float_tails
+        for cut, tensors in tails.counterparts.items() if tails else ():
+            if any(not 0 <= index < len(found.tensors) for index in tensors):
+                raise errors.PackageError(f"{self.path}: {FLOAT_MODEL} lacks tensors that the cut {cut} stands for")
+        return found
 
     @cached_property
     def graph(self) -> flatgraph.Graph:
         """The whole model, parsed once; slices come out of it."""
-        return flatgraph.read(self.model_bytes(), name=str(self.path / MODEL))
+        found = flatgraph.read(self.model_bytes(), name=str(self.path / MODEL))
+        if len(found.operators) != self.manifest.operators:
+            raise errors.PackageError(
+                f"{self.path}: {MODEL} has not the {self.manifest.operators} operators that {MANIFEST} says"
+            )
+        for cut in self.cuts:
+            if any(not 0 <= index < len(found.tensors) for index in cut.tensors) or (
+                found.specs(cut.tensors) != cut.boundary
+            ):
+                raise errors.PackageError(f"{self.path}: {MODEL} has another boundary at {cut.id} than {MANIFEST} says")
+        return found
 
     def head_bytes(self, cut: Cut) -> bytes:
         """The head as `.tflite`: as written in the package, else sliced now."""

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from tflsplit import errors
+from tflsplit import arguments, errors
 from tflsplit.package.reading import Package
 from tflsplit.timings.profiles import parsing, read_json
 
@@ -87,7 +87,14 @@ def read_as(
         for name in (*_PACKAGE, *texts):
             if not isinstance(known[name], str):
                 raise TypeError(f"{name} is {known[name]!r}")
+        _check_path(known["package_path"])
         return make(known)
+
+
+def _check_path(text: str) -> None:
+    """It may climb, since the package may stand anywhere beside the plan; it cannot name a place of the machine."""
+    if arguments.path(text, "package_path").is_absolute():
+        raise ValueError(f"package_path is {text!r}, expected a path from the plan's own folder")
 
 
 def check_fits(plan: OfPackage, digest: str, *, path: Path) -> None:
@@ -111,9 +118,9 @@ def package_of(plan: OfPackage, path: Path) -> Path:
 
 
 def _checked(fields: dict[str, Any]) -> Plan:
-    if not isinstance(fields["input_codec"], str | None):
-        raise TypeError(f"input_codec is {fields['input_codec']!r}")
     if fields["rate_fps"] is not None:
         fields["rate_fps"] = float(fields["rate_fps"])
     fields["window"] = int(fields["window"])
-    return Plan(**fields)
+    made = Plan(**fields)
+    arguments.check_fields(made)
+    return made

@@ -34,7 +34,7 @@ def wait(rate_fps: float, service: Distribution, *, arrivals: float, workers: in
         return NEVER
     if rho <= 0.0:
         return NOTHING
-    service_scv = service.variance_s2 / service.mean_s**2
+    service_scv = service.variance_s2 / service.mean_s / service.mean_s  # whose square may be too small
     busy = _all_busy(rho, workers)
     mean_s = busy / (workers * (1 - rho)) * (arrivals + service_scv) / 2 * service.mean_s
     of_those_who_wait_s = mean_s / busy

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tflsplit import arguments, errors
-from tflsplit.timings.profiles import Origin, Timing, parsing, read_json
+from tflsplit.timings.profiles import LONGEST_S, Origin, Timing, parsing, read_json
 
 SCHEMA = 1
 
@@ -40,9 +40,9 @@ class Link:
 
     def __post_init__(self) -> None:
         arguments.check_fields(self)
-        if not self.bandwidth_bps > 0:
+        if not self.bandwidth_bps >= 1:
             raise errors.SettingsError(f"link {self.name}: a bandwidth of {self.bandwidth_bps} bit/s carries nothing")
-        if not self.rtt_s >= 0:
+        if not 0 <= self.rtt_s <= LONGEST_S:
             raise errors.SettingsError(f"link {self.name}: a round trip of {self.rtt_s} s cannot be")
         if not 0 <= self.loss < 1:
             raise errors.SettingsError(f"link {self.name}: a loss of {self.loss:.0%} leaves nothing; give 0 to 99 %")

@@ -19,6 +19,9 @@ from tflsplit import arguments, errors, strict_json, text
 SCHEMA = 2
 # Below this many runs a percentile says nothing; `check_fits` refuses such timings.
 FEWEST_RUNS = 5
+# Beyond these a file is damaged: a day for one frame, and more bytes than any frame may carry.
+LONGEST_S = 86_400.0
+_MOST_BYTES = float(1 << 40)
 
 
 class Origin(str, Enum):
@@ -44,8 +47,8 @@ class Timing:
     def __post_init__(self) -> None:
         if not self.samples_s:
             raise ValueError("a timing needs at least one sample")
-        if not all(np.isfinite(sample) and sample >= 0.0 for sample in self.samples_s):
-            raise ValueError("timings are finite and not negative")
+        if not all(0.0 <= sample <= LONGEST_S for sample in self.samples_s):
+            raise ValueError(f"timings are from 0 to {LONGEST_S:.0f} seconds")
 
     def __repr__(self) -> str:
         return f"<timing p50 {self.p50_s * 1e3:.3g} ms, {self.runs} runs, {self.origin.value}>"
@@ -100,6 +103,11 @@ class CutTiming:
     load_s: float
     memory_bytes: int
 
+    def __post_init__(self) -> None:
+        _check_bytes(self.coded_bytes)
+        if not 0.0 <= self.load_s <= LONGEST_S:
+            raise ValueError(f"loading took {self.load_s} seconds")
+
     def as_json(self) -> dict[str, object]:
         return {
             "cut": self.cut,
@@ -133,6 +141,9 @@ class PixelTiming:
     capture: Timing | None
     coding: Timing
     coded_bytes: float | None
+
+    def __post_init__(self) -> None:
+        _check_bytes(self.coded_bytes)
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -179,6 +190,11 @@ class Profile:
         return next((entry for entry in self.cuts if entry.cut == cut), None)
 
 
+def _check_bytes(coded_bytes: float | None) -> None:
+    if coded_bytes is not None and not 0.0 <= coded_bytes <= _MOST_BYTES:
+        raise ValueError(f"{coded_bytes} coded bytes")
+
+
 def render(profile: Profile) -> str:
     fields = {
         "schema": SCHEMA,
@@ -220,6 +236,8 @@ def parsing(name: object, kind: str, command: str) -> Iterator[None]:
         yield
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as cause:
         raise errors.DataError(f"{name}: damaged {kind} ({cause!r}); run `tflsplit {command}` again") from cause
+    except errors.SettingsError as cause:
+        raise errors.DataError(f"{name}: damaged {kind} ({cause}); run `tflsplit {command}` again") from cause
 
 
 def read_json(path: Path, kind: str, schema: int) -> dict[str, Any]:

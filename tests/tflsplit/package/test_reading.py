@@ -217,3 +217,49 @@ def test_a_cut_whose_id_is_not_its_place_is_refused(written, cut_id):
     made = dataclasses.replace(written.manifest, cuts=(first, dataclasses.replace(second, id=cut_id), *others))
     (written.path / "manifest.json").write_text(manifest.render(made))
     check_refused(written, "is no id of the cut after operator 0")
+
+
+HOSTILE = (
+    "a/b/../../x",
+    "..",
+    "/etc/passwd",
+    "-x",
+    ".hidden",
+    "a\0b",
+    "x" * 300,
+    "\x1b[2J",
+    "",
+    "cuts/../../x",
+    "a//b",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("field", ["files", "absent", "compilations"])
+def test_whatever_becomes_a_path_is_checked_where_it_is_parsed(written, field, name):
+    described = written.manifest
+    entry = manifest.Compilation("not compiled") if field == "compilations" else manifest.File("0" * 64, 1)
+    changed = dataclasses.replace(described, **{field: {**getattr(described, field), name: entry}})
+
+    with pytest.raises(errors.PackageError, match=r"manifest\.json is damaged"):
+        manifest.parse(manifest.render(changed), name="p")
+
+
+@pytest.mark.parametrize("field", ["name", "target", "operators"])
+def test_a_field_of_another_type_is_refused(written, field):
+    changed = dataclasses.replace(written.manifest, **{field: 1.5})
+
+    with pytest.raises(errors.PackageError, match=r"manifest\.json is damaged"):
+        manifest.parse(manifest.render(changed), name="p")
+
+
+def test_a_boundary_that_the_model_has_not_is_refused_before_it_is_sliced(written):
+    first, second, *others = written.cuts
+    changed = dataclasses.replace(second, tensors=(999,))
+    opened = reading.Package(
+        written.path,
+        dataclasses.replace(written.manifest, cuts=(first, changed, *others), files=written.manifest.files),
+    )
+
+    with pytest.raises(errors.PackageError, match=f"another boundary at {second.id}"):
+        opened.graph  # noqa: B018 - it is read when it is asked for

@@ -198,3 +198,13 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path, text, said):
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(errors.DataError, match=said):
         planfile.read(tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize("place", ["/etc", "a\0b", "x" * 300, "x/" * 3000, "", "\ud800", 5])
+def test_a_plan_does_not_name_a_place_of_the_machine(outcome, tmp_path, place):
+    fields = dataclasses.asdict(pipeline.plan_of(outcome, tmp_path)) | {"package_path": place}
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({"schema": 1, "kind": "plan", **fields}))
+
+    with pytest.raises(errors.DataError, match=r"plan\.json: "):
+        planfile.read(path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tflsplit import errors, extras
+from tflsplit import arguments, errors, extras
 from tflsplit.cli.options import connection, delivery, planfile, updates
 from tflsplit.cli.settings.command import Check, Command
 
@@ -125,7 +125,7 @@ def _look_at_package(merged: "Merged", root: Path) -> None:
 
 def _look_at_source(merged: "Merged", root: Path) -> None:
     source = merged.value("source")
-    if source and ":" not in source and not below(root, Path(source)).exists():
+    if source and ":" not in source and not below(root, arguments.path(source, "source")).exists():
         raise errors.DataError(f"source {source}: there is no such file or folder")
 
 
