@@ -18,7 +18,7 @@ from tflsplit.arguments import PathLike
 from tflsplit.confinement import child
 from tflsplit.graph import flatgraph
 from tflsplit.kernels import keeping
-from tflsplit.package import reading, writing
+from tflsplit.package import reading, trial, writing
 from tflsplit.package.reading import Package
 
 __all__ = ["Options", "convert", "read_labels"]
@@ -73,6 +73,9 @@ def _converted(
         for file in described.files:
             if file.endswith(".tflite"):
                 flatgraph.read((place / file).read_bytes(), name=str(place / file))
+        if not options.quick:  # what is looked at only is never run
+            on_stage("try the models")
+            trial.once(made)
     except child.CrashedError as ended:
         raise errors.ModelError(f"{source}: converting it {ended}; nothing was written") from ended
     except errors.TflsplitError as refused:

@@ -34,6 +34,13 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 SHARED = ("rabbitmq", "digits", "bad", "typed")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the suite remembers of packages stays out of the user's cache, of its processes too."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ.pop("CACHE_DIRECTORY", None)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> pathlib.Path:
     """The folder of public models beside the checkout; a test that asks for it is skipped where it is absent."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from tflsplit import errors
 from tflsplit.chains.planfile import ChainPlan
 from tflsplit.graph.cuts import Cut, middle_bytes
-from tflsplit.package import golden, reading, writing
+from tflsplit.package import golden, reading, trial, writing
 from tflsplit.package.manifest import Role
 from tflsplit.package.reading import Package
 
@@ -68,6 +68,7 @@ def _heads(whole: Package, cuts: Sequence[Cut]) -> Iterator[tuple[str, bytes]]:
                 yield compiled, (whole.path / compiled).read_bytes()
     computing = [cut for cut in cuts if cut.position > 0]
     if computing:
+        trial.once(whole)  # the heads are run for it
         yield reading.GOLDEN, golden.of_heads(whole, computing)
 
 

@@ -18,16 +18,15 @@ from typing import Any
 from converters.edgetpu.compiler import Outcome
 from converters.edgetpu.log import ModelLog
 from tflsplit import strict_json
+from tflsplit.kernels import keeping
 from tflsplit.package.manifest import MappedOperators
 
 _FORMAT = 1
 
 
 def folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where entries live: $XDG_CACHE_HOME/tflsplit/edgetpu, by default ~/.cache/tflsplit/edgetpu."""
-    chosen = environment.get("XDG_CACHE_HOME", "")
-    home = Path(chosen) if os.path.isabs(chosen) else Path.home() / ".cache"
-    return home / "tflsplit" / "edgetpu"
+    """Where entries live, by default ~/.cache/tflsplit/edgetpu."""
+    return keeping.folder(environment) / "edgetpu"
 
 
 def key(version: str, models: Sequence[bytes], position: int) -> str:

@@ -136,3 +136,8 @@ def writes_a_link(request: Mapping[str, str], say: Say) -> None:
 def crashes_at_a_model(request: Mapping[str, str], say: Say) -> None:
     say(request["models"][0])
     crashes(request, say)
+
+
+def names_models_without_end(request: Mapping[str, str], say: Say) -> None:
+    while True:
+        say("another.tflite")

@@ -13,6 +13,7 @@ from broker.transport.memory import MemoryBroker
 from tflsplit import arguments, errors
 from tflsplit.api import connections, packages
 from tflsplit.arguments import PathLike
+from tflsplit.package import trial
 from tflsplit.package.reading import Package
 
 
@@ -37,6 +38,8 @@ class Cloud:
         speaker = arguments.text(deployment, "deployment"), arguments.text(name, "name")
         self._broker = connections.reached(broker, credentials, speaker)
         self.packages = tuple(map(packages.open, pkg if isinstance(pkg, list | tuple) else (pkg,)))
+        for package in self.packages:
+            trial.once(package)
         self._failure: Exception | None = None
         with contextlib.ExitStack() as stack:
             engine = _engine(self.packages, workers, threads)

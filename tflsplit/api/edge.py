@@ -22,6 +22,7 @@ from tflsplit.arguments import PathLike
 from tflsplit.coding import input_codec as coding_input_codec
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
+from tflsplit.package import trial
 from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:  # what an edge without a spool or a plan does without
@@ -99,6 +100,7 @@ class Edge:
         self._as_pixels = framing.of(self.package, self.cut, self._settings.input_codec).pixels is not None
         computing = accelerators.chosen(accelerator, self.package, self.cut, threads=threads)
         spare = accelerators.fallback(fallback, threads)
+        trial.once(self.package)
         self._head = head.Head(self.package, self.cut, accelerator=computing, fallback=spare)
         self._running: loop.Edge | None = None
 

@@ -9,6 +9,7 @@ from tflsplit import arguments, errors
 from tflsplit.api import files, packages
 from tflsplit.arguments import PathLike
 from tflsplit.graph.tensors import Array
+from tflsplit.package import trial
 from tflsplit.package.reading import Package
 from tflsplit.timings import profiles
 from tflsplit.timings.profiles import Profile, Side
@@ -49,6 +50,7 @@ def profile(
     if wanted is Side.CLOUD and machine.is_external:
         raise errors.SettingsError(f"accelerator {accelerator}: tails run on the CPU; give it with side edge")
     pixels = None if samples is None else pixel_costs.open_pixels(samples, opened)
+    trial.once(opened)
     task = profiler.Task(opened, wanted, machine, source, threads, pixels, jpeg_quality)
     with _journal_of(destination) as journal:
         made = profiler.profile(task, journal, settings, on_measurement=on_measurement)

@@ -13,7 +13,6 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -44,54 +43,79 @@ def run(
     task: Task,
     request: Mapping[str, Any],
     *,
-    folder: Path,
+    folder: Path | None,
     readable: Iterable[Path] = (),
     on_word: Say = lambda words: None,
     timeout_s: float | None = None,
 ) -> Any:
-    """What `task(request, say)` returns in a process that can write to `folder` only; request and answer are JSON.
+    """What `task(request, say)` returns in a process that can write to `folder` only, or nowhere without one; request
+    and answer are JSON.
 
     `task` is a module's function. `on_word` is told what it says. Raises what it raises of ours with the same words,
-    CrashedError where it ends without an answer or takes longer than `timeout_s`, BugError for a bug.
+    CrashedError where it ends without an answer or says nothing for `timeout_s`, BugError for a bug. The process is
+    ended by what `on_word` raises.
     """
     order = {
         "task": [task.__module__, task.__qualname__],
         "request": request,
-        "writable": [str(folder.resolve())],
+        "writable": [] if folder is None else [str(folder.resolve())],
         "readable": [str(place.absolute()) for place in (*rights.libraries(), *readable)],
     }
-    with tempfile.TemporaryFile() as complaints, _started(order, folder, complaints) as (process, answers):
-        with _ended_after(process, timeout_s) as is_overdue:
-            said = _last_word(answers, on_word)
+    # In memory: a machine may have no folder for temporary files.
+    memory = os.fdopen(os.memfd_create("complaints"), "w+b")
+    with memory as complaints, _started(order, folder, complaints) as (process, answers):
+        with _Patience(process, timeout_s) as patience:
+
+            def hear(words: str) -> None:
+                patience.begin()
+                on_word(words)
+
+            said = _last_word(answers, hear)
             if said is None:
                 process.kill()  # or it goes on, unheard
             process.wait()
         if said is None:
-            late = f"did not end within {timeout_s} s"
-            raise CrashedError(late if is_overdue.is_set() else _end(process.returncode, complaints))
+            late = f"did not end within {timeout_s:g} s" if timeout_s else ""
+            raise CrashedError(late if patience.is_over else _end(process.returncode, complaints))
     return _value(said)
 
 
+class _Patience:
+    """Kills the process when it has said nothing for `timeout_s`; for ever where that is None."""
+
+    def __init__(self, process: Any, timeout_s: float | None) -> None:
+        self.is_over = False
+        self._process = process
+        self._timeout_s = timeout_s
+        self._timer: threading.Timer | None = None
+
+    def begin(self) -> None:
+        """The time runs from now."""
+        self._cancel()
+        if self._timeout_s is not None:
+            self._timer = threading.Timer(self._timeout_s, self._end)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def __enter__(self) -> "_Patience":
+        self.begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _end(self) -> None:
+        self.is_over = True
+        self._process.kill()
+
+
 @contextmanager
-def _ended_after(process: Any, timeout_s: float | None) -> Iterator[threading.Event]:
-    """Kills the process when the time is up, and says so."""
-    is_overdue = threading.Event()
-
-    def end() -> None:
-        is_overdue.set()
-        process.kill()
-
-    timer = threading.Timer(timeout_s if timeout_s is not None else threading.TIMEOUT_MAX, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield is_overdue
-    finally:
-        timer.cancel()
-
-
-@contextmanager
-def _started(order: Mapping[str, Any], folder: Path, complaints: IO[bytes]) -> Iterator[tuple[Any, IO[bytes]]]:
+def _started(order: Mapping[str, Any], folder: Path | None, complaints: IO[bytes]) -> Iterator[tuple[Any, IO[bytes]]]:
+    home = os.devnull if folder is None else str(folder.resolve())
     reading, writing = os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-I", "-B", "-c", _START, json.dumps(sys.path), str(writing)],
@@ -100,7 +124,7 @@ def _started(order: Mapping[str, Any], folder: Path, complaints: IO[bytes]) -> I
         stderr=complaints,
         pass_fds=(writing,),
         # Libraries keep settings and temporary files at home, where the process has no business.
-        env={**os.environ, **dict.fromkeys(("TMPDIR", "HOME", "KERAS_HOME", "XDG_CACHE_HOME"), str(folder.resolve()))},
+        env={**os.environ, **dict.fromkeys(("TMPDIR", "HOME", "KERAS_HOME", "XDG_CACHE_HOME"), home)},
         start_new_session=True,  # no terminal
     )
     os.close(writing)

@@ -48,7 +48,7 @@ def restrict(*, readable: Iterable[Path], writable: Iterable[Path]) -> None:
 def libraries() -> Sequence[Path]:
     """What a Python must be able to read. Folders around the user's home are left out, wherever `python script.py`
     found one."""
-    home = Path.home().resolve()
+    home = Path(os.path.expanduser("~")).resolve()
     own = [place for place in sys.path if place and not home.is_relative_to(Path(place).resolve())]
     return [Path(place) for place in (*_OF_THE_SYSTEM, *own, sys.prefix, sys.base_prefix, sys.exec_prefix)]
 

@@ -101,7 +101,7 @@ def command(
         contextlib.closing(_source(source, model, settings)) as inputs,
         monitoring_options.started() as monitored,
         delivery_options.spool(deployment, device) as spool,
-        machine.open_head(model.package, model.cut) as head,
+        machine.open_head(model.package, model.cut, on_trial=service.trying) as head,
         service.warmed_up(head, model.package),
         connection.of_edge(broker, settings, waits=service.waits and not spool) as online,
     ):

@@ -13,6 +13,7 @@ from tflsplit.cli.output import examples, screen
 from tflsplit.cli.output.tables import Column
 from tflsplit.cli.trials import replay_run
 from tflsplit.cli.trials.replay_stage import Shaping
+from tflsplit.package import trial
 from tflsplit.package.reading import Package
 from tflsplit.planning import pipeline
 from tflsplit.timings.profiles import Profile, Side
@@ -91,6 +92,7 @@ def command(
     if source is not None and not source.exists():
         raise errors.DataError(f"source {source}: there is no such file or folder")
     replay_run.check(opened, names, stated, Shaping(shaping))
+    trial.once(opened)
     with tempfile.TemporaryDirectory(prefix="tflsplit-replay-") as name, screen.progress("replay", None) as step:
         folder = Path(name)
         profiles = (

@@ -52,9 +52,12 @@ class AcceleratorOptions:
 
         return accelerators.fallback(self.fallback_name, self.threads)
 
-    def open_head(self, opened: Package, cut: Cut) -> "Head":
+    def open_head(self, opened: Package, cut: Cut, *, on_trial: Callable[[str], None]) -> "Head":
+        """A package that never ran here is tried first; `on_trial` hears the names of its models."""
         from edge_runtime import head
+        from tflsplit.package import trial
 
+        trial.once(opened, on_model=on_trial)
         return head.Head(opened, cut, accelerator=self.accelerator(opened, cut), fallback=self.fallback())
 
 

@@ -28,11 +28,17 @@ class ServingOptions:
     share: str | None
 
     def engine(self, packages: "Sequence[Package]", warm: "Sequence[tuple[Package, str]]") -> "Engine":
-        """`warm` lists cuts whose tails are loaded before the first frame comes."""
+        """`warm` lists cuts whose tails are loaded before the first frame comes. Packages that never ran here are tried
+        first."""
         from broker.cloud import answerer, tail
         from broker.cloud import engine as cloud_engine
         from broker.cloud.workers import pool
+        from tflsplit.package import trial
 
+        if self.workers is None and self.ray_address is None and self.batch_window_s is not None:
+            raise click.UsageError("--batch-window needs --workers: without, each frame is run when it comes.")
+        for package in packages:
+            trial.once(package)
         limits: dict[str, Any] = {
             "threads": self.threads,
             "warm": warm,
@@ -45,8 +51,6 @@ class ServingOptions:
             return ray_actors.start(packages, self.workers, address=self.ray_address, **limits)
         if self.workers is not None:
             return pool.Workers(packages, self.workers, **limits)
-        if self.batch_window_s is not None:
-            raise click.UsageError("--batch-window needs --workers: without, each frame is run when it comes.")
         tails = [tail.Tails(package, threads=self.threads) for package in packages]
         for package, cut in warm:
             tails[packages.index(package)].warm(package.cut(cut))

@@ -45,6 +45,10 @@ class SupervisedEdge:
         if self.is_supervised:
             self._notifier.starting(words, within_s=_STEP_S)
 
+    def trying(self, model: str) -> None:
+        """Each model of a package that is tried is a step of its own."""
+        self.starting(f"trying {model}")
+
     @property
     def waits(self) -> bool:
         """Whether the edge ends if the broker cannot be reached at the start. A service goes on trying."""
