@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from converters import pipeline
+from converters import pipeline, refusals
 from converters.edgetpu import compiler, target
 from converters.options import Options
 from tflsplit import arguments, errors
@@ -34,6 +34,7 @@ def convert(
     source, destination = arguments.path(source, "model"), arguments.path(destination, "out")
     arguments.instance(options, Options, "options")
     writing.check_destination(destination, replaces_existing=options.replaces_existing)
+    refusals.before_loading(source, options)
     tool = compiler.find(options.compiler) if options.target == "coral" and not options.quick else None
     with writing.folder_beside(destination) as folder:
         made = _converted(source, destination, folder, options, on_stage)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from converters import float_ends, quantize, requantise, rewriting, static_shapes
+from converters import float_ends, quantize, refusals, requantise, rewriting, static_shapes
 from converters.calibration import samples as calibration_samples
 from converters.calibration import synthesis
 from converters.edgetpu import target
@@ -63,7 +63,7 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
     quantised = _quantise(source, options, on_stage)
     on_stage("read the graph and find its cuts")
     graph = flatgraph.read(quantised.data, name=str(source))
-    _check_labels(graph, options.labels)
+    refusals.check_labels(options.labels, _classes(graph))
     found, fused, aliases = _named_cuts(graph, quantised)
     aliases |= _edgetpu_alias(source, graph, found, options)
     float_tails = _float_tails(source, quantised, found, options, on_stage)
@@ -105,13 +105,8 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
     )
 
 
-def _check_labels(graph: Graph, labels: tuple[str, ...]) -> None:
-    """There must be as many labels as classes: one too few, or an extra line, would name all later classes wrongly."""
-    classes = [spec.shape[1] for spec in graph.specs(graph.outputs) if outputs.has_class_axis(spec)]
-    if labels and classes and len(labels) != classes[0]:
-        raise errors.DataError(
-            f"{len(labels)} labels, the model's output has {classes[0]} classes; give one a line for each"
-        )
+def _classes(graph: Graph) -> list[int]:
+    return [spec.shape[1] for spec in graph.specs(graph.outputs) if outputs.has_class_axis(spec)]
 
 
 def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -> _Quantised:
@@ -122,9 +117,11 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
         raise errors.SettingsError(f"{source}: --requantise is for a uint8 .tflite; other models are quantised to int8")
     on_stage(f"load {source.name}")
     if opened is not None:
+        refusals.check_labels(options.labels, _classes(flatgraph.read(opened.data)))
         model: LoadedModel = float_file.load(source, opened.data)
     else:
         model = formats.load(source, input_shapes=options.input_shapes, allow_unsafe=options.allow_unsafe)
+        refusals.before_quantising(model, options)
     preprocessing, samples, described = _samples(model, options, on_stage)
     on_stage("quantise to int8")
     io = options.io or "int8"
@@ -218,7 +215,7 @@ def _samples(
         warnings += calibration_samples.warnings(samples, model, preprocessing)
         described = manifest.Calibration("data", len(samples[0]), Path(name).name, tuple(warnings))
         return preprocessing, samples, described
-    if options.requires_calibration:
+    if options.requires_calibration:  # of a float .tflite, which looks like any other until it is read
         raise errors.DataError("--require-calibration, but no data: give --calibration a folder, .npy, .npz or .csv")
     on_stage("no calibration data: synthesise inputs")
     samples, origin = synthesis.synthesise(model, preprocessing, distils=not options.quick)

@@ -5,7 +5,7 @@ for the middle of a chain the slice between its two cuts. All keep the manifest,
 boundaries, and the package's digest, so that each takes the others' frames.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,14 +24,13 @@ def write(path: Path, whole: Package, role: Role, cuts: Sequence[Cut], *, replac
     """
     if role not in (Role.EDGE, Role.CLOUD):
         raise ValueError("a bundle of cuts is for the edge or the cloud")
-    contents = dict(_heads(whole, cuts) if role is Role.EDGE else _tails(whole, cuts))
+    contents = _heads(whole, cuts) if role is Role.EDGE else _tails(whole, cuts)
     return _write(path, whole, role, contents, replaces_existing=replaces_existing)
 
 
 def write_middle(path: Path, whole: Package, start: Cut, stop: Cut, *, replaces_existing: bool = False) -> Package:
     """The bundle for a machine in the middle of a chain: the slice between two cuts."""
-    contents = {f"cuts/{start.id}/to_{stop.id}.tflite": middle_bytes(whole.graph, start, stop)}
-    return _write(path, whole, Role.MIDDLE, contents, replaces_existing=replaces_existing)
+    return _write(path, whole, Role.MIDDLE, _middle(whole, start, stop), replaces_existing=replaces_existing)
 
 
 def write_share(path: Path, whole: Package, plan: ChainPlan, stage: str, *, replaces_existing: bool = False) -> Package:
@@ -48,12 +47,15 @@ def write_share(path: Path, whole: Package, plan: ChainPlan, stage: str, *, repl
 
 
 def _write(
-    path: Path, whole: Package, role: Role, contents: Mapping[str, bytes], *, replaces_existing: bool
+    path: Path, whole: Package, role: Role, made: Iterable[tuple[str, bytes]], *, replaces_existing: bool
 ) -> Package:
+    """Nothing of the bundle is `made` before it is known that it may be written."""
+    writing.check_destination(path, replaces_existing=replaces_existing)
     if whole.manifest.role is not Role.WHOLE:
         raise errors.PackageError(
             f"{whole.path}: a bundle for the {whole.manifest.role.value} side; bundle from the whole package"
         )
+    contents = dict(made)
     absent = {name: file for name, file in whole.manifest.files.items() if name not in contents}
     described = replace(whole.manifest, role=role, absent=absent)
     return writing.write_files(path, described, contents.items(), replaces_existing=replaces_existing)
@@ -70,6 +72,10 @@ def _heads(whole: Package, cuts: Sequence[Cut]) -> Iterator[tuple[str, bytes]]:
     if computing:
         trial.once(whole)  # the heads are run for it
         yield reading.GOLDEN, golden.of_heads(whole, computing)
+
+
+def _middle(whole: Package, start: Cut, stop: Cut) -> Iterator[tuple[str, bytes]]:
+    yield f"cuts/{start.id}/to_{stop.id}.tflite", middle_bytes(whole.graph, start, stop)
 
 
 def _tails(whole: Package, cuts: Sequence[Cut]) -> Iterator[tuple[str, bytes]]:

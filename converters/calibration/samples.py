@@ -5,6 +5,7 @@ and uint8 pictures are pixels and go through the preprocessing; all other number
 """
 
 import csv
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -40,8 +41,7 @@ def read(
         named = {entry.name: array for entry, array in zip(inputs, arrays, strict=True)}
         return _all_real(name_of(source), named, inputs, preprocessing, limit)
     path = source
-    if not path.exists():
-        raise errors.DataError(f"{path}: no such file or folder; give pictures, .npy, .npz or .csv")
+    check_kind(path)
     if path.is_dir():
         return (_pictures(path, _only(inputs, path), preprocessing, limit),)
     suffix = path.suffix.lower()
@@ -51,11 +51,23 @@ def read(
         found = {_only(inputs, path).name: array_files.read_npy(path)}
     elif suffix == ".csv":
         found = {_only(inputs, path).name: _rows(path, _only(inputs, path))}
-    elif suffix in pictures.SUFFIXES:
-        return (_picture(path, _only(inputs, path), preprocessing)[None],)
     else:
-        raise errors.DataError(f"{path}: unknown kind {suffix!r}; expected a folder of pictures, .npy, .npz or .csv")
+        return (_picture(path, _only(inputs, path), preprocessing)[None],)
     return _all_real(str(path), found, inputs, preprocessing, limit)
+
+
+def check_kind(path: Path) -> None:
+    """DataError unless there is a file or a folder of a kind that `read` takes; nothing of it is read."""
+    if not path.exists():
+        raise errors.DataError(f"{path}: no such file or folder; give pictures, .npy, .npz or .csv")
+    if path.is_dir():
+        pictures.find(path)
+    elif path.suffix.lower() not in (".npz", ".npy", ".csv", *pictures.SUFFIXES):
+        raise errors.DataError(
+            f"{path}: unknown kind {path.suffix.lower()!r}; expected a folder of pictures, .npy, .npz or .csv"
+        )
+    if not os.access(path, os.R_OK):
+        raise errors.DataError(f"{path}: this user may not read it; give it the right, or other data")
 
 
 def name_of(source: Path | tuple[Array, ...]) -> str:

@@ -115,3 +115,15 @@ def test_a_bundle_that_is_made_twice_is_one_bundle(tiny_package, tmp_path, edge)
 def test_a_bundle_of_a_bundle_is_refused(edge, tmp_path):
     with pytest.raises(errors.PackageError, match="bundle from the whole package"):
         bundle.write(tmp_path / "again.tflsplit", edge, Role.EDGE, (edge.cut("op000"),))
+
+
+@pytest.mark.parametrize("role", [Role.EDGE, Role.CLOUD])
+def test_a_destination_that_is_taken_is_refused_before_anything_is_cut(tiny_package, tmp_path, monkeypatch, role):
+    def cut(*_):
+        raise AssertionError("was cut all the same")
+
+    monkeypatch.setattr(reading.Package, "head_bytes", cut)
+    monkeypatch.setattr(reading.Package, "tail_bytes", cut)
+    (tmp_path / "made").mkdir()
+    with pytest.raises(errors.PackageError, match="exists already"):
+        bundle.write(tmp_path / "made", tiny_package, role, tiny_package.cuts[1:2])

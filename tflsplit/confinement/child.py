@@ -47,18 +47,20 @@ def run(
     readable: Iterable[Path] = (),
     on_word: Say = lambda words: None,
     timeout_s: float | None = None,
+    most_bytes: int | None = None,
 ) -> Any:
     """What `task(request, say)` returns in a process that can write to `folder` only, or nowhere without one; request
     and answer are JSON.
 
     `task` is a module's function. `on_word` is told what it says. Raises what it raises of ours with the same words,
     CrashedError where it ends without an answer or says nothing for `timeout_s`, BugError for a bug. The process is
-    ended by what `on_word` raises.
+    ended by what `on_word` raises, and gets no more memory than `most_bytes`.
     """
     order = {
         "task": [task.__module__, task.__qualname__],
         "request": request,
         "writable": [] if folder is None else [str(folder.resolve())],
+        "most_bytes": resource.RLIM_INFINITY if most_bytes is None else most_bytes,
         "readable": [str(place.absolute()) for place in (*rights.libraries(), *readable)],
     }
     # In memory: a machine may have no folder for temporary files.
@@ -184,6 +186,9 @@ def main() -> None:
     descriptor = int(sys.argv[2])
     kernel.prctl(kernel.PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    most_bytes = order["most_bytes"]
+    if most_bytes != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, most_bytes))
     readable, writable = ([Path(place) for place in order[kind]] for kind in ("readable", "writable"))
     rights.restrict(readable=readable, writable=writable)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:

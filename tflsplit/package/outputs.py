@@ -27,7 +27,11 @@ class Outputs:
 
 def has_class_axis(spec: TensorSpec) -> bool:
     """Whether an output is one row of class scores: (1, classes) with more than one class."""
-    return len(spec.shape) == 2 and spec.shape[0] == 1 and spec.shape[1] > 1
+    return is_of_classes(spec.shape)
+
+
+def is_of_classes(shape: Sequence[int]) -> bool:
+    return len(shape) == 2 and shape[0] == 1 and shape[1] > 1
 
 
 def read(specs: Sequence[TensorSpec], outputs: Sequence[Array], labels: Sequence[str], *, count: int = 3) -> Outputs:

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import resource
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,6 @@ def check(opened: Package, *, on_model: OnModel = lambda name: None) -> None:
 
 def attempt(request: Mapping[str, Any], say: Callable[[str], None]) -> None:
     """In the other process: each model once, on zeros."""
-    resource.setrlimit(resource.RLIMIT_DATA, (_MOST_BYTES, _MOST_BYTES))
     for name in request["models"]:
         say(name)
         data = (Path(request["folder"]) / name).read_bytes()
@@ -81,7 +79,15 @@ def _try(opened: Package, names: list[str], on_model: OnModel) -> None:
 
     request = {"folder": str(opened.path.resolve()), "models": names}
     try:
-        child.run(attempt, request, folder=None, readable=[opened.path], on_word=hear, timeout_s=_TIMEOUT_S)
+        child.run(
+            attempt,
+            request,
+            folder=None,
+            readable=[opened.path],
+            on_word=hear,
+            timeout_s=_TIMEOUT_S,
+            most_bytes=_MOST_BYTES,
+        )
     except child.CrashedError as ended:
         name = said[-1] if said else "its models"
         raise errors.PackageError(f"{opened.path}: running {name} {ended}; do not use this package") from ended

@@ -34,7 +34,7 @@ MODELS = {
     "float-tflite": ("float.tflite", (), ("float.tflite", "is float, expected int8 or uint8")),
     "code-inside": ("lambda.keras", (), ("'twice'", "Lambda", "--allow-unsafe")),
     "no-calibration": ("plain.keras", ("--require-calibration",), ("--require-calibration", "--calibration")),
-    "no-such-cut": ("plain.keras", ("--split-at", "frist"), ("'frist'", "op000 (first)")),
+    "no-such-cut": ("plain.keras", ("--split-at", "frist"), ("'frist'", "first")),
     "unknown-preprocessing": ("plain.keras", ("--preprocess", "foo"), ("'foo'", "SCALE,OFFSET")),
     "absent-labels": ("plain.keras", ("--labels", "absent.txt"), ("absent.txt", "labels")),
     "absent-calibration": ("plain.keras", ("--calibration", "absent.npy"), ("absent.npy", "no such file")),

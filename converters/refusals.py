@@ -1,0 +1,59 @@
+"""What a conversion can be refused for before the model is quantised, which is what takes the time.
+
+Which operators there are, and so which cuts, is known only afterwards: names of operators and of tensors are checked
+then, by the pipeline.
+"""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from converters.calibration import samples
+from converters.edgetpu import target
+from converters.loading import formats
+from converters.loading.formats import Format
+from converters.loading.model import LoadedModel
+from converters.options import Options
+from tflsplit import errors
+from tflsplit.package import outputs
+
+_OPERATOR = re.compile(r"op\d{3,}", re.ASCII)
+_NO_LAYERS = ("input", "output", target.CUT)
+
+
+def before_loading(source: Path, options: Options) -> None:
+    """ModelError or DataError for what the files say without being opened by anybody's library."""
+    kind = formats.recognise(source)
+    if options.requires_calibration and options.calibration is None and kind is not Format.TFLITE:
+        raise errors.DataError("--require-calibration, but no data: give --calibration a folder, .npy, .npz or .csv")
+    if isinstance(options.calibration, Path):
+        samples.check_kind(options.calibration)
+
+
+def before_quantising(model: LoadedModel, options: Options) -> None:
+    """DataError or CutError for what the loaded model says."""
+    counts = [shape[1] for shape in model.output_shapes if outputs.is_of_classes(shape)]
+    # Outputs may change their order in conversion, so with several the last word is the pipeline's.
+    if len(options.labels) not in counts:
+        check_labels(options.labels, counts)
+    for name in options.split_at:
+        _check_layer(name, model)
+
+
+def check_labels(labels: Sequence[str], classes: Sequence[int]) -> None:
+    """There must be as many labels as classes: one too few, or an extra line, would name all later classes wrongly."""
+    if labels and classes and len(labels) != classes[0]:
+        raise errors.DataError(
+            f"{len(labels)} labels, the model's output has {classes[0]} classes; give one a line for each"
+        )
+
+
+def _check_layer(name: str, model: LoadedModel) -> None:
+    layers = {tap.layer for tap in model.layers}
+    if not layers or name in layers or name in _NO_LAYERS or _OPERATOR.fullmatch(name) or set(name) & set("/:;"):
+        return
+    if any(name == operation.name for operation in model.concrete_function().graph.get_operations()):
+        return  # tensors are called after them
+    near = " or ".join(difflib.get_close_matches(name, sorted(layers), n=2, cutoff=0.0))
+    raise errors.CutError(f"no cut or layer {name!r} in this model; did you mean {near}?")

@@ -1,0 +1,80 @@
+"""What can be known before the model is quantised is refused before."""
+
+import numpy as np
+import pytest
+
+from converters import convert, pipeline, refusals
+from tflsplit import errors
+
+
+@pytest.fixture
+def model(keras, saved):
+    return saved(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="last")]), "m.keras")
+
+
+@pytest.fixture
+def nothing_heavy(monkeypatch, in_this_process):
+    def quantise(*_, **__):
+        raise AssertionError("was quantised all the same")
+
+    monkeypatch.setattr(pipeline.quantize, "quantise", quantise)
+
+
+@pytest.fixture
+def nothing_loaded(monkeypatch):
+    def run(*_, **__):
+        raise AssertionError("was loaded all the same")
+
+    monkeypatch.setattr(convert.child, "run", run)
+
+
+KNOWN_OF_THE_MODEL = {
+    "labels": ({"labels": ("a", "b")}, r"2 labels, the model's output has 3 classes"),
+    "layer": ({"split_at": ("lst",)}, r"no cut or layer 'lst' in this model; did you mean last"),
+}
+
+
+@pytest.mark.parametrize(("options", "words"), KNOWN_OF_THE_MODEL.values(), ids=KNOWN_OF_THE_MODEL)
+def test_what_the_loaded_model_says_is_refused_before_it_is_quantised(model, nothing_heavy, tmp_path, options, words):
+    with pytest.raises(errors.TflsplitError, match=words):
+        convert.convert(model, tmp_path / "m.tflsplit", convert.Options(**options))
+    assert [path.name for path in tmp_path.iterdir()] == ["m.keras"]
+
+
+@pytest.mark.parametrize("name", ["last", "input", "output", "edgetpu", "op000", "m/last/BiasAdd", "x:0"])
+def test_what_may_be_a_cut_is_left_to_the_graph(model, name):
+    loaded = pipeline.formats.load(model)
+    refusals.before_quantising(loaded, convert.Options(labels=("a", "b", "c"), split_at=(name,)))
+
+
+def absent(folder):
+    return folder / "absent.npy"
+
+
+def of_another_kind(folder):
+    (folder / "data.doc").touch()
+    return folder / "data.doc"
+
+
+def without_pictures(folder):
+    (folder / "data").mkdir()
+    return folder / "data"
+
+
+@pytest.mark.parametrize("make", [absent, of_another_kind, without_pictures], ids=lambda make: make.__name__)
+def test_calibration_that_cannot_be_is_refused_before_anything_is_loaded(nothing_loaded, tmp_path, make):
+    (tmp_path / "m.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(errors.DataError, match=r"data|absent"):
+        convert.convert(tmp_path / "m.h5", tmp_path / "m.tflsplit", convert.Options(calibration=make(tmp_path)))
+
+
+def test_missing_calibration_that_is_required_is_refused_before_anything_is_loaded(nothing_loaded, tmp_path):
+    (tmp_path / "m.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(errors.DataError, match="--require-calibration"):
+        convert.convert(tmp_path / "m.h5", tmp_path / "m.tflsplit", convert.Options(requires_calibration=True))
+
+
+def test_what_is_no_model_is_refused_before_anything_is_loaded(nothing_loaded, tmp_path):
+    np.save(tmp_path / "m.npy", np.zeros(4))
+    with pytest.raises(errors.ModelError, match=r"m\.npy: not a model"):
+        convert.convert(tmp_path / "m.npy", tmp_path / "m.tflsplit", convert.Options())
