@@ -22,6 +22,7 @@ from edge_runtime.updates import store
 from tflsplit import bundle, errors
 from tflsplit.api import planfile
 from tflsplit.inputs import array_files
+from tflsplit.kernels import keeping
 from tflsplit.package import golden, reading, verify, writing
 from tflsplit.package import manifest as package_manifest
 from tflsplit.package.manifest import Role
@@ -198,7 +199,8 @@ def test_arrays(tmp_path, kind):
 
 def test_golden_samples(tmp_path, residual_model):
     bare = tiny_models.describe(residual_model)
-    samples = golden.of_model(residual_model, bare.cuts[-1], verify.random_samples(bare.inputs, 2))
+    inputs = verify.random_samples(bare.inputs, 2)
+    samples = golden.of_model(residual_model, bare.cuts[-1], inputs, keeping.here())
     made = writing.write(tmp_path / "p.tflsplit", bare, residual_model, (), golden=samples)
     for data in damaged(samples, seed=9, count=5 * EACH):
         (made.path / reading.GOLDEN).write_bytes(data)
