@@ -23,7 +23,7 @@ help: ## show this list
 setup: $(READY) ## .venv with the project, editable, and all extras in the versions of the lock; redone when either changes
 
 $(READY): pyproject.toml $(LOCK)
-	@test -n "$(PYTHON)" || { echo "no Python >= 3.10, < 3.14 found: install one or give PYTHON=/path/to/python"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "no Python >= 3.10, < 3.14 found: install one (on Debian, make system) or give PYTHON=/path/to/python"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv \
 		|| { rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment: on Debian, apt install python3-venv"; exit 1; }
 	@echo "installing TensorFlow and the tools into .venv: 2.6 GB, about a minute on a fast network"
@@ -43,9 +43,10 @@ lock: ## requirements-dev.lock anew: the newest versions that pyproject.toml all
 	mv $(LOCK).new $(LOCK)
 
 system: ## Debian packages that the tests use: Mosquitto, RabbitMQ, iproute2, nftables, systemd-analyze, a C compiler, Python's venv
-	@missing=; \
-	command -v mosquitto >/dev/null || missing="mosquitto"; \
-	command -v rabbitmq-server >/dev/null || missing="$$missing rabbitmq-server"; \
+	@missing=; services=; \
+	command -v mosquitto >/dev/null || { missing="mosquitto"; services="mosquitto"; }; \
+	command -v rabbitmq-server >/dev/null || { missing="$$missing rabbitmq-server"; services="$$services rabbitmq-server"; \
+		command -v epmd >/dev/null || services="$$services epmd.socket epmd"; }; \
 	command -v ip >/dev/null || missing="$$missing iproute2"; \
 	command -v nft >/dev/null || missing="$$missing nftables"; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
@@ -56,11 +57,10 @@ system: ## Debian packages that the tests use: Mosquitto, RabbitMQ, iproute2, nf
 	if command -v apt-get >/dev/null && $$sudo apt-get update -qq \
 		&& $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
 			-o DPkg::Lock::Timeout=300 $$missing; then \
-		for server in mosquitto rabbitmq-server; do \
-			case " $$missing " in *" $$server "*) \
-				{ $$sudo service $$server stop; $$sudo systemctl disable $$server || $$sudo update-rc.d $$server disable; } \
-					>/dev/null 2>&1 || echo "installed, but $$server.service may start with this machine";; \
-			esac; \
+		for service in $$services; do \
+			{ $$sudo systemctl stop $$service || $$sudo service $$service stop; \
+				$$sudo systemctl disable $$service || $$sudo update-rc.d $$service disable; } \
+				>/dev/null 2>&1 || echo "installed, but $$service may start with this machine"; \
 		done; \
 	else \
 		echo "not installed here, please do: $$missing (without Mosquitto, tests against it skip and amqtt serves the demo)"; \
