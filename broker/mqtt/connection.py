@@ -15,7 +15,7 @@ import ssl
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from paho.mqtt import client as paho
@@ -62,6 +62,7 @@ _REFUSALS_FOR_GOOD = {
 }
 _UNSUPPORTED_PROTOCOL = 0x84
 _PACKET_TOO_LARGE = 0x95
+_KEEP_ALIVE_TIMEOUT = 0x8D
 
 reason_codes.complete()
 
@@ -366,7 +367,10 @@ class Connection:
             return
         by = "broker hung up" if flags.is_disconnect_packet_from_server else "connection lost"
         is_packet = flags.is_disconnect_packet_from_server and code.value == _PACKET_TOO_LARGE
-        self._events.append(self._lost(f"{by}: {code}", is_packet=is_packet))
+        lost = self._lost(f"{by}: {code}", is_packet=is_packet)
+        if not self._was_accepted and code.value == _KEEP_ALIVE_TIMEOUT:
+            lost = replace(lost, reason="it was reached, and did not answer: it hangs, or it is no broker")
+        self._events.append(lost)
 
     def _on_publish(self, _: Any, __: Any, mid: int, code: ReasonCode, ___: Any) -> None:
         self._events.append(Acknowledged.coded(mid, code))

@@ -123,6 +123,14 @@ class Reader(Process):
     def wait_for_results(self, count):
         self.wait_for(lambda: len(self.results) >= count)
 
+    def last_words(self):
+        """And which frames it never saw, of those before the last of each run."""
+        last = {}
+        for boot, sequence in self.keys:
+            last[boot] = max(sequence, last.get(boot, 0))
+        missing = {(boot, each) for boot, most in last.items() for each in range(most)} - set(self.keys)
+        return f"{super().last_words()}\n  {len(self.keys)} results; without {len(missing)}: {sorted(missing)[:20]}"
+
     def end(self):
         """What it counted."""
         self.terminate()
@@ -157,15 +165,16 @@ class Deployment:
             self._expected = [whole.run(row[None])[0].ravel().tolist() for row in self._inputs]
         self._scale = package.manifest.outputs[0].scale
 
-    def edge(self, *options, device="cam1", url=None, inputs=DIFFERENT):
-        """Its source gives so many inputs in one pass."""
+    def edge(self, *options, device="cam1", url=None, inputs=DIFFERENT, before=()):
+        """Its source gives so many inputs in one pass. The command begins with `before`."""
         source = self._folder / f"{inputs}-inputs.npy"
         np.save(source, np.resize(self._inputs, (inputs, *self._inputs.shape[1:])))
         words = ("edge", self._package.path, "--device", device, "--source", source, "--json")
-        return self._begin(Process(*words, *self._where(url), "--drain", PATIENCE_S, *options))
+        words += (*self._where(url), "--drain", PATIENCE_S, *options)
+        return self._begin(Process(*words, command=(*before, *COMMAND)))
 
-    def cloud(self, *options):
-        return self._serving(*self._where(), *options)
+    def cloud(self, *options, before=()):
+        return self._serving(*self._where(), *options, before=before)
 
     def cloud_at_queue(self, node, *options):
         """One that takes its frames from a RabbitMQ."""
@@ -221,8 +230,9 @@ class Deployment:
         assert len(reader.keys) == len(set(reader.keys))
         return counted
 
-    def _serving(self, *options):
-        made = self._begin(Process("cloud", self._package.path, "--json", *options, command=(*self._inside, *COMMAND)))
+    def _serving(self, *options, before=()):
+        command = (*self._inside, *before, *COMMAND)
+        made = self._begin(Process("cloud", self._package.path, "--json", *options, command=command))
         made.wait_until_online()
         return made
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from broker.amqp import address as amqp_address
 from broker.links import reachability
+from broker.mqtt.connection import Version
 from broker.transport import address
 from broker.transport.address import Address, Credentials
 from broker.transport.protocol import ConnectionState
@@ -199,3 +200,11 @@ def test_a_broker_that_is_not_there_has_no_part_in_tls(join):
         where = Address("127.0.0.1", gone.getsockname()[1], tls=True)
     with pytest.raises(errors.BrokerError, match=r"Connection refused$"):
         join(where, "client")
+
+
+def test_who_is_reached_and_says_nothing_is_not_taken_for_one_that_wants_tls(join):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = Address("127.0.0.1", silent.getsockname()[1])
+        options = {"keepalive_s": 1, "connect_timeout_s": SOON_S, "version": Version.MQTT_311}
+        with pytest.raises(errors.BrokerError, match=r"did not answer: it hangs, or it is no broker$"):
+            join(where, "client", **options)
