@@ -36,8 +36,10 @@ def requirements(
     extra: str, declared: Sequence[str] | None = None, environment: Mapping[str, str] | None = None
 ) -> tuple[Requirement, ...]:
     """What `extra` asks for beside the core: of `declared` lines of Requires-Dist (our own by default), in an
-    `environment` of markers (this one by default)."""
+    `environment` of markers (this one by default, with the machine that this interpreter can run)."""
     from packaging.requirements import Requirement as Parsed
+
+    from tflsplit import processor
 
     found = []
     for line in _declared() if declared is None else declared:
@@ -45,7 +47,8 @@ def requirements(
         if parsed.marker is None or f'extra == "{extra}"' not in str(parsed.marker):
             continue
         minimum = next((part.version for part in parsed.specifier if part.operator == ">="), "")
-        applies = parsed.marker.evaluate({**(environment or {}), "extra": extra})
+        here = {"platform_machine": processor.machine()} if environment is None else environment
+        applies = parsed.marker.evaluate({**here, "extra": extra})
         found.append(Requirement(parsed.name, minimum, extra, applies))
     return tuple(found)
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from tflsplit import errors, extras
+from tflsplit import errors, extras, processor
 from tflsplit.extras import Requirement, version_of
 from tflsplit.findings import Finding, State
 
@@ -72,7 +72,8 @@ def python(
     supported = supported or metadata.metadata("tflsplit")["Requires-Python"]
     bounds = re.findall(r"(>=|<)([\d.]+)", supported)
     fits = all((version >= _release(bound)) == (sign == ">=") for sign, bound in bounds)
-    detail = f"{'.'.join(map(str, version))}, {executable}"
+    words = "" if sys.maxsize > 2**32 else f", of 32 bits ({processor.machine()})"
+    detail = f"{'.'.join(map(str, version))}{words}, {executable}"
     if fits:
         return Finding("Python", State.OK, detail)
     return Finding("Python", State.WRONG, detail, f"make a virtual environment with Python {supported}")

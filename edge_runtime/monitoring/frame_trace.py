@@ -8,7 +8,8 @@ The parts add up to the total. `out` and `back` compare two clocks: `offset_ms` 
 clock, `offset_error_ms` its possible error, by which the two parts may be wrong in opposite directions. If a frame was
 sent again, `out` starts at the last sending. Refusals and acknowledgements carry no times of the cloud: there `away` is
 all the time between, and so it is where a clock was set meanwhile. Frames of an earlier run have no line. `dropped`, if
-present, counts lines for which the queue had no room. The file's first line is a header. A full file becomes FILE.1,
+present, counts lines for which the queue had no room. The file's first line is a header, with the kernel class of the
+edge. A full file becomes FILE.1,
 which replaces the previous FILE.1.
 """
 
@@ -26,6 +27,7 @@ from broker.messages import results
 from edge_runtime.delivery.observer import Settled, refusal_of
 from edge_runtime.monitoring.clock_offset import ClockOffset
 from tflsplit import errors, private_files, strict_json
+from tflsplit.kernels.classes import KernelClass
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +48,11 @@ class Trace:
     take at most `limit_bytes`.
     """
 
-    def __init__(self, path: Path, *, limit_bytes: int) -> None:
+    def __init__(self, path: Path, *, limit_bytes: int, kernel_class: KernelClass | None = None) -> None:
         self.dropped = 0
         self._path = path
         self._file_bytes = limit_bytes // 2
+        self._header = _HEADER | {"kernel_class": kernel_class.as_json() if kernel_class else None}
         self._offset = ClockOffset()
         self._waiting: queue.Queue[Settled | None] = queue.Queue(_WAITING_LINES)
         try:
@@ -109,7 +112,7 @@ class Trace:
         """Empties the file: lines of an earlier run have another clock offset, and the last may be incomplete."""
         descriptor = private_files.open_file(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         stream = os.fdopen(descriptor, "w", encoding="ascii")
-        stream.write(json.dumps(_HEADER) + "\n")
+        stream.write(json.dumps(self._header) + "\n")
         return stream
 
 

@@ -26,6 +26,7 @@ from tflsplit import arguments, errors, text
 from tflsplit.coding import jpeg
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
+from tflsplit.kernels import keeping
 from tflsplit.package import verify
 from tflsplit.package.reading import Package
 from tflsplit.timings import sampling
@@ -226,6 +227,7 @@ def _assemble(
         preprocess=preprocess,
         notes=tuple(notes),
         pixels=pixels,
+        kernel_class=keeping.here(),
     )
 
 

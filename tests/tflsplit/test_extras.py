@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from tflsplit import extras
+from tflsplit import extras, processor
 
 DECLARED = (
     "numpy>=1.26",
@@ -51,7 +51,7 @@ def test_an_installed_wheel_is_named_while_it_is_there_and_else_the_libraries(tm
     site, wheel = tmp_path / "site", tmp_path / "a folder" / "tflsplit-1.whl"
     record = site / "tflsplit-1.dist-info"
     (site / "tflsplit").mkdir(parents=True)
-    for name in ("__init__", "extras"):
+    for name in ("__init__", "extras", "processor"):
         source = (extras.Path(extras.__file__).parent / f"{name}.py").read_text()
         (site / "tflsplit" / f"{name}.py").write_text(source)
     record.mkdir()
@@ -79,3 +79,14 @@ def test_a_library_without_a_release_for_this_python_is_not_said_to_be_installab
 
     assert "has no release for Python" in extras.need("converting", "TensorFlow", "convert")
     assert "pip install" not in extras.need("converting", "TensorFlow", "convert")
+
+
+@pytest.mark.parametrize(("is_64_bit", "applies"), [(True, True), (False, False)])
+def test_a_32_bit_python_under_a_64_bit_kernel_is_a_32_bit_machine(monkeypatch, is_64_bit, applies):
+    """As Raspberry Pi OS of 32 bits runs on a Pi 4: its kernel says aarch64, for which there is an interpreter."""
+    found = processor.machine("aarch64", is_64_bit=is_64_bit)
+    monkeypatch.setattr(processor, "machine", lambda: found)
+
+    (litert,) = (one for one in extras.requirements("edge", DECLARED) if one.distribution == "ai-edge-litert")
+
+    assert litert.applies is applies

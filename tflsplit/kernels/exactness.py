@@ -20,9 +20,9 @@ KNOWN = Path(__file__).with_name("known.json")
 class Exactness(str, enum.Enum):
     """From the strongest to the weakest: on which machines an operator gives the same integers."""
 
-    EVERYWHERE = "everywhere measured"
+    EVERYWHERE = "exact everywhere measured"
     LITERT = "not exact with tflite-runtime"
-    ONE_CLASS = "one kernel class"
+    ONE_CLASS = "exact on one kernel class"
     UNKNOWN = "not measured"
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tflsplit import strict_json
+from tflsplit import processor, strict_json
 from tflsplit.graph import interpreter
-from tflsplit.kernels import machine, probe
+from tflsplit.kernels import probe
 from tflsplit.kernels.classes import KernelClass, compare
 
 FILE = "kernel_class.json"
@@ -76,7 +76,7 @@ def folder(environment: Mapping[str, str] = os.environ) -> Path:
 def _key() -> str:
     """Everything by which a runtime may pick its kernels, and the probe itself. An exchanged build of the same version
     is seen by its time."""
-    told = [_FORMAT, probe.runtime_version(), machine.name(), machine.processor()]
+    told = [_FORMAT, probe.runtime_version(), processor.machine(), processor.identity()]
     for file in (Path(interpreter.runtime().__file__), probe.PIECES):
         with contextlib.suppress(OSError):
             told += [file.stat().st_size, file.stat().st_mtime_ns]

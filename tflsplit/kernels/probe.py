@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from tflsplit import errors
+from tflsplit import errors, processor
 from tflsplit.graph import interpreter
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
-from tflsplit.kernels import machine
 from tflsplit.kernels.classes import KernelClass
 
 PIECES = Path(__file__).with_name("probe.zip")
@@ -75,7 +74,7 @@ def measure(*, timeout_s: float = 60.0) -> KernelClass:
         left = [kind for kind in left if kind not in tried]
         if not left or not tried:
             break
-    return KernelClass(runtime, machine.name(), is_delegated, found)
+    return KernelClass(runtime, processor.machine(), is_delegated, found)
 
 
 def main(wanted: str) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tflsplit import errors, private_files
+from tflsplit import errors, private_files, processor
 from tflsplit.graph import flatgraph
 from tflsplit.graph.interpreter import Interpreter
-from tflsplit.kernels import keeping, machine, probe
+from tflsplit.kernels import keeping, probe
 from tflsplit.package.reading import Package
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def _try(opened: Package, names: list[str], on_model: OnModel) -> None:
 def _place_of(opened: Package) -> Path:
     """An empty file there says that the models passed. It is named by their content, whatever they are called; another
     runtime may crash where this one did not."""
-    tried = [_FORMAT, probe.runtime_version(), machine.name(), sorted({*_models(opened).values()})]
+    tried = [_FORMAT, probe.runtime_version(), processor.machine(), sorted({*_models(opened).values()})]
     return keeping.folder() / "tried" / hashlib.sha256(json.dumps(tried).encode()).hexdigest()
 
 

@@ -9,6 +9,8 @@ from tflsplit import arguments, errors, text
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
+from tflsplit.kernels import keeping
+from tflsplit.kernels.classes import KernelClass
 from tflsplit.package import float_proof
 from tflsplit.package.float_proof import FloatTail
 from tflsplit.package.reading import Package
@@ -25,12 +27,14 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Report:
-    """`mismatches` are of head and int8 tail against the int8 model; `float_tails` has one entry for each there is."""
+    """`mismatches` are of head and int8 tail against the int8 model; `float_tails` has one entry for each there is.
+    `kernel_class` is that of the machine that ran both: what holds here holds between machines of one class."""
 
     samples: int
     cuts_checked: tuple[str, ...]
     mismatches: tuple[Mismatch, ...]
     float_tails: tuple[FloatTail, ...] = ()
+    kernel_class: KernelClass | None = None
 
     def __repr__(self) -> str:
         differ = [found.cut for found in self.mismatches] + [tail.cut for tail in self.float_tails if not tail.is_exact]
@@ -49,14 +53,16 @@ class Report:
         return self.is_bit_exact and all(tail.is_exact for tail in self.float_tails)
 
     def as_json(self) -> dict[str, object]:
-        return {
+        told: dict[str, object] = {
             "samples": self.samples,
             "cuts_checked": len(self.cuts_checked),
             "bit_exact": self.is_bit_exact,
             "mismatches": [
                 {"cut": found.cut, "samples": found.samples, "max_lsb": found.max_lsb} for found in self.mismatches
             ],
-        } | ({"float_tails": [tail.as_json() for tail in self.float_tails]} if self.float_tails else {})
+            "kernel_class": None if self.kernel_class is None else self.kernel_class.as_json(),
+        }
+        return told | ({"float_tails": [tail.as_json() for tail in self.float_tails]} if self.float_tails else {})
 
 
 def verify(
@@ -83,7 +89,8 @@ def verify(
         if package.manifest.float_tails is not None and cut in package.served_cuts:
             float_tails.append(float_proof.check(package, cut, samples))
         on_cut(cut)
-    return Report(len(samples), tuple(cut.id for cut in chosen), tuple(mismatches), tuple(float_tails))
+    checked = tuple(cut.id for cut in chosen)
+    return Report(len(samples), checked, tuple(mismatches), tuple(float_tails), keeping.here())
 
 
 def random_samples(inputs: Sequence[TensorSpec], count: int, *, seed: int = 0) -> tuple[tuple[Array, ...], ...]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tflsplit import arguments, errors, strict_json, text
+from tflsplit.kernels.classes import KernelClass
 
 SCHEMA = 2
 # Below this many runs a percentile says nothing; `check_fits` refuses such timings.
@@ -167,7 +168,8 @@ class PixelTiming:
 class Profile:
     """`preprocess` turns one raw input into the model's stored input (edge only), reading and resizing included.
     `pixels` times sending a picture before that, by codec. `machine` is free text by key: host, cpu, governor,
-    temperature, runtime and the like, for people who compare two files.
+    temperature, runtime and the like, for people who compare two files. `kernel_class` is that of its CPU, None in
+    profiles of before there were classes.
     """
 
     package: str
@@ -179,6 +181,7 @@ class Profile:
     preprocess: Timing | None = None
     notes: tuple[str, ...] = field(default=())
     pixels: tuple[PixelTiming, ...] = ()
+    kernel_class: KernelClass | None = None
 
     def __repr__(self) -> str:
         times = [entry.run.p50_s * 1e3 for entry in self.cuts]
@@ -204,6 +207,7 @@ def render(profile: Profile) -> str:
         "side": profile.side.value,
         "accelerator": profile.accelerator,
         "machine": profile.machine,
+        "kernel_class": profile.kernel_class.as_json() if profile.kernel_class else None,
         "notes": list(profile.notes),
         "preprocess": profile.preprocess.as_json() if profile.preprocess else None,
         "pixels": [entry.as_json() for entry in profile.pixels],
@@ -226,6 +230,7 @@ def read(path: Path) -> Profile:
             preprocess=Timing.from_json(fields["preprocess"]) if fields["preprocess"] else None,
             cuts=tuple(CutTiming.from_json(entry) for entry in fields["cuts"]),
             pixels=tuple(PixelTiming.from_json(entry) for entry in fields["pixels"]),
+            kernel_class=KernelClass.from_json(fields["kernel_class"]) if fields.get("kernel_class") else None,
         )
 
 

@@ -13,12 +13,15 @@ from tflsplit.package import manifest, reading, verify
 
 TEXT, WHOLE, REAL, TRUTH = str, int, (int, float), bool
 TENSOR = {"name": TEXT, "shape": [WHOLE], "dtype": TEXT, "scale": REAL, "zero_point": WHOLE, "bytes": WHOLE}
+KERNEL_CLASS = {"id": TEXT, "runtime": TEXT, "machine": TEXT, "delegated": TRUTH, "operators": dict}
 CUT = {
     "id": TEXT,
     "layer": (str, type(None)),
     "after_operator": WHOLE,
     "payload_bytes": WHOLE,
     "useful": TRUTH,
+    "exact_on": TEXT,
+    "exact_because": [TEXT],
     "boundary": [TENSOR],
     "head": (str, type(None)),
     "tail": (str, type(None)),
@@ -34,6 +37,7 @@ VERIFIED = {
     "samples": WHOLE,
     "cuts_checked": WHOLE,
     "bit_exact": TRUTH,
+    "kernel_class": KERNEL_CLASS,
     "mismatches": [{"cut": TEXT, "samples": WHOLE, "max_lsb": WHOLE}],
 }
 PERCENTILES = {"p50": REAL, "p95": REAL, "p99": REAL}

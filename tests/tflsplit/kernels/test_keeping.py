@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tflsplit.kernels import keeping, machine, probe
+from tflsplit import processor
+from tflsplit.kernels import keeping, probe
 from tflsplit.kernels.classes import KernelClass
 
 CLASS = KernelClass("ai-edge-litert 2.3.0", "x86_64", True, {"CONV_2D/int8": "00000001", "SOFTMAX/int8": "00000002"})
@@ -35,8 +36,8 @@ def test_a_class_is_measured_again_when_what_it_depends_on_changes(tmp_path, mon
     keeping.find_in(tmp_path, measured())
     changed = {
         "runtime": (probe, "runtime_version", lambda: "ai-edge-litert 9.9"),
-        "processor": (machine, "processor", lambda: "another"),
-        "word size": (machine, "name", lambda: "armv7l"),
+        "processor": (processor, "identity", lambda: "another"),
+        "word size": (processor, "machine", lambda: "armv7l"),
     }
     monkeypatch.setattr(*changed[what])
     measure = measured()

@@ -145,6 +145,7 @@ def _print(made: reading.Package) -> None:
     written = sum(path.endswith("/head.tflite") for path in made.manifest.files)
     cuts, pairs = text.counted(len(made.cuts), "cut"), text.counted(written, "pair")
     screen.write(f"{made.path}: {cuts}, {pairs} written, digest {made.digest[:16]}")
+    inspect.print_exactness(made)
     inspect.print_quality(made)
     if made.manifest.target == "coral":
         edgetpu.print_part(made)

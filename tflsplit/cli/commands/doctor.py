@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from tflsplit.cli.options import connection
 from tflsplit.cli.output import examples, screen
 from tflsplit.confinement import rights
 from tflsplit.findings import Finding, State
+
+if TYPE_CHECKING:  # it needs numpy, which may be what is missing
+    from tflsplit.kernels.classes import KernelClass
 
 ROLES = ("edge", "cloud", "convert")
 
@@ -103,6 +107,7 @@ class Diagnosis:
     role: str | None
     findings: tuple[Finding, ...]
     needs: Mapping[str, frozenset[str]]
+    kernel_class: "KernelClass | None" = None
 
     @property
     def lacking(self) -> dict[str, tuple[str, ...]]:
@@ -120,6 +125,7 @@ class Diagnosis:
         return {
             "role": self.role,
             "ready": self.is_ready,
+            "kernel_class": None if self.kernel_class is None else self.kernel_class.as_json(),
             "lacking": {role: list(names) for role, names in self.lacking.items()},
             "findings": [finding.as_json() | {"needed": finding.name in needed} for finding in self.findings],
         }
@@ -145,8 +151,19 @@ def examine(role: str | None, broker: connection.Broker | None = None, *, root: 
         for one in asked
     }
     each = {finding.name: finding for found in libraries.values() for finding in found}
-    findings = (*core, *(each[name] for name in sorted(each)), *_devices(role, root), *conversion, *answers)
-    return Diagnosis(role, findings, needs)
+    kernels, kernel_class = _kernels(core)
+    libraries_found = [each[name] for name in sorted(each)]
+    findings = (*core, *kernels, *libraries_found, *_devices(role, root), *conversion, *answers)
+    return Diagnosis(role, findings, needs, kernel_class)
+
+
+def _kernels(core: Sequence[Finding]) -> "tuple[Sequence[Finding], KernelClass | None]":
+    if any(finding.is_bad for finding in core):  # numpy or the interpreter would end us
+        return (), None
+    from tflsplit.kernels import diagnosis
+
+    finding, found = diagnosis.kernel_class()
+    return (finding,), found
 
 
 def _libraries(role: str) -> Sequence[Finding]:

@@ -8,6 +8,8 @@ import click
 from tflsplit import text
 from tflsplit.cli.output import edgetpu, examples, logs, screen
 from tflsplit.cli.output.tables import Column, Kind
+from tflsplit.graph.cuts import Cut
+from tflsplit.kernels import exactness
 from tflsplit.package import reading
 from tflsplit.package.manifest import Fidelity, FloatTails
 
@@ -51,6 +53,7 @@ def _show(opened: reading.Package, is_json: bool, *, judges: bool, is_kept: bool
     _print_cuts(opened, is_kept=is_kept)
     if judges:
         edgetpu.print_mapping(opened)
+    print_exactness(opened)
     print_quality(opened)
     edgetpu.print_compilations(opened)
     for warning in opened.manifest.calibration.warnings:
@@ -88,6 +91,32 @@ def _print_cuts(opened: reading.Package, *, is_kept: bool) -> None:
     )
     title = f"{described.name}  digest {opened.digest[:16]}  calibration: {described.calibration.kind}"
     screen.table(title, columns, rows)
+
+
+def print_exactness(opened: reading.Package) -> None:
+    """On which machines heads are exact: from which cut on, and because of what. It only gets less from cut to cut."""
+    before = None
+    for cut in opened.cuts:
+        verdict = exact_on(opened, cut)
+        if verdict is not None and verdict.exact_on is not before:
+            screen.write(f"heads from {cut.id} on: {verdict}")
+            before = verdict.exact_on
+    if before is exactness.Exactness.ONE_CLASS and opened.manifest.inputs[0].dtype == "uint8":
+        _advise_int8(opened)
+
+
+def _advise_int8(opened: reading.Package) -> None:
+    """uint8 inside, as TensorFlow 1 quantised; a model that is int8 inside may have uint8 at its ends only."""
+    if any(kind == "CONV_2D/uint8" for kind in opened.head_kinds(opened.cuts[-1])):
+        screen.write(
+            "uint8 convolutions round otherwise on each kind of processor: where edge and cloud have to agree to the "
+            f"bit, convert {opened.manifest.source.file} with --requantise, which makes it int8"
+        )
+
+
+def exact_on(opened: reading.Package, cut: Cut) -> exactness.Verdict | None:
+    """Where a cut's head is exact; None in a bundle that does not hold it."""
+    return exactness.of_kinds(opened.head_kinds(cut)) if opened.has(cut, "head") else None
 
 
 def print_quality(opened: reading.Package) -> None:
@@ -145,11 +174,20 @@ def describe(opened: reading.Package, *, is_kept: bool = True) -> dict[str, obje
         "cuts": [
             cut.as_json()
             | {side: opened.file(cut, side) if is_kept else None for side in ("head", "tail", "head_edgetpu")}
+            | _exactness(opened, cut)
             | _compilation(opened, cut.id)
             | (_float_tail(described.float_tails, cut.id) if described.float_tails else {})
             for cut in opened.cuts
         ],
         "fused_layers": dict(described.fused),
+    }
+
+
+def _exactness(opened: reading.Package, cut: Cut) -> dict[str, object]:
+    verdict = exact_on(opened, cut)
+    return {
+        "exact_on": None if verdict is None else verdict.exact_on.value,
+        "exact_because": [] if verdict is None else list(verdict.because),
     }
 
 

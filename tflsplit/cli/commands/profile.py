@@ -127,6 +127,7 @@ def _print(made: Profile, destination: Path) -> None:
     )
     machine = ", ".join(f"{key} {value}" for key, value in made.machine.items())
     screen.table(f"{made.name} on the {made.side.value}, {made.accelerator}: {machine}", columns, rows)
+    screen.write(f"kernel class {made.kernel_class}")
     if made.preprocess is not None:
         screen.write(f"preprocessing: {made.preprocess.p50_s * 1000:.3f} ms")
     for way in made.pixels:

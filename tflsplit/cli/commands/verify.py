@@ -88,6 +88,7 @@ def _print(report: verify.Report) -> None:
     count = len(report.cuts_checked)
     verdict = "bit-exact" if report.is_bit_exact else f"{len(report.mismatches)} differ"
     screen.write(f"{text.counted(count, 'cut')} x {text.counted(report.samples, 'sample')}: {verdict}")
+    screen.write(f"kernel class {report.kernel_class}")
     if report.float_tails:
         _print_float_tails(report.float_tails)
 

@@ -45,8 +45,11 @@ class MonitoringOptions:
                 stack.enter_context(options_metrics.served(self.metrics, metrics.families, metrics.health))
             if self.trace is not None:
                 from edge_runtime.monitoring import frame_trace
+                from tflsplit.kernels import keeping
 
-                trace = stack.enter_context(frame_trace.Trace(self.trace, limit_bytes=self.trace_limit_bytes))
+                limit_bytes, kernel_class = self.trace_limit_bytes, keeping.here()
+                kept = frame_trace.Trace(self.trace, limit_bytes=limit_bytes, kernel_class=kernel_class)
+                trace = stack.enter_context(kept)
             yield Monitoring(self, metrics, trace)
 
 

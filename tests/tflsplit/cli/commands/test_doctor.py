@@ -14,6 +14,7 @@ from tflsplit import installation, text
 from tflsplit.cli.commands import doctor
 from tflsplit.cli.options import connection
 from tflsplit.findings import Finding, State
+from tflsplit.kernels import keeping
 
 KEYS = {"name", "state", "needed", "detail", "remedy"}
 
@@ -31,7 +32,8 @@ def test_json_has_every_finding_with_every_key():
     told = json.loads(ended.stdout)
 
     assert ended.exit_code == 0
-    assert set(told) == {"role", "ready", "lacking", "findings"}
+    assert set(told) == {"role", "ready", "lacking", "findings", "kernel_class"}
+    assert told["kernel_class"] == keeping.here().as_json()
     assert {frozenset(finding) for finding in told["findings"]} == {frozenset(KEYS)}
     assert {finding["state"] for finding in told["findings"]} <= {state.value for state in State}
     assert len({finding["name"] for finding in told["findings"]}) == len(told["findings"])

@@ -1,6 +1,6 @@
 import pytest
 
-from tflsplit.kernels import machine
+from tflsplit import processor
 
 PI_4 = """\
 processor	: {number}
@@ -26,7 +26,7 @@ CPU revision	: 3
     ],
 )
 def test_a_machine_is_what_the_interpreter_can_run_not_what_the_kernel_is(reported, is_64_bit, found):
-    assert machine.name(reported, is_64_bit=is_64_bit) == found
+    assert processor.machine(reported, is_64_bit=is_64_bit) == found
 
 
 def test_a_processor_is_known_by_its_features_not_by_its_speed(tmp_path):
@@ -36,7 +36,7 @@ def test_a_processor_is_known_by_its_features_not_by_its_speed(tmp_path):
             PI_4.format(number=number, part=part, speed=speed) for number, (part, speed) in enumerate(cores)
         )
         (tmp_path / "proc/cpuinfo").write_text(text)
-        return machine.processor(tmp_path)
+        return processor.identity(tmp_path)
 
     pi_4 = seen(("0xd08", "108.00"), ("0xd08", "108.00"))
 
@@ -46,4 +46,4 @@ def test_a_processor_is_known_by_its_features_not_by_its_speed(tmp_path):
 
 
 def test_a_machine_without_cpuinfo_has_a_processor_too(tmp_path):
-    assert machine.processor(tmp_path)
+    assert processor.identity(tmp_path)

@@ -1,4 +1,4 @@
-"""The machine as an interpreter sees it: by its own word size, and by the processor's features.
+"""The processor as an interpreter sees it: by the interpreter's own word size, and by the features that it shows.
 
 A 32-bit system under a 64-bit kernel, as on many a Raspberry Pi, is told `aarch64` by that kernel; what can be
 installed and run there is what a 32-bit machine can.
@@ -30,13 +30,13 @@ _TELLING = frozenset(
 )
 
 
-def name(reported: str | None = None, *, is_64_bit: bool = sys.maxsize > 2**32) -> str:
+def machine(reported: str | None = None, *, is_64_bit: bool = sys.maxsize > 2**32) -> str:
     """`x86_64`, `aarch64`, `armv7l` …: what this process runs as, whatever the kernel is."""
     found = platform.machine() if reported is None else reported
     return found if is_64_bit else _OF_32_BITS.get(found.lower(), found)
 
 
-def processor(root: Path = Path("/")) -> str:
+def identity(root: Path = Path("/")) -> str:
     """A short text that is another one on another kind of processor, or where the kernel shows other features of it."""
     try:
         lines = (root / "proc/cpuinfo").read_text("utf-8", "replace").splitlines()
