@@ -5,14 +5,14 @@ import pathlib
 import numpy as np
 import pytest
 
-from converters import convert, pipeline, quantize
+from converters import convert, quantize
 from converters.float_model import matching, tails
 from tflsplit import errors
 from tflsplit.graph import cuts, flatgraph
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import quantise
 from tflsplit.inputs.preprocessing import NAMED, PixelTable
-from tflsplit.package import reading, verify
+from tflsplit.package import verify
 
 DEMO = pathlib.Path(__file__).resolve().parents[3] / "tflsplit" / "demo"
 
@@ -113,19 +113,15 @@ def test_a_cut_without_counterpart_is_refused_where_asked_for_and_told_where_not
         "find",
         lambda integer, *given: find(integer, *given) | {flatgraph.read(integer).operators[0].outputs[0]: lost},
     )
-    # In this process, where `find` is another.
-    options = convert.Options(tail="float32", pairs="all")
-    request = {"source": str(path), "destination": str(tmp_path / "all.tflsplit"), "name": "all", "sha256": ""}
-    pipeline.run(request | {"options": options.as_json(tmp_path)}, lambda words: None)
-    made = reading.open_package(tmp_path / "all.tflsplit")
+    made = convert.convert(path, tmp_path / "all.tflsplit", convert.Options(tail="float32", pairs="all"))
 
     assert set(made.manifest.float_tails.problems) == {"op000", "op001"}
     assert made.file(made.cut("op000"), "head") is None
-    request["options"] = convert.Options(tail="float32", split_at=("op000",)).as_json(tmp_path)
+    options = convert.Options(tail="float32", split_at=("op000",))
     with pytest.raises(
         errors.CutError, match=r"cut op000 has no float tail: .* has no counterpart \(fused differently"
     ):
-        pipeline.run(request, lambda words: None)
+        convert.convert(path, tmp_path / "one.tflsplit", options)
 
 
 def test_what_came_quantised_has_no_float_weights_and_keeps_its_types(residual_model, tmp_path):
