@@ -1,5 +1,6 @@
 """The CPU: the interpreter's own kernels (XNNPACK), in this process."""
 
+import logging
 import os
 import threading
 from collections.abc import Mapping
@@ -10,6 +11,9 @@ from edge_runtime.accelerators import protocol
 from tflsplit import arguments, errors
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
+from tflsplit.kernels import classes, probe
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +33,12 @@ class Cpu:
 
     def open(self, model: bytes, *, name: str) -> protocol.OpenModel:
         if not self.cores:
-            return _OnCpu(Interpreter(model, threads=self.threads, name=name), self)
+            return _OnCpu(_opened(model, self.threads, name), self)
         before = os.sched_getaffinity(0)
         _pin(self.cores)
         try:
             # The interpreter's threads inherit the cores of this thread.
-            return _OnCpu(Interpreter(model, threads=self.threads, name=name), self)
+            return _OnCpu(_opened(model, self.threads, name), self)
         finally:
             os.sched_setaffinity(0, before)
 
@@ -63,6 +67,15 @@ class _OnCpu:
 
     def close(self) -> None:
         self._interpreter.close()
+
+
+def _opened(model: bytes, threads: int, name: str) -> Interpreter:
+    opened = Interpreter(model, threads=threads, name=name)
+    left = classes.without_xnnpack(opened.kinds()[1])
+    # tflite-runtime never hands integers over, which `tflsplit doctor` says.
+    if left and probe.runtime_version().startswith(classes.LITERT):
+        log.warning("results may differ from other machines model=%s without_xnnpack=%s", name, ",".join(left))
+    return opened
 
 
 def _pin(cores: frozenset[int]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+LITERT = "ai-edge-litert "  # what the runtime of a class begins with
 _MOST_KINDS = 200  # ten times what the probe tells apart
 _LONGEST = 80
 _FINGERPRINT = re.compile(r"[0-9a-f]{8}")
@@ -30,6 +31,17 @@ _MOVING = frozenset(
 # Kinds of many tensors and states, which the probe has no piece of. They were compared in whole models (x86-64 against
 # Cortex-A53 and A72, LiteRT 2.3.0) and gave the same.
 _ALIKE_IN_LITERT = frozenset({"UNIDIRECTIONAL_SEQUENCE_LSTM/int8"})
+# What XNNPACK computes otherwise than the runtime's own kernels, on one and the same machine; a test measures it.
+_ROUNDED_BY_XNNPACK = frozenset(
+    f"{name}/{types}"
+    for names, each in (
+        ("ADD CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED LEAKY_RELU MEAN MUL SUB TRANSPOSE_CONV", ("int8", "uint8")),
+        ("QUANTIZE RESIZE_BILINEAR", ("int8",)),
+        ("DEQUANTIZE", ("int8>float32", "uint8>float32")),
+    )
+    for name in names.split(" ")
+    for types in each
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +83,7 @@ class KernelClass:
 
     @property
     def is_litert(self) -> bool:
-        return self.runtime.startswith("ai-edge-litert ")
+        return self.runtime.startswith(LITERT)
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -127,6 +139,12 @@ def compare(one: KernelClass, other: KernelClass, kinds: Iterable[str] | None = 
             continue
         (differing if here is not None and there is not None else unknown).append(kind)
     return Agreement(tuple(differing), tuple(unknown))
+
+
+def without_xnnpack(left: Iterable[str]) -> tuple[str, ...]:
+    """Of the operator kinds that an open head leaves to the runtime's own kernels (`Interpreter.kinds`), those of which
+    a class with XNNPACK says nothing: there processors differ."""
+    return tuple(kind for kind in left if kind in _ROUNDED_BY_XNNPACK)
 
 
 def is_alike_in_litert(kind: str) -> bool:

@@ -8,7 +8,7 @@ import waiting
 
 from tflsplit import errors
 from tflsplit.graph import flatgraph, kinds
-from tflsplit.kernels import probe
+from tflsplit.kernels import classes, probe
 
 MADE_OF_SUMS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "ADD", "SUB", "MUL", "MEAN")
 
@@ -50,6 +50,7 @@ def test_kernels_without_xnnpack_are_told_apart(here, without_xnnpack):
     assert not any(delegated for _, delegated in found.values())
     differing = {kind for kind, (fingerprint, _) in found.items() if fingerprint != here[kind]}
     assert differing >= {f"{name}/{dtype}" for name in MADE_OF_SUMS for dtype in ("int8", "uint8")}
+    assert set(classes.without_xnnpack(found)) == {kind for kind in differing if not kind.endswith(":ties")}
     assert not differing & {
         "SOFTMAX/int8",
         "LOGISTIC/int8",
