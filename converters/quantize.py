@@ -160,6 +160,12 @@ def check_is_integer(graph: Graph, name: str) -> None:
         if _is_float(graph, operator):
             kind = _float_kind(graph, operator)
             raise errors.ModelError(f"{name}: operator {operator.index} ({operator.name}) {kind}; {advice}")
+    kept = next((operator for operator in graph.operators if operator.name == "ASSIGN_VARIABLE"), None)
+    if kept is not None:
+        raise errors.ModelError(
+            f"{name}: operator {kept.index} ({kept.name}) keeps state from one sample to the next, which frames of "
+            "several devices would share; export the model with its state as an input and an output"
+        )
     for index in (*graph.inputs, *graph.outputs):
         tensor = graph.tensors[index]
         if tensor.type_name in ("float16", "float32", "float64"):
