@@ -6,11 +6,13 @@ destination. What it leaves there is checked like any package of unknown origin 
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from converters import pipeline, refusals
+from converters import archive, pipeline, refusals
 from converters.edgetpu import compiler, target
 from converters.options import Options
 from tflsplit import arguments, errors
@@ -20,6 +22,8 @@ from tflsplit.graph import flatgraph
 from tflsplit.kernels import keeping
 from tflsplit.package import reading, trial, writing
 from tflsplit.package.reading import Package
+
+_NUMBERED = re.compile(r"(\d{1,6})[\s:,]\s*(\S.*)", re.ASCII)
 
 __all__ = ["Options", "convert", "read_labels"]
 
@@ -34,10 +38,16 @@ def convert(
     source, destination = arguments.path(source, "model"), arguments.path(destination, "out")
     arguments.instance(options, Options, "options")
     writing.check_destination(destination, replaces_existing=options.replaces_existing)
-    refusals.before_loading(source, options)
     tool = compiler.find(options.compiler) if options.target == "coral" and not options.quick else None
     with writing.folder_beside(destination) as folder:
-        made = _converted(source, destination, folder, options, on_stage)
+        model, labels = archive.unpacked(source, folder)
+        if labels is not None and not options.labels:
+            options = replace(options, labels=read_labels(labels))
+        try:
+            refusals.before_loading(model, options)
+            made = _converted(model, destination, folder, options, on_stage)
+        except errors.TflsplitError as refused:
+            raise type(refused)(str(refused).replace(str(model), str(source))) from refused
         made = writing.move(made, destination, replaces_existing=options.replaces_existing)
     if options.target != "coral" or options.quick:
         return made
@@ -106,13 +116,18 @@ def _digest(source: Path) -> str:
 
 
 def read_labels(path: PathLike) -> tuple[str, ...]:
-    """One label a line, class 0 first."""
+    """One label a line, class 0 first; a number before each, as Teachable Machine and Coral write, says the class."""
     path = arguments.path(path, "labels")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as cause:
         raise errors.DataError(f"{path}: cannot be read as labels, one a line ({cause})") from cause
-    labels = tuple(line.strip() for line in lines)
+    labels = [line.strip() for line in lines]
     if not any(labels):
         raise errors.DataError(f"{path}: holds no labels; expected one a line")
-    return labels
+    numbered = [_NUMBERED.fullmatch(label) for label in labels]
+    places = [int(found[1]) for found in numbered if found]
+    if len(places) == len(labels) and places[0] == 0 and places == sorted(set(places)):
+        named = {place: found[2] for place, found in zip(places, numbered, strict=True) if found}
+        return tuple(named.get(place, str(place)) for place in range(places[-1] + 1))  # Coral's leave some out
+    return tuple(labels)

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from converters.loading import quiet, safety, saved_model
+from converters.loading import other_formats, quiet, safety, saved_model
 from converters.loading.inputs import InputShapes, given_shapes, static_input
 from converters.loading.model import LoadedModel
 from tflsplit import errors
@@ -44,16 +44,21 @@ def recognise(path: Path) -> Format:
         )
     try:
         with path.open("rb") as file:
-            start = file.read(8)
+            start = file.read(64)
     except OSError as cause:
         raise errors.ModelError(f"{path}: cannot be read ({cause.strerror}); give a model file") from cause
-    if start == b"\x89HDF\r\n\x1a\n":
+    if start[:8] == b"\x89HDF\r\n\x1a\n":
         return Format.HDF5
     if start[:4] == b"PK\x03\x04":
+        names = other_formats.members(path)
+        if "config.json" not in names and (what := other_formats.told_zip(path, names)):
+            raise errors.ModelError(f"{path}: {what}")
         return Format.KERAS
     if start[4:8] == flatgraph.FILE_IDENTIFIER:
         return Format.TFLITE
-    raise errors.ModelError(f"{path}: not a model; expected .h5, .keras, .tflite or a SavedModel directory")
+    what = other_formats.told(path, start)
+    expected = "not a model; expected .h5, .keras, .tflite or a SavedModel directory"
+    raise errors.ModelError(f"{path}: {what or ('is empty; copy it again' if not start else expected)}")
 
 
 def load(path: Path, *, input_shapes: InputShapes = (), allow_unsafe: bool = False) -> LoadedModel:

@@ -76,5 +76,5 @@ def test_missing_calibration_that_is_required_is_refused_before_anything_is_load
 
 def test_what_is_no_model_is_refused_before_anything_is_loaded(nothing_loaded, tmp_path):
     np.save(tmp_path / "m.npy", np.zeros(4))
-    with pytest.raises(errors.ModelError, match=r"m\.npy: not a model"):
+    with pytest.raises(errors.ModelError, match=r"m\.npy: a NumPy array; give the model"):
         convert.convert(tmp_path / "m.npy", tmp_path / "m.tflsplit", convert.Options())
