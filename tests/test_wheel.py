@@ -49,6 +49,18 @@ def test_the_wheel_brings_four_packages_and_nothing_else(wheel: pathlib.Path) ->
     assert {name for name in top if not name.endswith(".dist-info")} == PACKAGES
 
 
+def test_a_32_bit_system_is_refused_by_the_name_of_the_wheel_and_not_by_a_library(
+    wheel: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """What pip says there, whose own platform the kernel does not decide."""
+    asked = ("--platform", "manylinux_2_36_armv7l", "--only-binary", ":all:", "--no-index", "--target", str(tmp_path))
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", *asked, f"{wheel}[edge]"]
+    child = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    (said,) = (line for line in child.stderr.splitlines() if line.startswith("ERROR"))
+    assert said == f"ERROR: {wheel.name} is not a supported wheel on this platform."
+
+
 def test_the_wheel_has_every_module_of_the_checkout(wheel: pathlib.Path) -> None:
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".py")}
     modules = {str(file.relative_to(CHECKOUT)) for name in PACKAGES for file in (CHECKOUT / name).rglob("*.py")}
@@ -65,12 +77,14 @@ def test_the_wheel_has_the_demo_and_the_licence(wheel: pathlib.Path) -> None:
     assert archive.read(licence) == (CHECKOUT / "LICENSE").read_bytes()
 
 
-def test_the_installed_packages_are_found_and_so_is_the_demo(environment: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_the_installed_packages_are_found_and_so_are_their_data(
+    environment: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     program = (
         "import importlib, importlib.resources, json\n"
         f"files = [importlib.import_module(name).__file__ for name in {sorted(PACKAGES)}]\n"
-        "demo = importlib.resources.files('tflsplit') / 'demo'\n"
-        "sizes = [len((demo / name).read_bytes()) for name in ('digits.h5', 'digits.npz')]\n"
+        "top = importlib.resources.files('tflsplit').parent\n"
+        f"sizes = [len((top / name).read_bytes()) for name in {DATA_FILES}]\n"
         "print(json.dumps([files, sizes]))"
     )
     files, sizes = json.loads(run(environment / "python", "-c", program, folder=tmp_path))

@@ -66,9 +66,21 @@ def packages() -> Finding:
 
 
 def python(
-    version: tuple[int, ...] = sys.version_info[:3], executable: str = sys.executable, supported: str | None = None
+    version: tuple[int, ...] = sys.version_info[:3],
+    executable: str = sys.executable,
+    supported: str | None = None,
+    *,
+    is_64_bit: bool = sys.maxsize > 2**32,
 ) -> Finding:
-    """Whether this is a Python that the project says it supports; `supported` is like ">=3.10,<3.14"."""
+    """Whether this is a Python that the project says it supports; `supported` is like ">=3.10,<3.14".
+
+    The kernel is not asked for its word size: on a 32-bit Raspberry Pi OS it often has 64 bits.
+    """
+    if not is_64_bit:
+        detail = f"{'.'.join(map(str, version))} of 32 bits, {executable}; LiteRT has no release for 32-bit systems"
+        return Finding(
+            "Python", State.WRONG, detail, "install the 64-bit system on this device: 32 bits are not supported"
+        )
     supported = supported or metadata.metadata("tflsplit")["Requires-Python"]
     bounds = re.findall(r"(>=|<)([\d.]+)", supported)
     fits = all((version >= _release(bound)) == (sign == ">=") for sign, bound in bounds)

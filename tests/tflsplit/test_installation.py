@@ -67,6 +67,14 @@ def test_every_python_from_the_first_supported_to_before_the_first_unsupported_i
     assert states == [State.WRONG, State.OK, State.OK, State.WRONG]
 
 
+def test_python_of_32_bits_is_wrong_whatever_the_kernel_is():
+    found = installation.python((3, 13, 5), "/usr/bin/python3", ">=3.10,<3.15", is_64_bit=False)
+
+    assert found.state is State.WRONG
+    assert "3.13.5 of 32 bits" in found.detail
+    assert "64-bit system" in found.remedy
+
+
 def test_python_that_runs_the_tests_is_supported():
     assert installation.python().state is State.OK
 
