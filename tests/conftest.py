@@ -42,8 +42,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session")
+def public_models() -> pathlib.Path:
+    """The folder of public models beside the checkout, for a test that has something left to do where it is absent."""
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> pathlib.Path:
-    """The folder of public models beside the checkout; a test that asks for it is skipped where it is absent."""
+    """The same, for a test that is skipped where it is absent."""
     if not SHARED_DATA.is_dir():
         pytest.skip(WITHOUT_SHARED_DATA)
     return SHARED_DATA

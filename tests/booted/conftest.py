@@ -32,24 +32,15 @@ spool = "/var/lib/tflsplit-edge/spool"
 """
 
 
-def documented(document, heading):
-    """The commands that a section of a document gives, in its order."""
-    text = (booted.CHECKOUT / "docs" / document).read_text("utf-8").split(f"\n## {heading}")[1].split("\n## ")[0]
-    return re.findall(r"^ {4,}(sudo .*|systemctl .*)$", text, re.MULTILINE)
-
-
 class Plant:
     """The machine, and what was brought to it; `steps` are the commands of docs/service.md not yet typed."""
 
     def __init__(self, machine, brought):
         self.machine = machine
         self.credentials = machine.root / "etc/tflsplit/broker/clients"
-        self._steps = documented("service.md", "On a Raspberry Pi")
+        self._steps = booted.documented("service.md", "On a Raspberry Pi")
         shutil.copytree(brought, machine.root / BROUGHT.lstrip("/"))
-        machine.write("usr/local/sbin/sudo", '#!/bin/sh\nexec "$@"\n')
-        machine.write("usr/local/sbin/apt", "#!/bin/sh\n# What is to be installed is there.\n")
-        for name in ("sudo", "apt"):
-            (machine.root / "usr/local/sbin" / name).chmod(0o755)
+        booted.let_commands_be_typed(machine.root)
 
     def type_until(self, last):
         """Types the commands of the document as far as the one that contains `last`."""

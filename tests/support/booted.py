@@ -7,6 +7,7 @@ the machine that it runs on, so that a cloud of the checkout serves the edge ins
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -36,22 +37,42 @@ class UnavailableError(Exception):
 
 
 def root():
-    """The pristine root, made where it is missing."""
+    """The pristine root of a machine that boots."""
+    return debian(SUITE, PACKAGES, TOOLS)
+
+
+def debian(name, packages, tools, *options):
+    """The root of a Debian with `packages`, kept in the cache as `name` and made where it is missing. `tools` are the
+    programs that it takes here, with their packages; `options` are debootstrap's."""
     if os.geteuid() != 0:
-        raise UnavailableError("a machine of the tests' own boots for root only")
-    if missing := [package for tool, package in TOOLS.items() if shutil.which(tool) is None]:
-        raise UnavailableError(f"a machine of the tests' own needs: apt install {' '.join(missing)}")
-    kept = CACHE / SUITE
+        raise UnavailableError("a Debian of the tests' own is for root only")
+    if missing := [package for tool, package in tools.items() if shutil.which(tool) is None]:
+        raise UnavailableError(f"a Debian of the tests' own needs: apt install {' '.join(dict.fromkeys(missing))}")
+    kept = CACHE / name
     if not kept.is_dir():
-        half = CACHE / f"{SUITE}.{os.getpid()}"
+        half = CACHE / f"{name}.{os.getpid()}"
         half.parent.mkdir(parents=True, exist_ok=True)
-        words = ("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, half)
+        words = ("debootstrap", "--variant=minbase", f"--include={','.join(packages)}", *options, SUITE, half)
         made = subprocess.run(words, capture_output=True, text=True, check=False)
         if made.returncode != 0:
             shutil.rmtree(half, ignore_errors=True)
             raise UnavailableError(f"debootstrap failed: {(made.stdout + made.stderr).strip().splitlines()[-1]}")
         half.rename(kept)
     return kept
+
+
+def documented(document, heading):
+    """The commands that a section of a document gives, in its order."""
+    text = (CHECKOUT / "docs" / document).read_text("utf-8").split(f"\n## {heading}")[1].split("\n## ")[0]
+    return re.findall(r"^ {4,}(sudo .*|systemctl .*)$", text, re.MULTILINE)
+
+
+def let_commands_be_typed(root):
+    """Makes commands of the documents run in a root whose only user is root, and which has its packages."""
+    for name, script in {"sudo": 'exec "$@"', "apt": "# What is to be installed is there."}.items():
+        program = root / "usr/local/sbin" / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
 
 
 def wheels(folder, version):
@@ -68,16 +89,24 @@ def wheels(folder, version):
     return wheel
 
 
-def dependencies(wheel, folder):
-    """Downloads them once; the lock says which."""
+def dependencies(wheel, folder, extras="edge,broker", platforms=()):
+    """Downloads them once; the lock says which. `platforms` are the tags of another kind of machine."""
     command = (
         *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--dest", folder),
-        *("--python-version", PYTHON, "--only-binary", ":all:"),
-        *("--constraint", CHECKOUT / "requirements-dev.lock", f"{wheel}[edge,broker]"),
+        *("--python-version", PYTHON, "--only-binary", ":all:", *(f"--platform={tag}" for tag in platforms)),
+        *("--constraint", CHECKOUT / "requirements-dev.lock", f"{wheel}[{extras}]"),
     )
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise UnavailableError(f"no wheels for Python {PYTHON}: {done.stderr.strip().splitlines()[-1]}")
+
+
+def has_wheels(wheel, extras, python, platforms):
+    """Whether all that it asks for is to be had built for a Python and a machine; empty, or what pip says."""
+    target = ("--python-version", python, "--only-binary", ":all:", *(f"--platform={tag}" for tag in platforms))
+    command = (sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--target", wheel.parent, *target)
+    done = subprocess.run((*command, f"{wheel}[{extras}]"), capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stderr
 
 
 class Machine:

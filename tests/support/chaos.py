@@ -160,18 +160,18 @@ class Deployment:
         self._package = package
         self._inside = inside
         (spec,) = package.manifest.inputs
-        self._inputs = np.random.default_rng(0).integers(-128, 128, (DIFFERENT, *spec.shape[1:]), dtype=np.int8)
+        self.inputs = np.random.default_rng(0).integers(-128, 128, (DIFFERENT, *spec.shape[1:]), dtype=np.int8)
         with Interpreter(package.model_bytes()) as whole:
-            self._expected = [whole.run(row[None])[0].ravel().tolist() for row in self._inputs]
-        self._scale = package.manifest.outputs[0].scale
+            self._expected = [whole.run(row[None])[0].ravel().tolist() for row in self.inputs]
+        self._output = package.manifest.outputs[0]
 
     def edge(self, *options, device="cam1", url=None, inputs=DIFFERENT, before=()):
         """Its source gives so many inputs in one pass. The command begins with `before`."""
         source = self._folder / f"{inputs}-inputs.npy"
-        np.save(source, np.resize(self._inputs, (inputs, *self._inputs.shape[1:])))
+        np.save(source, np.resize(self.inputs, (inputs, *self.inputs.shape[1:])))
         words = ("edge", self._package.path, "--device", device, "--source", source, "--json")
         words += (*self._where(url), "--drain", PATIENCE_S, *options)
-        return self._begin(Process(*words, command=(*before, *COMMAND)))
+        return self.begin(Process(*words, command=(*before, *COMMAND)))
 
     def cloud(self, *options, before=()):
         return self._serving(*self._where(), *options, before=before)
@@ -185,13 +185,13 @@ class Deployment:
         """One whose every tail takes that much longer."""
         script = Path(__file__).with_name("slow_cloud.py")
         words = (self._package.path, self.url, self.name, seconds)
-        made = self._begin(Process(*words, command=(*self._inside, sys.executable, script)))
+        made = self.begin(Process(*words, command=(*self._inside, sys.executable, script)))
         made.wait_until_online()
         return made
 
     def reader(self):
         """It has subscribed: what is answered from now on, it gets."""
-        made = self._begin(Reader(*self._where(), "--name", "archive", command=(*self._inside, *COMMAND)))
+        made = self.begin(Reader(*self._where(), "--name", "archive", command=(*self._inside, *COMMAND)))
         answer = messages_results.Result(PROBE, 0, 0, "op000", "00", messages_results.Times(*(0.0,) * 7)).as_json()
         with transport.MqttTransport(address.parse(self.url), client_id="chaos-probe") as probe:
             probe.connect()
@@ -222,7 +222,7 @@ class Deployment:
         for result in reader.results:
             by_run[result.boot].append(result.sequence)
             ((_, values),) = result.values
-            stored = [round(value / self._scale) for value in values]
+            stored = [round(value / self._output.scale) + self._output.zero_point for value in values]
             assert stored in (self._expected[result.sequence % DIFFERENT :][:1] if is_whole else self._expected), result
         for sequences in by_run.values():
             assert not is_whole or sorted(sequences) == list(range(len(sequences)))
@@ -232,14 +232,15 @@ class Deployment:
 
     def _serving(self, *options, before=()):
         command = (*self._inside, *before, *COMMAND)
-        made = self._begin(Process("cloud", self._package.path, "--json", *options, command=command))
+        made = self.begin(Process("cloud", self._package.path, "--json", *options, command=command))
         made.wait_until_online()
         return made
 
     def _where(self, url=None):
         return "--broker", url or self.url, "--deployment", self.name
 
-    def _begin(self, process):
+    def begin(self, process):
+        """Has it end with the others, and say its last words when another fails."""
         self._stack.callback(_kill, process)
         self._processes.append(process)
         process.beside = self._processes
