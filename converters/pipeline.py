@@ -238,6 +238,8 @@ def _named_cuts(graph: Graph, quantised: _Quantised) -> tuple[tuple[Cut, ...], d
         names = {entry.operator: entry.layer for entry in mapped.operators if entry.layer is not None}
         fused = mapped.fused
         aliases = {alias: entry.layer for entry in mapped.operators if entry.layer for alias in entry.aliases}
+    behind = cuts.behind_the_last_softmax(graph)
+    aliases |= {names[place - 1]: found[-1].id for place in behind if place - 1 in names}
     return tuple(replace(cut, layer=names.get(cut.after_operator)) for cut in found), fused, aliases
 
 

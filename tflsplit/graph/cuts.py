@@ -85,6 +85,10 @@ class Cut:
         )
 
 
+# What converters put between a classifier's SOFTMAX and its output.
+_AFTER_SOFTMAX = frozenset({"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE"})
+
+
 def cut_id(position: int, operator_count: int) -> str:
     """`input`, `output`, or `opNNN`: the cut after operator NNN of model.tflite, as Netron numbers them."""
     if position == 0:
@@ -125,7 +129,7 @@ def obstacles(graph: Graph) -> dict[int, str]:
     """Positions where no cut is possible, each with the reason.
 
     State (variable or resource tensors) must stay on one side, so no cut lies between its first and its last user, nor
-    where a tensor would cross that cannot leave the interpreter.
+    where a tensor would cross that cannot leave the interpreter, nor behind the SOFTMAX that ends a model.
     """
     barred: dict[int, str] = {}
     users: dict[int, list[int]] = {}
@@ -140,7 +144,20 @@ def obstacles(graph: Graph) -> dict[int, str]:
     for index, operators in users.items():
         _bar(barred, operators, f"the state {graph.tensors[index].name!r} is used on both sides")
     _bar(barred, resource_users, "operators on both sides share a resource (state, string or list) that cannot travel")
+    for position in behind_the_last_softmax(graph):
+        barred[position] = "the SOFTMAX that ends the model would be in the head, where processors round it differently"
     return barred
+
+
+def behind_the_last_softmax(graph: Graph) -> list[int]:
+    """Places between it and the output: a cut there sends as much as before it, and is exact on fewer machines."""
+    found: list[int] = []
+    for operator in reversed(graph.operators):
+        if operator.name == "SOFTMAX":
+            found += range(operator.index + 1, len(graph.operators))
+        elif operator.name not in _AFTER_SOFTMAX:
+            break
+    return found
 
 
 def _bar(barred: dict[int, str], operators: Sequence[int], reason: str) -> None:

@@ -144,3 +144,25 @@ def test_a_suggested_layer_is_no_longer_than_a_line(residual_model):
     with pytest.raises(errors.CutError, match=r"op000 \(x+…x*op000\)") as refused:
         cuts.find(found, "x" * 100 + "op00")
     assert len(str(refused.value)) < 350
+
+
+def test_the_last_softmax_stays_in_the_tail_unless_all_is_in_the_head(builder):
+    x = builder.tensor("x", (1, 4))
+    a = builder.add(x, x, "a", (1, 4))
+    soft = builder.tensor("soft", (1, 4), scale=1 / 256, zero_point=-128)
+    y = builder.tensor("y", (1, 4), scale=1 / 256, kind="UINT8")
+    builder.operator("SOFTMAX", (a,), (soft,), version=2)
+    builder.operator("QUANTIZE", (soft,), (y,), version=2)
+    graph = flatgraph.read(builder.build((x,), (y,)))
+
+    assert [cut.id for cut in cuts.enumerate_cuts(graph)] == ["input", "op000", "output"]
+    assert "SOFTMAX" in cuts.obstacles(graph)[2]
+
+
+def test_a_softmax_inside_a_model_can_be_cut_behind(builder):
+    x = builder.tensor("x", (1, 4))
+    soft = builder.tensor("soft", (1, 4), scale=1 / 256, zero_point=-128)
+    builder.operator("SOFTMAX", (x,), (soft,), version=2)
+    graph = flatgraph.read(builder.build((x,), (builder.add(soft, soft, "y", (1, 4)),)))
+
+    assert [cut.id for cut in cuts.enumerate_cuts(graph)] == ["input", "op000", "output"]
