@@ -307,12 +307,20 @@ def test_the_queue_is_the_one_that_clouds_declare(rabbitmq_variant):
     assert set(re.findall(r"\$\((\w+)\)", " ".join(rabbitmq_variant.container["args"]))) == names
 
 
-def test_the_clouds_user_has_the_rights_that_the_document_gives_and_no_others(rabbitmq_variant):
+def test_the_clouds_user_has_the_rights_that_the_document_gives_but_for_those_of_a_broker(rabbitmq_variant):
     permission = rabbitmq_variant.one("Permission", "clouds")["spec"]
     document = (DEPLOY.parent / "docs" / "rabbitmq.md").read_text("utf-8")
-    (given,) = re.findall(r"set_permissions cloud '(.*?)' \\\s+'(.*?)' '(.*?)'", document)
+    (given,) = re.findall(r"set_permissions cloud '(.*?)'[\s\\]+'(.*?)'[\s\\]+'(.*?)'", document)
 
-    assert tuple(permission["permissions"][key] for key in ("configure", "write", "read")) == given
+    own = [permission["permissions"][key] for key in ("configure", "write", "read")]
+    queues = ("tflsplit.plant1.features", "amq.default", "amq.topic", "tflsplit.plant2.features", "amq.gen-1", "other")
+
+    def allowed(patterns, queue):
+        return [re.search(pattern, queue) is not None for pattern in patterns]
+
+    assert [allowed(own, queue) for queue in queues] == [allowed(given, queue) for queue in queues]
+    assert not any(word.startswith("--broker") for word in rabbitmq_variant.container["args"])
+    assert not any(allowed(own, "mqtt-subscription-tflsplit-plant1-cloud-one"))
     assert permission["userReference"]["name"] == rabbitmq_variant.one("User", "clouds")["metadata"]["name"]
     assert "default-user" not in "".join(file.read_text() for file in rabbitmq_variant.folder.glob("*.yaml"))
 

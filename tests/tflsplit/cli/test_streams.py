@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import time
 import pytest
 import tiny_models
 
+import tflsplit
 from broker.messages import topics
 from broker.mqtt import transport
 from broker.transport import address
@@ -19,6 +21,7 @@ from tflsplit.cli.commands import results
 from tflsplit.cli.output import screen
 
 PYTHON = (sys.executable, "-m", "tflsplit")
+PACKAGE = pathlib.Path(tflsplit.__file__).parent
 INTERRUPTED = "tflsplit: interrupted\n"
 
 
@@ -95,7 +98,8 @@ class Interrupted(subprocess.Popen):
 
 def is_of_python_itself(process):
     """While Python starts and ends it answers Ctrl-C itself, before and after anything of ours can."""
-    ours = re.search(r"/tflsplit/(?!__init__|__main__|cli/__init__|cli/interrupts)", process.err)
+    beginning = r"(?!__init__|__main__|cli/__init__|cli/interrupts)"
+    ours = re.search(f"{re.escape(str(PACKAGE))}/{beginning}", process.err)
     return process.returncode in (1, -signal.SIGINT) and ours is None
 
 
@@ -194,6 +198,7 @@ def test_a_progress_bar_shows_names_and_obeys_none_of_them(monkeypatch):
     stream = io.StringIO()
     stream.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
     with screen.progress("begin", 2) as step:
         step(description="a [/b] layer [red]\x1b]0;title\x07")
 
