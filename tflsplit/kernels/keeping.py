@@ -69,8 +69,9 @@ def folder(environment: Mapping[str, str] = os.environ) -> Path:
     if os.path.isabs(of_service):
         return Path(of_service)
     chosen = environment.get("XDG_CACHE_HOME", "")
-    home = environment.get("HOME", "/")
-    return (Path(chosen) if os.path.isabs(chosen) else Path(home) / ".cache") / "tflsplit"
+    home = environment.get("HOME") or os.path.expanduser("~")
+    # A user that is in no list of users has no home: "~" stays as it is, and is a folder that cannot be written.
+    return (Path(chosen) if os.path.isabs(chosen) else Path("/", home, ".cache")) / "tflsplit"
 
 
 def _key() -> str:

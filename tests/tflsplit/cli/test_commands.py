@@ -10,6 +10,7 @@ import pytest
 
 from tflsplit import extras
 from tflsplit.cli import main
+from tflsplit.kernels import keeping
 
 
 def commands():
@@ -107,7 +108,9 @@ def test_spaces_and_accents_in_paths(run, model):
 
     assert run("convert", model, "-o", made, "--pairs", "all").code == 0
     assert "modèle 1.tflite" in run("inspect", made, "--json").out
-    assert run("verify", made).out == "4 cuts x 8 samples: bit-exact\n"
+    proof, made_on = run("verify", made).out.splitlines()
+    assert proof == "4 cuts x 8 samples: bit-exact"
+    assert made_on == f"kernel class {keeping.here()}"
     assert run("slice", made, "--cut", "op001", "-o", halves).out.splitlines()[0] == str(halves / "head.tflite")
 
 

@@ -7,6 +7,7 @@ import pytest
 from tiny_models import describe
 
 from tflsplit import bundle, errors
+from tflsplit.kernels import keeping
 from tflsplit.package import manifest, reading, verify, writing
 
 
@@ -169,7 +170,13 @@ def test_a_slice_not_in_the_package_equals_the_one_written(residual_model, tmp_p
 def test_verify_finds_every_cut_bit_exact(written):
     report = verify.verify(written, written.cuts, verify.random_samples(written.manifest.inputs, 20))
 
-    assert report.as_json() == {"samples": 20, "cuts_checked": 4, "bit_exact": True, "mismatches": []}
+    assert report.as_json() == {
+        "samples": 20,
+        "cuts_checked": 4,
+        "bit_exact": True,
+        "mismatches": [],
+        "kernel_class": keeping.here().as_json(),
+    }
 
 
 def test_verify_finds_a_tail_that_computes_something_else(builder, residual_model, tmp_path, written):
