@@ -15,7 +15,7 @@ SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
 export PATH := $(PATH):/usr/sbin
 
 .NOTPARALLEL: # `system` installs what `setup` needs
-.PHONY: help setup lock system demo test test-service test-all chaos check bench clean wheel-venv
+.PHONY: help setup lock system demo test test-service test-arm test-all chaos check bench clean wheel-venv
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,8 +75,11 @@ test: system wheel-venv ## the test suite, with the packages installed as a whee
 test-service: setup ## the services on a booted Debian of their own: root, debootstrap, systemd-container; the first time a minute more
 	$(BIN)/pytest -m service tests/booted
 
+test-arm: setup ## an edge of 64-bit Arm, emulated, against this machine: root, debootstrap, qemu-user-static, mosquitto; writes docs/measurements/arm.md
+	TFLSPLIT_ARM_REPORT=docs/measurements/arm.md $(BIN)/pytest -m arm tests/arm
+
 test-all: system setup ## the suite and the sweeps over every cut of large models; long
-	$(BIN)/pytest -m 'not service'
+	$(BIN)/pytest -m 'not service and not arm'
 
 chaos: system setup ## processes killed, brokers frozen and flooded, links cut, at full size; an hour, links need root
 	$(BIN)/pytest tests/chaos -m '' --durations=0

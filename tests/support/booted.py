@@ -90,11 +90,15 @@ def wheels(folder, version):
 
 
 def dependencies(wheel, folder, extras="edge,broker", platforms=()):
-    """Downloads them once; the lock says which. `platforms` are the tags of another kind of machine."""
+    """Downloads them once; the lock says which."""
+    download(("--constraint", CHECKOUT / "requirements-dev.lock", f"{wheel}[{extras}]"), folder, platforms)
+
+
+def download(wanted, folder, platforms=()):
+    """Wheels for the root's Python, of another kind of machine by its tags."""
     command = (
         *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--dest", folder),
-        *("--python-version", PYTHON, "--only-binary", ":all:", *(f"--platform={tag}" for tag in platforms)),
-        *("--constraint", CHECKOUT / "requirements-dev.lock", f"{wheel}[{extras}]"),
+        *("--python-version", PYTHON, "--only-binary", ":all:", *(f"--platform={tag}" for tag in platforms), *wanted),
     )
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
