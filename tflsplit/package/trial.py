@@ -44,7 +44,7 @@ def check(opened: Package, *, on_model: OnModel = lambda name: None) -> None:
     names = list(_models(opened))
     _try(opened, names, on_model)
     is_remembered = _remember(_place_of(opened))
-    log.info("package tried package=%s models=%d remembered=%s", opened.path, len(names), is_remembered)
+    log.debug("package tried package=%s models=%d remembered=%s", opened.path, len(names), is_remembered)
 
 
 def attempt(request: Mapping[str, Any], say: Callable[[str], None]) -> None:

