@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from converters.loading import quiet
-from converters.loading.float_file import FloatFile
 from converters.loading.model import samples_of
+from converters.unquantised import FloatFile
 from tflsplit import errors, extras
 from tflsplit.graph import flatgraph
 from tflsplit.graph.edit import Edit

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from converters import float_ends, quantize, refusals, requantise, rewriting, static_shapes
+from converters import float_ends, quantize, refusals, requantise, rewriting, static_shapes, unquantised
 from converters.calibration import samples as calibration_samples
 from converters.calibration import synthesis
 from converters.edgetpu import target
 from converters.float_model import fidelity, layers, tails
-from converters.loading import float_file, formats
+from converters.loading import formats
 from converters.loading.formats import Format
 from converters.loading.inputs import Input
 from converters.loading.model import LoadedModel, stored_samples
@@ -111,14 +111,14 @@ def _classes(graph: Graph) -> list[int]:
 
 def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -> _Quantised:
     opened = _open_tflite(source) if formats.recognise(source) is Format.TFLITE else None
-    if opened is not None and not float_file.is_float(flatgraph.read(opened.data)):
+    if opened is not None and not unquantised.is_float(flatgraph.read(opened.data)):
         return _already_quantised(source, opened, options)
     if options.requantise:
         raise errors.SettingsError(f"{source}: --requantise is for a uint8 .tflite; other models are quantised to int8")
     on_stage(f"load {source.name}")
     if opened is not None:
         refusals.check_labels(options.labels, _classes(flatgraph.read(opened.data)))
-        model: LoadedModel = float_file.load(source, opened.data)
+        model: LoadedModel = unquantised.load(source, opened.data)
     else:
         model = formats.load(source, input_shapes=options.input_shapes, allow_unsafe=options.allow_unsafe)
         refusals.before_quantising(model, options)
@@ -126,7 +126,7 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
     on_stage("quantise to int8")
     io = options.io or "int8"
     data = quantize.quantise(model, samples, io_dtype=io, per_tensor_dense=options.target == "coral")
-    notes = opened.notes if opened is not None else ()
+    notes = opened.notes if opened is not None else model.notes
     quantised = _Quantised(data, model.loader, described, preprocessing, samples, model, notes)
     if options.target != "coral":
         return quantised
@@ -321,6 +321,6 @@ def _codec(graph: Graph, found: Sequence[Cut], quantised: _Quantised) -> str:
 
 
 def _versions(model: LoadedModel | None) -> dict[str, str]:
-    tool = [] if model is None else ["ai-edge-quantizer" if isinstance(model, float_file.FloatFile) else "tensorflow"]
+    tool = [] if model is None else ["ai-edge-quantizer" if isinstance(model, unquantised.FloatFile) else "tensorflow"]
     names = ["tflsplit", "ai-edge-litert", *tool]
     return {name: metadata.version(name) for name in names}

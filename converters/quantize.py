@@ -8,8 +8,8 @@ import numpy as np
 
 from converters import litert_quantizer
 from converters.loading import quiet
-from converters.loading.float_file import FloatFile
 from converters.loading.model import LoadedModel, samples_of
+from converters.unquantised import FloatFile
 from tflsplit import errors
 from tflsplit.graph import flatgraph
 from tflsplit.graph.flatgraph import Graph, Operator

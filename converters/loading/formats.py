@@ -6,13 +6,13 @@ Half of the `.h5` files in the wild open in Keras 3 only or in Keras 2 (tf-keras
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from converters.loading import other_formats, quiet, safety, saved_model
+from converters.loading import other_formats, precision, quiet, retyping, safety, saved_model
 from converters.loading.inputs import InputShapes, given_shapes, static_input
 from converters.loading.model import LoadedModel
 from tflsplit import errors
@@ -71,12 +71,17 @@ def load(path: Path, *, input_shapes: InputShapes = (), allow_unsafe: bool = Fal
     if kind is Format.TFLITE:
         raise errors.ModelError(f"{path}: already a .tflite file; there is nothing to load for conversion")
     if kind is Format.SAVED_MODEL:
-        return saved_model.load(path, input_shapes=input_shapes, allow_unsafe=allow_unsafe)
+        opened = saved_model.load(path, input_shapes=input_shapes, allow_unsafe=allow_unsafe)
+        return retyping.with_numbers_it_computes_on(opened)
     description = _describe_hdf5(path) if kind is Format.HDF5 else _describe_zip(path)
     if not allow_unsafe:
         safety.check_config(description.config, str(path))
-    model, library = _open_with_either(path, kind, description, allow_unsafe=allow_unsafe)
-    return keras_model(path, kind.value, model, library, input_shapes)
+    with tempfile.TemporaryDirectory() as folder:
+        file, notes = precision.in_float32(path, description.config, is_zip=kind is Format.KERAS, folder=Path(folder))
+        model, library = _open_with_either(path, file, kind, description, allow_unsafe=allow_unsafe)
+    return retyping.with_numbers_it_computes_on(
+        replace(keras_model(path, kind.value, model, library, input_shapes), notes=notes)
+    )
 
 
 def _describe_hdf5(path: Path) -> _Description:
@@ -114,7 +119,9 @@ def _describe_zip(path: Path) -> _Description:
     return _Description(config, str(metadata.get("keras_version", "3")) if isinstance(metadata, dict) else "3")
 
 
-def _open_with_either(path: Path, kind: Format, description: _Description, *, allow_unsafe: bool) -> tuple[Any, Any]:
+def _open_with_either(
+    path: Path, file: Path, kind: Format, description: _Description, *, allow_unsafe: bool
+) -> tuple[Any, Any]:
     """The model and the Keras that opened it; ModelError with both reasons if neither can."""
     order = ["keras", "tf_keras"] if description.keras_version.startswith("3") else ["tf_keras", "keras"]
     quiet.tensorflow()  # says itself what to install where it is missing
@@ -122,7 +129,7 @@ def _open_with_either(path: Path, kind: Format, description: _Description, *, al
     for library_name in order:
         try:
             library = _library(library_name)
-            return _open(path, kind, library, allow_unsafe=allow_unsafe), library
+            return _open(file, kind, library, allow_unsafe=allow_unsafe), library
         except Exception as cause:  # noqa: BLE001 - a loader raises anything at all; its reason is shown
             # Cut short: both Kerases append the configuration of the model.
             reasons.append(f"{library_name}: {errors.one_line(cause, 200)}")
@@ -229,10 +236,23 @@ def _unroll_recurrences(model: Any) -> None:
             layer.unroll = True
             if hasattr(layer, "_could_use_gpu_kernel"):  # tf-keras decided for its fused loop when it was built
                 layer._could_use_gpu_kernel = False
-            # Gates computed one by one: from a joint matrix product the first step leaves the forget gate unused (there
-            # is nothing to forget yet), and the converter keeps a split with an unused part in float.
-            if getattr(layer.cell, "implementation", None) == 2:
-                layer.cell.implementation = 1
+            cells = getattr(layer.cell, "cells", None)
+            if cells is not None and len(cells) == 1:
+                # Unrolled, Keras 3 loses the second state of a stack of one; past the guard of a layer that is built.
+                object.__setattr__(layer, "cell", cells[0])
+            for cell in cells or (layer.cell,):
+                _simplify(cell)
+
+
+def _simplify(cell: Any) -> None:
+    # Gates computed one by one: from a joint matrix product the first step leaves the forget gate unused (there is
+    # nothing to forget yet), and the converter keeps a split with an unused part in float.
+    if getattr(cell, "implementation", None) == 2:
+        cell.implementation = 1
+    # They do nothing in a finished model, and in Keras 3 draw random numbers all the same.
+    for rate in ("dropout", "recurrent_dropout"):
+        if hasattr(cell, rate):
+            setattr(cell, rate, 0.0)
 
 
 def _output_names(model: Any) -> tuple[str, ...]:

@@ -40,11 +40,7 @@ def static_input(
     name: str, declared: tuple[int | None, ...], dtype: str, given: tuple[int, ...] | None, file: str
 ) -> Input:
     """The input with batch 1 and every dimension fixed; ModelError if the model and `given` leave one open."""
-    batch, *rest = declared
-    if batch not in (None, 1):
-        raise errors.ModelError(
-            f"{file}: input {name!r} has a fixed batch of {batch}; build the model with batch 1 or None"
-        )
+    rest = declared[1:]  # whatever the batch was, one sample at a time is run
     if given is None:
         if None in rest:
             example = ",".join(str(extent or (224 if len(rest) == 3 else 32)) for extent in rest)

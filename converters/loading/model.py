@@ -30,7 +30,8 @@ class Normalisation:
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """`call` runs the model on tensors, one for each input. `keras_model` is None where no Keras opened it."""
+    """`call` runs the model on tensors, one for each input. `keras_model` is None where no Keras opened it. `notes` say
+    what was changed in opening it."""
 
     path: Path
     format: str
@@ -40,6 +41,7 @@ class LoadedModel:
     call: Callable[..., Any]
     keras_model: Any = None
     bases: tuple[type, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def trace(self) -> Trace:
@@ -146,5 +148,7 @@ def joined(rows: Sequence[Sequence[Array]]) -> tuple[Array, ...]:
 def _unrunnable_is_ours(path: Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, TypeError, RuntimeError, OSError) as cause:  # of a Lambda that reaches outside the last
+    except errors.TflsplitError:
+        raise
+    except Exception as cause:
         raise errors.ModelError(f"{path}: cannot be run on its own input shape ({errors.one_line(cause)})") from cause

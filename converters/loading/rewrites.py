@@ -17,26 +17,31 @@ _PROOFS = 3
 # Of the largest value: float32 sums in another order differ by some 1e-6.
 _TOLERANCE = 1e-4
 
+# In the name of a cast that stands before a model to take its input in another type.
+INPUT_TYPE = "tflsplit_input_type"
+
 _FLOATS = (1, 14, 19)  # DataType of float32, bfloat16, float16 (types.proto)
 
 
-def rewritten(function: Any, specs: Sequence[Any]) -> Any:
+def rewritten(function: Any, specs: Sequence[Any], results: int) -> Any:
     """A frozen function with the same inputs and outputs; the one given where nothing is to do or results differ.
 
-    `specs` describe its inputs.
+    `specs` describe its inputs. The first `results` outputs are the model's; those of layers may come in other scales.
     """
-    graph_def = function.graph.as_graph_def()
-    changed = _rewrite(graph_def)
-    if not changed:
+    graph = _Graph(function)
+    if not _rewrite(graph):
         return function
-    made = _function(graph_def, function)
-    return made if _is_equal(function, made, specs) else function
+    made = _function(graph.definition, function)
+    return made if _is_equal(function, made, specs, results) else function
 
 
 class _Graph:
     """Nodes by name, and new ones beside them."""
 
-    def __init__(self, graph_def: Any) -> None:
+    def __init__(self, function: Any) -> None:
+        graph_def = function.graph.as_graph_def()
+        self._function = function
+        self._before = {node.name for node in graph_def.node}
         self.definition = graph_def
         self.nodes = {node.name: node for node in graph_def.node}
         self.users: dict[str, list[Any]] = {}
@@ -55,24 +60,39 @@ class _Graph:
 
     def constant(self, name: str, value: float, like: Any) -> str:
         """A scalar of the type of `like`."""
+        kind = quiet.tensorflow().dtypes.as_dtype(like.attr["T"].type).as_numpy_dtype
+        return self.held(name, np.asarray(value, kind))
+
+    def held(self, name: str, array: Array) -> str:
+        """A constant of an array."""
         tf = quiet.tensorflow()
-        kind = like.attr["T"].type
         node = self.definition.node.add()
         node.op, node.name = "Const", name
-        node.attr["dtype"].type = kind
-        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, dtype=tf.dtypes.as_dtype(kind)))
+        node.attr["dtype"].type = tf.dtypes.as_dtype(array.dtype).as_datatype_enum
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(array))
         self.nodes[name] = node
         return name
 
+    def array(self, source: str) -> "Array | None":
+        """The value of a tensor that no input has a part in; None for any other."""
+        if self.depends_on(source, "Placeholder") or _name(source) not in self._before:
+            return None
+        tensor = self._function.graph.get_tensor_by_name(source if ":" in source else f"{source}:0")
+        held: Array = self._function.prune([], [tensor])()[0].numpy()
+        return held
+
+    def only(self, source: str, *operations: str) -> Any:
+        """The node that makes `source`, if it is of one of these kinds and computes for one other alone."""
+        node = self.nodes.get(_name(source))
+        if node is None or node.op not in operations:
+            return None
+        users = [user for user in self.users.get(node.name, ()) if user.op != "Identity" or user.name in self.users]
+        return node if len(users) == 1 else None
+
     def value(self, source: str) -> float | None:
         """The value of a constant of one element; None for anything else."""
-        node = self.nodes.get(_name(source))
-        while node is not None and node.op == "Identity":
-            node = self.nodes.get(_name(node.input[0]))
-        if node is None or node.op != "Const":
-            return None
-        held = quiet.tensorflow().make_ndarray(node.attr["value"].tensor)
-        return float(held.reshape(-1)[0]) if held.size == 1 and held.dtype.kind in "fiu" else None
+        held = self.array(source)
+        return float(held.reshape(-1)[0]) if held is not None and held.size == 1 and held.dtype.kind in "fiu" else None
 
     def factor(self, product: str, of: str) -> float | None:
         """The constant by which `of` is multiplied to give `product`."""
@@ -103,14 +123,9 @@ class _Graph:
         return node if node is not None and node.op == operation else None
 
 
-def _rewrite(graph_def: Any) -> int:
-    graph = _Graph(graph_def)
-    done = 0
-    for node in list(graph_def.node):
-        rule = _RULES.get(node.op)
-        if rule is not None and rule(graph, node):
-            done += 1
-    return done
+def _rewrite(graph: _Graph) -> int:
+    nodes = [(node, _RULES[node.op]) for node in graph.definition.node if node.op in _RULES]
+    return sum(rule(graph, node) for node, rule in nodes)
 
 
 def _become(node: Any, operation: str, inputs: Sequence[str]) -> None:
@@ -252,6 +267,58 @@ def _arg_max(graph: _Graph, node: Any) -> bool:
     return True
 
 
+def _cast(graph: _Graph, node: Any) -> bool:
+    """A cast of an input back to the type that it is given in (`converters.loading.retyping`)."""
+    source = graph.nodes.get(_name(node.input[0]))
+    while source is not None and source.op == "Identity":
+        source = graph.nodes.get(_name(source.input[0]))
+    if source is None or source.op != "Cast" or INPUT_TYPE not in source.name:
+        return False
+    kind = node.attr["DstT"].type
+    if source.attr["SrcT"].type != kind:
+        return False
+    _become(node, "Identity", (source.input[0],))
+    node.attr["T"].type = kind
+    return True
+
+
+_CHANNELS = {
+    "Conv2D": (3,),
+    "DepthwiseConv2dNative": (2, 3),
+    "MatMul": (1,),
+}  # axes of the weights that count output channels
+
+
+def _scaled_relu(graph: _Graph, node: Any) -> bool:
+    """Convolution, ReLU, then a factor for each channel, as batch normalisation has: its size moves into the first.
+
+    The factors of channels may differ by thousands, and one scale for all of them leaves the small ones no steps. The
+    sign stays behind, since a ReLU lets only positive factors through. (Cross-layer equalisation: Nagel et al., arXiv
+    1906.04721, here with a normalisation in place of the second convolution.)
+    """
+    relu = next((found for source in node.input if (found := graph.only(source, "Relu")) is not None), None)
+    add = graph.only(relu.input[0], "BiasAdd") if relu is not None else None
+    convolution = graph.only(add.input[0], *_CHANNELS) if add is not None else None
+    if relu is None or add is None or convolution is None:
+        return False
+    position = 1 - [_name(source) for source in node.input].index(relu.name)
+    sources = (node.input[position], convolution.input[1], add.input[1])
+    held = [found for source in sources if (found := graph.array(source)) is not None]
+    if len(held) < len(sources) or held[0].size != held[2].size or held[0].shape[-1:] != held[2].shape:
+        return False
+    factor, weights, bias = held
+    size = np.where(factor == 0, 1.0, np.abs(factor)).astype(np.float32).reshape(-1)
+    axes = _CHANNELS[convolution.op]
+    shape = [extent if axis in axes else 1 for axis, extent in enumerate(weights.shape)]
+    convolution.input[1] = graph.held(f"{node.name}/weights", weights * size.reshape(shape))
+    add.input[1] = graph.held(f"{node.name}/bias", bias * size)
+    if np.all(factor > 0):
+        _become(node, "Identity", (relu.name,))
+    else:
+        node.input[position] = graph.held(f"{node.name}/sign", np.sign(factor))
+    return True
+
+
 _RULES: dict[str, Callable[[_Graph, Any], bool]] = {
     "Neg": _negation,
     "Square": _square,
@@ -262,6 +329,8 @@ _RULES: dict[str, Callable[[_Graph, Any], bool]] = {
     "Maximum": _maximum,
     "NotEqual": _not_equal,
     "ArgMax": _arg_max,
+    "Cast": _cast,
+    "Mul": _scaled_relu,
 }
 
 
@@ -277,11 +346,11 @@ def _function(graph_def: Any, like: Any) -> Any:
     return imported.prune([find(tensor.name) for tensor in like.inputs], [find(tensor.name) for tensor in like.outputs])
 
 
-def _is_equal(before: Any, after: Any, specs: Sequence[Any]) -> bool:
+def _is_equal(before: Any, after: Any, specs: Sequence[Any], results: int) -> bool:
     return all(
         _is_close(*pair)
-        for sample in _samples(specs)
-        for pair in zip(_run(before, sample), _run(after, sample), strict=True)
+        for sample in _samples(before, specs)
+        for pair in zip(_run(before, sample)[:results], _run(after, sample)[:results], strict=True)
     )
 
 
@@ -296,14 +365,19 @@ def _largest(array: Array) -> float:
     return float(np.max(np.abs(array), initial=0.0, where=np.isfinite(array)))
 
 
-def _samples(specs: Sequence[Any]) -> Iterator[list[Array]]:
+def _samples(function: Any, specs: Sequence[Any]) -> Iterator[list[Array]]:
+    """Whole numbers where the model takes them, however they are given: each table of an embedding has 0 and 1."""
     random = np.random.default_rng(0)
+    is_whole = [
+        not spec.dtype.is_floating or any(INPUT_TYPE in user.name for user in tensor.consumers())
+        for spec, tensor in zip(specs, function.inputs, strict=True)
+    ]
     for _ in range(_PROOFS):
         yield [
-            random.standard_normal(tuple(spec.shape)).astype(spec.dtype.as_numpy_dtype)
-            if spec.dtype.is_floating
-            else random.integers(0, 2, tuple(spec.shape)).astype(spec.dtype.as_numpy_dtype)
-            for spec in specs
+            (random.integers(0, 2, tuple(spec.shape)) if whole else random.standard_normal(tuple(spec.shape))).astype(
+                spec.dtype.as_numpy_dtype
+            )
+            for spec, whole in zip(specs, is_whole, strict=True)
         ]
 
 

@@ -77,7 +77,7 @@ def trace_keras(model: Any, bases: Sequence[type], call: Callable[..., Any], spe
 
     traced = tf.function(outputs_and_taps, autograph=False).get_concrete_function(*specs)
     outputs, _ = traced.structured_outputs
-    tapped = rewrites.rewritten(freeze(traced), specs)
+    tapped = rewrites.rewritten(freeze(traced), specs, len(outputs))
     function = tapped.prune(tapped.inputs, tapped.outputs[: len(outputs)])
     return Trace(function, tapped, _taps(made), tuple(_maker(output) for output in made_outputs))
 
@@ -86,7 +86,7 @@ def trace_function(call: Callable[..., Any], specs: Sequence[Any]) -> Trace:
     """Trace a function that is no Keras model; its layers are found from the names in its graph."""
     tf = quiet.tensorflow()
     frozen = freeze(tf.function(call, autograph=False).get_concrete_function(*specs))
-    function = rewrites.rewritten(frozen, specs)
+    function = rewrites.rewritten(frozen, specs, len(frozen.outputs))
     tensors = scopes.layer_tensors(function.graph)
     taps = tuple(Tap(layer, tensor.op.name, computes=True) for layer, tensor in tensors.items())
     tapped = function.prune(function.inputs, list(tensors.values()))

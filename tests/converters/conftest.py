@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from converters import convert
-from converters.loading import formats, quiet
+from converters.loading import formats, quiet, retyping
 from converters.loading.model import LoadedModel
 
 
@@ -48,6 +48,12 @@ def load_built(keras: ModuleType) -> Callable[..., LoadedModel]:
         return formats.keras_model(pathlib.Path("built"), "keras", model, library, **options)
 
     return load_built
+
+
+@pytest.fixture
+def load_retyped(load_built: Callable[..., LoadedModel]) -> Callable[..., LoadedModel]:
+    """The same with its inputs in the types that it computes on."""
+    return lambda build: retyping.with_numbers_it_computes_on(load_built(build))
 
 
 @pytest.fixture

@@ -144,11 +144,6 @@ def test_a_given_input_shape_that_does_not_fit_is_refused(load_built, shapes):
         load_built(open_sized, input_shapes=shapes)
 
 
-def test_a_fixed_batch_other_than_one_is_refused(load_built):
-    with pytest.raises(errors.ModelError, match=r"fixed batch of 8"):
-        load_built(lambda k: k.Sequential([k.Input(batch_shape=(8, 4)), k.layers.Dense(2)]))
-
-
 def test_truncated_files_are_refused_in_one_line(keras, saved):
     for name in ("m.h5", "m.keras"):
         path = saved(small(keras), name)

@@ -7,8 +7,7 @@ import pytest
 import tiny_models
 from ai_edge_litert import schema_py_generated as schema
 
-from converters import quantize
-from converters.loading import float_file
+from converters import quantize, unquantised
 from tflsplit import errors
 from tflsplit.graph import flatgraph
 from tflsplit.graph.interpreter import Interpreter
@@ -42,13 +41,13 @@ def dynamic_range():
 
 
 def test_a_float_file_is_told_from_an_integer_one(plain, dynamic_range, residual_model):
-    assert float_file.is_float(flatgraph.read(plain))
-    assert float_file.is_float(flatgraph.read(dynamic_range))
-    assert not float_file.is_float(flatgraph.read(residual_model))
+    assert unquantised.is_float(flatgraph.read(plain))
+    assert unquantised.is_float(flatgraph.read(dynamic_range))
+    assert not unquantised.is_float(flatgraph.read(residual_model))
 
 
 def test_weights_of_a_dynamic_range_file_become_float(dynamic_range):
-    model = float_file.load(M, dynamic_range)
+    model = unquantised.load(M, dynamic_range)
     assert not {tensor.type_name for tensor in flatgraph.read(model.data).tensors} - {"float32"}
     given = RANDOM.normal(0, 1, (5, 8)).astype(np.float32)
     (found,) = model.predict((given,))
@@ -58,11 +57,11 @@ def test_weights_of_a_dynamic_range_file_become_float(dynamic_range):
 def test_weights_in_a_type_that_cannot_be_read_are_refused_by_name(builder):
     w = builder.tensor("w", (3, 8), scale=0.1, data=np.zeros(12, np.int8), kind="INT4")
     with pytest.raises(errors.ModelError, match="weights 'w' are int4, which cannot be read"):
-        float_file.load(M, _dense(builder, w))
+        unquantised.load(M, _dense(builder, w))
 
 
 def test_it_is_quantised_to_int8_throughout_and_follows_the_float_values(plain):
-    model = float_file.load(M, plain)
+    model = unquantised.load(M, plain)
     samples = (RANDOM.normal(0, 1, (64, 8)).astype(np.float32),)
     data = quantize.quantise(model, samples)
     graph = flatgraph.read(data)
