@@ -53,10 +53,11 @@ def watch(edge, cloud, count):
     return parts
 
 
-# In a short run the memories that are bounded are still filling (4,096 answers, 10,000 latencies), and what else the
-# machine does decides how long frames take. A leak that shows in their time would make a million wait ever longer.
+# In a short run the memories that are bounded are still filling (4,096 answers, 10,000 latencies, and at a cloud up to
+# 32 MiB of what its broker may forget), and what else the machine does decides how long frames take. A leak that shows
+# in their time would make a million wait ever longer.
 @pytest.mark.parametrize(
-    ("count", "bounds"), [(20_000, (0.2, math.inf)), pytest.param(1_000_000, (0.02, 2.0), marks=WHOLE)]
+    ("count", "bounds"), [(20_000, (0.6, math.inf)), pytest.param(1_000_000, (0.02, 2.0), marks=WHOLE)]
 )
 def test_memory_and_latency_do_not_grow_with_the_frames_done(deploy, mosquitto, record_property, count, bounds):
     growth, longer = bounds
