@@ -309,10 +309,9 @@ class Edge:
 
     def _wait_for_answers(self) -> None:
         began_s = time.monotonic()
-        if self.is_stopping and self.spool is None and self.outstanding:
-            missing = text.counted(self.outstanding, "answer")
-            log.info("stopping: waiting up to %g s for %s, Ctrl-C again to give up", self._settings.drain_s, missing)
+        is_said = self._say_what_is_waited_for()
         while self._failure is None and not self._route.wait_until_settled(_LOOK_S):
+            is_said = is_said or self._say_what_is_waited_for()  # it may be stopped while it waits
             self._between_frames()
             now_s = time.monotonic()
             if self._route.is_stuck:
@@ -323,6 +322,13 @@ class Edge:
                 is_away = self._transport.state is not ConnectionState.ONLINE
                 if is_away or now_s - self._stopped_at_s >= _GRACE_S:
                     return
+
+    def _say_what_is_waited_for(self) -> bool:
+        is_waiting = self.is_stopping and self.spool is None and self.outstanding > 0
+        if is_waiting:
+            missing = text.counted(self.outstanding, "answer")
+            log.info("stopping: waiting up to %g s for %s, Ctrl-C again to give up", self._settings.drain_s, missing)
+        return is_waiting
 
     def _collect(self) -> None:
         tended_at_s = time.monotonic()

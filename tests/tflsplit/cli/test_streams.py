@@ -81,6 +81,7 @@ def test_an_ascii_stdout_gets_the_same_table_and_json(run, tiny_package, profile
     assert (table.code, table.out.isascii(), document.out.isascii()) == (0, True, True)
     assert re.search(r"^>  \w+", table.out, re.MULTILINE), table.out
     assert json.loads(document.out)["choice"]
+    assert run("convert", "--help", env=env).out.isascii()  # which click prints
 
 
 class Interrupted(subprocess.Popen):
@@ -135,9 +136,10 @@ def lines_until(stream, phrase):
     return found
 
 
-def test_an_edge_without_a_cloud_says_how_long_it_waits_and_how_to_give_up(start, tiny_package, source, brokers):
+@pytest.mark.parametrize("more", [(), ("--count", "8")], ids=["while frames come", "after the last frame"])
+def test_an_edge_without_a_cloud_says_how_long_it_waits_and_how_to_give_up(start, tiny_package, source, brokers, more):
     url = brokers.start()
-    words = ("--broker", url, "--deployment", "d", "--device", "n", "--source", source, "--cut", "op000")
+    words = ("--broker", url, "--deployment", "d", "--device", "n", "--source", source, "--cut", "op000", *more)
     with transport.MqttTransport(address.parse(url), client_id="reader") as reader:
         reader.connect()
         reader.subscribe(topics.topic("d", "n", topics.Kind.FEATURES))

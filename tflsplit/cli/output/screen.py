@@ -20,7 +20,7 @@ _IS_WIDE = f"{__name__}.is_wide"
 
 def write(line: str) -> None:
     """Prints text on stdout; control characters, which may come from a file, are shown as escapes."""
-    print(text.printable(line), flush=True)  # click.echo writes UTF-8 where stdout is ASCII
+    print(text.printable(line), flush=True)
 
 
 def as_json(value: object) -> None:

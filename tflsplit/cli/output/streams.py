@@ -21,11 +21,17 @@ _WRITERS = (
 )
 
 
+# ASCII under a name of its own: where click sees that of Python it writes UTF-8 instead.
+_ASCII = "tflsplit_ascii"
+
+
 def set_up() -> None:
     codecs.register_error("tflsplit.plain", _plain)
+    codecs.register(_ascii)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="tflsplit.plain")
+            is_ascii = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding=_ASCII if is_ascii else stream.encoding, errors="tflsplit.plain")
 
 
 def is_broken(cause: OSError) -> bool:
@@ -39,6 +45,13 @@ def discard_stdout() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
+
+
+def _ascii(name: str) -> codecs.CodecInfo | None:
+    if name != _ASCII:
+        return None
+    plain = codecs.lookup("ascii")
+    return codecs.CodecInfo(*plain[:2], plain.streamreader, plain.streamwriter, plain.incrementalencoder, name=_ASCII)
 
 
 def _plain(problem: UnicodeError) -> tuple[str, int]:
