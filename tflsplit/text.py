@@ -1,6 +1,7 @@
 """Text for people: counts, shares, long names, and characters that a terminal would obey."""
 
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -49,6 +50,26 @@ def shortened(name: str, width: int) -> str:
             break
         taken = more
     return name[: taken[0]] + ELLIPSIS + name[len(name) - taken[1] :]
+
+
+def told_apart(names: Iterable[str], width: int) -> dict[str, str]:
+    """Each of the names in at most `width` columns, as `shortened` does it. Those that would look alike lose what they
+    have in common at their beginning: `…_13/pro…Conv2D`, where only a number within a long path differs."""
+    found = {name: shortened(name, width) for name in names}
+    alike: dict[str, list[str]] = {}
+    for name, short in found.items():
+        alike.setdefault(short, []).append(name)
+    for group in alike.values():
+        common = len(os.path.commonprefix(group))  # noqa: RUF071 - of characters, not of paths
+        common = min(common, *(len(name) - 1 for name in group))
+        if len(group) == 1 or common < 1 or width < 2:
+            continue
+        # A whole word of a path in front of the difference, if there is room for it.
+        dropped = group[0].rfind("/", 0, common) + 1 or common
+        rests = told_apart([name[dropped:] for name in group], width - 1)
+        for name in group:
+            found[name] = ELLIPSIS + rests[name[dropped:]].removeprefix(ELLIPSIS)
+    return found
 
 
 def wrapped(words: str, width: int) -> list[str]:

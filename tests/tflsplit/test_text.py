@@ -59,6 +59,37 @@ def test_a_long_name_keeps_both_ends_and_the_width(name, width):
         assert len(head) - len(tail) in (0, 1)
 
 
+FUSED = [
+    f"MobileNetV2/expanded_conv_{number}/{what}/Relu6;MobileNetV2/expanded_conv_{number}/{what}/Conv2D"
+    for number in range(1, 17)
+    for what in ("expand", "project")
+]
+PREFIXES = ["a" * length for length in range(1, 60)]
+
+
+@pytest.mark.parametrize("names", [FUSED, PREFIXES, ["input", *(f"{'x' * 70}{n}{'y' * 70}" for n in range(100))]])
+@pytest.mark.parametrize("width", [16, 19, 40, 80])
+def test_names_that_are_shortened_beside_each_other_are_told_apart(names, width):
+    short = text.told_apart(names, width)
+
+    assert list(short) == names
+    assert max(map(text.columns, short.values())) <= width
+    if names is not PREFIXES or width > 59:  # of one letter alone there is nothing to show but the length
+        assert len(set(short.values())) == len(names)
+
+
+def test_names_that_differ_once_shortened_are_shortened_alone():
+    assert text.told_apart(["a/long/name", "another/name", "b"], 8) == {
+        "a/long/name": "a/lo…ame",
+        "another/name": "anot…ame",
+        "b": "b",
+    }
+    assert text.told_apart(["block/1/relu", "block/2/relu"], 8) == {
+        "block/1/relu": "…1/relu",
+        "block/2/relu": "…2/relu",
+    }
+
+
 @pytest.mark.parametrize("encoding", [None, "utf-8", "ascii", "latin-1"])
 def test_a_line_of_json_is_json_in_any_encoding_and_prints(encoding):
     value = {"name": "été → 猫", "bad": "\x1b[2J\x9b\u202e\udcff\n", "emoji": "\U0001f600"}

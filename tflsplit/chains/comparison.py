@@ -145,7 +145,8 @@ def reason(outcome: Outcome) -> str:
     other = min(others, key=lambda made: figure_s(made, outcome.objective))
     is_hardly_better = figure_s(other, outcome.objective) < figure_s(pick, outcome.objective)
     doubt = f" (a split has to gain {WORTH_A_SPLIT:.0%})" if is_hardly_better else ""
-    return f"{picked}; {shares(chain, other)}: {why_not(outcome, other)}{doubt}"
+    what = "without a split" if pick.is_split else "the best split"
+    return f"{picked}; {what}, {shares(chain, other)}: {why_not(outcome, other)}{doubt}"
 
 
 def why_not(outcome: Outcome, other: Partition) -> str:

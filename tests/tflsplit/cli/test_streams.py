@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import pathlib
 import re
@@ -18,7 +19,7 @@ from broker.messages import topics
 from broker.mqtt import transport
 from broker.transport import address
 from tflsplit.cli.commands import results
-from tflsplit.cli.output import screen
+from tflsplit.cli.output import logs, screen
 
 PYTHON = (sys.executable, "-m", "tflsplit")
 PACKAGE = pathlib.Path(tflsplit.__file__).parent
@@ -205,6 +206,25 @@ def test_a_progress_bar_shows_names_and_obeys_none_of_them(monkeypatch):
         step(description="a [/b] layer [red]\x1b]0;title\x07")
 
     assert "a [/b] layer [red]\\x1b]0;title\\x07" in stream.getvalue()
+
+
+def test_the_log_stands_above_a_progress_bar(monkeypatch):
+    pytest.importorskip("rich")
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", stream)
+    log = logging.getLogger("tflsplit.beside_a_bar")
+    handler = logs.Handler(stream)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    with screen.progress("begin", 2):
+        log.warning("a line of the log")
+    log.warning("a later line")
+
+    assert handler.stream is stream
+    before, after = stream.getvalue().split("a line of the log\n")
+    assert before.endswith(("\r", "\x1b[2K", "\n"))  # the bar was wiped from its line
+    assert "begin" in after  # and drawn below
+    assert stream.getvalue().endswith("a later line\n")
 
 
 BUG = "from tflsplit.cli import main; from tflsplit.package import reading; reading.open_package = None; main.main()"

@@ -116,7 +116,7 @@ def _make(pending: "tuple[Change, ...]", *, is_dry: bool) -> None:
     from edge_runtime.service import installation
 
     if not pending:
-        click.echo("nothing changed")
+        screen.write("nothing changed")
     for change in pending:
         if not is_dry:
             installation.apply((change,))
@@ -125,4 +125,4 @@ def _make(pending: "tuple[Change, ...]", *, is_dry: bool) -> None:
         else:
             screen.write(f"{'would write' if is_dry else 'wrote'} {change.path}")
             if is_dry:
-                screen.write(change.text)
+                screen.verbatim(change.text)

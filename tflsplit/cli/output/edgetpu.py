@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import click
-
 from tflsplit import text
 from tflsplit.cli.output import screen
 from tflsplit.cli.output.tables import Column, Kind
@@ -59,7 +57,7 @@ def print_part(opened: reading.Package) -> None:
     operators = text.counted(len(verdicts), "operator")
     screen.write(f"{mapped} of {operators} map, {sum(entry.is_on_tpu for entry in verdicts)} in one part")
     if first is None:
-        click.echo("all of the model maps: the Edge TPU can run any head, and the whole model (cut `output`)")
+        screen.write("all of the model maps: the Edge TPU can run any head, and the whole model (cut `output`)")
         return
     screen.write(f"operator {first.index} ({first.op}) ends the Edge TPU's part: {first.reason}; {rules.CONSEQUENCE}")
     where = "no head runs wholly on the Edge TPU" if cut is None else f"cut there: --split-at edgetpu ({cut.id})"

@@ -10,7 +10,8 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from types import TracebackType
@@ -63,6 +64,18 @@ def set_up(*, is_json: bool = False) -> None:
     threading.excepthook = _show_bug_of_thread
     if is_json:
         foreign_lines.wrap(_foreign)
+
+
+@contextmanager
+def above_a_bar() -> Iterator[None]:
+    """The log goes where `sys.stderr` has come to lead, which may be what keeps a progress bar below it."""
+    moved = [handler for handler in logging.getLogger().handlers if isinstance(handler, Handler)]
+    before = [handler.setStream(sys.stderr) for handler in moved]
+    try:
+        yield
+    finally:
+        for handler, stream in zip(moved, before, strict=True):
+            handler.setStream(stream or handler.stream)
 
 
 def add_options(command: click.Command) -> None:

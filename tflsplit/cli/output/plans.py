@@ -32,9 +32,10 @@ def print_plan(outcome: Outcome, top: int | None) -> None:
     shown = ranked if top is None else ranked[:top]
     shown += [entry for entry in ranked[len(shown) :] if not entry.cost.candidate.is_split]
     link = outcome.scenario.link
+    fps = outcome.scenario.counted_fps
     title = (
         f"{outcome.package.manifest.name} over {link.name}: {link.bandwidth_bps / 1e6:g} Mbit/s, "
-        f"{link.rtt_s * 1e3:g} ms ({link.origin.value}); MB/day at {outcome.scenario.counted_fps:g} frames/s; "
+        f"{link.rtt_s * 1e3:g} ms ({link.origin.value}); MB/day at {fps:g} {'frame' if fps == 1 else 'frames'}/s; "
         f"best {decision.goal.objective.value} first; → the pick, * the Pareto set"
     )
     screen.write("")

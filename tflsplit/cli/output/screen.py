@@ -4,7 +4,6 @@ import importlib.util
 import shutil
 import signal
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,15 +11,23 @@ from typing import Any
 import click
 
 from tflsplit import text
-from tflsplit.cli.output import tables
+from tflsplit.cli.output import logs, tables
 from tflsplit.cli.output.tables import Column
 
 _IS_WIDE = f"{__name__}.is_wide"
 
 
-def write(line: str) -> None:
-    """Prints text on stdout; control characters, which may come from a file, are shown as escapes."""
-    print(text.printable(line), flush=True)
+def write(words: str) -> None:
+    """Prints text on stdout, and at a terminal breaks its lines between words. Control characters, which may come from
+    a file, are shown as escapes."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    for line in text.printable(words).split("\n"):
+        print(*(text.wrapped(line, width) if text.columns(line) > width else [line]), sep="\n", flush=True)
+
+
+def verbatim(content: str) -> None:
+    """Prints what is there to be copied: as `write` does, but its lines are never broken."""
+    print(text.printable(content), flush=True)
 
 
 def as_json(value: object) -> None:
@@ -46,7 +53,8 @@ def table(title: str, columns: Sequence[Column | str], rows: Sequence[Sequence[o
     width = None if is_whole else shutil.get_terminal_size().columns
     described = [Column(each) if isinstance(each, str) else each for each in columns]
     made = tables.lay_out(described, rows, width)
-    print(*textwrap.wrap(text.printable(title), width or sys.maxsize), *made.lines, sep="\n", flush=True)
+    write(title)
+    print(*made.lines, sep="\n", flush=True)
     if made.left_out:
         write(f"(no room for {', '.join(made.left_out)}: --wide shows all)")
 
@@ -54,24 +62,10 @@ def table(title: str, columns: Sequence[Column | str], rows: Sequence[Sequence[o
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Callable[..., None]]:
     """A progress bar on stderr if that is a terminal. Gives a function that moves the bar one step."""
-    if not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
-        yield lambda *_, **__: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn as Bar
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns: tuple[Any, ...] = (
-        TextColumn("{task.description}", markup=False),
-        Bar(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(description, total=total)
+    with _bar(description, total, "MofNCompleteColumn" if total is not None else None) as update:
 
         def step(*_: object, description: str | None = None) -> None:
-            shown.update(task, advance=1, description=description and text.printable(description))
+            update(advance=1, description=description and text.printable(description))
 
         yield step
 
@@ -79,21 +73,26 @@ def progress(description: str, total: int | None) -> Iterator[Callable[..., None
 @contextmanager
 def percentage() -> Iterator[Callable[[str, int | None], None]]:
     """A progress bar on stderr if that is a terminal. Gives a function for what is being done and its percentage."""
-    if not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
-        yield lambda words, percent: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    with _bar("", 100, "TaskProgressColumn") as update:
+        yield lambda words, percent: update(description=text.printable(words), completed=percent)
 
-    columns: tuple[Any, ...] = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("", total=100)
-        yield lambda words, percent: shown.update(task, description=text.printable(words), completed=percent)
+
+@contextmanager
+def _bar(description: str, total: int | None, figure: str | None) -> Iterator[Callable[..., None]]:
+    """Gives a function for what changes. `figure` is the class in `rich.progress` for how far it is. The log stands in
+    lines of its own above the bar."""
+    if not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
+        yield lambda **_: None
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = [bars.TextColumn("{task.description}", markup=False), bars.BarColumn(), bars.TimeElapsedColumn()]
+    if figure is not None:
+        columns.insert(2, getattr(bars, figure)())
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as shown, logs.above_a_bar():
+        task = shown.add_task(description, total=total)
+        yield lambda **changes: shown.update(task, **changes)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Tables for people, laid out for a number of terminal columns. Pure: cells in, lines out.
 
-Ids and numbers are never cut. A name that is too long is shortened in its middle, a note goes on in the next line.
-Where that is not enough, the columns that matter least are left out; where the others do not fit either, each row
-becomes a block with a line for each cell.
+Ids and numbers are never cut. A name that is too long is shortened in its middle, so that it is told from the others of
+its column; a note goes on in the next line. Where that is not enough, the columns that matter least are left out; where
+the others do not fit either, each row becomes a block with a line for each cell.
 """
 
 import textwrap
@@ -69,8 +69,16 @@ class _Filled:
     def natural(self) -> int:
         return max(self.widest, text.columns(self.column.title))
 
-    def fitted(self, cell: str) -> list[str]:
-        return _fitted(self.column.kind, cell, self.width)
+    def fitted(self, width: int) -> list[list[str]]:
+        """The lines of each cell."""
+        if self.column.kind is Kind.NAME:
+            short = text.told_apart(self.cells, width)
+            return [[short[cell]] for cell in self.cells]
+        is_note = self.column.kind is Kind.NOTE
+        return [
+            textwrap.wrap(cell, width, break_on_hyphens=False) if is_note and text.columns(cell) > width else [cell]
+            for cell in self.cells
+        ]
 
     def padded(self, line: str) -> str:
         room = " " * (self.width - text.columns(line))
@@ -123,11 +131,11 @@ def _with_room(filled: Sequence[_Filled], width: int) -> list[_Filled]:
 
 
 def _widened(kept: Sequence[_Filled], width: int) -> list[_Filled]:
-    """Gives away the room that is left: to names and notes first, then to titles."""
+    """Gives away the room that is left: to names and notes first, then to titles, and first to what needs least."""
     widths = [each.least for each in kept]
     spare = width - _total(widths)
     for wanted in ([each.widest for each in kept], [each.natural for each in kept]):
-        for place, most in enumerate(wanted):
+        for place, most in sorted(enumerate(wanted), key=lambda each: each[1] - widths[each[0]]):
             more = min(spare, max(0, most - widths[place]))
             widths[place] += more
             spare -= more
@@ -140,8 +148,7 @@ def _lines(filled: Sequence[_Filled]) -> list[str]:
     rows = [["" for _ in range(height - len(title))] + title for title in titles]
     lines = [_line(filled, [row[at] for row in rows]) for at in range(height)]
     lines.append("─" * min(_total([each.width for each in filled]), _LONGEST_RULE))
-    for number in range(len(filled[0].cells)):
-        folded = [each.fitted(each.cells[number]) for each in filled]
+    for folded in zip(*(each.fitted(each.width) for each in filled), strict=True):
         height = max(map(len, folded))
         lines += [_line(filled, [cell[at] if at < len(cell) else "" for cell in folded]) for at in range(height)]
     return lines
@@ -151,27 +158,20 @@ def _line(filled: Sequence[_Filled], cells: Sequence[str]) -> str:
     return (" " * _GAP).join(each.padded(cell) for each, cell in zip(filled, cells, strict=True)).rstrip()
 
 
-def _fitted(kind: Kind, cell: str, width: int) -> list[str]:
-    if kind is Kind.NAME:
-        return [text.shortened(cell, width)]
-    if kind is Kind.NOTE and text.columns(cell) > width:
-        return textwrap.wrap(cell, width, break_on_hyphens=False)
-    return [cell]
-
-
 def _blocks(filled: Sequence[_Filled], width: int) -> list[str]:
     """A line for each cell that is not empty, behind its title; what does not fit beside the title stands below it."""
     margin = max(text.columns(each.column.title) for each in filled) + _GAP
+    beside = [each.fitted(max(width - margin, _FEWEST_COLUMNS)) for each in filled]
+    below = [each.fitted(width) for each in filled]
     lines: list[str] = []
     for number in range(len(filled[0].cells)):
         lines += [""] if lines else []
-        for each in filled:
-            title, cell = each.column.title.ljust(margin), each.cells[number]
-            if not cell:
+        for each, narrow, wide in zip(filled, beside, below, strict=True):
+            title, (first, *others) = each.column.title.ljust(margin), narrow[number]
+            if not first:
                 continue
-            first, *others = _fitted(each.column.kind, cell, max(width - margin, _FEWEST_COLUMNS))
             if margin + text.columns(first) > width:
-                lines += [title.rstrip(), *_fitted(each.column.kind, cell, width)]
+                lines += [title.rstrip(), *wide[number]]
             else:
                 lines += [title + first, *(" " * margin + line for line in others)]
     return lines

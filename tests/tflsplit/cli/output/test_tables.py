@@ -157,6 +157,17 @@ def test_the_cuts_of_public_models_at_every_width(recorded, shared_data, model, 
     assert "cut" not in made.left_out
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_no_two_layers_of_a_public_model_look_alike(recorded, shared_data, width):
+    typed("inspect", shared_data / "tf2_mobilenet_v2_1.0_224_ptq.tflite")
+    (shown,) = recorded
+    place = [column.title for column in shown.columns].index("after layer")
+    names = [str(row[place]) for row in shown.rows if row[place]]
+    lines = tables.lay_out((shown.columns[place],), [(name,) for name in names], width - 24).lines
+
+    assert len(set(lines[2:])) == len(set(names))
+
+
 COLUMNS = (
     Column("cut"),
     Column("after layer", Kind.NAME),
@@ -206,3 +217,17 @@ def test_only_a_terminal_cuts_and_wide_forbids_it(monkeypatch, capsys, is_termin
 
     assert (LONG not in out) == cut
     assert ("--wide shows all" in out) == cut
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_prose_is_broken_between_words_at_a_terminal_only(monkeypatch, capsys, is_terminal):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal, raising=False)
+    words = "the best split is so near that `a command with words that is copied` stays whole"
+    screen.write(words)
+    screen.verbatim(words)
+    *lines, last = capsys.readouterr().out.splitlines()
+
+    assert " ".join(lines) == last == words
+    assert [len(line) <= 40 or "`" in line for line in lines] == [True] * len(lines)
+    assert (len(lines) > 1) == is_terminal

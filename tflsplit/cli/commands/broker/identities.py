@@ -91,7 +91,7 @@ def rotate(folder: Path, *, names: tuple[str, ...], is_server: bool, keeps_old: 
         print_folders(folder, names)
     if is_server:
         deployments.rotate_server(folder, days=days)
-        click.echo("the broker has a new certificate")
+        screen.write("the broker has a new certificate")
     _reload(folder)
 
 
@@ -115,6 +115,6 @@ def _reload(folder: Path) -> None:
     from broker.deploy import process
 
     if process.reload(folder):
-        click.echo("the broker reads its files again")
+        screen.write("the broker reads its files again")
     else:
         logs.warning("no broker of this folder runs here: if one runs elsewhere, copy server/ to it and send it SIGHUP")
