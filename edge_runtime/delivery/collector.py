@@ -85,9 +85,10 @@ class Collector:
             summary.refused += 1
             if refusal != summary.refusal:
                 log.error("frames refused first_sequence=%d reason=%s", sent.packed.sequence, refusal)
-            summary.refusal = refusal
+            summary.refusal = summary.refusing = refusal
             return
         summary.results += 1
+        summary.refusing = None
         if latency_s is None:
             summary.untimed += 1
             return

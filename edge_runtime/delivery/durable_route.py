@@ -115,7 +115,7 @@ class Durable:
                     sent.packed.sequence,
                     reason,
                 )
-            self._summary.refusal = reason
+            self._summary.refusal = self._summary.refusing = reason
             self._refused_at_s = now_s
         return []
 

@@ -20,10 +20,11 @@ class Summary:
     """Counters of one run. Latencies (seconds) are of the last `tflsplit.timings.latency.KEPT` answered frames.
 
     `frames` were accepted by this run, `replayed` were in the spool at its start. Of all these, `results` counts those
-    with a result or acknowledgement, `refused` those that the cloud refused (last for the reason `refusal`), `given_up`
-    those that were dropped later. `dropped` counts these and inputs that never became frames, by reason. `duplicates`
-    are answers to frames that nobody waits for; `busy` times a cloud had too many of ours, and the frame was kept
-    (given up with delivery `latest`). `spooled` frames were on disk at the end, None without a spool.
+    with a result or acknowledgement, `refused` those that the cloud refused (last for the reason `refusal`; `refusing`
+    is that too, and None once a result has come since), `given_up` those that were dropped later. `dropped` counts
+    these and inputs that never became frames, by reason. `duplicates` are answers to frames that nobody waits for;
+    `busy` times a cloud had too many of ours, and the frame was kept (given up with delivery `latest`). `spooled`
+    frames were on disk at the end, None without a spool.
     `accelerator` is of the head in use. `latency_s` is from capture to the answer's arrival, `head_s` and `tail_s` are
     the times of the two halves, `wire_s` the rest: coding, spool, broker, network, queues, and the way back.
     """
@@ -33,6 +34,7 @@ class Summary:
     results: int = 0
     refused: int = 0
     refusal: str | None = None
+    refusing: str | None = None
     given_up: int = 0
     resent: int = 0
     duplicates: int = 0

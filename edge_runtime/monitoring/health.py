@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from broker.transport.protocol import ConnectionState, Transport
-from edge_runtime.delivery.observer import Settled
+from edge_runtime.delivery.observer import Settled, refusal_of
 from edge_runtime.loop import Edge
 from tflsplit.observing.health import STARTING, Health
 
@@ -31,9 +31,9 @@ class EdgeHealth:
         self._answered_at_s: float | None = None
         self._frames = 0
         self._framed_at_s = self.alive_at_s
-        self._unanswered_since_s: float | None = None  # frames wait since then, and no answer came
+        self._unanswered_since_s: float | None = None  # frames wait since then, or were refused, and no result came
         self._refused = 0  # messages that the broker had refused when the last answer came
-        self._states: tuple[ConnectionState, float] = (ConnectionState.NEW, self.alive_at_s)
+        self._offline_since_s: float | None = None
 
     def attach(self, edge: Edge, transport: Transport) -> None:
         """Before the edge runs."""
@@ -45,6 +45,7 @@ class EdgeHealth:
 
     def alive(self) -> None:
         self.alive_at_s = self._clock()
+        self._look_at_connection(self.alive_at_s)
         if self._edge is not None and self._edge.summary.frames != self._frames:
             self._frames = self._edge.summary.frames
             self._framed_at_s = self.alive_at_s
@@ -55,6 +56,8 @@ class EdgeHealth:
         self._answered_at_s = now_s = self._clock()
         if self._edge is not None and self._transport is not None:
             self._refused = self._transport.refused
+            if refusal_of(settled.answer) is not None:
+                return
             is_waiting = self._edge.outstanding or (self._edge.spool is not None and self._edge.spool.frames)
             self._unanswered_since_s = now_s if is_waiting else None
 
@@ -85,23 +88,32 @@ class EdgeHealth:
         }
         return Health(is_live, why is None, why, facts)
 
+    def _look_at_connection(self, now_s: float) -> None:
+        if self._transport is None or self._transport.state is ConnectionState.ONLINE:
+            self._offline_since_s = None
+        elif self._offline_since_s is None:  # attempts that fail in between do not count as a change
+            self._offline_since_s = now_s
+
     def _broken(
         self, edge: Edge, transport: Transport, now_s: float, *, is_live: bool, is_computing: bool
     ) -> Iterator[tuple[str, float]]:
         """Each broken link in words, and since when; the first is the cause of those behind it."""
-        if transport.state is not self._states[0]:
-            self._states = (transport.state, now_s)
+        self._look_at_connection(now_s)
         if not is_live:
             yield f"no frame was done for {now_s - self.alive_at_s:.0f} s", self.alive_at_s
         if not is_computing:
             yield f"frames wait for the accelerator: {edge.condition.reason}", self.alive_at_s
-        if transport.state is not ConnectionState.ONLINE:
-            yield f"the connection to the broker is {transport.state.value}", self._states[1]
+        if self._offline_since_s is not None:
+            yield f"the connection to the broker is {transport.state.value}", self._offline_since_s
         if (since_s := self._unanswered_since_s) is not None:
             if (refused := transport.refused - self._refused) > 0:
                 yield f"the broker refused {refused} messages, no answer came: may this device publish there?", since_s
             if now_s - since_s > max(_PATIENCE_S, 2 * edge.settings.resend_after_s):
-                yield f"no answer came for {now_s - since_s:.0f} s although frames wait: does a cloud run?", since_s
+                silent = f"for {now_s - since_s:.0f} s"
+                if edge.summary.refusing is None:
+                    yield f"no answer came {silent} although frames wait: does a cloud run?", since_s
+                else:
+                    yield f"no result came {silent}, frames are refused: {edge.summary.refusing}", since_s
         if edge.spool is not None and edge.spool.is_full:
             yield "the spool is full", self._framed_at_s
         patience_s = max(_SOURCE_S, _SOURCE_PERIODS / (edge.settings.rate_fps or 1.0))

@@ -92,6 +92,8 @@ class Supervision:
             f"{summary.unanswered} waiting",
             self._accelerator(),
         ]
+        if summary.refused:
+            words.append(f"{summary.refused} refused")
         if lost := sum(summary.dropped.values()):
             words.append(f"{lost} dropped")
         if heat := temperature_c():

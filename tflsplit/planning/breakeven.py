@@ -28,30 +28,30 @@ class BreakEven:
 def find(candidates: Sequence[Candidate], scenario: Scenario, goal: Goal) -> dict[str, BreakEven | None]:
     """Keys: `bandwidth_bps`, `rate_fps`, `price_per_gb`; None where the answer stays over the range tried."""
     shortlist = Shortlist(candidates)
-    # A rate that a stage cannot keep up with is infeasible by itself.
-    any_rate = replace(goal, constraints=replace(goal.constraints, fps=None))
     link, work, prices = scenario.link, scenario.workload, scenario.prices
 
-    def at_bandwidth(value: float) -> Scenario:
+    def at_bandwidth(value: float) -> tuple[Scenario, Goal]:
         # A measured link's points are of its own bandwidth; at another they would contradict it.
-        return replace(scenario, link=replace(link, bandwidth_bps=value, points=()))
+        return replace(scenario, link=replace(link, bandwidth_bps=value, points=())), goal
 
-    def at_rate(value: float) -> Scenario:
-        return replace(scenario, workload=replace(work, rate_fps=value))
+    def at_rate(value: float) -> tuple[Scenario, Goal]:
+        # The window, too, has to keep up with it, which is no stage that frames queue at.
+        asked = replace(goal, constraints=replace(goal.constraints, fps=value))
+        return replace(scenario, workload=replace(work, rate_fps=value)), asked
 
-    def at_price(value: float) -> Scenario:
-        return replace(scenario, prices=replace(prices, per_gb=value))
+    def at_price(value: float) -> tuple[Scenario, Goal]:
+        return replace(scenario, prices=replace(prices, per_gb=value)), goal
 
     return {
-        "bandwidth_bps": _nearest(shortlist, goal, at_bandwidth, link.bandwidth_bps),
-        "rate_fps": _nearest(shortlist, any_rate, at_rate, scenario.counted_fps),
-        "price_per_gb": _nearest(shortlist, goal, at_price, prices.per_gb) if prices.per_gb else None,
+        "bandwidth_bps": _nearest(shortlist, at_bandwidth, link.bandwidth_bps),
+        "rate_fps": _nearest(shortlist, at_rate, scenario.counted_fps),
+        "price_per_gb": _nearest(shortlist, at_price, prices.per_gb) if prices.per_gb else None,
     }
 
 
-def _nearest(shortlist: Shortlist, goal: Goal, at: Callable[[float], Scenario], today: float) -> BreakEven | None:
+def _nearest(shortlist: Shortlist, at: Callable[[float], tuple[Scenario, Goal]], today: float) -> BreakEven | None:
     def answer(value: float) -> tuple[str | None, bool]:
-        found = shortlist.pick(at(value), goal)
+        found = shortlist.pick(*at(value))
         return (found.candidate.id, found.candidate.is_split) if found else (None, False)
 
     splits_today = answer(today)[1]

@@ -4,9 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from broker.messages import acks, results
 from broker.transport.protocol import ConnectionState
 from edge_runtime.accelerators.service import Condition
 from edge_runtime.monitoring.health import EdgeHealth
+
+ACCEPTED = acks.Acknowledgement("cam1", 1, 1)
 
 
 class Machine:
@@ -16,7 +19,7 @@ class Machine:
         self.now_s = 1000.0
         spool = None if spool_frames is None else SimpleNamespace(frames=spool_frames, is_full=False)
         self.edge = SimpleNamespace(
-            summary=SimpleNamespace(frames=0),
+            summary=SimpleNamespace(frames=0, refusing=None),
             condition=Condition("cpu", "cpu", None),
             cut=SimpleNamespace(position=3),
             settings=SimpleNamespace(resend_after_s=5.0, rate_fps=rate_fps, window=8),
@@ -27,20 +30,22 @@ class Machine:
         self.health = EdgeHealth(lambda: self.now_s)
         self.health.attach(self.edge, self.transport)
 
-    def frame(self, *, answered):
+    def frame(self, *, answered, refused=None):
         self.edge.summary.frames += 1
         self.edge.outstanding += 1
         self.health.alive()
         if answered:
             self.edge.outstanding -= 1
-            self.health.settled(None)
+            self.edge.summary.refusing = refused
+            answer = ACCEPTED if refused is None else results.Refusal("cam1", 1, 1, refused, 0.0)
+            self.health.settled(SimpleNamespace(answer=answer))
 
-    def seconds(self, count, *, answered, frames=True):
+    def seconds(self, count, *, answered, frames=True, refused=None):
         """One frame a second."""
         for _ in range(count):
             self.now_s += 1
             if frames:
-                self.frame(answered=answered)
+                self.frame(answered=answered, refused=refused)
             else:
                 self.health.alive()
 
@@ -71,6 +76,37 @@ def test_a_cloud_that_died_is_named_with_the_time_of_the_last_answer():
     assert "no answer came" in why
     assert since_s == 141  # the first frame that waits came a second after the last answer
     assert machine.health.judge().is_live  # a restart would not help
+
+
+def test_a_cloud_that_refuses_every_frame_is_no_cloud_that_answers():
+    machine = Machine()
+    machine.seconds(20, answered=True)
+    machine.seconds(11, answered=True, refused="another package")
+    assert machine.found[0] == "ok"  # one that is exchanged may refuse for as long
+    machine.seconds(1, answered=True, refused="another package")
+    assert machine.found == ("not ready", "no result came for 11 s, frames are refused: another package", 11)
+    machine.seconds(1, answered=True)
+
+    assert machine.found == ("ok", None, None)
+
+
+def test_a_frame_that_is_refused_between_others_is_no_broken_promise():
+    machine = Machine()
+    for _ in range(20):
+        machine.seconds(1, answered=True, refused="this one")
+        machine.seconds(1, answered=True)
+
+    assert machine.found == ("ok", None, None)
+
+
+def test_attempts_at_a_broker_that_is_away_do_not_begin_its_absence_anew():
+    machine = Machine()
+    machine.seconds(5, answered=True)
+    for state in (ConnectionState.WAITING, ConnectionState.CONNECTING, ConnectionState.WAITING):
+        machine.transport.state = state
+        machine.seconds(2, answered=False)
+
+    assert machine.found[1:] == ("the connection to the broker is waiting", 5)
 
 
 def test_frames_of_an_earlier_run_that_nobody_answers_are_noticed():

@@ -182,6 +182,14 @@ def test_the_break_even_bandwidth_is_where_two_ways_cost_the_same():
     assert latencies["input"] == pytest.approx(latencies["op001"] * (1 + planning_decision.WORTH_A_SPLIT), rel=0.002)
 
 
+def test_the_break_even_rate_is_one_that_the_window_keeps_up_with():
+    scenario = over(4, rtt_ms=500, workload={"rate_fps": 14.0})
+    found = breakeven.find(CANDIDATES, scenario, Goal(constraints=Constraints(fps=14.0)))["rate_fps"]
+    can = max(cost.of(candidate, scenario).throughput_fps for candidate in CANDIDATES)
+
+    assert (found.value, found.choice) == (pytest.approx(can, rel=0.002), None)
+
+
 def test_the_break_even_price_turns_the_cheapest_way():
     dear_cloud = over(1000, prices=Prices(per_gb=1e-9, per_cloud_hour=0.001))
     slow_edge = Constraints(max_edge_memory_bytes=4000)

@@ -191,8 +191,11 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         repeated = getattr(record, "repeated", 0)
         shown = _without_secrets(super().format(record)) + (f" repeated={repeated}" if repeated else "")
-        for key in (key for key, value in parts(record)[1].items() if value is None):
-            shown = shown.replace(f" {key}=None", "", 1)
+        for key, value in parts(record)[1].items():
+            if value is None:
+                shown = shown.replace(f" {key}=None", "", 1)
+            elif isinstance(value, str) and re.search(r"\s", value):  # else nobody could tell where it ends
+                shown = shown.replace(f" {key}={value}", f" {key}={value!r}", 1)
         shown = text.printable(shown)
         if not self._is_journal:
             return shown

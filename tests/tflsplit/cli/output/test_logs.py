@@ -100,7 +100,7 @@ def test_a_fault_with_every_frame_is_counted_and_not_written_every_time(written)
     written.handler.setFormatter(logs.TextFormatter(is_journal=False))
     written.log.info("anything")
 
-    assert written.lines()[-2].endswith("sequence=99 reason=device gone repeated=95")
+    assert written.lines()[-2].endswith("sequence=99 reason='device gone' repeated=95")
     assert written.lines()[-1].endswith("anything")
 
 
