@@ -20,7 +20,8 @@ from tflsplit.package.reading import Package
 class Cloud:
     """Answers frames from the moment it is made, on a thread of its own, until it is closed; a context manager.
 
-    `pkg` is a package, or several that are served at a time. `broker` and `credentials` are as for an `Edge`.
+    `pkg` is a package, or several that are served at a time. `broker`, `credentials` and the names are as for an
+    `Edge`; without credentials its `name` is "cloud".
     `workers` are processes that run tails; without them frames are run in this one, one after the other.
     """
 
@@ -29,13 +30,15 @@ class Cloud:
         pkg: PathLike | Package | Sequence[PathLike | Package],
         broker: str | MemoryBroker | None = None,
         *,
-        deployment: str,
-        name: str = "cloud",
+        deployment: str | None = None,
+        name: str | None = None,
         credentials: PathLike | None = None,
         workers: int | None = None,
         threads: int = 1,
     ) -> None:
-        speaker = arguments.text(deployment, "deployment"), arguments.text(name, "name")
+        if name is None and credentials is None:
+            name = "cloud"
+        speaker = connections.speaker(deployment, name, "name", credentials)
         self._broker = connections.reached(broker, credentials, speaker)
         self.packages = tuple(map(packages.open, pkg if isinstance(pkg, list | tuple) else (pkg,)))
         for package in self.packages:
@@ -49,10 +52,10 @@ class Cloud:
                 connections.connected(self._broker, speaker, boot, is_quick=True, is_cloud=True)
             )
             others = peers.of(online, speaker, boot, self.packages)
-            self._cloud = subscriber.Cloud(engine, online, deployment, peers=others)
+            self._cloud = subscriber.Cloud(engine, online, speaker[0], peers=others)
             self._cloud.subscribe()  # here, so that no frame of an edge that is opened next is lost
             self._resources = stack.pop_all()
-        self._thread = threading.Thread(target=self._serve, name=f"cloud-{deployment}", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name=f"cloud-{speaker[0]}", daemon=True)
         self._thread.start()
 
     def __repr__(self) -> str:

@@ -10,21 +10,34 @@ from broker.transport import credentials as transport_credentials
 from broker.transport.address import Address, Credentials
 from broker.transport.memory import MemoryBroker, MemoryTransport
 from broker.transport.protocol import Transport
-from tflsplit import arguments
+from tflsplit import arguments, errors
 from tflsplit.arguments import PathLike
 
 Reached = MemoryBroker | tuple[Address, Credentials]
 
 
-def reached(broker: str | MemoryBroker | None, credentials: PathLike | None, speaker: tuple[str, str]) -> Reached:
-    """How `speaker`, (deployment, name), reaches the broker: at its address, or as the folder of credentials says."""
-    topics.check_name("deployment", speaker[0])
-    topics.check_name("device", speaker[1])
+def speaker(deployment: str | None, name: str | None, what: str, credentials: PathLike | None) -> tuple[str, str]:
+    """(deployment, name) of who connects: what is not given is what the folder of credentials says. SettingsError if
+    that is not given either; `what` is the name's argument."""
+    given = (deployment, name)
+    if None in given and credentials is not None:
+        bundle = transport_credentials.open_bundle(arguments.path(credentials, "credentials"))
+        given = (bundle.deployment if deployment is None else deployment, bundle.name if name is None else name)
+    if None in given:
+        missing = "deployment" if given[0] is None else what
+        raise errors.SettingsError(f"{missing} is not given, and no credentials either, which would name it")
+    return arguments.text(given[0], "deployment"), arguments.text(given[1], what)
+
+
+def reached(broker: str | MemoryBroker | None, credentials: PathLike | None, name: tuple[str, str]) -> Reached:
+    """How the speaker with that (deployment, name) reaches the broker: at its address, or as its credentials say."""
+    topics.check_name("deployment", name[0])
+    topics.check_name("device", name[1])
     if isinstance(broker, MemoryBroker):
         return broker
     if credentials is not None:
         folder = arguments.path(credentials, "credentials")
-        return transport_credentials.of_speaker(folder, speaker, url=broker)
+        return transport_credentials.of_speaker(folder, name, url=broker)
     if not isinstance(broker, str):
         raise arguments.wrong("broker", broker, "an address as mqtt://localhost, or a MemoryBroker")
     return address.parse(broker), Credentials()
@@ -32,7 +45,7 @@ def reached(broker: str | MemoryBroker | None, credentials: PathLike | None, spe
 
 @contextmanager
 def connected(
-    broker: Reached, speaker: tuple[str, str], boot: int, *, is_quick: bool, is_cloud: bool = False
+    broker: Reached, name: tuple[str, str], boot: int, *, is_quick: bool, is_cloud: bool = False
 ) -> Iterator[Transport]:
     """A transport that is online until the block ends, and says so on the speaker's status topic.
 
@@ -40,15 +53,15 @@ def connected(
     broker may have lost them.
     """
     if isinstance(broker, MemoryBroker):
-        presence = Presence(topics.topic(*speaker, topics.Kind.STATUS), boot)
-        with MemoryTransport(broker, client_id="/".join(speaker), presence=presence) as made:
+        presence = Presence(topics.topic(*name, topics.Kind.STATUS), boot)
+        with MemoryTransport(broker, client_id="/".join(name), presence=presence) as made:
             made.connect()
             yield made
         return
     from broker.mqtt import online
 
     keepalive_s = online.QUICK_KEEPALIVE_S if is_quick else online.KEEPALIVE_S
-    with online.connected(*broker, speaker, boot, keepalive_s=keepalive_s, is_cloud=is_cloud) as over_mqtt:
+    with online.connected(*broker, name, boot, keepalive_s=keepalive_s, is_cloud=is_cloud) as over_mqtt:
         yield over_mqtt
 
 

@@ -47,9 +47,10 @@ class Edge:
     """The head of a cut, loaded and ready for `run`; a context manager, or to be closed.
 
     `broker` is an address (mqtt://host, mqtts://host) or a `broker.transport.memory.MemoryBroker` of this process;
-    with `credentials`, a folder that `tflsplit broker init` made, it may be left out. `cut` is by default the package's
-    own choice; a `plan`, which is a file or what `tflsplit.plan` returned, fixes it, and how its frames are sent. All
-    other words are those of `tflsplit edge --help`; times are seconds, or texts as "90s".
+    with `credentials`, a folder that `tflsplit broker init` made, it may be left out, and so may `deployment` and
+    `device`. `cut` is by default the package's own choice; a `plan`, which is a file or what `tflsplit.plan` returned,
+    fixes it, and how its frames are sent. All other words are those of `tflsplit edge --help`; times are seconds, or
+    texts as "90s".
     """
 
     def __init__(
@@ -57,8 +58,8 @@ class Edge:
         pkg: PathLike | Package,
         broker: str | MemoryBroker | None = None,
         *,
-        deployment: str,
-        device: str,
+        deployment: str | None = None,
+        device: str | None = None,
         cut: str | Cut | None = None,
         credentials: PathLike | None = None,
         accelerator: str = "cpu",
@@ -83,8 +84,7 @@ class Edge:
         if input_codec is not None:
             given["input_codec"] = coding_input_codec.parse(input_codec)
         self._settings = Settings(
-            deployment=arguments.text(deployment, "deployment"),
-            device=arguments.text(device, "device"),
+            *connections.speaker(deployment, device, "device", credentials),
             delivery=Delivery(arguments.one_of(delivery, [each.value for each in Delivery], "delivery")),
             until=Until(arguments.one_of(until, [each.value for each in Until], "until")),
             qos=qos,

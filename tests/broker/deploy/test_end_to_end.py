@@ -88,17 +88,19 @@ def await_status(listener, name):
     raise AssertionError(f"{name} did not come online")
 
 
-def test_edge_and_cloud_work_over_a_secured_broker(deployment, run, start, tiny_package, tmp_path):
+def test_edge_and_cloud_work_over_a_secured_broker_and_take_their_names_from_its_folders(
+    deployment, run, start, tiny_package, tmp_path
+):
     path, broker = deployment
     np.save(tmp_path / "inputs.npy", np.random.default_rng(0).integers(-128, 128, (FRAMES, 4), dtype=np.int8))
-    there = ("--deployment", "plant1", "--count", FRAMES, "--json")
+    there = ("--count", FRAMES, "--json")
     with contextlib.ExitStack() as stack:
         consumer = connected(stack, path / "clients" / "consumer")
         consumer.subscribe("tflsplit/v1/plant1/+/status")
         cloud = start("cloud", tiny_package.path, "--credentials", path / "clients" / "cloud", *there)
         await_status(consumer, "cloud")
         consumer.subscribe("tflsplit/v1/plant1/+/results")
-        edge = ("edge", tiny_package.path, "--device", "cam1", "--cut", "op000", "--source", tmp_path / "inputs.npy")
+        edge = ("edge", tiny_package.path, "--cut", "op000", "--source", tmp_path / "inputs.npy")
         code, out, err = run(*edge, "--credentials", path / "clients" / "cam1", *there, "--resend-after", "1")
         seen = set()
         while len(seen) < FRAMES:

@@ -26,7 +26,7 @@ _MOST_CUTS = 6
 @click.command(
     epilog=examples.epilog(
         "tflsplit cloud model.tflsplit --broker mqtt://localhost --deployment shop",
-        "tflsplit cloud old.tflsplit new.tflsplit --workers 4 \\\n--credentials clients/cloud --deployment shop",
+        "tflsplit cloud old.tflsplit new.tflsplit --workers 4 \\\n--credentials clients/cloud",
     )
 )
 @click.argument("pkgs", metavar="[PKG]...", nargs=-1, type=click.Path(path_type=Path))
@@ -37,11 +37,12 @@ _MOST_CUTS = 6
     "--deployment",
     "deployments",
     multiple=True,
-    required=True,
-    help="Name of the deployment whose devices this cloud serves. Repeat it to serve several deployments.",
+    help="Name of the deployment whose devices this cloud serves. Repeat it to serve several deployments. "
+    "Default: that of --credentials.",
 )
 @click.option(
-    "--name", default="cloud", show_default=True, help="Name of this cloud, different from that of any other client."
+    "--name",
+    help="Name of this cloud, different from that of any other client. Default: that of --credentials, else cloud.",
 )
 @options_serving.options
 @options_metrics.option
@@ -56,7 +57,7 @@ def command(
     broker: connection.Broker,
     queue: str | None,
     deployments: tuple[str, ...],
-    name: str,
+    name: str | None,
     serving: options_serving.ServingOptions,
     metrics: str | None,
     count: int | None,
@@ -73,14 +74,14 @@ def command(
     from broker.cloud import peers, subscriber, summary
     from broker.cloud import serving as clouds_of
 
+    deployments, name = deployments or (broker.deployment(None),), broker.name(name, default="cloud")
     share = work_queue.share(queue, serving.share)
     packages, warm = _opened(pkgs, plan_path)
     with contextlib.ExitStack() as stack:
         # Ray prints the output of its processes on stdout, where only our summary belongs.
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         collected = stack.enter_context(cloud_metrics.started(metrics))
-        engine = serving.engine(packages, warm)
-        stack.callback(engine.close)
+        engine = stack.enter_context(contextlib.closing(serving.engine(packages, warm)))
         boot = connection.new_boot()
         online = {
             deployment: stack.enter_context(

@@ -30,7 +30,7 @@ def check(file: Path, *, is_json: bool) -> None:
     edge = edge_command()
     merged = edge.merged(file)
     problems = edge_checks.all_problems(edge, merged, file)
-    known = [found for found in merged.settings.values() if found.value is not None]
+    known = [found for found in edge_checks.with_credentials(merged).settings.values() if found.value is not None]
     if is_json:
         screen.as_json(
             {

@@ -25,13 +25,17 @@ log = logging.getLogger(__name__)
     cls=edge_checks.EdgeCommand,
     epilog=examples.epilog(
         "tflsplit edge model.tflsplit --broker mqtt://localhost --deployment shop \\\n--device cam1 --source pictures/",
+        "tflsplit edge model.tflsplit --credentials clients/cam1 --source camera:0",
         "tflsplit edge --config /etc/tflsplit/edge.toml",
     ),
 )
 @planfile.argument
 @planfile.option
 @connection.options
-@click.option("--device", required=True, help="Name of this device; no other device of the deployment may have it.")
+@click.option(
+    "--device",
+    help="Name of this device; no other device of the deployment may have it. Default: that of --credentials.",
+)
 @click.option(
     "--source",
     required=True,
@@ -66,7 +70,7 @@ def command(
     plan_path: Path | None,
     broker: connection.Broker,
     deployment: str,
-    device: str,
+    device: str | None,
     source: str,
     cut_name: str | None,
     input_codec: str | None,
@@ -91,16 +95,16 @@ def command(
     from edge_runtime import loop
     from edge_runtime.delivery import outcome
 
+    name = (deployment, broker.name(device))
     service = supervision.SupervisedEdge(click.get_current_context())
     service.starting("opening the package")
     opened, plan, cut = planfile.opened_at(pkg, plan_path, {"--cut": cut_name, "--input-codec": input_codec})
-    given = api_planfile.settings(plan) | delivery_options.settings() | {n: v for n, v in pace.items() if v is not None}
-    settings = _settings(deployment, device, given, input_codec)
+    settings = _settings(name, api_planfile.settings(plan) | delivery_options.settings(), pace, input_codec)
     with (
-        update_options.running(opened, cut, (deployment, device)) as model,
+        update_options.running(opened, cut, name) as model,
         contextlib.closing(_source(source, model, settings)) as inputs,
         monitoring_options.started() as monitored,
-        delivery_options.spool(deployment, device) as spool,
+        delivery_options.spool(*name) as spool,
         machine.open_head(model.package, model.cut, on_trial=service.trying) as head,
         service.warmed_up(head, model.package),
         connection.of_edge(broker, settings, waits=service.waits and not spool) as online,
@@ -139,9 +143,12 @@ def _source(text: str, model: updates.RunningUpdates, settings: "Settings") -> "
     return frames.open_source(text, model.package.manifest, as_pixels=as_pixels)
 
 
-def _settings(deployment: str, device: str, given: dict[str, Any], input_codec: str | None) -> "Settings":
+def _settings(
+    name: tuple[str, str], given: dict[str, Any], pace: dict[str, float | None], input_codec: str | None
+) -> "Settings":
     from edge_runtime.delivery.settings import Settings
 
+    given |= {key: value for key, value in pace.items() if value is not None}
     if input_codec is not None:
         given["input_codec"] = coding_input_codec.parse(input_codec)
-    return Settings(deployment=deployment, device=device, **given)
+    return Settings(*name, **given)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 )
 @connection.options
 @click.option("--echo", "is_echo", is_flag=True, help="Answer the probes of others. Run it where the cloud runs.")
-@click.option("--device", help="Name of this client at the broker. Default: a random name.")
+@click.option("--device", help="Name of this client at the broker. Default: that of --credentials, else a random one.")
 @click.option(
     "--size-time",
     "size_s",
@@ -63,7 +63,7 @@ def command(
     from broker.links import echo, throughput
 
     run = connection.new_boot()
-    name = device or f"{'echo' if is_echo else 'probe'}-{run & 0xFFFFFF:06x}"
+    name = broker.name(device, default=f"{'echo' if is_echo else 'probe'}-{run & 0xFFFFFF:06x}")
     if is_echo:
         with connection.connected(broker, deployment, name, run) as online:
             _serve(echo.Echo(online, deployment))

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog=examples.epilog(
-        "tflsplit push new.tflsplit --device cam1 --device cam2 --sign models.key \\\n"
-        "--credentials clients/operator --deployment shop"
+        "tflsplit push new.tflsplit --device cam1 --device cam2 --sign models.key \\\n--credentials clients/operator"
     )
 )
 @click.argument("pkg", type=click.Path(path_type=Path))
@@ -45,7 +44,8 @@ if TYPE_CHECKING:
     help="URL of the bundle's folder on a web server. Devices download the model from it. Default: over the broker.",
 )
 @click.option(
-    "--name", default="operator", show_default=True, help="Name of this operator, as given to `tflsplit broker init`."
+    "--name",
+    help="Name of this operator, as given to `tflsplit broker init`. Default: that of --credentials, else operator.",
 )
 @click.option(
     "--wait",
@@ -65,7 +65,7 @@ def command(
     signing_key: Path,
     cut_name: str | None,
     bundle_url: str | None,
-    name: str,
+    name: str | None,
     wait_s: float,
     is_json: bool,
 ) -> None:
@@ -84,10 +84,11 @@ def command(
     opened = reading.open_package(pkg)
     if cut_name is not None:
         opened.check_has_tail(opened.cut(cut_name))
+    speaker = broker.name(name, default="operator")
     signer = signing.open_private(signing_key)
     outcomes = []
     with (
-        connection.connected(broker, deployment, name, connection.new_boot(), is_second=True) as online,
+        connection.connected(broker, deployment, speaker, connection.new_boot(), is_second=True) as online,
         screen.percentage() as show,
     ):
         pushing = update_push.Pusher(

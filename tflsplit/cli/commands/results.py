@@ -18,7 +18,7 @@ _KEPT_S = 7 * 24 * 3600
 @click.command(
     epilog=examples.epilog(
         "tflsplit results --broker mqtt://localhost --deployment shop",
-        "tflsplit results --credentials clients/consumer --deployment shop \\\n--device cam1 --name archive",
+        "tflsplit results --credentials clients/consumer \\\n--device cam1 --name archive",
     )
 )
 @connection.options

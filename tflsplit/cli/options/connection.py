@@ -59,6 +59,26 @@ class Broker:
         proof.check_fit(where)
         return where, proof
 
+    def deployment(self, typed: str | None) -> str:
+        """The one that was typed, else that of --credentials; UsageError without either."""
+        found = typed or self._bundled("deployment")
+        if found is None:
+            raise click.UsageError("Missing option '--deployment', or '--credentials', which names one.")
+        return found
+
+    def name(self, typed: str | None, *, default: str | None = None) -> str:
+        """The name of who connects: the one that was typed, else that of --credentials, else `default`; UsageError
+        without any, for a device has none by default."""
+        found = typed or self._bundled("name") or default
+        if found is None:
+            raise click.UsageError("Missing option '--device', or '--credentials', which names one.")
+        return found
+
+    def _bundled(self, what: str) -> str | None:
+        from broker.transport import credentials
+
+        return None if self.folder is None else str(getattr(credentials.open_bundle(self.folder), what))
+
     def reader_id(self, deployment: str, reader: str, device: str | None) -> str:
         """For a session that the broker keeps: always the same, and not to be guessed by others who are let in. Without
         a folder of credentials nothing secret outlives the process, and the names have to do."""
@@ -70,10 +90,16 @@ class Broker:
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Gives the command the arguments `broker` and `deployment`."""
+
+    @functools.wraps(function)  # and with it the options that it has already
+    def command(*args: Any, broker: Broker, deployment: str | None, **others: Any) -> Any:
+        return function(*args, broker=broker, deployment=broker.deployment(deployment), **others)
+
     return broker_options(
-        click.option("--deployment", required=True, help="Name of the deployment; its edges and clouds have the same.")(
-            function
-        ),
+        click.option(
+            "--deployment",
+            help="Name of the deployment; its edges and clouds have the same. Default: that of --credentials.",
+        )(command),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,10 @@ PATHS = frozenset({"source"})
 SECRETS = ("credentials", "ca", "cert", "key", "password-file")
 
 
+# What the credentials say where it is not set, as the attributes of `broker.transport.credentials.Bundle`.
+_BUNDLED = {"deployment": "deployment", "device": "name"}
+
+
 class EdgeCommand(Command):
     """`tflsplit edge`."""
 
@@ -88,8 +93,10 @@ def all_problems(command: Command, merged: "Merged", file: Path, *, root: Path =
     if merged.problems and not merged.from_files:
         return merged.problems  # the file could not be read, so nothing is known of what it sets
     problems = list(merged.problems)
+    merged = with_credentials(merged, root)
+    bundled = () if merged.value("credentials") else tuple(_BUNDLED)
     for key, parameter in command.settings.items():
-        if parameter.required and merged.settings[key].place == "default":
+        if (parameter.required or key in bundled) and merged.settings[key].place == "default":
             problems.append(f"{file}: {key} is not set; set it there, or in the environment as {command.variable(key)}")
     for look in (_look_at_package, _look_at_source, _look_at_broker, _look_at_libraries):
         with _collected(problems, f"{file}: "):
@@ -98,6 +105,23 @@ def all_problems(command: Command, merged: "Merged", file: Path, *, root: Path =
         with _collected(problems, f"{file}: "):
             _look_at_combinations(command, below(root, file))
     return tuple(problems)
+
+
+def with_credentials(merged: "Merged", root: Path = Path("/")) -> "Merged":
+    """The settings, with names from the folder of credentials where they are not set, if it can be read."""
+    from broker.transport import credentials
+    from tflsplit.cli.settings.merging import Setting
+
+    folder = _file(merged, "credentials", root)
+    lacking = [key for key in _BUNDLED if merged.settings[key].place == "default"]
+    if folder is None or not lacking:
+        return merged
+    try:
+        bundle = credentials.open_bundle(folder)
+    except errors.SettingsError:  # `_look_at_broker` says so, unless it is encrypted
+        return merged
+    found = {key: Setting(key, getattr(bundle, _BUNDLED[key]), str(folder)) for key in lacking}
+    return replace(merged, settings={**merged.settings, **found})
 
 
 @contextmanager

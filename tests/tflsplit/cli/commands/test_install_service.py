@@ -266,6 +266,49 @@ def test_check_and_install_name_a_library_that_the_settings_need(tmp_path, confi
         assert f"needs {library}, which is not installed: pip install" in done.stderr
 
 
+NAMES = {"schema": 1, "url": "mqtts://broker.plant1", "deployment": "plant1", "name": "cam7", "role": "device"}
+
+
+@pytest.fixture
+def bundled(tmp_path, tiny_package):
+    """A configuration without names beside a folder of credentials that has them."""
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    (folder / "broker.json").write_text(json.dumps(NAMES))
+    (folder / "password").write_text("hunter2\n")
+    (folder / "password").chmod(0o600)
+    np.save(tmp_path / "inputs.npy", np.zeros((1, 4), np.int8))
+    file = tmp_path / "edge.toml"
+    file.write_text(f'[edge]\npackage = "{tiny_package.path}"\nsource = "inputs.npy"\ncredentials = "credentials"\n')
+    return file
+
+
+def test_names_that_are_not_set_are_those_of_the_credentials(run, bundled):
+    (bundled.parent / "credentials" / "broker.json").write_text(json.dumps(NAMES | {"url": "mqtts://u@broker.plant1"}))
+    settings = check(run, bundled).json()["settings"]
+
+    place = str(bundled.parent / "credentials")
+    assert [settings[key] for key in ("deployment", "device")] == [
+        {"value": "plant1", "from": place},
+        {"value": "cam7", "from": place},
+    ]
+
+
+def test_a_name_that_is_set_is_held_against_the_credentials(run, bundled):
+    bundled.write_text(f'{bundled.read_text()}device = "cam8"\n')
+
+    (problem,) = json.loads(check(run, bundled).out)["problems"]
+    assert "are those of 'cam7' in deployment 'plant1', not of 'cam8' in 'plant1'" in problem
+
+
+def test_credentials_that_only_the_service_can_read_may_hold_the_names(run, bundled):
+    (bundled.parent / "credentials" / "broker.json").unlink()
+    (bundled.parent / "credentials" / "broker.json.cred").write_text("encrypted")
+    found = json.loads(check(run, bundled).out)
+
+    assert not [problem for problem in found["problems"] if "is not set" in problem]
+
+
 def test_every_setting_that_is_missing_is_named(run, tmp_path):
     (tmp_path / "edge.toml").write_text("[edge]\n")
     said = run("config", "check", tmp_path / "edge.toml").err
