@@ -5,7 +5,7 @@ the input itself, the last position computes everything locally. Pure: no file, 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -59,6 +59,7 @@ class Cut:
         return payload_bytes(self.boundary)
 
     def as_json(self) -> dict[str, object]:
+        """All of it; what a manifest keeps is this without `boundary`."""
         return {
             "id": self.id,
             "layer": self.layer,
@@ -72,12 +73,14 @@ class Cut:
         }
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> "Cut":
+    def from_json(cls, fields: dict[str, Any], tensors: Mapping[int, TensorSpec]) -> "Cut":
+        """`tensors` has each that may lie on a boundary. KeyError, ValueError or TypeError for damaged fields."""
+        indices = tuple(int(index) for index in fields["boundary_tensors"])
         return cls(
             id=str(fields["id"]),
             position=int(fields["after_operator"]) + 1,
-            boundary=tuple(TensorSpec.from_json(spec) for spec in fields["boundary"]),
-            tensors=tuple(int(index) for index in fields["boundary_tensors"]),
+            boundary=tuple(tensors[index] for index in indices),
+            tensors=indices,
             head=Side(**{key: int(value) for key, value in fields["head_side"].items()}),
             tail=Side(**{key: int(value) for key, value in fields["tail_side"].items()}),
             is_useful=bool(fields["useful"]),

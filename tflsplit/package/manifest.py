@@ -8,7 +8,7 @@ is found.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -19,6 +19,7 @@ from tflsplit.graph.tensors import TensorSpec
 from tflsplit.inputs.preprocessing import Preprocessing
 
 SCHEMA = 1
+MOST_BYTES = 64 << 20  # some 1,200 a cut, so room for fifty thousand
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,99}/){0,3}[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", re.ASCII)
 
@@ -223,7 +224,8 @@ def render(manifest: Manifest) -> str:
         "outputs": [spec.as_json() for spec in manifest.outputs],
         "codec": manifest.codec,
         "operators": manifest.operators,
-        "cuts": [cut.as_json() for cut in manifest.cuts],
+        "tensors": {str(index): spec.as_json() for index, spec in _tensors(manifest.cuts).items()},
+        "cuts": [_without_boundary(cut) for cut in manifest.cuts],
         "compilations": {cut: entry.as_json() for cut, entry in manifest.compilations.items()},
         "float_tails": manifest.float_tails.as_json() if manifest.float_tails else None,
         "fused_layers": dict(manifest.fused),
@@ -234,6 +236,17 @@ def render(manifest: Manifest) -> str:
     # A changed digit is still valid JSON; only a digest of the whole text finds it.
     seal = hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()
     return json.dumps(fields | {"seal": seal}, indent=1, ensure_ascii=False) + "\n"
+
+
+def stored(manifest: Manifest) -> bytes:
+    """The text as a file holds it; PackageError for one that no reader would take."""
+    data = render(manifest).encode("utf-8")
+    if len(data) > MOST_BYTES:
+        raise errors.PackageError(
+            f"{manifest.name}: the model has {len(manifest.cuts):,} cuts, which take {len(data):,} bytes to describe; "
+            f"at most {MOST_BYTES:,} are read again. Convert a part of it"
+        )
+    return data
 
 
 def parse(text: str, *, name: str) -> Manifest:
@@ -299,10 +312,23 @@ def _fields(value: Any) -> dict[str, Any]:
     return {key: list(entry) if isinstance(entry, tuple) else entry for key, entry in fields.items()}
 
 
+def _tensors(cuts: Sequence[Cut]) -> dict[int, TensorSpec]:
+    """Each boundary tensor once: a recurrent layer of a hundred steps has it on the boundaries of a thousand cuts."""
+    found = {index: spec for cut in cuts for index, spec in zip(cut.tensors, cut.boundary, strict=True)}
+    return dict(sorted(found.items()))
+
+
+def _without_boundary(cut: Cut) -> dict[str, object]:
+    fields = cut.as_json()
+    del fields["boundary"]
+    return fields
+
+
 def _manifest(fields: dict[str, Any]) -> Manifest:
     calibration = dict(fields["calibration"])
     calibration["warnings"] = tuple(calibration["warnings"])
     preprocessing, float_tails = fields["preprocessing"], fields["float_tails"]
+    tensors = {int(index): TensorSpec.from_json(spec) for index, spec in fields["tensors"].items()}
     return Manifest(
         name=fields["name"],
         target=fields["target"],
@@ -320,7 +346,7 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
         outputs=tuple(TensorSpec.from_json(spec) for spec in fields["outputs"]),
         codec=fields["codec"],
         operators=fields["operators"],
-        cuts=tuple(Cut.from_json(cut) for cut in fields["cuts"]),
+        cuts=tuple(Cut.from_json(cut, tensors) for cut in fields["cuts"]),
         fused=fields["fused_layers"],
         aliases=fields["layer_aliases"],
         files={path: File(**entry) for path, entry in fields["files"].items()},

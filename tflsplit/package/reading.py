@@ -28,8 +28,6 @@ MODEL = "model.tflite"
 FLOAT_MODEL = "model_float32.tflite"
 GOLDEN = "golden.npz"
 SUFFIX = ".tflsplit"
-# Some 1,200 bytes a cut, so room for fifty thousand.
-_MANIFEST_BYTES = 64 << 20
 # What `writing.update` adds to a cut.
 COMPILED = ("head_edgetpu.tflite", "head_edgetpu.log")
 
@@ -229,8 +227,10 @@ def open_package(path: PathLike) -> Package:
     if not (path / MANIFEST).is_file():
         raise errors.PackageError(f"{path}: not a package (no {MANIFEST} in it); make one with `tflsplit convert`")
     try:
-        if (path / MANIFEST).stat().st_size > _MANIFEST_BYTES:
-            raise errors.PackageError(f"{path}: {MANIFEST} is larger than {_MANIFEST_BYTES} bytes; no package has such")
+        if (path / MANIFEST).stat().st_size > package_manifest.MOST_BYTES:
+            raise errors.PackageError(
+                f"{path}: {MANIFEST} is larger than {package_manifest.MOST_BYTES:,} bytes; no package has such"
+            )
         text = (path / MANIFEST).read_bytes().decode("utf-8")
     except UnicodeDecodeError as cause:
         raise errors.PackageError(f"{path}: {MANIFEST} is damaged ({cause.reason}); convert the model again") from cause

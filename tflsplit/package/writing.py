@@ -58,7 +58,7 @@ def write_files(
     with _written_whole(path) as partial:
         files = {name: _write_file(partial, name, data) for name, data in contents}
         described = replace(described, files=files)
-        _write_file(partial, MANIFEST, manifest.render(described).encode("utf-8"))
+        _write_file(partial, MANIFEST, manifest.stored(described))
     return Package(path, described)
 
 
@@ -74,13 +74,13 @@ def update(opened: Package, described: Manifest, renewed: Sequence[Cut], added: 
     kept = {name: file for name, file in opened.manifest.files.items() if name not in stale}
     with _disk_errors(opened.path):
         if stale:
-            _replace_file(opened.path, MANIFEST, manifest.render(replace(opened.manifest, files=kept)).encode("utf-8"))
+            _replace_file(opened.path, MANIFEST, manifest.stored(replace(opened.manifest, files=kept)))
         for name in stale:
             (opened.path / name).unlink(missing_ok=True)
         files = {name: _replace_file(opened.path, name, data) for name, data in added.items()}
         absent = {name: file for name, file in described.absent.items() if name not in files}
         described = replace(described, files=kept | files, absent=absent)
-        _replace_file(opened.path, MANIFEST, manifest.render(described).encode("utf-8"))
+        _replace_file(opened.path, MANIFEST, manifest.stored(described))
     return Package(opened.path, described)
 
 

@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import json
 import os
 import resource
 import subprocess
@@ -130,3 +131,16 @@ def test_wherever_an_update_dies_the_package_opens_with_whole_files(written, mon
     survived = reading.open_package(written.path)
     assert survived.digest == written.digest
     assert compile_twice(survived, COMPILED) == reading.open_package(written.path)
+
+
+def test_a_tensor_on_many_boundaries_is_described_once(tiny_package):
+    fields = json.loads((tiny_package.path / reading.MANIFEST).read_text())
+    assert not any("boundary" in cut for cut in fields["cuts"])
+    assert set(fields["tensors"]) == {str(index) for cut in tiny_package.cuts for index in cut.tensors}
+
+
+def test_nothing_is_written_that_no_reader_would_take(tmp_path, residual_model, monkeypatch):
+    monkeypatch.setattr(manifest, "MOST_BYTES", 1000)
+    with pytest.raises(errors.PackageError, match=r"the model has 4 cuts, which take .* at most 1,000 are read again"):
+        tiny_models.write_package(tmp_path / "m.tflsplit", residual_model)
+    assert not (tmp_path / "m.tflsplit").exists()
