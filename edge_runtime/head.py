@@ -9,6 +9,9 @@ from edge_runtime.accelerators.service import DEFAULT_RETRIES, Condition, Counte
 from tflsplit import arguments, errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
+from tflsplit.kernels import heads, keeping
+from tflsplit.kernels.classes import KernelClass
+from tflsplit.kernels.heads import HeadKernels
 from tflsplit.package import verify
 from tflsplit.package.reading import Package
 
@@ -25,6 +28,8 @@ class Head:
 
     DeviceError or PackageError if the accelerator cannot be opened or has no compiled head; with a `fallback` the
     uncompiled head runs there instead, and `condition` says so.
+
+    `kernel_class` is that of this machine's CPU, by default as it is measured and kept.
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class Head:
         accelerator: Accelerator = _CPU,
         fallback: Accelerator | None = None,
         retries: Retries = DEFAULT_RETRIES,
+        kernel_class: KernelClass | None = None,
     ) -> None:
         cut = arguments.instance(package, Package, "package").cut(cut)
         package.check_has_tail(cut)
@@ -42,6 +48,10 @@ class Head:
         self.counters = Counters()
         self._opened: OpenModel | Service | None = None
         self._service: Service | None = None
+        self._cpu_class = keeping.told() if kernel_class is None else kernel_class
+        self._kinds = package.head_kinds(cut) if cut.position > 0 else ()
+        compilation = package.manifest.compilations.get(cut.id)
+        self._compiler = str(compilation and compilation.compiler)
         self._condition = Condition(accelerator.name, None if cut.position == 0 else accelerator.name)
         if cut.position == 0:
             return
@@ -66,6 +76,17 @@ class Head:
     def condition(self) -> Condition:
         """Where the head runs now; may change from one frame to the next."""
         return self._condition if self._service is None else self._service.condition
+
+    @property
+    def kernels(self) -> HeadKernels:
+        """What it is computed with now; changes as `condition` does."""
+        service, runs_on, found = self._service, self.condition.runs_on, self._cpu_class
+        if runs_on is None and self.cut.position > 0:
+            found = None
+        elif found is not None and service is not None and runs_on == service.name:
+            told = (self._compiler, *(f"{key}={value}" for key, value in sorted(service.properties.items())))
+            found = heads.of_accelerator(runs_on, told, self._kinds, found)
+        return HeadKernels(found, self._kinds)
 
     def run(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         return arrays if self._opened is None else self._opened.run(*arrays)

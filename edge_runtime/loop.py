@@ -24,12 +24,14 @@ from edge_runtime.delivery.publisher import Publisher
 from edge_runtime.delivery.settings import Delivery, Settings, Until
 from edge_runtime.delivery.summary import Summary
 from edge_runtime.delivery.window import Window
+from edge_runtime.exactness import Exactness
 from edge_runtime.head import Head
 from edge_runtime.sources import intake
 from edge_runtime.sources.frames import Capture, Convert, Source
 from tflsplit import arguments, errors, text
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
+from tflsplit.kernels.heads import HeadKernels
 from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:
@@ -99,7 +101,8 @@ class Edge:
         self._source: Source | None = None
         self._window = Window(settings.window)
         self._clouds = Clouds()
-        publisher = Publisher(transport, settings)
+        self.exactness = Exactness(settings.exact, self._clouds)
+        publisher = Publisher(transport, settings, self.exactness.wait)
         self._names = publisher.names
         self._route = self._make_route(publisher)
         self._collector = Collector(
@@ -136,6 +139,11 @@ class Edge:
         return self._head.condition
 
     @property
+    def kernels(self) -> HeadKernels:
+        """What the head is computed with now."""
+        return self._head.kernels
+
+    @property
     def outstanding(self) -> int:
         """Frames that were sent and are not answered."""
         return len(self._window)
@@ -159,9 +167,11 @@ class Edge:
         """The next frames go through another head, perhaps of another package. Returns the old package and head, which
         the caller closes.
 
-        Blocks until the current frame is done. SettingsError or DataError if the source does not fit the package.
+        Blocks until the current frame is done. SettingsError or DataError if the source does not fit the package, or
+        the pair would not be exact where that is required.
         """
         wanted = self._wanted(package, head)
+        self.exactness.check(package, head)
         with self._exchanging:
             before = self._sending.package, self._head
             if self._computing in (None, threading.current_thread()):
@@ -352,16 +362,20 @@ class Edge:
     @property
     def _is_unheard(self) -> bool:
         summary = self.summary
-        sent = summary.frames + summary.replayed and self._transport.state is ConnectionState.ONLINE
-        return bool(sent) and not (summary.results or summary.refused or summary.duplicates or summary.refusal)
+        tries = summary.frames + summary.replayed or self.exactness.is_awaited
+        if not tries or self._transport.state is not ConnectionState.ONLINE:
+            return False
+        return not (summary.results or summary.refused or summary.duplicates or summary.refusal)
 
     def _take(self, message: Message) -> None:
         if message.topic == self._names.topic:
             self._names.take(message)
         elif not message.topic.endswith(_ANNOUNCED):
             self._collector.take(message.payload)
-        elif self._clouds.take(message):
-            self._route.cloud_came(time.monotonic())
+        else:
+            if self._clouds.take(message):
+                self._route.cloud_came(time.monotonic())
+            self.exactness.look(self.package, self._head)
 
     def _fail(self, failure: Exception) -> None:
         self._failure = failure
@@ -369,4 +383,6 @@ class Edge:
 
     def _announce(self) -> None:
         spool = None if self.spool is None else self.spool.as_json()
-        self._birth.announce(self._sending, self._head.condition, {"spool": spool, **self._told})
+        head = self._head
+        self._birth.announce(self._sending, head.condition, head.kernels, {"spool": spool, **self._told})
+        self.exactness.look(self.package, head)

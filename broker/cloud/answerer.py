@@ -39,12 +39,14 @@ class Refused(str, enum.Enum):
 @dataclass(frozen=True, slots=True)
 class Job:
     """One whole frame of one device. `received_ms` is when it came, in ms since the epoch by this machine's clock;
-    `arrived_at_s` is the same by the monotonic clock of this process, which nobody sets."""
+    `arrived_at_s` is the same by the monotonic clock of this process, which nobody sets. `is_exact` says whether the
+    head gave what it would have given here, None if that is not known."""
 
     device: str
     encoded: feature_codec.Buffer
     received_ms: float
     arrived_at_s: float = field(default_factory=time.monotonic, compare=False)
+    is_exact: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +224,7 @@ def _result(read: _Read, arrays: tuple[Array, ...], began_s: float, done_s: floa
         values=answer.values,
         outputs=tuple(results.Output.of(spec, array) for spec, array in raw),
         pixels=frame.pixels,
+        is_exact=job.is_exact,
     )
     key = (frame.boot, frame.sequence)
     ack = acks.Acknowledgement(job.device, *key).as_json() if frame.wants_ack else None

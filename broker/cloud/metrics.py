@@ -12,6 +12,7 @@ from broker.cloud.subscriber import Cloud
 from broker.transport import metrics
 from broker.transport.protocol import ConnectionState, Transport
 from tflsplit import errors
+from tflsplit.kernels.heads import Standing
 from tflsplit.observing import catalogue
 from tflsplit.observing.health import STARTING, Health
 from tflsplit.observing.metrics import Family, Metric, Sample
@@ -110,6 +111,11 @@ def _of(served: Served) -> Iterator[Family]:
     # Every reason is exported from the start: Prometheus sees no increase in a counter that first appears with 1.
     refused = ((why, summary.refused[why]) for why in Refused)
     yield _family(catalogue.CLOUD_REFUSED, *(Sample(count, (*here, why.value)) for why, count in refused))
+    exact = ((each.value, summary.exactness[each]) for each in Standing)
+    yield _family(catalogue.CLOUD_EXACT, *(Sample(count, (*here, name)) for name, count in exact))
+    if cloud.exactness is not None:
+        devices = cloud.exactness.devices
+        yield _family(catalogue.CLOUD_EXACT_DEVICES, *(Sample(devices[each], (*here, each.value)) for each in Standing))
     given_up = (Sample(count, (*here, why)) for why, count in summary.chunked.given_up.items())
     yield _family(catalogue.CLOUD_CHUNKED_GIVEN_UP, *given_up)
     for metric, samples in metrics.of_connection(served.transport):

@@ -12,6 +12,7 @@ from broker.messages.topics import Kind
 from broker.transport.name_clash import NameClash
 from broker.transport.protocol import Message, Transport
 from tflsplit import errors
+from tflsplit.kernels.classes import KernelClass
 from tflsplit.package.reading import Package
 
 log = logging.getLogger(__name__)
@@ -20,10 +21,17 @@ log = logging.getLogger(__name__)
 _MOST = 256
 
 
-def of(transport: Transport, speaker: tuple[str, str], boot: int, packages: Sequence[Package]) -> "Peers":
-    """`speaker` is the deployment and the name of a cloud of these packages, `boot` the random id of its run."""
+def of(
+    transport: Transport,
+    speaker: tuple[str, str],
+    boot: int,
+    packages: Sequence[Package],
+    kernel_class: KernelClass | None = None,
+) -> "Peers":
+    """`speaker` is the deployment and the name of a cloud of these packages, `boot` the random id of its run,
+    `kernel_class` that of the machine that runs the tails."""
     served = tuple((package.digest, package.manifest.name) for package in packages)
-    return Peers(transport, *speaker, Announcement(boot, served))
+    return Peers(transport, *speaker, Announcement(boot, served, kernel_class))
 
 
 class Peers:

@@ -21,6 +21,7 @@ from typing import Protocol
 from broker.cloud import answerer
 from broker.cloud.answerer import Answer, Job, Refused
 from broker.cloud.engine import Engine
+from broker.cloud.exactness import Exactness
 from broker.cloud.fair_queue import FairQueue
 from broker.cloud.peers import Peers
 from broker.cloud.reply_cache import Key, ReplyCache
@@ -31,6 +32,7 @@ from broker.messages.topics import Kind
 from broker.transport.protocol import Message, Transport, publish_packet_bytes
 from tflsplit import arguments, errors
 from tflsplit.coding import feature_codec
+from tflsplit.kernels.heads import Standing
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +98,7 @@ class Cloud:
         *,
         share: str | None = None,
         peers: Peers | None = None,
+        exactness: Exactness | None = None,
         drain_s: float = 10.0,
         limits: Limits | None = None,
         observers: Sequence[Observer] = (),
@@ -111,6 +114,7 @@ class Cloud:
         self._is_shared = share is not None
         self._is_subscribed = False
         self._peers = peers
+        self.exactness = exactness
         self._drain_s = drain_s
         self._limits = limits or Limits()
         self._observers = tuple(observers)
@@ -136,6 +140,8 @@ class Cloud:
 
     def subscribe(self) -> None:
         """From now on frames wait for `run`, which does this where it was not done."""
+        if self.exactness is not None:
+            self.exactness.start()
         self._transport.subscribe(self._filter)
         self._is_subscribed = True
 
@@ -227,7 +233,7 @@ class Cloud:
         return not self._leaving and len(self._running) < self._limits.frames and self._held_bytes < self._limits.bytes
 
     def _take(self, message: Message) -> None:
-        if self._peers is not None and message.topic not in self._routes and self._peers.take(message):
+        if message.topic not in self._routes and any(one.take(message) for one in (self._peers, self.exactness) if one):
             self._transport.acknowledge(message)
             return
         try:
@@ -253,7 +259,9 @@ class Cloud:
             self._transport.acknowledge(message)
             return
         key = (route.device, label, wire.checksum(encoded))
-        self._serve(key, route, Job(route.device, encoded, received_ms, message.arrived_at_s), message)
+        standing = Standing.UNKNOWN if self.exactness is None else self.exactness.of(route.device, label)
+        job = Job(route.device, encoded, received_ms, message.arrived_at_s, standing.is_exact)
+        self._serve(key, route, job, message)
 
     def _whole(self, route: _Route, message: Message) -> feature_codec.Buffer | None:
         if self._is_shared and chunks.is_chunk(message.payload):
@@ -313,7 +321,7 @@ class Cloud:
                 self._changed.notify_all()
                 return
             answer = self._leave(held, answer)
-            self.summary.count(answer)
+            self.summary.count(answer, held.job.is_exact)
             if key is not None and is_served:
                 self._reply_cache.add(key, answer)
             if answer.refused not in (None, Refused.BUSY):

@@ -9,6 +9,7 @@ from broker.cloud.engine import Counters
 from broker.messages import chunks
 from broker.transport import protocol
 from tflsplit import text
+from tflsplit.kernels.heads import Standing
 from tflsplit.timings.latency import Latencies, percentiles
 
 _COUNTS = (
@@ -24,7 +25,8 @@ class Summary:
     `refused` frames, by reason, were answered with an error, except those of a `bad_topic`, which nobody hears of.
     Frames of `unpublished` answers, and frames left `unfinished` after a stop, will be sent again.
     `dead_letters_left_out` were over the limit of dead letters. Frames `left_to_others` got no answer of ours, since
-    another cloud serves their package. `chunked` is of frames in chunks, `link` is of the connection at the end."""
+    another cloud serves their package. `exactness` is of the results, by how their heads
+    stand to this machine. `chunked` is of frames in chunks, `link` is of the connection at the end."""
 
     frames: int = 0
     results: int = 0
@@ -33,6 +35,7 @@ class Summary:
     unpublished: int = 0
     unfinished: int = 0
     refused: Counter[Refused] = field(default_factory=Counter)
+    exactness: Counter[Standing] = field(default_factory=Counter)
     dead_letters: int = 0
     dead_letters_left_out: int = 0
     chunked: chunks.Counters = field(default_factory=chunks.Counters)
@@ -41,11 +44,12 @@ class Summary:
     decode_s: Latencies = field(default_factory=Latencies)
     queue_s: Latencies = field(default_factory=Latencies)
 
-    def count(self, answer: Answer) -> None:
+    def count(self, answer: Answer, is_exact: bool | None) -> None:
         if answer.refused is not None:
             self.refused[answer.refused] += 1
             return
         self.results += 1
+        self.exactness[Standing.of(is_exact)] += 1
         for part in _PARTS:
             getattr(self, f"{part}_s").append(getattr(answer, f"{part}_s"))
 
@@ -55,12 +59,16 @@ class Summary:
     def __str__(self) -> str:
         refused = sum(self.refused.values())
         frames, results = text.counted(self.frames, "frame"), text.counted(self.results, "result")
-        return f"{frames}, {results}, {text.counted(self.duplicates, 'duplicate')}, {refused} refused"
+        stands = self.exactness
+        told = ", ".join(f"{stands[each]} {each.value}" for each in Standing if stands[each])
+        of = f" ({told})" if told else ""
+        return f"{frames}, {results}{of}, {text.counted(self.duplicates, 'duplicate')}, {refused} refused"
 
     def as_json(self) -> dict[str, object]:
         return {
             **{name: getattr(self, name) for name in _COUNTS},
             "refused": {refused.value: count for refused, count in sorted(self.refused.items())},
+            "exactness": {each.value: self.exactness[each] for each in Standing},
             "chunked": self.chunked.as_json(),
             "link": self.link.as_json(),
             **{f"{name}_ms": percentiles(getattr(self, f"{name}_s")) for name in _PARTS},
@@ -73,6 +81,7 @@ def total(summaries: Sequence[Summary]) -> Summary:
         for name in _COUNTS:
             setattr(made, name, getattr(made, name) + getattr(each, name))
         made.refused.update(each.refused)
+        made.exactness.update(each.exactness)
         made.chunked.add(each.chunked)
         made.link.reconnects += each.link.reconnects
         for reason, count in each.link.dropped.items():

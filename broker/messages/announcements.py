@@ -1,6 +1,7 @@
 """The retained `serves` of a cloud: which packages it answers frames of. Edges and other clouds listen to it.
 
-    {"boot": "00c0ffee00c0ffee", "packages": [{"digest": "9f…", "name": "digits"}]}
+    {"boot": "00c0ffee00c0ffee", "packages": [{"digest": "9f…", "name": "digits"}],
+     "kernel_class": {"id": "396b9812", "runtime": "ai-edge-litert 2.3.0", …}}
 
 Said at the start and after each new connection, so that an edge that waits for a cloud knows when to go on; taken back
 (an empty message) at a normal end. Whether a cloud lives is said by its `status`.
@@ -12,20 +13,26 @@ from typing import Any
 
 from broker.messages import wire
 from tflsplit import errors, strict_json
+from tflsplit.kernels.classes import KernelClass
 
 _MOST_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """`boot` is the random id of this run of the cloud, `packages` are digest (hexadecimal) and name of each."""
+    """`boot` is the random id of this run of the cloud, `packages` are digest (hexadecimal) and name of each.
+    `kernel_class` is that of the machine that runs the tails, None if it is not known, as of older versions."""
 
     boot: int
     packages: tuple[tuple[str, str], ...]
+    kernel_class: KernelClass | None = None
 
     def as_json(self) -> bytes:
         packages = [{"digest": digest, "name": name} for digest, name in self.packages]
-        return json.dumps({"boot": f"{self.boot:016x}", "packages": packages}, separators=(",", ":")).encode()
+        fields: dict[str, object] = {"boot": f"{self.boot:016x}", "packages": packages}
+        if self.kernel_class is not None:
+            fields["kernel_class"] = self.kernel_class.as_json()
+        return json.dumps(fields, separators=(",", ":")).encode()
 
     def serves(self, package: str) -> bool:
         """`package` is as much of the digest as a frame carries, or more."""
@@ -38,6 +45,7 @@ def parse(data: bytes) -> Announcement:
     try:
         fields: Any = strict_json.parse(data[:_MOST_BYTES])
         packages = tuple((str(entry["digest"]), str(entry["name"])) for entry in fields["packages"])
-        return Announcement(int(fields["boot"], 16), packages)
+        told = fields.get("kernel_class")
+        return Announcement(int(fields["boot"], 16), packages, None if told is None else KernelClass.from_json(told))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise errors.FrameError(f"announcement is {bytes(data[:60])!r}, expected boot and packages") from problem

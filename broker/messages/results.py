@@ -1,9 +1,12 @@
 """The cloud's answer to a frame: JSON that people, Node-RED or Home Assistant can use directly.
 
     {"device": "cam-1", "boot": "00c0ffee00c0ffee", "sequence": 7, "cut": "block_6_expand", "package": "9f…",
-     "label": "cat", "score": 0.93, "top": [{"label": "cat", "score": 0.93}, …], "values": null,
+     "exact": true, "label": "cat", "score": 0.93, "top": [{"label": "cat", "score": 0.93}, …], "values": null,
      "times": {"captured_ms": …, "head_ms": 3.1, "received_ms": …, "queue_ms": 0.2, "decode_ms": 0.1, "tail_ms": 5.0,
      "sent_ms": …}, "outputs": null}
+
+`exact` is true where the head gave bit for bit what it would have given in the cloud, so that the result is that of the
+whole model there; false where an operator of the head computes otherwise at the edge, null where that is not known.
 
 If the input travelled as pixels the cloud adds `"input_codec": "raw"` or `"jpeg"`, and `"lossy"`, true for a JPEG. A
 refused frame is answered with {"device", "boot", "sequence", "error", "sent_ms"}. `boot` is hexadecimal text, because
@@ -33,6 +36,7 @@ BUSY = "busy"
 # Made once, because `json.dumps` makes an encoder in each call.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _quote = json.encoder.encode_basestring
+_EXACT = {True: "true", False: "false", None: "null"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,8 @@ class Output:
 class Result:
     """The result of a frame. `top` is sorted, best first; its first entry is also `label` and `score` in the JSON. It
     is empty for a model without classes, whose dequantised outputs are in `values`, by name, if they are short. `cut`
-    and `package` (hexadecimal) are the frame's, `pixels` is how it carried a picture (None: as stored)."""
+    and `package` (hexadecimal) are the frame's, `pixels` is how it carried a picture (None: as stored). `is_exact` says
+    whether the head gave what it would have given in the cloud, None if that is not known."""
 
     device: str
     boot: int
@@ -102,6 +107,7 @@ class Result:
     values: tuple[tuple[str, tuple[float, ...]], ...] = ()
     outputs: tuple[Output, ...] = ()
     pixels: Pixels | None = None
+    is_exact: bool | None = None
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for _, values in self.values for value in values):
@@ -132,6 +138,7 @@ class Result:
         return (
             f'{{"device":{_quote(self.device)},"boot":"{self.boot:016x}","sequence":{self.sequence},'
             f'"cut":{_quote(self.cut)},"package":{_quote(self.package)},'
+            f'"exact":{_EXACT[self.is_exact]},'
             f'"label":{label},"score":{score},"top":[{top}],"values":{values},'
             f'"times":{{{times}}},"outputs":{outputs}{pixels}}}'
         ).encode()
@@ -214,6 +221,7 @@ def _result(fields: Mapping[str, Any]) -> Result:
         values=tuple((name, _numbers(values, name)) for name in values),
         outputs=tuple(_output(entry) for entry in _objects(fields, "outputs")),
         pixels=None if fields.get("input_codec") is None else Pixels(_text(fields, "input_codec")),
+        is_exact=None if fields.get("exact") is None else _one(fields, "exact", bool),
     )
 
 

@@ -89,6 +89,7 @@ class Child:
             fields = json.loads(self._ask(worker.OPEN, limits.open_s, Stage.OPEN)) if model else {}
             self.inputs, self.outputs = _specs(fields, "inputs"), _specs(fields, "outputs")
             self.delegated_parts: int | None = fields.get("delegated_parts")
+            self.build: str = fields.get("build", "")
             self._arrays = arena.views(tensors_fd, (*self.inputs, *self.outputs))
         finally:
             os.close(model_fd)

@@ -58,7 +58,11 @@ class DelegatedModel:
         except OSError as cause:
             raise errors.DeviceError(f"{accelerator.library}: no process can be started for it: {cause}") from cause
         self.delegated_parts = self._child.delegated_parts
-        self.properties: Mapping[str, str] = {"library": accelerator.library, **accelerator.options}
+        self.properties: Mapping[str, str] = {
+            "library": accelerator.library,
+            "build": self._child.build,
+            **accelerator.options,
+        }
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:

@@ -6,7 +6,7 @@ One thread runs frames; while the accelerator is away another thread tries to op
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edge_runtime.accelerators.protocol import OpenModel
@@ -64,6 +64,7 @@ DEFAULT_RETRIES = Retries()
 
 class Service:
     """Opens the accelerator at once; DeviceError if that fails without a `fallback`. `close` closes the fallback too.
+    `properties` are those of the model that was opened last.
 
     `run` is for one thread. It repeats the current frame after a failure, so a frame is lost only if `run` raises:
     DeviceError if the accelerator was given up, or `interrupt` was called while the frame waited.
@@ -79,7 +80,8 @@ class Service:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counters = Counters()
-        self._name = name
+        self.name = name
+        self.properties: Mapping[str, str] = {}
         self._opens = opens
         self._fallback = fallback
         self._retries = retries
@@ -96,6 +98,7 @@ class Service:
         self.condition = Condition(name, name)
         try:
             self._device = opens()
+            self.properties = self._device.properties
             self._opened_at_s = clock()
         except errors.DeviceError as refused:
             if fallback is None:
@@ -136,8 +139,8 @@ class Service:
 
     def _go_without(self, reason: str) -> None:
         runs_on = None if self._fallback is None else self._fallback.name
-        self.condition = Condition(self._name, runs_on, reason)
-        log.warning("accelerator lost name=%s runs_on=%s reason=%s", self._name, runs_on or "nothing", reason)
+        self.condition = Condition(self.name, runs_on, reason)
+        log.warning("accelerator lost name=%s runs_on=%s reason=%s", self.name, runs_on or "nothing", reason)
         if self._count_failure(reason):
             self._reopener = threading.Thread(target=self._reopen, name="accelerator-reopen", daemon=True)
             self._reopener.start()
@@ -168,11 +171,12 @@ class Service:
         with self._changed:
             if not self._closing.is_set():
                 self.counters.reopenings += 1
-                self.condition = Condition(self._name, self._name)
+                self.condition = Condition(self.name, self.name)
                 self._device = opened
+                self.properties = opened.properties
                 self._opened_at_s = self._clock()
                 self._changed.notify_all()
-                log.info("accelerator is back name=%s", self._name)
+                log.info("accelerator is back name=%s", self.name)
                 return
         opened.close()
 
@@ -181,10 +185,10 @@ class Service:
             while self._device is None:
                 if self._gave_up is not None:
                     raise errors.DeviceError(
-                        f"{self._name}: given up after {self._failures_in_a_row} failures in a row, the last: "
+                        f"{self.name}: given up after {self._failures_in_a_row} failures in a row, the last: "
                         f"{self._gave_up}; --fallback cpu goes on without it"
                     )
                 if self._is_interrupted:
-                    raise errors.DeviceError(f"{self._name}: stopped while a frame waited for it to come back")
+                    raise errors.DeviceError(f"{self.name}: stopped while a frame waited for it to come back")
                 self._changed.wait(_LOOK_S)
             return self._device

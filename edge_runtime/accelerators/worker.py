@@ -4,6 +4,8 @@ The arguments are file descriptors: a SOCK_SEQPACKET socket for requests and ans
 memory of the tensors. `edge_runtime.accelerators.child` is the parent's side.
 """
 
+import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -12,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,7 +49,7 @@ def main() -> None:
                     arrays = arena.views(tensors_fd, (*opened.inputs, *opened.outputs))
                     _run(opened, arrays)  # an accelerator loads the model into itself at its first inference
                 with opened:
-                    _serve(channel, opened, arrays, limits["run"])
+                    _serve(channel, request["library"], opened, arrays, limits["run"])
         except errors.DeviceError as failure:
             channel.send(_failed(failure))
 
@@ -57,9 +60,9 @@ def _open(request: dict[str, Any], delegate: Any, model_fd: int) -> interpreter.
 
 
 def _serve(
-    channel: socket.socket, opened: interpreter.Interpreter, arrays: tuple[Array, ...], run_limit_s: float
+    channel: socket.socket, library: str, opened: interpreter.Interpreter, arrays: tuple[Array, ...], run_limit_s: float
 ) -> None:
-    channel.send(json.dumps(_description(opened)).encode())
+    channel.send(json.dumps(_description(opened) | {"build": _build(library)}).encode())
     while channel.recv(MESSAGE_BYTES) == RUN:
         with _at_most(run_limit_s):
             _run(opened, arrays)
@@ -78,6 +81,18 @@ def _description(opened: interpreter.Interpreter) -> dict[str, object]:
         "outputs": [spec.as_json() for spec in opened.outputs],
         "delegated_parts": opened.delegated_parts,
     }
+
+
+def _build(library: str) -> str:
+    """Tells builds of a library apart, by the file that was loaded for a name like libedgetpu.so.1."""
+    stem = Path(library).name.partition(".")[0]
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+        files = {line.split(maxsplit=5)[5].strip() for line in maps if stem in line}
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        with contextlib.suppress(OSError):
+            digest.update(Path(file).read_bytes())
+    return digest.hexdigest()[:16] if files else ""
 
 
 def _failed(failure: errors.DeviceError) -> bytes:

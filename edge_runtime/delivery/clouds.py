@@ -6,6 +6,7 @@ from broker.messages import announcements, topics
 from broker.messages.announcements import Announcement
 from broker.transport.protocol import Message
 from tflsplit import errors
+from tflsplit.kernels.classes import KernelClass
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +20,7 @@ class Clouds:
     """The results thread tells, any thread asks. A cloud that died without a goodbye is still listed."""
 
     def __init__(self) -> None:
+        self.changes = 0  # of what is announced
         self._announced: dict[str, Announcement] = {}
         self._alone_since_s: float | None = None
         self._is_known = False
@@ -32,6 +34,7 @@ class Clouds:
             log.debug("announcement ignored topic=%s reason=%s", message.topic, problem)
             return False
         known = self._announced.get(name)
+        self.changes += told != known
         if told is None:
             self._announced.pop(name, None)
             return False
@@ -55,6 +58,11 @@ class Clouds:
                 "--deployment NAME`, or see that both have the same deployment deployment=%s",
                 deployment,
             )
+
+    def kernel_classes(self, package: str) -> dict[str, KernelClass | None]:
+        """Of the clouds that say that they answer frames of that package, by name."""
+        announced = dict(self._announced)
+        return {name: told.kernel_class for name, told in announced.items() if told.serves(package)}
 
     def serve(self, package: str) -> bool:
         """Whether one of them says that it answers frames of that package."""

@@ -16,9 +16,12 @@ _LOOK_S = 0.01
 
 
 class Publisher:
-    """Frames of one device. Any thread may send."""
+    """Frames of one device. Any thread may send. `may_send` waits up to so many seconds, and says if they may go."""
 
-    def __init__(self, transport: Transport, settings: Settings) -> None:
+    def __init__(
+        self, transport: Transport, settings: Settings, may_send: Callable[[float], bool] = lambda timeout_s: True
+    ) -> None:
+        self._may_send = may_send
         self.names = NameClash(transport, settings.deployment, settings.device, settings.boot)
         self._transport = transport
         self._topic = topics.topic(settings.deployment, settings.device, topics.Kind.FEATURES)
@@ -35,12 +38,13 @@ class Publisher:
         return self._transport.wait_for(ConnectionState.ONLINE, timeout_s)
 
     def wait_until_answerable(self, timeout_s: float) -> bool:
-        """Whether answers can reach us, subscribing first if need be; before that no frame may be sent. For one thread.
+        """Whether frames may be sent: answers can reach us, for which we subscribe if need be, and the clouds are those
+        that were wished for. For one thread.
 
         BrokerError if the broker refuses the subscription or the connection.
         """
         if self._is_subscribed:
-            return True
+            return self._may_send(timeout_s)
         if not self.wait_until_online(timeout_s) and self._transport.state is not ConnectionState.CLOSED:
             return False
         try:
@@ -52,7 +56,7 @@ class Publisher:
         self._is_subscribed = True
         # Last, and not to be tried again: a broker may hang up on who may not listen.
         self._listen()
-        return True
+        return self._may_send(timeout_s)
 
     def _listen(self) -> None:
         """To others of our name, and to what clouds announce.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from broker.messages import topics
 from tflsplit import arguments, errors
 from tflsplit.coding.input_codec import InputCodec
+from tflsplit.kernels.heads import Exact
 
 
 class Delivery(str, enum.Enum):
@@ -53,6 +54,7 @@ class Settings:
     max_age_s: float = 2.0
     drain_s: float = 30.0
     input_codec: InputCodec | None = None
+    exact: Exact = Exact.PREFER
 
     def __post_init__(self) -> None:
         arguments.check_fields(self)

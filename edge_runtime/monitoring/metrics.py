@@ -84,6 +84,7 @@ class EdgeMetrics:
         condition, counters = edge.condition, edge.summary.accelerator
         runs_on = condition.runs_on or "nothing"
         yield _family(catalogue.ACCELERATOR, Sample(1, (condition.accelerator, runs_on)))
+        yield _family(catalogue.KERNELS, Sample(1, (str(edge.kernels), edge.exactness.standing.value)))
         is_up = runs_on == condition.accelerator or edge.cut.position == 0
         yield _family(catalogue.ACCELERATOR_UP, Sample(is_up))
         yield _family(catalogue.FAILURES, Sample(counters.failures))

@@ -5,7 +5,7 @@ import secrets
 import threading
 from contextlib import contextmanager
 
-from broker.cloud import engine, peers, subscriber
+from broker.cloud import engine, exactness, peers, subscriber
 from broker.messages import acks, presence, results, topics, wire
 from broker.transport import memory
 
@@ -14,14 +14,15 @@ _TIMES = results.Times(*[0.0] * len(results.Times.__slots__))
 
 
 @contextmanager
-def cloud_for(package, network, *others, name="cloud"):
-    """A cloud that serves deployment `d` with these packages until the block ends."""
+def cloud_for(package, network, *others, name="cloud", kernel_class=None):
+    """A cloud that serves deployment `d` with these packages until the block ends; by default it knows no kernels."""
     boot = secrets.randbits(64)
     status = presence.Presence(topics.topic("d", name, topics.Kind.STATUS), boot)
     with memory.MemoryTransport(network, client_id=name, presence=status) as transport:
         transport.connect()
-        others_seen = peers.of(transport, ("d", name), boot, (package, *others))
-        cloud = subscriber.Cloud(engine.Inline.of(package, *others), transport, "d", peers=others_seen)
+        others_seen = peers.of(transport, ("d", name), boot, (package, *others), kernel_class)
+        known = exactness.Exactness(transport, "d", (package, *others), kernel_class)
+        cloud = subscriber.Cloud(engine.Inline.of(package, *others), transport, "d", peers=others_seen, exactness=known)
         subscribed = threading.Event()
         subscribe = transport.subscribe
         transport.subscribe = lambda *given, **options: (subscribe(*given, **options), subscribed.set())

@@ -6,13 +6,14 @@ import threading
 from collections.abc import Sequence
 
 from broker.cloud import engine as cloud_engine
-from broker.cloud import peers, subscriber
+from broker.cloud import exactness, peers, subscriber
 from broker.cloud.engine import Engine
 from broker.cloud.summary import Summary
 from broker.transport.memory import MemoryBroker
 from tflsplit import arguments, errors
 from tflsplit.api import connections, packages
 from tflsplit.arguments import PathLike
+from tflsplit.kernels import keeping
 from tflsplit.package import trial
 from tflsplit.package.reading import Package
 
@@ -51,8 +52,14 @@ class Cloud:
             online = stack.enter_context(
                 connections.connected(self._broker, speaker, boot, is_quick=True, is_cloud=True)
             )
-            others = peers.of(online, speaker, boot, self.packages)
-            self._cloud = subscriber.Cloud(engine, online, speaker[0], peers=others)
+            ours = keeping.told()
+            self._cloud = subscriber.Cloud(
+                engine,
+                online,
+                speaker[0],
+                peers=peers.of(online, speaker, boot, self.packages, ours),
+                exactness=exactness.Exactness(online, speaker[0], self.packages, ours),
+            )
             self._cloud.subscribe()  # here, so that no frame of an edge that is opened next is lost
             self._resources = stack.pop_all()
         self._thread = threading.Thread(target=self._serve, name=f"cloud-{speaker[0]}", daemon=True)

@@ -22,6 +22,7 @@ from tflsplit.arguments import PathLike
 from tflsplit.coding import input_codec as coding_input_codec
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
+from tflsplit.kernels.heads import Exact
 from tflsplit.package import trial
 from tflsplit.package.reading import Package
 
@@ -73,6 +74,7 @@ class Edge:
         resend_after: str | float = 5.0,
         max_age: str | float = 2.0,
         drain: str | float = 30.0,
+        exact: str = "prefer",
         spool: PathLike | None = None,
         plan: "PathLike | Outcome | None" = None,
     ) -> None:
@@ -91,6 +93,7 @@ class Edge:
             resend_after_s=quantities.parse_duration(resend_after, "resend_after"),
             max_age_s=quantities.parse_duration(max_age, "max_age"),
             drain_s=quantities.parse_duration(drain, "drain"),
+            exact=Exact(arguments.one_of(exact, [each.value for each in Exact], "exact")),
             **(planfile.settings(fixed) | given),
         )
         self._broker = connections.reached(broker, credentials, self._speaker)

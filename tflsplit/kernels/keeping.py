@@ -8,16 +8,19 @@ A file that is damaged or cannot be written costs a measurement at each start, s
 import contextlib
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tflsplit import processor, strict_json
+from tflsplit import errors, processor, strict_json
 from tflsplit.graph import interpreter
 from tflsplit.kernels import probe
 from tflsplit.kernels.classes import KernelClass, compare
+
+log = logging.getLogger(__name__)
 
 FILE = "kernel_class.json"
 _FORMAT = 1
@@ -49,6 +52,20 @@ def find() -> Found:
 def here() -> KernelClass:
     """The same without its past."""
     return find().kernel_class
+
+
+@cache
+def told() -> KernelClass | None:
+    """The class for a program that goes on without it: None, with a warning, where it cannot be measured. The first
+    call also warns of a class that changed since the last start."""
+    try:
+        found = find()
+    except errors.DeviceError as problem:
+        log.warning("kernel class not known reason=%s", problem)
+        return None
+    if found.change:
+        log.warning("kernel class changed reason=%s", found.change)
+    return found.kernel_class
 
 
 def find_in(place: Path, measure: Callable[[], KernelClass] = probe.measure) -> Found:

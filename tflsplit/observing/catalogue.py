@@ -67,6 +67,12 @@ PARTS = _histogram("part_seconds", "Where that time went: head, tail, and wire f
 ACCELERATOR = _gauge(
     "accelerator_info", "1; the accelerator asked for and what runs the heads.", "requested", "runs_on"
 )
+KERNELS = _gauge(
+    "kernel_class_info",
+    "1; the class of the kernels that run the head, and whether they compute as the clouds' do.",
+    "kernel_class",
+    "exactness",
+)
 ACCELERATOR_UP = _gauge("accelerator_up", "1 while heads run on the accelerator that was asked for, else 0.")
 FAILURES = _counter("accelerator_failures_total", "Times that the accelerator died in service or could not be opened.")
 REOPENINGS = _counter("accelerator_reopenings_total", "Times that a lost accelerator was opened again.")
@@ -95,6 +101,7 @@ EDGE = (
     LATENCY,
     PARTS,
     ACCELERATOR,
+    KERNELS,
     ACCELERATOR_UP,
     FAILURES,
     REOPENINGS,
@@ -127,6 +134,15 @@ CLOUD_FRAMES = _counter(
     "frames_total", "Whole frames received, duplicates among them; damaged ones are only refused.", "deployment"
 )
 CLOUD_RESULTS = _counter("results_total", "Frames answered with a result.", "deployment")
+CLOUD_EXACT = _counter(
+    "results_by_exactness_total",
+    "Results by whether their heads gave what they would have given here: exact, inexact or unknown.",
+    "deployment",
+    "exactness",
+)
+CLOUD_EXACT_DEVICES = _gauge(
+    "devices_by_exactness", "Devices by the same, as their latest births tell.", "deployment", "exactness"
+)
 CLOUD_REFUSED = _counter(
     "refused_frames_total",
     "Frames that got no result, by reason; nobody hears of those of a bad_topic.",
@@ -180,6 +196,8 @@ CLOUD = (
     CLOUD_PACKAGE,
     CLOUD_FRAMES,
     CLOUD_RESULTS,
+    CLOUD_EXACT,
+    CLOUD_EXACT_DEVICES,
     CLOUD_REFUSED,
     CLOUD_DUPLICATES,
     CLOUD_LEFT,

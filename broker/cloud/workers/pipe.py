@@ -1,7 +1,7 @@
 """The messages between a dispatcher and its worker processes: frames one way, answers the other, without pickle.
 
-    jobs     u16 count · each: f64 received_ms · f64 waited_s · u16 device bytes · u32 frame bytes · device
-             · frame
+    jobs     u16 count · each: f64 received_ms · f64 waited_s · u16 device bytes · u32 frame bytes · i8 exact
+             (-1: not known) · device · frame
     answers  u16 count · u16 batches from · each: u8 refused · u8 has key · u64 boot · u64 sequence
              · f64 queue_s · f64 decode_s · f64 tail_s · u32 result bytes · i32 ack bytes (-1: none) · u32 error bytes
              · result · ack · error
@@ -21,7 +21,7 @@ READY = b"ready"
 MAX_BYTES = 1 << 30
 
 _COUNT = struct.Struct("<H")
-_JOB = struct.Struct("<ddHI")
+_JOB = struct.Struct("<ddHIb")
 _COUNT_AND_BATCH = struct.Struct("<HH")
 _ANSWER = struct.Struct("<BBQQdddIiI")
 _REFUSALS = (None, *Refused)
@@ -31,7 +31,8 @@ def pack_jobs(jobs: Sequence[Job]) -> bytes:
     parts: list[bytes | bytearray | memoryview] = [_COUNT.pack(len(jobs))]
     for job in jobs:
         device, waited_s = job.device.encode(), time.monotonic() - job.arrived_at_s
-        parts += (_JOB.pack(job.received_ms, waited_s, len(device), len(job.encoded)), device, job.encoded)
+        exact = -1 if job.is_exact is None else job.is_exact
+        parts += (_JOB.pack(job.received_ms, waited_s, len(device), len(job.encoded), exact), device, job.encoded)
     return b"".join(parts)
 
 
@@ -40,11 +41,12 @@ def unpack_jobs(data: bytes) -> list[Job]:
     view, offset, now_s = memoryview(data), _COUNT.size, time.monotonic()
     jobs = []
     for _ in range(_COUNT.unpack_from(data)[0]):
-        received_ms, waited_s, device_bytes, frame_bytes = _JOB.unpack_from(data, offset)
+        received_ms, waited_s, device_bytes, frame_bytes, exact = _JOB.unpack_from(data, offset)
         offset += _JOB.size
         device = bytes(view[offset : offset + device_bytes]).decode()
         offset += device_bytes
-        jobs.append(Job(device, view[offset : offset + frame_bytes], received_ms, now_s - waited_s))
+        is_exact = None if exact < 0 else bool(exact)
+        jobs.append(Job(device, view[offset : offset + frame_bytes], received_ms, now_s - waited_s, is_exact))
         offset += frame_bytes
     return jobs
 

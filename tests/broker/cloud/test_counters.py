@@ -113,6 +113,7 @@ CASES = {
     ("refused_frames_total", "bad_frame"): (lambda made: made.send(b"no frame"), 1),
     ("refused_frames_total", "wrong_package"): (lambda made: made.send(made.frame(package=b"p" * 16)), 1),
     ("refused_frames_total", "wrong_cut"): (lambda made: made.send(made.frame(cut=60_000)), 1),
+    ("results_by_exactness_total", "unknown"): (lambda made: made.send(made.frame()), 1),
     ("dead_letters_total",): (lambda made: made.send(b"no frame"), 1),
     ("dead_letters_left_out_total",): (lambda made: made.send(*[b"no frame"] * (dead_letters.BURST + 50)), None),
     ("unpublished_results_total",): (closed_when_answered, 1),

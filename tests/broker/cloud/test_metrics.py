@@ -5,7 +5,7 @@ import pytest
 import waiting
 from waiting import wait_for
 
-from broker.cloud import engine, fleet, metrics, subscriber
+from broker.cloud import engine, exactness, fleet, metrics, subscriber
 from broker.messages import telemetry, topics, wire
 from broker.transport import memory
 from broker.transport.protocol import ConnectionState
@@ -54,7 +54,8 @@ class World:
         for transport in (self.online, self.ears, self.device):
             transport.connect()
         self.engine = Answering(engine.Inline.of(package))
-        self.cloud = subscriber.Cloud(self.engine, self.online, "d")
+        known = exactness.Exactness(self.online, "d", [package], None)
+        self.cloud = subscriber.Cloud(self.engine, self.online, "d", exactness=known)
         self.fleet = fleet.Fleet(self.ears, "d")
         self.watch = metrics.CloudMetrics()
         self.watch.attach([package], self.engine, [metrics.Served(self.cloud, self.online, self.fleet)])

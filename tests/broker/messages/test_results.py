@@ -16,8 +16,8 @@ SPEC = TensorSpec("probs", (1, 3), "int8", 0.5, -1)
 # (the JSON as it is on the wire, the value)
 CASES = [
     (
-        '{"device":"cam-1","boot":"00000000c0ffee00","sequence":7,"cut":"block_6","package":"00ff","label":"cat",'
-        '"score":0.75,"top":[{"label":"cat","score":0.75},{"label":"dög","score":0.25}],"values":null,'
+        '{"device":"cam-1","boot":"00000000c0ffee00","sequence":7,"cut":"block_6","package":"00ff",'
+        '"exact":null,"label":"cat","score":0.75,"top":[{"label":"cat","score":0.75},{"label":"dög","score":0.25}],"values":null,'
         '"times":{"captured_ms":1700000000000.25,"head_ms":3.1,"received_ms":1700000000004.5,"queue_ms":0.25,'
         '"decode_ms":0.1,"tail_ms":5.5,"sent_ms":1700000000010.0},"outputs":null}',
         results.Result(
@@ -25,8 +25,8 @@ CASES = [
         ),
     ),
     (
-        '{"device":"d","boot":"ffffffffffffffff","sequence":0,"cut":"input","package":"00","label":null,"score":null,'
-        '"top":[],"values":{"angle":[0.5,-1.0]},'
+        '{"device":"d","boot":"ffffffffffffffff","sequence":0,"cut":"input","package":"00",'
+        '"exact":true,"label":null,"score":null,"top":[],"values":{"angle":[0.5,-1.0]},'
         '"times":{"captured_ms":1700000000000.25,"head_ms":3.1,"received_ms":1700000000004.5,"queue_ms":0.25,'
         '"decode_ms":0.1,"tail_ms":5.5,"sent_ms":1700000000010.0},'
         '"outputs":[{"name":"probs","shape":[1,3],"dtype":"int8","scale":0.5,"zero_point":-1,"bytes":3,"data":"AQID"}]}',
@@ -39,6 +39,7 @@ CASES = [
             TIMES,
             values=(("angle", (0.5, -1.0)),),
             outputs=(results.Output(SPEC, b"\1\2\3"),),
+            is_exact=True,
         ),
     ),
     (

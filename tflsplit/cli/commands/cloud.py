@@ -3,8 +3,9 @@
 import contextlib
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,7 @@ from tflsplit.cli.output import examples, screen
 
 if TYPE_CHECKING:
     from broker.cloud.engine import Engine
+    from broker.transport.protocol import Transport
     from tflsplit.package.reading import Package
 
 log = logging.getLogger(__name__)
@@ -71,8 +73,8 @@ def command(
     \b
     Python: tflsplit.Cloud("model.tflsplit", "mqtt://localhost", deployment="plant1").wait()
     """
-    from broker.cloud import peers, subscriber, summary
     from broker.cloud import serving as clouds_of
+    from broker.cloud import subscriber, summary
 
     deployments, name = deployments or (broker.deployment(None),), broker.name(name, default="cloud")
     share = work_queue.share(queue, serving.share)
@@ -95,7 +97,7 @@ def command(
                 transport,
                 deployment,
                 share=share,
-                peers=None if queue else peers.of(transport, (deployment, name), boot, packages),  # AMQP retains none
+                **({} if queue else _others(transport, (deployment, name), boot, packages, serving)),
                 drain_s=serving.drain_s,
             )
             for deployment, transport in online.items()
@@ -112,6 +114,24 @@ def command(
         screen.write(str(summary.total(tuple(summaries.values()))))
 
 
+def _others(
+    transport: "Transport",
+    speaker: tuple[str, str],
+    boot: int,
+    packages: "Sequence[Package]",
+    serving: options_serving.ServingOptions,
+) -> dict[str, Any]:
+    """What a cloud learns of other clouds, and of the kernels of its devices: from messages that a broker of MQTT
+    retains."""
+    from broker.cloud import exactness, peers
+
+    kernel_class = serving.kernel_class()
+    return {
+        "peers": peers.of(transport, speaker, boot, packages, kernel_class),
+        "exactness": exactness.Exactness(transport, speaker[0], packages, kernel_class),
+    }
+
+
 def _log_start(
     packages: "list[Package]",
     deployments: tuple[str, ...],
@@ -119,13 +139,14 @@ def _log_start(
     serving: options_serving.ServingOptions,
 ) -> None:
     log.info(
-        "cloud serves deployment=%s package=%s cuts=%s workers=%s batch_window_s=%s share=%s",
+        "cloud serves deployment=%s package=%s cuts=%s workers=%s batch_window_s=%s share=%s kernels=%s",
         ",".join(deployments),
         ",".join(f"{package.manifest.name}:{package.digest[:16]}" for package in packages),
         ";".join(map(_cuts, packages)),
         engine.workers,
         serving.batch_window_s,
         serving.share,
+        serving.kernel_class(),
     )
 
 

@@ -11,6 +11,7 @@ import click
 
 from tflsplit import errors
 from tflsplit.cli.options import units
+from tflsplit.kernels.heads import Exact
 
 if TYPE_CHECKING:  # an edge without a spool starts without SQLite
     from edge_runtime.delivery.spool import Spool
@@ -37,7 +38,7 @@ class DeliveryOptions:
     def settings(self) -> dict[str, Any]:
         from edge_runtime.delivery.settings import Delivery, Until
 
-        kinds: dict[str, Callable[[str], Any]] = {"delivery": Delivery, "until": Until}
+        kinds: dict[str, Callable[[str], Any]] = {"delivery": Delivery, "until": Until, "exact": Exact}
         return {name: kinds[name](value) if name in kinds else value for name, value in self.fields.items()}
 
     @contextmanager
@@ -77,7 +78,7 @@ def _given(values: Mapping[str, Any], names: dict[str, str]) -> dict[str, Any]:
 
 
 # Fields of `edge_runtime.delivery.settings.Settings`; one that is not given has the plan's value, or the default there.
-_SETTINGS = ("delivery", "until", "window", "qos", "resend_after_s", "max_age_s", "drain_s")
+_SETTINGS = ("delivery", "until", "window", "qos", "resend_after_s", "max_age_s", "drain_s", "exact")
 # The options about the spool, with the argument of `edge_runtime.delivery.spool.limits` that each sets.
 _LIMITS = {"spool_bytes": "bytes", "spool_age": "age_s", "spool_full": "full", "spool_sync": "sync"}
 
@@ -122,6 +123,12 @@ _OPTIONS = (
         type=units.TIME,
         help="When the edge stops: longest wait for missing answers, counted from the stop and anew from each answer "
         "after it. Default: 30s.",
+    ),
+    click.option(
+        "--exact",
+        type=click.Choice([wish.value for wish in Exact]),
+        help="Whether this device and the cloud must compute alike, bit for bit. require: send nothing until a cloud "
+        "says that they do, and end where one does not. prefer: warn. any: say nothing. Default: prefer.",
     ),
     click.option(
         "--spool",

@@ -12,6 +12,7 @@ from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:  # help is shown without loading an interpreter
     from broker.cloud.engine import Engine
+    from tflsplit.kernels.classes import KernelClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,12 @@ class ServingOptions:
     batch_window_s: float | None
     drain_s: float
     share: str | None
+
+    def kernel_class(self) -> "KernelClass | None":
+        """Of this machine; None where other machines of a Ray cluster run the tails."""
+        from tflsplit.kernels import keeping
+
+        return keeping.told() if self.ray_address is None else None
 
     def engine(self, packages: "Sequence[Package]", warm: "Sequence[tuple[Package, str]]") -> "Engine":
         """`warm` lists cuts whose tails are loaded before the first frame comes. Packages that never ran here are tried

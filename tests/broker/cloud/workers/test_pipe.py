@@ -20,9 +20,9 @@ def test_answers(answers):
 
 @pytest.mark.parametrize("encoded", [b"", b"frame", bytearray(100_000), memoryview(b"view")], ids=type)
 def test_jobs(encoded):
-    jobs = [Job("n", encoded, 12.5), Job("a" * 64, b"other", 0.0)]
+    jobs = [Job("n", encoded, 12.5), Job("a" * 64, b"other", 0.0, is_exact=True), Job("b", b"", 0.0, is_exact=False)]
     arrived = pipe.unpack_jobs(pipe.pack_jobs(jobs))
 
-    assert [(job.device, bytes(job.encoded), job.received_ms) for job in arrived] == [
-        (job.device, bytes(job.encoded), job.received_ms) for job in jobs
+    assert [(job.device, bytes(job.encoded), job.received_ms, job.is_exact) for job in arrived] == [
+        (job.device, bytes(job.encoded), job.received_ms, job.is_exact) for job in jobs
     ]

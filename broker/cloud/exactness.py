@@ -1,0 +1,110 @@
+"""Whether the head of each device gives what it would give here, by the kernel class that its birth tells.
+
+A frame is judged by the birth of its own run, package and cut: of anything else it is not known.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from broker.messages import births, topics, wire
+from broker.messages.topics import Kind
+from broker.transport.protocol import Message, Transport
+from tflsplit import errors
+from tflsplit.kernels.classes import KernelClass
+from tflsplit.kernels.heads import Comparison, HeadKernels, Standing
+from tflsplit.package.reading import Package
+
+log = logging.getLogger(__name__)
+
+# The number of devices whose births are read, and of heads that frames may still come of.
+_MOST_DEVICES = 4096
+_MOST_HEADS = 4 * _MOST_DEVICES
+_BIRTH = f"/{Kind.BIRTH.value}"
+
+_Head = tuple[str, int, bytes, int]  # device, boot, package and position of the cut
+
+
+class Exactness:
+    """For the thread that receives; any may read `devices`. `ours` is the class of the machine that runs the tails."""
+
+    def __init__(
+        self, transport: Transport, deployment: str, packages: Sequence[Package], ours: KernelClass | None
+    ) -> None:
+        self._transport = transport
+        self._every = topics.every_device(deployment, Kind.BIRTH)
+        self._ours = ours
+        self._places = {
+            (bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES], cut.id): cut.position
+            for package in packages
+            for cut in package.cuts
+        }
+        self._heads: dict[_Head, Standing] = {}
+        self._devices: dict[str, Standing] = {}
+        self._said: dict[str, tuple[object, ...]] = {}
+
+    def start(self) -> None:
+        """Listens to births, before the first frame is taken; where the broker does not let us, nothing is known."""
+        try:
+            self._transport.subscribe(self._every)
+        except errors.BrokerError as problem:
+            log.warning("births of devices are not heard filter=%s reason=%s", self._every, problem)
+
+    def take(self, message: Message) -> bool:
+        """Whether it was the birth of a device."""
+        if not message.topic.endswith(_BIRTH):
+            return False
+        try:
+            device = topics.parse(message.topic).device
+            if message.payload:
+                self._judge(device, births.parse(message.payload))
+            else:
+                self._devices.pop(device, None)
+        except errors.FrameError as problem:
+            log.debug("birth ignored topic=%s reason=%s", message.topic, problem)
+        return True
+
+    def of(self, device: str, label: wire.Label) -> Standing:
+        """Of the head that made a frame."""
+        if label.cut == 0:
+            return Standing.EXACT  # nothing was computed yet
+        return self._heads.get((device, label.boot, label.package, label.cut), Standing.UNKNOWN)
+
+    @property
+    def devices(self) -> Mapping[Standing, int]:
+        """How many devices there are of each, by their latest birth."""
+        found = Counter(list(self._devices.values()))
+        return {standing: found[standing] for standing in Standing}
+
+    def _judge(self, device: str, birth: births.Birth) -> None:
+        place = self._places.get((birth.package, birth.cut))
+        if place is None:  # of a package that another cloud serves
+            return
+        if device not in self._devices and len(self._devices) >= _MOST_DEVICES:
+            log.debug("birth ignored device=%s reason=too many devices", device)
+            return
+        # An older version tells no operators: only at the cut `input` is it known that there are none.
+        told = birth.kernels or HeadKernels(None, () if place == 0 else ("any",))
+        found = told.against(self._ours)
+        self._devices[device] = found.standing
+        self._heads.pop((device, birth.boot, birth.package, place), None)
+        self._heads[device, birth.boot, birth.package, place] = found.standing
+        if len(self._heads) > _MOST_HEADS:
+            del self._heads[next(iter(self._heads))]
+        self._say(device, birth, found)
+
+    def _say(self, device: str, birth: births.Birth, found: Comparison) -> None:
+        """Once for each device, and again when its class or its cut changes."""
+        ours = found.head.kernel_class
+        now = (birth.package, birth.cut, ours.id if ours else None, found.standing)
+        if self._said.get(device) == now:
+            return
+        self._said[device] = now
+        if found.is_exact:
+            log.info("results are exact device=%s cut=%s kernels=%s", device, birth.cut, found.head)
+        else:
+            phrase = "results may differ" if found.standing is Standing.INEXACT else "results not known to be exact"
+            log.warning(
+                f"{phrase} device=%s cut=%s kernels=%s here=%s reason=%s",
+                *(device, birth.cut, found.head, self._ours, found),
+            )

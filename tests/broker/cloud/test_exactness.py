@@ -1,0 +1,117 @@
+"""What a cloud knows of its devices' heads, from their births alone."""
+
+import json
+import logging
+
+import kernel_classes
+import pytest
+from kernel_classes import HERE
+
+from broker.cloud import exactness
+from broker.messages import topics, wire
+from broker.transport import memory
+from broker.transport.protocol import Message
+from tflsplit.kernels.heads import HeadKernels, Standing
+
+ADDING = ("ADD/int8",)
+
+
+@pytest.fixture
+def known(tiny_package):
+    transport = memory.MemoryTransport(memory.MemoryBroker(), client_id="cloud")
+    return exactness.Exactness(transport, "d", [tiny_package], HERE)
+
+
+def born(known, package, device="n", *, boot=7, cut="op000", kernel_class=HERE, changes=()):
+    fields = {"boot": f"{boot:016x}", "package": package.digest, "cut": cut}
+    fields |= HeadKernels(kernel_class, ADDING).as_json() | dict(changes)
+    payload = json.dumps({name: value for name, value in fields.items() if value is not ...}).encode()
+    return known.take(Message(topics.topic("d", device, topics.Kind.BIRTH), payload))
+
+
+def label(package, cut="op000", boot=7):
+    return wire.Label(bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES], package.cut(cut).position, boot, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("kernel_class", "standing"),
+    [
+        (HERE, Standing.EXACT),
+        (kernel_classes.unlike("SOFTMAX/int8"), Standing.EXACT),
+        (kernel_classes.unlike("ADD/int8"), Standing.INEXACT),
+        (None, Standing.UNKNOWN),
+    ],
+)
+def test_a_frame_is_judged_by_the_birth_of_its_run_and_cut(known, tiny_package, kernel_class, standing):
+    assert born(known, tiny_package, kernel_class=kernel_class)
+
+    assert known.of("n", label(tiny_package)) is standing
+    assert known.devices == {each: int(each is standing) for each in Standing}
+    for other in (label(tiny_package, boot=8), label(tiny_package, "op001")):
+        assert known.of("n", other) is Standing.UNKNOWN
+    assert known.of("m", label(tiny_package)) is Standing.UNKNOWN
+    assert known.of("m", label(tiny_package, "input")) is Standing.EXACT
+
+
+def test_frames_of_earlier_runs_and_cuts_are_judged_as_they_were_made(known, tiny_package):
+    born(known, tiny_package, kernel_class=kernel_classes.unlike("ADD/int8"))
+    born(known, tiny_package, boot=8, cut="op001")
+
+    assert known.of("n", label(tiny_package)) is Standing.INEXACT
+    assert known.of("n", label(tiny_package, "op001", boot=8)) is Standing.EXACT
+    assert known.devices[Standing.EXACT] == 1
+
+
+def test_each_device_is_told_once_and_again_when_class_or_cut_changes(known, tiny_package, caplog):
+    caplog.set_level(logging.INFO)
+    softmax = kernel_classes.unlike("SOFTMAX/int8", "ADD/int8")
+    for boot in (1, 2, 3):
+        born(known, tiny_package, "a", boot=boot)
+        born(known, tiny_package, "b", boot=boot, kernel_class=softmax)
+    born(known, tiny_package, "a", cut="op001", kernel_class=HERE)
+    born(known, tiny_package, "a", cut="op001", kernel_class=softmax)
+    said = [(record.levelname, record.getMessage().partition(" device=")) for record in caplog.records]
+
+    assert [(level, phrase, rest[0]) for level, (phrase, _, rest) in said] == [
+        ("INFO", "results are exact", "a"),
+        ("WARNING", "results may differ", "b"),
+        ("INFO", "results are exact", "a"),
+        ("WARNING", "results may differ", "a"),
+    ]
+    assert "reason=ADD/int8 may differ by a step or more" in said[1][1][2]
+
+
+def test_an_edge_of_an_older_version_is_said_to_be_unknown_once(known, tiny_package, caplog):
+    for _ in range(2):
+        born(known, tiny_package, changes={"head_operators": ..., "kernel_class": ...})
+
+    assert known.of("n", label(tiny_package)) is Standing.UNKNOWN
+    (told,) = caplog.records
+    assert told.getMessage().startswith("results not known to be exact device=n cut=op000")
+    assert told.getMessage().endswith("reason=the edge tells no kernel class")
+
+
+def test_a_device_that_was_taken_away_is_counted_no_more(known, tiny_package):
+    born(known, tiny_package)
+    known.take(Message(topics.topic("d", "n", topics.Kind.BIRTH), b""))
+
+    assert sum(known.devices.values()) == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"boot": "x"}, {"package": 7}, {"package": "zz"}, {"cut": ...}, {"head_operators": 1}, {"kernel_class": {}}],
+)
+def test_what_is_no_birth_is_ignored(known, tiny_package, changes):
+    assert born(known, tiny_package, changes=changes)
+    assert sum(known.devices.values()) == 0
+
+
+def test_births_of_packages_that_another_cloud_serves_are_not_counted(known, tiny_package):
+    born(known, tiny_package, changes={"package": "ab" * 32})
+
+    assert sum(known.devices.values()) == 0
+
+
+def test_other_messages_are_left_to_others(known):
+    assert not known.take(Message(topics.topic("d", "n", topics.Kind.SERVES), b"{}"))
