@@ -81,5 +81,5 @@ def _library() -> Any:
         from ai_edge_quantizer import calibrator, quantizer, recipe, recipe_manager  # noqa: F401
         from ai_edge_quantizer.utils import qsv_utils
     except ImportError as missing:
-        raise errors.DeviceError(extras.need("quantising a float .tflite", "ai-edge-quantizer", "convert")) from missing
+        raise errors.DeviceError(extras.need("quantising a float .tflite", "ai_edge_quantizer")) from missing
     return SimpleNamespace(**vars(ai_edge_quantizer), qsv_utils=qsv_utils)

@@ -17,6 +17,9 @@ Foreign exceptions become one of these at the door of the foreign world, with th
 one line: the thing, what was found, what was expected, what to do. Bugs are not caught and never become these.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class TflsplitError(Exception):
     """Something a person can act on; `str()` of it is one line that can be shown as it is."""
@@ -68,6 +71,19 @@ class FrameError(PeerError):
 
 class BrokerError(PeerError):
     """The broker cannot be reached, refuses us, or has gone."""
+
+
+# For `disk_errors`, where a file is written whole or not at all.
+NOTHING_LEFT = "cannot be written ({}); nothing was left"
+
+
+@contextmanager
+def disk_errors(what: object, words: str = "cannot be written ({})") -> Iterator[None]:
+    """Makes of an OSError a DeviceError that says these words of `what`, with the reason in place of `{}`."""
+    try:
+        yield
+    except OSError as cause:
+        raise DeviceError(f"{what}: {words.format(cause.strerror or cause)}") from cause
 
 
 def one_line(cause: BaseException, most: int = 300) -> str:

@@ -12,6 +12,25 @@ from pathlib import Path
 
 PROJECT = "tflsplit"
 
+# The library that brings a module which not every extra does, and an extra that has it.
+MODULES = {
+    "tensorflow": ("tensorflow", "convert"),
+    "keras": ("keras", "convert"),
+    "tf_keras": ("tf-keras", "convert"),
+    "h5py": ("h5py", "convert"),
+    "ai_edge_quantizer": ("ai-edge-quantizer", "convert"),
+    "rich": ("rich", "convert"),
+    "ai_edge_litert": ("ai-edge-litert", "edge"),
+    "paho": ("paho-mqtt", "edge"),
+    "zstandard": ("zstandard", "edge"),
+    "PIL": ("Pillow", "edge"),
+    "cv2": ("opencv-python-headless", "camera"),
+    "prometheus_client": ("prometheus-client", "metrics"),
+    "cryptography": ("cryptography", "update"),
+    "pika": ("pika", "amqp"),
+    "matplotlib": ("matplotlib", "report"),
+}
+
 # Other distributions that bring the same modules.
 _ALSO = {
     "tensorflow": ("tensorflow-cpu", "tensorflow-macos", "tf-nightly"),
@@ -65,8 +84,9 @@ def install(extra: str) -> str:
     return f"pip install {' '.join(map(shlex.quote, lacking))}"
 
 
-def need(what: str, library: str, extra: str) -> str:
-    """What to say where `what` lacks `library`: how to install it, or that this Python cannot have it."""
+def need(what: str, module: str) -> str:
+    """What to say where `what` lacks one of MODULES: how to install its library, or that this Python cannot have it."""
+    library, extra = MODULES[module]
     excluded = [one.distribution for one in requirements(extra) if not one.applies]
     if library.lower() in excluded:
         version = ".".join(map(str, sys.version_info[:2]))

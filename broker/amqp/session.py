@@ -23,7 +23,7 @@ try:
     import pika
     from pika.adapters.select_connection import IOLoop
 except ModuleNotFoundError as missing:
-    raise errors.DeviceError(extras.need("a RabbitMQ queue", "pika", "amqp")) from missing
+    raise errors.DeviceError(extras.need("a RabbitMQ queue", "pika")) from missing
 
 _log = logging.getLogger(__name__)
 

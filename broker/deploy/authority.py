@@ -17,7 +17,7 @@ try:
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 except ModuleNotFoundError as missing:
-    raise errors.DeviceError(extras.need("making certificates", "cryptography", "broker")) from missing
+    raise errors.DeviceError(extras.need("making certificates", "cryptography")) from missing
 
 # A device without a battery-backed clock starts in the past, and must still accept the server's certificate.
 _BACKDATED = datetime.timedelta(days=1)

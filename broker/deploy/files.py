@@ -79,14 +79,8 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as cause:
-        raise errors.DeviceError(
-            f"{path}: {cause.strerror or cause}; run the command again once that is mended"
-        ) from cause
+def disk_errors(path: Path) -> contextlib.AbstractContextManager[None]:
+    return errors.disk_errors(path, "{}; run the command again once that is mended")
 
 
 def _remove_abandoned(path: Path) -> None:

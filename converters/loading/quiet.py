@@ -68,5 +68,5 @@ def tensorflow() -> Any:
 
             tf.get_logger().setLevel("ERROR")
     except ImportError as missing:
-        raise errors.DeviceError(extras.need("converting", "TensorFlow", "convert")) from missing
+        raise errors.DeviceError(extras.need("converting", "tensorflow")) from missing
     return tf

@@ -55,10 +55,8 @@ class Trace:
         self._header = _HEADER | {"kernel_class": kernel_class.as_json() if kernel_class else None}
         self._offset = ClockOffset()
         self._waiting: queue.Queue[Settled | None] = queue.Queue(_WAITING_LINES)
-        try:
+        with errors.disk_errors(f"trace {path}"):
             self._stream = self._begin()
-        except OSError as cause:
-            raise errors.DeviceError(f"trace {path}: cannot be written ({cause.strerror})") from cause
         self._thread = threading.Thread(target=self._write_all, name="trace", daemon=True)
         self._thread.start()
 

@@ -199,7 +199,7 @@ def _camera(text: str, manifest: Manifest, *, as_pixels: bool) -> Source:
     try:
         import cv2
     except ImportError as missing:
-        raise errors.DeviceError(extras.need("a camera source", "opencv-python-headless", "camera")) from missing
+        raise errors.DeviceError(extras.need("a camera source", "cv2")) from missing
     number = text.removeprefix("camera:")
     if not number.isdigit():
         raise errors.SettingsError(f"source {text!r}: write camera:N with the camera's number, as camera:0")

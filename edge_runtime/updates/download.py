@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.messages.updates import Offer
-from edge_runtime.updates.store import disk_errors
 from tflsplit import errors
 from tflsplit.package import manifest, reading
 from tflsplit.package.manifest import Manifest, Role
@@ -54,7 +53,7 @@ class Download:
         self._whole: set[str] = set()
         self._failures: dict[str, int] = {}
         self._files: dict[str, manifest.File] = {reading.MANIFEST: self._manifest_file()}
-        with disk_errors(folder):
+        with errors.disk_errors(folder):
             folder.mkdir(exist_ok=True)
             for other in folder.iterdir():
                 if other != self._folder:
@@ -75,7 +74,7 @@ class Download:
             return
         part = self._parts / lack.sha256
         taken = data[: lack.bytes - lack.have]
-        with disk_errors(part), part.open("ab") as stream:
+        with errors.disk_errors(part), part.open("ab") as stream:
             stream.write(taken)
             if lack.have + len(taken) == lack.bytes:
                 stream.flush()
@@ -86,7 +85,7 @@ class Download:
         """The folder of the complete bundle, which is opened and checked like any package."""
         made = self._folder / "package"
         left = [file.sha256 for file in self._files.values()]
-        with disk_errors(self._folder):
+        with errors.disk_errors(self._folder):
             shutil.rmtree(made, ignore_errors=True)
             for name, file in self._files.items():
                 (made / name).parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +119,7 @@ class Download:
             return file.bytes
         part = self._parts / file.sha256
         if not part.exists() and file.sha256 in self._held:
-            with disk_errors(part):
+            with errors.disk_errors(part):
                 _copy(self._held[file.sha256], part)
         have = part.stat().st_size if part.exists() else 0
         if have < file.bytes:
@@ -162,7 +161,7 @@ class Download:
     def _check_room(self) -> None:
         """DeviceError, before anything is downloaded, if the rest would fill the disk."""
         needed = self._offer.total_bytes - self._have_bytes() + _SPARE_BYTES
-        with disk_errors(self._folder):
+        with errors.disk_errors(self._folder):
             free = shutil.disk_usage(self._folder).free
         if free < needed:
             raise errors.DeviceError(f"no room for the model: {needed} bytes are needed beside it, {free} are free")

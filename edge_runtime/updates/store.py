@@ -16,8 +16,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with disk_errors(path):
+        with errors.disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             private_files.make_folder(path)
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -112,7 +111,7 @@ class Store:
         """Replaces the record in one step."""
         record = replace(self.record, **changes)
         fields = {"schema": _SCHEMA} | {name: getattr(record, name) for name in record.__slots__}
-        with disk_errors(self.path):
+        with errors.disk_errors(self.path):
             write(self.path / "record.json", (json.dumps(fields) + "\n").encode())
         self.record = record
 
@@ -130,7 +129,7 @@ class Store:
         """Adds a complete bundle; `folder`, which lies in the store, is moved."""
         offer = signed.offer()
         place, made = self.path / name_of(offer), self.path / "incoming" / "model"
-        with disk_errors(self.path):
+        with errors.disk_errors(self.path):
             shutil.rmtree(made, ignore_errors=True)
             made.mkdir()
             folder.rename(made / "package")
@@ -190,7 +189,7 @@ class Store:
         return None
 
     def _switch(self, name: str | None) -> None:
-        with disk_errors(self.path):
+        with errors.disk_errors(self.path):
             if name is None:
                 (self.path / "current").unlink(missing_ok=True)
             else:
@@ -246,14 +245,6 @@ def sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as cause:
-        raise errors.DeviceError(f"{path}: cannot be written ({cause.strerror or cause})") from cause
 
 
 def _sync_folders(top: Path) -> None:

@@ -1,6 +1,8 @@
 """What an extra asks for here, and a command that installs it without asking an index for our name."""
 
 import json
+import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import pytest
 
 from tflsplit import extras, processor
 
+CHECKOUT = pathlib.Path(__file__).parents[2]
 DECLARED = (
     "numpy>=1.26",
     "paho-mqtt>=2.1; extra == 'edge'",
@@ -74,11 +77,18 @@ def test_an_installed_wheel_is_named_while_it_is_there_and_else_the_libraries(tm
         assert not [word for word in words if word.startswith("tflsplit")]
 
 
+@pytest.mark.parametrize(("library", "extra"), extras.MODULES.values(), ids=extras.MODULES)
+def test_the_extra_that_is_named_brings_the_library(library, extra):
+    listed = (CHECKOUT / "pyproject.toml").read_text("utf-8").split(f"\n{extra} = [", 1)[1].split("\n]")[0]
+
+    assert re.search(rf'^    "{library}\b', listed, re.IGNORECASE | re.MULTILINE)
+
+
 def test_a_library_without_a_release_for_this_python_is_not_said_to_be_installable(monkeypatch):
     monkeypatch.setattr(extras, "_declared", lambda: ("tensorflow>=2.19; python_version < '3' and extra == 'convert'",))
 
-    assert "has no release for Python" in extras.need("converting", "TensorFlow", "convert")
-    assert "pip install" not in extras.need("converting", "TensorFlow", "convert")
+    assert "has no release for Python" in extras.need("converting", "tensorflow")
+    assert "pip install" not in extras.need("converting", "tensorflow")
 
 
 @pytest.mark.parametrize(("is_64_bit", "applies"), [(True, True), (False, False)])

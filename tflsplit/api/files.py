@@ -22,10 +22,9 @@ def check_free(path: Path, *, replaces_existing: bool) -> None:
 def write_whole(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as cause:
-        raise errors.DeviceError(f"{path}: cannot be written ({cause.strerror or cause}); nothing was left") from cause
+        with errors.disk_errors(path, errors.NOTHING_LEFT):
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(path)
     finally:
         with contextlib.suppress(OSError):  # where nothing could be written there may be nothing to look in
             partial.unlink()

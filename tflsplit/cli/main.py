@@ -81,19 +81,6 @@ def cli() -> None:
     """
 
 
-# Modules that may be missing where only another extra is installed: the library of each, and the extra that brings it.
-_EXTRAS = {
-    "tensorflow": ("tensorflow", "convert"),
-    "keras": ("keras", "convert"),
-    "tf_keras": ("tf-keras", "convert"),
-    "h5py": ("h5py", "convert"),
-    "rich": ("rich", "convert"),
-    "paho": ("paho-mqtt", "edge"),
-    "zstandard": ("zstandard", "edge"),
-    "PIL": ("Pillow", "edge"),
-}
-
-
 _COMPLETE = "_TFLSPLIT_COMPLETE"  # as click names it
 
 
@@ -161,8 +148,8 @@ def _reasons(refused: Exception) -> tuple[str, ...]:
     if isinstance(refused, errors.ConfigurationError):
         return refused.problems
     if isinstance(refused, ModuleNotFoundError):
-        library = _EXTRAS.get((refused.name or "").partition(".")[0])
-        return (extras.need("this command", *library),) if library else ()
+        module = (refused.name or "").partition(".")[0]
+        return (extras.need("this command", module),) if module in extras.MODULES else ()
     if isinstance(refused, OSError):
         return _file_reasons(refused)
     return (str(refused),)

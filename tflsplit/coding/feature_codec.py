@@ -140,5 +140,5 @@ def _zstandard() -> Any:
     try:
         import zstandard
     except ImportError as problem:
-        raise errors.DeviceError(extras.need("the codec zstd", "zstandard", "edge")) from problem
+        raise errors.DeviceError(extras.need("the codec zstd", "zstandard")) from problem
     return zstandard

@@ -73,5 +73,5 @@ def _pillow() -> tuple[Any, Any]:
     try:
         from PIL import Image, JpegImagePlugin
     except ImportError as missing:
-        raise errors.DeviceError(extras.need("coding pictures", "Pillow", "edge")) from missing
+        raise errors.DeviceError(extras.need("coding pictures", "PIL")) from missing
     return Image, JpegImagePlugin

@@ -187,7 +187,7 @@ def schema() -> Any:
     try:
         from ai_edge_litert import schema_py_generated
     except ImportError as missing:
-        raise errors.DeviceError(extras.need("reading .tflite files", "ai-edge-litert", "edge")) from missing
+        raise errors.DeviceError(extras.need("reading .tflite files", "ai_edge_litert")) from missing
     return schema_py_generated
 
 

@@ -136,7 +136,7 @@ def runtime() -> Any:
         try:
             from tflite_runtime import interpreter
         except ImportError as missing:
-            raise errors.DeviceError(extras.need("running a model", "ai-edge-litert", "edge")) from missing
+            raise errors.DeviceError(extras.need("running a model", "ai_edge_litert")) from missing
     return interpreter
 
 

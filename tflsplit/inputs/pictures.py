@@ -29,7 +29,7 @@ def read(path: Path, shape: tuple[int, ...]) -> Array:
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError as missing:
-        raise errors.DeviceError(extras.need("reading pictures", "Pillow", "edge")) from missing
+        raise errors.DeviceError(extras.need("reading pictures", "PIL")) from missing
     height, width, channels = picture_shape(shape, name=str(path))
     try:
         with Image.open(path) as opened:

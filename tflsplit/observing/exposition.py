@@ -21,7 +21,7 @@ def renderer(collect: Collect) -> Render:
         from prometheus_client import ProcessCollector
         from prometheus_client.exposition import choose_encoder
     except ImportError as cause:
-        raise errors.SettingsError(extras.need("/metrics", "prometheus-client", "metrics")) from cause
+        raise errors.SettingsError(extras.need("/metrics", "prometheus_client")) from cause
     process = ProcessCollector(registry=None)
 
     def render(accept: str) -> tuple[bytes, str]:

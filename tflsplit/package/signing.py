@@ -16,7 +16,7 @@ try:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 except ModuleNotFoundError as missing:
-    raise errors.DeviceError(extras.need("signing updates", "cryptography", "update")) from missing
+    raise errors.DeviceError(extras.need("signing updates", "cryptography")) from missing
 
 _log = logging.getLogger(__name__)
 

@@ -72,7 +72,7 @@ def update(opened: Package, described: Manifest, renewed: Sequence[Cut], added: 
     compiled = {f"cuts/{cut.id}/{name}" for cut in renewed for name in COMPILED}
     stale = compiled & set(opened.manifest.files)
     kept = {name: file for name, file in opened.manifest.files.items() if name not in stale}
-    with _disk_errors(opened.path):
+    with errors.disk_errors(opened.path, errors.NOTHING_LEFT):
         if stale:
             _replace_file(opened.path, MANIFEST, manifest.stored(replace(opened.manifest, files=kept)))
         for name in stale:
@@ -101,7 +101,7 @@ def write_pair(directory: PathLike, package: Package, cut: str | Cut) -> Halves:
     cut = arguments.instance(package, Package, "package").cut(cut)
     sides = {"head": package.head_bytes(cut), "tail": package.tail_bytes(cut)}
     partials = {side: directory / f".{side}.tflite.{os.getpid()}" for side in sides}
-    with _disk_errors(directory), _made(directory):
+    with errors.disk_errors(directory, errors.NOTHING_LEFT), _made(directory):
         try:
             for side, data in sides.items():
                 partials[side].write_bytes(data)
@@ -157,7 +157,7 @@ def _written_whole(path: Path) -> Iterator[Path]:
 def folder_beside(path: Path) -> Iterator[Path]:
     """A hidden folder on the disk of `path`, which vanishes with all in it; DeviceError if it cannot be made."""
     partial = path.parent / f".{path.name}.{os.getpid()}.partial"
-    with _disk_errors(path), _made(path.parent):
+    with errors.disk_errors(path, errors.NOTHING_LEFT), _made(path.parent):
         _remove_abandoned(path)
         partial.mkdir()
         try:
@@ -169,7 +169,7 @@ def folder_beside(path: Path) -> Iterator[Path]:
 def move(made: Package, path: Path, *, replaces_existing: bool = False) -> Package:
     """A package that lies complete in a `folder_beside(path)` takes its place."""
     check_destination(path, replaces_existing=replaces_existing)
-    with _disk_errors(path):
+    with errors.disk_errors(path, errors.NOTHING_LEFT):
         _take_place(made.path, path)
     return Package(path, made.manifest)
 
@@ -202,11 +202,3 @@ def _remove_abandoned(path: Path) -> None:
         if pid.isdigit() and not Path(f"/proc/{pid}").exists():
             with contextlib.suppress(OSError):
                 shutil.rmtree(left)
-
-
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as cause:
-        raise errors.DeviceError(f"{path}: cannot be written ({cause.strerror or cause}); nothing was left") from cause

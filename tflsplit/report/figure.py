@@ -47,7 +47,7 @@ def drawn(width_in: float, height_in: float) -> Iterator[Canvas]:
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError as missing:
-        raise errors.DeviceError(extras.need("a report", "matplotlib", "report")) from missing
+        raise errors.DeviceError(extras.need("a report", "matplotlib")) from missing
     # Text stays text (small, searchable), and the same plan gives the same bytes.
     with mpl.rc_context(
         {"svg.fonttype": "none", "svg.hashsalt": "tflsplit", "font.size": 9, "font.family": "sans-serif"}

@@ -175,14 +175,11 @@ def _look_at_libraries(merged: "Merged", root: Path) -> None:
     """At those that the settings ask for, of this machine: another's, below a `root`, are not to be seen from here."""
     if root != Path("/"):
         return
-    asked = {
-        "metrics": ("--metrics", "prometheus_client", "prometheus-client", "metrics"),
-        "update-key": ("--update-key", "cryptography", "cryptography", "update"),
-    }
-    needed = [needs for key, needs in asked.items() if merged.value(key)]
+    asked = {"metrics": "prometheus_client", "update-key": "cryptography"}
+    needed = [(f"--{key}", module) for key, module in asked.items() if merged.value(key)]
     if str(merged.value("source") or "").startswith("camera:"):
-        needed.append(("a camera source", "cv2", "opencv-python-headless", "camera"))
-    lacking = [(what, library, extra) for what, module, library, extra in needed if not find_spec(module)]
+        needed.append(("a camera source", "cv2"))
+    lacking = [(what, module) for what, module in needed if not find_spec(module)]
     if lacking:
         raise errors.SettingsError("; ".join(extras.need(*each) for each in lacking))
 
