@@ -5,6 +5,7 @@ continues where it was, and so does a push that is started again.
 """
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from tflsplit import errors, strict_json, text
 from tflsplit.graph.cuts import Cut
 from tflsplit.package import reading
 from tflsplit.package.reading import Package
+
+log = logging.getLogger(__name__)
 
 # Small enough for a piece every 9 s on a link of 30 kbit/s, large enough that headers do not matter.
 _PIECE_BYTES = 32 << 10
@@ -50,14 +53,26 @@ class Device:
         if self.layer is not None:
             with contextlib.suppress(errors.CutError):
                 return whole.cut(self.layer)
-        return whole.cut(self.cut)
+        found = whole.cut(self.cut)
+        if self.layer is not None:
+            log.warning(
+                "the model has no layer of the name that the device cuts after, its cut of the same id is taken; "
+                "--cut says otherwise device=%s cut=%s layer=%r payload_bytes=%d",
+                self.name,
+                found.id,
+                found.layer,
+                found.payload_bytes,
+            )
+        return found
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`state` is the final state, or the last that the device reported before the time-out (None: it never did)."""
+    """`state` is the final state, or the last that the device reported before the time-out (None: it never did). `cut`
+    is the id of the cut that was pushed."""
 
     device: str
+    cut: str
     state: State | None
     reason: str | None
     seconds: float
@@ -70,6 +85,7 @@ class Outcome:
     def as_json(self) -> dict[str, object]:
         return {
             "device": self.device,
+            "cut": self.cut,
             "state": self.state.value if self.state else None,
             "reason": self.reason,
             "seconds": round(self.seconds, 3),
@@ -135,6 +151,7 @@ class Pusher:
         last = self._serve(device.name, signed, files, began_s + wait_s)
         return Outcome(
             device.name,
+            cut.id,
             last.state if last else None,
             last.reason if last else None,
             time.monotonic() - began_s,

@@ -84,6 +84,9 @@ def add(
 ) -> Ledger:
     """Adds identities. The broker must then read its files again, as after every change."""
     with _opened(path, days, now) as opened:
+        known = {identity.name for identity in opened.ledger.identities}
+        if there := next((name for name in names if name in known), None):
+            raise errors.SettingsError(f"identity {there!r} exists already in deployment {opened.ledger.deployment!r}")
         new = tuple(Identity(name, role) for name in names)
         opened.ledger = replace(opened.ledger, identities=(*opened.ledger.identities, *new))
         opened.issue(names, keeps_old=False)

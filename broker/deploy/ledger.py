@@ -75,7 +75,10 @@ class Ledger:
         names = [identity.name for identity in self.identities]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise errors.SettingsError(f"identity {twice!r} exists already in deployment {self.deployment!r}")
+            raise errors.SettingsError(
+                f"identity {twice!r} is named twice in deployment {self.deployment!r}: each device, cloud, consumer "
+                "and operator needs a name of its own (without others they are called cloud, consumer and operator)"
+            )
 
     @property
     def where(self) -> str:

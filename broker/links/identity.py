@@ -35,6 +35,12 @@ def findings(credentials: Credentials | None, name: str | None, *, now_s: float 
     return tuple(found)
 
 
+def ending(credentials: Credentials, name: str) -> Finding | None:
+    """The finding of a client's certificate that is still good, and ends within 30 days."""
+    found = findings(credentials, name) if credentials.certificate is not None else ()
+    return next((each for each in found if each.state is State.INFO), None)
+
+
 def broker_certificate(shown: Mapping[str, Any] | None, *, now_s: float | None = None) -> tuple[Finding, ...]:
     """If the certificate that a broker has shown, as Python's `getpeercert` tells of it, ends soon."""
     _, ends_s = _dates(shown) if shown else (0.0, float("inf"))

@@ -39,7 +39,7 @@ def probe(where: Address, *, credentials: Credentials | None = None, timeout_s: 
             link_s = _time_link(where, timeout_s)
             made.connect(timeout_s=timeout_s)
         except (OSError, errors.BrokerError) as problem:
-            reason, _, remedy = _reason(problem).partition("; ")
+            reason, _, remedy = _reason(problem).removeprefix(f"broker {where}: ").partition("; ")
             remedy = remedy or "start it, or give another --broker; for a first try: `tflsplit broker run`"
             return (*clock(credentials), Finding("broker", State.WRONG, f"{where}: {reason}", remedy))
         speaks = f"{where} speaks MQTT {made.version}, takes {_limit(made.max_packet_bytes)}"

@@ -51,10 +51,11 @@ class Bundle:
 
     def check_speaks_for(self, deployment: str, name: str) -> None:
         """SettingsError for another client, whose messages the broker would silently drop."""
-        if (deployment, name) != (self.deployment, self.name):
+        self.check_belongs_to(deployment)
+        if name != self.name:
             raise errors.SettingsError(
                 f"credentials {self.folder} are those of {self.name!r} in deployment {self.deployment!r}, "
-                f"not of {name!r} in {deployment!r}; the broker would not let one speak for the other: "
+                f"not of {name!r}; the broker would not let one speak for the other: "
                 "give that name (--device at an edge, else --name), or the right folder"
             )
 

@@ -168,7 +168,6 @@ class Reconnecting(Skeleton):
 
     def _connect_again_and_again(self, changes: network.Changes) -> None:
         answered = silent = short_lived = 0  # attempts in a row of each kind
-        was_early = False
         while not self._is_stopping:
             self._set_state(ConnectionState.CONNECTING)
             changes.forget()
@@ -185,9 +184,6 @@ class Reconnecting(Skeleton):
             if self._is_stopping:
                 return
             self._set_state(ConnectionState.WAITING)
-            if lost.is_early and not was_early:
-                _log.warning("%s: %s", self._peer, lost.reason)
-            was_early = lost.is_early
             if lost.is_silent:
                 # Changes come in bursts, and a new address is of no use before its route.
                 self._pause(self._backoff.wait_s(0, self._randomness))
@@ -230,7 +226,8 @@ class Reconnecting(Skeleton):
                 facts["reason"] = self.last_failure
             known = {name: fact for name, fact in facts.items() if fact is not None}
             pairs = (f"{name}=%r" if name == "reason" else f"{name}=%s" for name in known)
-            _log.info(f"connection {' '.join(pairs)}", *known.values())
+            level = logging.WARNING if state is ConnectionState.WAITING else logging.INFO
+            _log.log(level, f"connection {' '.join(pairs)}", *known.values())
         return is_new
 
     def _is_news(self, state: ConnectionState) -> bool:

@@ -83,7 +83,7 @@ def _too_much(cost: Cost, constraints: Constraints) -> Iterator[Failure]:
         words = f"p95 latency {settled}, at most {constraints.max_latency_s * 1e3:.4g} ms asked"
         yield Failure("max_latency", words, _over(cost.latency.p95_s, constraints.max_latency_s))
     if constraints.fps is not None and cost.throughput_fps < constraints.fps:
-        words = f"{cost.slowest_stage} can do {cost.throughput_fps:.4g} frames/s, {constraints.fps:.4g} asked"
+        words = f"{cost.slowest_stage} can do {cost.throughput_fps:.4g} frames/s, {constraints.fps:.10g} asked"
         yield Failure("fps", words, _over(constraints.fps, cost.throughput_fps))
     memory_bytes = cost.candidate.edge_memory_bytes
     for name, found, most, unit in (

@@ -135,7 +135,7 @@ def test_one_cannot_speak_for_another(deployment, run, tiny_package, tmp_path):
     code, _, err = run(*edge, "--credentials", path / "clients" / "cam1")
 
     assert code == 1
-    assert "are those of 'cam1' in deployment 'plant1', not of 'cam2' in 'plant1'" in err.splitlines()[-1]
+    assert "are those of 'cam1' in deployment 'plant1', not of 'cam2';" in err.splitlines()[-1]
 
 
 def test_identities_come_and_go_while_the_broker_runs(deployment, run):

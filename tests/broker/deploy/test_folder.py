@@ -88,7 +88,7 @@ def test_host_that_is_none_is_refused(tmp_path, host):
 
 
 def test_one_name_is_one_identity(deployment, tmp_path):
-    with pytest.raises(errors.SettingsError, match="identity 'cam1' exists already"):
+    with pytest.raises(errors.SettingsError, match="identity 'cam1' is named twice"):
         made(tmp_path / "x", folder.Wanted(("cam1",), clouds=("cam1",)))
     with pytest.raises(errors.SettingsError, match="identity 'cloud' exists already"):
         folder.add(deployment, ["cam3", "cloud"])

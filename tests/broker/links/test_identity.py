@@ -49,6 +49,12 @@ def test_a_certificate_is_looked_at_as_the_broker_will(issue, wanted, state, det
     assert remedy in found.remedy
 
 
+def test_a_certificate_that_ends_soon_is_told_from_every_other(issue):
+    assert "ends in 4 days" in identity.ending(issue(days=5), "cam1").detail
+    assert [identity.ending(issue(**wanted), "cam1") for wanted in ({}, {"begins": -20, "days": 10})] == [None, None]
+    assert identity.ending(Credentials(password="secret"), "cam1") is None
+
+
 def test_the_name_counts_only_where_it_is_known(issue):
     (found,) = identity.findings(issue(name="cam2"), None)
 

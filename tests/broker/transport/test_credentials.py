@@ -29,13 +29,15 @@ def test_folder_is_read_as_it_was_described(folder):
     assert "secret" not in repr(opened)
 
 
-@pytest.mark.parametrize("other", [("plant1", "cam2"), ("plant2", "cam1"), ("plant1", "cam10")])
+@pytest.mark.parametrize("other", [("plant1", "cam2"), ("plant1", "cam10")])
 def test_credentials_speak_for_their_holder_only(folder, other):
     opened = credentials.open_bundle(folder)
     opened.check_speaks_for("plant1", "cam1")
 
     with pytest.raises(errors.SettingsError, match="are those of 'cam1' in deployment 'plant1'"):
         opened.check_speaks_for(*other)
+    with pytest.raises(errors.SettingsError, match="are for deployment 'plant1', not for 'plant2'"):
+        opened.check_speaks_for("plant2", other[1])
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     )
 )
 @click.option(
-    "--config", "file", type=click.Path(path_type=Path), help="Configuration file of the edge. It is checked first."
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    help="Configuration file of the edge. It is checked first. With --root a path below it.",
 )
 @click.option(
     "--name", default="tflsplit-edge", show_default=True, help="Name of the service, different for each edge here."

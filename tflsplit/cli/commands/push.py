@@ -110,11 +110,13 @@ def command(
 
 
 def _print(outcome: "Outcome") -> None:
-    screen.write(f"{outcome.device}: {_state(outcome)}, {outcome.sent_bytes:,} bytes in {outcome.seconds:.1f} s")
+    pushed = f"{outcome.cut}, {outcome.sent_bytes:,} bytes in {outcome.seconds:.1f} s"
+    screen.write(f"{outcome.device}: {_state(outcome)}; {pushed}")
 
 
 def _state(outcome: "Outcome") -> str:
     if outcome.state is None:
-        return "no answer"
+        return "no answer in time: is it running, with --update-key?"
     why = f": {outcome.reason}" if outcome.reason else ""
-    return f"{outcome.state.value if outcome.state.is_final else f'no final word, last {outcome.state.value}'}{why}"
+    is_final, said = outcome.state.is_final, outcome.state.value
+    return f"{said if is_final else f'no final word in time, the last was {said}'}{why}"

@@ -1,6 +1,7 @@
 """The options of every command that talks to a broker, and the connection they describe."""
 
 import functools
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,6 +13,8 @@ import click
 
 from tflsplit import errors
 from tflsplit.cli.options import units
+
+_log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:  # they need paho and numpy, which `tflsplit doctor` may be run to find missing
     from broker.transport import protocol
@@ -186,11 +189,18 @@ def connected(
     lost connection of one that `is_quick` is noticed within seconds, unless the options say otherwise. A cloud says its
     last results again where the broker may have lost them.
     """
+    from broker.links import identity
     from broker.mqtt import online
 
+    where, credentials = broker.resolve((deployment, device))
+    if not is_second and (ends := identity.ending(credentials, device)):
+        _log.warning(
+            "certificate ends soon, and nobody connects with it then what=%s remedy=%s", ends.detail, ends.remedy
+        )
     keepalive_s = broker.keepalive_s or (online.QUICK_KEEPALIVE_S if is_quick else online.KEEPALIVE_S)
     with online.connected(
-        *broker.resolve((deployment, device)),
+        where,
+        credentials,
         (deployment, device),
         boot,
         is_second=is_second,

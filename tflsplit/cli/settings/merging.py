@@ -4,6 +4,7 @@ Imported only where there is a file, or a variable of ours in the environment.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from tflsplit import configuration, errors, text
 
 # Click's names of types whose values are text.
 _TEXTS = frozenset({"text", "choice", "path", "file", "filename", "directory"})
+_NUMBERS = {"integer": "a whole number", "float": "a number"}
 
 
 class Command(Protocol):
@@ -160,7 +162,8 @@ def _wrong_type(parameter: click.Parameter, value: Any) -> str | None:
     else:
         is_right, expected = is_number or is_text, f"{parameter.type.name}, as a number or as text in quotes"
     if not is_right:
-        return f"{value!r}, expected {expected}"
+        shown = str(value).lower() if isinstance(value, bool) else repr(value)  # as it stands in TOML
+        return f"{shown}, expected {expected}"
     return _not_convertible(parameter, value if isinstance(value, bool) else str(value))
 
 
@@ -174,5 +177,8 @@ def _not_convertible(parameter: click.Parameter, value: Any) -> str | None:
         for one in values:
             parameter.type.convert(one, parameter, None)
     except click.BadParameter as refused:
-        return refused.message.rstrip(".")
+        words = refused.message.rstrip(".")
+        return re.sub(
+            r" is not a valid (integer|float)( range)?$", lambda kind: f", expected {_NUMBERS[kind[1]]}", words
+        )
     return None

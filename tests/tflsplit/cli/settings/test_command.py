@@ -147,7 +147,7 @@ def test_everything_that_is_wrong_is_named_at_once_with_its_place(edge, file, mo
         f"{file}:11: resend-after: 'soon' is no time",
         f"{file}:12: there is no key 'zzzzzz'",
         "environment TFLSPLIT_EDGE_RAET: there is no key 'raet'; did you mean 'rate'?",
-        "environment TFLSPLIT_EDGE_WINDOW: 'many' is not a valid integer range",
+        "environment TFLSPLIT_EDGE_WINDOW: 'many', expected a whole number",
     )
 
 

@@ -67,8 +67,9 @@ def command(
     replaced. DIR/clients/NAME holds what the client NAME needs, for --credentials.
 
     A device may publish its own features, status, birth and telemetry, and read its own results, acknowledgements and
-    control messages. A cloud may read features and publish answers. A consumer may read results and dead letters. An
-    operator may publish control messages.
+    control messages. A cloud may read features and publish answers. A consumer may read results, dead
+    letters and what devices and clouds tell of themselves. An operator may read all that but results, and publish
+    control messages.
     """
     from broker.deploy import folder as deployments
     from broker.deploy import ledger
