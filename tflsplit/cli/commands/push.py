@@ -110,8 +110,8 @@ def command(
 
 
 def _print(outcome: "Outcome") -> None:
-    pushed = f"{outcome.cut}, {outcome.sent_bytes:,} bytes in {outcome.seconds:.1f} s"
-    screen.write(f"{outcome.device}: {_state(outcome)}; {pushed}")
+    sent = f"{outcome.sent_bytes:,} bytes in {outcome.seconds:.1f} s"
+    screen.write(f"{outcome.device}: {_state(outcome)}, {sent}, cut at {outcome.cut}")
 
 
 def _state(outcome: "Outcome") -> str:
