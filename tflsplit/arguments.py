@@ -92,8 +92,7 @@ def _fits(value: object, kind: Any) -> bool:
         return any(_fits(value, entry) for entry in typing.get_args(kind))
     origin = typing.get_origin(kind)
     if origin is tuple:
-        of = typing.get_args(kind)[0]
-        return isinstance(value, tuple) and all(_fits(entry, of) for entry in value)
+        return isinstance(value, tuple) and _fit(value, typing.get_args(kind))
     if origin is Mapping:
         of_keys, of_values = typing.get_args(kind)
         return isinstance(value, Mapping) and all(
@@ -102,6 +101,13 @@ def _fits(value: object, kind: Any) -> bool:
     if kind in (int, float):  # what numpy counts with is welcome, True is not
         return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
     return isinstance(value, origin or kind) if isinstance(origin or kind, type) else True
+
+
+def _fit(values: tuple[object, ...], kinds: tuple[Any, ...]) -> bool:
+    """Whether each fits its kind; `...` stands for more of the first."""
+    if kinds[-1] is ...:
+        return all(_fits(value, kinds[0]) for value in values)
+    return len(values) == len(kinds) and all(map(_fits, values, kinds))
 
 
 def _name(kind: Any) -> str:

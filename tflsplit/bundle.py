@@ -7,9 +7,9 @@ boundaries, and the package's digest, so that each takes the others' frames.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from tflsplit import errors
+from tflsplit import arguments, errors
+from tflsplit.arguments import PathLike
 from tflsplit.chains.planfile import ChainPlan
 from tflsplit.graph.cuts import Cut, middle_bytes
 from tflsplit.package import golden, reading, trial, writing
@@ -17,23 +17,33 @@ from tflsplit.package.manifest import Role
 from tflsplit.package.reading import Package
 
 
-def write(path: Path, whole: Package, role: Role, cuts: Sequence[Cut], *, replaces_existing: bool = False) -> Package:
+def write(
+    path: PathLike,
+    whole: Package,
+    role: Role | str,
+    cuts: str | Sequence[Cut | str],
+    *,
+    replaces_existing: bool = False,
+) -> Package:
     """The bundle of `cuts` for one side, complete at `path` or not at all.
 
     Raises PackageError if something is in the way or `whole` is a bundle itself, DeviceError if it cannot be written.
     """
-    if role not in (Role.EDGE, Role.CLOUD):
-        raise ValueError("a bundle of cuts is for the edge or the cloud")
-    contents = _heads(whole, cuts) if role is Role.EDGE else _tails(whole, cuts)
-    return _write(path, whole, role, contents, replaces_existing=replaces_existing)
+    arguments.instance(whole, Package, "whole")
+    side = Role(arguments.one_of(role, (Role.EDGE.value, Role.CLOUD.value), "role"))
+    found = [whole.cut(each) for each in ((cuts,) if isinstance(cuts, str) else cuts)]
+    contents = _heads(whole, found) if side is Role.EDGE else _tails(whole, found)
+    return _write(path, whole, side, contents, replaces_existing=replaces_existing)
 
 
-def write_middle(path: Path, whole: Package, start: Cut, stop: Cut, *, replaces_existing: bool = False) -> Package:
+def write_middle(path: PathLike, whole: Package, start: Cut, stop: Cut, *, replaces_existing: bool = False) -> Package:
     """The bundle for a machine in the middle of a chain: the slice between two cuts."""
     return _write(path, whole, Role.MIDDLE, _middle(whole, start, stop), replaces_existing=replaces_existing)
 
 
-def write_share(path: Path, whole: Package, plan: ChainPlan, stage: str, *, replaces_existing: bool = False) -> Package:
+def write_share(
+    path: PathLike, whole: Package, plan: ChainPlan, stage: str, *, replaces_existing: bool = False
+) -> Package:
     """The bundle for one stage of a chain's plan. SettingsError for a stage that is not in it or has nothing to do."""
     share = plan.share(stage)
     start, stop = whole.cut(share.start), whole.cut(share.stop)
@@ -47,9 +57,10 @@ def write_share(path: Path, whole: Package, plan: ChainPlan, stage: str, *, repl
 
 
 def _write(
-    path: Path, whole: Package, role: Role, made: Iterable[tuple[str, bytes]], *, replaces_existing: bool
+    path: PathLike, whole: Package, role: Role, made: Iterable[tuple[str, bytes]], *, replaces_existing: bool
 ) -> Package:
     """Nothing of the bundle is `made` before it is known that it may be written."""
+    path = arguments.path(path, "path")
     writing.check_destination(path, replaces_existing=replaces_existing)
     if whole.manifest.role is not Role.WHOLE:
         raise errors.PackageError(

@@ -11,6 +11,7 @@ from dataclasses import replace
 from broker.messages.presence import Presence
 from broker.mqtt import paho_check, session
 from broker.mqtt.connection import Accepted, Connection, Options, Version
+from broker.transport import address as addresses
 from broker.transport import bounded_queues, protocol
 from broker.transport.address import Address, Credentials
 from broker.transport.backoff import Backoff
@@ -18,6 +19,7 @@ from broker.transport.protocol import ConnectionState
 from broker.transport.reconnecting import Reconnecting
 from broker.transport.repeats import Repeats
 from broker.transport.state import Lost
+from tflsplit import arguments
 
 _log = logging.getLogger(__name__)
 
@@ -32,15 +34,16 @@ _VERSION_TIMEOUT_S = 2.0
 class MqttTransport(Reconnecting):
     """`transport.Transport` over MQTT 5, or 3.1.1 where the broker has no more (`version` says which, once online).
 
-    Messages that the broker had not acknowledged when a connection was lost are sent again as new ones, in order. With
-    `session_expiry_s` the broker keeps our subscriptions, and QoS 1 messages for us, that long while we are away. A
-    broker that is silent for one and a half `keepalive_s` is lost. A transport that `says_again` publishes after each
-    reconnection what the broker had acknowledged shortly before, since it may not have saved it.
+    `address` is a text as mqtt://localhost, or one that is parsed. Messages that the broker had not acknowledged when a
+    connection was lost are sent again as new ones, in order. With `session_expiry_s` the broker keeps our
+    subscriptions, and QoS 1 messages for us, that long while we are away. A broker that is silent for one and a half
+    `keepalive_s` is lost. A transport that `says_again` publishes after each reconnection what the broker had
+    acknowledged shortly before, since it may not have saved it.
     """
 
     def __init__(
         self,
-        address: Address,
+        address: Address | str,
         *,
         client_id: str,
         credentials: Credentials | None = None,
@@ -54,6 +57,7 @@ class MqttTransport(Reconnecting):
         backoff: Backoff | None = None,
         randomness: random.Random | None = None,
     ) -> None:
+        address = address if isinstance(address, Address) else addresses.parse(address)
         limits = limits or protocol.Limits()
         credentials = credentials or Credentials()
         self._options = Options(
@@ -70,6 +74,7 @@ class MqttTransport(Reconnecting):
             tls=credentials.ssl_context() if address.tls else None,
             has_certificate=credentials.certificate is not None,
         )
+        arguments.check_fields(self._options)
         super().__init__(f"broker {address}", f"mqtt-{client_id}", limits, backoff, randomness)
         if says_again:
             self._shared.repeats = Repeats(self._shared.clock)

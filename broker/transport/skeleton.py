@@ -122,7 +122,7 @@ class Skeleton:
         then: tuple[str, feature_codec.Buffer] | None = None,
     ) -> bool:
         if qos not in (0, 1):
-            raise ValueError(f"QoS {qos}: expected 0 or 1")
+            raise errors.SettingsError(f"QoS {qos}: expected 0 or 1")
         self._check(topic, retain=retain)
         if self._state is ConnectionState.CLOSED:
             raise errors.BrokerError(f"{self._peer}: the connection is closed")

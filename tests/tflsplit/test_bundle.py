@@ -127,3 +127,21 @@ def test_a_destination_that_is_taken_is_refused_before_anything_is_cut(tiny_pack
     (tmp_path / "made").mkdir()
     with pytest.raises(errors.PackageError, match="exists already"):
         bundle.write(tmp_path / "made", tiny_package, role, tiny_package.cuts[1:2])
+
+
+def test_paths_and_cuts_are_taken_as_texts_too(tiny_package, tmp_path):
+    made = bundle.write(str(tmp_path / "text.tflsplit"), tiny_package, "edge", "op000")
+
+    assert made.path == tmp_path / "text.tflsplit"
+    assert (made.manifest.role, made.cut("op000").id) == (Role.EDGE, "op000")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"path": 3}, {"whole": "a.tflsplit"}, {"role": Role.MIDDLE}, {"role": "all"}, {"cuts": ("nowhere",)}]
+)
+def test_what_is_no_bundle_is_refused_in_our_words(tiny_package, tmp_path, wrong):
+    right = {"path": tmp_path / "made.tflsplit", "whole": tiny_package, "role": Role.EDGE, "cuts": ("op000",)}
+
+    with pytest.raises(errors.UserError):
+        bundle.write(**(right | wrong))
+    assert not list(tmp_path.glob("made*"))

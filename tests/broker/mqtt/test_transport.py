@@ -494,3 +494,11 @@ def test_backoff_doubles_is_bounded_and_differs_between_devices():
 def test_limits_that_cannot_work_are_refused(limits):
     with pytest.raises(errors.SettingsError, match="limit"):
         protocol.Limits(**limits)
+
+
+def test_an_address_is_taken_as_a_text_and_what_is_none_is_refused_in_our_words():
+    with transport.MqttTransport("mqtt://localhost:1", client_id="n") as made, pytest.raises(errors.BrokerError):
+        made.connect()  # where nobody listens
+    for wrong in ({"address": 3}, {"address": "localhost"}, {"client_id": 3}, {"keepalive_s": "20"}):
+        with pytest.raises(errors.SettingsError):
+            transport.MqttTransport(**({"address": "mqtt://localhost:1", "client_id": "n"} | wrong))
