@@ -4,7 +4,7 @@ Weights kept in float16, or in int8 beside float activations (dynamic range), be
 trained, as near as the file knows it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from converters.loading import quiet
 from converters.loading.inputs import Input
 from converters.loading.model import LoadedModel, joined, samples_of
 from converters.loading.tracing import Tap
-from tflsplit.graph import flatgraph
+from tflsplit.graph import flatgraph, indices
 from tflsplit.graph.edit import Edit
 from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.graph.interpreter import Interpreter
@@ -32,6 +32,11 @@ class FloatFile(LoadedModel):
     @property
     def layers(self) -> tuple[Tap, ...]:
         return ()
+
+    @property
+    def table_sizes(self) -> Mapping[str, int]:
+        sizes = indices.table_sizes(flatgraph.read(self.data))
+        return {entry.name: size for entry, size in zip(self.inputs, sizes, strict=True) if size}
 
     @property
     def scaling_layer(self) -> str | None:

@@ -44,7 +44,8 @@ def synthesise(
 ) -> tuple[tuple[Array, ...], Origin]:
     """`count` samples, one array of real values for each input, and how they were made: noise unless `distils`."""
     rng = np.random.default_rng(seed)
-    noise = tuple(_noise(entry, preprocessing, count, rng) for entry in model.inputs)
+    sizes = model.table_sizes
+    noise = tuple(_noise(entry, preprocessing, count, rng, sizes.get(entry.name, 2)) for entry in model.inputs)
     if (
         not distils
         or not model.has_trained_normalisation
@@ -54,9 +55,9 @@ def synthesise(
     return _distilled(model, noise, preprocessing), Origin.DISTILLED
 
 
-def _noise(entry: Input, preprocessing: Preprocessing, count: int, rng: np.random.Generator) -> Array:
-    if entry.dtype != "float32":  # indices, of words or categories: 0 and 1 exist in every table
-        return rng.integers(0, 2, (count, *entry.shape[1:])).astype(entry.dtype)
+def _noise(entry: Input, preprocessing: Preprocessing, count: int, rng: np.random.Generator, table_size: int) -> Array:
+    if entry.dtype != "float32":  # indices, of words or categories
+        return rng.integers(0, table_size, (count, *entry.shape[1:])).astype(entry.dtype)
     if entry.is_picture:
         return preprocessing.to_real(picture_noise(count, entry.shape[1:], rng))
     # A vector or series has no pixels behind it; standardised features are the commonest convention.

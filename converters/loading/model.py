@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,6 +107,13 @@ class LoadedModel:
         early = {tap.layer for tap in self.layers[:4]}  # an augmentation or a padding may come before it
         return next((layer.name for layer in scaling if layer.name in early), None)
 
+    @property
+    def table_sizes(self) -> Mapping[str, int]:
+        """By input: how many rows the smallest table has that it is an index into."""
+        tensors = self.concrete_function().inputs
+        found = {entry.name: _table_size(tensor) for entry, tensor in zip(self.inputs, tensors, strict=True)}
+        return {name: size for name, size in found.items() if size}
+
     @cached_property
     def macs(self) -> int:
         """Multiply-accumulates of the convolutions and dense layers for one sample."""
@@ -114,6 +121,20 @@ class LoadedModel:
 
     def _keras_layers(self) -> Sequence[Any]:
         return () if self.keras_model is None else tuple(self.keras_model._flatten_layers())
+
+
+def _table_size(tensor: Any) -> int | None:
+    """Through sums and choices of indices to the tables that they look up."""
+    sizes, waiting, seen = [], [tensor] if tensor.dtype.is_integer else [], set()
+    while waiting:
+        index = waiting.pop()
+        for user in index.consumers():
+            if user.type == "GatherV2" and user.inputs[1] is index:
+                sizes.append(user.inputs[0].shape[0])
+            elif user.name not in seen:
+                seen.add(user.name)
+                waiting += [output for output in user.outputs if output.dtype.is_integer]
+    return min((size for size in sizes if size), default=None)
 
 
 def _macs(operation: Any) -> int:

@@ -64,7 +64,7 @@ def inputs_of(package: Package, samples: Any) -> Sequence[tuple[Array, ...]]:
     if isinstance(samples, int):
         if arguments.instance(samples, int, "samples") < 1:
             raise errors.SettingsError(f"samples: {samples} inputs prove nothing; give at least 1")
-        return proof.random_samples(package.manifest.inputs, samples)
+        return proof.random_samples(package.manifest.inputs, samples, table_sizes=package.table_sizes)
     from edge_runtime.sources import frames
 
     source = frames.open_source(samples, package.manifest)

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from tflsplit import arguments, errors, text
 from tflsplit.arguments import PathLike
 from tflsplit.graph import cuts as graph_cuts
-from tflsplit.graph import flatgraph, float_tail, kinds
+from tflsplit.graph import flatgraph, float_tail, indices, kinds
 from tflsplit.graph.cuts import Cut
 from tflsplit.package import manifest as package_manifest
 from tflsplit.package.manifest import File, Manifest
@@ -145,6 +145,11 @@ class Package:
             if any(not 0 <= index < len(found.tensors) for index in tensors):
                 raise errors.PackageError(f"{self.path}: {FLOAT_MODEL} lacks tensors that the cut {cut} stands for")
         return found
+
+    @property
+    def table_sizes(self) -> tuple[int | None, ...]:
+        """By input, the size of the table that it is an index into; without the whole model none is known."""
+        return indices.table_sizes(self.graph) if MODEL in self.manifest.files else ()
 
     @cached_property
     def graph(self) -> flatgraph.Graph:

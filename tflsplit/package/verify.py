@@ -15,6 +15,8 @@ from tflsplit.package import float_proof
 from tflsplit.package.float_proof import FloatTail
 from tflsplit.package.reading import Package
 
+_INDICES = frozenset({"int32", "int64", "uint32", "uint64"})  # types whose whole range no model takes
+
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
@@ -93,10 +95,14 @@ def verify(
     return Report(len(samples), checked, tuple(mismatches), tuple(float_tails), keeping.here())
 
 
-def random_samples(inputs: Sequence[TensorSpec], count: int, *, seed: int = 0) -> tuple[tuple[Array, ...], ...]:
-    """Inputs of uniformly random stored values over the whole range of their type."""
+def random_samples(
+    inputs: Sequence[TensorSpec], count: int, *, seed: int = 0, table_sizes: Sequence[int | None] = ()
+) -> tuple[tuple[Array, ...], ...]:
+    """Inputs of uniformly random stored values: over the whole range of their type, or, where they are indices, within
+    the table (`tflsplit.graph.indices`), of which 0 and 1 are taken where its size is not known."""
     source = np.random.default_rng(seed)
-    return tuple(tuple(_random(source, spec) for spec in inputs) for _ in range(count))
+    sizes = table_sizes or (None,) * len(inputs)
+    return tuple(tuple(_random(source, *pair) for pair in zip(inputs, sizes, strict=True)) for _ in range(count))
 
 
 def open_pair(package: Package, cut: Cut) -> tuple[Interpreter, Interpreter]:
@@ -148,7 +154,9 @@ def _steps_apart(outputs: Sequence[Array], expected: Sequence[Array]) -> int:
     return most
 
 
-def _random(source: "np.random.Generator", spec: TensorSpec) -> Array:  # quoted: evaluating it imports numpy.random
+def _random(source: "np.random.Generator", spec: TensorSpec, size: int | None) -> Array:  # quoted: it imports a lot
+    if spec.dtype in _INDICES and not spec.is_quantised:
+        return source.integers(0, size or 2, spec.shape, dtype=spec.dtype)
     if np.issubdtype(np.dtype(spec.dtype), np.integer):
         limits = np.iinfo(spec.dtype)
         return source.integers(limits.min, limits.max, spec.shape, dtype=spec.dtype, endpoint=True)

@@ -68,3 +68,10 @@ def test_a_form_opens_and_converts(load_built, build):
     assert all(entry.shape[0] == 1 for entry in model.inputs)
     samples, _ = synthesis.synthesise(model, NAMED["unit"], distils=False)
     assert quantize.quantise(model, samples)
+
+
+def test_samples_made_for_an_embedding_are_ids_that_it_has(load_retyped):
+    model = load_retyped(_float_ids)
+    ((ids,), _) = synthesis.synthesise(model, NAMED["raw"], distils=False)
+    assert 0 <= ids.min() < ids.max() < 50
+    assert ids.max() > 1
