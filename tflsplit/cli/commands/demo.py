@@ -64,9 +64,9 @@ def _print(report: "demonstration.Report") -> None:
             ("accuracy: float model", share(report.accuracy["float"])),
             ("accuracy: whole int8 model", share(report.accuracy["int8"])),
             ("accuracy: split", share(report.accuracy["split"])),
-            ("payload", f"{report.payload_bytes} B"),
-            ("raw picture", f"{report.raw_bytes} B"),
-            (f"picture as JPEG, quality {report.jpeg_quality}", f"{report.jpeg_bytes} B"),
+            ("payload", f"{report.payload_bytes:,} B"),
+            ("raw picture", f"{report.raw_bytes:,} B"),
+            (f"picture as JPEG, quality {report.jpeg_quality}", f"{report.jpeg_bytes:,} B"),
         ],
     )
     parts = {"end to end": report.edge["latency_ms"], **report.edge["parts_ms"]}

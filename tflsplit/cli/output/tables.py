@@ -106,7 +106,9 @@ def lay_out(columns: Sequence[Column], rows: Sequence[Sequence[object]], width: 
 
 
 def _shown(cell: object) -> str:
-    return "" if cell is None else f"{cell:,}" if isinstance(cell, int) else text.printable(str(cell))
+    if isinstance(cell, int | float):  # fractions have one number of digits, so that points stand below each other
+        return f"{cell:,}" if isinstance(cell, int) else f"{cell:,.3f}"
+    return "" if cell is None else text.printable(str(cell))
 
 
 def _is_number(cell: object) -> bool:

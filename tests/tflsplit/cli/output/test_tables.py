@@ -200,6 +200,12 @@ def test_a_note_goes_on_in_the_next_line_and_a_table_may_be_empty():
     assert tables.lay_out(columns, [], 24).lines == ("cut  why not", "────────────")
 
 
+def test_the_points_of_fractions_stand_below_each_other():
+    lines = tables.lay_out((Column("p50"),), [(62.01,), (12345.678,), (7.0,)], 40).lines
+
+    assert lines[2:] == ("    62.010", "12,345.678", "     7.000")
+
+
 def test_terminal_escapes_in_cells_are_shown():
     assert "\\x1b[2J" in tables.lay_out((Column("name", Kind.NAME),), [("\x1b[2J",)], None).lines[-1]
 
