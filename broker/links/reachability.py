@@ -23,10 +23,16 @@ _PATIENCE_S = 2.0
 # ms. Less than that is left after subtracting the link's own time; it tells the stall from a slow link.
 _STALL_S = 0.035
 
+_NOT_TIMED = Finding(
+    "broker round trip", State.INFO, "not measured: a client of `tflsplit broker init` may send nothing to itself"
+)
 
-def probe(where: Address, *, credentials: Credentials | None = None, timeout_s: float = 5.0) -> tuple[Finding, ...]:
+
+def probe(
+    where: Address, *, credentials: Credentials | None = None, is_bound: bool = False, timeout_s: float = 5.0
+) -> tuple[Finding, ...]:
     """A finding on the connection and, if the broker can be reached, one on the round-trip time and one on its
-    certificate if that ends soon."""
+    certificate if that ends soon. Nothing is timed where a client `is_bound` to the topics of its own role."""
     name = f"doctor-{os.urandom(4).hex()}"
     try:
         made = transport.MqttTransport(
@@ -44,7 +50,8 @@ def probe(where: Address, *, credentials: Credentials | None = None, timeout_s: 
             return (*clock(credentials), Finding("broker", State.WRONG, f"{where}: {reason}", remedy))
         speaks = f"{where} speaks MQTT {made.version}, takes {_limit(made.max_packet_bytes)}"
         certificate = identity.broker_certificate(_shown(where, credentials or Credentials(), timeout_s))
-        return Finding("broker", State.OK, speaks), round_trip(made, name, link_s), *certificate
+        timed = _NOT_TIMED if is_bound else round_trip(made, name, link_s)
+        return Finding("broker", State.OK, speaks), timed, *certificate
 
 
 def clock(credentials: Credentials | None) -> tuple[Finding, ...]:

@@ -74,6 +74,13 @@ def test_access_rules_that_keep_the_message_away_are_told_apart_from_a_slow_brok
     assert "not measured" in round_trip.detail
 
 
+def test_nothing_is_sent_where_the_broker_would_refuse_it(mosquitto_with, caplog):
+    _, round_trip = reachability.probe(mosquitto_with("").address, is_bound=True, timeout_s=SOON_S)
+
+    assert (round_trip.state, round_trip.detail[:12]) == (State.INFO, "not measured")
+    assert "refused" not in caplog.text
+
+
 def test_round_trip_is_measured_on_any_transport():
     with MemoryTransport(MemoryBroker(), client_id="doctor") as online:
         online.connect()

@@ -215,4 +215,7 @@ def _broker(broker: connection.Broker | None) -> Sequence[Finding]:
 
     where, credentials = broker.resolve()
     name = transport_credentials.name_in(broker.folder) if broker.folder else None
-    return (*identity.findings(credentials, name), *reachability.probe(where, credentials=credentials))
+    return (
+        *identity.findings(credentials, name),
+        *reachability.probe(where, credentials=credentials, is_bound=name is not None),
+    )
