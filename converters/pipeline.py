@@ -32,7 +32,7 @@ from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
 from tflsplit.inputs.preprocessing import NAMED, Preprocessing
 from tflsplit.kernels.classes import KernelClass
-from tflsplit.package import golden, manifest, outputs, verify, writing
+from tflsplit.package import golden, manifest, outputs, writing
 
 # Boundaries of this many samples are coded to see whether coding pays; of photographs, four differed by 5 %.
 _CODEC_SAMPLES = 4
@@ -290,9 +290,9 @@ def _fidelity(quantised: _Quantised) -> tuple[manifest.Fidelity, ...]:
 
 
 def _golden_inputs(quantised: _Quantised, inputs: Sequence[TensorSpec]) -> Sequence[tuple[Array, ...]]:
-    """The first calibration samples as the model stores them, random inputs where there are none."""
+    """The first calibration samples as the model stores them; none where it was not calibrated."""
     if not quantised.samples:
-        return verify.random_samples(inputs, golden.MOST_SAMPLES)
+        return ()
     return stored_samples([array[: golden.MOST_SAMPLES] for array in quantised.samples], inputs)
 
 

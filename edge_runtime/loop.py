@@ -183,7 +183,7 @@ class Edge:
                     self._take_over(wanted)
             return before
 
-    def describe(self, name: str, fields: Mapping[str, object]) -> None:
+    def describe(self, name: str, fields: Mapping[str, object] | None) -> None:
         """Adds an entry to the birth, which is published again within `_TEND_S`."""
         self._told = {**self._told, name: fields}
 

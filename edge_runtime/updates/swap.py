@@ -151,5 +151,5 @@ class Swap:
 
 def _test_on(accelerator: Accelerator, package: Package, cut: Cut) -> str:
     with contextlib.closing(head.open_on(accelerator, package, cut)) as opened:
-        shown = self_test.check(lambda given: opened.run(*given), package, cut, is_same_kind=False)
+        shown = self_test.check(lambda given: opened.run(*given), package, cut, is_cpu=False)
     return f"; on {accelerator.name}: {shown}"

@@ -23,7 +23,7 @@ from tflsplit.coding import input_codec as coding_input_codec
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
 from tflsplit.kernels.heads import Exact
-from tflsplit.package import trial
+from tflsplit.package import judging, trial
 from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:  # what an edge without a spool or a plan does without
@@ -105,6 +105,8 @@ class Edge:
         spare = accelerators.fallback(fallback, threads)
         trial.once(self.package)
         self._head = head.Head(self.package, self.cut, accelerator=computing, fallback=spare)
+        is_cpu = self._head.condition.runs_on == "cpu"
+        self._golden = judging.at_start(self._head.run, self.package, self.cut, is_cpu=is_cpu)
         self._running: loop.Edge | None = None
 
     def __repr__(self) -> str:
@@ -140,6 +142,7 @@ class Edge:
             connections.connected(self._broker, self._speaker, settings.boot, is_quick=settings.is_latest) as online,
         ):
             self._running = loop.Edge(self.package, self._head, online, settings, spool=spool, observers=observers)
+            self._running.describe("golden", self._golden)
             summary = self._running.run(taken_from)
         outcome.check(summary, settings, is_stopped=self._running.is_stopping)
         return summary

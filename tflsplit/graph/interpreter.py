@@ -3,6 +3,7 @@
 The interpreter's exceptions become DeviceError (it could not be opened or run) or DataError (the arrays do not fit).
 """
 
+import enum
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,13 +18,22 @@ from tflsplit.graph import kinds, native_lines
 from tflsplit.graph.tensors import Array, TensorSpec
 
 
+class Kernels(enum.Enum):
+    """Which code computes the operators: what serves, XNNPACK where the runtime has it; the runtime's own without it;
+    its plain reference code. Values as the runtime names them."""
+
+    SERVING = "AUTO"
+    BUILTIN = "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
+    REFERENCE = "BUILTIN_REF"
+
+
 class Interpreter:
     """A loaded model, ready to run, one inference at a time; not for use by two threads at once.
 
     `delegates` come from `load_delegate`; `delegated_parts` is how many connected parts of the graph they took over
     (None if the runtime does not tell). With `keeps_intermediates` every tensor of the graph can be read after a run;
-    that costs memory and is meant for proofs, not for service. `batch` replaces the leading 1 of every input and
-    output; DeviceError where the model does not allow it.
+    that costs memory and is meant for proofs, not for service, and so are `kernels` other than those that serve.
+    `batch` replaces the leading 1 of every input and output; DeviceError where the model does not allow it.
     """
 
     def __init__(
@@ -35,6 +45,7 @@ class Interpreter:
         delegates: Sequence[Any] = (),
         name: str = "model",
         batch: int = 1,
+        kernels: Kernels = Kernels.SERVING,
     ) -> None:
         self._name = str(model) if isinstance(model, Path) else name
         source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
@@ -45,6 +56,7 @@ class Interpreter:
                 **source,
                 num_threads=threads,
                 experimental_preserve_all_tensors=keeps_intermediates,
+                experimental_op_resolver_type=getattr(runtime().OpResolverType, kernels.value),
                 experimental_delegates=list(delegates) or None,
             )
             # Counted before allocation, when the runtime hands the rest of the graph to a delegate of its own, XNNPACK.

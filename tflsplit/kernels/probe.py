@@ -47,7 +47,7 @@ def run(wanted: Iterable[str] | None = None, *, threads: int = 1) -> Iterator[tu
         for data in _pieces()[kind]:
             try:
                 with Interpreter(data, name=f"probe of {kind}", threads=threads) as piece:
-                    (made,) = piece.run(*(_pattern(spec, place) for place, spec in enumerate(piece.inputs)))
+                    (made,) = piece.run(*(pattern(spec, place) for place, spec in enumerate(piece.inputs)))
                     delegated |= bool(piece.kinds()[0])
             except errors.DeviceError:
                 digest.update(b"cannot run")  # of this version, or with a scale for each channel
@@ -119,7 +119,7 @@ def _pieces() -> dict[str, list[bytes]]:
     return found
 
 
-def _pattern(spec: TensorSpec, seed: int) -> Array:
+def pattern(spec: TensorSpec, seed: int) -> Array:
     """Values over the whole range: of 256 in a row each occurs once. Floats are eighths, so that some are ties."""
     import numpy as np
 

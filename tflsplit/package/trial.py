@@ -52,7 +52,8 @@ def attempt(request: Mapping[str, Any], say: Callable[[str], None]) -> None:
     for name in request["models"]:
         say(name)
         data = (Path(request["folder"]) / name).read_bytes()
-        flatgraph.read(data, name=name)
+        with contextlib.suppress(errors.DeviceError):  # tflite-runtime runs models and brings nothing to read them by
+            flatgraph.read(data, name=name)
         with Interpreter(data, name=name) as interpreter:
             interpreter.run(*(np.zeros(spec.shape, spec.dtype) for spec in interpreter.inputs))
 

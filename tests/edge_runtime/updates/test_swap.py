@@ -75,14 +75,14 @@ def test_the_new_head_is_tried_on_the_accelerator_before_it_serves_there(served,
     outcome = served.push(served.new)
 
     assert outcome.is_installed
-    assert "on stick: 4 golden samples, equal" in caplog.text
+    assert "on stick: 8 golden samples, equal" in caplog.text
     assert device.edge.condition.runs_on == "stick"
     assert ["models" in name for name in stick.opened] == [False, True, True]
     check_nothing_lost(device)
 
 
 @pytest.mark.parametrize(
-    ("trouble", "reason"), [("refused", "the stick does not like it"), ("wrong", "gives other values here")]
+    ("trouble", "reason"), [("refused", "the stick does not like it"), ("wrong", "computes something else here")]
 )
 def test_a_head_that_the_accelerator_refuses_or_gets_wrong_is_left(served, stick, device, trouble, reason):
     setattr(stick, trouble, "models")

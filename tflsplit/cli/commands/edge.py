@@ -106,7 +106,7 @@ def command(
         monitoring_options.started() as monitored,
         delivery_options.spool(*name) as spool,
         machine.open_head(model.package, model.cut, on_trial=service.trying) as head,
-        service.warmed_up(head, model.package),
+        service.proven(head, model.package),
         connection.of_edge(broker, settings, waits=service.waits and not spool) as online,
     ):
         _log_start(model, settings)

@@ -10,11 +10,12 @@ import click
 from tflsplit import text
 from tflsplit.api import packages
 from tflsplit.cli.options import accelerator as options_accelerator
-from tflsplit.cli.output import examples, screen
+from tflsplit.cli.output import examples, proofs, screen
 from tflsplit.graph import cuts
 from tflsplit.graph.tensors import Array
 from tflsplit.package import reading, trial, verify
 from tflsplit.package.float_proof import FloatTail
+from tflsplit.package.manifest import Role
 
 if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run to find missing
     from edge_runtime.profiling.equivalence import Comparison
@@ -38,8 +39,31 @@ if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run
     help="Cuts to check: all, useful, or ids and layers with commas between them.",
 )
 @options_accelerator.option(default=None, what="Also run the heads on this accelerator and compare with the CPU")
+@click.option(
+    "--record",
+    "record_to",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write what the heads give here to a file, for --against on another machine.",
+)
+@click.option(
+    "--against",
+    "compared",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Compare a file of --record with this machine: its boundaries, and this machine's tails on them.",
+)
 @click.option("--json", "is_json", is_flag=True, help="Print the report as JSON.")
-def command(pkg: Path, *, samples: str, wanted: str, accelerator_name: str | None, is_json: bool) -> None:
+def command(
+    pkg: Path,
+    *,
+    samples: str,
+    wanted: str,
+    accelerator_name: str | None,
+    record_to: Path | None,
+    compared: Path | None,
+    is_json: bool,
+) -> None:
     """Prove that cutting the model changes no result.
 
     Head and tail of each cut run one after the other, and the whole model runs beside them. The results must be equal
@@ -52,10 +76,18 @@ def command(pkg: Path, *, samples: str, wanted: str, accelerator_name: str | Non
     share of equal elements, and how often the tail's largest output is the same. Accelerators round differently, so
     this does not change the exit code.
 
+    In a bundle for the edge the golden samples prove its heads: exit code 0 if they are equal here, 3 if they differ
+    and these kernels may round otherwise than those of the machine that made them, 1 if they should not differ. The
+    same holds for --against: results of two real machines.
+
     \b
     Python: tflsplit.verify("model.tflsplit", samples="pictures/")
     """
+    proofs.check_choice(record_to, compared, accelerator_name)
     opened = packages.open(pkg)
+    if record_to is not None or compared is not None or opened.manifest.role is not Role.WHOLE:
+        trial.check(opened)
+        sys.exit(proofs.of_machines(opened, wanted, samples, record_to, compared, is_json=is_json))
     chosen = opened.select(wanted)
     inputs = packages.inputs_of(opened, samples)
     trial.check(opened)

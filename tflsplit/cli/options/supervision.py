@@ -35,6 +35,7 @@ class SupervisedEdge:
 
     def __init__(self, context: click.Context) -> None:
         self._context = context
+        self._golden: Mapping[str, object] | None = None
         self.is_supervised = bool(os.environ.get("NOTIFY_SOCKET"))
         if self.is_supervised:
             from edge_runtime.service.notify import Notifier
@@ -63,19 +64,25 @@ class SupervisedEdge:
         return (Watchdog(self._notifier),)
 
     @contextmanager
-    def warmed_up(self, head: "Head", package: "Package") -> Iterator[None]:
-        """Runs the head once on zeros, so that "ready" means that the accelerator works."""
-        if self.is_supervised:
+    def proven(self, head: "Head", package: "Package") -> Iterator[None]:
+        """Runs golden samples through the head, for the birth to say whether it computes what it should.
+        For a service zeros do as well: "ready" means that the accelerator works."""
+        from tflsplit.package import judging
+
+        self.starting("first inference")
+        is_cpu = head.condition.runs_on == "cpu"
+        self._golden = judging.at_start(head.run, package, head.cut, is_cpu=is_cpu)
+        if self._golden is None and self.is_supervised:
             import numpy as np
 
-            self.starting("first inference")
             head.run(tuple(np.zeros(spec.shape, spec.dtype) for spec in package.manifest.inputs))
-            self.starting("connecting to the broker")
+        self.starting("connecting to the broker")
         yield
 
     @contextmanager
     def supervised(self, edge: "Edge", online: "Transport", planned: Mapping[str, Any]) -> Iterator[None]:
         """Around `Edge.run`; on SIGHUP the configuration is read again. `planned` are the settings of a plan."""
+        edge.describe("golden", self._golden)
         if not self.is_supervised and not command.has_file(self._context):
             yield
             return
