@@ -39,11 +39,6 @@ def no_fused_activation(graph: Graph, operator: Operator) -> Words:
     return "has an activation fused into it; put the activation before it" if fused else None
 
 
-def equal_dilation(graph: Graph, operator: Operator) -> Words:
-    width, height = _option(graph, operator, "dilationWFactor", 1), _option(graph, operator, "dilationHFactor", 1)
-    return f"dilation {height}x{width}; it must be the same in both directions" if width != height else None
-
-
 def ungrouped(graph: Graph, operator: Operator) -> Words:
     data, filters = _inputs(graph, operator)[:2]
     groups = data.shape[-1] // max(1, filters.shape[-1])
@@ -130,6 +125,8 @@ def one_alpha_a_channel(graph: Graph, operator: Operator) -> Words:
 def whole_multiple(graph: Graph, operator: Operator) -> Words:
     """Resizing maps "depending on size, to avoid loss of precision": integer factors are what public logs show."""
     before, after = _inputs(graph, operator)[0].shape, _output(graph, operator).shape
+    if math.prod(before[1:3]) == 1 < math.prod(after[1:3]):
+        return f"spreads one pixel over {extents(after[1:3])}, which the compiler leaves to the CPU"
     is_aligned = bool(_option(graph, operator, "alignCorners"))
     for old, new in zip(before[1:3], after[1:3], strict=True):
         old, new = (max(1, old - 1), max(1, new - 1)) if is_aligned else (old, new)  # noqa: PLW2901  # corner to corner

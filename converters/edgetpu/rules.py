@@ -53,7 +53,7 @@ class Verdict:
         }
 
 
-_CONV = (limits.constant_parameters, limits.equal_dilation)
+_CONV = (limits.constant_parameters,)
 _REDUCTION = (limits.constant_parameters, limits.keeps_batch)
 _RESIZE = (limits.constant_parameters, limits.whole_multiple)
 _DENSE = (
@@ -104,6 +104,7 @@ RULES: Mapping[str, Rule] = {
     "SUB":                          Rule(5),
     "SUM":                          Rule(2, _REDUCTION),
     "TANH":                         Rule(3),
+    "TILE":                         Rule(3, (limits.constant_parameters,)),
     "TRANSPOSE":                    Rule(5, (limits.constant_parameters, limits.unmoved_batch)),
     "TRANSPOSE_CONV":               Rule(3, (limits.constant_filter,)),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": Rule(3),
