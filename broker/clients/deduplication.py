@@ -7,9 +7,9 @@ frames.
 from collections import OrderedDict
 from dataclasses import dataclass
 
-# How many sequences of a run are remembered, back from its highest: four times the largest window of an edge, in 2 KB.
-# An older result counts as new, because a repeated result does less harm than a missing one.
-REMEMBERED = 16_384
+# How many sequences of a run are remembered, back from its highest: as many results as a cloud holds to say them again
+# (32 MiB of 1 KB and more), in 4 KB. An older result counts as new: a repeated one does less harm than a missing one.
+REMEMBERED = 32_768
 
 # A spool may replay frames of earlier runs between those of this one.
 RUNS = 8

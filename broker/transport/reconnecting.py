@@ -37,10 +37,12 @@ class Reconnecting(Skeleton):
         randomness: random.Random | None,
     ) -> None:
         super().__init__(peer, Shared(limits or protocol.Limits(), time.monotonic))
+        self._clock = self._shared.clock
         self._backoff = backoff or Backoff()
         self._randomness = randomness or random.Random()  # noqa: S311 - it spreads load, it guards nothing
         self._was_online = False
         self._onlines = 0
+        self._online_since_s = 0.0
         self._gives_up_at_once = True
         self._is_begun = self._waits_for_clock = False
         self._is_stopping = False
@@ -171,11 +173,13 @@ class Reconnecting(Skeleton):
         while not self._is_stopping:
             self._set_state(ConnectionState.CONNECTING)
             changes.forget()
-            began_s, onlines = time.monotonic(), self._onlines
+            onlines = self._onlines
             self._lost = lost = self._attempt()
-            if self._onlines > onlines and time.monotonic() - began_s >= self._backoff.stable_s:
+            was_online = self._onlines > onlines
+            lived_s = self._clock() - self._online_since_s if was_online else 0.0
+            if was_online and lived_s >= self._backoff.stable_s:
                 answered = short_lived = 0
-            elif self._onlines > onlines:
+            elif was_online:
                 short_lived += 1
                 self._warn(short_lived, lost)
             gives_up = self._gives_up_at_once and not (self._waits_for_clock and lost.is_early)
@@ -187,10 +191,11 @@ class Reconnecting(Skeleton):
             if lost.is_silent:
                 # Changes come in bursts, and a new address is of no use before its route.
                 self._pause(self._backoff.wait_s(0, self._randomness))
-                self._pause(self._backoff.wait_s(silent, self._randomness, is_silent=True), changes)
+                self._pause(self._backoff.wait_s(silent, self._randomness, most_s=self._backoff.most_silent_s), changes)
                 silent += 1
             else:
-                self._pause(self._backoff.wait_s(answered, self._randomness))
+                most_s = self._backoff.most_alive_s if lived_s >= self._backoff.alive_s else None
+                self._pause(self._backoff.wait_s(answered, self._randomness, most_s=most_s))
                 answered, silent = answered + 1, 0
 
     def _pause(self, wait_s: float, changes: network.Changes | None = None) -> None:
@@ -214,6 +219,7 @@ class Reconnecting(Skeleton):
 
     def _go_online(self) -> None:
         self._onlines += 1
+        self._online_since_s = self._clock()
         self._shared.counters.reconnects += self._was_online
         self._was_online = True
         self._set_state(ConnectionState.ONLINE)

@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
+from typing import NamedTuple
 
 import pytest
 
@@ -25,16 +26,32 @@ SOON_S = 20.0
 SILENCE, ANSWER, REFUSAL = Lost("no such name", is_silent=True), Lost("hung up"), Lost("refused", is_for_good=True)
 
 
+class Lived(NamedTuple):
+    """A connection of so many seconds."""
+
+    seconds: float
+
+
 class Scripted(Reconnecting):
     """Attempts that end as they are told, and pauses that are noted in place of waited for."""
 
     def __init__(self, *ends):
         super().__init__("broker x", "scripted", None, Backoff(), random.Random(1))
         self._ends = list(ends)
+        self._clock = lambda: self.now_s
+        self.now_s = 0.0
         self.pauses = []
 
     def _attempt(self):
-        return self._ends.pop(0) if self._ends else REFUSAL
+        if not self._ends:
+            self._is_stopping = True
+            return REFUSAL
+        end = self._ends.pop(0)
+        if isinstance(end, Lived):
+            self._go_online()
+            self.now_s += end.seconds
+            return ANSWER
+        return end
 
     def _pause(self, wait_s, changes=None):
         self.pauses.append((wait_s, changes is not None))
@@ -71,6 +88,16 @@ def test_a_broker_that_answers_and_fails_is_left_alone_for_longer_each_time():
 
     assert found[-1][0] >= 15.0
     assert not any(hears for _, hears in found)
+
+
+def test_a_broker_that_dies_again_and_again_is_tried_within_a_second_and_one_that_hangs_up_is_not():
+    """A reader whose session died with it misses what is said until it is back."""
+    assert max(wait_s for wait_s, _ in pauses(*[Lived(1.5)] * 20)) <= 1.0
+    assert pauses(*[Lived(0.9)] * 12)[-1][0] >= 15.0
+
+
+def test_a_connection_that_lasted_starts_the_row_anew():
+    assert pauses(*[Lived(0.1)] * 12, Lived(10.0))[-1][0] <= 0.25
 
 
 def test_silence_does_not_make_the_pause_longer_for_a_broker_that_answers():
@@ -155,8 +182,8 @@ from broker.transport.backoff import Backoff
 from broker.transport.protocol import ConnectionState
 
 class Never(Backoff):
-    def wait_s(self, attempt, randomness, *, is_silent=False):
-        return 1e6 if is_silent else 0.01
+    def wait_s(self, attempt, randomness, *, most_s=None):
+        return 1e6 if most_s == self.most_silent_s else 0.01
 
 with MqttTransport(Address("198.18.77.1", 18831), client_id="c", backoff=Never()) as client:
     client.begin()

@@ -23,6 +23,15 @@ class Clock:
         return self.now_s
 
 
+def spend(made, clock, seconds):
+    """Looking all the while; what became due."""
+    found = []
+    for _ in range(round(seconds)):
+        clock.now_s += 1.0
+        found += taken(made)
+    return found
+
+
 def said(number, **options):
     return Outgoing(RESULTS, b"%d" % number, 1, **options)
 
@@ -38,22 +47,61 @@ def test_what_was_acknowledged_shortly_before_a_loss_is_said_again_once_readers_
     clock = Clock()
     made = repeats.Repeats(clock)
     made.acknowledged(said(1))
-    clock.now_s += 15.0
+    spend(made, clock, 15.0)
     made.acknowledged(said(2))
     made.acknowledged(said(3))
-    clock.now_s += 6.0
+    spend(made, clock, 6.0)
     made.lost()
     clock.now_s += 600.0  # the broker was away
     made.online()
 
-    assert taken(made) == []
-    clock.now_s += 5.0
+    assert spend(made, clock, 9.0) == []
+    clock.now_s += 1.0
     assert taken(made, room=1) == [b"2"]
     assert taken(made) == [b"3"]
     assert taken(made) == []
 
 
-def test_a_broker_that_dies_again_before_or_after_costs_nothing_and_a_link_that_flaps_carries_it_no_longer():
+def test_what_is_acknowledged_before_readers_are_back_is_said_again_as_well():
+    clock = Clock()
+    made = repeats.Repeats(clock)
+    made.online()
+    spend(made, clock, 9.0)
+    made.acknowledged(said(1))
+    made.acknowledged(said(2))
+
+    assert spend(made, clock, 1.0) == [b"1", b"2"]
+    made.acknowledged(said(3))
+    assert spend(made, clock, 60.0) == []
+
+
+def test_a_broker_that_dies_before_anything_is_said_again_leaves_all_of_it_due():
+    clock = Clock()
+    made = repeats.Repeats(clock)
+    made.acknowledged(said(0))
+    for death in range(1, 21):
+        made.lost()
+        made.online()
+        spend(made, clock, 9.0)
+        made.acknowledged(said(death))
+
+    assert spend(made, clock, 1.0) == [b"%d" % number for number in range(21)]
+
+
+def test_seconds_in_which_the_process_stood_still_make_nothing_older():
+    """The broker may have died at their beginning, which shows at their end."""
+    clock = Clock()
+    made = repeats.Repeats(clock)
+    made.acknowledged(said(1))
+    clock.now_s += 60.0
+    made.acknowledged(said(2))
+    made.lost()
+    made.online()
+
+    assert spend(made, clock, 10.0) == [b"1", b"2"]
+
+
+def test_a_broker_that_dies_again_before_or_after_costs_nothing_and_a_link_that_flaps_carries_it_no_longer(caplog):
     clock = Clock()
     made = repeats.Repeats(clock)
     made.acknowledged(said(1))
@@ -63,12 +111,14 @@ def test_a_broker_that_dies_again_before_or_after_costs_nothing_and_a_link_that_
         made.online()
         made.lost()
         made.online()
-        clock.now_s += 5.0
+        spend(made, clock, 9.0)
+        clock.now_s += 1.0
         for outgoing in list(made.due(lambda _: True)):
             sent += 1
             made.acknowledged(outgoing)
 
     assert sent == 8
+    assert "messages=1" in caplog.text
 
 
 def test_what_is_retained_is_left_to_whoever_said_it():
@@ -88,6 +138,17 @@ def test_memory_is_bounded_and_what_finds_no_room_is_told(caplog):
 
     assert len(made) == 3
     assert "messages=2" in caplog.text
+
+
+def test_memory_is_bounded_though_a_broker_dies_again_and_again(caplog):
+    made = repeats.Repeats(Clock())
+    for number in range(5):
+        made.acknowledged(Outgoing(RESULTS, bytes([number]) * (10 << 20), 1))
+        made.lost()
+        made.online()
+
+    assert [outgoing.payload[0] for outgoing in made._waiting] == [2, 3, 4]
+    assert caplog.text.count("messages=1") == 2
 
 
 def test_results_that_a_killed_broker_had_not_saved_reach_a_reader_who_was_away(

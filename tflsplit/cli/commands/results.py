@@ -53,6 +53,8 @@ def command(
         if reader
         else mqtt_online.client_id(deployment, "results"),
         credentials=credentials,
+        # As soon as a cloud notices: what it says again comes some seconds after (`broker.transport.repeats`).
+        keepalive_s=broker.keepalive_s or mqtt_online.QUICK_KEEPALIVE_S,
         session_expiry_s=_KEPT_S if name else 0,
     ) as online:
         online.connect()

@@ -131,7 +131,7 @@ def broker_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--keepalive",
             type=units.time(least="1s", most="1h", is_whole=True),
             help="Time without a message after which the broker is pinged; without an answer the connection is made "
-            "anew half as long later. Default: 5s for a cloud and with --delivery latest, else 20s.",
+            "anew half as long later. Default: 5s for a cloud and for results, and with --delivery latest, else 20s.",
         ),
         click.option(
             "--password-file",
