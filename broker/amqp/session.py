@@ -241,6 +241,7 @@ class Session:
         )
         if self._shared.inbox.offer(message):
             self._shared.counters.received += 1
+            self._shared.has_passed = True
             return
         # Other clouds may have room; the delivery limit ends it if none has.
         self._shared.counters.dropped[protocol.Drop.INBOX_FULL] += 1

@@ -190,6 +190,7 @@ class Session:
             return
         if event.refusal is None:
             self._shared.counters.acknowledged += 1
+            self._shared.has_passed |= not outgoing.is_ours
             if self._shared.repeats is not None:
                 self._shared.repeats.acknowledged(outgoing)
             self._shared.outbox.release(outgoing)
@@ -229,6 +230,7 @@ class Session:
     def _take_in(self, message: protocol.Message) -> None:
         if self._shared.inbox.offer(message):
             self._shared.counters.received += 1
+            self._shared.has_passed = True
             return
         self._shared.counters.dropped[protocol.Drop.INBOX_FULL] += 1
         if message.qos > 0:  # else the broker would wait for it for ever, and in time for nothing else

@@ -173,7 +173,7 @@ class Reconnecting(Skeleton):
         while not self._is_stopping:
             self._set_state(ConnectionState.CONNECTING)
             changes.forget()
-            onlines = self._onlines
+            onlines, self._shared.has_passed = self._onlines, False
             self._lost = lost = self._attempt()
             was_online = self._onlines > onlines
             lived_s = self._clock() - self._online_since_s if was_online else 0.0
@@ -194,7 +194,8 @@ class Reconnecting(Skeleton):
                 self._pause(self._backoff.wait_s(silent, self._randomness, most_s=self._backoff.most_silent_s), changes)
                 silent += 1
             else:
-                most_s = self._backoff.most_alive_s if lived_s >= self._backoff.alive_s else None
+                was_alive = lived_s >= self._backoff.alive_s or self._shared.has_passed
+                most_s = self._backoff.most_alive_s if was_alive else None
                 self._pause(self._backoff.wait_s(answered, self._randomness, most_s=most_s))
                 answered, silent = answered + 1, 0
 

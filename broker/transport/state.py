@@ -56,6 +56,7 @@ class Shared:
         self.outbox = bounded_queues.Outbox(limits)
         self.inbox = bounded_queues.Inbox(limits)
         self.counters = protocol.Counters()
+        self.has_passed = False  # whether this connection carried a message of somebody, either way
         self.repeats: Repeats | None = None  # where what the broker had must outlive the broker
         self.receipts: collections.deque[Receipt] = collections.deque()
         self.subscriptions: dict[str, Subscription] = {}

@@ -72,6 +72,33 @@ def heavy_package(tmp_path_factory):
 
 
 @pytest.fixture
-def deploy(stack, tmp_path, tiny_package):
-    """A deployment of a package, by default one that takes next to no time."""
-    return lambda url, of=tiny_package, **where: chaos.Deployment(stack, tmp_path, of, url, **where)
+def deploy(stack, tmp_path, tiny_package, record_property):
+    """A deployment of a package, by default one that takes next to no time. What its edges and its reader counted goes
+    into the report."""
+
+    def make(url, of=tiny_package, **where):
+        made = chaos.Deployment(stack, tmp_path, of, url, **where)
+        stack.callback(lambda: [record_property(*figure) for figure in made.figures.items()])
+        return made
+
+    return make
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """What was counted, where these tests are asked for by name."""
+    if not any("chaos" in str(word) for word in config.args):
+        return
+    terminalreporter.section("counted")
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", None) == "teardown" and report.user_properties:
+                terminalreporter.line(report.nodeid.partition("::")[2])
+                for who, counted in report.user_properties:
+                    terminalreporter.line(f"    {who}: {shown(counted)}")
+
+
+def shown(counted):
+    """Without what is zero or empty."""
+    if not isinstance(counted, dict):
+        return counted
+    return ", ".join(f"{name} {count}" for name, count in counted.items() if count)

@@ -186,6 +186,17 @@ def test_what_follows_a_message_leaves_once_the_broker_has_that(scripted, join):
     assert client.flush(SOON_S)
 
 
+def test_a_connection_was_of_use_once_it_carried_a_message_other_than_about_itself(mosquitto, join):
+    """After which its loss is no hanging up (`Backoff`)."""
+    client = join(mosquitto.address, "client", presence=presence.Presence("status", 1))
+    assert client.flush(SOON_S)
+    assert not client._shared.has_passed
+
+    client.publish("t", b"x")
+    assert client.flush(SOON_S)
+    assert client._shared.has_passed
+
+
 def test_a_broker_that_hangs_up_after_each_connection_is_warned_of_once(scripted, join, caplog):
     broker = scripted(*[connack_5()] * 6)
     client = join(broker.address, "client", backoff=Backoff(first_s=0.01, most_s=0.01, stable_s=60.0))

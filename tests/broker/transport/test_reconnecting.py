@@ -27,9 +27,10 @@ SILENCE, ANSWER, REFUSAL = Lost("no such name", is_silent=True), Lost("hung up")
 
 
 class Lived(NamedTuple):
-    """A connection of so many seconds."""
+    """A connection of so many seconds, and if it carried a message."""
 
     seconds: float
+    has_passed: bool = False
 
 
 class Scripted(Reconnecting):
@@ -50,6 +51,7 @@ class Scripted(Reconnecting):
         if isinstance(end, Lived):
             self._go_online()
             self.now_s += end.seconds
+            self._shared.has_passed = end.has_passed
             return ANSWER
         return end
 
@@ -92,7 +94,8 @@ def test_a_broker_that_answers_and_fails_is_left_alone_for_longer_each_time():
 
 def test_a_broker_that_dies_again_and_again_is_tried_within_a_second_and_one_that_hangs_up_is_not():
     """A reader whose session died with it misses what is said until it is back."""
-    assert max(wait_s for wait_s, _ in pauses(*[Lived(1.5)] * 20)) <= 1.0
+    for died in (Lived(1.5), Lived(0.1, has_passed=True)):
+        assert max(wait_s for wait_s, _ in pauses(*[died] * 20)) <= 1.0
     assert pauses(*[Lived(0.9)] * 12)[-1][0] >= 15.0
 
 
