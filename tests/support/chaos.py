@@ -116,13 +116,19 @@ class Reader(Process):
 
     @property
     def results(self):
-        lines = self.out[len(self._parsed) :]
-        self._parsed += [messages_results.parse(line.encode()) for line in lines]
-        return [result for result in self._parsed if result.device != PROBE]
+        return [result for result in self._all() if result.device != PROBE]
 
     @property
     def keys(self):
         return [(result.boot, result.sequence) for result in self.results]
+
+    def has_read(self, device, sequence):
+        return any((result.device, result.sequence) == (device, sequence) for result in self._all())
+
+    def _all(self):
+        lines = self.out[len(self._parsed) :]
+        self._parsed += [messages_results.parse(line.encode()) for line in lines]
+        return self._parsed
 
     def wait_for_results(self, count):
         self.wait_for(lambda: len(self.results) >= count)
@@ -163,6 +169,7 @@ class Deployment:
         self._stack = stack
         self._processes = []
         self.figures = {}
+        self._probes = 0
         self._folder = folder
         self._package = package
         self._inside = inside
@@ -203,15 +210,22 @@ class Deployment:
     def reader(self):
         """It has subscribed: what is answered from now on, it gets."""
         made = self.begin(Reader(*self._where("consumer"), "--name", "archive", command=(*self._inside, *COMMAND)))
-        answer = messages_results.Result(PROBE, 0, 0, "op000", "00", messages_results.Times(*(0.0,) * 7)).as_json()
+        self.catch_up(made)
+        return made
+
+    def catch_up(self, reader):
+        """Until the reader is there and has read what was published before, which a result shows that no edge asked
+        for."""
+        self._probes += 1
+        times = messages_results.Times(*(0.0,) * 7)
+        answer = messages_results.Result(PROBE, 0, self._probes, "op000", "00", times).as_json()
         where, shown = self._as("cloud")
         with transport.MqttTransport(where, credentials=shown, client_id="chaos-probe") as probe:
             probe.connect()
-            while not made.out:
+            while not reader.has_read(PROBE, self._probes):
                 probe.publish(topics.topic(self.name, PROBE, topics.Kind.RESULTS), answer)
-                with made.changed:
-                    made.changed.wait_for(lambda: made.out, 0.1)
-        return made
+                with reader.changed:
+                    reader.changed.wait_for(lambda: reader.has_read(PROBE, self._probes), 0.1)
 
     def spooled(self):
         """The frames that an edge left on disk, looked at in a copy."""
