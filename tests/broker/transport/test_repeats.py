@@ -180,3 +180,20 @@ def test_results_that_a_killed_broker_had_not_saved_reach_a_reader_who_was_away(
         assert message is not None, f"{len(expected - found)} results are lost"
         reader.acknowledge(message)
         found.add(message.payload)
+
+
+def test_what_a_restarted_broker_took_before_a_reader_was_back_reaches_it(mosquitto_with, join, monkeypatch):
+    """The broker forgot its session, and acknowledged what it gave to nobody."""
+    monkeypatch.setattr(repeats, "_SUBSCRIBED_S", 1e9)
+    broker = mosquitto_with(*SAVED_WHEN_TOLD)
+    cloud = join(broker.address, "cloud", says_again=True)
+    broker.kill()
+    broker.start()
+    wait_for(lambda: cloud.reconnects > 0)
+    cloud.publish(RESULTS, b"1")
+    assert cloud.flush(SOON_S)
+    reader = join(broker.address, "reader", session_expiry_s=3600)
+    reader.subscribe(RESULTS)
+    cloud._shared.repeats._due_s = 0.0
+
+    assert reader.receive(SOON_S).payload == b"1"
