@@ -253,7 +253,7 @@ class Deployment:
             assert not is_whole or set(sequences) == whole
         assert accepted <= set(reader.keys)
         assert len(reader.keys) == len(set(reader.keys))
-        self.figures["reader"] = counted
+        self.figures["reader"] = counted | {"results": len(reader.keys)}
 
     def check_values(self, result, number):
         """That it is what the whole model makes of the input of that number; None for any input's."""
