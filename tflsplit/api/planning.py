@@ -1,6 +1,7 @@
 """Where to cut, from timings of both machines and the link between them."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from tflsplit.api import files, packages
 from tflsplit.arguments import PathLike
 from tflsplit.coding import input_codec, jpeg
 from tflsplit.graph.cuts import Cut
+from tflsplit.kernels.heads import Exact
 from tflsplit.package.reading import Package
 from tflsplit.planning import candidates, pipeline, planfile
 from tflsplit.planning.candidates import InputForms, Picture
@@ -39,6 +41,7 @@ def plan(
     min_depth: str | Cut | None = None,
     max_price_per_day: float | None = None,
     max_energy: float | None = None,
+    exact: str = "prefer",
     price_per_gb: float | None = None,
     price_per_cloud_hour: float | None = None,
     idle_watts: float | None = None,
@@ -67,7 +70,6 @@ def plan(
         max_energy_j=max_energy,
         min_position=None if min_depth is None else opened.cut(min_depth).position,
     )
-    kind = arguments.one_of(objective, [each.value for each in Objective], "objective")
     return pipeline.make(
         opened,
         measured,
@@ -78,7 +80,7 @@ def plan(
             Prices(price_per_gb, price_per_cloud_hour),
             _power(idle_watts, active_watts),
         ),
-        Goal(Objective(kind), constraints, _weights(weights)),
+        _goal(objective, constraints, weights, exact),
         forms=_forms(opened, measured, input_codecs, pictures, jpeg_bytes),
     )
 
@@ -139,6 +141,14 @@ def _power(idle_w: float | None, active_w: float | None) -> Power | None:
     if (idle_w is None) != (active_w is None):
         raise errors.SettingsError("idle_watts and active_watts belong together; give both")
     return None if idle_w is None or active_w is None else Power(idle_w, active_w)
+
+
+def _goal(objective: str, constraints: Constraints, weights: Any, exact: str) -> Goal:
+    kind = arguments.one_of(objective, [each.value for each in Objective], "objective")
+    wish = Exact(arguments.one_of(exact, [each.value for each in Exact], "exact"))
+    if wish is Exact.REQUIRE:
+        constraints = replace(constraints, exact=True)
+    return Goal(Objective(kind), constraints, _weights(weights), prefers_exact=wish is Exact.PREFER)
 
 
 def _weights(given: Any) -> Weights:

@@ -4,11 +4,13 @@ A candidate holds everything that does not depend on link, rate and prices, so t
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tflsplit.graph.cuts import Cut
-from tflsplit.planning import network
+from tflsplit.kernels.heads import Standing
+from tflsplit.planning import exactness, network
+from tflsplit.planning.exactness import Judgement
 from tflsplit.timings import distribution
 from tflsplit.timings.distribution import Distribution
 from tflsplit.timings.profiles import CutTiming, Origin, PixelTiming, Profile
@@ -32,7 +34,8 @@ class Picture:
 class Candidate:
     """`id` is the cut's, with the input's codec behind it where that is not int8: `input:raw`, `input:jpeg:75`.
 
-    `frame_bytes` is what the edge publishes; `missing` says why it cannot be costed, "" where it can.
+    `frame_bytes` is what the edge publishes; `missing` says why it cannot be costed, "" where it can. `standing` is
+    that of the head against the cloud's kernels, `inexact` says why it is not exact; a JPEG never is.
     """
 
     id: str
@@ -50,12 +53,18 @@ class Candidate:
     edge_memory_bytes: int
     edge_memory_origin: Origin
     missing: str = ""
+    standing: Standing = Standing.UNKNOWN
+    inexact: str = ""
     edge: Distribution = field(init=False)
     cloud: Distribution = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "edge", distribution.total((self.preprocess, self.head, self.encode)))
         object.__setattr__(self, "cloud", distribution.total((self.decode, self.tail)))
+
+    @property
+    def is_exact(self) -> bool:
+        return self.standing is Standing.EXACT
 
     @property
     def is_split(self) -> bool:
@@ -75,12 +84,23 @@ class InputForms:
 ALL_FORMS = InputForms()
 
 
-def gather(cuts: Sequence[Cut], edge: Profile, cloud: Profile, forms: InputForms = ALL_FORMS) -> list[Candidate]:
-    """In cut order, beginning with the forms of the input. Raw and JPEG are for models that take pictures."""
+def gather(
+    cuts: Sequence[Cut],
+    edge: Profile,
+    cloud: Profile,
+    forms: InputForms = ALL_FORMS,
+    judged: Mapping[str, Judgement] | None = None,
+) -> list[Candidate]:
+    """In cut order, beginning with the forms of the input. Raw and JPEG are for models that take pictures. `judged`
+    says of each cut if it is exact."""
     heads = {entry.cut: entry for entry in edge.cuts}
     tails = {entry.cut: entry for entry in cloud.cuts}
     preprocess = distribution.of(edge.preprocess) if edge.preprocess else distribution.NOTHING
-    found = [_of_cut(cut, heads.get(cut.id), tails.get(cut.id), preprocess) for cut in cuts]
+    found = []
+    for cut in cuts:
+        standing, inexact = (judged or {}).get(cut.id, exactness.UNJUDGED)
+        costed = _of_cut(cut, heads.get(cut.id), tails.get(cut.id), preprocess)
+        found.append(replace(costed, standing=standing, inexact=inexact))
     if found and found[0].cut.position == 0:
         found[:1] = _of_input(found[0], forms, edge, cloud)
     return found
@@ -166,6 +186,8 @@ class _Sides:
             edge_memory_bytes=sent.edge_memory_bytes,
             edge_memory_origin=sent.edge_memory_origin,
             missing=sent.missing,
+            standing=Standing.INEXACT if codec.startswith("jpeg") else sent.standing,
+            inexact="JPEG loses detail" if codec.startswith("jpeg") else sent.inexact,
         )
 
     def _estimated(self, codec: str, pixels_per_s: float, *, preprocesses: bool = False) -> Distribution:

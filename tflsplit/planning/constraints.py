@@ -12,7 +12,8 @@ from tflsplit.planning.cost import Cost
 class Constraints:
     """None bounds nothing. Latency is that of the 95th percentile: a bound is meant for bad frames too.
 
-    `min_position` is the least number of operators that must run on the device, for privacy.
+    `min_position` is the least number of operators that must run on the device, for privacy. With `exact` the head must
+    be known to give on the edge what it would give in the cloud.
     """
 
     max_latency_s: float | None = None
@@ -22,6 +23,7 @@ class Constraints:
     max_price_per_day: float | None = None
     max_energy_j: float | None = None
     min_position: int | None = None
+    exact: bool | None = None
 
     def __post_init__(self) -> None:
         arguments.check_fields(self)
@@ -43,7 +45,7 @@ class Failure:
 def failures(cost: Cost, constraints: Constraints) -> tuple[Failure, ...]:
     if cost.candidate.missing:
         return (Failure("profile", cost.candidate.missing, math.inf),)
-    found = (*_too_shallow(cost, constraints), *_too_much(cost, constraints))
+    found = (*_too_shallow(cost, constraints), *_inexact(cost, constraints), *_too_much(cost, constraints))
     # The overload is the same failure where the rate was asked for.
     return found if any(failure.constraint == "fps" for failure in found) else (*_overload(cost), *found)
 
@@ -75,6 +77,11 @@ def _too_shallow(cost: Cost, constraints: Constraints) -> Iterator[Failure]:
             f"{text.counted(missing, 'operator')} short of the depth that must stay on the edge",
             missing / wanted,
         )
+
+
+def _inexact(cost: Cost, constraints: Constraints) -> Iterator[Failure]:
+    if constraints.exact and not cost.candidate.is_exact:
+        yield Failure("exact", f"{cost.candidate.standing.value}: {cost.candidate.inexact}", 1.0)
 
 
 def _too_much(cost: Cost, constraints: Constraints) -> Iterator[Failure]:

@@ -28,6 +28,9 @@ from tflsplit.planning.scenario import Scenario
 # half of that is told apart more often than not.
 WORTH_A_SPLIT = 0.01
 
+# An exact candidate goes before others that gain less than this: twice what the profiles can tell.
+NEARLY = 0.02
+
 
 class Objective(str, Enum):
     LATENCY = "latency"
@@ -57,11 +60,13 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is asked for: the best candidate by `objective` of those that meet `constraints`."""
+    """What is asked for: the best candidate by `objective` of those that meet `constraints`; an exact one among near
+    equals if `prefers_exact`."""
 
     objective: Objective = Objective.LATENCY
     constraints: Constraints = field(default_factory=Constraints)
     weights: Weights = field(default_factory=Weights)
+    prefers_exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,8 @@ def check(scenario: Scenario, goal: Goal) -> None:
 def rank(feasible: Sequence[Cost], goal: Goal) -> list[Cost]:
     """Best first. Equals are told apart by latency, then bytes, then the earlier cut, which asks less of the edge.
 
-    Where a split is ahead by less than measured times can tell, the best candidate that does not split goes first.
+    Where a split is ahead by less than measured times can tell, the best candidate that does not split goes first; an
+    exact one goes before what is ahead by less than `NEARLY`.
     """
     score = _score(feasible, goal)
     ordered = sorted(
@@ -143,13 +149,24 @@ def rank(feasible: Sequence[Cost], goal: Goal) -> list[Cost]:
             entry.candidate.cut.position,
         ),
     )
-    unsplit = next((entry for entry in ordered if not entry.candidate.is_split), None)
-    if unsplit is None or goal.objective not in _SPLIT_MUST_PAY or ordered[0] is unsplit:
+    if not ordered:
         return ordered
-    if abs(score(unsplit) - score(ordered[0])) < WORTH_A_SPLIT * abs(score(ordered[0])):
-        ordered.remove(unsplit)
-        ordered.insert(0, unsplit)
+    least = score(ordered[0])
+    unsplit = next((entry for entry in ordered if not entry.candidate.is_split), None)
+    is_near = unsplit is not None and abs(score(unsplit) - least) < WORTH_A_SPLIT * abs(least)
+    if unsplit is not None and is_near and goal.objective in _SPLIT_MUST_PAY:
+        _put_first(unsplit, ordered)
+    if goal.prefers_exact and not ordered[0].candidate.is_exact:
+        near = (entry for entry in ordered if score(entry) - least <= NEARLY * abs(least))
+        exact = next((entry for entry in near if entry.candidate.is_exact), None)
+        if exact is not None:
+            _put_first(exact, ordered)
     return ordered
+
+
+def _put_first(entry: Cost, ordered: list[Cost]) -> None:
+    ordered.remove(entry)
+    ordered.insert(0, entry)
 
 
 def axes(entry: Cost) -> tuple[float, float, float]:

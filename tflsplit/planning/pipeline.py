@@ -7,7 +7,7 @@ from pathlib import Path
 from tflsplit import errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
-from tflsplit.planning import bottlenecks, breakeven, candidates, decision, planfile, report_text
+from tflsplit.planning import bottlenecks, breakeven, candidates, decision, exactness, planfile, report_text
 from tflsplit.planning.breakeven import BreakEven
 from tflsplit.planning.candidates import ALL_FORMS, Candidate, InputForms
 from tflsplit.planning.decision import Decision, Goal
@@ -51,6 +51,7 @@ class Outcome:
             "link": describe_link(self.scenario.link),
             "workload": asdict(self.scenario.workload),
             "int8_agreement": self.int8_agreement,
+            "exact_remark": report_text.exact_remark(self.decision) or None,
         }
 
     @property
@@ -64,15 +65,16 @@ class Outcome:
         """What to print beside the table, a line each."""
         agreement = self.int8_agreement
         accuracy = () if agreement is None else (f"int8 agrees with float in {agreement:.1%} of samples, at every cut",)
+        exact = report_text.exact_remark(self.decision)
         cut_count = sum(cut.head.operators > 0 and cut.tail.operators > 0 for cut in self.package.cuts)
-        return (bottlenecks.summary(bottlenecks.compare(self.decision), cut_count), *accuracy)
+        return (bottlenecks.summary(bottlenecks.compare(self.decision), cut_count), *accuracy, *filter(None, (exact,)))
 
 
 def make(
     package: Package, edge: Profile, cloud: Profile, scenario: Scenario, goal: Goal, *, forms: InputForms = ALL_FORMS
 ) -> Outcome:
     """Compare all candidates of `package` on these two devices; the profiles have been checked to fit it."""
-    found = candidates.gather(package.cuts, edge, cloud, forms)
+    found = candidates.gather(package.cuts, edge, cloud, forms, exactness.of_cuts(package, edge, cloud))
     return Outcome(
         package=package,
         edge=edge,

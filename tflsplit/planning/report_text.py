@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from tflsplit import text
+from tflsplit.kernels.heads import Standing
 from tflsplit.planning import decision as planning_decision
 from tflsplit.planning.breakeven import BreakEven
 from tflsplit.planning.cost import Cost
@@ -57,6 +58,8 @@ def candidate(judged: Judged, decision: Decision) -> dict[str, object]:
         "parts_ms": {name: _ms(part.p50_s) for name, part in found.parts.items()},
         "origins": {name: origin.value for name, origin in found.origins.items()},
         "failed": [failure.constraint for failure in judged.failures],
+        "exact": described.standing.is_exact,
+        "inexact": described.inexact or None,
         "why_not": why_not(judged, decision),
     }
 
@@ -85,6 +88,8 @@ def short_why_not(judged: Judged, decision: Decision) -> str:
     share = _share_behind(judged, decision, decision.choice)
     if share is None:
         return "weighs more"
+    if share < 0 and is_passed_over(judged, decision):
+        return f"{judged.cost.candidate.standing.value}, and gains less than {planning_decision.NEARLY:.0%}"
     if share < 0:
         return f"gains less than {planning_decision.WORTH_A_SPLIT:.0%}"
     behind = f"{text.percent(share)} behind" if share >= 0.0005 else "as good"
@@ -176,7 +181,43 @@ def _doubt(judged: Judged, decision: Decision, chosen: Judged) -> str:
     """Why a candidate that is better than the pick was not picked."""
     share = _share_behind(judged, decision, chosen)
     is_better = share is not None and share < 0
+    if is_better and is_passed_over(judged, decision):
+        found = judged.cost.candidate
+        return f", less than {planning_decision.NEARLY:.0%}, and {found.standing.value}: {found.inexact}"
     return f", less than the {planning_decision.WORTH_A_SPLIT:.0%} that a split has to gain" if is_better else ""
+
+
+def is_passed_over(judged: Judged, decision: Decision) -> bool:
+    """Whether a candidate was left for the pick because that is exact and this is not."""
+    chosen = decision.choice
+    if chosen is None or not decision.goal.prefers_exact or not judged.is_feasible:
+        return False
+    return chosen.cost.candidate.is_exact and not judged.cost.candidate.is_exact
+
+
+def exact_remark(decision: Decision) -> str:
+    """What an exact pick was preferred to, or that the pick is not exact; empty if there is nothing to say."""
+    chosen = decision.choice
+    if chosen is None or not decision.goal.prefers_exact:
+        return ""
+    found = chosen.cost.candidate
+    if not found.is_exact:
+        return f"{chosen.id} is {_NOT_EXACT[found.standing]}: {found.inexact}"
+    shares = {entry.id: _share_behind(entry, decision, chosen) for entry in decision.judged if entry is not chosen}
+    better = [
+        entry for entry in decision.judged if is_passed_over(entry, decision) and (shares.get(entry.id) or 0.0) < 0
+    ]
+    if not better:
+        return ""
+    best = min(better, key=lambda entry: shares[entry.id] or 0.0)
+    ahead = text.percent(-(shares[best.id] or 0.0))
+    return (
+        f"{chosen.id} is exact and was preferred to {best.id}, which is {ahead} better and "
+        f"{_NOT_EXACT[best.cost.candidate.standing]}: {best.cost.candidate.inexact}"
+    )
+
+
+_NOT_EXACT = {Standing.INEXACT: "not exact", Standing.UNKNOWN: "not known to be exact", Standing.EXACT: "exact"}
 
 
 def _share_behind(judged: Judged, decision: Decision, chosen: Judged) -> float | None:

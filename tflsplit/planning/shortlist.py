@@ -14,7 +14,7 @@ from tflsplit.graph.tensors import Array
 from tflsplit.planning import constraints, cost, decision, network
 from tflsplit.planning.candidates import Candidate
 from tflsplit.planning.cost import Cost
-from tflsplit.planning.decision import WORTH_A_SPLIT, Goal, Objective
+from tflsplit.planning.decision import NEARLY, WORTH_A_SPLIT, Goal, Objective
 from tflsplit.planning.scenario import SECONDS_A_DAY, Scenario
 from tflsplit.timings.links import Link
 
@@ -46,9 +46,9 @@ class Shortlist:
                 continue
             found.append(entry)
             if goal.objective in decision.SCORES:
-                # A candidate that does not split is picked although it is slightly worse.
+                # A candidate that does not split, or is exact, is picked although it is slightly worse.
                 score = decision.SCORES[goal.objective](entry)
-                limit = min(limit, score + WORTH_A_SPLIT * abs(score))
+                limit = min(limit, score + max(WORTH_A_SPLIT, NEARLY) * abs(score))
         return decision.rank(found, goal)[0] if found else None
 
     def _bounds(self, scenario: Scenario, objective: Objective) -> Array:

@@ -6,6 +6,7 @@ import invented
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tflsplit.kernels.heads import Standing
 from tflsplit.planning import candidates, decision
 from tflsplit.planning.constraints import Constraints
 from tflsplit.planning.decision import Goal, Objective
@@ -40,11 +41,14 @@ def planned(draw):
         reload_every=draw(st.sampled_from([None, 5])),
     )
     constraints = Constraints(
-        max_latency_s=draw(st.sampled_from([None, 0.05])), min_position=draw(st.sampled_from([None, 2]))
+        max_latency_s=draw(st.sampled_from([None, 0.05])),
+        min_position=draw(st.sampled_from([None, 2])),
+        exact=draw(st.sampled_from([None, True])),
     )
-    goal = Goal(draw(st.sampled_from(list(Objective))), constraints)
+    goal = Goal(draw(st.sampled_from(list(Objective))), constraints, prefers_exact=draw(st.booleans()))
     scenario = Scenario(link, work, Prices(1.0, 2.0), Power(1.0, 4.0))
-    return candidates.gather(cuts, edge, cloud), scenario, goal
+    judged = {cut.id: (draw(st.sampled_from(Standing)), "") for cut in cuts}
+    return candidates.gather(cuts, edge, cloud, judged=judged), scenario, goal
 
 
 @given(planned())

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from tflsplit.cli.options import units
+from tflsplit.kernels.heads import Exact
 from tflsplit.planning.decision import Objective
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -51,6 +52,14 @@ WISH = (
         "--max-energy",
         type=float,
         help="Most energy of the edge for one frame, in joules. Needs --idle-watts and --active-watts.",
+    ),
+    click.option(
+        "--exact",
+        type=click.Choice([wish.value for wish in Exact]),
+        default="prefer",
+        show_default=True,
+        help="Whether the head must give at the edge what it would give in the cloud, bit for bit, by the kernel "
+        "classes of both profiles. prefer: an exact cut is picked among near equals. any: no difference is made.",
     ),
 )
 COSTS = (
