@@ -18,7 +18,7 @@ from tflsplit.graph.cuts import Cut, cut_id
 from tflsplit.graph.tensors import TensorSpec
 from tflsplit.inputs.preprocessing import Preprocessing
 
-SCHEMA = 1
+SCHEMA = 2
 MOST_BYTES = 64 << 20  # some 1,200 a cut, so room for fifty thousand
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,99}/){0,3}[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", re.ASCII)
