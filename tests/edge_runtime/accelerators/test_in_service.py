@@ -11,6 +11,7 @@ import memory_cloud
 import numpy as np
 import pytest
 import watching
+from kernel_classes import HERE
 
 from broker.messages import topics
 from broker.transport import memory
@@ -22,6 +23,7 @@ from edge_runtime.delivery.settings import Settings
 from edge_runtime.sources import frames
 from tflsplit import errors
 from tflsplit.graph.interpreter import Interpreter
+from tflsplit.kernels.heads import Standing
 from tflsplit.package import writing
 
 INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
@@ -224,3 +226,21 @@ def test_the_birth_of_an_edge_on_the_cpu_says_cpu(tiny_package):
 
     assert birth == Condition("cpu", "cpu").as_json()
     assert ready.counters == edge.summary.accelerator
+
+
+def test_a_head_on_a_delegate_has_a_class_of_its_own_and_on_the_fallback_that_of_the_cpu(library, tiny_package):
+    """Two builds of one library, or other options of it, are different classes; the same ones again are the same."""
+
+    def class_on(accelerator, **options):
+        with head.Head(tiny_package, CUT, accelerator=accelerator, kernel_class=HERE, **options) as opened:
+            assert opened.kernels.kinds == ("ADD/int8",)
+            return opened.kernels
+
+    first, again, other = (class_on(delegate(library, options)) for options in ("", "", "?off_by=1"))
+    on_the_cpu = class_on(Cpu())
+
+    assert first == again
+    assert first.against(again.kernel_class).is_exact
+    assert {first.against(found.kernel_class).standing for found in (other, on_the_cpu)} == {Standing.INEXACT}
+    assert on_the_cpu.kernel_class == HERE
+    assert class_on(delegate("/nowhere/libnothing.so"), fallback=Cpu()).kernel_class == HERE
