@@ -115,9 +115,9 @@ def test_a_device_that_forges_and_sends_anything_at_all_changes_nobodys_results(
     cloud.terminate()
     served = cloud.done()
 
-    assert (summary["results"], summary["refused"], summary["duplicates"]) == (500, 0, 0)
+    assert (summary["results"], summary["refused"], summary["unanswered"]) == (500, 0, 0)
     deployment.check(reader)
-    assert sum(served["refused"].values()) > 500
+    assert sum(served["refused"].values()) > 0
 
 
 def test_a_boot_number_that_is_used_again_gets_its_own_results(deploy, mosquitto, tiny_package):
