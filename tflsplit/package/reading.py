@@ -20,6 +20,7 @@ from tflsplit.arguments import PathLike
 from tflsplit.graph import cuts as graph_cuts
 from tflsplit.graph import flatgraph, float_tail, indices, kinds
 from tflsplit.graph.cuts import Cut
+from tflsplit.graph.interpreter import Interpreter
 from tflsplit.package import manifest as package_manifest
 from tflsplit.package.manifest import File, Manifest
 
@@ -175,7 +176,12 @@ class Package:
         """The operator kinds of a head (`tflsplit.graph.kinds`), each once; PackageError in a bundle without it."""
         if MODEL in self.manifest.files:
             return tuple(sorted(set(self._kinds[: cut.position])))
-        return kinds.of_graph(flatgraph.read(self.head_bytes(cut), name=f"{self.path}: head of {cut.id}"))
+        head, name = self.head_bytes(cut), f"{self.path}: head of {cut.id}"
+        try:
+            return kinds.of_graph(flatgraph.read(head, name=name))
+        except errors.DeviceError:  # tflite-runtime brings no schema of the file; its interpreter tells the kinds
+            with Interpreter(head, name=name) as opened:
+                return tuple(sorted({kind for each in opened.kinds() for kind in each}))
 
     @cached_property
     def _kinds(self) -> tuple[str, ...]:

@@ -7,8 +7,10 @@ import pytest
 from tiny_models import describe
 
 from tflsplit import bundle, errors
+from tflsplit.graph import flatgraph
 from tflsplit.kernels import keeping
 from tflsplit.package import manifest, reading, verify, writing
+from tflsplit.package.manifest import Role
 
 
 @pytest.fixture
@@ -270,3 +272,15 @@ def test_a_boundary_that_the_model_has_not_is_refused_before_it_is_sliced(writte
 
     with pytest.raises(errors.PackageError, match=f"another boundary at {second.id}"):
         opened.graph  # noqa: B018 - it is read when it is asked for
+
+
+def test_an_edge_without_the_schema_of_the_file_knows_the_kinds_of_its_head(tiny_package, tmp_path, monkeypatch):
+    """tflite-runtime alone has an interpreter and no schema."""
+    made = bundle.write(tmp_path / "edge.tflsplit", tiny_package, Role.EDGE, (tiny_package.cut("op001"),))
+    expected = made.head_kinds(made.cut("op001"))
+
+    def missing():
+        raise errors.DeviceError("no schema here")
+
+    monkeypatch.setattr(flatgraph, "schema", missing)
+    assert made.head_kinds(made.cut("op001")) == expected
