@@ -25,7 +25,7 @@ from converters.options import Options
 from converters.rewriting import Rewritten
 from tflsplit import errors, text
 from tflsplit.coding import feature_codec
-from tflsplit.graph import cuts, flatgraph
+from tflsplit.graph import cuts, flatgraph, kinds
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.interpreter import Interpreter
@@ -77,6 +77,7 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
         inputs=graph.specs(graph.inputs),
         outputs=graph.specs(graph.outputs),
         operators=len(graph.operators),
+        kinds=kinds.each(graph),
         cuts=found,
         codec=_codec(graph, found, quantised),
         preprocessing=quantised.preprocessing,

@@ -1,6 +1,5 @@
 """What all tests share: the optional folder of public models, and how hypothesis runs."""
 
-import functools
 import os
 import pathlib
 import signal
@@ -68,9 +67,11 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rabbit.Rabbit
 def without_xnnpack(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models that are opened in this process run on the kernels of the runtime itself."""
     runtime = interpreter.runtime()
-    kept = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    opened = functools.partial(runtime.Interpreter, experimental_op_resolver_type=kept)
-    monkeypatch.setattr(interpreter, "runtime", lambda: types.SimpleNamespace(Interpreter=opened))
+    kept = {"experimental_op_resolver_type": runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
+    made = types.SimpleNamespace(
+        Interpreter=lambda **options: runtime.Interpreter(**(options | kept)), OpResolverType=runtime.OpResolverType
+    )
+    monkeypatch.setattr(interpreter, "runtime", lambda: made)
 
 
 @pytest.fixture

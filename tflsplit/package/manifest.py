@@ -144,11 +144,12 @@ class File:
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """`fused` maps layers that end inside an operator to that operator's index; `aliases` maps layers that compute
-    nothing of their own (dropout, flatten) to the layer whose output they share. `rewrites` says what was changed for
-    the target, exactly; `fidelity_cpu` what `--target cpu` would give, where this target costs accuracy. `compilations`
-    is by cut id. Tails are int8 unless there are `float_tails`. `files` has one entry a file. A bundle's `role` says
-    which machine it is for, and `absent` lists the files that only the whole package has: the digest is still the
-    whole package's.
+    nothing of their own (dropout, flatten) to the layer whose output they share. `kinds` names the kind of each
+    operator (`tflsplit.graph.kinds`), so that a device need not parse its head for them. `rewrites` says what was
+    changed for the target, exactly; `fidelity_cpu` what `--target cpu` would give, where this target costs accuracy.
+    `compilations` is by cut id. Tails are int8 unless there are `float_tails`. `files` has one entry a file. A
+    bundle's `role` says which machine it is for, and `absent` lists the files that only the whole package has: the
+    digest is still the whole package's.
     """
 
     name: str
@@ -165,6 +166,7 @@ class Manifest:
     fidelity: tuple[Fidelity, ...] = ()
     fidelity_cpu: tuple[Fidelity, ...] = ()
     rewrites: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
     compilations: Mapping[str, Compilation] = field(default_factory=dict)
     float_tails: FloatTails | None = None
     fused: Mapping[str, int] = field(default_factory=dict)
@@ -224,6 +226,7 @@ def render(manifest: Manifest) -> str:
         "outputs": [spec.as_json() for spec in manifest.outputs],
         "codec": manifest.codec,
         "operators": manifest.operators,
+        "operator_kinds": list(manifest.kinds),
         "tensors": {str(index): spec.as_json() for index, spec in _tensors(manifest.cuts).items()},
         "cuts": [_without_boundary(cut) for cut in manifest.cuts],
         "compilations": {cut: entry.as_json() for cut, entry in manifest.compilations.items()},
@@ -280,6 +283,8 @@ def _check(manifest: Manifest) -> None:
     for part in _parts(manifest):
         arguments.check_fields(part)
     positions = [cut.position for cut in manifest.cuts]
+    if len(manifest.kinds) not in (0, manifest.operators):
+        raise ValueError(f"it has {len(manifest.kinds)} kinds for {manifest.operators} operators")
     if positions != sorted({0, *positions, manifest.operators}):
         raise ValueError("its cuts are not those from input to output, each once and in their order")
     for cut in manifest.cuts:
@@ -346,6 +351,7 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
         outputs=tuple(TensorSpec.from_json(spec) for spec in fields["outputs"]),
         codec=fields["codec"],
         operators=fields["operators"],
+        kinds=tuple(fields["operator_kinds"]),
         cuts=tuple(Cut.from_json(cut, tensors) for cut in fields["cuts"]),
         fused=fields["fused_layers"],
         aliases=fields["layer_aliases"],

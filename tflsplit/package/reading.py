@@ -174,8 +174,8 @@ class Package:
 
     def head_kinds(self, cut: Cut) -> tuple[str, ...]:
         """The operator kinds of a head (`tflsplit.graph.kinds`), each once; PackageError in a bundle without it."""
-        if MODEL in self.manifest.files:
-            return tuple(sorted(set(self._kinds[: cut.position])))
+        if self.manifest.kinds or MODEL in self.manifest.files:
+            return tuple(sorted(set((self.manifest.kinds or self._kinds)[: cut.position])))
         head, name = self.head_bytes(cut), f"{self.path}: head of {cut.id}"
         try:
             return kinds.of_graph(flatgraph.read(head, name=name))
