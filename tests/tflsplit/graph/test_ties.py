@@ -3,6 +3,7 @@ import probe_pieces
 import pytest
 
 from tflsplit.graph import flatgraph, kinds, ties
+from tflsplit.graph.interpreter import Interpreter
 
 SCALES = {
     "ties at every other product": ((0.125, 0.25, 2.0), True),
@@ -42,6 +43,66 @@ def test_only_what_a_constant_holds_counts(builder):
     graph = flatgraph.read(builder.build((x,), (tied, plain)))
 
     assert [ties.has_ties(graph, operator) for operator in graph.operators] == [True, False]
+
+
+# MULs with ties for operands of any value.
+OF_YOLO = {"scale": 0.13309672474861145, "zero_point": 31}, {"scale": 0.051311422139406204, "zero_point": -123}
+GATE = {"scale": 0.00390625, "zero_point": -128}
+
+
+def swish(builder, *, of_another):
+    x = builder.tensor("x", (1, 256), **OF_YOLO[0])
+    y = builder.tensor("y", (1, 256), **OF_YOLO[0])
+    gate = builder.tensor("gate", (1, 256), **GATE)
+    made = builder.tensor("made", (1, 256), **OF_YOLO[1])
+    builder.operator("LOGISTIC", (y if of_another else x,), (gate,))
+    builder.operator("MUL", (x, gate), (made,), version=2)
+    return flatgraph.read(builder.build((x, y), (made,)))
+
+
+@pytest.mark.parametrize("of_another", [True, False])
+def test_only_a_value_and_its_own_sigmoid_meet_in_a_swish(builder, of_another):
+    graph = swish(builder, of_another=of_another)
+
+    assert ties.has_ties(graph, graph.operators[1]) is of_another
+
+
+def test_a_square_has_only_products_of_equals(builder):
+    x = builder.tensor("x", (1, 4), scale=1.0)
+    y = builder.tensor("y", (1, 4), scale=1.0)
+    square, product = (
+        builder.tensor(name, (1, 4), scale=6.0) for name in ("s", "p")
+    )  # no square ends on 3 of 6 and 12
+    builder.operator("MUL", (x, x), (square,), version=2)
+    builder.operator("MUL", (x, y), (product,), version=2)
+    graph = flatgraph.read(builder.build((x, y), (square, product)))
+
+    found = [ties.has_ties(graph, operator) for operator in graph.operators]
+
+    values = np.arange(-128, 128)
+    squares = values * values
+    assert found[0] is bool(np.any((squares % 12 == 3) & (squares < 127 * 6)))
+    assert found[1]
+
+
+@pytest.mark.parametrize("scale", [0.003, 0.02, 0.13, 0.9, 40.0])
+@pytest.mark.parametrize("kernels", ["of XNNPACK", "of the runtime"])
+def test_no_kernel_is_further_than_a_step_from_the_sigmoid(builder, request, kernels, scale):
+    if kernels == "of the runtime":
+        request.getfixturevalue("without_xnnpack")
+    x = builder.tensor("x", (1, 256), scale=scale, zero_point=5)
+    gate = builder.tensor("gate", (1, 256), **GATE)
+    builder.operator("LOGISTIC", (x,), (gate,))
+    model = builder.build((x,), (gate,))
+    graph = flatgraph.read(model)
+    stored = np.arange(-128, 128, dtype=np.int8)
+
+    with Interpreter(model) as opened:
+        (made,) = opened.run(stored[None])
+
+    source, spec = (graph.tensors[index].spec for index in (x, gate))
+    expected = ties._sigmoids(stored.astype(np.int64) - 5, source, spec)
+    assert np.all((expected == made.reshape(-1, 1).astype(np.int64) + 128).any(axis=1))
 
 
 def test_floats_have_none(builder):
