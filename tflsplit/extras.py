@@ -40,15 +40,18 @@ _ALSO = {
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A library that an extra asks for. `applies` is False where a marker excludes this Python or this machine."""
+    """A library that an extra asks for, from the version `minimum` on and, where it is set, before `below`. `applies`
+    is False where a marker excludes this Python or this machine."""
 
     distribution: str
     minimum: str
     extra: str
     applies: bool = True
+    below: str = ""
 
     def __str__(self) -> str:
-        return f"{self.distribution}>={self.minimum}" if self.minimum else self.distribution
+        bounds = [f">={self.minimum}"] * bool(self.minimum) + [f"<{self.below}"] * bool(self.below)
+        return self.distribution + ",".join(bounds)
 
 
 def requirements(
@@ -65,10 +68,10 @@ def requirements(
         parsed = Parsed(line)
         if parsed.marker is None or f'extra == "{extra}"' not in str(parsed.marker):
             continue
-        minimum = next((part.version for part in parsed.specifier if part.operator == ">="), "")
+        bounds = {part.operator: part.version for part in parsed.specifier}
         here = {"platform_machine": processor.machine()} if environment is None else environment
         applies = parsed.marker.evaluate({**here, "extra": extra})
-        found.append(Requirement(parsed.name, minimum, extra, applies))
+        found.append(Requirement(parsed.name, bounds.get(">=", ""), extra, applies, bounds.get("<", "")))
     return tuple(found)
 
 

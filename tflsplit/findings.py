@@ -7,9 +7,11 @@ _COMMANDS = ("pip", "sudo")
 
 
 class State(str, enum.Enum):
-    """`INFO` is for what is neither good nor bad, and for what could not be found out."""
+    """`CAUTION` is for what works otherwise than one may expect; `INFO` for what is neither good nor bad, and for what
+    could not be found out."""
 
     OK = "ok"
+    CAUTION = "caution"
     MISSING = "missing"
     WRONG = "wrong"
     INFO = "info"
@@ -25,7 +27,7 @@ class Finding:
     remedy: str = ""
 
     def __post_init__(self) -> None:
-        if self.is_bad and not self.remedy:
+        if (self.is_bad or self.state is State.CAUTION) and not self.remedy:
             raise ValueError(f"finding {self.name!r} is {self.state.value} and says nothing to do about it")
 
     @property

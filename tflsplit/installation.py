@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from tflsplit import errors, extras, processor
+from tflsplit import errors, extras
 from tflsplit.extras import Requirement, version_of
 from tflsplit.findings import Finding, State
 
@@ -84,15 +84,14 @@ def python(
     supported = supported or metadata.metadata("tflsplit")["Requires-Python"]
     bounds = re.findall(r"(>=|<)([\d.]+)", supported)
     fits = all((version >= _release(bound)) == (sign == ">=") for sign, bound in bounds)
-    words = "" if sys.maxsize > 2**32 else f", of 32 bits ({processor.machine()})"
-    detail = f"{'.'.join(map(str, version))}{words}, {executable}"
+    detail = f"{'.'.join(map(str, version))}, {executable}"
     if fits:
         return Finding("Python", State.OK, detail)
     return Finding("Python", State.WRONG, detail, f"make a virtual environment with Python {supported}")
 
 
 def library(requirement: Requirement, path: Sequence[str] | None = None) -> Finding:
-    name, minimum = requirement.distribution, requirement.minimum
+    name, minimum, below = requirement.distribution, requirement.minimum, requirement.below
     version = version_of(name, path)
     if not requirement.applies:
         remedy = f"use a Python that it supports for what needs the extra {requirement.extra!r}"
@@ -100,7 +99,10 @@ def library(requirement: Requirement, path: Sequence[str] | None = None) -> Find
     if version is None:
         return Finding(name, State.MISSING, "not installed", extras.install(requirement.extra))
     if _release(version) < _release(minimum):
-        return Finding(name, State.WRONG, f"{version}, {minimum} is needed", f"pip install '{name}>={minimum}'")
+        return Finding(name, State.WRONG, f"{version}, {minimum} is needed", f"pip install '{requirement}'")
+    if below and _release(version) >= _release(below):
+        detail = f"{version}, which is not tested: a version before {below} is needed"
+        return Finding(name, State.WRONG, detail, f"pip install '{requirement}'")
     return Finding(name, State.OK, version)
 
 

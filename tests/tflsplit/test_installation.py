@@ -13,7 +13,7 @@ from tflsplit.graph import flatgraph
 DECLARED = (
     "numpy>=1.26",
     "paho-mqtt>=2.1; extra == 'edge'",
-    "ai-edge-litert>=1.4; (platform_machine != 'armv7l') and extra == 'edge'",
+    "ai-edge-litert<2.4,>=1.4; (platform_machine != 'armv7l') and extra == 'edge'",
     "h5py>=3.10; extra == 'convert'",
 )
 
@@ -82,10 +82,7 @@ def test_python_that_runs_the_tests_is_supported():
 def test_requirements_are_those_of_the_extra_and_no_other():
     wanted = extras.requirements("edge", DECLARED)
 
-    assert [(requirement.distribution, requirement.minimum) for requirement in wanted] == [
-        ("paho-mqtt", "2.1"),
-        ("ai-edge-litert", "1.4"),
-    ]
+    assert [str(requirement) for requirement in wanted] == ["paho-mqtt>=2.1", "ai-edge-litert>=1.4,<2.4"]
 
 
 @pytest.mark.parametrize("role", ["edge", "cloud", "convert"])
@@ -99,11 +96,18 @@ def test_our_own_metadata_says_what_a_role_requires(role):
 
 @pytest.mark.parametrize(
     ("version", "state"),
-    [("2.1", State.OK), ("2.10.0rc1+cpu", State.OK), ("2.0.9", State.WRONG), (None, State.MISSING)],
+    [
+        ("2.1", State.OK),
+        ("2.10.0rc1+cpu", State.OK),
+        ("2.0.9", State.WRONG),
+        ("2.11", State.WRONG),
+        ("3.0", State.WRONG),
+        (None, State.MISSING),
+    ],
 )
 def test_library_is_judged_by_its_version(site, tmp_path, version, state):
     path = site("paho-mqtt", version) if version else [str(tmp_path)]
-    found = installation.library(extras.Requirement("paho-mqtt", "2.1", "edge"), path)
+    found = installation.library(extras.Requirement("paho-mqtt", "2.1", "edge", below="2.11"), path)
 
     assert found.state is state
     assert ("pip install" in found.remedy) == found.is_bad

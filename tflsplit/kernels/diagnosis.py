@@ -39,8 +39,10 @@ def finding(here: KernelClass, change: str = "") -> Finding:
     what changed since the last start."""
     detail = f"class {here}" + (f"; {change}" if change else "")
     if not here.is_litert:
-        detail += "; XNNPACK does not compute int8 here, so most heads give other integers than with LiteRT"
-        return Finding(NAME, State.INFO, detail, "where there is one for this machine: pip install ai-edge-litert")
+        # Both were measured: docs/measurements/runtimes.md.
+        detail += "; XNNPACK does not compute int8 here: nearly every head gives other integers than with LiteRT"
+        detail += ", and only heads that the package or bundle holds can be run"
+        return Finding(NAME, State.CAUTION, detail, "where there is one for this machine: pip install ai-edge-litert")
     if not here.is_delegated:
         detail += "; LiteRT was expected to hand int8 to XNNPACK, without which processors differ"
         return Finding(NAME, State.WRONG, detail, "pip install --force-reinstall ai-edge-litert")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # it needs numpy, which may be what is missing
 
 ROLES = ("edge", "cloud", "convert")
 
-# An edge runs heads from their files with any interpreter. Only slicing needs LiteRT, for its schema.
+# An edge runs heads from their files with any interpreter. Only slicing needs LiteRT, for its schema; but a LiteRT that
+# is not supported is wrong there too.
 _REPLACEABLE_AT_THE_EDGE = installation.LITERT
 
 # Of what is said about a broker: it is slow, it will be trouble some day, or a secret is none.
@@ -29,7 +30,13 @@ _GOES_WITHOUT = {"broker round trip", "broker certificate", "key"}
 # Where details and remedies begin that have a line of their own, and the room that makes them have one.
 _MARGIN, _FEWEST_COLUMNS = " " * 10, 24
 
-_COLOURS = {State.OK: "green", State.MISSING: "yellow", State.WRONG: "red", State.INFO: "blue"}
+_COLOURS = {
+    State.OK: "green",
+    State.CAUTION: "yellow",
+    State.MISSING: "yellow",
+    State.WRONG: "red",
+    State.INFO: "blue",
+}
 
 
 @click.command(epilog=examples.epilog("tflsplit doctor", "tflsplit doctor --role edge --broker mqtt://localhost"))
@@ -167,11 +174,11 @@ def _kernels(core: Sequence[Finding]) -> "tuple[Sequence[Finding], KernelClass |
 
 
 def _libraries(role: str) -> Sequence[Finding]:
-    return [
-        installation.library(wanted)
-        for wanted in extras.requirements(role)
-        if (wanted.applies or role == "convert") and (role, wanted.distribution) != ("edge", _REPLACEABLE_AT_THE_EDGE)
+    found = [
+        installation.library(wanted) for wanted in extras.requirements(role) if wanted.applies or role == "convert"
     ]
+    replaceable = _REPLACEABLE_AT_THE_EDGE if role == "edge" else None
+    return [finding for finding in found if finding.name != replaceable or finding.state is State.WRONG]
 
 
 def _devices(role: str | None, root: Path) -> Sequence[Finding]:

@@ -59,7 +59,14 @@ def test_edge_needs_an_interpreter_but_not_litert_nor_a_coral():
 
 @pytest.mark.parametrize(
     ("state", "needed", "exit_code"),
-    [("missing", True, 1), ("wrong", True, 1), ("missing", False, 0), ("info", True, 0), ("ok", True, 0)],
+    [
+        ("missing", True, 1),
+        ("wrong", True, 1),
+        ("missing", False, 0),
+        ("info", True, 0),
+        ("caution", True, 0),
+        ("ok", True, 0),
+    ],
 )
 def test_exit_code_is_1_for_what_the_role_needs_and_does_not_have(monkeypatch, state, needed, exit_code):
     finding = Finding("paho-mqtt", State(state), "2.0", "pip install")
