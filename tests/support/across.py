@@ -26,10 +26,11 @@ UNIFORM = (
 def samples(inputs, count=20, seed=0):
     """Stored inputs: the first eight uniform over the whole range of their type, the others smooth."""
     source = np.random.default_rng(seed)
-    return [tuple(_sample(source, spec, is_smooth=number >= UNIFORM) for spec in inputs) for number in range(count)]
+    return [tuple(sample(source, spec, is_smooth=number >= UNIFORM) for spec in inputs) for number in range(count)]
 
 
-def _sample(source, spec, *, is_smooth):
+def sample(source, spec, *, is_smooth):
+    """One stored input."""
     kind = np.dtype(spec.dtype)
     if not is_smooth:
         drawn = source.uniform(size=spec.shape)
@@ -49,10 +50,11 @@ def _sample(source, spec, *, is_smooth):
     )
 
 
-def everything(package):
-    """The whole model with the boundaries of all cuts as its outputs, and the places of these tensors in it."""
+def everything(package, cuts=None):
+    """The whole model with the boundaries of the cuts, by default all, as its outputs, and their places in it."""
     graph = package.graph
-    crossing = dict.fromkeys(tensor for cut in package.cuts for tensor in cut.tensors if tensor not in graph.inputs)
+    cuts = package.cuts if cuts is None else cuts
+    crossing = dict.fromkeys(tensor for cut in cuts for tensor in cut.tensors if tensor not in graph.inputs)
     return flatgraph.extract(graph, 0, len(graph.operators), graph.inputs, tuple(crossing)), tuple(crossing)
 
 
@@ -94,14 +96,15 @@ def record(machine, models, given):
         return {name: recorder.read(folder / f"{number}.npz") for number, name in enumerate(models)}
 
 
-def boundaries(machine, package, given):
-    """For each cut the boundary of each sample, as heads on `machine` make it."""
-    model, tensors = everything(package)
+def boundaries(machine, package, given, cuts=None):
+    """For each cut, by default all, the boundary of each sample, as heads on `machine` make it."""
+    cuts = package.cuts if cuts is None else cuts
+    model, tensors = everything(package, cuts)
     (ran,) = record(machine, {"everything": model}, given).values()
-    return by_cut(package, tensors, ran, given)
+    return by_cut(package, tensors, ran, given, cuts)
 
 
-def by_cut(package, tensors, ran, given):
+def by_cut(package, tensors, ran, given, cuts):
     places = {tensor: place for place, tensor in enumerate(tensors)}
     inputs = {tensor: place for place, tensor in enumerate(package.graph.inputs)}
     return {
@@ -109,7 +112,7 @@ def by_cut(package, tensors, ran, given):
             tuple(out[places[tensor]] if tensor in places else sample[inputs[tensor]] for tensor in cut.tensors)
             for out, sample in zip(ran, given, strict=True)
         ]
-        for cut in package.cuts
+        for cut in cuts
     }
 
 
@@ -156,7 +159,7 @@ def compare(package, here, there):
     Where a boundary is the same the pair is one of this machine, which `verify` proves.
     """
     whole = here[package.cuts[-1].id]
-    return [_compare(package, cut, here[cut.id], there[cut.id], whole) for cut in package.cuts]
+    return [_compare(package, cut, here[cut.id], there[cut.id], whole) for cut in package.cuts if cut.id in here]
 
 
 def _compare(package, cut, here, there, whole):

@@ -6,10 +6,12 @@ x86-64 is this machine; the processors of Arm are emulated by qemu-user, with De
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Sequence
 from pathlib import Path
 
 from tflsplit.kernels import exactness
@@ -33,15 +35,32 @@ class NotInstallableError(Exception):
     """The runtime has no release for this Python, or the index cannot be reached."""
 
 
+def supported() -> tuple[str, str]:
+    """LiteRT's oldest version that pyproject.toml takes, and the one that it takes no more; all extras say the same."""
+    (bounds,) = set(
+        re.findall(r'"ai-edge-litert>=([\d.]+),<([\d.]+)"', (CHECKOUT / "pyproject.toml").read_text("utf-8"))
+    )
+    return bounds
+
+
 def measured_here(runtime: str, folder: Path) -> KernelClass:
     """This machine's class with a runtime, installed into a new environment in the folder."""
-    place = folder / runtime.replace(" ", "-")
+    return class_of(environment(folder / runtime.replace(" ", "-"), RUNTIMES[runtime]))
+
+
+def environment(place: Path, wanted: Sequence[str]) -> Path:
+    """The Python of a new environment with what is wanted and what our code needs beside a runtime."""
     venv.create(place, with_pip=True, symlinks=True)
     python = place / "bin" / "python"
     pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:")
-    installed = subprocess.run((*pip, *RUNTIMES[runtime], *BESIDE), capture_output=True, text=True, check=False)
+    installed = subprocess.run((*pip, *wanted, *BESIDE), capture_output=True, text=True, check=False)
     if installed.returncode:
         raise NotInstallableError(installed.stderr.strip().splitlines()[-1])
+    return python
+
+
+def class_of(python: Path) -> KernelClass:
+    """This machine's class with the runtime of a Python."""
     child = subprocess.run((python, "-c", MEASURE, CHECKOUT), capture_output=True, text=True, check=True)
     return KernelClass.from_json(json.loads(child.stdout))
 

@@ -69,6 +69,14 @@ def test_each_class_has_every_kind_that_its_runtime_can_run():
         assert each.is_delegated is each.is_litert
 
 
+def test_the_supported_versions_of_litert_are_those_that_were_measured():
+    oldest, below = known_classes.supported()
+    measured = [tuple(map(int, name.split()[1].split("."))) for name in known_classes.RUNTIMES if "LiteRT" in name]
+
+    assert ".".join(map(str, min(measured))).startswith(oldest)
+    assert f"{max(measured)[0]}.{max(measured)[1] + 1}" == below
+
+
 def test_a_class_is_known_by_the_machines_that_have_it():
     known = exactness.known()
 
