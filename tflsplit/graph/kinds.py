@@ -17,7 +17,7 @@ def kind(name: str, inputs: Sequence[str], outputs: Sequence[str]) -> str:
 
 
 def each(graph: Graph) -> tuple[str, ...]:
-    """The kind of every operator, in order. A MUL of integers with products that lie between two integers is
+    """The kind of every operator, in order. A MUL or MEAN of integers with results that lie between two integers is
     `MUL/int8:ties`, apart from those that any way of rounding gives the same."""
     found = []
     for operator in graph.operators:
@@ -26,7 +26,7 @@ def each(graph: Graph) -> tuple[str, ...]:
             for indices in (operator.inputs, operator.outputs)
         )
         named = kind(operator.name, inputs, outputs)
-        found.append(f"{named}:ties" if operator.name == "MUL" and ties.has_ties(graph, operator) else named)
+        found.append(f"{named}:ties" if ties.has_ties(graph, operator) else named)
     return tuple(found)
 
 

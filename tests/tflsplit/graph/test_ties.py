@@ -105,6 +105,23 @@ def test_no_kernel_is_further_than_a_step_from_the_sigmoid(builder, request, ker
     assert np.all((expected == made.reshape(-1, 1).astype(np.int64) + 128).any(axis=1))
 
 
+def mean_of_256(builder, scale):
+    x = builder.tensor("x", (1, 16, 16, 1), scale=0.017196455970406532, zero_point=-112)
+    y = builder.tensor("y", (1, 1, 1, 1), scale=scale, zero_point=-110)
+    axes = builder.tensor("axes", (2,), kind="INT32", scale=None, data=np.array([1, 2], np.int32))
+    builder.operator("MEAN", (x, axes), (y,))
+    return flatgraph.read(builder.build((x,), (y,)))
+
+
+@pytest.mark.parametrize(("scale", "is_tied"), [(0.01515753474086523, True), (0.0173, False)])
+def test_a_mean_is_looked_at_for_sums_that_the_zero_point_makes_ties(builder, scale, is_tied):
+    """The first is of an EfficientNet, which gives another integer on Arm for sums of 1918 and -1918."""
+    graph = mean_of_256(builder, scale)
+
+    assert ties.has_ties(graph, graph.operators[0]) is is_tied
+    assert kinds.each(graph)[0] == ("MEAN/int8:ties" if is_tied else "MEAN/int8")
+
+
 def test_floats_have_none(builder):
     x = builder.tensor("x", (1, 4), scale=None, kind="FLOAT32")
     y = builder.tensor("y", (1, 4), scale=None, kind="FLOAT32")

@@ -39,6 +39,7 @@ def test_what_was_measured_of_two_machines():
         (("CONV_2D/int8", "PAD/int8"), "not exact with tflite-runtime (CONV_2D/int8)"),
         (("MUL/int8",), "not exact with tflite-runtime (MUL/int8)"),
         (("MUL/int8:ties",), "exact on one kernel class (MUL/int8:ties)"),
+        (("MEAN/int8:ties",), "exact on one kernel class (MEAN/int8:ties)"),
         (("UNIDIRECTIONAL_SEQUENCE_LSTM/int8",), "not exact with tflite-runtime (UNIDIRECTIONAL_SEQUENCE_LSTM/int8)"),
         (
             ("CONV_2D/int8", "SOFTMAX/int8", "BATCH_MATMUL/int8"),
