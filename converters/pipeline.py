@@ -19,7 +19,6 @@ from converters.edgetpu import target
 from converters.float_model import fidelity, layers, tails
 from converters.loading import formats
 from converters.loading.formats import Format
-from converters.loading.inputs import Input
 from converters.loading.model import LoadedModel, stored_samples
 from converters.options import Options
 from converters.rewriting import Rewritten
@@ -30,7 +29,7 @@ from tflsplit.graph.cuts import Cut
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
-from tflsplit.inputs.preprocessing import NAMED, Preprocessing
+from tflsplit.inputs.preprocessing import Preprocessing
 from tflsplit.kernels.classes import KernelClass
 from tflsplit.package import golden, manifest, outputs, writing
 
@@ -162,8 +161,7 @@ def _already_quantised(source: Path, opened: Rewritten, options: Options) -> _Qu
     preprocessing = options.preprocessing or _pixels_as_stored(inputs)
     samples: tuple[Array, ...] = ()
     if options.calibration is not None:
-        entries = [Input(spec.name, spec.shape, "float32") for spec in inputs]
-        samples = calibration_samples.read(options.calibration, entries, preprocessing or NAMED["raw"])
+        samples = calibration_samples.read_quantised(options.calibration, inputs, preprocessing)
     described = manifest.Calibration("model", 0, "the file came quantised")
     quantised = _Quantised(changed.data, "tflsplit", described, preprocessing, samples, None, changed.notes)
     return _requantised(source, quantised, options) if options.requantise else quantised

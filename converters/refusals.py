@@ -9,13 +9,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from converters.calibration import samples
 from converters.edgetpu import target
 from converters.loading import formats
 from converters.loading.formats import Format
 from converters.loading.model import LoadedModel
 from converters.options import Options
 from tflsplit import errors
+from tflsplit.inputs import samples as inputs_samples
 from tflsplit.package import outputs
 
 _OPERATOR = re.compile(r"op\d{3,}", re.ASCII)
@@ -28,7 +28,7 @@ def before_loading(source: Path, options: Options) -> None:
     if options.requires_calibration and options.calibration is None and kind is not Format.TFLITE:
         raise errors.DataError("--require-calibration, but no data: give --calibration a folder, .npy, .npz or .csv")
     if isinstance(options.calibration, Path):
-        samples.check_kind(options.calibration)
+        inputs_samples.check_kind(options.calibration)
 
 
 def before_quantising(model: LoadedModel, options: Options) -> None:

@@ -27,10 +27,11 @@ from edge_runtime.delivery.window import Window
 from edge_runtime.exactness import Exactness
 from edge_runtime.head import Head
 from edge_runtime.sources import intake
-from edge_runtime.sources.frames import Capture, Convert, Source
+from edge_runtime.sources.frames import Capture, Source
 from tflsplit import arguments, errors, text
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
+from tflsplit.inputs.samples import Convert
 from tflsplit.kernels.heads import HeadKernels
 from tflsplit.package.reading import Package
 
@@ -194,6 +195,7 @@ class Edge:
             given = "pixels" if source.gives_pixels else "inputs as the model stores them"
             raise errors.SettingsError(f"the source gives {given}: open it for input codec {self._sending.input_codec}")
         self._source = source
+        source.drop = self.summary.drop
         self._route.open()
         self._announce()
         collecting = threading.Thread(target=self._collect, name="edge-results", daemon=True)

@@ -26,6 +26,7 @@ from tflsplit import arguments, errors, text
 from tflsplit.coding import jpeg
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
+from tflsplit.inputs import pictures
 from tflsplit.kernels import keeping
 from tflsplit.package import verify
 from tflsplit.package.reading import Package
@@ -175,7 +176,8 @@ def _is_precise(measurements: Sequence[Measurement], precision: float) -> bool:
 def random_columns(package: Package) -> tuple[Array, ...]:
     """Random inputs, an array for each of the model's: pixels if it takes pictures, else as stored."""
     manifest = package.manifest
-    if manifest.preprocessing is None or len(manifest.inputs) != 1:
+    takes_pictures = manifest.preprocessing is not None and len(manifest.inputs) == 1
+    if not takes_pictures or not pictures.is_picture(manifest.inputs[0].shape):
         rows = verify.random_samples(manifest.inputs, _INPUTS)
         return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
     random = np.random.default_rng(0)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # what an edge without a spool or a plan does without
 def open_source(
     source: "PathLike | Array | Sequence[Array] | Source", pkg: PathLike | Package, *, as_pixels: bool = False
 ) -> Source:
-    """Inputs for a package: a folder of pictures, a picture, a .npy/.npz file, `camera:N`, or an array for each input.
+    """Inputs for a package: pictures, a .npy, .npz or .csv file, `camera:N`, or an array for each input.
 
     uint8 arrays and pictures are pixels and go through the package's preprocessing; with `as_pixels` they stay pixels,
     for an edge that sends these. A source that was opened already is returned as it is.

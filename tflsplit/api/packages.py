@@ -36,8 +36,8 @@ def verify(
     """Run head and tail of cuts beside the whole model and compare the results bit for bit.
 
     `cuts` is "all", "useful", or names of cuts or layers. `samples` says how many random inputs, or names a folder of
-    pictures or a .npy/.npz file, or is an array for each input of the model. `report.holds` is the answer. PackageError
-    for models that cannot be run; they are tried in a process without rights first.
+    pictures or a .npy, .npz or .csv file, or is an array for each input of the model. `report.holds` is the answer.
+    PackageError for models that cannot be run; they are tried in a process without rights first.
     """
     opened = open(pkg)
     trial.check(opened)

@@ -4,7 +4,12 @@ Resizing is bilinear over the area each output pixel covers (Pillow's BILINEAR).
 turns the pixels into the model's input.
 """
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,38 +17,102 @@ from tflsplit import errors, extras
 from tflsplit.graph.tensors import Array
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
+HEIC = frozenset({".heic", ".heif"})  # what phones write, and Pillow does not read
 
 _MOST_PIXELS = 1 << 26  # 8192 x 8192, some 200 MB while it is made smaller
+_WHITE_16 = (1 << 16) - 1
 
 
 def find(folder: Path) -> tuple[Path, ...]:
-    """The pictures in a folder and the folders below it, in name order. DataError if there are none."""
-    found = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()))
-    if not found:
+    """The pictures in a folder and the folders below it, in name order. DataError if there are none, or HEIC files."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES | HEIC and path.is_file())
+    if not files:
         raise errors.DataError(f"{folder}: no pictures in it (looked for {', '.join(sorted(SUFFIXES))})")
-    return found
+    for path in files:
+        if path.suffix.lower() in HEIC:
+            raise _is_heic(path)
+    return tuple(files)
 
 
 def read(path: Path, shape: tuple[int, ...]) -> Array:
-    """uint8 pixels of `shape` = (height, width, channels), channels 1 (grey) or 3 (RGB), from a picture file."""
+    """uint8 pixels of `shape` = (height, width, channels), channels 1 (grey) or 3 (RGB), from a picture file.
+
+    Grey of 16 bits is scaled to 8; floats are taken as 0..1, or as 0..255 if one is above 1.
+    """
     try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image, ImageOps
     except ImportError as missing:
         raise errors.DeviceError(extras.need("reading pictures", "PIL")) from missing
     height, width, channels = picture_shape(shape, name=str(path))
     try:
-        with Image.open(path) as opened:
+        with _quiet(), Image.open(path) as opened:
             if opened.width * opened.height > _MOST_PIXELS:  # nothing is decoded yet
                 raise errors.DataError(
                     f"{path}: a picture of {opened.width}x{opened.height} pixels, at most {_MOST_PIXELS:,} are read; "
                     "remove it, or make it smaller"
                 )
             # A phone's picture says in its EXIF data how it must be turned.
-            upright = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
-            resized = upright.resize((width, height), Image.Resampling.BILINEAR)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as cause:
-        raise errors.DataError(f"{path}: cannot be read as a picture ({cause}); remove or replace it") from cause
+            upright = _of_8_bits(ImageOps.exif_transpose(opened), path, opened.format)
+            coloured = upright.convert("L" if channels == 1 else "RGB")
+            resized = coloured.resize((width, height), Image.Resampling.BILINEAR)
+    except errors.DataError:
+        raise
+    except Exception as cause:  # what decoders raise for damaged files has no common class; it is the file's fault
+        if _holds_heic(path):
+            raise _is_heic(path) from cause
+        said = " ".join(str(cause).split()) or type(cause).__name__
+        raise errors.DataError(f"{path}: cannot be read as a picture ({said}); remove or replace it") from cause
     return np.asarray(resized, np.uint8).reshape(height, width, channels)
+
+
+def is_picture(shape: tuple[int, ...]) -> bool:
+    """Whether a model's input has batch, height, width, and 1 or 3 channels."""
+    return len(shape) == 4 and shape[-1] in (1, 3)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing of what Pillow warns of or logs: a picture is read, or refused in our words."""
+    logger = logging.getLogger("PIL")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _of_8_bits(picture: Any, path: Path, kind: str | None) -> Any:
+    """Grey of more bits as 8: Pillow's own conversion cuts off at 255."""
+    from PIL import Image
+
+    if picture.mode == "F":
+        values = np.asarray(picture)
+        if not (values.min() >= 0 and values.max() <= 255):  # NaN too
+            raise errors.DataError(f"{path}: a picture of floats beyond 0..255; save it with 8 or 16 bits")
+        return Image.fromarray(np.rint(values * (255 if values.max() <= 1 else 1)).astype(np.uint8))
+    # Pillow opens .png and .pgm of 16 bits as 32; a .tiff of 32 bits has no highest grey that we know.
+    if picture.mode.startswith("I"):
+        values = np.asarray(picture).astype(np.int64)
+        if (picture.mode == "I" and kind == "TIFF") or values.min() < 0 or values.max() > _WHITE_16:
+            raise errors.DataError(f"{path}: a picture of 32-bit integers; save it with 8 or 16 bits")
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    return picture
+
+
+def _holds_heic(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(12)
+    except OSError:
+        return False
+    return start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+
+
+def _is_heic(path: Path) -> errors.DataError:
+    return errors.DataError(f"{path}: a HEIC picture, which is not read; save it as JPEG (`heif-convert`)")
 
 
 def picture_shape(shape: tuple[int, ...], *, name: str) -> tuple[int, int, int]:

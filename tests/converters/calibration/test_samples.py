@@ -55,10 +55,10 @@ def test_uint8_pictures_are_preprocessed_and_floats_are_taken_as_they_stand(tmp_
     assert samples.read(tmp_path / "f.npy", [PICTURE], UNIT)[0].max() == 51.0
 
 
-def test_npz_arrays_go_to_inputs_by_name_else_in_order(tmp_path):
+def test_npz_arrays_go_to_inputs_by_name_and_in_order_where_numpy_named_them(tmp_path):
     other = Input("other", (1, 2), "float32")
     np.savez(tmp_path / "named.npz", other=np.ones((4, 2)), row=np.zeros((4, 3)))
-    np.savez(tmp_path / "ordered.npz", a=np.zeros((4, 3)), b=np.ones((4, 2)))
+    np.savez(tmp_path / "ordered.npz", np.zeros((4, 3)), np.ones((4, 2)))
     for name in ("named.npz", "ordered.npz"):
         row, second = samples.read(tmp_path / name, [VECTOR, other], RAW)
         assert (row.shape, second.shape, second.max()) == ((4, 3), (4, 2), 1.0)

@@ -5,7 +5,7 @@ from PIL import Image
 
 from edge_runtime.sources import frames
 from tflsplit import errors
-from tflsplit.graph.tensors import quantise
+from tflsplit.graph.tensors import TensorSpec, quantise
 from tflsplit.inputs import preprocessing
 
 
@@ -56,9 +56,9 @@ def test_stored_integers_are_taken_as_they_are(tiny_package):
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((3, 5), np.int8), "frames of shape"),
-        (np.zeros((0, 4), np.int8), "not 0"),
-        (np.zeros((3, 4), np.int32), "int32 data"),
+        (np.zeros((3, 5), np.int8), r"found shape \(3, 5\), expected \(samples, 4\)"),
+        (np.zeros((0, 4), np.int8), "holds no samples"),
+        (np.zeros((3, 4), np.uint8), "uint8 data"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused_with_both_shapes(tiny_package, array, message):
@@ -116,3 +116,16 @@ def test_a_source_that_does_not_fit_another_package_says_so(picture_manifest, ti
 
     with pytest.raises(errors.DataError):
         source.fit(tiny_package.manifest)
+
+
+def test_an_archive_keeps_to_its_names_in_a_package_with_another_order(tmp_path):
+    def package(names):
+        inputs = tuple(TensorSpec(name, (1, 4), "int8", 0.1, 0) for name in names)
+        return tiny_models.describe(tiny_models.residual_model(), inputs=inputs)
+
+    np.savez(tmp_path / "a.npz", a=np.full((2, 4), 1, np.int8), b=np.full((2, 4), 2, np.int8))
+    source = frames.open_source(str(tmp_path / "a.npz"), package("ab"))
+    raw = next(iter(source.captures())).raw
+
+    assert [array[0, 0] for array in source.convert(raw)] == [1, 2]
+    assert [array[0, 0] for array in source.fit(package("ba"))(raw)] == [2, 1]

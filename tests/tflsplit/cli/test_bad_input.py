@@ -221,9 +221,9 @@ def test_a_port_in_use(typed):
 
 
 SOURCES = {
-    "absent": ("absent.npy", "absent.npy: cannot be read"),
-    "of-another-kind": ("notes.txt", "not a folder of pictures"),
-    "of-pictures": ("cat.jpg", "give a .npy or .npz source"),
+    "absent": ("absent.npy", "absent.npy: no such file"),
+    "of-another-kind": ("notes.txt", "notes.txt: unknown kind '.txt'; expected a folder of pictures"),
+    "of-pictures": ("cat.jpg", "takes no picture; give .npy, .npz or .csv data"),
 }
 
 
@@ -232,6 +232,8 @@ def test_a_source_that_gives_no_inputs(typed, builder, tmp_path, name, words):
     x = builder.tensor("x", (1, 4))
     model = builder.build((x,), (builder.add(x, x, "y", (1, 4)),))
     package = tiny_models.write_package(tmp_path / "tiny.tflsplit", model, preprocessing=None)
+    for present in ("notes.txt", "cat.jpg"):
+        (tmp_path / present).write_bytes(b"")
     options = ("--broker", "mqtt://127.0.0.1:1", *EDGE, "--source", name)
 
     assert words in typed("edge", package.path, *options).refusal()

@@ -1,8 +1,9 @@
-"""Pictures whose size would take all memory are refused by what their first bytes say."""
+"""Pictures of every depth are read rightly; damaged and oversized ones are refused by name, and quietly."""
 
 import struct
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -37,3 +38,76 @@ def test_a_picture_of_gigapixels_is_refused_before_it_is_decoded(tmp_path, data)
 def test_a_picture_of_a_phone_is_read(tmp_path):
     Image.new("RGB", (4000, 3000), (10, 20, 30)).save(tmp_path / "phone.jpg")
     assert pictures.read(tmp_path / "phone.jpg", (8, 8, 3)).shape == (8, 8, 3)
+
+
+RAMP = np.linspace(0, 65535, 48).reshape(6, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("a.png", RAMP.astype(np.uint16)),
+        ("a.pgm", RAMP.astype(np.uint16)),
+        ("a.tiff", RAMP.astype(np.uint16)),
+        ("unit.tiff", (RAMP / 65535).astype(np.float32)),
+        ("bytes.tiff", (RAMP / 257).astype(np.float32)),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_of_more_than_8_bits_keeps_its_greys(tmp_path, name, values, channels):
+    Image.fromarray(values).save(tmp_path / name)
+    found = pictures.read(tmp_path / name, (6, 8, channels))
+
+    assert np.abs(found - RAMP[..., None] / 257).max() <= 0.51  # rounded to the nearest of 256
+
+
+@pytest.mark.parametrize("values", [np.full((6, 8), np.nan), np.full((6, 8), -1.0), np.full((6, 8), 300.0)])
+def test_floats_beyond_pixels_are_refused(tmp_path, values):
+    Image.fromarray(values.astype(np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(errors.DataError, match=r"a\.tiff: a picture of floats beyond 0\.\.255"):
+        pictures.read(tmp_path / "a.tiff", (6, 8, 3))
+
+
+def test_integers_of_32_bits_are_refused(tmp_path):
+    Image.fromarray(np.ones((6, 8), np.int32)).save(tmp_path / "a.tiff")
+    with pytest.raises(errors.DataError, match="32-bit integers"):
+        pictures.read(tmp_path / "a.tiff", (6, 8, 3))
+
+
+def refusal(path):
+    try:
+        pictures.read(path, (8, 8, 3))
+    except errors.DataError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "gif", "webp", "ppm", "pgm", "tiff"])
+def test_damaged_pictures_are_read_or_refused_by_name_without_a_warning(tmp_path, capfd, kind):
+    random = np.random.default_rng(0)
+    picture = Image.fromarray(random.integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    path = tmp_path / f"a.{kind}"
+    picture.convert("L" if kind == "pgm" else "RGB").save(path)
+    sound = path.read_bytes()
+    refused = 0
+    for _ in range(150):
+        data = bytearray(sound[: random.integers(0, len(sound))] if random.random() < 0.5 else sound)
+        for _ in range(random.integers(0, 6)):
+            if data:
+                data[random.integers(0, min(len(data), 200))] = random.integers(0, 256)
+        path.write_bytes(data)
+        said = refusal(path)
+        refused += said is not None
+        assert said is None or said.startswith(f"{path}: ")
+    assert refused > 20
+    assert capfd.readouterr().err == ""
+
+
+def test_pictures_of_phones_that_are_not_read_are_named(tmp_path):
+    heic = b"\0\0\0\x18ftypheic" + bytes(100)
+    (tmp_path / "a.jpg").write_bytes(heic)
+    with pytest.raises(errors.DataError, match=r"a\.jpg: a HEIC picture"):
+        pictures.read(tmp_path / "a.jpg", (8, 8, 3))
+    (tmp_path / "B.HEIC").write_bytes(heic)
+    with pytest.raises(errors.DataError, match=r"B\.HEIC: a HEIC picture"):
+        pictures.find(tmp_path)

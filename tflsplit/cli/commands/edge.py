@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 @click.option(
     "--source",
     required=True,
-    help="Where the inputs come from: a folder of pictures, one picture, a .npy or .npz file, or camera:N.",
+    help="Where the inputs come from: a folder of pictures, one picture, a .npy, .npz or .csv file, or camera:N.",
 )
 @click.option(
     "--cut",

@@ -40,8 +40,8 @@ from tflsplit.timings.profiles import Profile, Side
 )
 @click.option(
     "--samples",
-    help="Inputs to measure with: a folder of pictures, or a .npy or .npz file. Default: random inputs, which compress "
-    "worse than real ones.",
+    help="Inputs to measure with: a folder of pictures, or a .npy, .npz or .csv file. Default: random inputs, which "
+    "compress worse than real ones.",
 )
 @options_accelerator.option("accelerator", default="cpu")
 @click.option(

@@ -59,7 +59,7 @@ from tflsplit.timings.profiles import Profile, Side
 @click.option(
     "--source",
     type=click.Path(path_type=Path),
-    help="Inputs for the edges: a folder of pictures, or a .npy or .npz file. Default: random inputs.",
+    help="Inputs for the edges: a folder of pictures, or a .npy, .npz or .csv file. Default: random inputs.",
 )
 @click.option("--frames", type=click.IntRange(min=5), default=30, show_default=True, help="Frames to send at each cut.")
 @screen.wide_option

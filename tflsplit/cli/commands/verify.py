@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run
     "--samples",
     default="8",
     show_default=True,
-    help="Inputs to compare on: a number of random inputs, or a folder of pictures, or a .npy or .npz file.",
+    help="Inputs to compare on: a number of random inputs, or a folder of pictures, or a .npy, .npz or .csv file.",
 )
 @click.option(
     "--cuts",

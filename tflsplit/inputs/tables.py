@@ -1,0 +1,45 @@
+"""Numbers out of `.csv` files: a row a sample, in UTF-8 with or without a byte order mark, with any line ends."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+
+from tflsplit import errors
+from tflsplit.graph.tensors import Array
+
+MOST_BYTES = 256 << 20  # each cell takes ten times its size while it is text
+
+
+def read(path: Path, shape: tuple[int, ...]) -> Array:
+    """Numbers (rows, *shape); empty rows are left out, a first row that holds no number at all is a header.
+
+    DataError names the row that does not fit.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise errors.DataError(f"{path}: has more than {MOST_BYTES:,} bytes; keep its numbers as .npy")
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    except UnicodeDecodeError as cause:
+        raise errors.DataError(f"{path}: cannot be read as .csv: it is no UTF-8; save it as UTF-8") from cause
+    except (OSError, csv.Error) as cause:
+        raise errors.DataError(f"{path}: cannot be read as .csv ({cause})") from cause
+    if rows and not any(_is_number(cell) for cell in rows[0]):
+        rows = rows[1:]
+    expected = math.prod(shape)
+    for number, row in enumerate(rows, 1):
+        if len(row) != expected or not all(_is_number(cell) for cell in row):
+            raise errors.DataError(
+                f"{path}: data row {number} is {len(row)} cells ({','.join(row)[:60]!r}); expected {expected} numbers"
+            )
+    return np.asarray(rows, np.float64).reshape(len(rows), *shape)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell  # Python's own way to group digits
