@@ -114,7 +114,7 @@ class Cloud:
             self._client.publish(topics.topic("d", device, FEATURES), payload)
 
     def check_serves(self, others=0):
-        """The honest device's next frame is answered, and rightly; what is said to the others: `others` answers or more.
+        """The honest device's next frame is answered, and rightly; what is said to others: `others` answers or more.
 
         Devices take turns, so that its answer may come before theirs.
         """
