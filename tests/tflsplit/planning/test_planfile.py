@@ -79,7 +79,9 @@ def test_json_has_the_keys_that_programs_read(tiny_package, profiles):
 
 def test_nothing_meets_the_constraints_is_exit_code_1_with_all_reasons(tiny_package, profiles, tmp_path):
     out_path = tmp_path / "plan.json"
-    code, out, _ = planned(tiny_package, profiles, "--link", "nb-iot", "--max-latency", "1ms", "--json", "-o", out_path)
+    code, out, line = planned(
+        tiny_package, profiles, "--link", "nb-iot", "--max-latency", "1ms", "--json", "-o", out_path
+    )
     told = json.loads(out)
 
     assert code == 1
@@ -87,6 +89,7 @@ def test_nothing_meets_the_constraints_is_exit_code_1_with_all_reasons(tiny_pack
     assert all(entry["failed"] == ["max_latency"] for entry in told["candidates"])
     assert told["nearest_miss"] in [entry["cut"] for entry in told["candidates"]]
     assert not out_path.exists()
+    assert line.startswith("nothing meets the constraints; nearest is")
 
 
 def test_a_plan_runs_where_its_package_is_and_is_bundled(tiny_package, profiles, tmp_path):

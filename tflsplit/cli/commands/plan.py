@@ -1,12 +1,12 @@
 """`tflsplit plan`: chooses a cut from measured timings and a link."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 import tflsplit
+from tflsplit import errors
 from tflsplit.api import files, planning
 from tflsplit.chains import pipeline, planfile
 from tflsplit.chains.pipeline import Planned
@@ -111,7 +111,7 @@ def command(
     else:
         plans.print_plan(outcome, None if shows_all else top)
     if outcome.cut is None:
-        sys.exit(1)
+        raise errors.SettingsError(f"{outcome.reason}; loosen what it fails")
 
 
 def _put_out_chain(planned: Planned, destination: Path | None, report: Path | None, *, is_json: bool) -> None:
