@@ -12,7 +12,6 @@ import booted
 import pytest
 import zoo
 
-from converters import convert
 from tflsplit.kernels import classes, probe
 
 
@@ -50,10 +49,7 @@ def recorded(tmp_path_factory, public_models):
             if arm_edge.RECORDED:
                 kept[name] = zoo.load(name, pathlib.Path(arm_edge.RECORDED))
             else:
-                with pytest.MonkeyPatch.context() as patch:
-                    # Where TensorFlow is loaded already, which saves seconds for each.
-                    patch.setattr(convert.child, "run", lambda task, request, *, on_word, **_: task(request, on_word))
-                    kept[name] = zoo.made(name, folder, public_models, across.Here(folder))
+                kept[name] = zoo.made(name, folder, public_models, across.Here(folder))
         if kept[name] is None:
             pytest.skip(f"no public model {zoo.KINDS[name].public}; TFLSPLIT_TEST_DATA names their folder")
         return kept[name]

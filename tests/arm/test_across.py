@@ -23,9 +23,10 @@ def static(package, cut):
     return exactness.of_kinds(package.head_kinds(package.cut(cut))).exact_on
 
 
-def is_int8_without_softmax(package, cut):
+def is_plain_int8(package, cut):
+    """Without SOFTMAX, and without products and means between two integers."""
     of_head = package.head_kinds(package.cut(cut))
-    return not any(kind.startswith("SOFTMAX/") or "/uint8" in kind for kind in of_head)
+    return not any(kind.startswith("SOFTMAX/") or kind.endswith(":ties") or "/uint8" in kind for kind in of_head)
 
 
 @pytest.mark.parametrize("cpu", arm_edge.CPUS)
@@ -42,7 +43,7 @@ def test_pairs_across_machines_are_exact_where_that_is_said(machine, recorded, *
     assert not wrong
     table = [row for row in rows if static(made.package, row.cut) in EXACT_IN_LITERT and row.boundary.differing]
     assert not table
-    moved = [row for row in rows if is_int8_without_softmax(made.package, row.cut) and row.boundary.differing]
+    moved = [row for row in rows if is_plain_int8(made.package, row.cut) and row.boundary.differing]
     assert not moved
 
 

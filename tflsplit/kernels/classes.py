@@ -31,8 +31,6 @@ _MOVING = frozenset(
 # Kinds of many tensors and states, which the probe has no piece of. They were compared in whole models (x86-64 against
 # Cortex-A53 and A72, LiteRT 2.3.0) and gave the same.
 _ALIKE_IN_LITERT = frozenset({"UNIDIRECTIONAL_SEQUENCE_LSTM/int8"})
-# Of these too whole models told: LiteRT rounds them in one way on x86-64 and in another on Arm, in all its versions.
-_BY_MACHINE_IN_LITERT = frozenset({"MEAN/int8:ties", "MEAN/uint8:ties"})
 # What XNNPACK computes otherwise than the runtime's own kernels, on one and the same machine; a test measures it.
 _ROUNDED_BY_XNNPACK = frozenset(
     f"{name}/{types}"
@@ -137,8 +135,7 @@ def compare(one: KernelClass, other: KernelClass, kinds: Iterable[str] | None = 
         here, there = one.operators.get(kind), other.operators.get(kind)
         if is_same_build or moves(kind) or (here is not None and here == there):
             continue
-        are_alike = is_alike_in_litert(kind) or (is_by_machine(kind) and one.machine == other.machine)
-        if are_alike and one.is_litert and other.is_litert:
+        if is_alike_in_litert(kind) and one.is_litert and other.is_litert:
             continue
         (differing if here is not None and there is not None else unknown).append(kind)
     return Agreement(tuple(differing), tuple(unknown))
@@ -153,11 +150,6 @@ def without_xnnpack(left: Iterable[str]) -> tuple[str, ...]:
 def is_alike_in_litert(kind: str) -> bool:
     """Whether whole models with this kind, of which there is no piece in the probe, gave the same on all of LiteRT."""
     return kind in _ALIKE_IN_LITERT
-
-
-def is_by_machine(kind: str) -> bool:
-    """The same of what is alike on one architecture, and not on two."""
-    return kind in _BY_MACHINE_IN_LITERT
 
 
 def moves(kind: str) -> bool:

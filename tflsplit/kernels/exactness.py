@@ -53,8 +53,6 @@ def of_kind(kind: str) -> Exactness:
         return Exactness.EVERYWHERE
     if classes.is_alike_in_litert(kind):
         return Exactness.LITERT
-    if classes.is_by_machine(kind):
-        return Exactness.ONE_CLASS
     fingerprints: dict[bool, set[str | None]] = {True: set(), False: set()}
     for each in known().values():
         fingerprints[each.is_litert].add(each.operators.get(kind))

@@ -31,6 +31,25 @@ def test_products_that_float32_takes_for_ties_count(builder):
     assert ties.has_ties(graph, graph.operators[0])
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_a_mean_is_looked_at_for_sums_that_float32_cannot_tell_from_the_middle(dtype):
+    near = [flatgraph.read(piece) for piece in probe_pieces.pieces()[f"MEAN/{dtype}:ties"]]
+    plain = flatgraph.read(probe_pieces.reduced("MEAN", dtype, (1, 2), (0.1, 0.1)))
+
+    assert {kinds.each(graph) for graph in near} == {(f"MEAN/{dtype}:ties",)}
+    assert kinds.each(plain) == (f"MEAN/{dtype}",)
+
+
+def test_a_mean_of_so_many_that_some_sum_must_be_near_counts(builder):
+    x = builder.tensor("x", (1, 256, 256, 1), scale=0.1)
+    y = builder.tensor("y", (1, 1, 1, 1), scale=0.1)
+    axes = builder.tensor("axes", (2,), scale=None, data=np.array([1, 2], np.int32), kind="INT32")
+    builder.operator("MEAN", (x, axes), (y,), version=2)
+    graph = flatgraph.read(builder.build((x,), (y,)))
+
+    assert ties.has_ties(graph, graph.operators[0])
+
+
 def test_only_what_a_constant_holds_counts(builder):
     x = builder.tensor("x", (1, 4), scale=0.125)
     even, odd = (

@@ -99,12 +99,3 @@ def test_a_recurrent_layer_was_measured_in_litert_only():
 
     assert classes.compare(HERE, ON_ARM, ["UNIDIRECTIONAL_SEQUENCE_LSTM/int8"]).is_exact
     assert not classes.compare(HERE, in_another_runtime, ["UNIDIRECTIONAL_SEQUENCE_LSTM/int8"]).is_exact
-
-
-def test_a_mean_with_ties_is_rounded_by_architecture():
-    older = dataclasses.replace(HERE, runtime="ai-edge-litert 1.4.0")
-    in_another_runtime = dataclasses.replace(HERE, runtime="tflite-runtime 2.14.0")
-
-    assert classes.compare(HERE, older, ["MEAN/int8:ties"]).is_exact
-    for other in (ON_ARM, in_another_runtime):
-        assert classes.compare(HERE, other, ["MEAN/int8:ties"]).unknown == ("MEAN/int8:ties",)
