@@ -513,7 +513,7 @@ def test_what_amqp_cannot_do_is_refused(cloud, deployment):
         serving.subscribe(topics.every_device("plant.1", Kind.FEATURES))
     with pytest.raises(errors.BrokerError, match="the limit is 16777216"):
         serving.publish(topics.topic(deployment, "cam", Kind.RESULTS), bytes(17 << 20))
-    with pytest.raises(ValueError, match="QoS 2"):
+    with pytest.raises(errors.SettingsError, match="QoS 2"):
         serving.publish(status, b"", qos=2)
     assert serving.state is ConnectionState.ONLINE
 

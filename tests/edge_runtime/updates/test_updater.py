@@ -481,5 +481,5 @@ def test_a_source_that_does_not_fit_keeps_the_previous_model(served, tmp_path, b
     device.settles.wait_for(lambda all_: len(all_) >= since + 5)
 
     assert outcome.state is State.ROLLED_BACK
-    assert "frames of shape (4,)" in outcome.reason
+    assert "found shape (40, 4), expected (samples, 7)" in outcome.reason
     assert device.edge.package.digest == served.old.digest

@@ -298,7 +298,7 @@ def test_a_name_that_is_set_is_held_against_the_credentials(run, bundled):
     bundled.write_text(f'{bundled.read_text()}device = "cam8"\n')
 
     (problem,) = json.loads(check(run, bundled).out)["problems"]
-    assert "are those of 'cam7' in deployment 'plant1', not of 'cam8' in 'plant1'" in problem
+    assert "are those of 'cam7' in deployment 'plant1', not of 'cam8'" in problem
 
 
 def test_credentials_that_only_the_service_can_read_may_hold_the_names(run, bundled):
