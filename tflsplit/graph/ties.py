@@ -6,7 +6,7 @@ matter of looking. On 200 MULs of five models, each on inputs of any value, this
 Cortex-A72 and x86-64, and no other; two of the four are a swish that never has the values that would show it.
 
 A MEAN is `sum * scale + bias` in float32, on x86-64 with two roundings, on Arm with one: LiteRT 2.3 gives just that for
-15,360 sums next to the middle between two integers. Other versions bring zero points in elsewhere; all ways must agree.
+11,520 sums next to the middle between two integers. Other versions bring zero points in elsewhere; all ways must agree.
 """
 
 import numpy as np
