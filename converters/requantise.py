@@ -36,10 +36,9 @@ _SAMPLES = 16
 
 @dataclass(frozen=True, slots=True)
 class Requantised:
-    """The int8 model, how closely uint8 and int8 follow the float twin, and a text that says both."""
+    """The int8 model, how closely it follows the float twin, and a text that says that of uint8 as well."""
 
     data: bytes
-    before: tuple[fidelity.Fidelity, ...]
     after: tuple[fidelity.Fidelity, ...]
     note: str
 
@@ -70,7 +69,7 @@ def requantise(data: bytes, *, name: str, samples: Sequence[Array] = (), per_ten
         f"uint8 became int8 with a scale for each channel: {_least(new)} against the float twin, {_least(old)} before "
         f"({count} {of_what})"
     )
-    return Requantised(made, old, new, note)
+    return Requantised(made, new, note)
 
 
 class _Int8:

@@ -350,7 +350,7 @@ def _is_equal(before: Any, after: Any, specs: Sequence[Any], results: int) -> bo
     return all(
         _is_close(*pair)
         for sample in _samples(before, specs)
-        for pair in zip(_run(before, sample)[:results], _run(after, sample)[:results], strict=True)
+        for pair in zip(run(before, sample)[:results], run(after, sample)[:results], strict=True)
     )
 
 
@@ -381,6 +381,7 @@ def _samples(function: Any, specs: Sequence[Any]) -> Iterator[list[Array]]:
         ]
 
 
-def _run(function: Any, sample: Sequence[Array]) -> list[Array]:
+def run(function: Any, sample: Sequence[Array]) -> tuple[Array, ...]:
+    """The outputs of a function of TensorFlow for one sample."""
     tf = quiet.tensorflow()
-    return [output.numpy() for output in tf.nest.flatten(function(*[tf.constant(array) for array in sample]))]
+    return tuple(output.numpy() for output in tf.nest.flatten(function(*[tf.constant(array) for array in sample])))

@@ -48,16 +48,11 @@ class Trace:
 
     def run(self, sample: Sequence[Array]) -> tuple[Array, ...]:
         """The model's float outputs."""
-        return _run(self.function, sample)
+        return rewrites.run(self.function, sample)
 
     def run_tapped(self, sample: Sequence[Array]) -> tuple[Array, ...]:
         """What each of `taps` puts out, in their order."""
-        return _run(self._tapped, sample)[-len(self.taps) :] if self.taps else ()
-
-
-def _run(function: Any, sample: Sequence[Array]) -> tuple[Array, ...]:
-    tf = quiet.tensorflow()
-    return tuple(output.numpy() for output in tf.nest.flatten(function(*[tf.constant(array) for array in sample])))
+        return rewrites.run(self._tapped, sample)[-len(self.taps) :] if self.taps else ()
 
 
 def trace_keras(model: Any, bases: Sequence[type], call: Callable[..., Any], specs: Sequence[Any]) -> Trace:
