@@ -1,5 +1,7 @@
 """The cut `input` from the command line: a picture sent as pixels or as JPEG, by option or by plan."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -49,7 +51,7 @@ def planned(digits, folder, input_codec):
     made = planfile.Plan(
         package_digest=opened.digest,
         package_name=opened.manifest.name,
-        package_path=str(digits),
+        package_path=os.path.relpath(digits, folder),
         cut="input",
         layer=None,
         input_codec=input_codec,
