@@ -12,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from converters import archive, pipeline, refusals
+from converters import archive, pipeline, refusals, unquantised
 from converters.edgetpu import compiler, target
+from converters.loading import formats
+from converters.loading.formats import Format
 from converters.options import Options
 from tflsplit import arguments, errors
 from tflsplit.arguments import PathLike
@@ -25,7 +27,7 @@ from tflsplit.package.reading import Package
 
 _NUMBERED = re.compile(r"(\d{1,6})[\s:,]\s*(\S.*)", re.ASCII)
 
-__all__ = ["Options", "convert", "read_labels"]
+__all__ = ["Options", "convert", "options_for_errors", "read_labels"]
 
 
 def convert(
@@ -53,6 +55,14 @@ def convert(
         return made
     on_stage("compile heads for the Edge TPU")
     return target.compiled(made, tool, compiler.TIMEOUT_S)
+
+
+def options_for_errors(source: Path, samples: Path | None, target_name: str) -> Options:
+    """To see where int8 loses: calibrated on the samples to measure on, and with the float model where there is one."""
+    is_int8 = formats.recognise(source) is Format.TFLITE and not unquantised.is_float(
+        flatgraph.read(source.read_bytes(), name=str(source))
+    )
+    return Options(target=target_name, calibration=samples, pairs="none", tail="int8" if is_int8 else "float32")
 
 
 def _converted(

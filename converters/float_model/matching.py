@@ -1,7 +1,8 @@
 """Which tensor of the float file each tensor of the int8 file stands for, confirmed by running both.
 
 Both files come from one frozen graph through one converter, which may fuse them differently. A tensor's name, or the
-operator that makes it, only proposes a counterpart; the dequantised tensor must track the float one on samples.
+operator that makes it, only proposes a counterpart; the tensor must track the float one on samples. That is asked of a
+float twin of the int8 file first, where rounding has not drowned what is to be compared, then of the int8 file itself.
 """
 
 import math
@@ -12,10 +13,12 @@ import numpy as np
 
 from converters.loading import quiet
 from converters.loading.model import stored_samples
+from tflsplit import errors
 from tflsplit.graph import flatgraph
 from tflsplit.graph.flatgraph import Graph, Tensor
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, decibels, dequantise
+from tflsplit.losses import twin
 
 # Signal to error in dB from which a tensor tracks another: where the names agree, what operators of trained int8 models
 # keep; where they do not, twice that, since one of many tensors may track by chance.
@@ -38,16 +41,32 @@ class Counterpart:
 def find(integer: bytes, floating: bytes, samples: Sequence[Array], *, limit: int = 2) -> Mapping[int, Counterpart]:
     """The counterpart of every computed tensor and every input of `integer`, judged on the first samples."""
     stored, real = flatgraph.read(integer), flatgraph.read(floating)
+    few = [array[:limit] for array in samples]
+    with quiet.silenced(), Interpreter(floating, keeps_intermediates=True) as wide:
+        by_itself = _found(stored, real, integer, wide, few)
+        try:
+            by_twin = _found(stored, real, twin.of_model(stored), wide, few)
+        except (errors.ModelError, errors.DeviceError):  # an operator that computes in integers only
+            return by_itself
+    return {index: by_twin[index] if by_twin[index].tensor is not None else found for index, found in by_itself.items()}
+
+
+def _found(
+    stored: Graph, real: Graph, narrow_model: bytes, wide: Interpreter, samples: Sequence[Array]
+) -> dict[int, Counterpart]:
+    """`narrow_model` is the file of `stored`, or another with its tensors in their places."""
     comparison = _Comparison(stored, real)
-    with (
-        quiet.silenced(),
-        Interpreter(integer, keeps_intermediates=True) as narrow,
-        Interpreter(floating, keeps_intermediates=True) as wide,
-    ):
-        for inputs in stored_samples([array[:limit] for array in samples], narrow.inputs):
-            narrow.run(*inputs)
-            exact = [dequantise(array, spec) for array, spec in zip(inputs, narrow.inputs, strict=True)]
-            wide.run(*[array.astype(spec.dtype) for array, spec in zip(exact, wide.inputs, strict=True)])
+    with Interpreter(narrow_model, keeps_intermediates=True) as narrow:
+        specs = stored.specs(stored.inputs)
+        for inputs in stored_samples(samples, specs):
+            exact = [dequantise(array, spec) for array, spec in zip(inputs, specs, strict=True)]
+            for opened in (narrow, wide):
+                opened.run(
+                    *(
+                        array if array.dtype == spec.dtype else values.astype(spec.dtype)
+                        for array, values, spec in zip(inputs, exact, opened.inputs, strict=True)
+                    )
+                )
             comparison.add(narrow, wide)
     found: dict[int, Counterpart] = {}
     for tensor in _activations(stored):
@@ -108,16 +127,11 @@ class _Comparison:
 
     def add(self, narrow: Interpreter, wide: Interpreter) -> None:
         """One sample, which both interpreters have just run."""
-        found = {index: self._value(self._stored, narrow, index) for index in {index for index, _ in self._pairs}}
-        expected = {index: self._value(self._real, wide, index) for index in {index for _, index in self._pairs}}
+        found = {index: _value(self._stored, narrow, index) for index in {index for index, _ in self._pairs}}
+        expected = {index: _value(self._real, wide, index) for index in {index for _, index in self._pairs}}
         for (index, other), pair in self._pairs.items():
             spec = self._stored.tensors[index].spec
             pair.add(found[index], expected[other], spec.scale if spec else 0.0)
-
-    @staticmethod
-    def _value(graph: Graph, interpreter: Interpreter, index: int) -> Array:
-        (spec,) = graph.specs((index,))
-        return dequantise(interpreter.tensor(index), spec)
 
     def choose(self, tensor: Tensor, before: Mapping[int, Counterpart]) -> Counterpart:
         """`before` are the counterparts of the tensors that are computed earlier."""
@@ -148,6 +162,13 @@ class _Comparison:
             return [other for other in pairs if source is not None and source.tensor == other]
         kind = maker.name if maker else None
         return [other for other in pairs if (made.name if (made := self._makers[1].get(other)) else None) == kind]
+
+
+def _value(graph: Graph, interpreter: Interpreter, index: int) -> Array:
+    """In real values, as a float twin has them already."""
+    (spec,) = graph.specs((index,))
+    held = interpreter.tensor(index)
+    return dequantise(held, spec) if held.dtype == spec.dtype else held
 
 
 def _makers(graph: Graph) -> dict[int, flatgraph.Operator]:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import click
 
-from tflsplit import text
-from tflsplit.cli.output import edgetpu, examples, logs, screen
+from tflsplit import errors, text
+from tflsplit.api import files
+from tflsplit.cli.output import edgetpu, examples, logs, losses, screen
 from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.graph.cuts import Cut
 from tflsplit.kernels import exactness
+from tflsplit.losses import explorer
 from tflsplit.package import reading
 from tflsplit.package.manifest import Fidelity, FloatTails
 
@@ -19,9 +21,36 @@ from tflsplit.package.manifest import Fidelity, FloatTails
 @click.option(
     "--target", type=click.Choice(("cpu", "coral")), help="coral: also show which operators the Edge TPU can run."
 )
+@click.option(
+    "--errors",
+    "samples",
+    is_flag=False,
+    flag_value=losses.OWN_SAMPLES,
+    metavar="[SAMPLES]",
+    help="Show instead how far each operator is from float, worst first, on a folder of pictures, a .npy, .npz or .csv "
+    "file, or a number of random inputs; without SAMPLES on those that the package holds.",
+)
+@click.option(
+    "--model-explorer",
+    "explorer_file",
+    type=click.Path(path_type=Path),
+    metavar="OUT.json",
+    help="Also write these errors to this file, which Model Explorer shows on the graph of model.tflite.",
+)
+@click.option(
+    "--force", "replaces_existing", is_flag=True, help="Replace the file of --model-explorer if there is one."
+)
 @screen.wide_option
 @click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
-def command(model: Path, *, target: str | None, is_json: bool) -> None:
+def command(
+    model: Path,
+    *,
+    target: str | None,
+    samples: str | None,
+    explorer_file: Path | None,
+    replaces_existing: bool,
+    is_json: bool,
+) -> None:
     """Show every cut of a package or a model.
 
     Of each cut: the layer it follows, the bytes it sends (payload), and of head and tail the work in millions of
@@ -31,18 +60,44 @@ def command(model: Path, *, target: str | None, is_json: bool) -> None:
     synthetic calibration: cuts and payloads are those of the real conversion, scales are not. With --target coral the
     operators are listed too, each with the reason if the Edge TPU cannot run it. No compiler is needed for that.
 
+    With --errors a model file is calibrated on SAMPLES and measured on them, against its float model; so is a package
+    that was converted with --tail float32. Any other package is compared with its own operators in float.
+
     \b
     Python: tflsplit.open("model.tflsplit").cuts
     """
+    if explorer_file is not None:
+        if samples is None:
+            raise errors.SettingsError("--model-explorer shows errors; give --errors with it")
+        files.check_free(explorer_file, replaces_existing=replaces_existing)
     if (model / reading.MANIFEST).exists() or model.suffix == reading.SUFFIX:
-        _show(reading.open_package(model), is_json, judges=target == "coral")
+        opened = reading.open_package(model)
+        if samples is None:
+            _show(opened, is_json, judges=target == "coral")
+        else:
+            _show_errors(opened, samples, explorer_file, is_json)
         return
     from converters import convert
 
     with tempfile.TemporaryDirectory(prefix="tflsplit-") as scratch:
-        options = convert.Options(target=target or "cpu", pairs="none", quick=True)
-        made = convert.convert(model, Path(scratch) / f"{model.stem}{reading.SUFFIX}", options)
-        _show(made, is_json, judges=target == "coral", is_kept=False)
+        destination = Path(scratch) / f"{model.stem}{reading.SUFFIX}"
+        if samples is None:
+            options = convert.Options(target=target or "cpu", pairs="none", quick=True)
+            _show(convert.convert(model, destination, options), is_json, judges=target == "coral", is_kept=False)
+            return
+        data = None if samples == losses.OWN_SAMPLES or samples.isdecimal() else Path(samples)
+        made = convert.convert(model, destination, convert.options_for_errors(model, data, target or "cpu"))
+        _show_errors(made, samples, explorer_file, is_json)
+
+
+def _show_errors(opened: reading.Package, samples: str, explorer_file: Path | None, is_json: bool) -> None:
+    report, origin = losses.measured(opened, samples)
+    if explorer_file is not None:
+        files.write_whole(explorer_file, explorer.node_data(report.operators))
+    if is_json:
+        screen.as_json(describe(opened) | {"errors": losses.describe(opened, report, origin)})
+        return
+    losses.show(opened, report, origin)
 
 
 def _show(opened: reading.Package, is_json: bool, *, judges: bool, is_kept: bool = True) -> None:

@@ -59,6 +59,7 @@ def print_all(package, folder):
     for side, file in profiles.items():
         typed("profile", package.path, "--side", side, "-o", file, "--budget", "0.1", "--precision", "0.5")
     typed("inspect", package.path, "--target", "coral")
+    typed("inspect", package.path, "--errors")
     pair = ("--edge", profiles["edge"], "--cloud", profiles["cloud"])
     typed("plan", package.path, *pair, "--link", "wifi")
     stages = ("--stage", f"edge={profiles['edge']}", "--stage", f"cloud={profiles['cloud']}")

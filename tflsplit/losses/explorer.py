@@ -1,0 +1,20 @@
+"""Losses as node data of Google's Model Explorer, which paints each operator of `model.tflite` by its figure.
+
+The format is that of `model_explorer.node_data_builder` (ai-edge-model-explorer 0.1): graphs by their name, results by
+node, where the nodes of a `.tflite` are called by the number of their operator. The lowest value is painted red.
+"""
+
+import json
+from collections.abc import Sequence
+
+from tflsplit.losses.measurement import OperatorLoss
+
+_GRAPH = "main"  # what Model Explorer calls the first subgraph where the file has no name for it
+_GRADIENT = ((0.0, "#d73027"), (0.5, "#fee08b"), (1.0, "#1a9850"))
+
+
+def node_data(operators: Sequence[OperatorLoss], *, graph: str = _GRAPH) -> str:
+    """The file's text. The value is what each operator adds by itself, in dB."""
+    results = {str(each.index): {"value": each.alone_db} for each in operators if each.alone_db is not None}
+    gradient = [{"stop": stop, "bgColor": colour} for stop, colour in _GRADIENT]
+    return json.dumps({graph: {"results": results, "name": "int8 SQNR by itself, dB", "gradient": gradient}}, indent=1)
