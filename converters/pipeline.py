@@ -6,9 +6,10 @@ codec → package
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from converters.calibration import samples as calibration_samples
 from converters.calibration import synthesis
 from converters.edgetpu import target
 from converters.float_model import fidelity, layers, tails
-from converters.loading import formats
+from converters.loading import formats, quiet
 from converters.loading.formats import Format
 from converters.loading.model import LoadedModel, stored_samples
 from converters.options import Options
@@ -29,12 +30,14 @@ from tflsplit.graph.cuts import Cut
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
-from tflsplit.inputs.preprocessing import Preprocessing
+from tflsplit.inputs.preprocessing import NAMED, Preprocessing
 from tflsplit.kernels.classes import KernelClass
 from tflsplit.package import golden, manifest, outputs, writing
 
 # Boundaries of this many samples are coded to see whether coding pays; of photographs, four differed by 5 %.
 _CODEC_SAMPLES = 4
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,13 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
         refusals.check_labels(options.labels, _classes(flatgraph.read(opened.data)))
         model: LoadedModel = unquantised.load(source, opened.data)
     else:
-        model = formats.load(source, input_shapes=options.input_shapes, allow_unsafe=options.allow_unsafe)
+        model = formats.load(
+            source,
+            input_shapes=options.input_shapes,
+            allow_unsafe=options.allow_unsafe,
+            scales=options.scales,
+            signature=options.signature,
+        )
         refusals.before_quantising(model, options)
     preprocessing, samples, described = _samples(model, options, on_stage)
     on_stage("quantise to int8")
@@ -203,7 +212,8 @@ def _samples(
     warnings: list[str] = []
     preprocessing = options.preprocessing
     if preprocessing is None:
-        inferred = synthesis.infer_preprocessing(model)
+        unknown = synthesis.Inference(NAMED["unit"], "pixels / 255 is the commonest")
+        inferred = _looked("its preprocessing", lambda: synthesis.infer_preprocessing(model), unknown, warnings)
         preprocessing = inferred.preprocessing
         if any(entry.is_picture for entry in model.inputs):
             warnings.append(f"preprocessing not stated; took {preprocessing.name!r}: {inferred.reason}")
@@ -211,15 +221,29 @@ def _samples(
         name = calibration_samples.name_of(options.calibration)
         on_stage(f"read calibration data from {name}")
         samples = calibration_samples.read(options.calibration, model.inputs, preprocessing)
-        warnings += calibration_samples.warnings(samples, model, preprocessing)
+        about = partial(calibration_samples.warnings, samples, model, preprocessing)
+        warnings += _looked("how the data fit the model", about, (), warnings)
         described = manifest.Calibration("data", len(samples[0]), Path(name).name, tuple(warnings))
         return preprocessing, samples, described
     if options.requires_calibration:  # of a float .tflite, which looks like any other until it is read
         raise errors.DataError("--require-calibration, but no data: give --calibration a folder, .npy, .npz or .csv")
     on_stage("no calibration data: synthesise inputs")
-    samples, origin = synthesis.synthesise(model, preprocessing, distils=not options.quick)
+    distilled = partial(synthesis.synthesise, model, preprocessing, distils=not options.quick)
+    found = _looked("its statistics, to distil inputs from,", distilled, None, warnings)
+    samples, origin = found or synthesis.synthesise(model, preprocessing, distils=False)
     warnings.insert(0, f"calibrated on synthetic inputs ({origin.value}); accuracy may suffer, give --calibration DATA")
     return preprocessing, samples, manifest.Calibration("synthetic", len(samples[0]), origin.value, tuple(warnings))
+
+
+def _looked(what: str, look: Callable[[], _Found], otherwise: _Found, warnings: list[str]) -> _Found:
+    """What a look at a model finds. It may only warn: where it fails that is said, and the conversion goes on."""
+    try:
+        return look()
+    except errors.TflsplitError:
+        raise
+    except Exception as cause:  # noqa: BLE001 - it runs any model's own layers, which raise anything at all
+        warnings.append(f"{what} could not be looked at ({quiet.reason(cause)})")
+        return otherwise
 
 
 def _named_cuts(graph: Graph, quantised: _Quantised) -> tuple[tuple[Cut, ...], dict[str, int], dict[str, str]]:

@@ -1,6 +1,6 @@
 """How far data are from those that a model was trained on, by the statistics in its batch normalisations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,14 +29,29 @@ def distance(model: LoadedModel) -> Callable[..., float]:
     """
     tf = quiet.tensorflow()
 
-    def total(*tensors: Any) -> Any:
-        return tf.add_n([mismatch(tf, one) for one in model.normalisations(*tensors)[:_FIRST]]) / _FIRST
+    def seen(*tensors: Any) -> Any:
+        found = []
+        for entry in model.normalisations(*tensors)[:_FIRST]:
+            axes = list(range(len(entry.source.shape) - 1))
+            moments = [tf.reduce_mean(power, axis=axes) for power in (entry.source, tf.square(entry.source))]
+            found.append((*moments, tf.convert_to_tensor(entry.mean), tf.convert_to_tensor(entry.variance)))
+        return found
 
-    with quiet.silenced():
-        function = tf.function(total, autograph=False).get_concrete_function(*model.specs(tf, batch=BATCH))
+    with quiet.silenced():  # for one sample at a time: a model may take no other batch
+        function = tf.function(seen, autograph=False).get_concrete_function(*model.specs(tf))
 
     def measured(*arrays: Array) -> float:
-        chosen = [array[np.linspace(0, len(array) - 1, BATCH).round().astype(int)] for array in arrays]
-        return float(function(*[tf.constant(array) for array in chosen]))
+        places = np.linspace(0, len(arrays[0]) - 1, BATCH).round().astype(int)
+        rows = [function(*[tf.constant(array[place : place + 1]) for array in arrays]) for place in places]
+        return sum(map(_mismatch, zip(*rows, strict=True))) / _FIRST
 
     return measured
+
+
+def _mismatch(rows: Sequence[Any]) -> float:
+    """As `mismatch`, from what `seen` gives of one normalisation for each sample."""
+    mean, square, stored_mean, variance = np.asarray(rows, np.float64).mean(axis=0)
+    deviation = np.sqrt(np.maximum(square - mean**2, 0.0) + 1e-5)
+    stored_deviation = np.sqrt(variance + 1e-5)
+    off_mean = (mean - stored_mean) / stored_deviation
+    return float(np.mean(off_mean**2 + (deviation / stored_deviation - 1.0) ** 2))

@@ -5,14 +5,15 @@ Half of the `.h5` files in the wild open in Keras 3 only or in Keras 2 (tf-keras
 
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from converters.loading import other_formats, precision, quiet, retyping, safety, saved_model
+from converters.amending import copies
+from converters.loading import named, other_formats, quiet, retyping, safety, saved_model
 from converters.loading.inputs import InputShapes, given_shapes, static_input
 from converters.loading.model import LoadedModel
 from tflsplit import errors
@@ -61,27 +62,41 @@ def recognise(path: Path) -> Format:
     raise errors.ModelError(f"{path}: {what or ('is empty; copy it again' if not start else expected)}")
 
 
-def load(path: Path, *, input_shapes: InputShapes = (), allow_unsafe: bool = False) -> LoadedModel:
+def load(
+    path: Path,
+    *,
+    input_shapes: InputShapes = (),
+    allow_unsafe: bool = False,
+    scales: Mapping[str, tuple[float, float]] | None = None,
+    signature: str | None = None,
+) -> LoadedModel:
     """Open a Keras file or SavedModel, its inputs fixed to batch 1.
 
     `input_shapes` fixes dimensions that the model leaves open, without the batch, by input name or in input order.
+    `scales` replaces Lambda layers, by name, by a factor and what is added. `signature` is that of a SavedModel.
     Raises ModelError for files that are damaged, hold code (unless `allow_unsafe`), or that no loader can open.
     """
     kind = recognise(path)
     if kind is Format.TFLITE:
         raise errors.ModelError(f"{path}: already a .tflite file; there is nothing to load for conversion")
     if kind is Format.SAVED_MODEL:
-        opened = saved_model.load(path, input_shapes=input_shapes, allow_unsafe=allow_unsafe)
+        if scales:
+            raise errors.SettingsError(f"{path}: --replace is for Lambda layers of Keras files; a SavedModel has none")
+        opened = saved_model.load(path, input_shapes=input_shapes, allow_unsafe=allow_unsafe, signature=signature)
         return retyping.with_numbers_it_computes_on(opened)
+    if signature is not None:
+        raise errors.SettingsError(f"{path}: --signature is for SavedModel folders; a Keras file has none")
     description = _describe_hdf5(path) if kind is Format.HDF5 else _describe_zip(path)
-    if not allow_unsafe:
-        safety.check_config(description.config, str(path))
     with tempfile.TemporaryDirectory() as folder:
-        file, notes = precision.in_float32(path, description.config, is_zip=kind is Format.KERAS, folder=Path(folder))
-        model, library = _open_with_either(path, file, kind, description, allow_unsafe=allow_unsafe)
-    return retyping.with_numbers_it_computes_on(
-        replace(keras_model(path, kind.value, model, library, input_shapes), notes=notes)
-    )
+        made = copies.amended(
+            path, description.config, is_zip=kind is Format.KERAS, folder=Path(folder), scales=scales or {}
+        )
+        if not allow_unsafe:
+            safety.check_config(made.config, str(path))
+        description = replace(description, config=made.config)
+        model, library = _open_with_either(path, made.file, kind, description, allow_unsafe=allow_unsafe)
+    opened = keras_model(path, kind.value, model, library, input_shapes)
+    return retyping.with_numbers_it_computes_on(replace(opened, notes=made.notes))
 
 
 def _describe_hdf5(path: Path) -> _Description:
@@ -125,44 +140,18 @@ def _open_with_either(
     """The model and the Keras that opened it; ModelError with both reasons if neither can."""
     order = ["keras", "tf_keras"] if description.keras_version.startswith("3") else ["tf_keras", "keras"]
     quiet.tensorflow()  # says itself what to install where it is missing
-    reasons = []
+    first: Exception | None = None
     for library_name in order:
         try:
             library = _library(library_name)
             return _open(file, kind, library, allow_unsafe=allow_unsafe), library
         except Exception as cause:  # noqa: BLE001 - a loader raises anything at all; its reason is shown
-            # Cut short: both Kerases append the configuration of the model.
-            reasons.append(f"{library_name}: {errors.one_line(cause, 200)}")
-    raise errors.ModelError(
-        f"{path}: written by Keras {description.keras_version}, no loader opens it ({'; '.join(reasons)})"
-        + (_advice_on_layers(description.config) or _advice_on_version(description.keras_version))
-    )
-
-
-def _advice_on_layers(config: Any) -> str:
-    custom = sorted(_custom_layers(config))
-    verb = "is" if len(custom) == 1 else "are"
-    return f"; {', '.join(custom[:3])} {verb} not of Keras, rebuild the model from layers that are" if custom else ""
-
-
-def _custom_layers(config: Any) -> set[str]:
-    """Layers, anywhere in a configuration, of classes that neither Keras has; a file holds no code of theirs."""
-    if isinstance(config, list):
-        return {found for entry in config for found in _custom_layers(entry)}
-    if not isinstance(config, dict):
-        return set()
-    listed = [*(config.get("layers") or []), config.get("layer")]
-    here = {
-        f"layer {entry['config'].get('name')!r} (class {str(entry['class_name']).split('>')[-1]})"
-        for entry in listed
-        if isinstance(entry, dict) and isinstance(entry.get("config"), dict) and not _is_known(entry.get("class_name"))
-    }
-    return here.union(*(_custom_layers(entry) for entry in config.values()))
-
-
-def _is_known(class_name: Any) -> bool:
-    is_model = class_name in ("Functional", "Sequential", "Model")
-    return is_model or any(hasattr(_library(name).layers, str(class_name)) for name in ("keras", "tf_keras"))
+            first = first or cause  # of the Keras that wrote the file; the other one knows nothing of its modules
+    said = named.told(description.config, [_library(name) for name in order])
+    reason = f"{order[0]}: {quiet.reason(first or ValueError(), 200)}"
+    written = f"written by Keras {description.keras_version}, no loader opens it ({reason})"
+    advice = _advice_on_version(description.keras_version) or f"; {named.EXPORT}"
+    raise errors.ModelError(f"{path}: {said or written + advice}") from first
 
 
 def _advice_on_version(written_by: str) -> str:
@@ -186,11 +175,12 @@ def _library(name: str) -> Any:
 def _open(path: Path, kind: Format, library: Any, *, allow_unsafe: bool) -> Any:
     suffix = ".h5" if kind is Format.HDF5 else ".keras"
     with tempfile.TemporaryDirectory() as folder, quiet.silenced():
-        named = path.resolve()
+        link = path.resolve()
         if path.suffix != suffix:  # both loaders go by the ending of the name
-            named = Path(folder) / f"model{suffix}"
-            named.symlink_to(path.resolve())
-        return library.models.load_model(str(named), compile=False, safe_mode=not allow_unsafe)
+            link = Path(folder) / f"model{suffix}"
+            link.symlink_to(path.resolve())
+        known = named.objects(library)
+        return library.models.load_model(str(link), custom_objects=known, compile=False, safe_mode=not allow_unsafe)
 
 
 def keras_model(path: Path, kind: str, model: Any, library: Any, input_shapes: InputShapes = ()) -> LoadedModel:

@@ -20,7 +20,8 @@ from tflsplit.graph.tensors import Array, TensorSpec, quantise
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """A batch normalisation: the tensor it normalises and the mean and variance that training stored (tensors too)."""
+    """A batch normalisation: the tensor it normalises, with channels last, and the mean and variance that training
+    stored (tensors too)."""
 
     layer: str
     source: Any
@@ -86,9 +87,9 @@ class LoadedModel:
             with tracing.recorded_calls(self.keras_model, self.bases, made):
                 self.call(*tensors)
         return tuple(
-            Normalisation(one.path[-1], one.source, one.layer.moving_mean, one.layer.moving_variance)
+            Normalisation(one.path[-1], _channels_last(one), one.layer.moving_mean, one.layer.moving_variance)
             for one in made
-            if hasattr(one.layer, "moving_mean") and one.source.shape[-1] == one.layer.moving_mean.shape[-1]
+            if hasattr(one.layer, "moving_mean")
         )
 
     @cached_property
@@ -121,6 +122,15 @@ class LoadedModel:
 
     def _keras_layers(self) -> Sequence[Any]:
         return () if self.keras_model is None else tuple(self.keras_model._flatten_layers())
+
+
+def _channels_last(call: Call) -> Any:
+    """What a normalisation takes, with the axis that it normalises by at the end."""
+    axis = call.layer.axis
+    (axis,) = axis if isinstance(axis, list | tuple) else (axis,)
+    rank = len(call.source.shape)
+    others = [place for place in range(rank) if place != axis % rank]
+    return call.source if axis % rank == rank - 1 else quiet.tensorflow().transpose(call.source, [*others, axis % rank])
 
 
 def _table_size(tensor: Any) -> int | None:
@@ -172,4 +182,4 @@ def _unrunnable_is_ours(path: Path) -> Iterator[None]:
     except errors.TflsplitError:
         raise
     except Exception as cause:
-        raise errors.ModelError(f"{path}: cannot be run on its own input shape ({errors.one_line(cause)})") from cause
+        raise errors.ModelError(f"{path}: cannot be run on its own input shape ({quiet.reason(cause)})") from cause

@@ -6,6 +6,7 @@ may be read by a machine, so every call into them stands inside `silenced()`.
 
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -70,3 +71,24 @@ def tensorflow() -> Any:
     except ImportError as missing:
         raise errors.DeviceError(extras.need("converting", "tensorflow")) from missing
     return tf
+
+
+_PAINTED = re.compile(r"\x1b\[[\d;]*m", re.ASCII)
+# What both libraries wrap around the sentence that matters, before it and behind it.
+_BEFORE = re.compile(r".*(?:Exception encountered: |Exception encountered when calling \S+\s+)", re.DOTALL)
+_BEHIND = re.compile(
+    r"\s*(?:Arguments received by|Full object config|Call arguments received|\{\{node|config=\{|\[Op:"
+    r"|\[\[\{\{node|note: called from|Make sure custom classes|Object was created by).*",
+    re.DOTALL,
+)
+_PLACE = re.compile(r"\S*\.py:\d+:\d+: (?:error: )?")
+
+
+def reason(cause: BaseException, most: int = 300) -> str:
+    """The sentence of an exception of TensorFlow or Keras that says what is wrong, in one line.
+
+    Their messages wrap it in colours, configurations of whole models and places in the installation.
+    """
+    words = _PAINTED.sub("", str(cause))
+    inner = _BEHIND.sub("", _PLACE.sub("", _BEFORE.sub("", words))).strip()
+    return errors.one_line(ValueError(inner) if inner else cause, most)

@@ -10,12 +10,12 @@ import json
 import re
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from converters.loading import operations
+from converters.loading import named, operations
 from tflsplit import errors
 
 # A .tflite holds 2 GB of int8 weights at most, that is 8 GB as the float32 that a Keras file holds.
@@ -33,6 +33,7 @@ _COMPUTING_MODULES = re.compile(
     r"(\.(layers|models|engine|initializers|regularizers|constraints|activations|losses|metrics|optimizers|ops|random"
     r"|dtype_policies|mixed_precision|quantizers)(\.\w+)*)?)"
 )
+_OF_APPLICATIONS = re.compile(r"(tf_keras|keras)(\.src)?\.applications\.(convnext|inception_resnet_v2)")
 _BUILTINS = frozenset({"function", "dict", "list", "tuple", "set", "slice", "int", "float", "bool", "str", "NoneType"})
 
 # TFOpLambda finds any exported TensorFlow function by name, `io.write_file` and `py_function` among them.
@@ -51,14 +52,15 @@ _COMPUTING_FUNCTIONS = frozenset(
 
 def check_config(config: Any, name: str) -> None:
     """Raise ModelError if a model configuration (parsed JSON) holds or names code; `name` is the file's."""
+    root = _layer_name(config) if isinstance(config, dict) else ""
     for place, entry in _dictionaries(config, ()):
-        reason = _danger(entry)
-        if reason:
-            where = " > ".join(place) or "the model"
-            raise errors.ModelError(
-                f"{name}: {where}: {reason}; refused, because loading it could run code "
-                "(--allow-unsafe loads it all the same, if you trust where it came from)"
-            )
+        for check, remedy in _CHECKS:
+            if reason := check(entry):
+                inner = place[1:] if root and place[:1] == (root,) and len(place) > 1 else place
+                where = " > ".join(inner) or "the model"
+                raise errors.ModelError(
+                    f"{name}: {where}: {reason}; refused, because loading it could run code: {remedy(entry)}"
+                )
 
 
 def _dictionaries(entry: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
@@ -78,12 +80,6 @@ def _layer_name(entry: dict[str, Any]) -> str:
     config = entry.get("config")
     inner = config.get("name") if isinstance(config, dict) else None
     return f"layer {inner!r}" if isinstance(inner, str) and "class_name" in entry else ""
-
-
-def _danger(entry: dict[str, Any]) -> str | None:
-    """Why this dictionary must not be given to a loader, or None."""
-    checks = (_code_danger, _module_danger, _custom_danger, _operation_danger, _vocabulary_danger)
-    return next((reason for check in checks if (reason := check(entry))), None)
 
 
 def _code_danger(entry: dict[str, Any]) -> str | None:
@@ -107,6 +103,8 @@ def _module_danger(entry: dict[str, Any]) -> str | None:
 def _only_computes(module: str, class_name: str) -> bool:
     if module == "builtins":
         return class_name in _BUILTINS
+    if class_name in named.OF_APPLICATIONS:
+        return _OF_APPLICATIONS.fullmatch(module) is not None
     if ".models" in module and class_name[:1].islower():  # `load_model` would read any other file
         return False
     return _COMPUTING_MODULES.fullmatch(module) is not None
@@ -114,7 +112,10 @@ def _only_computes(module: str, class_name: str) -> bool:
 
 def _custom_danger(entry: dict[str, Any]) -> str | None:
     for custom in (entry.get("class_name"), entry.get("registered_name")):
-        if isinstance(custom, str) and ">" in custom and not custom.startswith(("keras>", "Keras>", "TensorFlow>")):
+        if not isinstance(custom, str) or ">" not in custom:
+            continue
+        package, name = custom.rsplit(">", 1)
+        if package not in ("keras", "Keras", "TensorFlow") and name not in named.OF_APPLICATIONS:
             return f"custom object {custom!r} needs its author's code"
     return None
 
@@ -136,6 +137,33 @@ def _vocabulary_danger(entry: dict[str, Any]) -> str | None:
     if is_lookup and isinstance(config, dict) and isinstance(config.get("vocabulary"), str):
         return f"its vocabulary is to be read from {config['vocabulary']!r}"
     return None
+
+
+def _run_it(entry: dict[str, Any]) -> str:
+    """What to do about code that is in the file."""
+    config = entry.get("config")
+    name = config.get("name") if isinstance(config, dict) else None
+    is_lambda = entry.get("class_name") == "Lambda"
+    scales = f"if it only scales, say --replace {name}=SCALE,OFFSET; else " if is_lambda else ""
+    return f"{scales}{named.EXPORT}; --allow-unsafe runs it in the sandbox, if this Python can"
+
+
+def _export(entry: dict[str, Any]) -> str:
+    """What to do about code that is not in the file, so that nothing here can run it."""
+    return named.EXPORT
+
+
+def _trust(entry: dict[str, Any]) -> str:
+    return "--allow-unsafe loads it all the same, if you trust where it came from"
+
+
+_CHECKS: tuple[tuple[Callable[[dict[str, Any]], str | None], Callable[[dict[str, Any]], str]], ...] = (
+    (_code_danger, _run_it),
+    (_module_danger, _export),
+    (_custom_danger, _export),
+    (_operation_danger, _trust),
+    (_vocabulary_danger, _trust),
+)
 
 
 def _function_danger(function: Any) -> str | None:

@@ -14,7 +14,7 @@ from converters.loading.model import LoadedModel
 from tflsplit import errors
 
 
-def load(path: Path, *, input_shapes: InputShapes, allow_unsafe: bool) -> LoadedModel:
+def load(path: Path, *, input_shapes: InputShapes, allow_unsafe: bool, signature: str | None = None) -> LoadedModel:
     """As `formats.load`, for a SavedModel directory."""
     tf = quiet.tensorflow()
     if not allow_unsafe:
@@ -24,11 +24,11 @@ def load(path: Path, *, input_shapes: InputShapes, allow_unsafe: bool) -> Loaded
             saved = tf.saved_model.load(str(path))
         except Exception as cause:
             raise errors.ModelError(
-                f"{path}: TensorFlow cannot load this SavedModel ({errors.one_line(cause)})"
+                f"{path}: TensorFlow cannot load this SavedModel ({quiet.reason(cause)})"
             ) from cause
-    name, signature = _serving_signature(saved.signatures, path)
-    declared = signature.structured_input_signature[1]
-    names = _input_order(signature)
+    name, function = _chosen_signature(saved.signatures, signature, path)
+    declared = function.structured_input_signature[1]
+    names = _input_order(function)
     given = given_shapes(input_shapes, names, str(path))
     inputs = []
     for entry in names:
@@ -38,24 +38,26 @@ def load(path: Path, *, input_shapes: InputShapes, allow_unsafe: bool) -> Loaded
             )
         shape = tuple(declared[entry].shape.as_list())
         inputs.append(static_input(entry, shape, declared[entry].dtype.name, given.get(entry), str(path)))
-    output_names = tuple(signature.structured_outputs)
+    output_names = tuple(function.structured_outputs)
 
     def call(*tensors: Any, owner: Any = saved) -> Any:  # `owner`: the variables live as long as the loaded object
-        outputs = signature(**dict(zip(names, tensors, strict=True)))
+        outputs = function(**dict(zip(names, tensors, strict=True)))
         return [outputs[entry] for entry in output_names]
 
     return LoadedModel(path, "saved_model", f"tensorflow {tf.__version__}", tuple(inputs), output_names, call)
 
 
-def _serving_signature(signatures: Mapping[str, Any], path: Path) -> tuple[str, Any]:
+def _chosen_signature(signatures: Mapping[str, Any], wanted: str | None, path: Path) -> tuple[str, Any]:
     names = list(signatures)
-    if "serving_default" in names:
-        return "serving_default", signatures["serving_default"]
-    if len(names) == 1:
-        return names[0], signatures[names[0]]
-    raise errors.ModelError(
-        f"{path}: has signatures {names or 'none'}, expected 'serving_default'; export it with model.export"
-    )
+    chosen = wanted or (names[0] if len(names) == 1 else "serving_default")
+    if chosen in names:
+        return chosen, signatures[chosen]
+    if not names:
+        raise errors.ModelError(
+            f'{path}: has no signature, so nothing says what its inputs are; export it with model.export("folder")'
+        )
+    missing = f"no signature {wanted!r}" if wanted else "several signatures and no 'serving_default'"
+    raise errors.ModelError(f"{path}: {missing}; say --signature with one of {', '.join(names)}")
 
 
 def _input_order(signature: Any) -> list[str]:

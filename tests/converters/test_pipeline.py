@@ -3,6 +3,7 @@
 from ai_edge_litert import schema_py_generated as schema
 
 import tflsplit
+from converters.calibration import synthesis
 
 
 def test_the_name_of_the_last_softmax_stands_for_the_output(builder, tmp_path, in_this_process):
@@ -18,3 +19,30 @@ def test_the_name_of_the_last_softmax_stands_for_the_output(builder, tmp_path, i
 
     assert [cut.id for cut in made.cuts] == ["input", "op000", "output"]
     assert made.cut("soft").id == "output"
+
+
+def test_a_look_that_fails_is_a_warning_with_its_reason(keras, saved, tmp_path, in_this_process, monkeypatch):
+    def broken(*_, **__):
+        raise ValueError("no such axis")
+
+    monkeypatch.setattr(synthesis, "infer_preprocessing", broken)
+    entry = keras.Input((8, 8, 3))
+    path = saved(keras.Model(entry, keras.layers.Dense(2)(keras.layers.Flatten()(entry))), "m.keras")
+    made = tflsplit.convert(path, tmp_path / "m.tflsplit", quick=True)
+
+    assert any("its preprocessing could not be looked at (no such axis)" in one for one in _warnings(made))
+    assert any("took 'unit'" in one for one in _warnings(made))
+
+
+def _warnings(made):
+    return made.manifest.calibration.warnings
+
+
+def test_a_lambda_that_scales_is_replaced_by_word_of_mouth(keras, saved, tmp_path, in_this_process):
+    entry = keras.Input((8, 8, 3))
+    x = keras.layers.Lambda(lambda x: x / 127.5 - 1.0, output_shape=(8, 8, 3), name="scaling")(entry)
+    path = saved(keras.Model(entry, keras.layers.Dense(2)(keras.layers.Flatten()(x))), "m.h5")
+    made = tflsplit.convert(path, tmp_path / "m.tflsplit", quick=True, replace="scaling=0.00784313725,-1")
+
+    assert made.manifest.preprocessing.name == "raw"
+    assert "layer 'scaling' became x * 0.00784314 + -1" in made.manifest.rewrites

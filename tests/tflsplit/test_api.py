@@ -293,6 +293,11 @@ WRONG = [
     *(Case("convert", preprocessing=value) for value in (3, "nope", ("raw",))),
     *(Case("convert", labels=value) for value in (3, "nowhere", [1, 2], b"ab", ["a"])),
     *(Case("convert", split_at=value) for value in (3, "nowhere", [3])),
+    *(
+        Case("convert", replace=value)
+        for value in (3, "a", "a=1", "a=1,b", "=1,2", {"a": 1}, {"a": (1, "x")}, "a=nan,0")
+    ),
+    Case("convert", signature=3),
     *(Case("convert", input_shape=value) for value in (3, "a,b", [3.5], [["a"]], {"x": 3}, {3: (1,)})),
     *(Case("convert", **{word: value}) for word in ("pairs", "tail", "io", "target") for value in (3, "nope", ["x"])),
     *(Case("convert", **{word: 1}) for word in ("allow_unsafe", "force", "require_calibration", "quick", "compiler")),

@@ -1,5 +1,6 @@
 """From a model file to a package."""
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tflsplit import arguments
+from tflsplit import arguments, errors
 from tflsplit.arguments import PathLike
 from tflsplit.graph.tensors import Array
 from tflsplit.inputs import preprocessing as inputs_preprocessing
@@ -31,6 +32,8 @@ def convert(
     io: str | None = None,
     requantise: bool = False,
     input_shape: Mapping[str, Sequence[int]] | Iterable[str | Sequence[int]] = (),
+    replace: Mapping[str, Sequence[float]] | Iterable[str] = (),
+    signature: str | None = None,
     compiler: str | None = None,
     allow_unsafe: bool = False,
     force: bool = False,
@@ -59,6 +62,8 @@ def convert(
         io=io,
         requantise=requantise,
         input_shapes=_shapes(input_shape),
+        scales=_scales(replace),
+        signature=signature,
         allow_unsafe=allow_unsafe,
         replaces_existing=force,
         quick=quick,
@@ -86,6 +91,24 @@ def _labels(given: Any) -> tuple[str, ...]:
     if isinstance(given, str | os.PathLike):
         return conversion.read_labels(arguments.path(given, "labels"))
     return arguments.texts(given, "labels")
+
+
+def _scales(given: Any) -> dict[str, tuple[float, float]]:
+    """By layer: a factor and what is added; each in a mapping, or a text LAYER=SCALE,OFFSET."""
+    if isinstance(given, Mapping):
+        return {arguments.text(name, "replace"): _scale(name, scale) for name, scale in given.items()}
+    entries = [entry.rpartition("=") for entry in arguments.texts(given, "replace")]
+    return {name: _scale(name, numbers.split(",")) for name, _, numbers in entries}
+
+
+def _scale(name: str, given: Any) -> tuple[float, float]:
+    try:
+        scale, offset = (float(number) for number in given)
+    except (TypeError, ValueError):
+        raise arguments.wrong("replace", given, "LAYER=SCALE,OFFSET, as scaling=0.00784,-1") from None
+    if not name or not math.isfinite(scale) or not math.isfinite(offset):
+        raise errors.SettingsError(f"replace {name}={given}: expected LAYER=SCALE,OFFSET, finite numbers")
+    return scale, offset
 
 
 def _shapes(given: Any) -> Any:

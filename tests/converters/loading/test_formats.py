@@ -61,14 +61,24 @@ def test_a_wrong_version_in_the_file_falls_back_to_the_other_loader(keras, saved
     assert formats.load(path).loader.startswith("keras 3")
 
 
-def test_both_reasons_are_shown_on_one_line_when_no_loader_opens_it(keras, saved):
+def test_a_layer_that_no_keras_has_is_named_with_what_to_do(keras, saved):
     path = saved(small(keras), "m.h5")
     with h5py.File(path, "a") as file:
         file.attrs["model_config"] = file.attrs["model_config"].replace("DepthwiseConv2D", "NoSuchLayer")
 
-    with pytest.raises(errors.ModelError, match=r"keras: .*NoSuchLayer.*tf_keras: ") as caught:
+    with pytest.raises(errors.ModelError, match=r"layer 'depthwise' \(class NoSuchLayer\).*model\.export") as caught:
         formats.load(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_no_loader_opens_has_the_reason_of_the_keras_that_wrote_it(keras, saved):
+    path = saved(small(keras), "m.h5")
+    with h5py.File(path, "a") as file:
+        file.attrs["model_config"] = file.attrs["model_config"].replace('"softmax"', '"softmax", "units": -1')
+
+    with pytest.raises(errors.ModelError, match=r"no loader opens it \(keras: .*units") as caught:
+        formats.load(path)
+    assert not {"\n", "\x1b"} & set(str(caught.value))
 
 
 def test_a_file_is_known_by_its_content_not_by_its_ending(keras, saved):
@@ -228,3 +238,42 @@ def test_a_layer_of_the_users_own_is_named_with_its_class(keras, saved, suffix):
 
     with pytest.raises(errors.ModelError, match=r"layer 'twice'.*Doubling"):
         formats.load(path)
+
+
+@pytest.fixture
+def two_signatures(keras, tmp_path):
+    """A SavedModel whose signatures `left` and `right` end in two and in three classes."""
+    left, right = (keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)]) for units in (2, 3))
+    archive = keras.export.ExportArchive()
+    for name, model in (("left", left), ("right", right)):
+        archive.track(model)
+        archive.add_endpoint(name, model.call, input_signature=[model.inputs[0]])
+    with quiet.silenced():
+        archive.write_out(str(tmp_path / "m"), verbose=False)
+    return tmp_path / "m"
+
+
+def test_a_signature_is_chosen_by_its_name(two_signatures):
+    found = [formats.load(two_signatures, signature=name).output_shapes[0] for name in ("left", "right")]
+    assert found == [(1, 2), (1, 3)]
+
+
+def test_without_the_right_signature_all_are_listed(two_signatures):
+    with pytest.raises(errors.ModelError, match=r"no signature 'middle'; say --signature with one of .*left, right"):
+        formats.load(two_signatures, signature="middle")
+
+
+def test_of_several_signatures_none_is_guessed(tmp_path):
+    tf = quiet.tensorflow()
+    module = tf.Module()
+    spec = tf.TensorSpec((1, 4), tf.float32, name="x")
+    named = {name: tf.function(lambda x: {"y": x * 2}).get_concrete_function(spec) for name in ("left", "right")}
+    with quiet.silenced():
+        tf.saved_model.save(module, str(tmp_path), signatures=named)
+    with pytest.raises(errors.ModelError, match=r"several signatures .*--signature with one of left, right"):
+        formats.load(tmp_path)
+
+
+def test_a_signature_of_a_keras_file_is_refused(keras, saved):
+    with pytest.raises(errors.SettingsError, match="--signature is for SavedModel folders"):
+        formats.load(saved(small(keras), "m.keras"), signature="left")

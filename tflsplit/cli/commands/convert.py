@@ -96,6 +96,18 @@ from tflsplit.package import reading
     help="Shape of an input without the batch dimension, for a model that leaves it open. Repeat it for each input.",
 )
 @click.option(
+    "--replace",
+    multiple=True,
+    metavar="LAYER=SCALE,OFFSET",
+    help="Replace a Lambda layer that only scales, without running its code: its output is x * SCALE + OFFSET. "
+    "Repeatable.",
+)
+@click.option(
+    "--signature",
+    metavar="NAME",
+    help="Signature of a SavedModel to convert. Default: serving_default, or the only one.",
+)
+@click.option(
     "--allow-unsafe",
     is_flag=True,
     help="Load models that contain code, and run that code in the sandbox. Default: they are refused.",

@@ -1,0 +1,38 @@
+"""Statistics of batch normalisations along any axis, and in models that take one sample at a time."""
+
+import numpy as np
+import pytest
+
+from converters.calibration import batchnorm
+
+
+def _trained(model, seen):
+    """The statistics that training on `seen` (by channel) would have left."""
+    for weight in model.weights:
+        if "moving_mean" in weight.path:
+            weight.assign(seen.mean(axis=1))
+        if "moving_variance" in weight.path:
+            weight.assign(seen.var(axis=1))
+    return model
+
+
+def _data():
+    return np.random.default_rng(0).normal(3.0, 2.0, (16, 6, 5, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3, -1, -2, -3])
+@pytest.mark.parametrize("is_fixed", [False, True], ids=["any batch", "a batch of one"])
+def test_the_distance_is_along_the_axis_that_a_layer_normalises(load_built, axis, is_fixed):
+    data = _data()
+
+    def build(keras):
+        entry = keras.Input(batch_shape=(1 if is_fixed else None, 6, 5, 4))
+        x = keras.ops.reshape(entry, (1, 6, 5, 4)) if is_fixed else entry
+        model = keras.Model(entry, keras.layers.BatchNormalization(axis=axis)(x))
+        return _trained(model, np.moveaxis(data, axis, 0).reshape(data.shape[axis], -1))
+
+    distance = batchnorm.distance(load_built(build))
+    near, far = distance(data), distance(data * 10)
+
+    assert near < 0.1
+    assert far > 10
