@@ -25,14 +25,14 @@ from converters.options import Options
 from converters.rewriting import Rewritten
 from tflsplit import errors, text
 from tflsplit.coding import feature_codec
-from tflsplit.graph import cuts, flatgraph, kinds
+from tflsplit.graph import cuts, flatgraph, kinds, meanings
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
 from tflsplit.inputs.preprocessing import NAMED, Preprocessing
 from tflsplit.kernels.classes import KernelClass
-from tflsplit.package import golden, manifest, outputs, writing
+from tflsplit.package import golden, manifest, writing
 
 # Boundaries of this many samples are coded to see whether coding pays; of photographs, four differed by 5 %.
 _CODEC_SAMPLES = 4
@@ -65,7 +65,7 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
     quantised = _quantise(source, options, on_stage)
     on_stage("read the graph and find its cuts")
     graph = flatgraph.read(quantised.data, name=str(source))
-    refusals.check_labels(options.labels, _classes(graph))
+    refusals.check_labels_of(options.labels, graph)
     found, fused, aliases = _named_cuts(graph, quantised)
     aliases |= _edgetpu_alias(source, graph, found, options)
     float_tails = _float_tails(source, quantised, found, options, on_stage)
@@ -80,6 +80,7 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
         outputs=graph.specs(graph.outputs),
         operators=len(graph.operators),
         kinds=kinds.each(graph),
+        meanings=meanings.of_graph(graph, has_labels=bool(options.labels)),
         cuts=found,
         codec=_codec(graph, found, quantised),
         preprocessing=quantised.preprocessing,
@@ -108,10 +109,6 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
     )
 
 
-def _classes(graph: Graph) -> list[int]:
-    return [spec.shape[1] for spec in graph.specs(graph.outputs) if outputs.has_class_axis(spec)]
-
-
 def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -> _Quantised:
     opened = _open_tflite(source) if formats.recognise(source) is Format.TFLITE else None
     if opened is not None and not unquantised.is_float(flatgraph.read(opened.data)):
@@ -120,7 +117,7 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
         raise errors.SettingsError(f"{source}: --requantise is for a uint8 .tflite; other models are quantised to int8")
     on_stage(f"load {source.name}")
     if opened is not None:
-        refusals.check_labels(options.labels, _classes(flatgraph.read(opened.data)))
+        refusals.check_labels_of(options.labels, flatgraph.read(opened.data))
         model: LoadedModel = unquantised.load(source, opened.data)
     else:
         model = formats.load(

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from converters.edgetpu import target
+from converters.float_model import endings
 from converters.loading import formats
 from converters.loading.formats import Format
 from converters.loading.model import LoadedModel
 from converters.options import Options
-from tflsplit import errors
+from tflsplit import errors, text
+from tflsplit.graph import meanings
+from tflsplit.graph.flatgraph import Graph
 from tflsplit.inputs import samples as inputs_samples
-from tflsplit.package import outputs
 
 _OPERATOR = re.compile(r"op\d{3,}", re.ASCII)
 _NO_LAYERS = ("input", "output", target.CUT)
@@ -33,7 +35,8 @@ def before_loading(source: Path, options: Options) -> None:
 
 def before_quantising(model: LoadedModel, options: Options) -> None:
     """DataError or CutError for what the loaded model says."""
-    counts = [shape[1] for shape in model.output_shapes if outputs.is_of_classes(shape)]
+    found = endings.of_function(model.concrete_function(), has_labels=bool(options.labels))
+    counts = [meanings.label_count(meaning, shape) for meaning, shape in found]
     # Outputs may change their order in conversion, so with several the last word is the pipeline's.
     if len(options.labels) not in counts:
         check_labels(options.labels, counts)
@@ -41,12 +44,26 @@ def before_quantising(model: LoadedModel, options: Options) -> None:
         _check_layer(name, model)
 
 
-def check_labels(labels: Sequence[str], classes: Sequence[int]) -> None:
-    """There must be as many labels as classes: one too few, or an extra line, would name all later classes wrongly."""
-    if labels and classes and len(labels) != classes[0]:
-        raise errors.DataError(
-            f"{len(labels)} labels, the model's output has {classes[0]} classes; give one a line for each"
-        )
+def check_labels_of(labels: Sequence[str], graph: Graph) -> None:
+    """As `check_labels`, of a `.tflite`."""
+    found = meanings.of_graph(graph, has_labels=bool(labels))
+    shapes = (graph.tensors[index].shape for index in graph.outputs)
+    check_labels(labels, [meanings.label_count(*each) for each in zip(found, shapes, strict=True)])
+
+
+def check_labels(labels: Sequence[str], counts: Sequence[int | None]) -> None:
+    """There must be as many labels as the first output that has some takes: one too few, or an extra line, would name
+    all later classes wrongly. `counts` has None for an output of which that is not known."""
+    taken = next((count for count in counts if count != 0), 0)
+    given = text.counted(len(labels), "label")
+    if not labels or not counts or taken is None or taken == len(labels):
+        return
+    if taken == 0:
+        raise errors.DataError(f"{given}, the model's output is a plain number, which has none; leave --labels out")
+    raise errors.DataError(
+        f"{given}, the model's output has {taken} classes; give one a line for each"
+        + (", first the one of values below 0.5" if taken == 2 else "")
+    )
 
 
 def _check_layer(name: str, model: LoadedModel) -> None:

@@ -203,7 +203,7 @@ def _result(read: _Read, arrays: tuple[Array, ...], began_s: float, done_s: floa
     """`began_s` and `done_s` are of the tail's run, or of the batch's."""
     job, frame, manifest = read.job, read.frame, read.tails.package.manifest
     queue_s = max(0.0, read.started_s - job.arrived_at_s)
-    answer = outputs.read(manifest.results, arrays, manifest.labels)
+    answer = outputs.read(manifest.results, arrays, manifest.labels, manifest.meanings)
     raw = zip(manifest.results, arrays, strict=True) if frame.wants_raw else ()
     made = results.Result(
         device=job.device,

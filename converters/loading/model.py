@@ -66,12 +66,6 @@ class LoadedModel:
         return self.trace.function
 
     @property
-    def output_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """For one sample, of the outputs whose shapes are known."""
-        shapes = [tensor.shape for tensor in self.concrete_function().outputs]
-        return tuple(tuple(shape.as_list()) for shape in shapes if shape.is_fully_defined())
-
-    @property
     def layers(self) -> tuple[Tap, ...]:
         """Every layer output in execution order, inner layers of nested models included."""
         return self.trace.taps

@@ -14,6 +14,9 @@ from broker.messages import topics
 from broker.messages.topics import Kind
 from broker.transport.protocol import ConnectionState, Transport
 from tflsplit import errors
+from tflsplit.graph.meanings import Meaning
+from tflsplit.package import outputs
+from tflsplit.package.manifest import Manifest
 from tflsplit.package.reading import Package
 
 log = logging.getLogger(__name__)
@@ -23,6 +26,13 @@ _RETRY_S = 30.0
 
 # An empty text leaves a numeric sensor unchanged: refusals have no score, and probes of a link are not JSON.
 _LABEL = "{{ this.state if value_json.error is defined else value_json.label }}"
+# Of labels that are independent of each other all that hold, or none.
+_LABELS = (
+    "{{ this.state if value_json.error is defined else "
+    "(value_json.top | map(attribute='label') | join(', ')) or 'none' }}"
+)
+_VALUE = "{%% if value_json.error is not defined %%}{{ (value_json['values'].values() | list)[%d][%d] }}{%% endif %%}"
+_MOST_NUMBERS = 8  # of a model without classes; more sensors than that nobody looks at
 _SCORE = "{% if value_json.error is not defined %}{{ value_json.score }}{% endif %}"
 _ATTRIBUTES = (
     "{{ {'score': value_json.get('score'), 'top': value_json.get('top'), 'error': value_json.get('error')} | to_json }}"
@@ -54,7 +64,7 @@ def config(package: Package, deployment: str, device: str, *, expire_after_s: in
     identity = f"tflsplit_{deployment}_{device}"
     version = metadata.version("tflsplit")
     described = {"identifiers": [identity], "name": device, "manufacturer": "tflsplit", "sw_version": version}
-    components = _answers(deployment, device) | _telemetry(deployment, device, expire_after_s)
+    components = _answers(package.manifest, deployment, device) | _telemetry(deployment, device, expire_after_s)
     components["problem"] = {
         "platform": "binary_sensor",
         "name": "Problem",
@@ -85,7 +95,8 @@ def config(package: Package, deployment: str, device: str, *, expire_after_s: in
     }
 
 
-def _answers(deployment: str, device: str) -> dict[str, dict[str, object]]:
+def _answers(described: Manifest, deployment: str, device: str) -> dict[str, dict[str, object]]:
+    """Label and score of the output that has classes; without one, the numbers of the outputs that have few."""
     results = topics.topic(deployment, device, Kind.RESULTS)
     status, telemetry = (topics.topic(deployment, device, kind) for kind in (Kind.STATUS, Kind.TELEMETRY))
     sensor: dict[str, object] = {
@@ -99,10 +110,28 @@ def _answers(deployment: str, device: str) -> dict[str, dict[str, object]]:
     }
     attributes = {"json_attributes_topic": results, "json_attributes_template": _ATTRIBUTES}
     number = {"state_class": "measurement", "suggested_display_precision": 2}
+    classes = next((meaning for meaning in outputs.told(described) if meaning is not Meaning.VALUES), None)
+    if classes is None:
+        return {
+            f"value{place}": sensor | attributes | number | {"name": name, "value_template": template}
+            for place, (name, template) in enumerate(_numbers(described))
+        }
+    label = _LABELS if classes is Meaning.MULTI_LABEL else _LABEL
     return {
-        "label": sensor | attributes | {"name": "Label", "value_template": _LABEL},
+        "label": sensor | attributes | {"name": "Label", "value_template": label},
         "score": sensor | number | {"name": "Score", "value_template": _SCORE},
     }
+
+
+def _numbers(described: Manifest) -> list[tuple[str, str]]:
+    """Name and template of each number of the results."""
+    shown = [spec for spec in described.results if spec.elements <= outputs.MOST_VALUES]
+    places = [(output, place) for output, spec in enumerate(shown) for place in range(spec.elements)]
+    if len(places) > _MOST_NUMBERS:
+        return []
+    return [
+        (f"Value {number}" if len(places) > 1 else "Value", _VALUE % place) for number, place in enumerate(places, 1)
+    ]
 
 
 def _telemetry(deployment: str, device: str, expire_after_s: int) -> dict[str, dict[str, object]]:

@@ -49,7 +49,7 @@ class Overhead:
         if self._table is not None:
             self._table.apply(arrays[0])
         manifest = self._package.manifest
-        found = outputs.read(manifest.outputs, computed, manifest.labels)
+        found = outputs.read(manifest.outputs, computed, manifest.labels, manifest.meanings)
         return results.Result(
             device="edge",
             boot=0,

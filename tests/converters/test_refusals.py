@@ -41,6 +41,37 @@ def test_what_the_loaded_model_says_is_refused_before_it_is_quantised(model, not
     assert [path.name for path in tmp_path.iterdir()] == ["m.keras"]
 
 
+UNFIT = {
+    "plain number": (1, None, ("a",), "1 label, the model's output is a plain number, which has none"),
+    "one of two": (
+        1,
+        "sigmoid",
+        ("a",),
+        "1 label, the model's output has 2 classes; .*, first the one of values below",
+    ),
+    "several": (4, "sigmoid", ("a", "b"), "2 labels, the model's output has 4 classes"),
+    "softmax": (3, "softmax", ("a", "b"), "2 labels, the model's output has 3 classes"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+@pytest.mark.usefixtures("nothing_heavy")
+def test_labels_that_do_not_fit_the_output_are_refused_before_it_is_quantised(keras, saved, tmp_path, case):
+    units, activation, labels, words = UNFIT[case]
+    layers = [keras.Input((5,)), keras.layers.Dense(units, activation=activation)]
+    path = saved(keras.Sequential(layers), "m.keras")
+    with pytest.raises(errors.DataError, match=words):
+        convert.convert(path, tmp_path / "m.tflsplit", convert.Options(labels=labels))
+
+
+@pytest.mark.parametrize(
+    ("labels", "counts"),
+    [(("a", "b"), [2]), (("a",) * 4, [None]), (("a", "b"), [0, 2]), ((), [3]), (("a",) * 80, [0, None])],
+)
+def test_labels_that_fit_or_cannot_be_told_pass(labels, counts):
+    refusals.check_labels(labels, counts)
+
+
 @pytest.mark.parametrize("name", ["last", "input", "output", "edgetpu", "op000", "m/last/BiasAdd", "x:0"])
 def test_what_may_be_a_cut_is_left_to_the_graph(model, name):
     loaded = pipeline.formats.load(model)

@@ -15,6 +15,7 @@ from typing import Any
 
 from tflsplit import arguments, errors, strict_json
 from tflsplit.graph.cuts import Cut, cut_id
+from tflsplit.graph.meanings import Meaning
 from tflsplit.graph.tensors import TensorSpec
 from tflsplit.inputs.preprocessing import Preprocessing
 
@@ -145,7 +146,8 @@ class File:
 class Manifest:
     """`fused` maps layers that end inside an operator to that operator's index; `aliases` maps layers that compute
     nothing of their own (dropout, flatten) to the layer whose output they share. `kinds` names the kind of each
-    operator (`tflsplit.graph.kinds`), so that a device need not parse its head for them. `rewrites` says what was
+    operator (`tflsplit.graph.kinds`), so that a device need not parse its head for them, and `meanings` says of each
+    output what it is (`tflsplit.graph.meanings`); empty where that was not looked at. `rewrites` says what was
     changed for the target, exactly; `fidelity_cpu` what `--target cpu` would give, where this target costs accuracy.
     `compilations` is by cut id. Tails are int8 unless there are `float_tails`. `files` has one entry a file. A
     bundle's `role` says which machine it is for, and `absent` lists the files that only the whole package has: the
@@ -167,6 +169,7 @@ class Manifest:
     fidelity_cpu: tuple[Fidelity, ...] = ()
     rewrites: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+    meanings: tuple[Meaning, ...] = ()
     compilations: Mapping[str, Compilation] = field(default_factory=dict)
     float_tails: FloatTails | None = None
     fused: Mapping[str, int] = field(default_factory=dict)
@@ -208,7 +211,7 @@ class Manifest:
 
 def render(manifest: Manifest) -> str:
     """The canonical text of a manifest."""
-    fields = {
+    fields: dict[str, object] = {
         "schema": SCHEMA,
         "role": manifest.role.value,
         "digest": manifest.digest,
@@ -236,6 +239,8 @@ def render(manifest: Manifest) -> str:
         "files": {path: _fields(file) for path, file in manifest.files.items()},
         "absent": {path: _fields(file) for path, file in manifest.absent.items()},
     }
+    if manifest.meanings:
+        fields["output_meanings"] = [meaning.value for meaning in manifest.meanings]
     # A changed digit is still valid JSON; only a digest of the whole text finds it.
     seal = hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()
     return json.dumps(fields | {"seal": seal}, indent=1, ensure_ascii=False) + "\n"
@@ -285,6 +290,8 @@ def _check(manifest: Manifest) -> None:
     positions = [cut.position for cut in manifest.cuts]
     if len(manifest.kinds) not in (0, manifest.operators):
         raise ValueError(f"it has {len(manifest.kinds)} kinds for {manifest.operators} operators")
+    if len(manifest.meanings) not in (0, len(manifest.outputs)):
+        raise ValueError(f"it says what {len(manifest.meanings)} outputs mean, and has {len(manifest.outputs)}")
     if positions != sorted({0, *positions, manifest.operators}):
         raise ValueError("its cuts are not those from input to output, each once and in their order")
     for cut in manifest.cuts:
@@ -352,6 +359,7 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
         codec=fields["codec"],
         operators=fields["operators"],
         kinds=tuple(fields["operator_kinds"]),
+        meanings=tuple(map(Meaning, fields.get("output_meanings", ()))),
         cuts=tuple(Cut.from_json(cut, tensors) for cut in fields["cuts"]),
         fused=fields["fused_layers"],
         aliases=fields["layer_aliases"],

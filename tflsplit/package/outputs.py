@@ -1,59 +1,84 @@
-"""A model's outputs for people: the best labels where they are class scores, else the plain values."""
+"""A model's outputs for people: labels where they are shares or scores of classes, and the plain values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tflsplit.graph import meanings
+from tflsplit.graph.meanings import Meaning
 from tflsplit.graph.tensors import Array, TensorSpec, dequantise
+from tflsplit.package.manifest import Manifest
 
 # More values than this in one result are of no use to a person; the raw tensor is sent on request.
 MOST_VALUES = 64
+# From here on something is there; a sigmoid says so of each label by itself.
+_IS_THERE = 0.5
+
+Scored = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """`label` and `score` belong to the best class of the first output with a class axis; None where there is none.
+    """`label` and `score` belong to the best class of the first output that has classes; None where there is none, and
+    where none of several independent labels holds.
 
-    `top` are the best classes as (label, score), best first. `values` are the real values of each output that is
-    small enough to be read, by its name.
+    `top` are the best classes as (label, score), best first; of independent labels all that hold. `values` are the real
+    values of each output that is small enough to be read, by its name.
     """
 
     label: str | None
     score: float | None
-    top: tuple[tuple[str, float], ...]
+    top: Scored
     values: tuple[tuple[str, tuple[float, ...]], ...]
 
 
-def has_class_axis(spec: TensorSpec) -> bool:
-    """Whether an output is one row of class scores: (1, classes) with more than one class."""
-    return is_of_classes(spec.shape)
+def told(described: Manifest) -> tuple[Meaning, ...]:
+    """What each output of a package is; where the manifest does not say it, a row holds scores of classes."""
+    return described.meanings or _assumed(described.outputs)
 
 
-def is_of_classes(shape: Sequence[int]) -> bool:
-    return len(shape) == 2 and shape[0] == 1 and shape[1] > 1
+def _assumed(specs: Sequence[TensorSpec]) -> tuple[Meaning, ...]:
+    return tuple(Meaning.LOGITS if meanings.is_row(spec.shape) else Meaning.VALUES for spec in specs)
 
 
-def read(specs: Sequence[TensorSpec], outputs: Sequence[Array], labels: Sequence[str], *, count: int = 3) -> Outputs:
-    """What stored `outputs` mean. A class without a label is named by its number."""
-    top: tuple[tuple[str, float], ...] = ()
+def read(
+    specs: Sequence[TensorSpec],
+    outputs: Sequence[Array],
+    labels: Sequence[str],
+    means: Sequence[Meaning] = (),
+    *,
+    count: int = 3,
+) -> Outputs:
+    """What stored `outputs` mean, each of which is what it `means`. A class without a label is named by its number."""
+    found: Scored | None = None
     values = []
-    for spec, stored in zip(specs, outputs, strict=True):
-        if has_class_axis(spec) and not top:
-            top = _best(spec, stored, labels, count)
+    for spec, stored, meaning in zip(specs, outputs, means or _assumed(specs), strict=True):
+        if meaning is not Meaning.VALUES and found is None:
+            found = _best(spec, stored, labels, meaning, count)
         if spec.elements <= MOST_VALUES:
             real = dequantise(stored, spec).reshape(-1)
             values.append((spec.name, tuple(float(value) for value in real)))
+    top = found or ()
     label, score = top[0] if top else (None, None)
     return Outputs(label, score, top, tuple(values))
 
 
-def _best(spec: TensorSpec, stored: Array, labels: Sequence[str], count: int) -> tuple[tuple[str, float], ...]:
+def _best(spec: TensorSpec, stored: Array, labels: Sequence[str], meaning: Meaning, count: int) -> Scored:
     row = stored.reshape(-1)
+    if meaning is Meaning.SIGMOID:
+        share = float(dequantise(row, spec)[0])
+        both = ((_label(labels, 1), share), (_label(labels, 0), 1.0 - share))
+        return both if share >= _IS_THERE else both[::-1]
+    most = MOST_VALUES if meaning is Meaning.MULTI_LABEL else count
     # A stable sort: of equal scores the lower class comes first, on every machine.
-    order = np.argsort(-row.astype(np.float64), kind="stable")[:count]
-    scores = dequantise(row[order], spec)
-    return tuple(
-        (labels[index] if index < len(labels) else str(index), float(score))
-        for index, score in zip(order.tolist(), scores, strict=True)
-    )
+    order = np.argsort(-row.astype(np.float64), kind="stable")[:most]
+    real = dequantise(row[order], spec).tolist()
+    scores = [(_label(labels, index), float(score)) for index, score in zip(order.tolist(), real, strict=True)]
+    if meaning is Meaning.MULTI_LABEL:
+        return tuple(each for each in scores if each[1] >= _IS_THERE)
+    return tuple(scores)
+
+
+def _label(labels: Sequence[str], index: int) -> str:
+    return labels[index] if index < len(labels) else str(index)

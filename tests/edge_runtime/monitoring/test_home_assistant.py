@@ -4,6 +4,7 @@ Its rules are written down here from its source (components/mqtt: `schemas.py`, 
 """
 
 import contextlib
+import dataclasses
 import json
 import re
 import threading
@@ -23,6 +24,7 @@ from broker.mqtt import transport as mqtt_transport
 from broker.transport import address, memory
 from edge_runtime.monitoring import home_assistant
 from tflsplit import errors
+from tflsplit.graph.meanings import Meaning
 
 pytestmark = pytest.mark.skipif(server.mosquitto_path() is None, reason="mosquitto is not installed")
 
@@ -165,6 +167,37 @@ def client(broker):
 @pytest.fixture
 def message(tiny_package):
     return home_assistant.config(tiny_package, "d", "n", expire_after_s=30)
+
+
+def announced(package, *means):
+    """What the sensors of a package, whose outputs are what they `mean`, make of a result."""
+    made = types.SimpleNamespace(manifest=dataclasses.replace(package.manifest, meanings=means))
+    found = home_assistant.config(made, "d", "n", expire_after_s=30)
+    render = jinja2.sandbox.ImmutableSandboxedEnvironment().from_string
+
+    def states(top, values):
+        result = {"top": [{"label": label, "score": 1.0} for label in top], "values": values}
+        result |= {"label": top[0] if top else None, "score": 1.0 if top else None}
+        templates = {
+            name: entity["value_template"]
+            for name, entity in found["components"].items()
+            if entity["state_topic"] == topic(topics.Kind.RESULTS)
+        }
+        return {name: render(template).render(value_json=result) for name, template in templates.items()}
+
+    return states
+
+
+def test_a_regression_is_announced_by_its_numbers(tiny_package):
+    states = announced(tiny_package, Meaning.VALUES)
+    shown = {"value0": "1.5", "value1": "2.5", "value2": "3.5", "value3": "-1.0"}
+    assert states((), {"c": [1.5, 2.5, 3.5, -1.0]}) == shown
+
+
+def test_of_independent_labels_all_that_hold_are_the_state(tiny_package):
+    states = announced(tiny_package, Meaning.MULTI_LABEL)
+    assert states(("cat", "dog"), None)["label"] == "cat, dog"
+    assert states((), None)["label"] == "none"
 
 
 def topic(kind):

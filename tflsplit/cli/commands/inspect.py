@@ -10,9 +10,10 @@ from tflsplit.api import files
 from tflsplit.cli.output import edgetpu, examples, logs, losses, screen
 from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.graph.cuts import Cut
+from tflsplit.graph.meanings import Meaning
 from tflsplit.kernels import exactness
 from tflsplit.losses import explorer
-from tflsplit.package import reading
+from tflsplit.package import outputs, reading
 from tflsplit.package.manifest import Fidelity, FloatTails
 
 
@@ -177,6 +178,8 @@ def exact_on(opened: reading.Package, cut: Cut) -> exactness.Verdict | None:
 def print_quality(opened: reading.Package) -> None:
     """The calibration, and how close the int8 model is to the float model."""
     described = opened.manifest
+    for spec, meaning in zip(described.outputs, outputs.told(described), strict=True):
+        screen.write(f"output {spec.name} {spec.shape}: {_MEANINGS[meaning]}{_labelled(described.labels, meaning)}")
     screen.write(f"calibration: {described.calibration.kind} ({described.calibration.detail})")
     for entry in described.fidelity:
         screen.write(f"{entry.output}, int8: {_closeness(entry)}")
@@ -188,6 +191,22 @@ def print_quality(opened: reading.Package) -> None:
         screen.write(f"rewritten: {words}")
     if described.float_tails is not None:
         _print_float_tails(described.float_tails)
+
+
+_MEANINGS = {
+    Meaning.SOFTMAX: "shares of classes (softmax)",
+    Meaning.LOGITS: "scores of classes (logits)",
+    Meaning.SIGMOID: "the share of the second of two classes (sigmoid)",
+    Meaning.MULTI_LABEL: "independent shares, any number of labels at once (sigmoids)",
+    Meaning.VALUES: "plain values",
+}
+
+
+def _labelled(labels: tuple[str, ...], meaning: Meaning) -> str:
+    if not labels or meaning is Meaning.VALUES:
+        return ""
+    shown = ", ".join(labels[:3]) + (f", … ({len(labels)} labels)" if len(labels) > 3 else "")
+    return f": {shown}"
 
 
 def _closeness(entry: Fidelity) -> str:
@@ -221,7 +240,10 @@ def describe(opened: reading.Package, *, is_kept: bool = True) -> dict[str, obje
         "codec": described.codec,
         "input": described.inputs[0].as_json(),
         "inputs": [spec.as_json() for spec in described.inputs],
-        "outputs": [spec.as_json() for spec in described.outputs],
+        "outputs": [
+            spec.as_json() | {"meaning": meaning.value}
+            for spec, meaning in zip(described.outputs, outputs.told(described), strict=True)
+        ],
         "fidelity": [_fidelity(entry) for entry in described.fidelity],
         "fidelity_cpu": [_fidelity(entry) for entry in described.fidelity_cpu],
         "rewrites": list(described.rewrites),

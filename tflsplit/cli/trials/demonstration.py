@@ -149,7 +149,9 @@ def _whole_labels(converted: reading.Package, images: Array) -> list[str | None]
     table = preprocessing.PixelTable(described.preprocessing, described.inputs[0])
     with Interpreter(converted.model_bytes()) as whole:
         return [
-            outputs.read(described.outputs, whole.run(table.apply(image)[None]), described.labels).label
+            outputs.read(
+                described.outputs, whole.run(table.apply(image)[None]), described.labels, described.meanings
+            ).label
             for image in images
         ]
 
