@@ -33,14 +33,14 @@ def default_cuts(opened: Package) -> tuple[Cut, ...]:
 
 
 def chosen_cuts(opened: Package, wanted: str) -> tuple[Cut, ...]:
-    """`written` (see `default_cuts`), `useful`, `all`, or ids and layers with commas.
+    """`written` (see `default_cuts`), `useful`, `listed`, `all`, or ids and layers with commas.
 
     Raises CutError for a cut that is not there and for `input`, whose head computes nothing.
     """
     if wanted == "written":
         return default_cuts(opened)
-    if wanted in ("useful", "all"):
-        return tuple(cut for cut in opened.cuts if cut.position > 0 and (cut.is_useful or wanted == "all"))
+    if wanted in ("useful", "listed", "all"):
+        return tuple(cut for cut in opened.select(wanted) if cut.position > 0)
     found = tuple(opened.cut(name.strip()) for name in wanted.split(","))
     if any(cut.position == 0 for cut in found):
         raise errors.CutError("the head of the cut 'input' is empty, so there is nothing to compile; leave it out")

@@ -131,14 +131,12 @@ def profile(
 
 
 def _cuts(task: Task) -> tuple[Cut, ...]:
-    """All cuts with a tail; if only compiled heads run, those with one, and `input`, whose head is empty."""
+    """The listed cuts with a tail; if only compiled heads run, those with one, and `input`, whose head is empty."""
+    listed = set(task.package.select("listed"))
+    served = tuple(cut for cut in task.package.served_cuts if cut in listed)
     if task.side is Side.CLOUD or not task.accelerator.needs_compiled:
-        return task.package.served_cuts
-    found = tuple(
-        cut
-        for cut in task.package.served_cuts
-        if cut.position == 0 or task.package.file(cut, "head_edgetpu") is not None
-    )
+        return served
+    found = tuple(cut for cut in served if cut.position == 0 or task.package.file(cut, "head_edgetpu") is not None)
     if len(found) == 1:
         raise errors.PackageError(
             f"{task.package.path}: no head is compiled for {task.accelerator.name}; see `tflsplit compile`"

@@ -29,13 +29,14 @@ def open(pkg: PathLike | Package) -> Package:
 def verify(
     pkg: PathLike | Package,
     *,
-    cuts: str | Iterable[str | Cut] = "all",
+    cuts: str | Iterable[str | Cut] = "listed",
     samples: "int | PathLike | Array | Sequence[Array]" = 8,
     on_cut: Callable[[Cut], None] = lambda cut: None,
 ) -> Report:
     """Run head and tail of cuts beside the whole model and compare the results bit for bit.
 
-    `cuts` is "all", "useful", or names of cuts or layers. `samples` says how many random inputs, or names a folder of
+    `cuts` is "all", "listed" (without those between the time steps of unrolled layers), "useful", or names of cuts or
+    layers. `samples` says how many random inputs, or names a folder of
     pictures or a .npy, .npz or .csv file, or is an array for each input of the model. `report.holds` is the answer.
     PackageError for models that cannot be run; they are tried in a process without rights first.
     """

@@ -5,9 +5,9 @@ the input itself, the last position computes everything locally. Pure: no file, 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from tflsplit import errors, text
 from tflsplit.graph import flatgraph
@@ -16,6 +16,8 @@ from tflsplit.graph.tensors import TensorSpec, payload_bytes
 
 # Of a layer in a message: converters join names, and the cut's id stands beside it.
 _LONGEST_NAME = 60
+# More tensors than this cross only between time steps: U-Nets and pyramids of features have up to six at once.
+_CROWD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Cut:
     """A place to cut. `tensors` are the boundary's indices in the whole model, in the order of `boundary`.
 
     `layer` is the model's layer that ends exactly here (None where none does); `is_useful` marks a natural bottleneck:
-    a payload strictly below that of every earlier cut.
+    a payload strictly below that of every earlier cut, and at most half of it where the cut is crowded.
     """
 
     id: str
@@ -58,8 +60,13 @@ class Cut:
     def payload_bytes(self) -> int:
         return payload_bytes(self.boundary)
 
+    @property
+    def is_listed(self) -> bool:
+        """Whether it is worth showing, proving and timing unasked. An unrolled recurrent layer has a thousand places
+        between its time steps, where all that the steps left to do will read is on the boundary."""
+        return self.is_useful or not is_crowded(self.boundary)
+
     def as_json(self) -> dict[str, object]:
-        """All of it; what a manifest keeps is this without `boundary`."""
         return {
             "id": self.id,
             "layer": self.layer,
@@ -71,21 +78,6 @@ class Cut:
             "head_side": asdict(self.head),
             "tail_side": asdict(self.tail),
         }
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any], tensors: Mapping[int, TensorSpec]) -> "Cut":
-        """`tensors` has each that may lie on a boundary. KeyError, ValueError or TypeError for damaged fields."""
-        indices = tuple(int(index) for index in fields["boundary_tensors"])
-        return cls(
-            id=str(fields["id"]),
-            position=int(fields["after_operator"]) + 1,
-            boundary=tuple(tensors[index] for index in indices),
-            tensors=indices,
-            head=Side(**{key: int(value) for key, value in fields["head_side"].items()}),
-            tail=Side(**{key: int(value) for key, value in fields["tail_side"].items()}),
-            is_useful=bool(fields["useful"]),
-            layer=fields["layer"],
-        )
 
 
 # What converters put between a classifier's SOFTMAX and its output.
@@ -99,32 +91,36 @@ def cut_id(position: int, operator_count: int) -> str:
     return "output" if position == operator_count else f"op{position - 1:03d}"
 
 
+def is_crowded(boundary: Sequence[object]) -> bool:
+    return len(boundary) > _CROWD
+
+
 def enumerate_cuts(graph: Graph) -> tuple[Cut, ...]:
     """All cuts in operator order, `input` first and `output` last. Places that `obstacles` names are left out."""
     barred = obstacles(graph)
     count = len(graph.operators)
-    produced_at = _produced_at(graph)
-    last_needed_at = _last_needed_at(graph)
+    heads = _sides(graph, graph.operators)
+    tails = _sides(graph, graph.operators[::-1])[::-1]
     found: list[Cut] = []
-    least = math.inf
-    for position in range(count + 1):
+    least = math.inf  # of the useful ones before
+    for position, tensors in enumerate(_boundaries(graph)):
         if position in barred:
             continue
-        tensors = _boundary(graph, position, produced_at, last_needed_at)
         boundary = graph.specs(tensors)
         payload = payload_bytes(boundary)
+        is_useful = payload <= least / 2 if is_crowded(boundary) else payload < least
         found.append(
             Cut(
                 id=cut_id(position, count),
                 position=position,
                 boundary=boundary,
                 tensors=tensors,
-                head=_side(graph, graph.operators[:position]),
-                tail=_side(graph, graph.operators[position:]),
-                is_useful=payload < least,
+                head=heads[position],
+                tail=tails[position],
+                is_useful=is_useful,
             )
         )
-        least = min(least, payload)
+        least = payload if is_useful else least
     return tuple(found)
 
 
@@ -238,22 +234,38 @@ def _last_needed_at(graph: Graph) -> dict[int, int]:
     return needed
 
 
-def _boundary(graph: Graph, position: int, produced_at: dict[int, int], needed: dict[int, int]) -> tuple[int, ...]:
-    if position == 0:
-        return graph.inputs
-    if position == len(graph.operators):
-        return graph.outputs
-    crossing = [index for index, made in produced_at.items() if made <= position <= needed.get(index, -1)]
-    return tuple(sorted(crossing, key=lambda index: (produced_at[index], index)))
+def _boundaries(graph: Graph) -> Iterator[tuple[int, ...]]:
+    """The tensors that cross at each position from 0 on, those made earlier first."""
+    produced_at, needed = _produced_at(graph), _last_needed_at(graph)
+    begin, end = defaultdict(list), defaultdict(list)
+    for index, made in sorted(produced_at.items()):
+        if needed.get(index, -1) >= made:
+            begin[made].append(index)
+            end[needed[index] + 1].append(index)
+    crossing: dict[int, None] = {}  # in order
+    for position in range(len(graph.operators)):
+        crossing.update(dict.fromkeys(begin[position]))
+        for index in end[position]:
+            del crossing[index]
+        yield tuple(crossing) if position else graph.inputs
+    yield graph.outputs
 
 
-def _side(graph: Graph, operators: Sequence[Operator]) -> Side:
-    buffers: dict[int, int] = {}
+def _sides(graph: Graph, operators: Sequence[Operator]) -> list[Side]:
+    """The share of none of these operators, of the first, of the first two, and so on; equal weights count once."""
+    found = [Side(0, 0, 0)]
+    buffers: set[int] = set()
     for operator in operators:
-        for index in operator.inputs:
-            if index != -1 and graph.tensors[index].is_constant:
-                buffers[graph.tensors[index].buffer] = graph.tensors[index].constant_bytes
-    return Side(len(operators), sum(macs(graph, operator) for operator in operators), sum(buffers.values()))
+        before = found[-1]
+        new = {
+            graph.tensors[index].buffer: graph.tensors[index].constant_bytes
+            for index in operator.inputs
+            if index != -1 and graph.tensors[index].is_constant and graph.tensors[index].buffer not in buffers
+        }
+        buffers.update(new)
+        weights = before.parameter_bytes + sum(new.values())
+        found.append(Side(before.operators + 1, before.macs + macs(graph, operator), weights))
+    return found
 
 
 def macs(graph: Graph, operator: Operator) -> int:

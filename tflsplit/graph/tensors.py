@@ -29,6 +29,7 @@ DTYPE_OF_CODE = {
     16: "uint16",
 }
 CODE_OF_DTYPE = {name: code for code, name in DTYPE_OF_CODE.items()}
+_ITEM_BYTES = {name: np.dtype(name).itemsize for name in CODE_OF_DTYPE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class TensorSpec:
 
     @property
     def bytes(self) -> int:
-        return self.elements * np.dtype(self.dtype).itemsize
+        return math.prod(self.shape) * _ITEM_BYTES[self.dtype]
 
     @property
     def is_quantised(self) -> bool:

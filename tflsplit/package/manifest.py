@@ -8,19 +8,20 @@ is found.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 from tflsplit import arguments, errors, strict_json
+from tflsplit.graph import places
 from tflsplit.graph.cuts import Cut, cut_id
 from tflsplit.graph.meanings import Meaning
 from tflsplit.graph.tensors import TensorSpec
 from tflsplit.inputs.preprocessing import Preprocessing
 
-SCHEMA = 2
-MOST_BYTES = 64 << 20  # some 1,200 a cut, so room for fifty thousand
+SCHEMA = 3
+MOST_BYTES = 64 << 20  # some 400 a cut, so room for a hundred thousand
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,99}/){0,3}[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", re.ASCII)
 
@@ -227,11 +228,12 @@ def render(manifest: Manifest) -> str:
         "labels": list(manifest.labels),
         "inputs": [spec.as_json() for spec in manifest.inputs],
         "outputs": [spec.as_json() for spec in manifest.outputs],
+        "output_meanings": [meaning.value for meaning in manifest.meanings],
         "codec": manifest.codec,
         "operators": manifest.operators,
         "operator_kinds": list(manifest.kinds),
-        "tensors": {str(index): spec.as_json() for index, spec in _tensors(manifest.cuts).items()},
-        "cuts": [_without_boundary(cut) for cut in manifest.cuts],
+        "tensors": {str(index): spec.as_json() for index, spec in places.tensors(manifest.cuts).items()},
+        "cuts": places.as_json(manifest.cuts),
         "compilations": {cut: entry.as_json() for cut, entry in manifest.compilations.items()},
         "float_tails": manifest.float_tails.as_json() if manifest.float_tails else None,
         "fused_layers": dict(manifest.fused),
@@ -239,15 +241,35 @@ def render(manifest: Manifest) -> str:
         "files": {path: _fields(file) for path, file in manifest.files.items()},
         "absent": {path: _fields(file) for path, file in manifest.absent.items()},
     }
-    if manifest.meanings:
-        fields["output_meanings"] = [meaning.value for meaning in manifest.meanings]
     # A changed digit is still valid JSON; only a digest of the whole text finds it.
     seal = hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()
-    return json.dumps(fields | {"seal": seal}, indent=1, ensure_ascii=False) + "\n"
+    return _text(fields | {"seal": seal})
+
+
+def _text(fields: Mapping[str, object]) -> str:
+    """A line for each entry, and for each entry of those that may have many, as cuts and files."""
+    lines = []
+    for key, value in fields.items():
+        whole = json.dumps(value, ensure_ascii=False)
+        if value and isinstance(value, list):
+            inner = ",\n  ".join(json.dumps(entry, ensure_ascii=False) for entry in value)
+            whole = f"[\n  {inner}\n ]"
+        elif value and isinstance(value, dict):
+            pairs = value.items()
+            inner = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(one, ensure_ascii=False)}" for name, one in pairs)
+            whole = f"{{\n  {inner}\n }}"
+        lines.append(f" {json.dumps(key)}: {whole}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def stored(manifest: Manifest) -> bytes:
     """The text as a file holds it; PackageError for one that no reader would take."""
+    crossings = sum(len(cut.tensors) for cut in manifest.cuts)
+    if crossings > places.MOST_CROSSINGS:
+        raise errors.PackageError(
+            f"{manifest.name}: the model has {len(manifest.cuts):,} cuts with {crossings:,} tensors on their "
+            f"boundaries; at most {places.MOST_CROSSINGS:,} are read again. Convert a part of it"
+        )
     data = render(manifest).encode("utf-8")
     if len(data) > MOST_BYTES:
         raise errors.PackageError(
@@ -312,7 +334,7 @@ def _parts(manifest: Manifest) -> Iterator[Any]:
     """A manifest and every value in it that has fields of its own."""
     yield from (manifest, manifest.source, manifest.calibration)
     yield from (*manifest.fidelity, *manifest.fidelity_cpu)
-    yield from (*manifest.cuts, *manifest.files.values(), *manifest.absent.values())
+    yield from (*places.tensors(manifest.cuts).values(), *manifest.files.values(), *manifest.absent.values())
     for compilation in manifest.compilations.values():
         yield from (compilation, *compilation.operators)
     if manifest.float_tails is not None:
@@ -322,18 +344,6 @@ def _parts(manifest: Manifest) -> Iterator[Any]:
 def _fields(value: Any) -> dict[str, Any]:
     fields = {slot: getattr(value, slot) for slot in value.__slots__}
     return {key: list(entry) if isinstance(entry, tuple) else entry for key, entry in fields.items()}
-
-
-def _tensors(cuts: Sequence[Cut]) -> dict[int, TensorSpec]:
-    """Each boundary tensor once: a recurrent layer of a hundred steps has it on the boundaries of a thousand cuts."""
-    found = {index: spec for cut in cuts for index, spec in zip(cut.tensors, cut.boundary, strict=True)}
-    return dict(sorted(found.items()))
-
-
-def _without_boundary(cut: Cut) -> dict[str, object]:
-    fields = cut.as_json()
-    del fields["boundary"]
-    return fields
 
 
 def _manifest(fields: dict[str, Any]) -> Manifest:
@@ -359,8 +369,8 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
         codec=fields["codec"],
         operators=fields["operators"],
         kinds=tuple(fields["operator_kinds"]),
-        meanings=tuple(map(Meaning, fields.get("output_meanings", ()))),
-        cuts=tuple(Cut.from_json(cut, tensors) for cut in fields["cuts"]),
+        meanings=tuple(map(Meaning, fields["output_meanings"])),
+        cuts=places.from_json(fields["cuts"], tensors),
         fused=fields["fused_layers"],
         aliases=fields["layer_aliases"],
         files={path: File(**entry) for path, entry in fields["files"].items()},

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from tflsplit import arguments, errors, text
 from tflsplit.arguments import PathLike
 from tflsplit.graph import cuts as graph_cuts
-from tflsplit.graph import flatgraph, float_tail, indices, kinds
+from tflsplit.graph import flatgraph, float_tail, indices, kinds, places
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.package import manifest as package_manifest
@@ -72,19 +72,22 @@ class Package:
         return graph_cuts.find(self.cuts, named, dict(self.manifest.fused), besides=(*besides, *self.manifest.aliases))
 
     def select(self, wanted: str | Iterable[str | Cut]) -> tuple[Cut, ...]:
-        """ "all" cuts, the "useful" ones, or those named, by commas in one text or in several; each once."""
+        """ "all" cuts, the "listed" or "useful" ones, or those named, by commas in one text or in several; each once.
+
+        Listed are all but those between the time steps of unrolled layers, and of these those with a written pair.
+        """
         if wanted == "all":
             return self.cuts
+        if wanted == "listed":
+            return tuple(cut for cut in self.cuts if cut.is_listed or self.file(cut, "head") or self.file(cut, "tail"))
         if wanted == "useful":
             return tuple(cut for cut in self.cuts if cut.is_useful)
         if isinstance(wanted, Cut) or not isinstance(wanted, Iterable):
             wanted = (wanted,)
         names = [name.strip() for name in wanted.split(",")] if isinstance(wanted, str) else wanted
-        return tuple(
-            dict.fromkeys(
-                self._named(name, ("all", "useful")) if isinstance(name, str) else self.cut(name) for name in names
-            )
-        )
+        sets = ("all", "listed", "useful")
+        found = (self._named(name, sets) if isinstance(name, str) else self.cut(name) for name in names)
+        return tuple(dict.fromkeys(found))
 
     def default_cut(self) -> Cut:
         """Where an edge cuts without option or plan: at the first written pair whose payload is a tenth of the input.
@@ -160,11 +163,10 @@ class Package:
             raise errors.PackageError(
                 f"{self.path}: {MODEL} has not the {self.manifest.operators} operators that {MANIFEST} says"
             )
-        for cut in self.cuts:
-            if any(not 0 <= index < len(found.tensors) for index in cut.tensors) or (
-                found.specs(cut.tensors) != cut.boundary
-            ):
-                raise errors.PackageError(f"{self.path}: {MODEL} has another boundary at {cut.id} than {MANIFEST} says")
+        for index, spec in places.tensors(self.cuts).items():
+            if not 0 <= index < len(found.tensors) or found.tensors[index].spec != spec:
+                where = next(cut.id for cut in self.cuts if index in cut.tensors)
+                raise errors.PackageError(f"{self.path}: {MODEL} has another boundary at {where} than {MANIFEST} says")
         return found
 
     def head_bytes(self, cut: Cut) -> bytes:

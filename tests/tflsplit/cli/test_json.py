@@ -32,6 +32,7 @@ INSPECTED = {
     "calibration": TEXT,
     "input": {key: TENSOR[key] for key in ("shape", "dtype", "scale", "zero_point")},
     "cuts": [CUT],
+    "cuts_not_listed": WHOLE,
 }
 VERIFIED = {
     "samples": WHOLE,

@@ -166,3 +166,39 @@ def test_a_softmax_inside_a_model_can_be_cut_behind(builder):
     graph = flatgraph.read(builder.build((x,), (builder.add(soft, soft, "y", (1, 4)),)))
 
     assert [cut.id for cut in cuts.enumerate_cuts(graph)] == ["input", "op000", "output"]
+
+
+def steps_model(builder, steps):
+    """As a recurrent layer is unrolled: all steps unpacked, then one after the other added to a state."""
+    x = builder.tensor("x", (1, steps * 4))
+    parts = [builder.tensor(f"part{number}", (1, 4)) for number in range(steps)]
+    axis = builder.tensor("axis", (1,), data=np.array([1], np.int32), scale=None, kind="INT32")
+    options = schema.SplitOptionsT()
+    options.numSplits = steps
+    builder.operator("SPLIT", (axis, x), parts, options, options_type="SplitOptions")
+    state = parts[0]
+    for number, part in enumerate(parts[1:]):
+        state = builder.add(state, part, f"state{number}", (1, 4))
+    return builder.build((x,), (state,))
+
+
+def test_between_many_steps_only_halves_are_listed(builder):
+    found = cuts.enumerate_cuts(flatgraph.read(steps_model(builder, 40)))
+
+    assert [len(cut.boundary) for cut in found] == [1, *range(40, 0, -1)]
+    crowded = [cut for cut in found if len(cut.boundary) > 8]
+    assert [len(cut.boundary) for cut in crowded if cut.is_listed] == [20, 10]
+    assert all(cut.is_listed and cut.is_useful for cut in found if 1 < len(cut.boundary) <= 8)
+
+
+def test_both_sides_count_shared_weights_once(builder):
+    x = builder.tensor("x", (1, 4))
+    shared, own = (builder.tensor(name, (1, 4), data=np.arange(4, dtype=np.int8)) for name in ("shared", "own"))
+    a = builder.add(x, shared, "a", (1, 4))
+    b = builder.add(a, own, "b", (1, 4))
+    c = builder.add(b, shared, "c", (1, 4))
+    found = cuts.enumerate_cuts(flatgraph.read(builder.build((x,), (c,))))
+
+    assert [cut.head.parameter_bytes for cut in found] == [0, 4, 8, 8]
+    assert [cut.tail.parameter_bytes for cut in found] == [8, 8, 4, 0]
+    assert [cut.head.operators + cut.tail.operators for cut in found] == [3, 3, 3, 3]

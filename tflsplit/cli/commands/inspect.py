@@ -1,6 +1,7 @@
 """`tflsplit inspect`: the cuts of a model, with the bytes that each sends and the work of each side."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -41,6 +42,12 @@ from tflsplit.package.manifest import Fidelity, FloatTails
 @click.option(
     "--force", "replaces_existing", is_flag=True, help="Replace the file of --model-explorer if there is one."
 )
+@click.option(
+    "--all-cuts",
+    "shows_all",
+    is_flag=True,
+    help="Show also the cuts between the time steps of unrolled recurrent layers, with more than 8 tensors each.",
+)
 @screen.wide_option
 @click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
 def command(
@@ -50,9 +57,10 @@ def command(
     samples: str | None,
     explorer_file: Path | None,
     replaces_existing: bool,
+    shows_all: bool,
     is_json: bool,
 ) -> None:
-    """Show every cut of a package or a model.
+    """Show the cuts of a package or a model.
 
     Of each cut: the layer it follows, the bytes it sends (payload), and of head and tail the work in millions of
     multiply-accumulates (MMAC) and the bytes of weights.
@@ -74,7 +82,7 @@ def command(
     if (model / reading.MANIFEST).exists() or model.suffix == reading.SUFFIX:
         opened = reading.open_package(model)
         if samples is None:
-            _show(opened, is_json, judges=target == "coral")
+            _show(opened, is_json, judges=target == "coral", shows_all=shows_all)
         else:
             _show_errors(opened, samples, explorer_file, is_json)
         return
@@ -84,7 +92,8 @@ def command(
         destination = Path(scratch) / f"{model.stem}{reading.SUFFIX}"
         if samples is None:
             options = convert.Options(target=target or "cpu", pairs="none", quick=True)
-            _show(convert.convert(model, destination, options), is_json, judges=target == "coral", is_kept=False)
+            made = convert.convert(model, destination, options)
+            _show(made, is_json, judges=target == "coral", shows_all=shows_all, is_kept=False)
             return
         data = None if samples == losses.OWN_SAMPLES or samples.isdecimal() else Path(samples)
         made = convert.convert(model, destination, convert.options_for_errors(model, data, target or "cpu"))
@@ -101,12 +110,15 @@ def _show_errors(opened: reading.Package, samples: str, explorer_file: Path | No
     losses.show(opened, report, origin)
 
 
-def _show(opened: reading.Package, is_json: bool, *, judges: bool, is_kept: bool = True) -> None:
+def _show(
+    opened: reading.Package, is_json: bool, *, judges: bool, shows_all: bool = False, is_kept: bool = True
+) -> None:
+    shown = opened.select("all" if shows_all else "listed")
     if is_json:
         mapping = edgetpu.describe_mapping(opened) if judges else {}
-        screen.as_json(describe(opened, is_kept=is_kept) | mapping)
+        screen.as_json(describe(opened, shown, is_kept=is_kept) | mapping)
         return
-    _print_cuts(opened, is_kept=is_kept)
+    _print_cuts(opened, shown, is_kept=is_kept)
     if judges:
         edgetpu.print_mapping(opened)
     print_exactness(opened)
@@ -116,7 +128,7 @@ def _show(opened: reading.Package, is_json: bool, *, judges: bool, is_kept: bool
         logs.warning(warning)
 
 
-def _print_cuts(opened: reading.Package, *, is_kept: bool) -> None:
+def _print_cuts(opened: reading.Package, shown: Sequence[Cut], *, is_kept: bool) -> None:
     described = opened.manifest
     rows = [
         (
@@ -131,7 +143,7 @@ def _print_cuts(opened: reading.Package, *, is_kept: bool) -> None:
             cut.tail.parameter_bytes,
             "yes" if is_kept and (opened.file(cut, "head") or opened.file(cut, "tail")) else "",
         )
-        for cut in opened.cuts
+        for cut in shown
     ]
     columns = (
         "cut",
@@ -147,6 +159,8 @@ def _print_cuts(opened: reading.Package, *, is_kept: bool) -> None:
     )
     title = f"{described.name}  digest {opened.digest[:16]}  calibration: {described.calibration.kind}"
     screen.table(title, columns, rows)
+    if len(shown) < len(opened.cuts):
+        screen.write(f"{text.counted(len(opened.cuts) - len(shown), 'cut')} between time steps: --all-cuts shows them")
 
 
 def print_exactness(opened: reading.Package) -> None:
@@ -225,8 +239,10 @@ def _print_float_tails(tails: FloatTails) -> None:
         screen.write(f"no float tail at {cut}: {reason}")
 
 
-def describe(opened: reading.Package, *, is_kept: bool = True) -> dict[str, object]:
-    """The JSON of a package. Paths are relative to it; None if a half was not written or the package is temporary."""
+def describe(opened: reading.Package, shown: Sequence[Cut] | None = None, *, is_kept: bool = True) -> dict[str, object]:
+    """The JSON of a package with these cuts, the listed ones without them. Paths are relative to it; None if a half was
+    not written or the package is temporary."""
+    shown = opened.select("listed") if shown is None else shown
     described = opened.manifest
     return {
         "digest": opened.digest,
@@ -254,8 +270,9 @@ def describe(opened: reading.Package, *, is_kept: bool = True) -> dict[str, obje
             | _exactness(opened, cut)
             | _compilation(opened, cut.id)
             | (_float_tail(described.float_tails, cut.id) if described.float_tails else {})
-            for cut in opened.cuts
+            for cut in shown
         ],
+        "cuts_not_listed": len(opened.cuts) - len(shown),
         "fused_layers": dict(described.fused),
     }
 

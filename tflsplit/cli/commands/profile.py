@@ -90,7 +90,7 @@ def command(
     from edge_runtime.profiling import profiler
 
     opened = packages.open(pkg)
-    with screen.progress(f"profile the {side}", profiler.FEWEST_MEASUREMENTS * len(opened.cuts)) as step:
+    with screen.progress(f"profile the {side}", profiler.FEWEST_MEASUREMENTS * len(opened.select("listed"))) as step:
         made = tflsplit.profile(opened, side, destination, on_measurement=step, **options)
     if is_json:
         click.echo(profiles.render(made), nl=False)

@@ -34,9 +34,9 @@ if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run
 @click.option(
     "--cuts",
     "wanted",
-    default="all",
+    default="listed",
     show_default=True,
-    help="Cuts to check: all, useful, or ids and layers with commas between them.",
+    help="Cuts to check: listed, as `tflsplit inspect` does, all, useful, or ids and layers with commas between them.",
 )
 @options_accelerator.option(default=None, what="Also run the heads on this accelerator and compare with the CPU")
 @click.option(
