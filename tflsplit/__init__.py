@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tflsplit.api.packages import open, slice, verify
     from tflsplit.api.planning import plan
     from tflsplit.api.profiling import profile
+    from tflsplit.api.simulating import simulate
 
     __version__: str
 else:
@@ -20,6 +21,7 @@ else:
         "open_source": "edge",
         "plan": "planning",
         "profile": "profiling",
+        "simulate": "simulating",
         "slice": "packages",
         "verify": "packages",
     }
@@ -42,4 +44,16 @@ else:
         return sorted({*globals(), *__all__})
 
 
-__all__ = ["Cloud", "Edge", "__version__", "convert", "open", "open_source", "plan", "profile", "slice", "verify"]
+__all__ = [
+    "Cloud",
+    "Edge",
+    "__version__",
+    "convert",
+    "open",
+    "open_source",
+    "plan",
+    "profile",
+    "simulate",
+    "slice",
+    "verify",
+]

@@ -60,7 +60,7 @@ def plan(
     `bandwidth` ("5Mbit") and `rtt` ("40ms") state one. All else is as in `tflsplit plan --help`, in s, B and bit/s.
     """
     opened = packages.open(pkg)
-    measured = _profile(edge, opened, Side.EDGE)
+    measured = profile_of(edge, opened, Side.EDGE)
     constraints = Constraints(
         max_latency_s=None if max_latency is None else quantities.parse_duration(max_latency, "max_latency"),
         fps=fps,
@@ -73,7 +73,7 @@ def plan(
     return pipeline.make(
         opened,
         measured,
-        _profile(cloud, opened, Side.CLOUD),
+        profile_of(cloud, opened, Side.CLOUD),
         Scenario(
             link_of(link, bandwidth, rtt, loss),
             Workload(fps, devices, workers, window, reload_every),
@@ -81,7 +81,7 @@ def plan(
             _power(idle_watts, active_watts),
         ),
         _goal(objective, constraints, weights, exact),
-        forms=_forms(opened, measured, input_codecs, pictures, jpeg_bytes),
+        forms=forms(opened, measured, input_codecs, pictures, jpeg_bytes),
     )
 
 
@@ -122,19 +122,39 @@ def link_of(
     )
 
 
-def _free(out: PathLike, force: bool) -> Path:
-    path = arguments.path(out, "out")
-    files.check_free(path, replaces_existing=arguments.instance(force, bool, "force"))
-    return path
-
-
-def _profile(given: PathLike | Profile, package: Package, side: Side) -> Profile:
+def profile_of(given: PathLike | Profile, package: Package, side: Side) -> Profile:
     if not isinstance(given, Profile):
         return pipeline.read_profile(arguments.path(given, side.value), package, side)
     profiles.check_fits(
         given, package.digest, side, [cut.id for cut in package.cuts], path=Path(f"{side.value} profile")
     )
     return given
+
+
+def forms(package: Package, edge: Profile, codecs: Any, pictures: Any, jpeg_bytes: Any) -> InputForms:
+    """The forms of the input that compete; JPEG sizes are measured on pictures, stated, or the edge's profile's."""
+    listed = codecs.split(",") if isinstance(codecs, str) else arguments.texts(codecs, "input_codecs")
+    parsed = [input_codec.parse(codec.strip()) for codec in listed]
+    qualities = [codec.quality for codec in parsed if codec.quality is not None]
+    folder = None if pictures is None else arguments.path(pictures, "pictures")
+    shape = package.manifest.inputs[0].shape
+    sizes: list[Picture] = []
+    for quality in qualities:
+        if folder is not None:
+            sizes.append(Picture(quality, jpeg.mean_bytes(folder, shape, quality), Origin.MEASURED))
+        elif jpeg_bytes is not None:
+            stated_bytes = arguments.instance(jpeg_bytes, float, "jpeg_bytes")
+            sizes.append(Picture(quality, stated_bytes, Origin.STATED))
+        else:
+            sizes.append(candidates.picture_of(package.cuts[0], quality, edge))
+    named = {str(codec) for codec in parsed}
+    return InputForms(raw="raw" in named, int8="int8" in named, jpeg=bool(qualities), pictures=tuple(sizes))
+
+
+def _free(out: PathLike, force: bool) -> Path:
+    path = arguments.path(out, "out")
+    files.check_free(path, replaces_existing=arguments.instance(force, bool, "force"))
+    return path
 
 
 def _power(idle_w: float | None, active_w: float | None) -> Power | None:
@@ -160,23 +180,3 @@ def _weights(given: Any) -> Weights:
     except (TypeError, ValueError):
         raise errors.SettingsError(f"weights {given!r}: write three numbers with commas, as 1,2,1") from None
     return Weights(rate, network, overhead)
-
-
-def _forms(package: Package, edge: Profile, codecs: Any, pictures: Any, jpeg_bytes: Any) -> InputForms:
-    """The forms that compete, with JPEG sizes measured on pictures, stated, or as the edge's profile found them."""
-    listed = codecs.split(",") if isinstance(codecs, str) else arguments.texts(codecs, "input_codecs")
-    parsed = [input_codec.parse(codec.strip()) for codec in listed]
-    qualities = [codec.quality for codec in parsed if codec.quality is not None]
-    folder = None if pictures is None else arguments.path(pictures, "pictures")
-    shape = package.manifest.inputs[0].shape
-    sizes: list[Picture] = []
-    for quality in qualities:
-        if folder is not None:
-            sizes.append(Picture(quality, jpeg.mean_bytes(folder, shape, quality), Origin.MEASURED))
-        elif jpeg_bytes is not None:
-            stated_bytes = arguments.instance(jpeg_bytes, float, "jpeg_bytes")
-            sizes.append(Picture(quality, stated_bytes, Origin.STATED))
-        else:
-            sizes.append(candidates.picture_of(package.cuts[0], quality, edge))
-    named = {str(codec) for codec in parsed}
-    return InputForms(raw="raw" in named, int8="int8" in named, jpeg=bool(qualities), pictures=tuple(sizes))

@@ -70,6 +70,8 @@ def print_all(package, folder):
         f'source = "{folder / "inputs.npy"}"\n'
     )
     typed("config", "check", folder / "edge.toml")
+    (folder / "link.csv").write_text("time_s,rate_bps\n0,20000\n5,20000000\n")
+    typed("simulate", package.path, *pair, "--trace", folder / "link.csv")
     probe._print(presets.named("wifi"))
     row = replay_run.Row("input:jpeg:75", LONG, 150_528, 1.0, 2.0, 1.5, 2.5, 30)
     replay._print(replay_run.Report(presets.named("wifi"), presets.named("wifi"), (row, row), row))

@@ -1,0 +1,84 @@
+"""Each cause has an estimate of its own, and what is old gives way to what is usual."""
+
+import pytest
+
+from tests.tflsplit.switching import tables
+from tflsplit.switching.estimates import Estimates, Memory
+from tflsplit.switching.policy import Answer
+
+
+def frame(sent_s, link_s, *, edge_s=0.021, wait_s=0.0, cloud_s=0.025):
+    choice = tables.choices()[1]
+    return Answer(choice, sent_s, choice.wire_bytes * 8, edge_s, link_s, wait_s, cloud_s)
+
+
+def made(**memory):
+    return Estimates(tables.present(mbit=5.0), Memory(**memory))
+
+
+def test_a_slow_link_is_seen_as_a_slow_link_and_nothing_else():
+    estimates = made()
+    for step in range(10):
+        estimates.learn(step * 0.1, frame(step * 0.1, 0.04 + 0.256))
+    now = estimates.present(1.0)
+
+    assert 1 / now.s_per_bit == pytest.approx(1e6, rel=0.05)
+    assert (now.edge_slower, now.cloud_slower, now.cloud_wait_s) == (1.0, 1.0, 0.0)
+
+
+def test_a_busy_server_does_not_pass_for_a_slow_link():
+    estimates = made()
+    for step in range(20):
+        estimates.learn(step * 0.1, frame(step * 0.1, 0.04 + 0.0512, wait_s=0.3, cloud_s=0.1))
+    now = estimates.present(2.0)
+
+    assert 1 / now.s_per_bit == pytest.approx(5e6, rel=0.01)
+    assert now.cloud_slower == pytest.approx(4.0, rel=0.01)
+    assert now.cloud_wait_s == pytest.approx(0.3, rel=0.01)
+
+
+def test_a_hot_device_is_seen_as_that():
+    estimates = made()
+    for step in range(20):
+        estimates.learn(step * 0.1, frame(step * 0.1, 0.04 + 0.0512, edge_s=0.042))
+
+    assert estimates.present(2.0).edge_slower == pytest.approx(2.0, rel=0.01)
+
+
+def test_a_small_message_tells_the_round_trip():
+    estimates = made()
+    estimates.learn(0.0, Answer(None, 0.0, 800.0, 0.0, 0.12))
+
+    assert estimates.present(0.0).rtt_s == pytest.approx(0.12, abs=0.001)
+
+
+def test_what_is_overdue_tells_of_the_link_before_its_answer():
+    estimates = made()
+    estimates.pending(10.0, 32_000 * 8)
+
+    assert estimates.present(10.1).s_per_bit == pytest.approx(1 / 5e6, rel=0.2)
+    assert estimates.present(12.0).s_per_bit == pytest.approx((2.0 - 0.04) / (32_000 * 8))
+    estimates.pending(None, 0.0)
+    assert estimates.present(12.0).s_per_bit == pytest.approx(1 / 5e6)
+
+
+def test_what_was_learnt_grows_old():
+    estimates = made(half_life_s=20.0)
+    for step in range(10):
+        estimates.learn(step * 0.1, frame(step * 0.1, 0.04 + 2.56, wait_s=0.3))
+    rates = [1 / estimates.present(now_s).s_per_bit for now_s in (1.0, 21.0, 41.0, 400.0)]
+
+    assert rates == sorted(rates)
+    assert rates[0] < 0.12e6
+    assert rates[-1] == pytest.approx(5e6, rel=0.01)
+    assert estimates.present(400.0).cloud_wait_s == pytest.approx(0.0, abs=1e-3)
+
+
+def test_errors_are_measured_over_expected_and_bounded():
+    estimates = made(errors=3)
+    for link_s in (0.04 + 0.0512, 0.04 + 0.1024, 0.04 + 0.1024):
+        estimates.learn(0.0, frame(0.0, link_s))
+
+    assert list(estimates.errors)[:2] == pytest.approx([1.0, 1.56], rel=0.01)
+    assert len(estimates.errors) == 3
+    assert estimates.errors[2] < 1.3

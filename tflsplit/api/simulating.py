@@ -1,0 +1,88 @@
+"""A moving cut judged over a trace, in model time."""
+
+from collections.abc import Iterable
+
+from tflsplit import arguments, errors, quantities
+from tflsplit.api import files, packages, planning
+from tflsplit.arguments import PathLike
+from tflsplit.package.reading import Package
+from tflsplit.planning import candidates, exactness
+from tflsplit.switching import choices, comparison, traces
+from tflsplit.switching.comparison import Comparison
+from tflsplit.switching.controller import Tuning
+from tflsplit.switching.goal import Goal, Wish
+from tflsplit.switching.policy import Probing
+from tflsplit.switching.simulation import Setting, World
+from tflsplit.switching.traces import Trace
+from tflsplit.timings.profiles import Profile, Side
+
+
+def simulate(
+    pkg: PathLike | Package,
+    *,
+    edge: PathLike | Profile,
+    cloud: PathLike | Profile,
+    trace: PathLike | Trace,
+    slow_edge: float = 1.0,
+    fps: float = 10.0,
+    rtt: str | float = 0.04,
+    duration: str | float | None = None,
+    objective: str = "mean",
+    hedge: float | None = 0.5,
+    probes: bool = True,
+    input_codecs: str | Iterable[str] = "raw,int8,jpeg:75",
+    policies: str | Iterable[str] | None = None,
+) -> Comparison:
+    """What policies that move the cut, and cuts that stay, would have made of a link that was as `trace` says.
+
+    `edge` and `cloud` are profiles or their files, `trace` a CSV or a file of mahimahi's. The device takes `slow_edge`
+    times what was profiled; `rtt` (s) holds where the trace says nothing of it. `hedge` is the share of a frame's
+    expected way after which the device computes it too, None for never. `policies` names some; all without.
+    """
+    opened = packages.open(pkg)
+    wish = Wish(arguments.one_of(objective, [Wish.MEAN.value, Wish.P95.value], "objective"))
+    at_edge = planning.profile_of(edge, opened, Side.EDGE)
+    in_cloud = planning.profile_of(cloud, opened, Side.CLOUD)
+    played = trace if isinstance(trace, Trace) else traces.read(arguments.path(trace, "trace"))
+    setting = _setting(slow_edge, fps, rtt, duration)
+    forms = planning.forms(opened, at_edge, input_codecs, None, None)
+    judged = exactness.of_cuts(opened, at_edge, in_cloud)
+    costed = choices.of_candidates(candidates.gather(opened.cuts, at_edge, in_cloud, forms, judged))
+    competing = choices.worth_having(costed, setting.slow_edge)
+    tuning = Tuning(hedge=_share(hedge), probing=Probing() if probes else None)
+    return comparison.compare(World(played, setting), competing, Goal(wish), tuning, _policies(policies))
+
+
+def write_report(found: Comparison, out: PathLike, *, force: bool = False) -> None:
+    """A page with charts, in one HTML file; one that is there already is replaced with `force` only."""
+    from tflsplit.report.switching import page
+
+    path = arguments.path(out, "out")
+    files.check_free(path, replaces_existing=arguments.instance(force, bool, "force"))
+    files.write_whole(path, page.render(found))
+
+
+def _setting(slow_edge: float, fps: float, rtt: str | float, duration: str | float | None) -> Setting:
+    for name, value in (("slow_edge", slow_edge), ("fps", fps)):
+        if not 0 < value <= 1e6:
+            raise errors.SettingsError(f"{name} of {value}: give more than 0, and at most 1,000,000")
+    return Setting(
+        fps=float(fps),
+        slow_edge=float(slow_edge),
+        rtt_s=quantities.parse_duration(rtt, "rtt"),
+        duration_s=None if duration is None else quantities.parse_duration(duration, "duration"),
+    )
+
+
+def _share(hedge: float | None) -> float | None:
+    if hedge is not None and not 0 <= hedge <= 100:
+        raise errors.SettingsError(f"hedge of {hedge}: give the share of a frame's expected way, from 0 on")
+    return hedge
+
+
+def _policies(given: str | Iterable[str] | None) -> set[str] | None:
+    if given is None:
+        return None
+    listed = given.split(",") if isinstance(given, str) else arguments.texts(given, "policies")
+    known = [*comparison.LIMITS, *comparison.makers(Goal(), Tuning())]
+    return {arguments.one_of(name.strip(), known, "policy") for name in listed}

@@ -1,0 +1,1 @@
+"""A cut that moved, as an HTML page."""

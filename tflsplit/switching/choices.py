@@ -1,0 +1,92 @@
+"""What a device may choose between for its next frame: cuts that are each the best under some conditions."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tflsplit.planning import network
+from tflsplit.planning.candidates import Candidate
+
+# Under which conditions a cut has to be the best one to be a choice: links from 2G to a wired one, and a device and a
+# server that are as they were profiled, or slowed down by what heat and others' work do to them.
+_RATES_BPS = tuple(1e4 * 10 ** (step / 8) for step in range(41))
+_SLOWER = (1.0, 2.0, 4.0)
+_ROUND_TRIPS_S = (0.001, 0.04, 0.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One cut as costs, in seconds and bytes. `edge_s` is all that the device does before it sends, `cloud_s` all that
+    the server does; `rest_s` is what the device would need to end the frame on its own from there. `wire_bytes` counts
+    every header; it is 0 where nothing has to be sent to have the answer."""
+
+    id: str
+    edge_s: float
+    wire_bytes: float
+    cloud_s: float
+    rest_s: float
+    is_exact: bool = True
+
+    @property
+    def is_local(self) -> bool:
+        return self.wire_bytes == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What a frame would meet that is sent now. `edge_slower` and `cloud_slower` multiply the profiled times;
+    `cloud_wait_s` passes before the server begins."""
+
+    s_per_bit: float
+    rtt_s: float
+    edge_slower: float = 1.0
+    cloud_slower: float = 1.0
+    cloud_wait_s: float = 0.0
+
+
+def latency_s(choice: Choice, now: Present) -> float:
+    """From taking the frame to having its answer."""
+    edge_s = choice.edge_s * now.edge_slower
+    if choice.is_local:
+        return edge_s
+    sending_s = choice.wire_bytes * 8 * now.s_per_bit
+    return edge_s + sending_s + now.rtt_s + now.cloud_wait_s + choice.cloud_s * now.cloud_slower
+
+
+def of_candidates(candidates: Iterable[Candidate]) -> list[Choice]:
+    """Those that can be costed. The answer of `output` is on the device already."""
+    costed = [candidate for candidate in candidates if not candidate.missing]
+    whole = next((each for each in costed if not each.cut.tail.operators), None)
+    found = []
+    for candidate in costed:
+        is_local = candidate is whole
+        rest_s = max(0.0, whole.head.mean_s - candidate.head.mean_s) if whole else float("inf")
+        if whole and not candidate.cut.head.operators:
+            rest_s = whole.edge.mean_s
+        found.append(
+            Choice(
+                id=candidate.id,
+                edge_s=candidate.edge.mean_s,
+                wire_bytes=0.0 if is_local else network.wire_bytes(candidate.frame_bytes),
+                cloud_s=0.0 if is_local else candidate.cloud.mean_s,
+                rest_s=0.0 if is_local else rest_s,
+                is_exact=candidate.is_exact,
+            )
+        )
+    return found
+
+
+def worth_having(choices: Sequence[Choice], slow_edge: float = 1.0) -> list[Choice]:
+    """Those that are the best under some conditions, in their order; what is local stays in any case. The device is
+    at least `slow_edge` times as slow as it was profiled."""
+    best = {
+        min(choices, key=lambda each: latency_s(each, now)).id
+        for now in itertools.starmap(
+            Present,
+            (
+                (1 / rate, rtt, edge * slow_edge, cloud)
+                for rate, rtt, edge, cloud in itertools.product(_RATES_BPS, _ROUND_TRIPS_S, _SLOWER, _SLOWER)
+            ),
+        )
+    }
+    return [choice for choice in choices if choice.id in best or choice.is_local]

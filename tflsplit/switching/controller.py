@@ -1,0 +1,141 @@
+"""Which cut the next frame takes, and why: a pure function of estimates, costs and goal, with hysteresis.
+
+The expectation is over the errors that the last estimates of the link made, so a link that jumps is trusted less than a
+steady one with the same mean; what a hedge would save is part of it. A move has to gain, within `dwell_s`, more than it
+costs, and more than estimates can tell.
+"""
+
+import collections
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from tflsplit.switching.choices import Choice, Present, latency_s
+from tflsplit.switching.estimates import Estimates, Memory
+from tflsplit.switching.goal import Goal, Outlook, score
+from tflsplit.switching.policy import Answer, Probing
+
+# What a report can show, and an edge that runs for years can hold.
+_SWITCHES_KEPT = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """`hedge` is None or the share of a frame's expected way after which the device computes it too."""
+
+    least_gain: float = 0.02
+    dwell_s: float = 2.0
+    hedge: float | None = None
+    probing: Probing | None = field(default_factory=Probing)
+    memory: Memory = field(default_factory=Memory)
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A move of the cut. `reason` is what would have had to stay as it was for the cut to stay too."""
+
+    at_s: float
+    before: str
+    after: str
+    reason: str
+
+
+class Controller:
+    """A `policy.Policy`. `switch_s` is what a move costs the next frame; `usual` holds before anything is known."""
+
+    def __init__(
+        self,
+        choices: Sequence[Choice],
+        usual: Present,
+        goal: Goal,
+        tuning: Tuning,
+        *,
+        switch_s: float = 0.0,
+        start: str | None = None,
+    ) -> None:
+        self.probing = tuning.probing
+        self.estimates = Estimates(usual, tuning.memory)
+        self.switches: collections.deque[Switch] = collections.deque(maxlen=_SWITCHES_KEPT)
+        self.is_online = True
+        self._choices = tuple(choices)
+        self._goal = goal
+        self._tuning = tuning
+        self._switch_s = switch_s
+        self._outlook = self._look(-math.inf)
+        self._now = next((each for each in choices if each.id == start), None) or self._best(self._choices)
+        self._seen_at_switch = usual
+        self._unusable: dict[str, float] = {}
+        self._picked_s = -math.inf
+        self._every_s = 0.1
+
+    def learn(self, now_s: float, answer: Answer) -> None:
+        self.estimates.learn(now_s, answer)
+
+    def pending(self, since_s: float | None, bits: float) -> None:
+        self.estimates.pending(since_s, bits)
+
+    def leave_out(self, choice_id: str, until_s: float) -> None:
+        """The cloud has no tail of it, or does not say so."""
+        self._unusable[choice_id] = until_s
+
+    def usable(self, now_s: float) -> list[Choice]:
+        """What the next frame may take; all if nothing could be taken otherwise."""
+        found = [
+            each
+            for each in self._choices
+            if each.is_local or (self.is_online and self._unusable.get(each.id, -math.inf) <= now_s)
+        ]
+        return found or list(self._choices)
+
+    def pick(self, now_s: float) -> Choice:
+        if self._picked_s > -math.inf:
+            self._every_s += 0.1 * (now_s - self._picked_s - self._every_s)
+        self._picked_s = now_s
+        self._outlook = self._look(now_s)
+        usable = self.usable(now_s)
+        best = self._best(usable)
+        if best is not self._now and (self._now not in usable or self._is_worth_it(best)):
+            reason = self._reason(best, usable)
+            self.switches.append(Switch(now_s, self._now.id, best.id, reason))
+            self._now, self._seen_at_switch = best, self._outlook.present
+        return self._now
+
+    def hedge_after_s(self, choice: Choice) -> float | None:
+        return None if self._tuning.hedge is None else self._outlook.hedge_after_s(choice)
+
+    def expected_s(self, choice: Choice) -> float:
+        """Its latency as of the last pick."""
+        return latency_s(choice, self._outlook.present)
+
+    def _look(self, now_s: float) -> Outlook:
+        return Outlook(self.estimates.present(now_s), tuple(self.estimates.errors), self._tuning.hedge)
+
+    def _best(self, among: Sequence[Choice]) -> Choice:
+        return min(among, key=lambda each: score(each, self._outlook, self._goal))
+
+    def _is_worth_it(self, best: Choice) -> bool:
+        best_is_late, best_score = score(best, self._outlook, self._goal)
+        is_late, now_score = score(self._now, self._outlook, self._goal)
+        if is_late != best_is_late:
+            return True
+        frames = max(1.0, self._tuning.dwell_s / max(self._every_s, 1e-3))
+        return now_score - best_score > self._tuning.least_gain * now_score + self._switch_s / frames
+
+    def _reason(self, best: Choice, usable: Sequence[Choice]) -> str:
+        if self._now not in usable:
+            return "offline" if not self.is_online else "tail not ready"
+        now, before = self._outlook.present, self._seen_at_switch
+        causes = {
+            "link": replace(now, s_per_bit=before.s_per_bit, rtt_s=before.rtt_s),
+            "server": replace(now, cloud_slower=before.cloud_slower, cloud_wait_s=before.cloud_wait_s),
+            "device": replace(now, edge_slower=before.edge_slower),
+        }
+        gains = {
+            cause: score(self._now, self._as(present), self._goal)[1] - score(best, self._as(present), self._goal)[1]
+            for cause, present in causes.items()
+        }
+        # What, had it stayed as it was, would have left the least reason to move.
+        return min(gains, key=gains.__getitem__)
+
+    def _as(self, present: Present) -> Outlook:
+        return replace(self._outlook, present=present)
