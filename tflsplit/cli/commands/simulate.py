@@ -107,7 +107,9 @@ def command(
     replaces_existing: bool,
     is_json: bool,
 ) -> None:
-    """Play a recorded link in model time, and compare a cut that moves with cuts that stay.
+    """Judge a moving cut over a recorded link.
+
+    The link is played in model time, and a cut that moves is compared with cuts that stay.
 
     Times are those of the profiles, so an hour of the trace takes seconds. Beside ours stand an oracle that knows the
     trace and moves for nothing, the best cut that stays (known only afterwards), the one planned for the trace's mean
