@@ -1,17 +1,23 @@
-"""What a device that floods costs the others: their p95 with it and without it, on a cloud that is half busy.
+"""What a device that floods costs the others: their p95 beside it, and without it on a cloud that they load themselves.
 
-Sixteen devices send 1.4 frames a second each, at random moments, to a cloud whose tails take 20 ms (two workers: 40),
-over a Mosquitto with the numbers of `tflsplit broker init`. Then another device sends 100 a second besides, twice what
-the cloud can do, all at QoS 1. A tail that has begun is not broken off, so the ratio cannot be 1: whoever comes
-finds one running, of which half is left on average.
+Sixteen devices send at random moments what brings a cloud to 45 or 80 %: its tails take 20 ms, or 40 on each of two
+workers, over a Mosquitto with the numbers of `tflsplit broker init`, all at QoS 1. Then another device sends besides:
+100 times as often as one of them, or as fast as its answers come with 8 frames on their way, the window of an edge that
+empties its spool. Either fills what the others leave of the cloud. A tail that has begun is not broken off, so the
+ratio cannot be 1: whoever comes finds one running, of which half is left on average.
+
+Processes and broker are real; a tail sleeps, so that no core is what they wait for. Each figure has a cloud of its own,
+which has served for a moment before anything is measured, and each round sends at the same moments in all three cases.
 """
 
 import contextlib
 import functools
 import multiprocessing
+import os
 import random
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -30,73 +36,117 @@ from broker.mqtt import online, transport
 from broker.transport import address, protocol
 from broker.transport.address import Credentials
 from tflsplit.coding import feature_codec
+from tflsplit.graph.cuts import Cut
 from tflsplit.package import reading, verify
 
 TARGET = 1.2
 _DEPLOYMENT, _FLOOD = "bench", "flood"
 _NAMES = [f"cam-{number}" for number in range(16)]
-_PER_S, _FLOOD_PER_S = 1.4, 100.0
-_TAILS_MS = {0: 20, 2: 40}  # by the number of workers
+_LOADS = (0.45, 0.8)
+_TAILS_MS = {0: 20, 2: 40}  # by the number of workers: 50 frames a second either way
+_CAPACITY_PER_S = 50.0
+_TIMES, _WINDOW = 100, 8
+_FLOODS = {"100 times their rate": None, f"{_WINDOW} frames on their way": _WINDOW}
 _BROKER = ("set_tcp_nodelay true", "max_inflight_messages 1280", "max_queued_messages 2000")
-_PATIENCE_S = 20.0
+_WARM_S, _PATIENCE_S, _LOOK_S = 3.0, 30.0, 0.001
 
 
 def run(folder: Path, *, is_quick: bool) -> list[Outcome]:
+    with harness.pinned(harness.EDGE_CORE):
+        return _measured(folder, is_quick=is_quick)
+
+
+def _measured(folder: Path, *, is_quick: bool) -> list[Outcome]:
     opened, cut = models.converted(folder)
-    for_s, rounds = (8.0, 1) if is_quick else (15.0, 5)
-    found = []
+    for_s, rounds = (6.0, 1) if is_quick else (12.0, 3)
+    found: list[Outcome] = []
     for workers in _TAILS_MS:
-        alone, beside = [], []
-        with harness.mosquitto(*_BROKER) as broker, _cloud(opened.path, broker.port, workers, folder):
-            for _ in range(rounds):
-                alone.append(_p95(opened, cut, broker.port, for_s))
-                with _flood(opened, cut, broker.port):
-                    beside.append(_p95(opened, cut, broker.port, for_s))
         how = f"{workers} workers" if workers else "in process"
-        ours, rival = (Samples(name, "s", tuple(each)) for name, each in (("beside it", beside), ("without", alone)))
-        found.append(Outcome(f"p95 beside a device that floods, {how}", ours, rival, TARGET))
+        for load in _LOADS[-1:] if is_quick else _LOADS:
+            taken: dict[str, list[float]] = {name: [] for name in ("without", *_FLOODS)}
+            for number in range(rounds):
+                for name, values in taken.items():
+                    with _served(opened, cut, workers, load, name) as port:
+                        values.append(_p95(_Frames(opened, cut), port, load * _CAPACITY_PER_S, for_s, number))
+                    shown = f"{how}, {load:.0%}, round {number + 1} of {rounds}, {name}: {values[-1] * 1e3:.1f} ms"
+                    print(shown, flush=True)
+            rival = Samples("without", "s", tuple(taken["without"]))
+            for name in _FLOODS:
+                what = f"p95 of devices that load a cloud to {load:.0%}, {how}; the flood: {name}"
+                found.append(Outcome(what, Samples("beside it", "s", tuple(taken[name])), rival, TARGET))
     return found
 
 
-def _p95(opened, cut, port: int, for_s: float) -> float:
+class _Frames:
+    """Frames of one run of a device, or of several that look like one."""
+
+    def __init__(self, opened: reading.Package, cut: Cut) -> None:
+        self.boot = random.getrandbits(63)
+        self._digest, self._cut = bytes.fromhex(opened.digest)[: wire.PACKAGE_BYTES], cut
+        self._arrays = verify.random_samples(cut.boundary, 1)[0]
+
+    def encoded(self, number: int) -> bytes:
+        made = wire.Frame(self._digest, self._cut.position, self.boot, number, 0, 0, self._cut.boundary)
+        return wire.encode(made, self._arrays, feature_codec.Plain())
+
+
+class _Sent:
+    """When frames were sent, and how long each took; answers may come twice."""
+
+    def __init__(self, boot: int) -> None:
+        self.boot = boot
+        self.latencies_s: dict[int, float] = {}
+        self._began_s: dict[int, float] = {}
+
+    @property
+    def unanswered(self) -> int:
+        return len(self._began_s) - len(self.latencies_s)
+
+    def begin(self) -> int:
+        number = len(self._began_s)
+        self._began_s[number] = time.monotonic()
+        return number
+
+    def take(self, payload: bytes) -> None:
+        now_s, answer = time.monotonic(), results.parse(payload)
+        if answer.boot != self.boot:
+            return
+        assert isinstance(answer, results.Result), answer
+        self.latencies_s.setdefault(answer.sequence, now_s - self._began_s[answer.sequence])
+
+
+def _p95(frames: _Frames, port: int, rate_per_s: float, for_s: float, seed: int) -> float:
     """Of all frames of the devices that do not flood."""
-    rate, sent_s, latencies_s = len(_NAMES) * _PER_S, {}, []
-    arrays, moments, boot = verify.random_samples(cut.boundary, 1)[0], random.Random(1), random.getrandbits(63)
+    moments, sent, measured_from = random.Random(seed), _Sent(frames.boot), 0
     with _client("devices", port) as devices:
         for device in _NAMES:
             devices.subscribe(topics.topic(_DEPLOYMENT, device, Kind.RESULTS))
-        may_end = threading.Event()
+        has_sent = threading.Event()
 
         def send() -> None:
+            nonlocal measured_from
             due_s = began_s = time.monotonic()
-            while due_s < began_s + for_s:
-                due_s += moments.expovariate(rate)
+            while due_s < began_s + _WARM_S + for_s:
+                due_s += moments.expovariate(rate_per_s)
                 time.sleep(max(0.0, due_s - time.monotonic()))
-                device, number = moments.choice(_NAMES), len(sent_s)
-                sent_s[number] = time.monotonic()
-                devices.publish(
-                    topics.topic(_DEPLOYMENT, device, Kind.FEATURES), _frame(opened, cut, arrays, boot, number)
-                )
-            may_end.set()
+                topic = topics.topic(_DEPLOYMENT, moments.choice(_NAMES), Kind.FEATURES)
+                number = sent.begin()
+                if due_s < began_s + _WARM_S:
+                    measured_from = number + 1
+                devices.publish(topic, frames.encoded(number))
+            has_sent.set()
 
-        sender = threading.Thread(target=send, name="sender", daemon=True)
-        sender.start()
-        while not may_end.is_set() or len(latencies_s) < len(sent_s):
-            message = devices.receive(_PATIENCE_S)
-            if message is None:
-                raise SystemExit(f"{len(latencies_s)} of {len(sent_s)} frames answered")
-            devices.acknowledge(message)
-            answer = results.parse(message.payload)
-            assert isinstance(answer, results.Result)
-            latencies_s.append(time.monotonic() - sent_s[answer.sequence])
-        sender.join()
-    return statistics.quantiles(latencies_s, n=100, method="inclusive")[94]
-
-
-def _frame(opened, cut, arrays, boot: int, number: int) -> bytes:
-    digest = bytes.fromhex(opened.digest)[: wire.PACKAGE_BYTES]
-    made = wire.Frame(digest, cut.position, boot, number, 0, 0, cut.boundary)
-    return wire.encode(made, arrays, feature_codec.Plain())
+        threading.Thread(target=send, name="sender", daemon=True).start()
+        give_up_s = time.monotonic() + _WARM_S + for_s + _PATIENCE_S
+        while not has_sent.is_set() or sent.unanswered:
+            if time.monotonic() > give_up_s:
+                raise SystemExit(f"{sent.unanswered} frames without an answer after {_PATIENCE_S:g} s")
+            message = devices.receive(0.2)
+            if message is not None:
+                devices.acknowledge(message)
+                sent.take(message.payload)
+    measured = [latency_s for number, latency_s in sent.latencies_s.items() if number >= measured_from]
+    return statistics.quantiles(measured, n=100, method="inclusive")[94]
 
 
 @contextlib.contextmanager
@@ -108,56 +158,45 @@ def _client(name: str, port: int) -> Iterator[transport.MqttTransport]:
 
 
 @contextlib.contextmanager
-def _flood(opened, cut, port: int) -> Iterator[None]:
-    """In a process of its own, for this one measures."""
-    spawn = multiprocessing.get_context("spawn")
-    has_begun = spawn.Event()
-    sending = spawn.Process(target=_send_all, args=(str(opened.path), cut.id, port, has_begun), daemon=True)
-    sending.start()
-    has_begun.wait(_PATIENCE_S)
-    try:
-        yield
-    finally:
-        sending.kill()
-        sending.join()
+def _served(opened, cut, workers: int, load: float, flood: str) -> Iterator[int]:
+    """A broker, whose port this is, with a cloud and maybe a device that floods."""
+    per_s = _TIMES * load * _CAPACITY_PER_S / len(_NAMES)
+    with contextlib.ExitStack() as stack:
+        times = stack.enter_context(tempfile.TemporaryDirectory(prefix="tflsplit-bench-"))
+        port = stack.enter_context(harness.mosquitto(*_BROKER)).port
+        stack.enter_context(_child(_serve, str(opened.path), port, workers, times))
+        if flood in _FLOODS:
+            stack.enter_context(_child(_send_all, (str(opened.path), cut.id), port, _FLOODS[flood], per_s))
+        yield port
 
 
-def _send_all(path: str, cut_id: str, port: int, has_begun) -> None:
-    opened = reading.open_package(Path(path))
-    cut = opened.cut(cut_id)
-    arrays, boot = verify.random_samples(cut.boundary, 1)[0], random.getrandbits(63)
+def _send_all(what: tuple[str, str], port: int, window: int | None, per_s: float, is_ready) -> None:
+    """Frames of a package and a cut: with so many on their way, else at a rate."""
+    opened = reading.open_package(Path(what[0]))
+    frames, number, answered = _Frames(opened, opened.cut(what[1])), 0, 0
     with _client(_FLOOD, port) as device:
-        began_s, number = time.monotonic(), 0
+        device.subscribe(topics.topic(_DEPLOYMENT, _FLOOD, Kind.RESULTS))
+        is_ready.set()
+        began_s = time.monotonic()
         while True:
-            device.publish(topics.topic(_DEPLOYMENT, _FLOOD, Kind.FEATURES), _frame(opened, cut, arrays, boot, number))
-            number += 1
-            time.sleep(max(0.0, began_s + number / _FLOOD_PER_S - time.monotonic()))
-            if number == _FLOOD_PER_S:
-                has_begun.set()
+            may_send = number - answered < window if window else time.monotonic() >= began_s + number / per_s
+            if may_send:
+                topic = topics.topic(_DEPLOYMENT, _FLOOD, Kind.FEATURES)
+                device.publish(topic, frames.encoded(number))
+                number += 1
+            message = device.receive(0.0 if may_send else _LOOK_S)
+            if message is not None:
+                device.acknowledge(message)
+                answered += 1
 
 
-@contextlib.contextmanager
-def _cloud(path: Path, port: int, workers: int, folder: Path) -> Iterator[None]:
-    spawn = multiprocessing.get_context("spawn")
-    is_ready = spawn.Event()
-    serving = spawn.Process(target=_serve, args=(str(path), port, workers, str(folder), is_ready))
-    serving.start()
-    is_ready.wait(_PATIENCE_S)
-    try:
-        yield
-    finally:
-        serving.terminate()
-        serving.join()
-
-
-def _serve(path: str, port: int, workers: int, folder: str, is_ready) -> None:
+def _serve(path: str, port: int, workers: int, times: str, is_ready) -> None:
+    os.sched_setaffinity(0, {harness.CLOUD_CORE})
     opened, pause_ms = reading.open_package(Path(path)), _TAILS_MS[workers]
     if workers:
-        times = Path(folder) / "times"
-        times.mkdir()
         for number in range(workers):
-            (times / f"{pause_ms}-{number}").touch()
-        command = (sys.executable, slow_peer.__file__, "worker", str(times))
+            (Path(times) / f"{pause_ms}-{number}").touch()
+        command = (sys.executable, slow_peer.__file__, "worker", times)
         chosen: engine.Engine = pool.Workers(
             [opened], workers, make_worker=functools.partial(process.WorkerProcess, command)
         )
@@ -169,3 +208,19 @@ def _serve(path: str, port: int, workers: int, folder: str, is_ready) -> None:
         cloud.subscribe()
         is_ready.set()
         cloud.run()
+
+
+@contextlib.contextmanager
+def _child(work, *arguments) -> Iterator[None]:
+    """A process of its own, for this one measures; it gets an event to set once it is at work."""
+    spawn = multiprocessing.get_context("spawn")
+    is_ready = spawn.Event()
+    started = spawn.Process(target=work, args=(*arguments, is_ready))
+    started.start()
+    try:
+        if not is_ready.wait(_PATIENCE_S):
+            raise SystemExit(f"{work.__name__} is not ready after {_PATIENCE_S:g} s")
+        yield
+    finally:
+        started.kill()
+        started.join()

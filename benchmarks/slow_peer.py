@@ -4,6 +4,7 @@ slow_peer.py worker FOLDER FD          FOLDER holds a file for each worker to ta
 slow_peer.py cloud PACKAGE PORT MS NAME
 """
 
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -19,15 +20,17 @@ DEPLOYMENT, GROUP = "bench", "g"
 
 
 class Slow:
-    """An answerer that takes `pause_s` longer."""
+    """An answerer that takes `whole_s` for each frame, or what the tail takes if that is longer."""
 
-    def __init__(self, answerer: cloud_answerer.Answerer, pause_s: float) -> None:
+    def __init__(self, answerer: cloud_answerer.Answerer, whole_s: float) -> None:
         self._answerer = answerer
-        self._pause_s = pause_s
+        self._whole_s = whole_s
 
     def answer(self, job: cloud_answerer.Job) -> cloud_answerer.Answer:
-        time.sleep(self._pause_s)
-        return self._answerer.answer(job)
+        began_s = time.monotonic()
+        answer = self._answerer.answer(job)
+        time.sleep(max(0.0, began_s + self._whole_s - time.monotonic()))
+        return dataclasses.replace(answer, tail_s=time.monotonic() - began_s)
 
     def answer_all(self, jobs):
         return [self.answer(job) for job in jobs]

@@ -4,7 +4,8 @@ Fair queueing by virtual time: each device has had so many seconds of tails; the
 that has had fewest. One that comes back is as far as the one that is being served: it is owed nothing for its absence,
 and goes before the backlog of others. (Start-time fair queueing: Goyal, Vin and Cheng, SIGCOMM 1996.) Equal shares
 would let one that floods take all that the others leave, and their waits double on a cloud that is near its limit; so
-what is more than the window of an ordinary edge counts several times.
+the time of a device counts several times while it has more waiting than the window of an ordinary edge, and again while
+it is served without end: who sends as fast as answers come never has much waiting.
 """
 
 import heapq
@@ -14,10 +15,14 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-# Up to so many waiting frames, the window of edges in `edge_runtime.delivery.settings`, a device is ordinary; with
-# more, its time counts eightfold: by simulation the p95 of others, on a cloud that is 45 to 90 % busy, then grows by 13
-# to 22 % with one tail at a time (19 to 35 % with two), in place of 42 to 325 %.
-_WINDOW, _FLOOD_WEIGHT = 8, 8
+# Up to so many waiting frames, the window of edges in `edge_runtime.delivery.settings`, a device is ordinary.
+_WINDOW = 8
+# And up to so many served since it last came with nothing waiting and nothing owed. (By simulation of 16 devices that
+# bring a cloud to 90 %, with 8 some of these are taken for floods and all wait longer; with 32 none is.)
+_STREAK = 32
+# What the time of others counts, for each of both reasons. Simulated, the p95 of devices that bring a cloud to 45, 70
+# and 90 % grows by 22, 18 and 5 % beside a flood with one tail at a time; by 42, 72 and 219 % where all count alike.
+_FLOOD_WEIGHT = 8
 # How much a device's last frame counts in what its next one is expected to take.
 _NEWEST = 0.25
 # Devices that are remembered without a waiting frame.
@@ -25,14 +30,21 @@ _DEVICES = 4096
 
 
 class _Device(Generic[Item]):
-    """`had_s` is its virtual time, `cost_s` what a frame of it usually takes, `number` settles ties."""
+    """`had_s` is its virtual time, `cost_s` what a frame of it usually takes, `number` settles ties, `streak` counts
+    the frames served since it last came owing nothing."""
 
-    __slots__ = ("cost_s", "had_s", "items", "number")
+    __slots__ = ("cost_s", "had_s", "items", "number", "streak")
 
     def __init__(self, had_s: float, cost_s: float) -> None:
         self.had_s, self.cost_s = had_s, cost_s
         self.items: deque[Item] = deque()
-        self.number = 0
+        self.number = self.streak = 0
+
+    @property
+    def weight(self) -> int:
+        """What a second of this device counts."""
+        weight = _FLOOD_WEIGHT if len(self.items) >= _WINDOW else 1
+        return weight * _FLOOD_WEIGHT if self.streak > _STREAK else weight
 
     def __lt__(self, other: "_Device[Item]") -> bool:
         return (self.had_s, self.number) < (other.had_s, other.number)
@@ -62,6 +74,8 @@ class FairQueue(Generic[Item]):
         self._length += 1
         if len(known.items) == 1:
             self._puts += 1
+            if known.had_s <= self._now_s:
+                known.streak = 0
             known.number, known.had_s = self._puts, max(known.had_s, self._now_s)
             heapq.heappush(self._waiting, known)
 
@@ -105,7 +119,8 @@ class FairQueue(Generic[Item]):
     def _serve(self, device: _Device[Item], item: Item) -> Item:
         self._length -= 1
         self._now_s = max(self._now_s, device.had_s)
-        device.had_s += device.cost_s * (_FLOOD_WEIGHT if len(device.items) >= _WINDOW else 1)
+        device.streak += 1
+        device.had_s += device.cost_s * device.weight
         if device.items:
             heapq.heappush(self._waiting, device)
         return item

@@ -1,5 +1,7 @@
 """Whose turn it is: of devices that flood, that are costly, that come and go."""
 
+import pytest
+
 from broker.cloud import fair_queue
 
 
@@ -40,18 +42,20 @@ def test_backlogs_take_turns_and_each_keeps_its_order():
 
 
 def test_time_is_shared_and_not_frames():
-    made = queue_of(heavy=200, light=200)
+    made = queue_of(heavy=400, light=400)
+    served(made, 100, heavy=0.09, light=0.01)
     turns = served(made, 200, heavy=0.09, light=0.01)
 
     assert 6 < turns.count("light") / turns.count("heavy") < 11
 
 
-def test_absence_earns_nothing():
+def test_absence_earns_no_more_than_a_streak():
     made = queue_of(busy=200)
     served(made, 50)
     for number in range(200):
         made.put("back", ("back", number))
 
+    assert served(made, 40).count("back") <= 36
     assert 19 <= served(made, 40).count("back") <= 21
 
 
@@ -61,8 +65,33 @@ def test_a_flood_gets_what_is_left_and_little_of_what_is_not():
         made.put(f"cam-{number % 4}", (f"cam-{number % 4}", number))
         turns += served(made, 1)
 
-    assert 2 <= turns.count("flood") <= 8
+    assert 2 <= turns.count("flood") <= 16
     assert len(served(made, 20)) == 20
+
+
+@pytest.mark.parametrize("window", [1, 4, 8])
+def test_who_sends_as_fast_as_answers_come_gets_little_of_what_is_not_left(window):
+    made, turns = queue_of(greedy=window), []
+    for number in range(400):
+        if number >= 100:
+            made.put(f"cam-{number % 16}", (f"cam-{number % 16}", number))
+        turns += served(made, 1)
+        if turns[-1] == "greedy":
+            made.put("greedy", ("greedy", number))
+
+    assert turns[100:].count("greedy") <= 8
+
+
+def test_who_has_waited_for_what_it_owed_is_ordinary_again():
+    made = queue_of(greedy=40)
+    served(made, 40)
+    for number in range(64 * 8):
+        made.put("steady", ("steady", number))
+    served(made, 64 * 8)
+    for number in range(40):
+        made.put(("greedy", "cam")[number % 2], (("greedy", "cam")[number % 2], number))
+
+    assert served(made, 16).count("greedy") == 8
 
 
 def test_one_at_a_time_is_no_way_to_be_served_twice_as_often():
