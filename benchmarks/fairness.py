@@ -1,7 +1,7 @@
 """What a device that floods costs the others: their p95 beside it, and without it on a cloud that they load themselves.
 
-Sixteen devices send at random moments what brings a cloud to 45 or 80 %: its tails take 20 ms, or 40 on each of two
-workers, over a Mosquitto with the numbers of `tflsplit broker init`, all at QoS 1. Then another device sends besides:
+Sixteen devices send at random moments 45 or 80 % of what a cloud was seen to do: its tails take 20 ms, or 40 on each of
+two workers, over a Mosquitto with the numbers of `tflsplit broker init`, all at QoS 1. Then another device sends too:
 100 times as often as one of them, or as fast as its answers come with 8 frames on their way, the window of an edge that
 empties its spool. Either fills what the others leave of the cloud. A tail that has begun is not broken off, so the
 ratio cannot be 1: whoever comes finds one running, of which half is left on average.
@@ -43,12 +43,11 @@ TARGET = 1.2
 _DEPLOYMENT, _FLOOD = "bench", "flood"
 _NAMES = [f"cam-{number}" for number in range(16)]
 _LOADS = (0.45, 0.8)
-_TAILS_MS = {0: 20, 2: 40}  # by the number of workers: 50 frames a second either way
-_CAPACITY_PER_S = 50.0
+_TAILS_MS = {0: 20, 2: 40}  # by the number of workers
 _TIMES, _WINDOW = 100, 8
 _FLOODS = {"100 times their rate": None, f"{_WINDOW} frames on their way": _WINDOW}
 _BROKER = ("set_tcp_nodelay true", "max_inflight_messages 1280", "max_queued_messages 2000")
-_WARM_S, _PATIENCE_S, _LOOK_S = 3.0, 30.0, 0.001
+_WARM_S, _CAPACITY_S, _PATIENCE_S, _LOOK_S = 3.0, 5.0, 30.0, 0.001
 
 
 def run(folder: Path, *, is_quick: bool) -> list[Outcome]:
@@ -62,12 +61,16 @@ def _measured(folder: Path, *, is_quick: bool) -> list[Outcome]:
     found: list[Outcome] = []
     for workers in _TAILS_MS:
         how = f"{workers} workers" if workers else "in process"
+        with _served(opened, cut, workers, 0.0, "") as port:
+            capacity_per_s = _capacity(_Frames(opened, cut), port)
+        print(f"{how}: {capacity_per_s:.1f} frames a second at most", flush=True)
         for load in _LOADS[-1:] if is_quick else _LOADS:
             taken: dict[str, list[float]] = {name: [] for name in ("without", *_FLOODS)}
             for number in range(rounds):
                 for name, values in taken.items():
-                    with _served(opened, cut, workers, load, name) as port:
-                        values.append(_p95(_Frames(opened, cut), port, load * _CAPACITY_PER_S, for_s, number))
+                    per_s = load * capacity_per_s
+                    with _served(opened, cut, workers, _TIMES * per_s / len(_NAMES), name) as port:
+                        values.append(_p95(_Frames(opened, cut), port, per_s, for_s, number))
                     shown = f"{how}, {load:.0%}, round {number + 1} of {rounds}, {name}: {values[-1] * 1e3:.1f} ms"
                     print(shown, flush=True)
             rival = Samples("without", "s", tuple(taken["without"]))
@@ -115,6 +118,23 @@ class _Sent:
         self.latencies_s.setdefault(answer.sequence, now_s - self._began_s[answer.sequence])
 
 
+def _capacity(frames: _Frames, port: int) -> float:
+    """Frames a second where some always wait."""
+    with _client("devices", port) as device:
+        device.subscribe(topics.topic(_DEPLOYMENT, _NAMES[0], Kind.RESULTS))
+        for number in range(_WINDOW):
+            device.publish(topics.topic(_DEPLOYMENT, _NAMES[0], Kind.FEATURES), frames.encoded(number))
+        began_s, answered = time.monotonic(), 0
+        while (took_s := time.monotonic() - began_s) < _CAPACITY_S:
+            message = device.receive(_PATIENCE_S)
+            if message is None:
+                raise SystemExit(f"no answer for {_PATIENCE_S:g} s")
+            device.acknowledge(message)
+            answered += 1
+            device.publish(topics.topic(_DEPLOYMENT, _NAMES[0], Kind.FEATURES), frames.encoded(_WINDOW + answered))
+    return answered / took_s
+
+
 def _p95(frames: _Frames, port: int, rate_per_s: float, for_s: float, seed: int) -> float:
     """Of all frames of the devices that do not flood."""
     moments, sent, measured_from = random.Random(seed), _Sent(frames.boot), 0
@@ -158,15 +178,14 @@ def _client(name: str, port: int) -> Iterator[transport.MqttTransport]:
 
 
 @contextlib.contextmanager
-def _served(opened, cut, workers: int, load: float, flood: str) -> Iterator[int]:
+def _served(opened, cut, workers: int, flood_per_s: float, flood: str) -> Iterator[int]:
     """A broker, whose port this is, with a cloud and maybe a device that floods."""
-    per_s = _TIMES * load * _CAPACITY_PER_S / len(_NAMES)
     with contextlib.ExitStack() as stack:
         times = stack.enter_context(tempfile.TemporaryDirectory(prefix="tflsplit-bench-"))
         port = stack.enter_context(harness.mosquitto(*_BROKER)).port
         stack.enter_context(_child(_serve, str(opened.path), port, workers, times))
         if flood in _FLOODS:
-            stack.enter_context(_child(_send_all, (str(opened.path), cut.id), port, _FLOODS[flood], per_s))
+            stack.enter_context(_child(_send_all, (str(opened.path), cut.id), port, _FLOODS[flood], flood_per_s))
         yield port
 
 
