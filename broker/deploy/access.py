@@ -7,9 +7,10 @@ nothing, so removing its block revokes all its rights.
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from broker.deploy.ledger import Identity, Ledger, Role
+from broker.deploy.ledger import Identity, Ledger
 from broker.messages import topics
 from broker.messages.topics import Kind
+from broker.transport.credentials import Role
 from tflsplit import errors
 
 _DEVICE_WRITES = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)

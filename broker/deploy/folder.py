@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from broker.deploy import access, authority, files, layout, ledger, mosquitto
-from broker.deploy.ledger import Identity, Ledger, Proof, Role
+from broker.deploy.ledger import Identity, Ledger, Proof
 from broker.transport import credentials
+from broker.transport.credentials import Role
 from tflsplit import errors
 
 # Long, because devices in the field are forgotten for years and stop working when their certificate expires.
@@ -210,7 +211,7 @@ class _Opened:
         url = f"mqtts://{user}{self.ledger.where}"
         session = credentials.session_of(self.path / layout.CLIENTS / identity.name) or secrets.token_hex(16)
         made[credentials.DESCRIPTION] = credentials.describe(
-            url, self.ledger.deployment, identity.name, identity.role.value, session
+            url, self.ledger.deployment, identity.name, identity.role, session
         )
         return made
 

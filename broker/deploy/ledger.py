@@ -12,21 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from broker.messages import topics
+from broker.transport.credentials import Role
 from tflsplit import errors, strict_json, text
 
 _SCHEMA = 1
 
 # A host name as certificates and URLs take it; no wildcard, no user, no port.
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*", re.ASCII)
-
-
-class Role(str, enum.Enum):
-    """The role of an identity; `broker.deploy.access` has the rights of each role."""
-
-    DEVICE = "device"
-    CLOUD = "cloud"
-    CONSUMER = "consumer"
-    OPERATOR = "operator"
 
 
 class Proof(str, enum.Enum):

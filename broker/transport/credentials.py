@@ -7,6 +7,7 @@ client.crt      and client.key, or `password`: how the broker recognises the cli
 `broker.deploy` makes such folders; nothing here needs more than the standard library.
 """
 
+import enum
 import json
 import logging
 import stat
@@ -30,16 +31,27 @@ PASSWORD = "password"  # noqa: S105 - the name of a file
 _SCHEMA = 1
 
 
+class Role(str, enum.Enum):
+    """What an identity is at a broker; `broker.deploy.access` has the rights of each role."""
+
+    DEVICE = "device"
+    CLOUD = "cloud"
+    CONSUMER = "consumer"
+    OPERATOR = "operator"
+
+
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An opened folder. `name` is the client's name at the broker. `session` is a secret of 128 bits that outlives new
-    certificates: with it in the id of a session that the broker keeps, nobody can guess that id and take it over."""
+    """An opened folder. `name` is the client's name at the broker, `role` what it may do there, "" if that is not said.
+    `session` is a secret of 128 bits that outlives new certificates: with it in the id of a session that the broker
+    keeps, nobody can guess that id and take it over."""
 
     folder: Path
     address: Address
     credentials: Credentials
     deployment: str
     name: str
+    role: str
     session: str
 
     def check_belongs_to(self, deployment: str) -> None:
@@ -59,9 +71,18 @@ class Bundle:
                 "give that name (--device at an edge, else --name), or the right folder"
             )
 
+    def check_is_for(self, role: Role) -> None:
+        """SettingsError for another role, to which the broker would silently deliver nothing, or drop what it sends."""
+        if self.role and self.role != role.value:
+            raise errors.SettingsError(
+                f"credentials {self.folder}: {self.name!r} has the role {self.role} at the broker, which this takes "
+                f"the role {role.value} for; give the folder of one that has it (`tflsplit broker add-device DIR NAME "
+                f"--role {role.value}` makes one)"
+            )
 
-def describe(url: str, deployment: str, name: str, role: str, session: str) -> bytes:
-    """The contents of `broker.json`; `role` is for people."""
+
+def describe(url: str, deployment: str, name: str, role: Role, session: str) -> bytes:
+    """The contents of `broker.json`."""
     fields = {"schema": _SCHEMA, "url": url, "deployment": deployment, "name": name, "role": role, "session": session}
     return (json.dumps(fields, indent=2) + "\n").encode()
 
@@ -85,7 +106,8 @@ def open_bundle(folder: Path) -> Bundle:
         _warn_if_open(held[KEY])
     try:
         where = address.parse(fields["url"])
-        return Bundle(folder, where, proof, fields["deployment"], fields["name"], fields.get("session", ""))
+        name, role, session = fields["name"], fields.get("role", ""), fields.get("session", "")
+        return Bundle(folder, where, proof, fields["deployment"], name, role, session)
     except KeyError as missing:
         raise errors.SettingsError(f"credentials {folder}: {DESCRIPTION} lacks {missing}; copy it again") from missing
 
@@ -104,18 +126,25 @@ def session_of(folder: Path) -> str | None:
 
 
 def of_speaker(
-    folder: Path, speaker: tuple[str, str] | None, *, reads: str | None = None, url: str | None = None
+    folder: Path,
+    speaker: tuple[str, str] | None,
+    *,
+    role: Role | None = None,
+    reads: str | None = None,
+    url: str | None = None,
 ) -> tuple[Address, Credentials]:
     """Where the broker of a folder is and what to show it; a `url` counts before the folder's.
 
     `speaker` is (deployment, name), `reads` the deployment of one who only listens; SettingsError if the folder is
-    somebody else's.
+    somebody else's, or of one whose `role` is another.
     """
     bundle = open_bundle(folder)
     if speaker is not None:
         bundle.check_speaks_for(*speaker)
     if reads is not None:
         bundle.check_belongs_to(reads)
+    if role is not None:
+        bundle.check_is_for(role)
     where = address.parse(url) if url else bundle.address
     bundle.credentials.check_fit(where)
     return where, bundle.credentials
@@ -152,7 +181,7 @@ def _described(folder: Path) -> Mapping[str, str]:
         ) from cause
     if schema != _SCHEMA:
         raise errors.SettingsError(f"credentials {folder}: schema {schema}, expected {_SCHEMA}; update tflsplit")
-    if not all(isinstance(fields.get(key, ""), str) for key in ("url", "deployment", "name", "session")):
+    if not all(isinstance(fields.get(key, ""), str) for key in ("url", "deployment", "name", "role", "session")):
         raise errors.SettingsError(f"credentials {folder}: {DESCRIPTION} is damaged; copy it again")
     return dict(fields)
 

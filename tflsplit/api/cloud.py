@@ -9,6 +9,7 @@ from broker.cloud import engine as cloud_engine
 from broker.cloud import exactness, peers, subscriber
 from broker.cloud.engine import Engine
 from broker.cloud.summary import Summary
+from broker.transport.credentials import Role
 from broker.transport.memory import MemoryBroker
 from tflsplit import arguments, errors
 from tflsplit.api import connections, packages
@@ -40,7 +41,7 @@ class Cloud:
         if name is None and credentials is None:
             name = "cloud"
         speaker = connections.speaker(deployment, name, "name", credentials)
-        self._broker = connections.reached(broker, credentials, speaker)
+        self._broker = connections.reached(broker, credentials, speaker, Role.CLOUD)
         self.packages = tuple(map(packages.open, pkg if isinstance(pkg, list | tuple) else (pkg,)))
         for package in self.packages:
             trial.once(package)

@@ -8,6 +8,7 @@ from broker.messages.presence import Presence
 from broker.transport import address
 from broker.transport import credentials as transport_credentials
 from broker.transport.address import Address, Credentials
+from broker.transport.credentials import Role
 from broker.transport.memory import MemoryBroker, MemoryTransport
 from broker.transport.protocol import Transport
 from tflsplit import arguments, errors
@@ -29,7 +30,9 @@ def speaker(deployment: str | None, name: str | None, what: str, credentials: Pa
     return arguments.text(given[0], "deployment"), arguments.text(given[1], what)
 
 
-def reached(broker: str | MemoryBroker | None, credentials: PathLike | None, name: tuple[str, str]) -> Reached:
+def reached(
+    broker: str | MemoryBroker | None, credentials: PathLike | None, name: tuple[str, str], role: Role
+) -> Reached:
     """How the speaker with that (deployment, name) reaches the broker: at its address, or as its credentials say."""
     topics.check_name("deployment", name[0])
     topics.check_name("device", name[1])
@@ -37,7 +40,7 @@ def reached(broker: str | MemoryBroker | None, credentials: PathLike | None, nam
         return broker
     if credentials is not None:
         folder = arguments.path(credentials, "credentials")
-        return transport_credentials.of_speaker(folder, name, url=broker)
+        return transport_credentials.of_speaker(folder, name, role=role, url=broker)
     if not isinstance(broker, str):
         raise arguments.wrong("broker", broker, "an address as mqtt://localhost, or a MemoryBroker")
     return address.parse(broker), Credentials()

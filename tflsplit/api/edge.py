@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker.messages import results
 from broker.messages.results import Result
+from broker.transport.credentials import Role
 from broker.transport.memory import MemoryBroker
 from edge_runtime import head, loop
 from edge_runtime.delivery import framing, outcome
@@ -96,7 +97,7 @@ class Edge:
             exact=Exact(arguments.one_of(exact, [each.value for each in Exact], "exact")),
             **(planfile.settings(fixed) | given),
         )
-        self._broker = connections.reached(broker, credentials, self._speaker)
+        self._broker = connections.reached(broker, credentials, self._speaker, Role.DEVICE)
         self._spool = None if spool is None else arguments.path(spool, "spool")
         named = cut if fixed is None else fixed.cut
         self.cut = self.package.default_cut() if named is None else self.package.cut(named)

@@ -17,9 +17,10 @@ from click.testing import CliRunner
 from cryptography import x509
 
 from broker.deploy import access, authority, files, folder, ledger, mosquitto, process, supervision
-from broker.deploy.ledger import Identity, Ledger, Proof, Role
+from broker.deploy.ledger import Identity, Ledger, Proof
 from broker.local import server as local_server
 from broker.transport import credentials
+from broker.transport.credentials import Role
 from tflsplit import errors
 from tflsplit.cli.commands.broker import group
 from tflsplit.cli.options import connection

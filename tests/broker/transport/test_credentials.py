@@ -40,6 +40,24 @@ def test_credentials_speak_for_their_holder_only(folder, other):
         opened.check_speaks_for("plant2", other[1])
 
 
+def test_who_has_another_role_at_the_broker_is_refused_in_a_line(folder):
+    opened = credentials.open_bundle(folder)
+    opened.check_is_for(credentials.Role.DEVICE)
+
+    with pytest.raises(errors.SettingsError, match="'cam1' has the role device at the broker") as refused:
+        opened.check_is_for(credentials.Role.CLOUD)
+    assert "--role cloud" in str(refused.value)
+
+
+def test_a_folder_from_before_roles_were_read_is_for_every_role(folder):
+    described = json.loads((folder / "broker.json").read_bytes())
+    del described["role"]
+    (folder / "broker.json").write_text(json.dumps(described))
+
+    for role in credentials.Role:
+        credentials.open_bundle(folder).check_is_for(role)
+
+
 @pytest.mark.parametrize(
     ("description", "reason"),
     [

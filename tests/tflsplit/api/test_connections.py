@@ -3,6 +3,7 @@
 import pytest
 
 from broker.transport import credentials
+from broker.transport.credentials import Role
 from tflsplit import errors
 from tflsplit.api import connections
 
@@ -29,7 +30,7 @@ def test_what_is_not_given_is_what_the_credentials_say(folder, given, found):
 
 def test_a_name_that_is_not_theirs_is_refused(folder):
     with pytest.raises(errors.SettingsError, match="are those of 'cam1' in deployment 'plant1', not of 'cam2'"):
-        connections.reached(None, folder, connections.speaker(None, "cam2", "device", folder))
+        connections.reached(None, folder, connections.speaker(None, "cam2", "device", folder), Role.DEVICE)
 
 
 @pytest.mark.parametrize(("given", "missing"), [((None, "n"), "deployment"), (("d", None), "device")])

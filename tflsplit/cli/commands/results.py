@@ -43,10 +43,13 @@ def command(
     from broker.messages import topics
     from broker.mqtt import online as mqtt_online
     from broker.mqtt import transport
+    from broker.transport.credentials import Role
     from broker.transport.protocol import Drop
 
     reader = topics.check_name("reader", name) if name else None
-    where, credentials = broker.resolve(reads=deployment)
+    # A device may read its own.
+    role = None if device and device == broker.name(None, default="") else Role.CONSUMER
+    where, credentials = broker.resolve(role=role, reads=deployment)
     with transport.MqttTransport(
         where,
         client_id=broker.reader_id(deployment, reader, device)

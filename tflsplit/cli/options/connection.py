@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 if TYPE_CHECKING:  # they need paho and numpy, which `tflsplit doctor` may be run to find missing
     from broker.transport import protocol
     from broker.transport.address import Address, Credentials
+    from broker.transport.credentials import Role
     from edge_runtime.delivery.settings import Settings
 
 
@@ -39,12 +40,13 @@ class Broker:
         return self.url is not None or self.folder is not None
 
     def resolve(
-        self, speaker: tuple[str, str] | None = None, *, reads: str | None = None
+        self, speaker: tuple[str, str] | None = None, *, role: "Role | None" = None, reads: str | None = None
     ) -> "tuple[Address, Credentials]":
         """The address of the broker and the credentials for it. --broker overrides the address in --credentials.
 
-        `speaker` is (deployment, name) of who connects; `reads` is the deployment of a program that only reads results.
-        SettingsError if the folder was made for somebody else, UsageError if neither option is given.
+        `speaker` is (deployment, name) of who connects, and `role` what it has to be; `reads` is the deployment of a
+        program that only reads results. SettingsError if the folder was made for somebody else, UsageError if neither
+        option is given.
         """
         from broker.transport import address
         from broker.transport import credentials as transport_credentials
@@ -53,7 +55,7 @@ class Broker:
         if self.folder is not None:
             if any(files):
                 raise errors.SettingsError("--credentials holds certificates and password: give it, or them one by one")
-            return transport_credentials.of_speaker(self.folder, speaker, reads=reads, url=self.url)
+            return transport_credentials.of_speaker(self.folder, speaker, role=role, reads=reads, url=self.url)
         if self.url is not None:
             password = transport_credentials.read_password(self.password_file) if self.password_file else None
             where, proof = address.parse(self.url), address.Credentials(password, self.ca, self.certificate, self.key)
@@ -177,6 +179,7 @@ def connected(
     device: str,
     boot: int,
     *,
+    role: "Role | None" = None,
     is_second: bool = False,
     waits: bool = True,
     is_quick: bool = False,
@@ -192,7 +195,7 @@ def connected(
     from broker.links import identity
     from broker.mqtt import online
 
-    where, credentials = broker.resolve((deployment, device))
+    where, credentials = broker.resolve((deployment, device), role=role)
     if not is_second and (ends := identity.ending(credentials, device)):
         _log.warning(
             "certificate ends soon, and nobody connects with it then what=%s remedy=%s", ends.detail, ends.remedy
@@ -212,5 +215,7 @@ def connected(
 
 
 def of_edge(broker: Broker, settings: "Settings", *, waits: bool) -> "AbstractContextManager[protocol.Transport]":
-    name = (settings.deployment, settings.device)
-    return connected(broker, *name, settings.boot, waits=waits, is_quick=settings.is_latest)
+    from broker.transport.credentials import Role
+
+    name, role = (settings.deployment, settings.device), Role.DEVICE
+    return connected(broker, *name, settings.boot, role=role, waits=waits, is_quick=settings.is_latest)

@@ -43,8 +43,10 @@ def connected(
     has no retained messages. `workers` is the number of the engine's workers."""
     with ExitStack() as stack:
         if queue is None or broker.is_given:
+            from broker.transport.credentials import Role
+
             online = stack.enter_context(
-                connection.connected(broker, deployment, name, boot, is_quick=True, is_cloud=True)
+                connection.connected(broker, deployment, name, boot, role=Role.CLOUD, is_quick=True, is_cloud=True)
             )
             if queue is None:
                 yield online

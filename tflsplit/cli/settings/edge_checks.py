@@ -155,6 +155,7 @@ def _look_at_source(merged: "Merged", root: Path) -> None:
 
 def _look_at_broker(merged: "Merged", root: Path) -> None:
     """Encrypted credentials are left out: only systemd can read them."""
+    from broker.transport.credentials import Role
     from edge_runtime.service import credentials
 
     files = {key: _file(merged, key, root) for key in SECRETS}
@@ -166,7 +167,7 @@ def _look_at_broker(merged: "Merged", root: Path) -> None:
         raise errors.SettingsError("broker is not set, and no credentials either, which would name one")
     named = connection.Broker(merged.value("broker"), *files.values())
     speaker = (merged.value("deployment"), merged.value("device"))
-    _where, proof = named.resolve(speaker if all(speaker) else None)
+    _where, proof = named.resolve(speaker if all(speaker) else None, role=Role.DEVICE)
     if proof.has_files:
         proof.ssl_context()
 

@@ -8,7 +8,12 @@ import click
 
 from tflsplit.cli.output import examples, logs, screen
 
-_ROLES = ("device", "cloud", "consumer", "operator")  # of broker.deploy.ledger, which is imported when a command runs
+_ROLES = (
+    "device",
+    "cloud",
+    "consumer",
+    "operator",
+)  # broker.transport.credentials has them too
 
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 _names = click.argument("names", metavar="NAME...", nargs=-1, required=True)
@@ -38,10 +43,10 @@ def add_device(folder: Path, *, names: tuple[str, ...], role: str, days: int) ->
     DIR is a folder that `tflsplit broker init` made. Each NAME gets a folder DIR/clients/NAME, for --credentials.
     """
     from broker.deploy import folder as deployments
-    from broker.deploy import ledger
+    from broker.transport import credentials
 
     renew_rules(folder)
-    deployments.add(folder, names, role=ledger.Role(role), days=days)
+    deployments.add(folder, names, role=credentials.Role(role), days=days)
     print_folders(folder, names)
     _reload(folder)
 
