@@ -5,6 +5,7 @@ continues where it was, and so does a push that is started again.
 """
 
 import contextlib
+import datetime
 import logging
 import time
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from broker.messages import topics, updates
+from broker.messages import presence, topics, updates
+from broker.messages.presence import Status
 from broker.messages.updates import Need, Offer, Piece, Report, Signed, State
 from broker.transport.protocol import Message, Transport, publish_packet_bytes
 from tflsplit import errors, strict_json, text
@@ -68,8 +70,8 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`state` is the final state, or the last that the device reported before the time-out (None: it never did). `cut`
-    is the id of the cut that was pushed."""
+    """`state` is the final state, or the last that the device reported before the time-out (None: it never did), and
+    `reason` why it is that, or that the device is offline. `cut` is the id of the cut that was pushed."""
 
     device: str
     cut: str
@@ -109,19 +111,36 @@ class Pusher:
         self._clock_ms = clock_ms
         self._on_report = on_report
         self._sent_bytes = 0
+        self._statuses: dict[str, Status] = {}
 
     def look(self, device: str, *, wait_s: float) -> Device:
-        """Reads a device's birth. PeerError if none comes within `wait_s`, or if the device takes no updates."""
+        """Reads a device's birth, and warns if it is offline. PeerError if none comes within `wait_s`, or if the device
+        takes no updates."""
         topic = topics.topic(self._deployment, device, topics.Kind.BIRTH)
+        self._transport.subscribe(topics.topic(self._deployment, device, topics.Kind.STATUS))
         self._transport.subscribe(topic)
         give_up_s = time.monotonic() + wait_s
         while time.monotonic() < give_up_s:
             message = self._next()
             if message is not None and message.topic == topic:
-                return _told(device, message.payload)
+                told = _told(device, message.payload)
+                if absence := self._absence(device):
+                    log.warning("the offer waits until the device is back device=%s reason=%r", device, absence)
+                return told
         raise errors.PeerError(
             f"device {device!r} of {self._deployment!r} was never there: it has left no birth; {self._known(device)}"
         )
+
+    def _absence(self, device: str) -> str | None:
+        """Why a device is away, and since which of its starts, as its retained status has it; None if it is not."""
+        status = self._statuses.get(device)
+        if status is None or status.state == "online":
+            return None
+        how = "it was ended" if status.reason == "closed" else "its connection was lost"
+        if status.since_ms is None:
+            return f"it is offline: {how}"
+        began = datetime.datetime.fromtimestamp(status.since_ms / 1e3, datetime.timezone.utc)
+        return f"it is offline: {how}, some time after its last start at {began:%Y-%m-%d %H:%M:%S} UTC"
 
     def _known(self, wanted: str) -> str:
         """Who has left one."""
@@ -153,7 +172,7 @@ class Pusher:
             device.name,
             cut.id,
             last.state if last else None,
-            last.reason if last else None,
+            last.reason if last else self._absence(device.name),
             time.monotonic() - began_s,
             self._sent_bytes,
         )
@@ -222,7 +241,16 @@ class Pusher:
         message = self._transport.receive(_LOOK_S)
         if message is not None:
             self._transport.acknowledge(message)
+            self._note_status(message)
         return message
+
+    def _note_status(self, message: Message) -> None:
+        with contextlib.suppress(errors.FrameError):  # a damaged one says nothing
+            topic = topics.parse(message.topic)
+            if topic.kind is topics.Kind.STATUS:
+                found, before = presence.parse(message.payload), self._statuses.get(topic.device)
+                if before is None or not found.is_late(before):
+                    self._statuses[topic.device] = found
 
 
 def _files(bundle: Package, offer: Offer) -> dict[str, Path]:

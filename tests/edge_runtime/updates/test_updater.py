@@ -12,6 +12,7 @@ from updatable import edge_bundle, heard, resealed, send_control, wide_package
 from waiting import wait_for
 
 from broker.messages import topics, updates
+from broker.messages.presence import Status
 from broker.messages.updates import State
 from broker.transport import memory
 from edge_runtime.accelerators.cpu import Cpu
@@ -309,6 +310,19 @@ def test_a_device_that_was_never_there_and_one_that_takes_none_are_named(field):
     field.network.publish(topics.topic("d", "n", topics.Kind.BIRTH), b'{"cut": "op000", "layer": null}', 1, retain=True)
     with pytest.raises(errors.PeerError, match="takes no updates: start its edge with --models and --update-key"):
         field.push(field.new)
+
+
+@pytest.mark.parametrize(("reason", "how"), [("lost", "its connection was lost"), ("closed", "it was ended")])
+def test_a_device_that_stays_away_is_called_offline(field, caplog, reason, how):
+    birth = b'{"cut": "op000", "layer": null, "update": {"serial": 0}}'
+    field.network.publish(topics.topic("d", "n", topics.Kind.BIRTH), birth, 1, retain=True)
+    status = Status("offline", 1, 1, reason, 1_790_000_000_000).as_json()
+    field.network.publish(topics.topic("d", "n", topics.Kind.STATUS), status, 1, retain=True)
+    outcome = field.push(field.new, wait_s=0.5)
+
+    said = f"it is offline: {how}, some time after its last start at 2026-09-21 14:13:20 UTC"
+    assert (outcome.state, outcome.reason) == (None, said)
+    assert said in caplog.text
 
 
 def test_a_self_test_that_fails_changes_nothing(served, tmp_path):

@@ -79,6 +79,7 @@ def command(
     First start a cloud that serves both packages: `tflsplit cloud OLD NEW`.
     """
     from broker.clients import rollout, update_push
+    from broker.transport.credentials import Role
     from tflsplit.package import signing
 
     opened = reading.open_package(pkg)
@@ -88,7 +89,9 @@ def command(
     signer = signing.open_private(signing_key)
     outcomes = []
     with (
-        connection.connected(broker, deployment, speaker, connection.new_boot(), is_second=True) as online,
+        connection.connected(
+            broker, deployment, speaker, connection.new_boot(), role=Role.OPERATOR, is_second=True
+        ) as online,
         screen.percentage() as show,
     ):
         pushing = update_push.Pusher(
@@ -116,7 +119,7 @@ def _print(outcome: "Outcome") -> None:
 
 def _state(outcome: "Outcome") -> str:
     if outcome.state is None:
-        return "no answer in time: is it running, with --update-key?"
+        return f"no answer in time: {outcome.reason or 'is it running, with --update-key?'}"
     why = f": {outcome.reason}" if outcome.reason else ""
     is_final, said = outcome.state.is_final, outcome.state.value
     return f"{said if is_final else f'no final word in time, the last was {said}'}{why}"
