@@ -57,7 +57,8 @@ class CloudMetrics:
         if stuck:
             why = f"no frame of {', '.join(stuck)} was looked for in {max(silent.values()):.0f} s"
         elif away:
-            why = f"not connected to the broker for {', '.join(away)}"
+            reasons = dict.fromkeys(each.transport.last_failure for each in self._served if each.transport.last_failure)
+            why = "; ".join((f"not connected to the broker for {', '.join(away)}", *map(str, reasons)))
         facts: dict[str, object] = {
             "broker": offline,
             "since_look_s": {name: round(silent_s, 3) for name, silent_s in silent.items()},

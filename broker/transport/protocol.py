@@ -114,6 +114,10 @@ class Transport(Protocol):
         """Messages dropped as `Drop.REFUSED`, likewise."""
 
     @property
+    def last_failure(self) -> str | None:
+        """Why the connection was last lost or not made; None if it never was, or that is not known."""
+
+    @property
     def max_packet_bytes(self) -> int:
         """The largest packet that may be published now: our limit or the broker's, whichever is lower."""
 

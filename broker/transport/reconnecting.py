@@ -55,7 +55,6 @@ class Reconnecting(Skeleton):
 
     @property
     def last_failure(self) -> str | None:
-        """Why the connection was last lost or not made."""
         return self._lost.reason if self._lost else None
 
     def begin(self) -> None:

@@ -50,6 +50,10 @@ class Skeleton:
         return self._shared.counters.dropped[Drop.REFUSED]
 
     @property
+    def last_failure(self) -> str | None:
+        return None
+
+    @property
     def held(self) -> tuple[int, int]:
         """Outgoing messages and bytes that the broker does not have yet."""
         return self._shared.outbox.held

@@ -104,7 +104,8 @@ class EdgeHealth:
         if not is_computing:
             yield f"frames wait for the accelerator: {edge.condition.reason}", self.alive_at_s
         if self._offline_since_s is not None:
-            yield f"the connection to the broker is {transport.state.value}", self._offline_since_s
+            reason = f": {transport.last_failure}" if transport.last_failure else ""
+            yield f"the connection to the broker is {transport.state.value}{reason}", self._offline_since_s
         if (since_s := self._unanswered_since_s) is not None:
             if (refused := transport.refused - self._refused) > 0:
                 yield f"the broker refused {refused} messages, no answer came: may this device publish there?", since_s

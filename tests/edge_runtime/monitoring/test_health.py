@@ -26,7 +26,7 @@ class Machine:
             outstanding=0,
             spool=spool,
         )
-        self.transport = SimpleNamespace(state=ConnectionState.ONLINE, refused=0)
+        self.transport = SimpleNamespace(state=ConnectionState.ONLINE, refused=0, last_failure=None)
         self.health = EdgeHealth(lambda: self.now_s)
         self.health.attach(self.edge, self.transport)
 
@@ -107,6 +107,16 @@ def test_attempts_at_a_broker_that_is_away_do_not_begin_its_absence_anew():
         machine.seconds(2, answered=False)
 
     assert machine.found[1:] == ("the connection to the broker is waiting", 5)
+
+
+def test_why_a_broker_is_away_is_said():
+    machine = Machine()
+    machine.transport.last_failure = "Connection refused"
+    machine.seconds(5, answered=True)
+    assert machine.found == ("ok", None, None)
+    machine.transport.state = ConnectionState.WAITING
+
+    assert machine.found[1] == "the connection to the broker is waiting: Connection refused"
 
 
 def test_frames_of_an_earlier_run_that_nobody_answers_are_noticed():
