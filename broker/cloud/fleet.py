@@ -88,7 +88,7 @@ class Fleet:
 
     def take(self, message: Message) -> None:
         """Handles any message on a telemetry topic."""
-        if telemetry.is_probe(message.payload):
+        if telemetry.is_for_others(message.payload):
             return
         try:
             device = topics.parse(message.topic).device

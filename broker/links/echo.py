@@ -8,12 +8,11 @@ Probes use a device's telemetry topic and answers its control topic, which the b
 import struct
 import threading
 
-from broker.messages import topics
+from broker.messages import telemetry, topics
 from broker.transport.protocol import Message, Transport
 from tflsplit import errors
 from tflsplit.planning import network
 
-MAGIC = b"TFSP"
 _HEAD = struct.Struct("<4sQI")
 LEAST_BYTES = _HEAD.size
 _LOOK_S = 0.2
@@ -21,12 +20,12 @@ _PATIENCE_S = 5.0
 
 
 def message(run: int, number: int, filling: bytes) -> bytes:
-    return _HEAD.pack(MAGIC, run, number) + filling
+    return _HEAD.pack(telemetry.PROBE_MAGIC, run, number) + filling
 
 
 def number_of(payload: bytes, run: int) -> int | None:
     """The number in a probe or answer of this run; None for any other message."""
-    if len(payload) < _HEAD.size or payload[:4] != MAGIC:
+    if len(payload) < _HEAD.size or payload[:4] != telemetry.PROBE_MAGIC:
         return None
     _, found_run, number = _HEAD.unpack_from(payload)
     return number if found_run == run else None
@@ -56,7 +55,7 @@ class Echo:
         self._stopping.set()
 
     def _answer(self, asked: Message) -> None:
-        if asked.payload[:4] != MAGIC or len(asked.payload) < LEAST_BYTES:
+        if asked.payload[:4] != telemetry.PROBE_MAGIC or len(asked.payload) < LEAST_BYTES:
             return
         try:
             device = topics.parse(asked.topic).device

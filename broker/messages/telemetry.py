@@ -5,8 +5,8 @@
      "latency_seconds": {"bounds_s": […], "counts": […], "sum_s": …}, "build_info": [["0.1.0", "9f…", "op012", 1]], …}}
 
 `metrics` are those of `tflsplit.observing.catalogue`: a number without labels, an object of numbers for one label, and
-for several labels a list whose entries end in the number. The probes of `broker.links.echo`, which are not JSON, use
-the same topic.
+for several labels a list whose entries end in the number. The probes of `broker.links.echo` and the reports of
+`broker.messages.updates`, which begin with four letters of their own, use the same topic.
 """
 
 import json
@@ -15,10 +15,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from broker.messages import updates
 from tflsplit import errors, strict_json
 from tflsplit.observing import catalogue
 from tflsplit.observing.metrics import Distribution, Family, Kind, Metric, Sample
 
+PROBE_MAGIC = b"TFSP"
 _MOST_BYTES = 64 << 10
 _MOST_SAMPLES = 32
 _MOST_LABEL = 128
@@ -50,9 +52,9 @@ class Telemetry:
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
-def is_probe(payload: bytes) -> bool:
-    """Whether a message on telemetry is a probe that measures a link."""
-    return not payload.startswith(b"{")
+def is_for_others(payload: bytes) -> bool:
+    """Whether a message on the topic is a probe of the link, or a report of an update."""
+    return payload.startswith((PROBE_MAGIC, updates.REPORT_MAGIC))
 
 
 def parse(payload: bytes) -> Telemetry:

@@ -6,6 +6,7 @@ from waiting import wait_for
 from broker.cloud import fleet
 from broker.links import echo
 from broker.messages import topics
+from broker.messages.updates import Report, State
 from broker.transport import memory
 from broker.transport.protocol import Message
 from tflsplit.observing import catalogue, exposition
@@ -80,13 +81,15 @@ def test_there_are_never_more_devices_than_the_bound_and_those_left_out_are_coun
     assert found["tflsplit_cloud_devices_left_out_total", "d"] == 15
 
 
-def test_bad_telemetry_is_counted_and_probes_are_not(watching):
-    say(watching, "a", b"{nonsense")
+def test_bad_telemetry_is_counted_and_probes_and_reports_are_not(watching):
+    for nonsense in (b"{nonsense", b" {}", b"\xff\xfe{}", b"[]", b"TFS", b""):
+        say(watching, "a", nonsense)
     say(watching, "a", echo.message(1, 2, b"x" * 100))
+    say(watching, "a", Report("0" * 16, State.INSTALLED).encode())
     watching.take(Message("elsewhere", told()))
     found = by_name(watching)
 
-    assert found["tflsplit_cloud_bad_telemetry_total", "d"] == 2
+    assert found["tflsplit_cloud_bad_telemetry_total", "d"] == 7
     assert found["tflsplit_cloud_devices", "d"] == 0
 
 

@@ -124,7 +124,7 @@ def test_arbitrary_bytes_are_refused_in_one_way(payload):
 
 
 def test_a_probe_of_the_link_is_told_apart():
-    assert telemetry.is_probe(echo.message(1, 2, b""))
-    assert telemetry.is_probe(struct.pack("<I", 0))
-    assert not telemetry.is_probe(message())
+    assert telemetry.is_for_others(echo.message(1, 2, b""))
+    assert not telemetry.is_for_others(struct.pack("<I", 0))
+    assert not telemetry.is_for_others(message())
     assert math.isfinite(telemetry.parse(message()).sent_ms)

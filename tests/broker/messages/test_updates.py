@@ -79,7 +79,7 @@ def test_a_damaged_report_is_refused(text):
 
 
 def test_a_report_is_nothing_to_those_who_read_telemetry():
-    assert telemetry.is_probe(Report("0" * 16, State.INSTALLED).encode())
+    assert telemetry.is_for_others(Report("0" * 16, State.INSTALLED).encode())
 
 
 def test_a_reason_cannot_drive_a_terminal():
