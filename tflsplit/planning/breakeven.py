@@ -1,5 +1,5 @@
 """How far bandwidth, rate or price of data would have to move before the answer turns from not splitting to splitting,
-or back: found by trying.
+or back, or before nothing meets the constraints: found by trying.
 """
 
 import math
@@ -50,9 +50,9 @@ def find(candidates: Sequence[Candidate], scenario: Scenario, goal: Goal) -> dic
 
 
 def _nearest(shortlist: Shortlist, at: Callable[[float], tuple[Scenario, Goal]], today: float) -> BreakEven | None:
-    def answer(value: float) -> tuple[str | None, bool]:
+    def answer(value: float) -> tuple[str | None, bool | None]:
         found = shortlist.pick(*at(value))
-        return (found.candidate.id, found.candidate.is_split) if found else (None, False)
+        return (found.candidate.id, found.candidate.is_split) if found else (None, None)
 
     splits_today = answer(today)[1]
     for step in range(1, _DECADES * _TRIES_A_DECADE + 1):
@@ -65,7 +65,7 @@ def _nearest(shortlist: Shortlist, at: Callable[[float], tuple[Scenario, Goal]],
 
 
 def _between(
-    answer: Callable[[float], tuple[str | None, bool]], same: float, other: float, splits_today: bool
+    answer: Callable[[float], tuple[str | None, bool | None]], same: float, other: float, splits_today: bool | None
 ) -> BreakEven:
     for _ in range(_HALVINGS):
         middle = math.sqrt(same * other)
@@ -74,4 +74,4 @@ def _between(
         else:
             other = middle
     choice, is_split = answer(other)
-    return BreakEven(other, choice, is_split)
+    return BreakEven(other, choice, bool(is_split))

@@ -190,6 +190,25 @@ def test_the_break_even_rate_is_one_that_the_window_keeps_up_with():
     assert (found.value, found.choice) == (pytest.approx(can, rel=0.002), None)
 
 
+def test_a_break_even_says_where_nothing_would_meet_the_constraints():
+    """Today the answer is not to split; so it is beyond, where there is none."""
+    scenario = over(1000, workload={"rate_fps": 5.0})
+    found = breakeven.find(CANDIDATES[:1] + CANDIDATES[-1:], scenario, Goal(constraints=Constraints(fps=5.0)))
+
+    assert not decide(scenario, constraints=Constraints(fps=5.0)).is_split
+    assert (found["rate_fps"].choice, found["rate_fps"].is_split) == (None, False)
+    assert any("nothing would meet the constraints" in line for line in report_text.turns(found))
+
+
+def test_a_break_even_says_where_something_would_meet_the_constraints_again():
+    scenario, goal = over(4, workload={"rate_fps": 1e4}), Goal(constraints=Constraints(fps=1e4))
+    found = breakeven.find(CANDIDATES, scenario, goal)["rate_fps"]
+
+    assert planning_decision.decide(CANDIDATES, scenario, goal).choice is None
+    assert found.choice is not None
+    assert found.value < 1e4
+
+
 def test_the_break_even_price_turns_the_cheapest_way():
     dear_cloud = over(1000, prices=Prices(per_gb=1e-9, per_cloud_hour=0.001))
     slow_edge = Constraints(max_edge_memory_bytes=4000)
