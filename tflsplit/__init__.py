@@ -34,7 +34,9 @@ else:
         elif name in _MODULES:
             import importlib
 
-            found = getattr(importlib.import_module(f"tflsplit.api.{_MODULES[name]}"), name)
+            from tflsplit.api import wording
+
+            found = wording.in_python(getattr(importlib.import_module(f"tflsplit.api.{_MODULES[name]}"), name))
         else:
             raise AttributeError(f"module 'tflsplit' has no attribute {name!r}")
         globals()[name] = found

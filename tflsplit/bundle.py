@@ -61,7 +61,7 @@ def _write(
 ) -> Package:
     """Nothing of the bundle is `made` before it is known that it may be written."""
     path = arguments.path(path, "path")
-    writing.check_destination(path, replaces_existing=replaces_existing)
+    writing.check_destination(path, replaces_existing=replaces_existing, how="replaces_existing=True")
     if whole.manifest.role is not Role.WHOLE:
         raise errors.PackageError(
             f"{whole.path}: a bundle for the {whole.manifest.role.value} side; bundle from the whole package"

@@ -19,7 +19,7 @@ from converters import convert
 from edge_runtime import head, loop
 from edge_runtime.delivery import settings
 from tflsplit import arguments, errors
-from tflsplit.api import planning
+from tflsplit.api import planning, wording
 from tflsplit.package import reading, writing
 from tflsplit.package import verify as proof
 from tflsplit.timings import profiles as timings
@@ -282,6 +282,36 @@ class Case:
 
     def __repr__(self):
         return f"{self.call} {', '.join(f'{name}={value!r}' for name, value in self.wrong.items())}"
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda model: tflsplit.convert(model, "p.tflsplit"), "or force=True to replace it"),
+        (lambda model: tflsplit.slice("p.tflsplit", "op000", "p.tflsplit"), None),
+        (lambda model: tflsplit.convert(model, "q", requantise=True, io="uint8"), "requantise=True"),
+        (lambda model: tflsplit.convert(model, "q", compiler="x"), "give target= coral"),
+    ],
+)
+def test_a_refusal_names_the_arguments_of_the_call_and_no_options(model, tmp_path, monkeypatch, call, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.tflsplit").mkdir()
+    (tmp_path / "p.tflsplit" / "head.tflite").touch()
+    with pytest.raises(errors.UserError) as refused:
+        call(model)
+
+    assert "--" not in str(refused.value)
+    assert said is None or said in str(refused.value)
+
+
+def test_what_stands_in_a_command_to_type_stays():
+    @wording.in_python
+    def call(*, force=False, cut=None):
+        raise errors.SettingsError("give --cut, --force or `tflsplit x --cut y`, not --other")
+
+    with pytest.raises(errors.SettingsError) as refused:
+        call()
+    assert str(refused.value) == "give cut=, force=True or `tflsplit x --cut y`, not --other"
 
 
 NO_PATHS = (3, None, "", b"x", "a\0b", ["x"], "x" * 256)

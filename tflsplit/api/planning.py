@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tflsplit import arguments, errors, quantities
-from tflsplit.api import files, packages
+from tflsplit.api import files, packages, wording
 from tflsplit.arguments import PathLike
 from tflsplit.coding import input_codec, jpeg
 from tflsplit.graph.cuts import Cut
@@ -85,6 +85,7 @@ def plan(
     )
 
 
+@wording.in_python
 def write_plan(outcome: Outcome, out: PathLike, *, force: bool = False) -> None:
     """The file that `tflsplit edge --plan` and `cloud --plan` run. SettingsError where nothing was picked, or if the
     file is there already, unless `force` allows to replace it."""
@@ -92,6 +93,7 @@ def write_plan(outcome: Outcome, out: PathLike, *, force: bool = False) -> None:
     files.write_whole(path, planfile.render(pipeline.plan_of(outcome, path.parent)))
 
 
+@wording.in_python
 def write_report(outcome: Outcome, out: PathLike, *, force: bool = False) -> None:
     """A page with charts, in one HTML file; one that is there already is replaced with `force` only."""
     from tflsplit.report.plan import page

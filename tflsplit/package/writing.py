@@ -84,12 +84,13 @@ def update(opened: Package, described: Manifest, renewed: Sequence[Cut], added: 
     return Package(opened.path, described)
 
 
-def check_destination(path: Path, *, replaces_existing: bool) -> None:
-    """PackageError unless a package may be written at `path`; checked before long work begins."""
+def check_destination(path: Path, *, replaces_existing: bool, how: str = "--force") -> None:
+    """PackageError unless a package may be written at `path`; checked before long work begins. `how` is what allows to
+    replace one."""
     if path.exists() and not replaces_existing:
-        raise errors.PackageError(f"{path} exists already; give another -o, or --force to replace it")
+        raise errors.PackageError(f"{path} exists already; give another name, or {how} to replace it")
     if path.exists() and not (path / MANIFEST).is_file():
-        raise errors.PackageError(f"{path} exists and is not a package; it will not be replaced, give another -o")
+        raise errors.PackageError(f"{path} exists and is not a package; it will not be replaced, give another name")
 
 
 def write_pair(directory: PathLike, package: Package, cut: str | Cut) -> Halves:

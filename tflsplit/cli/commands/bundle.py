@@ -10,7 +10,7 @@ from tflsplit.chains import planfile as chains_planfile
 from tflsplit.cli.options import planfile as options_planfile
 from tflsplit.cli.output import examples, screen
 from tflsplit.graph.cuts import Cut
-from tflsplit.package import reading
+from tflsplit.package import reading, writing
 from tflsplit.package.manifest import Role
 from tflsplit.package.reading import Package
 
@@ -66,6 +66,7 @@ def command(
     """
     if plan_path is not None and names:
         raise errors.SettingsError("--plan and --cut both name the cut; give one of them")
+    writing.check_destination(destination, replaces_existing=replaces_existing)
     if plan_path is not None and chains_planfile.is_one(plan_path):
         chain = chains_planfile.read(plan_path)
         whole = api_planfile.package_of(pkg, chain, plan_path)

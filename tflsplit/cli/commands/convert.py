@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-import tflsplit
 from tflsplit import text
+from tflsplit.api import conversion
 from tflsplit.cli.commands import inspect
 from tflsplit.cli.output import edgetpu, examples, logs, screen
 from tflsplit.confinement import rights
@@ -134,7 +134,7 @@ def command(
     Python: tflsplit.convert("model.h5", "model.tflsplit", calibration="pictures/")
     """
     with screen.progress("convert", None) as step:
-        made = tflsplit.convert(
+        made = conversion.convert(
             model,
             destination,
             require_calibration=requires_calibration,

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-import tflsplit
 from tflsplit import errors
 from tflsplit.api import files, planning
 from tflsplit.chains import pipeline, planfile
@@ -98,7 +97,7 @@ def command(
     if edge_path is None or cloud_path is None:
         raise click.UsageError("Missing option '--edge' or '--cloud': give both profiles, or --stage for each machine.")
     words = {name: value for name, value in given.items() if name not in chain.ONLY}
-    outcome = tflsplit.plan(
+    outcome = planning.plan(
         opened, edge=edge_path, cloud=cloud_path, link=link, bandwidth=bandwidth, rtt=rtt, loss=loss, **words
     )
     # Files first: whoever reads the output may stop reading.

@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-import tflsplit
-from tflsplit.api import packages
+from tflsplit.api import packages, profiling
 from tflsplit.cli.options import accelerator as options_accelerator
 from tflsplit.cli.options import units
 from tflsplit.cli.output import examples, screen
@@ -91,7 +90,7 @@ def command(
 
     opened = packages.open(pkg)
     with screen.progress(f"profile the {side}", profiler.FEWEST_MEASUREMENTS * len(opened.select("listed"))) as step:
-        made = tflsplit.profile(opened, side, destination, on_measurement=step, **options)
+        made = profiling.profile(opened, side, destination, on_measurement=step, **options)
     if is_json:
         click.echo(profiles.render(made), nl=False)
     else:

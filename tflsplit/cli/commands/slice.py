@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-import tflsplit
+from tflsplit.api import packages
 from tflsplit.cli.output import examples, screen
 
 
@@ -23,5 +23,5 @@ def command(pkg: Path, cut_name: str, output: Path, *, force: bool) -> None:
     \b
     Python: tflsplit.slice("model.tflsplit", "op012", "halves")
     """
-    for path in tflsplit.slice(pkg, cut_name, output, force=force):
+    for path in packages.slice(pkg, cut_name, output, force=force):
         screen.write(str(path))
