@@ -79,7 +79,10 @@ def _groups(root: Path) -> dict[str, int]:
     try:
         lines = (root / "etc/group").read_text("utf-8").splitlines()
     except OSError as cause:
-        raise errors.DeviceError(f"{root / 'etc/group'}: {cause.strerror}") from cause
+        raise errors.DeviceError(
+            f"{root / 'etc/group'} cannot be read ({cause.strerror}): the groups of the system that the service is for "
+            "stand in it; give the --root of a whole system"
+        ) from cause
     return {
         fields[0]: int(fields[2])
         for fields in (line.split(":") for line in lines)

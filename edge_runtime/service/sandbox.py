@@ -27,7 +27,8 @@ def unreadable(path: Path, root: Path = Path("/")) -> str | None:
     try:
         real = there.resolve(strict=True)
     except OSError as cause:
-        return f"{path}: {cause.strerror}"
+        where = "here" if root == Path("/") else f"below {root}"
+        return f"{path} cannot be found {where} ({cause.strerror}): put it there, or give the path that it has there"
     if root == Path("/") and (problem := hidden(real)):
         return problem
     for folder in real.parents:
@@ -48,7 +49,7 @@ def unwritable(path: Path, name: str) -> str | None:
 def unexecutable(program: Path, root: Path = Path("/")) -> str | None:
     """Why the service cannot run a program; for a script its interpreter is checked too."""
     if problem := unreadable(program, root):
-        return problem
+        return problem if hidden(program) else f"the service's program {problem}, with --executable"
     there = _below(root, program)
     if not there.stat().st_mode & stat.S_IXOTH:
         return f"{program} is not executable for the service: chmod o+x {program}"
@@ -56,8 +57,11 @@ def unexecutable(program: Path, root: Path = Path("/")) -> str | None:
         line = stream.readline(4096)
     if not line.startswith(b"#!"):
         return None
-    interpreter = Path(line[2:].split()[0].decode("utf-8", "replace"))
-    return unreadable(interpreter, root)
+    interpreter = Path(line[2:].decode("utf-8", "replace").strip().partition(" ")[0])
+    if not interpreter.is_absolute():
+        return f"the first line of {program} names no program by its whole path; give another --executable"
+    problem = unreadable(interpreter, root)
+    return f"the interpreter of {program}: {problem}" if problem else None
 
 
 def _below(root: Path, path: Path) -> Path:

@@ -145,7 +145,13 @@ def test_binding_to_cores_takes_a_system_call_that_is_shut_else(root):
     free = settings(unit.render(service(permissions.needed("cpu", "x", root=root))))["SystemCallFilter"]
 
     assert bound == [*free, "sched_setaffinity"]
-    assert free[-1] == "~@privileged @resources"
+    assert free[1] == "~@privileged @resources"
+
+
+def test_the_process_that_tries_a_new_model_may_give_up_its_rights(root):
+    calls = settings(unit.render(service(permissions.needed("cpu", "x", root=root))))["SystemCallFilter"]
+
+    assert "landlock_create_ruleset landlock_add_rule landlock_restrict_self" in calls
 
 
 def test_a_device_of_a_delegate_has_to_be_there_for_its_group(root):

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     "--config",
     "file",
     type=click.Path(path_type=Path),
-    help="Configuration file of the edge. It is checked first. With --root a path below it.",
+    help="Configuration file of the edge. It is checked first. With --root this and all other paths are below it.",
 )
 @click.option(
     "--name", default="tflsplit-edge", show_default=True, help="Name of the service, different for each edge here."
 )
 @click.option(
     "--allow-device",
-    "devices",
+    "given_devices",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="NODE",
@@ -55,7 +55,7 @@ def command(
     file: Path | None,
     *,
     name: str,
-    devices: tuple[Path, ...],
+    given_devices: tuple[Path, ...],
     executable: Path | None,
     root: Path,
     dry_run: bool,
@@ -78,14 +78,26 @@ def command(
     if file is None:
         raise click.UsageError("Missing option '--config'.")
     edge = config.edge_command()
-    file = file.absolute()
+    file, *devices = (_whole(path, root) for path in (file, *given_devices))
+    program = _whole(executable, root) if executable else installation.executable()
     merged = edge.merged(file, root=root)
     if problems := edge_checks.all_problems(edge, merged, file, root=root):
         raise errors.ConfigurationError(problems)
     wanted = service.wanted(
-        edge, merged, file, name=name, executable=executable or installation.executable(), devices=devices, root=root
+        edge,
+        merged,
+        file,
+        name=name,
+        executable=program,
+        devices=tuple(devices),
+        root=root,
     )
     _install(installation.plan(wanted), name, root, is_dry=dry_run)
+
+
+def _whole(path: Path, root: Path) -> Path:
+    """As the service sees it: what is not whole is of this folder, or below another root of that."""
+    return path.absolute() if root == Path("/") else Path("/") / path
 
 
 def _install(changes: "tuple[Change, ...]", name: str, root: Path, *, is_dry: bool) -> None:
