@@ -12,6 +12,7 @@ from tflsplit import errors
 from tflsplit.graph import flatgraph
 from tflsplit.graph.interpreter import Interpreter
 
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 RANDOM = np.random.default_rng(3)
 WEIGHTS = RANDOM.normal(0, 1, (3, 8)).astype(np.float32)
 M = pathlib.Path("m.tflite")
@@ -86,3 +87,19 @@ def test_a_public_float_file_converts_with_every_cut_exact(shared_data, tmp_path
     assert len(made.cuts) == 17
     assert made.manifest.fidelity[0].sqnr_db > 10
     assert "ai-edge-quantizer" in made.manifest.created_with
+
+
+def test_what_pytorch_exported_converts_as_the_page_about_it_says(tmp_path):
+    """tests/converters/digits_torch.tflite is what examples/pytorch/export.py wrote."""
+    import tflsplit
+
+    with np.load(CHECKOUT / "tflsplit" / "demo" / "digits.npz") as digits:
+        pictures = digits["calibration"]
+    source = CHECKOUT / "tests" / "converters" / "digits_torch.tflite"
+    made = tflsplit.convert(source, tmp_path / "m.tflsplit", calibration=pictures, preprocessing="unit")
+    page = (CHECKOUT / "docs" / "pytorch.md").read_text("utf-8")
+
+    assert f"{len(made.cuts)} cuts x 8 samples: bit-exact" in page
+    assert tflsplit.verify(made.path).is_bit_exact
+    assert made.cut("op011").payload_bytes == 32
+    assert made.manifest.fidelity[0].sqnr_db > 30
