@@ -15,6 +15,9 @@ from tflsplit.graph.flatgraph import Graph, Operator, Tensor
 Words = str | None
 
 _SOFTMAX_ELEMENTS = 16_000  # "supports only 1-D input tensor with a max of 16,000 elements"
+# The compiler leaves large transpositions to the CPU, and does not say where large begins. Taken is the safe side: to
+# leave one to the tail costs little, and a head that does not run whole on the Edge TPU much.
+_TRANSPOSED_ELEMENTS = 2**18
 _MEAN_CHANNELS = 4  # "if a z-reduction, the z-dimension must be multiple of 4"
 
 
@@ -117,16 +120,28 @@ def unmoved_batch(graph: Graph, operator: Operator) -> Words:
     return "moves the batch" if order is not None and order.size and int(order[0]) != 0 else None
 
 
+def small_enough(graph: Graph, operator: Operator) -> Words:
+    elements = math.prod(_output(graph, operator).shape)
+    if elements > _TRANSPOSED_ELEMENTS:
+        return f"transposes {elements:,} elements; a large transposition does not map: leave it to the tail"
+    return None
+
+
 def one_alpha_a_channel(graph: Graph, operator: Operator) -> Words:
     alpha = _inputs(graph, operator)[1]
     return "one slope an element; give PReLU shared_axes=[1, 2]" if math.prod(alpha.shape[:-1]) > 1 else None
 
 
-def whole_multiple(graph: Graph, operator: Operator) -> Words:
-    """Resizing maps "depending on size, to avoid loss of precision": integer factors are what public logs show."""
+def more_than_one_pixel(graph: Graph, operator: Operator) -> Words:
     before, after = _inputs(graph, operator)[0].shape, _output(graph, operator).shape
     if math.prod(before[1:3]) == 1 < math.prod(after[1:3]):
         return f"spreads one pixel over {extents(after[1:3])}, which the compiler leaves to the CPU"
+    return None
+
+
+def whole_multiple(graph: Graph, operator: Operator) -> Words:
+    """Resizing maps "depending on size, to avoid loss of precision": integer factors are what public logs show."""
+    before, after = _inputs(graph, operator)[0].shape, _output(graph, operator).shape
     is_aligned = bool(_option(graph, operator, "alignCorners"))
     for old, new in zip(before[1:3], after[1:3], strict=True):
         old, new = (max(1, old - 1), max(1, new - 1)) if is_aligned else (old, new)  # noqa: PLW2901  # corner to corner

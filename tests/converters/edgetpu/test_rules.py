@@ -199,13 +199,3 @@ def test_the_document_states_how_many_operators_are_judged(pytestconfig):
     text = (pytestconfig.rootpath / "docs" / "coral.md").read_text("utf-8")
 
     assert f"judges **{len(rules.RULES)} operators**" in text
-
-
-def test_what_google_left_to_the_cpu_is_what_is_judged_not_to_map(shared_data):
-    """A compiled file tells it: behind the one operator of the Edge TPU it lists what runs on the CPU."""
-    name = "models/deeplabv3_mnv2_dm05_pascal_quant"
-    graph = flatgraph.read((shared_data / f"{name}.tflite").read_bytes())
-    compiled = flatgraph.read((shared_data / f"{name}_edgetpu.tflite").read_bytes())
-    cut = rules.tpu_cut(rules.judge(graph), cuts.enumerate_cuts(graph))
-    on_cpu = [operator.name for operator in graph.operators[cut.position :]]
-    assert on_cpu == [operator.name for operator in compiled.operators[1:]]

@@ -56,10 +56,14 @@ def print_part(opened: reading.Package) -> None:
     mapped = sum(entry.maps for entry in verdicts)
     operators = text.counted(len(verdicts), "operator")
     screen.write(f"{mapped} of {operators} map, {sum(entry.is_on_tpu for entry in verdicts)} in one part")
+    unconfirmed = sorted({entry.op for entry in verdicts if not entry.is_confirmed})
+    if unconfirmed:
+        screen.write(f"unconfirmed, for no file that Google's compiler made shows it: {', '.join(unconfirmed)}")
     if first is None:
         screen.write("all of the model maps: the Edge TPU can run any head, and the whole model (cut `output`)")
         return
-    screen.write(f"operator {first.index} ({first.op}) ends the Edge TPU's part: {first.reason}; {rules.CONSEQUENCE}")
+    name = f"operator {first.index} ({first.op})"
+    screen.write(f"{name} ends the Edge TPU's part{_mark(first)}: {first.reason}; {rules.CONSEQUENCE}")
     where = "no head runs wholly on the Edge TPU" if cut is None else f"cut there: --split-at edgetpu ({cut.id})"
     screen.write(where)
 
@@ -88,8 +92,12 @@ def in_words(compilation: Compilation) -> str:
 
 
 def _verdict(verdict: "rules.Verdict", *, is_first: bool) -> str:
-    words = "maps" if verdict.maps else f"does not map: {verdict.reason}"
+    words = f"maps{_mark(verdict)}" if verdict.maps else f"does not map{_mark(verdict)}: {verdict.reason}"
     return f"FIRST THAT {words}" if is_first else words
+
+
+def _mark(verdict: "rules.Verdict") -> str:
+    return "" if verdict.is_confirmed else " (unconfirmed)"
 
 
 def _short(layer: str | None) -> str | None:

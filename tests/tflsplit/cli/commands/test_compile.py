@@ -41,7 +41,7 @@ def test_inspect_says_of_every_operator_if_it_maps(typed, model):
     assert [entry["runs_on"] for entry in told["operators"]] == ["edgetpu", "cpu", "cpu"]
     assert told["operators"][1] | {"reason": None} == {
         "index": 1, "op": "HARD_SWISH", "version": 1, "layer": "swish", "maps": False, "reason": None,
-        "runs_on": "cpu", "consequence": None,
+        "confirmed": False, "runs_on": "cpu", "consequence": None,
     }  # fmt: skip
     assert "use ReLU6, or swish" in told["operators"][1]["reason"]
 
@@ -49,8 +49,9 @@ def test_inspect_says_of_every_operator_if_it_maps(typed, model):
 def test_inspect_marks_the_first_that_does_not_map_for_people(typed, model):
     shown = typed("inspect", model, "--target", "coral").out
 
-    assert shown.count("FIRST THAT does not map: HARD_SWISH") == 1
+    assert shown.count("FIRST THAT does not map (unconfirmed): HARD_SWISH") == 1
     assert "2 of 3 operators map, 1 in one part" in shown
+    assert "unconfirmed, for no file that Google's compiler made shows it: HARD_SWISH\n" in shown
     assert "--split-at edgetpu (op000)" in shown
     assert "HARD_SWISH" not in typed("inspect", model).out
 
