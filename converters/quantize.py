@@ -9,7 +9,7 @@ import numpy as np
 from converters import litert_quantizer
 from converters.loading import quiet
 from converters.loading.model import LoadedModel, samples_of
-from converters.unquantised import FloatFile
+from converters.unquantised import FloatFile, is_float
 from tflsplit import errors
 from tflsplit.graph import flatgraph
 from tflsplit.graph.flatgraph import Graph, Operator
@@ -77,7 +77,7 @@ def _checked(data: bytes, model: LoadedModel) -> bytes:
     graph = flatgraph.read(data, name=str(model.path))
     found: dict[str, str] = {}
     for operator in graph.operators:
-        if _is_float(graph, operator):
+        if _computes_in_float(graph, operator):
             layer = _layer_of(model, graph.tensors[operator.outputs[0]].name.split(";")[0])
             found.setdefault(operator.name, f"layer {layer}" if layer else _layers_with(model, operator.name))
     if found:
@@ -86,7 +86,7 @@ def _checked(data: bytes, model: LoadedModel) -> bytes:
     return data
 
 
-def _is_float(graph: Graph, operator: Operator) -> bool:
+def _computes_in_float(graph: Graph, operator: Operator) -> bool:
     types = {graph.tensors[index].type_name for index in (*operator.inputs, *operator.outputs) if index >= 0}
     return bool(types & {"float16", "float32", "float64"}) and operator.name not in ("QUANTIZE", "DEQUANTIZE")
 
@@ -151,27 +151,38 @@ def _layer_of(model: LoadedModel, operation: str) -> str:
 
 
 def check_is_integer(graph: Graph, name: str) -> None:
-    """Raise ModelError unless a `.tflite` is full int8 or uint8 with static shapes, saying what it is instead."""
+    """Raise ModelError unless a `.tflite` has static shapes and computes in int8 or uint8 wherever it has weights.
+
+    What computes in float besides, as a detector's post-processing does, stays as it is.
+    """
     advice = "convert the model it was made from with tflsplit"
     for tensor in graph.tensors:
         if tensor.is_dynamic:
             raise errors.ModelError(f"{name}: tensor {tensor.name!r} has a shape known only at run time; {advice}")
-    for operator in graph.operators:
-        if _is_float(graph, operator):
-            kind = _float_kind(graph, operator)
-            raise errors.ModelError(f"{name}: operator {operator.index} ({operator.name}) {kind}; {advice}")
+    if is_float(graph):
+        operator = next(operator for operator in graph.operators if _computes_in_float(graph, operator))
+        kind = _float_kind(graph, operator)
+        raise errors.ModelError(f"{name}: operator {operator.index} ({operator.name}) {kind}; {advice}")
     kept = next((operator for operator in graph.operators if operator.name == "ASSIGN_VARIABLE"), None)
     if kept is not None:
         raise errors.ModelError(
             f"{name}: operator {kept.index} ({kept.name}) keeps state from one sample to the next, which frames of "
             "several devices would share; export the model with its state as an input and an output"
         )
-    for index in (*graph.inputs, *graph.outputs):
+    for index in graph.inputs:
         tensor = graph.tensors[index]
         if tensor.type_name in ("float16", "float32", "float64"):
             raise errors.ModelError(
-                f"{name}: {tensor.name!r} goes in or out as {tensor.type_name}, expected int8 or uint8; {advice}"
+                f"{name}: {tensor.name!r} goes in as {tensor.type_name}, expected int8 or uint8; {advice}"
             )
+
+
+def float_parts(graph: Graph) -> tuple[str, ...]:
+    """What is to be said of operators that compute in float in a model that is int8 or uint8 where it has weights."""
+    names = dict.fromkeys(operator.name for operator in graph.operators if _computes_in_float(graph, operator))
+    if not names:
+        return ()
+    return (f"{', '.join(names)}: computed in float, as the file has it; no cut lies where floats would cross",)
 
 
 def _float_kind(graph: Graph, operator: Operator) -> str:
