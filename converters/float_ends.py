@@ -4,8 +4,6 @@ An input that goes through QUANTIZE becomes the integers behind it, an output th
 before it. Proven by running both.
 """
 
-from typing import Any
-
 import numpy as np
 
 from converters.loading import quiet
@@ -44,23 +42,6 @@ def cut_off(data: bytes) -> Rewritten:
     if not _is_equal(data, changed):
         return Rewritten(data, (f"left as it was, its results would change: {note}",))
     return Rewritten(changed, (f"{note}; bit-exact on {_PROOFS} inputs",))
-
-
-def convert_late(edited: Edit) -> list[str]:
-    """A conversion to float moves right before what reads it: until then integers can cross a cut, and not floats."""
-    kept: list[Any] = []
-    waiting: dict[int, Any] = {}
-    for operator, part in zip(edited.graph.operators, edited.subgraph.operators, strict=True):
-        if operator.name == "DEQUANTIZE":
-            waiting[operator.outputs[0]] = part
-            continue
-        kept += [waiting.pop(index) for index in operator.inputs if index in waiting]
-        kept.append(part)
-    kept += waiting.values()
-    if kept == edited.subgraph.operators:
-        return []
-    edited.subgraph.operators = kept
-    return ["conversions to float stand right before what reads them"]
 
 
 def _beyond_input(graph: Graph, index: int) -> int | None:

@@ -158,13 +158,10 @@ def _open_tflite(source: Path) -> Rewritten:
 def _already_quantised(source: Path, opened: Rewritten, options: Options) -> _Quantised:
     """A `.tflite` is changed only as its target needs; its own scales are its calibration. Samples only measure."""
     inner = float_ends.cut_off(opened.data)
-    late = rewriting.rewrite(inner.data, (float_ends.convert_late,))
-    changed = target.rewritten(late.data, ()) if options.target == "coral" else late
-    notes = (*opened.notes, *inner.notes, *late.notes)
-    changed = Rewritten(changed.data, notes if changed is late else (*notes, *changed.notes))
+    changed = target.rewritten(inner.data, ()) if options.target == "coral" else Rewritten(inner.data)
+    changed = replace(changed, notes=(*opened.notes, *inner.notes, *changed.notes))
     graph = flatgraph.read(changed.data, name=str(source))
     quantize.check_is_integer(graph, str(source))
-    changed = replace(changed, notes=(*changed.notes, *quantize.float_parts(graph)))
     _check_taken_as_it_is(source, graph, options)
     inputs = graph.specs(graph.inputs)
     preprocessing = options.preprocessing or _pixels_as_stored(inputs)

@@ -8,8 +8,9 @@ import numpy as np
 
 from converters import litert_quantizer
 from converters.loading import quiet
+from converters.loading.frozen import limits
 from converters.loading.model import LoadedModel, samples_of
-from converters.unquantised import FloatFile, is_float
+from converters.unquantised import FloatFile
 from tflsplit import errors
 from tflsplit.graph import flatgraph
 from tflsplit.graph.flatgraph import Graph, Operator
@@ -28,7 +29,6 @@ def quantise(
     if isinstance(model, FloatFile):
         return _checked(litert_quantizer.quantise(model, samples), model)
     tf = quiet.tensorflow()
-    _refuse_loops(model)
     converter = _converter(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: _representative(samples)
@@ -58,26 +58,12 @@ def _run(converter: Any, model: LoadedModel) -> bytes:
             raise _as_model_error(cause, model) from cause
 
 
-# TensorFlow's calibrator crashes the whole process on a loop. Recurrent Keras layers are unrolled before; those of a
-# SavedModel cannot be.
-_LOOPS = frozenset({"While", "StatelessWhile", "LoopCond"})
-
-
-def _refuse_loops(model: LoadedModel) -> None:
-    for operation in model.concrete_function().graph.get_operations():
-        if operation.type in _LOOPS:
-            raise errors.ModelError(
-                f"{model.path}: has a loop ({operation.name}), which cannot be calibrated; give the .keras or .h5 "
-                "file, whose recurrent layers are unrolled"
-            )
-
-
 def _checked(data: bytes, model: LoadedModel) -> bytes:
     """The converter leaves operators in float without a warning where int8 TFLite has no kernel for them."""
     graph = flatgraph.read(data, name=str(model.path))
     found: dict[str, str] = {}
     for operator in graph.operators:
-        if _computes_in_float(graph, operator):
+        if _is_float(graph, operator):
             layer = _layer_of(model, graph.tensors[operator.outputs[0]].name.split(";")[0])
             found.setdefault(operator.name, f"layer {layer}" if layer else _layers_with(model, operator.name))
     if found:
@@ -86,7 +72,7 @@ def _checked(data: bytes, model: LoadedModel) -> bytes:
     return data
 
 
-def _computes_in_float(graph: Graph, operator: Operator) -> bool:
+def _is_float(graph: Graph, operator: Operator) -> bool:
     types = {graph.tensors[index].type_name for index in (*operator.inputs, *operator.outputs) if index >= 0}
     return bool(types & {"float16", "float32", "float64"}) and operator.name not in ("QUANTIZE", "DEQUANTIZE")
 
@@ -99,7 +85,7 @@ def _representative(samples: Sequence[Array]) -> Iterator[list[Array]]:
 def _as_model_error(cause: Exception, model: LoadedModel) -> errors.ModelError:
     operators = _missing_operators(str(cause))
     if not operators:
-        return errors.ModelError(f"{model.path}: TensorFlow's converter refuses this model ({errors.one_line(cause)})")
+        return errors.ModelError(f"{model.path}: TensorFlow's converter refuses this model ({quiet.reason(cause)})")
     return _unsupported(model, [f"{name} ({_layers_with(model, name)})" for name in operators])
 
 
@@ -142,47 +128,32 @@ def _tensor_of(model: FloatFile, operator: str) -> str:
 
 
 def _layer_of(model: LoadedModel, operation: str) -> str:
-    best, best_length = "", 0
-    for tap in model.layers:
-        scope = tap.operation.rsplit("/", 1)[0]
-        if (operation == tap.operation or operation.startswith(f"{scope}/")) and len(scope) > best_length:
-            best, best_length = tap.layer, len(scope)
-    return best
+    graph = model.concrete_function().graph
+    return limits.layer_of(graph, operation, [(tap.layer, tap.operation) for tap in model.layers])
 
 
 def check_is_integer(graph: Graph, name: str) -> None:
-    """Raise ModelError unless a `.tflite` has static shapes and computes in int8 or uint8 wherever it has weights.
-
-    What computes in float besides, as a detector's post-processing does, stays as it is.
-    """
+    """Raise ModelError unless a `.tflite` is full int8 or uint8 with static shapes, saying what it is instead."""
     advice = "convert the model it was made from with tflsplit"
     for tensor in graph.tensors:
         if tensor.is_dynamic:
             raise errors.ModelError(f"{name}: tensor {tensor.name!r} has a shape known only at run time; {advice}")
-    if is_float(graph):
-        operator = next(operator for operator in graph.operators if _computes_in_float(graph, operator))
-        kind = _float_kind(graph, operator)
-        raise errors.ModelError(f"{name}: operator {operator.index} ({operator.name}) {kind}; {advice}")
+    for operator in graph.operators:
+        if _is_float(graph, operator):
+            kind = _float_kind(graph, operator)
+            raise errors.ModelError(f"{name}: operator {operator.index} ({operator.name}) {kind}; {advice}")
     kept = next((operator for operator in graph.operators if operator.name == "ASSIGN_VARIABLE"), None)
     if kept is not None:
         raise errors.ModelError(
             f"{name}: operator {kept.index} ({kept.name}) keeps state from one sample to the next, which frames of "
             "several devices would share; export the model with its state as an input and an output"
         )
-    for index in graph.inputs:
+    for index in (*graph.inputs, *graph.outputs):
         tensor = graph.tensors[index]
         if tensor.type_name in ("float16", "float32", "float64"):
             raise errors.ModelError(
-                f"{name}: {tensor.name!r} goes in as {tensor.type_name}, expected int8 or uint8; {advice}"
+                f"{name}: {tensor.name!r} goes in or out as {tensor.type_name}, expected int8 or uint8; {advice}"
             )
-
-
-def float_parts(graph: Graph) -> tuple[str, ...]:
-    """What is to be said of operators that compute in float in a model that is int8 or uint8 where it has weights."""
-    names = dict.fromkeys(operator.name for operator in graph.operators if _computes_in_float(graph, operator))
-    if not names:
-        return ()
-    return (f"{', '.join(names)}: computed in float, as the file has it; no cut lies where floats would cross",)
 
 
 def _float_kind(graph: Graph, operator: Operator) -> str:

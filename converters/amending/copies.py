@@ -31,7 +31,7 @@ def amended(
     `scales` are layers to replace by one that only scales. ModelError for a layer among them that is not there.
     """
     config, scaled = scaling.replaced(config, scales, str(path))
-    config, widened = precision.in_float32(config)
+    config, widened = precision.in_float32(config, str(path))
     config, dropped = training_parts.left_out(config)
     config, renamed = names.of_keras(config)
     older = is_zip and layouts.is_of_keras_213(path)

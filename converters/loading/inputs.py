@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tflsplit import arguments, errors
 
+_NO_NUMBERS = {"string": "texts", "complex64": "complex numbers", "complex128": "complex numbers"}
 InputShapes = Mapping[str, Sequence[int]] | Sequence[Sequence[int]]
 
 
@@ -39,7 +40,15 @@ def given_shapes(shapes: InputShapes, names: Sequence[str], file: str) -> dict[s
 def static_input(
     name: str, declared: tuple[int | None, ...], dtype: str, given: tuple[int, ...] | None, file: str
 ) -> Input:
-    """The input with batch 1 and every dimension fixed; ModelError if the model and `given` leave one open."""
+    """The input with batch 1 and every dimension fixed; ModelError if the model and `given` leave one open.
+
+    ModelError also for an input of texts or complex numbers.
+    """
+    if dtype in _NO_NUMBERS:
+        raise errors.ModelError(
+            f"{file}: input {name!r} takes {_NO_NUMBERS[dtype]}, int8 models take real numbers: do what comes first "
+            "(look-up, spectrum) before the model, and convert what is behind it"
+        )
     rest = declared[1:]  # whatever the batch was, one sample at a time is run
     if given is None:
         if None in rest:

@@ -51,8 +51,8 @@ class LoadedModel:
         with quiet.silenced(), _unrunnable_is_ours(self.path):
             specs = self.specs(tf)
             if self.keras_model is None:
-                return tracing.trace_function(self.call, specs)
-            return tracing.trace_keras(self.keras_model, self.bases, self.call, specs)
+                return tracing.trace_function(self.call, specs, str(self.path))
+            return tracing.trace_keras(self.keras_model, self.bases, self.call, specs, str(self.path))
 
     def specs(self, tf: Any, *, batch: int = 1) -> list[Any]:
         """TensorFlow's descriptions of the inputs, for tracing."""

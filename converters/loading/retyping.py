@@ -35,7 +35,12 @@ def _cast_to(tensor: Any) -> str | None:
 
 
 _CASTS = frozenset(
-    {("uint8", "float32"), ("int32", "float32"), ("float32", "int32"), ("float32", "int64"), ("float64", "float32")}
+    {
+        *((kind, "float32") for kind in ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64")),
+        *((kind, "float32") for kind in ("float16", "bfloat16", "float64")),
+        ("float32", "int32"),
+        ("float32", "int64"),
+    }
 )
 
 

@@ -33,6 +33,12 @@ def layer_scope(operation: str) -> str:
     return "/".join(parts)
 
 
+def layer_around(operation: str) -> str:
+    """The layer that an operation of this name belongs to, inside loops and functions too; empty if none is named."""
+    parts = [part for part in operation.split("/") if not _CALLS.match(part)]
+    return parts[1] if len(parts) > 2 else ""
+
+
 def _layer_scope(operation: Any) -> tuple[str, ...]:
     if operation.type in _NOT_COMPUTED or not operation.outputs or not operation.outputs[0].dtype.is_floating:
         return ()

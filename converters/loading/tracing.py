@@ -5,14 +5,16 @@ for both Keras versions. Everything later (calibration, conversion, float result
 graph.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from converters.loading import quiet, rewrites, scopes
+from converters.loading.frozen import limits
 from tflsplit.graph.tensors import Array
 
 
@@ -55,15 +57,18 @@ class Trace:
         return rewrites.run(self._tapped, sample)[-len(self.taps) :] if self.taps else ()
 
 
-def trace_keras(model: Any, bases: Sequence[type], call: Callable[..., Any], specs: Sequence[Any]) -> Trace:
-    """Trace `call(*tensors)` of a Keras model; `bases` are the classes whose calls are layers' calls."""
+def trace_keras(model: Any, bases: Sequence[type], call: Callable[..., Any], specs: Sequence[Any], file: str) -> Trace:
+    """Trace `call(*tensors)` of a Keras model; `bases` are the classes whose calls are layers' calls.
+
+    ModelError, naming `file`, for what cannot be converted.
+    """
     tf = quiet.tensorflow()
     made: list[Call] = []
     made_outputs: list[Any] = []
 
     def outputs_and_taps(*tensors: Any) -> Any:
         made.clear()
-        with recorded_calls(model, bases, made):
+        with recorded_calls(model, bases, made), _still_seeds():
             outputs = tf.nest.flatten(call(*tensors))
         made_outputs[:] = outputs
         # Cells of recurrent layers run inside the graph of a loop; their tensors do not exist outside it.
@@ -72,15 +77,32 @@ def trace_keras(model: Any, bases: Sequence[type], call: Callable[..., Any], spe
 
     traced = tf.function(outputs_and_taps, autograph=False).get_concrete_function(*specs)
     outputs, _ = traced.structured_outputs
-    tapped = rewrites.rewritten(freeze(traced), specs, len(outputs))
+    taps = _taps(made)
+    frozen = _frozen(traced, taps, file, is_keras=True)
+    tapped = rewrites.rewritten(frozen, specs, len(outputs))
     function = tapped.prune(tapped.inputs, tapped.outputs[: len(outputs)])
-    return Trace(function, tapped, _taps(made), tuple(_maker(output) for output in made_outputs))
+    return Trace(function, tapped, taps, tuple(_maker(output) for output in made_outputs))
 
 
-def trace_function(call: Callable[..., Any], specs: Sequence[Any]) -> Trace:
+@contextmanager
+def _still_seeds() -> Iterator[None]:
+    """Keras 3 moves a layer's seed on in every call, whether the layer draws anything then or not."""
+    generator = sys.modules["keras"].random.SeedGenerator if "keras" in sys.modules else None
+    if generator is None:
+        yield
+        return
+    original = generator.next
+    generator.next = lambda self, ordered=True: self.state.value * 1
+    try:
+        yield
+    finally:
+        generator.next = original
+
+
+def trace_function(call: Callable[..., Any], specs: Sequence[Any], file: str) -> Trace:
     """Trace a function that is no Keras model; its layers are found from the names in its graph."""
     tf = quiet.tensorflow()
-    frozen = freeze(tf.function(call, autograph=False).get_concrete_function(*specs))
+    frozen = _frozen(tf.function(call, autograph=False).get_concrete_function(*specs), (), file, is_keras=False)
     function = rewrites.rewritten(frozen, specs, len(frozen.outputs))
     tensors = scopes.layer_tensors(function.graph)
     taps = tuple(Tap(layer, tensor.op.name, computes=True) for layer, tensor in tensors.items())
@@ -94,6 +116,20 @@ def _maker(tensor: Any) -> str:
     while operation.type == "Identity" and operation.inputs:
         operation = operation.inputs[0].op
     return str(operation.name)
+
+
+def _frozen(traced: Any, taps: Sequence[Tap], file: str, *, is_keras: bool) -> Any:
+    """The function with its variables as constants; ModelError for what in it cannot be converted."""
+    places = [(tap.layer, tap.operation) for tap in taps]
+    layer_of: limits.LayerOf = partial(limits.layer_of, traced.graph, taps=places)
+    limits.check_kept(traced.graph, layer_of, file)
+    try:
+        frozen = freeze(traced)
+    except ValueError as cause:
+        raise limits.unfrozen(cause, layer_of, file) from cause
+    layer_of = partial(limits.layer_of, frozen.graph, taps=places) if is_keras else scopes.layer_around
+    limits.check(frozen, layer_of, file, is_keras=is_keras)
+    return frozen
 
 
 def freeze(concrete: Any) -> Any:

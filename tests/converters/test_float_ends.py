@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-import tiny_models
 from ai_edge_litert import schema_py_generated as schema
 
-import tflsplit
-from converters import float_ends, rewriting
+from converters import float_ends
 from tflsplit.graph import flatgraph
 from tflsplit.graph.interpreter import Interpreter
 
@@ -62,56 +60,3 @@ def test_an_input_that_is_also_used_as_float_keeps_its_conversion(builder):
 
 def test_a_model_without_such_ends_stays_as_it_is(residual_model):
     assert float_ends.cut_off(residual_model) == float_ends.Rewritten(residual_model)
-
-
-@pytest.fixture
-def detector(tmp_path):
-    path = tmp_path / "detector.tflite"
-    path.write_bytes(tiny_models.detector())
-    return path
-
-
-@pytest.mark.usefixtures("in_this_process")
-def test_the_post_processing_of_a_detector_stays_in_the_tail_and_every_cut_before_it_is_exact(detector, tmp_path):
-    made = tflsplit.convert(detector, tmp_path / "m.tflsplit", pairs="all")
-    names = [operator.name for operator in made.graph.operators]
-    inner = made.cuts[1:-1]
-
-    assert names[-3:] == ["DEQUANTIZE", "DEQUANTIZE", "TFLite_Detection_PostProcess"]
-    assert [cut.position for cut in inner] == list(range(1, len(names) - 2))
-    assert {spec.dtype for cut in inner for spec in cut.boundary} == {"int8"}
-    assert [spec.dtype for spec in made.manifest.outputs] == ["float32"] * 4
-    assert any("TFLite_Detection_PostProcess: computed in float" in note for note in made.manifest.rewrites)
-    assert tflsplit.verify(made.path).is_bit_exact
-
-
-def test_a_conversion_to_float_moves_behind_integers_that_do_not_read_it():
-    data = tiny_models.detector()
-    before = [operator.name for operator in flatgraph.read(data).operators]
-    after = [
-        operator.name for operator in flatgraph.read(rewriting.rewrite(data, (float_ends.convert_late,)).data).operators
-    ]
-
-    assert sorted(before) == sorted(after)
-    assert before.index("DEQUANTIZE") < before.index("LOGISTIC")
-    assert after.index("DEQUANTIZE") > after.index("LOGISTIC")
-
-
-@pytest.mark.usefixtures("in_this_process")
-def test_islands_of_float_stay_whole_between_two_cuts(builder, tmp_path):
-    """x → two times (FULLY_CONNECTED → DEQUANTIZE → ABS → QUANTIZE) → ADD."""
-    weights = builder.tensor("w", (4, 4), scale=0.01, data=np.eye(4, dtype=np.int8) * 90)
-    x = last = builder.tensor("x", (1, 4))
-    for number in (1, 2):
-        a = builder.dense(last, weights, f"a{number}", 4, scale=0.1)
-        f, g = (builder.tensor(f"{name}{number}", (1, 4), scale=None, kind="FLOAT32") for name in "fg")
-        last = builder.tensor(f"q{number}", (1, 4))
-        builder.operator("DEQUANTIZE", (a,), (f,), version=2)
-        builder.operator("ABS", (f,), (g,))
-        builder.operator("QUANTIZE", (g,), (last,))
-    data = builder.build((x,), (builder.add(last, last, "y", (1, 4)),))
-    (tmp_path / "m.tflite").write_bytes(data)
-    made = tflsplit.convert(tmp_path / "m.tflite", tmp_path / "m.tflsplit", pairs="all")
-
-    assert [cut.id for cut in made.cuts] == ["input", "op000", "op003", "op004", "op007", "output"]
-    assert tflsplit.verify(made.path).is_bit_exact

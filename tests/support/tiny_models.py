@@ -7,7 +7,6 @@ from pathlib import Path
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from flatbuffers import flexbuffers
 
 from tflsplit.graph import cuts, flatgraph
 from tflsplit.inputs import preprocessing
@@ -97,65 +96,6 @@ def residual_model() -> bytes:
     b = made.add(a, a, "b", (1, 4), scale=0.4)
     c = made.add(a, b, "c", (1, 4), scale=0.6)
     return made.build((x,), (c,))
-
-
-def detector(anchors: int = 6, classes: int = 3) -> bytes:
-    """Int8 boxes and scores, each made float as soon as it is there, and the post-processing of an SSD in float."""
-    made, randomness = Builder(), np.random.default_rng(0)
-
-    def dense(source, name, extent):
-        weights = randomness.integers(-127, 128, (extent, 16), dtype=np.int8)
-        return made.dense(
-            source, made.tensor(f"{name}_weights", weights.shape, scale=0.01, data=weights), name, extent, 0.1
-        )
-
-    def as_float(source, name, extent, **quantised):
-        shape = np.array([1, anchors, extent], np.int32)
-        rows = made.tensor(f"{name}_rows", shape, **quantised)
-        size = made.tensor(f"{name}_shape", (3,), data=shape, scale=None, kind="INT32")
-        made.operator("RESHAPE", (source, size), (rows,))
-        found = made.tensor(f"{name}_float", shape, scale=None, kind="FLOAT32")
-        made.operator("DEQUANTIZE", (rows,), (found,), version=2)
-        return found
-
-    x = made.tensor("x", (1, 16), scale=1 / 127)
-    features = dense(x, "features", 16)
-    boxes = as_float(dense(features, "boxes", anchors * 4), "boxes", 4, scale=0.1)
-    probabilities = made.tensor("probabilities", (1, anchors * (classes + 1)), scale=1 / 256, zero_point=-128)
-    made.operator("LOGISTIC", (dense(features, "scores", anchors * (classes + 1)),), (probabilities,))
-    scores = as_float(probabilities, "scores", classes + 1, scale=1 / 256, zero_point=-128)
-    places = randomness.uniform(0.2, 0.8, (anchors, 4)).astype(np.float32)
-    inputs = boxes, scores, made.tensor("anchors", places.shape, data=places, scale=None, kind="FLOAT32")
-    shapes = {"found_boxes": (1, 3, 4), "found_classes": (1, 3), "found_scores": (1, 3), "found": (1,)}
-    outputs = [made.tensor(name, shape, scale=None, kind="FLOAT32") for name, shape in shapes.items()]
-    made.operator("CUSTOM", inputs, outputs)
-    made.codes[-1].customCode = b"TFLite_Detection_PostProcess"
-    made.operators[-1].customOptions = np.frombuffer(_post_processing(classes), np.uint8)
-    return made.build((x,), outputs)
-
-
-def _post_processing(classes: int) -> bytes:
-    """The options of TensorFlow's object detection API, as it writes them."""
-    options = flexbuffers.Builder()
-    counts = {"max_detections": 3, "max_classes_per_detection": 1, "detections_per_class": 3, "num_classes": classes}
-    reals = {
-        "nms_score_threshold": 0.1,
-        "nms_iou_threshold": 0.6,
-        "y_scale": 10,
-        "x_scale": 10,
-        "h_scale": 5,
-        "w_scale": 5,
-    }
-    with options.Map():
-        for key, count in counts.items():
-            options.Key(key)
-            options.Int(count)
-        for key, real in reals.items():
-            options.Key(key)
-            options.Float(real)
-        options.Key("use_regular_nms")
-        options.Bool(False)
-    return bytes(options.Finish())
 
 
 def float_twin() -> bytes:

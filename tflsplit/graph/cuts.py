@@ -80,7 +80,6 @@ class Cut:
         }
 
 
-_FLOATS = frozenset({"float16", "float32", "float64"})
 # What converters put between a classifier's SOFTMAX and its output.
 _AFTER_SOFTMAX = frozenset({"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE"})
 
@@ -129,8 +128,7 @@ def obstacles(graph: Graph) -> dict[int, str]:
     """Positions where no cut is possible, each with the reason.
 
     State (variable or resource tensors) must stay on one side, so no cut lies between its first and its last user, nor
-    where a tensor would cross that cannot leave the interpreter, nor where floats would, nor behind the SOFTMAX that
-    ends a model.
+    where a tensor would cross that cannot leave the interpreter, nor behind the SOFTMAX that ends a model.
     """
     barred: dict[int, str] = {}
     users: dict[int, list[int]] = {}
@@ -145,21 +143,9 @@ def obstacles(graph: Graph) -> dict[int, str]:
     for index, operators in users.items():
         _bar(barred, operators, f"the state {graph.tensors[index].name!r} is used on both sides")
     _bar(barred, resource_users, "operators on both sides share a resource (state, string or list) that cannot travel")
-    barred |= _between_floats(graph)
     for position in behind_the_last_softmax(graph):
         barred[position] = "the SOFTMAX that ends the model would be in the head, where processors round it differently"
     return barred
-
-
-def _between_floats(graph: Graph) -> dict[int, str]:
-    """Places where floats would cross that are no inputs: the end of a detector, or a part between two conversions."""
-    floats = {tensor.index for tensor in graph.tensors if tensor.type_name in _FLOATS}
-    if floats.intersection(graph.inputs):
-        return {}
-    inner = range(1, len(graph.operators))
-    crossing = {position: tensors for position, tensors in enumerate(_boundaries(graph)) if position in inner}
-    reason = "floats would cross, four bytes each, which each kind of processor rounds in its own way"
-    return {position: reason for position, tensors in crossing.items() if floats.intersection(tensors)}
 
 
 def behind_the_last_softmax(graph: Graph) -> list[int]:

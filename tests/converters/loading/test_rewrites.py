@@ -7,6 +7,7 @@ from converters import quantize
 from converters.calibration import synthesis
 from converters.float_model import fidelity
 from converters.loading import quiet, rewrites
+from converters.loading.frozen.graph import become
 from tflsplit.inputs.preprocessing import NAMED
 
 
@@ -55,6 +56,30 @@ FORMS = {
     "clipped at 6": _after_convolution(lambda keras: keras.layers.ReLU(max_value=6)),
     "sloped": _after_convolution(lambda keras: lambda x: keras.ops.maximum(x, 0.1 * x)),
     "maximum of two": _after_convolution(lambda keras: lambda x: keras.ops.maximum(x, 1.0 - x)),
+    "where above 0, leaky": _after_convolution(lambda keras: lambda x: keras.ops.where(x > 0, x, x * 0.1)),
+    "where below 0, leaky": _after_convolution(lambda keras: lambda x: keras.ops.where(x <= 0.0, 0.1 * x, x)),
+    "where, elu": _after_convolution(lambda keras: lambda x: keras.ops.where(x > 0, x, keras.ops.exp(x) - 1.0)),
+    "where, relu": _after_convolution(lambda keras: lambda x: keras.ops.where(x > 0, x, 0.0)),
+    "elu of another alpha": _after_convolution(lambda keras: keras.layers.ELU(0.5)),
+    "softplus": _after_convolution(lambda keras: keras.layers.Activation("softplus")),
+    "softplus as written": _after_convolution(lambda keras: lambda x: keras.ops.log(1.0 + keras.ops.exp(x))),
+    "softplus by log1p": _after_convolution(lambda keras: lambda x: keras.ops.log1p(keras.ops.exp(x))),
+    "log sigmoid": _after_convolution(lambda keras: keras.layers.Activation("log_sigmoid")),
+    "mish": _after_convolution(lambda keras: keras.layers.Activation("mish")),
+    "leaky": _after_convolution(lambda keras: keras.layers.LeakyReLU(0.1)),
+    "leaky of two": _after_convolution(lambda keras: lambda x: keras.ops.relu(x) - 0.1 * keras.ops.relu(-x)),
+    "gelu by tanh": _after_convolution(lambda keras: lambda x: keras.ops.gelu(x, approximate=True)),
+    "gelu by sigmoid": _after_convolution(lambda keras: lambda x: x * keras.ops.sigmoid(1.702 * x)),
+    "swish": _after_convolution(lambda keras: lambda x: x * keras.ops.sigmoid(x)),
+    "hard swish": _after_convolution(lambda keras: lambda x: x * keras.ops.relu6(x + 3.0) / 6.0),
+    "hard sigmoid": _after_convolution(lambda keras: lambda x: keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)),
+    "clipped on both sides": _after_convolution(lambda keras: lambda x: keras.ops.clip(x, -0.5, 0.5)),
+    "clipped and sloped": _after_convolution(lambda keras: keras.layers.ReLU(max_value=1.5, negative_slope=0.1)),
+    "masked by a comparison": _after_convolution(lambda keras: lambda x: x * keras.ops.cast(x > 0.2, "float32")),
+    "some parts of a split": _after_convolution(
+        lambda keras: lambda x: keras.ops.concatenate(keras.ops.split(x, 4, -1)[1:3], -1)
+    ),
+    "without numbers that are none": _after_convolution(lambda keras: keras.ops.nan_to_num),
     "cosine": _cosine,
     "attention": _attention,
     "masked": _masked,
@@ -67,8 +92,9 @@ def test_a_form_converts_and_keeps_what_eight_bits_can_keep(load_built, form):
     samples, _ = synthesis.synthesise(model, NAMED["unit"], distils=False)
     data = quantize.quantise(model, samples)
     (measured,) = fidelity.measure(model, data, samples)
-    # Measured at 29.9 to 38.1 dB; the forms as they were: -1.5 to 18 dB, or none.
-    assert measured.sqnr_db > 27
+    # Measured at 29.9 to 45 dB, but for the comparison, which a step may turn (25); the forms as they were: -1.5 to 24
+    # dB, or none.
+    assert measured.sqnr_db > (27 if form != "masked by a comparison" else 15)
 
 
 def test_an_arg_max_converts_without_keras_3s_care_for_zeros(load_built):
@@ -92,7 +118,7 @@ def test_the_float_results_are_those_of_the_model_itself(load_built):
 
 def test_a_rewrite_that_would_change_results_is_not_used(load_built, monkeypatch):
     def wrong(graph, node):
-        rewrites._become(node, "Mul", (node.input[0], node.input[0]))
+        become(node, "Mul", (node.input[0], node.input[0]))
         return True
 
     monkeypatch.setitem(rewrites._RULES, "Elu", wrong)
@@ -138,3 +164,22 @@ def test_factors_behind_a_relu_move_into_the_convolution_before_it(load_built, f
     with quiet.silenced():
         expected = model.keras_model(samples[0][:1], training=False).numpy()
     np.testing.assert_allclose(model.predict([samples[0][:1]])[0], expected, rtol=1e-3, atol=1e-3 * abs(expected).max())
+
+
+def test_forms_are_known_in_a_saved_model_too(tf_keras, tmp_path):
+    """There, every constant is tied to the inputs by an edge that only orders."""
+    from converters.loading import formats
+
+    tf = quiet.tensorflow()
+    with quiet.silenced():
+        entry = tf_keras.Input((8, 8, 4))
+        x = tf_keras.layers.Conv2D(4, 3)(entry)
+        made = tf_keras.Model(entry, tf.where(x > 0, x, x * 0.1))
+        made.save(tmp_path / "m")
+        sample = np.random.default_rng(0).standard_normal((1, 8, 8, 4)).astype(np.float32)
+        expected = made(sample).numpy()
+    model = formats.load(tmp_path / "m")
+    kinds = {operation.type for operation in model.concrete_function().graph.get_operations()}
+    assert "LeakyRelu" in kinds
+    assert not kinds & {"Select", "SelectV2"}
+    np.testing.assert_allclose(model.predict([sample])[0], expected, atol=1e-5)
