@@ -79,7 +79,7 @@ test-arm: setup ## an edge of 64-bit Arm, emulated, against this machine: root, 
 	TFLSPLIT_ARM_REPORT=docs/measurements/arm.md $(BIN)/pytest -m arm tests/arm
 
 test-all: system setup ## the suite and the sweeps over every cut of large models; long
-	$(BIN)/pytest -m 'not service and not arm'
+	TFLSPLIT_MUTANTS=4000 $(BIN)/pytest -m 'not service and not arm'
 
 chaos: system setup ## processes killed, brokers frozen and flooded, links cut, at full size; an hour, links need root; figures in build/chaos.xml
 	$(BIN)/pytest tests/chaos -m '' --durations=0 -o junit_family=xunit1 --junitxml=build/chaos.xml

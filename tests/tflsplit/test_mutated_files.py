@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import random
 
 import invented
@@ -12,6 +13,7 @@ import mutated_json
 import numpy as np
 import pytest
 import tiny_models
+from PIL import Image
 
 from broker.messages import updates
 from broker.transport import credentials
@@ -21,7 +23,7 @@ from edge_runtime.monitoring import breakdown, frame_trace
 from edge_runtime.updates import store
 from tflsplit import bundle, errors
 from tflsplit.api import planfile
-from tflsplit.inputs import array_files
+from tflsplit.inputs import array_files, pictures, tables
 from tflsplit.kernels import keeping
 from tflsplit.package import golden, reading, verify, writing
 from tflsplit.package import manifest as package_manifest
@@ -29,11 +31,13 @@ from tflsplit.package.manifest import Role
 from tflsplit.planning import pipeline
 from tflsplit.planning.decision import Goal
 from tflsplit.planning.scenario import Scenario, Workload
+from tflsplit.switching import traces as link_traces
 from tflsplit.timings import links, presets
 from tflsplit.timings import profiles as timings_profiles
 from tflsplit.timings.profiles import Side
 
-EACH = 200
+# `make test-all` takes ten times as many and more: a hundred thousand files in all.
+EACH = int(os.environ.get("TFLSPLIT_MUTANTS", "200"))
 ours = contextlib.suppress(errors.TflsplitError)
 
 
@@ -60,7 +64,7 @@ def sealed(fields):
         fields["digest"] = package_manifest._manifest(dict(fields)).digest
     text = json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogatepass")
     whole = fields | {"seal": hashlib.sha256(text).hexdigest()}
-    return (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+    return package_manifest._text(whole).encode("utf-8", "surrogatepass")
 
 
 def test_manifests(tiny_package, tmp_path):
@@ -195,6 +199,38 @@ def test_arrays(tmp_path, kind):
         (tmp_path / "x").write_bytes(data)
         with ours:
             array_files.read(tmp_path / "x")
+
+
+def picture(kind):
+    written = io.BytesIO()
+    colours = np.random.default_rng(0).integers(0, 256, (24, 20, 3), np.uint8)
+    Image.fromarray(colours).save(written, kind)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "gif", "ppm", "tiff", "webp"])
+def test_pictures(tmp_path, kind):
+    path = tmp_path / f"x.{kind.replace('jpeg', 'jpg')}"
+    for data in damaged(picture(kind), seed=11, count=EACH):
+        path.write_bytes(data)
+        with ours:
+            pictures.read(path, (1, 8, 8, 3))
+
+
+def test_tables(tmp_path):
+    for data in damaged(b"\xef\xbb\xbfa,b,c,d\r\n1,2,3,4\r\n0.5,-1e3,7,8\r\n", seed=12, count=2 * EACH):
+        (tmp_path / "x.csv").write_bytes(data)
+        with ours:
+            tables.read(tmp_path / "x.csv", (1, 4))
+
+
+def test_traces_of_links(tmp_path):
+    written = (b"time_s,rate_bps,rtt_s,loss,load\n0,1e6,0.04,0,0\n1,2e6,0.04,0.1,0.5\n", b"1\n1\n20\n300\n4000\n")
+    for data in [each for text in written for each in damaged(text, seed=13, count=EACH)]:
+        (tmp_path / "link").write_bytes(data)
+        with ours:
+            played = link_traces.read(tmp_path / "link")
+            assert played.arrival_s(0.3, 1000.0) >= 0.3
 
 
 def test_golden_samples(tmp_path, residual_model):
