@@ -24,11 +24,13 @@ _LEAST_S_PER_BIT = 1e-11
 @dataclass(frozen=True, slots=True)
 class Memory:
     """How much the newest measurement of the link counts, of the machines; after how many seconds half of what was
-    learnt is forgotten; and how many errors of the last estimates are kept."""
+    learnt of link and server is forgotten; and how many errors of the last estimates are kept. Probes tell of the link
+    while nothing is sent, and nobody of the server: so it is tried again sooner."""
 
     newest_link: float = 0.7
     newest_machine: float = 0.3
     half_life_s: float = 20.0
+    server_half_life_s: float = 6.0
     errors: int = 40
 
 
@@ -70,7 +72,8 @@ class Estimates:
 
     def present(self, now_s: float) -> Present:
         learnt, usual = self._learnt, self._usual
-        link_left, cloud_left = self._left(now_s - self._link_at_s), self._left(now_s - self._cloud_at_s)
+        link_left = _left(now_s - self._link_at_s, self._memory.half_life_s)
+        cloud_left = _left(now_s - self._cloud_at_s, self._memory.server_half_life_s)
         s_per_bit = _log_mean(usual.s_per_bit, learnt.s_per_bit, link_left)
         if self._pending is not None:
             since_s, bits = self._pending
@@ -98,8 +101,9 @@ class Estimates:
         self._learnt = replace(self._learnt, s_per_bit=_log_mean(known.s_per_bit, seen, self._memory.newest_link))
         self._link_at_s = now_s
 
-    def _left(self, age_s: float) -> float:
-        return math.pow(0.5, max(0.0, age_s) / self._memory.half_life_s)
+
+def _left(age_s: float, half_life_s: float) -> float:
+    return math.pow(0.5, max(0.0, age_s) / half_life_s)
 
 
 def _mean(before: float, newest: float, share: float) -> float:

@@ -30,7 +30,7 @@ def test_a_busy_server_does_not_pass_for_a_slow_link():
     estimates = made()
     for step in range(20):
         estimates.learn(step * 0.1, frame(step * 0.1, 0.04 + 0.0512, wait_s=0.3, cloud_s=0.1))
-    now = estimates.present(2.0)
+    now = estimates.present(1.9)
 
     assert 1 / now.s_per_bit == pytest.approx(5e6, rel=0.01)
     assert now.cloud_slower == pytest.approx(4.0, rel=0.01)
