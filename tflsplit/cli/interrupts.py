@@ -6,9 +6,11 @@ Ctrl-C with a traceback.
 """
 
 import _thread
+import itertools
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -44,8 +46,19 @@ def raised() -> Iterator[None]:
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
-    os.write(2, b"tflsplit: interrupted\n")
+    os.write(2, _words())
     os._exit(CODE)
+
+
+def _words() -> bytes:
+    """As `tflsplit.cli.output.logs` would have it, which may be half imported; it is said here without an import."""
+    words = sys.argv
+    if "--log-format=json" not in words and ("--log-format", "json") not in itertools.pairwise(words):
+        return b"tflsplit: interrupted\n"
+    now = time.time()
+    moment = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1000):03}Z"
+    told = f'"time": "{moment}", "level": "error", "logger": "tflsplit", "event": "refused", "reason": "interrupted"'
+    return f"{{{told}}}\n".encode()
 
 
 def _raise(_number: int, _frame: FrameType | None) -> None:

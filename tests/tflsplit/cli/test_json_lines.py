@@ -142,3 +142,19 @@ def test_converting_says_nothing_that_is_not_json(run, demo_model, tmp_path):
 
     assert done.code == 0, done.err
     lines_of(done.err)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_json"),
+    [(("--log-format", "json"), True), (("--log-format=json",), True), (("--log-format", "text"), False), ((), False)],
+)
+def test_ctrl_c_while_modules_are_imported_is_a_line_of_the_asked_format(words, is_json):
+    code = "import os, signal; from tflsplit.cli import interrupts; interrupts.end_at_once(); os.kill(os.getpid(), 2)"
+    done = subprocess.run([sys.executable, "-c", code, "edge", *words], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 130
+    if is_json:
+        (line,) = lines_of(done.stderr)
+        assert (line["event"], line["reason"]) == ("refused", "interrupted")
+    else:
+        assert done.stderr == "tflsplit: interrupted\n"
