@@ -74,6 +74,7 @@ _COMPOSE = """\
 # After a change of the identities: docker compose kill --signal HUP broker
 services:
   broker:
+    # To run just this image and no later one of its tag, write its digest behind it: eclipse-mosquitto:2.0.22@sha256:…
     image: eclipse-mosquitto:2.0.22
     command: ["mosquitto", "-c", "{config}"]
     working_dir: /deployment
