@@ -131,7 +131,7 @@ def read_labels(path: PathLike) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as cause:
-        raise errors.DataError(f"{path}: cannot be read as labels, one a line ({cause})") from cause
+        raise errors.DataError(f"{path}: cannot be read as labels, one a line ({errors.one_line(cause)})") from cause
     labels = [line.strip() for line in lines]
     if not any(labels):
         raise errors.DataError(f"{path}: holds no labels; expected one a line")

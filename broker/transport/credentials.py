@@ -155,7 +155,7 @@ def read_password(path: Path) -> str:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as cause:
-        raise errors.SettingsError(f"password file {path} cannot be read: {cause}") from cause
+        raise errors.SettingsError(f"password file {path} cannot be read: {errors.one_line(cause)}") from cause
     if not lines or not lines[0]:
         raise errors.SettingsError(f"password file {path} is empty: expected the password in its first line")
     _warn_if_open(path)

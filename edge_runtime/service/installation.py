@@ -194,7 +194,7 @@ def _text(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as cause:
-        raise errors.DeviceError(f"{path} cannot be read: {cause}") from cause
+        raise errors.DeviceError(f"{path} cannot be read: {errors.one_line(cause)}") from cause
 
 
 def _write(path: Path, text: str) -> None:

@@ -154,7 +154,8 @@ class Store:
             fields = strict_json.parse((self.path / name / "offer.json").read_bytes())
             offer = Signed(str(fields["offer"]).encode(), b"").offer()
         except (OSError, ValueError, KeyError, TypeError, errors.FrameError) as cause:
-            raise errors.PackageError(f"{self.path / name}: offer.json cannot be read ({cause})") from cause
+            why = errors.one_line(cause)
+            raise errors.PackageError(f"{self.path / name}: offer.json cannot be read ({why})") from cause
         return Installed(name, reading.open_package(self.path / name / "package"), offer)
 
     def put_on_probation(self, found: Installed) -> None:

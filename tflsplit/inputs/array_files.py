@@ -97,4 +97,4 @@ def _refused(path: Path, kind: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as cause:
-        raise errors.DataError(f"{path}: cannot be read as {kind} ({' '.join(str(cause).split())})") from cause
+        raise errors.DataError(f"{path}: cannot be read as {kind} ({errors.one_line(cause)})") from cause

@@ -25,7 +25,7 @@ def read(path: Path, shape: tuple[int, ...]) -> Array:
     except UnicodeDecodeError as cause:
         raise errors.DataError(f"{path}: cannot be read as .csv: it is no UTF-8; save it as UTF-8") from cause
     except (OSError, csv.Error) as cause:
-        raise errors.DataError(f"{path}: cannot be read as .csv ({cause})") from cause
+        raise errors.DataError(f"{path}: cannot be read as .csv ({errors.one_line(cause)})") from cause
     if rows and not any(_is_number(cell) for cell in rows[0]):
         rows = rows[1:]
     expected = math.prod(shape)

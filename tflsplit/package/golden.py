@@ -100,7 +100,7 @@ def read(opened: Package, cut: Cut) -> Golden | None:
             others, operators, rows = _versions(archive, cut, len(samples))
     except (KeyError, *array_files.DAMAGE) as cause:
         raise errors.PackageError(
-            f"{opened.path}: {GOLDEN} cannot be read ({cause}); make the package again"
+            f"{opened.path}: {GOLDEN} cannot be read ({errors.one_line(cause)}); make the package again"
         ) from cause
     return Golden(samples, made_on, others, operators, rows)
 

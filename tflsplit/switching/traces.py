@@ -101,7 +101,7 @@ def read(path: Path) -> Trace:
         with path.open(encoding="utf-8-sig", newline="") as opened:
             lines = list(itertools.islice(opened, _MOST_LINES + 1))
     except (OSError, UnicodeDecodeError) as cause:
-        raise errors.DataError(f"trace {path}: cannot be read ({cause})") from cause
+        raise errors.DataError(f"trace {path}: cannot be read ({errors.one_line(cause)})") from cause
     if len(lines) > _MOST_LINES:
         raise errors.DataError(f"trace {path}: more than {_MOST_LINES:,} lines; cut it into pieces")
     while lines and not lines[-1].strip():

@@ -251,7 +251,7 @@ def read_json(path: Path, kind: str, schema: int) -> dict[str, Any]:
     try:
         fields = strict_json.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as cause:
-        raise errors.DataError(f"{path}: cannot be read as a {kind} ({cause})") from cause
+        raise errors.DataError(f"{path}: cannot be read as a {kind} ({errors.one_line(cause)})") from cause
     if not isinstance(fields, dict) or fields.get("kind") != kind:
         raise errors.DataError(f"{path}: not a {kind} file of tflsplit")
     if fields.get("schema") != schema:

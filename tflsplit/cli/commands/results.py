@@ -47,6 +47,9 @@ def command(
     from broker.transport.protocol import Drop
 
     reader = topics.check_name("reader", name) if name else None
+    topics.check_name("deployment", deployment)
+    if device:
+        topics.check_name("device", device)
     # A device may read its own.
     role = None if device and device == broker.name(None, default="") else Role.CONSUMER
     where, credentials = broker.resolve(role=role, reads=deployment)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tflsplit import text
-from tflsplit.api import packages
+from tflsplit.api import files, packages
 from tflsplit.cli.options import accelerator as options_accelerator
 from tflsplit.cli.output import examples, proofs, screen
 from tflsplit.graph import cuts
@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run
     metavar="FILE",
     help="Compare a file of --record with this machine: its boundaries, and this machine's tails on them.",
 )
+@click.option("--force", "replaces_existing", is_flag=True, help="Replace the file of --record if there is one.")
 @click.option("--json", "is_json", is_flag=True, help="Print the report as JSON.")
 def command(
     pkg: Path,
@@ -62,6 +63,7 @@ def command(
     accelerator_name: str | None,
     record_to: Path | None,
     compared: Path | None,
+    replaces_existing: bool,
     is_json: bool,
 ) -> None:
     """Prove that cutting the model changes no result.
@@ -84,6 +86,8 @@ def command(
     Python: tflsplit.verify("model.tflsplit", samples="pictures/")
     """
     proofs.check_choice(record_to, compared, accelerator_name)
+    if record_to is not None:
+        files.check_free(record_to, replaces_existing=replaces_existing)
     opened = packages.open(pkg)
     if record_to is not None or compared is not None or opened.manifest.role is not Role.WHOLE:
         trial.check(opened)

@@ -316,3 +316,14 @@ def test_every_setting_that_is_missing_is_named(run, tmp_path):
     for key in ("deployment", "device", "source", "package", "broker"):
         assert f"{key} is not set" in said
     assert "Missing" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--executable", "bin/none"), "the service's program /bin/none cannot be found below"),
+        (("--allow-device", "dev/none"), "device /dev/none: No such file"),
+    ],
+)
+def test_what_is_not_below_the_root_is_said_whether_its_path_is_whole_or_not(install, words, said):
+    assert said in install("--dry-run", *words).refusal()

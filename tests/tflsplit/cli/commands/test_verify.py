@@ -53,4 +53,12 @@ def test_a_pair_is_proven_over_two_machines(edge, tiny_package, tmp_path):
     told = json.loads(run("verify", tiny_package.path, "--against", file, "--json")[1])
     assert told["equal"] is True
     assert told["recorded_on"] == told["kernel_class"]
+    written = file.read_bytes()
+    for taken, words in ((file, "exists already"), (tmp_path / "no" / "r", "there is no folder")):
+        code, _, said = run("verify", edge, "--record", taken, "--samples", "4")
+        assert code == 1
+        assert words in said
+    assert file.read_bytes() == written
+    assert run("verify", edge, "--record", file, "--samples", "4", "--force")[0] == 0
+    assert file.read_bytes() != written
     assert run("verify", edge, "--record", file, "--against", file)[2].endswith("give one of them")
