@@ -4,6 +4,10 @@ An input that goes through QUANTIZE becomes the integers behind it, an output th
 before it. Proven by running both.
 """
 
+import copy
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from converters.loading import quiet
@@ -35,13 +39,24 @@ def cut_off(data: bytes) -> Rewritten:
         for part, operator in zip(edited.subgraph.operators, graph.operators, strict=True)
         if not gone.intersection(operator.outputs)
     ]
-    edited.source.signatureDefs = None
+    edited.source.signatureDefs = [_moved(one, {**inputs, **outputs}) for one in edited.source.signatureDefs or []]
     changed = flatgraph.pack(edited.source)
     ends = [text.counted(len(found), what) for found, what in ((inputs, "input"), (outputs, "output")) if found]
     note = f"the conversion from and to float of {' and '.join(ends)} was cut off"
     if not _is_equal(data, changed):
         return Rewritten(data, (f"left as it was, its results would change: {note}",))
     return Rewritten(changed, (f"{note}; bit-exact on {_PROOFS} inputs",))
+
+
+def _moved(signature: Any, behind: Mapping[int, int]) -> Any:
+    """The names stay with the ends, which are other tensors now."""
+    moved = copy.copy(signature)
+    for side in ("inputs", "outputs"):
+        entries = [copy.copy(entry) for entry in getattr(signature, side) or []]
+        for entry in entries:
+            entry.tensorIndex = behind.get(int(entry.tensorIndex), entry.tensorIndex)
+        setattr(moved, side, entries)
+    return moved
 
 
 def _beyond_input(graph: Graph, index: int) -> int | None:

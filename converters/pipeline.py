@@ -24,6 +24,8 @@ from converters.loading.model import LoadedModel, stored_samples
 from converters.options import Options
 from converters.rewriting import Rewritten
 from tflsplit import errors, text
+from tflsplit.cards import names as card_names
+from tflsplit.cards.known import Known
 from tflsplit.coding import feature_codec
 from tflsplit.graph import cuts, flatgraph, kinds, meanings
 from tflsplit.graph.cuts import Cut
@@ -62,7 +64,7 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
     """
     source, destination = Path(request["source"]), Path(request["destination"])
     options = Options.from_json(request["options"])
-    quantised = _quantise(source, options, on_stage)
+    quantised = _described(_quantise(source, options, on_stage), request["name"], options)
     on_stage("read the graph and find its cuts")
     graph = flatgraph.read(quantised.data, name=str(source))
     refusals.check_labels_of(options.labels, graph)
@@ -139,6 +141,28 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
     on_stage("rewrite for the Edge TPU, and see what that costs")
     cost = () if options.quick else target.fidelity_of_cpu(model, data, samples, io_dtype=io)
     return _rewritten(replace(quantised, fidelity_cpu=cost))
+
+
+def _described(quantised: _Quantised, name: str, options: Options) -> _Quantised:
+    """With names to run the model by, its labels and how pixels are scaled, in the file itself."""
+    graph, model = flatgraph.read(quantised.data), quantised.model
+    if model is None:
+        names = card_names.of_graph(graph)
+    elif isinstance(model, unquantised.FloatFile):
+        names = card_names.of_graph(flatgraph.read(model.data))
+    else:
+        inputs = card_names.distinct([entry.name for entry in model.inputs])
+        names = card_names.Names(inputs, card_names.distinct(model.output_names))
+    known = Known(
+        name=name,
+        names=names,
+        inputs=graph.specs(graph.inputs),
+        outputs=graph.specs(graph.outputs),
+        meanings=meanings.of_graph(graph, has_labels=bool(options.labels)),
+        labels=options.labels,
+        preprocessing=quantised.preprocessing,
+    )
+    return replace(quantised, data=flatgraph.pack(graph.source, known.whole()))
 
 
 def _rewritten(quantised: _Quantised) -> _Quantised:

@@ -86,7 +86,10 @@ def _heads(whole: Package, cuts: Sequence[Cut]) -> Iterator[tuple[str, bytes]]:
 
 
 def _middle(whole: Package, start: Cut, stop: Cut) -> Iterator[tuple[str, bytes]]:
-    yield f"cuts/{start.id}/to_{stop.id}.tflite", middle_bytes(whole.graph, start, stop)
+    yield (
+        f"cuts/{start.id}/to_{stop.id}.tflite",
+        middle_bytes(whole.graph, start, stop, whole.known.middle(start, stop)),
+    )
 
 
 def _tails(whole: Package, cuts: Sequence[Cut]) -> Iterator[tuple[str, bytes]]:

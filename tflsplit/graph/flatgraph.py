@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from tflsplit import errors, extras
-from tflsplit.graph import soundness
+from tflsplit.graph import metadata, soundness
+from tflsplit.graph.metadata import Description, Input, Output
 from tflsplit.graph.tensors import DTYPE_OF_CODE, Array, TensorSpec
 
 LARGEST_TENSOR_BYTES = 1 << 30  # 16 times what a frame may carry; pictures of 100 megapixels take 300 MB
+SIGNATURE = "serving_default"  # what TensorFlow calls the signature that a model is called by
 FILE_IDENTIFIER = b"TFL3"  # bytes 4..8 of every TensorFlow Lite flatbuffer (schema.fbs, file_identifier)
 
 
@@ -103,17 +105,32 @@ def read(data: bytes, *, name: str = "model") -> Graph:
     return graph
 
 
-def extract(graph: Graph, start: int, stop: int, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+def extract(
+    graph: Graph,
+    start: int,
+    stop: int,
+    inputs: Sequence[int],
+    outputs: Sequence[int],
+    *,
+    described: Description | None = None,
+) -> bytes:
     """Operators `start:stop` as a model of their own; see `select`."""
-    return select(graph, range(start, stop), inputs, outputs)
+    return select(graph, range(start, stop), inputs, outputs, described=described)
 
 
-def select(graph: Graph, chosen: Sequence[int], inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+def select(
+    graph: Graph,
+    chosen: Sequence[int],
+    inputs: Sequence[int],
+    outputs: Sequence[int],
+    *,
+    described: Description | None = None,
+) -> bytes:
     """Operators (indices, ascending) as a model of their own, with these tensors of `graph` as inputs and outputs.
 
     Weights, scales and zero points are those of the source, byte for byte. A tensor may be input and output at once.
     Subgraphs that control flow calls are kept whole. Metadata other than the minimal runtime version is left out: it
-    describes the whole model.
+    describes the whole model. What is `described` takes its place.
     """
     part = copy.copy(graph.source)
     subgraph = copy.copy(graph.source.subgraphs[0])
@@ -126,24 +143,59 @@ def select(graph: Graph, chosen: Sequence[int], inputs: Sequence[int], outputs: 
     subgraph.outputs = [renumbered[index] for index in outputs]
     subgraph.debugMetadataIndex = -1
     part.subgraphs = [subgraph, *[copy.copy(other) for other in part.subgraphs[1:]]]
-    part.signatureDefs = None
+    part.signatureDefs, part.metadata = None, _runtime_version(part)
     for other in part.subgraphs[1:]:
         other.tensors = [copy.copy(tensor) for tensor in other.tensors]
         other.operators = [copy.copy(operator) for operator in other.operators]
     _keep_used_codes(part)
     _keep_used_buffers(part)
-    return pack(part)
+    return pack(part, described)
 
 
-def pack(source: Any) -> bytes:
-    """A parsed file (`Graph.source`), perhaps changed, as the bytes of a `.tflite`."""
+def pack(source: Any, described: Description | None = None) -> bytes:
+    """A parsed file (`Graph.source`), perhaps changed, as the bytes of a `.tflite`; with what is `described`, a
+    signature by its names, and its files."""
     import flatbuffers
 
+    if described is not None:
+        source = _described(source, described)
     weights = sum(len(buffer.data) for buffer in source.buffers if buffer.data is not None)
     # Room for the weights and the rest at once: a builder that grows copies everything at each doubling.
     builder = flatbuffers.Builder(weights + weights // 8 + 65536)
     builder.Finish(source.Pack(builder), FILE_IDENTIFIER)
-    return bytes(np.asarray(builder.Output()))
+    packed = bytes(np.asarray(builder.Output()))
+    return packed if described is None else metadata.with_files(packed, described)
+
+
+def _described(source: Any, described: Description) -> Any:
+    """A copy that has it in place of the signatures and metadata that were there."""
+    bindings = schema()
+    changed, buffer, entry, signature = (
+        copy.copy(source),
+        bindings.BufferT(),
+        bindings.MetadataT(),
+        bindings.SignatureDefT(),
+    )
+    buffer.data = np.frombuffer(metadata.flatbuffer(described), np.uint8)
+    entry.name, entry.buffer = metadata.NAME, len(source.buffers)
+    changed.buffers = [*source.buffers, buffer]
+    changed.metadata = [*(_runtime_version(source) or []), entry]
+    signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), 0
+    subgraph = source.subgraphs[0]
+    signature.inputs = [_named(*each) for each in zip(described.inputs, subgraph.inputs, strict=True)]
+    signature.outputs = [_named(*each) for each in zip(described.outputs, subgraph.outputs, strict=True)]
+    changed.signatureDefs = [signature]
+    return changed
+
+
+def _named(described: Input | Output, tensor: int) -> Any:
+    made = schema().TensorMapT()
+    made.name, made.tensorIndex = described.name.encode(), int(tensor)
+    return made
+
+
+def _runtime_version(source: Any) -> list[Any] | None:
+    return [copy.copy(entry) for entry in source.metadata or [] if entry.name == b"min_runtime_version"] or None
 
 
 def options(graph: Graph, operator: Operator) -> Any:
@@ -309,13 +361,12 @@ def _keep_used_codes(part: Any) -> None:
 def _keep_used_buffers(part: Any) -> None:
     """Buffer 0 is the empty one that activations point to; it stays first."""
     tensors = [tensor for subgraph in part.subgraphs for tensor in subgraph.tensors]
-    metadata = [copy.copy(entry) for entry in part.metadata or [] if entry.name == b"min_runtime_version"]
-    used = sorted({0, *(tensor.buffer for tensor in tensors), *(entry.buffer for entry in metadata)})
+    entries = part.metadata or []
+    used = sorted({0, *(tensor.buffer for tensor in tensors), *(entry.buffer for entry in entries)})
     renumbered = {old: new for new, old in enumerate(used)}
     part.buffers = [part.buffers[old] for old in used]
     for tensor in tensors:
         tensor.buffer = renumbered[tensor.buffer]
-    for entry in metadata:
+    for entry in entries:
         entry.buffer = renumbered[entry.buffer]
-    part.metadata = metadata or None
     part.metadataBuffer = None

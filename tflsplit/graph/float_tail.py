@@ -12,13 +12,19 @@ from tflsplit import errors
 from tflsplit.graph import flatgraph
 from tflsplit.graph.edit import Edit
 from tflsplit.graph.flatgraph import Graph
+from tflsplit.graph.metadata import Description
 from tflsplit.graph.tensors import CODE_OF_DTYPE, TensorSpec
 
 # The first version of DEQUANTIZE that takes the type.
 _DEQUANTIZE_VERSIONS = {"uint8": 1, "int8": 2, "int16": 3}
 
 
-def tail_bytes(graph: Graph, boundary: Sequence[TensorSpec], counterparts: Sequence[int]) -> bytes:
+def tail_bytes(
+    graph: Graph,
+    boundary: Sequence[TensorSpec],
+    counterparts: Sequence[int],
+    described: Description | None = None,
+) -> bytes:
     """The tail as a `.tflite` file: `boundary` in, the float model's outputs out.
 
     `counterparts` are the tensors of `graph` that `boundary` stands for, one each. Where two stand for the same one
@@ -37,7 +43,7 @@ def tail_bytes(graph: Graph, boundary: Sequence[TensorSpec], counterparts: Seque
             dequantising.append(_dequantise(edit, spec.dtype, inputs[-1], real))
     edit.subgraph.inputs = inputs
     edit.subgraph.operators = [*dequantising, *edit.subgraph.operators]
-    return flatgraph.pack(edit.source)
+    return flatgraph.pack(edit.source, described)
 
 
 def _stored(edit: Edit, spec: TensorSpec) -> int:

@@ -17,11 +17,14 @@ from pathlib import Path, PurePosixPath
 
 from tflsplit import arguments, errors, text
 from tflsplit.arguments import PathLike
+from tflsplit.cards import names as card_names
+from tflsplit.cards.known import Known
 from tflsplit.graph import cuts as graph_cuts
 from tflsplit.graph import flatgraph, float_tail, indices, kinds, places
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.package import manifest as package_manifest
+from tflsplit.package import outputs
 from tflsplit.package.manifest import File, Manifest
 
 MANIFEST = "manifest.json"
@@ -169,10 +172,15 @@ class Package:
                 raise errors.PackageError(f"{self.path}: {MODEL} has another boundary at {where} than {MANIFEST} says")
         return found
 
+    @cached_property
+    def known(self) -> Known:
+        """What its model files say of themselves."""
+        return known_of(self.manifest, self.graph)
+
     def head_bytes(self, cut: Cut) -> bytes:
         """The head as `.tflite`: as written in the package, else sliced now."""
         written = self._written(cut, "head")
-        return graph_cuts.head_bytes(self.graph, cut) if written is None else written
+        return graph_cuts.head_bytes(self.graph, cut, self.known.head(cut)) if written is None else written
 
     def head_kinds(self, cut: Cut) -> tuple[str, ...]:
         """The operator kinds of a head (`tflsplit.graph.kinds`), each once; PackageError in a bundle without it."""
@@ -196,8 +204,9 @@ class Package:
         if written is not None:
             return written
         if self.manifest.float_tails is None:
-            return graph_cuts.tail_bytes(self.graph, cut)
-        return float_tail.tail_bytes(self.float_graph, cut.boundary, self.manifest.float_tails.counterparts[cut.id])
+            return graph_cuts.tail_bytes(self.graph, cut, self.known.tail(cut))
+        counterparts = self.manifest.float_tails.counterparts[cut.id]
+        return float_tail.tail_bytes(self.float_graph, cut.boundary, counterparts, self.known.tail(cut))
 
     def integer_tail_bytes(self, cut: Cut) -> bytes:
         """The tail in the model's own integers, whatever the tails of this package are: what the proof runs."""
@@ -229,6 +238,19 @@ class Package:
                 f"({side}s in it: {there}); bundle a plan for this cut, or use the whole package"
             )
         return None if path is None else (self.path / path).read_bytes()
+
+
+def known_of(described: Manifest, graph: flatgraph.Graph) -> Known:
+    """What is known of the model of a manifest; `graph` is the model."""
+    return Known(
+        name=described.name,
+        names=card_names.of_graph(graph),
+        inputs=described.inputs,
+        outputs=described.results,
+        meanings=outputs.told(described),
+        labels=described.labels,
+        preprocessing=described.preprocessing,
+    )
 
 
 def open_package(path: PathLike) -> Package:

@@ -15,8 +15,8 @@ from tflsplit import arguments, errors
 from tflsplit.arguments import PathLike
 from tflsplit.graph import cuts, flatgraph, float_tail
 from tflsplit.graph.cuts import Cut
-from tflsplit.package import manifest
-from tflsplit.package.manifest import File, FloatTails, Manifest
+from tflsplit.package import manifest, reading
+from tflsplit.package.manifest import File, Manifest
 from tflsplit.package.reading import COMPILED, FLOAT_MODEL, GOLDEN, MANIFEST, MODEL, Package
 
 
@@ -46,7 +46,7 @@ def write(
     """
     named = ((MODEL, model), (FLOAT_MODEL, float_model), (GOLDEN, golden))
     models = [(name, data) for name, data in named if data is not None]
-    halves = _halves(pairs, model, float_model, described.float_tails)
+    halves = _halves(pairs, model, float_model, described)
     return write_files(path, described, chain(models, halves), replaces_existing=replaces_existing)
 
 
@@ -115,16 +115,18 @@ def write_pair(directory: PathLike, package: Package, cut: str | Cut) -> Halves:
 
 
 def _halves(
-    pairs: Sequence[Cut], model: bytes, float_model: bytes | None, float_tails: FloatTails | None
+    pairs: Sequence[Cut], model: bytes, float_model: bytes | None, described: Manifest
 ) -> Iterator[tuple[str, bytes]]:
-    graph = flatgraph.read(model)
+    graph, float_tails = flatgraph.read(model), described.float_tails
+    known = reading.known_of(described, graph)
     float_graph = None if float_model is None else flatgraph.read(float_model)
     for cut in pairs:
-        yield f"cuts/{cut.id}/head.tflite", cuts.head_bytes(graph, cut)
+        yield f"cuts/{cut.id}/head.tflite", cuts.head_bytes(graph, cut, known.head(cut))
         if float_graph is None or float_tails is None:
-            tail = cuts.tail_bytes(graph, cut)
+            tail = cuts.tail_bytes(graph, cut, known.tail(cut))
         else:
-            tail = float_tail.tail_bytes(float_graph, cut.boundary, float_tails.counterparts[cut.id])
+            counterparts = float_tails.counterparts[cut.id]
+            tail = float_tail.tail_bytes(float_graph, cut.boundary, counterparts, known.tail(cut))
         yield f"cuts/{cut.id}/tail.tflite", tail
 
 

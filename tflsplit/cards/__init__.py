@@ -1,0 +1,1 @@
+"""What the model files of a package say of themselves to other tools."""
