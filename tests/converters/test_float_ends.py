@@ -5,8 +5,10 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from converters import float_ends
+from tflsplit.cards import names
 from tflsplit.graph import flatgraph
 from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.metadata import Description, Input, Output
 
 
 @pytest.fixture
@@ -37,6 +39,12 @@ def test_a_model_that_only_converts_at_its_ends_is_left_with_what_lies_between(m
     assert made.notes == (
         "the conversion from and to float of 1 input and 1 output was cut off; bit-exact on 8 inputs",
     )
+
+
+def test_the_names_of_the_ends_stay_with_what_is_left(model):
+    graph = flatgraph.read(model())
+    signed = flatgraph.pack(graph.source, Description("m", (Input("sound"),), (Output("word"),)))
+    assert names.of_graph(flatgraph.read(float_ends.cut_off(signed).data)) == names.Names(("sound",), ("word",))
 
 
 def test_float_operators_behind_the_last_int8_one_stay(model):

@@ -1,9 +1,14 @@
 """From a file to named cuts."""
 
+import model_metadata
 from ai_edge_litert import schema_py_generated as schema
 
 import tflsplit
+from converters import convert
 from converters.calibration import synthesis
+from tflsplit.cards import names
+from tflsplit.graph.meanings import Meaning
+from tflsplit.inputs.preprocessing import NAMED
 
 
 def test_the_name_of_the_last_softmax_stands_for_the_output(builder, tmp_path, in_this_process):
@@ -46,3 +51,17 @@ def test_a_lambda_that_scales_is_replaced_by_word_of_mouth(keras, saved, tmp_pat
 
     assert made.manifest.preprocessing.name == "raw"
     assert "layer 'scaling' became x * 0.00784314 + -1" in made.manifest.rewrites
+
+
+def test_the_model_file_runs_by_the_names_of_the_keras_model(keras, saved, tmp_path, in_this_process):
+    picture = keras.Input((8, 8, 3), name="picture")
+    flat = keras.layers.Flatten()(picture)
+    path = saved(keras.Model(picture, keras.layers.Dense(3, activation="softmax", name="scores")(flat)), "m.keras")
+    options = convert.Options(labels=("a", "b", "c"), preprocessing=NAMED["unit"], quick=True)
+    made = convert.convert(path, tmp_path / "m.tflsplit", options)
+    root = model_metadata.read(made.model_bytes())
+
+    assert names.of_graph(made.graph) == names.Names(("picture",), ("scores",))
+    assert model_metadata.files(made.model_bytes()) == {"labels.txt": "a\nb\nc\n"}
+    assert root.tables(3)[0].tables(2)[0].tables(4)[0].table(1).floats(1) == [255.0]
+    assert made.manifest.meanings == (Meaning.SOFTMAX,)

@@ -76,7 +76,7 @@ def _input(name: str, spec: TensorSpec, preprocessing: Preprocessing | None) -> 
     return Input(
         name,
         channels=spec.shape[-1] if preprocessing.channel_order == "rgb" else None,
-        mean=tuple(-offset / scale for scale, offset in pairs),
+        mean=tuple(0.0 - offset / scale for scale, offset in pairs),
         std=tuple(1 / scale for scale, _ in pairs),
         description=f"pixels of 0 to 255, {preprocessing.channel_order.upper() if spec.shape[-1] == 3 else 'grey'}",
     )

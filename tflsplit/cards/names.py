@@ -37,14 +37,14 @@ def _told(entries: Any) -> dict[int, str]:
 
 
 def of_boundary(cut: Cut) -> tuple[str, ...]:
-    """The same for the head's outputs as for the tail's inputs."""
-    return distinct([spec.name for spec in cut.boundary])
+    """The same for the head's outputs as for the tail's inputs: a single tensor has the name of its layer."""
+    return distinct([cut.layer] if cut.layer and len(cut.boundary) == 1 else [spec.name for spec in cut.boundary])
 
 
 def distinct(names: Sequence[str]) -> tuple[str, ...]:
     """Each short and once; what is too long, or there already, is named by its place."""
     found: list[str] = []
     for place, name in enumerate(names):
-        bare = name.removeprefix(_PREFIX).removesuffix(":0")
+        bare = name.split(";")[0].removeprefix(_PREFIX).removesuffix(":0")
         found.append(bare if bare and len(bare) <= _LONGEST and bare not in found else f"tensor_{place}")
     return tuple(found)
