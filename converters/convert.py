@@ -98,7 +98,8 @@ def _converted(
             on_stage("try the models")
             trial.once(made)
     except child.CrashedError as ended:
-        raise errors.ModelError(f"{source}: converting it {ended}; nothing was written") from ended
+        where = trial.culprit(source) if source.is_file() and formats.recognise(source) is Format.TFLITE else ""
+        raise errors.ModelError(f"{source}: converting it {ended}{where}; nothing was written") from ended
     except errors.TflsplitError as refused:
         raise type(refused)(str(refused).replace(str(place), str(destination))) from refused
     return made

@@ -37,6 +37,15 @@ def test_a_process_that_crashes_is_told_with_the_file_and_leaves_nothing(tmp_pat
     assert sorted(found.name for found in tmp_path.iterdir()) == ["m.h5"]
 
 
+def test_the_operator_of_a_tflite_that_ends_the_process_is_named(residual_model, tmp_path, monkeypatch):
+    (tmp_path / "m.tflite").write_bytes(residual_model)
+    monkeypatch.setattr(convert.pipeline, "run", reaching_out.crashes)
+    monkeypatch.setattr(convert.trial, "attempt_each", reaching_out.crashes_at_an_operator)
+    with pytest.raises(errors.ModelError, match=r"m\.tflite: converting it ended by SIGSEGV.* at operator 1 \(SVDF\);"):
+        convert.convert(tmp_path / "m.tflite", tmp_path / "m.tflsplit", convert.Options())
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["m.tflite"]
+
+
 @pytest.mark.parametrize(
     ("task", "reason"),
     [

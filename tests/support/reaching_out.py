@@ -138,6 +138,12 @@ def crashes_at_a_model(request: Mapping[str, str], say: Say) -> None:
     crashes(request, say)
 
 
+def crashes_at_an_operator(request: Mapping[str, str], say: Say) -> None:
+    say("operator 0 (ADD)")
+    say("operator 1 (SVDF)")
+    crashes(request, say)
+
+
 def names_models_without_end(request: Mapping[str, str], say: Say) -> None:
     while True:
         say("another.tflite")

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _COMPILED = "_edgetpu.tflite"  # runs on its device only
 _TIMEOUT_S = 60.0  # for one model; the largest public ones take seconds on a Raspberry Pi
 _MOST_BYTES = 4 << 30  # a small file can ask for any amount; the largest public models take less than one gigabyte
+_MOST_OPERATORS = 100_000  # of a model that can be read at all
 _FORMAT = 1
 
 OnModel = Callable[[str], None]
@@ -56,6 +57,47 @@ def attempt(request: Mapping[str, Any], say: Callable[[str], None]) -> None:
             flatgraph.read(data, name=name)
         with Interpreter(data, name=name) as interpreter:
             interpreter.run(*(np.zeros(spec.shape, spec.dtype) for spec in interpreter.inputs))
+
+
+def culprit(model: Path) -> str:
+    """` at operator 3 (SVDF)` for the first one that ends a process in which it runs alone; nothing where none does."""
+    from tflsplit.confinement import child
+
+    said: list[str] = []
+
+    def hear(name: str) -> None:
+        said.append(name)
+        if len(said) > _MOST_OPERATORS:
+            raise errors.ModelError(f"{model}: running its operators does not end")
+
+    try:
+        child.run(
+            attempt_each,
+            {"model": str(model.resolve())},
+            folder=None,
+            readable=[model],
+            on_word=hear,
+            timeout_s=_TIMEOUT_S,
+            most_bytes=_MOST_BYTES,
+        )
+    except child.CrashedError:
+        return f" at {said[-1]}" if said else ""
+    except (errors.TflsplitError, child.BugError):  # then nothing is known, and the caller has its own reason
+        return ""
+    return ""
+
+
+def attempt_each(request: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """In the other process: each operator of a model alone, on zeros."""
+    graph = flatgraph.read(Path(request["model"]).read_bytes())
+    for operator in graph.operators:
+        computed = (index for index in operator.inputs if index >= 0 and not graph.tensors[index].is_constant)
+        inputs = [index for index in dict.fromkeys(computed) if not graph.tensors[index].is_variable]
+        say(f"operator {operator.index} ({operator.name})")
+        with contextlib.suppress(errors.DeviceError):  # refused by the interpreter, which lives on
+            single = flatgraph.extract(graph, operator.index, operator.index + 1, inputs, operator.outputs)
+            with Interpreter(single) as interpreter:
+                interpreter.run(*(np.zeros(spec.shape, spec.dtype) for spec in interpreter.inputs))
 
 
 def _models(opened: Package) -> Mapping[str, str]:
@@ -91,7 +133,8 @@ def _try(opened: Package, names: list[str], on_model: OnModel) -> None:
         )
     except child.CrashedError as ended:
         name = said[-1] if said else "its models"
-        raise errors.PackageError(f"{opened.path}: running {name} {ended}; do not use this package") from ended
+        where = culprit(opened.path / name) if name in names else ""
+        raise errors.PackageError(f"{opened.path}: running {name} {ended}{where}; do not use this package") from ended
     except (errors.ModelError, errors.DeviceError, errors.DataError) as refused:
         raise errors.PackageError(f"{opened.path}: {refused}") from refused
 

@@ -28,6 +28,23 @@ def test_a_model_that_ends_the_process_is_named_and_ends_no_other(tiny_package, 
         trial.check(tiny_package)
 
 
+def test_the_operator_that_ends_the_process_is_named(tiny_package, monkeypatch):
+    monkeypatch.setattr(trial, "attempt", reaching_out.crashes_at_a_model)
+    monkeypatch.setattr(trial, "attempt_each", reaching_out.crashes_at_an_operator)
+    with pytest.raises(errors.PackageError, match=r"running model\.tflite ended by SIGSEGV.* at operator 1 \(SVDF\);"):
+        trial.check(tiny_package)
+
+
+def test_a_model_whose_operators_run_alone_has_no_culprit(tiny_package):
+    assert trial.culprit(tiny_package.path / "model.tflite") == ""
+
+
+def test_a_process_that_names_operators_for_ever_is_ended(tiny_package, monkeypatch):
+    monkeypatch.setattr(trial, "attempt_each", reaching_out.names_models_without_end)
+    monkeypatch.setattr(trial, "_MOST_OPERATORS", 3)
+    assert trial.culprit(tiny_package.path / "model.tflite") == ""
+
+
 def test_a_half_that_cannot_be_run_is_named(tmp_path, residual_model):
     made = tiny_models.write_package(tmp_path / "tiny.tflsplit", residual_model)
     damaged = next(
