@@ -1,6 +1,10 @@
-"""A zip archive with one model in it, as Teachable Machine downloads: the model, and its labels where it has them."""
+"""A zip archive with one model in it, as Teachable Machine downloads: the model, and its labels where it has them.
+
+A `.tflite` with TFLite metadata is a model and a zip in one file: the labels lie behind the model.
+"""
 
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from converters.loading import other_formats, safety
@@ -33,3 +37,19 @@ def unpacked(source: Path, folder: Path) -> tuple[Path, Path | None]:
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as cause:
         raise errors.ModelError(f"{source}: damaged zip archive ({cause}); download it again") from cause
     return model, named
+
+
+def labels_behind(model: Path, folder: Path) -> Path | None:
+    """The one text file behind a `.tflite`, taken out into `folder`; None where there is none, or several."""
+    names = [name for name in other_formats.members(model) if name.endswith(".txt")]
+    if len(names) != 1:
+        return None
+    try:
+        with zipfile.ZipFile(model) as archive:
+            if archive.getinfo(names[0]).file_size > _MOST_LABEL_BYTES:
+                return None
+            named = folder / "labels.txt"
+            named.write_bytes(archive.read(names[0]))
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error):
+        return None  # the model is whole without it
+    return named

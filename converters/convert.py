@@ -47,6 +47,8 @@ def convert(
             options = replace(options, labels=read_labels(labels))
         try:
             refusals.before_loading(model, options)
+            if not options.labels:
+                options = replace(options, labels=_own_labels(model, folder))
             made = _converted(model, destination, folder, options, on_stage)
         except errors.TflsplitError as refused:
             raise type(refused)(str(refused).replace(str(model), str(source))) from refused
@@ -63,6 +65,19 @@ def options_for_errors(source: Path, samples: Path | None, target_name: str) -> 
         flatgraph.read(source.read_bytes(), name=str(source))
     )
     return Options(target=target_name, calibration=samples, pairs="none", tail="int8" if is_int8 else "float32")
+
+
+def _own_labels(model: Path, folder: Path) -> tuple[str, ...]:
+    """Those that a `.tflite` carries with its metadata, if they fit its output; none of any other file."""
+    if formats.recognise(model) is not Format.TFLITE:
+        return ()
+    named = archive.labels_behind(model, folder)
+    try:
+        labels = () if named is None else read_labels(named)
+        refusals.check_labels_of(labels, flatgraph.read(model.read_bytes(), name=str(model)))
+    except errors.DataError:
+        return ()
+    return labels
 
 
 def _converted(

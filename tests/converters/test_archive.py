@@ -1,5 +1,6 @@
 """The zip that Teachable Machine downloads is taken as it is; other archives and files are told the way."""
 
+import io
 import zipfile
 
 import pytest
@@ -81,3 +82,32 @@ def test_a_zip_of_another_kind_is_told_what_it_is(tmp_path, members, told):
 def test_labels_are_read_as_their_tools_write_them(tmp_path, text, labels):
     (tmp_path / "labels.txt").write_text(text, encoding="utf-8", newline="")
     assert convert.read_labels(tmp_path / "labels.txt") == labels
+
+
+def _with_files(model, **files):
+    stream = io.BytesIO(model)
+    with zipfile.ZipFile(stream, "a") as made:
+        for name, data in files.items():
+            made.writestr(f"{name}.txt", data)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("files", "labels"),
+    [
+        ({"labelmap": "a\nb\nc\nd\n"}, ("a", "b", "c", "d")),
+        ({"labels": "a\nb\n"}, ()),  # they do not fit four classes
+        ({"labels": "a\nb\nc\nd\n", "labels-de": "e\nf\ng\nh\n"}, ()),
+        ({}, ()),
+    ],
+)
+def test_labels_that_a_tflite_carries_are_its_labels_if_they_fit(tmp_path, residual_model, files, labels):
+    (tmp_path / "m.tflite").write_bytes(_with_files(residual_model, **files))
+    made = tflsplit.convert(tmp_path / "m.tflite", tmp_path / "m.tflsplit", pairs="none")
+    assert made.manifest.labels == labels
+
+
+def test_labels_that_are_given_come_before_those_of_the_file(tmp_path, residual_model):
+    (tmp_path / "m.tflite").write_bytes(_with_files(residual_model, labels="a\nb\nc\nd\n"))
+    made = tflsplit.convert(tmp_path / "m.tflite", tmp_path / "m.tflsplit", pairs="none", labels=("1", "2", "3", "4"))
+    assert made.manifest.labels == ("1", "2", "3", "4")
