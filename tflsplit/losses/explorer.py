@@ -7,14 +7,23 @@ node, where the nodes of a `.tflite` are called by the number of their operator.
 import json
 from collections.abc import Sequence
 
+from tflsplit.graph.flatgraph import Graph
 from tflsplit.losses.measurement import OperatorLoss
 
-_GRAPH = "main"  # what Model Explorer calls the first subgraph where the file has no name for it
 _GRADIENT = ((0.0, "#d73027"), (0.5, "#fee08b"), (1.0, "#1a9850"))
 
 
-def node_data(operators: Sequence[OperatorLoss], *, graph: str = _GRAPH) -> str:
-    """The file's text. The value is what each operator adds by itself, in dB."""
+def node_data(graph: Graph, operators: Sequence[OperatorLoss]) -> str:
+    """The file's text, of the operators of `graph`. The value is what each adds by itself, in dB."""
     results = {str(each.index): {"value": each.alone_db} for each in operators if each.alone_db is not None}
     gradient = [{"stop": stop, "bgColor": colour} for stop, colour in _GRADIENT]
-    return json.dumps({graph: {"results": results, "name": "int8 SQNR by itself, dB", "gradient": gradient}}, indent=1)
+    return json.dumps(
+        {_name(graph): {"results": results, "name": "int8 SQNR by itself, dB", "gradient": gradient}}, indent=1
+    )
+
+
+def _name(graph: Graph) -> str:
+    """What Model Explorer calls the first subgraph: its own name, else that of the signature that calls it."""
+    called = [each.signatureKey for each in graph.source.signatureDefs or [] if each.subgraphIndex == 0]
+    name = graph.source.subgraphs[0].name or (called[0] if called else None) or b"main"
+    return str(name.decode("utf-8", "replace"))

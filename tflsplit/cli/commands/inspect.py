@@ -103,7 +103,7 @@ def command(
 def _show_errors(opened: reading.Package, samples: str, explorer_file: Path | None, is_json: bool) -> None:
     report, origin = losses.measured(opened, samples)
     if explorer_file is not None:
-        files.write_whole(explorer_file, explorer.node_data(report.operators))
+        files.write_whole(explorer_file, explorer.node_data(opened.graph, report.operators))
     if is_json:
         screen.as_json(describe(opened) | {"errors": losses.describe(opened, report, origin)})
         return
