@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from converters import float_ends, quantize, refusals, requantise, rewriting, static_shapes, unquantised
+from converters import float_ends, fused_lstm, quantize, refusals, requantise, rewriting, static_shapes, unquantised
 from converters.calibration import samples as calibration_samples
 from converters.calibration import synthesis
 from converters.edgetpu import target
@@ -134,7 +134,7 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
     on_stage("quantise to int8")
     io = options.io or "int8"
     data = quantize.quantise(model, samples, io_dtype=io, per_tensor_dense=options.target == "coral")
-    notes = opened.notes if opened is not None else model.notes
+    notes = (*(opened.notes if opened is not None else model.notes), *fused_lstm.unrolled_note(model, data))
     quantised = _Quantised(data, model.loader, described, preprocessing, samples, model, notes)
     if options.target != "coral":
         return quantised

@@ -1,12 +1,14 @@
 """The only door to TensorFlow's converter: a loaded model and samples in, one full-int8 `.tflite` out."""
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from converters import litert_quantizer
+from converters import fused_lstm, litert_quantizer
 from converters.loading import quiet
 from converters.loading.frozen import limits
 from converters.loading.model import LoadedModel, samples_of
@@ -28,19 +30,31 @@ def quantise(
     """
     if isinstance(model, FloatFile):
         return _checked(litert_quantizer.quantise(model, samples), model)
-    tf = quiet.tensorflow()
-    converter = _converter(model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: _representative(samples)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = getattr(tf, io_dtype)
-    # A private attribute of the converter; without it, TF >= 2.17 gives dense layers one scale a channel.
-    converter._experimental_disable_per_channel_quantization_for_dense_layers = per_tensor_dense
-    return _checked(_run(converter, model), model)
+
+    def as_integers(converter: Any, *, names_inputs: bool) -> bytes:
+        tf = quiet.tensorflow()
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: _representative(samples, names_inputs=names_inputs)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = getattr(tf, io_dtype)
+        # A private attribute of the converter; without it, TF >= 2.17 gives dense layers one scale a channel.
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = per_tensor_dense
+        return _checked(fused_lstm.rescaled(_run(converter, model)), model)
+
+    if fused_lstm.count(model):
+        with contextlib.suppress(errors.ModelError):  # unrolled it may go, or says better what does not
+            fused = fused_lstm.converted(
+                model, samples, lambda converter: _run(converter, model), partial(as_integers, names_inputs=True)
+            )
+            if fused is not None:
+                return fused
+    return as_integers(_converter(model), names_inputs=False)
 
 
-def unquantised(model: LoadedModel) -> bytes:
-    """The same graph through the same converter in float32, for tails that compute in float."""
+def unquantised(model: LoadedModel, integer: bytes) -> bytes:
+    """The graph that became `integer` through the same converter in float32, for tails that compute in float."""
+    if fused_lstm.has_all(integer, model):
+        return fused_lstm.in_float(model, lambda converter: _run(converter, model))
     return model.data if isinstance(model, FloatFile) else _run(_converter(model), model)
 
 
@@ -77,9 +91,10 @@ def _is_float(graph: Graph, operator: Operator) -> bool:
     return bool(types & {"float16", "float32", "float64"}) and operator.name not in ("QUANTIZE", "DEQUANTIZE")
 
 
-def _representative(samples: Sequence[Array]) -> Iterator[list[Array]]:
+def _representative(samples: Sequence[Array], *, names_inputs: bool) -> Iterator[list[Array] | dict[str, Array]]:
     for sample in samples_of(samples):
-        yield [np.ascontiguousarray(array) for array in sample]
+        arrays = [np.ascontiguousarray(array) for array in sample]
+        yield fused_lstm.named(arrays) if names_inputs else arrays
 
 
 def _as_model_error(cause: Exception, model: LoadedModel) -> errors.ModelError:

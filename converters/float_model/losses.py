@@ -16,7 +16,7 @@ _SAMPLES = 8  # of 64, the worst operator and its figure within a decibel
 def advice(model: LoadedModel, integer: bytes, samples: Sequence[Array]) -> str | None:
     """Which operator of `integer`, quantised from `model`, loses most on these real values, in a few words; and what
     avoids it where that is known. None where nothing can be told. It converts the float model, which takes seconds."""
-    floating = quantize.unquantised(model)
+    floating = quantize.unquantised(model, integer)
     matched = matching.find(integer, floating, samples)
     graph = flatgraph.read(integer)
     few = stored_samples([array[:_SAMPLES] for array in samples], graph.specs(graph.inputs))

@@ -30,7 +30,7 @@ class Made:
 
 def make(model: LoadedModel, integer: bytes, found: Sequence[Cut], samples: Sequence[Array]) -> Made:
     """Convert `model` without quantisation and find every cut of `integer`, made from the same model, in it."""
-    floating = quantize.unquantised(model)
+    floating = quantize.unquantised(model, integer)
     graph = flatgraph.read(floating, name=str(model.path))
     matched = matching.find(integer, floating, samples)
     located: dict[str, tuple[int, ...]] = {}

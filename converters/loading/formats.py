@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from converters.amending import copies
+from converters.amending import copies, recurrence
 from converters.loading import named, other_formats, quiet, retyping, safety, saved_model
 from converters.loading.inputs import InputShapes, given_shapes, static_input
 from converters.loading.model import LoadedModel
@@ -196,7 +196,7 @@ def keras_model(path: Path, kind: str, model: Any, library: Any, input_shapes: I
         )
         for name, tensor in zip(names, tensors, strict=True)
     )
-    _unroll_recurrences(model)
+    recurrence.prepare(model, quiet.tensorflow())
     bases: tuple[type, ...] = (library.layers.Layer,)
     if hasattr(library, "Operation"):
         bases = (library.layers.Layer, library.Operation)
@@ -214,35 +214,6 @@ def keras_model(path: Path, kind: str, model: Any, library: Any, input_shapes: I
 
 def _input_name(tensor: Any, index: int) -> str:
     return str(getattr(tensor, "name", None) or f"input_{index}").split(":")[0]
-
-
-def _unroll_recurrences(model: Any) -> None:
-    """Recurrent layers step by step rather than in a loop.
-
-    TensorFlow's calibrator crashes the process on loops, and inside one nothing could be cut.
-    """
-    for layer in model._flatten_layers():
-        if getattr(layer, "unroll", None) is False:
-            layer.unroll = True
-            if hasattr(layer, "_could_use_gpu_kernel"):  # tf-keras decided for its fused loop when it was built
-                layer._could_use_gpu_kernel = False
-            cells = getattr(layer.cell, "cells", None)
-            if cells is not None and len(cells) == 1:
-                # Unrolled, Keras 3 loses the second state of a stack of one; past the guard of a layer that is built.
-                object.__setattr__(layer, "cell", cells[0])
-            for cell in cells or (layer.cell,):
-                _simplify(cell)
-
-
-def _simplify(cell: Any) -> None:
-    # Gates computed one by one: from a joint matrix product the first step leaves the forget gate unused (there is
-    # nothing to forget yet), and the converter keeps a split with an unused part in float.
-    if getattr(cell, "implementation", None) == 2:
-        cell.implementation = 1
-    # They do nothing in a finished model, and in Keras 3 draw random numbers all the same.
-    for rate in ("dropout", "recurrent_dropout"):
-        if hasattr(cell, rate):
-            setattr(cell, rate, 0.0)
 
 
 def _output_names(model: Any) -> tuple[str, ...]:

@@ -27,7 +27,6 @@ def keras():
 
 
 SMALL = {"unet": kinds.unet, "two_inputs": kinds.two_inputs, "mlp": kinds.mlp}
-# The LSTM is unrolled, its state crosses with its output.
 LARGE = {
     "two_outputs": kinds.two_outputs,
     "lstm": kinds.lstm,
@@ -46,7 +45,7 @@ def test_every_cut_of_a_model_is_bit_exact(keras, name, tmp_path):
     saved = tmp_path / f"{name}.keras"
     kinds.randomise((SMALL | LARGE)[name](keras)).save(saved)
 
-    check_every_cut(saved, tmp_path, has_wide_cuts=name != "mlp")
+    check_every_cut(saved, tmp_path, has_wide_cuts=name not in ("mlp", "lstm"))
 
 
 def test_every_cut_of_the_demo_model_is_bit_exact(tmp_path):

@@ -51,6 +51,11 @@ def with_leaky_relu(layers, keras):
 
 def recurrent(layers, keras):
     entry = keras.Input((5, 4))
+    return keras.Model(entry, layers.Dense(2)(layers.GRU(3, name="memory")(entry)))
+
+
+def with_lstm(layers, keras):
+    entry = keras.Input((5, 4))
     return keras.Model(entry, layers.Dense(2)(layers.LSTM(3, name="memory")(entry)))
 
 
@@ -134,6 +139,13 @@ def test_a_recurrent_layer_is_named_with_what_to_do(convert_built):
 
     assert first.op == "UNPACK"
     assert "recurrent layer steps through time" in first.reason
+
+
+def test_an_lstm_maps(convert_built):
+    made = convert_built(with_lstm, "coral", quick=True)
+
+    assert unmapped(made) is None
+    check_bit_exact(made)
 
 
 def test_uint8_in_and_out_maps(convert_built):
