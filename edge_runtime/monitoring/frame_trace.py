@@ -129,8 +129,9 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _checked(line: Any) -> dict[str, Any]:
-    numbers = (line["captured_ns"], line["total_ms"], line["sequence"], *line["parts_ms"].values())
-    if not all(isinstance(number, int | float) for number in numbers) or not set(line["parts_ms"]) <= set(PARTS):
+    parts = line["parts_ms"]
+    numbers = (line["captured_ns"], line["total_ms"], line["sequence"], *parts.values())
+    if not all(isinstance(number, int | float) for number in numbers) or not parts or not set(parts) <= set(PARTS):
         raise ValueError(f"{line!r:.60}")
     fields: dict[str, Any] = line
     return fields

@@ -67,6 +67,7 @@ def sealed(fields):
     return package_manifest._text(whole).encode("utf-8", "surrogatepass")
 
 
+@pytest.mark.timeout(3600)  # with a head for each of 20,000 in `make test-all`
 def test_manifests(tiny_package, tmp_path):
     fields = json.loads((tiny_package.path / "manifest.json").read_text())
     del fields["seal"]

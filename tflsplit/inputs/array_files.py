@@ -6,6 +6,7 @@ thousandfold, so what it says it holds is bounded.
 
 import math
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -95,6 +96,9 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
 @contextmanager
 def _refused(path: Path, kind: str) -> Iterator[None]:
     try:
-        yield
+        with warnings.catch_warnings():
+            # Numpy warns of arrays that Python 2 wrote, which are read all the same.
+            warnings.simplefilter("ignore", UserWarning)
+            yield
     except DAMAGE as cause:
         raise errors.DataError(f"{path}: cannot be read as {kind} ({errors.one_line(cause)})") from cause
