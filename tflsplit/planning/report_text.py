@@ -131,16 +131,16 @@ def turns(break_even: Mapping[str, BreakEven | None]) -> list[str]:
     lines = []
     for name, found in break_even.items():
         if found is not None:
-            words, factor = _BREAK_EVENS[name]
-            then = f"the answer would be {found.choice}" if found.choice else "nothing would meet the constraints"
+            words, factor, nothing = _BREAK_EVENS[name]
+            then = f"the answer would be {found.choice}" if found.choice else f"nothing would {nothing}"
             lines.append(f"at {words.format(found.value * factor)} {then}")
     return lines
 
 
 _BREAK_EVENS = {
-    "bandwidth_bps": ("{:.4g} Mbit/s", 1e-6),
-    "rate_fps": ("{:.4g} frames/s of each device", 1.0),
-    "price_per_gb": ("a price of {:.4g} a gigabyte", 1.0),
+    "bandwidth_bps": ("{:.4g} Mbit/s", 1e-6, "meet the constraints"),
+    "rate_fps": ("{:.4g} frames/s of each device", 1.0, "keep up and meet the constraints"),
+    "price_per_gb": ("a price of {:.4g} a gigabyte", 1.0, "meet the constraints"),
 }
 
 

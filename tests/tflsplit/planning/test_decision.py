@@ -197,7 +197,7 @@ def test_a_break_even_says_where_nothing_would_meet_the_constraints():
 
     assert not decide(scenario, constraints=Constraints(fps=5.0)).is_split
     assert (found["rate_fps"].choice, found["rate_fps"].is_split) == (None, False)
-    assert any("nothing would meet the constraints" in line for line in report_text.turns(found))
+    assert any("nothing would keep up" in line for line in report_text.turns(found))
 
 
 def test_a_break_even_says_where_something_would_meet_the_constraints_again():
