@@ -7,8 +7,13 @@ import threading
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from broker.cloud.answerer import Answerer, Done, Job
 from broker.cloud.tail import Tails
+from broker.messages import wire
+from tflsplit.coding import feature_codec
+from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
 
 
@@ -42,6 +47,17 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Ends at once; unfinished frames get no answer."""
+
+
+def open_ahead(engine: Engine, package: Package, cut: Cut) -> None:
+    """Has a tail loaded and run once where its first frame would wait for that: a frame of zeros goes to each worker,
+    as far as one is free, and nobody hears of its answer."""
+    digest = bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES]
+    frame = wire.Frame(digest, cut.position, 0, 0, 0, 0, cut.boundary)
+    zeros = tuple(np.zeros(spec.shape, spec.dtype) for spec in cut.boundary)
+    encoded = wire.encode(frame, zeros, feature_codec.Plain())
+    for _ in range(engine.workers or 1):
+        engine.submit(Job("", encoded, 0.0), lambda answer: None)
 
 
 class Inline:

@@ -5,12 +5,14 @@ A frame is judged by the birth of its own run, package and cut: of anything else
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from broker.cloud import tail
 from broker.messages import births, topics, wire
 from broker.messages.topics import Kind
 from broker.transport.protocol import Message, Transport
 from tflsplit import errors
+from tflsplit.graph.cuts import Cut
 from tflsplit.kernels.classes import KernelClass
 from tflsplit.kernels.heads import Comparison, HeadKernels, Standing
 from tflsplit.package.reading import Package
@@ -34,11 +36,14 @@ class Exactness:
         self._transport = transport
         self._every = topics.every_device(deployment, Kind.BIRTH)
         self._ours = ours
-        self._places = {
-            (bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES], cut.id): cut.position
+        self._cuts = {
+            (bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES], cut.id): (package, cut)
             for package in packages
             for cut in package.cuts
         }
+        # Called once for each cut of ours that a birth names, as far as tails stay loaded.
+        self.on_cut: Callable[[Package, Cut], None] = lambda package, cut: None
+        self._named: set[tuple[bytes, str]] = set()
         self._heads: dict[_Head, Standing] = {}
         self._devices: dict[str, Standing] = {}
         self._said: dict[str, tuple[object, ...]] = {}
@@ -77,9 +82,13 @@ class Exactness:
         return {standing: found[standing] for standing in Standing}
 
     def _judge(self, device: str, birth: births.Birth) -> None:
-        place = self._places.get((birth.package, birth.cut))
-        if place is None:  # of a package that another cloud serves
+        ours = self._cuts.get((birth.package, birth.cut))
+        if ours is None:  # of a package that another cloud serves
             return
+        place = ours[1].position
+        if (birth.package, birth.cut) not in self._named and len(self._named) < tail.KEPT:
+            self._named.add((birth.package, birth.cut))
+            self.on_cut(*ours)
         if device not in self._devices and len(self._devices) >= _MOST_DEVICES:
             log.debug("birth ignored device=%s reason=too many devices", device)
             return

@@ -10,6 +10,7 @@ read before the next tail runs: whose turn it is can only be said of frames that
 its device is refused as busy.
 """
 
+import functools
 import logging
 import threading
 import time
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from broker.cloud import answerer
+from broker.cloud import engine as cloud_engine
 from broker.cloud.answerer import Answer, Job, Refused
 from broker.cloud.engine import Engine
 from broker.cloud.exactness import Exactness
@@ -141,6 +143,7 @@ class Cloud:
     def subscribe(self) -> None:
         """From now on frames wait for `run`, which does this where it was not done."""
         if self.exactness is not None:
+            self.exactness.on_cut = functools.partial(cloud_engine.open_ahead, self._engine)
             self.exactness.start()
         self._transport.subscribe(self._filter)
         self._is_subscribed = True

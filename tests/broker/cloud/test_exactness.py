@@ -4,8 +4,10 @@ import json
 import logging
 
 import kernel_classes
+import memory_cloud
 import pytest
 from kernel_classes import HERE
+from waiting import wait_for
 
 from broker.cloud import exactness
 from broker.messages import topics, wire
@@ -115,3 +117,28 @@ def test_births_of_packages_that_another_cloud_serves_are_not_counted(known, tin
 
 def test_other_messages_are_left_to_others(known):
     assert not known.take(Message(topics.topic("d", "n", topics.Kind.SERVES), b"{}"))
+
+
+def test_a_cut_of_ours_is_told_once_and_no_more_than_stay_loaded(known, tiny_package, monkeypatch):
+    told = []
+    known.on_cut = lambda package, cut: told.append((package, cut.id))
+    for device in ("n", "m"):
+        born(known, tiny_package, device)
+    born(known, tiny_package, changes={"package": "ab" * 32}.items())
+    assert told == [(tiny_package, "op000")]
+    monkeypatch.setattr(exactness.tail, "KEPT", 1)
+    born(known, tiny_package, cut="op001")
+
+    assert told == [(tiny_package, "op000")]
+
+
+@pytest.mark.parametrize("cut", ["input", "op000", "output"])
+def test_the_tail_of_a_birth_is_open_before_its_first_frame(tiny_package, cut):
+    network = memory.MemoryBroker()
+    birth = json.dumps({"boot": "07", "package": tiny_package.digest, "cut": cut}).encode()
+    network.publish(topics.topic("d", "n", topics.Kind.BIRTH), birth, 1, retain=True)
+    with memory_cloud.cloud_for(tiny_package, network) as cloud:
+        (tails,) = cloud._engine._answerer._tails.values()
+        wait_for(lambda: tiny_package.cut(cut).position in tails._loaded)
+
+    assert (cloud.summary.frames, cloud.summary.results, dict(cloud.summary.refused)) == (0, 0, {})
