@@ -133,6 +133,21 @@ def heavy_model(width: int = 1 << 20, passes: int = 3) -> bytes:
     return made.build((x,), (a,))
 
 
+def steps_model(steps: int) -> bytes:
+    """As a recurrent layer is unrolled: all steps split apart, then one after the other added to a state."""
+    made = Builder()
+    x = made.tensor("x", (1, steps * 4))
+    parts = [made.tensor(f"part{number}", (1, 4)) for number in range(steps)]
+    axis = made.tensor("axis", (1,), data=np.array([1], np.int32), scale=None, kind="INT32")
+    options = schema.SplitOptionsT()
+    options.numSplits = steps
+    made.operator("SPLIT", (axis, x), parts, options, options_type="SplitOptions")
+    state = parts[0]
+    for number, part in enumerate(parts[1:]):
+        state = made.add(state, part, f"state{number}", (1, 4))
+    return made.build((x,), (state,))
+
+
 def describe(model: bytes, **changes) -> manifest.Manifest:
     """A manifest for a model that was made here; `changes` are fields of it."""
     graph = flatgraph.read(model)

@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tiny_models
 from ai_edge_litert import schema_py_generated as schema
 
 from tflsplit import errors
@@ -168,22 +169,8 @@ def test_a_softmax_inside_a_model_can_be_cut_behind(builder):
     assert [cut.id for cut in cuts.enumerate_cuts(graph)] == ["input", "op000", "output"]
 
 
-def steps_model(builder, steps):
-    """As a recurrent layer is unrolled: all steps unpacked, then one after the other added to a state."""
-    x = builder.tensor("x", (1, steps * 4))
-    parts = [builder.tensor(f"part{number}", (1, 4)) for number in range(steps)]
-    axis = builder.tensor("axis", (1,), data=np.array([1], np.int32), scale=None, kind="INT32")
-    options = schema.SplitOptionsT()
-    options.numSplits = steps
-    builder.operator("SPLIT", (axis, x), parts, options, options_type="SplitOptions")
-    state = parts[0]
-    for number, part in enumerate(parts[1:]):
-        state = builder.add(state, part, f"state{number}", (1, 4))
-    return builder.build((x,), (state,))
-
-
-def test_between_many_steps_only_halves_are_listed(builder):
-    found = cuts.enumerate_cuts(flatgraph.read(steps_model(builder, 40)))
+def test_between_many_steps_only_halves_are_listed():
+    found = cuts.enumerate_cuts(flatgraph.read(tiny_models.steps_model(40)))
 
     assert [len(cut.boundary) for cut in found] == [1, *range(40, 0, -1)]
     crowded = [cut for cut in found if len(cut.boundary) > 8]

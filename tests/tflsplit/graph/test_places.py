@@ -1,9 +1,9 @@
 import dataclasses
 import json
 
+import invented
 import pytest
 
-from tests.support import invented
 from tflsplit.graph import places
 from tflsplit.graph.tensors import TensorSpec
 

@@ -1,4 +1,4 @@
-"""`tflsplit inspect --errors`: where int8 loses."""
+"""`tflsplit inspect --errors`: where int8 loses. And which cuts are shown."""
 
 import json
 
@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import tiny_models
 from command_line import run
+
+from tflsplit.package import writing
 
 
 @pytest.fixture
@@ -62,3 +64,28 @@ def test_what_is_refused(coarse, tmp_path, monkeypatch, words, expected):
     code, _, refusal = run("inspect", coarse.path, *words)
     assert code == 1
     assert expected in refusal
+
+
+@pytest.fixture
+def stepwise(tmp_path):
+    """Forty time steps, and no pair written."""
+    model = tiny_models.steps_model(40)
+    return writing.write(tmp_path / "steps.tflsplit", tiny_models.describe(model, labels=()), model, ())
+
+
+def test_cuts_between_many_time_steps_are_counted_and_shown_when_asked_for(stepwise):
+    _, said, _ = run("inspect", stepwise.path)
+    told, of_all = (json.loads(run("inspect", stepwise.path, "--json", *more)[1]) for more in ((), ("--all-cuts",)))
+
+    assert "30 cuts between time steps: --all-cuts shows them" in said
+    assert (len(told["cuts"]), told["cuts_not_listed"]) == (11, 30)
+    assert (len(of_all["cuts"]), of_all["cuts_not_listed"]) == (41, 0)
+    assert "between time steps" not in run("inspect", stepwise.path, "--all-cuts")[1]
+
+
+@pytest.mark.parametrize(("words", "checked"), [((), 11), (("--cuts", "all"), 41), (("--cuts", "op003"), 1)])
+def test_verify_proves_the_listed_cuts_and_any_other(stepwise, words, checked):
+    code, said, _ = run("verify", stepwise.path, "--samples", "2", *words, "--json")
+
+    assert code == 0
+    assert json.loads(said)["cuts_checked"] == checked
