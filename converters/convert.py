@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from converters import archive, pipeline, refusals, unquantised
+from converters import archive, pipeline, refusals, static_shapes, unquantised
 from converters.edgetpu import compiler, target
 from converters.loading import formats
 from converters.loading.formats import Format
@@ -61,9 +61,7 @@ def convert(
 
 def options_for_errors(source: Path, samples: Path | None, target_name: str) -> Options:
     """To see where int8 loses: calibrated on the samples to measure on, and with the float model where there is one."""
-    is_int8 = formats.recognise(source) is Format.TFLITE and not unquantised.is_float(
-        flatgraph.read(source.read_bytes(), name=str(source))
-    )
+    is_int8 = formats.recognise(source) is Format.TFLITE and not unquantised.is_float(static_shapes.read(source))
     return Options(target=target_name, calibration=samples, pairs="none", tail="int8" if is_int8 else "float32")
 
 
@@ -73,8 +71,10 @@ def _own_labels(model: Path, folder: Path) -> tuple[str, ...]:
         return ()
     named = archive.labels_behind(model, folder)
     try:
-        labels = () if named is None else read_labels(named)
-        refusals.check_labels_of(labels, flatgraph.read(model.read_bytes(), name=str(model)))
+        if named is None:
+            return ()
+        labels = read_labels(named)
+        refusals.check_labels_of(labels, static_shapes.read(model))
     except errors.DataError:
         return ()
     return labels

@@ -13,7 +13,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from converters import float_ends, fused_lstm, quantize, refusals, requantise, rewriting, static_shapes, unquantised
+from converters import (
+    float_ends,
+    fused_lstm,
+    least_scales,
+    quantize,
+    refusals,
+    requantise,
+    rewriting,
+    static_shapes,
+    unquantised,
+)
 from converters.calibration import samples as calibration_samples
 from converters.calibration import synthesis
 from converters.edgetpu import target
@@ -134,7 +144,10 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
     on_stage("quantise to int8")
     io = options.io or "int8"
     data = quantize.quantise(model, samples, io_dtype=io, per_tensor_dense=options.target == "coral")
-    notes = (*(opened.notes if opened is not None else model.notes), *fused_lstm.unrolled_note(model, data))
+    usual = least_scales.raised(data, samples)
+    data = usual.data
+    came = opened.notes if opened is not None else model.notes
+    notes = (*came, *fused_lstm.unrolled_note(model, data), *usual.notes)
     quantised = _Quantised(data, model.loader, described, preprocessing, samples, model, notes)
     if options.target != "coral":
         return quantised
@@ -172,11 +185,12 @@ def _rewritten(quantised: _Quantised) -> _Quantised:
 
 def _open_tflite(source: Path) -> Rewritten:
     """A `.tflite` for one sample at a time, and what was changed for that."""
-    data = source.read_bytes()
-    graph = flatgraph.read(data, name=str(source))
+    mended = static_shapes.with_axes_of_vectors(source.read_bytes(), str(source))
+    graph = flatgraph.read(mended.data, name=str(source))
     target.refuse_compiled(graph, str(source))
     static_shapes.check(graph, str(source))
-    return rewriting.rewrite(data, static_shapes.PASSES)
+    opened = rewriting.rewrite(mended.data, static_shapes.PASSES)
+    return replace(opened, notes=(*mended.notes, *opened.notes))
 
 
 def _already_quantised(source: Path, opened: Rewritten, options: Options) -> _Quantised:
@@ -188,7 +202,7 @@ def _already_quantised(source: Path, opened: Rewritten, options: Options) -> _Qu
     quantize.check_is_integer(graph, str(source))
     _check_taken_as_it_is(source, graph, options)
     inputs = graph.specs(graph.inputs)
-    preprocessing = options.preprocessing or _pixels_as_stored(inputs)
+    preprocessing = options.preprocessing or _pixels_as_stored(source, inputs)
     samples: tuple[Array, ...] = ()
     if options.calibration is not None:
         samples = calibration_samples.read_quantised(options.calibration, inputs, preprocessing)
@@ -217,11 +231,18 @@ def _check_taken_as_it_is(source: Path, graph: Graph, options: Options) -> None:
             raise errors.ModelError(f"{source}: {spec.name!r} is {spec.dtype}, {options.io} was asked for; {advice}")
 
 
-def _pixels_as_stored(inputs: Sequence[TensorSpec]) -> Preprocessing | None:
+def _pixels_as_stored(source: Path, inputs: Sequence[TensorSpec]) -> Preprocessing | None:
     """Pixels 0..255 become the stored integers from lowest to highest, as quantised picture models expect."""
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or not inputs[0].is_quantised:
         return None
     spec = inputs[0]
+    if spec.dtype == "int16":  # has far more steps than pixels have, around 0
+        if spec.shape[-1] not in (1, 3):
+            return None
+        raise errors.SettingsError(
+            f"{source}: its pictures are int16, and nothing in the file says how pixels become them; say it: "
+            "--preprocess unit, symmetric or SCALE,OFFSET"
+        )
     lowest = int(np.iinfo(spec.dtype).min)
     return Preprocessing("as-stored", (spec.scale,), ((lowest - spec.zero_point) * spec.scale,))
 

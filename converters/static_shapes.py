@@ -1,8 +1,10 @@
 """What a `.tflite` leaves open, or works out anew each time though it is always the same: fixed, for one sample."""
 
 from collections.abc import Collection
+from pathlib import Path
 
 from converters.loading import quiet
+from converters.rewriting import Rewritten
 from tflsplit import errors, text
 from tflsplit.graph import flatgraph
 from tflsplit.graph.edit import Edit
@@ -11,6 +13,34 @@ from tflsplit.graph.tensors import CODE_OF_DTYPE, Array
 from tflsplit.package import verify
 
 _WHOLE_NUMBERS = {CODE_OF_DTYPE["int32"], CODE_OF_DTYPE["int64"]}
+
+
+def read(path: Path) -> flatgraph.Graph:
+    """The graph of a `.tflite` file, what `with_axes_of_vectors` mends mended."""
+    return flatgraph.read(with_axes_of_vectors(path.read_bytes(), str(path)).data, name=str(path))
+
+
+def with_axes_of_vectors(data: bytes, name: str) -> Rewritten:
+    """Scales of a tensor of one dimension lie along that one; older converters wrote 3 for biases, as for filters.
+
+    LiteRT refuses such a file, so there is no run of it to compare with; nothing else can have been meant.
+    """
+    source = flatgraph.parsed(data, name)
+    tensors = [tensor for subgraph in source.subgraphs or () for tensor in subgraph.tensors or ()]
+    wrong = [
+        tensor.quantization
+        for tensor in tensors
+        if tensor.quantization is not None
+        and tensor.quantization.quantizedDimension
+        and tensor.shape is not None
+        and len(tensor.shape) == 1
+    ]
+    if not wrong:
+        return Rewritten(data)
+    for quantisation in wrong:
+        quantisation.quantizedDimension = 0
+    note = f"the scales of {text.counted(len(wrong), 'vector')} are along their only dimension"
+    return Rewritten(flatgraph.pack(source), (note,))
 
 
 def check(graph: flatgraph.Graph, name: str) -> None:

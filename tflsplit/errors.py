@@ -90,5 +90,7 @@ def one_line(cause: BaseException, most: int = 300) -> str:
     """The message of a foreign exception on one line of at most so many characters; its type if it has no message. Of
     the system's it is the reason alone: its number says nothing, and which file it was the caller says."""
     message = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
-    line = " ".join(message.split()) or type(cause).__name__
+    # A runtime says the same once for each tensor or operator that it looks at.
+    sentences = dict.fromkeys(sentence.strip() for sentence in message.splitlines())
+    line = " ".join(" ".join(sentences).split()) or type(cause).__name__
     return line if len(line) <= most else f"{line[:most]}…"

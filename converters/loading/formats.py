@@ -40,9 +40,7 @@ def recognise(path: Path) -> Format:
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return Format.SAVED_MODEL
-        raise errors.ModelError(
-            f"{path}: a directory without saved_model.pb is no model; give .h5, .keras or SavedModel"
-        )
+        raise errors.ModelError(f"{path}: {other_formats.told_folder(path)}")
     try:
         with path.open("rb") as file:
             start = file.read(64)
@@ -105,7 +103,8 @@ def _describe_hdf5(path: Path) -> _Description:
         config = file.attrs.get("model_config")
         if config is None:
             raise errors.ModelError(
-                f"{path}: holds weights but no model (no model_config); save the whole model with model.save()"
+                f"{path}: holds weights but no model (no model_config); load them into their model, and save that with "
+                "model.save()"
             )
         version = file.attrs.get("keras_version", "2")
         return _Description(safety.parsed_json(config, str(path)), _text(version))

@@ -1,13 +1,17 @@
 """From a file to named cuts."""
 
 import model_metadata
+import numpy as np
+import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 import tflsplit
 from converters import convert
 from converters.calibration import synthesis
+from tflsplit import errors
 from tflsplit.cards import names
 from tflsplit.graph.meanings import Meaning
+from tflsplit.graph.tensors import quantise
 from tflsplit.inputs.preprocessing import NAMED
 
 
@@ -65,3 +69,25 @@ def test_the_model_file_runs_by_the_names_of_the_keras_model(keras, saved, tmp_p
     assert model_metadata.files(made.model_bytes()) == {"labels.txt": "a\nb\nc\n"}
     assert root.tables(3)[0].tables(2)[0].tables(4)[0].table(1).floats(1) == [255.0]
     assert made.manifest.meanings == (Meaning.SOFTMAX,)
+
+
+def _int16_pictures(builder):
+    x = builder.tensor("x", (1, 4, 4, 3), scale=1 / 32767, kind="INT16")
+    y = builder.tensor("y", (1, 4, 4, 3), scale=1 / 32767, kind="INT16")
+    builder.operator("RELU", (x,), (y,), version=2)
+    return builder.build((x,), (y,))
+
+
+def test_pictures_of_int16_are_not_guessed_at(builder, tmp_path, in_this_process):
+    (tmp_path / "m.tflite").write_bytes(_int16_pictures(builder))
+    with pytest.raises(errors.SettingsError, match=r"its pictures are int16.*--preprocess unit"):
+        tflsplit.convert(tmp_path / "m.tflite", tmp_path / "m.tflsplit")
+
+
+def test_pictures_of_int16_are_right_where_their_preprocessing_is_said(builder, tmp_path, in_this_process):
+    (tmp_path / "m.tflite").write_bytes(_int16_pictures(builder))
+    made = tflsplit.convert(tmp_path / "m.tflite", tmp_path / "m.tflsplit", preprocessing="unit")
+
+    assert tflsplit.verify(made.path).is_bit_exact
+    white = made.manifest.preprocessing.to_real(np.full((1, 4, 4, 3), 255, np.uint8))
+    assert quantise(white, made.manifest.inputs[0]).tolist() == np.full((1, 4, 4, 3), 32767).tolist()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import tflsplit
 from converters import rewriting, static_shapes
 from tflsplit import errors
 from tflsplit.graph import flatgraph
@@ -43,3 +44,32 @@ def test_the_batch_alone_may_be_open(builder):
     static_shapes.check(flatgraph.read(data), "m.tflite")
     made = rewriting.rewrite(data, static_shapes.PASSES)
     assert not any(tensor.is_dynamic for tensor in flatgraph.read(made.data).tensors)
+
+
+def _with_axis_of_filters(builder) -> bytes:
+    """As TensorFlow 1.15 wrote models: a bias has its scales along a dimension 3 that it has not."""
+    x = builder.tensor("x", (1, 4))
+    weights = builder.tensor("weights", (4, 4), data=np.eye(4, dtype=np.int8))
+    bias = builder.tensor("bias", (4,), data=np.arange(4, dtype=np.int32), kind="INT32")
+    y = builder.dense(x, weights, "y", 4)
+    builder.operators[-1].inputs = [x, weights, bias]
+    for index, scale, axis in ((weights, 0.1, 0), (bias, 0.01, 3)):
+        quantisation = builder.tensors[index].quantization
+        quantisation.scale, quantisation.zeroPoint = [scale] * 4, [0] * 4
+        quantisation.quantizedDimension = axis
+    return builder.build((x,), (y,))
+
+
+def test_scales_of_a_vector_are_along_its_only_dimension(builder, tmp_path, in_this_process):
+    data = _with_axis_of_filters(builder)
+    with pytest.raises(errors.ModelError, match="along dimension 3"):
+        flatgraph.read(data)
+    (tmp_path / "m.tflite").write_bytes(data)
+    made = tflsplit.convert(tmp_path / "m.tflite", tmp_path / "m.tflsplit")
+
+    assert made.manifest.rewrites[0] == "the scales of 1 vector are along their only dimension"
+    assert tflsplit.verify(made.path).is_bit_exact
+
+
+def test_a_file_without_such_scales_is_left_alone(residual_model):
+    assert static_shapes.with_axes_of_vectors(residual_model, "m").data is residual_model

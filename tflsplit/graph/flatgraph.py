@@ -80,12 +80,8 @@ def read(data: bytes, *, name: str = "model") -> Graph:
     Raises ModelError for anything that is not one whole flatbuffer of TensorFlow Lite.
     """
     bindings = schema()
-    if len(data) < 8 or data[4:8] != FILE_IDENTIFIER:
-        raise errors.ModelError(
-            f"{name}: not a TensorFlow Lite file (no {FILE_IDENTIFIER.decode()} mark); give a .tflite"
-        )
+    source = parsed(data, name)
     with _malformed_is_ours(name):
-        source = bindings.ModelT.InitFromObj(bindings.Model.GetRootAs(bytearray(data), 0))
         operator_names = _names(bindings.BuiltinOperator)
         for problem in soundness.problems(source, operator_names):
             raise errors.ModelError(f"{name}: cannot be run: {problem}; give an undamaged file of another converter")
@@ -103,6 +99,17 @@ def read(data: bytes, *, name: str = "model") -> Graph:
         _check_indices(graph)
     _refuse_enormous(graph, name)
     return graph
+
+
+def parsed(data: bytes, name: str) -> Any:
+    """The file's parts as objects of the schema's bindings, not yet checked against each other; as `read` otherwise."""
+    bindings = schema()
+    if len(data) < 8 or data[4:8] != FILE_IDENTIFIER:
+        raise errors.ModelError(
+            f"{name}: not a TensorFlow Lite file (no {FILE_IDENTIFIER.decode()} mark); give a .tflite"
+        )
+    with _malformed_is_ours(name):
+        return bindings.ModelT.InitFromObj(bindings.Model.GetRootAs(bytearray(data), 0))
 
 
 def extract(
