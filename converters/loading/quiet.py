@@ -75,13 +75,13 @@ def tensorflow() -> Any:
 
 _PAINTED = re.compile(r"\x1b\[[\d;]*m", re.ASCII)
 # What both libraries wrap around the sentence that matters, before it and behind it.
-_BEFORE = re.compile(r".*(?:Exception encountered: |Exception encountered when calling \S+\s+)", re.DOTALL)
+_BEFORE = re.compile(r".*(?:Exception encountered: |Exception encountered when calling (\S+?)\.?\s+)", re.DOTALL)
 _BEHIND = re.compile(
     r"\s*(?:Arguments received by|Full object config|Call arguments received|\{\{node|config=\{|\[Op:"
     r"|\[\[\{\{node|note: called from|Make sure custom classes|Object was created by).*",
     re.DOTALL,
 )
-_PLACE = re.compile(r"\S*\.py:\d+:\d+: (?:error: )?")
+_PLACED = re.compile(r"\S+:\d+:\d+: error: ([^\n]+)")  # by the converter, before lines of Python that called it
 
 
 def reason(cause: BaseException, most: int = 300) -> str:
@@ -90,5 +90,11 @@ def reason(cause: BaseException, most: int = 300) -> str:
     Their messages wrap it in colours, configurations of whole models and places in the installation.
     """
     words = _PAINTED.sub("", str(cause))
-    inner = _BEHIND.sub("", _PLACE.sub("", _BEFORE.sub("", words))).strip()
+    if placed := _PLACED.search(words):
+        words = placed[1]
+    wrapped = _BEFORE.match(words)
+    inner = _BEHIND.sub("", words[wrapped.end() if wrapped else 0 :]).strip()
+    called = wrapped[1] if wrapped else None
+    if called and inner and not called.startswith(("Functional", "Sequential")):
+        inner = f"calling {called}: {inner}"
     return errors.one_line(ValueError(inner) if inner else cause, most)
