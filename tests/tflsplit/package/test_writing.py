@@ -12,6 +12,7 @@ import tiny_models
 from tiny_models import describe
 
 from tflsplit import errors
+from tflsplit.graph import places
 from tflsplit.package import manifest, reading, writing
 
 
@@ -144,3 +145,18 @@ def test_nothing_is_written_that_no_reader_would_take(tmp_path, residual_model, 
     with pytest.raises(errors.PackageError, match=r"the model has 4 cuts, which take .* at most 1,000 are read again"):
         tiny_models.write_package(tmp_path / "m.tflsplit", residual_model)
     assert not (tmp_path / "m.tflsplit").exists()
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ((manifest, "MOST_BYTES"), r"has 4 cuts, which take [\d,]+ bytes to describe; at most 3 are read again"),
+        ((places, "MOST_CROSSINGS"), r"has 4 cuts with 5 tensors on their boundaries; at most 3 are read again"),
+    ],
+)
+def test_what_no_reader_would_take_is_not_written(residual_model, tmp_path, monkeypatch, limit, expected):
+    monkeypatch.setattr(*limit, 3)
+
+    with pytest.raises(errors.PackageError, match=expected):
+        writing.write(tmp_path / "large.tflsplit", describe(residual_model), residual_model, ())
+    assert list(tmp_path.iterdir()) == []
