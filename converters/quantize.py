@@ -42,7 +42,8 @@ def quantise(
         return _checked(fused_lstm.rescaled(_run(converter, model)), model)
 
     if fused_lstm.count(model):
-        with contextlib.suppress(errors.ModelError):  # unrolled it may go, or says better what does not
+        # Unrolled it may go, or says better what does not.
+        with contextlib.suppress(errors.ModelError, errors.DeviceError):
             fused = fused_lstm.converted(
                 model, samples, lambda converter: _run(converter, model), partial(as_integers, names_inputs=True)
             )
