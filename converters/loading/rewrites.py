@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from converters.loading import quiet
-from converters.loading.frozen import activations
+from converters.loading.frozen import activations, normalisations
 from converters.loading.frozen.graph import FLOATS, Graph, become, node_name
 from tflsplit.graph.tensors import Array
 
@@ -214,6 +214,8 @@ _RULES: dict[str, Callable[[Graph, Any], bool]] = {
     "ArgMax": _arg_max,
     "Cast": _cast,
     "Mul": _scaled_relu,
+    "AddV2": normalisations.alone,
+    "FusedBatchNormV3": normalisations.fused,
 }
 
 

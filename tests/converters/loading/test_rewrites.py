@@ -8,6 +8,7 @@ from converters.calibration import synthesis
 from converters.float_model import fidelity
 from converters.loading import quiet, rewrites
 from converters.loading.frozen.graph import become
+from tflsplit.graph import flatgraph
 from tflsplit.inputs.preprocessing import NAMED
 
 
@@ -183,3 +184,24 @@ def test_forms_are_known_in_a_saved_model_too(tf_keras, tmp_path):
     assert "LeakyRelu" in kinds
     assert not kinds & {"Select", "SelectV2"}
     np.testing.assert_allclose(model.predict([sample])[0], expected, atol=1e-5)
+
+
+def test_a_normalisation_that_no_convolution_takes_in_is_rounded_once(either_keras, load_built):
+    """As in ResNetV2 and DenseNet."""
+
+    def build(keras):
+        entry = keras.Input((8, 8, 16))
+        alone = keras.layers.BatchNormalization()
+        x = keras.layers.ReLU()(alone(keras.layers.MaxPooling2D(2)(entry)))
+        model = keras.Model(entry, keras.layers.Conv2D(8, 3)(x))
+        factors = np.linspace(0.2, 1, 16)
+        alone.set_weights([factors, np.zeros(16), np.linspace(-1, 1, 16), np.full(16, 0.5)])
+        return model
+
+    model = load_built(build, library=either_keras)
+    samples = (np.random.default_rng(1).normal(0, 1, (64, 8, 8, 16)).astype(np.float32),)
+    data = quantize.quantise(model, samples)
+    names = [operator.name for operator in flatgraph.read(data).operators]
+
+    assert names == ["MAX_POOL_2D", "DEPTHWISE_CONV_2D", "CONV_2D"]
+    assert fidelity.measure(model, data, samples)[0].sqnr_db > 35

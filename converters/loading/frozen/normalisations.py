@@ -1,0 +1,58 @@
+"""Batch normalisations that no convolution before them can take in, as ResNetV2 and DenseNet have them."""
+
+from typing import Any
+
+import numpy as np
+
+from converters.loading.frozen.graph import FLOATS, Graph, become, node_name
+from tflsplit.graph.tensors import Array
+
+# What the converter folds a factor and an offset into.
+_FOLDED = frozenset({"Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BiasAdd"})
+
+
+def alone(graph: Graph, node: Any) -> bool:
+    """A factor and an offset for each channel of a picture, as a depthwise convolution of one pixel.
+
+    As MUL and ADD the result would be rounded twice, and all factors would share one scale; a convolution's weights
+    have a scale for each channel, and its sum is rounded once: 2.8 dB in a ResNet50V2, 1.6 in a DenseNet121.
+    """
+    product = next((found for source in node.input if (found := graph.only(source, "Mul")) is not None), None)
+    if product is None or node.attr["T"].type not in FLOATS:
+        return False
+    x = next((source for source in product.input if graph.array(source) is None), None)
+    factor = _channels(graph, product, x)
+    offset = _channels(graph, node, next(one for one in node.input if node_name(one) == product.name))
+    if x is None or factor is None or offset is None or factor.size != offset.size:
+        return False
+    return _as_convolution(graph, node, x, factor, offset)
+
+
+def fused(graph: Graph, node: Any) -> bool:
+    """The same, where factor and offset are one operation."""
+    held = [graph.array(source) for source in node.input[1:]]
+    if node.attr["is_training"].b or node.attr["data_format"].s == b"NCHW" or any(one is None for one in held):
+        return False
+    gamma, beta, mean, variance = (np.asarray(one, np.float32) for one in held)
+    factor = gamma / np.sqrt(variance + node.attr["epsilon"].f)
+    return _as_convolution(graph, node, node.input[0], factor, beta - mean * factor)
+
+
+def _as_convolution(graph: Graph, node: Any, x: str, factor: Array, offset: Array) -> bool:
+    shape, origin = graph.shape(x), graph.origin(x)
+    if shape is None or len(shape) != 4 or shape[-1] != factor.size or origin is None or origin.op in _FOLDED:
+        return False
+    weights = graph.held(f"{node.name}/factors", factor.reshape(1, 1, -1, 1))
+    scaled = graph.nodes[graph.add("DepthwiseConv2dNative", f"{node.name}/scaled", (x, weights), node)]
+    scaled.attr["strides"].list.i.extend((1, 1, 1, 1))
+    scaled.attr["padding"].s = b"VALID"
+    become(node, "BiasAdd", (scaled.name, graph.held(f"{node.name}/offsets", offset)))
+    return True
+
+
+def _channels(graph: Graph, node: Any, computed: str | None) -> "Array | None":
+    """The constant beside what is computed, one value a channel."""
+    held = [graph.array(source) for source in node.input if source != computed]
+    if len(held) != 1 or held[0] is None or held[0].size < 2 or held[0].shape[-1] != held[0].size:
+        return None
+    return held[0].reshape(-1).astype(np.float32)
