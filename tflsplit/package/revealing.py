@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from tflsplit import errors
-from tflsplit.graph import flatgraph
+from tflsplit.graph import flatgraph, indices
 from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.graph.interpreter import Interpreter, Kernels
 from tflsplit.graph.tensors import Array, TensorSpec, dequantise
 
 _REAL = 2
 _TRIED = 12
+_FEWEST_ROWS = 2  # that a table of ids has
 _STEP = 1 / 256  # of SOFTMAX, in all types of 8 bits
 _NEAR = 0.02  # of a step: 16-bit tables are off by so much
 
@@ -28,7 +29,7 @@ def of_model(model: bytes, real: Sequence[Sample], count: int) -> Sequence[Sampl
     """`count` inputs: real ones where there are, one of each kind of `made`, and of all others the most revealing."""
     with Interpreter(model, name="model") as opened:
         specs = opened.inputs
-    candidates = made(specs, _TRIED)
+    candidates = made(specs, _TRIED, table_sizes=_table_sizes(model))
     first = [*real[:1], *candidates[: len(KINDS)], *real[1:_REAL]]
     rest = candidates[len(KINDS) :]
     order = np.argsort([-score for score in _scores(model, rest)], kind="stable")
@@ -37,17 +38,24 @@ def of_model(model: bytes, real: Sequence[Sample], count: int) -> Sequence[Sampl
     return [*first[:1], *ranked[:1], *first[1:], *ranked[1:]][:count]
 
 
-def made(specs: Sequence[TensorSpec], count: int, *, seed: int = 0) -> list[Sample]:
-    """Inputs as stored: uniform over the whole range, smooth as pictures and series are, saturated, around zero."""
+def made(
+    specs: Sequence[TensorSpec], count: int, *, seed: int = 0, table_sizes: Sequence[int | None] = ()
+) -> list[Sample]:
+    """Inputs as stored: uniform over the whole range, smooth as pictures and series are, saturated, around zero.
+    Ids are within their table (`tflsplit.graph.indices`), or 0 and 1 where its size is not known."""
     source = np.random.default_rng(seed)
-    return [tuple(_made(source, spec, KINDS[at % len(KINDS)]) for spec in specs) for at in range(count)]
+    rows = [size or _FEWEST_ROWS for size in table_sizes or (None,) * len(specs)]
+    return [
+        tuple(_made(source, spec, KINDS[at % len(KINDS)], size) for spec, size in zip(specs, rows, strict=True))
+        for at in range(count)
+    ]
 
 
 KINDS = ("uniform", "smooth", "saturated", "around zero")
 
 
-def _made(source: "np.random.Generator", spec: TensorSpec, kind: str) -> Array:
-    """Shares of the type's range; floats from -2 to 2."""
+def _made(source: "np.random.Generator", spec: TensorSpec, kind: str, rows: int) -> Array:
+    """Shares of the type's range, or of a table's rows; floats from -2 to 2."""
     if kind == "uniform":
         share = source.uniform(size=spec.shape)
     elif kind == "saturated":
@@ -58,6 +66,8 @@ def _made(source: "np.random.Generator", spec: TensorSpec, kind: str) -> Array:
         share = _smooth(source, spec.shape)
     if not np.issubdtype(np.dtype(spec.dtype), np.integer):
         return (4 * share - 2).astype(spec.dtype)
+    if spec.dtype in ("int32", "int64") and not spec.is_quantised:
+        return np.minimum(share * rows, rows - 1).astype(spec.dtype)
     limits = np.iinfo(spec.dtype)
     if kind == "around zero" and spec.is_quantised:
         share = share - 0.5 + (spec.zero_point - limits.min) / (float(limits.max) - limits.min)
@@ -73,6 +83,13 @@ def _smooth(source: "np.random.Generator", shape: tuple[int, ...]) -> Array:
         drawn += np.cos(phases).sum(1).reshape([-1 if each == axis else 1 for each in range(len(shape))])
     smooth: Array = (drawn - drawn.min(initial=0.0)) / max(float(np.ptp(drawn)) if drawn.size else 0.0, 1e-9)
     return np.clip(smooth, 0.0, 1.0)
+
+
+def _table_sizes(model: bytes) -> Sequence[int | None]:
+    try:
+        return indices.table_sizes(flatgraph.read(model))
+    except errors.DeviceError:  # tflite-runtime: nothing to read a model by
+        return ()
 
 
 def _scores(model: bytes, inputs: Sequence[Sample]) -> list[int]:

@@ -9,11 +9,12 @@ import zipfile
 import numpy as np
 import pytest
 import tiny_models
+from ai_edge_litert import schema_py_generated as schema
 
 from tflsplit import bundle, errors
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.kernels import keeping
-from tflsplit.package import golden, manifest, reading, verify, writing
+from tflsplit.package import golden, manifest, reading, revealing, verify, writing
 from tflsplit.package.manifest import Role
 
 INPUTS = verify.random_samples(tiny_models.describe(tiny_models.residual_model()).inputs, 3, seed=5)
@@ -147,3 +148,14 @@ def test_golden_samples_are_part_of_the_sealed_manifest(whole):
     (whole.path / "golden.npz").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(errors.PackageError, match=r"golden\.npz was changed"):
         reading.open_package(whole.path)
+
+
+def test_ids_are_made_within_their_table(builder):
+    ids = builder.tensor("ids", (1, 6), scale=None, kind="INT32")
+    table, y = builder.tensor("table", (9, 4), data=np.ones((9, 4), np.int8)), builder.tensor("y", (1, 6, 4))
+    builder.operator("GATHER", (table, ids), (y,), schema.GatherOptionsT(), options_type="GatherOptions", version=2)
+    samples = revealing.of_model(builder.build((ids,), (y,)), (), 8)
+
+    assert {array.dtype.name for (array,) in samples} == {"int32"}
+    assert min(array.min() for (array,) in samples) == 0
+    assert 2 < max(array.max() for (array,) in samples) < 9
