@@ -204,7 +204,8 @@ class Deployment:
             self._look()
 
     def wait_for_results(self, count):
-        self.wait_for(lambda: len(self.results) >= count)
+        """Of so many frames: a cloud may say results again, of its first seconds above all."""
+        self.wait_for(lambda: len({(each.device, each.boot, each.sequence) for each in self.results}) >= count)
 
     def wait_for_status(self, device, state):
         self.wait_for(lambda: self.statuses.get(device, {}).get("state") == state)
