@@ -83,6 +83,7 @@ class _Held:
     messages: list[Message]
     held_bytes: int
     publications: deque[_Publication] = field(default_factory=deque)
+    qos: int = 0  # of these
 
 
 class Cloud:
@@ -338,7 +339,9 @@ class Cloud:
 
     def _leave(self, held: _Held, answer: Answer) -> Answer:
         """Queues the messages of an answer; returns the answer, or its refusal if it is too large to publish."""
-        route, qos = held.route, held.messages[0].qos
+        # Of `busy` nothing is promised: its frame comes again.
+        held.qos = 0 if answer.refused is Refused.BUSY else held.messages[0].qos
+        route, qos = held.route, held.qos
         limit = self._transport.max_packet_bytes
         if publish_packet_bytes(route.results, len(answer.result), qos=qos, expires=False) > limit:
             reason = f"result of {len(answer.result)} bytes does not fit the broker's packet limit of {limit}"
@@ -356,7 +359,7 @@ class Cloud:
             try:
                 while held.publications:
                     topic, payload, then = held.publications[0]
-                    if not self._transport.try_publish(topic, payload, qos=held.messages[0].qos, then=then):
+                    if not self._transport.try_publish(topic, payload, qos=held.qos, then=then):
                         return
                     held.publications.popleft()
                 for message in held.messages:

@@ -27,6 +27,9 @@ _MESSAGE_BYTES = 512
 # Each time is a connection of more than `_SUBSCRIBED_S`: a link that comes and goes must not carry it for ever, and a
 # broker that lives that long has saved it before.
 _MOST_TIMES = 8
+# What waits is said over so many seconds, and no slower than at that rate, a quarter of a second's together: all at
+# once it would stand before the results of everybody, and of a device that floods it is a lot.
+_SPREAD_S, _LEAST_PER_S, _TOGETHER_S = 5.0, 200.0, 0.25
 # Twice the network thread's longest sleep. Longer ones are those of the process or the machine: what the broker did
 # meanwhile shows only afterwards, so they make nothing older.
 _LOOK_S = 1.0
@@ -43,7 +46,7 @@ class Repeats:
         self._waiting: collections.deque[Outgoing] = collections.deque()
         self._held_bytes = 0  # of both
         self._left_out: collections.deque[float] = collections.deque(maxlen=1 << 16)  # when what had no room was taken
-        self._due_s = 0.0
+        self._due_s = self._next_s = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -88,9 +91,11 @@ class Repeats:
             _log.info("messages are said again: the broker may have lost them messages=%d", len(self._waiting))
 
     def due(self, has_room: Callable[[Outgoing], bool]) -> Iterator[Outgoing]:
-        """In the order of their acknowledgements, as long as there is room."""
+        """In the order of their acknowledgements, as long as there is room, and not all at once."""
         self._look()
-        while self._waiting and self._now_s >= self._due_s and has_room(self._waiting[0]):
+        while self._waiting and self._now_s >= max(self._due_s, self._next_s) and has_room(self._waiting[0]):
+            pause_s = 1 / max(_LEAST_PER_S, len(self._waiting) / _SPREAD_S)
+            self._next_s = max(self._next_s, self._now_s - _TOGETHER_S) + pause_s
             outgoing = self._waiting.popleft()
             self._held_bytes -= _bytes(outgoing)
             yield outgoing

@@ -197,3 +197,24 @@ def test_what_a_restarted_broker_took_before_a_reader_was_back_reaches_it(mosqui
     cloud._shared.repeats._due_s = 0.0
 
     assert reader.receive(SOON_S).payload == b"1"
+
+
+def test_a_flood_of_repeats_is_said_bit_by_bit():
+    clock = Clock()
+    made = repeats.Repeats(clock)
+    for number in range(2000):
+        made.acknowledged(said(number))
+    made.lost()
+    made.online()
+    assert spend(made, clock, 9.0) == []
+    clock.now_s += 1.0
+    found = [len(taken(made, room=2000)) for _ in range(3)]
+    assert 50 <= found[0] <= 110
+    assert found[1:] == [0, 0]
+    while len(made):
+        clock.now_s += 0.1
+        found.append(len(taken(made, room=2000)))
+
+    assert sum(found) == 2000
+    assert max(found) <= 110
+    assert len(found) < 200  # within twenty seconds
