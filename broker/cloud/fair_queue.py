@@ -25,6 +25,9 @@ _STREAK = 32
 _FLOOD_WEIGHT = 8
 # How much a device's last frame counts in what its next one is expected to take.
 _NEWEST = 0.25
+# A frame counts at most so many times what was expected: the one that was served while the machine stood still is no
+# fault of its device, whose next frames would wait for seconds.
+_MOST_TIMES = 4.0
 # Devices that are remembered without a waiting frame.
 _DEVICES = 4096
 
@@ -113,8 +116,8 @@ class FairQueue(Generic[Item]):
         """How long a frame took, for the cost of the device's next ones."""
         known = self._devices.get(device)
         if known is not None:
-            known.cost_s += _NEWEST * (took_s - known.cost_s)
-            self._cost_s += _NEWEST * (took_s - self._cost_s)
+            known.cost_s = _updated(known.cost_s, took_s)
+            self._cost_s = _updated(self._cost_s, took_s)
 
     def _serve(self, device: _Device[Item], item: Item) -> Item:
         self._length -= 1
@@ -132,3 +135,7 @@ class FairQueue(Generic[Item]):
             if len(kept) >= _DEVICES:
                 kept = {name: each for name, each in kept.items() if each.items}
             self._devices = kept
+
+
+def _updated(expected_s: float, took_s: float) -> float:
+    return expected_s + _NEWEST * (min(took_s, _MOST_TIMES * expected_s) - expected_s)

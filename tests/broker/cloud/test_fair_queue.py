@@ -113,6 +113,16 @@ def test_what_is_put_first_comes_first_and_the_wanted_are_taken_in_their_order()
     assert [made.take() for _ in range(4)] == [("b", 0), ("a", 0), ("b", 2), None]
 
 
+def test_a_frame_during_which_the_machine_stood_still_is_no_fault_of_its_device():
+    made = queue_of(unlucky=8, other=8)
+    served(made, 12)
+    made.served("unlucky", 5.0)
+    for number in range(40):
+        made.put(("unlucky", "other")[number % 2], (("unlucky", "other")[number % 2], number))
+
+    assert served(made, 20).count("unlucky") >= 6
+
+
 def test_memory_of_devices_is_bounded():
     made = fair_queue.FairQueue()
     for number in range(10_000):
