@@ -1,6 +1,6 @@
-"""docs/models.md: what opens, how exact and how near to float it is, and what is refused with which line.
+"""docs/measurements/models.md: what opens, how exact and how near to float it is, and what is refused with which line.
 
-    python tests/support/models_page.py ROWS.jsonl PUBLIC > docs/models.md
+    python tests/support/models_page.py ROWS.jsonl PUBLIC > docs/measurements/models.md
 
 ROWS.jsonl keeps what was found, so that a run that was stopped goes on; PUBLIC is the folder of public models. About
 half an hour on two cores; each case is told on stderr.
@@ -28,7 +28,7 @@ and not how right a trained one is. Normalisations have the statistics of the sa
 """
 _WORDS = {
     "Networks": """Pictures of 64 to 96 pixels. Each operator rounds, and deep networks add that up.
-`tflsplit inspect --errors` shows where ([losses.md](losses.md)); a float tail does without it.""",
+`tflsplit inspect --errors` shows where ([losses.md](../losses.md)); a float tail does without it.""",
     "Layers": """Each stands between a convolution or a dense layer before it and a dense layer behind it. A dash: that
 Keras has no such layer, or not under that name.""",
     "Files": "The same small network as each kind of file.",

@@ -1,4 +1,4 @@
-"""docs/models.md says what a run of `tests/support/models_page.py` finds: a few rows of it here, all in the sweep."""
+"""docs/measurements/models.md says what a run of `tests/support/models_page.py` finds: a few rows of it here, all in the sweep."""
 
 import re
 
@@ -27,7 +27,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def stated():
     """What the page says, by section, column and row."""
-    text = (CHECKOUT / "docs" / "models.md").read_text("utf-8")
+    text = (CHECKOUT / "docs" / "measurements" / "models.md").read_text("utf-8")
     rows = {}
     for part in text.split("\n## ")[1:]:
         title, *lines = part.splitlines()
