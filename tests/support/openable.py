@@ -1,4 +1,4 @@
-"""What docs/measurements/models.md tells of: models of each layer, network and kind of file, and what happens when one is converted.
+"""Models of each layer, network and kind of file for docs/measurements/models.md, and what becomes of each.
 
 A case makes a file in a folder; `outcome` converts it as anyone does, proves every cut and says how near it is to
 float, or gives the line that refuses it.

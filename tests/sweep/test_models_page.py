@@ -1,4 +1,4 @@
-"""docs/measurements/models.md says what a run of `tests/support/models_page.py` finds: a few rows of it here, all in the sweep."""
+"""docs/measurements/models.md is what `tests/support/models_page.py` finds: a few rows of it here, all in the sweep."""
 
 import re
 
