@@ -27,11 +27,12 @@ _BIASED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 
 
 def raised(data: bytes, samples: Sequence[Array]) -> Rewritten:
-    """The model with usual scales in place of the least, if its results on `samples` (real values) stay bit for bit."""
+    """The model with usual scales in place of the least, if it runs only with them, and if its results on `samples`
+    (real values) stay bit for bit."""
     graph = flatgraph.read(data)
     made = {index for operator in graph.operators for index in operator.outputs}
     least = [index for index in sorted(made) if graph.tensors[index].type_name == "int8" and _is_least(graph, index)]
-    if not least:
+    if not least or _runs(data):
         return Rewritten(data)
     edited = Edit(graph)
     for index in least:
@@ -41,8 +42,8 @@ def raised(data: bytes, samples: Sequence[Array]) -> Rewritten:
             _follow(edited, operator.inputs[1], operator.inputs[2])
     note = f"{text.counted(len(least), 'tensor')}, zero in all samples, got a scale of {_RAISED:.2g} instead of 7.8e-09"
     changed = flatgraph.pack(edited.source)
-    if not _is_equal(data, changed, samples):
-        return Rewritten(data, (f"left as it was, its results would change: {note}",))
+    if not _runs(changed) or not _is_equal(data, changed, samples):
+        return Rewritten(data, (f"left as it was, it would not run or its results would change: {note}",))
     return Rewritten(changed, (f"{note}; bit-exact on {text.counted(min(_PROOFS, len(samples[0])), 'sample')}",))
 
 
@@ -69,6 +70,14 @@ def _follow(edited: Edit, weights: int, bias: int) -> None:
     limits = np.iinfo(held.dtype)
     edited.fill(bias, np.clip(np.round(held * (old / new)), limits.min, limits.max).astype(held.dtype))
     _set_scale(edited, bias, new.astype(np.float32))
+
+
+def _runs(data: bytes) -> bool:
+    try:
+        with quiet.silenced(), Interpreter(data):
+            return True
+    except errors.DeviceError:
+        return False
 
 
 def _is_equal(before: bytes, after: bytes, samples: Sequence[Array]) -> bool:

@@ -58,3 +58,23 @@ def test_a_branch_that_is_zero_converts_runs_and_keeps_its_quality(load_built, b
 
 def test_a_model_without_such_tensors_is_left_alone(residual_model):
     assert least_scales.raised(residual_model, (np.zeros((1, 4), np.float32),)).data is residual_model
+
+
+def test_a_model_that_runs_with_them_is_left_alone(load_built):
+    """Values that vanish on their way leave scales as small, one beside the other."""
+
+    def build(keras):
+        entry = x = keras.Input((8, 8, 3))
+        for _ in range(4):
+            x = keras.layers.Conv2D(4, 3, padding="same", kernel_initializer=keras.initializers.Constant(1e-4))(x)
+        return keras.Model(entry, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+
+    model = load_built(build)
+    samples, _ = synthesis.synthesise(model, NAMED["unit"], distils=False)
+    data = quantize.quantise(model, samples)
+    scales = [spec.scale for tensor in flatgraph.read(data).tensors if (spec := tensor.spec) and spec.dtype == "int8"]
+    assert min(filter(None, scales)) < 8e-9
+    with Interpreter(data):
+        pass
+
+    assert least_scales.raised(data, samples).data is data
