@@ -1,6 +1,7 @@
 """The head of one cut, loaded and ready to run on this machine's CPU or on an accelerator."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 
 from edge_runtime.accelerators.cpu import Cpu
@@ -14,6 +15,7 @@ from tflsplit.kernels.classes import KernelClass
 from tflsplit.kernels.heads import HeadKernels
 from tflsplit.package import verify
 from tflsplit.package.reading import Package
+from tflsplit.segments import Segments
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,8 @@ class Head:
     DeviceError or PackageError if the accelerator cannot be opened or has no compiled head; with a `fallback` the
     uncompiled head runs there instead, and `condition` says so.
 
+    With `segments`, which are the caller's, it is the first of these up to the cut, on the CPU.
+
     `kernel_class` is that of this machine's CPU, by default as it is measured and kept.
     """
 
@@ -40,6 +44,7 @@ class Head:
         accelerator: Accelerator = _CPU,
         fallback: Accelerator | None = None,
         retries: Retries = DEFAULT_RETRIES,
+        segments: Segments | None = None,
         kernel_class: KernelClass | None = None,
     ) -> None:
         cut = arguments.instance(package, Package, "package").cut(cut)
@@ -55,7 +60,10 @@ class Head:
         self._condition = Condition(accelerator.name, None if cut.position == 0 else accelerator.name)
         if cut.position == 0:
             return
-        if not accelerator.is_external:
+        if segments is not None:
+            verify.check_boundary(package, cut, "head's outputs", segments.outputs(cut))
+            self._opened = _Chained(segments, cut)
+        elif not accelerator.is_external:
             self._opened = open_on(accelerator, package, cut)
         elif fallback is not None and not _can_run(accelerator, package, cut):
             self._opened = open_on(fallback, package, cut)
@@ -105,6 +113,22 @@ class Head:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Chained:
+    """An `OpenModel`: the segments before a cut. Closing them is their owner's."""
+
+    name = _CPU.name
+
+    def __init__(self, segments: Segments, cut: Cut) -> None:
+        self._segments, self._cut = segments, cut
+        self.outputs = cut.boundary
+        self.properties: Mapping[str, str] = {}
+
+    def run(self, *arrays: Array) -> tuple[Array, ...]:
+        return self._segments.run(arrays, self._segments.cuts[0], self._cut)
+
+    def close(self) -> None: ...
 
 
 def open_on(accelerator: Accelerator, package: Package, cut: Cut) -> OpenModel:
