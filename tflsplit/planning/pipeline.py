@@ -7,10 +7,10 @@ from pathlib import Path
 from tflsplit import errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
-from tflsplit.planning import bottlenecks, breakeven, candidates, decision, exactness, planfile, report_text
+from tflsplit.planning import bottlenecks, breakeven, candidates, decision, exactness, network, planfile, report_text
 from tflsplit.planning.breakeven import BreakEven
 from tflsplit.planning.candidates import ALL_FORMS, Candidate, InputForms
-from tflsplit.planning.decision import Decision, Goal
+from tflsplit.planning.decision import Decision, Goal, Judged
 from tflsplit.planning.planfile import Plan
 from tflsplit.planning.scenario import Scenario
 from tflsplit.timings import profiles
@@ -113,7 +113,38 @@ def plan_of(outcome: Outcome, folder: Path) -> Plan:
         expected=report_text.candidate(decided.choice, decided),
         runner_up=report_text.candidate(decided.runner_up, decided) if decided.runner_up else None,
         break_even=report_text.break_even_as_json(outcome.break_even),
+        candidates=tuple(
+            figures(each.cost.candidate) for each in decided.judged if each is decided.choice or _may_serve(each)
+        ),
     )
+
+
+def figures(candidate: Candidate) -> dict[str, object]:
+    """What an edge that moves its cut needs to know of one: means in seconds, and bytes with every header. `head_s` is
+    the part of `edge_s` that the head takes."""
+    return {
+        "cut": candidate.cut.id,
+        "edge_s": round(candidate.edge.mean_s, 7),
+        "head_s": round(candidate.head.mean_s, 7),
+        "cloud_s": round(candidate.cloud.mean_s, 7),
+        "wire_bytes": round(network.wire_bytes(candidate.frame_bytes)),
+        "load_s": round(candidate.load_s, 7),
+        "exact": candidate.is_exact,
+    }
+
+
+def _may_serve(judged: Judged) -> bool:
+    """Whether frames may be cut there under another link or load: bounds that depend on neither hold for ever. Pixels
+    are left out: an edge's source gives them, or inputs as the model stores them."""
+    candidate = judged.cost.candidate
+    if candidate.missing or candidate.input_codec not in (None, "int8"):
+        return False
+    is_worth_it = candidate.cut.is_useful or not candidate.is_split
+    return is_worth_it and all(failure.constraint in _OF_THE_MOMENT for failure in judged.failures)
+
+
+# Constraints that a cut fails only while the link or the server is as it was planned for.
+_OF_THE_MOMENT = ("rate", "fps", "max_latency")
 
 
 def describe_device(profile: Profile) -> dict[str, object]:

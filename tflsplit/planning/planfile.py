@@ -37,7 +37,8 @@ class Plan:
     """`package_path` is relative to the plan's own folder. `cut` is a cut's id; `input_codec` says how `input` travels.
 
     `expected` and `runner_up` are candidates as `plan --json` prints them. `devices`, `link` and `wish` (objective and
-    constraints) are what the plan was made for.
+    constraints) are what the plan was made for. `candidates` are the cuts that an edge may move between and what they
+    cost (`pipeline.figures`); plans of older versions have none.
     """
 
     package_digest: str
@@ -55,6 +56,7 @@ class Plan:
     expected: Mapping[str, object] = field(default_factory=dict)
     runner_up: Mapping[str, object] | None = None
     break_even: Mapping[str, object] = field(default_factory=dict)
+    candidates: Sequence[Mapping[str, object]] = ()
 
 
 def naming(package: Package, folder: Path) -> dict[str, str]:
@@ -74,14 +76,21 @@ def render_fields(kind: str, fields: Mapping[str, object]) -> str:
 
 def read(path: Path) -> Plan:
     """Raises DataError for a file that is no plan, of another schema, or damaged."""
-    return read_as(path, KIND, Plan.__slots__, ("cut",), _checked)
+    return read_as(path, KIND, Plan.__slots__, ("cut",), _checked, lacking={"candidates": ()})
 
 
 def read_as(
-    path: Path, kind: str, names: Iterable[str], texts: Sequence[str], make: Callable[[dict[str, Any]], AnyPlan]
+    path: Path,
+    kind: str,
+    names: Iterable[str],
+    texts: Sequence[str],
+    make: Callable[[dict[str, Any]], AnyPlan],
+    *,
+    lacking: Mapping[str, object] | None = None,
 ) -> AnyPlan:
-    """A plan of any kind: `make` gets the fields with these names, of which `texts` and the package's are strings."""
-    fields = read_json(path, kind, SCHEMA)
+    """A plan of any kind: `make` gets the fields with these names, of which `texts` and the package's are strings.
+    Fields of `lacking` have that value in plans of older versions."""
+    fields = {**(lacking or {}), **read_json(path, kind, SCHEMA)}
     with parsing(path, kind, "plan"):
         known = {name: fields[name] for name in names}
         for name in (*_PACKAGE, *texts):
@@ -121,6 +130,7 @@ def _checked(fields: dict[str, Any]) -> Plan:
     if fields["rate_fps"] is not None:
         fields["rate_fps"] = float(fields["rate_fps"])
     fields["window"] = int(fields["window"])
+    fields["candidates"] = tuple(fields["candidates"])
     made = Plan(**fields)
     arguments.check_fields(made)
     return made

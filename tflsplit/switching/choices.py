@@ -1,11 +1,15 @@
 """What a device may choose between for its next frame: cuts that are each the best under some conditions."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from tflsplit import errors
 from tflsplit.planning import network
 from tflsplit.planning.candidates import Candidate
+from tflsplit.planning.planfile import Plan
 
 # Under which conditions a cut has to be the best one to be a choice: links from 2G to a wired one, and a device and a
 # server that are as they were profiled, or slowed down by what heat and others' work do to them.
@@ -74,6 +78,45 @@ def of_candidates(candidates: Iterable[Candidate]) -> list[Choice]:
             )
         )
     return found
+
+
+def of_plan(plan: Plan) -> list[Choice]:
+    """Those that a plan lists as candidates; SettingsError for a plan that lists none, DataError for damage."""
+    if not plan.candidates:
+        raise errors.SettingsError(
+            f"the plan for {plan.package_name} lists no candidates, so no cut can move; plan again with this version"
+        )
+    if plan.input_codec not in (None, "int8"):
+        raise errors.SettingsError(
+            f"the plan for {plan.package_name} sends pixels ({plan.input_codec}), and only inputs as the model stores "
+            "them can be cut elsewhere; plan again with --input-codec int8"
+        )
+    try:
+        return [_planned(each, plan.candidates) for each in plan.candidates]
+    except (KeyError, TypeError, ValueError) as cause:
+        raise errors.DataError(
+            f"plan for {plan.package_name}: its candidates are damaged ({cause!r}); plan again"
+        ) from cause
+
+
+def _planned(told: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> Choice:
+    whole = next((each for each in among if each["cut"] == "output"), None)
+    is_local = told is whole
+    rest_s = float("inf")
+    if whole is not None:
+        rest_s = float(whole["edge_s"]) if told["cut"] == "input" else float(whole["head_s"]) - float(told["head_s"])
+    figures = (float(told["edge_s"]), float(told["wire_bytes"]), float(told["cloud_s"]))
+    if not all(math.isfinite(figure) and figure >= 0 for figure in figures):
+        raise ValueError(f"{told['cut']}: {figures}")
+    edge_s, wire_bytes, cloud_s = figures
+    return Choice(
+        id=str(told["cut"]),
+        edge_s=edge_s,
+        wire_bytes=0.0 if is_local else wire_bytes,
+        cloud_s=0.0 if is_local else cloud_s,
+        rest_s=0.0 if is_local else max(0.0, rest_s),
+        is_exact=bool(told["exact"]),
+    )
 
 
 def worth_having(choices: Sequence[Choice], slow_edge: float = 1.0) -> list[Choice]:

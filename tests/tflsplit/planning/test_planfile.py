@@ -211,3 +211,26 @@ def test_a_plan_does_not_name_a_place_of_the_machine(outcome, tmp_path, place):
 
     with pytest.raises(errors.DataError, match=r"plan\.json: "):
         planfile.read(path)
+
+
+def test_a_plan_lists_where_an_edge_may_cut_and_what_that_costs(outcome, tmp_path):
+    found = {each["cut"]: each for each in pipeline.plan_of(outcome, tmp_path).candidates}
+
+    assert set(found) >= {"input", "output"}
+    assert (found["output"]["edge_s"], found["output"]["head_s"]) == pytest.approx((0.0035, 0.003))
+    assert found["input"]["cloud_s"] == pytest.approx(0.0003)
+
+
+def test_what_a_bound_forbids_for_ever_is_no_candidate(tiny_package, profiles, tmp_path):
+    planned(tiny_package, profiles, "--link", "wifi", "--min-depth", "op001", "-o", tmp_path / "plan.json")
+    found = planfile.read(tmp_path / "plan.json").candidates
+
+    assert "input" not in {each["cut"] for each in found}
+
+
+def test_a_plan_of_an_older_version_is_read_and_has_no_candidates(outcome, tmp_path):
+    fields = json.loads(planfile.render(pipeline.plan_of(outcome, tmp_path)))
+    del fields["candidates"]
+    (tmp_path / "plan.json").write_text(json.dumps(fields))
+
+    assert planfile.read(tmp_path / "plan.json").candidates == ()

@@ -4,7 +4,8 @@ import pytest
 
 from tests.support import invented
 from tests.tflsplit.switching import tables
-from tflsplit.planning import candidates, network
+from tflsplit import errors
+from tflsplit.planning import candidates, network, planfile
 from tflsplit.switching import choices
 
 
@@ -35,3 +36,44 @@ def test_only_what_is_ever_the_best_is_worth_having():
     worse = choices.Choice("op030", 0.05, 40_000, 0.03, 0.065)
 
     assert choices.worth_having([*given, worse]) == given
+
+
+def plan(*listed, **changes):
+    given = {"input_codec": None, "candidates": listed} | changes
+    fixed = {"layer": None, "rate_fps": None, "window": 8, "reason": ""}
+    return planfile.Plan("d" * 64, "model", "model.tflsplit", "op000", **fixed, **given)
+
+
+def told(cut, edge_s, head_s, cloud_s, wire_bytes=900):
+    return {
+        "cut": cut,
+        "edge_s": edge_s,
+        "head_s": head_s,
+        "cloud_s": cloud_s,
+        "wire_bytes": wire_bytes,
+        "load_s": 0.1,
+        "exact": True,
+    }
+
+
+def test_a_plans_candidates_become_the_same_choices():
+    found = choices.of_plan(
+        plan(told("input", 0.01, 0.0, 0.03), told("op000", 0.03, 0.02, 0.02), told("output", 0.07, 0.06, 0.0))
+    )
+
+    assert [each.rest_s for each in found] == pytest.approx([0.07, 0.04, 0.0])
+    assert [each.wire_bytes for each in found] == [900, 900, 0]
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (plan(), "lists no candidates, so no cut can move; plan again"),
+        (plan(told("input", 0.0, 0.0, 0.1), input_codec="jpeg:75"), "sends pixels"),
+        (plan(told("input", -1.0, 0.0, 0.1)), "candidates are damaged"),
+        (plan({"cut": "input"}), "candidates are damaged"),
+    ],
+)
+def test_a_plan_that_cannot_move_is_refused_in_one_line(made, words):
+    with pytest.raises(errors.TflsplitError, match=words):
+        choices.of_plan(made)
