@@ -21,7 +21,7 @@ from edge_runtime.delivery.collector import Collector
 from edge_runtime.delivery.framing import Sending
 from edge_runtime.delivery.observer import Observer
 from edge_runtime.delivery.publisher import Publisher
-from edge_runtime.delivery.settings import Delivery, Settings, Until
+from edge_runtime.delivery.settings import Settings, Until
 from edge_runtime.delivery.summary import Summary
 from edge_runtime.delivery.window import Window
 from edge_runtime.exactness import Exactness
@@ -36,6 +36,7 @@ from tflsplit.kernels.heads import HeadKernels
 from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:
+    from edge_runtime.adapting.adaptation import Adaptation
     from edge_runtime.delivery.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,8 @@ Rescue = Callable[[errors.DeviceError], tuple[Package, Head] | None]
 class Edge:
     """One device's stream through one head. `run` may be called once; `stop` from anywhere ends it in good order.
 
-    `rescue` is asked on the compute thread when a head fails.
+    `rescue` is asked on the compute thread when a head fails. With an `adaptation`, whose first head is `head`, each
+    frame goes through the head that this picks.
     """
 
     def __init__(
@@ -79,23 +81,18 @@ class Edge:
         spool: "Spool | None" = None,
         observers: Sequence[Observer] = (),
         rescue: Rescue = lambda failure: None,
+        adaptation: "Adaptation | None" = None,
     ) -> None:
         arguments.instance(package, Package, "package")
         arguments.instance(head, Head, "head")
         arguments.instance(settings, Settings, "settings")
         arguments.provides(transport, "receive", "transport")
-        if spool is not None and settings.delivery is Delivery.LATEST:
-            raise errors.SettingsError(f"spool {spool.path} with delivery latest: it keeps nothing, leave one out")
-        if spool is not None and spool.knows(settings.boot):
-            raise errors.SettingsError(
-                f"spool {spool.path} holds frames of boot {settings.boot:016x} already: leave the boot out, so that "
-                "each run draws its own"
-            )
         self.spool = spool
         self.summary = Summary(accelerator=head.counters)
         self._settings = settings
         self._transport = transport
-        self._observers = tuple(observers)
+        self.adaptation = adaptation
+        self._observers = (*observers, *([adaptation] if adaptation else []))
         self._rescue = rescue
         self._sending = framing.of(package, head.cut, settings.input_codec)
         self._head = head
@@ -105,7 +102,16 @@ class Edge:
         self.exactness = Exactness(settings.exact, self._clouds)
         publisher = Publisher(transport, settings, self.exactness.wait)
         self._names = publisher.names
-        self._route = self._make_route(publisher)
+        if adaptation is not None:
+            adaptation.attach(transport, settings, self._clouds)
+            publisher.hears += [adaptation.probes.answers] if adaptation.probes else []
+        self._route = routes.of(
+            *(self._window, publisher, self.summary, lambda: self._settings, self._clouds.serve),
+            spool=spool,
+            is_stopping=lambda: self.is_stopping,
+            on_wait=self._between_frames,
+            on_failure=self._fail,
+        )
         self._collector = Collector(
             self._route,
             self.summary,
@@ -171,6 +177,8 @@ class Edge:
         Blocks until the current frame is done. SettingsError or DataError if the source does not fit the package, or
         the pair would not be exact where that is required.
         """
+        if self.adaptation is not None:
+            raise errors.SettingsError("an edge that moves its cut keeps its package and its heads: restart it")
         wanted = self._wanted(package, head)
         self.exactness.check(package, head)
         with self._exchanging:
@@ -204,8 +212,7 @@ class Edge:
         try:
             self._stream(source)
             self._wait_for_answers()
-        except (errors.DataError, errors.DeviceError):
-            # A broken picture or an unplugged camera ends the stream; what was sent before it is still answered.
+        except (errors.DataError, errors.DeviceError):  # a broken picture, or an unplugged camera
             self._wait_for_answers()
             raise
         finally:
@@ -218,23 +225,6 @@ class Edge:
             raise self._failure
         return self.summary
 
-    def _make_route(self, publisher: Publisher) -> routes.Route:
-        common = (self._window, publisher, self.summary, lambda: self._settings, self._clouds.serve)
-        if self._settings.delivery is Delivery.LATEST:
-            return routes.Fresh(*common)
-        if self.spool is None:
-            return routes.InMemory(*common, is_stopping=lambda: self.is_stopping)
-        # Imported here because it imports SQLite, which an edge without a spool does not load.
-        from edge_runtime.delivery import durable_route
-
-        return durable_route.Durable(
-            *common,
-            spool=self.spool,
-            is_stopping=lambda: self.is_stopping,
-            on_wait=self._between_frames,
-            on_failure=self._fail,
-        )
-
     def _fit(self, package: Package, source: Source | None) -> Convert | None:
         """The conversion of the source's captures to that package's inputs."""
         if source is None:
@@ -242,24 +232,23 @@ class Edge:
         if source.fit is not None:
             return source.fit(package.manifest)
         if package.manifest.inputs != self._sending.package.manifest.inputs:
-            raise errors.SettingsError(
-                f"{package.path}: the source gives inputs as {self._sending.package.path} has them"
-            )
+            before = self._sending.package.path
+            raise errors.SettingsError(f"{package.path}: the source gives inputs as {before} has them")
         return source.convert
 
     def _stream(self, source: Source) -> None:
-        settings = self._settings
         captures = intake.of(
             source,
-            is_newest_only=settings.delivery is Delivery.LATEST,
-            repeats=settings.count is not None,
+            is_newest_only=self._settings.is_latest,
+            repeats=self._settings.count is not None,
             rate_fps=lambda: self._settings.rate_fps,
             on_lost=self._lose,
         )
         sequence = 0
         try:
-            while not self.is_stopping and self.summary.frames != settings.count and not captures.is_over:
-                taken = captures.take(_LOOK_S) if self._route.wait_for_room(_LOOK_S) else None
+            while not self.is_stopping and self.summary.frames != self._settings.count and not captures.is_over:
+                is_alone = self.adaptation is not None and self.adaptation.is_alone
+                taken = captures.take(_LOOK_S) if is_alone or self._route.wait_for_room(_LOOK_S) else None
                 if taken is not None:
                     self._process(source, sequence, taken)
                     sequence += 1
@@ -271,6 +260,9 @@ class Edge:
         self.summary.drop("replaced" if self._transport.state is ConnectionState.ONLINE else "offline")
 
     def _process(self, source: Source, sequence: int, taken: Capture) -> None:
+        began_s, is_alone = time.monotonic(), self.adaptation is not None and self.adaptation.is_alone
+        if self.adaptation is not None:
+            self._sending, self._head = self.adaptation.pick()
         started_s, boundary = self._run_head(source, sequence, taken)
         packed = self._sending.pack(
             boundary,
@@ -280,6 +272,12 @@ class Edge:
             head_s=time.monotonic() - started_s,
             wants_ack=self._settings.until is Until.ACK,
         )
+        if self.adaptation is not None:
+            self.adaptation.sent(packed, time.monotonic() - began_s)
+            self.summary.answered_here += self.adaptation.is_local
+            if is_alone and self.adaptation.is_local:
+                self.summary.drop("offline")
+                return
         self._route.accept(packed)
 
     def _run_head(self, source: Source, sequence: int, taken: Capture) -> tuple[float, tuple[Array, ...]]:
@@ -320,8 +318,7 @@ class Edge:
         wanted.is_done.set()
 
     def _wait_for_answers(self) -> None:
-        began_s = time.monotonic()
-        is_said = self._say_what_is_waited_for()
+        began_s, is_said = time.monotonic(), self._say_what_is_waited_for()
         while self._failure is None and not self._route.wait_until_settled(_LOOK_S):
             is_said = is_said or self._say_what_is_waited_for()  # it may be stopped while it waits
             self._between_frames()
@@ -338,8 +335,8 @@ class Edge:
     def _say_what_is_waited_for(self) -> bool:
         is_waiting = self.is_stopping and self.spool is None and self.outstanding > 0
         if is_waiting:
-            missing = text.counted(self.outstanding, "answer")
-            log.info("stopping: waiting up to %g s for %s, Ctrl-C again to give up", self._settings.drain_s, missing)
+            words = "stopping: waiting up to %g s for %s, Ctrl-C again to give up"
+            log.info(words, self._settings.drain_s, text.counted(self.outstanding, "answer"))
         return is_waiting
 
     def _collect(self) -> None:
@@ -357,8 +354,10 @@ class Edge:
                     self._route.tend(now_s)
                     self._clouds.look(now_s, self._settings.deployment, waits=self._is_unheard)
                     self._announce()
+                    if self.adaptation is not None:
+                        self.adaptation.tend(now_s)
         except Exception as failure:  # noqa: BLE001 - raised again by `run`, in the caller's thread
-            # A thread's exception would be printed and forgotten, and the edge would wait for answers for ever.
+            # It would be printed and forgotten otherwise, and the edge would wait for answers for ever.
             self._fail(failure)
 
     @property
@@ -372,6 +371,8 @@ class Edge:
     def _take(self, message: Message) -> None:
         if message.topic == self._names.topic:
             self._names.take(message)
+        elif self.adaptation and self.adaptation.take(message):
+            pass
         elif not message.topic.endswith(_ANNOUNCED):
             self._collector.take(message.payload)
         else:
@@ -385,6 +386,9 @@ class Edge:
 
     def _announce(self) -> None:
         spool = None if self.spool is None else self.spool.as_json()
-        head = self._head
-        self._birth.announce(self._sending, head.condition, head.kernels, {"spool": spool, **self._told})
-        self.exactness.look(self.package, head)
+        sending, head = self._sending, self._head
+        if sending.cut != head.cut:
+            return  # the compute thread is just moving; the next look says where it went
+        adapts = self.adaptation and self.adaptation.as_json()
+        self._birth.announce(sending, head.condition, head.kernels, {"spool": spool, "adapts": adapts, **self._told})
+        self.exactness.look(sending.package, head)

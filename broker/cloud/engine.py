@@ -4,12 +4,14 @@
 """
 
 import threading
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from broker.cloud.answerer import Answerer, Done, Job
+from broker.cloud.answerer import Answer, Answerer, Done, Job
 from broker.cloud.tail import Tails
 from broker.messages import wire
 from tflsplit.coding import feature_codec
@@ -49,15 +51,39 @@ class Engine(Protocol):
         """Ends at once; unfinished frames get no answer."""
 
 
-def open_ahead(engine: Engine, package: Package, cut: Cut) -> None:
-    """Has a tail loaded and run once where its first frame would wait for that: a frame of zeros goes to each worker,
-    as far as one is free, and nobody hears of its answer."""
-    digest = bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES]
-    frame = wire.Frame(digest, cut.position, 0, 0, 0, 0, cut.boundary)
-    zeros = tuple(np.zeros(spec.shape, spec.dtype) for spec in cut.boundary)
-    encoded = wire.encode(frame, zeros, feature_codec.Plain())
-    for _ in range(engine.workers or 1):
-        engine.submit(Job("", encoded, 0.0), lambda answer: None)
+class Ahead:
+    """Tails to open before their first frames come, one at a time and while no frame waits: a frame of zeros goes to
+    each worker, as far as one is free, and nobody hears of its answer. `on_open` is called, on any thread, when they
+    have answered."""
+
+    def __init__(self, engine: Engine, on_open: Callable[[Package, Cut], None]) -> None:
+        self._engine = engine
+        self._on_open = on_open
+        self._wanted: deque[tuple[Package, Cut]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._wanted)
+
+    def want(self, package: Package, cut: Cut) -> None:
+        self._wanted.append((package, cut))
+
+    def open_next(self) -> None:
+        if not self._wanted:
+            return
+        package, cut = self._wanted.popleft()
+        digest = bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES]
+        frame = wire.Frame(digest, cut.position, 0, 0, 0, 0, cut.boundary)
+        zeros = tuple(np.zeros(spec.shape, spec.dtype) for spec in cut.boundary)
+        job = Job("", wire.encode(frame, zeros, feature_codec.Plain()), 0.0)
+        missing = [None] * (self._engine.workers or 1)
+
+        def done(answer: Answer) -> None:
+            missing.pop()
+            if not missing and answer.refused is None:
+                self._on_open(package, cut)
+
+        for _ in tuple(missing):
+            self._engine.submit(job, done)
 
 
 class Inline:

@@ -86,9 +86,10 @@ class Exactness:
         if ours is None:  # of a package that another cloud serves
             return
         place = ours[1].position
-        if (birth.package, birth.cut) not in self._named and len(self._named) < tail.KEPT:
-            self._named.add((birth.package, birth.cut))
-            self.on_cut(*ours)
+        for named in ((birth.package, cut) for cut in (birth.cut, *birth.candidates)):
+            if named in self._cuts and named not in self._named and len(self._named) < tail.KEPT:
+                self._named.add(named)
+                self.on_cut(*self._cuts[named])
         if device not in self._devices and len(self._devices) >= _MOST_DEVICES:
             log.debug("birth ignored device=%s reason=too many devices", device)
             return

@@ -5,6 +5,7 @@ A frame of a package that we do not serve is no error where another cloud serves
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from broker.messages import announcements, presence, topics
 from broker.messages.announcements import Announcement
@@ -12,6 +13,7 @@ from broker.messages.topics import Kind
 from broker.transport.name_clash import NameClash
 from broker.transport.protocol import Message, Transport
 from tflsplit import errors
+from tflsplit.graph.cuts import Cut
 from tflsplit.kernels.classes import KernelClass
 from tflsplit.package.reading import Package
 
@@ -45,6 +47,7 @@ class Peers:
         self._topic = topics.topic(deployment, name, Kind.SERVES)
         self._every = topics.every_device(deployment, Kind.SERVES)
         self._announced: dict[str, Announcement] = {}
+        self._opened: set[tuple[str, str]] = set()
         self._lives: set[str] = set()
         self._session: int | None = None
         self._clash = NameClash(transport, deployment, name, ours.boot)
@@ -57,11 +60,17 @@ class Peers:
 
     def tend(self) -> None:
         """To be called regularly: announces us again after each new connection, since a broker may have forgotten."""
-        session = self._transport.reconnects
+        session, ready = self._transport.reconnects, frozenset(self._opened)
+        if ready != self._ours.ready:
+            self._ours, self._session = replace(self._ours, ready=ready), None
         if session != self._session and self._transport.try_publish(
             self._topic, self._ours.as_json(), qos=1, retain=True
         ):
             self._session = session
+
+    def opened(self, package: Package, cut: Cut) -> None:
+        """A tail of ours is open: `tend` tells edges that may move there. Any thread may say so."""
+        self._opened.add((package.digest, cut.id))
 
     def close(self) -> None:
         """Takes our announcement back."""

@@ -10,7 +10,6 @@ read before the next tail runs: whose turn it is can only be said of frames that
 its device is refused as busy.
 """
 
-import functools
 import logging
 import threading
 import time
@@ -31,6 +30,7 @@ from broker.cloud.shares import Limits, Shares
 from broker.cloud.summary import Summary
 from broker.messages import chunks, dead_letters, topics, wire
 from broker.messages.topics import Kind
+from broker.transport import probe_echo
 from broker.transport.protocol import Message, Transport, publish_packet_bytes
 from tflsplit import arguments, errors
 from tflsplit.coding import feature_codec
@@ -114,10 +114,11 @@ class Cloud:
         self._engine = engine
         self._transport = transport
         self._filter = topics.every_device(deployment, Kind.FEATURES, share=share)
-        self._is_shared = share is not None
-        self._is_subscribed = False
-        self._peers = peers
-        self.exactness = exactness
+        self._is_shared, self._is_subscribed = share is not None, False
+        self._peers, self.exactness = peers, exactness
+        others: list[Callable[[Message], bool]] = [one.take for one in (peers, exactness) if one]
+        self._others = [lambda message: probe_echo.take(transport, message), *others]
+        self._ahead = cloud_engine.Ahead(engine, lambda *opened: peers.opened(*opened) if peers else None)
         self._drain_s = drain_s
         self._limits = limits or Limits()
         self._observers = tuple(observers)
@@ -127,8 +128,7 @@ class Cloud:
         self._last_refusal: dict[str, str] = {}  # by device, so that equal refusals are one line in the log
         self._turns: FairQueue[tuple[Key, _Held]] = FairQueue()  # read, and not given to the engine yet
         self._stopped_at_s: float | None = None
-        # Guards all that follows, and the summary: answers come from the engine's threads.
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # guards what follows and the summary: answers come from threads
         self._reply_cache = ReplyCache()
         self._allowance = dead_letters.Allowance()
         self._running: dict[Key, _Held] = {}
@@ -144,8 +144,9 @@ class Cloud:
     def subscribe(self) -> None:
         """From now on frames wait for `run`, which does this where it was not done."""
         if self.exactness is not None:
-            self.exactness.on_cut = functools.partial(cloud_engine.open_ahead, self._engine)
+            self.exactness.on_cut = self._ahead.want
             self.exactness.start()
+            probe_echo.listen(self._transport, self.deployment)
         self._transport.subscribe(self._filter)
         self._is_subscribed = True
 
@@ -177,7 +178,7 @@ class Cloud:
         for _ in range(_TOGETHER):
             if not self._has_room():
                 return
-            message = self._transport.receive(0.0 if self._turns else _LOOK_S)
+            message = self._transport.receive(0.0 if self._turns or self._ahead else _LOOK_S)
             if message is not None:
                 self._take(message)
             if message is None or not self._turns:
@@ -186,7 +187,9 @@ class Cloud:
     def _serve_next(self) -> None:
         """Has the engine answer the next frame, unless earlier answers cannot leave."""
         following = None if self._leaving else self._turns.take()
-        if following is not None:
+        if following is None:
+            self._ahead.open_next()
+        else:
             key, held = following
             began_s = time.monotonic()
             self._engine.submit(held.job, lambda answer: self._finish(key, held, answer))
@@ -237,13 +240,12 @@ class Cloud:
         return not self._leaving and len(self._running) < self._limits.frames and self._held_bytes < self._limits.bytes
 
     def _take(self, message: Message) -> None:
-        if message.topic not in self._routes and any(one.take(message) for one in (self._peers, self.exactness) if one):
+        if message.topic not in self._routes and any(take(message) for take in self._others):
             self._transport.acknowledge(message)
             return
         try:
             route = self._routes.get(message.topic) or self._new_route(message.topic)
-        except errors.FrameError as problem:
-            # Not from a device of ours: there is nobody to answer.
+        except errors.FrameError as problem:  # not from a device of ours: there is nobody to answer
             with self._changed:
                 self.summary.refused[Refused.BAD_TOPIC] += 1
             log.warning("message ignored reason=%s", problem)

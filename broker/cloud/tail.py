@@ -19,8 +19,9 @@ from tflsplit.inputs.preprocessing import PixelTable
 from tflsplit.package import verify
 from tflsplit.package.reading import Package
 
-# How many tails stay loaded: a deployment uses a cut or two at a time, and a few more while edges change their cut.
-KEPT = 8
+# How many tails stay loaded: edges that move their cut have up to nine candidates in the models tried, and those of
+# two packages, the old and the new, each their own.
+KEPT = 16
 
 
 class Tails:

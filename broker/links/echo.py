@@ -1,34 +1,13 @@
-"""Probes, messages that measure a link, and the peer that answers them: `tflsplit probe --echo` beside the cloud.
+"""The peer that answers probes of a link: `tflsplit probe --echo` beside the cloud."""
 
-Probes use a device's telemetry topic and answers its control topic, which the broker's access rules allow.
-
-    message   4s magic · u64 run · u32 number · filling, in answers to the size of an ordinary result
-"""
-
-import struct
 import threading
 
-from broker.messages import telemetry, topics
+from broker.messages import probes, topics
 from broker.transport.protocol import Message, Transport
 from tflsplit import errors
-from tflsplit.planning import network
 
-_HEAD = struct.Struct("<4sQI")
-LEAST_BYTES = _HEAD.size
 _LOOK_S = 0.2
 _PATIENCE_S = 5.0
-
-
-def message(run: int, number: int, filling: bytes) -> bytes:
-    return _HEAD.pack(telemetry.PROBE_MAGIC, run, number) + filling
-
-
-def number_of(payload: bytes, run: int) -> int | None:
-    """The number in a probe or answer of this run; None for any other message."""
-    if len(payload) < _HEAD.size or payload[:4] != telemetry.PROBE_MAGIC:
-        return None
-    _, found_run, number = _HEAD.unpack_from(payload)
-    return number if found_run == run else None
 
 
 class Echo:
@@ -55,13 +34,12 @@ class Echo:
         self._stopping.set()
 
     def _answer(self, asked: Message) -> None:
-        if asked.payload[:4] != telemetry.PROBE_MAGIC or len(asked.payload) < LEAST_BYTES:
+        if not probes.is_one(asked.payload):
             return
         try:
             device = topics.parse(asked.topic).device
         except errors.FrameError:
             return
-        answer = asked.payload[:LEAST_BYTES] + bytes(network.RESULT_BYTES - LEAST_BYTES)
         topic = topics.topic(self._deployment, device, topics.Kind.CONTROL)
-        self._transport.publish(topic, answer, qos=asked.qos, timeout_s=_PATIENCE_S)
+        self._transport.publish(topic, probes.answer_to(asked.payload), qos=asked.qos, timeout_s=_PATIENCE_S)
         self.answered += 1

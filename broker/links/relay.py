@@ -61,6 +61,11 @@ class Relay:
         with self._changed:
             return len(self._pairs)
 
+    def reshape(self, *, up: Shape, down: Shape) -> None:
+        """From now on the link is like that; what entered it before leaves it as it would have."""
+        self._up.reshape(up)
+        self._down.reshape(down)
+
     def interrupt(self) -> None:
         """Breaks every connection; new ones are accepted."""
         with self._changed:
@@ -111,6 +116,11 @@ class _Lane:
         self._began_s = began_s
         self._schedule = Schedule(shape, randomness)
         self._lock = threading.Lock()
+
+    def reshape(self, shape: Shape) -> None:
+        with self._lock:
+            self.shape = shape
+            self._schedule.reshape(shape)
 
     def out_at_s(self, count_bytes: int) -> float:
         """By the monotonic clock."""

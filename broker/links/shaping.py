@@ -52,6 +52,10 @@ class Schedule:
         self._free_at_s = -math.inf
         self._last_out_s = 0.0
 
+    def reshape(self, shape: Shape) -> None:
+        """For what enters from now on."""
+        self._shape = shape
+
     def out_at_s(self, now_s: float, count_bytes: int) -> float:
         """When the last of `count_bytes` that enter now leaves the link."""
         shape = self._shape

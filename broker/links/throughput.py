@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from broker.links import echo
-from broker.messages import topics
+from broker.messages import probes, topics
 from broker.mqtt.transport import MqttTransport
 from broker.transport.protocol import Limits, Transport, publish_packet_bytes
 from tflsplit import errors
@@ -49,8 +49,8 @@ class Settings:
     def __post_init__(self) -> None:
         topics.check_name("deployment", self.deployment)
         topics.check_name("device", self.device)
-        if not self.sizes or min(self.sizes) < echo.LEAST_BYTES:
-            raise errors.SettingsError(f"probe sizes {self.sizes}: give some of at least {echo.LEAST_BYTES} bytes")
+        if not self.sizes or min(self.sizes) < probes.LEAST_BYTES:
+            raise errors.SettingsError(f"probe sizes {self.sizes}: give some of at least {probes.LEAST_BYTES} bytes")
         if not self.size_s > 0:
             raise errors.SettingsError(f"{self.size_s} s for each size: give more than 0")
 
@@ -120,7 +120,7 @@ class _Prober:
 
     def is_answered(self) -> bool:
         """Whether any peer answers."""
-        return self._answered_in_time(self._ask(echo.LEAST_BYTES), _HELLO_S)
+        return self._answered_in_time(self._ask(probes.LEAST_BYTES), _HELLO_S)
 
     def measure(self, size: int, *, by_answer: bool) -> Point:
         samples = self._round_trips(size, by_answer=by_answer)
@@ -133,7 +133,7 @@ class _Prober:
 
     def loss(self) -> float:
         """The share of tiny messages at QoS 0, sent as fast as they go, that were not answered."""
-        missing = {self._ask(echo.LEAST_BYTES, qos=0) for _ in range(_LOSS_MESSAGES)}
+        missing = {self._ask(probes.LEAST_BYTES, qos=0) for _ in range(_LOSS_MESSAGES)}
         while missing:
             number = self._next_answer(_LOSS_SILENCE_S)
             if number is None:
@@ -173,7 +173,7 @@ class _Prober:
 
     def _ask(self, size: int, qos: int = 1) -> int:
         number = next(self._numbers)
-        asked = echo.message(self._run, number, self._filling[: size - echo.LEAST_BYTES])
+        asked = probes.message(self._run, number, self._filling[: size - probes.LEAST_BYTES])
         self._transport.publish(self._topic, asked, qos=qos, timeout_s=_PATIENCE_S)
         return number
 
@@ -188,7 +188,7 @@ class _Prober:
         """The number of the next answer to us; None if none comes for `patience_s`."""
         while (message := self._transport.receive(patience_s)) is not None:
             self._transport.acknowledge(message)
-            number = echo.number_of(message.payload, self._run)
+            number = probes.number_of(message.payload, self._run)
             if number is not None:
                 return number
         return None

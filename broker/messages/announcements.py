@@ -1,7 +1,9 @@
 """The retained `serves` of a cloud: which packages it answers frames of. Edges and other clouds listen to it.
 
-    {"boot": "00c0ffee00c0ffee", "packages": [{"digest": "9f…", "name": "digits"}],
+    {"boot": "00c0ffee00c0ffee", "packages": [{"digest": "9f…", "name": "digits", "ready": ["input", "op012"]}],
      "kernel_class": {"id": "396b9812", "runtime": "ai-edge-litert 2.3.0", …}}
+
+`ready` are the cuts whose tails were opened for edges that may move there; it is absent where none asked.
 
 Said at the start and after each new connection, so that an edge that waits for a cloud knows when to go on; taken back
 (an empty message) at a normal end. Whether a cloud lives is said by its `status`.
@@ -21,14 +23,19 @@ _MOST_BYTES = 1 << 16
 @dataclass(frozen=True, slots=True)
 class Announcement:
     """`boot` is the random id of this run of the cloud, `packages` are digest (hexadecimal) and name of each.
-    `kernel_class` is that of the machine that runs the tails, None if it is not known, as of older versions."""
+    `kernel_class` is that of the machine that runs the tails, None if it is not known, as of older versions. `ready`
+    are the open tails, as (digest, cut)."""
 
     boot: int
     packages: tuple[tuple[str, str], ...]
     kernel_class: KernelClass | None = None
+    ready: frozenset[tuple[str, str]] = frozenset()
 
     def as_json(self) -> bytes:
-        packages = [{"digest": digest, "name": name} for digest, name in self.packages]
+        packages: list[dict[str, object]] = []
+        for digest, name in self.packages:
+            opened = sorted(cut for package, cut in self.ready if package == digest)
+            packages.append({"digest": digest, "name": name, **({"ready": opened} if opened else {})})
         fields: dict[str, object] = {"boot": f"{self.boot:016x}", "packages": packages}
         if self.kernel_class is not None:
             fields["kernel_class"] = self.kernel_class.as_json()
@@ -39,13 +46,21 @@ class Announcement:
         digits = 2 * wire.PACKAGE_BYTES
         return any(digest[:digits] == package[:digits] for digest, _ in self.packages)
 
+    def ready_cuts(self, package: str) -> frozenset[str]:
+        digits = 2 * wire.PACKAGE_BYTES
+        return frozenset(cut for digest, cut in self.ready if digest[:digits] == package[:digits])
+
 
 def parse(data: bytes) -> Announcement:
     """FrameError says what is wrong with anything else."""
     try:
         fields: Any = strict_json.parse(data[:_MOST_BYTES])
         packages = tuple((str(entry["digest"]), str(entry["name"])) for entry in fields["packages"])
+        ready = frozenset(
+            (str(entry["digest"]), str(cut)) for entry in fields["packages"] for cut in entry.get("ready", ())
+        )
         told = fields.get("kernel_class")
-        return Announcement(int(fields["boot"], 16), packages, None if told is None else KernelClass.from_json(told))
+        kernel_class = None if told is None else KernelClass.from_json(told)
+        return Announcement(int(fields["boot"], 16), packages, kernel_class, ready)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise errors.FrameError(f"announcement is {bytes(data[:60])!r}, expected boot and packages") from problem

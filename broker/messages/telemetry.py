@@ -5,7 +5,7 @@
      "latency_seconds": {"bounds_s": […], "counts": […], "sum_s": …}, "build_info": [["0.1.0", "9f…", "op012", 1]], …}}
 
 `metrics` are those of `tflsplit.observing.catalogue`: a number without labels, an object of numbers for one label, and
-for several labels a list whose entries end in the number. The probes of `broker.links.echo` and the reports of
+for several labels a list whose entries end in the number. The probes of `broker.messages.probes` and the reports of
 `broker.messages.updates`, which begin with four letters of their own, use the same topic.
 """
 

@@ -40,6 +40,8 @@ class Clouds:
             return False
         if known is not None or len(self._announced) < _MOST:
             self._announced[name] = told
+        if known is not None and known.boot == told.boot and known.ready != told.ready:
+            return False  # it opened a tail, and was here all the time
         # What the broker had retained is no news, unless that cloud was another one before we were away.
         return not message.retained or (known is not None and known.boot != told.boot)
 
@@ -63,6 +65,11 @@ class Clouds:
         """Of the clouds that say that they answer frames of that package, by name."""
         announced = dict(self._announced)
         return {name: told.kernel_class for name, told in announced.items() if told.serves(package)}
+
+    def ready(self, package: str) -> frozenset[str]:
+        """The cuts whose tails all of these have open; none where one does not tell, as those of older versions."""
+        told = [each.ready_cuts(package) for each in list(self._announced.values()) if each.serves(package)]
+        return frozenset.intersection(*told) if told else frozenset()
 
     def serve(self, package: str) -> bool:
         """Whether one of them says that it answers frames of that package."""

@@ -25,7 +25,7 @@ class Publisher:
         self.names = NameClash(transport, settings.deployment, settings.device, settings.boot)
         self._transport = transport
         self._topic = topics.topic(settings.deployment, settings.device, topics.Kind.FEATURES)
-        self.clouds = topics.every_device(settings.deployment, topics.Kind.SERVES)
+        self.hears = [topics.every_device(settings.deployment, topics.Kind.SERVES)]
         self._answers = topics.topic(settings.deployment, settings.device, settings.answers)
         self._qos = settings.frame_qos
         self._is_subscribed = False
@@ -59,15 +59,16 @@ class Publisher:
         return self._may_send(timeout_s)
 
     def _listen(self) -> None:
-        """To others of our name, and to what clouds announce.
+        """To others of our name, and to what clouds announce and whatever else is in `hears`.
 
         A broker whose rules are older does not let us: then the former go unnoticed, and frames are sent again later.
         """
         self.names.start()
-        try:
-            self._transport.subscribe(self.clouds)
-        except errors.BrokerError as problem:
-            log.warning("clouds are not heard when they come filter=%s reason=%s", self.clouds, problem)
+        for topic_filter in self.hears:
+            try:
+                self._transport.subscribe(topic_filter)
+            except errors.BrokerError as problem:
+                log.warning("clouds are not heard filter=%s reason=%s", topic_filter, problem)
 
     def try_send(self, encoded: bytes, *, expiry_s: float | None = None) -> bool:
         """False if the transport has no room for all of it; the cloud ignores an incomplete frame."""

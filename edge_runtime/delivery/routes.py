@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edge_runtime.delivery.framing import Packed
 from edge_runtime.delivery.publisher import Publisher
@@ -16,6 +16,10 @@ from edge_runtime.delivery.refusals import Refusals
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.delivery.summary import Summary
 from edge_runtime.delivery.window import Key, Outstanding, Refusal, Window
+from tflsplit import errors
+
+if TYPE_CHECKING:
+    from edge_runtime.delivery.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +66,38 @@ class Route(Protocol):
 
     def wait_until_settled(self, timeout_s: float) -> bool:
         """Whether every frame is answered or given up, waiting up to `timeout_s`."""
+
+
+def of(
+    window: Window,
+    publisher: Publisher,
+    summary: Summary,
+    settings: Callable[[], Settings],
+    is_announced: Callable[[str], bool],
+    *,
+    spool: "Spool | None",
+    is_stopping: Callable[[], bool],
+    on_wait: Callable[[], None],
+    on_failure: Callable[[Exception], None],
+) -> Route:
+    """The route of a delivery guarantee; `on_wait` and `on_failure` are for the one through a spool. SettingsError for
+    a spool that does not go with the settings."""
+    if spool is not None and settings().is_latest:
+        raise errors.SettingsError(f"spool {spool.path} with delivery latest: it keeps nothing, leave one out")
+    if spool is not None and spool.knows(settings().boot):
+        raise errors.SettingsError(
+            f"spool {spool.path} holds frames of boot {settings().boot:016x} already: leave the boot out, so that "
+            "each run draws its own"
+        )
+    common = (window, publisher, summary, settings, is_announced)
+    if settings().is_latest:
+        return Fresh(*common)
+    if spool is None:
+        return InMemory(*common, is_stopping=is_stopping)
+    # Imported here because it imports SQLite, which an edge without a spool does not load.
+    from edge_runtime.delivery import durable_route
+
+    return durable_route.Durable(*common, spool=spool, is_stopping=is_stopping, on_wait=on_wait, on_failure=on_failure)
 
 
 class Resending:

@@ -11,7 +11,7 @@ from tflsplit.timings.latency import Latencies, percentiles
 
 _COUNTS = (
     *("frames", "replayed", "results", "refused", "unanswered"),
-    *("resent", "duplicates", "busy", "untimed", "spooled"),
+    *("resent", "duplicates", "busy", "untimed", "spooled", "answered_here"),
 )
 
 
@@ -23,6 +23,7 @@ class Summary:
     with a result or acknowledgement, `refused` those that the cloud refused (last for the reason `refusal`; `refusing`
     is that too, and None once a result has come since), `given_up` those that were dropped later. `dropped` counts
     these and inputs that never became frames, by reason. `duplicates` are answers to frames that nobody waits for;
+    `answered_here` frames had their answer on the device at once, which goes to the cloud as any frame does.
     `busy` times a cloud had too many of ours, and the frame was kept (given up with delivery `latest`). `spooled`
     frames were on disk at the end, None without a spool.
     `accelerator` is of the head in use. `latency_s` is from capture to the answer's arrival, `head_s` and `tail_s` are
@@ -39,6 +40,7 @@ class Summary:
     resent: int = 0
     duplicates: int = 0
     busy: int = 0
+    answered_here: int = 0
     untimed: int = 0
     spooled: int | None = None
     dropped: Counter[str] = field(default_factory=Counter)

@@ -18,7 +18,7 @@ from edge_runtime.delivery.summary import Summary
 from edge_runtime.sources import frames
 from edge_runtime.sources.frames import Source
 from tflsplit import arguments, errors, quantities
-from tflsplit.api import accelerators, connections, packages, planfile
+from tflsplit.api import accelerators, adapting, connections, packages, planfile
 from tflsplit.arguments import PathLike
 from tflsplit.coding import input_codec as coding_input_codec
 from tflsplit.graph.cuts import Cut
@@ -28,6 +28,7 @@ from tflsplit.package import judging, trial
 from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:  # what an edge without a spool or a plan does without
+    from edge_runtime.adapting.adaptation import Adaptation
     from edge_runtime.delivery.spool import Spool
     from tflsplit.planning.pipeline import Outcome
 
@@ -51,8 +52,8 @@ class Edge:
     `broker` is an address (mqtt://host, mqtts://host) or a `broker.transport.memory.MemoryBroker` of this process;
     with `credentials`, a folder that `tflsplit broker init` made, it may be left out, and so may `deployment` and
     `device`. `cut` is by default the package's own choice; a `plan`, which is a file or what `tflsplit.plan` returned,
-    fixes it, and how its frames are sent. All other words are those of `tflsplit edge --help`; times are seconds, or
-    texts as "90s".
+    fixes it, and how its frames are sent. With `adapt` the cut moves among the plan's
+    candidates. All other words are those of `tflsplit edge --help`; times are seconds, or texts as "90s".
     """
 
     def __init__(
@@ -78,14 +79,16 @@ class Edge:
         exact: str = "prefer",
         spool: PathLike | None = None,
         plan: "PathLike | Outcome | None" = None,
+        adapt: bool = False,
+        objective: str = "mean",
+        probes: bool = True,
     ) -> None:
         self.package = packages.open(pkg)
         fixed = None if plan is None else planfile.of(plan, self.package)
         if fixed is not None and (cut is not None or input_codec is not None):
             raise errors.SettingsError("plan, and cut or input_codec, both say what is sent; give one")
-        given: dict[str, Any] = {} if window is None else {"window": window}
-        if input_codec is not None:
-            given["input_codec"] = coding_input_codec.parse(input_codec)
+        codec = {} if input_codec is None else {"input_codec": coding_input_codec.parse(input_codec)}
+        given: dict[str, Any] = codec if window is None else {"window": window, **codec}
         self._settings = Settings(
             *connections.speaker(deployment, device, "device", credentials),
             delivery=Delivery(arguments.one_of(delivery, [each.value for each in Delivery], "delivery")),
@@ -102,13 +105,22 @@ class Edge:
         named = cut if fixed is None else fixed.cut
         self.cut = self.package.default_cut() if named is None else self.package.cut(named)
         self._as_pixels = framing.of(self.package, self.cut, self._settings.input_codec).pixels is not None
+        trial.once(self.package)
+        self._resources = contextlib.ExitStack()
+        self._adaptation: Adaptation | None = None
+        if adapt:
+            adapting.check_accelerator(accelerator)
+            moving = adapting.started(self.package, fixed, objective=objective, probes=probes, threads=threads)
+            self._adaptation = self._resources.enter_context(moving)
+        self._head = self._adaptation.first if self._adaptation else self._opened(accelerator, fallback, threads)
+        ran_on = self._head.condition.runs_on
+        self._golden = judging.at_start(self._head.run, self.package, self.cut, is_cpu=ran_on == "cpu")
+        self._running: loop.Edge | None = None
+
+    def _opened(self, accelerator: str, fallback: str | None, threads: int) -> head.Head:
         computing = accelerators.chosen(accelerator, self.package, self.cut, threads=threads)
         spare = accelerators.fallback(fallback, threads)
-        trial.once(self.package)
-        self._head = head.Head(self.package, self.cut, accelerator=computing, fallback=spare)
-        is_cpu = self._head.condition.runs_on == "cpu"
-        self._golden = judging.at_start(self._head.run, self.package, self.cut, is_cpu=is_cpu)
-        self._running: loop.Edge | None = None
+        return self._resources.enter_context(head.Head(self.package, self.cut, accelerator=computing, fallback=spare))
 
     def __repr__(self) -> str:
         deployment, device = self._speaker
@@ -142,7 +154,12 @@ class Edge:
             self._opened_spool() as spool,
             connections.connected(self._broker, self._speaker, settings.boot, is_quick=settings.is_latest) as online,
         ):
-            self._running = loop.Edge(self.package, self._head, online, settings, spool=spool, observers=observers)
+            self._running = loop.Edge(
+                *(self.package, self._head, online, settings),
+                spool=spool,
+                observers=observers,
+                adaptation=self._adaptation,
+            )
             self._running.describe("golden", self._golden)
             summary = self._running.run(taken_from)
         outcome.check(summary, settings, is_stopped=self._running.is_stopping)
@@ -154,7 +171,7 @@ class Edge:
             self._running.stop()
 
     def close(self) -> None:
-        self._head.close()
+        self._resources.close()
 
     def __enter__(self) -> "Edge":
         return self

@@ -4,8 +4,7 @@ import pytest
 from waiting import wait_for
 
 from broker.cloud import fleet
-from broker.links import echo
-from broker.messages import topics
+from broker.messages import probes, topics
 from broker.messages.updates import Report, State
 from broker.transport import memory
 from broker.transport.protocol import Message
@@ -84,7 +83,7 @@ def test_there_are_never_more_devices_than_the_bound_and_those_left_out_are_coun
 def test_bad_telemetry_is_counted_and_probes_and_reports_are_not(watching):
     for nonsense in (b"{nonsense", b" {}", b"\xff\xfe{}", b"[]", b"TFS", b""):
         say(watching, "a", nonsense)
-    say(watching, "a", echo.message(1, 2, b"x" * 100))
+    say(watching, "a", probes.message(1, 2, b"x" * 100))
     say(watching, "a", Report("0" * 16, State.INSTALLED).encode())
     watching.take(Message("elsewhere", told()))
     found = by_name(watching)

@@ -9,7 +9,7 @@ import waiting
 from broker.links import echo, throughput
 from broker.links.relay import Relay
 from broker.links.shaping import Shape
-from broker.messages import topics
+from broker.messages import probes, topics
 from broker.transport.memory import MemoryBroker, MemoryTransport
 from tflsplit import errors
 from tflsplit.timings import links
@@ -86,7 +86,7 @@ def test_messages_lost_at_qos_0_are_counted(monkeypatch):
     seen = {"tiny": 0}
 
     def copies(topic, payload):
-        if topic.endswith("/telemetry") and len(payload) == echo.LEAST_BYTES:
+        if topic.endswith("/telemetry") and len(payload) == probes.LEAST_BYTES:
             seen["tiny"] += 1
             # The first is the question whether anyone is there.
             return 0 if seen["tiny"] > 1 and seen["tiny"] % 4 == 0 else 1
@@ -114,11 +114,11 @@ def test_slow_links_are_spared_the_large_sizes(mosquitto, join):
 
 
 def test_others_messages_are_no_answers():
-    ours = echo.message(7, 3, b"")
+    ours = probes.message(7, 3, b"")
 
-    assert echo.number_of(ours, 7) == 3
-    assert echo.number_of(ours, 8) is None
-    assert echo.number_of(b'{"temperature": 20}', 7) is None
+    assert probes.number_of(ours, 7) == 3
+    assert probes.number_of(ours, 8) is None
+    assert probes.number_of(b'{"temperature": 20}', 7) is None
 
 
 def test_a_peer_answers_nobody_else(mosquitto, join):
@@ -126,7 +126,7 @@ def test_a_peer_answers_nobody_else(mosquitto, join):
     stranger.subscribe(f"{topics.ROOT}/d/#")
     with peer_on(join(mosquitto.address, "peer")) as peer:
         stranger.publish(topics.topic("d", "cam", topics.Kind.TELEMETRY), b'{"temperature": 20}')
-        stranger.publish(topics.topic("d", "cam", topics.Kind.TELEMETRY), echo.message(1, 1, b""))
+        stranger.publish(topics.topic("d", "cam", topics.Kind.TELEMETRY), probes.message(1, 1, b""))
         kinds = []
         while "control" not in kinds:
             kinds.append(topics.parse(stranger.receive(SOON_S).topic).kind.value)

@@ -23,3 +23,11 @@ def test_an_announcement_reads_back_as_it_was_written():
 def test_what_is_no_announcement_is_refused(text):
     with pytest.raises(errors.FrameError, match="announcement is"):
         announcements.parse(text)
+
+
+def test_open_tails_are_told_by_package_and_left_out_where_there_are_none():
+    made = Announcement(1, (("ab" * 32, "digits"), ("cd" * 32, "other")), ready=frozenset({("ab" * 32, "op001")}))
+
+    assert announcements.parse(made.as_json()) == made
+    assert (made.ready_cuts("ab" * 16), made.ready_cuts("cd" * 32)) == ({"op001"}, frozenset())
+    assert made.as_json().count(b"ready") == 1

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.links import echo
-from broker.messages import telemetry
+from broker.messages import probes, telemetry
 from tflsplit import errors
 from tflsplit.observing import catalogue
 from tflsplit.observing.metrics import Distribution, Family, Kind, Sample
@@ -124,7 +123,7 @@ def test_arbitrary_bytes_are_refused_in_one_way(payload):
 
 
 def test_a_probe_of_the_link_is_told_apart():
-    assert telemetry.is_for_others(echo.message(1, 2, b""))
+    assert telemetry.is_for_others(probes.message(1, 2, b""))
     assert not telemetry.is_for_others(struct.pack("<I", 0))
     assert not telemetry.is_for_others(message())
     assert math.isfinite(telemetry.parse(message()).sent_ms)

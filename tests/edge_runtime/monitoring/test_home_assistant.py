@@ -17,9 +17,8 @@ import secured_broker
 import tiny_models
 import waiting
 
-from broker.links import echo
 from broker.local import server
-from broker.messages import presence, results, telemetry, topics
+from broker.messages import presence, probes, results, telemetry, topics
 from broker.mqtt import transport as mqtt_transport
 from broker.transport import address, memory
 from edge_runtime.monitoring import home_assistant
@@ -294,7 +293,7 @@ def test_what_has_no_label_leaves_the_latest(client, home):
     said = telemetry.Telemetry(7, 0.0, "ok", None, 9.5, {"p50": None}, ())
     speaking.publish(topic(topics.Kind.RESULTS), answer("cat", 0.5))
     speaking.publish(topic(topics.Kind.TELEMETRY), said.as_json())
-    speaking.publish(topic(topics.Kind.TELEMETRY), echo.message(1, 2, b"\xff" * 100))
+    speaking.publish(topic(topics.Kind.TELEMETRY), probes.message(1, 2, b"\xff" * 100))
     speaking.publish(topic(topics.Kind.RESULTS), results.Refusal("n", 7, 1, "no such cut", 0.0).as_json())
     home.wait_for(lambda: home.attributes.get("label", {}).get("error") == "no such cut")
 

@@ -59,6 +59,7 @@ log = logging.getLogger(__name__)
     help="Number of frames to send; the source is repeated if it has fewer. Default: each input once.",
 )
 @click.option("--rate", "rate_fps", type=float, help="Frames a second. Default: the plan's, else as fast as possible.")
+@planfile.adapting_options
 @delivery.options
 @accelerator.options
 @monitoring.options
@@ -74,6 +75,7 @@ def command(
     source: str,
     cut_name: str | None,
     input_codec: str | None,
+    adapting_options: planfile.AdaptingOptions,
     delivery_options: delivery.DeliveryOptions,
     machine: accelerator.AcceleratorOptions,
     monitoring_options: monitoring.MonitoringOptions,
@@ -105,13 +107,15 @@ def command(
         contextlib.closing(_source(source, model, settings)) as inputs,
         monitoring_options.started() as monitored,
         delivery_options.spool(*name) as spool,
-        machine.open_head(model.package, model.cut, on_trial=service.trying) as head,
+        adapting_options.started(model.package, plan, machine, moves_models=bool(update_options.models)) as adaptation,
+        machine.open_head(model.package, model.cut, on_trial=service.trying, adaptation=adaptation) as head,
         service.proven(head, model.package),
         connection.of_edge(broker, settings, waits=service.waits and not spool) as online,
     ):
         _log_start(model, settings)
         observers = (*service.observers, *monitored.observers, *model.observers)
-        edge = loop.Edge(model.package, head, online, settings, spool=spool, observers=observers, rescue=model.rescue)
+        more: dict[str, Any] = {"spool": spool, "observers": observers, "rescue": model.rescue}
+        edge = loop.Edge(model.package, head, online, settings, adaptation=adaptation, **more)
         with (
             model.updated(edge, head, machine, broker),
             monitored.of_edge(edge, online, broker),
@@ -119,10 +123,7 @@ def command(
             service.supervised(edge, online, api_planfile.settings(plan)),
         ):
             summary = edge.run(inputs)
-    if is_json:
-        screen.as_json(summary.as_json())
-    else:
-        screen.write(summary.in_words(edge.cut.id))
+    screen.as_json(summary.as_json()) if is_json else screen.write(summary.in_words(edge.cut.id))
     outcome.check(summary, settings, is_stopped=edge.is_stopping)
 
 

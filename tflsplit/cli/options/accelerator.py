@@ -15,6 +15,7 @@ from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run to find missing
     from edge_runtime.accelerators.protocol import Accelerator
+    from edge_runtime.adapting.adaptation import Adaptation
     from edge_runtime.head import Head
     from edge_runtime.profiling.equivalence import Comparison
 
@@ -52,8 +53,13 @@ class AcceleratorOptions:
 
         return accelerators.fallback(self.fallback_name, self.threads)
 
-    def open_head(self, opened: Package, cut: Cut, *, on_trial: Callable[[str], None]) -> "Head":
-        """A package that never ran here is tried first; `on_trial` hears the names of its models."""
+    def open_head(
+        self, opened: Package, cut: Cut, *, on_trial: Callable[[str], None], adaptation: "Adaptation | None" = None
+    ) -> "Head":
+        """A package that never ran here is tried first; `on_trial` hears the names of its models. An `adaptation` has
+        its heads open already."""
+        if adaptation is not None:
+            return adaptation.first
         from edge_runtime import head
         from tflsplit.package import trial
 

@@ -1,0 +1,212 @@
+"""Feeds the controller from live traffic, and gives the edge the head that it picks for the next frame.
+
+The link's time of a frame is what passed from its sending to its answer, less what the answer says that the cloud took:
+no two clocks are compared. A cut is used once the clouds say that its tail is open, so none ever waits for that.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from broker.messages import results
+from broker.transport.protocol import ConnectionState, Message, Transport
+from edge_runtime.adapting.candidates import Candidate
+from edge_runtime.adapting.link_probes import LinkProbes
+from edge_runtime.delivery.clouds import Clouds
+from edge_runtime.delivery.framing import Packed, Sending
+from edge_runtime.delivery.observer import Settled
+from edge_runtime.delivery.settings import Settings, Until
+from edge_runtime.head import Head
+from tflsplit import errors
+from tflsplit.planning import network
+from tflsplit.switching.choices import Choice, Present
+from tflsplit.switching.controller import Controller, Switch
+from tflsplit.switching.policy import Answer
+
+log = logging.getLogger(__name__)
+
+# A cut whose frame a cloud refused is tried again after that.
+_AGAIN_S = 30.0
+# Frames whose answers teach something; of more that are out at a time nothing is learnt.
+_MOST_OUT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    choice: Choice
+    at_s: float
+    bits: float
+    edge_s: float
+
+
+class Adaptation:
+    """An observer of its edge, whose compute thread calls `pick` and `sent`, and whose results thread the rest."""
+
+    def __init__(self, candidates: Sequence[Candidate], controller: Controller, start: str) -> None:
+        self.switches: Counter[str] = Counter()  # by reason
+        self.not_ready = 0
+        self.probes: LinkProbes | None = None
+        self._by_id = {each.choice.id: each for each in candidates}
+        self._controller = controller
+        self._start = start
+        self._now = self._by_id[start]
+        self._transport: Transport | None = None
+        self._clouds = Clouds()
+        self._is_latest = False
+        self._max_age_s = math.inf
+        self._seen_changes: int | None = None
+        self._sent: dict[tuple[int, int], _Sent] = {}
+        self._link_free_s = -math.inf
+        self._guard = threading.Lock()  # the controller and what is out
+
+    @property
+    def first(self) -> Head:
+        """What an edge begins with."""
+        return self._by_id[self._start].head
+
+    @property
+    def last_switch(self) -> Switch | None:
+        return self._controller.switches[-1] if self._controller.switches else None
+
+    @property
+    def present(self) -> Present:
+        """What a frame would meet now, as far as it is known."""
+        with self._guard:
+            return self._controller.estimates.present(time.monotonic())
+
+    def attach(self, transport: Transport, settings: Settings, clouds: Clouds) -> None:
+        """Before the edge runs. SettingsError where answers would not say what the cloud took."""
+        if settings.until is Until.ACK:
+            raise errors.SettingsError("an acknowledgement does not say what the cloud took: adapt until the result")
+        self._transport, self._clouds = transport, clouds
+        self._is_latest = settings.is_latest
+        self._max_age_s = settings.max_age_s if settings.is_latest else math.inf
+        if self._controller.probing is not None:
+            name = (settings.deployment, settings.device)
+            self.probes = LinkProbes(transport, *name, self._controller.probing)
+
+    @property
+    def is_online(self) -> bool:
+        return self._transport is not None and self._transport.state is ConnectionState.ONLINE
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether frames are answered here and nobody is told: with `latest`, while the broker is away, what is made
+        now will be too old to be published."""
+        return self._is_latest and not self.is_online and any(each.choice.is_local for each in self._by_id.values())
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the last pick is to answer here."""
+        return self._now.choice.is_local
+
+    def pick(self) -> tuple[Sending, Head]:
+        """For the next frame."""
+        now_s = time.monotonic()
+        with self._guard:
+            self._look_at_clouds()
+            self._controller.is_online = self.is_online
+            self._controller.pending(*self._oldest(now_s))
+            chosen = self._by_id[self._controller.pick(now_s).id]
+        if chosen is not self._now:
+            self._now = chosen
+            self._say()
+        return chosen.sending, chosen.head
+
+    def sent(self, packed: Packed, edge_s: float) -> None:
+        """A frame of the last pick leaves; `edge_s` is all that the device worked on it."""
+        choice, now_s = self._now.choice, time.monotonic()
+        with self._guard:
+            if choice.is_local:
+                self._controller.learn(now_s, Answer(choice, now_s, 0.0, edge_s, None))
+            elif len(self._sent) < _MOST_OUT:
+                bits = network.wire_bytes(len(packed.encoded)) * 8
+                self._sent[packed.key] = _Sent(choice, now_s, bits, edge_s)
+        if self.probes is not None and not choice.is_local:
+            self.probes.features_left(now_s)
+
+    def alive(self) -> None: ...
+
+    def settled(self, settled: Settled) -> None:
+        now_s = time.monotonic()
+        with self._guard:
+            sent = self._sent.pop((settled.boot, settled.sequence), None)
+            if isinstance(settled.answer, results.Refusal):
+                if settled.answer.is_of_package:
+                    self._leave_out(settled.cut, now_s + _AGAIN_S)
+            elif sent is not None and isinstance(settled.answer, results.Result) and settled.sendings == 1:
+                self._controller.learn(now_s, self._answer(sent, settled.away_s, settled.answer.times, now_s))
+
+    def take(self, message: Message) -> bool:
+        """Whether it was an answer to one of our probes."""
+        if self.probes is None or message.topic != self.probes.answers:
+            return False
+        now_s = time.monotonic()
+        learnt = self.probes.take(message.payload, now_s)
+        if learnt is not None:
+            with self._guard:
+                self._controller.learn(now_s, learnt)
+        return True
+
+    def tend(self, now_s: float) -> None:
+        if self.probes is not None:
+            self.probes.tend(now_s, is_quiet=not self._sent)
+
+    def as_json(self) -> dict[str, object]:
+        """For the birth: what only a switch changes."""
+        last = self.last_switch
+        return {
+            "candidates": list(self._by_id),
+            "switches": self.switches.total(),
+            "last_switch": last and {"before": last.before, "after": last.after, "reason": last.reason},
+        }
+
+    def _answer(self, sent: _Sent, away_s: float, times: results.Times, now_s: float) -> Answer:
+        wait_s, cloud_s = times.queue_ms / 1e3, (times.decode_ms + times.tail_ms) / 1e3
+        # A frame that was sent behind others waited for them, which says nothing of how quick the link is.
+        began_s = max(now_s - away_s, self._link_free_s)
+        link_s = max(0.0, now_s - began_s - wait_s - cloud_s)
+        self._link_free_s = now_s - wait_s - cloud_s - min(link_s, self._controller.estimates.present(now_s).rtt_s)
+        return Answer(sent.choice, began_s, sent.bits, sent.edge_s, link_s, wait_s, cloud_s)
+
+    def _oldest(self, now_s: float) -> tuple[float | None, float]:
+        """Since when the oldest message is out, and its bits. Frames too old to count are learnt from, and forgotten:
+        the link took longer than that."""
+        for key, sent in list(self._sent.items()):
+            if now_s - sent.at_s <= self._max_age_s:
+                break
+            del self._sent[key]
+            self._controller.learn(now_s, Answer(sent.choice, sent.at_s, sent.bits, sent.edge_s, now_s - sent.at_s))
+        out = [(sent.at_s, sent.bits) for sent in list(self._sent.values())[:1]]
+        if self.probes is not None and (probe := self.probes.pending()) is not None:
+            out.append(probe)
+        return min(out, default=(None, 0.0))
+
+    def _look_at_clouds(self) -> None:
+        """The cut that the plan names is served as it always was; others as soon as every cloud has their tails."""
+        if self._clouds.changes == self._seen_changes:
+            return
+        self._seen_changes = self._clouds.changes
+        ready = self._clouds.ready(self._now.sending.package.digest) | {self._start}
+        for choice_id in self._by_id:
+            self._controller.leave_out(choice_id, -math.inf if choice_id in ready else math.inf)
+
+    def _leave_out(self, choice_id: str, until_s: float) -> None:
+        self.not_ready += 1
+        self._controller.leave_out(choice_id, until_s)
+        log.warning("cut not used, a cloud has no tail of it cut=%s again_in_s=%g", choice_id, _AGAIN_S)
+
+    def _say(self) -> None:
+        switch = self.last_switch
+        if switch is None:
+            return
+        self.switches[switch.reason] += 1
+        present = self._controller.estimates.present(time.monotonic())
+        log.info(
+            "cut moved before=%s after=%s reason=%s link_bps=%.3g rtt_s=%.3g cloud_wait_s=%.3g",
+            *(switch.before, switch.after, switch.reason, 1 / present.s_per_bit, present.rtt_s, present.cloud_wait_s),
+        )

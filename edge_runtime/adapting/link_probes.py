@@ -1,0 +1,64 @@
+"""Probes of the link while no features travel: without them a device that answers everything itself would never learn
+that the link is good again. Small ones tell the round trip, large ones the rate; a cloud answers both.
+"""
+
+import secrets
+import time
+
+from broker.messages import probes, topics
+from broker.transport.protocol import ConnectionState, Transport
+from tflsplit.switching.policy import Answer, Probing
+
+# A probe without an answer for so long is given up, and another one may go.
+_LOST_S = 10.0
+
+
+class LinkProbes:
+    """One is on its way at a time. For the results thread, but `features_left`, which any thread calls."""
+
+    def __init__(self, transport: Transport, deployment: str, device: str, probing: Probing) -> None:
+        self.sent = self.bytes = self.lost = 0
+        self._transport = transport
+        self._probing = probing
+        self._asking = topics.topic(deployment, device, topics.Kind.TELEMETRY)
+        self.answers = topics.topic(deployment, device, topics.Kind.CONTROL)
+        self._run = secrets.randbits(64)
+        self._filling = secrets.token_bytes(int(probing.large_bytes))  # a link that compresses must gain nothing
+        self._out: tuple[int, float, int] | None = None
+        self._large_s = self._small_s = time.monotonic()
+
+    def features_left(self, now_s: float) -> None:
+        self._large_s = now_s
+
+    def tend(self, now_s: float, *, is_quiet: bool) -> None:
+        """Called regularly; `is_quiet` says that no frame waits for its answer."""
+        if self._out is not None and now_s - self._out[1] > _LOST_S:
+            self._out = None
+            self.lost += 1
+        if self._out is not None or not is_quiet or self._transport.state is not ConnectionState.ONLINE:
+            return
+        if now_s - self._large_s >= self._probing.large_every_s:
+            self._send(now_s, int(self._probing.large_bytes))
+            self._large_s = now_s
+        elif now_s - self._small_s >= self._probing.small_every_s:
+            self._send(now_s, int(self._probing.small_bytes))
+            self._small_s = now_s
+
+    def take(self, payload: bytes, now_s: float) -> Answer | None:
+        """What an answer to the probe that is out tells; None for any other message."""
+        if self._out is None or probes.number_of(payload, self._run) != self._out[0]:
+            return None
+        _, sent_s, size = self._out
+        self._out = None
+        return Answer(None, sent_s, size * 8.0, 0.0, now_s - sent_s)
+
+    def pending(self) -> tuple[float, float] | None:
+        """Since when one is out, and its bits."""
+        return None if self._out is None else (self._out[1], self._out[2] * 8.0)
+
+    def _send(self, now_s: float, size: int) -> None:
+        asked = probes.message(self._run, self.sent % (1 << 32), self._filling[: size - probes.LEAST_BYTES])
+        if self._transport.try_publish(self._asking, asked, qos=0):
+            self._out = (self.sent % (1 << 32), now_s, size)
+            self.sent += 1
+            self.bytes += len(asked)

@@ -1,0 +1,173 @@
+"""A cut that moves, over a real Mosquitto: by force, with the link, and without a broker."""
+
+import secrets
+import threading
+
+import numpy as np
+import pytest
+import slow_cloud
+import tiny_models
+import watching
+from waiting import WAIT_S, wait_for
+
+from broker.cloud import exactness, peers, subscriber
+from broker.links import relay
+from broker.links.shaping import Shape
+from broker.messages import results
+from broker.mqtt import transport
+from edge_runtime import loop
+from edge_runtime.adapting import adaptation, candidates
+from edge_runtime.delivery import spool as delivery_spool
+from edge_runtime.delivery.settings import Settings
+from edge_runtime.sources import frames
+from tests.edge_runtime.adapting.test_adaptation import Restless
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.switching.choices import Choice, Present
+from tflsplit.switching.controller import Controller, Tuning
+from tflsplit.switching.goal import Goal
+from tflsplit.switching.policy import Probing
+
+pytestmark = pytest.mark.chaos
+
+WIDTH = 5000
+WHOLE_S = 0.03  # what the whole model takes on a device that is made to wait for so long
+INPUTS = np.random.default_rng(0).integers(-128, 128, (16, WIDTH), dtype=np.int8)
+FAST, SLOW = Shape(50e6, 0.001), Shape(200e3, 0.001)
+SWITCHES = 2000
+
+
+@pytest.fixture
+def wide(tmp_path):
+    return tiny_models.write_package(tmp_path / "wide.tflsplit", tiny_models.wide_model(WIDTH))
+
+
+class World:
+    """A broker, a cloud whose tails can be slowed, and the device `n` behind a link that can be reshaped."""
+
+    def __init__(
+        self, stack, package, broker, choices, *, kind=Controller, start="input", slow_here=(), spool=None, **settings
+    ):
+        self.package = package
+        self.link = stack.enter_context(relay.Relay(broker.address, up=FAST, down=FAST))
+        self.engine = slow_cloud.Slow.of(package)
+        self._cloud(stack, broker.address)
+        usual = Present(1 / FAST.bandwidth_bps, 0.004)
+        controller = kind(choices, usual, Goal(), Tuning(probing=Probing()), start="input")
+        opened = stack.enter_context(candidates.opened(package, choices))
+        for each in opened:
+            if each.choice.id in slow_here:
+                each.head.run = _slowed(each.head.run)
+        self.mover = adaptation.Adaptation(opened, controller, "input")
+        online = stack.enter_context(transport.MqttTransport(self.link.address, client_id="n"))
+        online.connect()
+        self.watcher = watching.Watching()
+        given = Settings("d", "n", drain_s=WAIT_S, **settings)
+        self.edge = loop.Edge(
+            *(package, self.mover.first, online, given),
+            spool=spool,
+            observers=[self.watcher],
+            adaptation=self.mover,
+        )
+        source = frames.from_arrays((INPUTS,), package.manifest, name="test")
+        self.thread = threading.Thread(target=self.edge.run, args=(source,))
+        self.thread.start()
+        stack.callback(self.thread.join, WAIT_S)
+        stack.callback(self.edge.stop)
+
+    def _cloud(self, stack, address):
+        boot = secrets.randbits(64)
+        online = stack.enter_context(transport.MqttTransport(address, client_id="cloud"))
+        online.connect()
+        self.cloud = subscriber.Cloud(
+            *(self.engine, online, "d"),
+            peers=peers.of(online, ("d", "cloud"), boot, (self.package,)),
+            exactness=exactness.Exactness(online, "d", (self.package,), None),
+        )
+        self.cloud.subscribe()
+        thread = threading.Thread(target=self.cloud.run)
+        thread.start()
+        stack.callback(thread.join, WAIT_S)
+        stack.callback(self.cloud.stop)
+
+    def moved(self, before, after, reason):
+        """Waits until the cut has moved so for that reason."""
+        moves = self.mover._controller.switches
+        wait_for(lambda: any((m.before, m.after, m.reason) == (before, after, reason) for m in list(moves)))
+
+    def is_at(self, cut):
+        wait_for(lambda: self.edge.cut.id == cut)
+
+    def check(self):
+        """Each frame has one result, and it is the whole model's."""
+        self.thread.join(WAIT_S)
+        summary, (spec,) = self.edge.summary, self.package.manifest.outputs
+        with Interpreter(self.package.model_bytes()) as whole:
+            tops = [outputs_of(whole.run(row[None])[0], spec) for row in INPUTS]
+        got = [answer for answer in self.watcher.answers if isinstance(answer, results.Result)]
+        assert sorted(result.sequence for result in got) == list(range(summary.frames))
+        assert (summary.unanswered, summary.refused, summary.dropped.total()) == (0, 0, 0)
+        for result in got:
+            assert told_of(result) == tops[result.sequence % len(INPUTS)]
+
+
+def _slowed(run):
+    def slow(arrays):
+        threading.Event().wait(WHOLE_S)
+        return run(arrays)
+
+    return slow
+
+
+def outputs_of(stored, spec):
+    return [round(float(np.float32(spec.scale)) * (int(value) - spec.zero_point), 4) for value in stored.ravel()]
+
+
+def told_of(result):
+    return [round(value, 4) for value in dict(result.values)["c"]]
+
+
+def two():
+    """Everything there, which a good link makes quicker, or everything here."""
+    return [Choice("input", 0.0005, 5300, 0.001, WHOLE_S), Choice("output", WHOLE_S, 0.0, 0.0, 0.0)]
+
+
+def test_each_frame_by_another_cut_loses_doubles_and_falsifies_nothing(stack, mosquitto, wide):
+    choices = [*two(), Choice("op000", 0.0005, 5300, 0.001, WHOLE_S)]
+    world = World(stack, wide, mosquitto(), choices, kind=Restless, count=SWITCHES + 100)
+    world.check()
+
+    assert world.mover.switches["test"] >= SWITCHES
+    assert {answer.cut for answer in world.watcher.answers} == {"input", "op000", "output"}
+
+
+def test_a_link_that_grows_slow_moves_the_cut_and_one_that_is_good_again_moves_it_back(stack, mosquitto, wide):
+    world = World(stack, wide, mosquitto(), two(), slow_here=("output",), rate_fps=20.0, count=1_000_000)
+    wait_for(lambda: world.edge.summary.results > 5)
+    world.is_at("input")
+    world.link.reshape(up=SLOW, down=FAST)
+    world.moved("input", "output", "link")
+    world.is_at("output")
+    world.link.reshape(up=FAST, down=FAST)
+    world.moved("output", "input", "link")
+    world.is_at("input")
+    world.edge.stop()
+
+    world.check()
+    assert world.mover.probes.sent > 0
+
+
+def test_a_broker_that_is_killed_is_bridged_and_every_frame_is_answered_once(stack, mosquitto, tmp_path, wide):
+    broker = mosquitto()
+    spool = stack.enter_context(
+        delivery_spool.open_spool(tmp_path / "spool", delivery_spool.Limits(), deployment="d", device="n")
+    )
+    world = World(stack, wide, broker, two(), spool=spool, rate_fps=10.0, count=60)
+    wait_for(lambda: world.edge.summary.results > 5)
+    broker.kill()
+    world.moved("input", "output", "offline")
+    here = world.edge.summary.answered_here
+    wait_for(lambda: world.edge.summary.answered_here > here + 20)  # more than a window holds
+    broker.start()
+
+    world.check()
+    assert world.edge.summary.frames == 60

@@ -1,0 +1,212 @@
+"""An edge that moves its cut, over the in-memory transport: each result is the whole model's, whatever moves."""
+
+import contextlib
+import threading
+
+import numpy as np
+import pytest
+import watching
+from memory_cloud import birth_of, cloud_for, ghost_on
+from waiting import WAIT_S, wait_for
+
+from broker.messages import results
+from broker.transport import memory
+from broker.transport.protocol import ConnectionState
+from edge_runtime import loop
+from edge_runtime.adapting import adaptation, candidates
+from edge_runtime.delivery.settings import Delivery, Settings, Until
+from edge_runtime.sources import frames
+from tflsplit import errors
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.switching.choices import Choice, Present
+from tflsplit.switching.controller import Controller, Switch, Tuning
+from tflsplit.switching.goal import Goal
+from tflsplit.switching.policy import Probing
+
+INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
+USUAL = Present(1 / 50e6, 0.002)
+
+
+def choices():
+    """The tiny model as if its operators took 20 ms here and 5 ms in the cloud; small boundaries are dear to send."""
+    rows = (("input", 0.0, 9_000, 0.015, 0.06), ("op000", 0.02, 6_000, 0.01, 0.04), ("op001", 0.04, 5_000, 0.005, 0.02))
+    return [*(Choice(*row) for row in rows), Choice("output", 0.06, 0.0, 0.0, 0.0)]
+
+
+class Restless(Controller):
+    """A stand-in that takes another usable cut for each frame."""
+
+    def pick(self, now_s):
+        usable = self.usable(now_s)
+        before, self._turn = self._now, getattr(self, "_turn", 0) + 1
+        self._now = usable[self._turn % len(usable)]
+        if self._now is not before:
+            self.switches.append(Switch(now_s, before.id, self._now.id, "test"))
+        return self._now
+
+
+@contextlib.contextmanager
+def moving(package, *, kind=Controller, probing=None, start="op000", among=None):
+    listed = among or choices()
+    controller = kind(listed, USUAL, Goal(), Tuning(probing=probing), start=start)
+    with candidates.opened(package, listed) as opened:
+        yield adaptation.Adaptation(opened, controller, start)
+
+
+class Run:
+    """Device n of deployment d, streaming in a thread of its own."""
+
+    def __init__(self, package, network, mover, **changes):
+        self.online = memory.MemoryTransport(network, client_id="edge")
+        self.online.connect()
+        self.watcher = watching.Watching()
+        given = {"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S} | changes
+        self.edge = loop.Edge(
+            *(package, mover.first, self.online, Settings(**given)), observers=[self.watcher], adaptation=mover
+        )
+        source = frames.from_arrays((INPUTS,), package.manifest, name="test")
+        self.thread = threading.Thread(target=self.edge.run, args=(source,))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.edge.stop()
+        self.thread.join(WAIT_S)
+        self.online.close()
+
+    def check_results(self, package):
+        """Each result that came is the whole model's of its input; returns the cuts that they came by."""
+        with Interpreter(package.model_bytes()) as whole:
+            spec = package.manifest.outputs[0]
+            expected = [float(np.float32(spec.scale)) * whole.run(row[None])[0].astype(float).ravel() for row in INPUTS]
+        found = [answer for answer in self.watcher.answers if isinstance(answer, results.Result)]
+        for result in found:
+            assert np.allclose(dict(result.values)["c"], expected[result.sequence % len(INPUTS)], rtol=1e-6)
+        assert len({result.sequence for result in found}) == len(found)
+        return [result.cut for result in found]
+
+
+def test_each_frame_by_another_cut_and_each_result_is_the_whole_models(tiny_package):
+    network = memory.MemoryBroker()
+    with (
+        cloud_for(tiny_package, network) as cloud,
+        moving(tiny_package, kind=Restless) as mover,
+        Run(tiny_package, network, mover, count=2500) as run,
+    ):
+        run.thread.join(WAIT_S)
+        summary = run.edge.summary
+
+    by_cut = run.check_results(tiny_package)
+    assert (summary.frames, summary.results, summary.unanswered, summary.refused) == (2500, 2500, 0, 0)
+    assert set(by_cut) == {"input", "op000", "op001", "output"}
+    assert mover.switches["test"] > 2000
+    assert summary.answered_here == by_cut.count("output")
+    assert cloud.summary.refused.total() == 0
+
+
+def test_a_cut_is_used_only_when_a_cloud_says_that_its_tail_is_open(tiny_package):
+    network = memory.MemoryBroker()
+    with (
+        moving(tiny_package, kind=Restless) as mover,
+        ghost_on(network) as ghost,
+        Run(tiny_package, network, mover, count=20, window=1),
+    ):
+        cuts = {frame.cut for frame in ghost.answer_frames(20)}
+
+    # Nobody has announced a tail: there is the plan's cut, and what needs none.
+    assert cuts == {tiny_package.cut(name).position for name in ("op000", "output")}
+
+
+def test_a_birth_names_the_candidates_and_the_cloud_says_which_are_open(tiny_package):
+    network = memory.MemoryBroker()
+    with (
+        cloud_for(tiny_package, network),
+        moving(tiny_package) as mover,
+        Run(tiny_package, network, mover, rate_fps=20.0, count=10_000) as run,
+    ):
+        wait_for(lambda: run.edge._clouds.ready(tiny_package.digest) == {each.id for each in choices()})
+        told = birth_of(network)["adapts"]
+
+    assert told["candidates"] == [each.id for each in choices()]
+
+
+def test_the_device_answers_itself_while_the_broker_is_away_and_tells_nobody_with_latest(tiny_package):
+    network = memory.MemoryBroker()
+    with (
+        cloud_for(tiny_package, network),
+        moving(tiny_package) as mover,
+        Run(tiny_package, network, mover, rate_fps=50.0, count=10_000, delivery=Delivery.LATEST) as run,
+    ):
+        wait_for(lambda: run.edge.summary.results > 3)
+        network.cut("edge")
+        wait_for(lambda: run.online.state is not ConnectionState.ONLINE)
+        before = run.edge.summary.answered_here
+        wait_for(lambda: run.edge.summary.answered_here > before + 3)
+        assert mover.last_switch.reason == "offline"
+        network.restore("edge")
+        seen = run.edge.summary.results
+        wait_for(lambda: run.edge.summary.results > seen + 3)
+
+    assert run.edge.summary.dropped["offline"] > 3
+
+
+def test_a_refused_cut_is_left_out_and_counted(tiny_package):
+    network = memory.MemoryBroker()
+    with (
+        moving(tiny_package) as mover,
+        ghost_on(network) as ghost,
+        Run(tiny_package, network, mover, count=8, window=1, drain_s=0.2) as run,
+    ):
+        ghost.refuse(first := ghost.frame(), "wrong_cut")
+        wait_for(lambda: mover.not_ready == 1)
+        # The next frame may have been begun in the moment before.
+        cuts = {frame.cut for frame in ghost.answer_frames(7)[1:]}
+
+    assert first.cut == tiny_package.cut("op000").position
+    assert cuts == {tiny_package.cut("output").position}
+    assert mover.last_switch.reason == "tail not ready"
+    assert run.edge.summary.refused == 1
+
+
+def test_probes_are_answered_by_the_cloud_while_nothing_else_travels(tiny_package):
+    network = memory.MemoryBroker()
+    local, often = [choices()[-1]], Probing(large_every_s=0.05, small_every_s=0.02)
+    with (
+        cloud_for(tiny_package, network),
+        moving(tiny_package, probing=often, start="output", among=local) as mover,
+        Run(tiny_package, network, mover, rate_fps=20.0, count=10_000),
+    ):
+        wait_for(lambda: mover.probes.sent > 4 and mover.present.s_per_bit != USUAL.s_per_bit)
+
+    assert mover.probes.bytes >= 4000
+    assert mover.probes.lost == 0
+
+
+def test_without_probes_none_are_sent(tiny_package):
+    network = memory.MemoryBroker()
+    with (
+        cloud_for(tiny_package, network),
+        moving(tiny_package) as mover,
+        Run(tiny_package, network, mover, count=5) as run,
+    ):
+        run.thread.join(WAIT_S)
+
+    assert mover.probes is None
+
+
+def test_an_acknowledgement_is_refused_since_it_says_nothing_of_the_cloud(tiny_package):
+    with moving(tiny_package) as mover, pytest.raises(errors.SettingsError, match="adapt until the result"):
+        Run(tiny_package, memory.MemoryBroker(), mover, until=Until.ACK)
+
+
+def test_what_moves_its_cut_keeps_its_package(tiny_package):
+    network = memory.MemoryBroker()
+    with moving(tiny_package) as mover:
+        edge = loop.Edge(
+            *(tiny_package, mover.first, memory.MemoryTransport(network, client_id="e"), Settings("d", "n")),
+            adaptation=mover,
+        )
+        with pytest.raises(errors.SettingsError, match="keeps its package and its heads"):
+            edge.exchange(tiny_package, mover.first)
