@@ -52,6 +52,7 @@ class EdgeMetrics:
         yield from self._work(self._edge)
         yield from self._accelerator(self._edge)
         yield from self._spool(self._edge)
+        yield from self._adapting(self._edge)
         for metric, samples in metrics.of_connection(self._transport):
             yield Family(catalogue.EDGE_PREFIX, metric, samples)
 
@@ -101,6 +102,22 @@ class EdgeMetrics:
             yield _family(catalogue.SPOOL_BYTES, Sample(edge.spool.bytes))
             yield _family(catalogue.SPOOL_LIMIT, Sample(edge.spool.limits.bytes))
             yield _family(catalogue.SPOOL_FULL, Sample(edge.spool.is_full))
+
+    def _adapting(self, edge: Edge) -> Iterator[Family]:
+        moving = edge.adaptation
+        if moving is None:
+            return
+        present = moving.present
+        yield _family(catalogue.SWITCHES, *(Sample(count, (why,)) for why, count in dict(moving.switches).items()))
+        yield _family(catalogue.ANSWERED_HERE, Sample(edge.summary.answered_here))
+        yield _family(catalogue.NOT_READY, Sample(moving.not_ready))
+        yield _family(catalogue.PROBES, Sample(moving.probes.sent if moving.probes else 0))
+        yield _family(catalogue.PROBE_BYTES, Sample(moving.probes.bytes if moving.probes else 0))
+        yield _family(catalogue.LINK_BPS, Sample(1 / present.s_per_bit))
+        yield _family(catalogue.LINK_RTT, Sample(present.rtt_s))
+        yield _family(catalogue.CLOUD_WAIT, Sample(present.cloud_wait_s))
+        sides = {"edge": present.edge_slower, "cloud": present.cloud_slower}
+        yield _family(catalogue.SLOWER, *(Sample(slower, (side,)) for side, slower in sides.items()))
 
 
 def _family(metric: Metric, *samples: Sample) -> Family:

@@ -82,6 +82,16 @@ SPOOL_FRAMES = _gauge("spool_frames", "Frames on disk that are not answered yet;
 SPOOL_BYTES = _gauge("spool_bytes", "Bytes of these frames.")
 SPOOL_LIMIT = _gauge("spool_limit_bytes", "Bytes that the spool may hold.")
 SPOOL_FULL = _gauge("spool_full", "1 while the spool takes no more frames, else 0.")
+SWITCHES = _counter("cut_switches_total", "Times that the cut moved, by reason; with --adapt alone.", "reason")
+ANSWERED_HERE = _counter("answered_here_frames_total", "Frames whose answer the device had before it sent them.")
+NOT_READY = _counter("cuts_not_ready_total", "Times that a cut was left out, since a cloud refused a frame of it.")
+PROBES = _counter("probes_total", "Probes of the link; with --adapt alone.")
+PROBE_BYTES = _counter("probe_bytes_total", "Bytes of these probes.")
+LINK_BPS = _gauge("link_bits_per_second", "What the link carries, as frames and probes tell; with --adapt alone.")
+LINK_RTT = _gauge("link_round_trip_seconds", "Of a small message, without the cloud's own time.")
+CLOUD_WAIT = _gauge("cloud_wait_seconds", "What a frame waits in the cloud before its turn.")
+SLOWER = _gauge("slower_ratio", "How much slower than in its profile a side computes.", "side")
+ADAPTING = (SWITCHES, ANSWERED_HERE, NOT_READY, PROBES, PROBE_BYTES, LINK_BPS, LINK_RTT, CLOUD_WAIT, SLOWER)
 EDGE = (
     BUILD,
     FRAMES,
@@ -111,6 +121,7 @@ EDGE = (
     SPOOL_BYTES,
     SPOOL_LIMIT,
     SPOOL_FULL,
+    *ADAPTING,
     *BROKER,
 )
 

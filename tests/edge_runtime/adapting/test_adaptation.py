@@ -15,9 +15,11 @@ from broker.transport.protocol import ConnectionState
 from edge_runtime import loop
 from edge_runtime.adapting import adaptation, candidates
 from edge_runtime.delivery.settings import Delivery, Settings, Until
+from edge_runtime.monitoring.metrics import EdgeMetrics
 from edge_runtime.sources import frames
 from tflsplit import errors
 from tflsplit.graph.interpreter import Interpreter
+from tflsplit.observing import catalogue
 from tflsplit.switching.choices import Choice, Present
 from tflsplit.switching.controller import Controller, Switch, Tuning
 from tflsplit.switching.goal import Goal
@@ -64,6 +66,8 @@ class Run:
         self.edge = loop.Edge(
             *(package, mover.first, self.online, Settings(**given)), observers=[self.watcher], adaptation=mover
         )
+        self.watch = EdgeMetrics()
+        self.watch.attach(self.edge, self.online)
         source = frames.from_arrays((INPUTS,), package.manifest, name="test")
         self.thread = threading.Thread(target=self.edge.run, args=(source,))
 
@@ -75,6 +79,13 @@ class Run:
         self.edge.stop()
         self.thread.join(WAIT_S)
         self.online.close()
+
+    def values(self):
+        return {
+            (family.metric.name, *sample.labels): sample.value
+            for family in self.watch.families()
+            for sample in family.samples
+        }
 
     def check_results(self, package):
         """Each result that came is the whole model's of its input; returns the cuts that they came by."""
@@ -101,8 +112,8 @@ def test_each_frame_by_another_cut_and_each_result_is_the_whole_models(tiny_pack
     by_cut = run.check_results(tiny_package)
     assert (summary.frames, summary.results, summary.unanswered, summary.refused) == (2500, 2500, 0, 0)
     assert set(by_cut) == {"input", "op000", "op001", "output"}
-    assert mover.switches["test"] > 2000
-    assert summary.answered_here == by_cut.count("output")
+    assert run.values()["cut_switches_total", "test"] == mover.switches["test"] > 2000
+    assert run.values()["answered_here_frames_total",] == summary.answered_here == by_cut.count("output")
     assert cloud.summary.refused.total() == 0
 
 
@@ -167,7 +178,7 @@ def test_a_refused_cut_is_left_out_and_counted(tiny_package):
     assert first.cut == tiny_package.cut("op000").position
     assert cuts == {tiny_package.cut("output").position}
     assert mover.last_switch.reason == "tail not ready"
-    assert run.edge.summary.refused == 1
+    assert run.edge.summary.refused == run.values()["cuts_not_ready_total",] == 1
 
 
 def test_probes_are_answered_by_the_cloud_while_nothing_else_travels(tiny_package):
@@ -176,11 +187,14 @@ def test_probes_are_answered_by_the_cloud_while_nothing_else_travels(tiny_packag
     with (
         cloud_for(tiny_package, network),
         moving(tiny_package, probing=often, start="output", among=local) as mover,
-        Run(tiny_package, network, mover, rate_fps=20.0, count=10_000),
+        Run(tiny_package, network, mover, rate_fps=20.0, count=10_000) as run,
     ):
         wait_for(lambda: mover.probes.sent > 4 and mover.present.s_per_bit != USUAL.s_per_bit)
 
-    assert mover.probes.bytes >= 4000
+    assert run.values()["probes_total",] == mover.probes.sent
+    assert run.values()["probe_bytes_total",] == mover.probes.bytes >= 4000
+    shown = {family.metric for family in run.watch.families()}
+    assert shown >= set(catalogue.ADAPTING)
     assert mover.probes.lost == 0
 
 

@@ -29,6 +29,11 @@ ELSEWHERE = {
     "accelerator_failures_total": ("edge_runtime/accelerators/test_in_service.py", "accelerator.failures == 1"),
     "accelerator_reopenings_total": ("edge_runtime/accelerators/test_in_service.py", "accelerator.reopenings == 3"),
     "fallback_frames_total": ("edge_runtime/accelerators/test_in_service.py", "accelerator.frames_on_fallback"),
+    "cut_switches_total": ("edge_runtime/adapting/test_adaptation.py", '"cut_switches_total", "test"'),
+    "answered_here_frames_total": ("edge_runtime/adapting/test_adaptation.py", '"answered_here_frames_total",'),
+    "cuts_not_ready_total": ("edge_runtime/adapting/test_adaptation.py", '"cuts_not_ready_total",'),
+    "probes_total": ("edge_runtime/adapting/test_adaptation.py", '"probes_total",'),
+    "probe_bytes_total": ("edge_runtime/adapting/test_adaptation.py", '"probe_bytes_total",'),
     "broker_resent_total": ("broker/mqtt/test_transport.py", "counters.resent"),
 }
 
