@@ -1,6 +1,7 @@
 """Answers probes of the link, as clouds do beside their frames: on the device's control topic, at once or never."""
 
 import logging
+import time
 
 from broker.messages import probes, topics
 from broker.transport.protocol import Message, Transport
@@ -28,7 +29,8 @@ def take(transport: Transport, message: Message) -> bool:
         try:
             asked = topics.parse(message.topic)
             answers = topics.topic(asked.deployment, asked.device, topics.Kind.CONTROL)
-            transport.try_publish(answers, probes.answer_to(message.payload), qos=0)
+            waited_s = time.monotonic() - message.arrived_at_s
+            transport.try_publish(answers, probes.answer_to(message.payload, waited_s), qos=0)
         except errors.TflsplitError as problem:
             log.debug("probe not answered topic=%s reason=%s", message.topic, problem)
     return True

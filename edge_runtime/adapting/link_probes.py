@@ -50,7 +50,8 @@ class LinkProbes:
             return None
         _, sent_s, size = self._out
         self._out = None
-        return Answer(None, sent_s, size * 8.0, 0.0, now_s - sent_s)
+        link_s = max(0.0, now_s - sent_s - probes.waited_s(payload))
+        return Answer(None, sent_s, size * 8.0, 0.0, link_s)
 
     def pending(self) -> tuple[float, float] | None:
         """Since when one is out, and its bits."""
