@@ -95,6 +95,8 @@ def reason(cause: BaseException, most: int = 300) -> str:
     wrapped = _BEFORE.match(words)
     inner = _BEHIND.sub("", words[wrapped.end() if wrapped else 0 :]).strip()
     called = wrapped[1] if wrapped else None
+    if isinstance(cause, OSError) and isinstance(cause.__context__, OSError):
+        inner = errors.one_line(cause.__context__, most)  # Keras tells only its number
     if called and inner and not called.startswith(("Functional", "Sequential")):
         inner = f"calling {called}: {inner}"
     return errors.one_line(ValueError(inner) if inner else cause, most)

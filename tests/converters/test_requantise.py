@@ -105,7 +105,7 @@ def test_public_models_keep_their_answers_on_a_picture_and_say_what_it_cost(shar
 
 def test_it_is_for_files_that_came_quantised(tmp_path):
     (tmp_path / "m.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
-    with pytest.raises(errors.SettingsError, match=r"--requantise is for a uint8 \.tflite"):
+    with pytest.raises(errors.SettingsError, match=r"requantise=True is for a uint8 \.tflite"):
         tflsplit.convert(tmp_path / "m.h5", tmp_path / "m.tflsplit", requantise=True)
 
 

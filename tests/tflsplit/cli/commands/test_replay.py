@@ -179,8 +179,9 @@ def test_nothing_is_left_of_a_replay_that_is_ended(signalled, tiny_package, tmp_
     ) as replay:
         try:
             waiting.wait_for(lambda: len(children_of(replay) & those_who_name("tflsplit.cli.main\0probe")) == 2)
+            # Both ends of the probe, and the cloud.
+            waiting.wait_for(lambda: len(children_of(replay) & those_who_name("tflsplit.cli.main")) == 3)
             started = children_of(replay) & those_who_name("tflsplit.cli.main")
-            assert len(started) == 3  # both ends of the probe, and the cloud
             links = links_up() - before  # and perhaps another's, which goes as well
             assert links
         finally:

@@ -13,10 +13,15 @@ from click.testing import CliRunner
 
 from tflsplit import text
 from tflsplit.cli import main
-from tflsplit.cli.commands import demo, probe, replay
+from tflsplit.cli.commands import demo, probe, replay, simulate
 from tflsplit.cli.output import screen, tables
 from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.cli.trials import demonstration, replay_run
+from tflsplit.switching import comparison, traces
+from tflsplit.switching.choices import Choice
+from tflsplit.switching.controller import Tuning
+from tflsplit.switching.goal import Goal
+from tflsplit.switching.simulation import Setting, World
 from tflsplit.timings import presets
 
 SOURCES = pathlib.Path(screen.__file__).parents[1]
@@ -70,8 +75,9 @@ def print_all(package, folder):
         f'source = "{folder / "inputs.npy"}"\n'
     )
     typed("config", "check", folder / "edge.toml")
-    (folder / "link.csv").write_text("time_s,rate_bps\n0,20000\n5,20000000\n")
-    typed("simulate", package.path, *pair, "--trace", folder / "link.csv")
+    link = traces.of_rates("link", [(0.0, 2e7, traces.Conditions()), (5.0, 2e5, traces.Conditions())], 10.0)
+    choices = [Choice("input:jpeg:75", 0.0, 150_528.0, 0.01, 0.1), Choice("output", 0.1, 0.0, 0.0, 0.0)]
+    simulate._print(comparison.compare(World(link, Setting()), choices, Goal(), Tuning()))
     probe._print(presets.named("wifi"))
     row = replay_run.Row("input:jpeg:75", LONG, 150_528, 1.0, 2.0, 1.5, 2.5, 30)
     replay._print(replay_run.Report(presets.named("wifi"), presets.named("wifi"), (row, row), row))
