@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
+
 from converters.loading import quiet
 from converters.rewriting import Rewritten
 from tflsplit import errors, text
@@ -69,9 +71,12 @@ def fold_constants(edited: Edit) -> list[str]:
     graph = edited.graph
     known = {tensor.index for tensor in graph.tensors if tensor.is_constant and not tensor.is_variable}
     folded: set[int] = set()
+    shapes: set[int] = set()
     for operator in graph.operators:
         inputs = {index for index in operator.inputs if index >= 0}
         types = {edited.subgraph.tensors[index].type for index in operator.outputs}
+        if operator.name == "SHAPE":
+            shapes.add(operator.index)
         if (operator.name == "SHAPE" or (inputs and inputs <= known)) and types <= _WHOLE_NUMBERS:
             known.update(operator.outputs)
             folded.add(operator.index)
@@ -80,7 +85,12 @@ def fold_constants(edited: Edit) -> list[str]:
     needed = sorted(made.intersection(index for operator in kept for index in operator.inputs))
     if not folded or made.intersection(graph.outputs):
         return []
-    for index, value in zip(needed, _values(edited, sorted(folded), needed), strict=True):
+    for place in shapes:  # of tensors that may be computed; their shapes are static by now
+        _fill_shape(edited, graph.operators[place])
+    _leave_out(edited, shapes)
+    shown = {index for place in shapes for index in graph.operators[place].outputs}
+    computed = sorted(set(needed) - shown)
+    for index, value in zip(computed, _values(edited, made - shown, computed), strict=True):
         edited.fill(index, value)
     _leave_out(edited, folded)
     return [f"{text.counted(len(folded), 'operator')} on constants alone became constants"]
@@ -109,10 +119,17 @@ def _leave_out(edited: Edit, operators: Collection[int]) -> None:
     edited.subgraph.operators = [one for one in edited.subgraph.operators if not gone.intersection(one.outputs)]
 
 
-def _values(edited: Edit, operators: list[int], tensors: list[int]) -> tuple[Array, ...]:
-    """What these operators make of any sample: they run as a model of their own."""
+def _fill_shape(edited: Edit, operator: flatgraph.Operator) -> None:
+    dtype = edited.graph.tensors[operator.outputs[0]].type_name
+    shape = edited.subgraph.tensors[operator.inputs[0]].shape
+    edited.fill(operator.outputs[0], np.asarray(shape, dtype))
+
+
+def _values(edited: Edit, made: Collection[int], wanted: list[int]) -> tuple[Array, ...]:
+    """What the operators that make these tensors give for any sample: they run as a model of their own."""
     graph = flatgraph.read(flatgraph.pack(edited.source))
-    part = flatgraph.select(graph, operators, graph.inputs, tensors)
+    operators = [operator.index for operator in graph.operators if set(operator.outputs) <= set(made)]
+    part = flatgraph.select(graph, operators, graph.inputs, wanted)
     with quiet.silenced(), Interpreter(part) as opened:
         (sample,) = verify.random_samples(opened.inputs, 1)
         return opened.run(*sample)

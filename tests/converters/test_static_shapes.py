@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 import tflsplit
 from converters import rewriting, static_shapes
@@ -73,3 +74,29 @@ def test_scales_of_a_vector_are_along_its_only_dimension(builder, tmp_path, in_t
 
 def test_a_file_without_such_scales_is_left_alone(residual_model):
     assert static_shapes.with_axes_of_vectors(residual_model, "m").data is residual_model
+
+
+def test_the_shape_of_a_tensor_that_is_computed_becomes_a_constant(builder):
+    """As Keras flattens what a layer made, with the batch open: SHAPE is asked of a tensor that only samples fill."""
+    x = builder.tensor("x", (1, 2, 2), scale=None, kind="FLOAT32")
+    y = builder.tensor("y", (1, 2, 2), scale=None, kind="FLOAT32")
+    shape = builder.tensor("shape", (3,), scale=None, kind="INT32")
+    flat = builder.tensor("flat", (2,), scale=None, kind="INT32")
+    z = builder.tensor("z", (1, 4), scale=None, kind="FLOAT32")
+    begin, one, minus = (
+        builder.tensor(name, (1,), scale=None, data=np.array([value], np.int32), kind="INT32")
+        for name, value in (("begin", 0), ("one", 1), ("minus", -1))
+    )
+    first = builder.tensor("first", (1,), scale=None, kind="INT32")
+    builder.operator("MAXIMUM", (x, x), (y,))
+    options = schema.ShapeOptionsT()
+    options.outType = schema.TensorType.INT32
+    builder.operator("SHAPE", (y,), (shape,), options, options_type="ShapeOptions")
+    builder.operator("SLICE", (shape, begin, one), (first,))
+    builder.operator(
+        "CONCATENATION", (first, minus), (flat,), schema.ConcatenationOptionsT(), options_type="ConcatenationOptions"
+    )
+    builder.operator("RESHAPE", (y, flat), (z,))
+    made = rewriting.rewrite(builder.build((x,), (z,)), static_shapes.PASSES)
+
+    assert [operator.name for operator in flatgraph.read(made.data).operators] == ["MAXIMUM", "RESHAPE"]
