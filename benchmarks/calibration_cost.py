@@ -30,7 +30,7 @@ import conftest
 
 DEMO = Path(convert.__file__).parents[1] / "tflsplit" / "demo"
 CROPS = 48
-# The second says nowhere how it was trained to see pixels; pixels / 255 is what `convert` takes then.
+# The second says nowhere how it was trained to see pixels, and nothing in it does; pixels / 255 is the commonest.
 PUBLISHED = {"teachable_machine_keras24.h5": "symmetric", "driving_keras224.h5": "unit"}
 
 

@@ -24,6 +24,7 @@ NAMES = (
     "streaming",
     "spooling",
     "calibration_cost",
+    "preprocessing_guess",
     "partitioning",
     "split_or_not",
     "profile_accuracy",

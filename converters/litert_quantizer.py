@@ -45,7 +45,10 @@ def quantise(model: FloatFile, samples: Sequence[Array]) -> bytes:
 
 def _with_signature(data: bytes) -> bytes:
     """The quantizer feeds a model by the names of a signature, which many files have not, or have for another use."""
-    edited = Edit(flatgraph.read(data))
+    graph = flatgraph.read(data)
+    # Tensors that nothing makes, which rewrites leave behind, have no data: the quantizer reads them all.
+    used = flatgraph.extract(graph, 0, len(graph.operators), graph.inputs, graph.outputs)
+    edited = Edit(flatgraph.read(used))
     signature = edited.schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = _SIGNATURE.encode(), 0
     signature.inputs = [_entry(edited, f"input_{place}", index) for place, index in enumerate(edited.graph.inputs)]

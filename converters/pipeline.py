@@ -6,12 +6,9 @@ codec → package
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import Any
 
 from converters import (
     float_ends,
@@ -24,11 +21,11 @@ from converters import (
     static_shapes,
     unquantised,
 )
-from converters.calibration import samples as calibration_samples
-from converters.calibration import synthesis
+from converters.calibration import preparation
+from converters.calibration.preparation import Prepared
 from converters.edgetpu import target
 from converters.float_model import fidelity, layers, tails
-from converters.loading import formats, quiet
+from converters.loading import formats
 from converters.loading.formats import Format
 from converters.loading.model import LoadedModel, stored_samples
 from converters.options import Options
@@ -37,34 +34,31 @@ from tflsplit import errors, text
 from tflsplit.cards import names as card_names
 from tflsplit.cards.known import Known
 from tflsplit.coding import feature_codec
+from tflsplit.fidelity import Fidelity
 from tflsplit.graph import cuts, flatgraph, kinds, meanings
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
-from tflsplit.inputs.preprocessing import NAMED, Preprocessing
+from tflsplit.inputs import pictures
 from tflsplit.kernels.classes import KernelClass
 from tflsplit.package import golden, manifest, writing
 
 # Boundaries of this many samples are coded to see whether coding pays; of photographs, four differed by 5 %.
 _CODEC_SAMPLES = 4
 
-_Found = TypeVar("_Found")
-
 
 @dataclass(frozen=True, slots=True)
 class _Quantised:
-    """A full-integer model and everything known about it; `samples` are real inputs, empty where there are none."""
+    """A full-integer model and everything known about it."""
 
     data: bytes
     loader: str
-    calibration: manifest.Calibration
-    preprocessing: Preprocessing | None
-    samples: tuple[Array, ...]
+    prepared: Prepared
     model: LoadedModel | None
     rewrites: tuple[str, ...] = ()
-    fidelity_cpu: tuple[manifest.Fidelity, ...] = ()
-    fidelity: tuple[manifest.Fidelity, ...] = ()
+    fidelity_cpu: tuple[Fidelity, ...] = ()
+    fidelity: tuple[Fidelity, ...] = ()
 
 
 def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
@@ -83,11 +77,13 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
     float_tails = _float_tails(source, quantised, found, options, on_stage)
     chosen = _chosen_pairs(found, fused, aliases, options, float_tails)
     on_stage("compare int8 with float")
+    found_fidelity = _fidelity(quantised)
+    measured_tails = _measured_tails(quantised, float_tails, (found[0], *chosen))
     described = manifest.Manifest(
         name=request["name"],
         target=options.target,
         source=manifest.Source(source.name, formats.recognise(source).value, quantised.loader, request["sha256"]),
-        calibration=quantised.calibration,
+        calibration=_with_doubts(quantised.prepared.described, found_fidelity, measured_tails),
         inputs=graph.specs(graph.inputs),
         outputs=graph.specs(graph.outputs),
         operators=len(graph.operators),
@@ -95,12 +91,12 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
         meanings=meanings.of_graph(graph, has_labels=bool(options.labels)),
         cuts=found,
         codec=_codec(graph, found, quantised),
-        preprocessing=quantised.preprocessing,
+        preprocessing=quantised.prepared.preprocessing,
         labels=options.labels,
-        fidelity=_fidelity(quantised),
+        fidelity=found_fidelity,
         fidelity_cpu=quantised.fidelity_cpu,
         rewrites=quantised.rewrites,
-        float_tails=_measured_tails(quantised, float_tails, (found[0], *chosen)),
+        float_tails=measured_tails,
         fused=fused,
         aliases=aliases,
         created_with=_versions(quantised.model),
@@ -140,19 +136,19 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
             signature=options.signature,
         )
         refusals.before_quantising(model, options)
-    preprocessing, samples, described = _samples(model, options, on_stage)
+    prepared = _prepared(model, options, on_stage)
     on_stage("quantise to int8")
     io = options.io or "int8"
-    data = quantize.quantise(model, samples, io_dtype=io, per_tensor_dense=options.target == "coral")
-    usual = least_scales.raised(data, samples)
+    data = quantize.quantise(model, prepared.calibrating, io_dtype=io, per_tensor_dense=options.target == "coral")
+    usual = least_scales.raised(data, prepared.calibrating)
     data = usual.data
     came = opened.notes if opened is not None else model.notes
     notes = (*came, *fused_lstm.unrolled_note(model, data), *usual.notes)
-    quantised = _Quantised(data, model.loader, described, preprocessing, samples, model, notes)
+    quantised = _Quantised(data, model.loader, prepared, model, notes)
     if options.target != "coral":
         return quantised
     on_stage("rewrite for the Edge TPU, and see what that costs")
-    cost = () if options.quick else target.fidelity_of_cpu(model, data, samples, io_dtype=io)
+    cost = () if options.quick else target.fidelity_of_cpu(model, data, prepared, io_dtype=io)
     return _rewritten(replace(quantised, fidelity_cpu=cost))
 
 
@@ -173,13 +169,13 @@ def _described(quantised: _Quantised, name: str, options: Options) -> _Quantised
         outputs=graph.specs(graph.outputs),
         meanings=meanings.of_graph(graph, has_labels=bool(options.labels)),
         labels=options.labels,
-        preprocessing=quantised.preprocessing,
+        preprocessing=quantised.prepared.preprocessing,
     )
     return replace(quantised, data=flatgraph.pack(graph.source, known.whole()))
 
 
 def _rewritten(quantised: _Quantised) -> _Quantised:
-    changed = target.rewritten(quantised.data, quantised.samples)
+    changed = target.rewritten(quantised.data, quantised.prepared.calibrating)
     return replace(quantised, data=changed.data, rewrites=(*quantised.rewrites, *changed.notes))
 
 
@@ -201,13 +197,9 @@ def _already_quantised(source: Path, opened: Rewritten, options: Options) -> _Qu
     graph = flatgraph.read(changed.data, name=str(source))
     quantize.check_is_integer(graph, str(source))
     _check_taken_as_it_is(source, graph, options)
-    inputs = graph.specs(graph.inputs)
-    preprocessing = options.preprocessing or _pixels_as_stored(source, inputs)
-    samples: tuple[Array, ...] = ()
-    if options.calibration is not None:
-        samples = calibration_samples.read_quantised(options.calibration, inputs, preprocessing)
-    described = manifest.Calibration("model", 0, "the file came quantised")
-    quantised = _Quantised(changed.data, "tflsplit", described, preprocessing, samples, None, changed.notes)
+    _check_pixels_are_told(source, graph, options)
+    prepared = preparation.for_quantised(options.calibration, graph.specs(graph.inputs), options.preprocessing)
+    quantised = _Quantised(changed.data, "tflsplit", prepared, None, changed.notes)
     return _requantised(source, quantised, options) if options.requantise else quantised
 
 
@@ -215,7 +207,7 @@ def _requantised(source: Path, quantised: _Quantised, options: Options) -> _Quan
     """int8 instead of uint8; pixels are stored as the same steps, 128 lower."""
     per_tensor_dense = options.target == "coral"
     made = requantise.requantise(
-        quantised.data, name=str(source), samples=quantised.samples, per_tensor_dense=per_tensor_dense
+        quantised.data, name=str(source), samples=quantised.prepared.measuring, per_tensor_dense=per_tensor_dense
     )
     return replace(quantised, data=made.data, rewrites=(*quantised.rewrites, made.note), fidelity=made.recorded())
 
@@ -231,61 +223,15 @@ def _check_taken_as_it_is(source: Path, graph: Graph, options: Options) -> None:
             raise errors.ModelError(f"{source}: {spec.name!r} is {spec.dtype}, {options.io} was asked for; {advice}")
 
 
-def _pixels_as_stored(source: Path, inputs: Sequence[TensorSpec]) -> Preprocessing | None:
-    """Pixels 0..255 become the stored integers from lowest to highest, as quantised picture models expect."""
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or not inputs[0].is_quantised:
-        return None
-    spec = inputs[0]
-    if spec.dtype == "int16":  # has far more steps than pixels have, around 0
-        if spec.shape[-1] not in (1, 3):
-            return None
+def _check_pixels_are_told(source: Path, graph: Graph, options: Options) -> None:
+    """int16 has far more steps than pixels have, around 0."""
+    inputs = graph.specs(graph.inputs)
+    is_picture = len(inputs) == 1 and pictures.is_picture(inputs[0].shape)
+    if is_picture and inputs[0].dtype == "int16" and options.preprocessing is None:
         raise errors.SettingsError(
             f"{source}: its pictures are int16, and nothing in the file says how pixels become them; say it: "
             "--preprocess unit, symmetric or SCALE,OFFSET"
         )
-    lowest = int(np.iinfo(spec.dtype).min)
-    return Preprocessing("as-stored", (spec.scale,), ((lowest - spec.zero_point) * spec.scale,))
-
-
-def _samples(
-    model: LoadedModel, options: Options, on_stage: Callable[[str], None]
-) -> tuple[Preprocessing, tuple[Array, ...], manifest.Calibration]:
-    """Samples to calibrate with: the user's data, or synthetic inputs with a warning that says how they were made."""
-    warnings: list[str] = []
-    preprocessing = options.preprocessing
-    if preprocessing is None:
-        unknown = synthesis.Inference(NAMED["unit"], "pixels / 255 is the commonest")
-        inferred = _looked("its preprocessing", lambda: synthesis.infer_preprocessing(model), unknown, warnings)
-        preprocessing = inferred.preprocessing
-        if any(entry.is_picture for entry in model.inputs):
-            warnings.append(f"preprocessing not stated; took {preprocessing.name!r}: {inferred.reason}")
-    if options.calibration is not None:
-        name = calibration_samples.name_of(options.calibration)
-        on_stage(f"read calibration data from {name}")
-        samples = calibration_samples.read(options.calibration, model.inputs, preprocessing)
-        about = partial(calibration_samples.warnings, samples, model, preprocessing)
-        warnings += _looked("how the data fit the model", about, (), warnings)
-        described = manifest.Calibration("data", len(samples[0]), Path(name).name, tuple(warnings))
-        return preprocessing, samples, described
-    if options.requires_calibration:  # of a float .tflite, which looks like any other until it is read
-        raise errors.DataError("--require-calibration, but no data: give --calibration a folder, .npy, .npz or .csv")
-    on_stage("no calibration data: synthesise inputs")
-    distilled = partial(synthesis.synthesise, model, preprocessing, distils=not options.quick)
-    found = _looked("its statistics, to distil inputs from,", distilled, None, warnings)
-    samples, origin = found or synthesis.synthesise(model, preprocessing, distils=False)
-    warnings.insert(0, f"calibrated on synthetic inputs ({origin.value}); accuracy may suffer, give --calibration DATA")
-    return preprocessing, samples, manifest.Calibration("synthetic", len(samples[0]), origin.value, tuple(warnings))
-
-
-def _looked(what: str, look: Callable[[], _Found], otherwise: _Found, warnings: list[str]) -> _Found:
-    """What a look at a model finds. It may only warn: where it fails that is said, and the conversion goes on."""
-    try:
-        return look()
-    except errors.TflsplitError:
-        raise
-    except Exception as cause:  # noqa: BLE001 - it runs any model's own layers, which raise anything at all
-        warnings.append(f"{what} could not be looked at ({quiet.reason(cause)})")
-        return otherwise
 
 
 def _named_cuts(graph: Graph, quantised: _Quantised) -> tuple[tuple[Cut, ...], dict[str, int], dict[str, str]]:
@@ -299,7 +245,7 @@ def _named_cuts(graph: Graph, quantised: _Quantised) -> tuple[tuple[Cut, ...], d
         fused: dict[str, int] = {}
         aliases: dict[str, str] = {}
     else:
-        mapped = layers.map_layers(quantised.model, quantised.data, quantised.samples)
+        mapped = layers.map_layers(quantised.model, quantised.data, quantised.prepared.calibrating)
         names = {entry.operator: entry.layer for entry in mapped.operators if entry.layer is not None}
         fused = mapped.fused
         aliases = {alias: entry.layer for entry in mapped.operators if entry.layer for alias in entry.aliases}
@@ -324,7 +270,7 @@ def _float_tails(
     if options.tail != "float32" or quantised.model is None:
         return None
     on_stage("find the cuts in the float model")
-    made = tails.make(quantised.model, quantised.data, found, quantised.samples)
+    made = tails.make(quantised.model, quantised.data, found, quantised.prepared.calibrating)
     if len(made.described.problems) == len(found):
         reason = next(iter(made.described.problems.values()))
         raise errors.ModelError(f"{source}: no cut can have a float tail ({reason}); convert with int8 tails")
@@ -348,17 +294,38 @@ def _chosen_pairs(
     return tuple(cut for cut in interior if cut.id in wanted or pairs == "all" or (pairs == "useful" and cut.is_useful))
 
 
-def _fidelity(quantised: _Quantised) -> tuple[manifest.Fidelity, ...]:
+def _fidelity(quantised: _Quantised) -> tuple[Fidelity, ...]:
     if quantised.model is None:
         return quantised.fidelity
-    return fidelity.recorded(fidelity.measure(quantised.model, quantised.data, quantised.samples))
+    measured = fidelity.measure(quantised.model, quantised.data, quantised.prepared.measuring)
+    return fidelity.recorded(measured, quantised.prepared.measured_on)
+
+
+def _with_doubts(
+    calibration: manifest.Calibration, int8: Sequence[Fidelity], tails: manifest.FloatTails | None
+) -> manifest.Calibration:
+    """With a warning where what runs is far from float; of float tails, those of the worst cut."""
+    if tails is None:
+        found = fidelity.warnings(int8, has_float_tails=False)
+    else:
+        of_cuts = [fidelity.warnings(measured, has_float_tails=True) for measured in tails.fidelity.values()]
+        found = max(of_cuts, key=len, default=())
+    return replace(calibration, warnings=(*calibration.warnings, *found))
+
+
+def _prepared(model: LoadedModel, options: Options, on_stage: Callable[[str], None]) -> Prepared:
+    if options.requires_calibration and options.calibration is None:
+        # Of a float .tflite, which looks like any other until it is read.
+        raise errors.DataError("--require-calibration, but no data: give --calibration a folder, .npy, .npz or .csv")
+    stated = options.preprocessing
+    return preparation.for_float(model, options.calibration, stated, distils=not options.quick, on_stage=on_stage)
 
 
 def _golden_inputs(quantised: _Quantised, inputs: Sequence[TensorSpec]) -> Sequence[tuple[Array, ...]]:
     """The first calibration samples as the model stores them; none where it was not calibrated."""
-    if not quantised.samples:
+    if not quantised.prepared.calibrating:
         return ()
-    return stored_samples([array[: golden.MOST_SAMPLES] for array in quantised.samples], inputs)
+    return stored_samples([array[: golden.MOST_SAMPLES] for array in quantised.prepared.calibrating], inputs)
 
 
 def _measured_tails(
@@ -367,18 +334,23 @@ def _measured_tails(
     if float_tails is None or quantised.model is None:
         return None
     served = [cut for cut in chosen if cut.id in float_tails.described.counterparts]
-    measured = tails.measure(quantised.model, quantised.data, float_tails, served, quantised.samples)
-    return replace(float_tails.described, fidelity=measured)
+    measured = tails.measure(quantised.model, quantised.data, float_tails, served, quantised.prepared.measuring)
+    kind = quantised.prepared.measured_on
+    return replace(
+        float_tails.described, fidelity={cut: fidelity.recorded(found, kind) for cut, found in measured.items()}
+    )
 
 
 def _codec(graph: Graph, found: Sequence[Cut], quantised: _Quantised) -> str:
     """The codec that saves bytes on the boundaries of the useful cuts, measured on real samples; none without them."""
-    if not quantised.samples:
+    if not quantised.prepared.calibrating:
         return feature_codec.CodecId.NONE.name.lower()
     useful = [cut for cut in found if cut.is_useful and cut.position > 0]
     payloads = []
     with Interpreter(quantised.data, keeps_intermediates=True) as interpreter:
-        for sample in stored_samples([array[:_CODEC_SAMPLES] for array in quantised.samples], interpreter.inputs):
+        for sample in stored_samples(
+            [array[:_CODEC_SAMPLES] for array in quantised.prepared.calibrating], interpreter.inputs
+        ):
             interpreter.run(*sample)
             for cut in useful:
                 payloads.append(b"".join(interpreter.tensor(index).tobytes() for index in cut.tensors))

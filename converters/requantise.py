@@ -17,12 +17,14 @@ from converters.float_model import fidelity
 from converters.loading import quiet
 from converters.loading.model import joined, stored_samples
 from tflsplit import errors, text
+from tflsplit import fidelity as kept_fidelity
+from tflsplit.fidelity import MeasuredOn
 from tflsplit.graph import flatgraph
 from tflsplit.graph.edit import Edit
 from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec, dequantise
-from tflsplit.package import manifest, verify
+from tflsplit.package import verify
 
 _OFFSET = 128  # from uint8 to int8
 # Where the kernels want one scale for each output channel: the axis of the weights that counts them.
@@ -42,8 +44,10 @@ class Requantised:
     after: tuple[fidelity.Fidelity, ...]
     note: str
 
-    def recorded(self) -> tuple[manifest.Fidelity, ...]:
-        return fidelity.recorded(self.after)
+    measured_on: MeasuredOn
+
+    def recorded(self) -> tuple[kept_fidelity.Fidelity, ...]:
+        return fidelity.recorded(self.after, self.measured_on)
 
 
 def requantise(data: bytes, *, name: str, samples: Sequence[Array] = (), per_tensor_dense: bool = False) -> Requantised:
@@ -69,7 +73,7 @@ def requantise(data: bytes, *, name: str, samples: Sequence[Array] = (), per_ten
         f"uint8 became int8 with a scale for each channel: {_least(new)} against the float twin, {_least(old)} before "
         f"({count} {of_what})"
     )
-    return Requantised(made, new, note)
+    return Requantised(made, new, note, MeasuredOn.UNSEEN if samples else MeasuredOn.SYNTHETIC)
 
 
 class _Int8:
@@ -241,6 +245,8 @@ def _compare(spec: TensorSpec, expected: Array, found: Array) -> fidelity.Fideli
 
 def _least(measured: Sequence[fidelity.Fidelity]) -> str:
     """The worst output's figures."""
-    worst = min(measured, key=lambda entry: entry.sqnr_db)
+    known = [entry for entry in measured if entry.sqnr_db is not None]
+    worst = min(known or measured, key=lambda entry: entry.sqnr_db or 0.0)
     agrees = "" if worst.top1_agreement is None else f", top-1 {text.percent(worst.top1_agreement)}"
-    return f"{min(max(worst.sqnr_db, 0.0), 300.0):.1f} dB{agrees}"
+    said = "nothing varies" if worst.sqnr_db is None else f"{min(max(worst.sqnr_db, 0.0), 300.0):.1f} dB"
+    return f"{said}{agrees}"

@@ -20,7 +20,7 @@ from tflsplit.graph.tensors import Array
 
 FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
 # Operators with weights: what their activations are is what the model is.
-_WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "CONV_3D", "BATCH_MATMUL"})
+WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "CONV_3D", "BATCH_MATMUL"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +38,6 @@ class FloatFile(LoadedModel):
         sizes = indices.table_sizes(flatgraph.read(self.data))
         return {entry.name: size for entry, size in zip(self.inputs, sizes, strict=True) if size}
 
-    @property
-    def scaling_layer(self) -> str | None:
-        return None
-
     def predict(self, arrays: Sequence[Array]) -> tuple[Array, ...]:
         """Float outputs for samples: one array (samples, …) for each input, in order, in real values."""
         with quiet.silenced(), Interpreter(self.data, threads=2) as opened:
@@ -54,7 +50,7 @@ class FloatFile(LoadedModel):
 
 def is_float(graph: Graph) -> bool:
     """Whether its weighted operators, or all where none has weights, compute in float."""
-    weighted = [operator for operator in graph.operators if operator.name in _WEIGHTED] or list(graph.operators)
+    weighted = [operator for operator in graph.operators if operator.name in WEIGHTED] or list(graph.operators)
     return any(_computes_in_float(graph, operator) for operator in weighted)
 
 

@@ -4,12 +4,13 @@ The result is always real values: one array (samples, …) for each input of the
 its numbers mean, is `tflsplit.inputs.samples`' matter, as at the edge.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from converters.calibration import batchnorm
+from converters.calibration import first_layer, inference
 from converters.loading.inputs import Input
 from converters.loading.model import LoadedModel
 from tflsplit import arguments, text
@@ -17,7 +18,11 @@ from tflsplit.graph.tensors import Array, TensorSpec, dequantise
 from tflsplit.inputs import samples as inputs_samples
 from tflsplit.inputs.preprocessing import NAMED, Preprocessing
 
-DEFAULT_LIMIT = 100  # TensorFlow's guide: "around 100-500 samples"; the ranges of activations settle well before
+CALIBRATING = 100  # TensorFlow's guide: "around 100-500 samples"; the ranges of activations settle well before
+_MOST = 200  # with those that are held out
+_MOST_BYTES = 256 << 20  # of samples beyond the first hundred
+_LEAST_TO_SPLIT = 40  # a fifth of them are 8
+_SHARE = 5
 
 
 def read(
@@ -25,7 +30,7 @@ def read(
     inputs: Sequence[Input],
     preprocessing: Preprocessing | None,
     *,
-    limit: int = DEFAULT_LIMIT,
+    limit: int = _MOST,
 ) -> tuple[Array, ...]:
     """Samples from a path or out of an array for each input, at most `limit`, spread evenly over what is there.
 
@@ -42,10 +47,21 @@ def read_quantised(
     preprocessing: Preprocessing | None,
 ) -> tuple[Array, ...]:
     """As `read`, for a model that came quantised: also integers as it stores them; the real values that it can hold."""
-    columns = _columns(source, specs, preprocessing, DEFAULT_LIMIT)
+    columns = _columns(source, specs, preprocessing, CALIBRATING)
     return tuple(
         dequantise(column, spec) if spec.is_quantised else column for column, spec in zip(columns, specs, strict=True)
     )
+
+
+def hold_out(samples: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    """Samples to calibrate on, and samples to measure on: the same, or of 40 and more a fifth that is kept apart, and
+    all beyond a hundred."""
+    count = len(samples[0])
+    if count < _LEAST_TO_SPLIT:
+        return samples, samples
+    held_out = _evenly(count, max(count // _SHARE, count - CALIBRATING))
+    kept = np.setdiff1d(np.arange(count), held_out)
+    return tuple(array[kept] for array in samples), tuple(array[held_out] for array in samples)
 
 
 def _columns(
@@ -57,6 +73,8 @@ def _columns(
     else:
         found = inputs_samples.read(source, specs)
     convert = found.fit(specs, preprocessing)
+    each = sum(4 * math.prod(spec.shape) for spec in specs)
+    limit = min(limit, max(CALIBRATING, _MOST_BYTES // each))
     rows = [convert(found.row(index)) for index in _evenly(len(found), limit)]
     return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
 
@@ -72,20 +90,32 @@ def _evenly(count: int, limit: int) -> list[int]:
 
 _FEW = 16  # an activation's range that one picture in ten reaches is missed by 16 with a chance of 0.9**16 = 0.19
 _NARROW = 0.05  # of the range that pixels can take
-# By `batchnorm.distance`: data like a model's training data were seen at 0.03 and 0.1, photograph-like noise at up to
-# 0.3, inverted digits at 0.9, wrongly scaled ones at 4.
-_FAR = 0.6
 _CLEARLY = 3.0  # another preprocessing is named only where it fits so many times better
+_LOOKED_AT = 4  # samples; more do not change the order of preprocessings
 
 
-def warnings(samples: Sequence[Array], model: LoadedModel, preprocessing: Preprocessing) -> tuple[str, ...]:
+def warnings(samples: Sequence[Array], model: LoadedModel, preprocessing: Preprocessing | None) -> tuple[str, ...]:
     """One line for each thing about the samples that looks wrong: reasons to look again, not to refuse."""
     found = list(_about_count(samples))
     for entry, array in zip(model.inputs, samples, strict=True):
         found += _about_values(entry, array, preprocessing)
-    if not found and model.has_trained_normalisation:
-        found += _about_statistics(model, samples, preprocessing)
+    distance = _distance(model)
+    if not found and distance is not None:
+        found += _about_statistics(model, samples, preprocessing, distance)
     return tuple(found)
+
+
+def _distance(model: LoadedModel) -> Callable[[Sequence[Array]], float] | None:
+    """From samples to how far they are from what the model was trained on; None where it has no statistics of that."""
+    look = first_layer.look_at(model)
+    if look is None or not look.has_statistics:
+        return None
+    return lambda arrays: inference.distance(look.at([_few(array) for array in arrays]).normalisations)
+
+
+def _few(array: Array) -> Array:
+    few: Array = array[np.linspace(0, len(array) - 1, min(_LOOKED_AT, len(array))).round().astype(int)]
+    return few
 
 
 def _about_count(arrays: Sequence[Array]) -> Iterator[str]:
@@ -99,11 +129,11 @@ def _about_count(arrays: Sequence[Array]) -> Iterator[str]:
         yield f"all {count} samples are the same: they calibrate as one"
 
 
-def _about_values(entry: Input, array: Array, preprocessing: Preprocessing) -> Iterator[str]:
+def _about_values(entry: Input, array: Array, preprocessing: Preprocessing | None) -> Iterator[str]:
     low, high = float(array.min()), float(array.max())
     if low == high:
         yield f"input {entry.name!r} is {low:g} throughout: nothing can be calibrated on a constant"
-    elif entry.is_picture:
+    elif entry.is_picture and preprocessing is not None:
         yield from _about_range(entry, low, high, preprocessing)
 
 
@@ -120,25 +150,30 @@ def _about_range(entry: Input, low: float, high: float, preprocessing: Preproces
         yield f"{seen}, only a small part of what {stated}: were they scaled twice?"
 
 
-def _about_statistics(model: LoadedModel, arrays: Sequence[Array], preprocessing: Preprocessing) -> Iterator[str]:
-    distance = batchnorm.distance(model)
-    own = distance(*arrays)
-    if len(arrays) > 1 or not model.inputs[0].is_picture:
-        if own > _FAR:
-            yield f"the data are far (distance {own:.2g}) from what the batch normalisations saw in training"
+def _about_statistics(
+    model: LoadedModel,
+    arrays: Sequence[Array],
+    preprocessing: Preprocessing | None,
+    distance: Callable[[Sequence[Array]], float],
+) -> Iterator[str]:
+    own = distance(arrays)
+    if own <= inference.FAR:
         return
-    pixels = _pixels(arrays[0], preprocessing)
-    others = {
-        name: distance(one.to_real(pixels)) for name, one in NAMED.items() if len(one.scale) in (1, pixels.shape[-1])
-    }
-    best = min(others, key=lambda name: others[name])
-    if own > _CLEARLY * others[best]:
-        yield (
-            f"preprocessing {preprocessing.name!r} does not fit the statistics that training left in the batch "
-            f"normalisations (distance {own:.2g}), {best!r} fits them better ({others[best]:.2g})"
-        )
-    elif own > _FAR:
-        yield f"the data are far (distance {own:.2g}) from what the batch normalisations saw in training"
+    if preprocessing is not None and len(arrays) == 1 and model.inputs[0].is_picture:
+        pixels = _pixels(_few(arrays[0]), preprocessing)
+        others = {
+            name: distance((one.to_real(pixels),))
+            for name, one in NAMED.items()
+            if len(one.scale) in (1, pixels.shape[-1])
+        }
+        best = min(others, key=lambda name: others[name])
+        if own > _CLEARLY * others[best]:
+            yield (
+                f"preprocessing {preprocessing.name!r} does not fit the statistics that training left in the batch "
+                f"normalisations (distance {own:.2g}), {best!r} fits them better ({others[best]:.2g})"
+            )
+            return
+    yield f"the data are far (distance {own:.2g}) from what the batch normalisations saw in training"
 
 
 def _pixels(real: Array, preprocessing: Preprocessing) -> Array:

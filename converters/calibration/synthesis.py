@@ -1,4 +1,4 @@
-"""Calibration samples for a model without data, and the preprocessing where none is stated.
+"""Calibration samples for a model without data.
 
 Where the model has batch normalisation, noise is *distilled*: moved by gradient descent until the statistics of what
 enters each normalisation match those that training stored there (ZeroQ: Cai et al., arXiv 2001.00281). Ranges of
@@ -7,18 +7,16 @@ activations then come out near those of real data. Without it, noise over the in
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import numpy as np
 
-from converters.calibration import batchnorm
 from converters.loading import quiet
 from converters.loading.inputs import Input
-from converters.loading.model import LoadedModel
+from converters.loading.model import LoadedModel, Normalisation
 from tflsplit.graph.tensors import Array
-from tflsplit.inputs.preprocessing import NAMED, Preprocessing
+from tflsplit.inputs.preprocessing import Preprocessing
 
 SEED = 20200101  # fixed, so that two conversions of one file give one package
 COUNT = 16
@@ -29,14 +27,6 @@ class Origin(Enum):
 
     DISTILLED = "distilled from batch-normalisation statistics"
     NOISE = "noise"
-
-
-@dataclass(frozen=True, slots=True)
-class Inference:
-    """A preprocessing that was inferred, and from what."""
-
-    preprocessing: Preprocessing
-    reason: str
 
 
 def synthesise(
@@ -126,10 +116,19 @@ def _gradient(tf: Any, model: LoadedModel) -> Any:
     def gradient(*tensors: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(tensors)
-            loss = tf.add_n([batchnorm.mismatch(tf, entry) for entry in model.normalisations(*tensors)])
+            loss = tf.add_n([_mismatch(tf, entry) for entry in model.normalisations(*tensors)])
         return tape.gradient(loss, list(tensors), unconnected_gradients="zero")
 
     return gradient
+
+
+def _mismatch(tf: Any, entry: Normalisation) -> Any:
+    """Distance of mean and deviation from the stored ones, in stored deviations, averaged over channels."""
+    mean, variance = tf.nn.moments(entry.source, axes=list(range(len(entry.source.shape) - 1)))
+    stored_deviation = tf.sqrt(tf.convert_to_tensor(entry.variance) + 1e-5)
+    off_mean = (mean - tf.convert_to_tensor(entry.mean)) / stored_deviation
+    off_deviation = tf.sqrt(variance + 1e-5) / stored_deviation - 1.0
+    return tf.reduce_mean(tf.square(off_mean) + tf.square(off_deviation))
 
 
 class _Adam:
@@ -149,30 +148,3 @@ class _Adam:
         second = self._second / (1 - 0.999**self._steps)
         moved: Array = (self._rate * share * first / (np.sqrt(second) + 1e-12)).astype(np.float32)
         return moved
-
-
-def infer_preprocessing(model: LoadedModel, *, seed: int = SEED) -> Inference:
-    """The preprocessing that fits a model best, from what its file holds."""
-    pictures = [entry for entry in model.inputs if entry.is_picture]
-    if not pictures:
-        return Inference(NAMED["raw"], "the model takes no pictures: values are taken as they stand")
-    scaling = model.scaling_layer
-    if scaling is not None:
-        return Inference(NAMED["raw"], f"the model scales pixels itself (layer {scaling!r})")
-    if not model.has_trained_normalisation or len(model.inputs) > 1:
-        return Inference(NAMED["unit"], "nothing in the model says otherwise: pixels / 255 is the commonest")
-    distances = _distances(model, pictures[0], np.random.default_rng(seed))
-    best, second = sorted(distances, key=lambda name: distances[name])[:2]
-    return Inference(
-        NAMED[best],
-        f"it fits the stored batch-normalisation statistics best (distance {distances[best]:.2g}, "
-        f"next {second} {distances[second]:.2g})",
-    )
-
-
-def _distances(model: LoadedModel, entry: Input, rng: np.random.Generator) -> dict[str, float]:
-    """For each named preprocessing, how far photograph-like noise is from the stored statistics."""
-    pixels = picture_noise(batchnorm.BATCH, entry.shape[1:], rng)
-    candidates = {name: one for name, one in NAMED.items() if len(one.scale) in (1, entry.shape[-1])}
-    distance = batchnorm.distance(model)
-    return {name: distance(one.to_real(pixels)) for name, one in candidates.items()}

@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 
 from converters import quantize
+from converters.calibration.preparation import Prepared
 from converters.edgetpu import heads, rewrite, rules
 from converters.edgetpu.compiler import Compiler
 from converters.float_model import fidelity
 from converters.loading.model import LoadedModel
 from converters.rewriting import Rewritten
 from tflsplit import errors
+from tflsplit import fidelity as kept_fidelity
 from tflsplit.graph import flatgraph
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.tensors import Array
-from tflsplit.package import manifest
 from tflsplit.package.reading import Package
 
 CUT = "edgetpu"  # the name that --split-at and --cut know the cut by
@@ -50,16 +51,16 @@ def check_has_cut(graph: Graph, found: Sequence[Cut], name: str) -> None:
 
 
 def fidelity_of_cpu(
-    model: LoadedModel, data: bytes, samples: Sequence[Array], *, io_dtype: str
-) -> tuple[manifest.Fidelity, ...]:
+    model: LoadedModel, data: bytes, prepared: Prepared, *, io_dtype: str
+) -> tuple[kept_fidelity.Fidelity, ...]:
     """How well the same conversion for `--target cpu` tracks float, where the targets differ: in dense weights.
 
     It takes a second conversion, on the same samples.
     """
     if not any(operator.name == "FULLY_CONNECTED" for operator in flatgraph.read(data).operators):
         return ()
-    other = quantize.quantise(model, samples, io_dtype=io_dtype)
-    return fidelity.recorded(fidelity.measure(model, other, samples))
+    other = quantize.quantise(model, prepared.calibrating, io_dtype=io_dtype)
+    return fidelity.recorded(fidelity.measure(model, other, prepared.measuring), prepared.measured_on)
 
 
 def compiled(made: Package, tool: Compiler | None, timeout_s: float) -> Package:

@@ -12,7 +12,6 @@ from tflsplit.graph import cuts, flatgraph, float_tail
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.tensors import Array
-from tflsplit.package import manifest
 from tflsplit.package.manifest import FloatTails
 
 TAILS = ("int8", "float32")
@@ -56,7 +55,7 @@ def _locate(graph: Graph, cut: Cut, matched: Mapping[int, Counterpart]) -> tuple
 
 def measure(
     model: LoadedModel, integer: bytes, made: Made, chosen: Sequence[Cut], samples: Sequence[Array]
-) -> Mapping[str, tuple[manifest.Fidelity, ...]]:
+) -> Mapping[str, tuple[fidelity.Fidelity, ...]]:
     """For each of these cuts, how closely int8 head and float tail together follow the float model."""
     stored, real = flatgraph.read(integer), flatgraph.read(made.data)
     few = [array[:_MEASURED] for array in samples]
@@ -64,6 +63,5 @@ def measure(
     measured = {}
     for cut in chosen:
         tail = float_tail.tail_bytes(real, cut.boundary, made.described.counterparts[cut.id])
-        found = fidelity.compare_chain(model, expected, (cuts.head_bytes(stored, cut), tail), few)
-        measured[cut.id] = fidelity.recorded(found)
+        measured[cut.id] = fidelity.compare_chain(model, expected, (cuts.head_bytes(stored, cut), tail), few)
     return measured

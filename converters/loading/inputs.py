@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tflsplit import arguments, errors
+from tflsplit.inputs import pictures
 
 _NO_NUMBERS = {"string": "texts", "complex64": "complex numbers", "complex128": "complex numbers"}
 InputShapes = Mapping[str, Sequence[int]] | Sequence[Sequence[int]]
@@ -20,7 +21,7 @@ class Input:
     @property
     def is_picture(self) -> bool:
         """Whether it has height, width and 1 or 3 channels."""
-        return len(self.shape) == 4 and self.shape[-1] in (1, 3)
+        return pictures.is_picture(self.shape)
 
 
 def given_shapes(shapes: InputShapes, names: Sequence[str], file: str) -> dict[str, tuple[int, ...]]:

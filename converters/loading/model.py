@@ -96,13 +96,6 @@ class LoadedModel:
         )
 
     @property
-    def scaling_layer(self) -> str | None:
-        """The layer that scales pixels, if the model begins with one."""
-        scaling = [layer for layer in self._keras_layers() if type(layer).__name__ in ("Rescaling", "Normalization")]
-        early = {tap.layer for tap in self.layers[:4]}  # an augmentation or a padding may come before it
-        return next((layer.name for layer in scaling if layer.name in early), None)
-
-    @property
     def table_sizes(self) -> Mapping[str, int]:
         """By input: how many rows the smallest table has that it is an index into."""
         tensors = self.concrete_function().inputs

@@ -3,13 +3,16 @@
 import model_metadata
 import numpy as np
 import pytest
+import trained_models
 from ai_edge_litert import schema_py_generated as schema
 
 import tflsplit
 from converters import convert
 from converters.calibration import synthesis
+from converters.calibration import inference
 from tflsplit import errors
 from tflsplit.cards import names
+from tflsplit.coding import input_codec
 from tflsplit.graph.meanings import Meaning
 from tflsplit.graph.tensors import quantise
 from tflsplit.inputs.preprocessing import NAMED
@@ -34,13 +37,13 @@ def test_a_look_that_fails_is_a_warning_with_its_reason(keras, saved, tmp_path, 
     def broken(*_, **__):
         raise ValueError("no such axis")
 
-    monkeypatch.setattr(synthesis, "infer_preprocessing", broken)
+    monkeypatch.setattr(inference, "infer", broken)
     entry = keras.Input((8, 8, 3))
     path = saved(keras.Model(entry, keras.layers.Dense(2)(keras.layers.Flatten()(entry))), "m.keras")
     made = tflsplit.convert(path, tmp_path / "m.tflsplit", quick=True)
 
-    assert any("its preprocessing could not be looked at (no such axis)" in one for one in _warnings(made))
-    assert any("took 'unit'" in one for one in _warnings(made))
+    assert any("how it takes pixels could not be looked at (no such axis)" in one for one in _warnings(made))
+    assert any("preprocessing is unknown" in one for one in _warnings(made))
 
 
 def _warnings(made):
@@ -91,3 +94,51 @@ def test_pictures_of_int16_are_right_where_their_preprocessing_is_said(builder, 
     assert tflsplit.verify(made.path).is_bit_exact
     white = made.manifest.preprocessing.to_real(np.full((1, 4, 4, 3), 255, np.uint8))
     assert quantise(white, made.manifest.inputs[0]).tolist() == np.full((1, 4, 4, 3), 32767).tolist()
+
+
+def test_a_package_whose_preprocessing_is_unknown_takes_real_values_and_refuses_pixels(
+    keras, saved, tmp_path, in_this_process
+):
+    path = saved(trained_models.build(keras, "unit", normalises=False), "m.keras")
+    pixels = trained_models.crops(20)
+    with pytest.raises(errors.DataError, match=r"takes pixels is unknown; say it .*--preprocess \(raw, unit"):
+        tflsplit.convert(path, tmp_path / "m.tflsplit", calibration=pixels)
+    made = tflsplit.convert(path, tmp_path / "m.tflsplit", calibration=(pixels / 255).astype(np.float32))
+
+    assert made.manifest.preprocessing is None
+    assert any("takes real values only" in one and "--preprocess" in one for one in _warnings(made))
+    with pytest.raises(errors.DataError, match="preprocessing not stated"):
+        input_codec.picture_input(made.manifest)
+
+
+def test_a_stated_preprocessing_that_scales_twice_is_warned_of(keras, saved, tmp_path, in_this_process):
+    path = saved(trained_models.build(keras, inside="x / 255", normalises=False), "m.keras")
+    pixels = trained_models.crops(20)
+    made = tflsplit.convert(path, tmp_path / "m.tflsplit", calibration=pixels, preprocessing="unit")
+
+    assert any("'unit' is stated, the model looks made for 'raw'" in one for one in _warnings(made))
+
+
+def test_fidelity_is_measured_on_samples_that_calibration_did_not_see(keras, saved, tmp_path, in_this_process):
+    path = saved(trained_models.build(keras, "unit"), "m.keras")
+    many, few, made_up = (
+        tflsplit.convert(path, tmp_path / name, calibration=pixels, preprocessing="unit", quick=True)
+        for name, pixels in (
+            ("many.tflsplit", trained_models.crops(60)),
+            ("few.tflsplit", trained_models.crops(20)),
+            ("none.tflsplit", None),
+        )
+    )
+
+    assert [(made.manifest.calibration.samples, *_measured(made)) for made in (many, few, made_up)] == [
+        (48, 12, "unseen"),
+        (20, 20, "calibration"),
+        (16, 16, "synthetic"),
+    ]
+    assert many.manifest.fidelity[0].top1_agreement > 0.5
+    assert made_up.manifest.fidelity[0].top1_agreement is None
+
+
+def _measured(made):
+    (found,) = made.manifest.fidelity
+    return found.samples, found.measured_on.value

@@ -97,7 +97,7 @@ def test_public_models_keep_their_answers_on_a_picture_and_say_what_it_cost(shar
     )
     (fidelity,) = made.manifest.fidelity
     assert fidelity.top1_agreement == 1.0
-    assert fidelity.sqnr_db > 20
+    assert fidelity.sqnr_db is None  # over one picture nothing varies
     assert "uint8 became int8" in made.manifest.rewrites[-1]
     assert {spec.dtype for cut in made.cuts for spec in cut.boundary} == {"int8"}
     assert tflsplit.verify(made.path).is_bit_exact

@@ -69,7 +69,8 @@ def picture_input(manifest: Manifest) -> tuple[TensorSpec, Preprocessing]:
     if len(manifest.inputs) != 1 or manifest.preprocessing is None:
         raise errors.DataError(
             f"package {manifest.name}: takes no plain pictures ({len(manifest.inputs)} inputs, preprocessing "
-            f"{manifest.preprocessing.name if manifest.preprocessing else 'not stated'}); give a .npy or .npz source"
+            f"{manifest.preprocessing.name if manifest.preprocessing else 'not stated'}); give a .npy or .npz source, "
+            "or convert with --preprocess"
         )
     pictures.picture_shape(manifest.inputs[0].shape, name=f"package {manifest.name}")
     return manifest.inputs[0], manifest.preprocessing

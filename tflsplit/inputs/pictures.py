@@ -20,6 +20,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", 
 HEIC = frozenset({".heic", ".heif"})  # what phones write, and Pillow does not read
 
 _MOST_PIXELS = 1 << 26  # 8192 x 8192, some 200 MB while it is made smaller
+_LEAST_SIDE = 16  # of a picture that is much longer than wide, as a line of text
 _WHITE_16 = (1 << 16) - 1
 
 
@@ -66,8 +67,14 @@ def read(path: Path, shape: tuple[int, ...]) -> Array:
 
 
 def is_picture(shape: tuple[int, ...]) -> bool:
-    """Whether a model's input has batch, height, width, and 1 or 3 channels."""
-    return len(shape) == 4 and shape[-1] in (1, 3)
+    """Whether a model's input has batch, height, width, and 1 or 3 channels, in the proportions of a picture."""
+    return len(shape) == 4 and shape[-1] in (1, 3) and not _is_series(shape[1], shape[2])
+
+
+def _is_series(height: int, width: int) -> bool:
+    """A few values at many moments, as 49 x 10 of a spoken word or 1 x 128 of an acceleration."""
+    short, long = sorted((height, width))
+    return short < _LEAST_SIDE and long >= 3 * short
 
 
 @contextmanager
@@ -123,6 +130,6 @@ def picture_shape(shape: tuple[int, ...], *, name: str) -> tuple[int, int, int]:
     extents = shape
     while len(extents) > 3 and extents[0] == 1:
         extents = extents[1:]
-    if len(extents) != 3 or extents[2] not in (1, 3):
+    if not is_picture((1, *extents)):
         raise errors.DataError(f"{name}: a model input of shape {shape} takes no picture; give .npy, .npz or .csv data")
     return extents[0], extents[1], extents[2]

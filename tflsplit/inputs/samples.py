@@ -17,7 +17,7 @@ import numpy as np
 from tflsplit import errors
 from tflsplit.graph.tensors import Array, TensorSpec, quantise
 from tflsplit.inputs import array_files, pictures, tables
-from tflsplit.inputs.preprocessing import PixelTable, Preprocessing
+from tflsplit.inputs.preprocessing import NAMED, PixelTable, Preprocessing
 
 ARRAYS = (".npy", ".npz", ".csv")
 Convert = Callable[[Any], tuple[Array, ...]]
@@ -155,6 +155,8 @@ def _converter(name: str, column: Column, spec: TensorSpec, preprocessing: Prepr
 
 def _of_pictures(name: str, spec: TensorSpec, preprocessing: Preprocessing | None) -> _One:
     shape = pictures.picture_shape(spec.shape, name=name)
+    if preprocessing is None and spec.is_quantised:
+        raise _unknown_pixels(name, spec)
     convert = of_numbers(name, np.dtype(np.uint8), spec, preprocessing)
     return lambda path: convert(pictures.read(path, shape).reshape(spec.shape))
 
@@ -168,12 +170,21 @@ def of_numbers(name: str, dtype: "np.dtype[Any]", spec: TensorSpec, preprocessin
         return _pixels(name, spec, preprocessing)
     if dtype == np.dtype(spec.dtype) and dtype.kind != "f":
         return lambda row: row
+    if dtype == np.uint8 and takes_real and pictures.is_picture(spec.shape):
+        raise _unknown_pixels(name, spec)
     if dtype.itemsize == 1 and dtype.kind in "iu" and takes_real:
         raise errors.DataError(
             f"{name}: {dtype} data for input {spec.name!r} of shape {spec.shape}, which could be stored integers or "
             "real values; save real values as float32 (uint8 is taken for the pixels of pictures, with a preprocessing)"
         )
     return (lambda row: _real(name, row, spec)) if takes_real else (lambda row: _whole(name, row, spec))
+
+
+def _unknown_pixels(name: str, spec: TensorSpec) -> errors.DataError:
+    return errors.DataError(
+        f"{name}: uint8 data for input {spec.name!r}, and how the model takes pixels is unknown; say it when you "
+        f"convert, with --preprocess ({', '.join(NAMED)} or SCALE,OFFSET), or give real values as float32"
+    )
 
 
 def _pixels(name: str, spec: TensorSpec, preprocessing: Preprocessing) -> _One:

@@ -12,6 +12,7 @@ How close head and float tail together come to the float model is measured, not 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,14 +26,15 @@ from tflsplit.package.reading import Package
 @dataclass(frozen=True, slots=True)
 class FloatTail:
     """`slice_differs` and `door_differs` are numbers of samples in which any bit differs. `boundary_sqnr_db` compares
-    the dequantised boundary with the float model's, `sqnr_db` the results of head and tail, each for the worst tensor.
+    the dequantised boundary with the float model's, `sqnr_db` the results of head and tail, each for the worst tensor
+    and of what varies over the samples; None where nothing does.
     """
 
     cut: str
     slice_differs: int
     door_differs: int
-    boundary_sqnr_db: float
-    sqnr_db: float
+    boundary_sqnr_db: float | None
+    sqnr_db: float | None
 
     @property
     def is_exact(self) -> bool:
@@ -89,16 +91,23 @@ def _differ(found: Sequence[Array], expected: Sequence[Array]) -> bool:
 
 
 class _Noise:
-    """The energies of signal and error of several tensors, over all samples."""
+    """The energies of signal and error of several tensors over all samples; what is the same in each is no signal."""
 
     def __init__(self) -> None:
-        self._energies: dict[int, Array] = defaultdict(lambda: np.zeros(2))
+        self._counted: dict[int, list[Any]] = defaultdict(lambda: [0, 0.0, 0.0, 0.0])
 
     def add(self, name: int, found: Array, expected: Array) -> None:
         wide = expected.astype(np.float64)
-        self._energies[name] += (np.square(wide).sum(), np.square(wide - found.astype(np.float64)).sum())
+        error = np.square(wide - found.astype(np.float64)).sum()
+        count, total, power, errors_before = self._counted[name]
+        self._counted[name] = [count + 1, total + wide, power + np.square(wide).sum(), errors_before + error]
 
-    def worst_db(self) -> float:
-        """Of the worst tensor. 300 dB, beyond float32, stands for no error at all, -300 for nothing but error."""
-        worst = min((decibels(*map(float, energies)) for energies in self._energies.values()), default=300.0)
-        return round(max(-300.0, min(300.0, worst)), 2)
+    def worst_db(self) -> float | None:
+        """Of the worst tensor that varies; None if none does. 300 dB, beyond float32, stands for no error at all, -300
+        for nothing but error."""
+        known = []
+        for count, total, power, error in self._counted.values():
+            signal = float(power - np.square(total).sum() / count)
+            if signal > 1e-12 * power:
+                known.append(decibels(signal, float(error)))
+        return round(max(-300.0, min(300.0, *known)), 2) if known else None

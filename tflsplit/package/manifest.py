@@ -14,13 +14,14 @@ from enum import Enum
 from typing import Any
 
 from tflsplit import arguments, errors, strict_json
+from tflsplit.fidelity import Fidelity, MeasuredOn
 from tflsplit.graph import places
 from tflsplit.graph.cuts import Cut, cut_id
 from tflsplit.graph.meanings import Meaning
 from tflsplit.graph.tensors import TensorSpec
 from tflsplit.inputs.preprocessing import Preprocessing
 
-SCHEMA = 3
+SCHEMA = 4
 MOST_BYTES = 64 << 20  # some 400 a cut, so room for a hundred thousand
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,99}/){0,3}[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", re.ASCII)
@@ -44,16 +45,6 @@ class Calibration:
     samples: int
     detail: str
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Fidelity:
-    """How well int8 tracks float on the calibration samples: `top1_agreement` is a share, `sqnr_db` decibels."""
-
-    output: str
-    samples: int
-    top1_agreement: float | None
-    sqnr_db: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +112,7 @@ class FloatTails:
             counterparts={cut: tuple(tensors) for cut, tensors in fields["counterparts"].items()},
             problems=dict(fields["problems"]),
             fidelity={
-                cut: tuple(Fidelity(**entry) for entry in measured) for cut, measured in fields["fidelity"].items()
+                cut: tuple(_fidelity(entry) for entry in measured) for cut, measured in fields["fidelity"].items()
             },
         )
 
@@ -346,6 +337,10 @@ def _fields(value: Any) -> dict[str, Any]:
     return {key: list(entry) if isinstance(entry, tuple) else entry for key, entry in fields.items()}
 
 
+def _fidelity(fields: Mapping[str, Any]) -> Fidelity:
+    return Fidelity(**dict(fields) | {"measured_on": MeasuredOn(fields["measured_on"])})
+
+
 def _manifest(fields: dict[str, Any]) -> Manifest:
     calibration = dict(fields["calibration"])
     calibration["warnings"] = tuple(calibration["warnings"])
@@ -357,8 +352,8 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
         created_with=fields["created_with"],
         source=Source(**fields["source"]),
         calibration=Calibration(**calibration),
-        fidelity=tuple(Fidelity(**entry) for entry in fields["fidelity"]),
-        fidelity_cpu=tuple(Fidelity(**entry) for entry in fields["fidelity_cpu"]),
+        fidelity=tuple(map(_fidelity, fields["fidelity"])),
+        fidelity_cpu=tuple(map(_fidelity, fields["fidelity_cpu"])),
         rewrites=tuple(fields["rewrites"]),
         compilations={cut: Compilation.from_json(entry) for cut, entry in fields["compilations"].items()},
         float_tails=FloatTails.from_json(float_tails) if float_tails else None,

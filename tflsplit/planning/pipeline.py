@@ -51,6 +51,7 @@ class Outcome:
             "link": describe_link(self.scenario.link),
             "workload": asdict(self.scenario.workload),
             "int8_agreement": self.int8_agreement,
+            "int8_measured_on": fidelity[0].measured_on if (fidelity := self.package.manifest.fidelity) else None,
             "exact_remark": report_text.exact_remark(self.decision) or None,
         }
 
@@ -63,8 +64,8 @@ class Outcome:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What to print beside the table, a line each."""
-        agreement = self.int8_agreement
-        accuracy = () if agreement is None else (f"int8 agrees with float in {agreement:.1%} of samples, at every cut",)
+        fidelity = self.package.manifest.fidelity[:1]
+        accuracy = tuple(f"int8 at every cut, against float: {entry.closeness}" for entry in fidelity)
         exact = report_text.exact_remark(self.decision)
         cut_count = sum(cut.head.operators > 0 and cut.tail.operators > 0 for cut in self.package.cuts)
         return (bottlenecks.summary(bottlenecks.compare(self.decision), cut_count), *accuracy, *filter(None, (exact,)))

@@ -46,6 +46,24 @@ def test_a_large_folder_is_sampled_evenly_first_and_last_included(tmp_path):
     assert array[:, 0, 0, 0].tolist() == [0, 7, 14, 21, 28, 35, 42, 49]
 
 
+def test_a_fifth_of_many_samples_is_held_out_and_all_beyond_a_hundred():
+    for count, calibrating, measuring in ((39, 39, 39), (40, 32, 8), (100, 80, 20), (150, 100, 50), (200, 100, 100)):
+        array = np.arange(count)
+        (kept,), (apart,) = samples.hold_out((array,))
+        assert (len(kept), len(apart)) == (calibrating, measuring)
+        if count >= 40:
+            assert sorted([*kept, *apart]) == list(range(count))
+
+
+def test_pixels_are_refused_where_it_is_unknown_how_the_model_takes_them(tmp_path):
+    np.save(tmp_path / "u.npy", np.zeros((2, 6, 8, 3), np.uint8))
+    np.save(tmp_path / "f.npy", np.zeros((2, 6, 8, 3), np.float32))
+    for source in (pictures(tmp_path / "p", 1), tmp_path / "u.npy"):
+        with pytest.raises(errors.DataError, match=r"pixels is unknown; say it .* with --preprocess \(raw, unit"):
+            samples.read(source, [PICTURE], None)
+    assert samples.read(tmp_path / "f.npy", [PICTURE], None)[0].shape == (2, 6, 8, 3)
+
+
 def test_uint8_pictures_are_preprocessed_and_floats_are_taken_as_they_stand(tmp_path):
     pixels = np.full((2, 6, 8, 3), 51, np.uint8)
     np.save(tmp_path / "u.npy", pixels)

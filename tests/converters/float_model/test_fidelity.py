@@ -3,9 +3,11 @@
 import math
 
 import numpy as np
+import pytest
 
 from converters import quantize
 from converters.float_model import fidelity
+from tflsplit.fidelity import Fidelity, MeasuredOn
 
 
 def test_classes_are_compared_by_their_first_and_the_rest_by_noise():
@@ -15,11 +17,57 @@ def test_classes_are_compared_by_their_first_and_the_rest_by_noise():
 
     assert compared.top1_agreement == 0.0
     assert single.top1_agreement is None
-    assert math.isclose(single.sqnr_db, 20.0)  # 25 of signal against 0.25 of error
+    # 0.5 of signal, which varies around 3.5, against 0.25 of error
+    assert math.isclose(single.sqnr_db, 10 * math.log10(2))
 
 
 def test_equal_outputs_have_no_noise():
-    assert fidelity.compare("x", np.ones((2, 3)), np.ones((2, 3))).sqnr_db == math.inf
+    varying = np.arange(6.0).reshape(2, 3)
+
+    assert fidelity.compare("x", varying, varying).sqnr_db == math.inf
+
+
+def test_a_level_that_is_always_the_same_is_no_signal():
+    varying = np.random.default_rng(0).normal(size=(8, 3))
+    noisy = varying + 0.1
+
+    assert math.isclose(
+        fidelity.compare("x", varying + 100, noisy + 100).sqnr_db, fidelity.compare("x", varying, noisy).sqnr_db
+    )
+    assert fidelity.compare("x", np.full((8, 3), 0.25), np.full((8, 3), 0.2)).sqnr_db is None
+
+
+def test_made_up_inputs_claim_no_agreement_of_classes():
+    scores = np.array([[0.1, 0.9], [0.8, 0.2]])
+    compared = fidelity.compare("class", scores, scores + 0.01)
+    (seen,), (made_up,) = (fidelity.recorded([compared], kind) for kind in (MeasuredOn.UNSEEN, MeasuredOn.SYNTHETIC))
+
+    assert seen.closeness.startswith("agrees with float in 100.0%")
+    assert seen.closeness.endswith("on 2 samples that calibration did not see")
+    assert made_up.top1_agreement is None
+    assert made_up.closeness.endswith("on 2 synthetic inputs")
+
+
+FAR = {
+    "classes": Fidelity("z", 40, MeasuredOn.UNSEEN, 0.9, 30.0),
+    "values": Fidelity("z", 40, MeasuredOn.CALIBRATION, None, 5.0),
+}
+
+
+@pytest.mark.parametrize("entry", FAR.values(), ids=FAR)
+def test_what_is_far_from_float_is_warned_of_with_what_helps(entry):
+    (line,) = fidelity.warnings([entry], has_float_tails=False)
+    (beside_float_tails,) = fidelity.warnings([entry], has_float_tails=True)
+
+    assert all(words in line for words in ("other calibration data", "--tail float32", "inspect PKG --errors"))
+    assert "--tail float32" not in beside_float_tails
+
+
+def test_what_is_near_float_is_not():
+    near = Fidelity("z", 40, MeasuredOn.UNSEEN, 0.99, 30.0)
+    unvarying = Fidelity("z", 1, MeasuredOn.CALIBRATION, None, None)
+
+    assert fidelity.warnings([near, unvarying], has_float_tails=False) == ()
 
 
 def test_each_output_of_a_model_is_measured_under_its_own_name(load_built, samples):

@@ -60,9 +60,9 @@ def test_an_added_and_a_missing_file_are_found(written):
 
 
 def test_a_newer_schema_is_refused_with_what_to_do(written):
-    text = (written.path / "manifest.json").read_text().replace('"schema": 3', '"schema": 99')
+    text = (written.path / "manifest.json").read_text().replace('"schema": 4', '"schema": 99')
     (written.path / "manifest.json").write_text(text)
-    check_refused(written, "package schema 99, this tflsplit reads schema 3; upgrade")
+    check_refused(written, "package schema 99, this tflsplit reads schema 4; upgrade")
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "cuts/../../outside"])

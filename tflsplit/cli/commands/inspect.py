@@ -10,12 +10,13 @@ from tflsplit import errors, text
 from tflsplit.api import files
 from tflsplit.cli.output import edgetpu, examples, logs, losses, screen
 from tflsplit.cli.output.tables import Column, Kind
+from tflsplit.fidelity import Fidelity
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.meanings import Meaning
 from tflsplit.kernels import exactness
 from tflsplit.losses import explorer
 from tflsplit.package import outputs, reading
-from tflsplit.package.manifest import Fidelity, FloatTails
+from tflsplit.package.manifest import FloatTails
 
 
 @click.command(epilog=examples.epilog("tflsplit inspect model.tflsplit", "tflsplit inspect model.h5 --target coral"))
@@ -196,11 +197,9 @@ def print_quality(opened: reading.Package) -> None:
         screen.write(f"output {spec.name} {spec.shape}: {_MEANINGS[meaning]}{_labelled(described.labels, meaning)}")
     screen.write(f"calibration: {described.calibration.kind} ({described.calibration.detail})")
     for entry in described.fidelity:
-        screen.write(f"{entry.output}, int8: {_closeness(entry)}")
+        screen.write(f"{entry.output}, int8: {entry.closeness}")
     for entry in described.fidelity_cpu:
-        screen.write(
-            f"{entry.output}, with --target cpu: {_closeness(entry)}; dense layers have one scale a unit there"
-        )
+        screen.write(f"{entry.output}, with --target cpu: {entry.closeness}; dense layers have one scale a unit there")
     for words in described.rewrites:
         screen.write(f"rewritten: {words}")
     if described.float_tails is not None:
@@ -223,18 +222,10 @@ def _labelled(labels: tuple[str, ...], meaning: Meaning) -> str:
     return f": {shown}"
 
 
-def _closeness(entry: Fidelity) -> str:
-    of = f"of {text.counted(entry.samples, 'sample')}"
-    tracks = f"{entry.sqnr_db:.1f} dB SQNR"
-    if entry.top1_agreement is None:
-        return f"against float {tracks} {of}"
-    return f"agrees with float in {entry.top1_agreement:.1%} {of}, {tracks}"
-
-
 def _print_float_tails(tails: FloatTails) -> None:
     for cut, measured in tails.fidelity.items():
         for entry in measured:
-            screen.write(f"{entry.output}, int8 head and float tail at {cut}: {_closeness(entry)}")
+            screen.write(f"{entry.output}, int8 head and float tail at {cut}: {entry.closeness}")
     for cut, reason in tails.problems.items():
         screen.write(f"no float tail at {cut}: {reason}")
 

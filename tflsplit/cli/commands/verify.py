@@ -135,8 +135,10 @@ def _print_float_tails(tails: Sequence[FloatTail]) -> None:
             if differs:
                 screen.write(f"{tail.cut}: the float tail's {what} differs in {text.counted(differs, 'sample')}")
     exact = sum(tail.is_exact for tail in tails)
-    worst = min(tails, key=lambda tail: tail.sqnr_db)
+    known = [(tail.sqnr_db, tail.cut) for tail in tails if tail.sqnr_db is not None]
+    least, where = min(known, default=(None, ""))
+    keeps = "nothing varies" if least is None else f"results keep {least:.1f} dB SQNR, or more (least at {where})"
     screen.write(
-        f"{exact} of {text.counted(len(tails), 'float tail')} exactly the float model's remainder; after int8 heads, "
-        f"on these inputs, results keep {worst.sqnr_db:.1f} dB SQNR against float, or more (least at {worst.cut})"
+        f"{exact} of {text.counted(len(tails), 'float tail')} exactly the float model's remainder; "
+        f"after int8 heads, against float and on these inputs, {keeps}"
     )

@@ -1,0 +1,41 @@
+"""How near an int8 model is to its float model, and what that was measured on."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from tflsplit import text
+
+
+class MeasuredOn(str, Enum):
+    """The samples that a fidelity was measured on."""
+
+    UNSEEN = "unseen"
+    CALIBRATION = "calibration"
+    SYNTHETIC = "synthetic"
+
+
+_WORDS = {
+    MeasuredOn.UNSEEN: ("sample", " that calibration did not see"),
+    MeasuredOn.CALIBRATION: ("sample", " of the calibration"),
+    MeasuredOn.SYNTHETIC: ("synthetic input", ""),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """How well int8 tracks float: `top1_agreement` is a share, None where the output is no row of classes or the inputs
+    were made up; `sqnr_db` counts what varies over the samples, and is None where nothing does."""
+
+    output: str
+    samples: int
+    measured_on: MeasuredOn
+    top1_agreement: float | None
+    sqnr_db: float | None
+
+    @property
+    def closeness(self) -> str:
+        """Both figures, and what they were measured on, in words."""
+        sqnr = "nothing varies" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB SQNR"
+        agrees = "" if self.top1_agreement is None else f"agrees with float in {self.top1_agreement:.1%}, "
+        noun, which = _WORDS[self.measured_on]
+        return f"{agrees}{sqnr}, on {text.counted(self.samples, noun)}{which}"
