@@ -53,7 +53,7 @@ def test_a_branch_that_is_zero_converts_runs_and_keeps_its_quality(load_built, b
     scales = [spec.scale for tensor in graph.tensors if (spec := tensor.spec) and spec.dtype == "int8" and spec.scale]
     assert min(scales) > 1e-6
     (measured,) = fidelity.measure(model, made.data, samples)
-    assert measured.sqnr_db > 30
+    assert measured.sqnr_db > 28
 
 
 def test_a_model_without_such_tensors_is_left_alone(residual_model):

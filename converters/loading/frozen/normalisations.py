@@ -9,6 +9,8 @@ from tflsplit.graph.tensors import Array
 
 # What the converter folds a factor and an offset into.
 _FOLDED = frozenset({"Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BiasAdd"})
+# One that stands at the input tells what inputs the model was trained on (`converters.calibration.first_layer`).
+_INPUTS = frozenset({"Placeholder", "Reshape"})
 
 
 def alone(graph: Graph, node: Any) -> bool:
@@ -40,7 +42,7 @@ def fused(graph: Graph, node: Any) -> bool:
 
 def _as_convolution(graph: Graph, node: Any, x: str, factor: Array, offset: Array) -> bool:
     shape, origin = graph.shape(x), graph.origin(x)
-    if shape is None or len(shape) != 4 or shape[-1] != factor.size or origin is None or origin.op in _FOLDED:
+    if shape is None or len(shape) != 4 or shape[-1] != factor.size or origin is None or origin.op in _FOLDED | _INPUTS:
         return False
     weights = graph.held(f"{node.name}/factors", factor.reshape(1, 1, -1, 1))
     scaled = graph.nodes[graph.add("DepthwiseConv2dNative", f"{node.name}/scaled", (x, weights), node)]

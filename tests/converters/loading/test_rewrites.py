@@ -204,4 +204,4 @@ def test_a_normalisation_that_no_convolution_takes_in_is_rounded_once(either_ker
     names = [operator.name for operator in flatgraph.read(data).operators]
 
     assert names == ["MAX_POOL_2D", "DEPTHWISE_CONV_2D", "CONV_2D"]
-    assert fidelity.measure(model, data, samples)[0].sqnr_db > 35
+    assert fidelity.measure(model, data, samples)[0].sqnr_db > 33
