@@ -24,7 +24,7 @@ from converters import (
 from converters.calibration import preparation
 from converters.calibration.preparation import Prepared
 from converters.edgetpu import target
-from converters.float_model import fidelity, layers, tails
+from converters.float_model import fidelity, layers, losses, tails
 from converters.loading import formats
 from converters.loading.formats import Format
 from converters.loading.model import LoadedModel, stored_samples
@@ -77,13 +77,13 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
     float_tails = _float_tails(source, quantised, found, options, on_stage)
     chosen = _chosen_pairs(found, fused, aliases, options, float_tails)
     on_stage("compare int8 with float")
-    found_fidelity = _fidelity(quantised)
-    measured_tails = _measured_tails(quantised, float_tails, (found[0], *chosen))
+    found_fidelity = _fidelity(quantised, options)
+    measured_tails = _measured_tails(quantised, float_tails, (found[0], *chosen), options)
     described = manifest.Manifest(
         name=request["name"],
         target=options.target,
         source=manifest.Source(source.name, formats.recognise(source).value, quantised.loader, request["sha256"]),
-        calibration=_with_doubts(quantised.prepared.described, found_fidelity, measured_tails),
+        calibration=_with_doubts(quantised, found_fidelity, measured_tails, options),
         inputs=graph.specs(graph.inputs),
         outputs=graph.specs(graph.outputs),
         operators=len(graph.operators),
@@ -148,7 +148,8 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
     if options.target != "coral":
         return quantised
     on_stage("rewrite for the Edge TPU, and see what that costs")
-    cost = () if options.quick else target.fidelity_of_cpu(model, data, prepared, io_dtype=io)
+    has_labels = bool(options.labels)
+    cost = () if options.quick else target.fidelity_of_cpu(model, data, prepared, io_dtype=io, has_labels=has_labels)
     return _rewritten(replace(quantised, fidelity_cpu=cost))
 
 
@@ -294,19 +295,27 @@ def _chosen_pairs(
     return tuple(cut for cut in interior if cut.id in wanted or pairs == "all" or (pairs == "useful" and cut.is_useful))
 
 
-def _fidelity(quantised: _Quantised) -> tuple[Fidelity, ...]:
+def _fidelity(quantised: _Quantised, options: Options) -> tuple[Fidelity, ...]:
     if quantised.model is None:
         return quantised.fidelity
-    measured = fidelity.measure(quantised.model, quantised.data, quantised.prepared.measuring)
+    samples = quantised.prepared.measuring
+    measured = fidelity.measure(quantised.model, quantised.data, samples, has_labels=bool(options.labels))
     return fidelity.recorded(measured, quantised.prepared.measured_on)
 
 
 def _with_doubts(
-    calibration: manifest.Calibration, int8: Sequence[Fidelity], tails: manifest.FloatTails | None
+    quantised: _Quantised, int8: Sequence[Fidelity], tails: manifest.FloatTails | None, options: Options
 ) -> manifest.Calibration:
     """With a warning where what runs is far from float; of float tails, those of the worst cut."""
+    calibration = quantised.prepared.described
+
+    def worst() -> str | None:
+        if quantised.model is None or options.quick:
+            return None
+        return losses.advice(quantised.model, quantised.data, quantised.prepared.measuring)
+
     if tails is None:
-        found = fidelity.warnings(int8, has_float_tails=False)
+        found = fidelity.warnings(int8, has_float_tails=False, worst=worst)
     else:
         of_cuts = [fidelity.warnings(measured, has_float_tails=True) for measured in tails.fidelity.values()]
         found = max(of_cuts, key=len, default=())
@@ -329,12 +338,13 @@ def _golden_inputs(quantised: _Quantised, inputs: Sequence[TensorSpec]) -> Seque
 
 
 def _measured_tails(
-    quantised: _Quantised, float_tails: tails.Made | None, chosen: Sequence[Cut]
+    quantised: _Quantised, float_tails: tails.Made | None, chosen: Sequence[Cut], options: Options
 ) -> manifest.FloatTails | None:
     if float_tails is None or quantised.model is None:
         return None
     served = [cut for cut in chosen if cut.id in float_tails.described.counterparts]
-    measured = tails.measure(quantised.model, quantised.data, float_tails, served, quantised.prepared.measuring)
+    samples, has_labels = quantised.prepared.measuring, bool(options.labels)
+    measured = tails.measure(quantised.model, quantised.data, float_tails, served, samples, has_labels=has_labels)
     kind = quantised.prepared.measured_on
     return replace(
         float_tails.described, fidelity={cut: fidelity.recorded(found, kind) for cut, found in measured.items()}

@@ -19,10 +19,11 @@ from converters.loading.model import joined, stored_samples
 from tflsplit import errors, text
 from tflsplit import fidelity as kept_fidelity
 from tflsplit.fidelity import MeasuredOn
-from tflsplit.graph import flatgraph
+from tflsplit.graph import flatgraph, meanings
 from tflsplit.graph.edit import Edit
 from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.meanings import Meaning
 from tflsplit.graph.tensors import Array, TensorSpec, dequantise
 from tflsplit.package import verify
 
@@ -67,7 +68,8 @@ def requantise(data: bytes, *, name: str, samples: Sequence[Array] = (), per_ten
             f"{name}: cannot run in int8 ({errors.one_line(cause)}); convert it as it is"
         ) from cause
     specs = graph.specs(graph.outputs)
-    old, new = (tuple(map(_compare, specs, expected, found)) for found in (before, after))
+    means = meanings.of_graph(graph, has_labels=False)
+    old, new = (tuple(map(_compare, specs, means, expected, found)) for found in (before, after))
     count, of_what = len(given[0]), "samples" if samples else "random inputs"
     note = (
         f"uint8 became int8 with a scale for each channel: {_least(new)} against the float twin, {_least(old)} before "
@@ -236,9 +238,9 @@ def _outputs(data: bytes, samples: Sequence[Array]) -> tuple[Array, ...]:
         return joined([[dequantise(*pair) for pair in zip(row, opened.outputs, strict=True)] for row in found])
 
 
-def _compare(spec: TensorSpec, expected: Array, found: Array) -> fidelity.Fidelity:
+def _compare(spec: TensorSpec, meaning: Meaning, expected: Array, found: Array) -> fidelity.Fidelity:
     """As for any output; of one that holds class numbers, the share that are the same."""
-    measured = fidelity.compare(spec.name, expected, found)
+    measured = fidelity.compare(spec.name, expected, found, meaning)
     is_number_of_class = spec.dtype.startswith("int") and not spec.is_quantised
     return replace(measured, top1_agreement=float(np.mean(expected == found))) if is_number_of_class else measured
 

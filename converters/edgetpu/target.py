@@ -51,7 +51,7 @@ def check_has_cut(graph: Graph, found: Sequence[Cut], name: str) -> None:
 
 
 def fidelity_of_cpu(
-    model: LoadedModel, data: bytes, prepared: Prepared, *, io_dtype: str
+    model: LoadedModel, data: bytes, prepared: Prepared, *, io_dtype: str, has_labels: bool
 ) -> tuple[kept_fidelity.Fidelity, ...]:
     """How well the same conversion for `--target cpu` tracks float, where the targets differ: in dense weights.
 
@@ -60,7 +60,8 @@ def fidelity_of_cpu(
     if not any(operator.name == "FULLY_CONNECTED" for operator in flatgraph.read(data).operators):
         return ()
     other = quantize.quantise(model, prepared.calibrating, io_dtype=io_dtype)
-    return fidelity.recorded(fidelity.measure(model, other, prepared.measuring), prepared.measured_on)
+    measured = fidelity.measure(model, other, prepared.measuring, has_labels=has_labels)
+    return fidelity.recorded(measured, prepared.measured_on)
 
 
 def compiled(made: Package, tool: Compiler | None, timeout_s: float) -> Package:

@@ -5,7 +5,7 @@ that hardly move, 15 dB of power were 2 dB of what varied. So each value's mean 
 error is an error.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import reduce
@@ -16,8 +16,11 @@ from converters.loading import quiet
 from converters.loading.model import LoadedModel, joined, stored_samples
 from tflsplit import fidelity as kept_fidelity
 from tflsplit.fidelity import MeasuredOn
+from tflsplit.graph import flatgraph, meanings
 from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.meanings import Meaning
 from tflsplit.graph.tensors import Array, decibels, dequantise
+from tflsplit.losses import columns
 
 _ROUNDING = 1e-12  # of the power, by which float32 differs from itself
 
@@ -28,8 +31,9 @@ LEAST_SQNR_DB = 12.0
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """`top1_agreement` (0..1) where the output has a class axis, else None; `sqnr_db` is infinite without any error,
-    and None where nothing varies."""
+    """`top1_agreement` (0..1) is the share of samples with the same answer, None for an output without classes;
+    `sqnr_db` is infinite without any error, and None where nothing varies; where columns of different size share a
+    scale, as boxes and scores do, it is that of the columns that lose most."""
 
     output: str
     samples: int
@@ -37,30 +41,55 @@ class Fidelity:
     sqnr_db: float | None
 
 
-def measure(model: LoadedModel, tflite: bytes, samples: Sequence[Array]) -> tuple[Fidelity, ...]:
+def measure(
+    model: LoadedModel, tflite: bytes, samples: Sequence[Array], *, has_labels: bool = False
+) -> tuple[Fidelity, ...]:
     """Compare `tflite`, quantised from `model`, with it. Samples are real values, (samples, …) for each input."""
-    return compare_chain(model, model.predict(samples), (tflite,), samples)
+    means = meanings.of_graph(flatgraph.read(tflite), has_labels=has_labels)
+    return compare_chain(model, model.predict(samples), (tflite,), samples, means)
 
 
 def compare_chain(
-    model: LoadedModel, expected: Sequence[Array], chain: Sequence[bytes], samples: Sequence[Array]
+    model: LoadedModel,
+    expected: Sequence[Array],
+    chain: Sequence[bytes],
+    samples: Sequence[Array],
+    means: Sequence[Meaning],
 ) -> tuple[Fidelity, ...]:
-    """The float model's outputs and those of a chain of files, each fed with the outputs of the one before."""
+    """The float model's outputs, which are what they `mean`, and those of a chain of files, each fed with the outputs
+    of the one before."""
     found = _outputs(chain, samples)
-    return tuple(
-        compare(name, *pair) for name, pair in zip(model.output_names, zip(expected, found, strict=True), strict=True)
-    )
+    return tuple(compare(*each) for each in zip(model.output_names, expected, found, means, strict=True))
 
 
-def compare(output: str, expected: Array, found: Array) -> Fidelity:
+def compare(output: str, expected: Array, found: Array, meaning: Meaning) -> Fidelity:
     """One output's float and int8 values, (samples, …) each."""
-    has_classes = expected.ndim == 2 and expected.shape[1] > 1
-    agreement = float(np.mean(expected.argmax(1) == found.argmax(1))) if has_classes else None
+    agreement = None
+    if meaning is not Meaning.VALUES:
+        agreement = float(np.mean([_says_the_same(*pair, meaning) for pair in zip(expected, found, strict=True)]))
     wide = expected.astype(np.float64)
     error = float(np.sum(np.square(wide - found)))
     signal = float(np.sum(np.square(wide - wide.mean(0))))
-    is_constant = signal <= _ROUNDING * float(np.sum(np.square(wide)))
-    return Fidelity(output, len(expected), agreement, None if is_constant else decibels(signal, error))
+    if signal <= _ROUNDING * float(np.sum(np.square(wide))):
+        return Fidelity(output, len(expected), agreement, None)
+    sqnr_db = decibels(signal, error)
+    if meaning is Meaning.VALUES:
+        sqnr_db = min([sqnr_db, *(group.sqnr_db for group in _hidden(expected, found, sqnr_db))])
+    return Fidelity(output, len(expected), agreement, sqnr_db)
+
+
+def _hidden(expected: Array, found: Array, sqnr_db: float) -> tuple[columns.Group, ...]:
+    tallies = columns.Tallies()
+    for place in range(len(expected)):
+        tallies.add(expected[place : place + 1].astype(np.float64), found[place : place + 1])
+    return columns.hidden(tallies, sqnr_db)
+
+
+def _says_the_same(expected: Array, found: Array, meaning: Meaning) -> bool:
+    """Whether one sample has the same class, or the same labels."""
+    if meaning in (Meaning.SIGMOID, Meaning.MULTI_LABEL):
+        return bool(np.array_equal(expected >= meanings.IS_THERE, found >= meanings.IS_THERE))
+    return bool(expected.argmax() == found.argmax())
 
 
 def recorded(measured: Iterable[Fidelity], measured_on: MeasuredOn) -> tuple[kept_fidelity.Fidelity, ...]:
@@ -79,9 +108,14 @@ def recorded(measured: Iterable[Fidelity], measured_on: MeasuredOn) -> tuple[kep
     )
 
 
-def warnings(recorded: Sequence[kept_fidelity.Fidelity], *, has_float_tails: bool) -> tuple[str, ...]:
-    """A line for each output that is far from float, with what helps."""
-    return tuple(_warning(entry, has_float_tails=has_float_tails) for entry in recorded if _is_far(entry))
+def warnings(
+    recorded: Sequence[kept_fidelity.Fidelity], *, has_float_tails: bool, worst: Callable[[], str | None] = lambda: None
+) -> tuple[str, ...]:
+    """A line for each output that is far from float, with what helps. `worst` says which operator loses most; it is
+    asked only where there is something to say."""
+    found = tuple(_warning(entry, has_float_tails=has_float_tails) for entry in recorded if _is_far(entry))
+    named = worst() if found else None
+    return found if named is None else (*found, f"where int8 loses: {named}")
 
 
 def _is_far(entry: kept_fidelity.Fidelity) -> bool:

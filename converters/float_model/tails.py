@@ -8,7 +8,7 @@ from converters.float_model import fidelity, matching
 from converters.float_model.matching import Counterpart
 from converters.loading.model import LoadedModel
 from tflsplit import errors
-from tflsplit.graph import cuts, flatgraph, float_tail
+from tflsplit.graph import cuts, flatgraph, float_tail, meanings
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.tensors import Array
@@ -54,14 +54,21 @@ def _locate(graph: Graph, cut: Cut, matched: Mapping[int, Counterpart]) -> tuple
 
 
 def measure(
-    model: LoadedModel, integer: bytes, made: Made, chosen: Sequence[Cut], samples: Sequence[Array]
+    model: LoadedModel,
+    integer: bytes,
+    made: Made,
+    chosen: Sequence[Cut],
+    samples: Sequence[Array],
+    *,
+    has_labels: bool = False,
 ) -> Mapping[str, tuple[fidelity.Fidelity, ...]]:
     """For each of these cuts, how closely int8 head and float tail together follow the float model."""
     stored, real = flatgraph.read(integer), flatgraph.read(made.data)
+    means = meanings.of_graph(stored, has_labels=has_labels)
     few = [array[:_MEASURED] for array in samples]
     expected = model.predict(few)
     measured = {}
     for cut in chosen:
         tail = float_tail.tail_bytes(real, cut.boundary, made.described.counterparts[cut.id])
-        measured[cut.id] = fidelity.compare_chain(model, expected, (cuts.head_bytes(stored, cut), tail), few)
+        measured[cut.id] = fidelity.compare_chain(model, expected, (cuts.head_bytes(stored, cut), tail), few, means)
     return measured

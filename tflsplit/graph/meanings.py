@@ -16,6 +16,9 @@ _ARRANGING = frozenset({"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_
 _LINEAR = frozenset({"FULLY_CONNECTED", "CONV_2D", "BATCH_MATMUL", "MEAN", "AVERAGE_POOL_2D", "ADD", "LOG_SOFTMAX"})
 
 
+IS_THERE = 0.5  # from here on a sigmoid says that something is there
+
+
 class Meaning(str, Enum):
     """`value` is what the manifest says. Of `SIGMOID` the only value is the share of the second of two classes."""
 

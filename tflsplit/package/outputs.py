@@ -12,8 +12,6 @@ from tflsplit.package.manifest import Manifest
 
 # More values than this in one result are of no use to a person; the raw tensor is sent on request.
 MOST_VALUES = 64
-# From here on something is there; a sigmoid says so of each label by itself.
-_IS_THERE = 0.5
 
 Scored = tuple[tuple[str, float], ...]
 
@@ -69,14 +67,14 @@ def _best(spec: TensorSpec, stored: Array, labels: Sequence[str], meaning: Meani
     if meaning is Meaning.SIGMOID:
         share = float(dequantise(row, spec)[0])
         both = ((_label(labels, 1), share), (_label(labels, 0), 1.0 - share))
-        return both if share >= _IS_THERE else both[::-1]
+        return both if share >= meanings.IS_THERE else both[::-1]
     most = MOST_VALUES if meaning is Meaning.MULTI_LABEL else count
     # A stable sort: of equal scores the lower class comes first, on every machine.
     order = np.argsort(-row.astype(np.float64), kind="stable")[:most]
     real = dequantise(row[order], spec).tolist()
     scores = [(_label(labels, index), float(score)) for index, score in zip(order.tolist(), real, strict=True)]
     if meaning is Meaning.MULTI_LABEL:
-        return tuple(each for each in scores if each[1] >= _IS_THERE)
+        return tuple(each for each in scores if each[1] >= meanings.IS_THERE)
     return tuple(scores)
 
 
