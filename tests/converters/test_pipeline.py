@@ -8,7 +8,6 @@ from ai_edge_litert import schema_py_generated as schema
 
 import tflsplit
 from converters import convert
-from converters.calibration import synthesis
 from converters.calibration import inference
 from tflsplit import errors
 from tflsplit.cards import names
