@@ -70,7 +70,7 @@ def _parsed(file: Path, problems: list[str]) -> tuple[str, Mapping[str, Any]]:
         import tomli as tomllib
 
     try:
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8-sig")
         found = tomllib.loads(text)
         strict_json.check_finite(found)
         return text, found

@@ -153,7 +153,7 @@ def of_speaker(
 def read_password(path: Path) -> str:
     """The first line of a file; SettingsError if it is missing or empty."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as cause:
         raise errors.SettingsError(f"password file {path} cannot be read: {errors.one_line(cause)}") from cause
     if not lines or not lines[0]:

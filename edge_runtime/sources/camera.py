@@ -1,5 +1,5 @@
-"""Pictures of a camera, by OpenCV. A read that fails is tried again, a frame of another kind is left out; both are
-counted.
+"""Pictures of a camera, by OpenCV. A read that fails is tried again, later with the camera opened anew; a frame of
+another kind is left out. Both are counted.
 """
 
 import time
@@ -19,13 +19,18 @@ Drop = Callable[[str], None]
 
 def opened(text: str) -> Any:
     """The camera of `camera:N`."""
-    number = text.removeprefix("camera:")
-    if not number.isdecimal():
-        raise errors.SettingsError(f"source {text!r}: write camera:N with the camera's number, as camera:0")
-    camera: Any = opencv().VideoCapture(int(number))
+    number = _number(text)
+    camera: Any = opencv().VideoCapture(number)
     if not camera.isOpened():
         raise errors.DeviceError(f"camera {number} cannot be opened; is /dev/video{number} there and readable?")
     return camera
+
+
+def _number(text: str) -> int:
+    number = text.removeprefix("camera:")
+    if not number.isdecimal():
+        raise errors.SettingsError(f"source {text!r}: write camera:N with the camera's number, as camera:0")
+    return int(number)
 
 
 def opencv() -> Any:
@@ -51,6 +56,8 @@ def pictures(camera: Any, name: str, drop: Drop, wait: Callable[[float], object]
                 raise errors.DeviceError(f"{name} gives no more pictures; was it unplugged?")
             wait(_WAITS_S[failed])
             failed += 1
+            if failed > 1:  # one that was unplugged and is back has to be opened again
+                camera.open(_number(name))
             continue
         failed = 0
         if _is_colour(picture):

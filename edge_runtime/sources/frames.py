@@ -150,14 +150,13 @@ def _camera(text: str, manifest: Manifest, *, as_pixels: bool) -> Source:
 
     def fit(manifest: Manifest) -> samples.Convert:
         spec, _ = input_codec.picture_input(manifest)
-        height, width, channels = pictures.picture_shape(spec.shape, name=manifest.name)
-        code = cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB
+        pictures.picture_shape(spec.shape, name=manifest.name)
         specs, preprocessing = _taken(manifest, as_pixels=as_pixels)
         convert = samples.of_numbers(text, np.dtype(np.uint8), specs[0], preprocessing)
 
         def fitted(picture: Any) -> tuple[Array, ...]:
-            pixels = cv2.resize(cv2.cvtColor(picture, code), (width, height), interpolation=cv2.INTER_AREA)
-            return (convert(np.asarray(pixels).reshape(spec.shape)),)
+            pixels = pictures.fitted(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), spec.shape, name=text)
+            return (convert(pixels.reshape(spec.shape)),)
 
         return fitted
 

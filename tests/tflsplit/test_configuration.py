@@ -93,3 +93,10 @@ def test_names_of_secrets_are_known(key):
 @pytest.mark.parametrize("key", ["password-file", "key", "pins", "compass", "spin"])
 def test_other_names_are_no_secrets(key):
     assert not configuration.is_secret(key)
+
+
+def test_a_byte_order_mark_is_left_out(file):
+    found = read(file, "\ufeff[edge]\ndevice = 'cam1'\n")
+
+    assert found.problems == ()
+    assert found.entries == (Entry("device", "cam1", f"{file}:2"),)

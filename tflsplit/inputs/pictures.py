@@ -44,7 +44,7 @@ def read(path: Path, shape: tuple[int, ...]) -> Array:
         from PIL import Image, ImageOps
     except ImportError as missing:
         raise errors.DeviceError(extras.need("reading pictures", "PIL")) from missing
-    height, width, channels = picture_shape(shape, name=str(path))
+    wanted = picture_shape(shape, name=str(path))
     try:
         with _quiet(), Image.open(path) as opened:
             if opened.width * opened.height > _MOST_PIXELS:  # nothing is decoded yet
@@ -54,8 +54,7 @@ def read(path: Path, shape: tuple[int, ...]) -> Array:
                 )
             # A phone's picture says in its EXIF data how it must be turned.
             upright = _of_8_bits(ImageOps.exif_transpose(opened), path, opened.format)
-            coloured = upright.convert("L" if channels == 1 else "RGB")
-            resized = coloured.resize((width, height), Image.Resampling.BILINEAR)
+            return _fitted(upright, wanted)
     except errors.DataError:
         raise
     except Exception as cause:  # what decoders raise for damaged files has no common class; it is the file's fault
@@ -63,7 +62,24 @@ def read(path: Path, shape: tuple[int, ...]) -> Array:
             raise _is_heic(path) from cause
         said = " ".join(str(cause).split()) or type(cause).__name__
         raise errors.DataError(f"{path}: cannot be read as a picture ({said}); remove or replace it") from cause
-    return np.asarray(resized, np.uint8).reshape(height, width, channels)
+
+
+def fitted(pixels: Array, shape: tuple[int, ...], *, name: str) -> Array:
+    """RGB pixels of 8 bits, as a camera gives them, at `shape`: what `read` makes of the same picture in a file."""
+    try:
+        from PIL import Image
+    except ImportError as missing:
+        raise errors.DeviceError(extras.need("a camera source", "PIL")) from missing
+    return _fitted(Image.fromarray(pixels), picture_shape(shape, name=name))
+
+
+def _fitted(picture: Any, shape: tuple[int, int, int]) -> Array:
+    from PIL import Image
+
+    height, width, channels = shape
+    coloured = picture.convert("L" if channels == 1 else "RGB")
+    resized = coloured.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized, np.uint8).reshape(shape)
 
 
 def is_picture(shape: tuple[int, ...]) -> bool:

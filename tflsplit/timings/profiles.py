@@ -249,7 +249,7 @@ def read_json(path: Path, kind: str, schema: int) -> dict[str, Any]:
     """The fields of one of our JSON files, of this kind and schema; DataError says what else it is."""
     path = arguments.path(path, kind)
     try:
-        fields = strict_json.parse(path.read_text(encoding="utf-8"))
+        fields = strict_json.parse(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as cause:
         raise errors.DataError(f"{path}: cannot be read as a {kind} ({errors.one_line(cause)})") from cause
     if not isinstance(fields, dict) or fields.get("kind") != kind:

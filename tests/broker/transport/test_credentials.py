@@ -140,3 +140,10 @@ def test_description_tells_people_what_it_is():
         "role": "device",
         "session": "5e55",
     }
+
+
+def test_a_password_may_come_from_an_editor_of_windows(tmp_path):
+    (tmp_path / "p").write_bytes("\ufeffsécret\r\n\r\n".encode())
+    (tmp_path / "p").chmod(0o600)
+
+    assert credentials.read_password(tmp_path / "p") == "sécret"

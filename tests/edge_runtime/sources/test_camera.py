@@ -31,6 +31,11 @@ class Camera:
 
     def __init__(self, *given):
         self._given = iter(given)
+        self.opened = []
+
+    def open(self, number):
+        self.opened.append(number)
+        return True
 
     def read(self):
         given = next(self._given)
@@ -57,6 +62,14 @@ def test_a_failed_read_is_tried_again_later_each_time_and_counted():
     assert len(pictures) == 2
     assert dropped == {"camera_read": 4}
     assert waited == [0.1, 0.2, 0.4, 0.1]
+
+
+def test_a_camera_that_fails_more_than_once_is_opened_again():
+    broken = Camera(False, False, False, COLOUR)
+    source = camera.pictures(broken, "camera:3", lambda reason: None, lambda seconds: None)
+
+    assert next(source).tolist() == COLOUR.tolist()
+    assert broken.opened == [3, 3]
 
 
 def test_frames_of_another_kind_are_left_out_and_counted():

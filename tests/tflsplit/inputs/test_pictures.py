@@ -111,3 +111,13 @@ def test_pictures_of_phones_that_are_not_read_are_named(tmp_path):
     (tmp_path / "B.HEIC").write_bytes(heic)
     with pytest.raises(errors.DataError, match=r"B\.HEIC: a HEIC picture"):
         pictures.find(tmp_path)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_cameras_picture_becomes_what_the_same_picture_in_a_file_does(tmp_path, channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 61, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    shape = (1, 12, 20, channels)
+
+    taken = pictures.fitted(pixels, shape, name="camera:0")
+    assert taken.tolist() == pictures.read(tmp_path / "x.png", shape).tolist()
