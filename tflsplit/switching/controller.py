@@ -7,14 +7,16 @@ costs, and more than estimates can tell.
 
 import collections
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from tflsplit.switching.choices import Choice, Present, latency_s
 from tflsplit.switching.estimates import Estimates, Memory
-from tflsplit.switching.goal import Goal, Outlook, score
+from tflsplit.switching.goal import Goal, Outlook, Wish, score
 from tflsplit.switching.policy import Answer, Probing
 
+_STANDARD_ERRORS = 2.0
 # What a report can show, and an edge that runs for years can hold.
 _SWITCHES_KEPT = 100_000
 
@@ -118,8 +120,15 @@ class Controller:
         is_late, now_score = score(self._now, self._outlook, self._goal)
         if is_late != best_is_late:
             return True
+        gain = now_score - best_score
         frames = max(1.0, self._tuning.dwell_s / max(self._every_s, 1e-3))
-        return now_score - best_score > self._tuning.least_gain * now_score + self._switch_s / frames
+        if gain <= self._tuning.least_gain * now_score + self._switch_s / frames:
+            return False
+        if self._goal.wish is not Wish.MEAN:
+            return True
+        # One late answer on a busy machine is no slow link: the gain has to stand out of what the last errors tell.
+        far = self._outlook.latencies_s(best if self._now.is_local else self._now)
+        return gain > _STANDARD_ERRORS * statistics.pstdev(far) / math.sqrt(len(far))
 
     def _reason(self, best: Choice, usable: Sequence[Choice]) -> str:
         if self._now not in usable:

@@ -1,9 +1,12 @@
 """The controller moves for the right reason, and not for nothing."""
 
+import random
+
 import pytest
 
 from tests.tflsplit.switching import tables
 from tflsplit.planning.scenario import Power, Prices
+from tflsplit.switching.choices import Choice
 from tflsplit.switching.controller import Controller, Tuning
 from tflsplit.switching.goal import Goal, Wish
 from tflsplit.switching.policy import Answer
@@ -64,6 +67,23 @@ def test_a_small_gain_moves_nothing():
         answered(controller, step / 10, mbit=2.0)
 
     assert not controller.switches
+
+
+def test_single_late_answers_move_it_seldom():
+    """A processor that has other work now and then makes one answer in ten 50 ms late; the link is as it was."""
+    near, local = Choice("input", 0.001, 5200.0, 0.004, 0.03), Choice("output", 0.03, 0.0, 0.0, 0.0)
+    controller = Controller([near, local], tables.present(mbit=50.0, rtt_s=0.003), Goal(), Tuning())
+    chance, probed_s = random.Random(1), 0.0
+    for step in range(8 * 60):
+        now_s, late_s = step / 8, chance.expovariate(500.0) + (0.05 if chance.random() < 0.1 else 0.0)
+        if controller.pick(now_s) is near:
+            bits = near.wire_bytes * 8
+            controller.learn(now_s, Answer(near, now_s, bits, 0.001, 0.003 + bits / 50e6 + late_s, 0.0, 0.004))
+        elif now_s - probed_s >= 0.5:
+            controller.learn(now_s, Answer(None, now_s, 32e3, 0.0, 0.003 + 32e3 / 50e6 + late_s))
+            probed_s = now_s
+
+    assert len(controller.switches) <= 40
 
 
 def test_a_dear_move_needs_frames_to_pay_for_it():
