@@ -21,7 +21,8 @@ HEAD = """# Models: what opens, and what is refused
 
 Written by `tests/support/models_page.py`; `make test-all` makes every row again and holds it against this page. Each
 model was converted as by `tflsplit convert`, every cut proven as by `tflsplit verify` on three random samples, and int8
-compared with float on calibration samples: dB is signal to error, the lowest of all outputs.
+compared with float on calibration samples: dB is signal to error, each output's mean left out; of several outputs the
+lowest.
 
 All weights are random but those of public files and of PyTorch's digits, so dB tells how a form of network bears int8
 and not how right a trained one is. Normalisations have the statistics of the samples that calibrate.
@@ -31,7 +32,8 @@ _WORDS = {
 `tflsplit inspect --errors` shows where ([losses.md](../losses.md)); a float tail does without it.""",
     "Layers": """Each stands between a convolution or a dense layer before it and a dense layer behind it. A dash: that
 Keras has no such layer, or not under that name.""",
-    "Files": "The same small network as each kind of file.",
+    "Files": """The same small network as each kind of file. With random weights its outputs hardly vary, so that their
+dB is low.""",
     "Refused": "The line that is printed, behind the name of the file.",
     "Public files": """As TensorFlow, MLCommons, Google Coral, MediaPipe and others publish them; no samples were given.
 Int8 files have no float model beside them to compare with.""",

@@ -6,6 +6,8 @@ statistics that they would have learnt, without which signals die or explode on 
 
 import numpy as np
 
+from tflsplit.inputs import pictures as input_pictures
+
 CLASSES = 10
 
 
@@ -35,7 +37,7 @@ def _stretched(coarse, rows, columns):
 def samples(model, count, seed=3):
     """Inputs of a model of one: pictures, else series that swing slowly, as real values."""
     shape = model.inputs[0].shape[1:]
-    if len(shape) == 3 and shape[-1] in (1, 3):
+    if input_pictures.is_picture((1, *shape)):
         return pictures(shape, count, seed)
     rng = np.random.default_rng(seed)
     steps = rng.normal(0, 1, (count, *shape))
