@@ -4,7 +4,8 @@ import contextlib
 import os
 from pathlib import Path
 
-from tflsplit import errors
+from tflsplit import arguments, errors
+from tflsplit.arguments import PathLike
 
 
 def check_free(path: Path, *, replaces_existing: bool) -> None:
@@ -17,6 +18,13 @@ def check_free(path: Path, *, replaces_existing: bool) -> None:
         raise errors.SettingsError(f"{path}: there is no folder {path.parent}; make it first")
     if not os.access(path.parent, os.W_OK):
         raise errors.DeviceError(f"{path}: cannot be written (no right to write to {path.parent})")
+
+
+def free(out: PathLike, force: bool) -> Path:
+    """Where a call's `out` may be written; `force` allows to replace what is there."""
+    path = arguments.path(out, "out")
+    check_free(path, replaces_existing=arguments.instance(force, bool, "force"))
+    return path
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -89,7 +89,7 @@ def plan(
 def write_plan(outcome: Outcome, out: PathLike, *, force: bool = False) -> None:
     """The file that `tflsplit edge --plan` and `cloud --plan` run. SettingsError where nothing was picked, or if the
     file is there already, unless `force` allows to replace it."""
-    path = _free(out, force)
+    path = files.free(out, force)
     files.write_whole(path, planfile.render(pipeline.plan_of(outcome, path.parent)))
 
 
@@ -98,7 +98,7 @@ def write_report(outcome: Outcome, out: PathLike, *, force: bool = False) -> Non
     """A page with charts, in one HTML file; one that is there already is replaced with `force` only."""
     from tflsplit.report.plan import page
 
-    files.write_whole(_free(out, force), page.render(outcome))
+    files.write_whole(files.free(out, force), page.render(outcome))
 
 
 def link_of(
@@ -151,12 +151,6 @@ def forms(package: Package, edge: Profile, codecs: Any, pictures: Any, jpeg_byte
             sizes.append(candidates.picture_of(package.cuts[0], quality, edge))
     named = {str(codec) for codec in parsed}
     return InputForms(raw="raw" in named, int8="int8" in named, jpeg=bool(qualities), pictures=tuple(sizes))
-
-
-def _free(out: PathLike, force: bool) -> Path:
-    path = arguments.path(out, "out")
-    files.check_free(path, replaces_existing=arguments.instance(force, bool, "force"))
-    return path
 
 
 def _power(idle_w: float | None, active_w: float | None) -> Power | None:

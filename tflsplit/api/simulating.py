@@ -57,9 +57,7 @@ def write_report(found: Comparison, out: PathLike, *, force: bool = False) -> No
     """A page with charts, in one HTML file; one that is there already is replaced with `force` only."""
     from tflsplit.report.switching import page
 
-    path = arguments.path(out, "out")
-    files.check_free(path, replaces_existing=arguments.instance(force, bool, "force"))
-    files.write_whole(path, page.render(found))
+    files.write_whole(files.free(out, force), page.render(found))
 
 
 def _setting(slow_edge: float, fps: float, rtt: str | float, duration: str | float | None) -> Setting:

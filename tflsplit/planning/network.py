@@ -45,6 +45,11 @@ def wire_bytes(message_bytes: float) -> float:
     return packet + _SEGMENT_HEADER_BYTES * segments(packet)
 
 
+def segments_on_wire(carried_bytes: float) -> int:
+    """Of a message by what `wire_bytes` says of it."""
+    return max(1, math.ceil(carried_bytes / (_SEGMENT_BYTES + _SEGMENT_HEADER_BYTES)))
+
+
 def segments(packet_bytes: float) -> int:
     return max(1, math.ceil(packet_bytes / _SEGMENT_BYTES))
 
@@ -117,12 +122,15 @@ def hop(link: Link) -> Distribution:
     return distribution.fixed(link.rtt_s / 2 + broker_s, link.origin)
 
 
+def sending_again(count: int, loss: float, rtt_s: float) -> tuple[float, float]:
+    """What loss adds to a message of `count` segments: seconds (a round trip, or TCP's timer), and in which share of
+    the messages."""
+    once_s = rtt_s if count >= _FAST_RETRANSMIT_SEGMENTS else max(_LEAST_TIMER_S, 2 * rtt_s)
+    return once_s, 1 - (1 - loss) ** count
+
+
 def _sent_again(link: Link, message_bytes: float) -> Distribution:
-    """What loss adds: nothing to most messages, a round trip or TCP's timer to those that lose a segment."""
-    count = segments(message_bytes)
-    hit = 1 - (1 - link.loss) ** count
-    once_s = link.rtt_s if count >= _FAST_RETRANSMIT_SEGMENTS else max(_LEAST_TIMER_S, 2 * link.rtt_s)
-    return distribution.sometimes(once_s, hit)
+    return distribution.sometimes(*sending_again(segments(message_bytes), link.loss, link.rtt_s))
 
 
 def _as_measured(points: Sequence[Point], message_bytes: float) -> Distribution:

@@ -57,27 +57,36 @@ def latency_s(choice: Choice, now: Present) -> float:
     return edge_s + sending_s + now.rtt_s + now.cloud_wait_s + choice.cloud_s * now.cloud_slower
 
 
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """Of one candidate, as a plan and its file have them; `head_s` is the part of `edge_s` that the head takes."""
+
+    id: str
+    is_input: bool
+    edge_s: float
+    head_s: float
+    wire_bytes: float
+    cloud_s: float
+    is_exact: bool
+
+
 def of_candidates(candidates: Iterable[Candidate]) -> list[Choice]:
     """Those that can be costed. The answer of `output` is on the device already."""
     costed = [candidate for candidate in candidates if not candidate.missing]
-    whole = next((each for each in costed if not each.cut.tail.operators), None)
-    found = []
-    for candidate in costed:
-        is_local = candidate is whole
-        rest_s = max(0.0, whole.head.mean_s - candidate.head.mean_s) if whole else float("inf")
-        if whole and not candidate.cut.head.operators:
-            rest_s = whole.edge.mean_s
-        found.append(
-            Choice(
-                id=candidate.id,
-                edge_s=candidate.edge.mean_s,
-                wire_bytes=0.0 if is_local else network.wire_bytes(candidate.frame_bytes),
-                cloud_s=0.0 if is_local else candidate.cloud.mean_s,
-                rest_s=0.0 if is_local else rest_s,
-                is_exact=candidate.is_exact,
-            )
-        )
-    return found
+    whole = next((each.id for each in costed if not each.cut.tail.operators), None)
+    return _choices([_costed(each) for each in costed], whole)
+
+
+def _costed(candidate: Candidate) -> _Figures:
+    return _Figures(
+        id=candidate.id,
+        is_input=not candidate.cut.head.operators,
+        edge_s=candidate.edge.mean_s,
+        head_s=candidate.head.mean_s,
+        wire_bytes=network.wire_bytes(candidate.frame_bytes),
+        cloud_s=candidate.cloud.mean_s,
+        is_exact=candidate.is_exact,
+    )
 
 
 def of_plan(plan: Plan) -> list[Choice]:
@@ -92,44 +101,45 @@ def of_plan(plan: Plan) -> list[Choice]:
             "them can be cut elsewhere; plan again with --input-codec int8"
         )
     try:
-        return [_planned(each, plan.candidates) for each in plan.candidates]
+        return _choices([_planned(each) for each in plan.candidates], "output")
     except (KeyError, TypeError, ValueError) as cause:
         raise errors.DataError(
             f"plan for {plan.package_name}: its candidates are damaged ({cause!r}); plan again"
         ) from cause
 
 
-def _planned(told: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> Choice:
-    whole = next((each for each in among if each["cut"] == "output"), None)
-    is_local = told is whole
-    rest_s = float("inf")
-    if whole is not None:
-        rest_s = float(whole["edge_s"]) if told["cut"] == "input" else float(whole["head_s"]) - float(told["head_s"])
-    figures = (float(told["edge_s"]), float(told["wire_bytes"]), float(told["cloud_s"]))
+def _planned(told: Mapping[str, Any]) -> _Figures:
+    edge_s, wire_bytes, cloud_s = figures = (float(told["edge_s"]), float(told["wire_bytes"]), float(told["cloud_s"]))
     if not all(math.isfinite(figure) and figure >= 0 for figure in figures):
         raise ValueError(f"{told['cut']}: {figures}")
-    edge_s, wire_bytes, cloud_s = figures
-    return Choice(
-        id=str(told["cut"]),
-        edge_s=edge_s,
-        wire_bytes=0.0 if is_local else wire_bytes,
-        cloud_s=0.0 if is_local else cloud_s,
-        rest_s=0.0 if is_local else max(0.0, rest_s),
-        is_exact=bool(told["exact"]),
-    )
+    name = str(told["cut"])
+    head_s, is_exact = float(told["head_s"]), bool(told["exact"])
+    return _Figures(name, name == "input", edge_s, head_s, wire_bytes, cloud_s, is_exact)
+
+
+def _choices(found: Sequence[_Figures], whole_id: str | None) -> list[Choice]:
+    """`whole_id` is the one that has its answer on the device."""
+    whole = next((each for each in found if each.id == whole_id), None)
+
+    def rest_s(each: _Figures) -> float:
+        if whole is None:
+            return math.inf
+        return whole.edge_s if each.is_input else max(0.0, whole.head_s - each.head_s)
+
+    return [
+        Choice(each.id, each.edge_s, 0.0, 0.0, 0.0, each.is_exact)
+        if each is whole
+        else Choice(each.id, each.edge_s, each.wire_bytes, each.cloud_s, rest_s(each), each.is_exact)
+        for each in found
+    ]
 
 
 def worth_having(choices: Sequence[Choice], slow_edge: float = 1.0) -> list[Choice]:
     """Those that are the best under some conditions, in their order; what is local stays in any case. The device is
     at least `slow_edge` times as slow as it was profiled."""
-    best = {
-        min(choices, key=lambda each: latency_s(each, now)).id
-        for now in itertools.starmap(
-            Present,
-            (
-                (1 / rate, rtt, edge * slow_edge, cloud)
-                for rate, rtt, edge, cloud in itertools.product(_RATES_BPS, _ROUND_TRIPS_S, _SLOWER, _SLOWER)
-            ),
-        )
-    }
+    conditions = [
+        Present(1 / rate_bps, rtt_s, edge * slow_edge, cloud)
+        for rate_bps, rtt_s, edge, cloud in itertools.product(_RATES_BPS, _ROUND_TRIPS_S, _SLOWER, _SLOWER)
+    ]
+    best = {min(choices, key=lambda each: latency_s(each, now)).id for now in conditions}
     return [choice for choice in choices if choice.id in best or choice.is_local]

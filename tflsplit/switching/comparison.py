@@ -25,7 +25,8 @@ ADAPTIVE = "adaptive"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One policy's run. `cut_share` is the share of the frames that took each cut; bytes are those of frames and probes
+    """One policy's run. In model time no frame is lost or wrong; the JSON says so for programs that read replays too.
+    `cut_share` is the share of the frames that took each cut; bytes are those of frames and probes
     with every header."""
 
     mean_ms: float

@@ -71,15 +71,20 @@ class Estimates:
         self._pending = None if since_s is None else (since_s, bits)
 
     def present(self, now_s: float) -> Present:
+        known = self._aged(now_s)
+        if self._pending is None:
+            return known
+        since_s, bits = self._pending
+        at_least = (now_s - since_s - known.rtt_s) / max(bits, _PACKET_BITS)
+        return replace(known, s_per_bit=max(known.s_per_bit, at_least))
+
+    def _aged(self, now_s: float) -> Present:
+        """What was learnt, as far as it is not too old, without what is still on its way."""
         learnt, usual = self._learnt, self._usual
         link_left = _left(now_s - self._link_at_s, self._memory.half_life_s)
         cloud_left = _left(now_s - self._cloud_at_s, self._memory.server_half_life_s)
-        s_per_bit = _log_mean(usual.s_per_bit, learnt.s_per_bit, link_left)
-        if self._pending is not None:
-            since_s, bits = self._pending
-            s_per_bit = max(s_per_bit, (now_s - since_s - learnt.rtt_s) / max(bits, _PACKET_BITS))
         return Present(
-            s_per_bit,
+            _log_mean(usual.s_per_bit, learnt.s_per_bit, link_left),
             learnt.rtt_s,
             learnt.edge_slower,
             _mean(usual.cloud_slower, learnt.cloud_slower, cloud_left),
@@ -93,9 +98,7 @@ class Estimates:
             self._learnt = replace(self._learnt, rtt_s=min(self._round_trips))
         if bits < _PACKET_BITS:
             return
-        pending, self._pending = self._pending, None
-        known = self.present(now_s)
-        self._pending = pending
+        known = self._aged(now_s)
         self._errors.append(link_s / (known.rtt_s + bits * known.s_per_bit))
         seen = max(_LEAST_S_PER_BIT, (link_s - known.rtt_s) / bits)
         self._learnt = replace(self._learnt, s_per_bit=_log_mean(known.s_per_bit, seen, self._memory.newest_link))

@@ -12,12 +12,10 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from tflsplit.planning import network
 from tflsplit.switching.choices import Choice
 from tflsplit.switching.policy import Answer, Policy
 from tflsplit.switching.traces import Conditions, Trace
-
-# What loss costs a message: `planning.network` has the reasons for these three.
-_SEGMENT_BYTES, _FAST_RETRANSMIT_SEGMENTS, _LEAST_TIMER_S = 1500, 4, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +64,10 @@ class World:
     def conditions(self, now_s: float) -> Conditions:
         return self.trace.conditions_at(now_s)
 
+    def rtt_s(self, now_s: float) -> float:
+        said = self.conditions(now_s).rtt_s
+        return self.setting.rtt_s if said is None else said
+
     def edge_s(self, choice: Choice) -> float:
         return choice.edge_s * self.setting.slow_edge
 
@@ -73,10 +75,10 @@ class World:
         """The time of the answer, what is learnt with it, and when the link is free again."""
         sent_s = now_s + self.edge_s(choice)
         bits = choice.wire_bytes * 8
-        there = self.conditions(sent_s)
-        rtt_s = self.setting.rtt_s if there.rtt_s is None else there.rtt_s
+        there, rtt_s = self.conditions(sent_s), self.rtt_s(sent_s)
         arrived_s = self.trace.arrival_s(max(sent_s, link_free_s), bits / (1 - there.loss))
-        arrived_s += _sent_again_s(choice.wire_bytes, there.loss, rtt_s, luck)
+        again_s, share = network.sending_again(network.segments_on_wire(choice.wire_bytes), there.loss, rtt_s)
+        arrived_s += again_s if luck < share else 0.0
         cloud_s = choice.cloud_s / (1 - there.load)
         link_s = arrived_s - sent_s + rtt_s
         answer = Answer(choice, sent_s, bits, self.edge_s(choice), link_s, 0.0, cloud_s)
@@ -87,15 +89,6 @@ class World:
         if choice.is_local:
             return self.edge_s(choice)
         return self.send(choice, now_s, now_s, luck)[0] - now_s
-
-
-def _sent_again_s(wire_bytes: float, loss: float, rtt_s: float, luck: float) -> float:
-    if not loss:
-        return 0.0
-    segments = math.ceil(wire_bytes / _SEGMENT_BYTES)
-    if luck >= 1 - (1 - loss) ** segments:
-        return 0.0
-    return rtt_s if segments >= _FAST_RETRANSMIT_SEGMENTS else max(_LEAST_TIMER_S, 2 * rtt_s)
 
 
 class _Device:
@@ -160,10 +153,9 @@ class _Device:
         return (small_s, probing.small_bytes) if small_s <= large_s else (large_s, probing.large_bytes)
 
     def _probe(self, now_s: float, wire_bytes: float) -> None:
-        said = self._world.conditions(now_s)
-        rtt_s = self._world.setting.rtt_s if said.rtt_s is None else said.rtt_s
+        rtt_s, loss = self._world.rtt_s(now_s), self._world.conditions(now_s).loss
         bits = wire_bytes * 8
-        arrived_s = self._world.trace.arrival_s(max(now_s, self._link_free_s), bits / (1 - said.loss))
+        arrived_s = self._world.trace.arrival_s(max(now_s, self._link_free_s), bits / (1 - loss))
         if self._policy.probing and wire_bytes == self._policy.probing.small_bytes:
             self._small_s = now_s
         else:

@@ -7,7 +7,7 @@ import click
 import tflsplit
 from tflsplit import text
 from tflsplit.api import files, simulating
-from tflsplit.cli.options import units
+from tflsplit.cli.options import scenario, units
 from tflsplit.cli.output import examples, screen
 from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.switching.comparison import ADAPTIVE, Comparison, Outcome
@@ -69,13 +69,7 @@ from tflsplit.switching.comparison import ADAPTIVE, Comparison, Outcome
 )
 @click.option("--no-hedge", is_flag=True, help="The device never computes what it has sent.")
 @click.option("--no-probes", is_flag=True, help="Do not measure the link while nothing is sent over it.")
-@click.option(
-    "--input-codecs",
-    default="raw,int8,jpeg:75",
-    show_default=True,
-    metavar="CODEC,…",
-    help="Codings of the input that compete.",
-)
+@scenario.CODECS
 @click.option(
     "--policy",
     "policies",

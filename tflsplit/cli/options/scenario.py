@@ -23,14 +23,15 @@ LINK = (
     ),
 )
 
+CODECS = click.option(
+    "--input-codecs",
+    default="raw,int8,jpeg:75",
+    show_default=True,
+    metavar="CODEC,…",
+    help="Codings of the input to compare, for the case that the whole model runs in the cloud.",
+)
 INPUT = (
-    click.option(
-        "--input-codecs",
-        default="raw,int8,jpeg:75",
-        show_default=True,
-        metavar="CODEC,…",
-        help="Codings of the input to compare, for the case that the whole model runs in the cloud.",
-    ),
+    CODECS,
     click.option(
         "--pictures",
         type=click.Path(path_type=Path),
