@@ -49,9 +49,17 @@ def mean(values):
     return sum(values) / len(values)
 
 
+def tell(found):
+    """The figures of docs/switching.md, shown by `pytest -rP`."""
+    for name in ("adaptive_over_oracle", "adaptive_over_best_static"):
+        values = [getattr(each, name) for each in found]
+        print(f"{name}: {mean(values):.3f} in the mean of {len(values)} cells, {max(values):.3f} in the worst")
+
+
 @pytest.mark.skipif(not RECORDED, reason="no recorded traces here: set TFLSPLIT_TEST_DATA")
 def test_a_moving_cut_is_near_the_oracle_and_beats_the_plan_on_recorded_links():
     found = played(RECORDED, Goal(), Tuning(hedge=0.5))
+    tell(found)
     over_oracle = [each.adaptive_over_oracle for each in found]
     over_planned = [each.policies["adaptive"].mean_ms / each.policies["planned_static"].mean_ms for each in found]
 
@@ -64,6 +72,7 @@ def test_a_moving_cut_is_near_the_oracle_and_beats_the_plan_on_recorded_links():
 def test_so_it_is_on_the_traces_that_come_along():
     assert len(MADE) == 3
     found = played(MADE, Goal(), Tuning(hedge=0.5))
+    tell(found)
 
     assert mean([each.adaptive_over_oracle for each in found]) <= 1.025
     assert max(each.adaptive_over_oracle for each in found) <= 1.08
@@ -75,6 +84,7 @@ def test_where_p95_is_the_wish_it_is_near_the_best_cut_that_stays():
     found = played([*RECORDED, *MADE], Goal(Wish.P95), Tuning(hedge=0.5))
     ratios = [each.policies["adaptive"].p95_ms / each.policies["best_static"].p95_ms for each in found]
 
+    print(f"p95 over the best staying cut's: {mean(ratios):.3f} in the mean, {sorted(ratios)[-2:]} the largest")
     assert mean(ratios) <= 1.1
     # In one cell hand-overs take just more than a twentieth of the ticks, so a device that computes them itself has
     # its own time as the 95th percentile, and one that waits has not.
