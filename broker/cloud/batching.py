@@ -1,8 +1,8 @@
 """Runs several frames through a tail at once, if measurements show that this is quicker.
 
 It seldom is: a convolution in int8 keeps a core busy with one frame. A batch saves the cost of each call, so it pays
-for tails of some microseconds. Each tail is measured when it is loaded, and batches are used only if they are quicker
-and give the same bits.
+for tails of some microseconds. Each segment of a tail is measured when it is opened, and batches are used only if they
+are quicker and give the same bits.
 """
 
 import logging
@@ -31,7 +31,7 @@ _LEAST_GAIN = 1.2
 
 @dataclass(slots=True)
 class Batch:
-    """A tail for `SIZE` frames at once; from `fewest` frames on it is quicker than single runs."""
+    """A segment for `SIZE` frames at once; from `fewest` frames on it is quicker than single runs."""
 
     interpreter: Interpreter
     fewest: int
@@ -44,7 +44,7 @@ class Batch:
 
 
 def measured(source: bytes | Path, one: Interpreter, *, threads: int, name: str) -> Batch | None:
-    """The batched form of the tail `one`; None, with the reason in the log, if it fails, differs or is not quicker."""
+    """The batched form of `one`; None, with the reason in the log, if it fails, differs or is not quicker."""
     try:
         several = Interpreter(source, threads=threads, name=name, batch=SIZE)
     except errors.DeviceError as problem:
@@ -72,6 +72,13 @@ def measured(source: bytes | Path, one: Interpreter, *, threads: int, name: str)
         return None
     batch.fewest = max(2, int(batch_s / one_s) + 1)
     return batch
+
+
+def fewest(segments: Sequence[Batch | None]) -> int:
+    """From how many frames a batch through all of these is quicker. 0 where one of them takes no batches: what the
+    others gain may be little beside it, and frames would wait for it."""
+    found = [0 if each is None else each.fewest for each in segments]
+    return max(found) if all(found) else 0
 
 
 def _are_equal(alone: Sequence[tuple[Array, ...]], together: Sequence[tuple[Array, ...]]) -> bool:

@@ -3,20 +3,26 @@
 `broker.cloud.workers.pool` runs them in other processes. An engine knows nothing of brokers and topics.
 """
 
+import logging
 import threading
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from broker.cloud.answerer import Answer, Answerer, Done, Job
+from broker.cloud import tail
+from broker.cloud.answerer import Answerer, Done, Job
 from broker.cloud.tail import Tails
 from broker.messages import wire
 from tflsplit.coding import feature_codec
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
+
+log = logging.getLogger(__name__)
+
+UNOPENED = "tail not opened before its first frame cut=%s reason=%s"
 
 
 @dataclass(slots=True)
@@ -44,6 +50,10 @@ class Engine(Protocol):
         """Answers a frame: calls `done` once, from any thread, maybe before this returns, but never after `close`. The
         caller bounds the number of frames."""
 
+    def open(self, package: Package, cut: Cut, done: Callable[[], None]) -> None:
+        """Opens a tail before its first frame comes, while no frame waits. Calls `done` once it is open wherever frames
+        may be run, from any thread; never, with the reason in the log, where it cannot be opened."""
+
     def check(self) -> None:
         """DeviceError, with the reason, if the engine cannot answer any more frames."""
 
@@ -52,38 +62,46 @@ class Engine(Protocol):
 
 
 class Ahead:
-    """Tails to open before their first frames come, one at a time and while no frame waits: a frame of zeros goes to
-    each worker, as far as one is free, and nobody hears of its answer. `on_open` is called, on any thread, when they
-    have answered."""
+    """Tails to open before their first frames come, one at a time and while no frame waits. `tell` is called, on any
+    thread, when one is open for every frame, and when it has to make room."""
 
-    def __init__(self, engine: Engine, on_open: Callable[[Package, Cut], None]) -> None:
+    def __init__(self, engine: Engine, tell: Callable[[Package, Cut, bool], None]) -> None:
         self._engine = engine
-        self._on_open = on_open
-        self._wanted: deque[tuple[Package, Cut]] = deque()
+        self._tell = tell
+        self._named: dict[str, OrderedDict[Cut, None]] = {}  # by package, the last one named last
+        self._wanted: list[tuple[Package, Cut]] = []
 
     def __len__(self) -> int:
         return len(self._wanted)
 
     def want(self, package: Package, cut: Cut) -> None:
-        self._wanted.append((package, cut))
+        """A device may come to that cut. As many of a package are wanted as stay open."""
+        named = self._named.setdefault(package.digest, OrderedDict())
+        if cut not in named:
+            self._wanted.append((package, cut))
+            if len(named) >= tail.KEPT:
+                self._tell(package, named.popitem(last=False)[0], False)
+        named[cut] = None
+        named.move_to_end(cut)
 
     def open_next(self) -> None:
-        if not self._wanted:
-            return
-        package, cut = self._wanted.popleft()
-        digest = bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES]
-        frame = wire.Frame(digest, cut.position, 0, 0, 0, 0, cut.boundary)
-        zeros = tuple(np.zeros(spec.shape, spec.dtype) for spec in cut.boundary)
-        job = Job("", wire.encode(frame, zeros, feature_codec.Plain()), 0.0)
-        missing = [None] * (self._engine.workers or 1)
+        if self._wanted:
+            # From the end on, no segment has to be split that was opened just before.
+            package, cut = max(self._wanted, key=lambda wanted: wanted[1].position)
+            self._wanted.remove((package, cut))
+            self._engine.open(package, cut, lambda: self._opened(package, cut))
 
-        def done(answer: Answer) -> None:
-            missing.pop()
-            if not missing and answer.refused is None:
-                self._on_open(package, cut)
+    def _opened(self, package: Package, cut: Cut) -> None:
+        if cut in self._named[package.digest]:
+            self._tell(package, cut, True)
 
-        for _ in tuple(missing):
-            self._engine.submit(job, done)
+
+def zeros(package: Package, cut: Cut) -> Job:
+    """A frame that opens the tail of a cut."""
+    digest = bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES]
+    frame = wire.Frame(digest, cut.position, 0, 0, 0, 0, cut.boundary)
+    arrays = tuple(np.zeros(spec.shape, spec.dtype) for spec in cut.boundary)
+    return Job("", wire.encode(frame, arrays, feature_codec.Plain()), 0.0)
 
 
 class Inline:
@@ -117,6 +135,14 @@ class Inline:
             self._count(-1)
             answer = self._answerer.answer(job)
         done(answer)
+
+    def open(self, package: Package, cut: Cut, done: Callable[[], None]) -> None:
+        with self._turn:
+            answer = self._answerer.answer(zeros(package, cut))
+        if answer.refused is None:
+            done()
+        else:
+            log.warning(UNOPENED, cut.id, answer.error)
 
     def _count(self, more: int) -> None:
         with self._counting:

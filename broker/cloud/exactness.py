@@ -7,7 +7,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from broker.cloud import tail
 from broker.messages import births, topics, wire
 from broker.messages.topics import Kind
 from broker.transport.protocol import Message, Transport
@@ -41,9 +40,8 @@ class Exactness:
             for package in packages
             for cut in package.cuts
         }
-        # Called once for each cut of ours that a birth names, as far as tails stay loaded.
+        # Called for each cut of ours that a birth names.
         self.on_cut: Callable[[Package, Cut], None] = lambda package, cut: None
-        self._named: set[tuple[bytes, str]] = set()
         self._heads: dict[_Head, Standing] = {}
         self._devices: dict[str, Standing] = {}
         self._said: dict[str, tuple[object, ...]] = {}
@@ -87,8 +85,7 @@ class Exactness:
             return
         place = ours[1].position
         for named in ((birth.package, cut) for cut in (birth.cut, *birth.candidates)):
-            if named in self._cuts and named not in self._named and len(self._named) < tail.KEPT:
-                self._named.add(named)
+            if named in self._cuts:
                 self.on_cut(*self._cuts[named])
         if device not in self._devices and len(self._devices) >= _MOST_DEVICES:
             log.debug("birth ignored device=%s reason=too many devices", device)

@@ -1,10 +1,11 @@
-"""Tails as files, so that all workers map the same memory: from the package, or sliced and written once."""
+"""Tails and segments as files, so that all workers map the same memory: the package's, or sliced and written once."""
 
 import contextlib
 import os
 import tempfile
 from pathlib import Path
 
+from tflsplit.graph import cuts as graph_cuts
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
 
@@ -15,15 +16,17 @@ class TailFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def path(self, package: Package, cut: Cut) -> Path:
-        """The file of a cut's tail, which is sliced now if need be. CutError if the cut has no tail."""
-        package.check_has_tail(cut)
-        written = package.file(cut, "tail")
+    def path(self, package: Package, start: Cut, stop: Cut | None = None) -> Path:
+        """The file of what lies between two cuts, or of the tail of `start`; it is sliced now if need be. CutError
+        where that has no tail."""
+        if stop is None:
+            package.check_has_tail(start)
+        written = package.file(start, "tail") if stop is None else None
         if written is not None:
             return package.path / written
-        path = self._folder / f"{package.digest[:32]}-{cut.id}.tflite"
+        path = self._folder / f"{package.digest[:32]}-{start.id}{f'-{stop.id}' if stop else ''}.tflite"
         if not path.exists():
-            self._write(path, package.tail_bytes(cut))
+            self._write(path, sliced(package, start, stop))
         return path
 
     def _write(self, path: Path, tail: bytes) -> None:
@@ -34,3 +37,8 @@ class TailFiles:
         with contextlib.suppress(FileExistsError):
             os.link(name, path)
         os.unlink(name)
+
+
+def sliced(package: Package, start: Cut, stop: Cut | None) -> bytes:
+    """The model between two cuts, or the tail of `start`."""
+    return package.tail_bytes(start) if stop is None else graph_cuts.middle_bytes(package.graph, start, stop)

@@ -68,9 +68,9 @@ class Peers:
         ):
             self._session = session
 
-    def opened(self, package: Package, cut: Cut) -> None:
-        """A tail of ours is open: `tend` tells edges that may move there. Any thread may say so."""
-        self._opened.add((package.digest, cut.id))
+    def tell(self, package: Package, cut: Cut, is_open: bool) -> None:
+        """Whether a tail of ours is open: `tend` tells edges that may move there. Any thread may say so."""
+        (self._opened.add if is_open else self._opened.discard)((package.digest, cut.id))
 
     def close(self) -> None:
         """Takes our announcement back."""

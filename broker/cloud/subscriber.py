@@ -118,7 +118,7 @@ class Cloud:
         self._peers, self.exactness = peers, exactness
         others: list[Callable[[Message], bool]] = [one.take for one in (peers, exactness) if one]
         self._others = [lambda message: probe_echo.take(transport, message), *others]
-        self._ahead = cloud_engine.Ahead(engine, lambda *opened: peers.opened(*opened) if peers else None)
+        self._ahead = cloud_engine.Ahead(engine, peers.tell if peers else lambda *told: None)
         self._drain_s = drain_s
         self._limits = limits or Limits()
         self._observers = tuple(observers)

@@ -52,7 +52,7 @@ class Setup:
                 )
             tails.append(Tails(opened, threads=self.threads, files=files, wants_batches=self.wants_batches))
         for index, cut in self.warm:
-            tails[index].warm(tails[index].package.cut(cut))
+            tails[index].open(tails[index].package.cut(cut))
         return Answerer(tails)
 
 

@@ -11,16 +11,18 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from broker.cloud import answerer, batching
+from broker.cloud import answerer, batching, engine
 from broker.cloud.answerer import Answer, Done, Job, Refused
 from broker.cloud.engine import Counters
-from broker.cloud.workers import pull_queue
+from broker.cloud.workers import openings, pull_queue
 from broker.cloud.workers.main import Setup
 from broker.cloud.workers.process import WorkerError, WorkerProcess
 from broker.cloud.workers.pull_queue import Waiting
 from tflsplit import errors
+from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
 
 log = logging.getLogger(__name__)
@@ -87,6 +89,8 @@ class Workers:
     ) -> None:
         self.counters = Counters()
         self._queue = pull_queue.PullQueue()
+        self._packages = tuple(packages)
+        self._openings = openings.Openings(len(packages))
         self._tail_timeout_s = tail_timeout_s
         self._batch_window_s = batch_window_s
         self._batches_from: dict[tuple[bytes, int], int] = {}  # by package and cut, as workers reported
@@ -130,6 +134,9 @@ class Workers:
 
     def submit(self, job: Job, done: Done) -> None:
         self._queue.put(Waiting(job, done))
+
+    def open(self, package: Package, cut: Cut, done: Callable[[], None]) -> None:
+        self._openings.want((self._packages.index(package), cut.id), engine.zeros(package, cut), done)
 
     def check(self) -> None:
         if self._failure is not None:
@@ -187,7 +194,7 @@ class Workers:
         try:
             self._start(number, worker)
             while not self._closing.is_set():
-                answered += self._serve(worker)
+                answered += self._serve(number, worker)
         except errors.DeviceError as problem:
             self._note_failed_start(number, problem)
         except WorkerError as death:
@@ -197,6 +204,7 @@ class Workers:
             with self._changed:
                 self._living.discard(worker)
                 self._ready.pop(number, None)
+            self._openings.ended(number)
             worker.end()
         return answered > 0
 
@@ -205,21 +213,24 @@ class Workers:
             self._living.add(worker)
             if self._closing.is_set():
                 worker.kill()
-        worker.start(self._setup)
+        setup = replace(self._setup, warm=(*self._setup.warm, *self._openings.everywhere))
+        worker.start(setup)
+        self._openings.started(number, setup.warm)
         with self._changed:
             self._ready[number] = worker
             self._failed_starts[number] = 0
             self._changed.notify_all()
 
-    def _serve(self, worker: Worker) -> int:
+    def _serve(self, number: int, worker: Worker) -> int:
         """Has the next frame answered, if one comes soon; returns how many frames were answered."""
-        first = self._queue.take(_LOOK_S)
+        lacking = self._openings.lacks(number)
+        first = self._queue.take(0.0 if lacking else _LOOK_S)
         if worker.has_ended:
             if first is not None:
                 self._queue.put_back(first)
             raise WorkerError(f"it ended while idle, {worker.how_it_ended()}")
         if first is None:
-            return 0
+            return 0 if lacking is None else self._open(number, worker, *lacking)
         taken = [first, *self._others(first)]
         try:
             answers, batches_from = worker.answer([waiting.job for waiting in taken])
@@ -232,6 +243,19 @@ class Workers:
             self._queue.served(waiting, answer)
             waiting.done(answer)
         return len(answers)
+
+    def _open(self, number: int, worker: Worker, entry: openings.Entry, job: Job) -> int:
+        """Has a tail opened; returns 1, the answer that nobody hears of."""
+        try:
+            (answer,), _ = worker.answer([job])
+        except WorkerError as death:
+            self._openings.failed(entry, str(death))
+            raise
+        if answer.refused is None:
+            self._openings.opened(number, entry)
+        else:
+            self._openings.failed(entry, answer.error)
+        return 1
 
     def _others(self, first: Waiting) -> list[Waiting]:
         """Frames to run in a batch with the first, if batches are wanted and known to be quicker."""

@@ -119,17 +119,14 @@ def test_other_messages_are_left_to_others(known):
     assert not known.take(Message(topics.topic("d", "n", topics.Kind.SERVES), b"{}"))
 
 
-def test_a_cut_of_ours_is_told_once_and_no_more_than_stay_loaded(known, tiny_package, monkeypatch):
+def test_each_cut_of_ours_that_a_birth_names_is_told(known, tiny_package):
     told = []
     known.on_cut = lambda package, cut: told.append((package, cut.id))
-    for device in ("n", "m"):
-        born(known, tiny_package, device)
+    adapts = {"candidates": ["op000", "op001", "op777"]}
+    born(known, tiny_package, changes={"adapts": adapts})
     born(known, tiny_package, changes={"package": "ab" * 32}.items())
-    assert told == [(tiny_package, "op000")]
-    monkeypatch.setattr(exactness.tail, "KEPT", 1)
-    born(known, tiny_package, cut="op001")
 
-    assert told == [(tiny_package, "op000")]
+    assert told == [(tiny_package, "op000"), (tiny_package, "op000"), (tiny_package, "op001")]
 
 
 @pytest.mark.parametrize("cut", ["input", "op000", "output"])
@@ -139,6 +136,6 @@ def test_the_tail_of_a_birth_is_open_before_its_first_frame(tiny_package, cut):
     network.publish(topics.topic("d", "n", topics.Kind.BIRTH), birth, 1, retain=True)
     with memory_cloud.cloud_for(tiny_package, network) as cloud:
         (tails,) = cloud._engine._answerer._tails.values()
-        wait_for(lambda: tiny_package.cut(cut).position in tails._loaded)
+        wait_for(lambda: tiny_package.cut(cut).position in tails._used)
 
     assert (cloud.summary.frames, cloud.summary.results, dict(cloud.summary.refused)) == (0, 0, {})

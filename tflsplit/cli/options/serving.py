@@ -60,7 +60,7 @@ class ServingOptions:
             return pool.Workers(packages, self.workers, **limits)
         tails = [tail.Tails(package, threads=self.threads) for package in packages]
         for package, cut in warm:
-            tails[packages.index(package)].warm(package.cut(cut))
+            tails[packages.index(package)].open(package.cut(cut))
         return cloud_engine.Inline(answerer.Answerer(tails))
 
 

@@ -241,19 +241,21 @@ def mapped(pid, name):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc what a process has mapped")
-def test_workers_map_one_file_of_each_tail_whether_or_not_it_is_in_the_package(tmp_path, residual_model, request):
+def test_workers_map_one_file_of_each_segment_whether_or_not_it_is_in_the_package(tmp_path, residual_model, request):
     made = tiny_models.describe(residual_model)
     bare = tiny_models.writing.write(tmp_path / "bare.tflsplit", made, residual_model, made.cuts[1:2])
     written, sliced = (cut.id for cut in bare.cuts[1:3])
-    engine = pool.Workers([bare], 2, warm=[(bare, written), (bare, sliced)])
-    request.addfinalizer(engine.close)
-    inodes = [mapped(pid, "cuts/" + written + "/tail.tflite") for pid in engine.pids]
-    others = [mapped(pid, f"-{sliced}.tflite") for pid in engine.pids]
-
     assert bare.file(bare.cut(sliced), "tail") is None
-    assert len(inodes[0]) == len(others[0]) == 1
-    assert inodes == [inodes[0]] * 2
-    assert others == [others[0]] * 2
+    for warm, expected in (
+        ((written,), [f"cuts/{written}/tail.tflite"]),
+        ((written, sliced), [f"-{written}-{sliced}.tflite", f"-{sliced}.tflite"]),
+    ):
+        engine = pool.Workers([bare], 2, warm=[(bare, cut) for cut in warm])
+        request.addfinalizer(engine.close)
+        inodes = [set.union(*(mapped(pid, name) for name in expected)) for pid in engine.pids]
+
+        assert len(inodes[0]) == len(expected)
+        assert inodes == [inodes[0]] * 2
 
 
 def test_a_setup_survives_its_journey():
@@ -273,3 +275,18 @@ def test_frames_that_are_run_together_give_what_they_give_alone(start, tiny_pack
     assert [values_of(found[sequence]) for sequence in range(200)] == [
         values_of(right[sequence]) for sequence in range(200)
     ]
+
+
+def test_a_tail_is_open_in_every_worker_before_that_is_told(start, tiny_package, answers):
+    workers = start(2)
+    opened = queue.Queue()
+    for cut in ("op000", "op001"):
+        workers.open(tiny_package, tiny_package.cut(cut), lambda cut=cut: opened.put(cut))
+    assert sorted(opened.get(timeout=WAIT_S) for _ in range(2)) == ["op000", "op001"]
+    assert len(workers._openings.everywhere) == 2
+
+    os.kill(workers.pids[0], signal.SIGKILL)
+    wait_for(lambda: workers.counters.workers_replaced == 1 and workers.workers == 2)
+    assert all(workers._openings.lacks(number) is None for number in range(2))
+    workers.submit(job_of(tiny_package, 7), answers)
+    assert answers.next().refused is None
