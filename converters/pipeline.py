@@ -186,7 +186,7 @@ def _open_tflite(source: Path) -> Rewritten:
     graph = flatgraph.read(mended.data, name=str(source))
     target.refuse_compiled(graph, str(source))
     static_shapes.check(graph, str(source))
-    opened = rewriting.rewrite(mended.data, static_shapes.PASSES)
+    opened = rewriting.rewrite(mended.data, static_shapes.PASSES, frees_kernels=True)
     return replace(opened, notes=(*mended.notes, *opened.notes))
 
 

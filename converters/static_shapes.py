@@ -10,7 +10,7 @@ from converters.rewriting import Rewritten
 from tflsplit import errors, text
 from tflsplit.graph import flatgraph
 from tflsplit.graph.edit import Edit
-from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.interpreter import Interpreter, Kernels
 from tflsplit.graph.tensors import CODE_OF_DTYPE, Array
 from tflsplit.package import verify
 
@@ -58,12 +58,26 @@ def check(graph: flatgraph.Graph, name: str) -> None:
 
 
 def fix_batch(edited: Edit) -> list[str]:
-    """An extent that was open at conversion is stored as 1, beside a mark that it is open."""
-    marked = [tensor for tensor in edited.subgraph.tensors if tensor.shapeSignature is not None]
-    was_open = any(extent < 0 for tensor in marked for extent in tensor.shapeSignature)
-    for tensor in marked:
+    """An extent that was open at conversion is stored as 1, beside a mark that it is open; so are, behind an operator
+    whose shape is computed, extents that are not 1. All become what one sample gives."""
+    marked = {index: one for index, one in enumerate(edited.subgraph.tensors) if one.shapeSignature is not None}
+    if not any(extent < 0 for tensor in marked.values() for extent in tensor.shapeSignature):
+        for tensor in marked.values():
+            tensor.shapeSignature = None
+        return []
+    with (
+        quiet.silenced(),
+        Interpreter(flatgraph.pack(edited.source), keeps_intermediates=True, kernels=Kernels.BUILTIN) as opened,
+    ):
+        (sample,) = verify.random_samples(opened.inputs, 1)
+        opened.run(*sample)
+        for operator in edited.graph.operators:
+            for index in operator.outputs:  # of some the file says nothing, not even that they are open
+                if edited.graph.tensors[index].spec:
+                    edited.subgraph.tensors[index].shape = list(opened.tensor(index).shape)
+    for tensor in marked.values():
         tensor.shapeSignature = None
-    return ["the batch, which was open, is 1"] if was_open else []
+    return ["the batch, which was open, is 1"]
 
 
 def fold_constants(edited: Edit) -> list[str]:

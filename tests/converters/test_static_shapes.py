@@ -100,3 +100,23 @@ def test_the_shape_of_a_tensor_that_is_computed_becomes_a_constant(builder):
     made = rewriting.rewrite(builder.build((x,), (z,)), static_shapes.PASSES)
 
     assert [operator.name for operator in flatgraph.read(made.data).operators] == ["MAXIMUM", "RESHAPE"]
+
+
+def test_an_open_batch_behind_a_computed_shape_becomes_that_of_one_sample(builder):
+    """As converters write a dilated convolution: what SPACE_TO_BATCH_ND makes of an open batch is stored as 1."""
+    x = builder.tensor("x", (1, 4, 4, 1), scale=None, kind="FLOAT32")
+    block, edges = (
+        builder.tensor(name, np.shape(value), scale=None, data=np.array(value, np.int32), kind="INT32")
+        for name, value in (("block", [2, 2]), ("edges", [[0, 0], [0, 0]]))
+    )
+    apart = builder.tensor("apart", (1, 2, 2, 1), scale=None, kind="FLOAT32")
+    y = builder.tensor("y", (1, 4, 4, 1), scale=None, kind="FLOAT32")
+    for index in (x, apart, y):
+        builder.tensors[index].shapeSignature = [-1, *builder.tensors[index].shape[1:]]
+    builder.operator("SPACE_TO_BATCH_ND", (x, block, edges), (apart,))
+    builder.operator("BATCH_TO_SPACE_ND", (apart, block, edges), (y,))
+    made = rewriting.rewrite(builder.build((x,), (y,)), static_shapes.PASSES)
+
+    graph = flatgraph.read(made.data)
+    assert graph.tensors[graph.operators[0].outputs[0]].shape == (4, 2, 2, 1)
+    assert not any(tensor.is_dynamic for tensor in graph.tensors)
