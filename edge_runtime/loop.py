@@ -8,30 +8,28 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from broker.messages import topics
 from broker.transport.protocol import ConnectionState, Message, Transport
 from edge_runtime.accelerators.service import Condition
-from edge_runtime.delivery import framing, routes
+from edge_runtime.delivery import routes
 from edge_runtime.delivery.birth import Birth
 from edge_runtime.delivery.clouds import Clouds
 from edge_runtime.delivery.collector import Collector
-from edge_runtime.delivery.framing import Sending
 from edge_runtime.delivery.observer import Observer
 from edge_runtime.delivery.publisher import Publisher
 from edge_runtime.delivery.settings import Settings, Until
 from edge_runtime.delivery.summary import Summary
 from edge_runtime.delivery.window import Window
 from edge_runtime.exactness import Exactness
+from edge_runtime.exchange import HeadInUse
 from edge_runtime.head import Head
 from edge_runtime.sources import intake
 from edge_runtime.sources.frames import Capture, Source
 from tflsplit import arguments, errors, text
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
-from tflsplit.inputs.samples import Convert
 from tflsplit.kernels.heads import HeadKernels
 from tflsplit.package.reading import Package
 
@@ -41,23 +39,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# How often the threads look whether they were told to stop or to exchange the head; no frame waits for it.
+# How often the threads look whether they were told to stop; no frame waits for it.
 _LOOK_S = 0.2
 # How long a stop waits for answers to frames that are on disk anyway.
 _GRACE_S = 2.0
 # How often it is checked which frames are overdue or too old.
 _TEND_S = 0.1
 _ANNOUNCED = f"/{topics.Kind.SERVES.value}"
-
-
-@dataclass(slots=True)
-class _Exchange:
-    """Another package and head, for the compute thread to take over between two frames."""
-
-    sending: Sending
-    head: Head
-    convert: Convert | None
-    is_done: threading.Event = field(default_factory=threading.Event)
 
 
 # The package and head that replace a head that failed on a frame, as in `Edge.exchange`; None ends the edge.
@@ -94,9 +82,7 @@ class Edge:
         self.adaptation = adaptation
         self._observers = (*observers, *([adaptation] if adaptation else []))
         self._rescue = rescue
-        self._sending = framing.of(package, head.cut, settings.input_codec)
-        self._head = head
-        self._source: Source | None = None
+        self._in_use = HeadInUse(package, head, settings.input_codec, self._changed)
         self._window = Window(settings.window)
         self._clouds = Clouds()
         self.exactness = Exactness(settings.exact, self._clouds)
@@ -123,9 +109,6 @@ class Edge:
         self._stopped_at_s: float | None = None
         self._is_drained = False
         self._failure: Exception | None = None
-        self._computing: threading.Thread | None = None
-        self._exchange: _Exchange | None = None
-        self._exchanging = threading.Lock()
         self._told: Mapping[str, object] = {}
 
     @property
@@ -134,21 +117,21 @@ class Edge:
 
     @property
     def package(self) -> Package:
-        return self._sending.package
+        return self._in_use.sending.package
 
     @property
     def cut(self) -> Cut:
-        return self._sending.cut
+        return self._in_use.sending.cut
 
     @property
     def condition(self) -> Condition:
         """Where the head runs now."""
-        return self._head.condition
+        return self._in_use.head.condition
 
     @property
     def kernels(self) -> HeadKernels:
         """What the head is computed with now."""
-        return self._head.kernels
+        return self._in_use.head.kernels
 
     @property
     def outstanding(self) -> int:
@@ -162,7 +145,7 @@ class Edge:
     def stop(self) -> None:
         """Take no further input, but wait for answers. Takes no lock: signal handlers may call it."""
         self._stopped_at_s = time.monotonic()
-        self._head.interrupt()
+        self._in_use.head.interrupt()
 
     def reload(self, settings: Settings) -> None:
         """The settings from the next frame on; SettingsError names those that cannot change while the edge runs."""
@@ -179,18 +162,8 @@ class Edge:
         """
         if self.adaptation is not None:
             raise errors.SettingsError("an edge that moves its cut keeps its package and its heads: restart it")
-        wanted = self._wanted(package, head)
         self.exactness.check(package, head)
-        with self._exchanging:
-            before = self._sending.package, self._head
-            if self._computing in (None, threading.current_thread()):
-                self._take_over(wanted)
-                return before
-            self._exchange = wanted
-            while not wanted.is_done.wait(_LOOK_S):
-                if self._computing is None:  # the run ended before it saw us
-                    self._take_over(wanted)
-            return before
+        return self._in_use.exchange(package, head)
 
     def describe(self, name: str, fields: Mapping[str, object] | None) -> None:
         """Adds an entry to the birth, which is published again within `_TEND_S`."""
@@ -199,16 +172,17 @@ class Edge:
     def run(self, source: Source) -> Summary:
         """Stream the source until it ends, `count` is reached or `stop` is called; then wait for the last answers."""
         arguments.instance(source, Source, "source")
-        if source.gives_pixels != (self._sending.pixels is not None):
+        sending = self._in_use.sending
+        if source.gives_pixels != (sending.pixels is not None):
             given = "pixels" if source.gives_pixels else "inputs as the model stores them"
-            raise errors.SettingsError(f"the source gives {given}: open it for input codec {self._sending.input_codec}")
-        self._source = source
+            raise errors.SettingsError(f"the source gives {given}: open it for input codec {sending.input_codec}")
+        self._in_use.source = source
         source.drop = self.summary.drop
         self._route.open()
         self._announce()
         collecting = threading.Thread(target=self._collect, name="edge-results", daemon=True)
         collecting.start()
-        self._computing = threading.current_thread()
+        self._in_use.thread = threading.current_thread()
         try:
             self._stream(source)
             self._wait_for_answers()
@@ -216,7 +190,7 @@ class Edge:
             self._wait_for_answers()
             raise
         finally:
-            self._computing = None
+            self._in_use.thread = None
             self._is_drained = True
             collecting.join()
             self._route.close()
@@ -224,17 +198,6 @@ class Edge:
         if self._failure is not None:
             raise self._failure
         return self.summary
-
-    def _fit(self, package: Package, source: Source | None) -> Convert | None:
-        """The conversion of the source's captures to that package's inputs."""
-        if source is None:
-            return None
-        if source.fit is not None:
-            return source.fit(package.manifest)
-        if package.manifest.inputs != self._sending.package.manifest.inputs:
-            before = self._sending.package.path
-            raise errors.SettingsError(f"{package.path}: the source gives inputs as {before} has them")
-        return source.convert
 
     def _stream(self, source: Source) -> None:
         captures = intake.of(
@@ -262,9 +225,9 @@ class Edge:
     def _process(self, source: Source, sequence: int, taken: Capture) -> None:
         began_s, is_alone = time.monotonic(), self.adaptation is not None and self.adaptation.is_alone
         if self.adaptation is not None:
-            self._sending, self._head = self.adaptation.pick()
+            self._in_use.sending, self._in_use.head = self.adaptation.pick()
         started_s, boundary = self._run_head(source, sequence, taken)
-        packed = self._sending.pack(
+        packed = self._in_use.sending.pack(
             boundary,
             key=(self._settings.boot, sequence),
             captured_ns=taken.captured_ns,
@@ -286,36 +249,24 @@ class Edge:
             arrays = source.convert(taken.raw)
             started_s = time.monotonic()
             try:
-                return started_s, self._head.run(arrays)
+                return started_s, self._in_use.head.run(arrays)
             except errors.DeviceError as failure:
                 rescued = self._rescue(failure)
                 if rescued is None:
                     self.summary.drop("head_failed")
                     log.error("frame lost sequence=%d reason=%s", sequence, failure)
                     raise
-                self._take_over(self._wanted(*rescued))
+                self._in_use.take(*rescued)
 
     def _between_frames(self) -> None:
         for observer in self._observers:
             observer.alive()
-        if self._exchange is not None:
-            self._take_over(self._exchange)
+        self._in_use.look()
 
-    def _wanted(self, package: Package, head: Head) -> _Exchange:
-        return _Exchange(
-            framing.of(package, head.cut, self._settings.input_codec), head, self._fit(package, self._source)
-        )
-
-    def _take_over(self, wanted: _Exchange) -> None:
-        if self._exchange is wanted:
-            self._exchange = None
-        self._sending, self._head = wanted.sending, wanted.head
-        self.summary.accelerator = wanted.head.counters
-        if self._source is not None and wanted.convert is not None:
-            self._source.convert = wanted.convert
+    def _changed(self, head: Head) -> None:
+        self.summary.accelerator = head.counters
         if self.is_stopping:
-            wanted.head.interrupt()
-        wanted.is_done.set()
+            head.interrupt()
 
     def _wait_for_answers(self) -> None:
         began_s, is_said = time.monotonic(), self._say_what_is_waited_for()
@@ -378,7 +329,7 @@ class Edge:
         else:
             if self._clouds.take(message):
                 self._route.cloud_came(time.monotonic())
-            self.exactness.look(self.package, self._head)
+            self.exactness.look(self.package, self._in_use.head)
 
     def _fail(self, failure: Exception) -> None:
         self._failure = failure
@@ -386,7 +337,7 @@ class Edge:
 
     def _announce(self) -> None:
         spool = None if self.spool is None else self.spool.as_json()
-        sending, head = self._sending, self._head
+        sending, head = self._in_use.sending, self._in_use.head
         if sending.cut != head.cut:
             return  # the compute thread is just moving; the next look says where it went
         adapts = self.adaptation and self.adaptation.as_json()

@@ -158,7 +158,7 @@ def test_a_model_that_would_not_be_exact_is_not_exchanged_where_that_is_required
 @pytest.mark.parametrize(("cut", "waits"), [("op000", True), ("input", False)])
 def test_nothing_computed_at_the_edge_is_exact_without_any_cloud(tiny_package, network, cut, waits):
     running = Running(tiny_package, network, cut, exact=Exact.REQUIRE)
-    running.edge.exactness.look(tiny_package, running.edge._head)
+    running.edge.exactness.look(tiny_package, running._head)
 
     assert running.edge.exactness.is_awaited == waits
 

@@ -1,0 +1,91 @@
+"""The head that the next frame goes through, and its exchange for another between two frames."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edge_runtime.delivery import framing
+from edge_runtime.delivery.framing import Sending
+from edge_runtime.head import Head
+from edge_runtime.sources.frames import Source
+from tflsplit import errors
+from tflsplit.coding.input_codec import InputCodec
+from tflsplit.inputs.samples import Convert
+from tflsplit.package.reading import Package
+
+# How often who waits for an exchange looks whether the run has ended; no frame waits for it.
+_LOOK_S = 0.2
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """Another package and head, for the compute thread to take over between two frames."""
+
+    sending: Sending
+    head: Head
+    convert: Convert | None
+    is_done: threading.Event = field(default_factory=threading.Event)
+
+
+class HeadInUse:
+    """`sending` and `head` are what the next frame goes through, `source` what it comes from once an edge runs, and
+    `thread` the one that computes. `on_change` is told of each other head, on that thread."""
+
+    def __init__(
+        self, package: Package, head: Head, codec: InputCodec | None, on_change: Callable[[Head], None]
+    ) -> None:
+        self.sending = framing.of(package, head.cut, codec)
+        self.head = head
+        self.source: Source | None = None
+        self.thread: threading.Thread | None = None
+        self._codec = codec
+        self._on_change = on_change
+        self._wanted: _Wanted | None = None
+        self._exchanging = threading.Lock()
+
+    def exchange(self, package: Package, head: Head) -> tuple[Package, Head]:
+        """From any thread: the next frames go through that head. Blocks until the current frame is done; returns what
+        was used before. SettingsError or DataError if the source does not fit the package."""
+        wanted = self._fitted(package, head)
+        with self._exchanging:
+            before = self.sending.package, self.head
+            if self.thread in (None, threading.current_thread()):
+                self._take_over(wanted)
+                return before
+            self._wanted = wanted
+            while not wanted.is_done.wait(_LOOK_S):
+                if self.thread is None:  # the run ended before it saw us
+                    self._take_over(wanted)
+            return before
+
+    def look(self) -> None:
+        """On the compute thread, between two frames: does what `exchange` waits for."""
+        if self._wanted is not None:
+            self._take_over(self._wanted)
+
+    def take(self, package: Package, head: Head) -> None:
+        """On the compute thread: the current frame already goes through that head."""
+        self._take_over(self._fitted(package, head))
+
+    def _fitted(self, package: Package, head: Head) -> _Wanted:
+        return _Wanted(framing.of(package, head.cut, self._codec), head, self._fit(package))
+
+    def _fit(self, package: Package) -> Convert | None:
+        """The conversion of the source's captures to that package's inputs."""
+        if self.source is None:
+            return None
+        if self.source.fit is not None:
+            return self.source.fit(package.manifest)
+        if package.manifest.inputs != self.sending.package.manifest.inputs:
+            before = self.sending.package.path
+            raise errors.SettingsError(f"{package.path}: the source gives inputs as {before} has them")
+        return self.source.convert
+
+    def _take_over(self, wanted: _Wanted) -> None:
+        if self._wanted is wanted:
+            self._wanted = None
+        self.sending, self.head = wanted.sending, wanted.head
+        if self.source is not None and wanted.convert is not None:
+            self.source.convert = wanted.convert
+        self._on_change(wanted.head)
+        wanted.is_done.set()
