@@ -42,6 +42,9 @@ class Exactness:
         }
         # Called for each cut of ours that a birth names.
         self.on_cut: Callable[[Package, Cut], None] = lambda package, cut: None
+        # Called when a device comes, or comes again, that may move its cut.
+        self.on_moving: Callable[[], None] = lambda: None
+        self._boots: dict[str, int] = {}
         self._heads: dict[_Head, Standing] = {}
         self._devices: dict[str, Standing] = {}
         self._said: dict[str, tuple[object, ...]] = {}
@@ -63,6 +66,7 @@ class Exactness:
                 self._judge(device, births.parse(message.payload))
             else:
                 self._devices.pop(device, None)
+                self._boots.pop(device, None)
         except errors.FrameError as problem:
             log.debug("birth ignored topic=%s reason=%s", message.topic, problem)
         return True
@@ -90,6 +94,9 @@ class Exactness:
         if device not in self._devices and len(self._devices) >= _MOST_DEVICES:
             log.debug("birth ignored device=%s reason=too many devices", device)
             return
+        if birth.candidates and self._boots.get(device) != birth.boot:
+            self._boots[device] = birth.boot
+            self.on_moving()
         # An older version tells no operators: only at the cut `input` is it known that there are none.
         told = birth.kernels or HeadKernels(None, () if place == 0 else ("any",))
         found = told.against(self._ours)

@@ -4,6 +4,8 @@ A frame of a package that we do not serve is no error where another cloud serves
 """
 
 import logging
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # More than this many clouds of one deployment are not remembered.
 _MOST = 256
+# A thousand devices that come at a time are answered once: what we say goes to each of them.
+_AGAIN_S = 1.0
 
 
 def of(
@@ -50,6 +54,7 @@ class Peers:
         self._opened: set[tuple[str, str]] = set()
         self._lives: set[str] = set()
         self._session: int | None = None
+        self._said_s, self._is_asked = -math.inf, False
         self._clash = NameClash(transport, deployment, name, ours.boot)
 
     def start(self) -> None:
@@ -63,14 +68,22 @@ class Peers:
         session, ready = self._transport.reconnects, frozenset(self._opened)
         if ready != self._ours.ready:
             self._ours, self._session = replace(self._ours, ready=ready), None
+        now_s = time.monotonic()
+        if self._is_asked and now_s - self._said_s >= _AGAIN_S:
+            self._session = None
         if session != self._session and self._transport.try_publish(
             self._topic, self._ours.as_json(), qos=1, retain=True
         ):
-            self._session = session
+            self._session, self._said_s, self._is_asked = session, now_s, False
 
     def tell(self, package: Package, cut: Cut, is_open: bool) -> None:
         """Whether a tail of ours is open: `tend` tells edges that may move there. Any thread may say so."""
         (self._opened.add if is_open else self._opened.discard)((package.digest, cut.id))
+
+    def say_again(self) -> None:
+        """Announces us again, soon: for a device that has come, since not every broker gives it what it retains, and
+        since what is retained may be of a cloud that died."""
+        self._is_asked = True
 
     def close(self) -> None:
         """Takes our announcement back."""

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from broker.cloud import answerer
-from broker.cloud import engine as cloud_engine
 from broker.cloud.answerer import Answer, Job, Refused
+from broker.cloud.beside.listening import Beside, Listening
 from broker.cloud.engine import Engine
 from broker.cloud.exactness import Exactness
 from broker.cloud.fair_queue import FairQueue
@@ -30,7 +30,6 @@ from broker.cloud.shares import Limits, Shares
 from broker.cloud.summary import Summary
 from broker.messages import chunks, dead_letters, topics, wire
 from broker.messages.topics import Kind
-from broker.transport import probe_echo
 from broker.transport.protocol import Message, Transport, publish_packet_bytes
 from tflsplit import arguments, errors
 from tflsplit.coding import feature_codec
@@ -90,7 +89,7 @@ class Cloud:
     """Serves every device of one deployment. `stop`, from any thread, ends `run` once received frames are answered.
 
     With a `share` the clouds of that group divide the frames among them. The chunks of one frame may then go to
-    different clouds, so chunks are refused.
+    different clouds, so chunks are refused. `beside` hears of devices where this transport only brings frames.
     """
 
     def __init__(
@@ -102,6 +101,7 @@ class Cloud:
         share: str | None = None,
         peers: Peers | None = None,
         exactness: Exactness | None = None,
+        beside: Beside | None = None,
         drain_s: float = 10.0,
         limits: Limits | None = None,
         observers: Sequence[Observer] = (),
@@ -115,10 +115,9 @@ class Cloud:
         self._transport = transport
         self._filter = topics.every_device(deployment, Kind.FEATURES, share=share)
         self._is_shared, self._is_subscribed = share is not None, False
-        self._peers, self.exactness = peers, exactness
-        others: list[Callable[[Message], bool]] = [one.take for one in (peers, exactness) if one]
-        self._others = [lambda message: probe_echo.take(transport, message), *others]
-        self._ahead = cloud_engine.Ahead(engine, peers.tell if peers else lambda *told: None)
+        self._peers, self.exactness = peers, beside.exactness if beside else exactness
+        self._listening = Listening(engine, transport, deployment, peers, None if beside else exactness)
+        self._beside = beside
         self._drain_s = drain_s
         self._limits = limits or Limits()
         self._observers = tuple(observers)
@@ -143,10 +142,7 @@ class Cloud:
 
     def subscribe(self) -> None:
         """From now on frames wait for `run`, which does this where it was not done."""
-        if self.exactness is not None:
-            self.exactness.on_cut = self._ahead.want
-            self.exactness.start()
-            probe_echo.listen(self._transport, self.deployment)
+        self._listening.start()
         self._transport.subscribe(self._filter)
         self._is_subscribed = True
 
@@ -158,17 +154,16 @@ class Cloud:
         """Answers frames until stopped, or until `is_enough`, which is called before each frame."""
         if not self._is_subscribed:
             self.subscribe()
-        if self._peers is not None:
-            self._peers.start()
+        self._listening.announce()
         while self._stopped_at_s is None and not is_enough():
             self._engine.check()
             self._reassembler.expire(time.monotonic())
             self._read()
             self._serve_next()
-            if self._peers is not None:
-                self._peers.tend()
-        if self._peers is not None:
-            self._peers.close()
+            self._listening.tend()
+            if self._beside is not None:
+                self._beside.check()
+        self._listening.close()
         self._drain()
         self.summary.link = self._transport.counters
         return self.summary
@@ -178,7 +173,7 @@ class Cloud:
         for _ in range(_TOGETHER):
             if not self._has_room():
                 return
-            message = self._transport.receive(0.0 if self._turns or self._ahead else _LOOK_S)
+            message = self._transport.receive(0.0 if self._turns or self._listening.ahead else _LOOK_S)
             if message is not None:
                 self._take(message)
             if message is None or not self._turns:
@@ -188,7 +183,7 @@ class Cloud:
         """Has the engine answer the next frame, unless earlier answers cannot leave."""
         following = None if self._leaving else self._turns.take()
         if following is None:
-            self._ahead.open_next()
+            self._listening.ahead.open_next()
         else:
             key, held = following
             began_s = time.monotonic()
@@ -240,7 +235,7 @@ class Cloud:
         return not self._leaving and len(self._running) < self._limits.frames and self._held_bytes < self._limits.bytes
 
     def _take(self, message: Message) -> None:
-        if message.topic not in self._routes and any(take(message) for take in self._others):
+        if message.topic not in self._routes and self._listening.take(message):
             self._transport.acknowledge(message)
             return
         try:

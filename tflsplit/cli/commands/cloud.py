@@ -75,6 +75,7 @@ def command(
     """
     from broker.cloud import serving as clouds_of
     from broker.cloud import subscriber, summary
+    from broker.cloud.beside.listening import Beside
 
     deployments, name = deployments or (broker.deployment(None),), broker.name(name, default="cloud")
     share = work_queue.share(queue, serving.share)
@@ -91,19 +92,14 @@ def command(
             )
             for deployment in dict.fromkeys(deployments)
         }
-        clouds = [
-            subscriber.Cloud(
-                engine,
-                transport,
-                deployment,
-                share=share,
-                **({} if queue else _others(transport, (deployment, name), boot, packages, serving)),
-                drain_s=serving.drain_s,
-            )
-            for deployment, transport in online.items()
-        ]
+        clouds = []
+        for deployment, (frames, around) in online.items():
+            heard = _heard(around, (deployment, name), boot, packages, serving)
+            if frames is not around and around is not None:
+                heard = {"beside": stack.enter_context(Beside(engine, around, deployment, **heard))}
+            clouds.append(subscriber.Cloud(engine, frames, deployment, share=share, **heard, drain_s=serving.drain_s))
         _log_start(packages, tuple(online), engine, serving)
-        pairs = tuple(zip(clouds, online.values(), strict=True))
+        pairs = tuple((cloud, frames) for cloud, (frames, _) in zip(clouds, online.values(), strict=True))
         stack.enter_context(cloud_metrics.of_clouds(collected, packages, engine, pairs, (broker, name, boot)))
         with screen.stopped_by_signals(lambda: clouds_of.stop(clouds)):
             clouds_of.run(clouds, count=count)
@@ -114,8 +110,8 @@ def command(
         screen.write(str(summary.total(tuple(summaries.values()))))
 
 
-def _others(
-    transport: "Transport",
+def _heard(
+    transport: "Transport | None",
     speaker: tuple[str, str],
     boot: int,
     packages: "Sequence[Package]",
@@ -125,6 +121,8 @@ def _others(
     retains."""
     from broker.cloud import exactness, peers
 
+    if transport is None:
+        return {}
     kernel_class = serving.kernel_class()
     return {
         "peers": peers.of(transport, speaker, boot, packages, kernel_class),

@@ -20,6 +20,11 @@ _log = logging.getLogger(__name__)
 # clouds get the frames that this one cannot run now.
 _AHEAD = 4
 
+_UNHEARD = (
+    "without --broker beside --queue no device hears of this cloud: edges that --adapt stay at their plan's cut, and "
+    "results do not say if they are exact deployment=%s"
+)
+
 option = click.option(
     "--queue",
     metavar="URL",
@@ -38,10 +43,12 @@ def connected(
     *,
     serving: ServingOptions,
     workers: int | None,
-) -> "Iterator[Transport]":
-    """The transport of a cloud. With a `queue` only the cloud's status goes to the broker, if one is given, since AMQP
-    has no retained messages. `workers` is the number of the engine's workers."""
+) -> "Iterator[tuple[Transport, Transport | None]]":
+    """The transport that brings a cloud's frames, and the one by which it hears of devices and says what it has: the
+    same, but with a `queue` that to the broker, if one is given, since AMQP keeps nothing. `workers` is the number of
+    the engine's workers."""
     with ExitStack() as stack:
+        online = None
         if queue is None or broker.is_given:
             from broker.transport.credentials import Role
 
@@ -49,7 +56,7 @@ def connected(
                 connection.connected(broker, deployment, name, boot, role=Role.CLOUD, is_quick=True, is_cloud=True)
             )
             if queue is None:
-                yield online
+                yield online, online
                 return
         from broker.amqp import address, transport
         from broker.cloud import batching
@@ -67,7 +74,9 @@ def connected(
         )
         stack.enter_context(made)
         made.connect(waits_for_clock=True)
-        yield made
+        if online is None:
+            _log.warning(_UNHEARD, deployment)
+        yield made, online
 
 
 def share(queue: str | None, group: str | None) -> str | None:

@@ -7,6 +7,7 @@ import pytest
 import tiny_models
 
 from broker.cloud import engine, tail
+from broker.cloud.beside import ahead
 from tflsplit import errors
 
 
@@ -21,29 +22,29 @@ def inline(steps):
         yield made
 
 
-def ahead_of(inline):
+def opening_of(inline):
     told = []
-    return engine.Ahead(inline, lambda package, cut, is_open: told.append((cut.id, is_open))), told
+    return ahead.Ahead(inline, lambda package, cut, is_open: told.append((cut.id, is_open))), told
 
 
 def test_each_is_opened_once_however_often_it_is_named(inline, steps):
-    ahead, told = ahead_of(inline)
+    opening, told = opening_of(inline)
     for cut in (*steps.cuts[:2], steps.cuts[0]):
-        ahead.want(steps, cut)
+        opening.want(steps, cut)
     for left in (1, 0, 0):
-        ahead.open_next()
-        assert len(ahead) == left
+        opening.open_next()
+        assert len(opening) == left
 
     assert told == [("op000", True), ("input", True)]  # from the end on
 
 
 def test_the_one_that_was_named_longest_ago_makes_room(inline, steps, monkeypatch):
     monkeypatch.setattr(tail, "KEPT", 2)
-    ahead, told = ahead_of(inline)
+    opening, told = opening_of(inline)
     first, second, third = steps.cuts[:3]
     for cut in (first, second, first, third):
-        ahead.want(steps, cut)
-        ahead.open_next()
+        opening.want(steps, cut)
+        opening.open_next()
 
     assert told == [(first.id, True), (second.id, True), (second.id, False), (third.id, True)]
 
@@ -54,9 +55,9 @@ def test_one_that_cannot_be_opened_is_not_told_and_the_log_says_why(inline, step
 
     monkeypatch.setattr(tail.Tails, "open", fails)
     caplog.set_level(logging.WARNING, "broker.cloud")
-    ahead, told = ahead_of(inline)
-    ahead.want(steps, steps.cuts[1])
-    ahead.open_next()
+    opening, told = opening_of(inline)
+    opening.want(steps, steps.cuts[1])
+    opening.open_next()
 
     assert not told
     assert "tail not opened before its first frame cut=op000" in caplog.text
