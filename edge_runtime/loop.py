@@ -329,6 +329,8 @@ class Edge:
         else:
             if self._clouds.take(message):
                 self._route.cloud_came(time.monotonic())
+                if self.adaptation is not None:
+                    self._birth.again()
             self.exactness.look(self.package, self._in_use.head)
 
     def _fail(self, failure: Exception) -> None:

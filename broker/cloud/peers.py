@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 # More than this many clouds of one deployment are not remembered.
 _MOST = 256
-# A thousand devices that come at a time are answered once: what we say goes to each of them.
+# A thousand devices that come at a time are answered once, for what we say goes to each of them; and one that says that
+# it has come may only then begin to listen.
 _AGAIN_S = 1.0
 
 
@@ -54,7 +55,7 @@ class Peers:
         self._opened: set[tuple[str, str]] = set()
         self._lives: set[str] = set()
         self._session: int | None = None
-        self._said_s, self._is_asked = -math.inf, False
+        self._asked_s = math.inf
         self._clash = NameClash(transport, deployment, name, ours.boot)
 
     def start(self) -> None:
@@ -68,13 +69,12 @@ class Peers:
         session, ready = self._transport.reconnects, frozenset(self._opened)
         if ready != self._ours.ready:
             self._ours, self._session = replace(self._ours, ready=ready), None
-        now_s = time.monotonic()
-        if self._is_asked and now_s - self._said_s >= _AGAIN_S:
+        if time.monotonic() - self._asked_s >= _AGAIN_S:
             self._session = None
         if session != self._session and self._transport.try_publish(
             self._topic, self._ours.as_json(), qos=1, retain=True
         ):
-            self._session, self._said_s, self._is_asked = session, now_s, False
+            self._session, self._asked_s = session, math.inf
 
     def tell(self, package: Package, cut: Cut, is_open: bool) -> None:
         """Whether a tail of ours is open: `tend` tells edges that may move there. Any thread may say so."""
@@ -83,7 +83,7 @@ class Peers:
     def say_again(self) -> None:
         """Announces us again, soon: for a device that has come, since not every broker gives it what it retains, and
         since what is retained may be of a cloud that died."""
-        self._is_asked = True
+        self._asked_s = min(self._asked_s, time.monotonic())
 
     def close(self) -> None:
         """Takes our announcement back."""

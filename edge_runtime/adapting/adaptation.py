@@ -16,6 +16,7 @@ from broker.messages import results
 from broker.transport.protocol import ConnectionState, Message, Transport
 from edge_runtime.adapting.candidates import Candidate
 from edge_runtime.adapting.link_probes import LinkProbes
+from edge_runtime.adapting.open_tails import OpenTails
 from edge_runtime.delivery.clouds import Clouds
 from edge_runtime.delivery.framing import Packed, Sending
 from edge_runtime.delivery.observer import Settled
@@ -55,10 +56,11 @@ class Adaptation:
         self._start = start
         self._now = self._by_id[start]
         self._transport: Transport | None = None
-        self._clouds = Clouds()
+        self._tails = self._tails_of(Clouds())
+        self._is_answered = False
+        self._refused_until_s: dict[str, float] = {}
         self._is_latest = False
         self._max_age_s = math.inf
-        self._seen_changes: int | None = None
         self._sent: dict[tuple[int, int], _Sent] = {}
         self._link_free_s = -math.inf
         self._guard = threading.Lock()  # the controller and what is out
@@ -82,7 +84,7 @@ class Adaptation:
         """Before the edge runs. SettingsError where answers would not say what the cloud took."""
         if settings.until is Until.ACK:
             raise errors.SettingsError("an acknowledgement does not say what the cloud took: adapt until the result")
-        self._transport, self._clouds = transport, clouds
+        self._transport, self._tails = transport, self._tails_of(clouds)
         self._is_latest = settings.is_latest
         self._max_age_s = settings.max_age_s if settings.is_latest else math.inf
         if self._controller.probing is not None:
@@ -108,7 +110,7 @@ class Adaptation:
         """For the next frame."""
         now_s = time.monotonic()
         with self._guard:
-            self._look_at_clouds()
+            self._look_at_clouds(now_s)
             self._controller.is_online = self.is_online
             self._controller.pending(*self._oldest(now_s))
             chosen = self._by_id[self._controller.pick(now_s).id]
@@ -139,6 +141,7 @@ class Adaptation:
                 if settled.answer.is_of_package:
                     self._leave_out(settled.cut, now_s + _AGAIN_S)
             elif sent is not None and isinstance(settled.answer, results.Result) and settled.sendings == 1:
+                self._is_answered = True
                 self._controller.learn(now_s, self._answer(sent, settled.away_s, settled.answer.times, now_s))
 
     def take(self, message: Message) -> bool:
@@ -153,6 +156,9 @@ class Adaptation:
         return True
 
     def tend(self, now_s: float) -> None:
+        if self.is_online:
+            self._tails.online(now_s)
+        self._tails.tell(now_s, is_answered=self._is_answered)
         if self.probes is not None:
             self.probes.tend(now_s, is_quiet=not self._sent)
 
@@ -162,6 +168,7 @@ class Adaptation:
         return {
             "candidates": list(self._by_id),
             "switches": self.switches.total(),
+            "not_used": self._tails.missing,
             "last_switch": last and {"before": last.before, "after": last.after, "reason": last.reason},
         }
 
@@ -186,17 +193,22 @@ class Adaptation:
             out.append(probe)
         return min(out, default=(None, 0.0))
 
-    def _look_at_clouds(self) -> None:
-        """The cut that the plan names is served as it always was; others as soon as every cloud has their tails."""
-        if self._clouds.changes == self._seen_changes:
-            return
-        self._seen_changes = self._clouds.changes
-        ready = self._clouds.ready(self._now.sending.package.digest) | {self._start}
-        for choice_id in self._by_id:
-            self._controller.leave_out(choice_id, -math.inf if choice_id in ready else math.inf)
+    def _tails_of(self, clouds: Clouds) -> OpenTails:
+        """The cut that the plan names is served as it always was, and what is local needs nobody."""
+        always = {self._start} | {each.choice.id for each in self._by_id.values() if each.choice.is_local}
+        return OpenTails(clouds, self._now.sending.package.digest, tuple(self._by_id), frozenset(always))
+
+    def _look_at_clouds(self, now_s: float) -> None:
+        ready = self._tails.look(now_s)
+        for choice_id in self._by_id if ready is not None else ():
+            is_ready = choice_id in (ready or ())
+            self._controller.leave_out(
+                choice_id, self._refused_until_s.get(choice_id, -math.inf) if is_ready else math.inf
+            )
 
     def _leave_out(self, choice_id: str, until_s: float) -> None:
         self.not_ready += 1
+        self._refused_until_s[choice_id] = until_s
         self._controller.leave_out(choice_id, until_s)
         log.warning("cut not used, a cloud has no tail of it cut=%s again_in_s=%g", choice_id, _AGAIN_S)
 

@@ -23,6 +23,10 @@ class Birth:
         self._topic = topics.topic(settings.deployment, settings.device, topics.Kind.BIRTH)
         self._published: tuple[object, ...] = ()
 
+    def again(self) -> None:
+        """The next `announce` publishes, for a cloud that has come: not every broker gives it what it retains."""
+        self._published = ()
+
     def announce(
         self, sending: Sending, condition: Condition, kernels: HeadKernels, more: Mapping[str, object]
     ) -> None:

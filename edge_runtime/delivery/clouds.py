@@ -22,6 +22,7 @@ class Clouds:
     def __init__(self) -> None:
         self.changes = 0  # of what is announced
         self._announced: dict[str, Announcement] = {}
+        self._heard: set[str] = set()  # who spoke while we listened; of others the broker has retained it
         self._alone_since_s: float | None = None
         self._is_known = False
 
@@ -37,9 +38,13 @@ class Clouds:
         self.changes += told != known
         if told is None:
             self._announced.pop(name, None)
+            self._heard.discard(name)
             return False
         if known is not None or len(self._announced) < _MOST:
             self._announced[name] = told
+            if not message.retained and name not in self._heard:
+                self._heard.add(name)
+                self.changes += 1
         if known is not None and known.boot == told.boot and known.ready != told.ready:
             return False  # it opened a tail, and was here all the time
         # What the broker had retained is no news, unless that cloud was another one before we were away.
@@ -66,9 +71,16 @@ class Clouds:
         announced = dict(self._announced)
         return {name: told.kernel_class for name, told in announced.items() if told.serves(package)}
 
-    def ready(self, package: str) -> frozenset[str]:
+    def open_tails(self, package: str, *, only_heard: bool = False) -> dict[str, frozenset[str]]:
+        """Of the clouds that answer frames of that package, by name; `only_heard`: of those that spoke to us, if one
+        did."""
+        told = {name: each.ready_cuts(package) for name, each in list(self._announced.items()) if each.serves(package)}
+        heard = {name: ready for name, ready in told.items() if name in self._heard}
+        return heard if heard and only_heard else told
+
+    def ready(self, package: str, *, only_heard: bool = False) -> frozenset[str]:
         """The cuts whose tails all of these have open; none where one does not tell, as those of older versions."""
-        told = [each.ready_cuts(package) for each in list(self._announced.values()) if each.serves(package)]
+        told = self.open_tails(package, only_heard=only_heard).values()
         return frozenset.intersection(*told) if told else frozenset()
 
     def serve(self, package: str) -> bool:

@@ -139,3 +139,16 @@ def test_the_tail_of_a_birth_is_open_before_its_first_frame(tiny_package, cut):
         wait_for(lambda: tiny_package.cut(cut).position in tails._used)
 
     assert (cloud.summary.frames, cloud.summary.results, dict(cloud.summary.refused)) == (0, 0, {})
+
+
+def test_a_device_that_moves_its_cut_is_told_of_when_it_comes_and_when_it_comes_again(known, tiny_package):
+    told = []
+    known.on_moving = lambda: told.append("came")
+    adapts = {"adapts": {"candidates": ["op000"]}}
+    for _ in range(2):
+        born(known, tiny_package, changes=adapts)
+    born(known, tiny_package, "m")  # stays at its cut
+    assert len(told) == 1
+    born(known, tiny_package, changes=adapts | {"boot": "00000000000000ff"})
+
+    assert len(told) == 2

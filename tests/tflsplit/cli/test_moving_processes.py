@@ -1,0 +1,119 @@
+"""A cut that moves, with edges and clouds as the processes they are in service, over real brokers."""
+
+import pytest
+import rabbit
+
+from tflsplit import bundle
+from tflsplit.planning import pipeline, planfile
+from tflsplit.timings import presets
+
+pytestmark = pytest.mark.chaos
+
+WITHOUT_END = ("--count", "1000000", "--rate", "50", "--resend-after", "0.5")
+
+
+def costing(cut, wire_bytes, edge_s=0.001, cloud_s=0.001, **more):
+    """One candidate of a plan."""
+    figures = {"edge_s": edge_s, "head_s": edge_s, "cloud_s": cloud_s, "wire_bytes": wire_bytes}
+    return {"cut": cut, **figures, "load_s": 0.0, "exact": True, **more}
+
+
+# The plan's cut is the worst by far, op001 is the best in any weather, and this device would take an hour.
+FIGURES = (costing("op000", 900_000), costing("op001", 300), costing("input", 90_000), costing("output", 0, 3600.0))
+
+
+def write_plan(folder, package, figures=FIGURES, cut="op000"):
+    link = presets.named("wifi")
+    plan = planfile.Plan(
+        **planfile.naming(package, folder),
+        cut=cut,
+        layer=None,
+        input_codec=None,
+        rate_fps=None,
+        window=8,
+        reason="for a test",
+        link=pipeline.describe_link(link),
+        candidates=figures,
+    )
+    (folder / "plan.json").write_text(planfile.render(plan))
+    return folder / "plan.json"
+
+
+@pytest.fixture
+def edge(start, tiny_package, source, tmp_path):
+    def begin(url, *options, package=tiny_package, figures=FIGURES):
+        common = ("--broker", url, "--deployment", "d", "--device", "n", "--source", source, "--json")
+        plan = write_plan(tmp_path, package, figures)
+        return start("edge", package.path, "--plan", plan, "--adapt", *common, *options)
+
+    return begin
+
+
+@pytest.fixture
+def cloud(start, tiny_package):
+    def begin(url, *options, name="cloud", package=tiny_package):
+        common = ("--broker", url, "--deployment", "d", "--name", name, "--json")
+        return start("cloud", package.path, *common, *options)
+
+    return begin
+
+
+@pytest.fixture
+def deployment(brokers, watch):
+    url = brokers.start()
+    joined = watch(url)
+    joined.url, joined.brokers = url, brokers
+    return joined
+
+
+def moved_to(deployment, cut):
+    """Waits for results of that cut, which come after those that are there."""
+    seen = len(deployment.results)
+    deployment.wait_for(lambda: cut in {result.cut for result in deployment.results[seen:]})
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["inline", "workers"])
+def test_a_cut_moves_once_every_worker_has_its_tail(edge, cloud, deployment, options):
+    cloud(deployment.url, *options)
+    streaming = edge(deployment.url, *WITHOUT_END)
+    moved_to(deployment, "op001")
+    streaming.terminate()
+    told = streaming.done().json()
+
+    assert told["frames"] == told["results"] + told["unanswered"]
+    assert (told["refused"], told["unanswered"]) == (0, 0)
+
+
+def test_a_cut_whose_tail_one_cloud_lacks_is_used_only_once_that_is_gone(
+    edge, cloud, deployment, tiny_package, tmp_path
+):
+    part = bundle.write(tmp_path / "part.tflsplit", tiny_package, "cloud", ("op000",))
+    cloud(deployment.url, name="whole")
+    lacking = cloud(deployment.url, name="part", package=part)
+    deployment.wait_for_status("whole", "online")
+    deployment.wait_for_status("part", "online")
+    streaming = edge(deployment.url, *WITHOUT_END)
+    deployment.wait_for_results(100)
+    assert {result.cut for result in deployment.results} == {"op000"}
+    lacking.terminate()
+    assert "tail not opened before its first frame cut=op001" in lacking.done().err
+    moved_to(deployment, "op001")
+    streaming.terminate()
+    told = streaming.done().json()
+
+    assert (told["refused"], told["unanswered"]) == (0, 0)
+
+
+def test_clouds_at_a_queue_move_with_a_device_that_was_there_before(start, edge, rabbitmq, watch, tiny_package):
+    url = rabbitmq.mqtt_url
+    joined = watch(url)
+    streaming = edge(url, *WITHOUT_END)
+    joined.wait_for(lambda: "n" in joined.births)
+    queue = rabbitmq.amqp_url.replace("@", f":{rabbit.PASSWORD.replace(' ', '%20')}@")
+    for name in ("one", "two"):
+        start(*("cloud", tiny_package.path, "--queue", queue, "--broker", url, "--deployment", "d", "--name", name))
+    moved_to(joined, "op001")
+    streaming.terminate()
+    told = streaming.done().json()
+
+    assert told["refused"] == 0
