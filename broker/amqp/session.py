@@ -239,13 +239,9 @@ class Session:
             receipt=(self._number, delivery.delivery_tag),
             arrived_at_s=time.monotonic(),
         )
-        if self._shared.inbox.offer(message):
-            self._shared.counters.received += 1
-            self._shared.has_passed = True
-            return
-        # Other clouds may have room; the delivery limit ends it if none has.
-        self._shared.counters.dropped[protocol.Drop.INBOX_FULL] += 1
-        channel.basic_nack(delivery.delivery_tag, requeue=True)
+        if not self._shared.take_in(message):
+            # Other clouds may have room; the delivery limit ends it if none has.
+            channel.basic_nack(delivery.delivery_tag, requeue=True)
 
     def _send(self, outgoing: bounded_queues.Outgoing) -> None:
         remaining_s = None if outgoing.expires_at_s is None else outgoing.expires_at_s - self._shared.clock()

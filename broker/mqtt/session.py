@@ -228,10 +228,6 @@ class Session:
             self._shared.changed.notify_all()
 
     def _take_in(self, message: protocol.Message) -> None:
-        if self._shared.inbox.offer(message):
-            self._shared.counters.received += 1
-            self._shared.has_passed = True
-            return
-        self._shared.counters.dropped[protocol.Drop.INBOX_FULL] += 1
-        if message.qos > 0:  # else the broker would wait for it for ever, and in time for nothing else
+        if not self._shared.take_in(message) and message.qos > 0:
+            # Else the broker would wait for it for ever, and in time for nothing else.
             self._connection.acknowledge(message.receipt[1])

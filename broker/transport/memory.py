@@ -270,11 +270,7 @@ class MemoryTransport(Skeleton):
 
     def take_in(self, message: protocol.Message) -> bool:
         """For the broker, which holds its lock: False if the inbox had no room."""
-        if self._shared.inbox.offer(replace(message, arrived_at_s=time.monotonic())):
-            self._shared.counters.received += 1
-            return True
-        self._shared.counters.dropped[Drop.INBOX_FULL] += 1
-        return False
+        return self._shared.take_in(replace(message, arrived_at_s=time.monotonic()))
 
     def _wake(self) -> None:
         with self._shared.changed:

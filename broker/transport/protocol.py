@@ -162,6 +162,13 @@ class Transport(Protocol):
     def receive(self, timeout_s: float) -> Message | None:
         """The oldest waiting message, or None after `timeout_s` and when the transport is closed."""
 
+    def set_aside(self, ending: str) -> None:
+        """Messages on topics that end so wait from now on for `receive_aside`, which another thread may call: whoever
+        is busy with frames holds them up no longer. For QoS 0."""
+
+    def receive_aside(self, timeout_s: float) -> Message | None:
+        """The same of what is set aside."""
+
     def acknowledge(self, message: Message, *, after_published: bool = False) -> None:
         """Tells the broker that a QoS 1 message is done with; each must be, in any order, or the broker stops
         delivering. With `after_published` it is told after all that was published before this call, so that no answer

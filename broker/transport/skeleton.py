@@ -95,6 +95,12 @@ class Skeleton:
     def receive(self, timeout_s: float) -> protocol.Message | None:
         return self._shared.inbox.take(timeout_s)
 
+    def set_aside(self, ending: str) -> None:
+        self._shared.aside_of = ending
+
+    def receive_aside(self, timeout_s: float) -> protocol.Message | None:
+        return self._shared.aside.take(timeout_s)
+
     def say_online(self) -> Presence | None:
         return None
 
@@ -158,5 +164,6 @@ class Skeleton:
         """For good: nothing more comes in, and what still waits to go out is given up and counted."""
         self._set_state(ConnectionState.CLOSED)
         self._shared.inbox.close()
+        self._shared.aside.close()
         while (outgoing := self._shared.outbox.take(is_window_full=False)) is not None:
             self._shared.drop(outgoing, Drop.CLOSED)

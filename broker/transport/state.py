@@ -3,10 +3,13 @@
 import collections
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.transport import bounded_queues, protocol
 from broker.transport.repeats import Repeats
+
+# What is set aside is small, or of no use.
+_ASIDE_BYTES = 4 << 20
 
 
 @dataclass(slots=True)
@@ -55,12 +58,24 @@ class Shared:
         self.packet_bytes = limits.packet_bytes  # less once a broker refused a smaller one
         self.outbox = bounded_queues.Outbox(limits)
         self.inbox = bounded_queues.Inbox(limits)
+        self.aside = bounded_queues.Inbox(replace(limits, inbox_bytes=min(limits.inbox_bytes, _ASIDE_BYTES)))
+        self.aside_of: str | None = None  # the ending of the topics whose messages wait there
         self.counters = protocol.Counters()
         self.has_passed = False  # whether this connection carried a message of somebody, either way
         self.repeats: Repeats | None = None  # where what the broker had must outlive the broker
         self.receipts: collections.deque[Receipt] = collections.deque()
         self.subscriptions: dict[str, Subscription] = {}
         self.changed = threading.Condition(lock)  # guards the subscriptions, and the state of the transport
+
+    def take_in(self, message: protocol.Message) -> bool:
+        """False, and counted, if there was no room for what came."""
+        is_aside = self.aside_of is not None and message.topic.endswith(self.aside_of)
+        if (self.aside if is_aside else self.inbox).offer(message):
+            self.counters.received += 1
+            self.has_passed = True
+            return True
+        self.counters.dropped[protocol.Drop.INBOX_FULL] += 1
+        return False
 
     def drop(self, outgoing: bounded_queues.Outgoing, reason: protocol.Drop) -> None:
         self.counters.dropped[reason] += 1 if outgoing.follower is None else 2

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.messages import results
 from broker.transport.protocol import ConnectionState, Message, Transport
@@ -24,14 +24,18 @@ from edge_runtime.delivery.settings import Settings, Until
 from edge_runtime.head import Head
 from tflsplit import errors
 from tflsplit.planning import network
-from tflsplit.switching.choices import Choice, Present
+from tflsplit.switching.choices import Choice, Present, latency_s
 from tflsplit.switching.controller import Controller, Switch
-from tflsplit.switching.policy import Answer
+from tflsplit.switching.policy import Answer, Waiting
 
 log = logging.getLogger(__name__)
 
 # A cut whose frame a cloud refused is tried again after that.
 _AGAIN_S = 30.0
+# A frame is overdue once its expected way has passed so many times, and a moment on top.
+_OVERDUE, _MOMENT_S = 1.5, 0.01
+# How long a probe behind it may take, in round trips, and at least: so long it is open whether link or server is slow.
+_ROUND_TRIPS, _LEAST_PATIENCE_S = 2.0, 0.03
 # Frames whose answers teach something; of more that are out at a time nothing is learnt.
 _MOST_OUT = 4096
 
@@ -42,6 +46,7 @@ class _Sent:
     at_s: float
     bits: float
     edge_s: float
+    overdue_s: float  # the time from which on it is
 
 
 class Adaptation:
@@ -112,7 +117,7 @@ class Adaptation:
         with self._guard:
             self._look_at_clouds(now_s)
             self._controller.is_online = self.is_online
-            self._controller.pending(*self._oldest(now_s))
+            self._controller.pending(self._oldest(now_s))
             chosen = self._by_id[self._controller.pick(now_s).id]
         if chosen is not self._now:
             self._now = chosen
@@ -127,9 +132,12 @@ class Adaptation:
                 self._controller.learn(now_s, Answer(choice, now_s, 0.0, edge_s, None))
             elif len(self._sent) < _MOST_OUT:
                 bits = network.wire_bytes(len(packed.encoded)) * 8
-                self._sent[packed.key] = _Sent(choice, now_s, bits, edge_s)
-        if self.probes is not None and not choice.is_local:
-            self.probes.features_left(now_s)
+                known = self._controller.estimates.known(now_s)
+                way_s = latency_s(choice, known) - choice.edge_s * known.edge_slower
+                overdue_s = now_s + _OVERDUE * way_s + _MOMENT_S
+                self._sent[packed.key] = _Sent(choice, now_s, bits, edge_s, overdue_s)
+            if self.probes is not None and not choice.is_local:
+                self.probes.features_left(now_s)
 
     def alive(self) -> None: ...
 
@@ -140,18 +148,20 @@ class Adaptation:
             if isinstance(settled.answer, results.Refusal):
                 if settled.answer.is_of_package:
                     self._leave_out(settled.cut, now_s + _AGAIN_S)
-            elif sent is not None and isinstance(settled.answer, results.Result) and settled.sendings == 1:
+            elif sent is not None and isinstance(settled.answer, results.Result):
                 self._is_answered = True
-                self._controller.learn(now_s, self._answer(sent, settled.away_s, settled.answer.times, now_s))
+                learnt = self._answer(sent, settled.away_s, settled.answer.times, now_s)
+                # Of one that was sent again nobody knows which sending was answered.
+                self._controller.learn(now_s, learnt if settled.sendings == 1 else replace(learnt, link_s=None))
 
     def take(self, message: Message) -> bool:
         """Whether it was an answer to one of our probes."""
         if self.probes is None or message.topic != self.probes.answers:
             return False
         now_s = time.monotonic()
-        learnt = self.probes.take(message.payload, now_s)
-        if learnt is not None:
-            with self._guard:
+        with self._guard:
+            learnt = self.probes.take(message.payload, now_s)
+            if learnt is not None:
                 self._controller.learn(now_s, learnt)
         return True
 
@@ -160,7 +170,9 @@ class Adaptation:
             self._tails.online(now_s)
         self._tails.tell(now_s, is_answered=self._is_answered)
         if self.probes is not None:
-            self.probes.tend(now_s, is_quiet=not self._sent)
+            with self._guard:
+                self.probes.tend(now_s, is_quiet=not self._sent)
+                self._oldest(now_s)
 
     def as_json(self) -> dict[str, object]:
         """For the birth: what only a switch changes."""
@@ -173,25 +185,44 @@ class Adaptation:
         }
 
     def _answer(self, sent: _Sent, away_s: float, times: results.Times, now_s: float) -> Answer:
-        wait_s, cloud_s = times.queue_ms / 1e3, (times.decode_ms + times.tail_ms) / 1e3
+        # What a cloud says that it took is no more than what passed here.
+        wait_s = min(max(0.0, times.queue_ms / 1e3), now_s - sent.at_s)
+        cloud_s = min(max(0.0, (times.decode_ms + times.tail_ms) / 1e3), now_s - sent.at_s - wait_s)
         # A frame that was sent behind others waited for them, which says nothing of how quick the link is.
         began_s = max(now_s - away_s, self._link_free_s)
         link_s = max(0.0, now_s - began_s - wait_s - cloud_s)
-        self._link_free_s = now_s - wait_s - cloud_s - min(link_s, self._controller.estimates.present(now_s).rtt_s)
+        self._link_free_s = now_s - wait_s - cloud_s - min(link_s, self._controller.estimates.known(now_s).rtt_s)
         return Answer(sent.choice, began_s, sent.bits, sent.edge_s, link_s, wait_s, cloud_s)
 
-    def _oldest(self, now_s: float) -> tuple[float | None, float]:
-        """Since when the oldest message is out, and its bits. Frames too old to count are learnt from, and forgotten:
-        the link took longer than that."""
+    def _oldest(self, now_s: float) -> Waiting | None:
+        """The oldest message that is out. A frame that is overdue is asked after; None as long as it is open what it
+        waits for."""
+        self._forget(now_s)
+        frame = next(iter(self._sent.values()), None)
+        probe = self.probes.pending() if self.probes else None
+        if frame is None or (probe is not None and probe[0] < frame.at_s):
+            return Waiting(*probe) if probe else None
+        passed_s = self._passed_s(frame)
+        if self.probes is not None and passed_s is None and now_s > frame.overdue_s and self.is_online:
+            self.probes.ask(now_s)
+            patience_s = max(_LEAST_PATIENCE_S, _ROUND_TRIPS * self._controller.estimates.known(now_s).rtt_s)
+            if (asked := self.probes.pending()) is not None and now_s - asked[0] < patience_s:
+                return None
+        return Waiting(frame.at_s, frame.bits, frame.choice.cloud_s, passed_s)
+
+    def _passed_s(self, sent: _Sent) -> float | None:
+        return self.probes.came_back(sent.at_s) if self.probes else None
+
+    def _forget(self, now_s: float) -> None:
+        """Frames too old to count are learnt from: what they wait for took longer than that."""
         for key, sent in list(self._sent.items()):
-            if now_s - sent.at_s <= self._max_age_s:
+            if (out_s := now_s - sent.at_s) <= self._max_age_s:
                 break
             del self._sent[key]
-            self._controller.learn(now_s, Answer(sent.choice, sent.at_s, sent.bits, sent.edge_s, now_s - sent.at_s))
-        out = [(sent.at_s, sent.bits) for sent in list(self._sent.values())[:1]]
-        if self.probes is not None and (probe := self.probes.pending()) is not None:
-            out.append(probe)
-        return min(out, default=(None, 0.0))
+            learnt = Answer(sent.choice, sent.at_s, sent.bits, sent.edge_s, out_s)
+            if self._passed_s(sent) is not None:
+                learnt = replace(learnt, link_s=None, cloud_wait_s=out_s)
+            self._controller.learn(now_s, learnt)
 
     def _tails_of(self, clouds: Clouds) -> OpenTails:
         """The cut that the plan names is served as it always was, and what is local needs nobody."""

@@ -24,6 +24,7 @@ from tests.edge_runtime.adapting.test_adaptation import Restless
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.switching.choices import Choice, Present
 from tflsplit.switching.controller import Controller, Tuning
+from tflsplit.switching.estimates import Memory
 from tflsplit.switching.goal import Goal
 from tflsplit.switching.policy import Probing
 
@@ -42,22 +43,37 @@ def wide(tmp_path):
 
 
 class World:
-    """A broker, a cloud whose tails can be slowed, and the device `n` behind a link that can be reshaped."""
+    """A broker, a cloud whose tails can be slowed by `engine.seconds`, and the device `n`, whose heads at `slow_here`
+    take `here_s`, behind a link that can be reshaped."""
 
     def __init__(
-        self, stack, package, broker, choices, *, kind=Controller, start="input", slow_here=(), spool=None, **settings
+        self,
+        stack,
+        package,
+        broker,
+        choices,
+        *,
+        kind=Controller,
+        start="input",
+        up=FAST,
+        slow_here=(),
+        spool=None,
+        memory=None,
+        **settings,
     ):
         self.package = package
-        self.link = stack.enter_context(relay.Relay(broker.address, up=FAST, down=FAST))
+        self.here_s = WHOLE_S
+        self.link = stack.enter_context(relay.Relay(broker.address, up=up, down=FAST))
         self.engine = slow_cloud.Slow.of(package)
         self._cloud(stack, broker.address)
-        usual = Present(1 / FAST.bandwidth_bps, 0.004)
-        controller = kind(choices, usual, Goal(), Tuning(probing=Probing()), start="input")
+        usual = Present(1 / up.bandwidth_bps, 0.004)
+        tuning = Tuning(probing=Probing(), memory=memory or Memory())
+        controller = kind(choices, usual, Goal(), tuning, start=start)
         opened = stack.enter_context(candidates.opened(package, choices))
         for each in opened:
             if each.choice.id in slow_here:
-                each.head.run = _slowed(each.head.run)
-        self.mover = adaptation.Adaptation(opened, controller, "input")
+                each.head.run = self._slowed(each.head.run)
+        self.mover = adaptation.Adaptation(opened, controller, start)
         online = stack.enter_context(transport.MqttTransport(self.link.address, client_id="n"))
         online.connect()
         self.watcher = watching.Watching()
@@ -73,6 +89,13 @@ class World:
         self.thread.start()
         stack.callback(self.thread.join, WAIT_S)
         stack.callback(self.edge.stop)
+
+    def _slowed(self, run):
+        def slow(arrays):
+            threading.Event().wait(self.here_s)
+            return run(arrays)
+
+        return slow
 
     def _cloud(self, stack, address):
         boot = secrets.randbits(64)
@@ -108,14 +131,6 @@ class World:
         assert (summary.unanswered, summary.refused, summary.dropped.total()) == (0, 0, 0)
         for result in got:
             assert told_of(result) == tops[result.sequence % len(INPUTS)]
-
-
-def _slowed(run):
-    def slow(arrays):
-        threading.Event().wait(WHOLE_S)
-        return run(arrays)
-
-    return slow
 
 
 def outputs_of(stored, spec):
@@ -154,6 +169,48 @@ def test_a_link_that_grows_slow_moves_the_cut_and_one_that_is_good_again_moves_i
 
     world.check()
     assert world.mover.probes.sent > 0
+
+
+def test_a_server_that_grows_busy_moves_the_cut_for_that_reason_and_back(stack, mosquitto, wide):
+    """Frames come sooner than it answers, so the first sign is that answers are overdue; the link is as it was."""
+    world = World(
+        *(stack, wide, mosquitto(), two()),
+        slow_here=("output",),
+        memory=Memory(server_half_life_s=0.5),
+        rate_fps=20.0,
+        count=1_000_000,
+    )
+    wait_for(lambda: world.edge.summary.results > 5)
+    world.engine.seconds = 8 * WHOLE_S
+    world.moved("input", "output", "server")
+    world.engine.seconds = 0.0
+    world.moved("output", "input", "server")
+    world.edge.stop()
+
+    world.check()
+    assert world.mover.switches["link"] <= world.mover.switches["server"]
+
+
+def test_a_device_that_grows_hot_moves_the_cut_for_that_reason_and_back(stack, mosquitto, wide):
+    """While it sends its inputs nothing tells that it is cool again: what was learnt of it grows old, and it tries."""
+    world = World(
+        *(stack, wide, mosquitto(), two()),
+        start="output",
+        up=SLOW,
+        slow_here=("output",),
+        memory=Memory(device_half_life_s=0.5),
+        rate_fps=20.0,
+        count=1_000_000,
+    )
+    wait_for(lambda: world.edge.summary.results > 5)
+    world.is_at("output")
+    world.here_s = 20 * WHOLE_S
+    world.moved("output", "input", "device")
+    world.here_s = WHOLE_S
+    world.moved("input", "output", "device")
+    world.edge.stop()
+
+    world.check()
 
 
 def test_a_broker_that_is_killed_is_bridged_and_every_frame_is_answered_once(stack, mosquitto, tmp_path, wide):

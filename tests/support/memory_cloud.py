@@ -23,12 +23,9 @@ def cloud_for(package, network, *others, name="cloud", kernel_class=None):
         others_seen = peers.of(transport, ("d", name), boot, (package, *others), kernel_class)
         known = exactness.Exactness(transport, "d", (package, *others), kernel_class)
         cloud = subscriber.Cloud(engine.Inline.of(package, *others), transport, "d", peers=others_seen, exactness=known)
-        subscribed = threading.Event()
-        subscribe = transport.subscribe
-        transport.subscribe = lambda *given, **options: (subscribe(*given, **options), subscribed.set())
+        cloud.subscribe()
         thread = threading.Thread(target=cloud.run)
         thread.start()
-        assert subscribed.wait(WAIT_S)
         try:
             yield cloud
         finally:

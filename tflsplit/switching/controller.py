@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from tflsplit.switching.choices import Choice, Present, latency_s
 from tflsplit.switching.estimates import Estimates, Memory
 from tflsplit.switching.goal import Goal, Outlook, Wish, score
-from tflsplit.switching.policy import Answer, Probing
+from tflsplit.switching.policy import Answer, Probing, Waiting
 
 _STANDARD_ERRORS = 2.0
 # What a report can show, and an edge that runs for years can hold.
@@ -73,8 +73,8 @@ class Controller:
     def learn(self, now_s: float, answer: Answer) -> None:
         self.estimates.learn(now_s, answer)
 
-    def pending(self, since_s: float | None, bits: float) -> None:
-        self.estimates.pending(since_s, bits)
+    def pending(self, oldest: Waiting | None) -> None:
+        self.estimates.pending = oldest
 
     def leave_out(self, choice_id: str, until_s: float) -> None:
         """The cloud has no tail of it, or does not say so."""

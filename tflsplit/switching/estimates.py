@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tflsplit.switching.choices import Present
-from tflsplit.switching.policy import Answer
+from tflsplit.switching.policy import Answer, Waiting
 
 # A message smaller than a packet tells the round trip, and nothing of the rate.
 _PACKET_BITS = 1500 * 8
@@ -19,30 +19,33 @@ _ROUND_TRIPS = 4
 _ERRORS_AT_FIRST = (0.7, 0.85, 1.0, 1.0, 1.2, 1.5)
 # No link known carries more; a shorter time comes from a clock that is too coarse.
 _LEAST_S_PER_BIT = 1e-11
+# What a scheduler and Python add to a time: work that takes no longer tells little of how slow a machine is.
+_NOISE_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
     """How much the newest measurement of the link counts, of the machines; after how many seconds half of what was
-    learnt of link and server is forgotten; and how many errors of the last estimates are kept. Probes tell of the link
-    while nothing is sent, and nobody of the server: so it is tried again sooner."""
+    learnt of each is forgotten; and how many errors of the last estimates are kept. Probes tell of the link while
+    nothing is sent, and nobody of the server: so it is tried again sooner. A device cools down in minutes."""
 
     newest_link: float = 0.7
     newest_machine: float = 0.3
     half_life_s: float = 20.0
     server_half_life_s: float = 6.0
+    device_half_life_s: float = 60.0
     errors: int = 40
 
 
 class Estimates:
-    """`usual` is what holds where nothing was measured: the plan's link and the profiled machines."""
+    """`usual` is what holds where nothing was measured: the plan's link and the profiled machines. `pending` is what
+    waits for its answer."""
 
     def __init__(self, usual: Present, memory: Memory) -> None:
+        self.pending: Waiting | None = None
         self._usual = usual
         self._memory = memory
-        self._learnt = usual
-        self._pending: tuple[float, float] | None = None
-        self._link_at_s = self._cloud_at_s = -math.inf
+        self._learnt, self._learnt_at_s = usual, -math.inf
         self._round_trips: collections.deque[float] = collections.deque(maxlen=_ROUND_TRIPS)
         self._errors: collections.deque[float] = collections.deque(_ERRORS_AT_FIRST, maxlen=memory.errors)
 
@@ -52,57 +55,63 @@ class Estimates:
         return self._errors
 
     def learn(self, now_s: float, answer: Answer) -> None:
-        choice, learnt, share = answer.choice, self._learnt, self._memory.newest_machine
-        if choice is not None and choice.edge_s > 0:
-            slower = _mean(learnt.edge_slower, answer.edge_s / choice.edge_s, share)
-            learnt = replace(learnt, edge_slower=slower)
+        known, choice, share = self.known(now_s), answer.choice, self._memory.newest_machine
+        if choice is not None:
+            slower = _slowness(known.edge_slower, answer.edge_s, choice.edge_s, share)
+            known = replace(known, edge_slower=slower)
         if answer.cloud_wait_s is not None:
-            learnt = replace(learnt, cloud_wait_s=_mean(learnt.cloud_wait_s, answer.cloud_wait_s, share))
-            self._cloud_at_s = now_s
-        if answer.cloud_s is not None and choice is not None and choice.cloud_s > 0:
-            slower = _mean(learnt.cloud_slower, answer.cloud_s / choice.cloud_s, share)
-            learnt = replace(learnt, cloud_slower=slower)
-            self._cloud_at_s = now_s
-        self._learnt = learnt
+            known = replace(known, cloud_wait_s=_mean(known.cloud_wait_s, answer.cloud_wait_s, share))
+        if answer.cloud_s is not None and choice is not None:
+            slower = _slowness(known.cloud_slower, answer.cloud_s, choice.cloud_s, share)
+            known = replace(known, cloud_slower=slower)
         if answer.link_s is not None:
-            self._learn_link(now_s, answer.link_s, answer.bits)
-
-    def pending(self, since_s: float | None, bits: float) -> None:
-        self._pending = None if since_s is None else (since_s, bits)
+            known = self._of_link(known, answer.link_s, answer.bits)
+        # Forgetting is exponential: to begin from what is left now is to go on as before.
+        self._learnt, self._learnt_at_s = known, now_s
 
     def present(self, now_s: float) -> Present:
-        known = self._aged(now_s)
-        if self._pending is None:
+        """What is known, and what a message that is overdue tells before its answer."""
+        known, oldest = self.known(now_s), self.pending
+        if oldest is None:
             return known
-        since_s, bits = self._pending
-        at_least = (now_s - since_s - known.rtt_s) / max(bits, _PACKET_BITS)
-        return replace(known, s_per_bit=max(known.s_per_bit, at_least))
+        out_s = now_s - oldest.since_s - oldest.work_s * known.cloud_slower
+        if oldest.passed_s is None:
+            at_least = (out_s - known.cloud_wait_s - known.rtt_s) / max(oldest.bits, _PACKET_BITS)
+            return replace(known, s_per_bit=max(known.s_per_bit, at_least))
+        link_s = min(known.rtt_s + oldest.bits * known.s_per_bit, oldest.passed_s - oldest.since_s)
+        return replace(known, cloud_wait_s=max(known.cloud_wait_s, out_s - link_s))
 
-    def _aged(self, now_s: float) -> Present:
+    def known(self, now_s: float) -> Present:
         """What was learnt, as far as it is not too old, without what is still on its way."""
-        learnt, usual = self._learnt, self._usual
-        link_left = _left(now_s - self._link_at_s, self._memory.half_life_s)
-        cloud_left = _left(now_s - self._cloud_at_s, self._memory.server_half_life_s)
+        age_s, learnt, usual, memory = now_s - self._learnt_at_s, self._learnt, self._usual, self._memory
+        link_left = _left(age_s, memory.half_life_s)
+        cloud_left = _left(age_s, memory.server_half_life_s)
+        edge_left = _left(age_s, memory.device_half_life_s)
         return Present(
             _log_mean(usual.s_per_bit, learnt.s_per_bit, link_left),
             learnt.rtt_s,
-            learnt.edge_slower,
+            _mean(usual.edge_slower, learnt.edge_slower, edge_left),
             _mean(usual.cloud_slower, learnt.cloud_slower, cloud_left),
             _mean(usual.cloud_wait_s, learnt.cloud_wait_s, cloud_left),
         )
 
-    def _learn_link(self, now_s: float, link_s: float, bits: float) -> None:
-        if bits < _PACKET_BITS or link_s < self._learnt.rtt_s:
+    def _of_link(self, known: Present, link_s: float, bits: float) -> Present:
+        if bits < _PACKET_BITS or link_s < known.rtt_s:
             # The shortest of the last: what took longer waited for something.
             self._round_trips.append(link_s)
-            self._learnt = replace(self._learnt, rtt_s=min(self._round_trips))
+            known = replace(known, rtt_s=min(self._round_trips))
         if bits < _PACKET_BITS:
-            return
-        known = self._aged(now_s)
+            return known
         self._errors.append(link_s / (known.rtt_s + bits * known.s_per_bit))
         seen = max(_LEAST_S_PER_BIT, (link_s - known.rtt_s) / bits)
-        self._learnt = replace(self._learnt, s_per_bit=_log_mean(known.s_per_bit, seen, self._memory.newest_link))
-        self._link_at_s = now_s
+        return replace(known, s_per_bit=_log_mean(known.s_per_bit, seen, self._memory.newest_link))
+
+
+def _slowness(before: float, took_s: float, profiled_s: float, share: float) -> float:
+    """Weighed by how much more than noise the time is."""
+    if profiled_s <= 0:
+        return before
+    return _mean(before, took_s / profiled_s, share * profiled_s**2 / (profiled_s**2 + _NOISE_S**2))
 
 
 def _left(age_s: float, half_life_s: float) -> float:

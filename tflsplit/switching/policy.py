@@ -11,7 +11,8 @@ class Answer:
     """What the device learns of a frame when its answer comes, or of a probe, whose `choice` is None.
 
     `edge_s` is what the device worked on it. `link_s` is the time from sending to answer without the server's own, None
-    where nothing was sent; `cloud_wait_s` and `cloud_s` are what the server says that the frame waited and took there.
+    where nothing was sent, or it tells nothing of the link; `cloud_wait_s` and `cloud_s` are what the server says that
+    the frame waited and took there.
     """
 
     choice: Choice | None
@@ -21,6 +22,18 @@ class Answer:
     link_s: float | None
     cloud_wait_s: float | None = None
     cloud_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The oldest message that is on its way. `work_s` is what the server was expected to take for it. `passed_s` is
+    when a probe came back that was sent behind it: the link let it through, and what it waits for is the server. None
+    where no probe says so."""
+
+    since_s: float
+    bits: float
+    work_s: float = 0.0
+    passed_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +56,8 @@ class Policy(Protocol):
 
     def learn(self, now_s: float, answer: Answer) -> None: ...
 
-    def pending(self, since_s: float | None, bits: float) -> None:
-        """Before each pick: since when the oldest message is unanswered, and how large it is."""
+    def pending(self, oldest: Waiting | None) -> None:
+        """Before each pick: the oldest message without an answer, if there is one."""
 
     def hedge_after_s(self, choice: Choice) -> float | None:
         """When the device begins to compute the answer itself, counted from taking the frame; None for never."""

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from tflsplit.switching.choices import Choice, Present, latency_s
-from tflsplit.switching.policy import Answer, Probing
+from tflsplit.switching.policy import Answer, Probing, Waiting
 
 
 class _Plain:
@@ -17,7 +17,7 @@ class _Plain:
     def learn(self, now_s: float, answer: Answer) -> None:
         pass
 
-    def pending(self, since_s: float | None, bits: float) -> None:
+    def pending(self, oldest: Waiting | None) -> None:
         pass
 
     def hedge_after_s(self, choice: Choice) -> float | None:

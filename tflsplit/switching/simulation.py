@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tflsplit.planning import network
 from tflsplit.switching.choices import Choice
-from tflsplit.switching.policy import Answer, Policy
+from tflsplit.switching.policy import Answer, Policy, Waiting
 from tflsplit.switching.traces import Conditions, Trace
 
 
@@ -108,7 +108,7 @@ class _Device:
     def frame(self, now_s: float, luck: float) -> Played:
         self._catch_up(now_s)
         oldest = min(self._on_its_way(), key=lambda answer: answer.sent_s, default=None)
-        self._policy.pending(oldest.sent_s if oldest else None, oldest.bits if oldest else 0.0)
+        self._policy.pending(_waiting(oldest) if oldest else None)
         choice = self._policy.pick(now_s)
         edge_s = self._world.edge_s(choice)
         if choice.is_local:
@@ -163,6 +163,10 @@ class _Device:
         self._link_free_s = arrived_s
         self._expect(arrived_s + rtt_s, Answer(None, now_s, bits, 0.0, arrived_s + rtt_s - now_s))
         self.probe_bytes += wire_bytes
+
+
+def _waiting(answer: Answer) -> Waiting:
+    return Waiting(answer.sent_s, answer.bits, answer.choice.cloud_s if answer.choice else 0.0)
 
 
 def play(world: World, policy: Policy) -> Run:

@@ -6,10 +6,10 @@ import logging
 import threading
 
 from broker.cloud.beside.ahead import Ahead
+from broker.cloud.beside.questions import Questions
 from broker.cloud.engine import Engine
 from broker.cloud.exactness import Exactness
 from broker.cloud.peers import Peers
-from broker.transport import probe_echo
 from broker.transport.protocol import Message, Transport
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ _LOOK_S = 0.2
 
 
 class Listening:
-    """For the thread that receives. Probes of the link are answered where births are heard."""
+    """For the thread that receives. Questions of devices are answered where births are heard."""
 
     def __init__(
         self, engine: Engine, transport: Transport, deployment: str, peers: Peers | None, exactness: Exactness | None
@@ -37,7 +37,7 @@ class Listening:
         """Hears of devices from now on."""
         if self.exactness is not None:
             self.exactness.start()
-            probe_echo.listen(self._transport, self._deployment)
+            Questions(self._transport, self._deployment).start()
 
     def announce(self) -> None:
         if self._peers is not None:
@@ -45,10 +45,8 @@ class Listening:
 
     def take(self, message: Message) -> bool:
         """Whether it was none with a frame. PeerError where another cloud has our name."""
-        return (
-            probe_echo.take(self._transport, message)
-            or (self._peers is not None and self._peers.take(message))
-            or (self.exactness is not None and self.exactness.take(message))
+        return (self._peers is not None and self._peers.take(message)) or (
+            self.exactness is not None and self.exactness.take(message)
         )
 
     def tend(self) -> None:

@@ -61,6 +61,7 @@ class World:
         self.watch.attach([package], self.engine, [metrics.Served(self.cloud, self.online, self.fleet)])
         self.fleet.start()
         self.device.subscribe(topics.topic("d", "n", topics.Kind.RESULTS))
+        self.cloud.subscribe()  # else a frame may be sent before
         self.thread = threading.Thread(target=self.cloud.run)
         self.thread.start()
 
