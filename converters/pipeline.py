@@ -1,7 +1,7 @@
 """From a model file to a package: the stages of `tflsplit convert`, one after the other, in a process without rights.
 
 load → samples → quantise once → rewrite for the target → flat graph and cuts → layers → float tails → fidelity →
-codec → package
+codec → fewer bits → package
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,23 +29,20 @@ from converters.loading import formats
 from converters.loading.formats import Format
 from converters.loading.model import LoadedModel, stored_samples
 from converters.options import Options
+from converters.payloads import precision, saving
+from converters.payloads.precision import Samples
 from converters.rewriting import Rewritten
 from tflsplit import errors, text
 from tflsplit.cards import names as card_names
 from tflsplit.cards.known import Known
-from tflsplit.coding import feature_codec
 from tflsplit.fidelity import Fidelity
-from tflsplit.graph import cuts, flatgraph, kinds, meanings
+from tflsplit.graph import cuts, flatgraph, float_tail, kinds, meanings
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.flatgraph import Graph
-from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
 from tflsplit.inputs import pictures
 from tflsplit.kernels.classes import KernelClass
 from tflsplit.package import golden, manifest, writing
-
-# Boundaries of this many samples are coded to see whether coding pays; of photographs, four differed by 5 %.
-_CODEC_SAMPLES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +76,7 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
     on_stage("compare int8 with float")
     found_fidelity = _fidelity(quantised, options)
     measured_tails = _measured_tails(quantised, float_tails, (found[0], *chosen), options)
+    samples = _golden_inputs(quantised, graph.specs(graph.inputs))
     described = manifest.Manifest(
         name=request["name"],
         target=options.target,
@@ -90,7 +88,7 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
         kinds=kinds.each(graph),
         meanings=meanings.of_graph(graph, has_labels=bool(options.labels)),
         cuts=found,
-        codec=_codec(graph, found, quantised),
+        codec=saving.codec(quantised.data, found, samples),
         preprocessing=quantised.prepared.preprocessing,
         labels=options.labels,
         fidelity=found_fidelity,
@@ -101,6 +99,7 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
         aliases=aliases,
         created_with=_versions(quantised.model),
     )
+    precisions = _precisions(quantised, described, float_tails, options, on_stage)
     on_stage(f"write {text.counted(len(chosen), 'pair')}")
     writing.write(
         destination,
@@ -111,9 +110,10 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
         golden=golden.of_model(
             quantised.data,
             found[-1],
-            _golden_inputs(quantised, graph.specs(graph.inputs)),
+            samples,
             KernelClass.from_json(request["kernel_class"]),
         ),
+        precisions=precisions,
     )
 
 
@@ -351,20 +351,37 @@ def _measured_tails(
     )
 
 
-def _codec(graph: Graph, found: Sequence[Cut], quantised: _Quantised) -> str:
-    """The codec that saves bytes on the boundaries of the useful cuts, measured on real samples; none without them."""
-    if not quantised.prepared.calibrating:
-        return feature_codec.CodecId.NONE.name.lower()
-    useful = [cut for cut in found if cut.is_useful and cut.position > 0]
-    payloads = []
-    with Interpreter(quantised.data, keeps_intermediates=True) as interpreter:
-        for sample in stored_samples(
-            [array[:_CODEC_SAMPLES] for array in quantised.prepared.calibrating], interpreter.inputs
-        ):
-            interpreter.run(*sample)
-            for cut in useful:
-                payloads.append(b"".join(interpreter.tensor(index).tobytes() for index in cut.tensors))
-    return feature_codec.choose(payloads).id.name.lower()
+def _precisions(
+    quantised: _Quantised,
+    described: manifest.Manifest,
+    float_tails: tails.Made | None,
+    options: Options,
+    on_stage: Callable[[str], None],
+) -> bytes | None:
+    """What fewer bits lose at the cuts worth having; None where nothing tells it."""
+    prepared, graph = quantised.prepared, flatgraph.read(quantised.data)
+    if options.quick or not prepared.measuring:
+        return None
+    on_stage("measure features in fewer bits")
+    float_graph = None if float_tails is None else flatgraph.read(float_tails.data)
+    counterparts = None if float_tails is None else float_tails.described.counterparts
+    measuring = stored_samples(prepared.measuring, described.inputs)
+    is_same = prepared.calibrating is prepared.measuring
+    return precision.measure(
+        quantised.data,
+        [cut for cut in described.cuts if cut.is_useful and (counterparts is None or cut.id in counterparts)],
+        lambda cut: (
+            cuts.tail_bytes(graph, cut)
+            if float_graph is None or counterparts is None
+            else float_tail.tail_bytes(float_graph, cut.boundary, counterparts[cut.id])
+        ),
+        Samples(
+            measuring if is_same else stored_samples(prepared.calibrating, described.inputs),
+            measuring,
+            prepared.measured_on,
+        ),
+        described.meanings[0],
+    )
 
 
 def _versions(model: LoadedModel | None) -> dict[str, str]:

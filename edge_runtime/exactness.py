@@ -42,22 +42,23 @@ class Exactness:
         """Whether frames may be sent, waiting up to `timeout_s`."""
         return self._is_granted.wait(timeout_s)
 
-    def look(self, package: Package, head: Head) -> None:
-        """Called regularly, and when a cloud has come. PeerError where exactness is required and is not there."""
-        seen = (head, head.condition.runs_on, self._clouds.changes)
+    def look(self, package: Package, head: Head, loss: str = "") -> None:
+        """Called regularly, and when a cloud has come; `loss` says what frames lose on their way. PeerError where
+        exactness is required and is not there."""
+        seen = (head, head.condition.runs_on, loss, self._clouds.changes)
         if seen == self._seen:
             return
         self._seen = seen
         cloud, found = self._weakest(package, head)
-        self.standing = Standing.UNKNOWN if found is None else found.standing
+        self.standing = Standing.INEXACT if loss else Standing.UNKNOWN if found is None else found.standing
         if found is None:
             return
         if self._wish is Exact.REQUIRE and not found.is_exact:
             raise errors.PeerError(self._refusal(package, head, cloud, found))
         self._is_granted.set()
-        said = (package, head.cut.id, cloud, str(found.head), str(found.other), found.standing)
+        said = (package, head.cut.id, cloud, str(found.head), str(found.other), found.standing, loss)
         if self._wish is not Exact.ANY and said != self._said:
-            _say(package, head, cloud, found)
+            _say(package, head, cloud, found, loss)
         self._said = said
 
     def check(self, package: Package, head: Head) -> None:
@@ -98,7 +99,10 @@ def _of(package: Package, cut: str, ours: KernelClass | None, found: Comparison)
     return HeadKernels(ours, package.head_kinds(package.cut(cut))).against(found.other).is_exact
 
 
-def _say(package: Package, head: Head, cloud: str, found: Comparison) -> None:
+def _say(package: Package, head: Head, cloud: str, found: Comparison, loss: str) -> None:
+    if found.is_exact and loss:
+        log.info("results are near, not exact cloud=%s cut=%s reason=%s", cloud, head.cut.id, loss)
+        return
     if found.is_exact:
         log.info("results are exact cloud=%s cut=%s kernels=%s", cloud, head.cut.id, found.head)
         return

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from edge_runtime.delivery import framing
 from edge_runtime.delivery.framing import Sending
+from edge_runtime.delivery.settings import Settings
 from edge_runtime.head import Head
 from edge_runtime.sources.frames import Source
 from tflsplit import errors
-from tflsplit.coding.input_codec import InputCodec
 from tflsplit.inputs.samples import Convert
 from tflsplit.package.reading import Package
 
@@ -31,14 +31,12 @@ class HeadInUse:
     """`sending` and `head` are what the next frame goes through, `source` what it comes from once an edge runs, and
     `thread` the one that computes. `on_change` is told of each other head, on that thread."""
 
-    def __init__(
-        self, package: Package, head: Head, codec: InputCodec | None, on_change: Callable[[Head], None]
-    ) -> None:
-        self.sending = framing.of(package, head.cut, codec)
+    def __init__(self, package: Package, head: Head, settings: Settings, on_change: Callable[[Head], None]) -> None:
+        self.sending = framing.of(package, head.cut, *settings.form)
         self.head = head
         self.source: Source | None = None
         self.thread: threading.Thread | None = None
-        self._codec = codec
+        self._form = settings.form
         self._on_change = on_change
         self._wanted: _Wanted | None = None
         self._exchanging = threading.Lock()
@@ -68,7 +66,7 @@ class HeadInUse:
         self._take_over(self._fitted(package, head))
 
     def _fitted(self, package: Package, head: Head) -> _Wanted:
-        return _Wanted(framing.of(package, head.cut, self._codec), head, self._fit(package))
+        return _Wanted(framing.of(package, head.cut, *self._form), head, self._fit(package))
 
     def _fit(self, package: Package) -> Convert | None:
         """The conversion of the source's captures to that package's inputs."""

@@ -82,7 +82,7 @@ class Edge:
         self.adaptation = adaptation
         self._observers = (*observers, *([adaptation] if adaptation else []))
         self._rescue = rescue
-        self._in_use = HeadInUse(package, head, settings.input_codec, self._changed)
+        self._in_use = HeadInUse(package, head, settings, self._changed)
         self._window = Window(settings.window)
         self._clouds = Clouds()
         self.exactness = Exactness(settings.exact, self._clouds)
@@ -331,7 +331,7 @@ class Edge:
                 self._route.cloud_came(time.monotonic())
                 if self.adaptation is not None:
                     self._birth.again()
-            self.exactness.look(self.package, self._in_use.head)
+            self.exactness.look(self.package, self._in_use.head, self._in_use.sending.loss)
 
     def _fail(self, failure: Exception) -> None:
         self._failure = failure
@@ -344,4 +344,4 @@ class Edge:
             return  # the compute thread is just moving; the next look says where it went
         adapts = self.adaptation and self.adaptation.as_json()
         self._birth.announce(sending, head.condition, head.kernels, {"spool": spool, "adapts": adapts, **self._told})
-        self.exactness.look(sending.package, head)
+        self.exactness.look(sending.package, head, sending.loss)

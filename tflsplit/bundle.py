@@ -1,8 +1,8 @@
 """Bundles: what one machine needs of a package to run some cuts, and nothing else.
 
-An edge's holds heads (compiled ones too), golden samples of them and no weight of a tail; a cloud's holds tails; one
-for the middle of a chain the slice between its two cuts. All keep the manifest, so that cuts have their names and
-boundaries, and the package's digest, so that each takes the others' frames.
+An edge's holds heads (compiled ones too), golden samples of them and no weight of a tail; a cloud's holds tails; both
+what fewer bits lose at their cuts; one for the middle of a chain the slice between its two cuts. All keep the manifest,
+so that cuts have their names and boundaries, and the package's digest, so that each takes the others' frames.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +11,7 @@ from dataclasses import replace
 from tflsplit import arguments, errors
 from tflsplit.arguments import PathLike
 from tflsplit.chains.planfile import ChainPlan
+from tflsplit.coding import precisions
 from tflsplit.graph.cuts import Cut, middle_bytes
 from tflsplit.package import golden, reading, trial, writing
 from tflsplit.package.manifest import Role
@@ -83,6 +84,7 @@ def _heads(whole: Package, cuts: Sequence[Cut]) -> Iterator[tuple[str, bytes]]:
     if computing:
         trial.once(whole)  # the heads are run for it
         yield reading.GOLDEN, golden.of_heads(whole, computing)
+    yield from _precisions(whole, cuts)
 
 
 def _middle(whole: Package, start: Cut, stop: Cut) -> Iterator[tuple[str, bytes]]:
@@ -95,3 +97,10 @@ def _middle(whole: Package, start: Cut, stop: Cut) -> Iterator[tuple[str, bytes]
 def _tails(whole: Package, cuts: Sequence[Cut]) -> Iterator[tuple[str, bytes]]:
     for cut in cuts:
         yield whole.file(cut, "tail") or f"cuts/{cut.id}/tail.tflite", whole.tail_bytes(cut)
+    yield from _precisions(whole, cuts)
+
+
+def _precisions(whole: Package, cuts: Sequence[Cut]) -> Iterator[tuple[str, bytes]]:
+    found = [each for each in precisions.of_package(whole) if each.cut in {cut.id for cut in cuts}]
+    if found:
+        yield reading.PRECISIONS, precisions.render(found)

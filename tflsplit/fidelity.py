@@ -5,6 +5,9 @@ from enum import Enum
 
 from tflsplit import text
 
+# JSON has no infinity: beyond what float32 can differ by.
+NO_ERROR_DB = 300.0
+
 
 class MeasuredOn(str, Enum):
     """The samples that a fidelity was measured on."""
@@ -34,8 +37,16 @@ class Fidelity:
 
     @property
     def closeness(self) -> str:
-        """Both figures, and what they were measured on, in words."""
+        """Both figures against float, and what they were measured on, in words."""
+        return self.closeness_to("float")
+
+    def closeness_to(self, other: str) -> str:
         sqnr = "nothing varies" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB SQNR"
-        agrees = "" if self.top1_agreement is None else f"agrees with float in {self.top1_agreement:.1%}, "
+        sqnr = "no error" if self.sqnr_db == NO_ERROR_DB else sqnr
+        agrees = "" if self.top1_agreement is None else f"agrees with {other} in {self.top1_agreement:.1%}, "
+        return f"{agrees}{sqnr}, {self.samples_in_words}"
+
+    @property
+    def samples_in_words(self) -> str:
         noun, which = _WORDS[self.measured_on]
-        return f"{agrees}{sqnr}, on {text.counted(self.samples, noun)}{which}"
+        return f"on {text.counted(self.samples, noun)}{which}"

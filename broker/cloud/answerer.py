@@ -224,7 +224,8 @@ def _result(read: _Read, arrays: tuple[Array, ...], began_s: float, done_s: floa
         values=answer.values,
         outputs=tuple(results.Output.of(spec, array) for spec, array in raw),
         pixels=frame.pixels,
-        is_exact=job.is_exact,
+        is_exact=False if frame.is_lossy else job.is_exact,
+        bits=frame.bits,
     )
     key = (frame.boot, frame.sequence)
     ack = acks.Acknowledgement(job.device, *key).as_json() if frame.wants_ack else None

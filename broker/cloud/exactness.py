@@ -100,7 +100,7 @@ class Exactness:
         # An older version tells no operators: only at the cut `input` is it known that there are none.
         told = birth.kernels or HeadKernels(None, () if place == 0 else ("any",))
         found = told.against(self._ours)
-        self._devices[device] = found.standing
+        self._devices[device] = Standing.INEXACT if birth.is_lossy else found.standing
         self._heads.pop((device, birth.boot, birth.package, place), None)
         self._heads[device, birth.boot, birth.package, place] = found.standing
         if len(self._heads) > _MOST_HEADS:
@@ -110,11 +110,13 @@ class Exactness:
     def _say(self, device: str, birth: births.Birth, found: Comparison) -> None:
         """Once for each device, and again when its class or its cut changes."""
         ours = found.head.kernel_class
-        now = (birth.package, birth.cut, ours.id if ours else None, found.standing)
+        now = (birth.package, birth.cut, ours.id if ours else None, found.standing, birth.is_lossy)
         if self._said.get(device) == now:
             return
         self._said[device] = now
-        if found.is_exact:
+        if birth.is_lossy and found.is_exact:
+            log.info("results are near, not exact device=%s cut=%s reason=its frames lose detail", device, birth.cut)
+        elif found.is_exact:
             log.info("results are exact device=%s cut=%s kernels=%s", device, birth.cut, found.head)
         else:
             phrase = "results may differ" if found.standing is Standing.INEXACT else "results not known to be exact"
@@ -122,3 +124,10 @@ class Exactness:
                 f"{phrase} device=%s cut=%s kernels=%s here=%s reason=%s",
                 *(device, birth.cut, found.head, self._ours, found),
             )
+
+
+def standing(known: Exactness | None, device: str, label: wire.Label) -> Standing:
+    """Whether a frame's tail gets what a head here would give it; `known` is None where births are not heard."""
+    if label.is_lossy:
+        return Standing.INEXACT
+    return Standing.UNKNOWN if known is None else known.of(device, label)

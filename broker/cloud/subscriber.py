@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from broker.cloud import answerer
+from broker.cloud import answerer, exactness
 from broker.cloud.answerer import Answer, Job, Refused
 from broker.cloud.beside.listening import Beside, Listening
 from broker.cloud.engine import Engine
@@ -33,7 +33,6 @@ from broker.messages.topics import Kind
 from broker.transport.protocol import Message, Transport, publish_packet_bytes
 from tflsplit import arguments, errors
 from tflsplit.coding import feature_codec
-from tflsplit.kernels.heads import Standing
 
 log = logging.getLogger(__name__)
 
@@ -260,7 +259,7 @@ class Cloud:
             self._transport.acknowledge(message)
             return
         key = (route.device, label, wire.checksum(encoded))
-        standing = Standing.UNKNOWN if self.exactness is None else self.exactness.of(route.device, label)
+        standing = exactness.standing(self.exactness, route.device, label)
         job = Job(route.device, encoded, received_ms, message.arrived_at_s, standing.is_exact)
         self._serve(key, route, job, message)
 

@@ -1,9 +1,10 @@
 """The retained `serves` of a cloud: which packages it answers frames of. Edges and other clouds listen to it.
 
     {"boot": "00c0ffee00c0ffee", "packages": [{"digest": "9f…", "name": "digits", "ready": ["input", "op012"]}],
-     "kernel_class": {"id": "396b9812", "runtime": "ai-edge-litert 2.3.0", …}}
+     "kernel_class": {"id": "396b9812", "runtime": "ai-edge-litert 2.3.0", …}, "codecs": [0, 1, 16, 36]}
 
-`ready` are the cuts whose tails were opened for edges that may move there; it is absent where none asked.
+`ready` are the cuts whose tails were opened for edges that may move there; it is absent where none asked. `codecs` are
+the codings of frames that it reads.
 
 Said at the start and after each new connection, so that an edge that waits for a cloud knows when to go on; taken back
 (an empty message) at a normal end. Whether a cloud lives is said by its `status`.
@@ -15,6 +16,7 @@ from typing import Any
 
 from broker.messages import wire
 from tflsplit import errors, strict_json
+from tflsplit.coding import feature_codec
 from tflsplit.kernels.classes import KernelClass
 
 _MOST_BYTES = 1 << 16
@@ -24,19 +26,24 @@ _MOST_BYTES = 1 << 16
 class Announcement:
     """`boot` is the random id of this run of the cloud, `packages` are digest (hexadecimal) and name of each.
     `kernel_class` is that of the machine that runs the tails, None if it is not known, as of older versions. `ready`
-    are the open tails, as (digest, cut)."""
+    are the open tails, as (digest, cut). `codecs` are the ids of those that it reads; older versions tell none."""
 
     boot: int
     packages: tuple[tuple[str, str], ...]
     kernel_class: KernelClass | None = None
     ready: frozenset[tuple[str, str]] = frozenset()
+    codecs: tuple[int, ...] = tuple(map(int, feature_codec.CodecId))
 
     def as_json(self) -> bytes:
         packages: list[dict[str, object]] = []
         for digest, name in self.packages:
             opened = sorted(cut for package, cut in self.ready if package == digest)
             packages.append({"digest": digest, "name": name, **({"ready": opened} if opened else {})})
-        fields: dict[str, object] = {"boot": f"{self.boot:016x}", "packages": packages}
+        fields: dict[str, object] = {
+            "boot": f"{self.boot:016x}",
+            "packages": packages,
+            "codecs": list(self.codecs),
+        }
         if self.kernel_class is not None:
             fields["kernel_class"] = self.kernel_class.as_json()
         return json.dumps(fields, separators=(",", ":")).encode()
@@ -61,6 +68,7 @@ def parse(data: bytes) -> Announcement:
         )
         told = fields.get("kernel_class")
         kernel_class = None if told is None else KernelClass.from_json(told)
-        return Announcement(int(fields["boot"], 16), packages, kernel_class, ready)
+        codecs = tuple(map(int, fields.get("codecs", ())))
+        return Announcement(int(fields["boot"], 16), packages, kernel_class, ready, codecs)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise errors.FrameError(f"announcement is {bytes(data[:60])!r}, expected boot and packages") from problem

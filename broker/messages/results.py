@@ -6,11 +6,12 @@
      "sent_ms": …}, "outputs": null}
 
 `exact` is true where the head gave bit for bit what it would have given in the cloud, so that the result is that of the
-whole model there; false where an operator of the head computes otherwise at the edge, null where that is not known.
+whole model there; false where an operator of the head computes otherwise at the edge or the frame lost detail on its
+way, null where that is not known.
 
-If the input travelled as pixels the cloud adds `"input_codec": "raw"` or `"jpeg"`, and `"lossy"`, true for a JPEG. A
-refused frame is answered with {"device", "boot", "sequence", "error", "sent_ms"}. `boot` is hexadecimal text, because
-JavaScript's numbers do not hold 64 bits.
+If the input travelled as pixels the cloud adds `"input_codec": "raw"` or `"jpeg"`, and `"lossy"`, true for a JPEG;
+where features travelled in fewer bits, `"bits"` and `"lossy": true`. A refused frame is answered with {"device",
+"boot", "sequence", "error", "sent_ms"}. `boot` is hexadecimal text, because JavaScript's numbers do not hold 64 bits.
 """
 
 import base64
@@ -95,7 +96,8 @@ class Result:
     """The result of a frame. `top` is sorted, best first; its first entry is also `label` and `score` in the JSON. It
     is empty for a model without classes, whose dequantised outputs are in `values`, by name, if they are short. `cut`
     and `package` (hexadecimal) are the frame's, `pixels` is how it carried a picture (None: as stored). `is_exact` says
-    whether the head gave what it would have given in the cloud, None if that is not known."""
+    whether the tail got what a head in the cloud would have given it, None if that is not known; `bits` in how many
+    bits features travelled, None: as they are."""
 
     device: str
     boot: int
@@ -108,6 +110,7 @@ class Result:
     outputs: tuple[Output, ...] = ()
     pixels: Pixels | None = None
     is_exact: bool | None = None
+    bits: int | None = None
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for _, values in self.values for value in values):
@@ -135,6 +138,8 @@ class Result:
         pixels = ""
         if self.pixels is not None:
             pixels = f',"input_codec":{_encode(self.pixels.value)},"lossy":{_encode(self.pixels.is_lossy)}'
+        if self.bits is not None:
+            pixels = f',"bits":{self.bits},"lossy":true'
         return (
             f'{{"device":{_quote(self.device)},"boot":"{self.boot:016x}","sequence":{self.sequence},'
             f'"cut":{_quote(self.cut)},"package":{_quote(self.package)},'
@@ -222,6 +227,7 @@ def _result(fields: Mapping[str, Any]) -> Result:
         outputs=tuple(_output(entry) for entry in _objects(fields, "outputs")),
         pixels=None if fields.get("input_codec") is None else Pixels(_text(fields, "input_codec")),
         is_exact=None if fields.get("exact") is None else _one(fields, "exact", bool),
+        bits=None if fields.get("bits") is None else _one(fields, "bits", int),
     )
 
 

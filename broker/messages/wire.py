@@ -8,6 +8,7 @@
 Flag 0x01 asks for the raw outputs. Flag 0x02 says that a frame at cut 0 holds the pixels of a picture before they are
 preprocessed: one uint8 tensor, not quantised, which may be coded as JPEG. Flag 0x04 asks for an acknowledgement, for
 devices that do not receive results; consumers still do. A reader refuses frames with flags that it does not know.
+The codec says in how many bits features travel, where these are fewer than they are stored in.
 
 Pure: no I/O, no clock, no logging, and nothing about MQTT, so that a frame can use any transport.
 """
@@ -17,12 +18,12 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from tflsplit import errors
-from tflsplit.coding import feature_codec, jpeg
+from tflsplit.coding import bit_codec, feature_codec, jpeg
 from tflsplit.coding.input_codec import Pixels
 from tflsplit.graph import tensors
 from tflsplit.inputs import pictures
@@ -44,7 +45,7 @@ _KNOWN_FLAGS = _WANTS_RAW | _HAS_PIXELS | _WANTS_ACK
 _HEAD = struct.Struct("<4sBBBB16sHQQQIII")  # all but the checksum
 _CRC = struct.Struct("<I")
 _TENSOR = struct.Struct("<BBfi")
-_LABEL = struct.Struct("<4sBB2x16sHQQ")  # the same header up to the sequence
+_LABEL = struct.Struct("<4sBBBx16sHQQ")  # the same header up to the sequence
 _KEY = struct.Struct("<QQ")
 _KEY_OFFSET = 26
 _FLAGS_OFFSET = 5
@@ -64,8 +65,8 @@ class Frame:
     `package` is the first 16 bytes of the package's SHA-256. `cut` is the number of operators in the head (0: the input
     travels). `boot` is random for each start of an edge, `sequence` counts its frames. `wants_raw` asks for the raw
     output tensors in the result, `wants_ack` for an acknowledgement after the result is published. `pixels` says how a
-    picture travels before its preprocessing; None: as stored, or features. Names of tensors are not transmitted: in a
-    decoded boundary they are empty.
+    picture travels before its preprocessing; None: as stored, or features. `bits` is in how many bits features travel;
+    None: as they are. Names of tensors are not transmitted: in a decoded boundary they are empty.
     """
 
     package: bytes
@@ -78,6 +79,7 @@ class Frame:
     wants_raw: bool = False
     pixels: Pixels | None = None
     wants_ack: bool = False
+    bits: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.package) != PACKAGE_BYTES:
@@ -92,24 +94,32 @@ class Frame:
             _check_pixels(self.cut, self.boundary)
 
     @property
+    def is_lossy(self) -> bool:
+        """Whether its arrays are near what was sent, and not that."""
+        return self.bits is not None or (self.pixels is not None and self.pixels.is_lossy)
+
+    @property
     def payload_bytes(self) -> int:
         return tensors.payload_bytes(self.boundary)
 
 
 class Label(NamedTuple):
-    """The identity of a frame, and the package and cut that it is for."""
+    """The identity of a frame, the package and cut that it is for, and whether its coding loses detail."""
 
     package: bytes
     cut: int
     boot: int
     sequence: int
     wants_ack: bool
+    is_lossy: bool = False
 
 
 def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: feature_codec.Codec) -> bytes:
     """The frame as one packet; ValueError when the arrays are not what `frame.boundary` says (a bug of ours)."""
     if (codec.id == feature_codec.CodecId.JPEG) != (frame.pixels is Pixels.JPEG):
         raise ValueError(f"codec {codec.id.name} for a frame whose pixels are {frame.pixels}")
+    if bit_codec.bits_of(codec.id) != frame.bits:
+        raise ValueError(f"codec {codec.id.name} for a frame of {frame.bits} bits")
     parts: list[feature_codec.Buffer] = [
         _bytes_of(array, spec) for array, spec in zip(arrays, frame.boundary, strict=True)
     ]
@@ -149,9 +159,9 @@ def peek(data: feature_codec.Buffer) -> Label:
     the frame must still go through `decode`. FrameError if they are wrong."""
     if len(data) < HEADER_BYTES:
         raise errors.FrameError(f"frame is {len(data)} bytes, shorter than the header of {HEADER_BYTES}")
-    magic, version, flags, package, cut, boot, sequence = _LABEL.unpack_from(data)
+    magic, version, flags, codec_id, package, cut, boot, sequence = _LABEL.unpack_from(data)
     _check_version(magic, version)
-    return Label(package, cut, boot, sequence, bool(flags & _WANTS_ACK))
+    return Label(package, cut, boot, sequence, bool(flags & _WANTS_ACK), codec_id >= feature_codec.CodecId.JPEG)
 
 
 def decode(
@@ -183,9 +193,11 @@ class Unsealed:
         boundary = self.frame.boundary
         if self.frame.pixels is Pixels.JPEG:
             raw: feature_codec.Buffer = jpeg.decode(self.coded, pictures.picture_shape(boundary[0].shape, name="frame"))
+        elif self.frame.bits is not None:
+            raw = bit_codec.decode(self.coded, boundary, self.frame.bits)
         else:
             raw = feature_codec.decode(self.codec_id, self.coded, self.frame.payload_bytes)
-        return tuple(_views(memoryview(raw).toreadonly(), boundary))
+        return tensors.views(memoryview(raw).toreadonly(), boundary)
 
 
 def with_ack(encoded: bytes, *, wanted: bool) -> bytes:
@@ -249,13 +261,8 @@ def _check_pixels(cut: int, boundary: Sequence[tensors.TensorSpec]) -> None:
 def _bytes_of(array: tensors.Array, spec: tensors.TensorSpec) -> memoryview:
     if array.dtype != spec.dtype or array.shape != spec.shape:
         raise ValueError(f"array is {array.dtype}{array.shape}, expected {spec.dtype}{spec.shape}")
-    little = np.ascontiguousarray(array, dtype=_little_endian(spec.dtype))
+    little = np.ascontiguousarray(array, dtype=tensors.little_endian(spec.dtype))
     return little.reshape(-1).view(np.uint8).data
-
-
-def _little_endian(dtype: str) -> np.dtype[Any]:
-    little: np.dtype[Any] = np.dtype(dtype).newbyteorder("<")
-    return little
 
 
 @functools.lru_cache(_BOUNDARIES)
@@ -291,7 +298,8 @@ def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memory
         pixels = None
         if flags & _HAS_PIXELS:
             pixels = Pixels.JPEG if codec_id == feature_codec.CodecId.JPEG else Pixels.RAW
-        frame = Frame(package, cut, boot, sequence, captured_ns, head_us, boundary, wants_raw, pixels, wants_ack)
+        bits = None if pixels else bit_codec.bits_of(codec_id)
+        frame = Frame(package, cut, boot, sequence, captured_ns, head_us, boundary, wants_raw, pixels, wants_ack, bits)
     except ValueError as problem:
         raise errors.FrameError(f"frame {boot:016x}/{sequence}: {problem}") from problem
     return frame, codec_id, data[offset:]
@@ -349,13 +357,3 @@ def _parse_tensor(data: bytes, offset: int, place: int) -> tuple[tensors.TensorS
     except ValueError as problem:
         raise errors.FrameError(f"tensor {place}: {problem}") from problem
     return spec, offset + _TENSOR.size + 4 * rank
-
-
-def _views(raw: memoryview, boundary: Sequence[tensors.TensorSpec]) -> list[tensors.Array]:
-    arrays = []
-    offset = 0
-    for spec in boundary:
-        flat: tensors.Array = np.frombuffer(raw, _little_endian(spec.dtype), spec.elements, offset)
-        arrays.append(flat.reshape(spec.shape))
-        offset += spec.bytes
-    return arrays

@@ -15,7 +15,7 @@ import numpy as np
 from converters.loading import quiet
 from converters.loading.model import LoadedModel, joined, stored_samples
 from tflsplit import fidelity as kept_fidelity
-from tflsplit.fidelity import MeasuredOn
+from tflsplit.fidelity import NO_ERROR_DB, MeasuredOn
 from tflsplit.graph import flatgraph, meanings
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.meanings import Meaning
@@ -93,8 +93,8 @@ def _says_the_same(expected: Array, found: Array, meaning: Meaning) -> bool:
 
 
 def recorded(measured: Iterable[Fidelity], measured_on: MeasuredOn) -> tuple[kept_fidelity.Fidelity, ...]:
-    """As the manifest holds them. Inputs that were made up say nothing of classes. JSON has no infinity: 300 dB, beyond
-    what float32 can differ by, stands for it, and -300 for nothing but error."""
+    """As the manifest holds them. Inputs that were made up say nothing of classes. `NO_ERROR_DB` stands for infinity,
+    and its negative for nothing but error."""
     is_real = measured_on is not MeasuredOn.SYNTHETIC
     return tuple(
         kept_fidelity.Fidelity(
@@ -102,7 +102,7 @@ def recorded(measured: Iterable[Fidelity], measured_on: MeasuredOn) -> tuple[kep
             entry.samples,
             measured_on,
             entry.top1_agreement if is_real else None,
-            None if entry.sqnr_db is None else round(max(-300.0, min(entry.sqnr_db, 300.0)), 2),
+            None if entry.sqnr_db is None else round(max(-NO_ERROR_DB, min(entry.sqnr_db, NO_ERROR_DB)), 2),
         )
         for entry in measured
     )

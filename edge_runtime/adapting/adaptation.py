@@ -71,6 +71,10 @@ class Adaptation:
         self._guard = threading.Lock()  # the controller and what is out
 
     @property
+    def _cuts(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(each.choice.cut for each in self._by_id.values()))
+
+    @property
     def first(self) -> Head:
         """What an edge begins with."""
         return self._by_id[self._start].head
@@ -178,7 +182,8 @@ class Adaptation:
         """For the birth: what only a switch changes."""
         last = self.last_switch
         return {
-            "candidates": list(self._by_id),
+            "candidates": list(self._cuts),
+            "bits": {each.choice.id: each.choice.bits for each in self._by_id.values() if each.choice.bits},
             "switches": self.switches.total(),
             "not_used": self._tails.missing,
             "last_switch": last and {"before": last.before, "after": last.after, "reason": last.reason},
@@ -226,22 +231,26 @@ class Adaptation:
 
     def _tails_of(self, clouds: Clouds) -> OpenTails:
         """The cut that the plan names is served as it always was, and what is local needs nobody."""
-        always = {self._start} | {each.choice.id for each in self._by_id.values() if each.choice.is_local}
-        return OpenTails(clouds, self._now.sending.package.digest, tuple(self._by_id), frozenset(always))
+        listed = [each.choice for each in self._by_id.values()]
+        always = {each.cut for each in listed if each.id == self._start or each.is_local}
+        return OpenTails(clouds, self._now.sending.package.digest, self._cuts, frozenset(always))
 
     def _look_at_clouds(self, now_s: float) -> None:
         ready = self._tails.look(now_s)
-        for choice_id in self._by_id if ready is not None else ():
-            is_ready = choice_id in (ready or ())
+        for choice_id, each in self._by_id.items() if ready is not None else ():
+            is_read = each.choice.bits is None or choice_id == self._start or self._tails.read(each.sending.coder.id)
+            is_ready = is_read and each.choice.cut in (ready or ())
             self._controller.leave_out(
-                choice_id, self._refused_until_s.get(choice_id, -math.inf) if is_ready else math.inf
+                choice_id, self._refused_until_s.get(each.choice.cut, -math.inf) if is_ready else math.inf
             )
 
-    def _leave_out(self, choice_id: str, until_s: float) -> None:
+    def _leave_out(self, cut: str, until_s: float) -> None:
         self.not_ready += 1
-        self._refused_until_s[choice_id] = until_s
-        self._controller.leave_out(choice_id, until_s)
-        log.warning("cut not used, a cloud has no tail of it cut=%s again_in_s=%g", choice_id, _AGAIN_S)
+        self._refused_until_s[cut] = until_s
+        for choice_id, each in self._by_id.items():
+            if each.choice.cut == cut:
+                self._controller.leave_out(choice_id, until_s)
+        log.warning("cut not used, a cloud has no tail of it cut=%s again_in_s=%g", cut, _AGAIN_S)
 
     def _say(self) -> None:
         switch = self.last_switch

@@ -27,12 +27,13 @@ def opened(package: Package, choices: Sequence[Choice], *, threads: int = 1) -> 
 
     CutError for a choice that is no cut of the package, PackageError in a bundle, which has no whole model to slice.
     """
-    cuts = [package.cut(choice.id) for choice in choices]
+    cuts = {choice.cut: package.cut(choice.cut) for choice in choices}
     if not cuts:
         raise errors.SettingsError(f"{package.path}: no cut to move between")
-    with Segments(package, (package.cuts[0], *cuts), threads=threads) as chain:
+    with Segments(package, (package.cuts[0], *cuts.values()), threads=threads) as chain:
         computing = Cpu(threads=threads)
+        heads = {name: Head(package, cut, accelerator=computing, segments=chain) for name, cut in cuts.items()}
         yield [
-            Candidate(choice, framing.of(package, cut, None), Head(package, cut, accelerator=computing, segments=chain))
-            for choice, cut in zip(choices, cuts, strict=True)
+            Candidate(choice, framing.of(package, cuts[choice.cut], None, choice.bits), heads[choice.cut])
+            for choice in choices
         ]

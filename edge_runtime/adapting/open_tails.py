@@ -38,6 +38,11 @@ class OpenTails:
         self._seen = seen
         return self._clouds.ready(self._package, only_heard=seen[1]) | self._always
 
+    def read(self, codec: int) -> bool:
+        """Whether the clouds say that they read frames of that codec."""
+        is_late = self._seen is not None and self._seen[1]
+        return self._clouds.read(self._package, codec, only_heard=is_late)
+
     def tell(self, now_s: float, *, is_answered: bool) -> None:
         """Called regularly: says once of what a candidate waits for. `is_answered` tells whether a cloud is there."""
         if now_s - self._since_s < _LATE_S or not is_answered:

@@ -74,15 +74,22 @@ class Clouds:
     def open_tails(self, package: str, *, only_heard: bool = False) -> dict[str, frozenset[str]]:
         """Of the clouds that answer frames of that package, by name; `only_heard`: of those that spoke to us, if one
         did."""
-        told = {name: each.ready_cuts(package) for name, each in list(self._announced.items()) if each.serves(package)}
-        heard = {name: ready for name, ready in told.items() if name in self._heard}
-        return heard if heard and only_heard else told
+        return {name: each.ready_cuts(package) for name, each in self._serving(package, only_heard=only_heard).items()}
 
     def ready(self, package: str, *, only_heard: bool = False) -> frozenset[str]:
         """The cuts whose tails all of these have open; none where one does not tell, as those of older versions."""
         told = self.open_tails(package, only_heard=only_heard).values()
         return frozenset.intersection(*told) if told else frozenset()
 
+    def read(self, package: str, codec: int, *, only_heard: bool = False) -> bool:
+        """Whether all of these say that they read frames of that codec."""
+        return all(codec in each.codecs for each in self._serving(package, only_heard=only_heard).values())
+
     def serve(self, package: str) -> bool:
         """Whether one of them says that it answers frames of that package."""
         return any(told.serves(package) for told in list(self._announced.values()))
+
+    def _serving(self, package: str, *, only_heard: bool) -> dict[str, Announcement]:
+        told = {name: each for name, each in list(self._announced.items()) if each.serves(package)}
+        heard = {name: each for name, each in told.items() if name in self._heard}
+        return heard if heard and only_heard else told

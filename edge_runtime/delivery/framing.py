@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from broker.messages import wire
 from tflsplit import errors
-from tflsplit.coding import feature_codec, input_codec, jpeg
+from tflsplit.coding import bit_codec, feature_codec, input_codec, jpeg, precisions
 from tflsplit.coding.input_codec import InputCodec, Pixels
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array, TensorSpec, payload_bytes
@@ -35,13 +35,23 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """`input_codec` is None at a cut behind the input. For one thread, like its coder."""
+    """`input_codec` is None at a cut behind the input, `bits` where features travel as they are stored. For one thread,
+    like its coder."""
 
     package: Package
     cut: Cut
     boundary: tuple[TensorSpec, ...]
     coder: feature_codec.Codec
     input_codec: InputCodec | None
+    bits: int | None = None
+
+    @property
+    def loss(self) -> str:
+        """What is lost on the way, in words; "" where nothing is."""
+        if self.bits is not None:
+            return f"features travel in {self.bits} bits"
+        is_lossy = self.input_codec is not None and self.input_codec.is_lossy
+        return f"the input travels as {self.input_codec}" if is_lossy else ""
 
     @property
     def pixels(self) -> Pixels | None:
@@ -75,6 +85,7 @@ class Sending:
             boundary=self.boundary,
             pixels=self.pixels,
             wants_ack=wants_ack,
+            bits=self.bits,
         )
         encoded = wire.encode(frame, arrays, self.coder)
         return Packed(boot, sequence, digest.hex(), self.cut.id, captured_ns, head_s, encoded, captured_at_s)
@@ -91,28 +102,38 @@ class Sending:
             "payload_bytes": self.payload_bytes,
             "uncoded_bytes": payload_bytes(self.boundary),
             "codec": self.coder.id.name.lower(),
+            "lossy": bool(self.loss),
+            "bits": self.bits,
         }
         if self.input_codec is not None:
-            fields |= {"input_codec": str(self.input_codec), "lossy": self.input_codec.is_lossy}
+            fields |= {"input_codec": str(self.input_codec)}
         return fields
 
 
-def of(package: Package, cut: Cut, codec: InputCodec | None) -> Sending:
-    """`codec` is for the cut `input`: how the input travels; None: int8, as stored.
+def of(package: Package, cut: Cut, codec: InputCodec | None, bits: int | None = None) -> Sending:
+    """`codec` is for the cut `input`: how the input travels; None: int8, as stored. `bits`: in how many bits features,
+    or the stored input, travel; None: as they are.
 
-    SettingsError if one is given for another cut, DataError if pixels are wanted of a package that takes no pictures.
+    SettingsError if a codec is given for another cut, DataError if pixels are wanted of a package that takes no
+    pictures, or bits that were not measured for it.
     """
     if cut.position > 0 and codec is not None:
         raise errors.SettingsError(
             f"input codec {codec} is for the cut input, at {cut.id} features travel; leave one of the two out"
         )
     chosen = codec or input_codec.STORED
+    if bits is not None:
+        if chosen.pixels is not None:
+            raise errors.SettingsError(f"input codec {codec} and {bits} bits both say how the input travels; give one")
+        found = precisions.of_cut(package, cut, bits)
+        coder: feature_codec.Codec = bit_codec.Bits(cut.boundary, found.levels, bits)
+        return Sending(package, cut, cut.boundary, coder, chosen if cut.position == 0 else None, bits)
     if chosen.pixels is None:
         features = feature_codec.build(feature_codec.CodecId[package.manifest.codec.upper()])
         return Sending(package, cut, cut.boundary, features, chosen if cut.position == 0 else None)
     stored, _ = input_codec.picture_input(package.manifest)
     spec = input_codec.pixels_of(stored)
-    coder: feature_codec.Codec = feature_codec.Plain()
+    coder = feature_codec.Plain()
     if chosen.quality is not None:
         coder = jpeg.Jpeg(pictures.picture_shape(spec.shape, name=package.manifest.name), chosen.quality)
     return Sending(package, cut, (spec,), coder, chosen)

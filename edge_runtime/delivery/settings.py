@@ -35,7 +35,8 @@ class Settings:
     At most `window` frames are unanswered. With `ALL` a frame is sent again after `resend_after_s` without an answer,
     later each time; at the end the edge waits until no answer came for `drain_s`. With `LATEST` a frame older than
     `max_age_s` is given up. `qos` None is 0 with `LATEST`, else 1. `input_codec` is how the input travels at the cut
-    `input` (None: as stored); raw pixels and JPEG need a source that gives pixels. `boot` tells the frames of this run
+    `input` (None: as stored); raw pixels and JPEG need a source that gives pixels. `bits` is in how many bits features
+    travel (None: as stored). `boot` tells the frames of this run
     from all others of the device: one that was used before makes its answers ambiguous.
     """
 
@@ -54,6 +55,7 @@ class Settings:
     max_age_s: float = 2.0
     drain_s: float = 30.0
     input_codec: InputCodec | None = None
+    bits: int | None = None
     exact: Exact = Exact.PREFER
 
     def __post_init__(self) -> None:
@@ -72,10 +74,28 @@ class Settings:
             (self.rate_fps is None or self.rate_fps > 0, f"rate of {self.rate_fps} frames a second: give more than 0"),
             (self.resend_after_s > 0, f"sending again after {self.resend_after_s} s: give more than 0"),
             (self.max_age_s > 0, f"frames of at most {self.max_age_s} s: give more than 0"),
+            (
+                self.exact is not Exact.REQUIRE or not self.is_lossy,
+                f"exact require, and {self._lossy}, which loses detail: leave one of the two out",
+            ),
             (self.drain_s >= 0, f"waiting {self.drain_s} s for the last answers: give 0 or more"),
         ):
             if not is_good:
                 raise errors.SettingsError(problem)
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether frames lose detail on their way."""
+        return self.bits is not None or (self.input_codec is not None and self.input_codec.is_lossy)
+
+    @property
+    def form(self) -> tuple[InputCodec | None, int | None]:
+        """How frames travel, as `framing.of` takes it."""
+        return self.input_codec, self.bits
+
+    @property
+    def _lossy(self) -> str:
+        return f"features in {self.bits} bits" if self.bits is not None else f"input codec {self.input_codec}"
 
     @property
     def is_latest(self) -> bool:

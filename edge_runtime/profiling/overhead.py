@@ -14,12 +14,13 @@ _TIMES = results.Times(*[0.0] * len(results.Times.__slots__))
 
 
 class Overhead:
-    """Frames of one cut, and their results. `codec` is for the cut `input`; None is int8."""
+    """Frames of one cut, and their results. `codec` is for the cut `input`; None is int8. `bits`: in how many bits
+    features travel; None: as they are."""
 
-    def __init__(self, package: Package, cut: Cut, codec: InputCodec | None = None) -> None:
+    def __init__(self, package: Package, cut: Cut, codec: InputCodec | None = None, bits: int | None = None) -> None:
         self._package = package
         self._cut = cut
-        self._sending = framing.of(package, cut, codec)
+        self._sending = framing.of(package, cut, codec, bits)
         self._table: PixelTable | None = None
         if self._sending.pixels is not None:
             spec, preprocessing = input_codec.picture_input(package.manifest)
@@ -33,6 +34,7 @@ class Overhead:
             head_us=0,
             boundary=self._sending.boundary,
             pixels=self._sending.pixels,
+            bits=bits,
         )
 
     def encode(self, arrays: tuple[Array, ...]) -> bytes:

@@ -6,9 +6,9 @@ cuts exceed it, only some cuts, evenly over the work, are timed; the others are 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -16,14 +16,15 @@ import numpy as np
 
 from edge_runtime.accelerators.protocol import Accelerator
 from edge_runtime.machine import environment
-from edge_runtime.profiling import interpolation, pixel_costs
+from edge_runtime.profiling import bit_costs, interpolation, pixel_costs
 from edge_runtime.profiling.features import Features
 from edge_runtime.profiling.journal import Journal
 from edge_runtime.profiling.measurement import Clock, Measurement, Measurer
+from edge_runtime.profiling.overhead import Overhead
 from edge_runtime.sources import frames
 from edge_runtime.sources.frames import Source
 from tflsplit import arguments, errors, text
-from tflsplit.coding import jpeg
+from tflsplit.coding import jpeg, precisions
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
 from tflsplit.inputs import pictures
@@ -31,7 +32,7 @@ from tflsplit.kernels import keeping
 from tflsplit.package import verify
 from tflsplit.package.reading import Package
 from tflsplit.timings import sampling
-from tflsplit.timings.profiles import CutTiming, PixelTiming, Profile, Side, Timing
+from tflsplit.timings.profiles import BitsTiming, CutTiming, PixelTiming, Profile, Side, Timing
 
 # With this many loadings one unlucky placing in memory does not change the median of medians.
 FEWEST_MEASUREMENTS = 3
@@ -127,7 +128,8 @@ def profile(
             found[cut.id].append(measurement)
             on_measurement(cut.id)
     preprocess = _preprocessing(source, clock) if task.side is Side.EDGE else None
-    return _assemble(task, cuts, found, preprocess, _pixels(task, outputs, clock))
+    in_bits = {cut.id: _in_bits(task, cut, features, outputs, clock) for cut in cuts}
+    return _assemble(task, cuts, found, preprocess, _pixels(task, outputs, clock), in_bits=in_bits)
 
 
 def _cuts(task: Task) -> tuple[Cut, ...]:
@@ -208,8 +210,32 @@ def _pixels(task: Task, outputs: tuple[Array, ...], clock: Clock) -> tuple[Pixel
     )
 
 
+def _in_bits(
+    task: Task, cut: Cut, features: Features, outputs: tuple[Array, ...], clock: Clock
+) -> tuple[BitsTiming, ...]:
+    """The costs of the fewer bits in which the cut's features may travel."""
+    return tuple(
+        bit_costs.time_bits(
+            Overhead(task.package, cut, bits=each.bits),
+            task.side,
+            features.of(cut),
+            outputs,
+            bits=each.bits,
+            clock=clock,
+        )
+        for each in precisions.of_package(task.package)
+        if each.cut == cut.id
+    )
+
+
 def _assemble(
-    task: Task, cuts: Sequence[Cut], found: _Found, preprocess: Timing | None, pixels: tuple[PixelTiming, ...]
+    task: Task,
+    cuts: Sequence[Cut],
+    found: _Found,
+    preprocess: Timing | None,
+    pixels: tuple[PixelTiming, ...],
+    *,
+    in_bits: Mapping[str, tuple[BitsTiming, ...]],
 ) -> Profile:
     timed = {cut.id: _timing(cut, found[cut.id], task) for cut in cuts if found[cut.id]}
     notes = [_RANDOM] if task.source is None else []
@@ -223,7 +249,7 @@ def _assemble(
         side=task.side,
         accelerator=task.accelerator.name,
         machine=environment.describe() | {"threads": str(task.threads)},
-        cuts=interpolation.fill(cuts, timed),
+        cuts=tuple(replace(each, in_bits=in_bits[each.cut]) for each in interpolation.fill(cuts, timed)),
         preprocess=preprocess,
         notes=tuple(notes),
         pixels=pixels,

@@ -35,6 +35,7 @@ def started(
     from edge_runtime.adapting import adaptation, candidates
     from tflsplit.package import trial
     from tflsplit.planning import pipeline
+    from tflsplit.planning.candidates import with_bits
     from tflsplit.switching import choices
     from tflsplit.switching.controller import Controller, Tuning
     from tflsplit.switching.goal import Goal, Wish
@@ -42,15 +43,16 @@ def started(
 
     wish = Wish(arguments.one_of(objective, OBJECTIVES, "objective"))
     listed = choices.of_plan(plan)
-    worth = {each.id for each in choices.worth_having(listed)} | {plan.cut}
+    start = with_bits(plan.cut, plan.bits)
+    worth = {each.id for each in choices.worth_having(listed)} | {start}
     competing = [each for each in listed if each.id in worth]
     if len(competing) == 1:
         log.warning("nothing can move: the plan has one candidate cut=%s", plan.cut)
     link = pipeline.link_of(plan)
     usual = choices.Present(1 / link.bandwidth_bps, link.rtt_s)
     tuning = Tuning(probing=Probing() if probes else None)
-    controller = Controller(competing, usual, Goal(wish), tuning, start=plan.cut)
+    controller = Controller(competing, usual, Goal(wish), tuning, start=start)
     trial.once(package)
     with candidates.opened(package, competing, threads=threads) as opened:
         log.info("the cut may move candidates=%s objective=%s", ",".join(each.id for each in competing), objective)
-        yield adaptation.Adaptation(opened, controller, plan.cut)
+        yield adaptation.Adaptation(opened, controller, start)

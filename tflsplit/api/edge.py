@@ -104,7 +104,7 @@ class Edge:
         self._spool = None if spool is None else arguments.path(spool, "spool")
         named = cut if fixed is None else fixed.cut
         self.cut = self.package.default_cut() if named is None else self.package.cut(named)
-        self._as_pixels = framing.of(self.package, self.cut, self._settings.input_codec).pixels is not None
+        self._as_pixels = framing.of(self.package, self.cut, *self._settings.form).pixels is not None
         trial.once(self.package)
         self._resources = contextlib.ExitStack()
         self._adaptation: Adaptation | None = None

@@ -61,4 +61,6 @@ def settings(made: "Plan | None") -> dict[str, Any]:
         fields["rate_fps"] = made.rate_fps
     if made.input_codec is not None:
         fields["input_codec"] = input_codec.parse(made.input_codec)
+    if made.bits is not None:
+        fields["bits"] = made.bits
     return fields

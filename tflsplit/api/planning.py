@@ -1,6 +1,6 @@
 """Where to cut, from timings of both machines and the link between them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,8 @@ from typing import Any
 from tflsplit import arguments, errors, quantities
 from tflsplit.api import files, packages, wording
 from tflsplit.arguments import PathLike
-from tflsplit.coding import input_codec, jpeg
+from tflsplit.coding import input_codec, jpeg, precisions
+from tflsplit.coding.precisions import Precision
 from tflsplit.graph.cuts import Cut
 from tflsplit.kernels.heads import Exact
 from tflsplit.package.reading import Package
@@ -21,6 +22,9 @@ from tflsplit.planning.scenario import Power, Prices, Scenario, Workload
 from tflsplit.timings import links, presets, profiles
 from tflsplit.timings.links import Link
 from tflsplit.timings.profiles import Origin, Profile, Side
+
+# What is asked of fewer bits where nothing is said.
+_LEAST_AGREEMENT, _LEAST_SQNR = "99%", "20dB"
 
 
 def plan(
@@ -53,15 +57,19 @@ def plan(
     input_codecs: str | Iterable[str] = "raw,int8,jpeg:75",
     pictures: PathLike | None = None,
     jpeg_bytes: float | None = None,
+    lossy: str | float | None = None,
 ) -> Outcome:
     """Compare every cut, sending the input and computing everything locally, and pick one: `outcome.cut`, or None.
 
     `edge` and `cloud` are profiles or their files; `link` is a file of `tflsplit probe` or a preset ("4g"), or else
-    `bandwidth` ("5Mbit") and `rtt` ("40ms") state one. All else is as in `tflsplit plan --help`, in s, B and bit/s.
+    `bandwidth` ("5Mbit") and `rtt` ("40ms") state one. With `lossy` ("99%", "20dB", or "") features may travel in fewer
+    bits. All else is as in `tflsplit plan --help`, in s, B and bit/s.
     """
     opened = packages.open(pkg)
     measured = profile_of(edge, opened, Side.EDGE)
-    constraints = Constraints(
+    allowed = precisions.of_package(opened) if lossy is not None else ()
+    constraints = replace(
+        Constraints() if lossy is None else _least(opened, allowed, lossy),
         max_latency_s=None if max_latency is None else quantities.parse_duration(max_latency, "max_latency"),
         fps=fps,
         max_bytes_per_day=max_bytes_per_day,
@@ -70,19 +78,13 @@ def plan(
         max_energy_j=max_energy,
         min_position=None if min_depth is None else opened.cut(min_depth).position,
     )
-    return pipeline.make(
-        opened,
-        measured,
-        profile_of(cloud, opened, Side.CLOUD),
-        Scenario(
-            link_of(link, bandwidth, rtt, loss),
-            Workload(fps, devices, workers, window, reload_every),
-            Prices(price_per_gb, price_per_cloud_hour),
-            _power(idle_watts, active_watts),
-        ),
-        _goal(objective, constraints, weights, exact),
-        forms=forms(opened, measured, input_codecs, pictures, jpeg_bytes),
-    )
+    work = Workload(fps, devices, workers, window, reload_every)
+    costs = Prices(price_per_gb, price_per_cloud_hour), _power(idle_watts, active_watts)
+    scenario = Scenario(link_of(link, bandwidth, rtt, loss), work, *costs)
+    goal = _goal(objective, constraints, weights, exact)
+    served = profile_of(cloud, opened, Side.CLOUD)
+    inputs = forms(opened, measured, input_codecs, pictures, jpeg_bytes)
+    return pipeline.make(opened, measured, served, scenario, goal, forms=inputs, lossy=allowed)
 
 
 @wording.in_python
@@ -153,6 +155,31 @@ def forms(package: Package, edge: Profile, codecs: Any, pictures: Any, jpeg_byte
     return InputForms(raw="raw" in named, int8="int8" in named, jpeg=bool(qualities), pictures=tuple(sizes))
 
 
+def _least(package: Package, found: Sequence[Precision], wanted: str | float) -> Constraints:
+    """What fewer bits have to keep, as a share of equal answers or as decibels: for an empty text what was measured."""
+    if not found:
+        raise errors.DataError(
+            f"{package.path}: what features in fewer bits lose was not measured; convert it again, a .tflite that is "
+            "int8 already with --calibration"
+        )
+    has_agreement = found[0].fidelity.top1_agreement is not None
+    text = (_LEAST_AGREEMENT if has_agreement else _LEAST_SQNR) if wanted == "" else wanted
+    if isinstance(text, str) and text.strip().lower().endswith("db"):
+        try:
+            return Constraints(min_sqnr_db=float(text.strip()[:-2]))
+        except ValueError:
+            raise errors.SettingsError(f"lossy {wanted!r}: write a share or decibels, as 99% or 20dB") from None
+    share = quantities.parse_share(text, "lossy")
+    if share > 1:
+        raise errors.SettingsError(f"lossy {wanted!r}: nothing agrees in more than 100%; write as 99%, 0.99 or 20dB")
+    if not has_agreement:
+        raise errors.SettingsError(
+            f"lossy {wanted}: agreement was not measured ({found[0].fidelity.closeness_to('frames without loss')}); "
+            "bound the error, as 20dB"
+        )
+    return Constraints(min_agreement=share)
+
+
 def _power(idle_w: float | None, active_w: float | None) -> Power | None:
     if (idle_w is None) != (active_w is None):
         raise errors.SettingsError("idle_watts and active_watts belong together; give both")
@@ -162,6 +189,9 @@ def _power(idle_w: float | None, active_w: float | None) -> Power | None:
 def _goal(objective: str, constraints: Constraints, weights: Any, exact: str) -> Goal:
     kind = arguments.one_of(objective, [each.value for each in Objective], "objective")
     wish = Exact(arguments.one_of(exact, [each.value for each in Exact], "exact"))
+    is_lossy = constraints.min_agreement is not None or constraints.min_sqnr_db is not None
+    if wish is Exact.REQUIRE and is_lossy:
+        raise errors.SettingsError("exact require and lossy: features in fewer bits are not exact; leave one out")
     if wish is Exact.REQUIRE:
         constraints = replace(constraints, exact=True)
     return Goal(Objective(kind), constraints, _weights(weights), prefers_exact=wish is Exact.PREFER)

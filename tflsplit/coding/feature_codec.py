@@ -2,7 +2,7 @@
 
 Codec ids are written into frames and never change their meaning. 0 and 1 are taken; 2 to 15 are for lossless coders
 of features, 16 to 31 for coded pictures (16 is JPEG, see tflsplit.coding.jpeg), 32 and above for lossy coders of
-features.
+features: 32 and a number of bits for features of so many (tflsplit.coding.bit_codec).
 """
 
 import enum
@@ -27,6 +27,10 @@ class CodecId(enum.IntEnum):
     NONE = 0
     ZSTD = 1
     JPEG = 16
+    BITS_2 = 34
+    BITS_3 = 35
+    BITS_4 = 36
+    BITS_6 = 38
 
 
 class Codec(Protocol):
@@ -108,6 +112,8 @@ def decode(codec_id: int, coded: Buffer, raw_bytes: int) -> Buffer:
         return _unzstd(coded, raw_bytes)
     if codec_id == CodecId.JPEG:
         raise errors.FrameError("payload is coded as JPEG, but the frame says that it holds features, not pixels")
+    if codec_id in list(CodecId):
+        raise errors.FrameError(f"codec {codec_id} is of features in fewer bits, but the frame holds pixels")
     known = ", ".join(f"{codec.value} ({codec.name.lower()})" for codec in CodecId)
     raise errors.FrameError(f"codec {codec_id} is not known here, only {known}; is the sender newer?")
 

@@ -111,6 +111,22 @@ def decibels(signal: float, error: float) -> float:
     return 10 * math.log10(signal / error) if signal > 0.0 else -math.inf
 
 
+def little_endian(dtype: str) -> "np.dtype[Any]":
+    little: np.dtype[Any] = np.dtype(dtype).newbyteorder("<")
+    return little
+
+
+def views(raw: bytes | memoryview, boundary: Sequence[TensorSpec]) -> tuple[Array, ...]:
+    """The tensors of a boundary out of their bytes one after another, C order, little endian; nothing is copied."""
+    arrays: list[Array] = []
+    offset = 0
+    for spec in boundary:
+        flat: Array = np.frombuffer(raw, little_endian(spec.dtype), spec.elements, offset)
+        arrays.append(flat.reshape(spec.shape))
+        offset += spec.bytes
+    return tuple(arrays)
+
+
 def payload_bytes(boundary: Sequence[TensorSpec]) -> int:
     """Bytes of all tensors of a boundary, uncoded."""
     return sum(spec.bytes for spec in boundary)

@@ -31,6 +31,7 @@ MANIFEST = "manifest.json"
 MODEL = "model.tflite"
 FLOAT_MODEL = "model_float32.tflite"
 GOLDEN = "golden.npz"
+PRECISIONS = "precisions.json"
 SUFFIX = ".tflsplit"
 # What `writing.update` adds to a cut.
 COMPILED = ("head_edgetpu.tflite", "head_edgetpu.log")

@@ -17,7 +17,7 @@ from tflsplit.graph import cuts, flatgraph, float_tail
 from tflsplit.graph.cuts import Cut
 from tflsplit.package import manifest, reading
 from tflsplit.package.manifest import File, Manifest
-from tflsplit.package.reading import COMPILED, FLOAT_MODEL, GOLDEN, MANIFEST, MODEL, Package
+from tflsplit.package.reading import COMPILED, FLOAT_MODEL, GOLDEN, MANIFEST, MODEL, PRECISIONS, Package
 
 
 class Halves(NamedTuple):
@@ -35,16 +35,18 @@ def write(
     *,
     float_model: bytes | None = None,
     golden: bytes | None = None,
+    precisions: bytes | None = None,
     replaces_existing: bool = False,
 ) -> Package:
     """Write a package with the pairs of these cuts; `described.files` is filled in here.
 
-    `float_model` belongs to a manifest with `float_tails`, which the pairs then have. `golden.of_model` makes `golden`.
+    `float_model` belongs to a manifest with `float_tails`, which the pairs then have. `golden.of_model` makes `golden`,
+    `tflsplit.coding.precisions.render` `precisions`.
 
     It appears at `path` complete or not at all, whenever this process dies. Raises PackageError if something is in the
     way (a package only without `replaces_existing`), DeviceError if it cannot be written (a full disk).
     """
-    named = ((MODEL, model), (FLOAT_MODEL, float_model), (GOLDEN, golden))
+    named = ((MODEL, model), (FLOAT_MODEL, float_model), (GOLDEN, golden), (PRECISIONS, precisions))
     models = [(name, data) for name, data in named if data is not None]
     halves = _halves(pairs, model, float_model, described)
     return write_files(path, described, chain(models, halves), replaces_existing=replaces_existing)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tflsplit import text
+from tflsplit.planning.candidates import Candidate
 from tflsplit.planning.decision import Decision, Judged, rank
 
 _UNSPLIT = ("input", "output")
@@ -65,14 +66,18 @@ def _useful(judged: Sequence[Judged]) -> list[Judged]:
     kept = []
     for entry in judged:
         candidate = entry.cost.candidate
-        if candidate.is_split and candidate.payload_bytes < least:
+        if candidate.is_split and candidate.bits is None and candidate.payload_bytes < least:
             kept.append(entry)
             least = candidate.payload_bytes
     return [*unsplit, *kept]
 
 
+def _is_stored(candidate: Candidate) -> bool:
+    return candidate.input_codec in (None, "int8") and candidate.bits is None
+
+
 def _by_elements(judged: Sequence[Judged]) -> list[str]:
-    cuts = [entry.cost.candidate for entry in judged if entry.cost.candidate.input_codec in (None, "int8")]
+    cuts = [entry.cost.candidate for entry in judged if _is_stored(entry.cost.candidate)]
     inputs = [sum(spec.elements for spec in entry.cut.boundary) for entry in cuts if entry.cut.position == 0]
     least = inputs[0] if inputs else 0
     found = []

@@ -4,16 +4,18 @@ A candidate holds everything that does not depend on link, rate and prices, so t
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from tflsplit.coding.precisions import Precision
+from tflsplit.fidelity import Fidelity
 from tflsplit.graph.cuts import Cut
 from tflsplit.kernels.heads import Standing
 from tflsplit.planning import exactness, network
 from tflsplit.planning.exactness import Judgement
 from tflsplit.timings import distribution
 from tflsplit.timings.distribution import Distribution
-from tflsplit.timings.profiles import CutTiming, Origin, PixelTiming, Profile
+from tflsplit.timings.profiles import BitsTiming, CutTiming, Origin, PixelTiming, Profile
 
 # libjpeg-turbo on one core: some 30 million pixels a second on a Raspberry Pi 4, 100 million on a server.
 _JPEG_EDGE_PIXELS_PER_S, _JPEG_CLOUD_PIXELS_PER_S = 30e6, 100e6
@@ -32,10 +34,12 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """`id` is the cut's, with the input's codec behind it where that is not int8: `input:raw`, `input:jpeg:75`.
+    """`id` is the cut's, with the input's codec behind it where that is not int8 (`input:raw`, `input:jpeg:75`), or the
+    `bits` of features that do not travel as they are (`op012:4bit`). What these lose is in `fidelity`, against frames
+    without loss.
 
     `frame_bytes` is what the edge publishes; `missing` says why it cannot be costed, "" where it can. `standing` is
-    that of the head against the cloud's kernels, `inexact` says why it is not exact; a JPEG never is.
+    that of the head against the cloud's kernels, `inexact` says why it is not exact; a JPEG and fewer bits never are.
     """
 
     id: str
@@ -55,6 +59,8 @@ class Candidate:
     missing: str = ""
     standing: Standing = Standing.UNKNOWN
     inexact: str = ""
+    bits: int | None = None
+    fidelity: Fidelity | None = None
     edge: Distribution = field(init=False)
     cloud: Distribution = field(init=False)
 
@@ -90,9 +96,11 @@ def gather(
     cloud: Profile,
     forms: InputForms = ALL_FORMS,
     judged: Mapping[str, Judgement] | None = None,
+    *,
+    lossy: Sequence[Precision] = (),
 ) -> list[Candidate]:
     """In cut order, beginning with the forms of the input. Raw and JPEG are for models that take pictures. `judged`
-    says of each cut if it is exact."""
+    says of each cut if it is exact; `lossy` are the fewer bits that may be sent."""
     heads = {entry.cut: entry for entry in edge.cuts}
     tails = {entry.cut: entry for entry in cloud.cuts}
     preprocess = distribution.of(edge.preprocess) if edge.preprocess else distribution.NOTHING
@@ -101,9 +109,42 @@ def gather(
         standing, inexact = (judged or {}).get(cut.id, exactness.UNJUDGED)
         costed = _of_cut(cut, heads.get(cut.id), tails.get(cut.id), preprocess)
         found.append(replace(costed, standing=standing, inexact=inexact))
+    found = [each for sent in found for each in (sent, *_in_bits(sent, heads.get(sent.id), tails.get(sent.id), lossy))]
     if found and found[0].cut.position == 0:
         found[:1] = _of_input(found[0], forms, edge, cloud)
     return found
+
+
+def with_bits(cut_id: str, bits: int | None) -> str:
+    """How a cut is named whose features travel in so many bits."""
+    return cut_id if bits is None else f"{cut_id}:{bits}bit"
+
+
+def _in_bits(
+    sent: Candidate, head: CutTiming | None, tail: CutTiming | None, lossy: Sequence[Precision]
+) -> Iterator[Candidate]:
+    for each in (entry for entry in lossy if entry.cut == sent.id):
+        at_edge, in_cloud = (_bits_timing(timing, each.bits) for timing in (head, tail))
+        sides = [side for side, timing in (("edge", at_edge), ("cloud", in_cloud)) if timing is None]
+        absent = f"the profile of the {' and the '.join(sides)} has no timing of {each.bits} bits; profile again"
+        payload_bytes = each.payload_bytes(sent.cut)
+        yield replace(
+            sent,
+            id=with_bits(sent.id, each.bits),
+            payload_bytes=payload_bytes,
+            frame_bytes=network.frame_bytes(sent.cut.boundary, payload_bytes),
+            encode=distribution.of(at_edge.coding) if at_edge else distribution.NOTHING,
+            decode=distribution.of(in_cloud.coding) if in_cloud else distribution.NOTHING,
+            missing=sent.missing or (absent if sides else ""),
+            standing=Standing.INEXACT,
+            inexact=f"in {each.bits} bits {each.fidelity.closeness_to('frames without loss')}",
+            bits=each.bits,
+            fidelity=each.fidelity,
+        )
+
+
+def _bits_timing(timing: CutTiming | None, bits: int) -> BitsTiming | None:
+    return next((each for each in timing.in_bits if each.bits == bits), None) if timing else None
 
 
 def _of_input(sent: Candidate, forms: InputForms, edge: Profile, cloud: Profile) -> list[Candidate]:

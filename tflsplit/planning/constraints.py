@@ -13,7 +13,8 @@ class Constraints:
     """None bounds nothing. Latency is that of the 95th percentile: a bound is meant for bad frames too.
 
     `min_position` is the least number of operators that must run on the device, for privacy. With `exact` the head must
-    be known to give on the edge what it would give in the cloud.
+    be known to give on the edge what it would give in the cloud. `min_agreement` (a share) and `min_sqnr_db` bound what
+    fewer bits may lose, against frames without loss.
     """
 
     max_latency_s: float | None = None
@@ -24,6 +25,8 @@ class Constraints:
     max_energy_j: float | None = None
     min_position: int | None = None
     exact: bool | None = None
+    min_agreement: float | None = None
+    min_sqnr_db: float | None = None
 
     def __post_init__(self) -> None:
         arguments.check_fields(self)
@@ -45,7 +48,12 @@ class Failure:
 def failures(cost: Cost, constraints: Constraints) -> tuple[Failure, ...]:
     if cost.candidate.missing:
         return (Failure("profile", cost.candidate.missing, math.inf),)
-    found = (*_too_shallow(cost, constraints), *_inexact(cost, constraints), *_too_much(cost, constraints))
+    found = (
+        *_too_shallow(cost, constraints),
+        *_inexact(cost, constraints),
+        *_too_lossy(cost, constraints),
+        *_too_much(cost, constraints),
+    )
     # The overload is the same failure where the rate was asked for.
     return found if any(failure.constraint == "fps" for failure in found) else (*_overload(cost), *found)
 
@@ -82,6 +90,20 @@ def _too_shallow(cost: Cost, constraints: Constraints) -> Iterator[Failure]:
 def _inexact(cost: Cost, constraints: Constraints) -> Iterator[Failure]:
     if constraints.exact and not cost.candidate.is_exact:
         yield Failure("exact", f"{cost.candidate.standing.value}: {cost.candidate.inexact}", 1.0)
+
+
+def _too_lossy(cost: Cost, constraints: Constraints) -> Iterator[Failure]:
+    found = cost.candidate.fidelity
+    if found is None:
+        return
+    for name, has, least, words in (
+        ("min_agreement", found.top1_agreement, constraints.min_agreement, "agrees in {:.1%}, at least {:.1%} asked"),
+        ("min_sqnr", found.sqnr_db, constraints.min_sqnr_db, "{:.1f} dB SQNR, at least {:.1f} dB asked"),
+    ):
+        if least is not None and has is None:
+            yield Failure(name, "what it loses was not measured in these terms", 1.0)
+        elif least is not None and has is not None and has < least:
+            yield Failure(name, words.format(has, least), (least - has) / abs(least) if least else 1.0)
 
 
 def _too_much(cost: Cost, constraints: Constraints) -> Iterator[Failure]:

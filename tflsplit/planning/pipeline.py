@@ -1,10 +1,11 @@
 """The pipeline of `tflsplit plan`: files in, a decision and its plan out. Everything it calls is pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tflsplit import errors
+from tflsplit.coding.precisions import Precision
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
 from tflsplit.planning import bottlenecks, breakeven, candidates, decision, exactness, network, planfile, report_text
@@ -72,10 +73,18 @@ class Outcome:
 
 
 def make(
-    package: Package, edge: Profile, cloud: Profile, scenario: Scenario, goal: Goal, *, forms: InputForms = ALL_FORMS
+    package: Package,
+    edge: Profile,
+    cloud: Profile,
+    scenario: Scenario,
+    goal: Goal,
+    *,
+    forms: InputForms = ALL_FORMS,
+    lossy: Sequence[Precision] = (),
 ) -> Outcome:
-    """Compare all candidates of `package` on these two devices; the profiles have been checked to fit it."""
-    found = candidates.gather(package.cuts, edge, cloud, forms, exactness.of_cuts(package, edge, cloud))
+    """Compare all candidates of `package` on these two devices; the profiles have been checked to fit it. `lossy` are
+    the fewer bits in which features may travel."""
+    found = candidates.gather(package.cuts, edge, cloud, forms, exactness.of_cuts(package, edge, cloud), lossy=lossy)
     return Outcome(
         package=package,
         edge=edge,
@@ -105,6 +114,7 @@ def plan_of(outcome: Outcome, folder: Path) -> Plan:
         cut=candidate.cut.id,
         layer=candidate.cut.layer,
         input_codec=candidate.input_codec,
+        bits=candidate.bits,
         rate_fps=scenario.workload.rate_fps,
         window=scenario.workload.window,
         reason=report_text.reason(decided),
@@ -125,6 +135,7 @@ def figures(candidate: Candidate) -> dict[str, object]:
     the part of `edge_s` that the head takes."""
     return {
         "cut": candidate.cut.id,
+        "bits": candidate.bits,
         "edge_s": round(candidate.edge.mean_s, 7),
         "head_s": round(candidate.head.mean_s, 7),
         "cloud_s": round(candidate.cloud.mean_s, 7),

@@ -34,7 +34,8 @@ class OfPackage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`package_path` is relative to the plan's own folder. `cut` is a cut's id; `input_codec` says how `input` travels.
+    """`package_path` is relative to the plan's own folder. `cut` is a cut's id; `input_codec` says how `input` travels,
+    `bits` in how many bits features do (None: as they are).
 
     `expected` and `runner_up` are candidates as `plan --json` prints them. `devices`, `link` and `wish` (objective and
     constraints) are what the plan was made for. `candidates` are the cuts that an edge may move between and what they
@@ -57,6 +58,7 @@ class Plan:
     runner_up: Mapping[str, object] | None = None
     break_even: Mapping[str, object] = field(default_factory=dict)
     candidates: Sequence[Mapping[str, object]] = ()
+    bits: int | None = None
 
 
 def naming(package: Package, folder: Path) -> dict[str, str]:
@@ -76,7 +78,7 @@ def render_fields(kind: str, fields: Mapping[str, object]) -> str:
 
 def read(path: Path) -> Plan:
     """Raises DataError for a file that is no plan, of another schema, or damaged."""
-    return read_as(path, KIND, Plan.__slots__, ("cut",), _checked, lacking={"candidates": ()})
+    return read_as(path, KIND, Plan.__slots__, ("cut",), _checked, lacking={"candidates": (), "bits": None})
 
 
 def read_as(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 
 from tflsplit import text
 from tflsplit.kernels.heads import Standing
@@ -41,6 +42,8 @@ def candidate(judged: Judged, decision: Decision) -> dict[str, object]:
         "layer": described.cut.layer,
         "position": described.cut.position,
         "input_codec": described.input_codec,
+        "bits": described.bits,
+        "lossy": None if described.fidelity is None else asdict(described.fidelity),
         "feasible": judged.is_feasible,
         "dominated_by": judged.dominated_by,
         "latency_ms": {"p50": _ms(found.latency.p50_s), "p95": _ms(found.latency.p95_s)},

@@ -8,7 +8,7 @@ from typing import Any
 
 from tflsplit import errors
 from tflsplit.planning import network
-from tflsplit.planning.candidates import Candidate
+from tflsplit.planning.candidates import Candidate, with_bits
 from tflsplit.planning.planfile import Plan
 
 # Under which conditions a cut has to be the best one to be a choice: links from 2G to a wired one, and a device and a
@@ -20,9 +20,12 @@ _ROUND_TRIPS_S = (0.001, 0.04, 0.2)
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One cut as costs, in seconds and bytes. `edge_s` is all that the device does before it sends, `cloud_s` all that
-    the server does; `rest_s` is what the device would need to end the frame on its own from there. `wire_bytes` counts
-    every header; it is 0 where nothing has to be sent to have the answer."""
+    """One cut as costs, in seconds and bytes, with its features in so many `bits` (None: as they are).
+
+    `edge_s` is all that the device does before it sends, `cloud_s` all that the server does; `rest_s` is what the
+    device would need to end the frame on its own from there. `wire_bytes` counts every header; it is 0 where nothing
+    has to be sent to have the answer.
+    """
 
     id: str
     edge_s: float
@@ -30,6 +33,12 @@ class Choice:
     cloud_s: float
     rest_s: float
     is_exact: bool = True
+    bits: int | None = None
+
+    @property
+    def cut(self) -> str:
+        """The cut's id: behind it the choice's own says how features travel."""
+        return self.id.partition(":")[0]
 
     @property
     def is_local(self) -> bool:
@@ -68,6 +77,7 @@ class _Figures:
     wire_bytes: float
     cloud_s: float
     is_exact: bool
+    bits: int | None = None
 
 
 def of_candidates(candidates: Iterable[Candidate]) -> list[Choice]:
@@ -86,6 +96,7 @@ def _costed(candidate: Candidate) -> _Figures:
         wire_bytes=network.wire_bytes(candidate.frame_bytes),
         cloud_s=candidate.cloud.mean_s,
         is_exact=candidate.is_exact,
+        bits=candidate.bits,
     )
 
 
@@ -112,9 +123,9 @@ def _planned(told: Mapping[str, Any]) -> _Figures:
     edge_s, wire_bytes, cloud_s = figures = (float(told["edge_s"]), float(told["wire_bytes"]), float(told["cloud_s"]))
     if not all(math.isfinite(figure) and figure >= 0 for figure in figures):
         raise ValueError(f"{told['cut']}: {figures}")
-    name = str(told["cut"])
-    head_s, is_exact = float(told["head_s"]), bool(told["exact"])
-    return _Figures(name, name == "input", edge_s, head_s, wire_bytes, cloud_s, is_exact)
+    bits = None if told.get("bits") is None else int(told["bits"])
+    cut, head_s, is_exact = str(told["cut"]), float(told["head_s"]), bool(told["exact"])
+    return _Figures(with_bits(cut, bits), cut == "input", edge_s, head_s, wire_bytes, cloud_s, is_exact, bits)
 
 
 def _choices(found: Sequence[_Figures], whole_id: str | None) -> list[Choice]:
@@ -129,7 +140,7 @@ def _choices(found: Sequence[_Figures], whole_id: str | None) -> list[Choice]:
     return [
         Choice(each.id, each.edge_s, 0.0, 0.0, 0.0, each.is_exact)
         if each is whole
-        else Choice(each.id, each.edge_s, each.wire_bytes, each.cloud_s, rest_s(each), each.is_exact)
+        else Choice(each.id, each.edge_s, each.wire_bytes, each.cloud_s, rest_s(each), each.is_exact, each.bits)
         for each in found
     ]
 

@@ -89,12 +89,28 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class BitsTiming:
+    """`coding` as in `CutTiming`, of features that travel in so many bits."""
+
+    bits: int
+    coding: Timing
+
+    def as_json(self) -> dict[str, object]:
+        return {"bits": self.bits, "coding": self.coding.as_json()}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "BitsTiming":
+        return cls(int(fields["bits"]), Timing.from_json(fields["coding"]))
+
+
+@dataclass(frozen=True, slots=True)
 class CutTiming:
     """One cut on one side. `run` is the head (edge) or the tail (cloud). `coding` is what is done to a frame beside it:
     encoding it and reading its result at the edge, decoding it and making the result in the cloud.
 
     `coded_bytes` is the mean size of a coded boundary on calibration features (edge only; None where nothing was
-    coded). `load_s` is the time to load the half, `memory_bytes` what it adds to the process.
+    coded). `load_s` is the time to load the half, `memory_bytes` what it adds to the process. `in_bits` are the fewer
+    bits that were measured for the cut; none in profiles of older versions.
     """
 
     cut: str
@@ -103,6 +119,7 @@ class CutTiming:
     coded_bytes: float | None
     load_s: float
     memory_bytes: int
+    in_bits: tuple[BitsTiming, ...] = ()
 
     def __post_init__(self) -> None:
         _check_bytes(self.coded_bytes)
@@ -117,6 +134,7 @@ class CutTiming:
             "coded_bytes": self.coded_bytes,
             "load_s": self.load_s,
             "memory_bytes": self.memory_bytes,
+            "in_bits": [each.as_json() for each in self.in_bits],
         }
 
     @classmethod
@@ -128,6 +146,7 @@ class CutTiming:
             coded_bytes=None if fields["coded_bytes"] is None else float(fields["coded_bytes"]),
             load_s=float(fields["load_s"]),
             memory_bytes=int(fields["memory_bytes"]),
+            in_bits=tuple(BitsTiming.from_json(each) for each in fields.get("in_bits", ())),
         )
 
 

@@ -5,12 +5,13 @@ import pytest
 from broker.messages import announcements
 from broker.messages.announcements import Announcement
 from tflsplit import errors
+from tflsplit.coding import feature_codec
 
-TEXT = b'{"boot":"000000000000b007","packages":[{"digest":"%s","name":"digits"}]}' % (b"ab" * 32)
+TEXT = b'{"boot":"000000000000b007","packages":[{"digest":"%s","name":"digits"}],"codecs":[0,36]}' % (b"ab" * 32)
 
 
 def test_an_announcement_reads_back_as_it_was_written():
-    made = Announcement(0xB007, (("ab" * 32, "digits"),))
+    made = Announcement(0xB007, (("ab" * 32, "digits"),), codecs=(0, 36))
 
     assert made.as_json() == TEXT
     assert announcements.parse(TEXT) == made
@@ -23,6 +24,13 @@ def test_an_announcement_reads_back_as_it_was_written():
 def test_what_is_no_announcement_is_refused(text):
     with pytest.raises(errors.FrameError, match="announcement is"):
         announcements.parse(text)
+
+
+def test_a_cloud_tells_all_codecs_that_it_reads_and_an_older_one_none():
+    made = Announcement(1, (("ab" * 32, "digits"),))
+
+    assert set(made.codecs) == set(feature_codec.CodecId)
+    assert announcements.parse(TEXT.replace(b',"codecs":[0,36]', b"")).codecs == ()
 
 
 def test_open_tails_are_told_by_package_and_left_out_where_there_are_none():

@@ -6,6 +6,7 @@ import sys
 import zlib
 
 import hypothesis
+import in_bits
 import numpy as np
 import pytest
 from hypothesis import strategies
@@ -13,7 +14,7 @@ from hypothesis.extra import numpy as array_strategies
 
 from broker.messages import wire
 from tflsplit import errors
-from tflsplit.coding import feature_codec
+from tflsplit.coding import bit_codec, feature_codec, levels
 from tflsplit.graph import tensors
 from tflsplit.graph.tensors import TensorSpec
 
@@ -37,6 +38,7 @@ def features(*boundary):
 
 
 ONE = TensorSpec("", (1, 2, 3), "int8", SCALE, -5)
+LEVELS = (10, 128, 250)
 CASES = [
     frame(ONE),
     frame(ONE, wants_raw=True),
@@ -303,3 +305,34 @@ def mutate(data, generator):
         if not data:
             return data
     return data
+
+
+@pytest.mark.parametrize("bits", levels.BITS)
+def test_a_frame_says_in_how_many_bits_its_features_travel_and_that_it_loses(bits):
+    sent = frame(ONE, bits=bits)
+    array = np.array([[[-128, -100, 0], [1, 60, 127]]], np.int8)
+    encoded = wire.encode(sent, (array,), bit_codec.Bits((ONE,), (LEVELS,), bits))
+    found, (decoded,) = wire.decode(encoded)
+
+    assert (found, found.bits, found.is_lossy, encoded[6]) == (sent, bits, True, 32 + bits)
+    assert wire.peek(encoded).is_lossy
+    assert np.array_equal(decoded, in_bits.received(array, LEVELS))
+    assert not wire.peek(wire.encode(frame(ONE), (array,), feature_codec.Plain())).is_lossy
+
+
+def test_the_bits_of_a_frame_and_of_its_coder_are_the_same():
+    coder = bit_codec.Bits((ONE,), (LEVELS,), 4)
+
+    for bits in (None, 3):
+        with pytest.raises(ValueError, match="BITS_4 for a frame of"):
+            wire.encode(frame(ONE, bits=bits), features(ONE), coder)
+
+
+def test_a_reader_that_does_not_know_the_bits_refuses_them_by_name():
+    encoded = wire.encode(frame(ONE, bits=4), features(ONE), bit_codec.Bits((ONE,), (LEVELS,), 4))
+    newer = bytearray(encoded)
+    newer[6] = 37
+    newer[wire.HEADER_BYTES - 4 : wire.HEADER_BYTES] = struct.pack("<I", wire.checksum(newer))
+
+    with pytest.raises(errors.FrameError, match="codec 37 is not known here"):
+        wire.decode(bytes(newer))

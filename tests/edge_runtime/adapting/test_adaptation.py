@@ -3,13 +3,14 @@
 import contextlib
 import threading
 
+import in_bits
 import numpy as np
 import pytest
 import watching
 from memory_cloud import birth_of, cloud_for, ghost_on
 from waiting import WAIT_S, wait_for
 
-from broker.messages import results
+from broker.messages import announcements, results, topics
 from broker.transport import memory
 from broker.transport.protocol import ConnectionState
 from edge_runtime import loop
@@ -226,3 +227,53 @@ def test_what_moves_its_cut_keeps_its_package(tiny_package):
         )
         with pytest.raises(errors.SettingsError, match="keeps its package and its heads"):
             edge.exchange(tiny_package, mover.first)
+
+
+@pytest.fixture
+def lossy_package(tmp_path):
+    return in_bits.write_package(tmp_path / "lossy.tflsplit")
+
+
+IN_BITS = [
+    *choices(),
+    Choice("op000:3bit", 0.02, 5_000, 0.01, 0.04, is_exact=False, bits=3),
+    Choice("op001:2bit", 0.04, 4_000, 0.005, 0.02, is_exact=False, bits=2),
+]
+
+
+def test_a_cut_moves_among_bits_too_and_each_result_says_which(lossy_package):
+    network = memory.MemoryBroker()
+    with (
+        cloud_for(lossy_package, network),
+        moving(lossy_package, kind=Restless, among=IN_BITS) as mover,
+        Run(lossy_package, network, mover, count=1500) as run,
+    ):
+        run.thread.join(WAIT_S)
+        summary = run.edge.summary
+        told = birth_of(network)["adapts"]
+
+    assert (summary.frames, summary.results, summary.refused) == (1500, 1500, 0)
+    assert told["candidates"] == [each.id for each in choices()]
+    assert told["bits"] == {"op000:3bit": 3, "op001:2bit": 2}
+    found = [answer for answer in run.watcher.answers if isinstance(answer, results.Result)]
+    said = {(each.cut, each.bits): each.is_exact for each in found}
+    assert set(said) == {(each.cut, each.bits) for each in IN_BITS}
+    assert all(said[each.cut, each.bits] is False for each in IN_BITS if each.bits)
+
+
+def test_fewer_bits_wait_for_clouds_that_read_them(lossy_package):
+    network = memory.MemoryBroker()
+    digest, cuts = lossy_package.digest, ("input", "op000", "op001", "output")
+    older = announcements.Announcement(1, ((digest, "t"),), ready=frozenset((digest, cut) for cut in cuts), codecs=())
+    with (
+        moving(lossy_package, kind=Restless, among=IN_BITS) as mover,
+        ghost_on(network) as ghost,
+        memory.MemoryTransport(network, client_id="older") as transport,
+    ):
+        transport.connect()
+        transport.publish(topics.topic("d", "older", topics.Kind.SERVES), older.as_json(), retain=True)
+        with Run(lossy_package, network, mover, count=60, window=1):
+            answered = ghost.answer_frames(60)
+
+    assert {frame.bits for frame in answered} == {None}
+    assert {frame.cut for frame in answered} == {lossy_package.cut(cut).position for cut in cuts}

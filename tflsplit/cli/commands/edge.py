@@ -130,8 +130,8 @@ def command(
 def _log_start(model: updates.RunningUpdates, settings: "Settings") -> None:
     from edge_runtime.delivery import framing
 
-    sending = framing.of(model.package, model.cut, settings.input_codec).as_json()
-    keys = ("cut", "layer", "payload_bytes", "uncoded_bytes", "input_codec")
+    sending = framing.of(model.package, model.cut, *settings.form).as_json()
+    keys = ("cut", "layer", "payload_bytes", "uncoded_bytes", "input_codec", "bits")
     template = " ".join(("edge runs", *(f"{key}=%s" for key in keys)))
     log.info(template, *(sending.get(key) for key in keys))
 
@@ -140,7 +140,7 @@ def _source(text: str, model: updates.RunningUpdates, settings: "Settings") -> "
     from edge_runtime.delivery import framing
     from edge_runtime.sources import frames
 
-    as_pixels = framing.of(model.package, model.cut, settings.input_codec).pixels is not None
+    as_pixels = framing.of(model.package, model.cut, *settings.form).pixels is not None
     return frames.open_source(text, model.package.manifest, as_pixels=as_pixels)
 
 

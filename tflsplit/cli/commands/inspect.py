@@ -10,7 +10,8 @@ from tflsplit import errors, text
 from tflsplit.api import files
 from tflsplit.cli.output import edgetpu, examples, logs, losses, screen
 from tflsplit.cli.output.tables import Column, Kind
-from tflsplit.fidelity import Fidelity
+from tflsplit.coding import precisions
+from tflsplit.fidelity import NO_ERROR_DB, Fidelity
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.meanings import Meaning
 from tflsplit.kernels import exactness
@@ -124,6 +125,7 @@ def _show(
         edgetpu.print_mapping(opened)
     print_exactness(opened)
     print_quality(opened)
+    print_precisions(opened)
     edgetpu.print_compilations(opened)
     for warning in opened.manifest.calibration.warnings:
         logs.warning(warning)
@@ -162,6 +164,26 @@ def _print_cuts(opened: reading.Package, shown: Sequence[Cut], *, is_kept: bool)
     screen.table(title, columns, rows)
     if len(shown) < len(opened.cuts):
         screen.write(f"{text.counted(len(opened.cuts) - len(shown), 'cut')} between time steps: --all-cuts shows them")
+
+
+def print_precisions(opened: reading.Package) -> None:
+    """What features in fewer bits lose, where that was measured."""
+    found = precisions.of_package(opened)
+    if not found:
+        return
+    measured = found[0].fidelity
+    rows = [
+        (
+            each.cut,
+            each.bits,
+            each.payload_bytes(opened.cut(each.cut)),
+            None if each.fidelity.top1_agreement is None else f"{each.fidelity.top1_agreement:.1%}",
+            _in_db(each.fidelity.sqnr_db),
+        )
+        for each in found
+    ]
+    title = f"features in fewer bits (`plan --lossy`), against frames without loss, {measured.samples_in_words}"
+    screen.table(title, ("cut", "bits", "payload B", "agrees", "SQNR dB"), rows)
 
 
 def print_exactness(opened: reading.Package) -> None:
@@ -234,7 +256,7 @@ def describe(opened: reading.Package, shown: Sequence[Cut] | None = None, *, is_
     """The JSON of a package with these cuts, the listed ones without them. Paths are relative to it; None if a half was
     not written or the package is temporary."""
     shown = opened.select("listed") if shown is None else shown
-    described = opened.manifest
+    described, found = opened.manifest, precisions.of_package(opened)
     return {
         "digest": opened.digest,
         "model": described.source.file,
@@ -259,6 +281,7 @@ def describe(opened: reading.Package, shown: Sequence[Cut] | None = None, *, is_
             cut.as_json()
             | {side: opened.file(cut, side) if is_kept else None for side in ("head", "tail", "head_edgetpu")}
             | _exactness(opened, cut)
+            | {"in_bits": [_precision(each, cut) for each in found if each.cut == cut.id]}
             | _compilation(opened, cut.id)
             | (_float_tail(described.float_tails, cut.id) if described.float_tails else {})
             for cut in shown
@@ -266,6 +289,16 @@ def describe(opened: reading.Package, shown: Sequence[Cut] | None = None, *, is_
         "cuts_not_listed": len(opened.cuts) - len(shown),
         "fused_layers": dict(described.fused),
     }
+
+
+def _in_db(sqnr_db: float | None) -> str | None:
+    if sqnr_db is None:
+        return None
+    return "equal" if sqnr_db >= NO_ERROR_DB else f"{sqnr_db:.1f}"
+
+
+def _precision(found: precisions.Precision, cut: Cut) -> dict[str, object]:
+    return {"bits": found.bits, "payload_bytes": found.payload_bytes(cut)} | _fidelity(found.fidelity)
 
 
 def _exactness(opened: reading.Package, cut: Cut) -> dict[str, object]:

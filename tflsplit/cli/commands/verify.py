@@ -11,6 +11,7 @@ from tflsplit import text
 from tflsplit.api import files, packages
 from tflsplit.cli.options import accelerator as options_accelerator
 from tflsplit.cli.output import examples, proofs, screen
+from tflsplit.coding import precisions
 from tflsplit.graph import cuts
 from tflsplit.graph.tensors import Array
 from tflsplit.package import reading, trial, verify
@@ -102,6 +103,11 @@ def command(
         screen.as_json(report.as_json() | ({} if there is None else {"accelerator": there.as_json()}))
     else:
         _print(report)
+        if precisions.of_package(opened):
+            screen.write(
+                "proven of frames without loss; in fewer bits (`plan --lossy`) results are near, not equal: "
+                "`tflsplit inspect` says how near"
+            )
         if there is not None:
             options_accelerator.print_comparison(there)
     sys.exit(0 if report.holds else 1)

@@ -1,0 +1,1 @@
+"""How features travel: whether coding pays for a model, and what fewer bits lose."""
