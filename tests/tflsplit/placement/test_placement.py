@@ -1,0 +1,105 @@
+"""Any mix of ways to share a network gives what the whole gives, bit for bit, and moves what it says."""
+
+import int8_networks
+import numpy as np
+import pytest
+
+from tflsplit import errors
+from tflsplit.graph import flatgraph
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.package import verify
+from tflsplit.placement import cost, placement, running
+from tflsplit.placement.machines import Machine, Medium
+from tflsplit.placement.placement import Placement, Stage
+from tflsplit.placement.rewriting import boxes, partial_sums
+from tflsplit.placement.rewriting.network import Network
+from tflsplit.placement.searching import layouts
+from tflsplit.placement.searching.layouts import Layout
+
+MODELS = [int8_networks.everything, int8_networks.pyramid]
+
+
+def _layout(count, random):
+    groups = int(random.choice([each for each in range(1, count + 1) if count % each == 0]))
+    if random.random() < 0.2:
+        return Layout(((int(random.integers(count)),),))
+    return Layout(tuple(tuple(range(each, count, groups)) for each in range(groups)))
+
+
+def _mixed(network, machines, random, longest):
+    """Stages of random lengths, each in a random layout; sums are added up where they can be."""
+    count, start, stages = len(machines), 0, []
+    while start < network.count:
+        operator = network.graph.operators[start]
+        if partial_sums.can_add(network.graph, operator):
+            source = Layout(tuple((each,) for each in range(count)))
+            adds = source.parts(network.shapes[operator.inputs[0]], machines)
+            stop = start + 1
+        else:
+            adds, stop = (), min(network.count, start + int(random.integers(1, longest + 1)))
+        layout, makes = _layout(count, random), [{} for _ in range(count)]
+        for tensor in network.made_within(start, stop):
+            for machine, box in enumerate(layout.parts(network.shapes[tensor], machines)):
+                if box is not None:
+                    makes[machine][tensor] = box
+        stages.append(Stage(start, stop, tuple(makes), adds))
+        start = stop
+    return Placement(count, tuple(stages), 0, count - 1)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("count", [2, 3, 4, 6])
+@pytest.mark.parametrize("longest", [1, 4, 12])
+def test_mixed_placements_are_exact(model, count, longest):
+    network, random = Network(flatgraph.read(model())), np.random.default_rng(count * longest)
+    machines = [Machine(f"m{each}", 1e9 * random.integers(1, 4)) for each in range(count)]
+    placed = _mixed(network, machines, random, longest)
+    placement.check(network, placed)
+    scheduled = placement.schedule(network, placed)
+    with Interpreter(model()) as whole:
+        for sample in verify.random_samples(whole.inputs, 2):
+            found = running.run(network, placed, scheduled, sample)
+            for expected, part in zip(whole.run(*sample), found, strict=True):
+                assert np.array_equal(expected, part)
+
+
+def test_what_is_needed_and_made_nowhere_is_named():
+    network = Network(flatgraph.read(int8_networks.pyramid()))
+    (made,) = network.graph.operators[0].outputs
+    rows = boxes.replaced(network.wholes[made], 1, (0, 3))
+    rest = Stage(1, network.count, ({t: network.wholes[t] for t in network.made_within(1, network.count)}, {}))
+    placed = Placement(2, (Stage(0, 1, ({made: rows}, {})), rest))
+    with pytest.raises(errors.SettingsError, match=r"machine 0 needs .* of tensor 't1', which no machine makes"):
+        placement.schedule(network, placed)
+
+
+def test_stages_have_to_be_the_whole_network_in_order():
+    network = Network(flatgraph.read(int8_networks.pyramid()))
+    with pytest.raises(errors.SettingsError, match="does not go on at operator 0"):
+        placement.check(network, Placement(1, (Stage(1, 2, ({},)),)))
+    with pytest.raises(errors.SettingsError, match="operators from 1 on are in no stage"):
+        placement.check(network, Placement(1, (Stage(0, 1, ({},)),)))
+
+
+def test_costs_are_those_of_the_pieces():
+    """Two machines, halves of the rows of one convolution: bytes are the halo's, the picture's and the result's."""
+    net = int8_networks.Network()
+    x = net.input(8, 6, 4)
+    data = net.bytes(net.conv(x, 5, 3))
+    network = Network(flatgraph.read(data))
+    (made,) = network.graph.operators[0].outputs
+    machines = [Machine("a", 1e6, piece_s=0.0), Machine("b", 1e6, piece_s=0.0)]
+    parts = Layout(((0,), (1,))).parts(network.shapes[made], machines)
+    scheduled = placement.schedule(network, Placement(2, (Stage(0, 1, tuple({made: box} for box in parts)),)))
+    found = cost.of(scheduled, machines, Medium(8e6))
+    picture, result = 5 * 6 * 4, 4 * 6 * 5  # rows 3 to 7 of the input go out, rows 4 to 7 of the result come back
+    assert found.bytes_exchanged == picture + result
+    assert found.macs == (4 * 6 * 5 * 9 * 4,) * 2
+    assert found.parameter_bytes == (5 * 9 * 4 + 5 * 4,) * 2
+    assert found.latency_s == pytest.approx((picture + result) / 1e6 + found.macs[0] / 1e6)
+    assert found.busy_s == pytest.approx(found.macs[0] / 1e6)
+
+
+def test_shares_follow_the_weights():
+    assert layouts.shares(8, [4, 2, 1, 1]) == [(0, 4), (4, 6), (6, 7), (7, 8)]
+    assert layouts.shares(2, [1, 1, 1]) == [(0, 1), (1, 1), (1, 2)]

@@ -1,0 +1,78 @@
+"""What a schedule costs: bytes on each machine's link, multiply-accumulates, time, memory and energy.
+
+What is counted (bytes, multiply-accumulates, memory) is exact; times follow from the speeds and links that were stated.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tflsplit.placement.machines import Machine, Medium
+from tflsplit.placement.placement import Move, Schedule, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """One inference. Lists are by machine. `latency_s` counts stages one after the other, each as long as its slowest
+    machine after an exchange; `busy_s` is the most that a machine or its link works on a frame, which is what a frame
+    takes when frames follow one another."""
+
+    latency_s: float
+    busy_s: float
+    bytes_exchanged: int
+    macs: tuple[int, ...]
+    parameter_bytes: tuple[int, ...]
+    memory_bytes: tuple[int, ...]
+    energy_j: float
+
+
+def of(schedule: Schedule, machines: Sequence[Machine], medium: Medium) -> Costs:
+    count = len(machines)
+    latency_s, compute_s, link_s = 0.0, [0.0] * count, [0.0] * count
+    macs, parameters, features = [0] * count, [0] * count, [0] * count
+    shared_s = 0.0
+    for step in schedule.steps:
+        took = [machine_s(step, each, machines[each]) for each in range(count)]
+        exchange_s = sum(exchange(moves, count, medium) for moves in (step.moves, step.sums))
+        latency_s += exchange_s + max(took)
+        for each, piece in enumerate(step.pieces):
+            compute_s[each] += took[each]
+            if piece is not None:
+                macs[each] += piece.macs
+                parameters[each] += piece.parameter_bytes
+                features[each] = max(features[each], piece.feature_bytes)
+    latency_s += exchange(schedule.last, count, medium)
+    sent, received = traffic(schedule.moves, count)
+    for each in range(count):
+        link_s[each] = max(sent[each], received[each]) * 8 / medium.bandwidth_bps
+    if medium.is_shared:
+        shared_s = sum(sent) * 8 / medium.bandwidth_bps
+    return Costs(
+        latency_s=latency_s,
+        busy_s=max(*compute_s, *link_s, shared_s),
+        bytes_exchanged=schedule.bytes_exchanged,
+        macs=tuple(macs),
+        parameter_bytes=tuple(parameters),
+        memory_bytes=tuple(map(sum, zip(parameters, features, strict=True))),
+        energy_j=sum(took * machine.power_w for took, machine in zip(compute_s, machines, strict=True)),
+    )
+
+
+def exchange(moves: Sequence[Move], count: int, medium: Medium) -> float:
+    """Seconds for what is moved at one time."""
+    return medium.exchange_s(*traffic(moves, count))
+
+
+def traffic(moves: Sequence[Move], count: int) -> tuple[list[float], list[float]]:
+    """Bytes that each machine sends, and receives."""
+    sent, received = [0.0] * count, [0.0] * count
+    for move in moves:
+        sent[move.source] += move.bytes
+        received[move.target] += move.bytes
+    return sent, received
+
+
+def machine_s(step: Step, number: int, machine: Machine) -> float:
+    piece = step.pieces[number]
+    if piece is not None:
+        return piece.macs / machine.macs_per_s + machine.piece_s
+    return machine.piece_s if step.stage.adds and (step.stage.adds[number] or step.stage.makes[number]) else 0.0

@@ -1,0 +1,1 @@
+"""From a part of a result to the small model that makes it: how each operator can be shared."""

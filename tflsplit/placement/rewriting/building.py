@@ -1,0 +1,144 @@
+"""A small model under construction: some operators of a graph, each making a part of its tensor."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tflsplit.graph import flatgraph
+from tflsplit.graph.edit import Edit
+from tflsplit.graph.flatgraph import Graph, Operator
+from tflsplit.graph.tensors import Array
+from tflsplit.placement.rewriting import boxes
+from tflsplit.placement.rewriting.boxes import Box
+
+_SLICE_VERSION = {"int8": 2, "int16": 4, "uint8": 1}
+_PAD_VERSION = {"int8": 2, "int16": 2, "uint8": 1}
+
+
+class Building:
+    """Tensors are named by their index in the graph; what is returned are indices in the model that is made."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.edit = Edit(graph)
+        self.edit.subgraph.operators = []
+        self._held: dict[int, tuple[Box, int]] = {}
+
+    def receive(self, tensor: int, box: Box) -> int:
+        """A part that comes from outside."""
+        made = self.like(tensor, boxes.shape(box))
+        self._held[tensor] = (box, made)
+        return made
+
+    def hold(self, tensor: int, box: Box, made: int) -> None:
+        """A part that an operator made."""
+        self._held[tensor] = (box, made)
+
+    def take(self, tensor: int, box: Box) -> int:
+        """A part of a tensor that is held, or of a constant, cut out where it is not held as it is."""
+        if self.graph.tensors[tensor].is_constant:
+            return self._constant(tensor, box)
+        held, made = self._held[tensor]
+        return made if held == box else self.cut_out(tensor, made, boxes.within(box, held))
+
+    def cut_out(self, tensor: int, made: int, box: Box) -> int:
+        """A part of a tensor of the new model, which is like `tensor`; indices count from where that one begins."""
+        start = np.array([first for first, _ in box], np.int32)
+        size = np.array(boxes.shape(box), np.int32)
+        part = self.like(tensor, boxes.shape(box))
+        inputs = [made, self.edit.constant("start", start), self.edit.constant("size", size)]
+        version = _SLICE_VERSION.get(self.graph.tensors[tensor].type_name, 1)
+        self._append(self.edit.operator("SLICE", version, inputs, part, self.edit.schema.SliceOptionsT()))
+        return part
+
+    def pad(self, tensor: int, made: int, amounts: list[tuple[int, int]], *, value: int | None = None) -> int:
+        """With so many elements before and after it on each axis: the zero point, or `value`."""
+        if not any(before or after for before, after in amounts):
+            return made
+        extents = self.edit.subgraph.tensors[made].shape
+        shape = [extent + sum(pair) for extent, pair in zip(extents, amounts, strict=True)]
+        padded = self.like(tensor, shape)
+        inputs = [made, self.edit.constant("paddings", np.array(amounts, np.int32))]
+        version = _PAD_VERSION.get(self.graph.tensors[tensor].type_name, 1)
+        if value is None:
+            made_by = self.edit.operator("PAD", version, inputs, padded, self.edit.schema.PadOptionsT())
+        else:
+            filler = self.edit.constant("filler", np.array([value], self.graph.tensors[tensor].type_name))
+            self.edit.subgraph.tensors[filler].quantization = self.edit.subgraph.tensors[tensor].quantization
+            made_by = self.edit.operator("PADV2", version, [*inputs, filler], padded, self.edit.schema.PadV2OptionsT())
+        self._append(made_by)
+        return padded
+
+    def like(self, tensor: int, shape: "tuple[int, ...] | list[int]") -> int:
+        """A new tensor of another shape, quantised like that one."""
+        return self.edit.tensor_like(tensor, self.graph.tensors[tensor].name, shape)
+
+    def parameters(self, tensor: int, box: Box) -> int:
+        """A part of weights or biases, with the scales and zero points of their channels."""
+        return self._constant(tensor, box)
+
+    def whole_numbers(self, values: "tuple[int, ...] | list[int]", name: str) -> int:
+        return self.edit.constant(name, np.array(values, np.int32))
+
+    def repeat(self, operator: Operator, inputs: list[int], made: int, **changed: Any) -> None:
+        """An operator of the graph on other tensors, with some of its options changed."""
+        copied = copy.copy(self.graph.source.subgraphs[0].operators[operator.index])
+        copied.inputs, copied.outputs = inputs, [made]
+        if changed:
+            copied.builtinOptions = copy.copy(copied.builtinOptions)
+            for field, value in changed.items():
+                setattr(copied.builtinOptions, field, value)
+        self._append(copied)
+
+    def reshape(self, features: int, made: int) -> None:
+        """The elements of one tensor in the shape of another one, both of the new model."""
+        options = self.edit.schema.ReshapeOptionsT()
+        options.newShape = list(self.edit.subgraph.tensors[made].shape)
+        inputs = [features, self.whole_numbers(options.newShape, "shape")]
+        self._append(self.edit.operator("RESHAPE", 1, inputs, made, options))
+
+    def as_it_is(self, operator: Operator) -> None:
+        """An operator of the graph, with all of its tensors."""
+        copied = copy.copy(self.graph.source.subgraphs[0].operators[operator.index])
+        copied.inputs = [
+            index if index < 0 else self.take(index, boxes.whole(self.graph.tensors[index].shape))
+            for index in operator.inputs
+        ]
+        self._append(copied)
+        for tensor in operator.outputs:
+            self.hold(tensor, boxes.whole(self.graph.tensors[tensor].shape), tensor)
+
+    def packed(self, inputs: list[int], outputs: list[int]) -> bytes:
+        """The model from those of its tensors to these."""
+        count = len(self.edit.subgraph.operators)
+        return flatgraph.select(replace(self.graph, source=self.edit.source), range(count), inputs, outputs)
+
+    def _append(self, operator: Any) -> None:
+        self.edit.subgraph.operators.append(operator)
+
+    def _constant(self, tensor: int, box: Box) -> int:
+        if box == boxes.whole(self.graph.tensors[tensor].shape):
+            return tensor
+        held = flatgraph.constant(self.graph, tensor)
+        if held is None:
+            raise ValueError(f"no part of tensor {self.graph.tensors[tensor].name!r} can be read")
+        part: Array = held[boxes.slices(box)]
+        quantisation = _of_channels(self.graph.source.subgraphs[0].tensors[tensor].quantization, box)
+        return self.edit.constant(self.graph.tensors[tensor].name, part, quantisation)
+
+
+def _of_channels(quantisation: Any, box: Box) -> Any:
+    """Scales and zero points of a part; one scale for all stays as it is."""
+    if quantisation is None or quantisation.scale is None or len(quantisation.scale) < 2:
+        return quantisation
+    changed = copy.copy(quantisation)
+    start, stop = box[changed.quantizedDimension]
+    changed.scale = changed.scale[start:stop]
+    if changed.zeroPoint is not None and len(changed.zeroPoint) > 1:
+        changed.zeroPoint = changed.zeroPoint[start:stop]
+    for field in ("min", "max"):
+        if getattr(changed, field) is not None and len(getattr(changed, field)) > 1:
+            setattr(changed, field, getattr(changed, field)[start:stop])
+    return changed

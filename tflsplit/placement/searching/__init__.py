@@ -1,0 +1,1 @@
+"""Which machines, in which layout, for which run of operators."""

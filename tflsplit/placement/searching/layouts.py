@@ -1,0 +1,70 @@
+"""Ways to lay a tensor out over machines: groups of rows, and within each group parts of the channels.
+
+Shares follow the machines' speeds. One group is sharing by output channels, a machine in each group is sharing by rows,
+and both together are a grid.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tflsplit.placement.machines import Machine
+from tflsplit.placement.rewriting import boxes
+from tflsplit.placement.rewriting.boxes import Box, Interval
+
+_ROWS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """`groups` hold machines by their number; a machine in none has no part."""
+
+    groups: tuple[tuple[int, ...], ...]
+
+    @property
+    def machines(self) -> tuple[int, ...]:
+        return tuple(machine for group in self.groups for machine in group)
+
+    @property
+    def is_one(self) -> bool:
+        return len(self.machines) == 1
+
+    def parts(self, shape: Sequence[int], machines: Sequence[Machine]) -> tuple[Box | None, ...]:
+        """Each machine's part of a tensor, None for those without. A tensor without rows is laid out by its last
+        dimension, or goes whole to the first machine where rows are what is shared."""
+        found: list[Box | None] = [None] * len(machines)
+        whole = boxes.whole(shape)
+        has_rows = len(shape) == 4 and shape[_ROWS] * shape[_ROWS + 1] > 1
+        if (not has_rows and len(self.groups) > 1) or not shape:
+            found[self.machines[0]] = whole
+            return tuple(found)
+        speeds = [sum(machines[each].macs_per_s for each in group) for group in self.groups]
+        rows = shares(shape[_ROWS], speeds) if has_rows else [(0, 0)]
+        for group, part in zip(self.groups, rows, strict=True):
+            channels = shares(shape[-1], [machines[each].macs_per_s for each in group])
+            for machine, interval in zip(group, channels, strict=True):
+                box = boxes.replaced(whole, len(shape) - 1, interval)
+                box = boxes.replaced(box, _ROWS, part) if has_rows else box
+                found[machine] = None if boxes.is_empty(box) else box
+        return tuple(found)
+
+
+def shares(extent: int, weights: Sequence[float]) -> list[Interval]:
+    """An extent in as many parts, in proportion to the weights."""
+    total, edges, before = sum(weights), [0], 0.0
+    for weight in weights:
+        before += weight
+        edges.append(round(extent * before / total))
+    return list(itertools.pairwise(edges))
+
+
+def every(machines: Sequence[Machine]) -> Iterator[Layout]:
+    """One machine alone, for each; and for each number of the fastest ones every grid of equal groups."""
+    order = sorted(range(len(machines)), key=lambda each: (-machines[each].macs_per_s, each))
+    yield from (Layout(((machine,),)) for machine in sorted(order))
+    for count in range(2, len(order) + 1):
+        chosen = sorted(order[:count])
+        for groups in range(1, count + 1):
+            if count % groups == 0:
+                # Dealt out in turn, so that groups of uneven machines are about as fast as each other.
+                yield Layout(tuple(tuple(chosen[group::groups]) for group in range(groups)))

@@ -1,0 +1,245 @@
+"""The joint search: which machines, in which layout, for which run of operators, by label setting over the network.
+
+Places are where one tensor crosses. From place to place a run is fused or staged, and leaves its result in one of the
+layouts; what a run costs depends on how its input lies, and on nothing before. So the fewest costs to each layout of
+each place follow from those of the places before. With bounds on memory, and for objectives that are a maximum over
+machines, labels that are worse in one thing and better in another are kept, the best few; else the search is exact over
+what it looks at.
+"""
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tflsplit import errors
+from tflsplit.graph.tensors import Array
+from tflsplit.placement.machines import Machine, Medium
+from tflsplit.placement.placement import Placement, Stage
+from tflsplit.placement.rewriting.network import Network
+from tflsplit.placement.searching import blocks, layouts, runs
+from tflsplit.placement.searching.blocks import Manner
+from tflsplit.placement.searching.layouts import Layout
+from tflsplit.placement.searching.runs import Run
+
+# Labels kept for each layout of each place, and the most places that one fused run reaches over.
+_KEPT = 6
+_LONGEST = 6
+
+
+class Objective(enum.Enum):
+    LATENCY = "latency"
+    THROUGHPUT = "throughput"
+    BYTES = "bytes"
+    MEMORY = "memory"
+    ENERGY = "energy"
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    start: int
+    stop: int
+    layout: Layout
+    manner: Manner
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """Ways to get to a place, each with its costs: seconds (L,), and by machine (L, N) seconds of work, bytes on the
+    link and bytes of memory. `layouts` are how the result lies, `taken` the runs that led there, with the label's
+    number at the place before."""
+
+    layouts: Array
+    latency_s: Array
+    compute_s: Array
+    sent: Array
+    received: Array
+    parameter_bytes: Array
+    feature_bytes: Array
+    taken: tuple[tuple[_Taken, int], ...]
+
+    def those(self, chosen: Array) -> "_Labels":
+        arrays = {each: getattr(self, each)[chosen] for each in _ARRAYS}
+        return _Labels(**arrays, taken=tuple(self.taken[each] for each in chosen))
+
+    @property
+    def memory_bytes(self) -> Array:
+        held: Array = self.parameter_bytes + self.feature_bytes
+        return held
+
+
+_ARRAYS = ("layouts", "latency_s", "compute_s", "sent", "received", "parameter_bytes", "feature_bytes")
+
+
+def _joined(parts: "Sequence[_Labels]") -> _Labels:
+    arrays = {each: np.concatenate([getattr(part, each) for part in parts]) for each in _ARRAYS}
+    return _Labels(**arrays, taken=tuple(taken for part in parts for taken in part.taken))
+
+
+def search(
+    network: Network,
+    machines: Sequence[Machine],
+    medium: Medium,
+    objective: Objective = Objective.LATENCY,
+    *,
+    source: int = 0,
+    sink: int = 0,
+    choices: Sequence[Layout] | None = None,
+) -> Placement:
+    """The best placement found. SettingsError where the machines' memory allows none, with what is missing."""
+    found = _Search(network, machines, medium, objective, tuple(choices or layouts.every(machines)))
+    stages = tuple(stage for taken in found.best(source, sink) for stage in found.stages(taken))
+    return Placement(len(machines), stages, source, sink)
+
+
+def places(network: Network) -> list[int]:
+    """Where one tensor crosses, the start and the end besides."""
+    count = network.count
+    return [0, *(place for place in range(1, count) if len(network.crossing[place]) == 1), count]
+
+
+class _Search:
+    def __init__(
+        self,
+        network: Network,
+        machines: Sequence[Machine],
+        medium: Medium,
+        objective: Objective,
+        choices: tuple[Layout, ...],
+    ) -> None:
+        self._network, self._machines, self._medium = network, machines, medium
+        self._objective, self._choices = objective, choices
+        self._places = places(network)
+        self._limits = np.array([machine.memory_bytes for machine in machines])
+        self._power_w = np.array([machine.power_w for machine in machines])
+        self._runs: dict[object, Run] = {}
+        self._alike: dict[tuple[int, int], object] = {}
+        self._held: dict[int, tuple[Array, ...]] = {}
+        self._least_excess = math.inf
+
+    def best(self, source: int, sink: int) -> list[_Taken]:
+        """The runs of the best way through."""
+        self._choices = (Layout(((source,),)), *(each for each in self._choices if each != Layout(((source,),))))
+        nothing = np.zeros((1, len(self._machines)))
+        begin = _Taken(0, 0, self._choices[0], Manner.FUSED)
+        at = {0: _Labels(np.zeros(1, int), np.zeros(1), *(nothing,) * 5, ((begin, 0),))}
+        for number, stop in enumerate(self._places[1:], 1):
+            kept = [self._into(at, number, layout) for layout in range(len(self._choices))]
+            at[stop] = _joined([each for each in kept if each is not None] or [at[0].those(np.zeros(0, int))])
+        ends = self._gathered(at[stop], sink)
+        if not len(ends.latency_s):
+            more = f"{self._least_excess / 2**20:.1f} MiB"
+            raise errors.SettingsError(f"no placement fits the machines' memory; the nearest needs {more} more of one")
+        place, label = stop, int(np.argmin(self._scores(ends)))
+        path: list[_Taken] = []
+        while place > 0:
+            taken, label = at[place].taken[label]
+            place = taken.start
+            if path and taken.layout.is_one and path[-1].layout == taken.layout:
+                taken = replace(path.pop(), start=taken.start)
+            path.append(taken)
+        return path[::-1]
+
+    def stages(self, taken: _Taken) -> tuple[Stage, ...]:
+        return blocks.stages(self._network, taken.start, taken.stop, taken.layout, self._machines, manner=taken.manner)
+
+    def _into(self, at: dict[int, _Labels], number: int, layout: int) -> _Labels | None:
+        """Labels of the place with this number, in this layout."""
+        stop, found = self._places[number], []
+        for back in range(1, min(number, _LONGEST) + 1):
+            start = self._places[number - back]
+            is_single = back == 1 and not self._choices[layout].is_one
+            for manner in Manner if is_single else (Manner.FUSED,):
+                taken = _Taken(start, stop, self._choices[layout], manner)
+                found.append(self._after(at[start], self._run(taken), layout, taken))
+        return self._best_few(_joined(found))
+
+    def _after(self, labels: _Labels, made: Run, layout: int, taken: _Taken) -> _Labels:
+        entering = runs.entered(made, self._parts(taken.start), self._medium)
+        before = labels.layouts
+        compute_s = labels.compute_s + made.compute_s.sum(axis=0)
+        latency_s = labels.latency_s + entering.latency_s[before]
+        if taken.layout.is_one:  # a piece that goes on is no piece more
+            (machine,) = taken.layout.machines
+            saved_s = ((before == layout) & (taken.start > 0)) * self._machines[machine].piece_s
+            compute_s[:, machine] -= saved_s
+            latency_s = latency_s - saved_s
+        return _Labels(
+            np.full(len(before), layout),
+            latency_s,
+            compute_s,
+            labels.sent + entering.sent[before],
+            labels.received + entering.received[before],
+            labels.parameter_bytes + made.parameter_bytes,
+            np.maximum(labels.feature_bytes, made.feature_bytes),
+            tuple((taken, each) for each in range(len(before))),
+        )
+
+    def _run(self, taken: _Taken) -> Run:
+        key = (self._likeness(taken.start, taken.stop), taken.layout, taken.manner)
+        if key not in self._runs:
+            self._runs[key] = runs.run(
+                self._network, taken.start, taken.stop, taken.layout, self._machines, manner=taken.manner
+            )
+        return self._runs[key]
+
+    def _likeness(self, start: int, stop: int) -> object:
+        if (start, stop) not in self._alike:
+            self._alike[start, stop] = runs.likeness(self._network, start, stop)
+        return self._alike[start, stop]
+
+    def _parts(self, place: int) -> tuple[Array, ...]:
+        """How what crosses lies, in each of the layouts."""
+        if place not in self._held:
+            self._held[place] = tuple(self._laid_out(tensor) for tensor in self._network.crossing[place])
+        return self._held[place]
+
+    def _laid_out(self, tensor: int) -> Array:
+        shape = self._network.shapes[tensor]
+        return np.stack([runs.parts_array(each.parts(shape, self._machines), len(shape)) for each in self._choices])
+
+    def _scores(self, labels: _Labels) -> Array:
+        """Lower is better; what takes as much is told apart by its latency."""
+        if self._objective is Objective.LATENCY:
+            return labels.latency_s
+        if self._objective is Objective.BYTES:
+            cost = labels.sent.sum(axis=1)
+        elif self._objective is Objective.MEMORY:
+            cost = labels.memory_bytes.max(axis=1)
+        elif self._objective is Objective.ENERGY:
+            cost = labels.compute_s @ self._power_w
+        else:
+            busiest = np.maximum(labels.sent, labels.received).max(axis=1)
+            link = labels.sent.sum(axis=1) if self._medium.is_shared else busiest
+            cost = np.maximum(labels.compute_s.max(axis=1), link * 8 / self._medium.bandwidth_bps)
+        scores: Array = cost + labels.latency_s * 1e-6
+        return scores
+
+    def _best_few(self, labels: _Labels) -> _Labels | None:
+        """Those that fit, without the ones that another is no worse than in score and in the fullest memory."""
+        full = (labels.memory_bytes / self._limits).max(axis=1)
+        excess = (labels.memory_bytes - self._limits).max(axis=1)
+        self._least_excess = min(self._least_excess, float(excess[excess > 0].min(initial=math.inf)))
+        scores = self._scores(labels)
+        chosen, least = [], math.inf
+        for each in np.lexsort((full, scores)):
+            if full[each] <= 1.0 and full[each] < least:
+                chosen.append(each)
+                least = full[each]
+            if len(chosen) == _KEPT or least == 0.0:
+                break
+        return labels.those(np.array(chosen)) if chosen else None
+
+    def _gathered(self, labels: _Labels, sink: int) -> _Labels:
+        for tensor in self._network.graph.outputs:
+            shape, size = self._network.shapes[tensor], self._network.item_bytes[tensor]
+            bring = runs.gathered(shape, size, self._laid_out(tensor), sink, self._medium)
+            labels = replace(
+                labels,
+                latency_s=labels.latency_s + bring.latency_s[labels.layouts],
+                sent=labels.sent + bring.sent[labels.layouts],
+                received=labels.received + bring.received[labels.layouts],
+            )
+        return labels
