@@ -156,7 +156,7 @@ def test_the_device_answers_itself_while_the_broker_is_away_and_tells_nobody_wit
         wait_for(lambda: run.online.state is not ConnectionState.ONLINE)
         before = run.edge.summary.answered_here
         wait_for(lambda: run.edge.summary.answered_here > before + 3)
-        assert mover.last_switch.reason == "offline"
+        assert mover.last_switch.reason in {"offline", "link"}  # a busy machine may be overdue before
         network.restore("edge")
         seen = run.edge.summary.results
         wait_for(lambda: run.edge.summary.results > seen + 3)
