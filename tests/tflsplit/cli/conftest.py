@@ -161,12 +161,14 @@ class Brokers:
     """A broker that can be killed and started again on its port."""
 
     def __init__(self, stack):
+        self.kind = ""
         self._stack = stack
         self._serving = None
 
     def start(self, kind="mosquitto"):
         if kind not in local_server.available():
             pytest.skip(f"{kind} is not installed")
+        self.kind = kind
         port = self._serving.address.port if self._serving else ports.free_port()
         self._serving = self._stack.enter_context(local_server.run(port=port, kind=kind))
         return self._serving.url
