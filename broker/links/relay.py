@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from broker.links import playback
 from broker.links.shaping import Schedule, Shape
 from broker.transport.address import Address
 
@@ -27,15 +28,15 @@ _CLOSE_ENOUGH_S = 0.00005
 class Relay:
     """A context that listens on `address`, a free port of this machine.
 
-    `up` shapes what clients send, `down` what the broker sends. `seed` is for the jitter.
+    `up` shapes what clients send, `down` what the broker sends. `seed` is for the jitter and a trace's losses.
     """
 
     def __init__(self, broker: Address, *, up: Shape, down: Shape, seed: int = 0) -> None:
         self._broker = broker
         began_s = time.monotonic()
-        randomness = random.Random(seed)  # noqa: S311 - jitter guards nothing
-        self._up = _Lane(up, began_s, randomness)
-        self._down = _Lane(down, began_s, randomness)
+        self._randomness = random.Random(seed)  # noqa: S311 - jitter and loss guard nothing
+        self._up = _Lane(up, began_s, self._randomness)
+        self._down = _Lane(down, began_s, self._randomness)
         self._pairs: set[_Pair] = set()
         self._changed = threading.Lock()
         self._is_up = threading.Event()
@@ -65,6 +66,12 @@ class Relay:
         """From now on the link is like that; what entered it before leaves it as it would have."""
         self._up.reshape(up)
         self._down.reshape(down)
+
+    def play(self, play: playback.Play, starts_s: float) -> None:
+        """The link is as a trace says that begins at `starts_s`, by the monotonic clock, and until then as at its
+        beginning."""
+        self._up.follow(lambda began_s: playback.Up(play, starts_s - began_s, self._randomness))
+        self._down.follow(lambda began_s: playback.Down(play, starts_s - began_s))
 
     def interrupt(self) -> None:
         """Breaks every connection; new ones are accepted."""
@@ -114,13 +121,19 @@ class _Lane:
     def __init__(self, shape: Shape, began_s: float, randomness: random.Random) -> None:
         self.shape = shape
         self._began_s = began_s
-        self._schedule = Schedule(shape, randomness)
+        self._shaped = Schedule(shape, randomness)
+        self._schedule: Schedule | playback.Up | playback.Down = self._shaped
         self._lock = threading.Lock()
 
     def reshape(self, shape: Shape) -> None:
         with self._lock:
             self.shape = shape
-            self._schedule.reshape(shape)
+            self._shaped.reshape(shape)
+
+    def follow(self, made: Callable[[float], playback.Up | playback.Down]) -> None:
+        """`made` is given when this lane began, from where it counts."""
+        with self._lock:
+            self._schedule = made(self._began_s)
 
     def out_at_s(self, count_bytes: int) -> float:
         """By the monotonic clock."""

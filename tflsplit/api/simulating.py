@@ -8,6 +8,7 @@ from tflsplit.arguments import PathLike
 from tflsplit.package.reading import Package
 from tflsplit.planning import candidates, exactness
 from tflsplit.switching import choices, comparison, traces
+from tflsplit.switching.choices import Choice
 from tflsplit.switching.comparison import Comparison
 from tflsplit.switching.controller import Tuning
 from tflsplit.switching.goal import Goal, Wish
@@ -39,18 +40,44 @@ def simulate(
     times what was profiled; `rtt` (s) holds where the trace says nothing of it. `hedge` is the share of a frame's
     expected way after which the device computes it too, None for never. `policies` names some; all without.
     """
+    wanted = _policies(policies)
     opened = packages.open(pkg)
+    prepared = prepare(
+        opened,
+        edge=edge,
+        cloud=cloud,
+        trace=trace,
+        setting=setting(slow_edge, fps, rtt, duration),
+        objective=objective,
+        tuning=Tuning(hedge=_share(hedge), probing=Probing() if probes else None),
+        input_codecs=input_codecs,
+    )
+    return comparison.compare(*prepared, wanted)
+
+
+def prepare(
+    opened: Package,
+    *,
+    edge: PathLike | Profile,
+    cloud: PathLike | Profile,
+    trace: PathLike | Trace,
+    setting: Setting,
+    objective: str,
+    tuning: Tuning,
+    input_codecs: str | Iterable[str],
+) -> tuple[World, list[Choice], Goal, Tuning]:
+    """What is compared: the arguments of `comparison.compare`."""
     wish = Wish(arguments.one_of(objective, [Wish.MEAN.value, Wish.P95.value], "objective"))
     at_edge = planning.profile_of(edge, opened, Side.EDGE)
     in_cloud = planning.profile_of(cloud, opened, Side.CLOUD)
-    played = trace if isinstance(trace, Trace) else traces.read(arguments.path(trace, "trace"))
-    setting = _setting(slow_edge, fps, rtt, duration)
     forms = planning.forms(opened, at_edge, input_codecs, None, None)
     judged = exactness.of_cuts(opened, at_edge, in_cloud)
     costed = choices.of_candidates(candidates.gather(opened.cuts, at_edge, in_cloud, forms, judged))
-    competing = choices.worth_having(costed, setting.slow_edge)
-    tuning = Tuning(hedge=_share(hedge), probing=Probing() if probes else None)
-    return comparison.compare(World(played, setting), competing, Goal(wish), tuning, _policies(policies))
+    return World(read_trace(trace), setting), choices.worth_having(costed, setting.slow_edge), Goal(wish), tuning
+
+
+def read_trace(given: PathLike | Trace) -> Trace:
+    return given if isinstance(given, Trace) else traces.read(arguments.path(given, "trace"))
 
 
 def write_report(found: Comparison, out: PathLike, *, force: bool = False) -> None:
@@ -60,7 +87,8 @@ def write_report(found: Comparison, out: PathLike, *, force: bool = False) -> No
     files.write_whole(files.free(out, force), page.render(found))
 
 
-def _setting(slow_edge: float, fps: float, rtt: str | float, duration: str | float | None) -> Setting:
+def setting(slow_edge: float, fps: float, rtt: str | float, duration: str | float | None) -> Setting:
+    """SettingsError for what cannot be."""
     for name, value in (("slow_edge", slow_edge), ("fps", fps)):
         if not 0 < value <= 1e6:
             raise errors.SettingsError(f"{name} of {value}: give more than 0, and at most 1,000,000")

@@ -41,8 +41,12 @@ def wire_bytes(message_bytes: float) -> float:
     """A message as the network carries it: MQTT's PUBLISH, and TCP's and IP's header on each segment."""
     remaining = 2 + _TOPIC_BYTES + 2 + 1 + message_bytes
     length_bytes = 1 + (remaining >= 1 << 7) + (remaining >= 1 << 14) + (remaining >= 1 << 21)
-    packet = 1 + length_bytes + remaining
-    return packet + _SEGMENT_HEADER_BYTES * segments(packet)
+    return with_headers(1 + length_bytes + remaining)
+
+
+def with_headers(packet_bytes: float) -> float:
+    """Bytes of a TCP stream as the network carries them: TCP's and IP's header on each segment."""
+    return packet_bytes + _SEGMENT_HEADER_BYTES * segments(packet_bytes)
 
 
 def segments_on_wire(carried_bytes: float) -> int:

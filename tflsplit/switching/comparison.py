@@ -1,11 +1,13 @@
-"""All policies over one trace in model time: ours, ours without one part, what others published, and two limits.
+"""All policies over one trace: ours, ours without one part, what others published, and two limits.
+
+In model time, or as they ran (`of_runs`).
 
 The mean is over the frames that were answered. Percentiles are over the ticks of the camera: one that finds the device
 busy counts as the frame that keeps it busy, else a link that is dead for a minute would be one slow frame.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -25,8 +27,7 @@ ADAPTIVE = "adaptive"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One policy's run. In model time no frame is lost or wrong; the JSON says so for programs that read replays too.
-    `cut_share` is the share of the frames that took each cut; bytes are those of frames and probes
+    """One policy's run. `cut_share` is the share of the frames that took each cut; bytes are those of frames and probes
     with every header."""
 
     mean_ms: float
@@ -39,6 +40,8 @@ class Outcome:
     bytes: float
     probe_bytes: float
     hedged: int
+    lost: int
+    wrong: int
 
     def shares(self) -> str:
         """`op012 80%, output 20%`."""
@@ -54,8 +57,8 @@ class Outcome:
             "frames": self.frames,
             "skipped": self.skipped,
             "cut_share": self.cut_share,
-            "lost": 0,
-            "wrong": 0,
+            "lost": self.lost,
+            "wrong": self.wrong,
             "bytes": self.bytes,
             "probe_bytes": self.probe_bytes,
             "hedged": self.hedged,
@@ -64,7 +67,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
-    """`choices` are the cuts that competed; `statics` has the outcome of each, had it stayed."""
+    """`choices` are the cuts that competed; `statics` has the outcome of each that stayed. With `is_real` all but the
+    oracle ran as processes."""
 
     trace: Trace
     setting: Setting
@@ -73,6 +77,7 @@ class Comparison:
     switches: tuple[Switch, ...]
     runs: dict[str, Run]
     statics: dict[str, Outcome]
+    is_real: bool = False
 
     def __repr__(self) -> str:
         return f"<comparison over {self.trace.name}: adaptive {self.adaptive_over_oracle:.3f} of the oracle's mean>"
@@ -120,30 +125,61 @@ def makers(goal: Goal, tuning: Tuning) -> dict[str, Maker]:
     }
 
 
-def compare(
-    world: World, choices: Sequence[Choice], goal: Goal, tuning: Tuning, wanted: Collection[str] | None = None
-) -> Comparison:
-    """`wanted` names policies beside ours and the two limits; all without it. SettingsError where nothing can move."""
+def check(choices: Sequence[Choice]) -> None:
+    """SettingsError where nothing can move."""
     if len(choices) < 2:
         names = ", ".join(each.id for each in choices) or "none"
         raise errors.SettingsError(f"nothing can move: the only cut that is ever the best is {names}")
-    trace, setting = world.trace, world.setting
-    usual = Present(1 / trace.mean_bps, setting.rtt_s, edge_slower=setting.slow_edge)
+
+
+def usual_of(world: World) -> Present:
+    """What a plan for the trace's mean rate knows."""
+    return Present(1 / world.trace.mean_bps, world.setting.rtt_s, edge_slower=world.setting.slow_edge)
+
+
+def planned_of(world: World, choices: Sequence[Choice]) -> Choice:
+    return min(choices, key=lambda each: latency_s(each, usual_of(world)))
+
+
+def compare(
+    world: World, choices: Sequence[Choice], goal: Goal, tuning: Tuning, wanted: Collection[str] | None = None
+) -> Comparison:
+    """In model time. `wanted` names policies beside ours and the two limits; all without it."""
+    check(choices)
     statics = {each.id: simulation.play(world, rivals.Static(each)) for each in choices}
-    outcomes = {name: outcome_of(run, setting) for name, run in statics.items()}
-    best = min(outcomes, key=lambda name: _wished(outcomes[name], goal))
-    planned = min(choices, key=lambda each: latency_s(each, usual)).id
-    runs = {ORACLE: simulation.oracle(world, choices), BEST_STATIC: statics[best], PLANNED_STATIC: statics[planned]}
-    switches: tuple[Switch, ...] = ()
+    runs: dict[str, Run] = {}
+    switches: Sequence[Switch] = ()
     for name, make in makers(goal, tuning).items():
         if wanted is not None and name not in {ADAPTIVE, *wanted}:
             continue
-        policy = make(choices, usual)
+        policy = make(choices, usual_of(world))
         runs[name] = simulation.play(world, policy)
         if name == ADAPTIVE and isinstance(policy, Controller):
             switches = tuple(policy.switches)
-    found = {name: outcome_of(run, setting) for name, run in runs.items()}
-    return Comparison(trace, setting, tuple(choices), found, switches, runs, outcomes)
+    return of_runs(world, choices, goal, statics, runs, switches=switches)
+
+
+def of_runs(
+    world: World,
+    choices: Sequence[Choice],
+    goal: Goal,
+    statics: Mapping[str, Run],
+    runs: Mapping[str, Run],
+    *,
+    switches: Sequence[Switch],
+    is_real: bool = False,
+) -> Comparison:
+    """`statics` are runs of cuts that stayed, that of `planned_of` among them, by their ids; `runs` are policies', ours
+    among them, whose moves are `switches`."""
+    outcomes = {name: outcome_of(run, world.setting) for name, run in statics.items()}
+    best = min(outcomes, key=lambda name: _wished(outcomes[name], goal))
+    planned = planned_of(world, choices).id
+    limits = {ORACLE: simulation.oracle(world, choices), BEST_STATIC: statics[best], PLANNED_STATIC: statics[planned]}
+    every = limits | dict(runs)
+    found = {name: outcome_of(run, world.setting) for name, run in every.items()}
+    return Comparison(
+        world.trace, world.setting, tuple(choices), found, tuple(switches), every, outcomes, is_real=is_real
+    )
 
 
 def outcome_of(run: Run, setting: Setting) -> Outcome:
@@ -161,9 +197,11 @@ def outcome_of(run: Run, setting: Setting) -> Outcome:
         frames=len(latencies),
         skipped=len(by_tick) - len(latencies),
         cut_share={name: count / len(latencies) for name, count in counts.items()},
-        bytes=math.fsum(frame.choice.wire_bytes for frame in run.frames) + run.probe_bytes,
+        bytes=run.frame_bytes + run.probe_bytes,
         probe_bytes=run.probe_bytes,
         hedged=sum(frame.is_hedged for frame in run.frames),
+        lost=run.lost,
+        wrong=run.wrong,
     )
 
 

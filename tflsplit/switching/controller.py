@@ -56,7 +56,7 @@ class Controller:
         start: str | None = None,
     ) -> None:
         self.probing = tuning.probing
-        self.estimates = Estimates(usual, tuning.memory)
+        self.estimates = Estimates(usual, tuning.memory, choices)
         self.switches: collections.deque[Switch] = collections.deque(maxlen=_SWITCHES_KEPT)
         self.is_online = True
         self._choices = tuple(choices)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tflsplit.switching.choices import Present
+from tflsplit.switching.choices import Choice, Present
 from tflsplit.switching.policy import Answer, Waiting
 
 # A message smaller than a packet tells the round trip, and nothing of the rate.
@@ -17,6 +17,12 @@ _PACKET_BITS = 1500 * 8
 _ROUND_TRIPS = 4
 # What is expected of a link that was not seen yet: measured over expected times.
 _ERRORS_AT_FIRST = (0.7, 0.85, 1.0, 1.0, 1.2, 1.5)
+# Where a machine's part of a cut is less than this share of its largest part, what every frame costs besides the model
+# would pass for a slow machine.
+_LEAST_PART = 0.15
+# Round trips differ by such a share from one to the next on a link in good order: what a message takes beyond one tells
+# the rate only above it.
+_JITTER = 0.03
 # No link known carries more; a shorter time comes from a clock that is too coarse.
 _LEAST_S_PER_BIT = 1e-11
 # What a scheduler and Python add to a time: work that takes no longer tells little of how slow a machine is.
@@ -41,9 +47,11 @@ class Estimates:
     """`usual` is what holds where nothing was measured: the plan's link and the profiled machines. `pending` is what
     waits for its answer."""
 
-    def __init__(self, usual: Present, memory: Memory) -> None:
+    def __init__(self, usual: Present, memory: Memory, choices: Sequence[Choice]) -> None:
         self.pending: Waiting | None = None
         self._usual = usual
+        self._edge_s = _LEAST_PART * max((each.edge_s for each in choices), default=0.0)
+        self._cloud_s = _LEAST_PART * max((each.cloud_s for each in choices), default=0.0)
         self._memory = memory
         self._learnt, self._learnt_at_s = usual, -math.inf
         self._round_trips: collections.deque[float] = collections.deque(maxlen=_ROUND_TRIPS)
@@ -56,12 +64,12 @@ class Estimates:
 
     def learn(self, now_s: float, answer: Answer) -> None:
         known, choice, share = self.known(now_s), answer.choice, self._memory.newest_machine
-        if choice is not None:
+        if choice is not None and choice.edge_s >= self._edge_s:
             slower = _slowness(known.edge_slower, answer.edge_s, choice.edge_s, share)
             known = replace(known, edge_slower=slower)
         if answer.cloud_wait_s is not None:
             known = replace(known, cloud_wait_s=_mean(known.cloud_wait_s, answer.cloud_wait_s, share))
-        if answer.cloud_s is not None and choice is not None:
+        if answer.cloud_s is not None and choice is not None and choice.cloud_s >= self._cloud_s:
             slower = _slowness(known.cloud_slower, answer.cloud_s, choice.cloud_s, share)
             known = replace(known, cloud_slower=slower)
         if answer.link_s is not None:
@@ -103,7 +111,8 @@ class Estimates:
         if bits < _PACKET_BITS:
             return known
         self._errors.append(link_s / (known.rtt_s + bits * known.s_per_bit))
-        seen = max(_LEAST_S_PER_BIT, (link_s - known.rtt_s) / bits)
+        untold = min(known.s_per_bit, _JITTER * known.rtt_s / bits)
+        seen = max(_LEAST_S_PER_BIT, untold, (link_s - known.rtt_s) / bits)
         return replace(known, s_per_bit=_log_mean(known.s_per_bit, seen, self._memory.newest_link))
 
 

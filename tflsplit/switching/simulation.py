@@ -45,8 +45,13 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class Run:
+    """Bytes are those on the wire. In model time no frame is lost, and no result another one than the whole model's."""
+
     frames: list[Played]
+    frame_bytes: float
     probe_bytes: float = 0.0
+    lost: int = 0
+    wrong: int = 0
 
 
 class World:
@@ -173,7 +178,7 @@ def play(world: World, policy: Policy) -> Run:
     """The policy's frames from the beginning of the trace to its end, or for the setting's duration."""
     device = _Device(world, policy)
     frames = _frames(world, device.frame)
-    return Run(frames, device.probe_bytes)
+    return Run(frames, _bytes(frames), device.probe_bytes)
 
 
 def oracle(world: World, choices: Sequence[Choice]) -> Run:
@@ -183,7 +188,12 @@ def oracle(world: World, choices: Sequence[Choice]) -> Run:
         latency_s, place = min((world.latency_s(each, now_s, luck), at) for at, each in enumerate(choices))
         return Played(now_s, choices[place], latency_s, is_hedged=False)
 
-    return Run(_frames(world, best))
+    frames = _frames(world, best)
+    return Run(frames, _bytes(frames))
+
+
+def _bytes(frames: Sequence[Played]) -> float:
+    return math.fsum(frame.choice.wire_bytes for frame in frames)
 
 
 def _frames(world: World, played_at: Callable[[float, float], Played]) -> list[Played]:

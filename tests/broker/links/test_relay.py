@@ -9,9 +9,12 @@ import time
 import pytest
 import waiting
 
+from broker.links.playback import Play
 from broker.links.relay import Relay
 from broker.links.shaping import Shape
 from broker.transport.address import Address
+from tflsplit.switching import traces
+from tflsplit.switching.traces import Conditions
 
 SOON_S = waiting.WAIT_S
 
@@ -72,6 +75,21 @@ def test_nothing_comes_out_before_its_time(server):
 
     # 100 kB at 8 Mbit/s and 50 ms; it may always take longer.
     assert took_s >= 0.15
+
+
+def test_a_link_that_plays_a_trace_lets_nothing_through_while_that_has_no_capacity(server):
+    rows = (0.0, 8e6, Conditions()), (0.2, 0.0, Conditions()), (0.7, 8e6, Conditions())
+    with connected(server) as (relay, client, far):
+        began_s = time.monotonic()
+        relay.play(Play(traces.of_rates("made", rows, 60.0), 0.0), began_s)
+        sender = threading.Thread(target=client.sendall, args=(bytes(250_000),))
+        sender.start()
+        read_all(far, 250_000)
+        took_s = time.monotonic() - began_s
+        sender.join(SOON_S)
+
+    # A quarter of a second at 8 Mbit/s, and the half second in which nothing passes.
+    assert took_s >= 0.75
 
 
 def test_a_sender_that_is_too_fast_is_held_back(server):

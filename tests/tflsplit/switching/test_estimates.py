@@ -14,7 +14,7 @@ def frame(sent_s, link_s, *, edge_s=0.021, wait_s=0.0, cloud_s=0.025):
 
 
 def made(**memory):
-    return Estimates(tables.present(mbit=5.0), Memory(**memory))
+    return Estimates(tables.present(mbit=5.0), Memory(**memory), tables.choices())
 
 
 def test_a_slow_link_is_seen_as_a_slow_link_and_nothing_else():
@@ -46,11 +46,31 @@ def test_a_hot_device_is_seen_as_that():
     assert estimates.present(2.0).edge_slower == pytest.approx(2.0, rel=0.01)
 
 
+def test_a_part_that_is_small_says_nothing_of_how_slow_a_machine_is():
+    """At the input the device only codes, at the end the server only answers: what a frame costs besides is most."""
+    estimates = made()
+    here, near_the_end = tables.Choice("input", 0.001, 1000, 0.033, 0.114), tables.Choice("op", 0.11, 1000, 0.001, 0.01)
+    for step in range(50):
+        estimates.learn(step * 0.1, Answer(here, 0.0, 8000.0, 0.005, 0.05, 0.0, 0.033))
+        estimates.learn(step * 0.1, Answer(near_the_end, 0.0, 8000.0, 0.11, 0.05, 0.0, 0.004))
+    now = estimates.present(5.0)
+
+    assert (now.edge_slower, now.cloud_slower) == pytest.approx((1.0, 1.0))
+
+
 def test_a_small_message_tells_the_round_trip():
     estimates = made()
     estimates.learn(0.0, Answer(None, 0.0, 800.0, 0.0, 0.12))
 
     assert estimates.present(0.0).rtt_s == pytest.approx(0.12, abs=0.001)
+
+
+def test_a_message_that_is_hardly_longer_away_than_a_small_one_tells_of_no_boundless_rate():
+    estimates = made()
+    estimates.learn(0.0, Answer(None, 0.0, 32_000.0, 0.0, 0.0399))
+
+    # 4 kB in three hundredths of the round trip.
+    assert 5e6 < 1 / estimates.present(0.0).s_per_bit <= 27e6
 
 
 def test_what_is_overdue_tells_of_the_link_before_its_answer():

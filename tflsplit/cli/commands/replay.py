@@ -1,28 +1,39 @@
-"""`tflsplit replay`: compares the planner's predictions with real runs on this machine."""
+"""`tflsplit replay`: compares predictions, and policies that move the cut, with real runs on this machine."""
 
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from tflsplit import errors, text
-from tflsplit.api import planning
+from tflsplit.api import files, planning, simulating
 from tflsplit.cli.options import objectives, planfile, scenario
-from tflsplit.cli.output import examples, screen
+from tflsplit.cli.output import examples, moves, screen
 from tflsplit.cli.output.tables import Column
 from tflsplit.cli.trials import replay_run
+from tflsplit.cli.trials.moving import played
 from tflsplit.cli.trials.replay_stage import Shaping
-from tflsplit.package import trial
+from tflsplit.package import reading, trial
 from tflsplit.package.reading import Package
 from tflsplit.planning import pipeline
+from tflsplit.switching.controller import Tuning
+from tflsplit.switching.policy import Probing
 from tflsplit.timings.profiles import Profile, Side
+
+# Which options are about predictions, and which about a trace: with the others they would say nothing.
+_OF_CUTS = ("plan_path", "wanted", "link", "bandwidth", "loss", "shaping", "frames")
+_OF_TRACES = ("policies", "slow_edge", "fps", "duration", "objective", "no_probes", "report", "replaces_existing")
+_RTT_S = 0.04  # as `simulate` has it
 
 
 @click.command(
     epilog=examples.epilog(
         "tflsplit replay model.tflsplit --link wifi",
         "tflsplit replay model.tflsplit --cuts input,op012,output \\\n--bandwidth 5Mbit --rtt 40ms",
+        "tflsplit replay model.tflsplit --trace lte.csv --slow-edge 4 \\\n--duration 60s --report lte.html",
     )
 )
 @click.argument("pkg", type=click.Path(path_type=Path))
@@ -62,6 +73,22 @@ from tflsplit.timings.profiles import Profile, Side
     help="Inputs for the edges: a folder of pictures, or a .npy, .npz or .csv file. Default: random inputs.",
 )
 @click.option("--frames", type=click.IntRange(min=5), default=30, show_default=True, help="Frames to send at each cut.")
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path),
+    help=f"Move the cut over a link that changes, and compare with cuts that stay. {scenario.TRACE_HELP} "
+    "Each run takes as long as the trace.",
+)
+@click.option(
+    "--policy",
+    "policies",
+    metavar="NAME,…",
+    default=played.STATIC,
+    show_default=True,
+    help="With --trace: what to run beside ours: static (each cut that stays), planned_static (only that for the "
+    "trace's mean rate), adaptive_no_probes, sciot, percentile, linucb.",
+)
+@objectives.grouped(scenario.PLAYING)
 @screen.wide_option
 @click.option("--json", "is_json", is_flag=True, help="Print the report as JSON.")
 def command(
@@ -78,19 +105,27 @@ def command(
     cloud_path: Path | None,
     source: Path | None,
     frames: int,
+    trace: Path | None,
     is_json: bool,
+    **playing: Any,
 ) -> None:
     """Run cuts on this machine and check the predictions.
 
     Broker, cloud and edges run on this machine, over a link that is slowed down to the stated bandwidth and round-trip
     time. The measured latency of each cut is shown beside the one that the planner predicts.
+
+    With --trace the link changes as the trace says, and what moves the cut is compared with cuts that stay, as
+    `tflsplit simulate` does it in model time: one frame in flight, each answer compared with the whole model's.
     """
+    _check_options(is_of_trace=trace is not None)
+    if trace is not None:
+        _over_trace(pkg, trace, (edge_path, cloud_path), source, rtt, is_json=is_json, **playing)
+        return
     opened, given = planfile.opened(pkg, plan_path)
     is_stated = any(each is not None for each in (link, bandwidth, rtt, loss))
     stated = pipeline.link_of(given) if given and not is_stated else planning.link_of(link, bandwidth, rtt, loss)
     names = replay_run.names_of(wanted, given)
-    if source is not None and not source.exists():
-        raise errors.DataError(f"source {source}: there is no such file or folder")
+    _check_source(source)
     replay_run.check(opened, names, stated, Shaping(shaping))
     trial.once(opened)
     with tempfile.TemporaryDirectory(prefix="tflsplit-replay-") as name, screen.progress("replay", None) as step:
@@ -114,6 +149,72 @@ def command(
         screen.as_json(report.as_json())
     else:
         _print(report)
+
+
+def _check_options(*, is_of_trace: bool) -> None:
+    """SettingsError for an option that would say nothing."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        is_idle = parameter.name in (_OF_CUTS if is_of_trace else _OF_TRACES)
+        if is_idle and context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT:
+            needs = "cuts without --trace" if is_of_trace else "a link that changes: give --trace as well"
+            raise errors.SettingsError(f"{parameter.opts[0]} is about {needs}")
+
+
+def _check_source(source: Path | None) -> None:
+    if source is not None and not source.exists():
+        raise errors.DataError(f"source {source}: there is no such file or folder")
+
+
+def _over_trace(
+    pkg: Path,
+    trace: Path,
+    paths: tuple[Path | None, Path | None],
+    source: Path | None,
+    rtt: float | None,
+    *,
+    is_json: bool,
+    policies: str,
+    slow_edge: float,
+    fps: float,
+    duration: float | None,
+    objective: str,
+    no_probes: bool,
+    report: Path | None,
+    replaces_existing: bool,
+) -> None:
+    if report is not None:
+        files.check_free(report, replaces_existing=replaces_existing)
+    _check_source(source)
+    wanted = played.wanted(policies)
+    link = simulating.read_trace(trace)
+    setting = simulating.setting(slow_edge, fps, _RTT_S if rtt is None else rtt, duration)
+    opened = reading.open_package(pkg)
+    trial.once(opened)
+    with tempfile.TemporaryDirectory(prefix="tflsplit-replay-") as name, screen.progress("replay", None) as step:
+        folder = Path(name)
+        edge, cloud = (
+            _profile(path, opened, side, folder, step)
+            for path, side in zip(paths, (Side.EDGE, Side.CLOUD), strict=True)
+        )
+        compared = simulating.prepare(
+            opened,
+            edge=edge,
+            cloud=cloud,
+            trace=link,
+            setting=setting,
+            objective=objective,
+            tuning=Tuning(probing=None if no_probes else Probing()),
+            input_codecs="int8",
+        )
+        found = played.run(
+            *(opened, compared, wanted, folder),
+            source=source or replay_run.random_source(opened, folder),
+            on_step=lambda words: step(description=words),
+        )
+    if report is not None:
+        simulating.write_report(found, report, force=replaces_existing)
+    screen.as_json(found.as_json()) if is_json else moves.write(found)
 
 
 def _profile(path: Path | None, opened: Package, side: Side, folder: Path, step: Callable[..., None]) -> Profile:

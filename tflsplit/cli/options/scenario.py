@@ -1,4 +1,5 @@
-"""The options that describe what a plan is made for: the network link, and how the input may be sent."""
+"""The options that describe what a plan is made for: the network link, and how the input may be sent; and those of
+commands that play a trace of a link, `simulate`, and `replay` where it is given one."""
 
 from pathlib import Path
 
@@ -42,4 +43,30 @@ INPUT = (
         type=units.SIZE,
         help="Size of the input as JPEG, for example 20K. Default: as measured in the edge's profile, else estimated.",
     ),
+)
+
+TRACE_HELP = "How the link was through time: a CSV (time_s,rate_bps,rtt_s,loss,load), or a file of mahimahi's."
+
+PLAYING = (
+    click.option(
+        "--slow-edge",
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="A device that takes so many times what was profiled.",
+    ),
+    click.option("--fps", type=float, default=10.0, show_default=True, help="Frames a second of the camera."),
+    click.option(
+        "--duration", type=units.TIME, help="How much of the trace to play, it repeats. Default: all of it once."
+    ),
+    click.option(
+        "--objective",
+        type=click.Choice(["mean", "p95"]),
+        default="mean",
+        show_default=True,
+        help="Which latency the moving cut is to keep low.",
+    ),
+    click.option("--no-probes", is_flag=True, help="Do not measure the link while nothing is sent over it."),
+    click.option("--report", type=click.Path(path_type=Path), help="Write a page with charts to this HTML file."),
+    click.option("--force", "replaces_existing", is_flag=True, help="Replace the file of --report if there is one."),
 )

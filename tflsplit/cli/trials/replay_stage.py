@@ -66,8 +66,8 @@ class Stage:
 
     def probe(self) -> Link:
         """The shaped link, as `tflsplit probe` measures it."""
-        with _running("probe", "--echo", "--device", "echo", *_at(self._way.broker)):
-            _await_online(self._way.broker, "echo")
+        with running("probe", "--echo", "--device", "echo", *at(self._way.broker)):
+            await_online(self._way.broker, "echo")
             found = self._output_of("probe", "--json")
         return links.from_json(strict_json.parse(found), name="tflsplit probe")
 
@@ -84,7 +84,7 @@ class Stage:
 
     def _output_of(self, *arguments: str) -> str:
         """The output of a command that runs at the edge's end of the link."""
-        command = self._way.inside(*_tflsplit(*arguments, *_at(self._way.entrance)))
+        command = self._way.inside(*_tflsplit(*arguments, *at(self._way.entrance)))
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines()
@@ -100,8 +100,8 @@ def stage(package: Package, stated: Link, source: Path, shaping: Shaping = Shapi
     """
     check(stated, shaping)
     make = _over_relay if shaping is Shaping.RELAY else _over_namespace
-    with make(stated) as way, _running("cloud", str(package.path), *_at(way.broker)):
-        _await_online(way.broker, "cloud")
+    with make(stated) as way, running("cloud", str(package.path), *at(way.broker)):
+        await_online(way.broker, "cloud")
         yield Stage(package, way, source)
 
 
@@ -131,20 +131,27 @@ def _over_namespace(stated: Link) -> Iterator[Way]:
         yield Way(serving.address, serving.address, network.inside, network.lost_packets)
 
 
-def _at(address: Address) -> tuple[str, ...]:
+def at(address: Address) -> tuple[str, ...]:
+    """The options that say which broker."""
     return ("--broker", f"mqtt://{address}", "--deployment", DEPLOYMENT)
 
 
-def _tflsplit(*arguments: str) -> list[str]:
+def command_of(*arguments: str) -> list[str]:
+    """A Python process that ends with this one."""
     guard = (*_ENDS_WITH_US, str(os.getpid())) if shutil.which("setpriv") else ()
-    return [*guard, sys.executable, "-m", "tflsplit.cli.main", *arguments]
+    return [*guard, sys.executable, *arguments]
+
+
+def _tflsplit(*arguments: str) -> list[str]:
+    return command_of("-m", "tflsplit.cli.main", *arguments)
 
 
 @contextlib.contextmanager
-def _running(*arguments: str) -> Iterator[None]:
+def running(*arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A command of ours, until the block ends."""
     started = subprocess.Popen(_tflsplit(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        yield
+        yield started
     finally:
         started.terminate()
         try:
@@ -154,7 +161,8 @@ def _running(*arguments: str) -> Iterator[None]:
             started.wait()
 
 
-def _await_online(address: Address, device: str) -> None:
+def await_online(address: Address, device: str) -> None:
+    """DeviceError if nobody of that name comes."""
     with transport.MqttTransport(address, client_id=f"replay-watch-{os.urandom(4).hex()}") as watch:
         watch.connect()
         watch.subscribe(topics.topic(DEPLOYMENT, device, topics.Kind.STATUS))

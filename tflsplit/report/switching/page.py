@@ -26,10 +26,14 @@ def render(found: Comparison) -> str:
 
 def _answer(found: Comparison) -> str:
     setting, ours = found.setting, found.policies[ADAPTIVE]
+    how = (
+        "Real processes over a link that was shaped; the oracle in model time."
+        if found.is_real
+        else "Model time: the profiles' mean times, and the trace's rate."
+    )
     conditions = (
         f"{found.trace.mean_bps / 1e6:.3g} Mbit/s in the mean over {found.trace.duration_s:.0f} s, "
-        f"{setting.fps:g} frames a second, one in flight, device {setting.slow_edge:g}x as slow as profiled. Model "
-        "time: the profiles' mean times, and the trace's rate."
+        f"{setting.fps:g} frames a second, one in flight, device {setting.slow_edge:g}x as slow as profiled. {how}"
     )
     answer = (
         f"Moving the cut gives {ours.mean_ms:.2f} ms in the mean: "
@@ -50,12 +54,14 @@ def _policies(outcomes: dict[str, Outcome]) -> str:
                 f"{one.skipped:,}",
                 f"{one.bytes / 1e6:,.2f}",
                 f"{one.hedged:,}",
+                f"{one.lost:,}",
+                f"{one.wrong:,}",
                 one.shares(),
             ),
         )
         for name, one in outcomes.items()
     ]
-    numbers = ("mean ms", "p50 ms", "p95 ms", "p99 ms", "frames", "skipped", "MB", "hedged")
+    numbers = ("mean ms", "p50 ms", "p95 ms", "p99 ms", "frames", "skipped", "MB", "hedged", "lost", "wrong")
     return document.table((("policy", False), *((title, True) for title in numbers), ("cuts", False)), rows)
 
 

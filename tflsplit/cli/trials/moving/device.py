@@ -1,0 +1,235 @@
+"""The device of a trial: a process with an edge whose heads are all open, and any policy that picks among them.
+
+    python -m tflsplit.cli.trials.moving.device TASK.json
+
+Frames come at the ticks of a camera, one is in flight. What `output` answers stays here, as it does in model time.
+"""
+
+import contextlib
+import itertools
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from broker.messages import results, wire
+from broker.mqtt import transport
+from broker.transport.protocol import Transport
+from edge_runtime import loop
+from edge_runtime.adapting import adaptation, candidates
+from edge_runtime.delivery.clouds import Clouds
+from edge_runtime.delivery.framing import Packed, Sending
+from edge_runtime.delivery.observer import Settled
+from edge_runtime.delivery.settings import Settings
+from edge_runtime.head import Head
+from edge_runtime.sources import frames
+from edge_runtime.sources.frames import Capture, Source
+from tflsplit import errors
+from tflsplit.cli.trials.moving import task as tasks
+from tflsplit.cli.trials.moving.task import MOST_INPUTS, Frame, Task, Told
+from tflsplit.graph.tensors import Array
+from tflsplit.package import outputs, reading
+from tflsplit.package.reading import Package
+from tflsplit.planning import network
+from tflsplit.switching import comparison, rivals
+from tflsplit.switching.choices import Choice, Present, latency_s
+from tflsplit.switching.controller import Controller, Switch, Tuning
+from tflsplit.switching.goal import Goal, Wish
+from tflsplit.switching.policy import Answer, Policy, Probing
+
+# Nothing is sent twice, for answers may take as long as a link is dead; that long the end waits for the last one.
+_PATIENCE_S = 300.0
+# How long all clouds may take to open the tails.
+_TAILS_S = 60.0
+_LOOK_S = 0.01
+
+
+class Foreign(Controller):
+    """Another policy in our controller's place: it picks and learns, and what is measured is still known here."""
+
+    def __init__(self, policy: Policy, choices: Sequence[Choice], usual: Present) -> None:
+        super().__init__(choices, usual, Goal(), Tuning(probing=policy.probing))
+        self._policy = policy
+        self._at: str | None = None
+
+    def learn(self, now_s: float, answer: Answer) -> None:
+        super().learn(now_s, answer)
+        self._policy.learn(now_s, answer)
+
+    def pick(self, now_s: float) -> Choice:
+        found = self._policy.pick(now_s)
+        if self._at not in (None, found.id):
+            self.switches.append(Switch(now_s, str(self._at), found.id, "policy"))
+        self._at = found.id
+        return found
+
+
+class Mover(adaptation.Adaptation):
+    """Writes down each frame. A slow device rests after its work on each, so many times as long as that took of the
+    processor: what else this machine is busy with does not slow it down so many times."""
+
+    def __init__(
+        self, opened: Sequence[candidates.Candidate], controller: Controller, start: str, slow_edge: float
+    ) -> None:
+        super().__init__(opened, controller, start)
+        self.here: list[Frame] = []
+        self.out: dict[int, Frame] = {}  # by sequence, until it is answered
+        self.check_here: Callable[[Packed], None] = lambda packed: None
+        self.starts_s = math.inf
+        self._slow_edge = slow_edge
+        self._worked_s = 0.0
+        self._announced = Clouds()
+
+    def attach(self, transport: Transport, settings: Settings, clouds: Clouds) -> None:
+        super().attach(transport, settings, clouds)
+        self._announced = clouds
+
+    def pick(self) -> tuple[Sending, Head]:
+        self._worked_s = time.thread_time()
+        return super().pick()
+
+    @property
+    def is_alone(self) -> bool:
+        """So that an answer from here waits for no room, and takes none."""
+        return self.starts_s < math.inf and not self._sent
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every cloud has said that all tails are open."""
+        wanted = {name for name, each in self._by_id.items() if not each.choice.is_local}
+        return wanted <= self._announced.ready(self._now.sending.package.digest)
+
+    def sent(self, packed: Packed, edge_s: float) -> None:
+        rest_s = (time.thread_time() - self._worked_s) * max(0.0, self._slow_edge - 1)
+        time.sleep(rest_s)
+        super().sent(packed, edge_s + rest_s)
+        captured_at_s = packed.captured_at_s or 0.0
+        taken_s = captured_at_s - self.starts_s
+        if self.is_local:
+            self.here.append(Frame(taken_s, packed.cut, 0.0, time.monotonic() - captured_at_s))
+            self.check_here(packed)
+        else:
+            self.out[packed.sequence] = Frame(taken_s, packed.cut, network.wire_bytes(len(packed.encoded)), math.nan)
+
+
+class Camera(Source):
+    """Gives an input of `source` at each tick that finds the device free. `begin` waits until the trace begins, and
+    says when."""
+
+    def __init__(self, source: Source, fps: float, seconds: float, begin: Callable[[], float]) -> None:
+        super().__init__(lambda: iter(()), source.convert, is_live=False)
+        self._raws = [taken.raw for taken in itertools.islice(source.captures(), MOST_INPUTS)]
+        self._fps = fps
+        self._seconds = seconds
+        self._begin = begin
+
+    def captures(self, *, repeats: bool = False, clock: Callable[[], int] = time.time_ns) -> Iterator[Capture]:
+        starts_s = self._begin()
+        raws, tick = itertools.cycle(self._raws), 0
+        while tick / self._fps < self._seconds:
+            due_s = starts_s + tick / self._fps
+            time.sleep(max(0.0, due_s - time.monotonic()))
+            yield Capture(next(raws), clock(), due_s)
+            tick = max(tick + 1, math.ceil((time.monotonic() - starts_s) * self._fps - 1e-9))
+
+
+class Judge:
+    """An observer of the edge: which frames were answered, when, and whether by what the whole model says."""
+
+    def __init__(self, package: Package, expected: Sequence[tuple[Array, ...]], mover: Mover) -> None:
+        self.answered: list[Frame] = []
+        self.wrong = 0
+        self._mover = mover
+        self._stored = [tuple(array.tobytes() for array in arrays) for arrays in expected]
+        told = package.manifest
+        self._read = [outputs.read(told.results, arrays, told.labels, told.meanings) for arrays in expected]
+
+    def alive(self) -> None: ...
+
+    def here(self, packed: Packed) -> None:
+        arrays = wire.unseal(packed.encoded).arrays()
+        self.wrong += tuple(array.tobytes() for array in arrays) != self._stored[packed.sequence % len(self._stored)]
+
+    def settled(self, settled: Settled) -> None:
+        frame = self._mover.out.pop(settled.sequence, None)
+        if frame is None or settled.latency_s is None:
+            return  # an answer from here, which was sent as well
+        self.answered.append(replace(frame, latency_s=settled.latency_s))
+        self.wrong += not _is(settled.answer, self._read[settled.sequence % len(self._read)])
+
+
+def _is(answer: object, expected: outputs.Outputs) -> bool:
+    if not isinstance(answer, results.Result):
+        return False
+    return (tuple((each.label, each.score) for each in answer.top), answer.values) == (expected.top, expected.values)
+
+
+def _controller(task: Task) -> tuple[Controller, str]:
+    """Of the task's policy, and the cut that it begins with."""
+    stays = next((each for each in task.choices if each.id == task.policy), None)
+    if stays is not None:
+        return Foreign(rivals.Static(stays), task.choices, task.usual), stays.id
+    tuning = Tuning(probing=Probing() if task.has_probes else None)
+    policy = comparison.makers(Goal(Wish(task.objective)), tuning)[task.policy](task.choices, task.usual)
+    made = policy if isinstance(policy, Controller) else Foreign(policy, task.choices, task.usual)
+    return made, min(task.choices, key=lambda each: latency_s(each, task.usual)).id
+
+
+def run(task: Task, begin: Callable[[], float]) -> Told:
+    """`begin` waits until the trace begins, and says when that is by the monotonic clock."""
+    package = reading.open_package(Path(task.package))
+    controller, start = _controller(task)
+    settings = Settings(task.deployment, task.device, window=1, resend_after_s=_PATIENCE_S, drain_s=_PATIENCE_S)
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(candidates.opened(package, task.choices))
+        mover = Mover(opened, controller, start, task.slow_edge)
+        judge = Judge(package, _rows(Path(task.outputs)), mover)
+        mover.check_here = judge.here
+        online = stack.enter_context(transport.MqttTransport(task.broker, client_id=task.device))
+        online.connect()
+
+        def begun() -> float:
+            give_up_s = time.monotonic() + _TAILS_S
+            while not mover.is_ready:
+                if time.monotonic() > give_up_s:
+                    raise errors.DeviceError(f"the cloud did not open the tails of all candidates in {_TAILS_S:g} s")
+                time.sleep(_LOOK_S)
+            mover.starts_s = begin()
+            return mover.starts_s
+
+        source = stack.enter_context(contextlib.closing(frames.open_source(task.source, package.manifest)))
+        camera = Camera(source, task.fps, task.seconds, begun)
+        loop.Edge(package, mover.first, online, settings, observers=[judge], adaptation=mover).run(camera)
+    moves = (replace(each, at_s=each.at_s - mover.starts_s) for each in controller.switches)
+    return Told(
+        frames=tuple(sorted([*mover.here, *judge.answered], key=lambda frame: frame.taken_s)),
+        switches=tuple(moves),
+        probe_bytes=float(mover.probes.bytes) if mover.probes else 0.0,
+        lost=len(mover.out),
+        wrong=judge.wrong,
+    )
+
+
+def _rows(path: Path) -> list[tuple[Array, ...]]:
+    """Of a `.npz` with an array for each output."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return list(zip(*(arrays[name] for name in arrays.files), strict=True))
+
+
+def main() -> None:
+    told = json.loads(Path(sys.argv[1]).read_text())
+
+    def begin() -> float:
+        print(tasks.READY, flush=True)
+        return float(sys.stdin.readline())
+
+    print(json.dumps(run(Task.from_json(told), begin).as_json()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
