@@ -29,6 +29,7 @@ MODULES = {
     "cryptography": ("cryptography", "update"),
     "pika": ("pika", "amqp"),
     "matplotlib": ("matplotlib", "report"),
+    "scipy": ("scipy", "distribute"),
 }
 
 # Other distributions that bring the same modules.
