@@ -31,7 +31,8 @@ class Head:
     DeviceError or PackageError if the accelerator cannot be opened or has no compiled head; with a `fallback` the
     uncompiled head runs there instead, and `condition` says so.
 
-    With `segments`, which are the caller's, it is the first of these up to the cut, on the CPU.
+    With `segments`, which are the caller's, it is the first of these up to the cut where the CPU runs it.
+    `counters`, too, may be shared by the heads of one edge.
 
     `kernel_class` is that of this machine's CPU, by default as it is measured and kept.
     """
@@ -45,12 +46,13 @@ class Head:
         fallback: Accelerator | None = None,
         retries: Retries = DEFAULT_RETRIES,
         segments: Segments | None = None,
+        counters: Counters | None = None,
         kernel_class: KernelClass | None = None,
     ) -> None:
         cut = arguments.instance(package, Package, "package").cut(cut)
         package.check_has_tail(cut)
         self.cut = cut
-        self.counters = Counters()
+        self.counters = counters or Counters()
         self._opened: OpenModel | Service | None = None
         self._service: Service | None = None
         self._cpu_class = keeping.told() if kernel_class is None else kernel_class
@@ -60,13 +62,10 @@ class Head:
         self._condition = Condition(accelerator.name, None if cut.position == 0 else accelerator.name)
         if cut.position == 0:
             return
-        if segments is not None:
-            verify.check_boundary(package, cut, "head's outputs", segments.outputs(cut))
-            self._opened = _Chained(segments, cut)
-        elif not accelerator.is_external:
-            self._opened = open_on(accelerator, package, cut)
-        elif fallback is not None and not _can_run(accelerator, package, cut):
-            self._opened = open_on(fallback, package, cut)
+        if not accelerator.is_external:
+            self._opened = _on_cpu(accelerator, package, cut, segments)
+        elif fallback is not None and not can_run(accelerator, package, cut):
+            self._opened = _on_cpu(fallback, package, cut, segments)
             self._condition = Condition(accelerator.name, fallback.name, _not_compiled(package, cut))
             log.warning("head runs elsewhere name=%s runs_on=%s reason=%s", *self._condition.as_json().values())
         else:
@@ -75,10 +74,10 @@ class Head:
             self._opened = self._service = Service(
                 accelerator.name,
                 lambda: _open(accelerator, model, package, cut),
-                None if fallback is None else open_on(fallback, package, cut),
+                None if fallback is None else _on_cpu(fallback, package, cut, segments),
                 retries,
+                counters=self.counters,
             )
-            self.counters = self._service.counters
 
     @property
     def condition(self) -> Condition:
@@ -131,6 +130,13 @@ class _Chained:
     def close(self) -> None: ...
 
 
+def _on_cpu(cpu: Accelerator, package: Package, cut: Cut, segments: Segments | None) -> OpenModel:
+    if segments is None:
+        return open_on(cpu, package, cut)
+    verify.check_boundary(package, cut, "head's outputs", segments.outputs(cut))
+    return _Chained(segments, cut)
+
+
 def open_on(accelerator: Accelerator, package: Package, cut: Cut) -> OpenModel:
     """Opens a head on a device without a fallback; PackageError if it is not compiled or has another boundary."""
     return _open(accelerator, model_for(accelerator, package, cut), package, cut)
@@ -165,7 +171,8 @@ def _open(accelerator: Accelerator, model: bytes, package: Package, cut: Cut) ->
     return opened
 
 
-def _can_run(accelerator: Accelerator, package: Package, cut: Cut) -> bool:
+def can_run(accelerator: Accelerator, package: Package, cut: Cut) -> bool:
+    """Whether the package has the cut's head in the form that the accelerator runs."""
     return is_compiled(package, cut) or not accelerator.needs_compiled
 
 

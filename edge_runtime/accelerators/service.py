@@ -77,9 +77,10 @@ class Service:
         fallback: OpenModel | None,
         retries: Retries = DEFAULT_RETRIES,
         *,
+        counters: Counters | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.counters = Counters()
+        self.counters = counters or Counters()
         self.name = name
         self.properties: Mapping[str, str] = {}
         self._opens = opens

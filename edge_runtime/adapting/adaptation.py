@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from broker.messages import results
 from broker.transport.protocol import ConnectionState, Message, Transport
 from edge_runtime.adapting.candidates import Candidate
+from edge_runtime.adapting.device_heads import DeviceHeads, Reloads
 from edge_runtime.adapting.link_probes import LinkProbes
 from edge_runtime.adapting.open_tails import OpenTails
 from edge_runtime.delivery.clouds import Clouds
@@ -52,10 +53,13 @@ class _Sent:
 class Adaptation:
     """An observer of its edge, whose compute thread calls `pick` and `sent`, and whose results thread the rest."""
 
-    def __init__(self, candidates: Sequence[Candidate], controller: Controller, start: str) -> None:
+    def __init__(
+        self, candidates: Sequence[Candidate], controller: Controller, start: str, device: DeviceHeads | None = None
+    ) -> None:
         self.switches: Counter[str] = Counter()  # by reason
         self.not_ready = 0
         self.probes: LinkProbes | None = None
+        self._device = device
         self._by_id = {each.choice.id: each for each in candidates}
         self._controller = controller
         self._start = start
@@ -77,11 +81,16 @@ class Adaptation:
     @property
     def first(self) -> Head:
         """What an edge begins with."""
-        return self._by_id[self._start].head
+        return self._head_in_use(self._by_id[self._start])
 
     @property
     def last_switch(self) -> Switch | None:
         return self._controller.switches[-1] if self._controller.switches else None
+
+    @property
+    def reloads(self) -> Reloads:
+        """What an accelerator loaded."""
+        return self._device.reloads if self._device else Reloads()
 
     @property
     def present(self) -> Present:
@@ -123,10 +132,28 @@ class Adaptation:
             self._controller.is_online = self.is_online
             self._controller.pending(self._oldest(now_s))
             chosen = self._by_id[self._controller.pick(now_s).id]
-        if chosen is not self._now:
+        if chosen is not self._now and self._can_take(chosen):
             self._now = chosen
             self._say()
-        return chosen.sending, chosen.head
+        return self._now.sending, self._head_in_use(self._now)
+
+    def _can_take(self, chosen: Candidate) -> bool:
+        """Whether its head is open; a device is told to load it."""
+        if chosen.head is not None or self._device is None:
+            return True
+        try:
+            return self._device.take(chosen.choice.cut) is not None
+        except errors.CutError as refused:
+            with self._guard:
+                self._leave_out(chosen.choice.cut, time.monotonic() + _AGAIN_S, f"its head does not open: {refused}")
+            return False
+
+    def _head_in_use(self, candidate: Candidate) -> Head:
+        if candidate.head is not None:
+            return candidate.head
+        if self._device is None:
+            raise errors.SettingsError(f"cut {candidate.choice.id} has no head, and there is no device for it")
+        return self._device.in_use(candidate.choice.cut)
 
     def sent(self, packed: Packed, edge_s: float) -> None:
         """A frame of the last pick leaves; `edge_s` is all that the device worked on it."""
@@ -151,7 +178,7 @@ class Adaptation:
             sent = self._sent.pop((settled.boot, settled.sequence), None)
             if isinstance(settled.answer, results.Refusal):
                 if settled.answer.is_of_package:
-                    self._leave_out(settled.cut, now_s + _AGAIN_S)
+                    self._leave_out(settled.cut, now_s + _AGAIN_S, "a cloud has no tail of it")
             elif sent is not None and isinstance(settled.answer, results.Result):
                 self._is_answered = True
                 learnt = self._answer(sent, settled.away_s, settled.answer.times, now_s)
@@ -244,13 +271,13 @@ class Adaptation:
                 choice_id, self._refused_until_s.get(each.choice.cut, -math.inf) if is_ready else math.inf
             )
 
-    def _leave_out(self, cut: str, until_s: float) -> None:
+    def _leave_out(self, cut: str, until_s: float, reason: str) -> None:
         self.not_ready += 1
         self._refused_until_s[cut] = until_s
         for choice_id, each in self._by_id.items():
             if each.choice.cut == cut:
                 self._controller.leave_out(choice_id, until_s)
-        log.warning("cut not used, a cloud has no tail of it cut=%s again_in_s=%g", cut, _AGAIN_S)
+        log.warning("cut not used cut=%s again_in_s=%g reason=%s", cut, _AGAIN_S, reason)
 
     def _say(self) -> None:
         switch = self.last_switch

@@ -1,14 +1,19 @@
-"""The cuts that an edge may move between, each with its head open and its frames described."""
+"""The cuts that an edge may move between, each with its frames described, and with its head as far as that is open."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from edge_runtime import head as edge_head
 from edge_runtime.accelerators.cpu import Cpu
+from edge_runtime.accelerators.protocol import Accelerator
+from edge_runtime.accelerators.service import Counters
+from edge_runtime.adapting.device_heads import DeviceHeads
 from edge_runtime.delivery import framing
 from edge_runtime.delivery.framing import Sending
 from edge_runtime.head import Head
 from tflsplit import errors
+from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
 from tflsplit.segments import Segments
 from tflsplit.switching.choices import Choice
@@ -16,9 +21,34 @@ from tflsplit.switching.choices import Choice
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
+    """`head` is None where an accelerator has it, or is to load it (`device_heads`)."""
+
     choice: Choice
     sending: Sending
-    head: Head
+    head: Head | None
+
+
+@dataclass(frozen=True, slots=True)
+class Computing:
+    """What runs heads: `accelerator`, which is not in this process, and `fallback` where that cannot."""
+
+    accelerator: Accelerator
+    fallback: Accelerator | None = None
+
+    def can_run(self, package: Package, cut: Cut) -> bool:
+        """Whether the cut may be a candidate: the accelerator has a head for it, or it may run on the CPU."""
+        is_there = edge_head.can_run(self.accelerator, package, cut) or self.fallback is not None
+        return cut.position == 0 or is_there
+
+    def head(self, package: Package, cut: Cut, chain: Segments | None, counters: Counters | None = None) -> Head:
+        """Open, on the fallback as one of the segments."""
+        return Head(
+            *(package, cut),
+            accelerator=self.accelerator,
+            fallback=self.fallback,
+            segments=chain,
+            counters=counters,
+        )
 
 
 @contextlib.contextmanager
@@ -30,10 +60,49 @@ def opened(package: Package, choices: Sequence[Choice], *, threads: int = 1) -> 
     cuts = {choice.cut: package.cut(choice.cut) for choice in choices}
     if not cuts:
         raise errors.SettingsError(f"{package.path}: no cut to move between")
-    with Segments(package, (package.cuts[0], *cuts.values()), threads=threads) as chain:
+    with _chained(package, cuts.values(), threads) as chain:
         computing = Cpu(threads=threads)
         heads = {name: Head(package, cut, accelerator=computing, segments=chain) for name, cut in cuts.items()}
-        yield [
-            Candidate(choice, framing.of(package, cuts[choice.cut], None, choice.bits), heads[choice.cut])
-            for choice in choices
-        ]
+        yield _candidates(package, choices, heads)
+
+
+@contextlib.contextmanager
+def opened_on(
+    package: Package, choices: Sequence[Choice], start: str, computing: Computing, *, threads: int = 1
+) -> Iterator[tuple[list[Candidate], DeviceHeads]]:
+    """On an accelerator, of which only the head of the cut `start` is open; with a `fallback` the segments on the CPU
+    too.
+
+    Raises what `opened` does, and DeviceError or PackageError where the accelerator does not take that head.
+    """
+    cuts = {choice.cut: package.cut(choice.cut) for choice in choices}
+    with contextlib.ExitStack() as stack:
+        chain = None
+        if computing.fallback is not None:
+            chain = stack.enter_context(_chained(package, cuts.values(), threads))
+        device = stack.enter_context(contextlib.closing(_on_device(package, cuts, start, computing, chain)))
+        heads = {
+            name: computing.head(package, cut, chain)
+            for name, cut in cuts.items()
+            if cut.position == 0 or not edge_head.can_run(computing.accelerator, package, cut)
+        }
+        yield _candidates(package, choices, heads), device
+
+
+def _chained(package: Package, cuts: Iterable[Cut], threads: int) -> Segments:
+    return Segments(package, (package.cuts[0], *cuts), threads=threads)
+
+
+def _candidates(package: Package, choices: Sequence[Choice], heads: Mapping[str, Head]) -> list[Candidate]:
+    return [
+        Candidate(choice, framing.of(package, package.cut(choice.cut), None, choice.bits), heads.get(choice.cut))
+        for choice in choices
+    ]
+
+
+def _on_device(
+    package: Package, cuts: Mapping[str, Cut], start: str, computing: Computing, chain: Segments | None
+) -> DeviceHeads:
+    counters = Counters()
+    spares = {name: Head(package, cut, segments=chain) for name, cut in cuts.items()} if chain else {}
+    return DeviceHeads(start, lambda cut: computing.head(package, cuts[cut], chain, counters), spares)

@@ -111,6 +111,8 @@ class EdgeMetrics:
         yield _family(catalogue.SWITCHES, *(Sample(count, (why,)) for why, count in dict(moving.switches).items()))
         yield _family(catalogue.ANSWERED_HERE, Sample(edge.summary.answered_here))
         yield _family(catalogue.NOT_READY, Sample(moving.not_ready))
+        yield _family(catalogue.LOADS, Sample(moving.reloads.moves))
+        yield _family(catalogue.LOAD_WAIT, Sample(moving.reloads.waited_s))
         yield _family(catalogue.PROBES, Sample(moving.probes.sent if moving.probes else 0))
         yield _family(catalogue.PROBE_BYTES, Sample(moving.probes.bytes if moving.probes else 0))
         yield _family(catalogue.LINK_BPS, Sample(1 / present.s_per_bit))

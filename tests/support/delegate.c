@@ -9,13 +9,16 @@
  *          destroy=hang  when it is told to go, as libraries do whose device was unplugged
  *          from=N        only from the Nth inference on, the first being 1
  *          while=PATH    only as long as this file exists
+ *          alone=PATH    taken by one process at a time, as an Edge TPU is: who comes second is refused without a word
  */
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 typedef enum { OK = 0, ERROR = 1 } Status;
@@ -78,8 +81,8 @@ struct Delegate {
 typedef struct { int left, right, sum; } Addition;
 typedef struct { Delegate *delegate; IntArray *nodes_to_replace, *input_tensors, *output_tensors; } DelegateParams;
 
-enum { ADD = 0, KNOWN_OPTIONS = 7 };
-static const char *const NAMES[KNOWN_OPTIONS] = {"claim", "off_by", "create", "invoke", "destroy", "from", "while"};
+enum { ADD = 0, KNOWN_OPTIONS = 8 };
+static const char *const NAMES[KNOWN_OPTIONS] = {"claim", "off_by", "create", "invoke", "destroy", "from", "while", "alone"};
 static char *options[KNOWN_OPTIONS];
 static int invocations;
 
@@ -153,6 +156,8 @@ Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count
         while (at < KNOWN_OPTIONS && strcmp(NAMES[at], keys[given]) != 0) at++;
         if (at < KNOWN_OPTIONS) options[at] = strdup(values[given]);
     }
+    /* The file stays open, and so the lock is held, until the process ends. */
+    if (!is("alone", "") && flock(open(option("alone"), O_CREAT | O_RDWR, 0600), LOCK_EX | LOCK_NB) != 0) return NULL;
     if (is_broken()) {
         if (is("create", "crash")) raise(SIGSEGV);
         if (is("create", "hang")) for (;;) pause();

@@ -1,6 +1,7 @@
 """What runs a head, by the name that the caller gives: only such names, and a configuration's, load a library."""
 
 import logging
+from collections.abc import Iterable
 
 from edge_runtime import head
 from edge_runtime.accelerators import choice
@@ -15,12 +16,17 @@ _log = logging.getLogger(__name__)
 def named(name: str, package: Package, cut: Cut, *, threads: int = 1) -> tuple[Accelerator, str | None]:
     """The accelerator of that name, and for "auto" why it was chosen: the Edge TPU if the cut's head is compiled and
     one answers, else the CPU."""
-    if name == choice.AUTO:
-        return choice.automatic(is_compiled=head.is_compiled(package, cut), threads=threads)
-    accelerator = choice.parse(name, threads=threads)
+    accelerator, why = of_any(name, package, (cut,), threads=threads)
     if accelerator.is_external and cut.position == 0:
         raise errors.SettingsError(f"accelerator {name}: cut input computes nothing here; give another cut")
-    return accelerator, None
+    return accelerator, why
+
+
+def of_any(name: str, package: Package, cuts: Iterable[Cut], *, threads: int = 1) -> tuple[Accelerator, str | None]:
+    """The same for an edge that runs the heads of several cuts, one of which should be compiled."""
+    if name == choice.AUTO:
+        return choice.automatic(is_compiled=any(head.is_compiled(package, cut) for cut in cuts), threads=threads)
+    return choice.parse(name, threads=threads), None
 
 
 def chosen(name: str, package: Package, cut: Cut, *, threads: int = 1) -> Accelerator:

@@ -6,28 +6,31 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tflsplit import arguments, errors
+from tflsplit.api import accelerators
+from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:  # an edge that stays at its cut starts without all of it
     from edge_runtime.adapting.adaptation import Adaptation
+    from edge_runtime.adapting.candidates import Computing
     from tflsplit.planning.planfile import Plan
+    from tflsplit.switching.choices import Choice
 
 log = logging.getLogger(__name__)
 
 OBJECTIVES = ("mean", "p95")
 
 
-def check_accelerator(name: str) -> None:
-    """SettingsError for any but the CPU."""
-    if name != "cpu":
-        raise errors.SettingsError(
-            f"a cut that moves, on accelerator {name}: it holds one head at a time; let the cut stay, or run on the CPU"
-        )
-
-
 @contextlib.contextmanager
 def started(
-    package: Package, plan: "Plan | None", *, objective: str = "mean", probes: bool = True, threads: int = 1
+    package: Package,
+    plan: "Plan | None",
+    *,
+    objective: str = "mean",
+    probes: bool = True,
+    threads: int = 1,
+    accelerator: str = "cpu",
+    fallback: str | None = None,
 ) -> "Iterator[Adaptation]":
     """Ready for an edge, until the block ends. SettingsError without a plan, and for one that lists no candidates."""
     if plan is None:
@@ -42,17 +45,64 @@ def started(
     from tflsplit.switching.policy import Probing
 
     wish = Wish(arguments.one_of(objective, OBJECTIVES, "objective"))
-    listed = choices.of_plan(plan)
+    computing = _computing(package, plan, accelerator, fallback, threads)
+    runs_on = computing.accelerator.name if computing else "cpu"
     start = with_bits(plan.cut, plan.bits)
-    worth = {each.id for each in choices.worth_having(listed)} | {start}
-    competing = [each for each in listed if each.id in worth]
-    if len(competing) == 1:
-        log.warning("nothing can move: the plan has one candidate cut=%s", plan.cut)
+    competing = _competing(package, start, choices.of_plan(plan, runs_on), computing)
     link = pipeline.link_of(plan)
     usual = choices.Present(1 / link.bandwidth_bps, link.rtt_s)
     tuning = Tuning(probing=Probing() if probes else None)
     controller = Controller(competing, usual, Goal(wish), tuning, start=start)
     trial.once(package)
-    with candidates.opened(package, competing, threads=threads) as opened:
-        log.info("the cut may move candidates=%s objective=%s", ",".join(each.id for each in competing), objective)
-        yield adaptation.Adaptation(opened, controller, start)
+    words = "the cut may move candidates=%s objective=%s accelerator=%s"
+    with contextlib.ExitStack() as stack:
+        device = None
+        if computing is None:
+            opened = stack.enter_context(candidates.opened(package, competing, threads=threads))
+        else:
+            opening = candidates.opened_on(package, competing, plan.cut, computing, threads=threads)
+            opened, device = stack.enter_context(opening)
+        log.info(words, ",".join(each.id for each in competing), objective, runs_on)
+        yield adaptation.Adaptation(opened, controller, start, device)
+
+
+def _computing(
+    package: Package, plan: "Plan", accelerator: str, fallback: str | None, threads: int
+) -> "Computing | None":
+    """None for the CPU, where all heads are open side by side."""
+    from edge_runtime.accelerators import choice
+    from edge_runtime.adapting.candidates import Computing
+
+    named, why = accelerators.of_any(accelerator, package, _cuts(package, plan), threads=threads)
+    if why is not None:
+        log.info("accelerator chosen name=%s reason=%s", named.name, why)
+    if not named.is_external:
+        if accelerator not in ("cpu", choice.AUTO):
+            raise errors.SettingsError(f"accelerator {accelerator}: a cut that moves has no cores of its own; say cpu")
+        return None
+    device = plan.devices.get("edge", {})
+    if device.get("accelerator") != named.name:
+        log.warning(
+            "the plan was made with timings of another accelerator: profile and plan again planned=%s here=%s",
+            *(device.get("accelerator"), named.name),
+        )
+    return Computing(named, accelerators.fallback(fallback, threads))
+
+
+def _cuts(package: Package, plan: "Plan") -> list[Cut]:
+    return [package.cut(str(each.get("cut", ""))) for each in plan.candidates]
+
+
+def _competing(package: Package, start: str, listed: "list[Choice]", computing: "Computing | None") -> "list[Choice]":
+    """Those of a plan that are the best under some conditions, and that can run here."""
+    from tflsplit.switching import choices
+
+    lacking = [each.id for each in listed if computing and not computing.can_run(package, package.cut(each.cut))]
+    if lacking:
+        log.warning("cuts are no candidates, their heads are not compiled for the Edge TPU cuts=%s", ",".join(lacking))
+    there = [each for each in listed if each.id not in lacking or each.id == start]
+    worth = {each.id for each in choices.worth_having(there)} | {start}
+    competing = [each for each in there if each.id in worth]
+    if len(competing) == 1:
+        log.warning("nothing can move: the plan has one candidate cut=%s", start)
+    return competing

@@ -109,8 +109,8 @@ class Edge:
         self._resources = contextlib.ExitStack()
         self._adaptation: Adaptation | None = None
         if adapt:
-            adapting.check_accelerator(accelerator)
-            moving = adapting.started(self.package, fixed, objective=objective, probes=probes, threads=threads)
+            runs_on: dict[str, Any] = {"threads": threads, "accelerator": accelerator, "fallback": fallback}
+            moving = adapting.started(self.package, fixed, objective=objective, probes=probes, **runs_on)
             self._adaptation = self._resources.enter_context(moving)
         self._head = self._adaptation.first if self._adaptation else self._opened(accelerator, fallback, threads)
         ran_on = self._head.condition.runs_on

@@ -72,7 +72,8 @@ def prepare(
     in_cloud = planning.profile_of(cloud, opened, Side.CLOUD)
     forms = planning.forms(opened, at_edge, input_codecs, None, None)
     judged = exactness.of_cuts(opened, at_edge, in_cloud)
-    costed = choices.of_candidates(candidates.gather(opened.cuts, at_edge, in_cloud, forms, judged))
+    gathered = candidates.gather(opened.cuts, at_edge, in_cloud, forms, judged)
+    costed = choices.of_candidates(gathered, at_edge.accelerator)
     return World(read_trace(trace), setting), choices.worth_having(costed, setting.slow_edge), Goal(wish), tuning
 
 

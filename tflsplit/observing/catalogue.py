@@ -84,14 +84,30 @@ SPOOL_LIMIT = _gauge("spool_limit_bytes", "Bytes that the spool may hold.")
 SPOOL_FULL = _gauge("spool_full", "1 while the spool takes no more frames, else 0.")
 SWITCHES = _counter("cut_switches_total", "Times that the cut moved, by reason; with --adapt alone.", "reason")
 ANSWERED_HERE = _counter("answered_here_frames_total", "Frames whose answer the device had before it sent them.")
-NOT_READY = _counter("cuts_not_ready_total", "Times that a cut was left out, since a cloud refused a frame of it.")
+NOT_READY = _counter(
+    "cuts_not_ready_total", "Times that a cut was left out: a cloud refused a frame of it, or its head did not open."
+)
+LOADS = _counter("head_loads_total", "Heads that the accelerator loaded in place of others, as the cut moved.")
+LOAD_WAIT = _counter("head_load_wait_seconds_total", "Time that frames waited for these.")
 PROBES = _counter("probes_total", "Probes of the link; with --adapt alone.")
 PROBE_BYTES = _counter("probe_bytes_total", "Bytes of these probes and of their answers, with every header.")
 LINK_BPS = _gauge("link_bits_per_second", "What the link carries, as frames and probes tell; with --adapt alone.")
 LINK_RTT = _gauge("link_round_trip_seconds", "Of a small message, without the cloud's own time.")
 CLOUD_WAIT = _gauge("cloud_wait_seconds", "What a frame waits in the cloud before its turn.")
 SLOWER = _gauge("slower_ratio", "How much slower than in its profile a side computes.", "side")
-ADAPTING = (SWITCHES, ANSWERED_HERE, NOT_READY, PROBES, PROBE_BYTES, LINK_BPS, LINK_RTT, CLOUD_WAIT, SLOWER)
+ADAPTING = (
+    SWITCHES,
+    ANSWERED_HERE,
+    NOT_READY,
+    LOADS,
+    LOAD_WAIT,
+    PROBES,
+    PROBE_BYTES,
+    LINK_BPS,
+    LINK_RTT,
+    CLOUD_WAIT,
+    SLOWER,
+)
 EDGE = (
     BUILD,
     FRAMES,

@@ -24,7 +24,8 @@ class Choice:
 
     `edge_s` is all that the device does before it sends, `cloud_s` all that the server does; `rest_s` is what the
     device would need to end the frame on its own from there. `wire_bytes` counts every header; it is 0 where nothing
-    has to be sent to have the answer.
+    has to be sent to have the answer. `load_s` is what the device takes to load its head in place of another one; 0
+    where heads are open side by side, and where nothing is computed here.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Choice:
     rest_s: float
     is_exact: bool = True
     bits: int | None = None
+    load_s: float = 0.0
 
     @property
     def cut(self) -> str:
@@ -57,6 +59,16 @@ class Present:
     cloud_wait_s: float = 0.0
 
 
+def load_s(before: Choice, after: Choice) -> float:
+    """What the device loads to move there; `before` is what it has loaded."""
+    return 0.0 if after.cut == before.cut else after.load_s
+
+
+def loaded(before: Choice, after: Choice) -> Choice:
+    """What it has loaded then: what needs no head leaves the one there that is."""
+    return after if after.load_s else before
+
+
 def latency_s(choice: Choice, now: Present) -> float:
     """From taking the frame to having its answer."""
     edge_s = choice.edge_s * now.edge_slower
@@ -77,14 +89,16 @@ class _Figures:
     wire_bytes: float
     cloud_s: float
     is_exact: bool
+    load_s: float
     bits: int | None = None
 
 
-def of_candidates(candidates: Iterable[Candidate]) -> list[Choice]:
-    """Those that can be costed. The answer of `output` is on the device already."""
+def of_candidates(candidates: Iterable[Candidate], accelerator: str = "cpu") -> list[Choice]:
+    """Those that can be costed. The answer of `output` is on the device already. On any `accelerator` but the CPU the
+    heads take each other's place."""
     costed = [candidate for candidate in candidates if not candidate.missing]
     whole = next((each.id for each in costed if not each.cut.tail.operators), None)
-    return _choices([_costed(each) for each in costed], whole)
+    return _choices([_costed(each) for each in costed], whole, accelerator)
 
 
 def _costed(candidate: Candidate) -> _Figures:
@@ -96,12 +110,14 @@ def _costed(candidate: Candidate) -> _Figures:
         wire_bytes=network.wire_bytes(candidate.frame_bytes),
         cloud_s=candidate.cloud.mean_s,
         is_exact=candidate.is_exact,
+        load_s=candidate.load_s,
         bits=candidate.bits,
     )
 
 
-def of_plan(plan: Plan) -> list[Choice]:
-    """Those that a plan lists as candidates; SettingsError for a plan that lists none, DataError for damage."""
+def of_plan(plan: Plan, accelerator: str = "cpu") -> list[Choice]:
+    """Those that a plan lists as candidates, on that `accelerator`. SettingsError for a plan that lists none, DataError
+    for damage."""
     if not plan.candidates:
         raise errors.SettingsError(
             f"the plan for {plan.package_name} lists no candidates, so no cut can move; plan again with this version"
@@ -112,7 +128,7 @@ def of_plan(plan: Plan) -> list[Choice]:
             "them can be cut elsewhere; plan again with --input-codec int8"
         )
     try:
-        return _choices([_planned(each) for each in plan.candidates], "output")
+        return _choices([_planned(each) for each in plan.candidates], "output", accelerator)
     except (KeyError, TypeError, ValueError) as cause:
         raise errors.DataError(
             f"plan for {plan.package_name}: its candidates are damaged ({cause!r}); plan again"
@@ -125,10 +141,11 @@ def _planned(told: Mapping[str, Any]) -> _Figures:
         raise ValueError(f"{told['cut']}: {figures}")
     bits = None if told.get("bits") is None else int(told["bits"])
     cut, head_s, is_exact = str(told["cut"]), float(told["head_s"]), bool(told["exact"])
-    return _Figures(with_bits(cut, bits), cut == "input", edge_s, head_s, wire_bytes, cloud_s, is_exact, bits)
+    sides = (edge_s, head_s, wire_bytes, cloud_s)
+    return _Figures(with_bits(cut, bits), cut == "input", *sides, is_exact, float(told.get("load_s", 0.0)), bits)
 
 
-def _choices(found: Sequence[_Figures], whole_id: str | None) -> list[Choice]:
+def _choices(found: Sequence[_Figures], whole_id: str | None, accelerator: str) -> list[Choice]:
     """`whole_id` is the one that has its answer on the device."""
     whole = next((each for each in found if each.id == whole_id), None)
 
@@ -137,10 +154,15 @@ def _choices(found: Sequence[_Figures], whole_id: str | None) -> list[Choice]:
             return math.inf
         return whole.edge_s if each.is_input else max(0.0, whole.head_s - each.head_s)
 
+    def load_s(each: _Figures) -> float:
+        return 0.0 if accelerator == "cpu" or each.is_input else each.load_s
+
     return [
-        Choice(each.id, each.edge_s, 0.0, 0.0, 0.0, each.is_exact)
+        Choice(each.id, each.edge_s, 0.0, 0.0, 0.0, each.is_exact, None, load_s(each))
         if each is whole
-        else Choice(each.id, each.edge_s, each.wire_bytes, each.cloud_s, rest_s(each), each.is_exact, each.bits)
+        else Choice(
+            *(each.id, each.edge_s, each.wire_bytes, each.cloud_s, rest_s(each), each.is_exact, each.bits, load_s(each))
+        )
         for each in found
     ]
 

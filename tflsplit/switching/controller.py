@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from tflsplit.switching.choices import Choice, Present, latency_s
+from tflsplit.switching.choices import Choice, Present, latency_s, load_s, loaded
 from tflsplit.switching.estimates import Estimates, Memory
 from tflsplit.switching.goal import Goal, Outlook, Wish, score
 from tflsplit.switching.policy import Answer, Probing, Waiting
@@ -43,7 +43,8 @@ class Switch:
 
 
 class Controller:
-    """A `policy.Policy`. `switch_s` is what a move costs the next frame; `usual` holds before anything is known."""
+    """A `policy.Policy`. A move costs what the device takes to load another head, if it has to; `usual` holds before
+    anything is known."""
 
     def __init__(
         self,
@@ -52,7 +53,6 @@ class Controller:
         goal: Goal,
         tuning: Tuning,
         *,
-        switch_s: float = 0.0,
         start: str | None = None,
     ) -> None:
         self.probing = tuning.probing
@@ -62,9 +62,9 @@ class Controller:
         self._choices = tuple(choices)
         self._goal = goal
         self._tuning = tuning
-        self._switch_s = switch_s
         self._outlook = self._look(-math.inf)
         self._now = next((each for each in choices if each.id == start), None) or self._best(self._choices)
+        self._loaded = self._now
         self._seen_at_switch = usual
         self._unusable: dict[str, float] = {}
         self._picked_s = -math.inf
@@ -100,6 +100,7 @@ class Controller:
             reason = self._reason(best, usable)
             self.switches.append(Switch(now_s, self._now.id, best.id, reason))
             self._now, self._seen_at_switch = best, self._outlook.present
+            self._loaded = loaded(self._loaded, best)
         return self._now
 
     def hedge_after_s(self, choice: Choice) -> float | None:
@@ -122,7 +123,7 @@ class Controller:
             return True
         gain = now_score - best_score
         frames = max(1.0, self._tuning.dwell_s / max(self._every_s, 1e-3))
-        if gain <= self._tuning.least_gain * now_score + self._switch_s / frames:
+        if gain <= self._tuning.least_gain * now_score + load_s(self._loaded, best) / frames:
             return False
         if self._goal.wish is not Wish.MEAN:
             return True

@@ -10,10 +10,10 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tflsplit.planning import network
-from tflsplit.switching.choices import Choice
+from tflsplit.switching.choices import Choice, load_s, loaded
 from tflsplit.switching.policy import Answer, Policy, Waiting
 from tflsplit.switching.traces import Conditions, Trace
 
@@ -107,6 +107,7 @@ class _Device:
         self._link_free_s = 0.0
         self._sent_s = 0.0
         self._small_s = -math.inf
+        self._loaded: Choice | None = None
         self._quiet_s = 0.0  # since when nothing is on its way
         self.probe_bytes = 0.0
 
@@ -115,6 +116,15 @@ class _Device:
         oldest = min(self._on_its_way(), key=lambda answer: answer.sent_s, default=None)
         self._policy.pending(_waiting(oldest) if oldest else None)
         choice = self._policy.pick(now_s)
+        played = self._played(choice, now_s + self._load_s(choice), luck)
+        return replace(played, taken_s=now_s, latency_s=played.latency_s + played.taken_s - now_s)
+
+    def _load_s(self, choice: Choice) -> float:
+        """What the frame waits for its head."""
+        before, self._loaded = self._loaded, loaded(self._loaded or choice, choice)
+        return 0.0 if before is None else load_s(before, choice) * self._world.setting.slow_edge
+
+    def _played(self, choice: Choice, now_s: float, luck: float) -> Played:
         edge_s = self._world.edge_s(choice)
         if choice.is_local:
             self._expect(now_s + edge_s, Answer(choice, now_s + edge_s, 0.0, edge_s, None))

@@ -32,6 +32,8 @@ ELSEWHERE = {
     "cut_switches_total": ("edge_runtime/adapting/test_adaptation.py", '"cut_switches_total", "test"'),
     "answered_here_frames_total": ("edge_runtime/adapting/test_adaptation.py", '"answered_here_frames_total",'),
     "cuts_not_ready_total": ("edge_runtime/adapting/test_adaptation.py", '"cuts_not_ready_total",'),
+    "head_loads_total": ("edge_runtime/adapting/test_moving_devices.py", '"head_loads_total",'),
+    "head_load_wait_seconds_total": ("edge_runtime/adapting/test_moving_devices.py", '"head_load_wait_seconds_total",'),
     "probes_total": ("edge_runtime/adapting/test_adaptation.py", '"probes_total",'),
     "probe_bytes_total": ("edge_runtime/adapting/test_adaptation.py", '"probe_bytes_total",'),
     "broker_resent_total": ("broker/mqtt/test_transport.py", "counters.resent"),

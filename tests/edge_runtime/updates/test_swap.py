@@ -1,58 +1,15 @@
 """An accelerator that takes one head at a time: frames go on, on the CPU, while heads are exchanged on it."""
 
+import exclusive_device
 import pytest
 from memory_cloud import cloud_for
 
 from broker.messages.updates import State
-from edge_runtime.accelerators.cpu import Cpu
-from tflsplit import errors
-
-
-class Exclusive:
-    """Opens one head at a time, as a device on USB; `refused` and `wrong` name those that it does not or badly."""
-
-    name, needs_compiled, is_external = "stick", False, True
-
-    def __init__(self):
-        self.refused = ""
-        self.wrong = ""
-        self.opened = []
-        self._is_taken = False
-
-    def open(self, model, *, name):
-        if self._is_taken:
-            raise errors.DeviceError("the stick is taken")
-        if self.refused and self.refused in name:
-            raise errors.DeviceError("the stick does not like it")
-        self._is_taken = True
-        self.opened.append(name)
-        return Opened(self, Cpu().open(model, name=name), is_wrong=bool(self.wrong) and self.wrong in name)
-
-    def free(self):
-        self._is_taken = False
-
-
-class Opened:
-    name, properties = "stick", {}
-
-    def __init__(self, stick, opened, *, is_wrong):
-        self._stick, self._opened, self._is_wrong = stick, opened, is_wrong
-        self.outputs = opened.outputs
-
-    def run(self, *arrays):
-        found = self._opened.run(*arrays)
-        return tuple(~array for array in found) if self._is_wrong else found
-
-    def close(self):
-        if self._opened is not None:
-            self._stick.free()
-            self._opened.close()
-            self._opened = None
 
 
 @pytest.fixture
 def stick():
-    return Exclusive()
+    return exclusive_device.Exclusive()
 
 
 @pytest.fixture

@@ -117,3 +117,31 @@ def test_clouds_at_a_queue_move_with_a_device_that_was_there_before(start, edge,
     told = streaming.done().json()
 
     assert told["refused"] == 0
+
+
+# Each is the best under some link, and none takes long to load.
+BOTH = (costing("op000", 900_000, load_s=0.05), costing("op001", 300, load_s=0.05), costing("output", 0, 3600.0))
+
+
+@pytest.mark.parametrize("fallback", [(), ("--fallback", "cpu")], ids=["alone", "fallback"])
+def test_a_delegate_that_is_taken_by_one_process_loads_the_head_that_the_cut_moves_to(  # noqa: PLR0917 - fixtures
+    edge, cloud, deployment, library, tmp_path, fallback
+):
+    cloud(deployment.url)
+    accelerator = f"delegate:{library}?alone={tmp_path / 'lock'}"
+    streaming = edge(deployment.url, "--accelerator", accelerator, *fallback, *WITHOUT_END, figures=BOTH)
+    moved_to(deployment, "op001")
+
+    def is_there():
+        birth = deployment.births["n"]
+        return (birth["cut"], birth["accelerator"]["runs_on"]) == ("op001", f"delegate:{library}")
+
+    deployment.wait_for(is_there)
+    streaming.terminate()
+    done = streaming.done()
+    told = done.json()
+
+    assert (told["refused"], told["unanswered"]) == (0, 0)
+    assert "the device takes one head at a time cut=op001" in done.err
+    assert ("a frame waited for its head cut=op001" in done.err) == (not fallback)
+    assert "timings of another accelerator" in done.err

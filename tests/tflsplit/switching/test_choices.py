@@ -63,6 +63,13 @@ def test_a_plans_candidates_become_the_same_choices():
 
     assert [each.rest_s for each in found] == pytest.approx([0.07, 0.04, 0.0])
     assert [each.wire_bytes for each in found] == [900, 900, 0]
+    assert {each.load_s for each in found} == {0.0}
+
+
+def test_on_an_accelerator_a_head_has_to_be_loaded_and_the_input_has_none():
+    listed = (told("input", 0.01, 0.0, 0.03), told("op000", 0.03, 0.02, 0.02), told("output", 0.07, 0.06, 0.0))
+
+    assert [each.load_s for each in choices.of_plan(plan(*listed), "coral")] == [0.0, 0.1, 0.1]
 
 
 @pytest.mark.parametrize(

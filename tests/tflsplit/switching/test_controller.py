@@ -1,6 +1,7 @@
 """The controller moves for the right reason, and not for nothing."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -87,8 +88,9 @@ def test_single_late_answers_move_it_seldom():
 
 
 def test_a_dear_move_needs_frames_to_pay_for_it():
-    def moves(switch_s):
-        controller = Controller(tables.choices(), tables.present(mbit=20.0), Goal(), Tuning(), switch_s=switch_s)
+    def moves(load_s):
+        listed = [replace(each, load_s=load_s) for each in tables.choices()]
+        controller = Controller(listed, tables.present(mbit=20.0), Goal(), Tuning())
         for step in range(40):
             answered(controller, step / 10, mbit=1.0)
         return len(controller.switches)

@@ -1,5 +1,8 @@
 """Model time gives what can be worked out by hand, and shows the trap that probes are for."""
 
+import itertools
+from dataclasses import replace
+
 import pytest
 
 from tests.tflsplit.switching import tables
@@ -96,3 +99,25 @@ def test_what_others_published_plays_any_trace(make):
 
     assert run.frames[-1].taken_s < 35
     assert len({frame.choice.id for frame in run.frames}) > 1
+
+
+class Alternating(rivals.Static):
+    """Takes the choices in turn."""
+
+    def __init__(self, *choices):
+        super().__init__(choices[0])
+        self._turns = itertools.cycle(choices)
+
+    def pick(self, now_s):
+        return next(self._turns)
+
+
+def test_a_frame_waits_for_a_head_that_its_device_has_to_load_and_for_no_other():
+    inputs, near, *_, whole = tables.choices()
+    near, whole = replace(near, load_s=0.5), replace(whole, load_s=0.25)
+    world = World(tables.link((60, 20.0)), Setting(fps=0.5, duration_s=12.0, slow_edge=2.0))
+    alone = {each.id: simulation.play(world, rivals.Static(each)).frames[0].latency_s for each in (inputs, near, whole)}
+    run = simulation.play(world, Alternating(near, inputs, near, whole))
+
+    waited = [frame.latency_s - alone[frame.choice.id] for frame in run.frames]
+    assert waited == pytest.approx([0.0, 0.0, 0.0, 0.5, 1.0, 0.0])

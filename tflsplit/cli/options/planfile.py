@@ -79,11 +79,16 @@ class AdaptingOptions:
         if not self.is_wanted:
             yield None
             return
-        adapting.check_accelerator(machine.accelerator_name)
         if moves_models:
             raise errors.SettingsError("--adapt with --models: a plan is for one package; leave one out")
         with adapting.started(
-            package, plan, objective=self.objective or "mean", probes=self.has_probes, threads=machine.threads
+            package,
+            plan,
+            objective=self.objective or "mean",
+            probes=self.has_probes,
+            threads=machine.threads,
+            accelerator=machine.accelerator_name,
+            fallback=machine.fallback_name,
         ) as ready:
             yield ready
 
