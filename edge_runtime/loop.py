@@ -90,7 +90,7 @@ class Edge:
         self._names = publisher.names
         if adaptation is not None:
             adaptation.attach(transport, settings, self._clouds)
-            publisher.hears += [adaptation.probes.answers] if adaptation.probes else []
+            publisher.hears.append(adaptation.answers)
         self._route = routes.of(
             *(self._window, publisher, self.summary, lambda: self._settings, self._clouds.serve),
             spool=spool,

@@ -5,8 +5,8 @@
      "latency_seconds": {"bounds_s": […], "counts": […], "sum_s": …}, "build_info": [["0.1.0", "9f…", "op012", 1]], …}}
 
 `metrics` are those of `tflsplit.observing.catalogue`: a number without labels, an object of numbers for one label, and
-for several labels a list whose entries end in the number. The probes of `broker.messages.probes` and the reports of
-`broker.messages.updates`, which begin with four letters of their own, use the same topic.
+for several labels a list whose entries end in the number. The messages of `broker.messages.probes` and
+`siblings` and the reports of `updates`, which begin with four letters of their own, use the same topic.
 """
 
 import json
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from broker.messages import updates
+from broker.messages import siblings, updates
 from tflsplit import errors, strict_json
 from tflsplit.observing import catalogue
 from tflsplit.observing.metrics import Distribution, Family, Kind, Metric, Sample
@@ -53,8 +53,8 @@ class Telemetry:
 
 
 def is_for_others(payload: bytes) -> bool:
-    """Whether a message on the topic is a probe of the link, or a report of an update."""
-    return payload.startswith((PROBE_MAGIC, updates.REPORT_MAGIC))
+    """Whether a message on the topic is a probe of the link, for siblings, or a report of an update."""
+    return payload.startswith((PROBE_MAGIC, siblings.MAGIC, updates.REPORT_MAGIC))
 
 
 def parse(payload: bytes) -> Telemetry:

@@ -12,12 +12,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from broker.messages import results
+from broker.messages import results, topics
 from broker.transport.protocol import ConnectionState, Message, Transport
+from edge_runtime.adapting import siblings
 from edge_runtime.adapting.candidates import Candidate
 from edge_runtime.adapting.device_heads import DeviceHeads, Reloads
 from edge_runtime.adapting.link_probes import LinkProbes
 from edge_runtime.adapting.open_tails import OpenTails
+from edge_runtime.adapting.siblings import Siblings
 from edge_runtime.delivery.clouds import Clouds
 from edge_runtime.delivery.framing import Packed, Sending
 from edge_runtime.delivery.observer import Settled
@@ -54,11 +56,20 @@ class Adaptation:
     """An observer of its edge, whose compute thread calls `pick` and `sent`, and whose results thread the rest."""
 
     def __init__(
-        self, candidates: Sequence[Candidate], controller: Controller, start: str, device: DeviceHeads | None = None
+        self,
+        candidates: Sequence[Candidate],
+        controller: Controller,
+        start: str,
+        device: DeviceHeads | None = None,
+        *,
+        kind: bytes | None = None,
     ) -> None:
+        """`kind` is that of `siblings.kind_of`; without it the device neither asks nor tells others."""
         self.switches: Counter[str] = Counter()  # by reason
         self.not_ready = 0
         self.probes: LinkProbes | None = None
+        self.siblings: Siblings | None = None
+        self._kind = kind
         self._device = device
         self._by_id = {each.choice.id: each for each in candidates}
         self._controller = controller
@@ -105,9 +116,12 @@ class Adaptation:
         self._transport, self._tails = transport, self._tails_of(clouds)
         self._is_latest = settings.is_latest
         self._max_age_s = settings.max_age_s if settings.is_latest else math.inf
-        if self._controller.probing is not None:
-            name = (settings.deployment, settings.device)
-            self.probes = LinkProbes(transport, *name, self._controller.probing)
+        name, probing = (settings.deployment, settings.device), self._controller.probing
+        self.answers = topics.topic(*name, topics.Kind.CONTROL)
+        if probing is not None:
+            self.probes = LinkProbes(transport, *name, probing)
+        if self._kind is not None:
+            self.siblings = Siblings(transport, *name, self._kind, tells=probing is not None)
 
     @property
     def is_online(self) -> bool:
@@ -130,6 +144,8 @@ class Adaptation:
         with self._guard:
             self._look_at_clouds(now_s)
             self._controller.is_online = self.is_online
+            if self.siblings is not None and self.is_online and not self._controller.estimates.is_link_measured:
+                self.siblings.ask(now_s)
             self._controller.pending(self._oldest(now_s))
             chosen = self._by_id[self._controller.pick(now_s).id]
         if chosen is not self._now and self._can_take(chosen):
@@ -186,24 +202,36 @@ class Adaptation:
                 self._controller.learn(now_s, learnt if settled.sendings == 1 else replace(learnt, link_s=None))
 
     def take(self, message: Message) -> bool:
-        """Whether it was an answer to one of our probes."""
-        if self.probes is None or message.topic != self.probes.answers:
+        """Whether it was an answer to one of our questions."""
+        if message.topic != self.answers:
             return False
         now_s = time.monotonic()
+        told = self.siblings.take(message.payload) if self.siblings else None
         with self._guard:
-            learnt = self.probes.take(message.payload, now_s)
+            learnt = self.probes.take(message.payload, now_s) if self.probes else None
             if learnt is not None:
                 self._controller.learn(now_s, learnt)
+            if told is not None:
+                self._controller.estimates.begin(now_s - told.age_s, siblings.present_of(told))
+        if told is not None:
+            log.info("starts from what its kind measured devices=%d age_s=%.0f", told.devices, told.age_s)
         return True
 
     def tend(self, now_s: float) -> None:
         if self.is_online:
             self._tails.online(now_s)
+            if self.siblings is not None and (known := self._measured(now_s)) is not None:
+                self.siblings.tell(now_s, known)
         self._tails.tell(now_s, is_answered=self._is_answered)
         if self.probes is not None:
             with self._guard:
                 self.probes.tend(now_s, is_quiet=not self._sent)
                 self._oldest(now_s)
+
+    def _measured(self, now_s: float) -> Present | None:
+        with self._guard:
+            estimates = self._controller.estimates
+            return estimates.known(now_s) if estimates.is_link_measured else None
 
     def as_json(self) -> dict[str, object]:
         """For the birth: what only a switch changes."""
@@ -211,6 +239,7 @@ class Adaptation:
         return {
             "candidates": list(self._cuts),
             "bits": {each.choice.id: each.choice.bits for each in self._by_id.values() if each.choice.bits},
+            "siblings": self.siblings.devices if self.siblings else 0,
             "switches": self.switches.total(),
             "not_used": self._tails.missing,
             "last_switch": last and {"before": last.before, "after": last.after, "reason": last.reason},

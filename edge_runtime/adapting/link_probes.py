@@ -24,7 +24,6 @@ class LinkProbes:
         self._transport = transport
         self._probing = probing
         self._asking = topics.topic(deployment, device, topics.Kind.TELEMETRY)
-        self.answers = topics.topic(deployment, device, topics.Kind.CONTROL)
         self._run = secrets.randbits(64)
         self._filling = secrets.token_bytes(int(probing.large_bytes))  # a link that compresses must gain nothing
         self._out: tuple[int, float, int] | None = None

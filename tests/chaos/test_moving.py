@@ -13,7 +13,7 @@ from waiting import WAIT_S, wait_for
 from broker.cloud import exactness, peers, subscriber
 from broker.links import relay
 from broker.links.shaping import Shape
-from broker.messages import results
+from broker.messages import results, siblings
 from broker.mqtt import transport
 from edge_runtime import loop
 from edge_runtime.adapting import adaptation, candidates
@@ -43,8 +43,8 @@ def wide(tmp_path):
 
 
 class World:
-    """A broker, a cloud whose tails can be slowed by `engine.seconds`, and the device `n`, whose heads at `slow_here`
-    take `here_s`, behind a link that can be reshaped."""
+    """A broker, a cloud whose tails can be slowed by `engine.seconds`, and a device whose heads at `slow_here` take
+    `here_s`, behind a link that can be reshaped. `after` another world with the same cloud, and alike devices."""
 
     def __init__(
         self,
@@ -56,6 +56,8 @@ class World:
         kind=Controller,
         start="input",
         up=FAST,
+        planned=None,
+        after=None,
         slow_here=(),
         spool=None,
         memory=None,
@@ -64,20 +66,22 @@ class World:
         self.package = package
         self.here_s = WHOLE_S
         self.link = stack.enter_context(relay.Relay(broker.address, up=up, down=FAST))
-        self.engine = slow_cloud.Slow.of(package)
-        self._cloud(stack, broker.address)
-        usual = Present(1 / up.bandwidth_bps, 0.004)
+        name = "m" if after else "n"
+        if after is None:
+            self.engine = slow_cloud.Slow.of(package)
+            self._cloud(stack, broker.address)
+        usual = Present(1 / (planned or up).bandwidth_bps, 0.004)
         tuning = Tuning(probing=Probing(), memory=memory or Memory())
         controller = kind(choices, usual, Goal(), tuning, start=start)
         opened = stack.enter_context(candidates.opened(package, choices))
         for each in opened:
             if each.choice.id in slow_here:
                 each.head.run = self._slowed(each.head.run)
-        self.mover = adaptation.Adaptation(opened, controller, start)
-        online = stack.enter_context(transport.MqttTransport(self.link.address, client_id="n"))
+        self.mover = adaptation.Adaptation(opened, controller, start, kind=b"of a kind"[:8])
+        online = stack.enter_context(transport.MqttTransport(self.link.address, client_id=name))
         online.connect()
         self.watcher = watching.Watching()
-        given = Settings("d", "n", drain_s=WAIT_S, **settings)
+        given = Settings("d", name, drain_s=WAIT_S, **settings)
         self.edge = loop.Edge(
             *(package, self.mover.first, online, given),
             spool=spool,
@@ -211,6 +215,25 @@ def test_a_device_that_grows_hot_moves_the_cut_for_that_reason_and_back(stack, m
     world.edge.stop()
 
     world.check()
+
+
+def test_a_second_device_starts_from_what_the_first_has_measured(stack, mosquitto, wide, monkeypatch):
+    """The plan expects a good link, where everything is sent; there is another one."""
+    monkeypatch.setattr(siblings, "EVERY_S", 0.2)
+    given = {"up": SLOW, "planned": FAST, "slow_here": ("output",), "rate_fps": 20.0}
+    broker = mosquitto()
+    first = World(stack, wide, broker, two(), count=1_000_000, **given)
+    first.moved("input", "output", "link")
+    wait_for(lambda: first.mover.probes.sent > 4)
+    second = World(stack, wide, broker, two(), after=first, count=60, **given)
+    second.thread.join(WAIT_S)
+    first.edge.stop()
+
+    second.check()
+    first.check()
+    assert second.mover.siblings.devices == 1
+    later = [answer.cut for answer in second.watcher.answers if answer.sequence >= 20]
+    assert later.count("output") >= 0.9 * len(later)
 
 
 def test_a_broker_that_is_killed_is_bridged_and_every_frame_is_answered_once(stack, mosquitto, tmp_path, wide):

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tflsplit import arguments, errors
+from tflsplit import arguments, errors, processor
 from tflsplit.api import accelerators
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
@@ -35,7 +35,7 @@ def started(
     """Ready for an edge, until the block ends. SettingsError without a plan, and for one that lists no candidates."""
     if plan is None:
         raise errors.SettingsError("a cut moves by a plan, which knows the candidates and their costs: give --plan")
-    from edge_runtime.adapting import adaptation, candidates
+    from edge_runtime.adapting import adaptation, candidates, siblings
     from tflsplit.package import trial
     from tflsplit.planning import pipeline
     from tflsplit.planning.candidates import with_bits
@@ -63,7 +63,9 @@ def started(
             opening = candidates.opened_on(package, competing, plan.cut, computing, threads=threads)
             opened, device = stack.enter_context(opening)
         log.info(words, ",".join(each.id for each in competing), objective, runs_on)
-        yield adaptation.Adaptation(opened, controller, start, device)
+        machine = f"{processor.identity()}, {runs_on}, {threads} threads"
+        kind = siblings.kind_of(package.digest, plan.candidates, plan.link, machine)
+        yield adaptation.Adaptation(opened, controller, start, device, kind=kind)
 
 
 def _computing(

@@ -27,6 +27,9 @@ _JITTER = 0.03
 _LEAST_S_PER_BIT = 1e-11
 # What a scheduler and Python add to a time: work that takes no longer tells little of how slow a machine is.
 _NOISE_S = 0.001
+_TELLING_S = 5 * _NOISE_S
+# What others say is believed within this factor of what is usual, and times up to so many seconds.
+_MOST_TIMES, _MOST_WAIT_S = 100.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Estimates:
         self._memory = memory
         self._learnt, self._learnt_at_s = usual, -math.inf
         self._round_trips: collections.deque[float] = collections.deque(maxlen=_ROUND_TRIPS)
+        self._measured: set[str] = set()  # what was, of link, server and device
         self._errors: collections.deque[float] = collections.deque(_ERRORS_AT_FIRST, maxlen=memory.errors)
 
     @property
@@ -62,16 +66,36 @@ class Estimates:
         """By which factors the last estimates of the link's time were wrong, the measured over the expected."""
         return self._errors
 
+    @property
+    def is_link_measured(self) -> bool:
+        return "link" in self._measured
+
+    def begin(self, at_s: float, told: Present) -> None:
+        """From what others like this device have measured then, as far as it has not measured itself. They may be
+        wrong, or lie: what is beyond all reason is cut off, and the rest gives way to the first measurements here."""
+        usual, now = self._usual, self.known(at_s)
+        if "link" not in self._measured:
+            s_per_bit = _within(told.s_per_bit, usual.s_per_bit)
+            now = replace(now, s_per_bit=s_per_bit, rtt_s=min(told.rtt_s, _MOST_WAIT_S))
+        if "server" not in self._measured:
+            slower = _within(told.cloud_slower, usual.cloud_slower)
+            now = replace(now, cloud_slower=slower, cloud_wait_s=min(told.cloud_wait_s, _MOST_WAIT_S))
+        if "device" not in self._measured:
+            now = replace(now, edge_slower=_within(told.edge_slower, usual.edge_slower))
+        self._learnt, self._learnt_at_s = now, max(at_s, self._learnt_at_s) if self._measured else at_s
+
     def learn(self, now_s: float, answer: Answer) -> None:
         known, choice, share = self.known(now_s), answer.choice, self._memory.newest_machine
         if choice is not None and choice.edge_s >= self._edge_s:
             slower = _slowness(known.edge_slower, answer.edge_s, choice.edge_s, share)
             known = replace(known, edge_slower=slower)
+            self._measured |= {"device"} if choice.edge_s > _TELLING_S else set()
         if answer.cloud_wait_s is not None:
             known = replace(known, cloud_wait_s=_mean(known.cloud_wait_s, answer.cloud_wait_s, share))
         if answer.cloud_s is not None and choice is not None and choice.cloud_s >= self._cloud_s:
             slower = _slowness(known.cloud_slower, answer.cloud_s, choice.cloud_s, share)
             known = replace(known, cloud_slower=slower)
+            self._measured |= {"server"} if choice.cloud_s > _TELLING_S else set()
         if answer.link_s is not None:
             known = self._of_link(known, answer.link_s, answer.bits)
         # Forgetting is exponential: to begin from what is left now is to go on as before.
@@ -110,6 +134,7 @@ class Estimates:
             known = replace(known, rtt_s=min(self._round_trips))
         if bits < _PACKET_BITS:
             return known
+        self._measured.add("link")
         self._errors.append(link_s / (known.rtt_s + bits * known.s_per_bit))
         untold = min(known.s_per_bit, _JITTER * known.rtt_s / bits)
         seen = max(_LEAST_S_PER_BIT, untold, (link_s - known.rtt_s) / bits)
@@ -121,6 +146,10 @@ def _slowness(before: float, took_s: float, profiled_s: float, share: float) -> 
     if profiled_s <= 0:
         return before
     return _mean(before, took_s / profiled_s, share * profiled_s**2 / (profiled_s**2 + _NOISE_S**2))
+
+
+def _within(told: float, usual: float) -> float:
+    return min(max(told, usual / _MOST_TIMES), usual * _MOST_TIMES)
 
 
 def _left(age_s: float, half_life_s: float) -> float:

@@ -1,4 +1,5 @@
-"""Answers what devices ask on their telemetry topics, on their control topics: probes of the link.
+"""Answers what devices ask on their telemetry topics, on their control topics: probes of the link, and what others of
+their kind have measured.
 
 On a thread of its own: a probe that had to wait for a tail would say of a busy server that its link is slow.
 """
@@ -7,7 +8,8 @@ import logging
 import threading
 import time
 
-from broker.messages import probes, topics
+from broker.cloud.beside.siblings import Siblings
+from broker.messages import probes, siblings, topics
 from broker.transport.protocol import ConnectionState, Message, Transport
 from tflsplit import errors
 
@@ -22,6 +24,7 @@ class Questions:
     def __init__(self, transport: Transport, deployment: str) -> None:
         self._transport = transport
         self._deployment = deployment
+        self._siblings = Siblings()
 
     def start(self) -> None:
         """Where the broker does not let us listen, edges measure the link by their frames alone."""
@@ -41,12 +44,20 @@ class Questions:
                 self._take(message)
 
     def _take(self, message: Message) -> None:
-        if not probes.is_one(message.payload):
-            return
         try:
             asked = topics.parse(message.topic)
-            answers = topics.topic(asked.deployment, asked.device, topics.Kind.CONTROL)
-            waited_s = time.monotonic() - message.arrived_at_s
-            self._transport.try_publish(answers, probes.answer_to(message.payload, waited_s), qos=0)
+            answer = self._answer(asked.device, message)
+            if answer is not None:
+                answers = topics.topic(asked.deployment, asked.device, topics.Kind.CONTROL)
+                self._transport.try_publish(answers, answer, qos=0)
         except errors.TflsplitError as problem:
-            log.debug("probe not answered topic=%s reason=%s", message.topic, problem)
+            log.debug("question not answered topic=%s reason=%s", message.topic, problem)
+
+    def _answer(self, device: str, message: Message) -> bytes | None:
+        """None for what is no question."""
+        if probes.is_one(message.payload):
+            return probes.answer_to(message.payload, time.monotonic() - message.arrived_at_s)
+        if siblings.is_one(message.payload):
+            found = self._siblings.take(device, siblings.parse(message.payload))
+            return None if found is None else found.encode()
+        return None
