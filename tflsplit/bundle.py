@@ -24,16 +24,18 @@ def write(
     role: Role | str,
     cuts: str | Sequence[Cut | str],
     *,
+    moves: bool = False,
     replaces_existing: bool = False,
 ) -> Package:
-    """The bundle of `cuts` for one side, complete at `path` or not at all.
+    """The bundle of `cuts` for one side, complete at `path` or not at all. With `moves` it is for a cut that moves
+    among these and begins at the first of them; where the whole model is in it, what can be sliced of that is left out.
 
     Raises PackageError if something is in the way or `whole` is a bundle itself, DeviceError if it cannot be written.
     """
     arguments.instance(whole, Package, "whole")
     side = Role(arguments.one_of(role, (Role.EDGE.value, Role.CLOUD.value), "role"))
     found = [whole.cut(each) for each in ((cuts,) if isinstance(cuts, str) else cuts)]
-    contents = _heads(whole, found) if side is Role.EDGE else _tails(whole, found)
+    contents = _heads(whole, found, moves=moves) if side is Role.EDGE else _tails(whole, found, moves=moves)
     return _write(path, whole, side, contents, replaces_existing=replaces_existing)
 
 
@@ -73,14 +75,15 @@ def _write(
     return writing.write_files(path, described, contents.items(), replaces_existing=replaces_existing)
 
 
-def _heads(whole: Package, cuts: Sequence[Cut]) -> Iterator[tuple[str, bytes]]:
+def _heads(whole: Package, cuts: Sequence[Cut], *, moves: bool) -> Iterator[tuple[str, bytes]]:
+    is_sliced = moves and whole.cuts[-1] in cuts
     for cut in cuts:
-        if cut.position > 0:  # the head of `input` computes nothing
+        if cut.position > 0 and (not is_sliced or cut == whole.cuts[-1]):  # the head of `input` computes nothing
             yield whole.file(cut, "head") or f"cuts/{cut.id}/head.tflite", whole.head_bytes(cut)
-            compiled = whole.file(cut, "head_edgetpu")
-            if compiled is not None:
-                yield compiled, (whole.path / compiled).read_bytes()
-    computing = [cut for cut in cuts if cut.position > 0]
+        compiled = whole.file(cut, "head_edgetpu")
+        if compiled is not None:
+            yield compiled, (whole.path / compiled).read_bytes()
+    computing = [cut for cut in (cuts[:1] if moves else cuts) if cut.position > 0]
     if computing:
         trial.once(whole)  # the heads are run for it
         yield reading.GOLDEN, golden.of_heads(whole, computing)
@@ -94,8 +97,9 @@ def _middle(whole: Package, start: Cut, stop: Cut) -> Iterator[tuple[str, bytes]
     )
 
 
-def _tails(whole: Package, cuts: Sequence[Cut]) -> Iterator[tuple[str, bytes]]:
-    for cut in cuts:
+def _tails(whole: Package, cuts: Sequence[Cut], *, moves: bool) -> Iterator[tuple[str, bytes]]:
+    is_sliced = moves and whole.cuts[0] in cuts and whole.manifest.float_tails is None
+    for cut in whole.cuts[:1] if is_sliced else cuts:
         yield whole.file(cut, "tail") or f"cuts/{cut.id}/tail.tflite", whole.tail_bytes(cut)
     yield from _precisions(whole, cuts)
 

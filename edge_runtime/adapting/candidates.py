@@ -1,6 +1,7 @@
 """The cuts that an edge may move between, each with its frames described, and with its head as far as that is open."""
 
 import contextlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,9 +15,12 @@ from edge_runtime.delivery.framing import Sending
 from edge_runtime.head import Head
 from tflsplit import errors
 from tflsplit.graph.cuts import Cut
+from tflsplit.package import reading
 from tflsplit.package.reading import Package
 from tflsplit.segments import Segments
 from tflsplit.switching.choices import Choice
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +57,18 @@ class Computing:
 
 @contextlib.contextmanager
 def opened(package: Package, choices: Sequence[Choice], *, threads: int = 1) -> Iterator[list[Candidate]]:
-    """All at once, as segments of one model on the CPU, so that moving costs nothing.
-
-    CutError for a choice that is no cut of the package, PackageError in a bundle, which has no whole model to slice.
-    """
+    """All at once, on the CPU, so that moving costs nothing: as segments of one model, or in a bundle without it as
+    heads that each hold their weights. CutError for a choice that is no cut of the package."""
     cuts = {choice.cut: package.cut(choice.cut) for choice in choices}
     if not cuts:
         raise errors.SettingsError(f"{package.path}: no cut to move between")
-    with _chained(package, cuts.values(), threads) as chain:
+    with contextlib.ExitStack() as stack:
+        chain = _chained(stack, package, cuts.values(), threads)
         computing = Cpu(threads=threads)
-        heads = {name: Head(package, cut, accelerator=computing, segments=chain) for name, cut in cuts.items()}
+        heads = {
+            name: stack.enter_context(Head(package, cut, accelerator=computing, segments=chain))
+            for name, cut in cuts.items()
+        }
         yield _candidates(package, choices, heads)
 
 
@@ -77,9 +83,8 @@ def opened_on(
     """
     cuts = {choice.cut: package.cut(choice.cut) for choice in choices}
     with contextlib.ExitStack() as stack:
-        chain = None
-        if computing.fallback is not None:
-            chain = stack.enter_context(_chained(package, cuts.values(), threads))
+        may_bridge = computing.fallback is not None
+        chain = _chained(stack, package, cuts.values(), threads) if may_bridge else None
         device = stack.enter_context(contextlib.closing(_on_device(package, cuts, start, computing, chain)))
         heads = {
             name: computing.head(package, cut, chain)
@@ -89,8 +94,12 @@ def opened_on(
         yield _candidates(package, choices, heads), device
 
 
-def _chained(package: Package, cuts: Iterable[Cut], threads: int) -> Segments:
-    return Segments(package, (package.cuts[0], *cuts), threads=threads)
+def _chained(stack: contextlib.ExitStack, package: Package, cuts: Iterable[Cut], threads: int) -> Segments | None:
+    """None where the package has no whole model to slice."""
+    if reading.MODEL not in package.manifest.files:
+        log.info("heads are open side by side, each with its weights reason=the bundle has no whole model")
+        return None
+    return stack.enter_context(Segments(package, (package.cuts[0], *cuts), threads=threads))
 
 
 def _candidates(package: Package, choices: Sequence[Choice], heads: Mapping[str, Head]) -> list[Candidate]:
@@ -104,5 +113,6 @@ def _on_device(
     package: Package, cuts: Mapping[str, Cut], start: str, computing: Computing, chain: Segments | None
 ) -> DeviceHeads:
     counters = Counters()
+    # Without segments a spare one would take its weights again: frames wait then.
     spares = {name: Head(package, cut, segments=chain) for name, cut in cuts.items()} if chain else {}
     return DeviceHeads(start, lambda cut: computing.head(package, cuts[cut], chain, counters), spares)

@@ -145,3 +145,32 @@ def test_what_is_no_bundle_is_refused_in_our_words(tiny_package, tmp_path, wrong
     with pytest.raises(errors.UserError):
         bundle.write(**(right | wrong))
     assert not list(tmp_path.glob("made*"))
+
+
+def moving(package, folder, role, *cuts):
+    return bundle.write(folder / "moving.tflsplit", package, role, cuts, moves=True)
+
+
+def test_what_is_all_in_the_whole_model_needs_no_file_of_its_own(tiny_package, tmp_path):
+    made = moving(tiny_package, tmp_path, Role.EDGE, "op000", "input", "op001", "output")
+    assert files_in(made.path) == ["golden.npz", "manifest.json", "model.tflite"]
+
+
+def test_without_the_output_an_edge_holds_no_weight_of_a_tail(tiny_package, tmp_path):
+    made = moving(tiny_package, tmp_path, Role.EDGE, "op000", "input", "op001")
+    heads = ["cuts/op000/head.tflite", "cuts/op001/head.tflite"]
+    assert files_in(made.path) == [*heads, "golden.npz", "manifest.json"]
+
+
+@pytest.mark.parametrize(
+    ("cuts", "files"),
+    [
+        (("op000", "input", "op001"), ["manifest.json", "model.tflite"]),
+        (("op000", "op001"), ["cuts/op000/tail.tflite", "cuts/op001/tail.tflite", "manifest.json"]),
+    ],
+)
+def test_a_clouds_bundle_serves_each_candidate(tiny_package, tmp_path, cuts, files):
+    made = moving(tiny_package, tmp_path, Role.CLOUD, *cuts)
+
+    assert files_in(made.path) == files
+    assert all(made.has(made.cut(cut), "tail") for cut in cuts)

@@ -75,7 +75,7 @@ def _computing(
     from edge_runtime.accelerators import choice
     from edge_runtime.adapting.candidates import Computing
 
-    named, why = accelerators.of_any(accelerator, package, _cuts(package, plan), threads=threads)
+    named, why = accelerators.of_any(accelerator, package, cuts(package, plan), threads=threads)
     if why is not None:
         log.info("accelerator chosen name=%s reason=%s", named.name, why)
     if not named.is_external:
@@ -91,8 +91,12 @@ def _computing(
     return Computing(named, accelerators.fallback(fallback, threads))
 
 
-def _cuts(package: Package, plan: "Plan") -> list[Cut]:
-    return [package.cut(str(each.get("cut", ""))) for each in plan.candidates]
+def cuts(package: Package, plan: "Plan") -> list[Cut]:
+    """Those that an edge may move between, the plan's own first; SettingsError for a plan that lists no candidates."""
+    from tflsplit.switching import choices
+
+    listed = [plan.cut, *(each.cut for each in choices.of_plan(plan))]
+    return [package.cut(name) for name in dict.fromkeys(listed)]
 
 
 def _competing(package: Package, start: str, listed: "list[Choice]", computing: "Computing | None") -> "list[Choice]":

@@ -1,6 +1,7 @@
 """An edge that moves its cut, over the in-memory transport: each result is the whole model's, whatever moves."""
 
 import contextlib
+import logging
 import threading
 
 import in_bits
@@ -18,7 +19,7 @@ from edge_runtime.adapting import adaptation, candidates
 from edge_runtime.delivery.settings import Delivery, Settings, Until
 from edge_runtime.monitoring.metrics import EdgeMetrics
 from edge_runtime.sources import frames
-from tflsplit import errors
+from tflsplit import bundle, errors
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.observing import catalogue
 from tflsplit.switching.choices import Choice, Present
@@ -277,3 +278,19 @@ def test_fewer_bits_wait_for_clouds_that_read_them(lossy_package):
 
     assert {frame.bits for frame in answered} == {None}
     assert {frame.cut for frame in answered} == {lossy_package.cut(cut).position for cut in cuts}
+
+
+def test_a_bundle_without_the_whole_model_has_its_heads_side_by_side(tiny_package, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    listed = choices()[:3]
+    part = bundle.write(tmp_path / "edge.tflsplit", tiny_package, "edge", [each.cut for each in listed], moves=True)
+    network = memory.MemoryBroker()
+    with (
+        cloud_for(tiny_package, network),
+        moving(part, kind=Restless, among=listed) as mover,
+        Run(part, network, mover, count=200) as run,
+    ):
+        run.thread.join(WAIT_S)
+
+    assert set(run.check_results(tiny_package)) == {"input", "op000", "op001"}
+    assert "the bundle has no whole model" in caplog.text

@@ -4,6 +4,7 @@ import pytest
 import rabbit
 
 from tflsplit import bundle
+from tflsplit.package import reading
 from tflsplit.planning import pipeline, planfile
 from tflsplit.timings import presets
 
@@ -97,6 +98,22 @@ def test_a_cut_whose_tail_one_cloud_lacks_is_used_only_once_that_is_gone(
     assert {result.cut for result in deployment.results} == {"op000"}
     lacking.terminate()
     assert "tail not opened before its first frame cut=op001" in lacking.done().err
+    moved_to(deployment, "op001")
+    streaming.terminate()
+    told = streaming.done().json()
+
+    assert (told["refused"], told["unanswered"]) == (0, 0)
+
+
+def test_bundles_that_are_made_for_it_are_all_that_a_cut_needs_to_move(  # noqa: PLR0917 - fixtures
+    run, edge, cloud, deployment, tiny_package, tmp_path
+):
+    plan = write_plan(tmp_path, tiny_package)
+    parts = {role: tmp_path / f"{role}.tflsplit" for role in ("edge", "cloud")}
+    for role, made in parts.items():
+        assert run("bundle", "--plan", plan, "--adapt", "--role", role, "-o", made).code == 0
+    cloud(deployment.url, package=reading.open_package(parts["cloud"]))
+    streaming = edge(deployment.url, *WITHOUT_END, package=reading.open_package(parts["edge"]))
     moved_to(deployment, "op001")
     streaming.terminate()
     told = streaming.done().json()

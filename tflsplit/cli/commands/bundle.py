@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from tflsplit import bundle, errors
+from tflsplit.api import adapting
 from tflsplit.api import planfile as api_planfile
 from tflsplit.chains import planfile as chains_planfile
 from tflsplit.cli.options import planfile as options_planfile
@@ -36,6 +37,11 @@ from tflsplit.package.reading import Package
     help="Without --plan: the cut, by id or layer. Repeat it for a machine that is to run several.",
 )
 @click.option(
+    "--adapt",
+    is_flag=True,
+    help="With --plan: for edges and clouds that --adapt, all that the plan's candidates need.",
+)
+@click.option(
     "--role", required=True, help="The machine that the bundle is for: edge or cloud, or a stage of a chain's plan."
 )
 @click.option(
@@ -53,6 +59,7 @@ def command(
     *,
     plan_path: Path | None,
     names: tuple[str, ...],
+    adapt: bool,
     role: str,
     destination: Path,
     replaces_existing: bool,
@@ -66,25 +73,31 @@ def command(
     """
     if plan_path is not None and names:
         raise errors.SettingsError("--plan and --cut both name the cut; give one of them")
+    if adapt and plan_path is None:
+        raise errors.SettingsError("--adapt: a cut moves among the candidates of a plan: give --plan")
     writing.check_destination(destination, replaces_existing=replaces_existing)
     if plan_path is not None and chains_planfile.is_one(plan_path):
+        if adapt:
+            raise errors.SettingsError(f"--adapt: {plan_path} is the plan of a chain, whose cuts stay")
         chain = chains_planfile.read(plan_path)
         whole = api_planfile.package_of(pkg, chain, plan_path)
         written = bundle.write_share(destination, whole, chain, role, replaces_existing=replaces_existing)
         shown = f"{chain.share(role).start} to {chain.share(role).stop}"
     else:
-        whole, cuts = _cuts(pkg, plan_path, names)
+        whole, cuts = _cuts(pkg, plan_path, names, adapts=adapt)
         if role not in ("edge", "cloud"):
             raise errors.SettingsError(f"--role {role}: expected edge or cloud; only the plan of a chain has stages")
-        written = bundle.write(destination, whole, Role(role), cuts, replaces_existing=replaces_existing)
+        written = bundle.write(destination, whole, Role(role), cuts, moves=adapt, replaces_existing=replaces_existing)
         shown = ", ".join(cut.id for cut in cuts)
     _print(destination, written, role, shown, is_json=is_json)
 
 
-def _cuts(pkg: Path | None, plan_path: Path | None, names: tuple[str, ...]) -> tuple[Package, list[Cut]]:
+def _cuts(
+    pkg: Path | None, plan_path: Path | None, names: tuple[str, ...], *, adapts: bool
+) -> tuple[Package, list[Cut]]:
     if plan_path is not None:
         whole, made = api_planfile.with_plan(pkg, plan_path)
-        return whole, [whole.cut(made.cut)]
+        return whole, adapting.cuts(whole, made) if adapts else [whole.cut(made.cut)]
     if pkg is None or not names:
         raise errors.SettingsError("which cut? give --plan FILE, or PKG and --cut; `tflsplit inspect PKG` lists cuts")
     whole = reading.open_package(pkg)

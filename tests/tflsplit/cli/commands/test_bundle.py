@@ -28,6 +28,10 @@ def test_a_cut_that_is_named_twice_is_bundled_once(tiny_package, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (
+            ["--adapt", "--cut", "op000", "--role", "edge"],
+            "--adapt: a cut moves among the candidates of a plan: give --plan",
+        ),
         (("--role", "edge"), "give --plan FILE, or PKG and --cut"),
         (("--role", "edge", "--cut", "op999"), "op999"),
         (("--role", "gateway", "--cut", "op000"), "expected edge or cloud"),
