@@ -19,7 +19,7 @@ from converters.loading import quiet
 from converters.loading.model import LoadedModel, samples_of
 from tflsplit.graph import flatgraph
 from tflsplit.graph.edit import Edit
-from tflsplit.graph.flatgraph import Operator
+from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array
 
@@ -214,6 +214,33 @@ def rescaled(data: bytes) -> bytes:
             operators.append(edited.operator("QUANTIZE", 1, (computed,), result))
     edited.subgraph.operators = operators
     return flatgraph.pack(edited.source)
+
+
+def doubts(graph: Graph) -> tuple[str, ...]:
+    """Of the LSTMs in a quantised file that is taken as it is: scales that their kernel does not compute in."""
+    found = []
+    for operator, made in zip(graph.operators, graph.source.subgraphs[0].operators, strict=True):
+        if operator.name != _OPERATOR or made.intermediates is None or not len(made.intermediates):
+            continue
+        tensors = graph.source.subgraphs[0].tensors
+        where = f"operator {operator.index} ({_OPERATOR})"
+        computed = tensors[int(made.intermediates[-1])].quantization
+        for what, index in (("result", operator.outputs[0]), ("state", operator.inputs[_STATE])):
+            stated = tensors[index].quantization
+            if _is_scaled(stated) and _is_scaled(computed) and _steps(stated) != _steps(computed):
+                (scale, zero_point), (right, right_zero) = _steps(stated), _steps(computed)
+                found.append(
+                    f"{where} states for its {what} a scale of {scale:.3g} (zero {zero_point}) and computes it in "
+                    f"{right:.3g} (zero {right_zero}), so values are off; convert the model it was made from"
+                )
+        cell = tensors[operator.inputs[_CELL]].quantization
+        if _is_scaled(cell) and _steps(cell)[0] < _FINEST_CELL:
+            found.append(f"{where} keeps cells in steps of {_steps(cell)[0]:.3g}, finer than its tanh takes (2**-15)")
+    return tuple(found)
+
+
+def _is_scaled(quantisation: Any) -> bool:
+    return quantisation is not None and quantisation.scale is not None and len(quantisation.scale) == 1
 
 
 def _set_states(operator: Operator, made: Any, tensors: Sequence[Any]) -> Any:

@@ -25,7 +25,8 @@ class Options:
     `pairs` "useful", "all" or "none" is what is written beside them ("useful" if neither is given). `tail` is what the
     cloud's halves compute in, "int8" or "float32". `io` is the type of the model's inputs and outputs, "int8" or
     "uint8"; without it int8, and what a `.tflite` has. `scales` replaces Lambda layers by a factor and what is added;
-    `signature` is the one of a SavedModel to convert. `requantise` makes a uint8 `.tflite` int8. `quick` takes plain
+    `signature` is the one of a SavedModel to convert. `requantise` makes a uint8 `.tflite` int8. With `stateful`
+    the frames of a device are a stream, and what operators keep lasts from one to the next. `quick` takes plain
     noise as calibration: the cuts and payloads are then real, the scales are not.
 
     For the target "coral", `split_at` knows the cut "edgetpu", right before the first operator that does not map, and
@@ -42,6 +43,7 @@ class Options:
     tail: str = "int8"
     io: str | None = None
     requantise: bool = False
+    stateful: bool = False
     input_shapes: InputShapes = field(default_factory=tuple)
     scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     signature: str | None = None

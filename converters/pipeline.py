@@ -69,6 +69,8 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
     on_stage("read the graph and find its cuts")
     graph = flatgraph.read(quantised.data, name=str(source))
     refusals.check_labels_of(options.labels, graph)
+    if options.stateful:
+        refusals.check_keeps_state(source, graph, quantised.model)
     found, fused, aliases = _named_cuts(graph, quantised)
     aliases |= _edgetpu_alias(source, graph, found, options)
     float_tails = _float_tails(source, quantised, found, options, on_stage)
@@ -95,6 +97,7 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
         fidelity_cpu=quantised.fidelity_cpu,
         rewrites=quantised.rewrites,
         float_tails=measured_tails,
+        is_stateful=options.stateful,
         fused=fused,
         aliases=aliases,
         created_with=_versions(quantised.model),
@@ -134,6 +137,7 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
             allow_unsafe=options.allow_unsafe,
             scales=options.scales,
             signature=options.signature,
+            stateful=options.stateful,
         )
         refusals.before_quantising(model, options)
     prepared = _prepared(model, options, on_stage)
@@ -200,7 +204,9 @@ def _already_quantised(source: Path, opened: Rewritten, options: Options) -> _Qu
     _check_taken_as_it_is(source, graph, options)
     _check_pixels_are_told(source, graph, options)
     prepared = preparation.for_quantised(options.calibration, graph.specs(graph.inputs), options.preprocessing)
-    quantised = _Quantised(changed.data, "tflsplit", prepared, None, changed.notes)
+    described = prepared.described
+    described = replace(described, warnings=(*described.warnings, *fused_lstm.doubts(graph)))
+    quantised = _Quantised(changed.data, "tflsplit", replace(prepared, described=described), None, changed.notes)
     return _requantised(source, quantised, options) if options.requantise else quantised
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from converters.amending import recurrence
 from converters.edgetpu import target
 from converters.float_model import endings
 from converters.loading import formats
@@ -49,6 +50,23 @@ def check_labels_of(labels: Sequence[str], graph: Graph) -> None:
     found = meanings.of_graph(graph, has_labels=bool(labels))
     shapes = (graph.tensors[index].shape for index in graph.outputs)
     check_labels(labels, [meanings.label_count(*each) for each in zip(found, shapes, strict=True)])
+
+
+def check_keeps_state(source: Path, graph: Graph, model: LoadedModel | None) -> None:
+    """ModelError where not all that the model would remember is kept by operators of the int8 model."""
+    if not graph.variables:
+        raise errors.ModelError(
+            f"{source}: --stateful, but no operator of the int8 model keeps anything from one run to the next, as an "
+            "LSTM layer that becomes one operator does; leave it out, or make the state an input and an output"
+        )
+    keras_model = None if model is None else model.keras_model
+    forgetful = [] if keras_model is None else recurrence.unrolled(keras_model)
+    if forgetful:
+        raise errors.ModelError(
+            f"{source}: --stateful, but {text.counted(len(forgetful), 'recurrent layer')} ({', '.join(forgetful[:3])}) "
+            "became single steps, which keep nothing from one frame to the next; give the model their state as an "
+            "input and an output"
+        )
 
 
 def check_labels(labels: Sequence[str], counts: Sequence[int | None]) -> None:

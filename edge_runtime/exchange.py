@@ -9,7 +9,6 @@ from edge_runtime.delivery.framing import Sending
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.head import Head
 from edge_runtime.sources.frames import Source
-from tflsplit import errors
 from tflsplit.inputs.samples import Convert
 from tflsplit.package.reading import Package
 
@@ -29,15 +28,24 @@ class _Wanted:
 
 class HeadInUse:
     """`sending` and `head` are what the next frame goes through, `source` what it comes from once an edge runs, and
-    `thread` the one that computes. `on_change` is told of each other head, on that thread."""
+    `thread` the one that computes. `on_change` is told of each other package and head, on that thread; `check` refuses
+    a package before."""
 
-    def __init__(self, package: Package, head: Head, settings: Settings, on_change: Callable[[Head], None]) -> None:
+    def __init__(
+        self,
+        package: Package,
+        head: Head,
+        settings: Settings,
+        on_change: Callable[[Package, Head], None],
+        check: Callable[[Package], None],
+    ) -> None:
         self.sending = framing.of(package, head.cut, *settings.form)
         self.head = head
         self.source: Source | None = None
         self.thread: threading.Thread | None = None
         self._form = settings.form
         self._on_change = on_change
+        self._check = check
         self._wanted: _Wanted | None = None
         self._exchanging = threading.Lock()
 
@@ -66,18 +74,9 @@ class HeadInUse:
         self._take_over(self._fitted(package, head))
 
     def _fitted(self, package: Package, head: Head) -> _Wanted:
-        return _Wanted(framing.of(package, head.cut, *self._form), head, self._fit(package))
-
-    def _fit(self, package: Package) -> Convert | None:
-        """The conversion of the source's captures to that package's inputs."""
-        if self.source is None:
-            return None
-        if self.source.fit is not None:
-            return self.source.fit(package.manifest)
-        if package.manifest.inputs != self.sending.package.manifest.inputs:
-            before = self.sending.package.path
-            raise errors.SettingsError(f"{package.path}: the source gives inputs as {before} has them")
-        return self.source.convert
+        self._check(package)
+        convert = None if self.source is None else self.source.fitted(package, self.sending.package)
+        return _Wanted(framing.of(package, head.cut, *self._form), head, convert)
 
     def _take_over(self, wanted: _Wanted) -> None:
         if self._wanted is wanted:
@@ -85,5 +84,5 @@ class HeadInUse:
         self.sending, self.head = wanted.sending, wanted.head
         if self.source is not None and wanted.convert is not None:
             self.source.convert = wanted.convert
-        self._on_change(wanted.head)
+        self._on_change(wanted.sending.package, wanted.head)
         wanted.is_done.set()

@@ -4,10 +4,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
+from edge_runtime.accelerators import cpu
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.protocol import Accelerator, OpenModel
 from edge_runtime.accelerators.service import DEFAULT_RETRIES, Condition, Counters, Retries, Service
 from tflsplit import arguments, errors
+from tflsplit.graph import flatgraph
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
 from tflsplit.kernels import heads, keeping
@@ -57,12 +59,15 @@ class Head:
         self._service: Service | None = None
         self._cpu_class = keeping.told() if kernel_class is None else kernel_class
         self._kinds = package.head_kinds(cut) if cut.position > 0 else ()
+        self._keeping: cpu.OnCpu | None = None
         compilation = package.manifest.compilations.get(cut.id)
         self._compiler = str(compilation and compilation.compiler)
         self._condition = Condition(accelerator.name, None if cut.position == 0 else accelerator.name)
         if cut.position == 0:
             return
-        if not accelerator.is_external:
+        if keeps_state(package, cut):
+            self._opened = self._keeping = _open_keeping(accelerator, package, cut)
+        elif not accelerator.is_external:
             self._opened = _on_cpu(accelerator, package, cut, segments)
         elif fallback is not None and not can_run(accelerator, package, cut):
             self._opened = _on_cpu(fallback, package, cut, segments)
@@ -97,6 +102,13 @@ class Head:
 
     def run(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         return arrays if self._opened is None else self._opened.run(*arrays)
+
+    def step(self, arrays: tuple[Array, ...], state: bytes | None) -> tuple[tuple[Array, ...], bytes]:
+        """`run` in a stream: from the `state` that an earlier frame left (None: from the beginning), and what is left
+        then. A head without state leaves none."""
+        if self._keeping is None:
+            return self.run(arrays), b""
+        return self._keeping.step(state, *arrays)
 
     def interrupt(self) -> None:
         """Makes a `run` that waits for its accelerator fail now; has no effect otherwise."""
@@ -135,6 +147,24 @@ def _on_cpu(cpu: Accelerator, package: Package, cut: Cut, segments: Segments | N
         return open_on(cpu, package, cut)
     verify.check_boundary(package, cut, "head's outputs", segments.outputs(cut))
     return _Chained(segments, cut)
+
+
+def keeps_state(package: Package, cut: Cut) -> bool:
+    """Whether the head of a stateful package has operators whose state is to last from frame to frame."""
+    if not package.manifest.is_stateful or cut.position == 0:
+        return False
+    return bool(flatgraph.read(package.head_bytes(cut), name=f"{package.path}: head of {cut.id}").variables)
+
+
+def _open_keeping(accelerator: Accelerator, package: Package, cut: Cut) -> cpu.OnCpu:
+    """On the CPU, whose interpreter lets its state be read and set; a device may hide it, or lose it when it fails."""
+    opened = open_on(accelerator, package, cut) if isinstance(accelerator, Cpu) else None
+    if not isinstance(opened, cpu.OnCpu):
+        raise errors.DeviceError(
+            f"{package.path}: it is stateful, and the head of {cut.id} keeps state, which is possible on the CPU only: "
+            "leave --accelerator out, or cut before the first operator that keeps state"
+        )
+    return opened
 
 
 def open_on(accelerator: Accelerator, package: Package, cut: Cut) -> OpenModel:

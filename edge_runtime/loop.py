@@ -27,6 +27,7 @@ from edge_runtime.exchange import HeadInUse
 from edge_runtime.head import Head
 from edge_runtime.sources import intake
 from edge_runtime.sources.frames import Capture, Source
+from edge_runtime.stream import Stream
 from tflsplit import arguments, errors, text
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
@@ -80,9 +81,10 @@ class Edge:
         self._settings = settings
         self._transport = transport
         self.adaptation = adaptation
-        self._observers = (*observers, *([adaptation] if adaptation else []))
+        self._stream = Stream(package, self.summary, settings.boot, spool=spool, adapts=adaptation is not None)
+        self._observers = (self._stream, *observers, *([adaptation] if adaptation else []))
         self._rescue = rescue
-        self._in_use = HeadInUse(package, head, settings, self._changed)
+        self._in_use = HeadInUse(package, head, settings, self._changed, self._stream.check)
         self._window = Window(settings.window)
         self._clouds = Clouds()
         self.exactness = Exactness(settings.exact, self._clouds)
@@ -184,7 +186,7 @@ class Edge:
         collecting.start()
         self._in_use.thread = threading.current_thread()
         try:
-            self._stream(source)
+            self._process_all(source)
             self._wait_for_answers()
         except (errors.DataError, errors.DeviceError):  # a broken picture, or an unplugged camera
             self._wait_for_answers()
@@ -199,7 +201,7 @@ class Edge:
             raise self._failure
         return self.summary
 
-    def _stream(self, source: Source) -> None:
+    def _process_all(self, source: Source) -> None:
         captures = intake.of(
             source,
             is_newest_only=self._settings.is_latest,
@@ -234,6 +236,7 @@ class Edge:
             captured_at_s=taken.captured_at_s,
             head_s=time.monotonic() - started_s,
             wants_ack=self._settings.until is Until.ACK,
+            follows=self._stream.follows(sequence),
         )
         if self.adaptation is not None:
             self.adaptation.sent(packed, time.monotonic() - began_s)
@@ -241,7 +244,8 @@ class Edge:
             if is_alone and self.adaptation.is_local:
                 self.summary.drop("offline")
                 return
-        self._route.accept(packed)
+        if self._route.accept(packed):
+            self._stream.accepted(sequence)
 
     def _run_head(self, source: Source, sequence: int, taken: Capture) -> tuple[float, tuple[Array, ...]]:
         """The boundary, and when the head that gave it began."""
@@ -249,7 +253,7 @@ class Edge:
             arrays = source.convert(taken.raw)
             started_s = time.monotonic()
             try:
-                return started_s, self._in_use.head.run(arrays)
+                return started_s, self._stream.run(self._in_use.head, arrays)
             except errors.DeviceError as failure:
                 rescued = self._rescue(failure)
                 if rescued is None:
@@ -263,7 +267,8 @@ class Edge:
             observer.alive()
         self._in_use.look()
 
-    def _changed(self, head: Head) -> None:
+    def _changed(self, package: Package, head: Head) -> None:
+        self._stream.follow(package)
         self.summary.accelerator = head.counters
         if self.is_stopping:
             head.interrupt()

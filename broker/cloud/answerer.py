@@ -1,7 +1,8 @@
 """Answers frames without any transport: an encoded frame goes in, the messages to publish come out.
 
 Stateless and idempotent: the same frame always gets the same answer. So a frame may be computed again after a worker
-died, in another process or on another machine.
+died, in another process or on another machine. What the tail of a stream keeps comes with the frame, and leaves with
+the answer.
 """
 
 import contextlib
@@ -32,21 +33,36 @@ class Refused(str, enum.Enum):
     FAILED = "failed"  # the tail could not be run on it
     POISON = "poison"  # several workers died or hung on it
     CHUNK = "chunk"  # a part of a frame whose other parts go to other clouds
+    STATE = results.STATE  # the state that its stream has left is not here
     BUSY = results.BUSY  # its device has as many frames waiting as it may; it is to be sent again later
     TOO_LARGE = "too_large"  # its result does not fit the broker's packet limit
+
+
+# What settles nothing: the same frame may come again and have its result.
+COMES_AGAIN = (Refused.BUSY, Refused.STATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a tail keeps of a stream after `steps` frames."""
+
+    state: bytes
+    steps: int
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One whole frame of one device. `received_ms` is when it came, in ms since the epoch by this machine's clock;
     `arrived_at_s` is the same by the monotonic clock of this process, which nobody sets. `is_exact` says whether the
-    head gave what it would have given here, None if that is not known."""
+    head gave what it would have given here, None if that is not known. `kept` is what the frames before it in its
+    stream have left; None where it begins one, or is alone."""
 
     device: str
     encoded: feature_codec.Buffer
     received_ms: float
     arrived_at_s: float = field(default_factory=time.monotonic, compare=False)
     is_exact: bool | None = None
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +70,8 @@ class Answer:
     """What to publish for a frame: `result` on its device's results, `ack` on its acks if it asked for one.
 
     `key` is (boot, sequence), None if the frame is too damaged to tell. `refused` says why there is no result, `error`
-    in words; None for a result. `queue_s` is the wait before decoding, `decode_s` decoding and preprocessing.
+    in words; None for a result. `queue_s` is the wait before decoding, `decode_s` decoding and preprocessing. `kept`
+    is what is left for the next frame of its stream.
     """
 
     key: tuple[int, int] | None
@@ -65,6 +82,7 @@ class Answer:
     queue_s: float = 0.0
     decode_s: float = 0.0
     tail_s: float = 0.0
+    kept: Kept | None = None
 
     @property
     def held_bytes(self) -> int:
@@ -139,6 +157,8 @@ class Answerer:
     def _run(self, group: "Sequence[_Read]") -> list[Answer]:
         """Runs frames of one cut."""
         tails, cut, began_s = group[0].tails, group[0].cut, time.monotonic()
+        if tails.package.manifest.is_stateful:
+            return [self._step(each) for each in group]
         try:
             computed = tails.run_all(cut, [each.boundary for each in group])
         except Exception:  # noqa: BLE001 - logged below
@@ -148,6 +168,16 @@ class Answerer:
             return [self._run([each])[0] for each in group]
         done_s = time.monotonic()
         return [_result(each, arrays, began_s, done_s) for each, arrays in zip(group, computed, strict=True)]
+
+    def _step(self, read: "_Read") -> Answer:
+        """Runs a frame of a stream, from what those before it have left."""
+        before, began_s = read.job.kept, time.monotonic()
+        try:
+            arrays, state = read.tails.step(read.cut, None if before is None else before.state, read.boundary)
+        except Exception:  # noqa: BLE001 - logged there
+            return _failed(read.job)
+        kept = Kept(state, 1 if before is None else before.steps + 1)
+        return _result(read, arrays, began_s, time.monotonic(), kept)
 
     def _wrong_package(self, frame: wire.Frame) -> str:
         served = ", ".join(f"{digest.hex()} ({each.package.manifest.name})" for digest, each in self._tails.items())
@@ -199,7 +229,7 @@ class _Read:
     decoded_s: float
 
 
-def _result(read: _Read, arrays: tuple[Array, ...], began_s: float, done_s: float) -> Answer:
+def _result(read: _Read, arrays: tuple[Array, ...], began_s: float, done_s: float, kept: Kept | None = None) -> Answer:
     """`began_s` and `done_s` are of the tail's run, or of the batch's."""
     job, frame, manifest = read.job, read.frame, read.tails.package.manifest
     queue_s = max(0.0, read.started_s - job.arrived_at_s)
@@ -226,6 +256,7 @@ def _result(read: _Read, arrays: tuple[Array, ...], began_s: float, done_s: floa
         pixels=frame.pixels,
         is_exact=False if frame.is_lossy else job.is_exact,
         bits=frame.bits,
+        step=None if kept is None else kept.steps,
     )
     key = (frame.boot, frame.sequence)
     ack = acks.Acknowledgement(job.device, *key).as_json() if frame.wants_ack else None
@@ -236,4 +267,5 @@ def _result(read: _Read, arrays: tuple[Array, ...], began_s: float, done_s: floa
         queue_s=queue_s,
         decode_s=read.decoded_s - read.started_s,
         tail_s=done_s - began_s,
+        kept=kept,
     )

@@ -25,10 +25,12 @@ UNOPENED = "tail not opened before its first frame cut=%s reason=%s"
 
 @dataclass(slots=True)
 class Counters:
-    """`requeued` counts frames that were computed again because their worker died or hung."""
+    """`requeued` counts frames that were computed again because their worker died or hung; `states_forgotten` the
+    streams whose state made room for others'."""
 
     requeued: int = 0
     workers_replaced: int = 0
+    states_forgotten: int = 0
 
 
 class Engine(Protocol):
@@ -62,7 +64,8 @@ class Engine(Protocol):
 def zeros(package: Package, cut: Cut) -> Job:
     """A frame that opens the tail of a cut."""
     digest = bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES]
-    frame = wire.Frame(digest, cut.position, 0, 0, 0, 0, cut.boundary)
+    follows = 0 if package.manifest.is_stateful else None
+    frame = wire.Frame(digest, cut.position, 0, 0, 0, 0, cut.boundary, follows=follows)
     arrays = tuple(np.zeros(spec.shape, spec.dtype) for spec in cut.boundary)
     return Job("", wire.encode(frame, arrays, feature_codec.Plain()), 0.0)
 

@@ -79,6 +79,7 @@ class CloudMetrics:
             yield _family(catalogue.CLOUD_WORKERS, Sample(self._engine.workers))
         yield _family(catalogue.CLOUD_REPLACED, Sample(self._engine.counters.workers_replaced))
         yield _family(catalogue.CLOUD_REQUEUED, Sample(self._engine.counters.requeued))
+        yield _family(catalogue.CLOUD_FORGOTTEN, Sample(self._engine.counters.states_forgotten))
         yield from _merged(family for each in self._served for family in _of(each))
 
     def _broken(self) -> str | None:

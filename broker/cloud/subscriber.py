@@ -23,11 +23,11 @@ from broker.cloud.answerer import Answer, Job, Refused
 from broker.cloud.beside.listening import Beside, Listening
 from broker.cloud.engine import Engine
 from broker.cloud.exactness import Exactness
-from broker.cloud.fair_queue import FairQueue
 from broker.cloud.peers import Peers
 from broker.cloud.reply_cache import Key, ReplyCache
-from broker.cloud.shares import Limits, Shares
 from broker.cloud.summary import Summary
+from broker.cloud.turns.fair_queue import FairQueue
+from broker.cloud.turns.shares import Limits, Shares
 from broker.messages import chunks, dead_letters, topics, wire
 from broker.messages.topics import Kind
 from broker.transport.protocol import Message, Transport, publish_packet_bytes
@@ -322,9 +322,9 @@ class Cloud:
                 return
             answer = self._leave(held, answer)
             self.summary.count(answer, held.job.is_exact)
-            if key is not None and is_served:
+            if key is not None and is_served and answer.refused not in answerer.COMES_AGAIN:
                 self._reply_cache.add(key, answer)
-            if answer.refused not in (None, Refused.BUSY):
+            if answer.refused not in (None, *answerer.COMES_AGAIN):
                 self._add_dead_letter(held, answer)
             self._publish_leaving()
             self._changed.notify_all()

@@ -95,6 +95,7 @@ def as_json(summaries: dict[str, Summary], counters: Counters) -> dict[str, obje
     """The totals of all deployments, and each one's own counters if there are several."""
     whole = total(tuple(summaries.values())).as_json()
     whole |= {"requeued": counters.requeued, "workers_replaced": counters.workers_replaced}
+    whole["states_forgotten"] = counters.states_forgotten
     if len(summaries) > 1:
         whole["deployments"] = {name: each.as_json() for name, each in summaries.items()}
     return whole

@@ -66,6 +66,9 @@ class Tails:
             raise errors.FrameError(f"frame of pixels, package {self.package.manifest.name} takes no pictures")
         if frame.boundary != expected:
             raise errors.FrameError(f"frame at cut {cut.id} carries {frame.boundary}, expected {expected}")
+        if (frame.follows is not None) != self.package.manifest.is_stateful:
+            alone, kind = ("alone", "stateful") if frame.follows is None else ("of a stream", "not stateful")
+            raise errors.FrameError(f"frame {alone}, package {self.package.manifest.name} is {kind}")
         try:
             self.package.check_has_tail(cut)
         except errors.CutError as problem:
@@ -84,6 +87,17 @@ class Tails:
     def run(self, cut: Cut, boundary: tuple[Array, ...]) -> tuple[Array, ...]:
         """The outputs that `Manifest.results` describes. The first frame of a cut opens its tail."""
         return self.run_all(cut, [boundary])[0]
+
+    def step(self, cut: Cut, state: bytes | None, boundary: tuple[Array, ...]) -> tuple[tuple[Array, ...], bytes]:
+        """`run` from what the frames before in a stream have left (None: from the beginning), and what is left then."""
+        self.open(cut)
+        arrays, left, offset = boundary, [], 0
+        for each in self._opened.since(cut.position):
+            before = None if state is None else state[offset : offset + each.one.state_bytes]
+            offset += each.one.state_bytes
+            arrays, after = each.one.step(before, *arrays)
+            left.append(after)
+        return arrays, b"".join(left)
 
     def run_all(self, cut: Cut, boundaries: Sequence[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
         """`run` for several frames of one cut, in batches where that is quicker."""
@@ -119,7 +133,7 @@ class Tails:
         opened = Interpreter(source, threads=self._threads, name=name)
         verify.check_boundary(self.package, start, "tail's inputs", opened.inputs)
         opened.run(*(np.zeros(spec.shape, spec.dtype) for spec in opened.inputs))
-        if not self._wants_batches:
+        if not self._wants_batches or self.package.manifest.is_stateful:
             return _Loaded(opened)
         return _Loaded(opened, batching.measured(source, opened, threads=self._threads, name=name))
 

@@ -36,6 +36,11 @@ class Acknowledgement:
         """As there."""
         return self.refused == results.BUSY
 
+    @property
+    def is_of_state(self) -> bool:
+        """As there."""
+        return self.refused == results.STATE
+
     def as_json(self) -> bytes:
         fields: dict[str, object] = {"device": self.device, "boot": f"{self.boot:016x}", "sequence": self.sequence}
         if self.error is not None:

@@ -9,6 +9,8 @@
 whole model there; false where an operator of the head computes otherwise at the edge or the frame lost detail on its
 way, null where that is not known.
 
+`step` is there where frames are a stream: how many its state holds, with this one; 1 where it began anew.
+
 If the input travelled as pixels the cloud adds `"input_codec": "raw"` or `"jpeg"`, and `"lossy"`, true for a JPEG;
 where features travelled in fewer bits, `"bits"` and `"lossy": true`. A refused frame is answered with {"device",
 "boot", "sequence", "error", "sent_ms"}. `boot` is hexadecimal text, because JavaScript's numbers do not hold 64 bits.
@@ -34,6 +36,8 @@ MAX_JSON_BYTES = 16 << 20
 NOT_SERVED = ("wrong_package", "wrong_cut")
 # A refusal that settles nothing: the cloud has as many frames of that device as it may have.
 BUSY = "busy"
+# The state that a stream has left is not there: with frames before it unanswered it may still come, and be answered.
+STATE = "state"
 # Made once, because `json.dumps` makes an encoder in each call.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _quote = json.encoder.encode_basestring
@@ -97,7 +101,8 @@ class Result:
     is empty for a model without classes, whose dequantised outputs are in `values`, by name, if they are short. `cut`
     and `package` (hexadecimal) are the frame's, `pixels` is how it carried a picture (None: as stored). `is_exact` says
     whether the tail got what a head in the cloud would have given it, None if that is not known; `bits` in how many
-    bits features travelled, None: as they are."""
+    bits features travelled, None: as they are. `step` counts the frames that its state holds, from 1; None where each
+    frame is alone."""
 
     device: str
     boot: int
@@ -111,6 +116,7 @@ class Result:
     pixels: Pixels | None = None
     is_exact: bool | None = None
     bits: int | None = None
+    step: int | None = None
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for _, values in self.values for value in values):
@@ -140,12 +146,13 @@ class Result:
             pixels = f',"input_codec":{_encode(self.pixels.value)},"lossy":{_encode(self.pixels.is_lossy)}'
         if self.bits is not None:
             pixels = f',"bits":{self.bits},"lossy":true'
+        step = "" if self.step is None else f',"step":{self.step}'
         return (
             f'{{"device":{_quote(self.device)},"boot":"{self.boot:016x}","sequence":{self.sequence},'
             f'"cut":{_quote(self.cut)},"package":{_quote(self.package)},'
             f'"exact":{_EXACT[self.is_exact]},'
             f'"label":{label},"score":{score},"top":[{top}],"values":{values},'
-            f'"times":{{{times}}},"outputs":{outputs}{pixels}}}'
+            f'"times":{{{times}}},"outputs":{outputs}{pixels}{step}}}'
         ).encode()
 
 
@@ -154,7 +161,7 @@ class Refusal:
     """The answer to a frame that was not run; `boot` and `sequence` are None if the frame was too damaged to tell.
 
     `refused` is the kind of the reason, as clouds count them. Sending the same frame to this cloud again cannot help,
-    unless it `is_busy`.
+    unless it `is_busy` or `is_of_state`.
     """
 
     device: str
@@ -173,6 +180,11 @@ class Refusal:
     def is_busy(self) -> bool:
         """Whether the frame is to be sent again later: its device has too many waiting."""
         return self.refused == BUSY
+
+    @property
+    def is_of_state(self) -> bool:
+        """Whether the state that the frame's stream has left is not there."""
+        return self.refused == STATE
 
     def as_json(self) -> bytes:
         fields = {name: getattr(self, name) for name in self.__slots__}
@@ -228,6 +240,7 @@ def _result(fields: Mapping[str, Any]) -> Result:
         pixels=None if fields.get("input_codec") is None else Pixels(_text(fields, "input_codec")),
         is_exact=None if fields.get("exact") is None else _one(fields, "exact", bool),
         bits=None if fields.get("bits") is None else _one(fields, "bits", int),
+        step=None if fields.get("step") is None else _one(fields, "step", int),
     )
 
 

@@ -2,13 +2,15 @@
 
     header   4s magic · u8 version · u8 flags · u8 codec · u8 tensors · 16s package · u16 cut · u64 boot · u64 sequence
              u64 captured_ns · u32 head_us · u32 raw bytes · u32 coded bytes · u32 CRC-32 of everything else
+    follows  u64 sequence, with flag 0x08 only
     tensor   u8 dtype (TFLite's code) · u8 rank · f32 scale · i32 zero point · rank × u32 extents
     payload  the tensors' bytes one after another, C order, coded as a whole
 
 Flag 0x01 asks for the raw outputs. Flag 0x02 says that a frame at cut 0 holds the pixels of a picture before they are
 preprocessed: one uint8 tensor, not quantised, which may be coded as JPEG. Flag 0x04 asks for an acknowledgement, for
-devices that do not receive results; consumers still do. A reader refuses frames with flags that it does not know.
-The codec says in how many bits features travel, where these are fewer than they are stored in.
+devices that do not receive results; consumers still do. Flag 0x08 says that frames of this boot are a stream: `follows`
+is the one before in it, or the frame itself where the stream begins. A reader refuses frames with flags that it does
+not know. The codec says in how many bits features travel, where these are fewer than they are stored in.
 
 Pure: no I/O, no clock, no logging, and nothing about MQTT, so that a frame can use any transport.
 """
@@ -40,13 +42,15 @@ DEFAULT_MAX_PAYLOAD_BYTES = 64 << 20
 _WANTS_RAW = 0x01
 _HAS_PIXELS = 0x02
 _WANTS_ACK = 0x04
-_KNOWN_FLAGS = _WANTS_RAW | _HAS_PIXELS | _WANTS_ACK
+_FOLLOWS = 0x08
+_KNOWN_FLAGS = _WANTS_RAW | _HAS_PIXELS | _WANTS_ACK | _FOLLOWS
 
 _HEAD = struct.Struct("<4sBBBB16sHQQQIII")  # all but the checksum
 _CRC = struct.Struct("<I")
 _TENSOR = struct.Struct("<BBfi")
 _LABEL = struct.Struct("<4sBBBx16sHQQ")  # the same header up to the sequence
 _KEY = struct.Struct("<QQ")
+_SEQUENCE = struct.Struct("<Q")
 _KEY_OFFSET = 26
 _FLAGS_OFFSET = 5
 HEADER_BYTES = _HEAD.size + _CRC.size
@@ -66,7 +70,8 @@ class Frame:
     travels). `boot` is random for each start of an edge, `sequence` counts its frames. `wants_raw` asks for the raw
     output tensors in the result, `wants_ack` for an acknowledgement after the result is published. `pixels` says how a
     picture travels before its preprocessing; None: as stored, or features. `bits` is in how many bits features travel;
-    None: as they are. Names of tensors are not transmitted: in a decoded boundary they are empty.
+    None: as they are. `follows` is the sequence of the frame before in a stream, its own where the stream begins; None:
+    it is alone. Names of tensors are not transmitted: in a decoded boundary they are empty.
     """
 
     package: bytes
@@ -80,6 +85,7 @@ class Frame:
     pixels: Pixels | None = None
     wants_ack: bool = False
     bits: int | None = None
+    follows: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.package) != PACKAGE_BYTES:
@@ -87,6 +93,8 @@ class Frame:
         _check_range("cut", self.cut, _U16)
         _check_range("boot", self.boot, _U64)
         _check_range("sequence", self.sequence, MAX_SEQUENCE)
+        if self.follows is not None:
+            _check_range("follows", self.follows, self.sequence)
         _check_range("captured_ns", self.captured_ns, _U64)
         _check_range("head_us", self.head_us, _U32)
         _check_boundary(self.boundary)
@@ -104,7 +112,8 @@ class Frame:
 
 
 class Label(NamedTuple):
-    """The identity of a frame, the package and cut that it is for, and whether its coding loses detail."""
+    """The identity of a frame, the package and cut that it is for, whether its coding loses detail, and its place in a
+    stream (None: it is alone)."""
 
     package: bytes
     cut: int
@@ -112,6 +121,7 @@ class Label(NamedTuple):
     sequence: int
     wants_ack: bool
     is_lossy: bool = False
+    follows: int | None = None
 
 
 def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: feature_codec.Codec) -> bytes:
@@ -130,7 +140,8 @@ def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: feature_codec.C
         VERSION,
         (_WANTS_RAW if frame.wants_raw else 0)
         | (_HAS_PIXELS if frame.pixels else 0)
-        | (_WANTS_ACK if frame.wants_ack else 0),
+        | (_WANTS_ACK if frame.wants_ack else 0)
+        | (0 if frame.follows is None else _FOLLOWS),
         codec.id,
         len(frame.boundary),
         frame.package,
@@ -143,6 +154,8 @@ def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: feature_codec.C
         sum(len(part) for part in parts),
     )
     table = _pack_table(frame.boundary)
+    if frame.follows is not None:
+        table = _SEQUENCE.pack(frame.follows) + table
     crc = zlib.crc32(table, zlib.crc32(head))
     for part in parts:
         crc = zlib.crc32(part, crc)
@@ -161,7 +174,8 @@ def peek(data: feature_codec.Buffer) -> Label:
         raise errors.FrameError(f"frame is {len(data)} bytes, shorter than the header of {HEADER_BYTES}")
     magic, version, flags, codec_id, package, cut, boot, sequence = _LABEL.unpack_from(data)
     _check_version(magic, version)
-    return Label(package, cut, boot, sequence, bool(flags & _WANTS_ACK), codec_id >= feature_codec.CodecId.JPEG)
+    is_lossy = codec_id >= feature_codec.CodecId.JPEG
+    return Label(package, cut, boot, sequence, bool(flags & _WANTS_ACK), is_lossy, _follows(data, flags))
 
 
 def decode(
@@ -285,8 +299,10 @@ def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memory
     _check_crc(data)
     if flags & ~_KNOWN_FLAGS:
         raise errors.FrameError(f"frame flags {flags:#04x} are not known here; is the sender newer?")
-    offset = _table_ends_at(data, count)
-    boundary, boundary_bytes = _parse_table(bytes(data[HEADER_BYTES:offset]), count)
+    follows = _follows(data, flags)
+    begins = HEADER_BYTES + (0 if follows is None else _SEQUENCE.size)
+    offset = _table_ends_at(data, begins, count)
+    boundary, boundary_bytes = _parse_table(bytes(data[begins:offset]), count)
     if coded_bytes != data.nbytes - offset:
         raise errors.FrameError(f"frame has {data.nbytes - offset} payload bytes, its header says {coded_bytes}")
     if raw_bytes > max_payload_bytes:
@@ -299,10 +315,20 @@ def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memory
         if flags & _HAS_PIXELS:
             pixels = Pixels.JPEG if codec_id == feature_codec.CodecId.JPEG else Pixels.RAW
         bits = None if pixels else bit_codec.bits_of(codec_id)
-        frame = Frame(package, cut, boot, sequence, captured_ns, head_us, boundary, wants_raw, pixels, wants_ack, bits)
+        asked = (wants_raw, pixels, wants_ack)
+        frame = Frame(package, cut, boot, sequence, captured_ns, head_us, boundary, *asked, bits, follows)
     except ValueError as problem:
         raise errors.FrameError(f"frame {boot:016x}/{sequence}: {problem}") from problem
     return frame, codec_id, data[offset:]
+
+
+def _follows(data: feature_codec.Buffer, flags: int) -> int | None:
+    """FrameError where it is missing."""
+    if not flags & _FOLLOWS:
+        return None
+    if len(data) < HEADER_BYTES + _SEQUENCE.size:
+        raise errors.FrameError(f"frame is {len(data)} bytes, and ends before the sequence of the one that it follows")
+    return int(_SEQUENCE.unpack_from(data, HEADER_BYTES)[0])
 
 
 def _check_version(magic: bytes, version: int) -> None:
@@ -319,9 +345,9 @@ def _check_crc(data: memoryview) -> None:
         raise errors.FrameError(f"frame is damaged: checksum {found:08x}, expected {said:08x}")
 
 
-def _table_ends_at(data: memoryview, count: int) -> int:
+def _table_ends_at(data: memoryview, begins: int, count: int) -> int:
     """The end of the table by its own ranks, at most the end of the data; nothing in it is checked."""
-    offset = HEADER_BYTES
+    offset = begins
     for _ in range(count):
         if offset + 1 >= data.nbytes:
             break

@@ -23,8 +23,8 @@ _LOOK_S = 0.05
 KEEPALIVE_S = 20
 QUICK_KEEPALIVE_S = 5  # for who is missed within seconds, over a link on which pings cost nothing
 
-# The frames that a cloud holds (`broker.cloud.shares`), and some to refuse: what the broker may not send yet waits
-# there behind those of whoever floods.
+# The frames that a cloud holds (`broker.cloud.turns.shares`), and some to refuse: what the broker may not send yet
+# waits there behind those of whoever floods.
 _CLOUD_INBOX = 1024 + 256
 
 

@@ -21,6 +21,23 @@ def prepare(model: Any, tf: Any) -> None:
             _mark(layer, tf)
 
 
+def leave_state_to_operators(model: Any) -> None:
+    """Makes LSTM layers that keep their state in variables such that begin each run anew, as the operator that one
+    becomes is described; what the operator keeps is the same. Others stay as they are, and are refused for it."""
+    for layer in model._flatten_layers():
+        if getattr(layer, "stateful", False) and _is_lstm(layer):
+            layer.stateful = False
+
+
+def unrolled(model: Any) -> list[str]:
+    """The names of layers of which no operator could be made, and so nothing that keeps its state."""
+    return [
+        str(layer.name)
+        for layer in model._flatten_layers()
+        if getattr(layer, "unroll", None) is not None and not _is_plain_lstm(layer)
+    ]
+
+
 def is_marked(operation: Any) -> bool:
     """Of an operation or a node of a graph."""
     return SEQUENCE_MARK in operation.name or LAST_MARK in operation.name
@@ -50,14 +67,21 @@ def _simplify(cell: Any) -> None:
 
 
 def _is_plain_lstm(layer: Any) -> bool:
-    """Whether TensorFlow Lite's operator computes what the layer does: its own class, activations and one result."""
-    kind, cell = type(layer), layer.cell
+    """Whether TensorFlow Lite's operator computes what the layer does in each run."""
+    return _is_lstm(layer) and not layer.stateful
+
+
+def _is_lstm(layer: Any) -> bool:
+    """Whether it has the operator's own class, activations and one result."""
+    kind, cell = type(layer), getattr(layer, "cell", None)
+    if cell is None:
+        return False
     return (
         kind.__name__ == "LSTM"
         and kind.__module__.split(".")[0] in ("keras", "tf_keras")
         and getattr(cell.activation, "__name__", "") == "tanh"
         and getattr(cell.recurrent_activation, "__name__", "") == "sigmoid"
-        and not (layer.return_state or layer.stateful or getattr(layer, "time_major", False))
+        and not (layer.return_state or getattr(layer, "time_major", False))
     )
 
 

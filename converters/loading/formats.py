@@ -67,11 +67,13 @@ def load(
     allow_unsafe: bool = False,
     scales: Mapping[str, tuple[float, float]] | None = None,
     signature: str | None = None,
+    stateful: bool = False,
 ) -> LoadedModel:
     """Open a Keras file or SavedModel, its inputs fixed to batch 1.
 
     `input_shapes` fixes dimensions that the model leaves open, without the batch, by input name or in input order.
     `scales` replaces Lambda layers, by name, by a factor and what is added. `signature` is that of a SavedModel.
+    With `stateful` LSTM layers that keep their state are loaded as those that operators can keep it for.
     Raises ModelError for files that are damaged, hold code (unless `allow_unsafe`), or that no loader can open.
     """
     kind = recognise(path)
@@ -93,6 +95,8 @@ def load(
             safety.check_config(made.config, str(path))
         description = replace(description, config=made.config)
         model, library = _open_with_either(path, made.file, kind, description, allow_unsafe=allow_unsafe)
+    if stateful:
+        recurrence.leave_state_to_operators(model)
     opened = keras_model(path, kind.value, model, library, input_shapes)
     return retyping.with_numbers_it_computes_on(replace(opened, notes=made.notes))
 

@@ -33,17 +33,17 @@ class Cpu:
 
     def open(self, model: bytes, *, name: str) -> protocol.OpenModel:
         if not self.cores:
-            return _OnCpu(_opened(model, self.threads, name), self)
+            return OnCpu(_opened(model, self.threads, name), self)
         before = os.sched_getaffinity(0)
         _pin(self.cores)
         try:
             # The interpreter's threads inherit the cores of this thread.
-            return _OnCpu(_opened(model, self.threads, name), self)
+            return OnCpu(_opened(model, self.threads, name), self)
         finally:
             os.sched_setaffinity(0, before)
 
 
-class _OnCpu:
+class OnCpu:
     """An open model. The calling thread computes too, so its first run binds it to the cores."""
 
     def __init__(self, interpreter: Interpreter, cpu: Cpu) -> None:
@@ -60,10 +60,18 @@ class _OnCpu:
         return self._interpreter.outputs
 
     def run(self, *arrays: Array) -> tuple[Array, ...]:
+        self._bind()
+        return self._interpreter.run(*arrays)
+
+    def step(self, state: bytes | None, *arrays: Array) -> tuple[tuple[Array, ...], bytes]:
+        """As `Interpreter.step`."""
+        self._bind()
+        return self._interpreter.step(state, *arrays)
+
+    def _bind(self) -> None:
         if self._cores and self._bound != threading.get_native_id():
             _pin(self._cores)
             self._bound = threading.get_native_id()
-        return self._interpreter.run(*arrays)
 
     def close(self) -> None:
         self._interpreter.close()

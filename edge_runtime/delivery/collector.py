@@ -9,7 +9,7 @@ from edge_runtime.delivery.observer import Answer, Observer, Settled, refusal_of
 from edge_runtime.delivery.routes import Route
 from edge_runtime.delivery.settings import Until
 from edge_runtime.delivery.summary import Summary
-from edge_runtime.delivery.window import Outstanding
+from edge_runtime.delivery.window import Key, Outstanding, Refusal
 from tflsplit import errors
 
 log = logging.getLogger(__name__)
@@ -50,20 +50,29 @@ class Collector:
         if not self._is_ours(answer.boot):
             self._summary.drop("answer_to_another_run")
             return
-        if not isinstance(answer, results.Result) and answer.is_busy:
-            self._summary.busy += 1
-            self._route.busy((answer.boot, answer.sequence))
-            return
-        if not isinstance(answer, results.Result) and answer.is_of_package:
-            if not self._route.refuse((answer.boot, answer.sequence), answer, arrived_at_s):
-                self._summary.duplicates += 1
+        key = (answer.boot, answer.sequence)
+        if not isinstance(answer, results.Result) and self._may_come_yet(answer, key, arrived_at_s):
             return
         self.answered_at_s = arrived_at_s
-        sent = self._route.settle((answer.boot, answer.sequence), arrived_at_s)
+        sent = self._route.settle(key, arrived_at_s)
         if sent is None:
             self._summary.duplicates += 1
             return
         self._tell(answer, sent, arrived_at_s, arrived_ns)
+
+    def _may_come_yet(self, answer: Refusal, key: Key, arrived_at_s: float) -> bool:
+        """Whether a refusal settles nothing: the frame, sent again or by another cloud, may have its result."""
+        if answer.is_busy:
+            self._summary.busy += 1
+            self._route.busy(key)
+            return True
+        if answer.is_of_package:
+            if not self._route.refuse(key, answer, arrived_at_s):
+                self._summary.duplicates += 1
+            return True
+        is_early = answer.is_of_state and self._route.missed(key)
+        self._summary.early += is_early
+        return is_early
 
     def tend(self, now_s: float) -> None:
         """Called regularly: counts what was refused, and no other cloud has answered."""

@@ -78,14 +78,15 @@ class Durable:
     def wait_for_room(self, timeout_s: float) -> bool:
         return self._spool.limits.full is not Full.BLOCK or self._spool.wait_for_room(timeout_s)
 
-    def accept(self, packed: Packed) -> None:
+    def accept(self, packed: Packed) -> bool:
         self._times.note(packed)
         while not self._spool.put(packed):
             reason = "disk_full" if self._spool.state is State.DISK_FULL else "spool_full"
             if not self._make_room(packed, reason):
                 self._summary.drop(reason)
-                return
+                return False
         self._summary.frames += 1
+        return True
 
     def settle(self, key: Key, now_s: float) -> Outstanding | None:
         self._resending.answered(now_s)
@@ -100,6 +101,10 @@ class Durable:
 
     def refuse(self, key: Key, refusal: Refusal, now_s: float) -> bool:
         return self._window.refuse(key, refusal, now_s) or self._spool.knows(key[0])
+
+    def missed(self, key: Key) -> bool:
+        """An answer to what an earlier run sent says nothing of what this one will have sent before it."""
+        return (key not in self._window and self._spool.knows(key[0])) or self._window.missed(key)
 
     def busy(self, key: Key) -> None: ...  # it is sent again when it is overdue, later each time
 

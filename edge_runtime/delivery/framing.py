@@ -72,6 +72,7 @@ class Sending:
         captured_at_s: float,
         head_s: float,
         wants_ack: bool,
+        follows: int | None = None,
     ) -> Packed:
         boot, sequence = key
         digest = bytes.fromhex(self.package.digest)[: wire.PACKAGE_BYTES]
@@ -86,6 +87,7 @@ class Sending:
             pixels=self.pixels,
             wants_ack=wants_ack,
             bits=self.bits,
+            follows=follows,
         )
         encoded = wire.encode(frame, arrays, self.coder)
         return Packed(boot, sequence, digest.hex(), self.cut.id, captured_ns, head_s, encoded, captured_at_s)

@@ -39,14 +39,18 @@ class Route(Protocol):
     def wait_for_room(self, timeout_s: float) -> bool:
         """Whether a frame that is made now may be accepted. BrokerError if the broker refuses us."""
 
-    def accept(self, packed: Packed) -> None:
-        """Takes the frame and counts it, as accepted or as dropped."""
+    def accept(self, packed: Packed) -> bool:
+        """Takes the frame and counts it, as accepted or as dropped; which of the two."""
 
     def settle(self, key: Key, now_s: float) -> Outstanding | None:
         """An answer came: returns the frame and forgets it; None if nobody waits for it."""
 
     def refuse(self, key: Key, refusal: Refusal, now_s: float) -> bool:
         """A cloud does not serve that frame, and another may: False if nobody waits for it."""
+
+    def missed(self, key: Key) -> bool:
+        """A cloud lacks what comes before this frame in its stream: whether that may still come, so that the frame is
+        kept and sent again after it."""
 
     def busy(self, key: Key) -> None:
         """A cloud has too many frames of ours to take this one, which is to be sent again later."""
@@ -182,11 +186,12 @@ class InMemory:
     def wait_for_room(self, timeout_s: float) -> bool:
         return self._publisher.wait_until_answerable(timeout_s) and self._window.wait_for_room(timeout_s)
 
-    def accept(self, packed: Packed) -> None:
+    def accept(self, packed: Packed) -> bool:
         self._window.add(packed, now_s=time.monotonic(), now_ns=time.time_ns())
         self._summary.frames += 1
         # A frame without room before a stop stays in the window, and is sent with those that are overdue.
         self._publisher.send(packed.encoded, until=self._is_stopping)
+        return True
 
     def settle(self, key: Key, now_s: float) -> Outstanding | None:
         self._resending.answered(now_s)
@@ -197,6 +202,9 @@ class InMemory:
 
     def refuse(self, key: Key, refusal: Refusal, now_s: float) -> bool:
         return self._window.refuse(key, refusal, now_s)
+
+    def missed(self, key: Key) -> bool:
+        return self._window.missed(key)
 
     def busy(self, key: Key) -> None: ...  # it is sent again when it is overdue, later each time
 
@@ -252,17 +260,19 @@ class Fresh:
             and (self._window.wait_until_empty if self._is_silent else self._window.wait_for_room)(timeout_s)
         )
 
-    def accept(self, packed: Packed) -> None:
+    def accept(self, packed: Packed) -> bool:
         now_s, now_ns = time.monotonic(), time.time_ns()
         left_s = self._settings().max_age_s - (now_s - (packed.captured_at_s or now_s))
         if left_s <= 0:
             self._summary.drop("expired")
-            return
+            return False
         self._window.add(packed, now_s=now_s, now_ns=now_ns)
         self._summary.frames += 1
         if not self._publisher.try_send(packed.encoded, expiry_s=left_s):
             self._window.forget([packed.key])
             self._summary.give_up("no_room")
+            return False
+        return True
 
     def settle(self, key: Key, now_s: float) -> Outstanding | None:
         self._expire(now_s)
@@ -274,6 +284,9 @@ class Fresh:
 
     def refuse(self, key: Key, refusal: Refusal, now_s: float) -> bool:
         return self._window.refuse(key, refusal, now_s)
+
+    def missed(self, key: Key) -> bool:
+        return False  # nothing is sent twice here
 
     def busy(self, key: Key) -> None:
         if key in self._window:

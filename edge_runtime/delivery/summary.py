@@ -12,6 +12,7 @@ from tflsplit.timings.latency import Latencies, percentiles
 _COUNTS = (
     *("frames", "replayed", "results", "refused", "unanswered"),
     *("resent", "duplicates", "busy", "untimed", "spooled", "answered_here"),
+    *("early", "restarts"),
 )
 
 
@@ -24,8 +25,9 @@ class Summary:
     is that too, and None once a result has come since), `given_up` those that were dropped later. `dropped` counts
     these and inputs that never became frames, by reason. `duplicates` are answers to frames that nobody waits for;
     `answered_here` frames had their answer on the device at once, which goes to the cloud as any frame does.
-    `busy` times a cloud had too many of ours, and the frame was kept (given up with delivery `latest`). `spooled`
-    frames were on disk at the end, None without a spool.
+    Of a stateful package `early` counts answers that a frame's predecessor is missing, so that both are sent again, and
+    `restarts` how often the stream began anew. `busy` times a cloud had too many of ours, and the frame was kept (given
+    up with delivery `latest`). `spooled` frames were on disk at the end, None without a spool.
     `accelerator` is of the head in use. `latency_s` is from capture to the answer's arrival, `head_s` and `tail_s` are
     the times of the two halves, `wire_s` the rest: coding, spool, broker, network, queues, and the way back.
     """
@@ -41,6 +43,8 @@ class Summary:
     duplicates: int = 0
     busy: int = 0
     answered_here: int = 0
+    early: int = 0
+    restarts: int = 0
     untimed: int = 0
     spooled: int | None = None
     dropped: Counter[str] = field(default_factory=Counter)
@@ -91,6 +95,7 @@ class Summary:
         dropped = "".join(f", {count} dropped ({reason})" for reason, count in self.dropped.items())
         spooled = f", {self.replayed} replayed, {self.spooled} left in the spool" if self.spooled is not None else ""
         busy = f", {text.counted(self.busy, 'time')} busy" if self.busy else ""
+        busy += f", its state began anew {text.counted(self.restarts, 'time')}" if self.restarts else ""
         return (
             f"{text.counted(self.frames, 'frame')}{f' at {cut}' if cut else ''}, "
             f"{text.counted(self.results, 'result')}, {self.unanswered} unanswered, "

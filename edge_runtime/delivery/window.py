@@ -27,7 +27,8 @@ _LONGEST_S = 60.0
 class Outstanding:
     """An unanswered frame. Times in s are by the caller's monotonic clock. `published_ns` is the last sending since the
     epoch, `first_sent_at_s` the first sending while the broker could be reached. `is_due` asks for another sending;
-    `refusal` is that of a cloud which does not serve it, while another may."""
+    `refusal` is that of a cloud which does not serve it, while another may. `is_early` says
+    that a cloud lacked what comes before it in its stream."""
 
     packed: Packed
     captured_at_s: float
@@ -39,6 +40,7 @@ class Outstanding:
     is_due: bool = False
     refusal: Refusal | None = None
     refused_at_s: float = 0.0
+    is_early: bool = False
 
 
 class Window:
@@ -103,6 +105,20 @@ class Window:
             if sent is not None and sent.refusal is None:
                 sent.refusal, sent.refused_at_s = refusal, now_s
             return sent is not None
+
+    def missed(self, key: Key) -> bool:
+        """A cloud lacks what comes before a frame in its stream: whether frames of that boot before it are unanswered.
+
+        Then it waits for these. The oldest was sent before it, so it is lost, and due."""
+        with self._changed:
+            sent = self._sent.get(key)
+            before = [one for one in self._sent if one[0] == key[0] and one < key]
+            if sent is None or not before:
+                return False
+            sent.is_early = True
+            oldest = self._sent[min(before)]
+            oldest.is_due = oldest.is_due or oldest.sent_at_s <= sent.sent_at_s
+            return True
 
     def refused(self) -> list[Outstanding]:
         """Frames that a cloud refused and none has answered."""
@@ -170,8 +186,16 @@ class Window:
         sent = self._sent.pop(key, None)
         if sent is not None:
             self._bytes -= len(sent.packed.encoded)
+            self._let_follow()
             self._changed.notify_all()
         return sent
+
+    def _let_follow(self) -> None:
+        """Once nothing is before them, frames that were early are due."""
+        first = next(iter(self._sent.values()), None)
+        if first is not None and first.is_early:
+            for sent in self._sent.values():
+                sent.is_due, sent.is_early = sent.is_due or sent.is_early, False
 
 
 def _patience_s(sent: Outstanding, timeout_s: float) -> float:

@@ -75,6 +75,8 @@ class EdgeMetrics:
             yield _family(metric, Sample(value))
         if self._answered_s is not None:
             yield _family(catalogue.LAST_ANSWER, Sample(self._answered_s))
+        if edge.package.manifest.is_stateful:
+            yield _family(catalogue.RESTARTS, Sample(summary.restarts))
         yield _family(catalogue.BUILD, Sample(1, (self._version, edge.package.digest, edge.cut.id)))
         yield _family(catalogue.DROPPED, *(Sample(count, (why,)) for why, count in dict(summary.dropped).items()))
         yield _family(catalogue.LATENCY, Sample(metrics.distribution(summary.latency_s)))

@@ -22,6 +22,7 @@ from tflsplit.inputs import pictures, samples
 from tflsplit.inputs.preprocessing import Preprocessing
 from tflsplit.inputs.samples import Samples
 from tflsplit.package.manifest import Manifest
+from tflsplit.package.reading import Package
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,14 @@ class Source:
         self.gives_pixels = gives_pixels
         self.close = close
         self.drop: Callable[[str], None] = lambda reason: None
+
+    def fitted(self, package: Package, before: Package) -> samples.Convert:
+        """The conversion of captures to the inputs of another package than that `before`."""
+        if self.fit is not None:
+            return self.fit(package.manifest)
+        if package.manifest.inputs != before.manifest.inputs:
+            raise errors.SettingsError(f"{package.path}: the source gives inputs as {before.path} has them")
+        return self.convert
 
     def captures(self, *, repeats: bool = False, clock: Callable[[], int] = time.time_ns) -> Iterator[Capture]:
         """All captures with their time; with `repeats` a source that ends starts again."""

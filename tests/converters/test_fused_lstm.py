@@ -1,12 +1,17 @@
 """LSTM layers become one operator each, with the float model's results."""
 
+import copy
+
 import numpy as np
 import pytest
 
-from converters import fused_lstm, quantize
+from converters import convert, fused_lstm, quantize
 from converters.float_model import fidelity, layers
+from converters.loading import quiet
+from tflsplit import errors
 from tflsplit.graph import cuts, flatgraph
 from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.tensors import dequantise, quantise
 from tflsplit.package import verify
 
 FUSED = "UNIDIRECTIONAL_SEQUENCE_LSTM"
@@ -128,3 +133,80 @@ def test_a_series_that_is_turned_round_keeps_its_scale_until_it_is_requantised(l
             (before,), (after,) = graph.specs(operator.inputs[:1]), graph.specs(operator.outputs)
             assert (before.scale, before.zero_point) == (after.scale, after.zero_point)
     assert fidelity.measure(model, data, samples(model))[0].sqnr_db > 25
+
+
+def stateful(k):
+    entry = k.Input(batch_shape=(1, 5, 6))
+    return k.Model(entry, k.layers.Dense(3)(k.layers.LSTM(8, stateful=True)(entry)))
+
+
+def test_an_lstm_that_keeps_its_state_is_the_layer_on_the_whole_stream(in_this_process, saved, either_keras, tmp_path):
+    with quiet.silenced():
+        either_keras.utils.set_random_seed(7)
+        model = stateful(either_keras)
+        file = saved(model, "m.keras" if either_keras.__name__ == "keras" else "m.h5")
+        steps = np.random.default_rng(0).random((24, 5, 6), np.float32)
+        expected = np.concatenate([np.asarray(model(step[None])) for step in steps])
+    made = convert.convert(
+        file, tmp_path / "m.tflsplit", convert.Options(calibration=(steps,), stateful=True, pairs="none")
+    )
+    spec, result = made.manifest.inputs[0], made.manifest.outputs[0]
+    with Interpreter(made.model_bytes()) as opened:
+        run = opened.stream(is_stateful=True)
+        found = np.concatenate([dequantise(run(quantise(step[None], spec))[0], result) for step in steps])
+
+    assert made.manifest.is_stateful
+    assert verify.verify(made, made.cuts, [(quantise(step[None], spec),) for step in steps]).holds
+    error_db = 10 * np.log10(np.var(expected) / np.var(found - expected))
+    assert error_db > 30, error_db  # with nothing kept, 9
+    with pytest.raises(errors.ModelError, match=r"keeps values .* \(an LSTM: or convert with --stateful\)"):
+        convert.convert(file, tmp_path / "n.tflsplit", convert.Options(calibration=(steps,)))
+
+
+def test_a_model_of_which_a_part_would_forget_is_refused(in_this_process, saved, keras, tmp_path):
+    with quiet.silenced():
+        entry = keras.Input((4, 5))
+        joined = [keras.layers.LSTM(3)(entry), keras.layers.GRU(3, name="forgets")(entry)]
+        file = saved(keras.Model(entry, keras.layers.Concatenate()(joined)), "m.keras")
+    with pytest.raises(errors.ModelError, match=r"1 recurrent layer \(forgets\) became single steps"):
+        convert.convert(file, tmp_path / "m.tflsplit", convert.Options(stateful=True, quick=True))
+
+
+def test_a_model_that_keeps_nothing_is_refused(in_this_process, residual_model, tmp_path):
+    file = tmp_path / "m.tflite"
+    file.write_bytes(residual_model)
+    with pytest.raises(errors.ModelError, match="--stateful, but no operator of the int8 model keeps anything"):
+        convert.convert(file, tmp_path / "m.tflsplit", convert.Options(stateful=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda operator, scaled: scaled(operator.outputs[0], 1.1), "for its result a scale of 0.00856"),
+        (lambda operator, scaled: scaled(operator.inputs[18], 0.5), "for its state a scale of 0.00389"),
+        (lambda operator, scaled: scaled(operator.inputs[19], 2.0**-6), "finer than its tanh takes"),
+    ],
+)
+def test_scales_that_an_lstm_does_not_compute_in_are_warned_of(in_this_process, shared_data, tmp_path, change, words):
+    def scaled(index, factor):
+        tensor = source.subgraphs[0].tensors[index]
+        tensor.quantization = copy.copy(tensor.quantization)
+        tensor.quantization.scale = [float(tensor.quantization.scale[0]) * factor]
+
+    right = shared_data / "models" / "coral_lstm_mnist.tflite"
+    graph = flatgraph.read(right.read_bytes())
+    source = graph.source
+    (operator,) = [
+        made for made, one in zip(source.subgraphs[0].operators, graph.operators, strict=True) if one.name == FUSED
+    ]
+    change(operator, scaled)
+    wrong = tmp_path / "wrong.tflite"
+    wrong.write_bytes(flatgraph.pack(source))
+    found = [
+        convert.convert(file, tmp_path / f"{file.stem}.tflsplit", convert.Options(pairs="none")).manifest.calibration
+        for file in (right, wrong)
+    ]
+
+    assert found[0].warnings == ()
+    (warning,) = found[1].warnings
+    assert words in warning

@@ -76,6 +76,24 @@ class Builder:
         )
         return output
 
+    def memory(self, source: int, name: str, seed: int, *, units=4, steps=3, scale=0.1) -> int:
+        """An int8 SVDF, which keeps what came in the last `steps` runs, and mixes it with weights of that seed."""
+        randomness = np.random.default_rng(seed)
+        features = randomness.integers(-127, 128, (units, self.tensors[source].shape[-1]), dtype=np.int8)
+        times = randomness.integers(-32767, 32768, (units, steps), dtype=np.int16)
+        inputs = (
+            source,
+            self.tensor(f"{name}_features", features.shape, scale=0.01, data=features),
+            self.tensor(f"{name}_times", times.shape, scale=1 / 32768, data=times, kind="INT16"),
+            self.tensor(f"{name}_bias", (units,), scale=0.01, data=np.zeros(units, np.int32), kind="INT32"),
+            self.tensor(f"{name}_state", (1, units * steps), scale=0.001, kind="INT16", variable=True),
+        )
+        output = self.tensor(name, (1, units), scale=scale, zero_point=-128)
+        options = schema.SVDFOptionsT()
+        options.rank, options.fusedActivationFunction = 1, schema.ActivationFunctionType.RELU
+        self.operator("SVDF", inputs, (output,), options, options_type="SVDFOptions", version=3)
+        return output
+
     def build(self, inputs, outputs) -> bytes:
         subgraph = schema.SubGraphT()
         subgraph.tensors, subgraph.operators = self.tensors, self.operators
@@ -96,6 +114,15 @@ def residual_model() -> bytes:
     b = made.add(a, a, "b", (1, 4), scale=0.4)
     c = made.add(a, b, "c", (1, 4), scale=0.6)
     return made.build((x,), (c,))
+
+
+def remembering_model() -> bytes:
+    """x → a → b=a+a → c: a and c keep what came in the last three runs, so a cut at b has state on both sides."""
+    made = Builder()
+    x = made.tensor("x", (1, 4))
+    a = made.memory(x, "a", 1)
+    b = made.add(a, a, "b", (1, 4))
+    return made.build((x,), (made.memory(b, "c", 2, scale=0.2),))
 
 
 def float_twin() -> bytes:

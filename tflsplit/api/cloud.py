@@ -9,6 +9,7 @@ from broker.cloud import engine as cloud_engine
 from broker.cloud import exactness, peers, subscriber
 from broker.cloud.engine import Engine
 from broker.cloud.summary import Summary
+from broker.cloud.turns import streams
 from broker.transport.credentials import Role
 from broker.transport.memory import MemoryBroker
 from tflsplit import arguments, errors
@@ -116,9 +117,9 @@ def _engine(opened: Sequence[Package], workers: int | None, threads: int) -> Eng
     if arguments.instance(threads, int, "threads") < 1:
         raise errors.SettingsError(f"{threads} CPU threads: give at least 1")
     if workers is None:
-        return cloud_engine.Inline.of(*opened, threads=threads)
+        return streams.around(cloud_engine.Inline.of(*opened, threads=threads), opened)
     if arguments.instance(workers, int, "workers") < 1:
         raise errors.SettingsError(f"{workers} workers: give at least 1")
     from broker.cloud.workers import pool
 
-    return pool.Workers(opened, workers, threads=threads)
+    return streams.around(pool.Workers(opened, workers, threads=threads), opened)

@@ -73,6 +73,14 @@ class Graph:
             found.append(tensor.spec)
         return tuple(found)
 
+    @property
+    def variables(self) -> tuple[tuple[int, TensorSpec], ...]:
+        """The state that operators keep from one run to the next: tensors by index, in the order of the operators that
+        use them, so that those of a part of the graph are together."""
+        used = dict.fromkeys(index for operator in self.operators for index in operator.inputs if index >= 0)
+        kept = (self.tensors[index] for index in used if self.tensors[index].is_variable)
+        return tuple((one.index, one.spec) for one in kept if one.spec is not None)
+
 
 def read(data: bytes, *, name: str = "model") -> Graph:
     """Parse a `.tflite` file. `name` is what error messages call it.

@@ -5,7 +5,7 @@ The interpreter's exceptions become DeviceError (it could not be opened or run) 
 
 import enum
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tflsplit import errors, extras
-from tflsplit.graph import kinds, native_lines
+from tflsplit.graph import flatgraph, kinds, native_lines
 from tflsplit.graph.tensors import Array, TensorSpec
 
 
@@ -48,6 +48,8 @@ class Interpreter:
         kernels: Kernels = Kernels.SERVING,
     ) -> None:
         self._name = str(model) if isinstance(model, Path) else name
+        self._model = model
+        self._variables: tuple[tuple[int, TensorSpec], ...] | None = None
         source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
         with _runtime_errors(self._name), native_lines.without_info(), warnings.catch_warnings():
             # LiteRT warns that keeping intermediates takes memory, which the caller has chosen.
@@ -81,8 +83,57 @@ class Interpreter:
         for each in details:
             self._runtime.resize_tensor_input(each["index"], [batch, *each["shape"][1:]])
 
-    def run(self, *arrays: Array) -> tuple[Array, ...]:
-        """One inference. Arrays in the order, shapes and stored types of `inputs`; results are the caller's own."""
+    def run(self, *arrays: Array, goes_on: bool = False) -> tuple[Array, ...]:
+        """One inference. Arrays in the order, shapes and stored types of `inputs`; results are the caller's own.
+
+        What an operator remembers, as a fused LSTM does, is reset before, unless it `goes_on` from where the last run
+        ended: else the answer would depend on the frames before, which may be another device's. It takes 0.3 µs.
+        """
+        self._set(arrays)
+        with _runtime_errors(self._name):
+            if not goes_on:
+                self._runtime.reset_all_variables()
+            self._runtime.invoke()
+            return tuple(self._runtime.get_tensor(index) for index in self._output_indices)
+
+    def step(self, state: bytes | None, *arrays: Array) -> tuple[tuple[Array, ...], bytes]:
+        """One inference that goes on from `state`, which an earlier one left (None: from the beginning), and the state
+        that it leaves: what variable tensors hold, one after the other. It takes 2 µs for each of them."""
+        self._set(arrays)
+        variables = self._known_variables()
+        if state is not None and len(state) != self.state_bytes:
+            raise errors.DataError(f"{self._name}: a state of {len(state)} bytes is not one of this model's")
+        with _runtime_errors(self._name):
+            self._runtime.reset_all_variables()
+            offset = 0
+            for index, spec in variables if state is not None else ():
+                part = np.frombuffer(state or b"", spec.dtype, count=spec.elements, offset=offset)
+                self._runtime.set_tensor(index, part.reshape(spec.shape))
+                offset += spec.bytes
+            self._runtime.invoke()
+            left = b"".join(self._runtime.get_tensor(index).tobytes() for index, _ in variables)
+            return tuple(self._runtime.get_tensor(index) for index in self._output_indices), left
+
+    @property
+    def state_bytes(self) -> int:
+        """How large the state is that `step` takes and leaves; 0 where no operator keeps anything."""
+        return sum(spec.bytes for _, spec in self._known_variables())
+
+    def stream(self, *, is_stateful: bool) -> Callable[..., tuple[Array, ...]]:
+        """`run` for the steps of one stream: each goes on from the state that the one before left in that stream,
+        whatever else is run between; of what is not stateful each is alone."""
+        state: bytes | None = None
+
+        def run(*arrays: Array) -> tuple[Array, ...]:
+            nonlocal state
+            if not is_stateful:
+                return self.run(*arrays)
+            outputs, state = self.step(state, *arrays)
+            return outputs
+
+        return run
+
+    def _set(self, arrays: Sequence[Array]) -> None:
         if len(arrays) != len(self.inputs):
             raise errors.DataError(f"{self._name}: {len(arrays)} arrays given, the model takes {len(self.inputs)}")
         for spec, array in zip(self.inputs, arrays, strict=True):
@@ -93,11 +144,13 @@ class Interpreter:
         with _runtime_errors(self._name):
             for index, array in zip(self._input_indices, arrays, strict=True):
                 self._runtime.set_tensor(index, array)
-            # What an operator remembers, as a fused LSTM does, would make the answer depend on the frames before, which
-            # may be another device's. It takes 0.3 µs.
-            self._runtime.reset_all_variables()
-            self._runtime.invoke()
-            return tuple(self._runtime.get_tensor(index) for index in self._output_indices)
+
+    def _known_variables(self) -> tuple[tuple[int, TensorSpec], ...]:
+        """Which tensors are variable only the file says, not the runtime."""
+        if self._variables is None:
+            data = self._model.read_bytes() if isinstance(self._model, Path) else self._model
+            self._variables = flatgraph.read(data, name=self._name).variables
+        return self._variables
 
     def tensor(self, index: int) -> Array:
         """A copy of any tensor after a run, by its index in the file; needs `keeps_intermediates`."""

@@ -77,6 +77,7 @@ ACCELERATOR_UP = _gauge("accelerator_up", "1 while heads run on the accelerator 
 FAILURES = _counter("accelerator_failures_total", "Times that the accelerator died in service or could not be opened.")
 REOPENINGS = _counter("accelerator_reopenings_total", "Times that a lost accelerator was opened again.")
 ON_FALLBACK = _counter("fallback_frames_total", "Frames whose head ran on the fallback.")
+RESTARTS = _counter("stream_restarts_total", "Times that a stream began anew; with a stateful package alone.")
 TEMPERATURE = _gauge("temperature_celsius", "Of the hottest zone of the machine; absent where none can be read.")
 SPOOL_FRAMES = _gauge("spool_frames", "Frames on disk that are not answered yet; absent without a spool.")
 SPOOL_BYTES = _gauge("spool_bytes", "Bytes of these frames.")
@@ -132,6 +133,7 @@ EDGE = (
     FAILURES,
     REOPENINGS,
     ON_FALLBACK,
+    RESTARTS,
     TEMPERATURE,
     SPOOL_FRAMES,
     SPOOL_BYTES,
@@ -210,6 +212,7 @@ CLOUD_REPLACED = _counter(
     "workers_replaced_total", "Workers started in the place of one that died, hung or could not start."
 )
 CLOUD_REQUEUED = _counter("requeued_frames_total", "Frames done again because their worker died or hung.")
+CLOUD_FORGOTTEN = _counter("states_forgotten_total", "Streams of stateful packages whose state made room for others'.")
 CLOUD_LAST_LOOK = _gauge(
     "last_look_timestamp_seconds", "When a deployment's loop last looked for frames.", "deployment"
 )
@@ -242,6 +245,7 @@ CLOUD = (
     CLOUD_WORKERS,
     CLOUD_REPLACED,
     CLOUD_REQUEUED,
+    CLOUD_FORGOTTEN,
     CLOUD_LAST_LOOK,
     CLOUD_DEVICES,
     CLOUD_DEVICES_LEFT,

@@ -60,17 +60,21 @@ def check(package: Package, cut: Cut, samples: Sequence[tuple[Array, ...]]) -> F
         Interpreter(package.head_bytes(cut), name=f"head of {cut.id}") as head,
         Interpreter(package.tail_bytes(cut), name=f"float tail of {cut.id}") as tail,
     ):
+        run_whole, run_start, run_rest, run_head, run_tail, run_opened = (
+            side.stream(is_stateful=package.manifest.is_stateful)
+            for side in (whole, start, remainder, head, tail, remainder)
+        )
         for sample in samples:
             real = [
                 dequantise(array, spec).astype(wanted.dtype)
                 for array, spec, wanted in zip(sample, package.manifest.inputs, whole.inputs, strict=True)
             ]
-            expected, float_boundary = whole.run(*real), start.run(*real)
-            slice_differs += _differ(remainder.run(*float_boundary), expected)
-            stored = head.run(*sample)
-            found = tail.run(*stored)
+            expected, float_boundary = run_whole(*real), run_start(*real)
+            slice_differs += _differ(run_rest(*float_boundary), expected)
+            stored = run_head(*sample)
+            found = run_tail(*stored)
             opened = _opened(cut, counterparts, stored)
-            door_differs += _differ(found, remainder.run(*opened.values()))
+            door_differs += _differ(found, run_opened(*opened.values()))
             for name, array, wanted_array in zip(opened, opened.values(), float_boundary, strict=True):
                 boundaries.add(name, array, wanted_array)
             for place, (array, wanted_array) in enumerate(zip(found, expected, strict=True)):

@@ -139,11 +139,12 @@ class Manifest:
     """`fused` maps layers that end inside an operator to that operator's index; `aliases` maps layers that compute
     nothing of their own (dropout, flatten) to the layer whose output they share. `kinds` names the kind of each
     operator (`tflsplit.graph.kinds`), so that a device need not parse its head for them, and `meanings` says of each
-    output what it is (`tflsplit.graph.meanings`); empty where that was not looked at. `rewrites` says what was
-    changed for the target, exactly; `fidelity_cpu` what `--target cpu` would give, where this target costs accuracy.
-    `compilations` is by cut id. Tails are int8 unless there are `float_tails`. `files` has one entry a file. A
-    bundle's `role` says which machine it is for, and `absent` lists the files that only the whole package has: the
-    digest is still the whole package's.
+    output what it is (`tflsplit.graph.meanings`); empty where that was not looked at. `is_stateful`: the frames of a
+    device are a stream, and what operators keep lasts from one to the next; else it is reset before each frame.
+    `rewrites` says what was changed for the target, exactly; `fidelity_cpu` what `--target cpu` would give, where this
+    target costs accuracy. `compilations` is by cut id. Tails are int8 unless there are `float_tails`. `files` has one
+    entry a file. A bundle's `role` says which machine it is for, and `absent` lists the files that only the whole
+    package has: the digest is still the whole package's.
     """
 
     name: str
@@ -164,6 +165,7 @@ class Manifest:
     meanings: tuple[Meaning, ...] = ()
     compilations: Mapping[str, Compilation] = field(default_factory=dict)
     float_tails: FloatTails | None = None
+    is_stateful: bool = False
     fused: Mapping[str, int] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     created_with: Mapping[str, str] = field(default_factory=dict)
@@ -183,7 +185,8 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of what a frame must agree on: the model's bytes, its preprocessing, labels and float tails.
+        """SHA-256 (hex) of what a frame must agree on: the model's bytes, its preprocessing, labels and float tails,
+        and whether it is stateful.
 
         Which pairs were written, compiled or measured does not change it, so an edge bundle and the full package
         share one digest.
@@ -198,6 +201,8 @@ class Manifest:
         if self.float_tails is not None:
             counterparts = {cut: list(tensors) for cut, tensors in self.float_tails.counterparts.items()}
             identity["float_tails"] = [files["model_float32.tflite"].sha256, counterparts]
+        if self.is_stateful:
+            identity["stateful"] = True
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
@@ -227,6 +232,7 @@ def render(manifest: Manifest) -> str:
         "cuts": places.as_json(manifest.cuts),
         "compilations": {cut: entry.as_json() for cut, entry in manifest.compilations.items()},
         "float_tails": manifest.float_tails.as_json() if manifest.float_tails else None,
+        **({"stateful": True} if manifest.is_stateful else {}),
         "fused_layers": dict(manifest.fused),
         "layer_aliases": dict(manifest.aliases),
         "files": {path: _fields(file) for path, file in manifest.files.items()},
@@ -357,6 +363,7 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
         rewrites=tuple(fields["rewrites"]),
         compilations={cut: Compilation.from_json(entry) for cut, entry in fields["compilations"].items()},
         float_tails=FloatTails.from_json(float_tails) if float_tails else None,
+        is_stateful=fields.get("stateful", False),
         preprocessing=Preprocessing.from_json(preprocessing) if preprocessing else None,
         labels=tuple(fields["labels"]),
         inputs=tuple(TensorSpec.from_json(spec) for spec in fields["inputs"]),

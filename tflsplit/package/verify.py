@@ -30,20 +30,26 @@ class Mismatch:
 @dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """`mismatches` are of head and int8 tail against the int8 model; `float_tails` has one entry for each there is.
-    `kernel_class` is that of the machine that ran both: what holds here holds between machines of one class."""
+    `kernel_class` is that of the machine that ran both: what holds here holds between machines of one class. In a
+    stateful package the samples are the steps of one stream (`is_stream`)."""
 
     samples: int
     cuts_checked: tuple[str, ...]
     mismatches: tuple[Mismatch, ...]
     float_tails: tuple[FloatTail, ...] = ()
     kernel_class: KernelClass | None = None
+    is_stream: bool = False
 
     def __repr__(self) -> str:
         differ = [found.cut for found in self.mismatches] + [tail.cut for tail in self.float_tails if not tail.is_exact]
         exact = "bit-exact" + (f", {len(self.float_tails)} float tails exact" if self.float_tails else "")
         verdict = f"differs at {', '.join(dict.fromkeys(differ))}" if differ else exact
-        cuts, samples = text.counted(len(self.cuts_checked), "cut"), text.counted(self.samples, "sample")
+        cuts, samples = text.counted(len(self.cuts_checked), "cut"), text.counted(self.samples, self.unit)
         return f"<proof of {cuts} x {samples}: {verdict}>"
+
+    @property
+    def unit(self) -> str:
+        return "step" if self.is_stream else "sample"
 
     @property
     def is_bit_exact(self) -> bool:
@@ -57,6 +63,7 @@ class Report:
     def as_json(self) -> dict[str, object]:
         told: dict[str, object] = {
             "samples": self.samples,
+            "stream": self.is_stream,
             "cuts_checked": len(self.cuts_checked),
             "bit_exact": self.is_bit_exact,
             "mismatches": [
@@ -77,12 +84,15 @@ def verify(
     """Run every cut's pair on every sample (stored-type inputs of the model) beside the whole model.
 
     The heads and tails run are those in the package where they were written, slices of its model else; where its tails
-    are float, int8 tails are sliced for this and the float ones are proven by `float_proof`. `on_cut` is called
-    after each cut, for progress. Raises PackageError for a pair whose two sides do not fit together.
+    are float, int8 tails are sliced for this and the float ones are proven by `float_proof`. In a stateful package the
+    samples are one stream: the whole model goes on by itself, head and tail each from the state that their last run
+    left, as at the edge and in the cloud. `on_cut` is called after each cut, for progress. Raises PackageError for a
+    pair whose two sides do not fit together.
     """
     chosen = [arguments.instance(package, Package, "package").cut(cut) for cut in cuts]
     with Interpreter(package.model_bytes(), name=f"{package.path}/model.tflite") as whole:
-        expected = [whole.run(*sample) for sample in samples]
+        is_stream = package.manifest.is_stateful
+        expected = [whole.run(*sample, goes_on=is_stream and step > 0) for step, sample in enumerate(samples)]
     mismatches, float_tails = [], []
     for cut in chosen:
         found = _check(package, cut, samples, expected)
@@ -92,7 +102,7 @@ def verify(
             float_tails.append(float_proof.check(package, cut, samples))
         on_cut(cut)
     checked = tuple(cut.id for cut in chosen)
-    return Report(len(samples), checked, tuple(mismatches), tuple(float_tails), keeping.here())
+    return Report(len(samples), checked, tuple(mismatches), tuple(float_tails), keeping.here(), is_stream)
 
 
 def random_samples(
@@ -133,8 +143,9 @@ def _check(
 ) -> Mismatch | None:
     head, tail = open_pair(package, cut)
     with head, tail:
+        run_head, run_tail = (side.stream(is_stateful=package.manifest.is_stateful) for side in (head, tail))
         differences = [
-            _steps_apart(tail.run(*head.run(*sample)), whole) for sample, whole in zip(samples, expected, strict=True)
+            _steps_apart(run_tail(*run_head(*sample)), whole) for sample, whole in zip(samples, expected, strict=True)
         ]
     differing = [steps for steps in differences if steps]
     return Mismatch(cut.id, len(differing), max(differing)) if differing else None

@@ -1,7 +1,7 @@
 """The queue from which workers take frames: each takes one when it is free, so a slow worker takes fewer.
 
 No frame is assigned in advance, where it could wait for a slow worker while others are idle. Callers bound the number
-of frames that they submit. Which frame is next is for `broker.cloud.fair_queue`.
+of frames that they submit. Which frame is next is for `broker.cloud.turns.fair_queue`.
 """
 
 import threading
@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 
 from broker.cloud.answerer import Answer, Done, Job
-from broker.cloud.fair_queue import FairQueue
+from broker.cloud.turns.fair_queue import FairQueue
 from broker.messages import wire
 from tflsplit import errors
 

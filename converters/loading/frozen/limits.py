@@ -37,7 +37,8 @@ def check_kept(graph: Any, layer_of: LayerOf, file: str) -> None:
         if _KEPT.fullmatch(kind):
             raise errors.ModelError(
                 f"{file}: {_words(layer_of(name))} keeps values from one run to the next ({kind}); build it without "
-                "stateful=True, training=True or the like, or with its state as an input and an output"
+                "stateful=True (an LSTM: or convert with --stateful), training=True or the like, or with its state as "
+                "an input and an output"
             )
 
 

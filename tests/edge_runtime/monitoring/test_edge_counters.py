@@ -29,6 +29,7 @@ ELSEWHERE = {
     "accelerator_failures_total": ("edge_runtime/accelerators/test_in_service.py", "accelerator.failures == 1"),
     "accelerator_reopenings_total": ("edge_runtime/accelerators/test_in_service.py", "accelerator.reopenings == 3"),
     "fallback_frames_total": ("edge_runtime/accelerators/test_in_service.py", "accelerator.frames_on_fallback"),
+    "stream_restarts_total": ("edge_runtime/test_stream.py", "edge.summary.restarts) == (30, 1)"),
     "cut_switches_total": ("edge_runtime/adapting/test_adaptation.py", '"cut_switches_total", "test"'),
     "answered_here_frames_total": ("edge_runtime/adapting/test_adaptation.py", '"answered_here_frames_total",'),
     "cuts_not_ready_total": ("edge_runtime/adapting/test_adaptation.py", '"cuts_not_ready_total",'),

@@ -61,6 +61,8 @@ EDGE = {
     "resent": WHOLE,
     "duplicates": WHOLE,
     "busy": WHOLE,
+    "early": WHOLE,
+    "restarts": WHOLE,
     "replayed": WHOLE,
     "dropped": dict,
     "latency_ms": PERCENTILES,
@@ -78,6 +80,7 @@ CLOUD = dict.fromkeys(
         "dead_letters_left_out",
         "requeued",
         "workers_replaced",
+        "states_forgotten",
     ),
     WHOLE,
 ) | {"refused": dict, "chunked": {"completed": WHOLE, "duplicates": WHOLE, "given_up": dict}}

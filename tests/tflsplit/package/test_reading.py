@@ -174,6 +174,7 @@ def test_verify_finds_every_cut_bit_exact(written):
 
     assert report.as_json() == {
         "samples": 20,
+        "stream": False,
         "cuts_checked": 4,
         "bit_exact": True,
         "mismatches": [],

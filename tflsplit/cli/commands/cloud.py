@@ -79,7 +79,7 @@ def command(
 
     deployments, name = deployments or (broker.deployment(None),), broker.name(name, default="cloud")
     share = work_queue.share(queue, serving.share)
-    packages, warm = _opened(pkgs, plan_path)
+    packages, warm = _opened(pkgs, plan_path, share)
     with contextlib.ExitStack() as stack:
         # Ray prints the output of its processes on stdout, where only our summary belongs.
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
@@ -154,11 +154,18 @@ def _cuts(package: "Package") -> str:
     return ",".join(found) if len(found) <= _MOST_CUTS else f"{len(found)} ({found[0]} to {found[-1]})"
 
 
-def _opened(pkgs: tuple[Path, ...], plan_path: Path | None) -> "tuple[list[Package], list[tuple[Package, str]]]":
+def _opened(
+    pkgs: tuple[Path, ...], plan_path: Path | None, share: str | None
+) -> "tuple[list[Package], list[tuple[Package, str]]]":
     """The packages, and of a plan its package and cut, whose tail is loaded at the start."""
+    from broker.cloud.turns import streams
+
     if plan_path is not None and len(pkgs) > 1:
         raise click.UsageError("--plan goes with one package: give the others without it.")
     if len(pkgs) <= 1:
         opened, plan = planfile.opened(pkgs[0] if pkgs else None, plan_path)
-        return [opened], [] if plan is None else [(opened, plan.cut)]
-    return [planfile.opened(pkg, None)[0] for pkg in pkgs], []
+        packages, warm = [opened], [] if plan is None else [(opened, plan.cut)]
+    else:
+        packages, warm = [planfile.opened(pkg, None)[0] for pkg in pkgs], []
+    streams.check_alone(packages, share)
+    return packages, warm

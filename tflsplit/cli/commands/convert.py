@@ -90,6 +90,12 @@ from tflsplit.package import reading
     "does not. What it costs is measured on the calibration data.",
 )
 @click.option(
+    "--stateful",
+    is_flag=True,
+    help="Keep what the model's operators remember, as an LSTM does, from one frame of a device to the next. Default: "
+    "it is reset before each frame.",
+)
+@click.option(
     "--input-shape",
     multiple=True,
     metavar="N,N,…",
@@ -158,6 +164,7 @@ def _print(made: reading.Package) -> None:
     cuts, pairs = text.counted(len(made.cuts), "cut"), text.counted(written, "pair")
     screen.write(f"{made.path}: {cuts}, {pairs} written, digest {made.digest[:16]}")
     inspect.print_exactness(made)
+    inspect.print_state(made)
     inspect.print_quality(made)
     if made.manifest.target == "coral":
         edgetpu.print_part(made)

@@ -14,10 +14,11 @@ from tflsplit.coding import precisions
 from tflsplit.fidelity import NO_ERROR_DB, Fidelity
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.meanings import Meaning
+from tflsplit.graph.tensors import TensorSpec
 from tflsplit.kernels import exactness
 from tflsplit.losses import explorer
 from tflsplit.package import outputs, reading
-from tflsplit.package.manifest import FloatTails
+from tflsplit.package.manifest import FloatTails, Role
 
 
 @click.command(epilog=examples.epilog("tflsplit inspect model.tflsplit", "tflsplit inspect model.h5 --target coral"))
@@ -124,6 +125,7 @@ def _show(
     if judges:
         edgetpu.print_mapping(opened)
     print_exactness(opened)
+    print_state(opened)
     print_quality(opened)
     print_precisions(opened)
     edgetpu.print_compilations(opened)
@@ -196,6 +198,31 @@ def print_exactness(opened: reading.Package) -> None:
             before = verdict.exact_on
     if before is exactness.Exactness.ONE_CLASS and opened.manifest.inputs[0].dtype == "uint8":
         _advise_int8(opened)
+
+
+def print_state(opened: reading.Package) -> None:
+    """What operators keep from one run to the next, and for how long."""
+    kept = _kept(opened)
+    if kept or opened.manifest.is_stateful:
+        of = f" of {', '.join(_keepers(opened))}, {sum(spec.bytes for spec in kept):,} bytes," if kept else ""
+        lasts = (
+            "is kept from frame to frame (stateful)"
+            if opened.manifest.is_stateful
+            else "is reset before each frame; to keep it, convert with --stateful"
+        )
+        screen.write(f"state{of} {lasts}")
+
+
+def _kept(opened: reading.Package) -> tuple[TensorSpec, ...]:
+    """Empty in a bundle, which does not hold the whole model."""
+    if opened.manifest.role is not Role.WHOLE:
+        return ()
+    return tuple(spec for _, spec in opened.graph.variables)
+
+
+def _keepers(opened: reading.Package) -> list[str]:
+    kept = {index for index, _ in opened.graph.variables}
+    return sorted({operator.name for operator in opened.graph.operators if kept.intersection(operator.inputs)})
 
 
 def _advise_int8(opened: reading.Package) -> None:
@@ -277,6 +304,8 @@ def describe(opened: reading.Package, shown: Sequence[Cut] | None = None, *, is_
         "fidelity_cpu": [_fidelity(entry) for entry in described.fidelity_cpu],
         "rewrites": list(described.rewrites),
         "tail": "float32" if described.float_tails else "int8",
+        "stateful": described.is_stateful,
+        "state_bytes": sum(spec.bytes for spec in _kept(opened)),
         "cuts": [
             cut.as_json()
             | {side: opened.file(cut, side) if is_kept else None for side in ("head", "tail", "head_edgetpu")}

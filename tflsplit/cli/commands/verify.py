@@ -70,7 +70,8 @@ def command(
     """Prove that cutting the model changes no result.
 
     Head and tail of each cut run one after the other, and the whole model runs beside them. The results must be equal
-    bit for bit; exit code 1 if any differs.
+    bit for bit; exit code 1 if any differs. In a package that was converted with --stateful the inputs are the steps of
+    one stream, and each half goes on from its own state.
 
     In a package with float tails the int8 model proves the cuts. Of each float tail it is proven that it is the rest of
     the float model, and that it converts the head's int8 output to float exactly.
@@ -125,11 +126,12 @@ def _on_accelerator(
 
 def _print(report: verify.Report) -> None:
     for found in report.mismatches:
-        samples, steps = text.counted(found.samples, "sample"), text.counted(found.max_lsb, "integer step")
+        samples, steps = text.counted(found.samples, report.unit), text.counted(found.max_lsb, "integer step")
         screen.write(f"{found.cut}: differs in {samples}, by up to {steps}")
     count = len(report.cuts_checked)
     verdict = "bit-exact" if report.is_bit_exact else f"{len(report.mismatches)} differ"
-    screen.write(f"{text.counted(count, 'cut')} x {text.counted(report.samples, 'sample')}: {verdict}")
+    of = " of one stream" if report.is_stream else ""
+    screen.write(f"{text.counted(count, 'cut')} x {text.counted(report.samples, report.unit)}{of}: {verdict}")
     screen.write(f"kernel class {report.kernel_class}")
     if report.float_tails:
         _print_float_tails(report.float_tails)

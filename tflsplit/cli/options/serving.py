@@ -39,6 +39,7 @@ class ServingOptions:
         first."""
         from broker.cloud import answerer, tail
         from broker.cloud import engine as cloud_engine
+        from broker.cloud.turns import streams
         from broker.cloud.workers import pool
         from tflsplit.package import trial
 
@@ -55,13 +56,14 @@ class ServingOptions:
         if self.ray_address is not None:
             from broker.cloud.workers import ray_actors
 
-            return ray_actors.start(packages, self.workers, address=self.ray_address, **limits)
+            actors = ray_actors.start(packages, self.workers, address=self.ray_address, **limits)
+            return streams.around(actors, packages)
         if self.workers is not None:
-            return pool.Workers(packages, self.workers, **limits)
+            return streams.around(pool.Workers(packages, self.workers, **limits), packages)
         tails = [tail.Tails(package, threads=self.threads) for package in packages]
         for package, cut in warm:
             tails[packages.index(package)].open(package.cut(cut))
-        return cloud_engine.Inline(answerer.Answerer(tails))
+        return streams.around(cloud_engine.Inline(answerer.Answerer(tails)), packages)
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker.cloud import fair_queue
+from broker.cloud.turns import fair_queue
 
 
 def queue_of(**backlogs):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker.cloud.shares import Limits, Shares
+from broker.cloud.turns.shares import Limits, Shares
 
 
 def filled(limits, *devices, frame_bytes=1):

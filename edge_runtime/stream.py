@@ -1,0 +1,97 @@
+"""The stream of an edge with a stateful package: what its head keeps, and which frame follows which.
+
+A frame that is not accepted is not in the stream: the head goes on from what it kept before it. Where an accepted one
+gets no result, the tail may not have seen it; then the stream begins anew with the next frame, at both ends.
+"""
+
+import logging
+from typing import TYPE_CHECKING
+
+from edge_runtime.delivery.observer import Settled, refusal_of
+from edge_runtime.delivery.summary import Summary
+from edge_runtime.head import Head
+from tflsplit import errors
+from tflsplit.graph.tensors import Array
+from tflsplit.package.reading import Package
+
+if TYPE_CHECKING:  # an edge without a spool does not load SQLite
+    from edge_runtime.delivery.spool import Spool
+
+log = logging.getLogger(__name__)
+
+
+class Stream:
+    """An observer of the edge. All but `settled` is for the compute thread. Where the package is not stateful each
+    frame is alone. SettingsError for a package that does not go with what the edge does (`check`)."""
+
+    def __init__(
+        self, package: Package, summary: Summary, boot: int, *, spool: "Spool | None" = None, adapts: bool = False
+    ) -> None:
+        self._summary = summary
+        self._boot = boot
+        self._limits = None if spool is None else spool.limits
+        self._adapts = adapts
+        self._is_stateful = package.manifest.is_stateful
+        self._state: bytes | None = None
+        self._left: bytes | None = None
+        self._first: int | None = None
+        self._last: int | None = None
+        self._is_broken = False
+        self.check(package)
+
+    def check(self, package: Package) -> None:
+        if not package.manifest.is_stateful:
+            return
+        if self._adapts:
+            raise errors.SettingsError(
+                f"{package.path}: it is stateful, and what head and tail keep belongs to a cut: leave --adapt out"
+            )
+        limits = self._limits
+        if limits is not None and (limits.full.value == "drop-oldest" or limits.age_s is not None):
+            option = "--spool-age" if limits.age_s is not None else "--spool-full drop-oldest"
+            raise errors.SettingsError(
+                f"{package.path}: it is stateful, and with {option} frames behind a dropped one would have no result: "
+                "leave it out, or take --spool-full drop-newest"
+            )
+
+    def follow(self, package: Package) -> None:
+        """Another head, perhaps of another package, goes on; what the one before kept is not its."""
+        self._restart()
+        self._is_stateful = package.manifest.is_stateful
+
+    def run(self, head: Head, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        if not self._is_stateful:
+            return head.run(arrays)
+        if self._is_broken:
+            self._restart()
+        outputs, self._left = head.step(arrays, self._state)
+        return outputs
+
+    def follows(self, sequence: int) -> int | None:
+        """Which frame the one that was just run follows."""
+        if not self._is_stateful:
+            return None
+        return sequence if self._last is None else self._last
+
+    def accepted(self, sequence: int) -> None:
+        """The frame that was just run is in the stream, unless another began while it was taken."""
+        if self._left is None:
+            return
+        self._state, self._last = self._left, sequence
+        self._first = sequence if self._first is None else self._first
+
+    def alive(self) -> None:
+        pass
+
+    def settled(self, settled: Settled) -> None:
+        first = self._first
+        is_of_this = settled.boot == self._boot and first is not None and settled.sequence >= first
+        if self._is_stateful and is_of_this and refusal_of(settled.answer) is not None:
+            self._is_broken = True
+
+    def _restart(self) -> None:
+        if self._is_stateful and self._last is not None:
+            self._summary.restarts += 1
+            log.warning("stream begins anew after_sequence=%d restarts=%d", self._last, self._summary.restarts)
+        self._state = self._left = self._first = self._last = None
+        self._is_broken = False
