@@ -3,12 +3,17 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from edge_runtime.delivery import framing
 from edge_runtime.delivery.framing import Sending
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.head import Head
 from edge_runtime.sources.frames import Source
+from tflsplit import errors
+from tflsplit.coding import input_codec
+from tflsplit.graph.tensors import Array
+from tflsplit.inputs.preprocessing import PixelTable, Preprocessing
 from tflsplit.inputs.samples import Convert
 from tflsplit.package.reading import Package
 
@@ -46,6 +51,7 @@ class HeadInUse:
         self._form = settings.form
         self._on_change = on_change
         self._check = check
+        self._table: tuple[Preprocessing, PixelTable] | None = None
         self._wanted: _Wanted | None = None
         self._exchanging = threading.Lock()
 
@@ -63,6 +69,19 @@ class HeadInUse:
                 if self.thread is None:  # the run ended before it saw us
                     self._take_over(wanted)
             return before
+
+    def inputs(self, raw: Any) -> tuple[Array, ...]:
+        """Of a capture of the source: the model's, or pixels where these are sent. Only for an edge that may send
+        either does a source give pixels that are not."""
+        if self.source is None:
+            raise errors.SettingsError("no source is open")
+        arrays = self.source.convert(raw)
+        if not self.source.gives_pixels or self.sending.pixels is not None:
+            return arrays
+        spec, preprocessing = input_codec.picture_input(self.sending.package.manifest)
+        if self._table is None or self._table[0] is not preprocessing:
+            self._table = preprocessing, PixelTable(preprocessing, spec)
+        return (self._table[1].apply(arrays[0]).reshape(spec.shape),)
 
     def look(self) -> None:
         """On the compute thread, between two frames: does what `exchange` waits for."""

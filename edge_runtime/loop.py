@@ -175,7 +175,9 @@ class Edge:
         """Stream the source until it ends, `count` is reached or `stop` is called; then wait for the last answers."""
         arguments.instance(source, Source, "source")
         sending = self._in_use.sending
-        if source.gives_pixels != (sending.pixels is not None):
+        if self.adaptation is not None:
+            self.adaptation.begin(gives_pixels=source.gives_pixels)
+        elif source.gives_pixels != (sending.pixels is not None):
             given = "pixels" if source.gives_pixels else "inputs as the model stores them"
             raise errors.SettingsError(f"the source gives {given}: open it for input codec {sending.input_codec}")
         self._in_use.source = source
@@ -215,7 +217,7 @@ class Edge:
                 is_alone = self.adaptation is not None and self.adaptation.is_alone
                 taken = captures.take(_LOOK_S) if is_alone or self._route.wait_for_room(_LOOK_S) else None
                 if taken is not None:
-                    self._process(source, sequence, taken)
+                    self._process(sequence, taken)
                     sequence += 1
                 self._between_frames()
         finally:
@@ -224,11 +226,11 @@ class Edge:
     def _lose(self) -> None:
         self.summary.drop("replaced" if self._transport.state is ConnectionState.ONLINE else "offline")
 
-    def _process(self, source: Source, sequence: int, taken: Capture) -> None:
+    def _process(self, sequence: int, taken: Capture) -> None:
         began_s, is_alone = time.monotonic(), self.adaptation is not None and self.adaptation.is_alone
         if self.adaptation is not None:
             self._in_use.sending, self._in_use.head = self.adaptation.pick()
-        started_s, boundary = self._run_head(source, sequence, taken)
+        started_s, boundary = self._run_head(sequence, taken)
         packed = self._in_use.sending.pack(
             boundary,
             key=(self._settings.boot, sequence),
@@ -247,10 +249,10 @@ class Edge:
         if self._route.accept(packed):
             self._stream.accepted(sequence)
 
-    def _run_head(self, source: Source, sequence: int, taken: Capture) -> tuple[float, tuple[Array, ...]]:
+    def _run_head(self, sequence: int, taken: Capture) -> tuple[float, tuple[Array, ...]]:
         """The boundary, and when the head that gave it began."""
         while True:
-            arrays = source.convert(taken.raw)
+            arrays = self._in_use.inputs(taken.raw)
             started_s = time.monotonic()
             try:
                 return started_s, self._stream.run(self._in_use.head, arrays)

@@ -78,6 +78,7 @@ class Adaptation:
         self._transport: Transport | None = None
         self._tails = self._tails_of(Clouds())
         self._is_answered = False
+        self._without_pixels = False
         self._refused_until_s: dict[str, float] = {}
         self._is_latest = False
         self._max_age_s = math.inf
@@ -88,6 +89,21 @@ class Adaptation:
     @property
     def _cuts(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(each.choice.cut for each in self._by_id.values()))
+
+    @property
+    def wants_pixels(self) -> bool:
+        """Whether pictures may travel as they are: then the source gives pixels, and the edge preprocesses the rest."""
+        return any(each.sending.pixels for each in self._by_id.values())
+
+    def begin(self, *, gives_pixels: bool) -> None:
+        """What the source gives. SettingsError where the plan's own cut sends pixels, and there are none."""
+        if gives_pixels or not self.wants_pixels:
+            return
+        if self._by_id[self._start].sending.pixels is not None:
+            raise errors.SettingsError(f"the plan sends pixels ({self._start}), and the source gives none")
+        self._without_pixels = True
+        lacking = [choice_id for choice_id, each in self._by_id.items() if each.sending.pixels]
+        log.warning("cuts not used cuts=%s reason=the source gives no pixels", ",".join(lacking))
 
     @property
     def first(self) -> Head:
@@ -295,6 +311,7 @@ class Adaptation:
         ready = self._tails.look(now_s)
         for choice_id, each in self._by_id.items() if ready is not None else ():
             is_read = each.choice.bits is None or choice_id == self._start or self._tails.read(each.sending.coder.id)
+            is_read = is_read and not (self._without_pixels and each.sending.pixels)
             is_ready = is_read and each.choice.cut in (ready or ())
             self._controller.leave_out(
                 choice_id, self._refused_until_s.get(each.choice.cut, -math.inf) if is_ready else math.inf

@@ -14,6 +14,7 @@ from edge_runtime.delivery import framing
 from edge_runtime.delivery.framing import Sending
 from edge_runtime.head import Head
 from tflsplit import errors
+from tflsplit.coding import input_codec
 from tflsplit.graph.cuts import Cut
 from tflsplit.package import reading
 from tflsplit.package.reading import Package
@@ -103,10 +104,12 @@ def _chained(stack: contextlib.ExitStack, package: Package, cuts: Iterable[Cut],
 
 
 def _candidates(package: Package, choices: Sequence[Choice], heads: Mapping[str, Head]) -> list[Candidate]:
-    return [
-        Candidate(choice, framing.of(package, package.cut(choice.cut), None, choice.bits), heads.get(choice.cut))
-        for choice in choices
-    ]
+    return [Candidate(choice, _sending(package, choice), heads.get(choice.cut)) for choice in choices]
+
+
+def _sending(package: Package, choice: Choice) -> Sending:
+    codec = None if choice.pixels is None else input_codec.parse(choice.pixels)
+    return framing.of(package, package.cut(choice.cut), codec, choice.bits)
 
 
 def _on_device(

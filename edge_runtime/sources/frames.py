@@ -111,6 +111,14 @@ def open_source(wanted: "PathLike | Array | Sequence[Array]", manifest: Manifest
     return _from_samples(samples.read(path, manifest.inputs), manifest, as_pixels=as_pixels)
 
 
+def open_either(wanted: "PathLike | Array | Sequence[Array]", manifest: Manifest) -> Source:
+    """Pixels where the source has them, else inputs as the model stores them."""
+    try:
+        return open_source(wanted, manifest, as_pixels=True)
+    except errors.DataError:
+        return open_source(wanted, manifest)
+
+
 def from_iterable(
     make: Callable[[], Iterator[tuple[Array, ...]]], *, is_live: bool = True, gives_pixels: bool = False
 ) -> Source:

@@ -38,7 +38,7 @@ def started(
     from edge_runtime.adapting import adaptation, candidates, siblings
     from tflsplit.package import trial
     from tflsplit.planning import pipeline
-    from tflsplit.planning.candidates import with_bits
+    from tflsplit.planning.candidates import named
     from tflsplit.switching import choices
     from tflsplit.switching.controller import Controller, Tuning
     from tflsplit.switching.goal import Goal, Wish
@@ -47,7 +47,7 @@ def started(
     wish = Wish(arguments.one_of(objective, OBJECTIVES, "objective"))
     computing = _computing(package, plan, accelerator, fallback, threads)
     runs_on = computing.accelerator.name if computing else "cpu"
-    start = with_bits(plan.cut, plan.bits)
+    start = named(plan.cut, plan.bits, plan.input_codec)
     competing = _competing(package, start, choices.of_plan(plan, runs_on), computing)
     link = pipeline.link_of(plan)
     usual = choices.Present(1 / link.bandwidth_bps, link.rtt_s)
@@ -89,6 +89,11 @@ def _computing(
             *(device.get("accelerator"), named.name),
         )
     return Computing(named, accelerators.fallback(fallback, threads))
+
+
+def has_pixels(plan: "Plan") -> bool:
+    """Whether pictures as they are, or as JPEG, are among the candidates."""
+    return any(each.get("input_codec") not in (None, "int8") for each in plan.candidates)
 
 
 def cuts(package: Package, plan: "Plan") -> list[Cut]:

@@ -147,7 +147,7 @@ class Edge:
             raise arguments.wrong("on_result", on_result, "a function of one result")
         rate_fps = self._settings.rate_fps if rate is None else rate
         settings = dataclasses.replace(self._settings, boot=secrets.randbits(64), count=count, rate_fps=rate_fps)
-        taken_from = open_source(source, self.package, as_pixels=self._as_pixels)
+        taken_from = self._source(source)
         observers = () if on_result is None else (_Results(on_result),)
         with (
             contextlib.closing(taken_from),
@@ -164,6 +164,12 @@ class Edge:
             summary = self._running.run(taken_from)
         outcome.check(summary, settings, is_stopped=self._running.is_stopping)
         return summary
+
+    def _source(self, source: "PathLike | Array | Sequence[Array] | Source") -> Source:
+        may_send_pixels = self._adaptation is not None and self._adaptation.wants_pixels
+        if may_send_pixels and not self._as_pixels and not isinstance(source, Source):
+            return frames.open_either(source, self.package.manifest)
+        return open_source(source, self.package, as_pixels=self._as_pixels)
 
     def stop(self) -> None:
         """Ends `run` from another thread, once every frame that was sent is answered."""

@@ -115,6 +115,11 @@ def gather(
     return found
 
 
+def named(cut: str, bits: int | None, codec: str | None) -> str:
+    """The id of a candidate: the cut's, and behind it how features or the input travel if not as they are."""
+    return with_bits(cut, bits) if codec in (None, "int8") else f"{cut}:{codec}"
+
+
 def with_bits(cut_id: str, bits: int | None) -> str:
     """How a cut is named whose features travel in so many bits."""
     return cut_id if bits is None else f"{cut_id}:{bits}bit"

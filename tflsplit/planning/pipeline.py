@@ -136,6 +136,7 @@ def figures(candidate: Candidate) -> dict[str, object]:
     return {
         "cut": candidate.cut.id,
         "bits": candidate.bits,
+        "input_codec": candidate.input_codec,
         "edge_s": round(candidate.edge.mean_s, 7),
         "head_s": round(candidate.head.mean_s, 7),
         "cloud_s": round(candidate.cloud.mean_s, 7),
@@ -146,10 +147,9 @@ def figures(candidate: Candidate) -> dict[str, object]:
 
 
 def _may_serve(judged: Judged) -> bool:
-    """Whether frames may be cut there under another link or load: bounds that depend on neither hold for ever. Pixels
-    are left out: an edge's source gives them, or inputs as the model stores them."""
+    """Whether frames may be cut there under another link or load: bounds that depend on neither hold for ever."""
     candidate = judged.cost.candidate
-    if candidate.missing or candidate.input_codec not in (None, "int8"):
+    if candidate.missing:
         return False
     is_worth_it = candidate.cut.is_useful or not candidate.is_split
     return is_worth_it and all(failure.constraint in _OF_THE_MOMENT for failure in judged.failures)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tflsplit import errors
+from tflsplit.coding import input_codec
 from tflsplit.planning import network
-from tflsplit.planning.candidates import Candidate, with_bits
+from tflsplit.planning.candidates import Candidate, named
 from tflsplit.planning.planfile import Plan
 
 # Under which conditions a cut has to be the best one to be a choice: links from 2G to a wired one, and a device and a
@@ -39,8 +40,13 @@ class Choice:
 
     @property
     def cut(self) -> str:
-        """The cut's id: behind it the choice's own says how features travel."""
+        """The cut's id: behind it the choice's own says how features, or the input, travel."""
         return self.id.partition(":")[0]
+
+    @property
+    def pixels(self) -> str | None:
+        """How the input travels where it does as pixels: `raw`, `jpeg:75`."""
+        return (self.id.partition(":")[2] or None) if self.bits is None else None
 
     @property
     def is_local(self) -> bool:
@@ -122,14 +128,9 @@ def of_plan(plan: Plan, accelerator: str = "cpu") -> list[Choice]:
         raise errors.SettingsError(
             f"the plan for {plan.package_name} lists no candidates, so no cut can move; plan again with this version"
         )
-    if plan.input_codec not in (None, "int8"):
-        raise errors.SettingsError(
-            f"the plan for {plan.package_name} sends pixels ({plan.input_codec}), and only inputs as the model stores "
-            "them can be cut elsewhere; plan again with --input-codec int8"
-        )
     try:
         return _choices([_planned(each) for each in plan.candidates], "output", accelerator)
-    except (KeyError, TypeError, ValueError) as cause:
+    except (KeyError, TypeError, ValueError, errors.SettingsError) as cause:
         raise errors.DataError(
             f"plan for {plan.package_name}: its candidates are damaged ({cause!r}); plan again"
         ) from cause
@@ -142,7 +143,9 @@ def _planned(told: Mapping[str, Any]) -> _Figures:
     bits = None if told.get("bits") is None else int(told["bits"])
     cut, head_s, is_exact = str(told["cut"]), float(told["head_s"]), bool(told["exact"])
     sides = (edge_s, head_s, wire_bytes, cloud_s)
-    return _Figures(with_bits(cut, bits), cut == "input", *sides, is_exact, float(told.get("load_s", 0.0)), bits)
+    codec = str(input_codec.parse(told.get("input_codec") or "int8"))
+    name = named(cut, bits, codec)
+    return _Figures(name, cut == "input", *sides, is_exact, float(told.get("load_s", 0.0)), bits)
 
 
 def _choices(found: Sequence[_Figures], whole_id: str | None, accelerator: str) -> list[Choice]:

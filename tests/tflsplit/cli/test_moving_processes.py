@@ -4,6 +4,7 @@ import pytest
 import rabbit
 
 from tflsplit import bundle
+from tflsplit.coding.input_codec import Pixels
 from tflsplit.package import reading
 from tflsplit.planning import pipeline, planfile
 from tflsplit.timings import presets
@@ -162,3 +163,23 @@ def test_a_delegate_that_is_taken_by_one_process_loads_the_head_that_the_cut_mov
     assert "the device takes one head at a time cut=op001" in done.err
     assert ("a frame waited for its head cut=op001" in done.err) == (not fallback)
     assert "timings of another accelerator" in done.err
+
+
+def test_a_picture_travels_as_pixels_where_that_is_cheaper(start, cloud, deployment, digits, tmp_path):
+    package = reading.open_package(digits)
+    figures = (
+        costing("input", 900_000, input_codec="int8"),
+        costing("input", 300, input_codec="raw"),
+        costing("output", 0, 3600.0),
+    )
+    plan = write_plan(tmp_path, package, figures, cut="input")
+    cloud(deployment.url, package=package)
+    common = ("--broker", deployment.url, "--deployment", "d", "--device", "n", "--json")
+    source = digits.parent / "test.npy"
+    streaming = start("edge", digits, "--plan", plan, "--adapt", *common, "--source", source, *WITHOUT_END)
+    deployment.wait_for(lambda: any(result.pixels is Pixels.RAW for result in deployment.results))
+    deployment.wait_for(lambda: deployment.births["n"].get("input_codec") == "raw")
+    streaming.terminate()
+    told = streaming.done().json()
+
+    assert (told["refused"], told["unanswered"]) == (0, 0)

@@ -72,11 +72,21 @@ def test_on_an_accelerator_a_head_has_to_be_loaded_and_the_input_has_none():
     assert [each.load_s for each in choices.of_plan(plan(*listed), "coral")] == [0.0, 0.1, 0.1]
 
 
+def test_pictures_as_they_are_and_as_jpeg_are_choices_of_their_own():
+    forms = [{**told("input", 0.01, 0.0, 0.03), "input_codec": codec} for codec in ("int8", "raw", "jpeg:75")]
+    found = choices.of_plan(plan(*forms, told("output", 0.07, 0.06, 0.0)))
+
+    assert [each.id for each in found] == ["input", "input:raw", "input:jpeg:75", "output"]
+    assert [each.pixels for each in found] == [None, "raw", "jpeg:75", None]
+    assert {each.cut for each in found} == {"input", "output"}
+    assert {each.rest_s for each in found[:3]} == {0.07}
+
+
 @pytest.mark.parametrize(
     ("made", "words"),
     [
         (plan(), "lists no candidates, so no cut can move; plan again"),
-        (plan(told("input", 0.0, 0.0, 0.1), input_codec="jpeg:75"), "sends pixels"),
+        (plan({**told("input", 0.0, 0.0, 0.1), "input_codec": "png"}), "candidates are damaged"),
         (plan(told("input", -1.0, 0.0, 0.1)), "candidates are damaged"),
         (plan({"cut": "input"}), "candidates are damaged"),
     ],

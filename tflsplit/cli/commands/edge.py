@@ -104,7 +104,7 @@ def command(
     settings = _settings(name, api_planfile.settings(plan) | delivery_options.settings(), pace, input_codec)
     with (
         update_options.running(opened, cut, name) as model,
-        contextlib.closing(_source(source, model, settings)) as inputs,
+        contextlib.closing(_source(source, model, settings, adapting_options.may_send_pixels(plan))) as inputs,
         monitoring_options.started() as monitored,
         delivery_options.spool(*name) as spool,
         adapting_options.started(model.package, plan, machine, moves_models=bool(update_options.models)) as adaptation,
@@ -136,11 +136,13 @@ def _log_start(model: updates.RunningUpdates, settings: "Settings") -> None:
     log.info(template, *(sending.get(key) for key in keys))
 
 
-def _source(text: str, model: updates.RunningUpdates, settings: "Settings") -> "Source":
+def _source(text: str, model: updates.RunningUpdates, settings: "Settings", may_send_pixels: bool) -> "Source":
     from edge_runtime.delivery import framing
     from edge_runtime.sources import frames
 
     as_pixels = framing.of(model.package, model.cut, *settings.form).pixels is not None
+    if may_send_pixels and not as_pixels:
+        return frames.open_either(text, model.package.manifest)
     return frames.open_source(text, model.package.manifest, as_pixels=as_pixels)
 
 

@@ -71,6 +71,10 @@ class AdaptingOptions:
         if not self.is_wanted and (self.objective is not None or not self.has_probes):
             raise errors.SettingsError("--objective and --no-probes say how the cut moves: give --adapt as well")
 
+    def may_send_pixels(self, plan: "Plan | None") -> bool:
+        """Whether pictures as they are may be among the candidates."""
+        return self.is_wanted and plan is not None and adapting.has_pixels(plan)
+
     @contextlib.contextmanager
     def started(
         self, package: Package, plan: "Plan | None", machine: AcceleratorOptions, *, moves_models: bool
