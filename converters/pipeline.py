@@ -146,7 +146,7 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
     data = quantize.quantise(model, prepared.calibrating, io_dtype=io, per_tensor_dense=options.target == "coral")
     usual = least_scales.raised(data, prepared.calibrating)
     data = usual.data
-    came = opened.notes if opened is not None else model.notes
+    came = opened.notes if opened is not None else (*model.notes, *model.trace.notes)
     notes = (*came, *fused_lstm.unrolled_note(model, data), *usual.notes)
     quantised = _Quantised(data, model.loader, prepared, model, notes)
     if options.target != "coral":

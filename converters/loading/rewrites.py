@@ -12,7 +12,7 @@ import numpy as np
 
 from converters.loading import quiet
 from converters.loading.frozen import activations, normalisations
-from converters.loading.frozen.graph import FLOATS, Graph, become, node_name
+from converters.loading.frozen.graph import FLOATS, Graph, become, function_of, node_name
 from tflsplit.graph.tensors import Array
 
 _PROOFS = 3
@@ -28,10 +28,11 @@ def rewritten(function: Any, specs: Sequence[Any], results: int) -> Any:
 
     `specs` describe its inputs. The first `results` outputs are the model's; those of layers may come in other scales.
     """
-    graph = Graph(_without_order(function))
+    function = _without_order(function)
+    graph = Graph(function)
     if not _rewrite(graph):
         return function
-    made = _function(graph.definition, function)
+    made = graph.function()
     return made if _is_equal(function, made, specs, results) else function
 
 
@@ -44,7 +45,7 @@ def _without_order(function: Any) -> Any:
     tied = [node for node in definition.node if any(source.startswith("^") for source in node.input)]
     for node in tied:
         node.input[:] = [source for source in node.input if not source.startswith("^")]
-    return _function(definition, function) if tied else function
+    return function_of(definition, function) if tied else function
 
 
 def _rewrite(graph: Graph) -> int:
@@ -117,26 +118,49 @@ def _is_nan(graph: Graph, node: Any) -> bool:
 
 
 def _split(graph: Graph, node: Any) -> bool:
-    """Parts that are used, taken one by one, where others are not: then the converter splits in float."""
-    shape, axis = graph.shape(node.input[1]), graph.value(node.input[0])
-    parts = node.attr["num_split"].i
-    used = [place for place in range(parts) if graph.users_of(f"{node.name}:{place}")]
-    if shape is None or axis is None or not used or len(used) == parts or node.attr["T"].type not in FLOATS:
+    """Parts that are used, taken one by one, where others are not: then the converter splits in float.
+
+    It knows by itself that what is multiplied by zeros, as the first state of a recurrent layer, is not used.
+    """
+    source, axis = (node.input[1], node.input[0]) if node.op == "Split" else (node.input[0], node.input[2])
+    shape, axis_value, parts = graph.shape(source), graph.value(axis), node.attr["num_split"].i
+    used = [place for place in range(parts) if not _is_lost(graph, f"{node.name}:{place}")]
+    if shape is None or axis_value is None or not used or len(used) == parts or node.attr["T"].type not in FLOATS:
         return False
-    place_of, extent = int(axis) % len(shape), shape[int(axis)] // parts
+    place_of = int(axis_value) % len(shape)
+    given = graph.array(node.input[1]) if node.op == "SplitV" else np.full(parts, shape[place_of] // parts)
+    if given is None:
+        return False
+    given = np.where(given < 0, shape[place_of] - given.sum() - 1, given)  # -1 is what the others leave
+    ends = np.cumsum(given)
     for place in used:
-        begin = [place * extent if one == place_of else 0 for one in range(len(shape))]
-        size = [extent if one == place_of else -1 for one in range(len(shape))]
+        begin = [int(ends[place] - given[place]) if one == place_of else 0 for one in range(len(shape))]
+        size = [int(given[place]) if one == place_of else -1 for one in range(len(shape))]
         held = [
             graph.held(f"{node.name}/{what}_{place}", np.asarray(value, np.int32))
             for what, value in (("begin", begin), ("size", size))
         ]
-        part = graph.add("Slice", f"{node.name}/part_{place}", (node.input[1], *held), node)
+        part = graph.add("Slice", f"{node.name}/part_{place}", (source, *held), node)
         graph.nodes[part].attr["Index"].type = 3  # DataType of int32
         names = {f"{node.name}:{place}", *([node.name] if place == 0 else [])}
         for user in graph.users_of(f"{node.name}:{place}"):
-            user.input[:] = [part if source in names else source for source in user.input]
+            user.input[:] = [part if entry in names else entry for entry in user.input]
     return True
+
+
+def _is_lost(graph: Graph, source: str) -> bool:
+    """Whether all that is computed from a tensor is multiplied by zeros."""
+    names = (source, source.removesuffix(":0"))
+    return all(
+        (user.op in ("Sigmoid", "Tanh", "Relu", "Identity") and _is_lost(graph, f"{user.name}:0"))
+        or (user.op == "Mul" and any(_is_zero(graph, other) for other in user.input if other not in names))
+        for user in graph.users_of(source)
+    )
+
+
+def _is_zero(graph: Graph, source: str) -> bool:
+    held = graph.array(source)
+    return held is not None and not held.any()
 
 
 def _cast(graph: Graph, node: Any) -> bool:
@@ -211,20 +235,13 @@ _RULES: dict[str, Callable[[Graph, Any], bool]] = {
     "NotEqual": _not_equal,
     "IsNan": _is_nan,
     "Split": _split,
+    "SplitV": _split,
     "ArgMax": _arg_max,
     "Cast": _cast,
     "Mul": _scaled_relu,
     "AddV2": normalisations.alone,
     "FusedBatchNormV3": normalisations.fused,
 }
-
-
-def _function(graph_def: Any, like: Any) -> Any:
-    """The graph as a function with the inputs and outputs of `like`."""
-    tf = quiet.tensorflow()
-    imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])
-    find = imported.graph.get_tensor_by_name
-    return imported.prune([find(tensor.name) for tensor in like.inputs], [find(tensor.name) for tensor in like.outputs])
 
 
 def _is_equal(before: Any, after: Any, specs: Sequence[Any], results: int) -> bool:

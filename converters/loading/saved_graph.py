@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.loading import operations
+from converters.loading.frozen.graph import called_by
 from tflsplit import errors
 
 
@@ -32,7 +33,7 @@ def check(path: Path) -> None:
             is_of_saver = any(node.op in kind and place in places for kind, places in allowed.items())
             if not is_of_saver and node.op not in operations.COMPUTING and node.op not in graph.functions:
                 raise _refused(path, f"operation {node.op} ({node.name}) is not known to only compute")
-            for name in _called_by(node):  # a name that is no function of this graph could stand for any operation
+            for name in called_by(node):  # a name that is no function of this graph could stand for any operation
                 if name not in graph.functions:
                     raise _refused(path, f"operation {node.op} ({node.name}) calls {name!r}, which is not in the graph")
 
@@ -76,7 +77,7 @@ class _Graph:
     def only_needed_by(self, tensors: Sequence[str], *, run: Sequence[str] = ()) -> set[str]:
         """Places that only these nodes need: not `run`, not what else TensorFlow runs, nor any other call in it."""
         needed = self._needed_by(map(_node, filter(None, tensors)))
-        others = {name for name, node in self._nodes.items() if name not in needed and _called_by(node)}
+        others = {name for name, node in self._nodes.items() if name not in needed and called_by(node)}
         return needed - self._needed_by({*map(_node, run), *self._run, *others})
 
     def _needed_by(self, places: Iterable[str]) -> set[str]:
@@ -92,7 +93,7 @@ class _Graph:
                 self.functions.get(place.removesuffix("()"), ()) if place.endswith("()") else [self._nodes.get(place)]
             )
             for node in filter(None, nodes):
-                pending += [_place(name) for name in (node.op, *_called_by(node)) if name in self.functions]
+                pending += [_place(name) for name in (node.op, *called_by(node)) if name in self.functions]
                 if not place.endswith("()"):
                     pending += [_node(source) for source in node.input]
         return found
@@ -104,15 +105,6 @@ def _place(function: str) -> str:
 
 def _node(tensor: str) -> str:
     return tensor.lstrip("^").split(":")[0]
-
-
-def _called_by(node: Any) -> list[str]:
-    return [
-        name
-        for value in node.attr.values()
-        for name in (value.func.name, *(entry.name for entry in value.list.func))
-        if name
-    ]
 
 
 def _outputs_and_initialisers(meta: Any) -> Iterator[str]:

@@ -36,6 +36,11 @@ def load(path: Path, *, input_shapes: InputShapes, allow_unsafe: bool, signature
             raise errors.ModelError(
                 f"{path}: input {entry!r} of signature {name!r} has no known rank; export it with one"
             )
+        if declared[entry].shape.rank == 0:
+            raise errors.ModelError(
+                f"{path}: input {entry!r} of signature {name!r} is one value for all samples; export a signature in "
+                "which it is a constant, or has a batch"
+            )
         shape = tuple(declared[entry].shape.as_list())
         inputs.append(static_input(entry, shape, declared[entry].dtype.name, given.get(entry), str(path)))
     output_names = tuple(function.structured_outputs)

@@ -5,7 +5,6 @@ for both Keras versions. Everything later (calibration, conversion, float result
 graph.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from functools import partial, wraps
 from typing import Any
 
 from converters.loading import quiet, rewrites, scopes
-from converters.loading.frozen import limits
+from converters.loading.frozen import augmentation, kept, limits
 from tflsplit.graph.tensors import Array
 
 
@@ -40,10 +39,19 @@ class Tap:
 
 
 class Trace:
-    """A model's frozen graph for one sample. Arrays are (1, …) tensors in the order of the model's inputs."""
+    """A model's frozen graph for one sample. Arrays are (1, …) tensors in the order of the model's inputs. `notes` say
+    what was changed in it."""
 
-    def __init__(self, function: Any, tapped: Any, taps: tuple[Tap, ...], output_operations: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        function: Any,
+        tapped: Any,
+        taps: tuple[Tap, ...],
+        output_operations: tuple[str, ...],
+        notes: tuple[str, ...] = (),
+    ) -> None:
         self.function = function
+        self.notes = notes
         self.taps = taps
         self.output_operations = output_operations
         self._tapped = tapped
@@ -68,7 +76,7 @@ def trace_keras(model: Any, bases: Sequence[type], call: Callable[..., Any], spe
 
     def outputs_and_taps(*tensors: Any) -> Any:
         made.clear()
-        with recorded_calls(model, bases, made), _still_seeds():
+        with recorded_calls(model, bases, made):
             outputs = tf.nest.flatten(call(*tensors))
         made_outputs[:] = outputs
         # Cells of recurrent layers run inside the graph of a loop; their tensors do not exist outside it.
@@ -78,36 +86,22 @@ def trace_keras(model: Any, bases: Sequence[type], call: Callable[..., Any], spe
     traced = tf.function(outputs_and_taps, autograph=False).get_concrete_function(*specs)
     outputs, _ = traced.structured_outputs
     taps = _taps(made)
-    frozen = _frozen(traced, taps, file, is_keras=True)
+    frozen, _ = _frozen(traced, specs, taps, file, is_keras=True)
     tapped = rewrites.rewritten(frozen, specs, len(outputs))
     function = tapped.prune(tapped.inputs, tapped.outputs[: len(outputs)])
     return Trace(function, tapped, taps, tuple(_maker(output) for output in made_outputs))
 
 
-@contextmanager
-def _still_seeds() -> Iterator[None]:
-    """Keras 3 moves a layer's seed on in every call, whether the layer draws anything then or not."""
-    generator = sys.modules["keras"].random.SeedGenerator if "keras" in sys.modules else None
-    if generator is None:
-        yield
-        return
-    original = generator.next
-    generator.next = lambda self, ordered=True: self.state.value * 1
-    try:
-        yield
-    finally:
-        generator.next = original
-
-
 def trace_function(call: Callable[..., Any], specs: Sequence[Any], file: str) -> Trace:
     """Trace a function that is no Keras model; its layers are found from the names in its graph."""
     tf = quiet.tensorflow()
-    frozen = _frozen(tf.function(call, autograph=False).get_concrete_function(*specs), (), file, is_keras=False)
+    traced = tf.function(call, autograph=False).get_concrete_function(*specs)
+    frozen, notes = _frozen(traced, specs, (), file, is_keras=False)
     function = rewrites.rewritten(frozen, specs, len(frozen.outputs))
     tensors = scopes.layer_tensors(function.graph)
     taps = tuple(Tap(layer, tensor.op.name, computes=True) for layer, tensor in tensors.items())
     tapped = function.prune(function.inputs, list(tensors.values()))
-    return Trace(function, tapped, taps, tuple(_maker(output) for output in function.outputs))
+    return Trace(function, tapped, taps, tuple(_maker(output) for output in function.outputs), notes)
 
 
 def _maker(tensor: Any) -> str:
@@ -118,18 +112,23 @@ def _maker(tensor: Any) -> str:
     return str(operation.name)
 
 
-def _frozen(traced: Any, taps: Sequence[Tap], file: str, *, is_keras: bool) -> Any:
-    """The function with its variables as constants; ModelError for what in it cannot be converted."""
+def _frozen(
+    traced: Any, specs: Sequence[Any], taps: Sequence[Tap], file: str, *, is_keras: bool
+) -> tuple[Any, tuple[str, ...]]:
+    """The function with its variables as constants, and what was changed in it; ModelError for what in it cannot be
+    converted."""
     places = [(tap.layer, tap.operation) for tap in taps]
-    layer_of: limits.LayerOf = partial(limits.layer_of, traced.graph, taps=places)
-    limits.check_kept(traced.graph, layer_of, file)
+    layer_of: limits.LayerOf = partial(limits.layer_of, traced.graph, taps=places) if is_keras else scopes.layer_around
+    written = {name: (layer_of(changing), kind) for name, (changing, kind) in kept.written(traced).items()}
     try:
-        frozen = freeze(traced)
+        frozen = freeze(kept.without_writes(traced, specs) if written else traced)
     except ValueError as cause:
         raise limits.unfrozen(cause, layer_of, file) from cause
+    frozen, drawing = (frozen, ()) if is_keras else augmentation.left_out(frozen)
     layer_of = partial(limits.layer_of, frozen.graph, taps=places) if is_keras else scopes.layer_around
-    limits.check(frozen, layer_of, file, is_keras=is_keras)
-    return frozen
+    limits.check(frozen, layer_of, file, is_keras=is_keras, written=written)
+    left = dict.fromkeys(map(layer_of, drawing))
+    return frozen, tuple(f"layer {layer!r}, which draws random numbers as in training, was left out" for layer in left)
 
 
 def freeze(concrete: Any) -> Any:

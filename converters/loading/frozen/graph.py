@@ -1,6 +1,6 @@
 """A frozen graph that is being rewritten: its nodes by name, what they compute, and new ones beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,10 @@ class Graph:
         for node in graph_def.node:
             for source in node.input:
                 self.users.setdefault(node_name(source), []).append(node)
+
+    def function(self) -> Any:
+        """The graph as it is now, with the inputs and outputs that it had."""
+        return function_of(self.definition, self._function)
 
     def add(self, operation: str, name: str, inputs: Sequence[str], like: Any) -> str:
         """A new node of the type of `like`; its name."""
@@ -152,3 +156,40 @@ def become(node: Any, operation: str, inputs: Sequence[str]) -> None:
 
 def node_name(source: str) -> str:
     return source.lstrip("^").partition(":")[0]
+
+
+def called_by(node: Any) -> list[str]:
+    """The functions that a node calls."""
+    return [
+        name
+        for value in node.attr.values()
+        for name in (value.func.name, *(entry.name for entry in value.list.func))
+        if name
+    ]
+
+
+def needed(function: Any) -> list[Any]:
+    """The operations that the outputs are computed from."""
+    waiting = [tensor.op for tensor in function.outputs]
+    seen = {operation.name for operation in waiting}
+    for operation in waiting:  # grows while it is read
+        for source in (tensor.op for tensor in operation.inputs):
+            if source.name not in seen:
+                seen.add(source.name)
+                waiting.append(source)
+    return waiting
+
+
+def scopes_of(operation: str) -> Iterator[str]:
+    """Those around an operation, the innermost first."""
+    while "/" in operation:
+        operation = operation.rpartition("/")[0]
+        yield operation
+
+
+def function_of(definition: Any, like: Any) -> Any:
+    """A graph as a function with the inputs and outputs of `like`."""
+    tf = quiet.tensorflow()
+    imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(definition, name=""), [])
+    find = imported.graph.get_tensor_by_name
+    return imported.prune([find(tensor.name) for tensor in like.inputs], [find(tensor.name) for tensor in like.outputs])

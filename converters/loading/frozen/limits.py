@@ -4,9 +4,11 @@ TensorFlow's converter refuses these with tracebacks of its own, or its calibrat
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from converters.loading.frozen.augmentation import RANDOM
+from converters.loading.frozen.graph import needed, scopes_of
 from tflsplit import errors
 
 LayerOf = Callable[[str], str]
@@ -14,55 +16,49 @@ LayerOf = Callable[[str], str]
 _TABLES = re.compile(r"(LookupTable|HashTable|MutableHashTable|InitializeTable)\w*")
 _LOOPS = frozenset({"While", "StatelessWhile", "LoopCond"})
 _CHOICES = frozenset({"If", "StatelessIf", "Case", "StatelessCase", "Switch", "RefSwitch"})
-_RANDOM = re.compile(r"(Stateless|Stateful)?(Random|Truncated|ParameterizedTruncated|Multinomial)\w*|RngReadAndSkip")
-_KEPT = re.compile(r"Assign\w*VariableOp|ResourceScatter\w*")
 _TEXT = "int8 models take numbers alone: do the look-up before the model, and convert what comes behind it"
-
-# Kind of operation, what the model does with it, and what to do.
-_REFUSED = (
-    (_TABLES.fullmatch, "looks values up in a table", _TEXT),
-    (_RANDOM.fullmatch, "draws random numbers in every run", "build it with training=False, or without that layer"),
-    (_CHOICES.__contains__, "computes one of two things", "build it for inference, with the one that is wanted"),
-)
+_KERAS_FILE = "the .keras or .h5 file"
 
 
-def check_kept(graph: Any, layer_of: LayerOf, file: str) -> None:
-    """ModelError for a variable that a run changes, before the variables of the graph become constants.
-
-    Operations in functions that the graph calls have no layers.
-    """
-    called = [node for function in graph.as_graph_def().library.function for node in function.node_def]
-    kinds = [*((one.name, one.type) for one in graph.get_operations()), *((node.name, node.op) for node in called)]
-    for name, kind in kinds:
-        if _KEPT.fullmatch(kind):
-            raise errors.ModelError(
-                f"{file}: {_words(layer_of(name))} keeps values from one run to the next ({kind}); build it without "
-                "stateful=True (an LSTM: or convert with --stateful), training=True or the like, or with its state as "
-                "an input and an output"
-            )
-
-
-def check(function: Any, layer_of: LayerOf, file: str, *, is_keras: bool) -> None:
+def check(
+    function: Any, layer_of: LayerOf, file: str, *, is_keras: bool, written: Mapping[str, tuple[str, str]] | None = None
+) -> None:
     """ModelError for an operation that a frozen function needs for its outputs and that cannot be converted.
 
     `layer_of` names the layer of an operation by its name; `is_keras` says that recurrent layers were unrolled.
+    `written` has the variables that a run changes (`converters.loading.frozen.kept`), with layer and operation.
     """
-    needed = _needed(function)
-    for operation in needed:  # first of all: a loop is made of choices
-        if operation.type in _LOOPS:
-            other = "the .keras or .h5 file, whose recurrent layers are unrolled"
-            remedy = "write its steps out, one after the other" if is_keras else f"give {other}"
-            raise errors.ModelError(
-                f"{file}: {_words(layer_of(operation.name))} has a loop ({operation.name}), which cannot be "
-                f"calibrated; {remedy}"
-            )
-    settled = {operation for operation in needed if _is_settled(operation)}
-    for operation in needed:
-        for is_kind, does, remedy in _REFUSED:
-            # Behind a choice that is settled, the converter leaves out what is not chosen.
-            if is_kind(operation.type) and operation not in settled and not (settled and is_kind == _RANDOM.fullmatch):
-                where = _words(layer_of(operation.name))
-                raise errors.ModelError(f"{file}: {where} {does} ({operation.type}); {remedy}")
+    used = needed(function)
+    settled = {operation for operation in used if _is_settled(operation)}
+    inference = "build it with training=False, or without that layer"
+    if not settled:  # behind a choice that is settled, the converter leaves out what is not chosen
+        drawing = inference if is_keras else f"give {_KERAS_FILE}, or {inference}"
+        _refuse(used, RANDOM.fullmatch, f"draws random numbers in every run ({{}}); {drawing}", layer_of, file)
+    for name in {operation.name for operation in used}.intersection(written or ()):
+        layer, kind = (written or {})[name]
+        raise errors.ModelError(
+            f"{file}: {_words(layer)} keeps values from one run to the next ({kind}); build it without "
+            "stateful=True (an LSTM: or convert with --stateful), training=True or the like, or with its state as "
+            "an input and an output"
+        )
+    loops = (
+        "write its steps out, one after the other"
+        if is_keras
+        else f"give {_KERAS_FILE}, whose recurrent layers are unrolled"
+    )
+    # Before choices: a loop is made of them.
+    _refuse(used, _LOOPS.__contains__, f"has a loop ({{}}), which cannot be calibrated; {loops}", layer_of, file)
+    _refuse(used, _TABLES.fullmatch, f"looks values up in a table ({{}}); {_TEXT}", layer_of, file)
+    unsettled = [operation for operation in used if operation not in settled]
+    wanted = "build it for inference, with the one that is wanted"
+    _refuse(unsettled, _CHOICES.__contains__, f"computes one of two things ({{}}); {wanted}", layer_of, file)
+
+
+def _refuse(used: Sequence[Any], is_kind: Callable[[str], Any], words: str, layer_of: LayerOf, file: str) -> None:
+    """ModelError if there is an operation of this kind; its kind goes into `words`."""
+    for operation in used:
+        if is_kind(operation.type):
+            raise errors.ModelError(f"{file}: {_words(layer_of(operation.name))} {words.format(operation.type)}")
 
 
 def _is_settled(operation: Any) -> bool:
@@ -93,18 +89,6 @@ def unfrozen(cause: ValueError, layer_of: LayerOf, file: str) -> errors.ModelErr
     )
 
 
-def _needed(function: Any) -> list[Any]:
-    """The operations that the outputs are computed from."""
-    waiting = [tensor.op for tensor in function.outputs]
-    seen = {operation.name for operation in waiting}
-    for operation in waiting:  # grows while it is read
-        for source in (tensor.op for tensor in operation.inputs):
-            if source.name not in seen:
-                seen.add(source.name)
-                waiting.append(source)
-    return waiting
-
-
 def _words(layer: str) -> str:
     return f"layer {layer!r}" if layer else "the model"
 
@@ -119,22 +103,15 @@ def layer_of(graph: Any, operation: str, taps: Sequence[tuple[str, str]]) -> str
         return made_by[operation]
     inside: dict[str, set[str]] = {}
     for layer, made in taps:
-        for scope in _scopes(made):
+        for scope in scopes_of(made):
             inside.setdefault(scope, set()).add(layer)
-    for scope in _scopes(operation):
+    for scope in scopes_of(operation):
         layers = inside.get(scope, set())
         own = scope.rpartition("/")[2]
         named = layers & {own, re.sub(r"_\d+$", "", own)}  # Keras 3 numbers a layer's scopes by call
         if named or len(layers) == 1:  # the scope of several layers is that of the model, or of a layer around them
             return next(iter(named or layers))
     return next((made_by[name] for name in _behind(graph, operation) if name in made_by), "")
-
-
-def _scopes(operation: str) -> Iterator[str]:
-    """Those around an operation, the innermost first."""
-    while "/" in operation:
-        operation = operation.rpartition("/")[0]
-        yield operation
 
 
 def _behind(graph: Any, operation: str) -> Iterator[str]:

@@ -205,3 +205,18 @@ def test_a_normalisation_that_no_convolution_takes_in_is_rounded_once(either_ker
 
     assert names == ["MAX_POOL_2D", "DEPTHWISE_CONV_2D", "CONV_2D"]
     assert fidelity.measure(model, data, samples)[0].sqnr_db > 33
+
+
+def test_parts_of_a_split_that_are_multiplied_by_zeros_are_not_split_in_float(tf_keras, tmp_path):
+    """The first state of a recurrent layer is zero; in a SavedModel nobody takes its joint product apart."""
+    from converters.loading import formats
+
+    with quiet.silenced():
+        tf_keras.utils.set_random_seed(7)
+        entry = tf_keras.Input((3, 4))
+        steps = tf_keras.layers.GRU(3, unroll=True, reset_after=False)
+        tf_keras.Model(entry, steps(entry)).save(tmp_path / "m")
+    model = formats.load(tmp_path / "m")
+    samples, _ = synthesis.synthesise(model, NAMED["unit"], distils=False)
+    (measured,) = fidelity.measure(model, quantize.quantise(model, samples), samples)
+    assert measured.sqnr_db > 27
