@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from converters.loading import quiet
-from converters.loading.frozen import activations, normalisations
+from converters.loading.frozen import activations, masks, normalisations
 from converters.loading.frozen.graph import FLOATS, Graph, become, function_of, node_name
 from tflsplit.graph.tensors import Array
 
@@ -218,6 +218,7 @@ def _scaled_relu(graph: Graph, node: Any) -> bool:
 
 
 _FIRST: dict[str, Callable[[Graph, Any], bool]] = {
+    "Softmax": masks.softmax,
     "Select": activations.chosen,
     "SelectV2": activations.chosen,
     "Softplus": activations.softplus,

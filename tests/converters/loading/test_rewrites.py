@@ -40,6 +40,45 @@ def _attention(keras):
     return keras.Model(entry, keras.layers.Dense(5)(keras.layers.GlobalAveragePooling1D()(x)))
 
 
+def _over(keras, make):
+    entry = keras.Input((12, 8))
+    return keras.Model(entry, keras.layers.Dense(5)(keras.layers.Flatten()(make(entry))))
+
+
+def _scores(mask):
+    """Attention over twelve steps; `mask` makes of its scores those that the softmax takes."""
+
+    def build(keras):
+        entry = keras.Input((12, 8))
+        dense = keras.layers.Dense
+        scores = keras.layers.Dot((2, 2))([dense(8)(entry), dense(8)(entry)])
+        weights = keras.layers.Softmax()(mask(keras, scores))
+        return keras.Model(
+            entry, dense(5)(keras.layers.Flatten()(keras.layers.Dot((2, 1))([weights, dense(8)(entry)])))
+        )
+
+    return build
+
+
+def _causal(keras, x):
+    return keras.ops.less_equal(np.arange(12)[None, None, :], keras.ops.abs(x) * 0 + np.arange(12)[None, :, None])
+
+
+def _cast(keras, mask):
+    return keras.ops.cast(mask, "float32")
+
+
+MASKS = {
+    "chosen": lambda keras, x: keras.ops.where(_causal(keras, x), x, -1e9),
+    "chosen, infinite": lambda keras, x: keras.ops.where(_causal(keras, x), x, -np.inf),
+    "chosen, the other way": lambda keras, x: keras.ops.where(keras.ops.logical_not(_causal(keras, x)), -3e38, x),
+    "lowered where": lambda keras, x: keras.ops.where(_causal(keras, x), x, x - 1e9),
+    "lowered by a constant": lambda keras, x: x + np.triu(np.full((1, 12, 12), -1e9, np.float32), 1),
+    "lowered by what is no": lambda keras, x: x + (1.0 - _cast(keras, _causal(keras, x))) * -1e9,
+    "lowered by what is": lambda keras, x: x - 1e4 * _cast(keras, keras.ops.logical_not(_causal(keras, x))),
+}
+
+
 def _masked(keras):
     entry = keras.Input((4, 8))
     return keras.Model(entry, keras.layers.LSTM(4)(keras.layers.Masking()(entry)))
@@ -83,6 +122,13 @@ FORMS = {
     "without numbers that are none": _after_convolution(lambda keras: keras.ops.nan_to_num),
     "cosine": _cosine,
     "attention": _attention,
+    "causal attention": lambda keras: _over(
+        keras, lambda x: keras.layers.MultiHeadAttention(2, 4)(x, x, use_causal_mask=True)
+    ),
+    "scores lowered causally": lambda keras: _over(
+        keras, lambda x: keras.layers.Attention()([x, x], use_causal_mask=True)
+    ),
+    **{f"scores {name}": _scores(mask) for name, mask in MASKS.items()},
     "masked": _masked,
 }
 
