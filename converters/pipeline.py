@@ -13,7 +13,6 @@ from typing import Any
 from converters import (
     float_ends,
     fused_lstm,
-    least_scales,
     quantize,
     refusals,
     requantise,
@@ -28,6 +27,7 @@ from converters.float_model import fidelity, layers, losses, tails
 from converters.loading import formats
 from converters.loading.formats import Format
 from converters.loading.model import LoadedModel, stored_samples
+from converters.mending import divisions, least_scales
 from converters.options import Options
 from converters.payloads import precision, saving
 from converters.payloads.precision import Samples
@@ -147,7 +147,7 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
     usual = least_scales.raised(data, prepared.calibrating)
     data = usual.data
     came = opened.notes if opened is not None else (*model.notes, *model.trace.notes)
-    notes = (*came, *fused_lstm.unrolled_note(model, data), *usual.notes)
+    notes = (*came, *fused_lstm.unrolled_note(model, data), *usual.notes, *divisions.note(data))
     quantised = _Quantised(data, model.loader, prepared, model, notes)
     if options.target != "coral":
         return quantised

@@ -149,13 +149,19 @@ def _split(graph: Graph, node: Any) -> bool:
 
 
 def _is_lost(graph: Graph, source: str) -> bool:
-    """Whether all that is computed from a tensor is multiplied by zeros."""
+    """Whether nothing is computed from a tensor, or all of it, element by element, is multiplied by zeros."""
     names = (source, source.removesuffix(":0"))
-    return all(
-        (user.op in ("Sigmoid", "Tanh", "Relu", "Identity") and _is_lost(graph, f"{user.name}:0"))
-        or (user.op == "Mul" and any(_is_zero(graph, other) for other in user.input if other not in names))
-        for user in graph.users_of(source)
-    )
+    for user in graph.users_of(source):
+        if user.op not in _ELEMENTWISE:
+            return False
+        is_zeroed = user.op == "Mul" and any(_is_zero(graph, other) for other in user.input if other not in names)
+        result = f"{user.name}:0"
+        if not is_zeroed and not (graph.users_of(result) and _is_lost(graph, result)):
+            return False
+    return True
+
+
+_ELEMENTWISE = frozenset({"AddV2", "BiasAdd", "Identity", "Mul", "Relu", "Sigmoid", "Sub", "Tanh"})
 
 
 def _is_zero(graph: Graph, source: str) -> bool:
@@ -219,6 +225,7 @@ def _scaled_relu(graph: Graph, node: Any) -> bool:
 
 _FIRST: dict[str, Callable[[Graph, Any], bool]] = {
     "Softmax": masks.softmax,
+    "Mul": normalisations.unit,
     "Select": activations.chosen,
     "SelectV2": activations.chosen,
     "Softplus": activations.softplus,
@@ -265,7 +272,9 @@ def _largest(array: Array) -> float:
 
 
 def _samples(function: Any, specs: Sequence[Any]) -> Iterator[list[Array]]:
-    """Whole numbers where the model takes them, however they are given: each table of an embedding has 0 and 1."""
+    """Zeros, where divisions differ, then random; whole numbers where the model takes them, in whatever type: each
+    table of an embedding has 0 and 1."""
+    yield [np.zeros(tuple(spec.shape), spec.dtype.as_numpy_dtype) for spec in specs]
     random = np.random.default_rng(0)
     is_whole = [
         not spec.dtype.is_floating or any(INPUT_TYPE in user.name for user in tensor.consumers())

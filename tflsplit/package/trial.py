@@ -18,6 +18,7 @@ from tflsplit import errors, private_files, processor
 from tflsplit.graph import flatgraph
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.kernels import keeping, probe
+from tflsplit.package import verify
 from tflsplit.package.reading import Package
 
 log = logging.getLogger(__name__)
@@ -49,14 +50,18 @@ def check(opened: Package, *, on_model: OnModel = lambda name: None) -> None:
 
 
 def attempt(request: Mapping[str, Any], say: Callable[[str], None]) -> None:
-    """In the other process: each model once, on zeros."""
+    """In the other process: each model once, on zeros; on others, where an operator refuses those (a division)."""
     for name in request["models"]:
         say(name)
         data = (Path(request["folder"]) / name).read_bytes()
         with contextlib.suppress(errors.DeviceError):  # tflite-runtime runs models and brings nothing to read them by
             flatgraph.read(data, name=name)
         with Interpreter(data, name=name) as interpreter:
-            interpreter.run(*(np.zeros(spec.shape, spec.dtype) for spec in interpreter.inputs))
+            try:
+                interpreter.run(*(np.zeros(spec.shape, spec.dtype) for spec in interpreter.inputs))
+            except errors.DeviceError:
+                (sample,) = verify.random_samples(interpreter.inputs, 1)
+                interpreter.run(*sample)
 
 
 def culprit(model: Path) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 from converters.loading.frozen.graph import FLOATS, Graph, become, node_name
 
+_TINY = 1e-3  # what is added to keep from dividing by zero is less
+
 
 def elu(graph: Graph, node: Any) -> bool:
     """relu(x) + (exp(x - relu(x)) - 1): x - relu(x) is min(x, 0) in a scale of its own."""
@@ -137,6 +139,8 @@ def maximum(graph: Graph, node: Any) -> bool:
     if graph.value(b) == 0.0:
         become(node, "Relu", (a,))
         return True
+    if 0.0 < (graph.value(b) or 0.0) < _TINY and _is_never_negative(graph, graph.origin(a)):
+        return False  # the result has the scale of what is clipped
     for x, scaled in ((a, b), (b, a)):
         slope = graph.factor(scaled, x)
         if slope is not None and 0.0 < slope < 1.0:
@@ -146,6 +150,14 @@ def maximum(graph: Graph, node: Any) -> bool:
     over = graph.add("Sub", f"{node.name}/difference", (a, b), node)
     become(node, "AddV2", (b, graph.add("Relu", f"{node.name}/over", (over,), node)))
     return True
+
+
+def _is_never_negative(graph: Graph, made: Any) -> bool:
+    while made is not None and made.op == "Sum":
+        made = graph.origin(made.input[0])
+    if made is None:
+        return False
+    return made.op in ("Sqrt", "Abs", "Relu", "Square") or (made.op == "Mul" and len(set(made.input)) == 1)
 
 
 def is_clipped_relu(graph: Graph, node: Any) -> bool:

@@ -54,11 +54,17 @@ class Graph:
         return name
 
     def array(self, source: str) -> "Array | None":
-        """The value of a tensor that no input has a part in; None for any other."""
+        """The value of a tensor that no sample has a part in, but for its shape, which is fixed; None for any other."""
         if self.depends_on(source, "Placeholder") or node_name(source) not in self._before:
             return None
+        tf, inputs, node = quiet.tensorflow(), self._function.inputs, self.nodes[node_name(source)]
+        if node.op == "Const":
+            return np.asarray(tf.make_ndarray(node.attr["value"].tensor))
         tensor = self._function.graph.get_tensor_by_name(source if ":" in source else f"{source}:0")
-        held: Array = self._function.prune([], [tensor])()[0].numpy()
+        if any(not entry.shape.is_fully_defined() for entry in inputs):
+            return None
+        zeros = [tf.zeros(entry.shape, entry.dtype) for entry in inputs]
+        held: Array = self._function.prune(inputs, [tensor])(*zeros)[0].numpy()
         return held
 
     def origin(self, source: str) -> Any:
@@ -121,14 +127,14 @@ class Graph:
         return next((one for one, other in pairs if self.value(other) == wanted), None)
 
     def depends_on(self, source: str, operation: str) -> bool:
-        """Whether a node of this kind is among those that compute `source`."""
+        """Whether a node of this kind is among those that compute `source`, by more than its shape."""
         waiting, seen = [node_name(source)], set()
         while waiting:
             name = waiting.pop()
             node = self.nodes.get(name)
             if node is not None and node.op == operation:
                 return True
-            if node is not None and name not in seen:
+            if node is not None and name not in seen and node.op not in ("Shape", "Size", "Rank"):
                 seen.add(name)
                 waiting += map(node_name, node.input)
         return False

@@ -1,4 +1,4 @@
-"""Batch normalisations that no convolution before them can take in, as ResNetV2 and DenseNet have them."""
+"""Normalisations: of batches, where no convolution before them can take them in (ResNetV2, DenseNet); to length 1."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from tflsplit.graph.tensors import Array
 _FOLDED = frozenset({"Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BiasAdd"})
 # One that stands at the input tells what inputs the model was trained on (`converters.calibration.first_layer`).
 _INPUTS = frozenset({"Placeholder", "Reshape"})
+_LARGE = 1e3  # one over the length of a vector that is as good as zero
 
 
 def alone(graph: Graph, node: Any) -> bool:
@@ -38,6 +39,42 @@ def fused(graph: Graph, node: Any) -> bool:
     gamma, beta, mean, variance = (np.asarray(one, np.float32) for one in held)
     factor = gamma / np.sqrt(variance + node.attr["epsilon"].f)
     return _as_convolution(graph, node, node.input[0], factor, beta - mean * factor)
+
+
+def unit(graph: Graph, node: Any) -> bool:
+    """x * min(1/sqrt(s), C) and x / sqrt(max(s, least)) written as products, as divisions by the length.
+
+    A vector of zeros is the only one that reaches C, or 1/sqrt(least): a million, or infinity before it is clipped, and
+    in int8 the scale of all other vectors' lengths.
+    """
+    if node.attr["T"].type not in FLOATS:
+        return False
+    for x, source in ((node.input[0], node.input[1]), (node.input[1], node.input[0])):
+        if (found := _inverse_length(graph, graph.origin(source))) is not None:
+            square, least = found
+            length = graph.add("Sqrt", f"{node.name}/length", (square,), node)
+            held = graph.constant(f"{node.name}/least", least, node)
+            # The converter would make a division by a mere root a product again.
+            become(node, "RealDiv", (x, graph.add("Maximum", f"{node.name}/longer", (length, held), node)))
+            return True
+    return False
+
+
+def _inverse_length(graph: Graph, made: Any) -> tuple[str, float] | None:
+    """Of what is clipped near zero: the squared length, and the least length."""
+    if made is None or made.op not in ("Minimum", "Rsqrt"):
+        return None
+    if made.op == "Minimum":
+        root, most = graph.origin(made.input[0]), graph.value(made.input[1]) or 0.0
+        return (root.input[0], 1 / most) if root is not None and root.op == "Rsqrt" and most >= _LARGE else None
+    clipped = graph.origin(made.input[0])
+    if clipped is None or clipped.op != "Maximum":
+        return None
+    for square, held in (tuple(clipped.input), tuple(reversed(clipped.input))):
+        least = graph.value(held)
+        if least is not None and 0 < least <= 1 / _LARGE**2:
+            return square, least**0.5
+    return None
 
 
 def _as_convolution(graph: Graph, node: Any, x: str, factor: Array, offset: Array) -> bool:

@@ -266,3 +266,15 @@ def test_parts_of_a_split_that_are_multiplied_by_zeros_are_not_split_in_float(tf
     samples, _ = synthesis.synthesise(model, NAMED["unit"], distils=False)
     (measured,) = fidelity.measure(model, quantize.quantise(model, samples), samples)
     assert measured.sqnr_db > 27
+
+
+def test_a_vector_of_zeros_takes_the_scale_from_no_other(either_keras, load_built):
+    def build(keras):
+        one, other = keras.Input((16,)), keras.Input((16,))
+        return keras.Model([one, other], keras.layers.Dot(1, normalize=True)([one, other]))
+
+    model = load_built(build, library=either_keras)
+    samples = tuple(np.random.default_rng(0).standard_normal((2, 32, 16)).astype(np.float32))
+    samples[0][3] = 0.0
+    (measured,) = fidelity.measure(model, quantize.quantise(model, samples), samples)
+    assert measured.sqnr_db > 27  # -8 to -6 where 1/length of nothing was a million

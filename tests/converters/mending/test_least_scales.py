@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from converters import least_scales, quantize
+from converters import quantize
 from converters.calibration import synthesis
 from converters.float_model import fidelity
+from converters.mending import least_scales
 from tflsplit import errors
 from tflsplit.graph import flatgraph
 from tflsplit.graph.interpreter import Interpreter
