@@ -34,11 +34,13 @@ def of(
     boot: int,
     packages: Sequence[Package],
     kernel_class: KernelClass | None = None,
+    *,
+    allows_probes: bool = True,
 ) -> "Peers":
     """`speaker` is the deployment and the name of a cloud of these packages, `boot` the random id of its run,
-    `kernel_class` that of the machine that runs the tails."""
+    `kernel_class` that of the machine that runs the tails. Without `allows_probes` devices send none."""
     served = tuple((package.digest, package.manifest.name) for package in packages)
-    return Peers(transport, *speaker, Announcement(boot, served, kernel_class))
+    return Peers(transport, *speaker, Announcement(boot, served, kernel_class, allows_probes=allows_probes))
 
 
 class Peers:

@@ -4,7 +4,7 @@
      "kernel_class": {"id": "396b9812", "runtime": "ai-edge-litert 2.3.0", …}, "codecs": [0, 1, 16, 36]}
 
 `ready` are the cuts whose tails were opened for edges that may move there; it is absent where none asked. `codecs` are
-the codings of frames that it reads.
+the codings of frames that it reads. `"probes": false` asks devices to measure no link by probes; it is absent else.
 
 Said at the start and after each new connection, so that an edge that waits for a cloud knows when to go on; taken back
 (an empty message) at a normal end. Whether a cloud lives is said by its `status`.
@@ -33,6 +33,7 @@ class Announcement:
     kernel_class: KernelClass | None = None
     ready: frozenset[tuple[str, str]] = frozenset()
     codecs: tuple[int, ...] = tuple(map(int, feature_codec.CodecId))
+    allows_probes: bool = True
 
     def as_json(self) -> bytes:
         packages: list[dict[str, object]] = []
@@ -44,6 +45,8 @@ class Announcement:
             "packages": packages,
             "codecs": list(self.codecs),
         }
+        if not self.allows_probes:
+            fields["probes"] = False
         if self.kernel_class is not None:
             fields["kernel_class"] = self.kernel_class.as_json()
         return json.dumps(fields, separators=(",", ":")).encode()
@@ -69,6 +72,7 @@ def parse(data: bytes) -> Announcement:
         told = fields.get("kernel_class")
         kernel_class = None if told is None else KernelClass.from_json(told)
         codecs = tuple(map(int, fields.get("codecs", ())))
-        return Announcement(int(fields["boot"], 16), packages, kernel_class, ready, codecs)
+        allows_probes = fields.get("probes", True) is not False
+        return Announcement(int(fields["boot"], 16), packages, kernel_class, ready, codecs, allows_probes)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise errors.FrameError(f"announcement is {bytes(data[:60])!r}, expected boot and packages") from problem

@@ -1,18 +1,20 @@
 """Telemetry: the metrics that a device publishes every few seconds, for devices that nobody can connect to.
 
     {"boot": "00c0ffee00c0ffee", "sent_ms": …, "state": "ok", "why": null, "fps": 9.8,
-     "latency_ms": {"p50": …, "p95": …, "p99": …}, "metrics": {"frames_total": 12, "dropped_total": {"expired": 3},
+     "latency_ms": {"p50": …, "p95": …, "p99": …}, "moved": {"before": "input", "after": "op012", "reason": "link",
+     "ago_s": 3.2}, "metrics": {"frames_total": 12, "dropped_total": {"expired": 3},
      "latency_seconds": {"bounds_s": […], "counts": […], "sum_s": …}, "build_info": [["0.1.0", "9f…", "op012", 1]], …}}
 
 `metrics` are those of `tflsplit.observing.catalogue`: a number without labels, an object of numbers for one label, and
-for several labels a list whose entries end in the number. The messages of `broker.messages.probes` and
-`siblings` and the reports of `updates`, which begin with four letters of their own, use the same topic.
+for several labels a list whose entries end in the number. `moved` is the last move of a cut that moves, if it did. The
+messages of `broker.messages.probes` and `siblings` and the reports of `updates`, which begin with four letters of their
+own, use the same topic.
 """
 
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from broker.messages import siblings, updates
@@ -28,6 +30,16 @@ _MOST_BOUNDS = 32
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """The last move of the cut."""
+
+    before: str
+    after: str
+    reason: str
+    ago_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Telemetry:
     """`families` are of the metrics in `catalogue.IN_TELEMETRY`; `fps` and `latency_ms` are since the last message."""
 
@@ -38,6 +50,7 @@ class Telemetry:
     fps: float
     latency_ms: Mapping[str, float | None]
     families: tuple[Family, ...]
+    moved: Moved | None = None
 
     def as_json(self) -> bytes:
         fields = {
@@ -47,6 +60,7 @@ class Telemetry:
             "why": self.why,
             "fps": self.fps,
             "latency_ms": dict(self.latency_ms),
+            **({} if self.moved is None else {"moved": asdict(self.moved)}),
             "metrics": {family.metric.name: _values(family) for family in self.families},
         }
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
@@ -72,9 +86,17 @@ def parse(payload: bytes) -> Telemetry:
             _number(fields["fps"]),
             {str(name): None if value is None else _number(value) for name, value in fields["latency_ms"].items()},
             tuple(_family(metric, told[metric.name]) for metric in catalogue.IN_TELEMETRY if metric.name in told),
+            _moved(fields.get("moved")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as problem:
         raise errors.FrameError(f"telemetry is {payload[:60]!r}: {problem!r:.100}") from problem
+
+
+def _moved(told: Any) -> Moved | None:
+    if told is None:
+        return None
+    before, after, reason = (str(told[name])[:_MOST_LABEL] for name in ("before", "after", "reason"))
+    return Moved(before, after, reason, _number(told["ago_s"]))
 
 
 def _values(family: Family) -> object:

@@ -135,9 +135,11 @@ class Adaptation:
         name, probing = (settings.deployment, settings.device), self._controller.probing
         self.answers = topics.topic(*name, topics.Kind.CONTROL)
         if probing is not None:
-            self.probes = LinkProbes(transport, *name, probing)
+            self.probes = LinkProbes(transport, *name, probing, lambda: clouds.allow_probes)
         if self._kind is not None:
-            self.siblings = Siblings(transport, *name, self._kind, tells=probing is not None)
+            self.siblings = Siblings(
+                transport, *name, self._kind, may_tell=lambda: probing is not None and clouds.allow_probes
+            )
 
     @property
     def is_online(self) -> bool:
@@ -250,7 +252,7 @@ class Adaptation:
             return estimates.known(now_s) if estimates.is_link_measured else None
 
     def as_json(self) -> dict[str, object]:
-        """For the birth: what only a switch changes."""
+        """For the birth: what only a switch changes; `seen` is what a frame would have met then."""
         last = self.last_switch
         return {
             "candidates": list(self._cuts),
@@ -259,6 +261,7 @@ class Adaptation:
             "switches": self.switches.total(),
             "not_used": self._tails.missing,
             "last_switch": last and {"before": last.before, "after": last.after, "reason": last.reason},
+            "seen": self._controller.seen_at_switch.as_json(),
         }
 
     def _answer(self, sent: _Sent, away_s: float, times: results.Times, now_s: float) -> Answer:

@@ -6,6 +6,7 @@ One that is sent behind a frame that is overdue, and comes back before its answe
 
 import secrets
 import time
+from collections.abc import Callable
 
 from broker.messages import probes, topics
 from broker.transport.protocol import ConnectionState, Transport
@@ -19,10 +20,18 @@ _LOST_S = 10.0
 class LinkProbes:
     """One is on its way at a time. One thread at a time. `bytes` are of probes and answers, with every header."""
 
-    def __init__(self, transport: Transport, deployment: str, device: str, probing: Probing) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        deployment: str,
+        device: str,
+        probing: Probing,
+        may_send: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.sent = self.bytes = self.lost = 0
         self._transport = transport
         self._probing = probing
+        self._may_send = may_send
         self._asking = topics.topic(deployment, device, topics.Kind.TELEMETRY)
         self._run = secrets.randbits(64)
         self._filling = secrets.token_bytes(int(probing.large_bytes))  # a link that compresses must gain nothing
@@ -72,7 +81,7 @@ class LinkProbes:
 
     def _send(self, now_s: float, size: int) -> None:
         asked = probes.message(self._run, self.sent % (1 << 32), self._filling[: size - probes.LEAST_BYTES])
-        if self._transport.try_publish(self._asking, asked, qos=0):
+        if self._may_send() and self._transport.try_publish(self._asking, asked, qos=0):
             self._out = (self.sent % (1 << 32), now_s, size)
             self.sent += 1
             self.bytes += int(network.wire_bytes(len(asked)))

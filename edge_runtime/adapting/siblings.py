@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from broker.messages import siblings, topics
 from broker.messages.siblings import Figures
@@ -28,14 +28,16 @@ def kind_of(
 
 
 class Siblings:
-    """`ask` is for the thread that sends frames, the rest for that of results. One that does not tell only asks."""
+    """`ask` is for the thread that sends frames, the rest for that of results. One that may not tell only asks."""
 
-    def __init__(self, transport: Transport, deployment: str, device: str, kind: bytes, *, tells: bool) -> None:
+    def __init__(
+        self, transport: Transport, deployment: str, device: str, kind: bytes, *, may_tell: Callable[[], bool]
+    ) -> None:
         self.devices = 0  # of how many this one had figures to begin with
         self._transport = transport
         self._topic = topics.topic(deployment, device, topics.Kind.TELEMETRY)
         self._kind = kind
-        self._tells = tells
+        self._may_tell = may_tell
         self._is_answered = False
         self._questions = 0
         self._said_s = -math.inf
@@ -48,7 +50,7 @@ class Siblings:
 
     def tell(self, now_s: float, known: Present) -> None:
         """Called regularly, with what this device has measured."""
-        if self._tells and now_s - self._said_s >= siblings.EVERY_S:
+        if now_s - self._said_s >= siblings.EVERY_S and self._may_tell():
             self._say(now_s, figures_of(self._kind, known))
 
     def take(self, payload: bytes) -> Figures | None:

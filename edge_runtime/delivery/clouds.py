@@ -85,6 +85,11 @@ class Clouds:
         """Whether all of these say that they read frames of that codec."""
         return all(codec in each.codecs for each in self._serving(package, only_heard=only_heard).values())
 
+    @property
+    def allow_probes(self) -> bool:
+        """Whether none of them asks that no link be measured by probes."""
+        return all(told.allows_probes for told in list(self._announced.values()))
+
     def serve(self, package: str) -> bool:
         """Whether one of them says that it answers frames of that package."""
         return any(told.serves(package) for told in list(self._announced.values()))

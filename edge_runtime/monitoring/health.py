@@ -82,6 +82,7 @@ class EdgeHealth:
             "broker": transport.state.value,
             "since_frame_s": round(silent_s, 3),
             "since_answer_s": None if answer_s is None else round(answer_s, 3),
+            "cut": edge.cut.id,
             "accelerator": edge.condition.as_json(),
             "window_frames": edge.outstanding,
             "spool_full": edge.spool is not None and edge.spool.is_full,

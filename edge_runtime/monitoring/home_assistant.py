@@ -43,6 +43,10 @@ _WELL = "{% if value_json is defined %}{{ 'online' if value_json.state == 'ok' e
 _PROBLEM = "{% if value_json is defined %}{{ 'OFF' if value_json.state == 'ok' else 'ON' }}{% endif %}"
 _WHY = "{% if value_json is defined %}{{ {'why': value_json.why} | to_json }}{% else %}{}{% endif %}"
 _FPS = "{% if value_json is defined %}{{ value_json.fps }}{% endif %}"
+# The cut of a device whose cut moves, with its last move; and what its link carries.
+_CUT = "{% if value_json is defined %}{{ value_json.metrics.build_info[0][2] }}{% endif %}"
+_MOVED = "{% if value_json is defined %}{{ value_json.moved | default({}) | to_json }}{% else %}{}{% endif %}"
+_LINK = "{% if value_json is defined %}{{ value_json.metrics.link_bits_per_second / 1e6 }}{% endif %}"
 _LATENCY = "{% if value_json is defined %}{{ value_json.latency_ms.p50 }}{% endif %}"
 
 
@@ -58,13 +62,18 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
-def config(package: Package, deployment: str, device: str, *, expire_after_s: int) -> dict[str, object]:
-    """The discovery message. What telemetry says is shown as unavailable once it is older than `expire_after_s`, and
-    label and score are while the edge's health names a problem: a label that nobody renews must not look fresh."""
+def config(
+    package: Package, deployment: str, device: str, *, expire_after_s: int, adapts: bool = False
+) -> dict[str, object]:
+    """The discovery message; of a device that `adapts` with its cut and its link. What telemetry says is shown as
+    unavailable once it is older than `expire_after_s`, and label and score are while the edge's health names a problem:
+    a label that nobody renews must not look fresh."""
     identity = f"tflsplit_{deployment}_{device}"
     version = metadata.version("tflsplit")
     described = {"identifiers": [identity], "name": device, "manufacturer": "tflsplit", "sw_version": version}
     components = _answers(package.manifest, deployment, device) | _telemetry(deployment, device, expire_after_s)
+    if adapts:
+        components |= _adapting(deployment, device, expire_after_s)
     components["problem"] = {
         "platform": "binary_sensor",
         "name": "Problem",
@@ -145,6 +154,21 @@ def _telemetry(deployment: str, device: str, expire_after_s: int) -> dict[str, d
     return {
         "latency": sensor | latency | {"name": "Latency", "value_template": _LATENCY},
         "fps": sensor | {"name": "Frame rate", "value_template": _FPS, "unit_of_measurement": "fps"},
+    }
+
+
+def _adapting(deployment: str, device: str, expire_after_s: int) -> dict[str, dict[str, object]]:
+    telemetry = topics.topic(deployment, device, Kind.TELEMETRY)
+    sensor = _sensor(deployment, device) | {
+        "state_topic": telemetry,
+        "entity_category": "diagnostic",
+        "expire_after": expire_after_s,
+    }
+    moved = {"json_attributes_topic": telemetry, "json_attributes_template": _MOVED}
+    link = {"device_class": "data_rate", "state_class": "measurement", "unit_of_measurement": "Mbit/s"}
+    return {
+        "cut": sensor | moved | {"name": "Cut", "value_template": _CUT},
+        "link": sensor | link | {"name": "Link", "value_template": _LINK, "suggested_display_precision": 2},
     }
 
 

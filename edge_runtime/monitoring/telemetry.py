@@ -57,7 +57,14 @@ class TelemetryPublisher:
             fps=round(fps, 2),
             latency_ms=percentiles(latencies),
             families=told,
+            moved=self._moved(now_s),
         )
+
+    def _moved(self, now_s: float) -> telemetry.Moved | None:
+        last = self._edge.adaptation.last_switch if self._edge.adaptation else None
+        if last is None:
+            return None
+        return telemetry.Moved(last.before, last.after, last.reason, round(now_s - last.at_s, 1))
 
     def _run(self) -> None:
         while not self._stopping.wait(self._every_s):

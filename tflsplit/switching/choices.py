@@ -64,6 +64,17 @@ class Present:
     cloud_slower: float = 1.0
     cloud_wait_s: float = 0.0
 
+    def as_json(self) -> dict[str, float]:
+        """With a rate for the time of a bit, rounded to what estimates can tell."""
+        figures = {
+            "link_bps": 1 / self.s_per_bit,
+            "rtt_s": self.rtt_s,
+            "edge_slower": self.edge_slower,
+            "cloud_slower": self.cloud_slower,
+            "cloud_wait_s": self.cloud_wait_s,
+        }
+        return {name: float(f"{figure:.3g}") for name, figure in figures.items()}
+
 
 def load_s(before: Choice, after: Choice) -> float:
     """What the device loads to move there; `before` is what it has loaded."""

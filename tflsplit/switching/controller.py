@@ -44,7 +44,7 @@ class Switch:
 
 class Controller:
     """A `policy.Policy`. A move costs what the device takes to load another head, if it has to; `usual` holds before
-    anything is known."""
+    anything is known. `seen_at_switch` is what it knew at the last move."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Controller:
         self._outlook = self._look(-math.inf)
         self._now = next((each for each in choices if each.id == start), None) or self._best(self._choices)
         self._loaded = self._now
-        self._seen_at_switch = usual
+        self.seen_at_switch = usual
         self._unusable: dict[str, float] = {}
         self._picked_s = -math.inf
         self._every_s = 0.1
@@ -99,7 +99,7 @@ class Controller:
         if best is not self._now and (self._now not in usable or self._is_worth_it(best)):
             reason = self._reason(best, usable)
             self.switches.append(Switch(now_s, self._now.id, best.id, reason))
-            self._now, self._seen_at_switch = best, self._outlook.present
+            self._now, self.seen_at_switch = best, self._outlook.present
             self._loaded = loaded(self._loaded, best)
         return self._now
 
@@ -134,7 +134,7 @@ class Controller:
     def _reason(self, best: Choice, usable: Sequence[Choice]) -> str:
         if self._now not in usable:
             return "offline" if not self.is_online else "tail not ready"
-        now, before = self._outlook.present, self._seen_at_switch
+        now, before = self._outlook.present, self.seen_at_switch
         causes = {
             "link": replace(now, s_per_bit=before.s_per_bit, rtt_s=before.rtt_s),
             "server": replace(now, cloud_slower=before.cloud_slower, cloud_wait_s=before.cloud_wait_s),

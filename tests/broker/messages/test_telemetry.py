@@ -43,6 +43,7 @@ TOLD = st.builds(
     fps=FINITE,
     latency_ms=st.dictionaries(st.sampled_from(["p50", "p95", "p99"]), st.none() | FINITE),
     families=st.tuples(*map(families, catalogue.IN_TELEMETRY)),
+    moved=st.none() | st.builds(telemetry.Moved, LABELS, LABELS, LABELS, FINITE),
 )
 
 

@@ -202,6 +202,27 @@ def test_probes_are_answered_by_the_cloud_while_nothing_else_travels(tiny_packag
     assert mover.probes.lost == 0
 
 
+def test_one_cloud_that_wants_no_probes_ends_them_in_the_whole_deployment(tiny_package):
+    network = memory.MemoryBroker()
+    local, often = [choices()[-1]], Probing(large_every_s=0.05, small_every_s=0.02)
+    said = announcements.Announcement(7, ((tiny_package.digest, "tiny"),), allows_probes=False)
+    with (
+        cloud_for(tiny_package, network),
+        memory.MemoryTransport(network, client_id="other") as other,
+        moving(tiny_package, probing=often, start="output", among=local) as mover,
+        Run(tiny_package, network, mover, rate_fps=20.0, count=10_000) as run,
+    ):
+        other.connect()
+        wait_for(lambda: mover.probes.sent > 2)
+        other.publish(topics.topic("d", "other", topics.Kind.SERVES), said.as_json(), retain=True)
+        wait_for(lambda: not run.edge._clouds.allow_probes)
+        seen, frames = mover.probes.sent, run.edge.summary.frames
+        wait_for(lambda: run.edge.summary.frames > frames + 10)
+        assert mover.probes.sent <= seen + 1
+        other.publish(topics.topic("d", "other", topics.Kind.SERVES), b"", retain=True)
+        wait_for(lambda: mover.probes.sent > seen + 2)
+
+
 def test_without_probes_none_are_sent(tiny_package):
     network = memory.MemoryBroker()
     with (

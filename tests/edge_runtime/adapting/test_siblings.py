@@ -34,7 +34,7 @@ def join(network, stack):
         online = stack.enter_context(memory.MemoryTransport(network, client_id=name))
         online.connect()
         online.subscribe(topics.topic("d", name, topics.Kind.CONTROL))
-        return online, Siblings(online, "d", name, KIND, **({"tells": True} | changes))
+        return online, Siblings(online, "d", name, KIND, **({"may_tell": lambda: True} | changes))
 
     return joined
 
@@ -87,7 +87,7 @@ def test_figures_of_another_kind_and_other_words_are_no_answer(network, join):
 
 def test_it_speaks_at_intervals_or_not_at_all(network, join):
     online, device = join("one")
-    silent, other = join("two", tells=False)
+    silent, other = join("two", may_tell=lambda: False)
     for step in range(41):
         device.tell(step * 0.5, HERE)
         other.tell(step * 0.5, HERE)

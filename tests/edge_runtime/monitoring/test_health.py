@@ -21,7 +21,7 @@ class Machine:
         self.edge = SimpleNamespace(
             summary=SimpleNamespace(frames=0, refusing=None),
             condition=Condition("cpu", "cpu", None),
-            cut=SimpleNamespace(position=3),
+            cut=SimpleNamespace(id="op002", position=3),
             settings=SimpleNamespace(resend_after_s=5.0, rate_fps=rate_fps, window=8),
             outstanding=0,
             spool=spool,

@@ -18,12 +18,14 @@ import tiny_models
 import waiting
 
 from broker.local import server
-from broker.messages import presence, probes, results, telemetry, topics
+from broker.messages import presence, probes, results, siblings, telemetry, topics
 from broker.mqtt import transport as mqtt_transport
 from broker.transport import address, memory
 from edge_runtime.monitoring import home_assistant
 from tflsplit import errors
 from tflsplit.graph.meanings import Meaning
+from tflsplit.observing import catalogue
+from tflsplit.observing.metrics import Family, Sample
 
 pytestmark = pytest.mark.skipif(server.mosquitto_path() is None, reason="mosquitto is not installed")
 
@@ -231,6 +233,35 @@ def test_a_device_and_its_latest_label_appear_without_writing_anything(client, m
     device.close()
     home.wait_for(lambda: home.states["connection"] == "off")
     assert not any(home.available.values())
+
+
+def test_a_cut_that_moves_is_shown_with_its_last_move_and_the_link(client, tiny_package):
+    home = Home(client("home"))
+    client("n", presence=presence.Presence(topic(topics.Kind.STATUS), 7))
+    device = client("n-telemetry")
+    message = home_assistant.config(tiny_package, "d", "n", expire_after_s=30, adapts=True)
+    told = (
+        Family("", catalogue.BUILD, (Sample(1, ("0.1", "9f", "op001")),)),
+        Family("", catalogue.LINK_BPS, (Sample(2.5e6),)),
+    )
+    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", message):
+        home.wait_for(lambda: home.states.get("connection") == "on")
+        said = telemetry.Telemetry(7, 0.0, "ok", None, 9.5, {"p50": None}, told)
+        device.publish(topic(topics.Kind.TELEMETRY), said.as_json(), qos=0)
+        home.wait_for(lambda: home.states.get("cut") == "op001")
+        assert home.states["link"] == 2.5
+        assert home.attributes["cut"] == {}
+        moved = telemetry.Moved("op001", "output", "link", 1.5)
+        device.publish(topic(topics.Kind.TELEMETRY), dataclasses.replace(said, moved=moved).as_json(), qos=0)
+        home.wait_for(lambda: home.attributes["cut"])
+        for words in (probes.message(1, 2, b"filling"), siblings.Figures(b"12345678", 0).encode()):
+            device.publish(topic(topics.Kind.TELEMETRY), words, qos=0)
+
+    assert home.attributes["cut"] == {"before": "op001", "after": "output", "reason": "link", "ago_s": 1.5}
+
+
+def test_a_device_that_stays_at_its_cut_has_no_such_entities(message):
+    assert not {"cut", "link"} & set(message["components"])
 
 
 def test_a_label_that_nobody_renews_is_not_shown_as_if_it_were_fresh(client, message):

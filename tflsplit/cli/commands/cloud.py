@@ -125,7 +125,7 @@ def _heard(
         return {}
     kernel_class = serving.kernel_class()
     return {
-        "peers": peers.of(transport, speaker, boot, packages, kernel_class),
+        "peers": peers.of(transport, speaker, boot, packages, kernel_class, allows_probes=serving.has_probes),
         "exactness": exactness.Exactness(transport, speaker[0], packages, kernel_class),
     }
 

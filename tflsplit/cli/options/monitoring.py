@@ -80,7 +80,8 @@ class Monitoring:
                 from edge_runtime.monitoring import home_assistant
 
                 name = (edge.settings.deployment, edge.settings.device)
-                message = home_assistant.config(edge.package, *name, expire_after_s=int(3 * telemetry_s))
+                age_s, adapts = int(3 * telemetry_s), edge.adaptation is not None
+                message = home_assistant.config(edge.package, *name, expire_after_s=age_s, adapts=adapts)
                 second = connection.connected(broker, *name, edge.settings.boot, is_second=True, waits=False)
                 stack.enter_context(home_assistant.Announcer(stack.enter_context(second), prefix, *name, message))
             yield

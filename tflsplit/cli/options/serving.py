@@ -27,6 +27,7 @@ class ServingOptions:
     batch_window_s: float | None
     drain_s: float
     share: str | None
+    has_probes: bool = True
 
     def kernel_class(self) -> "KernelClass | None":
         """Of this machine; None where other machines of a Ray cluster run the tails."""
@@ -80,12 +81,13 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         batch_window: float | None,
         drain: float,
         share: str | None,
+        no_probes: bool,
         **others: Any,
     ) -> Any:
         if ray_address is not None and engine != "ray":
             raise click.UsageError("--ray-address goes with --engine ray.")
         ray_address = (ray_address or "auto") if engine == "ray" else None
-        serving = ServingOptions(workers, ray_address, threads, tail_timeout, batch_window, drain, share)
+        serving = ServingOptions(workers, ray_address, threads, tail_timeout, batch_window, drain, share, not no_probes)
         return function(*args, serving=serving, **others)
 
     for option in _OPTIONS:
@@ -95,6 +97,12 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 _POSITIVE = click.IntRange(min=1)
 _OPTIONS = (
+    click.option(
+        "--no-probes",
+        is_flag=True,
+        help="Devices that --adapt send nothing to measure their links, as if each had --no-probes: where data cost "
+        "money.",
+    ),
     click.option(
         "--share",
         metavar="GROUP",
