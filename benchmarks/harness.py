@@ -154,7 +154,7 @@ def process(command: Sequence[str], *, core: int | None = None) -> Iterator[subp
     with tempfile.TemporaryFile("w+") as log, pinned(core) if core is not None else contextlib.nullcontext():
         # A standard input that stays open: without one, a script that waits to be killed would end at once.
         started = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment()
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment()
         )
         try:
             yield started
@@ -170,7 +170,7 @@ def process(command: Sequence[str], *, core: int | None = None) -> Iterator[subp
                     stream.close()
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours, but that Python keeps what it compiled: an installed tflsplit is compiled, as its rivals' libraries are."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 

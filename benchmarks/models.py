@@ -8,6 +8,7 @@ from pathlib import Path
 import harness
 import numpy as np
 
+from tests import conftest
 from tflsplit.graph.cuts import Cut
 from tflsplit.package import reading
 
@@ -23,12 +24,34 @@ shape = (int(sys.argv[2]), int(sys.argv[2]), 3)
 keras.applications.MobileNetV2(input_shape=shape, weights=None).save(sys.argv[1], include_optimizer=False)
 """
 
+_MAKE_EFFICIENTNET = """
+import sys, keras
+keras.utils.set_random_seed(1)
+keras.applications.EfficientNetB0(weights=None).save(sys.argv[1])
+"""
+
 
 def keras_file(folder: Path, side: int = SIDE) -> Path:
     path = folder / f"mobilenet_v2_{side}.h5"
     if not path.exists():
         subprocess.run([sys.executable, "-c", _MAKE, str(path), str(side)], check=True, stderr=subprocess.DEVNULL)
     return path
+
+
+def both(folder: Path) -> dict[str, reading.Package]:
+    """MobileNetV2 and EfficientNet-B0 without written pairs: with ImageNet's weights where these are at hand
+    (TFLSPLIT_TEST_DATA names their folder), else random."""
+    found = {}
+    published = conftest.SHARED_DATA / "tf2_mobilenet_v2_1.0_224_ptq.tflite"
+    random = folder / "efficientnet_b0.keras"
+    subprocess.run([sys.executable, "-c", _MAKE_EFFICIENTNET, str(random)], check=True, stderr=subprocess.DEVNULL)
+    file = published if published.exists() else keras_file(folder)
+    for name, path in (("MobileNetV2", file), ("EfficientNet-B0", random)):
+        target = folder / f"{name}.tflsplit"
+        command = [harness.TFLSPLIT, "convert", str(path), "-o", str(target), "--pairs", "none"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        found[name] = reading.open_package(target)
+    return found
 
 
 def pictures(folder: Path, side: int = SIDE) -> Path:

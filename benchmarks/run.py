@@ -29,6 +29,8 @@ NAMES = (
     "split_or_not",
     "profile_accuracy",
     "replay",
+    "policies",
+    "moving",
     "slow_start",
     "durability",
     "workers",

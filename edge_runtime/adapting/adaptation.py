@@ -29,7 +29,7 @@ from tflsplit import errors
 from tflsplit.planning import network
 from tflsplit.switching.choices import Choice, Present, latency_s
 from tflsplit.switching.controller import Controller, Switch
-from tflsplit.switching.policy import Answer, Waiting
+from tflsplit.switching.policy import LEAST_TELLING_BITS, Answer, Waiting
 
 log = logging.getLogger(__name__)
 
@@ -192,16 +192,16 @@ class Adaptation:
     def sent(self, packed: Packed, edge_s: float) -> None:
         """A frame of the last pick leaves; `edge_s` is all that the device worked on it."""
         choice, now_s = self._now.choice, time.monotonic()
+        bits = 0.0 if choice.is_local else network.wire_bytes(len(packed.encoded)) * 8
         with self._guard:
             if choice.is_local:
                 self._controller.learn(now_s, Answer(choice, now_s, 0.0, edge_s, None))
             elif len(self._sent) < _MOST_OUT:
-                bits = network.wire_bytes(len(packed.encoded)) * 8
                 known = self._controller.estimates.known(now_s)
                 way_s = latency_s(choice, known) - choice.edge_s * known.edge_slower
                 overdue_s = now_s + _OVERDUE * way_s + _MOMENT_S
                 self._sent[packed.key] = _Sent(choice, now_s, bits, edge_s, overdue_s)
-            if self.probes is not None and not choice.is_local:
+            if self.probes is not None and bits >= LEAST_TELLING_BITS:
                 self.probes.features_left(now_s)
 
     def alive(self) -> None: ...

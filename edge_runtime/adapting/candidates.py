@@ -70,6 +70,7 @@ def opened(package: Package, choices: Sequence[Choice], *, threads: int = 1) -> 
             name: stack.enter_context(Head(package, cut, accelerator=computing, segments=chain))
             for name, cut in cuts.items()
         }
+        package.forget_graph()
         yield _candidates(package, choices, heads)
 
 

@@ -173,6 +173,10 @@ class Package:
                 raise errors.PackageError(f"{self.path}: {MODEL} has another boundary at {where} than {MANIFEST} says")
         return found
 
+    def forget_graph(self) -> None:
+        """Frees what `graph` holds, some three times the file; it is parsed again when it is asked for."""
+        self.__dict__.pop("graph", None)
+
     @cached_property
     def known(self) -> Known:
         """What its model files say of themselves."""

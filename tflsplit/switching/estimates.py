@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tflsplit.switching.choices import Choice, Present
-from tflsplit.switching.policy import Answer, Waiting
+from tflsplit.switching.policy import LEAST_TELLING_BITS, Answer, Waiting
 
-# A message smaller than a packet tells the round trip, and nothing of the rate.
-_PACKET_BITS = 1500 * 8
 _ROUND_TRIPS = 4
 # What is expected of a link that was not seen yet: measured over expected times.
 _ERRORS_AT_FIRST = (0.7, 0.85, 1.0, 1.0, 1.2, 1.5)
@@ -108,7 +106,7 @@ class Estimates:
             return known
         out_s = now_s - oldest.since_s - oldest.work_s * known.cloud_slower
         if oldest.passed_s is None:
-            at_least = (out_s - known.cloud_wait_s - known.rtt_s) / max(oldest.bits, _PACKET_BITS)
+            at_least = (out_s - known.cloud_wait_s - known.rtt_s) / max(oldest.bits, LEAST_TELLING_BITS)
             return replace(known, s_per_bit=max(known.s_per_bit, at_least))
         link_s = min(known.rtt_s + oldest.bits * known.s_per_bit, oldest.passed_s - oldest.since_s)
         return replace(known, cloud_wait_s=max(known.cloud_wait_s, out_s - link_s))
@@ -128,11 +126,11 @@ class Estimates:
         )
 
     def _of_link(self, known: Present, link_s: float, bits: float) -> Present:
-        if bits < _PACKET_BITS or link_s < known.rtt_s:
+        if bits < LEAST_TELLING_BITS or link_s < known.rtt_s:
             # The shortest of the last: what took longer waited for something.
             self._round_trips.append(link_s)
             known = replace(known, rtt_s=min(self._round_trips))
-        if bits < _PACKET_BITS:
+        if bits < LEAST_TELLING_BITS:
             return known
         self._measured.add("link")
         self._errors.append(link_s / (known.rtt_s + bits * known.s_per_bit))

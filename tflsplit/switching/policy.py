@@ -5,6 +5,9 @@ from typing import Protocol
 
 from tflsplit.switching.choices import Choice
 
+# A message smaller than a packet tells the round trip, and nothing of the rate.
+LEAST_TELLING_BITS = 1500 * 8
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -38,8 +41,8 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Probing:
-    """Large messages tell the rate, one whenever nothing was sent for `large_every_s`; small ones tell the round trip,
-    one every `small_every_s` when nothing is on its way."""
+    """Large messages tell the rate, one whenever nothing that tells it was sent for `large_every_s`; small ones tell
+    the round trip, one every `small_every_s` when nothing is on its way."""
 
     large_bytes: float = 4000.0
     large_every_s: float = 0.5

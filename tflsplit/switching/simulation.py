@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from tflsplit.planning import network
 from tflsplit.switching.choices import Choice, load_s, loaded
-from tflsplit.switching.policy import Answer, Policy, Waiting
+from tflsplit.switching.policy import LEAST_TELLING_BITS, Answer, Policy, Waiting
 from tflsplit.switching.traces import Conditions, Trace
 
 
@@ -130,7 +130,8 @@ class _Device:
             self._expect(now_s + edge_s, Answer(choice, now_s + edge_s, 0.0, edge_s, None))
             return Played(now_s, choice, edge_s, is_hedged=False)
         answered_s, answer, self._link_free_s = self._world.send(choice, now_s, self._link_free_s, luck)
-        self._sent_s = answer.sent_s
+        if answer.bits >= LEAST_TELLING_BITS:
+            self._sent_s = answer.sent_s
         self._expect(answered_s, answer)
         overdue_s = self._policy.hedge_after_s(choice)
         if overdue_s is None or now_s + max(edge_s, overdue_s) >= answered_s:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.tflsplit.switching import tables
 from tflsplit.switching import rivals, simulation
+from tflsplit.switching.choices import Choice
 from tflsplit.switching.controller import Controller, Tuning
 from tflsplit.switching.goal import Goal
 from tflsplit.switching.policy import Probing
@@ -121,3 +122,16 @@ def test_a_frame_waits_for_a_head_that_its_device_has_to_load_and_for_no_other()
 
     waited = [frame.latency_s - alone[frame.choice.id] for frame in run.frames]
     assert waited == pytest.approx([0.0, 0.0, 0.0, 0.5, 1.0, 0.0])
+
+
+def test_frames_too_small_to_tell_the_rate_do_not_keep_probes_from_telling_it():
+    """A late cut's frames go out all the time, and would hide that the link is good again for the early one."""
+    choices = [Choice("input", 0.02, 13_000, 0.02, 0.4), Choice("late", 0.27, 600, 0.001, 0.13)]
+    choices.append(Choice("output", 0.4, 0.0, 0.0, 0.0))
+    world = World(tables.link((10, 5.0), (20, 0.1), (30, 5.0)), Setting())
+    run = simulation.play(world, Controller(choices, tables.present(mbit=0.3), Goal(), Tuning()))
+    slow = [frame.choice.id for frame in run.frames if 15 < frame.taken_s < 30]
+    good = [frame.choice.id for frame in run.frames if 35 < frame.taken_s < 60]
+
+    assert "input" not in slow
+    assert good.count("input") > 0.9 * len(good)

@@ -207,11 +207,12 @@ def _over_trace(
             tuning=Tuning(probing=None if no_probes else Probing()),
             input_codecs="int8",
         )
-        found = played.run(
+        told = played.run(
             *(opened, compared, wanted, folder),
             source=source or replay_run.random_source(opened, folder),
             on_step=lambda words: step(description=words),
         )
+    found = played.comparison_of(compared, told)
     if report is not None:
         simulating.write_report(found, report, force=replaces_existing)
     screen.as_json(found.as_json()) if is_json else moves.write(found)

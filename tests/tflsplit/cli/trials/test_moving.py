@@ -122,7 +122,7 @@ def test_a_judge_sees_a_result_that_is_not_the_whole_model_s(tiny_package):
     told = tiny_package.manifest
     (spec,) = told.outputs
     rows = [(np.full(spec.shape, value, spec.dtype),) for value in (3, 9)]
-    mover = types.SimpleNamespace(out={number: task.Frame(0.0, "op000", 100.0, math.nan) for number in range(4)})
+    mover = types.SimpleNamespace(out={number: task.Frame(0.0, "op000", 100.0, math.nan, 0.01) for number in range(4)})
     judge = device.Judge(tiny_package, rows, mover)
     first, second = (outputs.read(told.results, row, told.labels, told.meanings) for row in rows)
     for sequence, read in enumerate((first, second, first)):
@@ -138,7 +138,7 @@ def test_a_judge_sees_a_result_that_is_not_the_whole_model_s(tiny_package):
 def test_what_a_device_is_told_and_tells_passes_through_json():
     choices = (Choice("input", 0.0, 10.0, 0.1, math.inf), Choice("output", 0.1, 0.0, 0.0, 0.0))
     wanted = task.Task("p", choices, Present(1e-6, 0.04), "output", "mean", True, 4.0, 10.0, 1.5, "s", "o", "d", "n")
-    told = task.Told((task.Frame(0.1, "input", 10.0, 0.2),), (Switch(0.1, "a", "b", "link"),), 4.0, 1, 2)
+    told = task.Told((task.Frame(0.1, "input", 10.0, 0.2, 0.1, 0.05),), (Switch(0.1, "a", "b", "link"),), 4.0, 1, 2)
 
     assert task.Task.from_json(json.loads(json.dumps(wanted.as_json()))) == wanted
     assert task.Told.from_json(json.loads(json.dumps(told.as_json()))) == told

@@ -107,14 +107,16 @@ class Mover(adaptation.Adaptation):
     def sent(self, packed: Packed, edge_s: float) -> None:
         rest_s = (time.thread_time() - self._worked_s) * max(0.0, self._slow_edge - 1)
         time.sleep(rest_s)
-        super().sent(packed, edge_s + rest_s)
+        edge_s += rest_s
+        super().sent(packed, edge_s)
         captured_at_s = packed.captured_at_s or 0.0
         taken_s = captured_at_s - self.starts_s
         if self.is_local:
-            self.here.append(Frame(taken_s, packed.cut, 0.0, time.monotonic() - captured_at_s))
+            self.here.append(Frame(taken_s, packed.cut, 0.0, time.monotonic() - captured_at_s, edge_s))
             self.check_here(packed)
         else:
-            self.out[packed.sequence] = Frame(taken_s, packed.cut, network.wire_bytes(len(packed.encoded)), math.nan)
+            wire_bytes = network.wire_bytes(len(packed.encoded))
+            self.out[packed.sequence] = Frame(taken_s, packed.cut, wire_bytes, math.nan, edge_s)
 
 
 class Camera(Source):
@@ -159,7 +161,9 @@ class Judge:
         frame = self._mover.out.pop(settled.sequence, None)
         if frame is None or settled.latency_s is None:
             return  # an answer from here, which was sent as well
-        self.answered.append(replace(frame, latency_s=settled.latency_s))
+        times = settled.answer.times if isinstance(settled.answer, results.Result) else None
+        cloud_s = (times.queue_ms + times.decode_ms + times.tail_ms) / 1e3 if times else 0.0
+        self.answered.append(replace(frame, latency_s=settled.latency_s, cloud_s=cloud_s))
         self.wrong += not _is(settled.answer, self._read[settled.sequence % len(self._read)])
 
 
@@ -180,10 +184,12 @@ def _controller(task: Task) -> tuple[Controller, str]:
     return made, min(task.choices, key=lambda each: latency_s(each, task.usual)).id
 
 
-def run(task: Task, begin: Callable[[], float]) -> Told:
-    """`begin` waits until the trace begins, and says when that is by the monotonic clock."""
+def run(task: Task, begin: Callable[[], float], controller: Controller | None = None) -> Told:
+    """`begin` waits until the trace begins, and says when that is by the monotonic clock. The `controller` is that of
+    the task's policy."""
     package = reading.open_package(Path(task.package))
-    controller, start = _controller(task)
+    named, start = _controller(task)
+    controller = controller or named
     settings = Settings(task.deployment, task.device, window=1, resend_after_s=_PATIENCE_S, drain_s=_PATIENCE_S)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(candidates.opened(package, task.choices))
@@ -221,15 +227,16 @@ def _rows(path: Path) -> list[tuple[Array, ...]]:
         return list(zip(*(arrays[name] for name in arrays.files), strict=True))
 
 
-def main() -> None:
-    told = json.loads(Path(sys.argv[1]).read_text())
+def serve(path: Path, make: Callable[[Task], Controller | None] = lambda task: None) -> None:
+    """Runs the task in a file as this process's only work."""
+    task = Task.from_json(json.loads(path.read_text()))
 
     def begin() -> float:
         print(tasks.READY, flush=True)
         return float(sys.stdin.readline())
 
-    print(json.dumps(run(Task.from_json(told), begin).as_json()), flush=True)
+    print(json.dumps(run(task, begin, make(task)).as_json()), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    serve(Path(sys.argv[1]))

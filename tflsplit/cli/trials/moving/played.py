@@ -1,7 +1,7 @@
 """A comparison of policies that ran as real processes, in the form of one in model time."""
 
 import itertools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,8 @@ from tflsplit.switching.simulation import World
 
 # Every cut that stays.
 STATIC = "static"
+# What `api.simulating.prepare` gives.
+Compared = tuple[World, list[Choice], Goal, Tuning]
 
 
 def wanted(said: str) -> frozenset[str]:
@@ -34,21 +36,21 @@ def wanted(said: str) -> frozenset[str]:
 
 def run(
     package: Package,
-    compared: tuple[World, list[Choice], Goal, Tuning],
+    compared: Compared,
     names: Collection[str],
     folder: Path,
     *,
     source: Path,
     on_step: Callable[[str], None],
-) -> Comparison:
-    """Ours, the cut planned for the trace's mean rate, and what else is in `names` (see `wanted`), each as long as
-    the trace. SettingsError where nothing can move, or results could not be compared with the whole model's."""
+) -> dict[str, Told]:
+    """What devices told that ran ours, the cut planned for the trace's mean rate, and what else is in `names` (see
+    `wanted`), each as long as the trace; cuts that stayed are named by their ids. SettingsError where nothing can move,
+    or results could not be compared with the whole model's."""
     world, choices, goal, tuning = compared
     check(package, choices)
     outputs = folder / "outputs.npz"
-    _write_outputs(package, source, outputs)
-    planned = comparison.planned_of(world, choices)
-    stays = choices if STATIC in names else [planned]
+    write_outputs(package, source, outputs)
+    stays = choices if STATIC in names else [comparison.planned_of(world, choices)]
     moves = [name for name in comparison.makers(goal, tuning) if name == ADAPTIVE or name in names]
     told: dict[str, Told] = {}
     with stage.stage(package, Play(world.trace, world.setting.rtt_s), folder) as running:
@@ -70,12 +72,18 @@ def run(
                 device=f"edge-{len(told)}",
             )
             told[policy] = running.run(task)
+    return told
+
+
+def comparison_of(compared: Compared, told: Mapping[str, Told]) -> Comparison:
+    """Of what `run` gave."""
+    world, choices, goal, _ = compared
     by_id = {each.id: each for each in choices}
     runs = {policy: one.as_run(by_id) for policy, one in told.items()}
     return comparison.of_runs(
         *(world, choices, goal),
-        {each.id: runs[each.id] for each in stays},
-        {name: runs[name] for name in moves},
+        {name: run for name, run in runs.items() if name in by_id},
+        {name: run for name, run in runs.items() if name not in by_id},
         switches=told[ADAPTIVE].switches,
         is_real=True,
     )
@@ -91,7 +99,8 @@ def check(package: Package, choices: list[Choice]) -> None:
         )
 
 
-def _write_outputs(package: Package, source: Path, path: Path) -> None:
+def write_outputs(package: Package, source: Path, path: Path) -> None:
+    """What the whole model makes of the inputs of `source`, for `Task.outputs`."""
     with Interpreter(package.model_bytes()) as whole:
         given = frames.open_source(source, package.manifest)
         rows = [whole.run(*each.arrays) for each in itertools.islice(given.inputs(), MOST_INPUTS)]

@@ -26,6 +26,7 @@ from tflsplit.cli.trials.moving import task as tasks
 from tflsplit.cli.trials.moving.task import Task, Told
 from tflsplit.package.reading import Package
 
+DEVICE = ("-m", "tflsplit.cli.trials.moving.device")
 # From when all know when the trace begins, until it does.
 _AHEAD_S = 0.3
 # A slice of a processor's time, as schedulers give it.
@@ -43,14 +44,14 @@ class Stage:
         self._play = play
         self._folder = folder
 
-    def run(self, task: Task) -> Told:
-        """What the device told; DeviceError if it failed."""
+    def run(self, task: Task, program: tuple[str, ...] = DEVICE) -> Told:
+        """What the device told; DeviceError if it failed. `program` runs it, given the task's file."""
         trace = self._play.trace
         shape = Shape(trace.mean_bps, self._play.rtt_s / 2)
         with Relay(self._broker, up=shape, down=shape) as relay:
             path = self._folder / "task.json"
             path.write_text(json.dumps(replace(task, broker=f"mqtt://{relay.address}").as_json()))
-            command = replay_stage.command_of("-m", "tflsplit.cli.trials.moving.device", str(path))
+            command = replay_stage.command_of(*program, str(path))
             with (
                 (self._folder / "device.log").open("w+") as said,
                 subprocess.Popen(

@@ -46,12 +46,15 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """`taken_s` counts from the trace's beginning; `wire_bytes` were sent, `latency_s` is to the first answer."""
+    """`taken_s` counts from the trace's beginning; `wire_bytes` were sent, `latency_s` is to the first answer. The
+    device worked on it for `edge_s`, the cloud for `cloud_s`."""
 
     taken_s: float
     cut: str
     wire_bytes: float
     latency_s: float
+    edge_s: float
+    cloud_s: float = 0.0
     is_hedged: bool = False
 
 
