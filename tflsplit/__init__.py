@@ -5,6 +5,7 @@ TYPE_CHECKING = False  # what type checkers take for true; importing `typing` fo
 if TYPE_CHECKING:
     from tflsplit.api.cloud import Cloud
     from tflsplit.api.conversion import convert
+    from tflsplit.api.distributing import distribute
     from tflsplit.api.edge import Edge, open_source
     from tflsplit.api.packages import open, slice, verify
     from tflsplit.api.planning import plan
@@ -17,6 +18,7 @@ else:
         "Cloud": "cloud",
         "Edge": "edge",
         "convert": "conversion",
+        "distribute": "distributing",
         "open": "packages",
         "open_source": "edge",
         "plan": "planning",
@@ -51,6 +53,7 @@ __all__ = [
     "Edge",
     "__version__",
     "convert",
+    "distribute",
     "open",
     "open_source",
     "plan",

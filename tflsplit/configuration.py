@@ -45,7 +45,7 @@ def read(path: Path, table: str) -> Contents:
     entries: list[Entry] = []
     problems: list[str] = []
     for file in (path, *sorted(drop_in_folder(path).glob("*.toml"))):
-        text, found = _parsed(file, problems)
+        text, found = parsed(file, problems)
         lines = _lines(text)
         for name, value in found.items():
             if name != table:
@@ -62,7 +62,8 @@ def is_secret(key: str) -> bool:
     return _SECRET.search(key) is not None
 
 
-def _parsed(file: Path, problems: list[str]) -> tuple[str, Mapping[str, Any]]:
+def parsed(file: Path, problems: list[str]) -> tuple[str, Mapping[str, Any]]:
+    """The file's text and contents; empty where something is wrong with it, which is added to `problems`."""
     # Imported here: an edge without a configuration file starts without it.
     if sys.version_info >= (3, 11):
         import tomllib

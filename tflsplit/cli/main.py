@@ -22,7 +22,7 @@ from tflsplit.cli.output import examples, logs, streams
 GROUPS = {
     "Make a package": ("convert", "compile", "slice", "bundle"),
     "Look at a package": ("inspect", "verify"),
-    "Measure and plan": ("profile", "probe", "plan", "replay", "simulate"),
+    "Measure and plan": ("profile", "probe", "plan", "replay", "simulate", "distribute"),
     "Run": ("demo", "edge", "cloud", "results", "broker"),
     "Operate": ("doctor", "config", "install-service", "keygen", "push", "trace"),
 }

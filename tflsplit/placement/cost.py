@@ -6,7 +6,7 @@ What is counted (bytes, multiply-accumulates, memory) is exact; times follow fro
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tflsplit.placement.machines import Machine, Medium
+from tflsplit.placement.machines import Cluster, Machine
 from tflsplit.placement.placement import Move, Schedule, Step
 
 
@@ -25,27 +25,26 @@ class Costs:
     energy_j: float
 
 
-def of(schedule: Schedule, machines: Sequence[Machine], medium: Medium) -> Costs:
-    count = len(machines)
+def of(schedule: Schedule, cluster: Cluster) -> Costs:
+    machines, count = cluster.machines, len(cluster.machines)
     latency_s, compute_s, link_s = 0.0, [0.0] * count, [0.0] * count
     macs, parameters, features = [0] * count, [0] * count, [0] * count
     shared_s = 0.0
     for step in schedule.steps:
         took = [machine_s(step, each, machines[each]) for each in range(count)]
-        exchange_s = sum(exchange(moves, count, medium) for moves in (step.moves, step.sums))
-        latency_s += exchange_s + max(took)
+        latency_s += sum(exchange_s(moves, cluster) for moves in (step.moves, step.sums)) + max(took)
         for each, piece in enumerate(step.pieces):
             compute_s[each] += took[each]
             if piece is not None:
                 macs[each] += piece.macs
                 parameters[each] += piece.parameter_bytes
                 features[each] = max(features[each], piece.feature_bytes)
-    latency_s += exchange(schedule.last, count, medium)
+    latency_s += exchange_s(schedule.last, cluster)
     sent, received = traffic(schedule.moves, count)
     for each in range(count):
-        link_s[each] = max(sent[each], received[each]) * 8 / medium.bandwidth_bps
-    if medium.is_shared:
-        shared_s = sum(sent) * 8 / medium.bandwidth_bps
+        link_s[each] = max(sent[each], received[each]) * 8 / cluster.bandwidths_bps[each]
+    if cluster.medium.is_shared:
+        shared_s = sum(sent) * 8 / cluster.medium.bandwidth_bps
     return Costs(
         latency_s=latency_s,
         busy_s=max(*compute_s, *link_s, shared_s),
@@ -57,9 +56,9 @@ def of(schedule: Schedule, machines: Sequence[Machine], medium: Medium) -> Costs
     )
 
 
-def exchange(moves: Sequence[Move], count: int, medium: Medium) -> float:
+def exchange_s(moves: Sequence[Move], cluster: Cluster) -> float:
     """Seconds for what is moved at one time."""
-    return medium.exchange_s(*traffic(moves, count))
+    return cluster.exchange_s(*traffic(moves, len(cluster.machines)))
 
 
 def traffic(moves: Sequence[Move], count: int) -> tuple[list[float], list[float]]:

@@ -1,25 +1,33 @@
-"""Machines that share a network, and what joins them."""
+"""Machines that share a network, what joins them, and the file that describes both."""
 
 import math
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from tflsplit import errors
+from tflsplit import configuration, errors, quantities
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`macs_per_s` is its speed; `piece_s` what each piece costs besides; `memory_bytes` bounds weights and features.
-    `power_w` while it computes is for energy."""
+    """`macs_per_s` is its speed; `piece_s` what each piece costs besides; `memory_bytes` bounds weights and features;
+    `bandwidth_bps` is that of its own link, where it is less than the medium's. `power_w` while it computes is for
+    energy."""
 
     name: str
     macs_per_s: float
     piece_s: float = 0.5e-3
     memory_bytes: float = math.inf
+    bandwidth_bps: float = math.inf
     power_w: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.macs_per_s > 0 and self.piece_s >= 0 and self.memory_bytes > 0):
-            raise errors.SettingsError(f"machine {self.name!r}: speed and memory are above zero")
+        if not min(self.macs_per_s, self.memory_bytes, self.bandwidth_bps) > 0:
+            raise errors.SettingsError(f"machine {self.name}: speed, memory and bandwidth have to be above zero")
+        if self.piece_s < 0 or self.power_w < 0:
+            raise errors.SettingsError(f"machine {self.name}: time and power cannot be below zero")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,129 @@ class Medium:
         if not (self.bandwidth_bps > 0 and self.delay_s >= 0):
             raise errors.SettingsError(f"a link of {self.bandwidth_bps} bit/s and {self.delay_s} s carries nothing")
 
-    def exchange_s(self, sent: "list[float]", received: "list[float]") -> float:
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """`source` has the model's inputs, and `sink` wants its outputs; both are machines by number."""
+
+    machines: tuple[Machine, ...]
+    medium: Medium
+    source: int = 0
+    sink: int = 0
+
+    def __post_init__(self) -> None:
+        names = [machine.name for machine in self.machines]
+        if not names:
+            raise errors.SettingsError("no machine: name one at least")
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise errors.SettingsError(f"two machines are called {twice}: each needs a name of its own")
+
+    @property
+    def bandwidths_bps(self) -> tuple[float, ...]:
+        """Of each machine's link."""
+        return tuple(min(machine.bandwidth_bps, self.medium.bandwidth_bps) for machine in self.machines)
+
+    def exchange_s(self, sent: Sequence[float], received: Sequence[float]) -> float:
         """The time of an exchange, from the bytes that each machine sends and receives."""
-        busiest = sum(sent) if self.is_shared else max((*sent, *received), default=0.0)
-        return busiest * 8 / self.bandwidth_bps + self.delay_s if busiest else 0.0
+        if not any(sent):
+            return 0.0
+        links = (8 * max(pair) / bps for *pair, bps in zip(sent, received, self.bandwidths_bps, strict=True))
+        shared = 8 * sum(sent) / self.medium.bandwidth_bps if self.medium.is_shared else 0.0
+        return max(*links, shared) + self.medium.delay_s
+
+
+def _number(value: object, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise errors.SettingsError(f"{what} is {value!r}, expected a number")
+    return float(value)
+
+
+# A machine's name is that of a folder, too.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+# How each key of a `[[machine]]` is read; `speed` is in multiply-accumulates a second.
+_MACHINE: Mapping[str, tuple[str, Callable[[Any, str], float]]] = {
+    "speed": ("macs_per_s", _number),
+    "overhead": ("piece_s", quantities.parse_duration),
+    "memory": ("memory_bytes", quantities.parse_bytes),
+    "bandwidth": ("bandwidth_bps", quantities.parse_bandwidth),
+    "power": ("power_w", _number),
+}
+_KEYS = ("bandwidth", "delay", "shared", "source", "sink")
+
+
+def read(path: Path) -> Cluster:
+    """A TOML file: `bandwidth`, `delay` and `shared` of what joins the machines, `source` and `sink` by name (the first
+    machine), and a `[[machine]]` each with `name`, `speed` and perhaps `memory`, `bandwidth`, `overhead`, `power`.
+
+    DataError for a file that is no such thing, with all that is wrong in it.
+    """
+    problems: list[str] = []
+    _, found = configuration.parsed(path, problems)
+    if not problems:
+        problems += [f"{path}: no key {key!r}; there are {', '.join(_KEYS)}, machine" for key in _strange(found)]
+    machines = [_machine(entry, f"{path}: machine {number}", problems) for number, entry in _entries(found)]
+    if not problems and not machines:
+        problems.append(f"{path}: no [[machine]]; describe one at least")
+    if problems:
+        raise errors.DataError("; ".join(problems))
+    try:
+        return _cluster(found, [machine for machine in machines if machine is not None])
+    except errors.SettingsError as problem:
+        raise errors.DataError(f"{path}: {problem}") from problem
+
+
+def even(count: int, speed: float, bandwidth_bps: float, *, delay_s: float = 0.0, is_shared: bool = False) -> Cluster:
+    """So many machines alike, `m1` and on; `speed` in multiply-accumulates a second."""
+    machines = tuple(Machine(f"m{number}", speed) for number in range(1, count + 1))
+    return Cluster(machines, Medium(bandwidth_bps, delay_s, is_shared))
+
+
+def _cluster(found: Mapping[str, Any], machines: Sequence[Machine]) -> Cluster:
+    shared = found.get("shared", False)
+    if not isinstance(shared, bool):
+        raise errors.SettingsError(f"shared is {shared!r}, expected true or false")
+    medium = Medium(
+        quantities.parse_bandwidth(found.get("bandwidth", "100Mbit")),
+        quantities.parse_duration(found.get("delay", 0.0), "delay"),
+        shared,
+    )
+    made, names = Cluster(tuple(machines), medium), [machine.name for machine in machines]
+    places = []
+    for key in ("source", "sink"):
+        name = found.get(key, names[0])
+        if name not in names:
+            raise errors.SettingsError(f"{key} is {name!r}, which is none of the machines: {', '.join(names)}")
+        places.append(names.index(name))
+    return replace(made, source=places[0], sink=places[1])
+
+
+def _machine(entry: object, where: str, problems: list[str]) -> Machine | None:
+    if not isinstance(entry, Mapping):
+        problems.append(f"{where}: expected a table")
+        return None
+    strange = [key for key in entry if key not in {*_MACHINE, "name"}]
+    if strange:
+        problems.append(f"{where}: no key {strange[0]!r}; there are name, {', '.join(_MACHINE)}")
+        return None
+    if not isinstance(entry.get("name"), str) or "speed" not in entry:
+        problems.append(f'{where}: name and speed are needed, as in name = "pi1", speed = 3.4e9')
+        return None
+    if not _NAME.fullmatch(entry["name"]):
+        problems.append(f"{where}: name is {entry['name']!r}; take letters, digits, '.', '_' and '-', a letter first")
+        return None
+    try:
+        read_as = {_MACHINE[key][0]: _MACHINE[key][1](value, key) for key, value in entry.items() if key != "name"}
+        return Machine(entry["name"], **read_as)
+    except errors.SettingsError as problem:
+        problems.append(f"{where}: {problem}")
+        return None
+
+
+def _strange(found: Mapping[str, Any]) -> list[str]:
+    return [key for key in found if key not in {*_KEYS, "machine"}]
+
+
+def _entries(found: Mapping[str, Any]) -> "enumerate[Any]":
+    listed = found.get("machine", [])
+    return enumerate(listed if isinstance(listed, list) else [listed], 1)

@@ -89,11 +89,12 @@ def read_as(
     make: Callable[[dict[str, Any]], AnyPlan],
     *,
     lacking: Mapping[str, object] | None = None,
+    command: str = "plan",
 ) -> AnyPlan:
     """A plan of any kind: `make` gets the fields with these names, of which `texts` and the package's are strings.
-    Fields of `lacking` have that value in plans of older versions."""
+    Fields of `lacking` have that value in plans of older versions. `command` is what writes such plans."""
     fields = {**(lacking or {}), **read_json(path, kind, SCHEMA)}
-    with parsing(path, kind, "plan"):
+    with parsing(path, kind, command):
         known = {name: fields[name] for name in names}
         for name in (*_PACKAGE, *texts):
             if not isinstance(known[name], str):

@@ -9,7 +9,7 @@ from tflsplit.graph import flatgraph
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.package import verify
 from tflsplit.placement import cost, placement, running
-from tflsplit.placement.machines import Machine, Medium
+from tflsplit.placement.machines import Cluster, Machine, Medium
 from tflsplit.placement.placement import Placement, Stage
 from tflsplit.placement.rewriting import boxes, partial_sums
 from tflsplit.placement.rewriting.network import Network
@@ -88,10 +88,10 @@ def test_costs_are_those_of_the_pieces():
     data = net.bytes(net.conv(x, 5, 3))
     network = Network(flatgraph.read(data))
     (made,) = network.graph.operators[0].outputs
-    machines = [Machine("a", 1e6, piece_s=0.0), Machine("b", 1e6, piece_s=0.0)]
+    machines = (Machine("a", 1e6, piece_s=0.0), Machine("b", 1e6, piece_s=0.0))
     parts = Layout(((0,), (1,))).parts(network.shapes[made], machines)
     scheduled = placement.schedule(network, Placement(2, (Stage(0, 1, tuple({made: box} for box in parts)),)))
-    found = cost.of(scheduled, machines, Medium(8e6))
+    found = cost.of(scheduled, Cluster(machines, Medium(8e6)))
     picture, result = 5 * 6 * 4, 4 * 6 * 5  # rows 3 to 7 of the input go out, rows 4 to 7 of the result come back
     assert found.bytes_exchanged == picture + result
     assert found.macs == (4 * 6 * 5 * 9 * 4,) * 2

@@ -11,7 +11,7 @@ import numpy as np
 
 from tflsplit.graph.tensors import Array
 from tflsplit.placement import cost, placement
-from tflsplit.placement.machines import Machine, Medium
+from tflsplit.placement.machines import Cluster, Machine
 from tflsplit.placement.placement import Holdings
 from tflsplit.placement.rewriting import boxes
 from tflsplit.placement.rewriting.boxes import Box
@@ -77,7 +77,7 @@ def run(network: Network, start: int, stop: int, layout: Layout, machines: Seque
     return Run(needs, np.array(sent), np.array(received), np.array(compute_s), parameters, features)
 
 
-def entered(made: Run, held: Sequence[Array], medium: Medium) -> Entered:
+def entered(made: Run, held: Sequence[Array], cluster: Cluster) -> Entered:
     """`held` are the parts (ways, N, rank, 2) of each input; the machines' parts do not overlap."""
     ways = len(held[0])
     sent, received = np.repeat(made.sent[None], ways, axis=0), np.repeat(made.received[None], ways, axis=0)
@@ -86,17 +86,17 @@ def entered(made: Run, held: Sequence[Array], medium: Medium) -> Entered:
         for machine, stage in enumerate(needed.stages):
             received[:, stage, machine] += moved[:, machine].sum(axis=1)
             sent[:, stage] += moved[:, machine]
-    latency_s = _exchange_s(sent, received, medium) + made.compute_s.max(axis=1).sum()
+    latency_s = _exchange_s(sent, received, cluster) + made.compute_s.max(axis=1).sum()
     return Entered(latency_s, sent.sum(axis=1), received.sum(axis=1))
 
 
-def gathered(shape: Sequence[int], item_bytes: int, held: Array, sink: int, medium: Medium) -> Entered:
-    """What it takes to bring a tensor to one machine; `held` as in `entered`."""
+def gathered(shape: Sequence[int], item_bytes: int, held: Array, cluster: Cluster) -> Entered:
+    """What it takes to bring a tensor to the sink; `held` as in `entered`."""
     count = held.shape[1]
-    needs = parts_array([boxes.whole(shape) if each == sink else None for each in range(count)], len(shape))
+    needs = parts_array([boxes.whole(shape) if each == cluster.sink else None for each in range(count)], len(shape))
     nothing = np.zeros((1, count))
     bring = Run((Needed(needs, (0,) * count, item_bytes),), nothing, nothing, nothing, nothing[0], nothing[0])
-    return entered(bring, (held,), medium)
+    return entered(bring, (held,), cluster)
 
 
 def parts_array(parts: Sequence[Box | None], rank: int) -> Array:
@@ -137,10 +137,12 @@ def _moved(needs: Array, held: Array) -> Array:
     return moved
 
 
-def _exchange_s(sent: Array, received: Array, medium: Medium) -> Array:
+def _exchange_s(sent: Array, received: Array, cluster: Cluster) -> Array:
     """Seconds for exchanges one after the other; arrays are (ways, exchanges, N)."""
-    busiest = sent.sum(axis=2) if medium.is_shared else np.maximum(sent.max(axis=2), received.max(axis=2))
-    total: Array = (busiest * 8 / medium.bandwidth_bps + (busiest > 0) * medium.delay_s).sum(axis=1)
+    took_s = (np.maximum(sent, received) * 8 / np.array(cluster.bandwidths_bps)).max(axis=2)
+    if cluster.medium.is_shared:
+        took_s = np.maximum(took_s, sent.sum(axis=2) * 8 / cluster.medium.bandwidth_bps)
+    total: Array = (took_s + (took_s > 0) * cluster.medium.delay_s).sum(axis=1)
     return total
 
 

@@ -1,36 +1,35 @@
 """The simple ways to share a network, to score a search against: one machine, rows, grids, channels, layer by layer."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from tflsplit.placement.machines import Machine
+from tflsplit.placement.machines import Cluster
 from tflsplit.placement.placement import Placement, Stage, whole_stage
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.searching import blocks
 from tflsplit.placement.searching.blocks import Manner
 from tflsplit.placement.searching.layouts import Layout
 
+ONE_MACHINE = "one_machine"
 
-def of(network: Network, machines: Sequence[Machine]) -> Mapping[str, Placement]:
+
+def of(network: Network, cluster: Cluster) -> Mapping[str, Placement]:
     """By name. Each is of one kind throughout, and all machines take part."""
-    count = len(machines)
+    count = len(cluster.machines)
     everyone = tuple(range(count))
     layouts = {"rows": Layout(tuple((each,) for each in everyone)), "output_channels": Layout((everyone,))}
     for groups in range(2, count):
         if count % groups == 0:
-            layouts[f"grid_{groups}x{count // groups}"] = Layout(
-                tuple(everyone[each::groups] for each in range(groups))
-            )
-    found = {name: _throughout(network, machines, layout) for name, layout in layouts.items()}
-    fastest = max(everyone, key=lambda each: machines[each].macs_per_s)
-    found["one_machine"] = Placement(count, (whole_stage(network, 0, network.count, fastest, count),))
-    found["layer_wise"] = Placement(count, _in_turn(network, count))
-    return found
-
-
-def _throughout(network: Network, machines: Sequence[Machine], layout: Layout) -> Placement:
-    stages = blocks.stages(network, 0, network.count, layout, machines, manner=Manner.EACH)
-    return Placement(len(machines), stages)
+            grid = tuple(everyone[each::groups] for each in range(groups))
+            layouts[f"grid_{groups}x{count // groups}"] = Layout(grid)
+    staged = {
+        name: blocks.stages(network, 0, network.count, layout, cluster.machines, manner=Manner.EACH)
+        for name, layout in layouts.items()
+    }
+    fastest = max(everyone, key=lambda each: cluster.machines[each].macs_per_s)
+    staged[ONE_MACHINE] = (whole_stage(network, 0, network.count, fastest, count),)
+    staged["layer_wise"] = _in_turn(network, count)
+    return {name: Placement(count, stages, cluster.source, cluster.sink) for name, stages in staged.items()}
 
 
 def _in_turn(network: Network, count: int) -> tuple[Stage, ...]:

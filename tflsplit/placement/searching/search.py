@@ -16,7 +16,8 @@ import numpy as np
 
 from tflsplit import errors
 from tflsplit.graph.tensors import Array
-from tflsplit.placement.machines import Machine, Medium
+from tflsplit.placement import cost, placement
+from tflsplit.placement.machines import Cluster
 from tflsplit.placement.placement import Placement, Stage
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.searching import blocks, layouts, runs
@@ -35,6 +36,14 @@ class Objective(enum.Enum):
     BYTES = "bytes"
     MEMORY = "memory"
     ENERGY = "energy"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The placement, and one of the same layouts that exchanges after each operator instead of computing overlaps."""
+
+    placement: Placement
+    unfused: Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +89,15 @@ def _joined(parts: "Sequence[_Labels]") -> _Labels:
 
 def search(
     network: Network,
-    machines: Sequence[Machine],
-    medium: Medium,
+    cluster: Cluster,
     objective: Objective = Objective.LATENCY,
     *,
-    source: int = 0,
-    sink: int = 0,
     choices: Sequence[Layout] | None = None,
-) -> Placement:
-    """The best placement found. SettingsError where the machines' memory allows none, with what is missing."""
-    found = _Search(network, machines, medium, objective, tuple(choices or layouts.every(machines)))
-    stages = tuple(stage for taken in found.best(source, sink) for stage in found.stages(taken))
-    return Placement(len(machines), stages, source, sink)
+) -> Found:
+    """The best one found. SettingsError where the machines' memory allows none, with what is missing."""
+    made = _Search(network, cluster, objective, tuple(choices or layouts.every(cluster.machines)))
+    runs_taken = made.best()
+    return Found(made.placed(runs_taken), made.placed([replace(each, manner=Manner.EACH) for each in runs_taken]))
 
 
 def places(network: Network) -> list[int]:
@@ -104,34 +110,32 @@ class _Search:
     def __init__(
         self,
         network: Network,
-        machines: Sequence[Machine],
-        medium: Medium,
+        cluster: Cluster,
         objective: Objective,
         choices: tuple[Layout, ...],
     ) -> None:
-        self._network, self._machines, self._medium = network, machines, medium
+        self._network, self._cluster, self._machines = network, cluster, cluster.machines
         self._objective, self._choices = objective, choices
         self._places = places(network)
-        self._limits = np.array([machine.memory_bytes for machine in machines])
-        self._power_w = np.array([machine.power_w for machine in machines])
+        self._limits = np.array([machine.memory_bytes for machine in cluster.machines])
+        self._power_w = np.array([machine.power_w for machine in cluster.machines])
         self._runs: dict[object, Run] = {}
         self._alike: dict[tuple[int, int], object] = {}
         self._held: dict[int, tuple[Array, ...]] = {}
-        self._least_excess = math.inf
 
-    def best(self, source: int, sink: int) -> list[_Taken]:
+    def best(self) -> list[_Taken]:
         """The runs of the best way through."""
-        self._choices = (Layout(((source,),)), *(each for each in self._choices if each != Layout(((source,),))))
+        start = Layout(((self._cluster.source,),))  # the first layout is that of the inputs
+        self._choices = (start, *(each for each in self._choices if each != start))
         nothing = np.zeros((1, len(self._machines)))
         begin = _Taken(0, 0, self._choices[0], Manner.FUSED)
         at = {0: _Labels(np.zeros(1, int), np.zeros(1), *(nothing,) * 5, ((begin, 0),))}
         for number, stop in enumerate(self._places[1:], 1):
             kept = [self._into(at, number, layout) for layout in range(len(self._choices))]
             at[stop] = _joined([each for each in kept if each is not None] or [at[0].those(np.zeros(0, int))])
-        ends = self._gathered(at[stop], sink)
+        ends = self._gathered(at[stop])
         if not len(ends.latency_s):
-            more = f"{self._least_excess / 2**20:.1f} MiB"
-            raise errors.SettingsError(f"no placement fits the machines' memory; the nearest needs {more} more of one")
+            raise errors.SettingsError(self._too_small())
         place, label = stop, int(np.argmin(self._scores(ends)))
         path: list[_Taken] = []
         while place > 0:
@@ -142,7 +146,23 @@ class _Search:
             path.append(taken)
         return path[::-1]
 
-    def stages(self, taken: _Taken) -> tuple[Stage, ...]:
+    def _too_small(self) -> str:
+        """What the placement that fills the fullest machine least would need."""
+        unbounded = tuple(replace(each, memory_bytes=math.inf) for each in self._machines)
+        wide = replace(self._cluster, machines=unbounded)
+        least = _Search(self._network, wide, Objective.MEMORY, self._choices)
+        held = cost.of(placement.schedule(self._network, least.placed(least.best())), wide).memory_bytes
+        excess, name = max(
+            (taken - each.memory_bytes, each.name) for taken, each in zip(held, self._machines, strict=True)
+        )
+        more = f"{excess / 2**20:.2f} MiB more of {name}"
+        return f"no placement fits the machines' memory; the one that fills them least needs {more}"
+
+    def placed(self, path: Sequence[_Taken]) -> Placement:
+        stages = tuple(stage for taken in path for stage in self._stages(taken))
+        return Placement(len(self._machines), stages, self._cluster.source, self._cluster.sink)
+
+    def _stages(self, taken: _Taken) -> tuple[Stage, ...]:
         return blocks.stages(self._network, taken.start, taken.stop, taken.layout, self._machines, manner=taken.manner)
 
     def _into(self, at: dict[int, _Labels], number: int, layout: int) -> _Labels | None:
@@ -157,7 +177,7 @@ class _Search:
         return self._best_few(_joined(found))
 
     def _after(self, labels: _Labels, made: Run, layout: int, taken: _Taken) -> _Labels:
-        entering = runs.entered(made, self._parts(taken.start), self._medium)
+        entering = runs.entered(made, self._parts(taken.start), self._cluster)
         before = labels.layouts
         compute_s = labels.compute_s + made.compute_s.sum(axis=0)
         latency_s = labels.latency_s + entering.latency_s[before]
@@ -211,17 +231,16 @@ class _Search:
         elif self._objective is Objective.ENERGY:
             cost = labels.compute_s @ self._power_w
         else:
-            busiest = np.maximum(labels.sent, labels.received).max(axis=1)
-            link = labels.sent.sum(axis=1) if self._medium.is_shared else busiest
-            cost = np.maximum(labels.compute_s.max(axis=1), link * 8 / self._medium.bandwidth_bps)
+            links = np.maximum(labels.sent, labels.received) * 8 / np.array(self._cluster.bandwidths_bps)
+            cost = np.maximum(labels.compute_s.max(axis=1), links.max(axis=1))
+            if self._cluster.medium.is_shared:
+                cost = np.maximum(cost, labels.sent.sum(axis=1) * 8 / self._cluster.medium.bandwidth_bps)
         scores: Array = cost + labels.latency_s * 1e-6
         return scores
 
     def _best_few(self, labels: _Labels) -> _Labels | None:
         """Those that fit, without the ones that another is no worse than in score and in the fullest memory."""
         full = (labels.memory_bytes / self._limits).max(axis=1)
-        excess = (labels.memory_bytes - self._limits).max(axis=1)
-        self._least_excess = min(self._least_excess, float(excess[excess > 0].min(initial=math.inf)))
         scores = self._scores(labels)
         chosen, least = [], math.inf
         for each in np.lexsort((full, scores)):
@@ -232,10 +251,10 @@ class _Search:
                 break
         return labels.those(np.array(chosen)) if chosen else None
 
-    def _gathered(self, labels: _Labels, sink: int) -> _Labels:
+    def _gathered(self, labels: _Labels) -> _Labels:
         for tensor in self._network.graph.outputs:
             shape, size = self._network.shapes[tensor], self._network.item_bytes[tensor]
-            bring = runs.gathered(shape, size, self._laid_out(tensor), sink, self._medium)
+            bring = runs.gathered(shape, size, self._laid_out(tensor), self._cluster)
             labels = replace(
                 labels,
                 latency_s=labels.latency_s + bring.latency_s[labels.layouts],

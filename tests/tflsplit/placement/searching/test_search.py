@@ -1,5 +1,6 @@
 """The search against all there is, its bounds, and the simple schemes beside it."""
 
+import dataclasses
 import itertools
 
 import int8_networks
@@ -11,7 +12,7 @@ from tflsplit.graph import flatgraph
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.package import verify
 from tflsplit.placement import cost, placement, running
-from tflsplit.placement.machines import Machine, Medium
+from tflsplit.placement.machines import Cluster, Machine, Medium
 from tflsplit.placement.placement import Placement
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.searching import blocks, layouts, schemes, search
@@ -26,8 +27,13 @@ def _small() -> bytes:
     return net.bytes(net.mean(x, keeps=False))
 
 
-def _machines(*speeds, **options):
-    return [Machine(f"m{number}", speed * 1e6, piece_s=1e-4, **options) for number, speed in enumerate(speeds)]
+def _cluster(*speeds, medium, **options):
+    machines = (Machine(f"m{number}", speed * 1e6, piece_s=1e-4, **options) for number, speed in enumerate(speeds))
+    return Cluster(tuple(machines), medium)
+
+
+def _costs(network, placed, cluster):
+    return cost.of(placement.schedule(network, placed), cluster)
 
 
 def _every(network, machines):
@@ -36,8 +42,7 @@ def _every(network, machines):
     for inner in itertools.product((False, True), repeat=len(marks) - 2):
         edges = [0, *(place for place, is_edge in zip(marks[1:-1], inner, strict=True) if is_edge), marks[-1]]
         pairs = list(itertools.pairwise(edges))
-        ways = [list(itertools.product(choices, Manner)) for _ in pairs]
-        for taken in itertools.product(*ways):
+        for taken in itertools.product(*[list(itertools.product(choices, Manner))] * len(pairs)):
             stages = [
                 stage
                 for (start, stop), (layout, manner) in zip(pairs, taken, strict=True)
@@ -48,56 +53,75 @@ def _every(network, machines):
 
 @pytest.mark.parametrize("medium", [Medium(20e6, 1e-4), Medium(20e6, 1e-4, is_shared=True), Medium(1e5)])
 def test_the_search_is_within_a_hundredth_of_all_there_is(medium):
-    network, machines = Network(flatgraph.read(_small())), _machines(40, 20)
-    found = search.search(network, machines, medium)
-    best = min(
-        cost.of(placement.schedule(network, each), machines, medium).latency_s for each in _every(network, machines)
-    )
-    assert cost.of(placement.schedule(network, found), machines, medium).latency_s <= best * 1.01
+    network, cluster = Network(flatgraph.read(_small())), _cluster(40, 20, medium=medium)
+    found = search.search(network, cluster).placement
+    best = min(_costs(network, each, cluster).latency_s for each in _every(network, cluster.machines))
+    assert _costs(network, found, cluster).latency_s <= best * 1.01
+
+
+WORTH = {
+    Objective.LATENCY: lambda costs: costs.latency_s,
+    Objective.THROUGHPUT: lambda costs: costs.busy_s,
+    Objective.BYTES: lambda costs: costs.bytes_exchanged,
+    Objective.MEMORY: lambda costs: max(costs.memory_bytes),
+    Objective.ENERGY: lambda costs: costs.energy_j,
+}
 
 
 @pytest.mark.parametrize("objective", Objective)
 @pytest.mark.parametrize("model", [int8_networks.everything, int8_networks.pyramid])
 def test_what_is_found_is_exact_and_no_worse_than_the_schemes(model, objective):
-    network, machines = Network(flatgraph.read(model())), _machines(60, 30, 30, power_w=2.0)
-    medium = Medium(50e6, 1e-4)
-    found = search.search(network, machines, medium, objective)
-    scheduled = placement.schedule(network, found)
-    with Interpreter(model()) as whole:
-        (sample,) = verify.random_samples(whole.inputs, 1)
-        for expected, part in zip(whole.run(*sample), running.run(network, found, scheduled, sample), strict=True):
-            assert np.array_equal(expected, part)
+    network = Network(flatgraph.read(model()))
+    cluster = _cluster(60, 30, 30, power_w=2.0, medium=Medium(50e6, 1e-4))
+    found = search.search(network, cluster, objective)
+    for placed in (found.placement, found.unfused):
+        scheduled = placement.schedule(network, placed)
+        with Interpreter(model()) as whole:
+            (sample,) = verify.random_samples(whole.inputs, 1)
+            for expected, part in zip(whole.run(*sample), running.run(network, placed, scheduled, sample), strict=True):
+                assert np.array_equal(expected, part)
 
-    def worth(placed):
-        costs = cost.of(placement.schedule(network, placed), machines, medium)
-        return {
-            Objective.LATENCY: costs.latency_s,
-            Objective.THROUGHPUT: costs.busy_s,
-            Objective.BYTES: costs.bytes_exchanged,
-            Objective.MEMORY: max(costs.memory_bytes),
-            Objective.ENERGY: costs.energy_j,
-        }[objective]
-
-    simple = {name: worth(placed) for name, placed in schemes.of(network, machines).items()}
-    assert worth(found) <= min(simple.values()) * 1.001, simple
+    worth = WORTH[objective]
+    simple = {name: worth(_costs(network, placed, cluster)) for name, placed in schemes.of(network, cluster).items()}
+    assert worth(_costs(network, found.placement, cluster)) <= min(simple.values()) * 1.001, simple
 
 
 def test_fewer_machines_are_taken_where_they_are_faster():
-    network, machines = Network(flatgraph.read(_small())), _machines(40, 40, 40)
-    one = search.search(network, machines, Medium(1e4))
-    assert all(not made for stage in one.stages for made in stage.makes[1:])
-    assert any(made for stage in search.search(network, machines, Medium(1e9)).stages for made in stage.makes[1:])
+    network = Network(flatgraph.read(_small()))
+    slow, quick = (search.search(network, _cluster(40, 40, 40, medium=Medium(bps))).placement for bps in (1e4, 1e9))
+    assert all(not made for stage in slow.stages for made in stage.makes[1:])
+    assert any(made for stage in quick.stages for made in stage.makes[1:])
+
+
+def test_a_slow_link_of_one_machine_leaves_it_out():
+    network = Network(flatgraph.read(_small()))
+    cluster = _cluster(40, 40, 40, medium=Medium(1e9))
+    slow = dataclasses.replace(cluster.machines[2], bandwidth_bps=1e4)
+    found = search.search(network, dataclasses.replace(cluster, machines=(*cluster.machines[:2], slow))).placement
+    assert any(stage.makes[1] for stage in found.stages)
+    assert not any(stage.makes[2] for stage in found.stages)
+
+
+def test_uneven_machines_take_as_long_as_their_speed_together():
+    """Speeds of 4:2:1:1: within a tenth of all work over all speed, and the exchange."""
+    net = int8_networks.Network(3)
+    x = net.conv(net.input(64, 64, 3), 16)
+    for _ in range(3):
+        x = net.conv(x, 16)
+    network = Network(flatgraph.read(net.bytes(x)))
+    cluster = _cluster(4, 2, 1, 1, medium=Medium(1e9))
+    costs = _costs(network, search.search(network, cluster).placement, cluster)
+    alone = _costs(network, schemes.of(network, cluster)["one_machine"], cluster)
+    ideal_s = alone.macs[0] / sum(machine.macs_per_s for machine in cluster.machines)
+    assert costs.latency_s - 8 * costs.bytes_exchanged / 1e9 <= ideal_s * 1.1
 
 
 def test_a_bound_on_memory_is_held_and_what_is_missing_is_said():
-    network = Network(flatgraph.read(_small()))
-    medium = Medium(20e6)
-    alone = cost.of(
-        placement.schedule(network, schemes.of(network, _machines(40))["one_machine"]), _machines(40), medium
-    )
-    bounded = _machines(40, 40, 40, memory_bytes=0.6 * alone.memory_bytes[0])
-    found = search.search(network, bounded, medium)
-    costs = cost.of(placement.schedule(network, found), bounded, medium)
+    network, medium = Network(flatgraph.read(_small())), Medium(20e6)
+    one = _cluster(40, medium=medium)
+    alone = _costs(network, schemes.of(network, one)["one_machine"], one)
+    bounded = _cluster(40, 40, 40, memory_bytes=0.6 * alone.memory_bytes[0], medium=medium)
+    costs = _costs(network, search.search(network, bounded).placement, bounded)
     assert max(costs.memory_bytes) <= 0.6 * alone.memory_bytes[0]
-    with pytest.raises(errors.SettingsError, match="no placement fits the machines' memory; the nearest needs"):
-        search.search(network, _machines(40, 40, memory_bytes=100.0), medium)
+    with pytest.raises(errors.SettingsError, match=r"needs 0\.\d\d MiB more of m\d"):
+        search.search(network, _cluster(40, 40, memory_bytes=100.0, medium=medium))

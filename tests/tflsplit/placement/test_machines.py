@@ -1,0 +1,72 @@
+"""The file of machines: what it says, and each way in which it can be wrong."""
+
+import pytest
+
+from tflsplit import errors
+from tflsplit.placement import machines
+from tflsplit.placement.machines import Machine, Medium
+
+GOOD = """
+bandwidth = "10Mbit"
+delay = "2ms"
+shared = true
+source = "pi"
+sink = "nuc"
+
+[[machine]]
+name = "pi"
+speed = 3.4e9
+memory = "64M"
+
+[[machine]]
+name = "nuc"
+speed = 40e9
+bandwidth = "5Mbit"
+overhead = "0.1ms"
+power = 15
+"""
+
+
+def _read(folder, text):
+    path = folder / "machines.toml"
+    path.write_text(text, encoding="utf-8")
+    return machines.read(path)
+
+
+def test_machines_and_what_joins_them_are_read(tmp_path):
+    found = _read(tmp_path, GOOD)
+    assert found.machines == (
+        Machine("pi", 3.4e9, memory_bytes=64 * 2**20),
+        Machine("nuc", 40e9, piece_s=0.0001, bandwidth_bps=5e6, power_w=15.0),
+    )
+    assert found.medium == Medium(10e6, 0.002, is_shared=True)
+    assert (found.source, found.sink) == (0, 1)
+    assert found.bandwidths_bps == (10e6, 5e6)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ('name = "nuc"', 'name = "pi"', "two machines are called pi"),
+        ('name = "pi"\n', 'name = "../pi"\n', r"machine 1: name is '../pi'"),
+        ("speed = 3.4e9\n", "", "machine 1: name and speed are needed"),
+        ("speed = 3.4e9", 'speed = "fast"', "speed is 'fast', expected a number"),
+        ("speed = 3.4e9", "speed = 0", "speed, memory and bandwidth have to be above zero"),
+        ('memory = "64M"', 'memory = "lots"', "memory"),
+        ('memory = "64M"', 'ram = "64M"', "no key 'ram'; there are name, speed"),
+        ('sink = "nuc"', 'sink = "server"', "sink is 'server', which is none of the machines: pi, nuc"),
+        ("shared = true", 'shared = "yes"', "shared is 'yes', expected true or false"),
+        ('bandwidth = "10Mbit"', 'bandwith = "10Mbit"', "no key 'bandwith'; there are bandwidth"),
+        (GOOD[GOOD.index("[[machine]]") :], "", r"no \[\[machine\]\]"),
+        ("shared = true", "shared = true\nshared = true", "machines.toml"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, before, after, told):
+    assert before in GOOD
+    with pytest.raises(errors.DataError, match=told):
+        _read(tmp_path, GOOD.replace(before, after, 1))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(errors.DataError, match=r"none\.toml: cannot be read"):
+        machines.read(tmp_path / "none.toml")

@@ -1,0 +1,123 @@
+"""A network shared over machines: the placement that was found, what it costs, and the simple schemes beside it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tflsplit import text
+from tflsplit.placement import cost, placement
+from tflsplit.placement.cost import Costs
+from tflsplit.placement.machines import Cluster
+from tflsplit.placement.placement import Placement, Schedule
+from tflsplit.placement.rewriting.network import Network
+from tflsplit.placement.searching import schemes, search
+from tflsplit.placement.searching.schemes import ONE_MACHINE
+from tflsplit.placement.searching.search import Objective
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """`schemes` are the costs of the simple ways. `unfused_bytes` would be exchanged if nothing were computed twice.
+    `unshared` are the operators that run on one machine, since nobody knows how to share them."""
+
+    cluster: Cluster
+    objective: Objective
+    placement: Placement
+    schedule: Schedule
+    costs: Costs
+    unfused_bytes: int
+    schemes: Mapping[str, Costs]
+    macs: int
+    unshared: tuple[str, ...]
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """The machines that compute something."""
+        stages = self.placement.stages
+        return tuple(each for each in range(self.placement.machines) if any(stage.makes[each] for stage in stages))
+
+    @property
+    def over_one(self) -> float:
+        """How many times as quick as one machine: in latency, or in frames a second where these are the objective."""
+        alone = self.schemes[ONE_MACHINE]
+        if self.objective is Objective.THROUGHPUT:
+            return alone.busy_s / self.costs.busy_s
+        return alone.latency_s / self.costs.latency_s
+
+    @property
+    def one_is_faster(self) -> bool:
+        return len(self.used) == 1 or self.over_one <= 1.0
+
+    @property
+    def halo_overhead(self) -> float:
+        """The share of multiply-accumulates that is computed more than once."""
+        return sum(self.costs.macs) / self.macs - 1 if self.macs else 0.0
+
+    @property
+    def reason(self) -> str:
+        if len(self.used) == 1:
+            name = self.cluster.machines[self.used[0]].name
+            return f"one machine, {name}, is the best for {self.objective.value}"
+        what = "as many frames a second as" if self.objective is Objective.THROUGHPUT else "as fast as"
+        return f"{text.counted(len(self.used), 'machine')}, {self.over_one:.2f} times {what} the fastest one alone"
+
+    def as_json(self) -> dict[str, object]:
+        names = [machine.name for machine in self.cluster.machines]
+        return {
+            "objective": self.objective.value,
+            "reason": self.reason,
+            "machines": names,
+            "used": [names[each] for each in self.used],
+            "stages": [self._stage(number) for number in range(len(self.schedule.steps))],
+            **_figures(self.costs),
+            "bytes_unfused": self.unfused_bytes,
+            "memory_per_machine": dict(zip(names, self.costs.memory_bytes, strict=True)),
+            "parameter_bytes_per_machine": dict(zip(names, self.costs.parameter_bytes, strict=True)),
+            "macs_per_machine": dict(zip(names, self.costs.macs, strict=True)),
+            "halo_overhead": self.halo_overhead,
+            "unshared": list(self.unshared),
+            "schemes": {name: _figures(costs) for name, costs in self.schemes.items()},
+            "over_one_machine": self.over_one,
+            "one_machine_is_faster": self.one_is_faster,
+        }
+
+    def _stage(self, number: int) -> dict[str, object]:
+        step = self.schedule.steps[number]
+        names = [machine.name for machine in self.cluster.machines]
+        return {
+            "operators": [step.stage.start, step.stage.stop - 1],
+            "machines": [name for name, made in zip(names, step.stage.makes, strict=True) if made],
+            "bytes_exchanged": sum(move.bytes for move in (*step.moves, *step.sums)),
+            "macs": [piece.macs if piece else 0 for piece in step.pieces],
+            "adds": bool(step.stage.adds),
+        }
+
+
+def distribute(network: Network, cluster: Cluster, objective: Objective = Objective.LATENCY) -> Distribution:
+    """The best placement found. SettingsError where no machine's memory allows any."""
+    found = search.search(network, cluster, objective)
+    scheduled = placement.schedule(network, found.placement)
+    simple = {
+        name: cost.of(placement.schedule(network, placed), cluster)
+        for name, placed in schemes.of(network, cluster).items()
+    }
+    return Distribution(
+        cluster=cluster,
+        objective=objective,
+        placement=found.placement,
+        schedule=scheduled,
+        costs=cost.of(scheduled, cluster),
+        unfused_bytes=placement.schedule(network, found.unfused).bytes_exchanged,
+        schemes=simple,
+        macs=sum(simple[ONE_MACHINE].macs),
+        unshared=tuple(operator.name for operator in network.graph.operators if network.rules[operator.index] is None),
+    )
+
+
+def _figures(costs: Costs) -> dict[str, object]:
+    return {
+        "latency_ms": costs.latency_s * 1e3,
+        "frames_per_s": 1 / costs.busy_s if costs.busy_s else None,
+        "bytes_exchanged": costs.bytes_exchanged,
+        "largest_memory_bytes": max(costs.memory_bytes),
+        "energy_j": costs.energy_j,
+    }

@@ -1,0 +1,79 @@
+"""A placement on disk: which machine runs which piece of which package. This module owns the file's format."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tflsplit import arguments
+from tflsplit.placement.placement import Placement, Stage
+from tflsplit.placement.rewriting.boxes import Box
+from tflsplit.planning import planfile
+
+KIND = "placement"
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementPlan:
+    """`machines` are names; `stages` say by machine what it makes: for each tensor, by its number in the model, the
+    first index and the one after the last of each dimension. `expected` is what was computed of it."""
+
+    package_digest: str
+    package_name: str
+    package_path: str
+    machines: tuple[str, ...]
+    source: int
+    sink: int
+    stages: tuple[Mapping[str, object], ...]
+    objective: str
+    reason: str
+    expected: Mapping[str, object] = field(default_factory=dict)
+
+    def placement(self) -> Placement:
+        return Placement(len(self.machines), tuple(map(_stage, self.stages)), self.source, self.sink)
+
+
+def stages_of(placed: Placement) -> tuple[dict[str, Any], ...]:
+    """As a plan has them."""
+    return tuple(
+        {
+            "start": stage.start,
+            "stop": stage.stop,
+            "makes": [{str(tensor): box for tensor, box in made.items()} for made in stage.makes],
+            "adds": list(stage.adds),
+        }
+        for stage in placed.stages
+    )
+
+
+def render(plan: PlacementPlan) -> str:
+    return planfile.render_fields(KIND, asdict(plan))
+
+
+def read(path: Path) -> PlacementPlan:
+    """Raises DataError for a file that is no placement, of another schema, or damaged."""
+    return planfile.read_as(
+        path, KIND, PlacementPlan.__slots__, ("objective", "reason"), _checked, command="distribute"
+    )
+
+
+def _checked(fields: dict[str, Any]) -> PlacementPlan:
+    for name in ("machines", "stages"):
+        arguments.instance(fields[name], list, name)
+    made = PlacementPlan(**fields | {name: tuple(fields[name]) for name in ("machines", "stages")})
+    arguments.check_fields(made)
+    count = len(made.machines)
+    if not all(0 <= place < count for place in (made.source, made.sink)):
+        raise ValueError(f"source {made.source} or sink {made.sink} is none of {count} machines")
+    made.placement()
+    return made
+
+
+def _stage(entry: Any) -> Stage:
+    makes = tuple({int(tensor): _box(box) for tensor, box in made.items()} for made in entry["makes"])
+    adds = tuple(None if box is None else _box(box) for box in entry["adds"])
+    return Stage(int(entry["start"]), int(entry["stop"]), makes, adds)
+
+
+def _box(given: Sequence[Sequence[int]]) -> Box:
+    return tuple((int(start), int(stop)) for start, stop in given)
