@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from tflsplit import text
 from tflsplit.cli import main
-from tflsplit.cli.commands import demo, probe, replay, simulate
-from tflsplit.cli.output import screen, tables
+from tflsplit.cli.commands import demo, probe, replay
+from tflsplit.cli.output import moves, screen, tables
 from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.cli.trials import demonstration, replay_run
 from tflsplit.switching import comparison, traces
@@ -69,6 +69,7 @@ def print_all(package, folder):
     typed("plan", package.path, *pair, "--link", "wifi")
     stages = ("--stage", f"edge={profiles['edge']}", "--stage", f"cloud={profiles['cloud']}")
     typed("plan", package.path, *stages, "--link", "wifi")
+    typed("distribute", package.path, "--devices", 2)
     np.save(folder / "inputs.npy", np.zeros((1, 4), np.int8))
     (folder / "edge.toml").write_text(
         f'[edge]\npackage = "{package.path}"\nbroker = "mqtt://localhost"\ndeployment = "d"\ndevice = "{"e" * 60}"\n'
@@ -77,7 +78,7 @@ def print_all(package, folder):
     typed("config", "check", folder / "edge.toml")
     link = traces.of_rates("link", [(0.0, 2e7, traces.Conditions()), (5.0, 2e5, traces.Conditions())], 10.0)
     choices = [Choice("input:jpeg:75", 0.0, 150_528.0, 0.01, 0.1), Choice("output", 0.1, 0.0, 0.0, 0.0)]
-    simulate._print(comparison.compare(World(link, Setting()), choices, Goal(), Tuning()))
+    moves.write(comparison.compare(World(link, Setting()), choices, Goal(), Tuning()))
     probe._print(presets.named("wifi"))
     row = replay_run.Row("input:jpeg:75", LONG, 150_528, 1.0, 2.0, 1.5, 2.5, 30)
     replay._print(replay_run.Report(presets.named("wifi"), presets.named("wifi"), (row, row), row))
