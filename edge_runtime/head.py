@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
+from edge_runtime import batched
 from edge_runtime.accelerators import cpu
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.protocol import Accelerator, OpenModel
@@ -37,6 +38,8 @@ class Head:
     `counters`, too, may be shared by the heads of one edge.
 
     `kernel_class` is that of this machine's CPU, by default as it is measured and kept.
+
+    It takes up to `batch` inputs at once, as rows; SettingsError where the head cannot.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Head:
         segments: Segments | None = None,
         counters: Counters | None = None,
         kernel_class: KernelClass | None = None,
+        batch: int = 1,
     ) -> None:
         cut = arguments.instance(package, Package, "package").cut(cut)
         package.check_has_tail(cut)
@@ -67,6 +71,8 @@ class Head:
             return
         if keeps_state(package, cut):
             self._opened = self._keeping = _open_keeping(accelerator, package, cut)
+        elif batch > 1:
+            self._opened = batched.open_on(accelerator, package, cut, batch)
         elif not accelerator.is_external:
             self._opened = _on_cpu(accelerator, package, cut, segments)
         elif fallback is not None and not can_run(accelerator, package, cut):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from broker.messages import topics
 from broker.transport.protocol import ConnectionState, Message, Transport
 from edge_runtime.accelerators.service import Condition
-from edge_runtime.delivery import routes
+from edge_runtime.delivery import framing, routes
 from edge_runtime.delivery.birth import Birth
 from edge_runtime.delivery.clouds import Clouds
 from edge_runtime.delivery.collector import Collector
@@ -26,6 +26,7 @@ from edge_runtime.exactness import Exactness
 from edge_runtime.exchange import HeadInUse
 from edge_runtime.head import Head
 from edge_runtime.sources import intake
+from edge_runtime.sources.batches import Gathering, rows
 from edge_runtime.sources.frames import Capture, Source
 from edge_runtime.stream import Stream
 from tflsplit import arguments, errors, text
@@ -84,6 +85,7 @@ class Edge:
         self._stream = Stream(package, self.summary, settings.boot, spool=spool, adapts=adaptation is not None)
         self._observers = (self._stream, *observers, *([adaptation] if adaptation else []))
         self._rescue = rescue
+        framing.check_batch(package, head.cut, settings.batch)
         self._in_use = HeadInUse(package, head, settings, self._changed, self._stream.check)
         self._window = Window(settings.window)
         self._clouds = Clouds()
@@ -162,8 +164,10 @@ class Edge:
         Blocks until the current frame is done. SettingsError or DataError if the source does not fit the package, or
         the pair would not be exact where that is required.
         """
-        if self.adaptation is not None:
-            raise errors.SettingsError("an edge that moves its cut keeps its package and its heads: restart it")
+        if self.adaptation is not None or self._settings.batch > 1:
+            raise errors.SettingsError(
+                "an edge that moves its cut, or sends batches, keeps its package and its heads: restart it"
+            )
         self.exactness.check(package, head)
         return self._in_use.exchange(package, head)
 
@@ -211,26 +215,35 @@ class Edge:
             rate_fps=lambda: self._settings.rate_fps,
             on_lost=self._lose,
         )
-        sequence = 0
+        sequence, batch = 0, Gathering(self._settings.batch, self._settings.batch_wait_s)
         try:
-            while not self.is_stopping and self.summary.frames != self._settings.count and not captures.is_over:
+            while not (self.is_stopping or captures.is_over or self._is_enough(len(batch.inputs))):
                 is_alone = self.adaptation is not None and self.adaptation.is_alone
-                taken = captures.take(_LOOK_S) if is_alone or self._route.wait_for_room(_LOOK_S) else None
-                if taken is not None:
-                    self._process(sequence, taken)
-                    sequence += 1
+                if is_alone or self._route.wait_for_room(_LOOK_S):
+                    batch.add(captures.take(min(_LOOK_S, batch.left_s)))
+                    if batch.is_due or self._is_enough(len(batch.inputs)):
+                        sequence += self._process(sequence, batch.take())
                 self._between_frames()
+            if batch.inputs:
+                self._process(sequence, batch.take())
         finally:
             captures.close()
+            if batch.inputs:  # the source failed before the frame was made
+                self.summary.drop("batch_unfilled", len(batch.inputs))
+
+    def _is_enough(self, gathered: int) -> bool:
+        return self._settings.count is not None and self.summary.inputs + gathered >= self._settings.count
 
     def _lose(self) -> None:
         self.summary.drop("replaced" if self._transport.state is ConnectionState.ONLINE else "offline")
 
-    def _process(self, sequence: int, taken: Capture) -> None:
+    def _process(self, sequence: int, batch: Sequence[Capture]) -> int:
+        """Makes the frame of these inputs; returns their number."""
+        taken = batch[0]
         began_s, is_alone = time.monotonic(), self.adaptation is not None and self.adaptation.is_alone
         if self.adaptation is not None:
             self._in_use.sending, self._in_use.head = self.adaptation.pick()
-        started_s, boundary = self._run_head(sequence, taken)
+        started_s, boundary = self._run_head(sequence, batch)
         packed = self._in_use.sending.pack(
             boundary,
             key=(self._settings.boot, sequence),
@@ -239,27 +252,29 @@ class Edge:
             head_s=time.monotonic() - started_s,
             wants_ack=self._settings.until is Until.ACK,
             follows=self._stream.follows(sequence),
+            later_ns=tuple(each.captured_ns for each in batch[1:]),
         )
         if self.adaptation is not None:
             self.adaptation.sent(packed, time.monotonic() - began_s)
             self.summary.answered_here += self.adaptation.is_local
             if is_alone and self.adaptation.is_local:
-                self.summary.drop("offline")
-                return
+                self.summary.drop("offline", len(batch))
+                return len(batch)
         if self._route.accept(packed):
             self._stream.accepted(sequence)
+        return len(batch)
 
-    def _run_head(self, sequence: int, taken: Capture) -> tuple[float, tuple[Array, ...]]:
+    def _run_head(self, sequence: int, batch: Sequence[Capture]) -> tuple[float, tuple[Array, ...]]:
         """The boundary, and when the head that gave it began."""
         while True:
-            arrays = self._in_use.inputs(taken.raw)
+            arrays = rows([self._in_use.inputs(each.raw) for each in batch])
             started_s = time.monotonic()
             try:
                 return started_s, self._stream.run(self._in_use.head, arrays)
             except errors.DeviceError as failure:
                 rescued = self._rescue(failure)
                 if rescued is None:
-                    self.summary.drop("head_failed")
+                    self.summary.drop("head_failed", len(batch))
                     log.error("frame lost sequence=%d reason=%s", sequence, failure)
                     raise
                 self._in_use.take(*rescued)

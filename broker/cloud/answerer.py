@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from broker.cloud.tail import Tails
 from broker.messages import acks, chunks, results, wire
@@ -67,7 +68,8 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What to publish for a frame: `result` on its device's results, `ack` on its acks if it asked for one.
+    """What to publish for a frame: `result` on its device's results, one message a line where the frame held several
+    inputs, and `ack` on its acks if it asked for one.
 
     `key` is (boot, sequence), None if the frame is too damaged to tell. `refused` says why there is no result, `error`
     in words; None for a result. `queue_s` is the wait before decoding, `decode_s` decoding and preprocessing. `kept`
@@ -83,6 +85,11 @@ class Answer:
     decode_s: float = 0.0
     tail_s: float = 0.0
     kept: Kept | None = None
+
+    @property
+    def results(self) -> list[bytes]:
+        """The messages on the device's results."""
+        return self.result.split(b"\n")  # JSON of ours has no line breaks
 
     @property
     def held_bytes(self) -> int:
@@ -160,14 +167,14 @@ class Answerer:
         if tails.package.manifest.is_stateful:
             return [self._step(each) for each in group]
         try:
-            computed = tails.run_all(cut, [each.boundary for each in group])
+            computed = iter(tails.run_all(cut, [row for each in group for row in each.rows]))
         except Exception:  # noqa: BLE001 - logged below
             if len(group) == 1:
                 return [_failed(group[0].job)]
             # One of them may be the cause, and must not fail the others.
             return [self._run([each])[0] for each in group]
         done_s = time.monotonic()
-        return [_result(each, arrays, began_s, done_s) for each, arrays in zip(group, computed, strict=True)]
+        return [_answer(each, list(islice(computed, each.frame.inputs)), began_s, done_s) for each in group]
 
     def _step(self, read: "_Read") -> Answer:
         """Runs a frame of a stream, from what those before it have left."""
@@ -177,7 +184,7 @@ class Answerer:
         except Exception:  # noqa: BLE001 - logged there
             return _failed(read.job)
         kept = Kept(state, 1 if before is None else before.steps + 1)
-        return _result(read, arrays, began_s, time.monotonic(), kept)
+        return _answer(read, [arrays], began_s, time.monotonic(), kept)
 
     def _wrong_package(self, frame: wire.Frame) -> str:
         served = ", ".join(f"{digest.hex()} ({each.package.manifest.name})" for digest, each in self._tails.items())
@@ -228,26 +235,55 @@ class _Read:
     started_s: float
     decoded_s: float
 
+    @property
+    def rows(self) -> list[tuple[Array, ...]]:
+        """The boundary of each of its inputs."""
+        count = self.frame.inputs
+        if count == 1:
+            return [self.boundary]
+        return [tuple(array[row : row + 1] for array in self.boundary) for row in range(count)]
 
-def _result(read: _Read, arrays: tuple[Array, ...], began_s: float, done_s: float, kept: Kept | None = None) -> Answer:
+    @property
+    def queue_s(self) -> float:
+        return max(0.0, self.started_s - self.job.arrived_at_s)
+
+
+def _answer(
+    read: _Read, computed: Sequence[tuple[Array, ...]], began_s: float, done_s: float, kept: Kept | None = None
+) -> Answer:
     """`began_s` and `done_s` are of the tail's run, or of the batch's."""
+    frame = read.frame
+    made = [_result(read, place, arrays, done_s - began_s, kept) for place, arrays in enumerate(computed)]
+    key = (frame.boot, frame.sequence)
+    return Answer(
+        key,
+        b"\n".join(made),
+        acks.Acknowledgement(read.job.device, *key).as_json() if frame.wants_ack else None,
+        queue_s=read.queue_s,
+        decode_s=read.decoded_s - read.started_s,
+        tail_s=done_s - began_s,
+        kept=kept,
+    )
+
+
+def _result(read: _Read, place: int, arrays: tuple[Array, ...], tail_s: float, kept: Kept | None) -> bytes:
+    """Of the input at that place in the frame."""
     job, frame, manifest = read.job, read.frame, read.tails.package.manifest
-    queue_s = max(0.0, read.started_s - job.arrived_at_s)
     answer = outputs.read(manifest.results, arrays, manifest.labels, manifest.meanings)
     raw = zip(manifest.results, arrays, strict=True) if frame.wants_raw else ()
-    made = results.Result(
+    return results.Result(
         device=job.device,
         boot=frame.boot,
-        sequence=frame.sequence,
+        sequence=frame.sequence + place,
         cut=read.cut.id,
         package=read.tails.package_digest,
         times=results.Times(
-            captured_ms=frame.captured_ns / 1e6,
+            captured_ms=(frame.captured_ns, *frame.later_ns)[place] / 1e6,
             head_ms=frame.head_us / 1e3,
             received_ms=job.received_ms,
-            queue_ms=queue_s * 1e3,
+            queue_ms=read.queue_s * 1e3,
             decode_ms=(read.decoded_s - read.started_s) * 1e3,
-            tail_ms=(done_s - began_s) * 1e3,
+            tail_ms=tail_s * 1e3,
             sent_ms=time.time() * 1e3,
         ),
         top=tuple(results.Score(label, score) for label, score in answer.top),
@@ -257,15 +293,5 @@ def _result(read: _Read, arrays: tuple[Array, ...], began_s: float, done_s: floa
         is_exact=False if frame.is_lossy else job.is_exact,
         bits=frame.bits,
         step=None if kept is None else kept.steps,
-    )
-    key = (frame.boot, frame.sequence)
-    ack = acks.Acknowledgement(job.device, *key).as_json() if frame.wants_ack else None
-    return Answer(
-        key,
-        made.as_json(),
-        ack,
-        queue_s=queue_s,
-        decode_s=read.decoded_s - read.started_s,
-        tail_s=done_s - began_s,
-        kept=kept,
-    )
+        first=frame.sequence if frame.later_ns else None,
+    ).as_json()

@@ -52,7 +52,7 @@ def measured(source: bytes | Path, one: Interpreter, *, threads: int, name: str)
         return None
     batch = Batch(several, SIZE)
     frames = verify.random_samples(one.inputs, SIZE)
-    if not _are_equal([one.run(*frame) for frame in frames], batch.run(frames)):
+    if not verify.are_equal([one.run(*frame) for frame in frames], batch.run(frames)):
         several.close()
         log.warning("batches off tail=%r reason='they give other bits than single frames'", name)
         return None
@@ -79,14 +79,6 @@ def fewest(segments: Sequence[Batch | None]) -> int:
     others gain may be little beside it, and frames would wait for it."""
     found = [0 if each is None else each.fewest for each in segments]
     return max(found) if all(found) else 0
-
-
-def _are_equal(alone: Sequence[tuple[Array, ...]], together: Sequence[tuple[Array, ...]]) -> bool:
-    return all(
-        left.shape == right.shape and left.tobytes() == right.tobytes()
-        for one, other in zip(alone, together, strict=True)
-        for left, right in zip(one, other, strict=True)
-    )
 
 
 def _timed(one: Interpreter, batch: Batch, frames: Sequence[tuple[Array, ...]]) -> tuple[float, float]:

@@ -339,12 +339,14 @@ class Cloud:
         held.qos = 0 if answer.refused is Refused.BUSY else held.messages[0].qos
         route, qos = held.route, held.qos
         limit = self._transport.max_packet_bytes
-        if publish_packet_bytes(route.results, len(answer.result), qos=qos, expires=False) > limit:
-            reason = f"result of {len(answer.result)} bytes does not fit the broker's packet limit of {limit}"
+        longest = max(map(len, answer.results))
+        if publish_packet_bytes(route.results, longest, qos=qos, expires=False) > limit:
+            reason = f"result of {longest} bytes does not fit the broker's packet limit of {limit}"
             answer = answerer.refusal(held.job, reason, Refused.TOO_LARGE)
         # An edge that asked for an acknowledgement forgets its frame by it: whoever waits for the result has it then.
         ack = None if answer.ack is None else (route.acks, answer.ack)
-        held.publications.append((route.results, answer.result, ack))
+        *others, last = answer.results
+        held.publications += [*((route.results, each, None) for each in others), (route.results, last, ack)]
         self._leaving.append(held)
         return answer
 

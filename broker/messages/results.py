@@ -12,8 +12,11 @@ way, null where that is not known.
 `step` is there where frames are a stream: how many its state holds, with this one; 1 where it began anew.
 
 If the input travelled as pixels the cloud adds `"input_codec": "raw"` or `"jpeg"`, and `"lossy"`, true for a JPEG;
-where features travelled in fewer bits, `"bits"` and `"lossy": true`. A refused frame is answered with {"device",
-"boot", "sequence", "error", "sent_ms"}. `boot` is hexadecimal text, because JavaScript's numbers do not hold 64 bits.
+where features travelled in fewer bits, `"bits"` and `"lossy": true`. Each input of a frame of several has a result of
+its own, with `"first"`, the sequence of the first of them; its times are those of the whole frame.
+
+A refused frame is answered with {"device", "boot", "sequence", "error", "sent_ms"}. `boot` is hexadecimal text, because
+JavaScript's numbers do not hold 64 bits.
 """
 
 import base64
@@ -102,7 +105,7 @@ class Result:
     and `package` (hexadecimal) are the frame's, `pixels` is how it carried a picture (None: as stored). `is_exact` says
     whether the tail got what a head in the cloud would have given it, None if that is not known; `bits` in how many
     bits features travelled, None: as they are. `step` counts the frames that its state holds, from 1; None where each
-    frame is alone."""
+    frame is alone. `first` is the sequence of the first input in the frame, if it held several."""
 
     device: str
     boot: int
@@ -117,6 +120,7 @@ class Result:
     is_exact: bool | None = None
     bits: int | None = None
     step: int | None = None
+    first: int | None = None
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for _, values in self.values for value in values):
@@ -146,6 +150,8 @@ class Result:
             pixels = f',"input_codec":{_encode(self.pixels.value)},"lossy":{_encode(self.pixels.is_lossy)}'
         if self.bits is not None:
             pixels = f',"bits":{self.bits},"lossy":true'
+        if self.first is not None:
+            pixels += f',"first":{self.first}'
         step = "" if self.step is None else f',"step":{self.step}'
         return (
             f'{{"device":{_quote(self.device)},"boot":"{self.boot:016x}","sequence":{self.sequence},'
@@ -241,6 +247,7 @@ def _result(fields: Mapping[str, Any]) -> Result:
         is_exact=None if fields.get("exact") is None else _one(fields, "exact", bool),
         bits=None if fields.get("bits") is None else _one(fields, "bits", int),
         step=None if fields.get("step") is None else _one(fields, "step", int),
+        first=None if fields.get("first") is None else _sequence(fields, "first"),
     )
 
 
@@ -265,10 +272,10 @@ def _boot(fields: Mapping[str, Any]) -> int:
     return int(text, 16)
 
 
-def _sequence(fields: Mapping[str, Any]) -> int:
-    sequence: int = _one(fields, "sequence", int)
+def _sequence(fields: Mapping[str, Any], name: str = "sequence") -> int:
+    sequence: int = _one(fields, name, int)
     if not 0 <= sequence <= wire.MAX_SEQUENCE:
-        raise ValueError(f"sequence {sequence} is outside 0..{wire.MAX_SEQUENCE}")
+        raise ValueError(f"{name} {sequence} is outside 0..{wire.MAX_SEQUENCE}")
     return sequence
 
 

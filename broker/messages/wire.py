@@ -4,18 +4,20 @@
              u64 captured_ns · u32 head_us · u32 raw bytes · u32 coded bytes · u32 CRC-32 of everything else
     follows  u64 sequence, with flag 0x08 only
     tensor   u8 dtype (TFLite's code) · u8 rank · f32 scale · i32 zero point · rank × u32 extents
+    batch    with flag 0x10 only: u16 count of further inputs · for each u64 captured_ns
     payload  the tensors' bytes one after another, C order, coded as a whole
 
 Flag 0x01 asks for the raw outputs. Flag 0x02 says that a frame at cut 0 holds the pixels of a picture before they are
 preprocessed: one uint8 tensor, not quantised, which may be coded as JPEG. Flag 0x04 asks for an acknowledgement, for
 devices that do not receive results; consumers still do. Flag 0x08 says that frames of this boot are a stream: `follows`
-is the one before in it, or the frame itself where the stream begins. A reader refuses frames with flags that it does
-not know. The codec says in how many bits features travel, where these are fewer than they are stored in.
+is the one before in it, or the frame itself where the stream begins. Flag 0x10 says that a frame holds several inputs:
+the table describes one of them, and the payload has the rows of all, tensor by tensor; their sequences follow one
+another. A reader refuses frames with flags that it does not know. The codec says in how many bits features travel,
+where these are fewer than they are stored in.
 
 Pure: no I/O, no clock, no logging, and nothing about MQTT, so that a frame can use any transport.
 """
 
-import functools
 import struct
 import zlib
 from collections.abc import Sequence
@@ -24,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from broker.messages import boundaries
 from tflsplit import errors
 from tflsplit.coding import bit_codec, feature_codec, jpeg
 from tflsplit.coding.input_codec import Pixels
@@ -34,20 +37,21 @@ MAGIC = b"TFSF"
 VERSION = 1
 
 PACKAGE_BYTES = 16
-MAX_TENSORS = 64  # the widest boundary seen in a public model carries eleven
-MAX_RANK = 8  # TFLite's kernels stop at six
+MAX_TENSORS, MAX_RANK = boundaries.MAX_TENSORS, boundaries.MAX_RANK
 MAX_SEQUENCE = (1 << 53) - 1  # results repeat it as a JSON number, which JavaScript reads exactly up to this
+MAX_INPUTS = 64  # in a frame: their answers are as many messages
 DEFAULT_MAX_PAYLOAD_BYTES = 64 << 20
 
 _WANTS_RAW = 0x01
 _HAS_PIXELS = 0x02
 _WANTS_ACK = 0x04
 _FOLLOWS = 0x08
-_KNOWN_FLAGS = _WANTS_RAW | _HAS_PIXELS | _WANTS_ACK | _FOLLOWS
+_HAS_MORE = 0x10
+_KNOWN_FLAGS = _WANTS_RAW | _HAS_PIXELS | _WANTS_ACK | _FOLLOWS | _HAS_MORE
 
 _HEAD = struct.Struct("<4sBBBB16sHQQQIII")  # all but the checksum
 _CRC = struct.Struct("<I")
-_TENSOR = struct.Struct("<BBfi")
+_MORE, _CAPTURED = struct.Struct("<H"), struct.Struct("<Q")
 _LABEL = struct.Struct("<4sBBBx16sHQQ")  # the same header up to the sequence
 _KEY = struct.Struct("<QQ")
 _SEQUENCE = struct.Struct("<Q")
@@ -56,10 +60,6 @@ _FLAGS_OFFSET = 5
 HEADER_BYTES = _HEAD.size + _CRC.size
 
 _U16, _U32, _U64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
-_I32 = 1 << 31
-
-# How many boundaries are cached in packed and parsed form: a process uses one or two.
-_BOUNDARIES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ class Frame:
     output tensors in the result, `wants_ack` for an acknowledgement after the result is published. `pixels` says how a
     picture travels before its preprocessing; None: as stored, or features. `bits` is in how many bits features travel;
     None: as they are. `follows` is the sequence of the frame before in a stream, its own where the stream begins; None:
-    it is alone. Names of tensors are not transmitted: in a decoded boundary they are empty.
+    it is alone. `later_ns` are the capture times of further inputs in the frame, whose sequences follow its own;
+    `boundary` is that of one input. Names of tensors are not transmitted: in a decoded boundary they are empty.
     """
 
     package: bytes
@@ -86,20 +87,34 @@ class Frame:
     wants_ack: bool = False
     bits: int | None = None
     follows: int | None = None
+    later_ns: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.package) != PACKAGE_BYTES:
             raise ValueError(f"package digest is {len(self.package)} bytes, expected {PACKAGE_BYTES}")
         _check_range("cut", self.cut, _U16)
         _check_range("boot", self.boot, _U64)
-        _check_range("sequence", self.sequence, MAX_SEQUENCE)
+        _check_range("sequence", self.sequence + len(self.later_ns), MAX_SEQUENCE)
         if self.follows is not None:
             _check_range("follows", self.follows, self.sequence)
         _check_range("captured_ns", self.captured_ns, _U64)
         _check_range("head_us", self.head_us, _U32)
-        _check_boundary(self.boundary)
+        boundaries.check(self.boundary)
         if self.pixels is not None:
             _check_pixels(self.cut, self.boundary)
+        _check_range("count of further inputs", len(self.later_ns), MAX_INPUTS - 1)
+        if self.later_ns and (self.pixels is not None or self.follows is not None):
+            raise ValueError("several inputs of pixels or of a stream, expected one")
+        tensors.widened(self.boundary, self.inputs)
+
+    @property
+    def inputs(self) -> int:
+        return 1 + len(self.later_ns)
+
+    @property
+    def carried(self) -> tuple[tensors.TensorSpec, ...]:
+        """The boundary of all its inputs, as its arrays have it."""
+        return tensors.widened(self.boundary, self.inputs)
 
     @property
     def is_lossy(self) -> bool:
@@ -108,7 +123,7 @@ class Frame:
 
     @property
     def payload_bytes(self) -> int:
-        return tensors.payload_bytes(self.boundary)
+        return self.inputs * tensors.payload_bytes(self.boundary)
 
 
 class Label(NamedTuple):
@@ -125,13 +140,13 @@ class Label(NamedTuple):
 
 
 def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: feature_codec.Codec) -> bytes:
-    """The frame as one packet; ValueError when the arrays are not what `frame.boundary` says (a bug of ours)."""
+    """The frame as one packet; ValueError when the arrays are not what `frame.carried` says (a bug of ours)."""
     if (codec.id == feature_codec.CodecId.JPEG) != (frame.pixels is Pixels.JPEG):
         raise ValueError(f"codec {codec.id.name} for a frame whose pixels are {frame.pixels}")
     if bit_codec.bits_of(codec.id) != frame.bits:
         raise ValueError(f"codec {codec.id.name} for a frame of {frame.bits} bits")
     parts: list[feature_codec.Buffer] = [
-        _bytes_of(array, spec) for array, spec in zip(arrays, frame.boundary, strict=True)
+        _bytes_of(array, spec) for array, spec in zip(arrays, frame.carried, strict=True)
     ]
     if codec.id != feature_codec.CodecId.NONE:
         parts = [codec.encode(parts[0] if len(parts) == 1 else b"".join(parts))]
@@ -141,7 +156,8 @@ def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: feature_codec.C
         (_WANTS_RAW if frame.wants_raw else 0)
         | (_HAS_PIXELS if frame.pixels else 0)
         | (_WANTS_ACK if frame.wants_ack else 0)
-        | (0 if frame.follows is None else _FOLLOWS),
+        | (0 if frame.follows is None else _FOLLOWS)
+        | (_HAS_MORE if frame.later_ns else 0),
         codec.id,
         len(frame.boundary),
         frame.package,
@@ -153,7 +169,9 @@ def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: feature_codec.C
         frame.payload_bytes,
         sum(len(part) for part in parts),
     )
-    table = _pack_table(frame.boundary)
+    table = boundaries.packed(frame.boundary)
+    if frame.later_ns:
+        table = b"".join((table, _MORE.pack(len(frame.later_ns)), *map(_CAPTURED.pack, frame.later_ns)))
     if frame.follows is not None:
         table = _SEQUENCE.pack(frame.follows) + table
     crc = zlib.crc32(table, zlib.crc32(head))
@@ -204,7 +222,7 @@ class Unsealed:
 
     def arrays(self) -> tuple[tensors.Array, ...]:
         """FrameError if the payload is not what the frame says. Read-only views of the data where it is not coded."""
-        boundary = self.frame.boundary
+        boundary = self.frame.carried
         if self.frame.pixels is Pixels.JPEG:
             raw: feature_codec.Buffer = jpeg.decode(self.coded, pictures.picture_shape(boundary[0].shape, name="frame"))
         elif self.frame.bits is not None:
@@ -241,25 +259,6 @@ def _check_range(what: str, value: int, most: int) -> None:
         raise ValueError(f"{what} {value} is outside 0..{most}")
 
 
-@functools.lru_cache(_BOUNDARIES)
-def _check_boundary(boundary: tuple[tensors.TensorSpec, ...]) -> None:
-    if not 1 <= len(boundary) <= MAX_TENSORS:
-        raise ValueError(f"boundary has {len(boundary)} tensors, expected 1 to {MAX_TENSORS}")
-    for place, spec in enumerate(boundary):
-        _check_tensor(place, spec)
-
-
-def _check_tensor(place: int, spec: tensors.TensorSpec) -> None:
-    if len(spec.shape) > MAX_RANK:
-        raise ValueError(f"tensor {place} has rank {len(spec.shape)}, at most {MAX_RANK} can travel")
-    if not all(1 <= extent <= _U32 for extent in spec.shape):
-        raise ValueError(f"tensor {place} has shape {spec.shape}, expected extents of 1 to {_U32}")
-    if not -_I32 <= spec.zero_point < _I32:
-        raise ValueError(f"zero point {spec.zero_point} of tensor {place} does not fit 32 bits")
-    if float(np.float32(spec.scale)) != spec.scale:
-        raise ValueError(f"scale {spec.scale!r} of tensor {place} is not a 32-bit float, as TFLite's scales are")
-
-
 def _check_pixels(cut: int, boundary: Sequence[tensors.TensorSpec]) -> None:
     if cut != 0 or len(boundary) != 1:
         raise ValueError(f"pixels in {len(boundary)} tensors at cut {cut}, expected one at cut 0")
@@ -279,16 +278,6 @@ def _bytes_of(array: tensors.Array, spec: tensors.TensorSpec) -> memoryview:
     return little.reshape(-1).view(np.uint8).data
 
 
-@functools.lru_cache(_BOUNDARIES)
-def _pack_table(boundary: tuple[tensors.TensorSpec, ...]) -> bytes:
-    return b"".join(_pack_tensor(spec) for spec in boundary)
-
-
-def _pack_tensor(spec: tensors.TensorSpec) -> bytes:
-    fixed = _TENSOR.pack(tensors.CODE_OF_DTYPE[spec.dtype], len(spec.shape), spec.scale, spec.zero_point)
-    return fixed + struct.pack(f"<{len(spec.shape)}I", *spec.shape)
-
-
 def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memoryview]:
     """The frame, its codec id and its coded payload."""
     if data.nbytes < HEADER_BYTES:
@@ -301,8 +290,10 @@ def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memory
         raise errors.FrameError(f"frame flags {flags:#04x} are not known here; is the sender newer?")
     follows = _follows(data, flags)
     begins = HEADER_BYTES + (0 if follows is None else _SEQUENCE.size)
-    offset = _table_ends_at(data, begins, count)
-    boundary, boundary_bytes = _parse_table(bytes(data[begins:offset]), count)
+    offset = boundaries.ends_at(data, begins, count)
+    boundary, boundary_bytes = boundaries.parse(bytes(data[begins:offset]), count)
+    later_ns, offset = _parse_more(data, offset) if flags & _HAS_MORE else ((), offset)
+    boundary_bytes *= 1 + len(later_ns)
     if coded_bytes != data.nbytes - offset:
         raise errors.FrameError(f"frame has {data.nbytes - offset} payload bytes, its header says {coded_bytes}")
     if raw_bytes > max_payload_bytes:
@@ -315,8 +306,8 @@ def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memory
         if flags & _HAS_PIXELS:
             pixels = Pixels.JPEG if codec_id == feature_codec.CodecId.JPEG else Pixels.RAW
         bits = None if pixels else bit_codec.bits_of(codec_id)
-        asked = (wants_raw, pixels, wants_ack)
-        frame = Frame(package, cut, boot, sequence, captured_ns, head_us, boundary, *asked, bits, follows)
+        options = (wants_raw, pixels, wants_ack, bits, follows, later_ns)
+        frame = Frame(package, cut, boot, sequence, captured_ns, head_us, boundary, *options)
     except ValueError as problem:
         raise errors.FrameError(f"frame {boot:016x}/{sequence}: {problem}") from problem
     return frame, codec_id, data[offset:]
@@ -331,6 +322,16 @@ def _follows(data: feature_codec.Buffer, flags: int) -> int | None:
     return int(_SEQUENCE.unpack_from(data, HEADER_BYTES)[0])
 
 
+def _parse_more(data: memoryview, offset: int) -> tuple[tuple[int, ...], int]:
+    """The capture times of further inputs, and where they end."""
+    begin = offset + _MORE.size
+    count = _MORE.unpack_from(data, offset)[0] if begin <= data.nbytes else 0
+    end = begin + count * _CAPTURED.size
+    if not 1 <= count < MAX_INPUTS or end > data.nbytes:
+        raise errors.FrameError(f"frame of {count} further inputs, expected 1 to {MAX_INPUTS - 1} with their times")
+    return tuple(captured for (captured,) in _CAPTURED.iter_unpack(data[begin:end])), end
+
+
 def _check_version(magic: bytes, version: int) -> None:
     if magic != MAGIC:
         raise errors.FrameError(f"not a frame: it begins with {magic!r}, expected {MAGIC!r}")
@@ -343,43 +344,3 @@ def _check_crc(data: memoryview) -> None:
     found = checksum(data)
     if found != said:
         raise errors.FrameError(f"frame is damaged: checksum {found:08x}, expected {said:08x}")
-
-
-def _table_ends_at(data: memoryview, begins: int, count: int) -> int:
-    """The end of the table by its own ranks, at most the end of the data; nothing in it is checked."""
-    offset = begins
-    for _ in range(count):
-        if offset + 1 >= data.nbytes:
-            break
-        offset += _TENSOR.size + 4 * data[offset + 1]
-    return min(offset, data.nbytes)
-
-
-@functools.lru_cache(_BOUNDARIES)
-def _parse_table(table: bytes, count: int) -> tuple[tuple[tensors.TensorSpec, ...], int]:
-    """The specs, and the bytes of their tensors, for which nothing is allocated yet."""
-    if not 1 <= count <= MAX_TENSORS:
-        raise errors.FrameError(f"frame has {count} tensors, expected 1 to {MAX_TENSORS}")
-    offset = 0
-    specs = []
-    for place in range(count):
-        spec, offset = _parse_tensor(table, offset, place)
-        specs.append(spec)
-    return tuple(specs), tensors.payload_bytes(tuple(specs))
-
-
-def _parse_tensor(data: bytes, offset: int, place: int) -> tuple[tensors.TensorSpec, int]:
-    try:
-        code, rank, scale, zero_point = _TENSOR.unpack_from(data, offset)
-        if rank > MAX_RANK:
-            raise errors.FrameError(f"tensor {place} has rank {rank}, at most {MAX_RANK} is accepted")
-        shape = struct.unpack_from(f"<{rank}I", data, offset + _TENSOR.size)
-    except struct.error as problem:
-        raise errors.FrameError(f"frame ends within the description of tensor {place}") from problem
-    if code not in tensors.DTYPE_OF_CODE:
-        raise errors.FrameError(f"tensor {place} has data type code {code}, which cannot cross a cut")
-    try:
-        spec = tensors.TensorSpec("", shape, tensors.DTYPE_OF_CODE[code], scale, zero_point)
-    except ValueError as problem:
-        raise errors.FrameError(f"tensor {place}: {problem}") from problem
-    return spec, offset + _TENSOR.size + 4 * rank

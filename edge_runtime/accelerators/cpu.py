@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """`cores` are the cores to use, numbered as Linux does; empty: all that this process may use."""
+    """`cores` are the cores to use, numbered as Linux does; empty: all that this process may use. Models take `batch`
+    inputs at once, of which each has a leading 1."""
 
     name: ClassVar[str] = "cpu"
     needs_compiled: ClassVar[bool] = False
@@ -26,6 +27,7 @@ class Cpu:
 
     threads: int = 1
     cores: frozenset[int] = frozenset()
+    batch: int = 1
 
     def __post_init__(self) -> None:
         if arguments.instance(self.threads, int, "threads") < 1:
@@ -33,12 +35,12 @@ class Cpu:
 
     def open(self, model: bytes, *, name: str) -> protocol.OpenModel:
         if not self.cores:
-            return OnCpu(_opened(model, self.threads, name), self)
+            return OnCpu(_opened(model, self.threads, name, self.batch), self)
         before = os.sched_getaffinity(0)
         _pin(self.cores)
         try:
             # The interpreter's threads inherit the cores of this thread.
-            return OnCpu(_opened(model, self.threads, name), self)
+            return OnCpu(_opened(model, self.threads, name, self.batch), self)
         finally:
             os.sched_setaffinity(0, before)
 
@@ -77,8 +79,8 @@ class OnCpu:
         self._interpreter.close()
 
 
-def _opened(model: bytes, threads: int, name: str) -> Interpreter:
-    opened = Interpreter(model, threads=threads, name=name)
+def _opened(model: bytes, threads: int, name: str, batch: int) -> Interpreter:
+    opened = Interpreter(model, threads=threads, name=name, batch=batch)
     left = classes.without_xnnpack(opened.kinds()[1])
     # tflite-runtime never hands integers over, which `tflsplit doctor` says.
     if left and probe.runtime_version().startswith(classes.LITERT):

@@ -52,5 +52,6 @@ class Birth:
             "accelerator": condition.as_json(),
             "delivery": settings.delivery.value,
             "until": settings.until.value,
+            "batch": settings.batch,
         }
         return json.dumps({**fields, **kernels.as_json(), **more}, separators=(",", ":")).encode()

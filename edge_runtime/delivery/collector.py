@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from broker.messages import acks, results
 from edge_runtime.delivery.observer import Answer, Observer, Settled, refusal_of
@@ -54,7 +55,11 @@ class Collector:
         if not isinstance(answer, results.Result) and self._may_come_yet(answer, key, arrived_at_s):
             return
         self.answered_at_s = arrived_at_s
-        sent = self._route.settle(key, arrived_at_s)
+        first = answer.first if isinstance(answer, results.Result) else None
+        if first is None:
+            sent = self._route.settle(key, arrived_at_s)
+        else:
+            sent = self._route.settle((answer.boot, first), arrived_at_s, answer.sequence)
         if sent is None:
             self._summary.duplicates += 1
             return
@@ -82,9 +87,15 @@ class Collector:
 
     def _tell(self, answer: Answer, sent: Outstanding, arrived_at_s: float, arrived_ns: int) -> None:
         # Of a frame that another process captured no clock tells how old it is: the machine's may have been set.
-        latency_s = None if sent.packed.captured_at_s is None else arrived_at_s - sent.packed.captured_at_s
+        place = _place(answer, sent)
+        captured_ns = (sent.packed.captured_ns, *sent.packed.later_ns)[place]
+        latency_s = None
+        if sent.packed.captured_at_s is not None:
+            later_s = (captured_ns - sent.packed.captured_ns) / 1e9
+            latency_s = arrived_at_s - sent.packed.captured_at_s - later_s
         self._count(answer, sent, latency_s)
         settled = _settled(answer, sent, arrived_ns, latency_s, arrived_at_s - sent.sent_at_s)
+        settled = replace(settled, sequence=sent.packed.sequence + place, captured_ns=captured_ns)
         for observer in self._observers:
             observer.settled(settled)
 
@@ -96,13 +107,20 @@ class Collector:
                 log.error("frames refused first_sequence=%d reason=%s", sent.packed.sequence, refusal)
             summary.refusal = summary.refusing = refusal
             return
-        summary.results += 1
+        # A frame of several inputs counts once, with the answer to the last of them.
+        summary.results += not sent.answered or sent.is_answered
         summary.refusing = None
         if latency_s is None:
             summary.untimed += 1
             return
         tail_s = answer.times.tail_ms / 1000 if isinstance(answer, results.Result) else None
         summary.add_latency(latency_s=latency_s, head_s=sent.packed.head_s, tail_s=tail_s)
+
+
+def _place(answer: Answer, sent: Outstanding) -> int:
+    """Which input of the frame was answered; the first one stands for all."""
+    is_of_one = isinstance(answer, results.Result) and answer.first is not None
+    return (answer.sequence or 0) - sent.packed.sequence if is_of_one else 0
 
 
 def _settled(answer: Answer, sent: Outstanding, arrived_ns: int, latency_s: float | None, away_s: float) -> Settled:

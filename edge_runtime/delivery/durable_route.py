@@ -83,19 +83,22 @@ class Durable:
         while not self._spool.put(packed):
             reason = "disk_full" if self._spool.state is State.DISK_FULL else "spool_full"
             if not self._make_room(packed, reason):
-                self._summary.drop(reason)
+                self._summary.drop(reason, packed.inputs)
                 return False
-        self._summary.frames += 1
+        self._summary.accept(packed.inputs)
         return True
 
-    def settle(self, key: Key, now_s: float) -> Outstanding | None:
+    def settle(self, key: Key, now_s: float, sequence: int | None = None) -> Outstanding | None:
         self._resending.answered(now_s)
         with self._handing_over:
-            sent = self._window.settle(key, now_s)
+            sent = self._window.settle(key, now_s, sequence)
             if sent is not None:
                 self._refusals.answered(sent.packed)
-                self._spool.remove(sent.packed)
+                if key not in self._window:
+                    self._spool.remove(sent.packed)
                 return sent
+            if sequence is not None:
+                return None  # one of several inputs: it is not known here which of the others were answered
             packed = self._spool.take(key)
         return None if packed is None else _sent_by_earlier_run(self._times.timed(packed), now_s)
 

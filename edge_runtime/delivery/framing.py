@@ -6,6 +6,7 @@ from broker.messages import wire
 from tflsplit import errors
 from tflsplit.coding import bit_codec, feature_codec, input_codec, jpeg, precisions
 from tflsplit.coding.input_codec import InputCodec, Pixels
+from tflsplit.graph import tensors
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array, TensorSpec, payload_bytes
 from tflsplit.inputs import pictures
@@ -16,7 +17,7 @@ from tflsplit.package.reading import Package
 class Packed:
     """An encoded frame and what its edge remembers of it. `package` is the first half of the digest in hexadecimal,
     `cut` the cut's id, `captured_ns` since the epoch, `captured_at_s` by our monotonic clock (None if another process
-    captured it)."""
+    captured it). Of several inputs in it these are the first one's; `later_ns` are the others' `captured_ns`."""
 
     boot: int
     sequence: int
@@ -26,6 +27,11 @@ class Packed:
     head_s: float
     encoded: bytes
     captured_at_s: float | None = field(default=None, compare=False)
+    later_ns: tuple[int, ...] = ()
+
+    @property
+    def inputs(self) -> int:
+        return 1 + len(self.later_ns)
 
     @property
     def key(self) -> tuple[int, int]:
@@ -73,7 +79,9 @@ class Sending:
         head_s: float,
         wants_ack: bool,
         follows: int | None = None,
+        later_ns: tuple[int, ...] = (),
     ) -> Packed:
+        """The frame of an input, or of several, whose rows `arrays` hold and whose sequences follow one another."""
         boot, sequence = key
         digest = bytes.fromhex(self.package.digest)[: wire.PACKAGE_BYTES]
         frame = wire.Frame(
@@ -88,9 +96,17 @@ class Sending:
             wants_ack=wants_ack,
             bits=self.bits,
             follows=follows,
+            later_ns=later_ns,
         )
-        encoded = wire.encode(frame, arrays, self.coder)
-        return Packed(boot, sequence, digest.hex(), self.cut.id, captured_ns, head_s, encoded, captured_at_s)
+        encoded = wire.encode(frame, arrays, self._coder_of(frame.inputs))
+        about = (boot, sequence, digest.hex(), self.cut.id, captured_ns, head_s)
+        return Packed(*about, encoded, captured_at_s, later_ns)
+
+    def _coder_of(self, inputs: int) -> feature_codec.Codec:
+        """Levels are per tensor, and a payload says how many features of each it holds."""
+        if inputs == 1 or not isinstance(self.coder, bit_codec.Bits):
+            return self.coder
+        return self.coder.widened(inputs)
 
     def as_json(self) -> dict[str, object]:
         """For people and tools. `payload_bytes` is None where JPEGs travel, each of a size of its own."""
@@ -110,6 +126,21 @@ class Sending:
         if self.input_codec is not None:
             fields |= {"input_codec": str(self.input_codec)}
         return fields
+
+
+def check_batch(package: Package, cut: Cut, batch: int) -> None:
+    """SettingsError where a frame of that cut cannot hold so many inputs."""
+    if batch > 1 and package.manifest.is_stateful:
+        raise errors.SettingsError(
+            f"{package.path}: it is stateful, and a batch of {batch} would take inputs of a stream at once: leave the "
+            "batch out"
+        )
+    try:
+        tensors.widened(cut.boundary, batch)
+    except ValueError as cause:
+        raise errors.SettingsError(
+            f"a batch of {batch} at {cut.id}: {cause}; leave the batch out, or take another cut"
+        ) from cause
 
 
 def of(package: Package, cut: Cut, codec: InputCodec | None, bits: int | None = None) -> Sending:

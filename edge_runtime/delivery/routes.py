@@ -42,8 +42,9 @@ class Route(Protocol):
     def accept(self, packed: Packed) -> bool:
         """Takes the frame and counts it, as accepted or as dropped; which of the two."""
 
-    def settle(self, key: Key, now_s: float) -> Outstanding | None:
-        """An answer came: returns the frame and forgets it; None if nobody waits for it."""
+    def settle(self, key: Key, now_s: float, sequence: int | None = None) -> Outstanding | None:
+        """An answer came: returns the frame and forgets it; None if nobody waits for it. A frame of several inputs is
+        forgotten with the answer to the last of them; `sequence` says to which this one is, None: to all."""
 
     def refuse(self, key: Key, refusal: Refusal, now_s: float) -> bool:
         """A cloud does not serve that frame, and another may: False if nobody waits for it."""
@@ -188,14 +189,14 @@ class InMemory:
 
     def accept(self, packed: Packed) -> bool:
         self._window.add(packed, now_s=time.monotonic(), now_ns=time.time_ns())
-        self._summary.frames += 1
+        self._summary.accept(packed.inputs)
         # A frame without room before a stop stays in the window, and is sent with those that are overdue.
         self._publisher.send(packed.encoded, until=self._is_stopping)
         return True
 
-    def settle(self, key: Key, now_s: float) -> Outstanding | None:
+    def settle(self, key: Key, now_s: float, sequence: int | None = None) -> Outstanding | None:
         self._resending.answered(now_s)
-        sent = self._window.settle(key, now_s)
+        sent = self._window.settle(key, now_s, sequence)
         if sent is not None:
             self._refusals.answered(sent.packed)
         return sent
@@ -264,20 +265,20 @@ class Fresh:
         now_s, now_ns = time.monotonic(), time.time_ns()
         left_s = self._settings().max_age_s - (now_s - (packed.captured_at_s or now_s))
         if left_s <= 0:
-            self._summary.drop("expired")
+            self._summary.drop("expired", packed.inputs)
             return False
         self._window.add(packed, now_s=now_s, now_ns=now_ns)
-        self._summary.frames += 1
+        self._summary.accept(packed.inputs)
         if not self._publisher.try_send(packed.encoded, expiry_s=left_s):
             self._window.forget([packed.key])
             self._summary.give_up("no_room")
             return False
         return True
 
-    def settle(self, key: Key, now_s: float) -> Outstanding | None:
+    def settle(self, key: Key, now_s: float, sequence: int | None = None) -> Outstanding | None:
         self._expire(now_s)
         self._is_silent = False
-        sent = self._window.settle(key, now_s)
+        sent = self._window.settle(key, now_s, sequence)
         if sent is not None:
             self._refusals.answered(sent.packed)
         return sent

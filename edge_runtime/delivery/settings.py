@@ -4,7 +4,7 @@ import enum
 import secrets
 from dataclasses import dataclass, field, fields
 
-from broker.messages import topics
+from broker.messages import topics, wire
 from tflsplit import arguments, errors
 from tflsplit.coding.input_codec import InputCodec
 from tflsplit.kernels.heads import Exact
@@ -36,7 +36,8 @@ class Settings:
     later each time; at the end the edge waits until no answer came for `drain_s`. With `LATEST` a frame older than
     `max_age_s` is given up. `qos` None is 0 with `LATEST`, else 1. `input_codec` is how the input travels at the cut
     `input` (None: as stored); raw pixels and JPEG need a source that gives pixels. `bits` is in how many bits features
-    travel (None: as stored). `boot` tells the frames of this run
+    travel (None: as stored). A frame holds `batch` inputs, or fewer where the last of them does not come within
+    `batch_wait_s` of the first (None: however long it takes). `boot` tells the frames of this run
     from all others of the device: one that was used before makes its answers ambiguous.
     """
 
@@ -57,6 +58,8 @@ class Settings:
     input_codec: InputCodec | None = None
     bits: int | None = None
     exact: Exact = Exact.PREFER
+    batch: int = 1
+    batch_wait_s: float | None = None
 
     def __post_init__(self) -> None:
         arguments.check_fields(self)
@@ -77,6 +80,19 @@ class Settings:
             (
                 self.exact is not Exact.REQUIRE or not self.is_lossy,
                 f"exact require, and {self._lossy}, which loses detail: leave one of the two out",
+            ),
+            (1 <= self.batch <= wire.MAX_INPUTS, f"batch of {self.batch} inputs: give 1 to {wire.MAX_INPUTS}"),
+            (
+                self.batch_wait_s is None or self.batch > 1,
+                "batch-wait says how long a frame waits for its inputs: give a batch as well",
+            ),
+            (
+                self.batch_wait_s is None or self.batch_wait_s >= 0,
+                f"waiting {self.batch_wait_s} s for the inputs of a frame: give 0 or more",
+            ),
+            (
+                self.batch == 1 or self.input_codec is None or self.input_codec.pixels is None,
+                f"batch of {self.batch} inputs with input codec {self.input_codec}: pixels travel one input a frame",
             ),
             (self.drain_s >= 0, f"waiting {self.drain_s} s for the last answers: give 0 or more"),
         ):

@@ -237,7 +237,8 @@ class Spool:
             self._delete([row.id], _charge(len(row.encoded)))
             return None
         frame = wire.describe(row.encoded)
-        return Packed(boot, sequence, frame.package.hex(), row.cut, row.captured_ns, frame.head_us / 1e6, row.encoded)
+        about = (boot, sequence, frame.package.hex(), row.cut, row.captured_ns, frame.head_us / 1e6)
+        return Packed(*about, row.encoded, later_ns=frame.later_ns)
 
     def _drop_while(self, is_due: Callable[[int, int], bool]) -> list[Key]:
         """Drops the oldest frames while `is_due(bytes dropped so far, captured_ns of the next)`; returns their keys."""

@@ -10,7 +10,7 @@ from tflsplit import text
 from tflsplit.timings.latency import Latencies, percentiles
 
 _COUNTS = (
-    *("frames", "replayed", "results", "refused", "unanswered"),
+    *("frames", "inputs", "replayed", "results", "refused", "unanswered"),
     *("resent", "duplicates", "busy", "untimed", "spooled", "answered_here"),
     *("early", "restarts"),
 )
@@ -20,10 +20,11 @@ _COUNTS = (
 class Summary:
     """Counters of one run. Latencies (seconds) are of the last `tflsplit.timings.latency.KEPT` answered frames.
 
-    `frames` were accepted by this run, `replayed` were in the spool at its start. Of all these, `results` counts those
-    with a result or acknowledgement, `refused` those that the cloud refused (last for the reason `refusal`; `refusing`
-    is that too, and None once a result has come since), `given_up` those that were dropped later. `dropped` counts
-    these and inputs that never became frames, by reason. `duplicates` are answers to frames that nobody waits for;
+    `frames` were accepted by this run, with `inputs` in them (as many, but for batches); `replayed` were in the spool
+    at its start. Of all these, `results` counts those with all results or an acknowledgement, `refused` those that the
+    cloud refused (last for the reason `refusal`; `refusing` is that too, and None once a result has come since),
+    `given_up` those that were dropped later. `dropped` counts these and inputs that never became frames, by reason.
+    `duplicates` are answers to frames that nobody waits for;
     `answered_here` frames had their answer on the device at once, which goes to the cloud as any frame does.
     Of a stateful package `early` counts answers that a frame's predecessor is missing, so that both are sent again, and
     `restarts` how often the stream began anew. `busy` times a cloud had too many of ours, and the frame was kept (given
@@ -33,6 +34,7 @@ class Summary:
     """
 
     frames: int = 0
+    inputs: int = 0
     replayed: int = 0
     results: int = 0
     refused: int = 0
@@ -60,10 +62,15 @@ class Summary:
     def unanswered(self) -> int:
         return self.frames + self.replayed - self.results - self.refused - self.given_up
 
-    def drop(self, reason: str) -> None:
-        """Counts an input or a message that was dropped."""
+    def accept(self, inputs: int) -> None:
+        """Counts a frame that was made."""
+        self.frames += 1
+        self.inputs += inputs
+
+    def drop(self, reason: str, inputs: int = 1) -> None:
+        """Counts inputs, or a message, that were dropped."""
         with self._dropping:
-            self.dropped[reason] += 1
+            self.dropped[reason] += inputs
 
     def give_up(self, reason: str, frames: int = 1) -> None:
         """Counts accepted frames that were dropped."""
@@ -96,8 +103,9 @@ class Summary:
         spooled = f", {self.replayed} replayed, {self.spooled} left in the spool" if self.spooled is not None else ""
         busy = f", {text.counted(self.busy, 'time')} busy" if self.busy else ""
         busy += f", its state began anew {text.counted(self.restarts, 'time')}" if self.restarts else ""
+        batches = f" of {text.counted(self.inputs, 'input')}" if self.inputs != self.frames else ""
         return (
-            f"{text.counted(self.frames, 'frame')}{f' at {cut}' if cut else ''}, "
+            f"{text.counted(self.frames, 'frame')}{batches}{f' at {cut}' if cut else ''}, "
             f"{text.counted(self.results, 'result')}, {self.unanswered} unanswered, "
             f"{self.refused} refused, {self.resent} resent, "
             f"{text.counted(self.duplicates, 'duplicate')}{busy}{dropped}{spooled}"

@@ -6,7 +6,7 @@ it sent, and sends unanswered frames again. Thread-safe; no I/O, and the clocks 
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 
 from broker.messages import acks, results
@@ -41,6 +41,19 @@ class Outstanding:
     refusal: Refusal | None = None
     refused_at_s: float = 0.0
     is_early: bool = False
+    answered: set[int] = field(default_factory=set)  # the sequences of its inputs, where it holds several
+
+    def is_first_answer(self, sequence: int) -> bool:
+        """Notes an answer to one of several inputs; False for one that is answered already, or not in the frame."""
+        first = self.packed.sequence
+        if sequence in self.answered or not first <= sequence < first + self.packed.inputs:
+            return False
+        self.answered.add(sequence)
+        return True
+
+    @property
+    def is_answered(self) -> bool:
+        return len(self.answered) >= self.packed.inputs
 
 
 class Window:
@@ -84,12 +97,17 @@ class Window:
             self._sent[packed.key] = Outstanding(packed, captured_at_s, now_s, now_s, now_ns)
             self._bytes += len(packed.encoded)
 
-    def settle(self, key: Key, now_s: float) -> Outstanding | None:
-        """Removes and returns the frame that was just answered; None if it is not in the window."""
+    def settle(self, key: Key, now_s: float, sequence: int | None = None) -> Outstanding | None:
+        """Removes and returns the frame that was just answered; None if it is not in the window. Where only the input
+        of that `sequence` was answered, it stays until all are, and None is for one that was answered before."""
         with self._changed:
-            sent = self._take(key)
-            if sent is not None:
-                self._round_trip.add(now_s - sent.first_sent_at_s)
+            sent = self._sent.get(key)
+            if sent is None or (sequence is not None and not sent.is_first_answer(sequence)):
+                return None
+            if sequence is not None and not sent.is_answered:
+                return sent
+            self._take(key)
+            self._round_trip.add(now_s - sent.first_sent_at_s)
             return sent
 
     def forget(self, keys: Iterable[Key]) -> None:

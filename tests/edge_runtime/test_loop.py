@@ -12,10 +12,10 @@ from broker.cloud import engine, subscriber
 from broker.messages import results, topics, wire
 from broker.transport import memory
 from edge_runtime import head, loop
-from edge_runtime.delivery.settings import Settings
+from edge_runtime.delivery.settings import Settings, Until
 from edge_runtime.sources import frames
 from tflsplit import errors
-from tflsplit.coding import feature_codec
+from tflsplit.coding import feature_codec, input_codec
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import dequantise
 from tflsplit.package import outputs
@@ -33,7 +33,7 @@ def stream(package, network, cut, arrays=INPUTS, **changes):
     watcher = watching.Watching()
     with (
         memory.MemoryTransport(network, client_id="edge") as transport,
-        head.Head(package, package.cut(cut)) as ready,
+        head.Head(package, package.cut(cut), batch=changes.get("batch", 1)) as ready,
     ):
         transport.connect()
         edge = loop.Edge(package, ready, transport, settings(**changes), observers=[watcher])
@@ -362,3 +362,112 @@ def test_a_failure_while_taking_results_ends_the_edge_with_its_error(tiny_packag
         edge = loop.Edge(tiny_package, ready, transport, settings(), observers=[watching.Watching(fails)])
         with pytest.raises(RuntimeError, match="callback is broken"):
             edge.run(frames.from_arrays((INPUTS,), tiny_package.manifest, name="test"))
+
+
+@pytest.mark.parametrize("cut", ["input", "op000", "op001", "output"])
+@pytest.mark.parametrize("batch", range(2, 9))
+def test_inputs_that_travel_together_have_results_of_their_own(tiny_package, cut, batch):
+    network = memory.MemoryBroker()
+    with cloud_for(tiny_package, network) as cloud:
+        summary, got = stream(tiny_package, network, cut, batch=batch)
+        birth = birth_of(network)
+
+    frame_count = -(-40 // batch)
+    assert (summary.frames, summary.inputs, summary.results) == (frame_count, 40, frame_count)
+    assert (summary.unanswered, summary.duplicates, cloud.summary.frames) == (0, 0, frame_count)
+    assert sorted(result.sequence for result in got) == list(range(40))
+    by_sequence = {result.sequence: result for result in got}
+    for sequence, expected in enumerate(expected_values(tiny_package)):
+        result = by_sequence[sequence]
+        assert dict(result.values)["c"] == pytest.approx(expected)
+        assert result.first == (None if 40 % batch == 1 and sequence == 39 else sequence - sequence % batch)
+    captured = [by_sequence[sequence].times.captured_ms for sequence in range(40)]
+    assert captured == sorted(captured)
+    assert birth["batch"] == batch
+    assert repr(summary).startswith(f"<{frame_count} frames of 40 inputs, ")
+
+
+def test_a_count_is_of_inputs_and_the_last_frame_holds_what_is_left(tiny_package):
+    network = memory.MemoryBroker()
+    with cloud_for(tiny_package, network):
+        summary, got = stream(tiny_package, network, "op001", batch=4, count=10)
+
+    assert (summary.frames, summary.inputs, len(got)) == (3, 10, 10)
+
+
+def test_a_frame_that_is_not_full_is_sent_after_a_while(tiny_package):
+    network = memory.MemoryBroker()
+    with cloud_for(tiny_package, network):
+        summary, got = stream(tiny_package, network, "op001", INPUTS[:6], batch=8, batch_wait_s=0.0)
+
+    assert (summary.frames, summary.inputs, len(got)) == (6, 6, 6)
+    assert {result.first for result in got} == {None}
+
+
+def test_a_refusal_or_an_acknowledgement_is_of_the_whole_frame(tiny_package, tmp_path):
+    network = memory.MemoryBroker()
+    other = tiny_models.write_package(
+        tmp_path / "o.tflsplit", tiny_models.residual_model(), labels=("a", "b", "c", "d")
+    )
+    with cloud_for(other, network):
+        refused, _ = stream(tiny_package, network, "op001", INPUTS[:8], batch=4)
+    network = memory.MemoryBroker()
+    with cloud_for(tiny_package, network):
+        acknowledged, _ = stream(tiny_package, network, "op001", INPUTS[:8], batch=4, until=Until.ACK)
+
+    assert (refused.frames, refused.refused, refused.results) == (2, 2, 0)
+    assert (acknowledged.frames, acknowledged.inputs, acknowledged.results) == (2, 8, 2)
+
+
+def test_what_a_source_gave_before_it_failed_is_counted(tiny_package):
+    def failing():
+        yield from INPUTS[:3]
+        raise errors.DataError("the source broke")
+
+    source = frames.from_arrays((INPUTS,), tiny_package.manifest, name="test")
+    source._make = lambda: ((row[None],) for row in failing())
+    network = memory.MemoryBroker()
+    with (
+        cloud_for(tiny_package, network),
+        memory.MemoryTransport(network, client_id="edge") as transport,
+        head.Head(tiny_package, "op001", batch=2) as ready,
+    ):
+        transport.connect()
+        edge = loop.Edge(tiny_package, ready, transport, settings(batch=2))
+        with pytest.raises(errors.DataError, match="the source broke"):
+            edge.run(source)
+
+    assert (edge.summary.inputs, edge.summary.results, edge.summary.dropped["batch_unfilled"]) == (2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"batch": 0}, "batch of 0 inputs: give 1 to 64"),
+        ({"batch": 65}, "batch of 65 inputs: give 1 to 64"),
+        ({"batch_wait_s": 1.0}, "batch-wait says how long"),
+        ({"batch": 2, "batch_wait_s": -1.0}, "give 0 or more"),
+        ({"batch": 2, "input_codec": input_codec.parse("jpeg:75")}, "pixels travel one input a frame"),
+    ],
+)
+def test_a_batch_that_cannot_be_is_refused(changes, said):
+    with pytest.raises(errors.SettingsError, match=said):
+        settings(**changes)
+
+
+def test_an_edge_that_sends_batches_keeps_its_package(tiny_package):
+    network = memory.MemoryBroker()
+    with head.Head(tiny_package, "op001", batch=2) as ready:
+        edge = loop.Edge(tiny_package, ready, memory.MemoryTransport(network, client_id="e"), settings(batch=2))
+        with pytest.raises(errors.SettingsError, match="or sends batches, keeps its package"):
+            edge.exchange(tiny_package, ready)
+
+
+def test_a_stream_takes_one_input_a_frame(tmp_path):
+    package = tiny_models.write_package(tmp_path / "s.tflsplit", tiny_models.residual_model(), is_stateful=True)
+    network = memory.MemoryBroker()
+    with (
+        head.Head(package, "input", batch=2) as ready,
+        pytest.raises(errors.SettingsError, match="it is stateful, and a batch of 2"),
+    ):
+        loop.Edge(package, ready, memory.MemoryTransport(network, client_id="e"), settings(batch=2))

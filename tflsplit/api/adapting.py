@@ -21,6 +21,14 @@ log = logging.getLogger(__name__)
 OBJECTIVES = ("mean", "p95")
 
 
+def check_batch(batch: int) -> None:
+    """SettingsError for frames of several inputs."""
+    if batch > 1:
+        raise errors.SettingsError(
+            f"a cut that moves, with a batch of {batch}: its heads take one input; leave one out"
+        )
+
+
 @contextlib.contextmanager
 def started(
     package: Package,

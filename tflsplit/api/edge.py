@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from broker.messages import results
@@ -82,6 +83,8 @@ class Edge:
         adapt: bool = False,
         objective: str = "mean",
         probes: bool = True,
+        batch: int = 1,
+        batch_wait: str | float | None = None,
     ) -> None:
         self.package = packages.open(pkg)
         fixed = None if plan is None else planfile.of(plan, self.package)
@@ -89,17 +92,10 @@ class Edge:
             raise errors.SettingsError("plan, and cut or input_codec, both say what is sent; give one")
         codec = {} if input_codec is None else {"input_codec": coding_input_codec.parse(input_codec)}
         given: dict[str, Any] = codec if window is None else {"window": window, **codec}
-        self._settings = Settings(
-            *connections.speaker(deployment, device, "device", credentials),
-            delivery=Delivery(arguments.one_of(delivery, [each.value for each in Delivery], "delivery")),
-            until=Until(arguments.one_of(until, [each.value for each in Until], "until")),
-            qos=qos,
-            resend_after_s=quantities.parse_duration(resend_after, "resend_after"),
-            max_age_s=quantities.parse_duration(max_age, "max_age"),
-            drain_s=quantities.parse_duration(drain, "drain"),
-            exact=Exact(arguments.one_of(exact, [each.value for each in Exact], "exact")),
-            **(planfile.settings(fixed) | given),
-        )
+        given |= _kinds(delivery=(Delivery, delivery), until=(Until, until), exact=(Exact, exact))
+        given |= _seconds(resend_after=resend_after, max_age=max_age, drain=drain, batch_wait=batch_wait)
+        speaker = connections.speaker(deployment, device, "device", credentials)
+        self._settings = Settings(*speaker, qos=qos, batch=batch, **(planfile.settings(fixed) | given))
         self._broker = connections.reached(broker, credentials, self._speaker, Role.DEVICE)
         self._spool = None if spool is None else arguments.path(spool, "spool")
         named = cut if fixed is None else fixed.cut
@@ -109,6 +105,7 @@ class Edge:
         self._resources = contextlib.ExitStack()
         self._adaptation: Adaptation | None = None
         if adapt:
+            adapting.check_batch(batch)
             runs_on: dict[str, Any] = {"threads": threads, "accelerator": accelerator, "fallback": fallback}
             moving = adapting.started(self.package, fixed, objective=objective, probes=probes, **runs_on)
             self._adaptation = self._resources.enter_context(moving)
@@ -120,7 +117,8 @@ class Edge:
     def _opened(self, accelerator: str, fallback: str | None, threads: int) -> head.Head:
         computing = accelerators.chosen(accelerator, self.package, self.cut, threads=threads)
         spare = accelerators.fallback(fallback, threads)
-        return self._resources.enter_context(head.Head(self.package, self.cut, accelerator=computing, fallback=spare))
+        given: dict[str, Any] = {"accelerator": computing, "fallback": spare, "batch": self._settings.batch}
+        return self._resources.enter_context(head.Head(self.package, self.cut, **given))
 
     def __repr__(self) -> str:
         deployment, device = self._speaker
@@ -199,6 +197,20 @@ class Edge:
         deployment, device = self._speaker
         with spool.open_spool(self._spool, spool.limits(), deployment=deployment, device=device) as opened:
             yield opened
+
+
+def _kinds(**given: tuple[type[Enum], str]) -> dict[str, Any]:
+    """Settings that are one word of few; SettingsError for any other."""
+    return {
+        name: kind(arguments.one_of(word, [each.value for each in kind], name)) for name, (kind, word) in given.items()
+    }
+
+
+def _seconds(**given: str | float | None) -> dict[str, Any]:
+    """Settings that are times, by the names that they have there."""
+    return {
+        f"{name}_s": None if time is None else quantities.parse_duration(time, name) for name, time in given.items()
+    }
 
 
 class _Results:

@@ -8,6 +8,7 @@ The levels are in the frame, so whoever decodes it needs nothing else. Decoding 
 every machine.
 """
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -55,6 +56,12 @@ class Bits:
             None if own is None else np.roll(levels.nearest(own), _least(spec))
             for spec, own in zip(boundary, chosen, strict=True)
         ]
+
+    def widened(self, inputs: int) -> "Bits":
+        """The same for so many inputs at once."""
+        made = copy.copy(self)
+        made._sizes = [inputs * size for size in self._sizes]
+        return made
 
     def encode(self, raw: Buffer) -> Buffer:
         codes, stored = [], []

@@ -3,9 +3,10 @@
 A spec never holds the array: a boundary is a tuple of specs and, beside it, a tuple of arrays.
 """
 
+import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -125,6 +126,18 @@ def views(raw: bytes | memoryview, boundary: Sequence[TensorSpec]) -> tuple[Arra
         arrays.append(flat.reshape(spec.shape))
         offset += spec.bytes
     return tuple(arrays)
+
+
+@functools.lru_cache(64)
+def widened(boundary: tuple[TensorSpec, ...], inputs: int) -> tuple[TensorSpec, ...]:
+    """The boundary of so many inputs at once: the leading 1 of each tensor becomes their number. ValueError for a
+    tensor without one."""
+    if inputs == 1:
+        return boundary
+    for spec in boundary:
+        if spec.shape[:1] != (1,):
+            raise ValueError(f"tensor {spec.name!r} of shape {spec.shape} has no leading 1 to hold {inputs} inputs")
+    return tuple(replace(spec, shape=(inputs, *spec.shape[1:])) for spec in boundary)
 
 
 def payload_bytes(boundary: Sequence[TensorSpec]) -> int:

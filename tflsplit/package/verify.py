@@ -138,6 +138,15 @@ def check_boundary(package: Package, cut: Cut, what: str, found: tuple[TensorSpe
         )
 
 
+def are_equal(alone: Sequence[tuple[Array, ...]], together: Sequence[tuple[Array, ...]]) -> bool:
+    """Whether the outputs of as many runs are the same, bit for bit."""
+    return all(
+        left.shape == right.shape and left.tobytes() == right.tobytes()
+        for one, other in zip(alone, together, strict=True)
+        for left, right in zip(one, other, strict=True)
+    )
+
+
 def _check(
     package: Package, cut: Cut, samples: Sequence[tuple[Array, ...]], expected: Sequence[tuple[Array, ...]]
 ) -> Mismatch | None:

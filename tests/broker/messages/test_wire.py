@@ -1,5 +1,6 @@
 """One table of frames read both ways, bytes that must never change, and frames that must be refused."""
 
+import dataclasses
 import struct
 import subprocess
 import sys
@@ -50,6 +51,8 @@ CASES = [
     frame(ONE, cut=2**16 - 1, boot=2**64 - 1, sequence=2**53 - 1, captured_ns=2**64 - 1, head_us=2**32 - 1),
     *(frame(TensorSpec("", (3, 5), dtype)) for dtype in tensors.CODE_OF_DTYPE),
     frame(*[ONE] * wire.MAX_TENSORS),
+    frame(ONE, later_ns=(5,)),
+    frame(ONE, TensorSpec("", (1, 4), "int32"), wants_ack=True, later_ns=tuple(range(63))),
 ]
 
 
@@ -83,7 +86,7 @@ CODERS = (feature_codec.Plain(), feature_codec.Zstd())
 @pytest.mark.parametrize("sent", CASES)
 @pytest.mark.parametrize("coder", CODERS)
 def test_frame_reads_back_as_it_was_written(sent, coder):
-    arrays = features(*sent.boundary)
+    arrays = features(*sent.carried)
 
     encoded = wire.encode(sent, arrays, coder)
     received, views = wire.decode(encoded)
@@ -273,7 +276,7 @@ def test_every_frame_comes_back(contents, numbers, wants_raw, coder):
 @pytest.mark.parametrize("repair", [False, True], ids=["checksum left", "checksum put right"])
 def test_ten_thousand_mutated_frames_raise_nothing_but_our_error(repair):
     generator = np.random.default_rng(20_24)
-    originals = [wire.encode(sent, features(*sent.boundary), coder) for sent in CASES[:6] for coder in CODERS]
+    originals = [wire.encode(sent, features(*sent.carried), coder) for sent in CASES[:6] for coder in CODERS]
     refusals = []
     for round_ in range(6_000):
         mutated = mutate(bytearray(originals[round_ % len(originals)]), generator)
@@ -336,3 +339,45 @@ def test_a_reader_that_does_not_know_the_bits_refuses_them_by_name():
 
     with pytest.raises(errors.FrameError, match="codec 37 is not known here"):
         wire.decode(bytes(newer))
+
+
+def test_the_rows_of_several_inputs_travel_together_and_the_table_describes_one():
+    sent = frame(ONE, later_ns=(7, 8))
+    array = np.arange(18, dtype=np.int8).reshape(3, 2, 3)
+    encoded = wire.encode(sent, (array,), feature_codec.Plain())
+    found, (decoded,) = wire.decode(encoded)
+
+    assert (found.inputs, found.boundary, found.payload_bytes) == (3, (ONE,), 18)
+    assert np.array_equal(decoded, array)
+    assert encoded[5] == 0x10
+    assert len(encoded) == len(wire.encode(frame(ONE), (array[:1],), feature_codec.Plain())) + 2 + 16 + 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"later_ns": (0,) * 64}, "count of further inputs 64"),
+        ({"later_ns": (0,), "sequence": wire.MAX_SEQUENCE}, "sequence"),
+        ({"later_ns": (0,), "boundary": (TensorSpec("", (4,), "int8"),)}, "no leading 1"),
+        ({"later_ns": (0,), "follows": 41}, "of pixels or of a stream"),
+    ],
+)
+def test_several_inputs_that_no_frame_holds_are_refused(changes, said):
+    with pytest.raises(ValueError, match=said):
+        dataclasses.replace(frame(ONE), **changes)
+
+
+def resealed(data):
+    sealed = bytearray(data)
+    sealed[wire.HEADER_BYTES - 4 : wire.HEADER_BYTES] = struct.pack("<I", wire.checksum(sealed))
+    return bytes(sealed)
+
+
+@pytest.mark.parametrize("count", [0, 2, 64, 65535])
+def test_a_count_of_inputs_that_the_frame_does_not_hold_is_refused(count):
+    encoded = bytearray(wire.encode(frame(ONE, later_ns=(7,)), (np.zeros((2, 2, 3), np.int8),), feature_codec.Plain()))
+    place = wire.HEADER_BYTES + 10 + 12
+    encoded[place : place + 2] = struct.pack("<H", count)
+
+    with pytest.raises(errors.FrameError, match="frame"):
+        wire.decode(resealed(encoded))

@@ -1,5 +1,6 @@
 """What is sent again and when, by an invented clock."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -129,3 +130,25 @@ def test_old_frames_are_told_by_their_capture():
     assert [sent.packed.sequence for sent in window.older_than(100.0, 2.5)] == [0, 1]
     window.forget([(7, 0)])
     assert [sent.packed.sequence for sent in window.older_than(100.0, 2.5)] == [1]
+
+
+def test_a_frame_of_several_inputs_stays_until_each_is_answered_once():
+    window = Window(8)
+    window.add(dataclasses.replace(packed(3), later_ns=(1, 2)), now_s=0.0, now_ns=0)
+    key = packed(3).key
+
+    assert window.settle(key, 0.1, 4) is not None
+    assert window.settle(key, 0.1, 4) is None  # again
+    assert window.settle(key, 0.1, 6) is None  # not in it
+    assert key in window
+    assert window.settle(key, 0.1, 3).answered == {3, 4}
+    assert window.settle(key, 0.1, 5).is_answered
+    assert key not in window
+
+
+def test_what_is_said_of_the_whole_frame_settles_all_its_inputs():
+    window = Window(8)
+    window.add(dataclasses.replace(packed(3), later_ns=(1, 2)), now_s=0.0, now_ns=0)
+
+    assert window.settle(packed(3).key, 0.1) is not None
+    assert len(window) == 0

@@ -175,3 +175,59 @@ def test_sizes_and_times_are_given_as_people_write_them(typed_edge):
 
     assert refused.code == 2
     assert "write a number of bytes with K, M, G or T, as 512M" in refused.err
+
+
+def test_batches_in_a_spool_outlive_the_broker_and_none_is_lost_or_doubled(edge, cloud, brokers, watch, tmp_path):
+    url = brokers.start()
+    watch(url)
+    serving = cloud(url)
+    streaming = edge(url, "--spool", tmp_path / "s", "--batch", "4", "--count", "402", "--rate", "200")
+    deployment = watch(url)
+    deployment.wait_for_results(20)
+    brokers.kill()
+    assert any("connection state=waiting" in line for line in streaming.stderr)
+    brokers.start()
+    again = watch(url)
+    summary = streaming.done().json()
+    again.wait_until_quiet()
+    serving.terminate()
+    served = serving.done().json()
+
+    assert (summary["frames"], summary["inputs"], summary["results"], summary["spooled"]) == (101, 402, 101, 0)
+    assert (summary["unanswered"], summary["refused"], summary["dropped"]) == (0, 0, {})
+    assert served["frames"] - served["duplicates"] == 101
+    seen = {result.sequence for result in deployment.results} | {result.sequence for result in again.results}
+    assert seen <= set(range(402))
+
+
+def test_batches_are_handed_over_by_the_next_run(edge, cloud, brokers, watch, tmp_path):
+    url = brokers.start()
+    brokers.kill()
+    first = edge(url, "--spool", tmp_path / "s", "--batch", "8", "--count", "30", "--drain", "0.5")
+    assert first.wait(60) == 1
+    first.done()
+    kept = spooled(tmp_path / "s")
+    brokers.start()
+    deployment = watch(url)
+    cloud(url)
+    deployment.wait_for_cloud()
+    second = edge(url, "--spool", tmp_path / "s", "--count", "10").done().json()
+    deployment.wait_for_results(40)
+
+    assert [sequence for _, sequence in kept] == [0, 8, 16, 24]
+    assert (second["frames"], second["replayed"], second["results"], second["spooled"]) == (10, 4, 14, 0)
+    of_first = {result.sequence for result in deployment.results if result.boot == kept[0][0]}
+    assert of_first == set(range(30))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--batch-wait", "1s"), "give --batch as well"),
+        (("--batch", "4", "--models", "m", "--update-key", "k"), "--batch with --models"),
+        (("--batch", "4", "--cut", "input", "--input-codec", "raw"), "pixels travel one input a frame"),
+        (("--batch", "4", "--accelerator", "delegate:/no/such.so"), "it takes one input at a time"),
+    ],
+)
+def test_a_batch_that_does_not_go_with_the_rest_is_refused(typed_edge, options, said):
+    assert said in typed_edge(*options).refusal()

@@ -15,6 +15,8 @@ from tflsplit.coding import input_codec as coding_input_codec
 
 if TYPE_CHECKING:  # it needs what `tflsplit doctor` may be run to find missing
     from edge_runtime.delivery.settings import Settings
+    from edge_runtime.delivery.summary import Summary
+    from edge_runtime.loop import Edge
     from edge_runtime.sources.frames import Source
 
 log = logging.getLogger(__name__)
@@ -56,9 +58,9 @@ log = logging.getLogger(__name__)
 @click.option(
     "--count",
     type=click.IntRange(min=1),
-    help="Number of frames to send; the source is repeated if it has fewer. Default: each input once.",
+    help="Number of inputs to send; the source is repeated if it has fewer. Default: each input once.",
 )
-@click.option("--rate", "rate_fps", type=float, help="Frames a second. Default: the plan's, else as fast as possible.")
+@click.option("--rate", "rate_fps", type=float, help="Inputs a second. Default: the plan's, else as fast as possible.")
 @planfile.adapting_options
 @delivery.options
 @accelerator.options
@@ -87,7 +89,7 @@ def command(
 
     Options may also be set in a TOML file (--config) and in the environment (TFLSPLIT_EDGE_<OPTION>).
 
-    The edge ends when the source has no more inputs, after --count frames, or on SIGTERM, and waits for the answers
+    The edge ends when the source has no more inputs, after --count inputs, or on SIGTERM, and waits for the answers
     that are still missing. Exit code 1 if the cloud refused frames or did not answer some. With --spool, frames without
     an answer stay on disk and are sent at the next start.
 
@@ -95,8 +97,8 @@ def command(
     Python: tflsplit.Edge("model.tflsplit", "mqtt://localhost", deployment="d", device="n").run("pictures/")
     """
     from edge_runtime import loop
-    from edge_runtime.delivery import outcome
 
+    delivery_options.check_batch(adapts=adapting_options.is_wanted, moves_models=bool(update_options.models))
     name = (deployment, broker.name(device))
     service = supervision.SupervisedEdge(click.get_current_context())
     service.starting("opening the package")
@@ -108,7 +110,7 @@ def command(
         monitoring_options.started() as monitored,
         delivery_options.spool(*name) as spool,
         adapting_options.started(model.package, plan, machine, moves_models=bool(update_options.models)) as adaptation,
-        machine.open_head(model.package, model.cut, on_trial=service.trying, adaptation=adaptation) as head,
+        machine.open_head(model.package, model.cut, service.trying, adaptation, settings.batch) as head,
         service.proven(head, model.package),
         connection.of_edge(broker, settings, waits=service.waits and not spool) as online,
     ):
@@ -123,8 +125,14 @@ def command(
             service.supervised(edge, online, api_planfile.settings(plan)),
         ):
             summary = edge.run(inputs)
+    _put_out(edge, summary, is_json=is_json)
+
+
+def _put_out(edge: "Edge", summary: "Summary", *, is_json: bool) -> None:
+    from edge_runtime.delivery import outcome
+
     screen.as_json(summary.as_json()) if is_json else screen.write(summary.in_words(edge.cut.id))
-    outcome.check(summary, settings, is_stopped=edge.is_stopping)
+    outcome.check(summary, edge.settings, is_stopped=edge.is_stopping)
 
 
 def _log_start(model: updates.RunningUpdates, settings: "Settings") -> None:

@@ -54,17 +54,23 @@ class AcceleratorOptions:
         return accelerators.fallback(self.fallback_name, self.threads)
 
     def open_head(
-        self, opened: Package, cut: Cut, *, on_trial: Callable[[str], None], adaptation: "Adaptation | None" = None
+        self,
+        opened: Package,
+        cut: Cut,
+        on_trial: Callable[[str], None],
+        adaptation: "Adaptation | None" = None,
+        batch: int = 1,
     ) -> "Head":
         """A package that never ran here is tried first; `on_trial` hears the names of its models. An `adaptation` has
-        its heads open already."""
+        its heads open already. `batch`: for so many inputs at once."""
         if adaptation is not None:
             return adaptation.first
         from edge_runtime import head
         from tflsplit.package import trial
 
         trial.once(opened, on_model=on_trial)
-        return head.Head(opened, cut, accelerator=self.accelerator(opened, cut), fallback=self.fallback())
+        computing = self.accelerator(opened, cut)
+        return head.Head(opened, cut, accelerator=computing, fallback=self.fallback(), batch=batch)
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:

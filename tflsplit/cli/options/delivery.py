@@ -32,8 +32,18 @@ class DeliveryOptions:
             raise errors.SettingsError(f"--spool {self.folder} with --delivery latest: it keeps nothing, leave one out")
         if self.folder is None and self.limits:
             raise errors.SettingsError(f"--spool-{min(self.limits)} says how a spool is kept: give --spool DIR as well")
+        if "batch_wait_s" in self.fields and self.fields.get("batch", 1) == 1:
+            raise errors.SettingsError("--batch-wait says how long a frame waits for its inputs: give --batch as well")
         if "max_age_s" in self.fields and not is_latest:
             raise errors.SettingsError("--max-age is for --delivery latest; frames in a spool expire by --spool-age")
+
+    def check_batch(self, *, adapts: bool, moves_models: bool) -> None:
+        """SettingsError for what does not go together with frames of several inputs."""
+        if self.fields.get("batch", 1) > 1 and (adapts or moves_models):
+            raise errors.SettingsError(
+                f"--batch with {'--adapt' if adapts else '--models'}: heads for several inputs stay at their cut and "
+                "package; leave one out"
+            )
 
     def settings(self) -> dict[str, Any]:
         from edge_runtime.delivery.settings import Delivery, Until
@@ -78,7 +88,18 @@ def _given(values: Mapping[str, Any], names: dict[str, str]) -> dict[str, Any]:
 
 
 # Fields of `edge_runtime.delivery.settings.Settings`; one that is not given has the plan's value, or the default there.
-_SETTINGS = ("delivery", "until", "window", "qos", "resend_after_s", "max_age_s", "drain_s", "exact")
+_SETTINGS = (
+    "delivery",
+    "until",
+    "window",
+    "qos",
+    "resend_after_s",
+    "max_age_s",
+    "drain_s",
+    "exact",
+    "batch",
+    "batch_wait_s",
+)
 # The options about the spool, with the argument of `edge_runtime.delivery.spool.limits` that each sets.
 _LIMITS = {"spool_bytes": "bytes", "spool_age": "age_s", "spool_full": "full", "spool_sync": "sync"}
 
@@ -123,6 +144,19 @@ _OPTIONS = (
         type=units.TIME,
         help="When the edge stops: longest wait for missing answers, counted from the stop and anew from each answer "
         "after it. Default: 30s.",
+    ),
+    click.option(
+        "--batch",
+        type=click.IntRange(1, 64),
+        help="Inputs that one frame holds. The head runs on all of them at once, and each has a result of its own. "
+        "Default: 1.",
+    ),
+    click.option(
+        "--batch-wait",
+        "batch_wait_s",
+        type=units.TIME,
+        help="With --batch: send a frame that is not full so long after its first input was captured. Default: wait "
+        "until it is full or the source ends.",
     ),
     click.option(
         "--exact",

@@ -135,7 +135,7 @@ def _collected(problems: list[str], prefix: str) -> Iterator[None]:
 def _look_at_combinations(command: Command, file: Path) -> None:
     """Refuses options that exclude each other, by the checks that the edge itself makes when it starts."""
     values = command.make_context(command.name, ["--config", str(file)]).params
-    delivery.of(values)
+    delivery.of(values).check_batch(adapts=values["adapt"], moves_models=bool(values["models"]))
     planfile.AdaptingOptions(values["adapt"], values["objective"], not values["no_probes"])
     updates.UpdateOptions(values["models"], values["update_key"], values["update_url_prefix"])
 

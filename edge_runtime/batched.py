@@ -1,0 +1,85 @@
+"""A head that takes several inputs at once, on the CPU. Each row is bit for bit what it is alone: that is tried before
+it serves.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from edge_runtime.accelerators.cpu import Cpu
+from edge_runtime.accelerators.protocol import Accelerator, OpenModel
+from tflsplit import errors
+from tflsplit.graph.cuts import Cut
+from tflsplit.graph.tensors import Array
+from tflsplit.package import verify
+from tflsplit.package.reading import Package
+
+# Each place in a batch is tried with as many samples.
+_ROUNDS = 2
+_REMEDY = "leave the batch out, or take another cut"
+
+
+class Batched:
+    """An `OpenModel` for up to `batch` inputs; fewer are filled up with the last one."""
+
+    def __init__(self, opened: OpenModel, batch: int) -> None:
+        self._opened, self._batch = opened, batch
+        self.name = opened.name
+        self.outputs = opened.outputs
+        self.properties: Mapping[str, str] = opened.properties
+
+    def run(self, *arrays: Array) -> tuple[Array, ...]:
+        count = len(arrays[0])
+        if count < self._batch:
+            arrays = tuple(np.concatenate((each, np.repeat(each[-1:], self._batch - count, 0))) for each in arrays)
+        return tuple(output[:count] for output in self._opened.run(*arrays))
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+def open_on(accelerator: Accelerator, package: Package, cut: Cut, batch: int) -> Batched:
+    """SettingsError for a head that cannot take so many inputs at once, or gives other bits then."""
+    if not isinstance(accelerator, Cpu):
+        raise errors.SettingsError(
+            f"a batch of {batch} on accelerator {accelerator.name}: it takes one input at a time; leave the batch out, "
+            "or run on the CPU"
+        )
+    model, name = package.head_bytes(cut), f"{package.path}: head of {cut.id}"
+    one = accelerator.open(model, name=name)
+    try:
+        verify.check_boundary(package, cut, "head's outputs", one.outputs)
+        several = _several(accelerator, model, name, batch)
+        try:
+            _check_rows(package, cut, one, several, batch)
+        except errors.TflsplitError:
+            several.close()
+            raise
+    finally:
+        one.close()
+    return several
+
+
+def _several(cpu: Cpu, model: bytes, name: str, batch: int) -> Batched:
+    try:
+        return Batched(replace(cpu, batch=batch).open(model, name=name), batch)
+    except errors.DeviceError as cause:
+        raise errors.SettingsError(f"a batch of {batch}: {cause}; {_REMEDY}") from cause
+
+
+def _check_rows(package: Package, cut: Cut, one: OpenModel, several: Batched, batch: int) -> None:
+    samples = verify.random_samples(package.manifest.inputs, _ROUNDS * batch, table_sizes=package.table_sizes)
+    alone = [one.run(*sample) for sample in samples]
+    for start in range(0, len(samples), batch):
+        rows = [np.concatenate(column) for column in zip(*samples[start : start + batch], strict=True)]
+        try:
+            outputs = several.run(*rows)
+        except errors.DeviceError as cause:
+            raise errors.SettingsError(f"a batch of {batch}: {cause}; {_REMEDY}") from cause
+        together = [tuple(output[row : row + 1] for output in outputs) for row in range(batch)]
+        if not verify.are_equal(alone[start : start + batch], together):
+            raise errors.SettingsError(
+                f"a batch of {batch}: the head of {cut.id} gives other bits for so many inputs at once than for each "
+                f"alone; {_REMEDY}"
+            )
