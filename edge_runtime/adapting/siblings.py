@@ -40,18 +40,19 @@ class Siblings:
         self._may_tell = may_tell
         self._is_answered = False
         self._questions = 0
-        self._said_s = -math.inf
+        self._asked_s = self._told_s = -math.inf
 
     def ask(self, now_s: float) -> None:
         """Before each frame, until this device has measured its link: an answer could not reach us before the first."""
-        if not self._is_answered and self._questions < _MOST_QUESTIONS and now_s - self._said_s >= _AGAIN_S:
+        if not self._is_answered and self._questions < _MOST_QUESTIONS and now_s - self._asked_s >= _AGAIN_S:
             self._questions += 1
-            self._say(now_s, Figures(self._kind, 0))
+            if self._say(Figures(self._kind, 0)):
+                self._asked_s = now_s
 
     def tell(self, now_s: float, known: Present) -> None:
         """Called regularly, with what this device has measured."""
-        if now_s - self._said_s >= siblings.EVERY_S and self._may_tell():
-            self._say(now_s, figures_of(self._kind, known))
+        if now_s - self._told_s >= siblings.EVERY_S and self._may_tell() and self._say(figures_of(self._kind, known)):
+            self._told_s = now_s
 
     def take(self, payload: bytes) -> Figures | None:
         """The first answer with figures of our kind; None for any other message."""
@@ -67,9 +68,8 @@ class Siblings:
         self._is_answered, self.devices = True, told.devices
         return told if told.devices else None
 
-    def _say(self, now_s: float, figures: Figures) -> None:
-        if self._transport.try_publish(self._topic, figures.encode(), qos=0):
-            self._said_s = now_s
+    def _say(self, figures: Figures) -> bool:
+        return self._transport.try_publish(self._topic, figures.encode(), qos=0)
 
 
 def figures_of(kind: bytes, known: Present) -> Figures:

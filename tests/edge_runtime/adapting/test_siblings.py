@@ -95,6 +95,14 @@ def test_it_speaks_at_intervals_or_not_at_all(network, join):
     assert (online.counters.published, silent.counters.published) == (3, 0)
 
 
+def test_it_speaks_at_once_when_it_has_measured_and_not_only_a_while_after_its_question(network, join):
+    online, device = join("one")
+    device.ask(0.0)
+    device.tell(0.2, HERE)
+
+    assert online.counters.published == 2
+
+
 def test_a_kind_is_of_package_plan_and_processor():
     given = ("9f", [{"cut": "input", "edge_s": 0.1}], {"name": "wifi"}, "cpu")
     others = ("8f", [], {"name": "4g"}, "arm")
