@@ -269,10 +269,13 @@ class Adaptation:
         wait_s = min(max(0.0, times.queue_ms / 1e3), now_s - sent.at_s)
         cloud_s = min(max(0.0, (times.decode_ms + times.tail_ms) / 1e3), now_s - sent.at_s - wait_s)
         # A frame that was sent behind others waited for them, which says nothing of how quick the link is.
+        rtt_s, is_behind = self._controller.estimates.known(now_s).rtt_s, self._link_free_s > now_s - away_s
         began_s = max(now_s - away_s, self._link_free_s)
         link_s = max(0.0, now_s - began_s - wait_s - cloud_s)
-        self._link_free_s = now_s - wait_s - cloud_s - min(link_s, self._controller.estimates.known(now_s).rtt_s)
-        return Answer(sent.choice, began_s, sent.bits, sent.edge_s, link_s, wait_s, cloud_s)
+        self._link_free_s = now_s - wait_s - cloud_s - min(link_s, rtt_s)
+        # When these were through is an estimate, by the round trip: a shorter one does not follow from it.
+        tells_link = not is_behind or link_s > rtt_s
+        return Answer(sent.choice, began_s, sent.bits, sent.edge_s, link_s if tells_link else None, wait_s, cloud_s)
 
     def _oldest(self, now_s: float) -> Waiting | None:
         """The oldest message that is out. A frame that is overdue is asked after; None as long as it is open what it

@@ -25,7 +25,7 @@ from tflsplit.observing import catalogue
 from tflsplit.switching.choices import Choice, Present
 from tflsplit.switching.controller import Controller, Switch, Tuning
 from tflsplit.switching.goal import Goal
-from tflsplit.switching.policy import Probing
+from tflsplit.switching.policy import Answer, Probing
 
 INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
 USUAL = Present(1 / 50e6, 0.002)
@@ -221,6 +221,20 @@ def test_one_cloud_that_wants_no_probes_ends_them_in_the_whole_deployment(tiny_p
         assert mover.probes.sent <= seen + 1
         other.publish(topics.topic("d", "other", topics.Kind.SERVES), b"", retain=True)
         wait_for(lambda: mover.probes.sent > seen + 2)
+
+
+def test_frames_behind_others_do_not_make_the_round_trip_shorter(tiny_package):
+    """Frames that all wait in the cloud, whose loop is a little slow to say when they came."""
+    with moving(tiny_package) as mover:
+        choice, estimates = choices()[0], mover._controller.estimates
+        estimates.learn(9.0, Answer(None, 9.0, 800.0, 0.0, 0.002))
+        for place in range(8):
+            times = results.Times(0.0, 0.0, 0.0, 15.0 * place + 1.9 * (place > 0), 0.0, 15.0, 0.0)
+            sent = adaptation._Sent(choice, 10.0, choice.wire_bytes * 8, 0.001, 11.0)
+            away_s = 0.0035 + 0.015 * (place + 1)
+            estimates.learn(10.0 + away_s, mover._answer(sent, away_s, times, 10.0 + away_s))
+
+        assert estimates.known(10.2).rtt_s == pytest.approx(0.002, abs=0.0001)
 
 
 def test_without_probes_none_are_sent(tiny_package):
