@@ -51,7 +51,7 @@ def test_what_a_liar_tells_is_gone_with_the_first_measurements():
     choice = tables.choices()[1]
     link_s = truth.rtt_s + choice.wire_bytes * 8 * truth.s_per_bit
     for lie in (tables.present(mbit=1e-9, rtt_s=1e9), tables.present(mbit=1e9, rtt_s=0.0)):
-        estimates = Estimates(usual, Memory())
+        estimates = Estimates(usual, Memory(), tables.choices())
         estimates.begin(0.0, lie)
         assert usual.s_per_bit / 101 < estimates.known(0.0).s_per_bit < usual.s_per_bit * 101
         for step in range(4):
@@ -64,7 +64,7 @@ def test_what_a_liar_tells_is_gone_with_the_first_measurements():
 
 
 def test_what_was_measured_here_is_not_overwritten():
-    estimates = Estimates(tables.present(mbit=5.0), Memory())
+    estimates = Estimates(tables.present(mbit=5.0), Memory(), tables.choices())
     choice = tables.choices()[1]
     bits = choice.wire_bytes * 8
     estimates.learn(1.0, Answer(choice, 1.0, bits, choice.edge_s, 0.04 + bits / 5e6, 0.0, choice.cloud_s))
