@@ -115,10 +115,11 @@ RULES: Mapping[str, Rule] = {
 # fmt: on
 
 # What public pairs of original and compiled file show: operators that were put on the Edge TPU, and limits for which
-# one was left to the CPU. TILE and `small_enough` are of pairs that were looked at once and do not stand beside the
-# tests; `tests/converters/edgetpu/test_pairs.py` reads the others.
+# one was left to the CPU. TILE is of a pair that was looked at once and does not stand beside the tests;
+# `tests/converters/edgetpu/test_pairs.py` reads the others. That a large TRANSPOSE stays on the CPU was seen too, but
+# not from how many elements on.
 CONFIRMED = frozenset({"ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "RESHAPE", "SOFTMAX", "TILE"})
-_CONFIRMED_LIMITS = frozenset({limits.more_than_one_pixel, limits.small_enough})
+_CONFIRMED_LIMITS = frozenset({limits.more_than_one_pixel})
 
 
 def judge(graph: Graph, layers: Mapping[int, str | None] | None = None) -> tuple[Verdict, ...]:

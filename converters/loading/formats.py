@@ -190,7 +190,7 @@ def keras_model(path: Path, kind: str, model: Any, library: Any, input_shapes: I
     """A Keras model that is already in memory, as `load` would give it."""
     tensors = tuple(getattr(model, "inputs", None) or ())
     if not tensors:
-        raise errors.ModelError(f"{path}: the model was saved without an input; call model.build(…) and save it again")
+        raise _without_input(path, model)
     names = [_input_name(tensor, index) for index, tensor in enumerate(tensors)]
     given = given_shapes(input_shapes, names, str(path))
     inputs = tuple(
@@ -212,6 +212,17 @@ def keras_model(path: Path, kind: str, model: Any, library: Any, input_shapes: I
         call=_caller(model),
         keras_model=model,
         bases=bases,
+    )
+
+
+def _without_input(path: Path, model: Any) -> errors.ModelError:
+    """A Sequential that was never called, or another model that was saved before it knew what it takes."""
+    bare = next((layer.name for layer in model.layers if not layer.built), None)
+    if bare is None:
+        return errors.ModelError(f"{path}: the model says nothing of its input; {named.EXPORT}")
+    return errors.ModelError(
+        f"{path}: the model has no input, and its layer {bare!r} no weights yet; make it with keras.Input(shape=…) as "
+        "its first layer, and save it once it is trained, or has its weights"
     )
 
 

@@ -87,6 +87,7 @@ def trace_keras(model: Any, bases: Sequence[type], call: Callable[..., Any], spe
     outputs, _ = traced.structured_outputs
     taps = _taps(made)
     frozen, _ = _frozen(traced, specs, taps, file, is_keras=True)
+    limits.check_ends(frozen, len(outputs), file)
     tapped = rewrites.rewritten(frozen, specs, len(outputs))
     function = tapped.prune(tapped.inputs, tapped.outputs[: len(outputs)])
     return Trace(function, tapped, taps, tuple(_maker(output) for output in made_outputs))
@@ -97,6 +98,7 @@ def trace_function(call: Callable[..., Any], specs: Sequence[Any], file: str) ->
     tf = quiet.tensorflow()
     traced = tf.function(call, autograph=False).get_concrete_function(*specs)
     frozen, notes = _frozen(traced, specs, (), file, is_keras=False)
+    limits.check_ends(frozen, len(frozen.outputs), file)
     function = rewrites.rewritten(frozen, specs, len(frozen.outputs))
     tensors = scopes.layer_tensors(function.graph)
     taps = tuple(Tap(layer, tensor.op.name, computes=True) for layer, tensor in tensors.items())

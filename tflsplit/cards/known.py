@@ -13,6 +13,7 @@ from tflsplit.graph.cuts import Cut
 from tflsplit.graph.meanings import Meaning
 from tflsplit.graph.metadata import Description, Input, Output
 from tflsplit.graph.tensors import TensorSpec
+from tflsplit.inputs import pictures
 from tflsplit.inputs.preprocessing import Preprocessing
 
 LABELS = "labels.txt"
@@ -69,8 +70,7 @@ class Known:
 
 def _input(name: str, spec: TensorSpec, preprocessing: Preprocessing | None) -> Input:
     """`scale` and `offset` of pixels, in the metadata's terms."""
-    is_picture = len(spec.shape) == 4 and spec.shape[-1] in (1, 3)
-    if preprocessing is None or not is_picture:
+    if preprocessing is None or not pictures.is_picture(spec.shape):
         return Input(name)
     pairs = list(zip(preprocessing.scale, preprocessing.offset, strict=True))
     return Input(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from tflsplit.coding.precisions import Precision
 from tflsplit.fidelity import Fidelity
 from tflsplit.graph.cuts import Cut
+from tflsplit.inputs import pictures
 from tflsplit.kernels.heads import Standing
 from tflsplit.planning import exactness, network
 from tflsplit.planning.exactness import Judgement
@@ -154,12 +155,11 @@ def _bits_timing(timing: CutTiming | None, bits: int) -> BitsTiming | None:
 
 def _of_input(sent: Candidate, forms: InputForms, edge: Profile, cloud: Profile) -> list[Candidate]:
     found = []
-    shape = sent.cut.boundary[0].shape
-    if sent.preprocess is not distribution.NOTHING and len(shape) >= 3 and shape[-1] in (1, 3):
+    if sent.preprocess is not distribution.NOTHING and pictures.is_picture(sent.cut.boundary[0].shape):
         sides = _Sides(sent, edge, cloud)
         if forms.jpeg:
-            pictures = forms.pictures or (picture_of(sent.cut, 75, edge),)
-            found += [sides.sent_as(f"jpeg:{one.quality}", one.jpeg_bytes, one.origin) for one in pictures]
+            sizes = forms.pictures or (picture_of(sent.cut, 75, edge),)
+            found += [sides.sent_as(f"jpeg:{one.quality}", one.jpeg_bytes, one.origin) for one in sizes]
         if forms.raw:
             found.append(sides.sent_as("raw", float(_elements(sent.cut)), Origin.MEASURED))
     return [*found, *([sent] if forms.int8 else [])]

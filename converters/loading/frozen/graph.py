@@ -176,7 +176,12 @@ def called_by(node: Any) -> list[str]:
 
 def needed(function: Any) -> list[Any]:
     """The operations that the outputs are computed from."""
-    waiting = [tensor.op for tensor in function.outputs]
+    return needed_for(function.outputs)
+
+
+def needed_for(tensors: Sequence[Any]) -> list[Any]:
+    """The operations that these tensors are computed from."""
+    waiting = list({tensor.op.name: tensor.op for tensor in tensors}.values())
     seen = {operation.name for operation in waiting}
     for operation in waiting:  # grows while it is read
         for source in (tensor.op for tensor in operation.inputs):

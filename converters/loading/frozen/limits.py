@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from converters.loading.frozen.augmentation import RANDOM
-from converters.loading.frozen.graph import needed, scopes_of
+from converters.loading.frozen.graph import needed, needed_for, scopes_of
 from tflsplit import errors
 
 LayerOf = Callable[[str], str]
@@ -21,7 +21,7 @@ _KERAS_FILE = "the .keras or .h5 file"
 
 
 def check(
-    function: Any, layer_of: LayerOf, file: str, *, is_keras: bool, written: Mapping[str, tuple[str, str]] | None = None
+    function: Any, layer_of: LayerOf, file: str, *, is_keras: bool, written: Mapping[str, tuple[str, str]]
 ) -> None:
     """ModelError for an operation that a frozen function needs for its outputs and that cannot be converted.
 
@@ -34,8 +34,8 @@ def check(
     if not settled:  # behind a choice that is settled, the converter leaves out what is not chosen
         drawing = inference if is_keras else f"give {_KERAS_FILE}, or {inference}"
         _refuse(used, RANDOM.fullmatch, f"draws random numbers in every run ({{}}); {drawing}", layer_of, file)
-    for name in {operation.name for operation in used}.intersection(written or ()):
-        layer, kind = (written or {})[name]
+    for name in {operation.name for operation in used}.intersection(written):
+        layer, kind = written[name]
         raise errors.ModelError(
             f"{file}: {_words(layer)} keeps values from one run to the next ({kind}); build it without "
             "stateful=True (an LSTM: or convert with --stateful), training=True or the like, or with its state as "
@@ -52,6 +52,24 @@ def check(
     unsettled = [operation for operation in used if operation not in settled]
     wanted = "build it for inference, with the one that is wanted"
     _refuse(unsettled, _CHOICES.__contains__, f"computes one of two things ({{}}); {wanted}", layer_of, file)
+
+
+def check_ends(function: Any, results: int, file: str) -> None:
+    """ModelError for a float input that no result is computed from, or a float result that no input has a part in: the
+    converter leaves both in float. The first `results` outputs are the model's."""
+    used = needed_for(function.outputs[:results])
+    for tensor in function.inputs:
+        if tensor.dtype.is_floating and tensor.op not in used:
+            raise errors.ModelError(
+                f"{file}: input {tensor.op.name!r} has no part in any result; build the model without it"
+            )
+    for place, tensor in enumerate(function.outputs[:results]):
+        is_fixed = all(operation.type != "Placeholder" for operation in needed_for([tensor]))
+        if tensor.dtype.is_floating and is_fixed:
+            raise errors.ModelError(
+                f"{file}: output {place} of {results}, counted from 0, is the same for all inputs; build "
+                "the model without it"
+            )
 
 
 def _refuse(used: Sequence[Any], is_kind: Callable[[str], Any], words: str, layer_of: LayerOf, file: str) -> None:

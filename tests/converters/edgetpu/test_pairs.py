@@ -73,7 +73,7 @@ def test_a_large_transposition_does_not_map(builder, side, maps):
     (verdict,) = rules.judge(flatgraph.read(builder.build((x,), (y,))))
 
     assert verdict.maps == maps
-    assert verdict.is_confirmed != maps
+    assert not verdict.is_confirmed  # nobody knows where the limit lies
     assert maps or f"{math.prod(shape):,} elements" in verdict.reason
 
 

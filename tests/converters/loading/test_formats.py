@@ -277,3 +277,10 @@ def test_of_several_signatures_none_is_guessed(tmp_path):
 def test_a_signature_of_a_keras_file_is_refused(keras, saved):
     with pytest.raises(errors.SettingsError, match="--signature is for SavedModel folders"):
         formats.load(saved(small(keras), "m.keras"), signature="left")
+
+
+def test_a_sequential_that_was_never_called_is_told_by_its_layer_what_helps(either_keras, saved):
+    model = either_keras.Sequential([either_keras.layers.Dense(4, name="first"), either_keras.layers.Dense(2)])
+    path = saved(model, "m.keras")
+    with pytest.raises(errors.ModelError, match=r"layer 'first' no weights yet; make it with keras\.Input"):
+        formats.load(path)

@@ -232,6 +232,15 @@ def test_raw_int8_and_jpeg_compete_where_the_input_is_a_picture():
     assert found[1].decode == dataclasses.replace(found[2].preprocess, origin=Origin.ESTIMATED)
 
 
+def test_a_map_of_sound_is_sent_as_no_picture():
+    """Ten coefficients at 49 moments have one channel too; JPEG would make of them what it makes of a photograph."""
+    sound = dataclasses.replace(CUTS[0].boundary[0], shape=(1, 49, 10, 1))
+    heard = (dataclasses.replace(CUTS[0], boundary=(sound,)), *CUTS[1:])
+    edge = invented.edge(heard, (0, 10, 20, 60, 100), preprocess=2.0)
+
+    assert [name for name in ids(candidates.gather(heard, edge, CLOUD)) if name.startswith("input")] == ["input"]
+
+
 def test_a_cut_that_no_profile_times_is_shown_and_never_picked():
     short = dataclasses.replace(EDGE, cuts=EDGE.cuts[:2])
     decision = decide(over(4), edge=short)

@@ -142,3 +142,31 @@ def test_whole_numbers_that_a_model_makes_float_of_are_given_as_float(load_retyp
     model = load_retyped(build)
     assert model.inputs[0].dtype == "float32"
     assert quantize.quantise(model, (np.random.default_rng(0).random((8, 4), np.float32),))
+
+
+def test_an_input_without_a_part_in_any_result_is_named(load_built):
+    def build(keras):
+        used, spare = keras.Input((4,), name="used"), keras.Input((3,), name="spare")
+        return keras.Model([used, spare], keras.layers.Dense(2)(used))
+
+    with pytest.raises(errors.ModelError, match="input 'spare' has no part in any result"):
+        load_built(build).concrete_function()
+
+
+def test_a_result_that_is_the_same_for_all_inputs_is_named(load_built):
+    def build(keras):
+        entry = keras.Input((4,))
+        return keras.Model(entry, [keras.layers.Dense(2)(entry), keras.ops.zeros_like(entry)])
+
+    with pytest.raises(errors.ModelError, match="output 1 of 2, counted from 0, is the same for all inputs"):
+        load_built(build).concrete_function()
+
+
+def test_a_layer_that_puts_out_a_constant_is_no_result(load_built):
+    """As the places of words in a text."""
+
+    def build(keras):
+        entry = keras.Input((4, 2))
+        return keras.Model(entry, entry + keras.layers.Dense(2)(keras.ops.ones_like(entry)))
+
+    assert load_built(build).concrete_function()
