@@ -16,10 +16,12 @@ from waiting import wait_for
 
 from broker.cloud import engine as cloud_engine
 from broker.cloud.answerer import Job
+from broker.cloud.turns import streams
 from broker.cloud.workers import ray_actors
 from broker.messages import results, wire
 from tflsplit import errors
 from tflsplit.coding import feature_codec
+from tflsplit.graph.interpreter import Interpreter
 
 WAIT_S = 60.0
 HUNG_S = 3.0  # what a tail may take; one that does not hang takes less on any machine
@@ -44,8 +46,8 @@ def cluster():
 
 @pytest.fixture
 def start(request, cluster, tiny_package):
-    def begin(count=None, **options):
-        made = ray_actors.start([tiny_package], count, address="auto", **options)
+    def begin(count=None, *, packages=None, **options):
+        made = ray_actors.start(packages or [tiny_package], count, address="auto", **options)
         request.addfinalizer(made.close)
         return made
 
@@ -116,6 +118,29 @@ def test_the_frame_of_an_actor_that_is_killed_is_done_again(start, tiny_package)
 
     assert isinstance(answers.take(1)[0], results.Result)
     assert engine.counters.workers_replaced == 1
+
+
+@needs_ray
+def test_streams_go_on_from_actor_to_actor_and_over_one_that_is_killed(start, tmp_path):
+    model = tiny_models.remembering_model()
+    package = tiny_models.write_package(tmp_path / "m.tflsplit", model, is_stateful=True)
+    actors = start(packages=[package])
+    engine, cut, answers = streams.Streams(actors, [package]), package.cut("input"), Answers()
+    steps = np.random.default_rng(0).integers(-128, 128, (40, 1, 4), dtype=np.int8)
+    for sequence, step in enumerate(steps):
+        digest = bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES]
+        follows = max(0, sequence - 1)
+        frame = wire.Frame(digest, 0, 1, sequence, 0, 0, cut.boundary, follows=follows, wants_raw=True)
+        if sequence == 20:
+            os.kill(actors.pids[0], signal.SIGKILL)
+        engine.submit(Job("n", wire.encode(frame, (step,), feature_codec.Plain()), 0.0), answers)
+    found = answers.take(40)
+
+    with Interpreter(model) as whole:
+        for sequence, step in enumerate(steps):
+            (expected,) = whole.run(step, goes_on=sequence > 0)
+            assert found[sequence].step == sequence + 1
+            assert found[sequence].outputs[0].array().tolist() == expected.tolist()
 
 
 @needs_ray
