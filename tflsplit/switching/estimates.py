@@ -25,7 +25,6 @@ _JITTER = 0.03
 _LEAST_S_PER_BIT = 1e-11
 # What a scheduler and Python add to a time: work that takes no longer tells little of how slow a machine is.
 _NOISE_S = 0.001
-_TELLING_S = 5 * _NOISE_S
 # What others say is believed within this factor of what is usual, and times up to so many seconds.
 _MOST_TIMES, _MOST_WAIT_S = 100.0, 10.0
 
@@ -87,13 +86,13 @@ class Estimates:
         if choice is not None and choice.edge_s >= self._edge_s:
             slower = _slowness(known.edge_slower, answer.edge_s, choice.edge_s, share)
             known = replace(known, edge_slower=slower)
-            self._measured |= {"device"} if choice.edge_s > _TELLING_S else set()
+            self._measured.add("device")
         if answer.cloud_wait_s is not None:
             known = replace(known, cloud_wait_s=_mean(known.cloud_wait_s, answer.cloud_wait_s, share))
         if answer.cloud_s is not None and choice is not None and choice.cloud_s >= self._cloud_s:
             slower = _slowness(known.cloud_slower, answer.cloud_s, choice.cloud_s, share)
             known = replace(known, cloud_slower=slower)
-            self._measured |= {"server"} if choice.cloud_s > _TELLING_S else set()
+            self._measured.add("server")
         if answer.link_s is not None:
             known = self._of_link(known, answer.link_s, answer.bits)
         # Forgetting is exponential: to begin from what is left now is to go on as before.

@@ -237,6 +237,24 @@ def test_frames_behind_others_do_not_make_the_round_trip_shorter(tiny_package):
         assert estimates.known(10.2).rtt_s == pytest.approx(0.002, abs=0.0001)
 
 
+@pytest.mark.parametrize("queue_ms", [-1e12, 1e12])
+@pytest.mark.parametrize("tail_ms", [-1e12, 1e12])
+def test_what_a_cloud_says_that_it_took_is_no_more_than_what_passed_here(tiny_package, queue_ms, tail_ms):
+    """Its clock was set while the frame was there, or it lies; the wall clocks of both ends are never read."""
+    with moving(tiny_package) as mover:
+        choice, estimates = choices()[0], mover._controller.estimates
+        times = results.Times(-1e15, 0.0, 1e15, queue_ms, 0.0, tail_ms, -1e15)
+        sent = adaptation._Sent(choice, 10.0, choice.wire_bytes * 8, 0.001, 11.0)
+        learnt = mover._answer(sent, 0.2, times, 10.2)
+        estimates.learn(10.2, learnt)
+        now = estimates.known(10.2)
+
+    assert 0.0 <= learnt.cloud_wait_s + learnt.cloud_s <= 0.2 + 1e-9
+    assert 0.0 <= now.cloud_wait_s <= 0.2
+    assert 0.0 < now.cloud_slower < 0.2 / choice.cloud_s + 1
+    assert 0.0 <= now.rtt_s <= 0.2
+
+
 def test_without_probes_none_are_sent(tiny_package):
     network = memory.MemoryBroker()
     with (
