@@ -27,6 +27,7 @@ NAMES = (
     "preprocessing_guess",
     "partitioning",
     "split_or_not",
+    "sharing",
     "profile_accuracy",
     "replay",
     "policies",
@@ -41,7 +42,7 @@ NAMES = (
     "paho_paths",
 )
 HERE = Path(__file__).parent
-_SCALES = {"s": (1000.0, "ms"), "MiB": (1.0, "MiB"), "1/s": (1.0, "1/s"), "%": (100.0, "%")}
+_SCALES = {"s": (1000.0, "ms"), "MiB": (1.0, "MiB"), "MB": (1.0, "MB"), "1/s": (1.0, "1/s"), "%": (100.0, "%")}
 
 
 def main() -> None:

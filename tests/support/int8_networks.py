@@ -98,6 +98,14 @@ class Network:
         options = schema.PadOptionsT()
         return self._one("PAD", (x, amounts), shape, self._scale(x), options, version=2, zero_point=self._zero(x))
 
+    def blocked(self, x, size):
+        """Blocks of pixels as channels."""
+        _, rows, columns, depth = self.shapes[x]
+        options = schema.SpaceToDepthOptionsT()
+        options.blockSize = size
+        shape = (1, rows // size, columns // size, depth * size * size)
+        return self._one("SPACE_TO_DEPTH", (x,), shape, self._scale(x), options, zero_point=self._zero(x))
+
     def sigmoid(self, x):
         return self._one("LOGISTIC", (x,), self.shapes[x], 1 / 256, None, version=2, zero_point=-128)
 

@@ -239,17 +239,22 @@ class _Search:
         return scores
 
     def _best_few(self, labels: _Labels) -> _Labels | None:
-        """Those that fit, without the ones that another is no worse than in score and in the fullest memory."""
+        """Those that fit, without the ones that another is no worse than in score and in the fullest memory. Of too
+        many some are taken from all along the front: later runs may need the room that only its far end has."""
         full = (labels.memory_bytes / self._limits).max(axis=1)
         scores = self._scores(labels)
-        chosen, least = [], math.inf
+        front: list[int] = []
+        least = math.inf
         for each in np.lexsort((full, scores)):
             if full[each] <= 1.0 and full[each] < least:
-                chosen.append(each)
+                front.append(int(each))
                 least = full[each]
-            if len(chosen) == _KEPT or least == 0.0:
+            if least == 0.0:
                 break
-        return labels.those(np.array(chosen)) if chosen else None
+        if not front:
+            return None
+        places = np.linspace(0, len(front) - 1, min(_KEPT, len(front))).round().astype(int)
+        return labels.those(np.array(front)[places])
 
     def _gathered(self, labels: _Labels) -> _Labels:
         for tensor in self._network.graph.outputs:

@@ -125,3 +125,13 @@ def test_a_bound_on_memory_is_held_and_what_is_missing_is_said():
     assert max(costs.memory_bytes) <= 0.6 * alone.memory_bytes[0]
     with pytest.raises(errors.SettingsError, match=r"needs 0\.\d\d MiB more of m\d"):
         search.search(network, _cluster(40, 40, memory_bytes=100.0, medium=medium))
+
+
+def test_what_just_fits_is_found_whatever_is_wanted():
+    network = Network(flatgraph.read(int8_networks.everything()))
+    wide = _cluster(40, 40, 40, medium=Medium(20e6))
+    least = max(_costs(network, search.search(network, wide, Objective.MEMORY).placement, wide).memory_bytes)
+    tight = _cluster(40, 40, 40, medium=Medium(20e6), memory_bytes=least * 1.05)
+    for objective in Objective:
+        placed = search.search(network, tight, objective).placement
+        assert max(_costs(network, placed, tight).memory_bytes) <= least * 1.05
