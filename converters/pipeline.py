@@ -23,7 +23,7 @@ from converters import (
 from converters.calibration import preparation
 from converters.calibration.preparation import Prepared
 from converters.edgetpu import target
-from converters.float_model import fidelity, layers, losses, tails
+from converters.float_model import biases, fidelity, layers, losses, tails
 from converters.loading import formats
 from converters.loading.formats import Format
 from converters.loading.model import LoadedModel, stored_samples
@@ -145,9 +145,11 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
     io = options.io or "int8"
     data = quantize.quantise(model, prepared.calibrating, io_dtype=io, per_tensor_dense=options.target == "coral")
     usual = least_scales.raised(data, prepared.calibrating)
-    data = usual.data
+    # What is looked at only is never run.
+    better = Rewritten(usual.data) if options.quick else biases.corrected(model, usual.data, prepared.calibrating)
+    data = better.data
     came = opened.notes if opened is not None else (*model.notes, *model.trace.notes)
-    notes = (*came, *fused_lstm.unrolled_note(model, data), *usual.notes, *divisions.note(data))
+    notes = (*came, *fused_lstm.unrolled_note(model, data), *usual.notes, *divisions.note(data), *better.notes)
     quantised = _Quantised(data, model.loader, prepared, model, notes)
     if options.target != "coral":
         return quantised

@@ -6,7 +6,7 @@ from converters import quantize
 from converters.calibration.preparation import Prepared
 from converters.edgetpu import heads, rewrite, rules
 from converters.edgetpu.compiler import Compiler
-from converters.float_model import fidelity
+from converters.float_model import biases, fidelity
 from converters.loading.model import LoadedModel
 from converters.rewriting import Rewritten
 from tflsplit import errors
@@ -60,6 +60,7 @@ def fidelity_of_cpu(
     if not any(operator.name == "FULLY_CONNECTED" for operator in flatgraph.read(data).operators):
         return ()
     other = quantize.quantise(model, prepared.calibrating, io_dtype=io_dtype)
+    other = biases.corrected(model, other, prepared.calibrating).data
     measured = fidelity.measure(model, other, prepared.measuring, has_labels=has_labels)
     return fidelity.recorded(measured, prepared.measured_on)
 
