@@ -8,6 +8,7 @@ layer, on inputs that are corrected already.) The float model stays as it is, an
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -58,7 +59,7 @@ def corrected(model: LoadedModel, data: bytes, samples: Sequence[Array]) -> Rewr
     graph = flatgraph.read(data)
     few = [array[:_MOST] for array in samples]
     used, judging = ([array[first::2] for array in few] for first in (0, 1))  # samples may be sorted by class
-    if len(judging[0]) < _LEAST or not any(_has_weights(graph, operator) for operator in graph.operators):
+    if len(judging[0]) < _LEAST or not _has_weights_of_its_own(graph):
         return Rewritten(data)
     try:
         floating = quantize.unquantised(model, data)
@@ -86,6 +87,14 @@ def _ratios(model: LoadedModel, expected: Sequence[Array], data: bytes, samples:
 def _has_weights(graph: Graph, operator: Operator) -> bool:
     """Whether it is an operator that has a bias, or could have one, and whose weights are constant."""
     return operator.name in _PLACES and graph.tensors[operator.inputs[1]].is_constant
+
+
+def _has_weights_of_its_own(graph: Graph) -> bool:
+    """Whether most operators share their weights with no other: not so where recurrent layers are unrolled, whose
+    thousands of operators would be run for the few beside them."""
+    weights = [operator.inputs[1] for operator in graph.operators if _has_weights(graph, operator)]
+    read = Counter(weights)
+    return 2 * sum(read[index] == 1 for index in weights) > len(weights)
 
 
 def _pairs(graph: Graph, real: Graph) -> Iterator[tuple[int, Operator]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflsplit import arguments, errors, text
+from tflsplit.graph import excerpt
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
@@ -84,18 +85,20 @@ def verify(
     """Run every cut's pair on every sample (stored-type inputs of the model) beside the whole model.
 
     The heads and tails run are those in the package where they were written, slices of its model else; where its tails
-    are float, int8 tails are sliced for this and the float ones are proven by `float_proof`. In a stateful package the
-    samples are one stream: the whole model goes on by itself, head and tail each from the state that their last run
-    left, as at the edge and in the cloud. `on_cut` is called after each cut, for progress. Raises PackageError for a
-    pair whose two sides do not fit together.
+    are float, int8 tails are sliced for this and the float ones are proven by `float_proof`. Cuts that are not listed,
+    between time steps, run as parts of the model's own file. In a stateful package the samples are one stream: the
+    whole model goes on by itself, head and tail each from the state that their last run left, as at the edge and in the
+    cloud. `on_cut` is called after each cut, for progress. Raises PackageError for a pair whose two sides do not fit
+    together.
     """
     chosen = [arguments.instance(package, Package, "package").cut(cut) for cut in cuts]
-    with Interpreter(package.model_bytes(), name=f"{package.path}/model.tflite") as whole:
-        is_stream = package.manifest.is_stateful
+    model, is_stream = package.model_bytes(), package.manifest.is_stateful
+    with Interpreter(model, name=f"{package.path}/model.tflite") as whole:
         expected = [whole.run(*sample, goes_on=is_stream and step > 0) for step, sample in enumerate(samples)]
-    mismatches, float_tails = [], []
+    mismatches, float_tails, listed = [], [], frozenset(package.select("listed"))
     for cut in chosen:
-        found = _check(package, cut, samples, expected)
+        pair = open_pair(package, cut) if cut in listed else _parts(package, model, cut)
+        found = _check(pair, cut, samples, expected, is_stateful=is_stream)
         if found is not None:
             mismatches.append(found)
         if package.manifest.float_tails is not None and cut in package.served_cuts:
@@ -124,6 +127,18 @@ def open_pair(package: Package, cut: Cut) -> tuple[Interpreter, Interpreter]:
     return head, tail
 
 
+def _parts(package: Package, model: bytes, cut: Cut) -> tuple[Interpreter, Interpreter]:
+    """The operators before and behind a cut, each as the model's file with the rest left out: unrolled layers have
+    thousands of cuts, and slicing files for all of them takes a quarter of an hour."""
+    ends, count = package.graph, package.manifest.operators
+    head = excerpt.operators(model, 0, cut.position, ends.inputs, cut.tensors)
+    tail = excerpt.operators(model, cut.position, count, cut.tensors, ends.outputs)
+    opened = [Interpreter(data, name=f"{package.path}: a side of {cut.id}") for data in (head, tail)]
+    check_boundary(package, cut, "head's outputs", opened[0].outputs)
+    check_boundary(package, cut, "tail's inputs", opened[1].inputs)
+    return opened[0], opened[1]
+
+
 def check_boundary(package: Package, cut: Cut, what: str, found: tuple[TensorSpec, ...]) -> None:
     """PackageError unless a side's tensors are exactly the cut's boundary."""
     for expected, actual in zip(cut.boundary, found, strict=False):
@@ -148,11 +163,15 @@ def are_equal(alone: Sequence[tuple[Array, ...]], together: Sequence[tuple[Array
 
 
 def _check(
-    package: Package, cut: Cut, samples: Sequence[tuple[Array, ...]], expected: Sequence[tuple[Array, ...]]
+    pair: tuple[Interpreter, Interpreter],
+    cut: Cut,
+    samples: Sequence[tuple[Array, ...]],
+    expected: Sequence[tuple[Array, ...]],
+    *,
+    is_stateful: bool,
 ) -> Mismatch | None:
-    head, tail = open_pair(package, cut)
-    with head, tail:
-        run_head, run_tail = (side.stream(is_stateful=package.manifest.is_stateful) for side in (head, tail))
+    with pair[0] as head, pair[1] as tail:
+        run_head, run_tail = (side.stream(is_stateful=is_stateful) for side in (head, tail))
         differences = [
             _steps_apart(run_tail(*run_head(*sample)), whole) for sample, whole in zip(samples, expected, strict=True)
         ]

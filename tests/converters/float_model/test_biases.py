@@ -92,7 +92,7 @@ def test_means_of_few_samples_are_not_trusted(load_built):
     assert biases.corrected(model, before, samples).data == before
 
 
-def test_weights_that_several_steps_share_are_left_out(load_built):
+def test_weights_that_several_steps_share_are_left_out(load_built, monkeypatch):
     def build(keras):
         x = entry = keras.Input((5, 6))
         return keras.Model(entry, keras.layers.Dense(3)(keras.layers.GRU(4)(x)))
@@ -100,12 +100,11 @@ def test_weights_that_several_steps_share_are_left_out(load_built):
     model = load_built(build)
     samples = (np.random.default_rng(0).normal(size=(16, 5, 6)).astype(np.float32),)
     integer = _quantised(model, samples)
+    monkeypatch.setattr(biases, "_LEAST_GAIN_DB", -100.0)
+
+    assert biases.corrected(model, integer, samples).data == integer
     graphs = flatgraph.read(integer), flatgraph.read(quantize.unquantised(model, integer))
-
     paired = dict(biases._pairs(*graphs))
-
-    with_weights = [one for one in graphs[0].operators if biases._has_weights(graphs[0], one)]
-    assert len(with_weights) > 10
     assert [graphs[0].tensors[graphs[0].operators[index].outputs[0]].shape for index in paired] == [(1, 3)]
 
 
