@@ -32,8 +32,8 @@ _WORDS = {
 `tflsplit inspect --errors` shows where ([losses.md](../losses.md)); a float tail does without it.""",
     "Layers": """Each stands between a convolution or a dense layer before it and a dense layer behind it. A dash: that
 Keras has no such layer, or not under that name.""",
-    "Files": """The same small network as each kind of file. With random weights its outputs hardly vary, so that their
-dB is low.""",
+    "Files": """The same small network as each kind of file. With random weights its outputs hardly vary, which keeps
+its dB low; the zip comes without samples, and made-up ones fit it badly.""",
     "Refused": "The line that is printed, behind the name of the file.",
     "Public files": """As TensorFlow, MLCommons, Google Coral, MediaPipe and others publish them; no samples were given.
 Int8 files have no float model beside them to compare with.""",
