@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from broker.messages import topics
 from broker.transport.protocol import ConnectionState, Message, Transport
 from edge_runtime.accelerators.service import Condition
+from edge_runtime.answering.answers import Answers
 from edge_runtime.delivery import framing, routes
 from edge_runtime.delivery.birth import Birth
 from edge_runtime.delivery.clouds import Clouds
@@ -37,6 +38,8 @@ from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:
     from edge_runtime.adapting.adaptation import Adaptation
+    from edge_runtime.answering.gate import Gate
+    from edge_runtime.answering.on_device import OnDevice
     from edge_runtime.delivery.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -58,7 +61,8 @@ class Edge:
     """One device's stream through one head. `run` may be called once; `stop` from anywhere ends it in good order.
 
     `rescue` is asked on the compute thread when a head fails. With an `adaptation`, whose first head is `head`, each
-    frame goes through the head that this picks.
+    frame goes through the head that this picks. `on_device` says what the device computes behind its head; by default
+    that of the adaptation.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Edge:
         observers: Sequence[Observer] = (),
         rescue: Rescue = lambda failure: None,
         adaptation: "Adaptation | None" = None,
+        on_device: "OnDevice | None" = None,
     ) -> None:
         arguments.instance(package, Package, "package")
         arguments.instance(head, Head, "head")
@@ -102,10 +107,15 @@ class Edge:
             on_wait=self._between_frames,
             on_failure=self._fail,
         )
+        here = on_device or (adaptation.on_device if adaptation else None)
+        moves_here = adaptation is not None and adaptation.may_answer
+        about = (here, settings, self.summary, self._observers, self.exactness)
+        self._answers = Answers(*about, moves_here=moves_here, on_failure=self._fail)
         self._collector = Collector(
             self._route,
             self.summary,
             self._observers,
+            own_s=self._answers.settled,
             until=settings.until,
             is_ours=lambda boot: boot == settings.boot or (spool is not None and spool.knows(boot)),
         )
@@ -138,6 +148,11 @@ class Edge:
         return self._in_use.head.kernels
 
     @property
+    def gate(self) -> "Gate | None":
+        """What decides which answers stay on this device."""
+        return None if self._answers.on_device is None else self._answers.on_device.gate
+
+    @property
     def outstanding(self) -> int:
         """Frames that were sent and are not answered."""
         return len(self._window)
@@ -164,9 +179,10 @@ class Edge:
         Blocks until the current frame is done. SettingsError or DataError if the source does not fit the package, or
         the pair would not be exact where that is required.
         """
-        if self.adaptation is not None or self._settings.batch > 1:
+        if self.adaptation is not None or self._answers.on_device is not None or self._settings.batch > 1:
             raise errors.SettingsError(
-                "an edge that moves its cut, or sends batches, keeps its package and its heads: restart it"
+                "an edge that moves its cut, answers frames itself, or sends batches, keeps its package and its heads: "
+                "restart it"
             )
         self.exactness.check(package, head)
         return self._in_use.exchange(package, head)
@@ -187,6 +203,7 @@ class Edge:
         self._in_use.source = source
         source.drop = self.summary.drop
         self._route.open()
+        self._answers.open()
         self._announce()
         collecting = threading.Thread(target=self._collect, name="edge-results", daemon=True)
         collecting.start()
@@ -201,6 +218,7 @@ class Edge:
             self._in_use.thread = None
             self._is_drained = True
             collecting.join()
+            self._answers.close()
             self._route.close()
             self.summary.link = self._transport.counters
         if self._failure is not None:
@@ -218,8 +236,7 @@ class Edge:
         sequence, batch = 0, Gathering(self._settings.batch, self._settings.batch_wait_s)
         try:
             while not (self.is_stopping or captures.is_over or self._is_enough(len(batch.inputs))):
-                is_alone = self.adaptation is not None and self.adaptation.is_alone
-                if is_alone or self._route.wait_for_room(_LOOK_S):
+                if self._answers.is_alone(self._transport, self._route) or self._route.wait_for_room(_LOOK_S):
                     batch.add(captures.take(min(_LOOK_S, batch.left_s)))
                     if batch.is_due or self._is_enough(len(batch.inputs)):
                         sequence += self._process(sequence, batch.take())
@@ -240,27 +257,31 @@ class Edge:
     def _process(self, sequence: int, batch: Sequence[Capture]) -> int:
         """Makes the frame of these inputs; returns their number."""
         taken = batch[0]
-        began_s, is_alone = time.monotonic(), self.adaptation is not None and self.adaptation.is_alone
+        began_s, is_alone, overdue_s = time.monotonic(), self._answers.is_alone(self._transport, self._route), None
         if self.adaptation is not None:
             self._in_use.sending, self._in_use.head = self.adaptation.pick()
+            overdue_s = self.adaptation.overdue_s
         started_s, boundary = self._run_head(sequence, batch)
-        packed = self._in_use.sending.pack(
-            boundary,
+        head_s = time.monotonic() - started_s
+        course = self._answers.course_of(self._in_use.sending, boundary, is_alone=is_alone)
+        packed = course.sending.pack(
+            course.arrays,
             key=(self._settings.boot, sequence),
             captured_ns=taken.captured_ns,
             captured_at_s=taken.captured_at_s,
-            head_s=time.monotonic() - started_s,
+            head_s=head_s,
             wants_ack=self._settings.until is Until.ACK,
             follows=self._stream.follows(sequence),
             later_ns=tuple(each.captured_ns for each in batch[1:]),
         )
         if self.adaptation is not None:
             self.adaptation.sent(packed, time.monotonic() - began_s)
-            self.summary.answered_here += self.adaptation.is_local
-            if is_alone and self.adaptation.is_local:
-                self.summary.drop("offline", len(batch))
-                return len(batch)
-        if self._route.accept(packed):
+        overdue_at_s = None if overdue_s is None else began_s + overdue_s
+        is_kept = is_alone or (self.adaptation is not None and self.adaptation.keeps(packed))
+        self._answers.leaves(course, packed, is_sent=not is_kept, overdue_at_s=overdue_at_s)
+        if is_kept:
+            self.summary.drop("offline", len(batch))
+        elif self._route.accept(packed):
             self._stream.accepted(sequence)
         return len(batch)
 
@@ -353,7 +374,7 @@ class Edge:
                 self._route.cloud_came(time.monotonic())
                 if self.adaptation is not None:
                     self._birth.again()
-            self.exactness.look(self.package, self._in_use.head, self._in_use.sending.loss)
+            self.exactness.look(self.package, self._answers.judged(self._in_use.head), self._in_use.sending.loss)
 
     def _fail(self, failure: Exception) -> None:
         self._failure = failure
@@ -366,4 +387,4 @@ class Edge:
             return  # the compute thread is just moving; the next look says where it went
         adapts = self.adaptation and self.adaptation.as_json()
         self._birth.announce(sending, head.condition, head.kernels, {"spool": spool, "adapts": adapts, **self._told})
-        self.exactness.look(sending.package, head, sending.loss)
+        self.exactness.look(sending.package, self._answers.judged(head), sending.loss)

@@ -7,7 +7,7 @@ gets no result, the tail may not have seen it; then the stream begins anew with 
 import logging
 from typing import TYPE_CHECKING
 
-from edge_runtime.delivery.observer import Settled, refusal_of
+from edge_runtime.delivery.observer import OwnAnswer, Settled, refusal_of
 from edge_runtime.delivery.summary import Summary
 from edge_runtime.head import Head
 from tflsplit import errors
@@ -81,6 +81,9 @@ class Stream:
         self._first = sequence if self._first is None else self._first
 
     def alive(self) -> None:
+        pass
+
+    def answered(self, own: OwnAnswer) -> None:
         pass
 
     def settled(self, settled: Settled) -> None:

@@ -1,10 +1,12 @@
-"""Times, sizes, bandwidths and shares as people write them: `90s`, `512M`, `5Mbit`, `1%`. Numbers are in the unit that
-the function names; every call and every option reads them here, so that one way to write them holds everywhere.
+"""Times, sizes, bandwidths, shares and rates as people write them: `90s`, `512M`, `5Mbit`, `1%`, `30/min`. Numbers are
+in the unit that the function names; every call and every option reads them here, so that one way to write them holds
+everywhere.
 
 All raise SettingsError for anything else; `what` names the parameter in it.
 """
 
 import re
+from dataclasses import dataclass
 
 from tflsplit import arguments, errors
 
@@ -17,6 +19,16 @@ _SIZE = re.compile(rf"{_NUMBER} ?([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
 _TIME = re.compile(rf"{_NUMBER} ?(ms|[smhdw]?)", re.ASCII)
 _BANDWIDTH = re.compile(rf"{_NUMBER} ?([kmg]?)bit(?:/s)?", re.IGNORECASE | re.ASCII)
 _SHARE = re.compile(rf"{_NUMBER} ?(%?)", re.ASCII)
+_RATE = re.compile(r"(\d{1,9}) ?/ ?(s|min|h)", re.ASCII)
+_PERIODS_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` in any `per_s`."""
+
+    count: int
+    per_s: float
 
 
 def parse_bytes(given: str | float, what: str = "size") -> int:
@@ -41,6 +53,14 @@ def parse_share(given: str | float, what: str = "share") -> float:
     """`1%` or `0.01`."""
     number, unit = _parts(given, what, _SHARE, "a share, as 1% or 0.01")
     return number / 100 if unit == "%" else number
+
+
+def parse_rate(given: str, what: str = "rate") -> Rate:
+    """`30/min`, `2/s`, `500/h`."""
+    found = _RATE.fullmatch(arguments.text(given, what).strip())
+    if found is None or int(found[1]) == 0:
+        raise errors.SettingsError(f"{what} {given!r}: write a whole number above 0 with /s, /min or /h, as 30/min")
+    return Rate(int(found[1]), _PERIODS_S[found[2]])
 
 
 def _parts(given: str | float, what: str, form: re.Pattern[str], expected: str) -> tuple[float, str]:

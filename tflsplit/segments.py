@@ -5,6 +5,7 @@ Measured with MobileNetV2 and its seven useful cuts: 72 MB and 1.71 ms, where th
 1.56 ms, and a head for each cut takes weights again.
 """
 
+import threading
 from collections.abc import Iterable
 
 from tflsplit import errors
@@ -16,7 +17,8 @@ from tflsplit.package.reading import Package
 
 
 class Segments:
-    """The model of a package, from the first of `cuts` to the last one, in int8. For one thread; a context manager.
+    """The model of a package, from the first of `cuts` to the last one, in int8; a context manager. Any thread may run
+    it: a segment serves one at a time, so that two frames may be in two segments.
 
     PackageError in a bundle, which holds no whole model to slice.
     """
@@ -24,10 +26,12 @@ class Segments:
     def __init__(self, package: Package, cuts: Iterable[Cut], *, threads: int = 1) -> None:
         self._places = sorted(set(cuts), key=lambda cut: cut.position)
         self._opened: list[Interpreter] = []
+        self._turns: list[threading.Lock] = []
         for start, stop in zip(self._places, self._places[1:], strict=False):
             name = f"{package.path}: {start.id} to {stop.id}"
             data = graph_cuts.middle_bytes(package.graph, start, stop)
             self._opened.append(Interpreter(data, threads=threads, name=name))
+            self._turns.append(threading.Lock())
 
     @property
     def cuts(self) -> tuple[Cut, ...]:
@@ -39,8 +43,9 @@ class Segments:
         first, last = self._index(start), self._index(stop)
         if first > last:
             raise errors.CutError(f"{start.id} comes after {stop.id}: nothing runs backwards")
-        for segment in self._opened[first:last]:
-            arrays = segment.run(*arrays)
+        for segment, turn in zip(self._opened[first:last], self._turns[first:last], strict=True):
+            with turn:
+                arrays = segment.run(*arrays)
         return arrays
 
     def outputs(self, cut: Cut) -> tuple[TensorSpec, ...]:

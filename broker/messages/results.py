@@ -44,6 +44,8 @@ STATE = "state"
 # Made once, because `json.dumps` makes an encoder in each call.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _quote = json.encoder.encode_basestring
+# The cut of a result that is of the device alone: the whole model ran there.
+WHOLE = "output"
 _EXACT = {True: "true", False: "false", None: "null"}
 
 
@@ -129,6 +131,11 @@ class Result:
     def __repr__(self) -> str:
         found = f": {self.top[0].label} ({self.top[0].score:.2f})" if self.top else ""
         return f"<result of {self.device}, frame {self.sequence} at {self.cut}{found}>"
+
+    @property
+    def is_of_device(self) -> bool:
+        """Whether the device computed all of it."""
+        return self.cut == WHOLE
 
     @property
     def label(self) -> str | None:

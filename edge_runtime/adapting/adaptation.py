@@ -20,9 +20,10 @@ from edge_runtime.adapting.device_heads import DeviceHeads, Reloads
 from edge_runtime.adapting.link_probes import LinkProbes
 from edge_runtime.adapting.open_tails import OpenTails
 from edge_runtime.adapting.siblings import Siblings
+from edge_runtime.answering.on_device import OnDevice
 from edge_runtime.delivery.clouds import Clouds
 from edge_runtime.delivery.framing import Packed, Sending
-from edge_runtime.delivery.observer import Settled
+from edge_runtime.delivery.observer import OwnAnswer, Settled
 from edge_runtime.delivery.settings import Settings, Until
 from edge_runtime.head import Head
 from tflsplit import errors
@@ -63,8 +64,11 @@ class Adaptation:
         device: DeviceHeads | None = None,
         *,
         kind: bytes | None = None,
+        on_device: OnDevice | None = None,
     ) -> None:
-        """`kind` is that of `siblings.kind_of`; without it the device neither asks nor tells others."""
+        """`kind` is that of `siblings.kind_of`; without it the device neither asks nor tells others. `on_device` goes
+        on behind the head that was picked, for a hedge or a gate; with a gate the controller chooses among the cuts at
+        which a cloud may be asked, by costs that hold the whole model."""
         self.switches: Counter[str] = Counter()  # by reason
         self.not_ready = 0
         self.probes: LinkProbes | None = None
@@ -75,12 +79,13 @@ class Adaptation:
         self._controller = controller
         self._start = start
         self._now = self._by_id[start]
+        self._local = next((each for each in candidates if each.choice.is_local), None)
+        self.on_device = on_device
         self._transport: Transport | None = None
         self._tails = self._tails_of(Clouds())
         self._is_answered = False
         self._without_pixels = False
         self._refused_until_s: dict[str, float] = {}
-        self._is_latest = False
         self._max_age_s = math.inf
         self._sent: dict[tuple[int, int], _Sent] = {}
         self._link_free_s = -math.inf
@@ -130,7 +135,6 @@ class Adaptation:
         if settings.until is Until.ACK:
             raise errors.SettingsError("an acknowledgement does not say what the cloud took: adapt until the result")
         self._transport, self._tails = transport, self._tails_of(clouds)
-        self._is_latest = settings.is_latest
         self._max_age_s = settings.max_age_s if settings.is_latest else math.inf
         name, probing = (settings.deployment, settings.device), self._controller.probing
         self.answers = topics.topic(*name, topics.Kind.CONTROL)
@@ -146,15 +150,21 @@ class Adaptation:
         return self._transport is not None and self._transport.state is ConnectionState.ONLINE
 
     @property
-    def is_alone(self) -> bool:
-        """Whether frames are answered here and nobody is told: with `latest`, while the broker is away, what is made
-        now will be too old to be published."""
-        return self._is_latest and not self.is_online and any(each.choice.is_local for each in self._by_id.values())
+    def may_answer(self) -> bool:
+        """Whether the device may answer frames itself, by a cut that computes all."""
+        return self._local is not None
+
+    def keeps(self, packed: Packed) -> bool:
+        """Whether nobody is told of that frame though there is somebody."""
+        return False
 
     @property
-    def is_local(self) -> bool:
-        """Whether the last pick is to answer here."""
-        return self._now.choice.is_local
+    def overdue_s(self) -> float | None:
+        """How long after it was taken the frame of the last pick is to be answered here too, if it has no answer."""
+        if self._now is self._local:
+            return None
+        with self._guard:
+            return self._controller.hedge_after_s(self._now.choice)
 
     def pick(self) -> tuple[Sending, Head]:
         """For the next frame."""
@@ -190,8 +200,9 @@ class Adaptation:
         return self._device.in_use(candidate.choice.cut)
 
     def sent(self, packed: Packed, edge_s: float) -> None:
-        """A frame of the last pick leaves; `edge_s` is all that the device worked on it."""
-        choice, now_s = self._now.choice, time.monotonic()
+        """A frame of the last pick leaves, or stays; `edge_s` is all that the device worked on it."""
+        stays = self._local is not None and packed.cut == self._local.choice.cut
+        choice, now_s = (self._local if self._local is not None and stays else self._now).choice, time.monotonic()
         bits = 0.0 if choice.is_local else network.wire_bytes(len(packed.encoded)) * 8
         with self._guard:
             if choice.is_local:
@@ -205,6 +216,8 @@ class Adaptation:
                 self.probes.features_left(now_s)
 
     def alive(self) -> None: ...
+
+    def answered(self, own: OwnAnswer) -> None: ...
 
     def settled(self, settled: Settled) -> None:
         now_s = time.monotonic()

@@ -26,11 +26,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """`head` is None where an accelerator has it, or is to load it (`device_heads`)."""
+    """`head` is None where an accelerator has it, or is to load it (`device_heads`). `chain` reaches from each to the
+    last, None where there is no whole model."""
 
     choice: Choice
     sending: Sending
     head: Head | None
+    chain: Segments | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def opened(package: Package, choices: Sequence[Choice], *, threads: int = 1) -> 
             for name, cut in cuts.items()
         }
         package.forget_graph()
-        yield _candidates(package, choices, heads)
+        yield _candidates(package, choices, heads, chain)
 
 
 @contextlib.contextmanager
@@ -93,7 +95,7 @@ def opened_on(
             for name, cut in cuts.items()
             if cut.position == 0 or not edge_head.can_run(computing.accelerator, package, cut)
         }
-        yield _candidates(package, choices, heads), device
+        yield _candidates(package, choices, heads, chain), device
 
 
 def _chained(stack: contextlib.ExitStack, package: Package, cuts: Iterable[Cut], threads: int) -> Segments | None:
@@ -104,8 +106,10 @@ def _chained(stack: contextlib.ExitStack, package: Package, cuts: Iterable[Cut],
     return stack.enter_context(Segments(package, (package.cuts[0], *cuts), threads=threads))
 
 
-def _candidates(package: Package, choices: Sequence[Choice], heads: Mapping[str, Head]) -> list[Candidate]:
-    return [Candidate(choice, _sending(package, choice), heads.get(choice.cut)) for choice in choices]
+def _candidates(
+    package: Package, choices: Sequence[Choice], heads: Mapping[str, Head], chain: Segments | None
+) -> list[Candidate]:
+    return [Candidate(choice, _sending(package, choice), heads.get(choice.cut), chain) for choice in choices]
 
 
 def _sending(package: Package, choice: Choice) -> Sending:

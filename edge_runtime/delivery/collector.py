@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from broker.messages import acks, results
+from edge_runtime.delivery.framing import Packed
 from edge_runtime.delivery.observer import Answer, Observer, Settled, refusal_of
 from edge_runtime.delivery.routes import Route
 from edge_runtime.delivery.settings import Until
@@ -17,8 +18,9 @@ log = logging.getLogger(__name__)
 
 
 class Collector:
-    """For the results thread. `is_ours` says whether a boot is one of this edge's runs; `answered_at_s` is when the
-    last answer came, by the monotonic clock."""
+    """For the results thread. `is_ours` says whether a boot is one of this edge's runs, `own_s` how long the device's
+    own answer to a frame took, if it came first; `answered_at_s` is when the last answer came, by the monotonic
+    clock."""
 
     def __init__(
         self,
@@ -28,6 +30,7 @@ class Collector:
         *,
         until: Until,
         is_ours: Callable[[int], bool],
+        own_s: Callable[[Packed, Answer], float | None],
     ) -> None:
         self.answered_at_s = time.monotonic()
         self._route = route
@@ -35,6 +38,7 @@ class Collector:
         self._observers = observers
         self._parse = acks.parse if until is Until.ACK else results.parse
         self._is_ours = is_ours
+        self._own_s = own_s
 
     def take(self, payload: bytes) -> None:
         arrived_at_s, arrived_ns = time.monotonic(), time.time_ns()
@@ -93,13 +97,14 @@ class Collector:
         if sent.packed.captured_at_s is not None:
             later_s = (captured_ns - sent.packed.captured_ns) / 1e9
             latency_s = arrived_at_s - sent.packed.captured_at_s - later_s
-        self._count(answer, sent, latency_s)
+        own_s = self._own_s(sent.packed, answer)
+        self._count(answer, sent, latency_s, own_s)
         settled = _settled(answer, sent, arrived_ns, latency_s, arrived_at_s - sent.sent_at_s)
-        settled = replace(settled, sequence=sent.packed.sequence + place, captured_ns=captured_ns)
+        settled = replace(settled, sequence=sent.packed.sequence + place, captured_ns=captured_ns, own_s=own_s)
         for observer in self._observers:
             observer.settled(settled)
 
-    def _count(self, answer: Answer, sent: Outstanding, latency_s: float | None) -> None:
+    def _count(self, answer: Answer, sent: Outstanding, latency_s: float | None, own_s: float | None) -> None:
         summary, refusal = self._summary, refusal_of(answer)
         if refusal is not None:
             summary.refused += 1
@@ -112,6 +117,7 @@ class Collector:
         summary.refusing = None
         if latency_s is None:
             summary.untimed += 1
+        if latency_s is None or own_s is not None:
             return
         tail_s = answer.times.tail_ms / 1000 if isinstance(answer, results.Result) else None
         summary.add_latency(latency_s=latency_s, head_s=sent.packed.head_s, tail_s=tail_s)

@@ -139,6 +139,10 @@ class Durable:
     def is_stuck(self) -> bool:
         return bool(self._refusals) and not len(self._window) and not self._spool.wait_for_more(self._sent, 0.0)
 
+    @property
+    def is_unheard(self) -> bool:
+        return False  # they are sent when they can be
+
     def tend(self, now_s: float) -> None:
         if self._resending.is_hurried(now_s) or (self._refusals and now_s - self._refused_at_s >= _REFUSED_S):
             self._refused_at_s = now_s

@@ -1,6 +1,7 @@
 """The protocol for observers of an edge, and what they are told of each frame."""
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from broker.messages import acks, results
@@ -16,6 +17,8 @@ class Settled:
     last sending) and `arrived_ns` are ns since the epoch by this machine's clock, which may be set at any time.
     `latency_s` is from capture to the answer's arrival, None for frames of an earlier run; `away_s` is from the last
     sending to it. `sendings` counts how often this run sent it: 0 if only an earlier run did, with `published_ns` 0.
+    `own_s` is from capture to the device's own answer, which came before this one and is the one that counts; None if
+    this one is the first.
     """
 
     boot: int
@@ -30,6 +33,35 @@ class Settled:
     latency_s: float | None
     sendings: int
     away_s: float
+    own_s: float | None = None
+
+
+class Why(str, Enum):
+    """Why the device answered a frame itself: its cut is `output`; the cloud's answer was overdue, or a refusal; the
+    gate called the answer sure, or might send no more; or nobody was there to send to."""
+
+    OUTPUT = "output"
+    OVERDUE = "overdue"
+    SURE = "sure"
+    LIMITED = "limited"
+    AWAY = "away"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAnswer:
+    """An answer of the device itself, which came before any of a cloud.
+
+    `result` is as a cloud would have made it, at the cut `output`; `cut` is the one of the frame. `is_sent` says
+    whether the frame goes to a cloud too, for readers of results, and its answer will be told as settled.
+    """
+
+    result: results.Result
+    why: Why
+    cut: str
+    captured_ns: int
+    head_s: float
+    latency_s: float
+    is_sent: bool
 
 
 class Observer(Protocol):
@@ -40,7 +72,10 @@ class Observer(Protocol):
         never while a head runs."""
 
     def settled(self, settled: Settled) -> None:
-        """On the results thread: the first answer to a frame of this edge came."""
+        """On the results thread: the first answer of a cloud to a frame of this edge came."""
+
+    def answered(self, own: OwnAnswer) -> None:
+        """On the compute thread, or the one that hedges: the device has an answer itself, before any of a cloud."""
 
 
 def refusal_of(answer: Answer) -> str | None:

@@ -69,6 +69,11 @@ class Route(Protocol):
     def is_stuck(self) -> bool:
         """Whether all that is left waits for a cloud that serves it."""
 
+    @property
+    def is_unheard(self) -> bool:
+        """Whether frames that are made now would be too old for any answer: some were given up since the last one,
+        and the one that tries whether a cloud is there is still out."""
+
     def wait_until_settled(self, timeout_s: float) -> bool:
         """Whether every frame is answered or given up, waiting up to `timeout_s`."""
 
@@ -224,6 +229,10 @@ class InMemory:
     def is_stuck(self) -> bool:
         return False
 
+    @property
+    def is_unheard(self) -> bool:
+        return False  # they are sent when they can be
+
     def wait_until_settled(self, timeout_s: float) -> bool:
         return self._window.wait_until_empty(timeout_s)
 
@@ -305,6 +314,10 @@ class Fresh:
     @property
     def is_stuck(self) -> bool:
         return False
+
+    @property
+    def is_unheard(self) -> bool:
+        return self._is_silent and len(self._window) > 0
 
     def tend(self, now_s: float) -> None:
         self._expire(now_s)

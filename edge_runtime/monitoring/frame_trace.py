@@ -11,6 +11,9 @@ all the time between, and so it is where a clock was set meanwhile. Frames of an
 present, counts lines for which the queue had no room. The file's first line is a header, with the kernel class of the
 edge. A full file becomes FILE.1,
 which replaces the previous FILE.1.
+
+`own_ms`, if present, is from capture to the device's own answer, which came before the cloud's. A frame that was
+answered by the device alone has a line with the answer `own`, where `rest` is what it computed after the head.
 """
 
 import contextlib
@@ -24,7 +27,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from broker.messages import results
-from edge_runtime.delivery.observer import Settled, refusal_of
+from edge_runtime.delivery.observer import OwnAnswer, Settled, refusal_of
 from edge_runtime.monitoring.clock_offset import ClockOffset
 from tflsplit import errors, private_files, strict_json
 from tflsplit.kernels.classes import KernelClass
@@ -32,7 +35,7 @@ from tflsplit.kernels.classes import KernelClass
 log = logging.getLogger(__name__)
 
 SCHEMA = 1
-PARTS = ("wait", "head", "out", "queue", "decode", "tail", "reply", "back", "away")
+PARTS = ("wait", "head", "rest", "out", "queue", "decode", "tail", "reply", "back", "away")
 _HEADER = {"schema": SCHEMA, "kind": "trace"}
 _WAITING_LINES = 4096  # a second of the quickest edge, some 2 MB
 _PATIENCE_S = 5.0
@@ -54,7 +57,7 @@ class Trace:
         self._file_bytes = limit_bytes // 2
         self._header = _HEADER | {"kernel_class": kernel_class.as_json() if kernel_class else None}
         self._offset = ClockOffset()
-        self._waiting: queue.Queue[Settled | None] = queue.Queue(_WAITING_LINES)
+        self._waiting: queue.Queue[Settled | OwnAnswer | None] = queue.Queue(_WAITING_LINES)
         with errors.disk_errors(f"trace {path}"):
             self._stream = self._begin()
         self._thread = threading.Thread(target=self._write_all, name="trace", daemon=True)
@@ -64,10 +67,16 @@ class Trace:
         """A trace has no line for it."""
 
     def settled(self, settled: Settled) -> None:
-        if settled.latency_s is None:
-            return
+        if settled.latency_s is not None:
+            self._note(settled)
+
+    def answered(self, own: OwnAnswer) -> None:
+        if not own.is_sent:
+            self._note(own)
+
+    def _note(self, told: Settled | OwnAnswer) -> None:
         try:
-            self._waiting.put_nowait(settled)
+            self._waiting.put_nowait(told)
         except queue.Full:
             self.dropped += 1
 
@@ -86,10 +95,11 @@ class Trace:
         self.close()
 
     def _write_all(self) -> None:
-        frames = iter(self._waiting.get, None)
+        frames: Iterator[Any] = iter(self._waiting.get, None)
         try:
-            for settled in frames:
-                self._write(json.dumps(_line(settled, self._offset, self.dropped)))
+            for told in frames:
+                fields = _own_line(told) if isinstance(told, OwnAnswer) else _line(told, self._offset)
+                self._write(json.dumps(fields | ({"dropped": self.dropped} if self.dropped else {})))
                 if self._waiting.empty():
                     self._stream.flush()
             self._stream.close()
@@ -137,7 +147,23 @@ def _checked(line: Any) -> dict[str, Any]:
     return fields
 
 
-def _line(settled: Settled, offset: ClockOffset, dropped: int) -> dict[str, object]:
+def _own_line(own: OwnAnswer) -> dict[str, object]:
+    result, total_ms, head_ms, rest_ms = own.result, own.latency_s * 1e3, own.head_s * 1e3, own.result.times.tail_ms
+    parts = {"wait": total_ms - head_ms - rest_ms, "head": head_ms, "rest": rest_ms}
+    return {
+        "sequence": result.sequence,
+        "boot": f"{result.boot:016x}",
+        "package": result.package,
+        "cut": own.cut,
+        "answer": "own",
+        "sendings": 0,
+        "captured_ns": own.captured_ns,
+        "total_ms": round(total_ms, 3),
+        "parts_ms": {name: round(value, 3) for name, value in parts.items()},
+    }
+
+
+def _line(settled: Settled, offset: ClockOffset) -> dict[str, object]:
     answer = settled.answer
     away_ms = settled.away_s * 1e3
     total_ms = away_ms if settled.latency_s is None else settled.latency_s * 1e3
@@ -158,7 +184,7 @@ def _line(settled: Settled, offset: ClockOffset, dropped: int) -> dict[str, obje
     else:
         parts["away"] = away_ms
     fields["parts_ms"] = {name: round(value, 3) for name, value in parts.items()}
-    return fields | ({"dropped": dropped} if dropped else {})
+    return fields | ({} if settled.own_s is None else {"own_ms": round(settled.own_s * 1e3, 3)})
 
 
 def _fit(settled: Settled, times: results.Times) -> bool:

@@ -9,7 +9,8 @@ from importlib import metadata
 
 from broker.transport import metrics
 from broker.transport.protocol import Transport
-from edge_runtime.delivery.observer import Settled
+from edge_runtime.answering.gate import Verdict
+from edge_runtime.delivery.observer import OwnAnswer, Settled
 from edge_runtime.loop import Edge
 from edge_runtime.monitoring.health import EdgeHealth
 from tflsplit.observing import catalogue
@@ -42,6 +43,9 @@ class EdgeMetrics:
         self._answered_s = settled.arrived_ns / 1e9
         self._health.settled(settled)
 
+    def answered(self, own: OwnAnswer) -> None:
+        """The summary counts these; the last answer is a cloud's."""
+
     def health(self) -> Health:
         return self._health.judge()
 
@@ -52,6 +56,7 @@ class EdgeMetrics:
         yield from self._work(self._edge)
         yield from self._accelerator(self._edge)
         yield from self._spool(self._edge)
+        yield from self._own(self._edge)
         yield from self._adapting(self._edge)
         for metric, samples in metrics.of_connection(self._transport):
             yield Family(catalogue.EDGE_PREFIX, metric, samples)
@@ -105,13 +110,22 @@ class EdgeMetrics:
             yield _family(catalogue.SPOOL_LIMIT, Sample(edge.spool.limits.bytes))
             yield _family(catalogue.SPOOL_FULL, Sample(edge.spool.is_full))
 
+    def _own(self, edge: Edge) -> Iterator[Family]:
+        summary, gate = edge.summary, edge.gate
+        yield _family(catalogue.ANSWERED_HERE, Sample(summary.answered_here))
+        yield _family(catalogue.HEDGED, Sample(summary.hedged))
+        yield _family(catalogue.HEDGED_FIRST, Sample(summary.hedged_first))
+        yield _family(catalogue.HEDGE_LEFT_OUT, Sample(summary.hedge_left_out))
+        if gate is not None:
+            yield _family(catalogue.GATED, *(Sample(gate.counts[each], (each.value,)) for each in Verdict))
+            yield _family(catalogue.AUDITS, Sample(gate.agreed, ("yes",)), Sample(gate.disagreed, ("no",)))
+
     def _adapting(self, edge: Edge) -> Iterator[Family]:
         moving = edge.adaptation
         if moving is None:
             return
         present = moving.present
         yield _family(catalogue.SWITCHES, *(Sample(count, (why,)) for why, count in dict(moving.switches).items()))
-        yield _family(catalogue.ANSWERED_HERE, Sample(edge.summary.answered_here))
         yield _family(catalogue.NOT_READY, Sample(moving.not_ready))
         yield _family(catalogue.LOADS, Sample(moving.reloads.moves))
         yield _family(catalogue.LOAD_WAIT, Sample(moving.reloads.waited_s))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from broker.transport.protocol import ConnectionState, Transport
-from edge_runtime.delivery.observer import Settled
+from edge_runtime.delivery.observer import OwnAnswer, Settled
 from edge_runtime.loop import Edge
 from edge_runtime.machine.environment import temperature_c
 from edge_runtime.service.notify import Notifier
@@ -33,6 +33,9 @@ class Watchdog:
 
     def settled(self, settled: Settled) -> None:
         """An answer is no sign that frames are computed."""
+
+    def answered(self, own: OwnAnswer) -> None:
+        """Nor is one that another thread computes."""
 
 
 class Supervision:

@@ -18,7 +18,7 @@ from typing import Protocol
 from broker.messages import topics, updates
 from broker.messages.updates import Need, Offer, Piece, Report, Signed, State
 from broker.transport.protocol import ConnectionState, Transport
-from edge_runtime.delivery.observer import Settled
+from edge_runtime.delivery.observer import OwnAnswer, Settled
 from edge_runtime.head import Head
 from edge_runtime.updates import http_download, self_test
 from edge_runtime.updates.download import Download
@@ -88,6 +88,9 @@ class Updater:
     def settled(self, settled: Settled) -> None:
         if (probation := self._probation) is not None:
             probation.settled(settled)
+
+    def answered(self, own: OwnAnswer) -> None:
+        """No sign that clouds serve the new model."""
 
     def start(self, edge: Updated, swap: Swap, running: Installed | None, connect: Callable[[], Transport]) -> None:
         """`running` is the model of the store that the edge started with, None for the original; `connect` makes a

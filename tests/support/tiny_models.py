@@ -199,9 +199,9 @@ def write_package(path: Path, model: bytes, **changes) -> reading.Package:
     return writing.write(path, described, model, described.cuts[1:-1])
 
 
-def write_float_package(path: Path, *, without: str | None = None) -> reading.Package:
+def write_float_package(path: Path, *, without: str | None = None, **changes) -> reading.Package:
     """A package of the residual model with float tails for all its cuts, or all but one."""
-    described = describe(residual_model())
+    described = describe(residual_model(), **changes)
     tails = manifest.FloatTails(
         {cut.id: cut.tensors for cut in described.cuts if cut.id != without},
         {without: "fused differently"} if without else {},

@@ -40,6 +40,9 @@ class Settles:
     def alive(self):
         pass
 
+    def answered(self, own):
+        pass
+
     def settled(self, settled):
         with self._came:
             self.all.append(settled)

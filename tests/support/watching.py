@@ -8,6 +8,7 @@ class Watching(observer.Observer):
 
     def __init__(self, on_answer=lambda answer: None):
         self.settlements = []
+        self.own = []
         self.looks = 0
         self._on_answer = on_answer
 
@@ -17,6 +18,9 @@ class Watching(observer.Observer):
 
     def alive(self):
         self.looks += 1
+
+    def answered(self, own):
+        self.own.append(own)
 
     def settled(self, settled):
         self.settlements.append(settled)

@@ -3,16 +3,19 @@
 import contextlib
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tflsplit import arguments, errors, processor
-from tflsplit.api import accelerators
+from tflsplit.api import accelerators, gating
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:  # an edge that stays at its cut starts without all of it
     from edge_runtime.adapting.adaptation import Adaptation
-    from edge_runtime.adapting.candidates import Computing
+    from edge_runtime.adapting.candidates import Candidate, Computing
+    from edge_runtime.answering.gate import Terms
+    from edge_runtime.answering.on_device import OnDevice
+    from edge_runtime.delivery.settings import Settings
     from tflsplit.planning.planfile import Plan
     from tflsplit.switching.choices import Choice
 
@@ -39,8 +42,11 @@ def started(
     threads: int = 1,
     accelerator: str = "cpu",
     fallback: str | None = None,
+    hedge: float | None = None,
+    gate: "Terms | None" = None,
 ) -> "Iterator[Adaptation]":
-    """Ready for an edge, until the block ends. SettingsError without a plan, and for one that lists no candidates."""
+    """Ready for an edge, until the block ends. SettingsError without a plan, for one that lists no candidates, and
+    where answers are to be hedged or kept that this device may not give."""
     if plan is None:
         raise errors.SettingsError("a cut moves by a plan, which knows the candidates and their costs: give --plan")
     from edge_runtime.adapting import adaptation, candidates, siblings
@@ -56,24 +62,89 @@ def started(
     computing = _computing(package, plan, accelerator, fallback, threads)
     runs_on = computing.accelerator.name if computing else "cpu"
     start = named(plan.cut, plan.bits, plan.input_codec)
-    competing = _competing(package, start, choices.of_plan(plan, runs_on), computing)
+    listed = choices.of_plan(plan, runs_on)
+    local = _local(plan, listed, is_needed=hedge is not None or gate is not None)
+    competing = _competing(package, start, choices.gated(listed) if gate else listed, computing)
     link = pipeline.link_of(plan)
     usual = choices.Present(1 / link.bandwidth_bps, link.rtt_s)
-    tuning = Tuning(probing=Probing() if probes else None)
+    tuning = Tuning(hedge=hedge, probing=Probing() if probes else None)
     controller = Controller(competing, usual, Goal(wish), tuning, start=start)
+    first, reached = controller.now, [*competing, *(local if gate else ())]
     trial.once(package)
     words = "the cut may move candidates=%s objective=%s accelerator=%s"
     with contextlib.ExitStack() as stack:
         device = None
         if computing is None:
-            opened = stack.enter_context(candidates.opened(package, competing, threads=threads))
+            opened = stack.enter_context(candidates.opened(package, reached, threads=threads))
         else:
-            opening = candidates.opened_on(package, competing, plan.cut, computing, threads=threads)
+            opening = candidates.opened_on(package, reached, first.cut, computing, threads=threads)
             opened, device = stack.enter_context(opening)
         log.info(words, ",".join(each.id for each in competing), objective, runs_on)
         machine = f"{processor.identity()}, {runs_on}, {threads} threads"
         kind = siblings.kind_of(package.digest, plan.candidates, plan.link, machine)
-        yield adaptation.Adaptation(opened, controller, start, device, kind=kind)
+        hedges = hedge is not None
+        here = _on_device(stack, package, opened, gate, hedges=hedges, threads=threads) if local else None
+        yield adaptation.Adaptation(opened, controller, first.id, device, kind=kind, on_device=here)
+
+
+@contextlib.contextmanager
+def course(
+    package: Package,
+    cut: Cut,
+    plan: "Plan | None",
+    settings: "Settings",
+    *,
+    adapt: bool,
+    gate: "Terms | None",
+    threads: int,
+    hedge: float | None,
+    **moves: Any,
+) -> "Iterator[dict[str, Any]]":
+    """Where the frames of an edge are answered, as words for `edge_runtime.loop.Edge`: by a cut that moves, a gate, or
+    both; `moves` are those of `started`. All that does not go together is refused before anything is opened."""
+    gating.check(package, gate, None if adapt else cut, until=settings.until.value, batch=settings.batch)
+    if not adapt and hedge is not None:
+        raise errors.SettingsError("hedge goes by what a moving cut learns of the link: give adapt as well")
+    if adapt:
+        check_batch(settings.batch)
+        with started(package, plan, gate=gate, hedge=hedge, threads=threads, **moves) as ready:
+            yield {"adaptation": ready}
+    else:
+        with gating.started(package, cut, gate, threads=threads) as here:
+            yield {"on_device": here}
+
+
+def _local(plan: "Plan", listed: "list[Choice]", *, is_needed: bool) -> "list[Choice]":
+    """The choice that computes all on the device, if the plan allows it; SettingsError where it is needed."""
+    found = [each for each in listed if each.is_local]
+    if is_needed and not found:
+        raise errors.SettingsError(
+            f"the plan for {plan.package_name} does not let this device compute whole answers (output is none of its "
+            "candidates); plan without the bound that forbids it, or leave hedge and gate out"
+        )
+    return found
+
+
+def _on_device(
+    stack: contextlib.ExitStack,
+    package: Package,
+    opened: "list[Candidate]",
+    gate: "Terms | None",
+    *,
+    hedges: bool,
+    threads: int,
+) -> "OnDevice | None":
+    """The rest of the model behind each candidate, on the CPU; None where nobody asks for it and it takes memory.
+    PackageError in a bundle without the whole model."""
+    from edge_runtime.answering.gate import Gate
+    from edge_runtime.answering.on_device import OnDevice
+    from tflsplit.segments import Segments
+
+    if opened[0].chain is None and gate is None and not hedges:
+        return None
+    places = (package.cut(each.choice.cut) for each in opened)
+    chain = opened[0].chain or stack.enter_context(Segments(package, places, threads=threads))
+    return OnDevice(package, chain, hedges=hedges, gate=None if gate is None else Gate(package, gate))
 
 
 def _computing(
@@ -122,6 +193,8 @@ def _competing(package: Package, start: str, listed: "list[Choice]", computing: 
     there = [each for each in listed if each.id not in lacking or each.id == start]
     worth = {each.id for each in choices.worth_having(there)} | {start}
     competing = [each for each in there if each.id in worth]
+    if not competing:
+        raise errors.SettingsError("the plan has no cut at which a gate could ask a cloud; plan without that bound")
     if len(competing) == 1:
-        log.warning("nothing can move: the plan has one candidate cut=%s", start)
+        log.warning("nothing can move: the plan has one candidate cut=%s", competing[0].id)
     return competing

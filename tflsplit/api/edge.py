@@ -13,13 +13,13 @@ from broker.transport.credentials import Role
 from broker.transport.memory import MemoryBroker
 from edge_runtime import head, loop
 from edge_runtime.delivery import framing, outcome
-from edge_runtime.delivery.observer import Settled
+from edge_runtime.delivery.observer import OwnAnswer, Settled
 from edge_runtime.delivery.settings import Delivery, Settings, Until
 from edge_runtime.delivery.summary import Summary
 from edge_runtime.sources import frames
 from edge_runtime.sources.frames import Source
 from tflsplit import arguments, errors, quantities
-from tflsplit.api import accelerators, adapting, connections, packages, planfile
+from tflsplit.api import accelerators, adapting, connections, gating, packages, planfile
 from tflsplit.arguments import PathLike
 from tflsplit.coding import input_codec as coding_input_codec
 from tflsplit.graph.cuts import Cut
@@ -29,7 +29,6 @@ from tflsplit.package import judging, trial
 from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:  # what an edge without a spool or a plan does without
-    from edge_runtime.adapting.adaptation import Adaptation
     from edge_runtime.delivery.spool import Spool
     from tflsplit.planning.pipeline import Outcome
 
@@ -53,8 +52,9 @@ class Edge:
     `broker` is an address (mqtt://host, mqtts://host) or a `broker.transport.memory.MemoryBroker` of this process;
     with `credentials`, a folder that `tflsplit broker init` made, it may be left out, and so may `deployment` and
     `device`. `cut` is by default the package's own choice; a `plan`, which is a file or what `tflsplit.plan` returned,
-    fixes it, and how its frames are sent. With `adapt` the cut moves among the plan's
-    candidates. All other words are those of `tflsplit edge --help`; times are seconds, or texts as "90s".
+    fixes it, and how its frames are sent. With `adapt` the cut moves among the plan's candidates. With `answer_here`
+    the device computes the whole model and keeps answers above that score. All other words are those of
+    `tflsplit edge --help`; times are seconds, or texts as "90s".
     """
 
     def __init__(
@@ -85,6 +85,10 @@ class Edge:
         probes: bool = True,
         batch: int = 1,
         batch_wait: str | float | None = None,
+        hedge: float | None = None,
+        answer_here: float | None = None,
+        at_most: str | None = None,
+        audit: str | float | None = None,
     ) -> None:
         self.package = packages.open(pkg)
         fixed = None if plan is None else planfile.of(plan, self.package)
@@ -103,15 +107,15 @@ class Edge:
         self._as_pixels = framing.of(self.package, self.cut, *self._settings.form).pixels is not None
         trial.once(self.package)
         self._resources = contextlib.ExitStack()
-        self._adaptation: Adaptation | None = None
-        if adapt:
-            adapting.check_batch(batch)
-            runs_on: dict[str, Any] = {"threads": threads, "accelerator": accelerator, "fallback": fallback}
-            moving = adapting.started(self.package, fixed, objective=objective, probes=probes, **runs_on)
-            self._adaptation = self._resources.enter_context(moving)
-        self._head = self._adaptation.first if self._adaptation else self._opened(accelerator, fallback, threads)
+        wishes: dict[str, Any] = {"adapt": adapt, "objective": objective, "probes": probes, "hedge": hedge}
+        gate = gating.terms(answer_here, at_most, audit)
+        wishes |= {"accelerator": accelerator, "fallback": fallback}
+        course = adapting.course(self.package, self.cut, fixed, self._settings, gate=gate, threads=threads, **wishes)
+        self._course = self._resources.enter_context(course)
+        moving = self._course.get("adaptation")
+        self._head = moving.first if moving else self._opened(accelerator, fallback, threads)
         ran_on = self._head.condition.runs_on
-        self._golden = judging.at_start(self._head.run, self.package, self.cut, is_cpu=ran_on == "cpu")
+        self._golden = judging.at_start(self._head.run, self.package, self._head.cut, is_cpu=ran_on == "cpu")
         self._running: loop.Edge | None = None
 
     def _opened(self, accelerator: str, fallback: str | None, threads: int) -> head.Head:
@@ -138,7 +142,8 @@ class Edge:
         """Send each input of the source and wait for the answers; may be called again.
 
         Ends with the source, after `count` frames, or by `stop`. At most `rate` frames a second are sent, by default as
-        many as the plan says. `on_result` gets each result, on a thread of the edge. BrokerError without a broker;
+        many as the plan says. `on_result` gets the first result of each frame, on a thread of the edge; one of the
+        device itself says so by `is_of_device`. BrokerError without a broker;
         PeerError for frames that had no answer, FrameError for those that the cloud refused.
         """
         if on_result is not None and not callable(on_result):
@@ -156,7 +161,7 @@ class Edge:
                 *(self.package, self._head, online, settings),
                 spool=spool,
                 observers=observers,
-                adaptation=self._adaptation,
+                **self._course,
             )
             self._running.describe("golden", self._golden)
             summary = self._running.run(taken_from)
@@ -164,7 +169,8 @@ class Edge:
         return summary
 
     def _source(self, source: "PathLike | Array | Sequence[Array] | Source") -> Source:
-        may_send_pixels = self._adaptation is not None and self._adaptation.wants_pixels
+        moving = self._course.get("adaptation")
+        may_send_pixels = moving is not None and moving.wants_pixels
         if may_send_pixels and not self._as_pixels and not isinstance(source, Source):
             return frames.open_either(source, self.package.manifest)
         return open_source(source, self.package, as_pixels=self._as_pixels)
@@ -214,7 +220,7 @@ def _seconds(**given: str | float | None) -> dict[str, Any]:
 
 
 class _Results:
-    """Hands on the results among the answers; what the cloud refused is in the summary."""
+    """Hands on the first result of each frame, of a cloud or of this device; what a cloud refused is in the summary."""
 
     def __init__(self, hand_on: Callable[[Result], None]) -> None:
         self._hand_on = hand_on
@@ -223,5 +229,8 @@ class _Results:
         pass
 
     def settled(self, settled: Settled) -> None:
-        if isinstance(settled.answer, results.Result):
+        if isinstance(settled.answer, results.Result) and settled.own_s is None:
             self._hand_on(settled.answer)
+
+    def answered(self, own: OwnAnswer) -> None:
+        self._hand_on(own.result)

@@ -8,6 +8,7 @@ from tflsplit.arguments import PathLike
 from tflsplit.package.reading import Package
 from tflsplit.planning import candidates, exactness
 from tflsplit.switching import choices, comparison, traces
+from tflsplit.switching import hedge as switching_hedge
 from tflsplit.switching.choices import Choice
 from tflsplit.switching.comparison import Comparison
 from tflsplit.switching.controller import Tuning
@@ -29,7 +30,7 @@ def simulate(
     rtt: str | float = 0.04,
     duration: str | float | None = None,
     objective: str = "mean",
-    hedge: float | None = 0.5,
+    hedge: float | None = switching_hedge.DEFAULT,
     probes: bool = True,
     input_codecs: str | Iterable[str] = "raw,int8,jpeg:75",
     policies: str | Iterable[str] | None = None,
@@ -37,8 +38,8 @@ def simulate(
     """What policies that move the cut, and cuts that stay, would have made of a link that was as `trace` says.
 
     `edge` and `cloud` are profiles or their files, `trace` a CSV or a file of mahimahi's. The device takes `slow_edge`
-    times what was profiled; `rtt` (s) holds where the trace says nothing of it. `hedge` is the share of a frame's
-    expected way after which the device computes it too, None for never. `policies` names some; all without.
+    times what was profiled; `rtt` (s) holds where the trace says nothing of it. `hedge` is after how many
+    times a frame's expected way the device computes it too, None for never. `policies` names some; all without.
     """
     wanted = _policies(policies)
     opened = packages.open(pkg)
@@ -49,7 +50,7 @@ def simulate(
         trace=trace,
         setting=setting(slow_edge, fps, rtt, duration),
         objective=objective,
-        tuning=Tuning(hedge=_share(hedge), probing=Probing() if probes else None),
+        tuning=Tuning(hedge=hedge, probing=Probing() if probes else None),
         input_codecs=input_codecs,
     )
     return comparison.compare(*prepared, wanted)
@@ -99,12 +100,6 @@ def setting(slow_edge: float, fps: float, rtt: str | float, duration: str | floa
         rtt_s=quantities.parse_duration(rtt, "rtt"),
         duration_s=None if duration is None else quantities.parse_duration(duration, "duration"),
     )
-
-
-def _share(hedge: float | None) -> float | None:
-    if hedge is not None and not 0 <= hedge <= 100:
-        raise errors.SettingsError(f"hedge of {hedge}: give the share of a frame's expected way, from 0 on")
-    return hedge
 
 
 def _policies(given: str | Iterable[str] | None) -> set[str] | None:

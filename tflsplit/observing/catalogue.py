@@ -84,7 +84,16 @@ SPOOL_BYTES = _gauge("spool_bytes", "Bytes of these frames.")
 SPOOL_LIMIT = _gauge("spool_limit_bytes", "Bytes that the spool may hold.")
 SPOOL_FULL = _gauge("spool_full", "1 while the spool takes no more frames, else 0.")
 SWITCHES = _counter("cut_switches_total", "Times that the cut moved, by reason; with --adapt alone.", "reason")
-ANSWERED_HERE = _counter("answered_here_frames_total", "Frames whose answer the device had before it sent them.")
+ANSWERED_HERE = _counter("answered_here_frames_total", "Frames whose first answer was the device's own.")
+HEDGED = _counter("hedged_frames_total", "Frames computed on the device too, since their answer was overdue.")
+HEDGED_FIRST = _counter("hedged_first_frames_total", "Those of them whose answer from the device was the first.")
+HEDGE_LEFT_OUT = _counter("hedge_left_out_frames_total", "Frames that could not be hedged for want of memory.")
+GATED = _counter(
+    "gated_frames_total",
+    "Frames that the gate judged: sure and limited ones stay, audited and doubtful ones go on to a cloud.",
+    "verdict",
+)
+AUDITS = _counter("audits_total", "Audited frames by whether the cloud's answer was the device's.", "agrees")
 NOT_READY = _counter(
     "cuts_not_ready_total", "Times that a cut was left out: a cloud refused a frame of it, or its head did not open."
 )
@@ -96,9 +105,10 @@ LINK_BPS = _gauge("link_bits_per_second", "What the link carries, as frames and 
 LINK_RTT = _gauge("link_round_trip_seconds", "Of a small message, without the cloud's own time.")
 CLOUD_WAIT = _gauge("cloud_wait_seconds", "What a frame waits in the cloud before its turn.")
 SLOWER = _gauge("slower_ratio", "How much slower than in its profile a side computes.", "side")
+OWN = (ANSWERED_HERE, HEDGED, HEDGED_FIRST, HEDGE_LEFT_OUT)
+GATE = (GATED, AUDITS)
 ADAPTING = (
     SWITCHES,
-    ANSWERED_HERE,
     NOT_READY,
     LOADS,
     LOAD_WAIT,
@@ -139,6 +149,8 @@ EDGE = (
     SPOOL_BYTES,
     SPOOL_LIMIT,
     SPOOL_FULL,
+    *OWN,
+    *GATE,
     *ADAPTING,
     *BROKER,
 )

@@ -62,6 +62,31 @@ def read(
     return Outputs(label, score, top, tuple(values))
 
 
+def without_score(described: Manifest) -> str | None:
+    """Why no one class with a probability is this model's answer; None where one is."""
+    if len(described.outputs) != 1:
+        return f"it has {len(described.outputs)} outputs, none of which alone is the answer"
+    if not described.meanings:
+        return "its package does not say what its output means; convert the model again"
+    if described.meanings[0] is Meaning.MULTI_LABEL:
+        return "its labels are independent of each other, so none of them alone is the answer"
+    if not described.meanings[0].is_of_one_class:
+        return "its output is plain numbers, and no scores of classes"
+    return None
+
+
+def sureness(described: Manifest, stored: Sequence[Array]) -> float:
+    """The probability of the best class, by the model's stored outputs; for models that are not `without_score`."""
+    (spec,), (meaning,) = described.outputs, described.meanings
+    real = dequantise(stored[0].reshape(-1), spec).astype(np.float64)
+    if meaning is Meaning.SIGMOID:
+        return float(max(real[0], 1.0 - real[0]))
+    if meaning is Meaning.LOGITS:
+        real = np.exp(real - real.max())
+        real /= real.sum()
+    return float(real.max())
+
+
 def _best(spec: TensorSpec, stored: Array, labels: Sequence[str], meaning: Meaning, count: int) -> Scored:
     row = stored.reshape(-1)
     if meaning is Meaning.SIGMOID:

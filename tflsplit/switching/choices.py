@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tflsplit import errors
@@ -179,6 +179,12 @@ def _choices(found: Sequence[_Figures], whole_id: str | None, accelerator: str) 
         )
         for each in found
     ]
+
+
+def gated(choices: Sequence[Choice]) -> list[Choice]:
+    """The same for a device that computes every frame to its end, and asks a cloud where it is in doubt: whatever the
+    cut, its own work is all of the model, so that only link and cloud tell the cuts apart."""
+    return [replace(each, edge_s=each.edge_s + each.rest_s, rest_s=0.0) for each in choices if not each.is_local]
 
 
 def worth_having(choices: Sequence[Choice], slow_edge: float = 1.0) -> list[Choice]:

@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from tflsplit.switching import hedge as switching_hedge
 from tflsplit.switching.choices import Choice, Present, latency_s, load_s, loaded
 from tflsplit.switching.estimates import Estimates, Memory
 from tflsplit.switching.goal import Goal, Outlook, Wish, score
@@ -23,13 +24,17 @@ _SWITCHES_KEPT = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """`hedge` is None or the share of a frame's expected way after which the device computes it too."""
+    """`hedge` is None, or after how many times a frame's expected way to its answer the device computes it too."""
 
     least_gain: float = 0.02
     dwell_s: float = 2.0
     hedge: float | None = None
     probing: Probing | None = field(default_factory=Probing)
     memory: Memory = field(default_factory=Memory)
+
+    def __post_init__(self) -> None:
+        if self.hedge is not None:
+            switching_hedge.check(self.hedge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,11 @@ class Controller:
             self.switches.append(Switch(now_s, self._now.id, best.id, reason))
             self._now, self.seen_at_switch = best, self._outlook.present
             self._loaded = loaded(self._loaded, best)
+        return self._now
+
+    @property
+    def now(self) -> Choice:
+        """What was picked last."""
         return self._now
 
     def hedge_after_s(self, choice: Choice) -> float | None:

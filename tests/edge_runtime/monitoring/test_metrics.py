@@ -93,16 +93,15 @@ def test_what_the_edge_counted_is_what_is_shown(tiny_package, tmp_path):
 
 def test_every_metric_of_the_catalogue_is_shown_and_no_other(tiny_package, tmp_path):
     """Drops have no reason to be shown before the first; temperatures are there where a machine tells them. Those of a
-    cut that moves are looked at in `tests/edge_runtime/adapting`."""
+    cut that moves are looked at in `tests/edge_runtime/adapting`, those of a gate in `tests/edge_runtime/answering`."""
     with Streaming(tiny_package, memory.MemoryBroker(), tmp_path) as streaming:
         assert streaming.answered.wait(WAIT_S)
         wait_for(lambda: ("tflsplit_edge_last_answer_timestamp_seconds",) in streaming.values())
         shown = {family.name: family.metric for family in streaming.metrics.families()}
         text, _ = exposition.renderer(streaming.metrics.families)("")
 
-    expected = {
-        f"{catalogue.EDGE_PREFIX}{metric.name}": metric for metric in catalogue.EDGE if metric not in catalogue.ADAPTING
-    }
+    special = (*catalogue.ADAPTING, *catalogue.GATE, catalogue.RESTARTS)
+    expected = {f"{catalogue.EDGE_PREFIX}{metric.name}": metric for metric in catalogue.EDGE if metric not in special}
     temperature = f"{catalogue.EDGE_PREFIX}{catalogue.TEMPERATURE.name}"
     assert {temperature: catalogue.TEMPERATURE} | shown == expected
     assert b"tflsplit_edge_latency_seconds_bucket" in text

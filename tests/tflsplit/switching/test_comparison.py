@@ -7,7 +7,7 @@ import pytest
 from tests import conftest
 from tests.tflsplit.switching import tables
 from tflsplit import errors
-from tflsplit.switching import comparison, traces
+from tflsplit.switching import comparison, hedge, traces
 from tflsplit.switching.controller import Tuning
 from tflsplit.switching.goal import Goal, Wish
 from tflsplit.switching.simulation import Setting, World
@@ -58,7 +58,7 @@ def tell(found):
 
 @pytest.mark.skipif(not RECORDED, reason="no recorded traces here: set TFLSPLIT_TEST_DATA")
 def test_a_moving_cut_is_near_the_oracle_and_beats_the_plan_on_recorded_links():
-    found = played(RECORDED, Goal(), Tuning(hedge=0.5))
+    found = played(RECORDED, Goal(), Tuning(hedge=hedge.DEFAULT))
     tell(found)
     over_oracle = [each.adaptive_over_oracle for each in found]
     over_planned = [each.policies["adaptive"].mean_ms / each.policies["planned_static"].mean_ms for each in found]
@@ -71,7 +71,7 @@ def test_a_moving_cut_is_near_the_oracle_and_beats_the_plan_on_recorded_links():
 
 def test_so_it_is_on_the_traces_that_come_along():
     assert len(MADE) == 3
-    found = played(MADE, Goal(), Tuning(hedge=0.5))
+    found = played(MADE, Goal(), Tuning(hedge=hedge.DEFAULT))
     tell(found)
 
     assert mean([each.adaptive_over_oracle for each in found]) <= 1.025
@@ -81,7 +81,7 @@ def test_so_it_is_on_the_traces_that_come_along():
 
 @pytest.mark.skipif(not RECORDED, reason="no recorded traces here: set TFLSPLIT_TEST_DATA")
 def test_where_p95_is_the_wish_it_is_near_the_best_cut_that_stays():
-    found = played([*RECORDED, *MADE], Goal(Wish.P95), Tuning(hedge=0.5))
+    found = played([*RECORDED, *MADE], Goal(Wish.P95), Tuning(hedge=hedge.DEFAULT))
     ratios = [each.policies["adaptive"].p95_ms / each.policies["best_static"].p95_ms for each in found]
 
     print(f"p95 over the best staying cut's: {mean(ratios):.3f} in the mean, {sorted(ratios)[-2:]} the largest")
@@ -104,7 +104,7 @@ def test_the_traces_that_come_along_are_what_their_script_writes(tmp_path):
 
 def test_everything_is_in_the_json():
     world = World(tables.link((5, 30.0), (5, 0.3), (5, 30.0)), Setting())
-    found = comparison.compare(world, tables.choices(), Goal(), Tuning(hedge=0.5))
+    found = comparison.compare(world, tables.choices(), Goal(), Tuning(hedge=hedge.DEFAULT))
     fields = found.as_json()
 
     assert list(fields["policies"]) == [*comparison.LIMITS, *comparison.makers(Goal(), Tuning())]

@@ -9,6 +9,7 @@ import click
 
 from tflsplit.api import planfile as api_planfile
 from tflsplit.cli.options import accelerator, connection, delivery, monitoring, planfile, supervision, updates
+from tflsplit.cli.options.moving import adapting
 from tflsplit.cli.output import examples, screen
 from tflsplit.cli.settings import edge_checks
 from tflsplit.coding import input_codec as coding_input_codec
@@ -61,7 +62,7 @@ log = logging.getLogger(__name__)
     help="Number of inputs to send; the source is repeated if it has fewer. Default: each input once.",
 )
 @click.option("--rate", "rate_fps", type=float, help="Inputs a second. Default: the plan's, else as fast as possible.")
-@planfile.adapting_options
+@adapting.options
 @delivery.options
 @accelerator.options
 @monitoring.options
@@ -77,7 +78,7 @@ def command(
     source: str,
     cut_name: str | None,
     input_codec: str | None,
-    adapting_options: planfile.AdaptingOptions,
+    adapting_options: adapting.AdaptingOptions,
     delivery_options: delivery.DeliveryOptions,
     machine: accelerator.AcceleratorOptions,
     monitoring_options: monitoring.MonitoringOptions,
@@ -106,18 +107,18 @@ def command(
     settings = _settings(name, api_planfile.settings(plan) | delivery_options.settings(), pace, input_codec)
     with (
         update_options.running(opened, cut, name) as model,
+        adapting_options.started(model, plan, machine, settings, moves_models=bool(update_options.models)) as course,
         contextlib.closing(_source(source, model, settings, adapting_options.may_send_pixels(plan))) as inputs,
         monitoring_options.started() as monitored,
         delivery_options.spool(*name) as spool,
-        adapting_options.started(model.package, plan, machine, moves_models=bool(update_options.models)) as adaptation,
-        machine.open_head(model.package, model.cut, service.trying, adaptation, settings.batch) as head,
+        machine.open_head(model.package, model.cut, service.trying, course.get("adaptation"), settings.batch) as head,
         service.proven(head, model.package),
         connection.of_edge(broker, settings, waits=service.waits and not spool) as online,
     ):
         _log_start(model, settings)
         observers = (*service.observers, *monitored.observers, *model.observers)
-        more: dict[str, Any] = {"spool": spool, "observers": observers, "rescue": model.rescue}
-        edge = loop.Edge(model.package, head, online, settings, adaptation=adaptation, **more)
+        more: dict[str, Any] = {"spool": spool, "observers": observers, "rescue": model.rescue, **course}
+        edge = loop.Edge(model.package, head, online, settings, **more)
         with (
             model.updated(edge, head, machine, broker),
             monitored.of_edge(edge, online, broker),

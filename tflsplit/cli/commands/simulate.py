@@ -8,6 +8,7 @@ import tflsplit
 from tflsplit.api import files, simulating
 from tflsplit.cli.options import objectives, scenario, units
 from tflsplit.cli.output import examples, moves, screen
+from tflsplit.switching import hedge as switching_hedge
 
 
 @click.command(
@@ -44,10 +45,10 @@ from tflsplit.cli.output import examples, moves, screen
 @click.option(
     "--hedge",
     type=float,
-    default=0.5,
+    default=switching_hedge.DEFAULT,
     show_default=True,
-    metavar="SHARE",
-    help="After this share of a frame's expected way from sending to answer, the device computes it too.",
+    metavar="FACTOR",
+    help="After so many times a frame's expected way from sending to answer, the device computes it too.",
 )
 @click.option("--no-hedge", is_flag=True, help="The device never computes what it has sent.")
 @scenario.CODECS

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tflsplit import arguments, errors, extras
+from tflsplit.api import gating
 from tflsplit.cli.options import connection, delivery, planfile, updates
+from tflsplit.cli.options.moving import adapting, gate
 from tflsplit.cli.settings.command import Check, Command
 
 if TYPE_CHECKING:  # an edge without a configuration file merges nothing
@@ -136,7 +138,9 @@ def _look_at_combinations(command: Command, file: Path) -> None:
     """Refuses options that exclude each other, by the checks that the edge itself makes when it starts."""
     values = command.make_context(command.name, ["--config", str(file)]).params
     delivery.of(values).check_batch(adapts=values["adapt"], moves_models=bool(values["models"]))
-    planfile.AdaptingOptions(values["adapt"], values["objective"], not values["no_probes"])
+    judging = gate.of(values)
+    moves = (values["adapt"], values["objective"], not values["no_probes"], values["hedge"])
+    adapting.AdaptingOptions(*moves, gate=judging).check_models(moves_models=bool(values["models"]))
     updates.UpdateOptions(values["models"], values["update_key"], values["update_url_prefix"])
 
 
@@ -146,6 +150,9 @@ def _look_at_package(merged: "Merged", root: Path) -> None:
     named = {f"--{key}": merged.value(key) for key in ("cut", "input-codec")}
     opened, _plan, cut = planfile.opened_at(_file(merged, "package", root), _file(merged, "plan", root), named)
     opened.check_has_tail(cut)
+    wanted = gating.terms(*(merged.value(key) for key in ("answer-here", "at-most", "audit")))
+    until, batch = merged.value("until"), merged.value("batch")
+    gating.check(opened, wanted, None if merged.value("adapt") else cut, until=until, batch=batch)
 
 
 def _look_at_source(merged: "Merged", root: Path) -> None:

@@ -132,7 +132,7 @@ def test_a_judge_sees_a_result_that_is_not_the_whole_model_s(tiny_package):
 
     assert judge.wrong == 1
     assert not mover.out
-    assert [frame.latency_s for frame in judge.answered] == [0.1] * 4
+    assert [frame.latency_s for frame in judge.played] == [0.1] * 4
 
 
 def test_what_a_device_is_told_and_tells_passes_through_json():

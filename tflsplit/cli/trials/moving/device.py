@@ -24,7 +24,7 @@ from edge_runtime import loop
 from edge_runtime.adapting import adaptation, candidates
 from edge_runtime.delivery.clouds import Clouds
 from edge_runtime.delivery.framing import Packed, Sending
-from edge_runtime.delivery.observer import Settled
+from edge_runtime.delivery.observer import OwnAnswer, Settled
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.head import Head
 from edge_runtime.sources import frames
@@ -93,10 +93,9 @@ class Mover(adaptation.Adaptation):
         self._worked_s = time.thread_time()
         return super().pick()
 
-    @property
-    def is_alone(self) -> bool:
-        """So that an answer from here waits for no room, and takes none."""
-        return self.starts_s < math.inf and not self._sent
+    def keeps(self, packed: Packed) -> bool:
+        """So that an answer from here takes no room."""
+        return packed.cut == results.WHOLE
 
     @property
     def is_ready(self) -> bool:
@@ -111,7 +110,7 @@ class Mover(adaptation.Adaptation):
         super().sent(packed, edge_s)
         captured_at_s = packed.captured_at_s or 0.0
         taken_s = captured_at_s - self.starts_s
-        if self.is_local:
+        if packed.cut == results.WHOLE:
             self.here.append(Frame(taken_s, packed.cut, 0.0, time.monotonic() - captured_at_s, edge_s))
             self.check_here(packed)
         else:
@@ -144,7 +143,7 @@ class Judge:
     """An observer of the edge: which frames were answered, when, and whether by what the whole model says."""
 
     def __init__(self, package: Package, expected: Sequence[tuple[Array, ...]], mover: Mover) -> None:
-        self.answered: list[Frame] = []
+        self.played: list[Frame] = []
         self.wrong = 0
         self._mover = mover
         self._stored = [tuple(array.tobytes() for array in arrays) for arrays in expected]
@@ -152,6 +151,9 @@ class Judge:
         self._read = [outputs.read(told.results, arrays, told.labels, told.meanings) for arrays in expected]
 
     def alive(self) -> None: ...
+
+    def answered(self, own: OwnAnswer) -> None:
+        """Looked at as its mover sends it."""
 
     def here(self, packed: Packed) -> None:
         arrays = wire.unseal(packed.encoded).arrays()
@@ -163,7 +165,7 @@ class Judge:
             return  # an answer from here, which was sent as well
         times = settled.answer.times if isinstance(settled.answer, results.Result) else None
         cloud_s = (times.queue_ms + times.decode_ms + times.tail_ms) / 1e3 if times else 0.0
-        self.answered.append(replace(frame, latency_s=settled.latency_s, cloud_s=cloud_s))
+        self.played.append(replace(frame, latency_s=settled.latency_s, cloud_s=cloud_s))
         self.wrong += not _is(settled.answer, self._read[settled.sequence % len(self._read)])
 
 
@@ -213,7 +215,7 @@ def run(task: Task, begin: Callable[[], float], controller: Controller | None = 
         loop.Edge(package, mover.first, online, settings, observers=[judge], adaptation=mover).run(camera)
     moves = (replace(each, at_s=each.at_s - mover.starts_s) for each in controller.switches)
     return Told(
-        frames=tuple(sorted([*mover.here, *judge.answered], key=lambda frame: frame.taken_s)),
+        frames=tuple(sorted([*mover.here, *judge.played], key=lambda frame: frame.taken_s)),
         switches=tuple(moves),
         probe_bytes=float(mover.probes.bytes) if mover.probes else 0.0,
         lost=len(mover.out),

@@ -1,0 +1,108 @@
+"""Answers that the device gave itself: told to observers at once, and remembered until the cloud's comes, so that the
+first answer to a frame is the one that counts.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from broker.messages import results
+from edge_runtime.delivery.framing import Packed
+from edge_runtime.delivery.observer import Observer, OwnAnswer, Why
+from edge_runtime.delivery.settings import Settings
+from edge_runtime.delivery.summary import Summary
+from edge_runtime.delivery.window import Key
+from edge_runtime.exactness import Exactness
+from tflsplit.graph.tensors import Array
+from tflsplit.kernels.heads import Standing
+from tflsplit.package import outputs
+from tflsplit.package.reading import Package
+
+# A day of frames may wait in a spool; of those at the cut `output` the cut alone tells that they were answered.
+_MOST_KEPT = 1 << 16
+_IS_EXACT = {Standing.EXACT: True, Standing.INEXACT: False}
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """From capture to an answer of the device, `rest_s` of it after the head; `is_sent` as in `OwnAnswer`."""
+
+    latency_s: float
+    rest_s: float
+    is_sent: bool
+
+
+class OwnAnswers:
+    """Any thread may call anything."""
+
+    def __init__(
+        self, settings: Settings, summary: Summary, observers: Sequence[Observer], exactness: Exactness
+    ) -> None:
+        self._settings = settings
+        self._summary = summary
+        self._observers = observers
+        self._exactness = exactness
+        self._given: OrderedDict[Key, float] = OrderedDict()
+        self._counting = threading.Lock()
+
+    def give(
+        self,
+        package: Package,
+        packed: Packed,
+        found: tuple[Array, ...],
+        why: Why,
+        *,
+        is_sent: bool,
+        rest_s: float,
+    ) -> None:
+        """The device's answer to that frame is the first one; `found` are the model's stored outputs. `rest_s` was
+        computed after the head."""
+        timed = Timed(self.count(packed, is_sent=is_sent), rest_s, is_sent=is_sent)
+        self.tell(package, packed, found, why, timed)
+
+    def count(self, packed: Packed, *, is_sent: bool) -> float:
+        """Its latency. The first half of `give`, for who has to be alone while it looks whether it is the first."""
+        latency_s = time.monotonic() - (packed.captured_at_s or time.monotonic())
+        with self._counting:
+            self._summary.answered_here += 1
+            self._summary.add_latency(latency_s=latency_s, head_s=packed.head_s, tail_s=None)
+            if is_sent:
+                self._given[packed.key] = latency_s
+                if len(self._given) > _MOST_KEPT:
+                    self._given.popitem(last=False)
+        return latency_s
+
+    def tell(self, package: Package, packed: Packed, found: tuple[Array, ...], why: Why, timed: Timed) -> None:
+        made = OwnAnswer(
+            self._result(package, packed, found, timed.rest_s),
+            *(why, packed.cut, packed.captured_ns, packed.head_s, timed.latency_s),
+            is_sent=timed.is_sent,
+        )
+        for observer in self._observers:
+            observer.answered(made)
+
+    def settled(self, packed: Packed) -> float | None:
+        """The cloud's answer came: how long ours took if it was before that; None if it was not."""
+        with self._counting:
+            own_s = self._given.pop(packed.key, None)
+        is_alone = self._settings.batch == 1
+        if own_s is None and is_alone and packed.boot == self._settings.boot and packed.cut == results.WHOLE:
+            return packed.head_s
+        return own_s
+
+    def _result(self, package: Package, packed: Packed, found: tuple[Array, ...], rest_s: float) -> results.Result:
+        manifest, now_ms = package.manifest, time.time() * 1e3
+        answer = outputs.read(manifest.outputs, found, manifest.labels, manifest.meanings)
+        return results.Result(
+            self._settings.device,
+            packed.boot,
+            packed.sequence,
+            results.WHOLE,
+            packed.package,
+            results.Times(packed.captured_ns / 1e6, packed.head_s * 1e3, now_ms, 0.0, 0.0, rest_s * 1e3, now_ms),
+            top=tuple(results.Score(label, score) for label, score in answer.top),
+            values=answer.values,
+            is_exact=False if manifest.float_tails else _IS_EXACT.get(self._exactness.standing),
+        )

@@ -1,0 +1,222 @@
+"""Answers that are overdue are computed on the device too; the first one counts, and both are counted."""
+
+import contextlib
+import threading
+
+import memory_cloud
+import numpy as np
+import pytest
+import watching
+from waiting import WAIT_S, wait_for
+
+from broker.messages import results
+from broker.transport import memory
+from edge_runtime import loop
+from edge_runtime.adapting import adaptation, candidates
+from edge_runtime.answering.on_device import OnDevice
+from edge_runtime.delivery.observer import Why
+from edge_runtime.delivery.settings import Delivery, Settings
+from edge_runtime.monitoring.metrics import EdgeMetrics
+from edge_runtime.sources import frames
+from tflsplit import errors
+from tflsplit.graph.interpreter import Interpreter
+from tflsplit.switching.choices import Choice, Present
+from tflsplit.switching.controller import Controller, Tuning
+from tflsplit.switching.goal import Goal
+
+INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
+SOON, LATE = 1e-9, 10.0  # of a way that is expected to take 100 s
+
+
+class Stays(Controller):
+    """A stand-in that stays at its first cut."""
+
+    def pick(self, now_s):
+        super().pick(now_s)
+        return next(each for each in self._choices if each.id == "op000")
+
+
+class Hedged:
+    """Device n of deployment d, whose answers are overdue after `hedge` of 100 s, and a cloud of a test."""
+
+    def __init__(self, stack, package, *, hedge, head=None, **changes):
+        self.network = memory.MemoryBroker()
+        self.ghost = stack.enter_context(memory_cloud.ghost_on(self.network))
+        self.online = stack.enter_context(memory.MemoryTransport(self.network, client_id="edge"))
+        self.online.connect()
+        choices = [Choice("op000", 0.0, 6_000, 100.0, 0.04), Choice("output", 0.06, 0.0, 0.0, 0.0)]
+        controller = Stays(choices, Present(1 / 50e6, 0.002), Goal(), Tuning(hedge=hedge, probing=None), start="op000")
+        opened = stack.enter_context(candidates.opened(package, choices))
+        here = OnDevice(package, opened[0].chain, hedges=True)
+        self.mover = adaptation.Adaptation(opened, controller, "op000", on_device=here)
+        self.watcher = watching.Watching()
+        self.package = package
+        given = {"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S, "count": 4} | changes
+        self.edge = loop.Edge(
+            *(package, self.mover.first, self.online, Settings(**given)),
+            observers=[self.watcher],
+            adaptation=self.mover,
+        )
+        self.watch = EdgeMetrics()
+        self.watch.attach(self.edge, self.online)
+        if head is not None:
+            opened[0].head.run = head(opened[0].head.run)
+        source = frames.from_arrays((INPUTS,), package.manifest, name="test")
+        self.thread = threading.Thread(target=self.edge.run, args=(source,))
+        self.thread.start()
+        stack.callback(self.thread.join, WAIT_S)
+        stack.callback(self.edge.stop)
+
+    def values(self):
+        return {
+            (family.metric.name, *sample.labels): sample.value
+            for family in self.watch.families()
+            for sample in family.samples
+        }
+
+    def check_own(self):
+        """Each answer of the device is the whole model's."""
+        spec = self.package.manifest.outputs[0]
+        with Interpreter(self.package.model_bytes()) as whole:
+            expected = [np.float32(spec.scale) * whole.run(row[None])[0].astype(np.float32).ravel() for row in INPUTS]
+        for own in self.watcher.own:
+            assert own.result.is_of_device
+            assert np.allclose(dict(own.result.values)["c"], expected[own.result.sequence % len(INPUTS)], rtol=1e-6)
+
+
+@pytest.fixture
+def stack():
+    with contextlib.ExitStack() as opened:
+        yield opened
+
+
+def test_overdue_answers_are_the_devices_and_the_clouds_are_taken_all_the_same(stack, tiny_package):
+    edge = Hedged(stack, tiny_package, hedge=SOON)
+    waiting = edge.ghost.frames(4)
+    wait_for(lambda: len(edge.watcher.own) == 4)
+    for frame in waiting:
+        edge.ghost.answer(frame)
+    edge.thread.join(WAIT_S)
+
+    summary = edge.edge.summary
+    edge.check_own()
+    assert (summary.frames, summary.results, summary.unanswered, summary.duplicates) == (4, 4, 0, 0)
+    assert (summary.hedged, summary.hedged_first, summary.answered_here) == (4, 4, 4)
+    assert [own.result.sequence for own in edge.watcher.own] == [0, 1, 2, 3]
+    assert {(own.why, own.cut, own.is_sent) for own in edge.watcher.own} == {(Why.OVERDUE, "op000", True)}
+    # Their latency is that of the first answer, once.
+    assert len(summary.latency_s) == 4
+    assert [settled.own_s for settled in edge.watcher.settlements] == [own.latency_s for own in edge.watcher.own]
+    assert {frame.cut for frame in waiting} == {tiny_package.cut("op000").position}
+    assert edge.values()["hedged_frames_total",] == edge.values()["hedged_first_frames_total",] == 4
+    assert edge.values()["answered_here_frames_total",] == 4
+    assert "4 answered here, 4 hedged (4 first)" in summary.in_words()
+
+
+def test_answers_that_come_in_time_are_not_computed_again(stack, tiny_package):
+    edge = Hedged(stack, tiny_package, hedge=LATE)
+    edge.ghost.answer_frames(4)
+    edge.thread.join(WAIT_S)
+
+    assert (edge.edge.summary.hedged, edge.edge.summary.answered_here, edge.watcher.own) == (0, 0, [])
+    assert [settled.own_s for settled in edge.watcher.settlements] == [None] * 4
+
+
+def test_a_clouds_answer_that_comes_while_the_device_computes_is_the_first(stack, tiny_package):
+    began, may_end = threading.Event(), threading.Event()
+    edge = Hedged(stack, tiny_package, hedge=SOON, count=1)
+    rest = edge.edge._answers._hedging._rest
+
+    def slow(boundary, sending):
+        began.set()
+        assert may_end.wait(WAIT_S)
+        return rest(boundary, sending)
+
+    edge.edge._answers._hedging._rest = slow
+    frame = edge.ghost.frame()
+    assert began.wait(WAIT_S)
+    edge.ghost.answer(frame)
+    wait_for(lambda: edge.edge.summary.results == 1)
+    may_end.set()
+    edge.thread.join(WAIT_S)
+
+    assert (edge.edge.summary.hedged, edge.edge.summary.hedged_first, edge.watcher.own) == (1, 0, [])
+    assert edge.watcher.settlements[0].own_s is None
+
+
+def test_a_frame_is_hedged_while_the_head_is_busy_with_the_next(stack, tiny_package):
+    may_go_on = threading.Event()
+
+    def stuck(run):
+        calls = iter(range(10))
+
+        def head(arrays):
+            if next(calls) == 1:
+                assert may_go_on.wait(WAIT_S)
+            return run(arrays)
+
+        return head
+
+    edge = Hedged(stack, tiny_package, hedge=SOON, head=stuck, count=2)
+    first = edge.ghost.frame()
+    wait_for(lambda: len(edge.watcher.own) == 1)
+    assert edge.edge.summary.frames == 1
+    may_go_on.set()
+    for frame in (first, edge.ghost.frame()):
+        edge.ghost.answer(frame)
+    edge.thread.join(WAIT_S)
+
+    assert edge.edge.summary.results == 2
+
+
+def test_a_refused_frame_is_answered_by_the_device(stack, tiny_package):
+    edge = Hedged(stack, tiny_package, hedge=LATE, count=1, drain_s=0.2)
+    edge.ghost.refuse(edge.ghost.frame(), "failed")
+    wait_for(lambda: edge.watcher.own)
+    edge.thread.join(WAIT_S)
+
+    edge.check_own()
+    assert (edge.edge.summary.refused, edge.edge.summary.hedged_first) == (1, 1)
+    assert not edge.watcher.own[0].is_sent
+
+
+def test_with_latest_no_answer_of_the_device_is_too_old(stack, tiny_package):
+    edge = Hedged(stack, tiny_package, hedge=SOON, delivery=Delivery.LATEST, max_age_s=1e-9, count=None)
+    wait_for(lambda: edge.edge.summary.dropped["expired"] > 2)
+    edge.edge.stop()
+    edge.thread.join(WAIT_S)
+
+    assert not edge.watcher.own
+    assert edge.edge.summary.answered_here == 0
+
+
+def test_boundaries_beyond_what_a_window_holds_are_not_kept(stack, tiny_package, monkeypatch):
+    monkeypatch.setattr("edge_runtime.answering.hedging.MAX_BYTES", 0)
+    edge = Hedged(stack, tiny_package, hedge=SOON)
+    edge.ghost.answer_frames(4)
+    edge.thread.join(WAIT_S)
+
+    assert edge.edge.summary.hedge_left_out == edge.values()["hedge_left_out_frames_total",] == 4
+    assert edge.edge.summary.hedged == 0
+
+
+def test_a_rest_that_fails_ends_the_edge_with_its_error(stack, tiny_package, monkeypatch):
+    failures = []
+    monkeypatch.setattr(threading, "excepthook", lambda told: failures.append(told.exc_value))
+    edge = Hedged(stack, tiny_package, hedge=LATE, count=1)
+
+    def broken(boundary, sending):
+        raise errors.DeviceError("for a test")
+
+    edge.edge._answers._hedging._rest = broken
+    edge.ghost.refuse(edge.ghost.frame(), "failed")
+    edge.thread.join(WAIT_S)
+
+    assert [str(failure) for failure in failures] == ["for a test"]
+
+
+def test_results_of_the_device_say_so():
+    times = results.Times(*[0.0] * len(results.Times.__slots__))
+    here, there = (results.Result("n", 7, 0, cut, "9f", times) for cut in ("output", "op000"))
+
+    assert (here.is_of_device, there.is_of_device) == (True, False)
