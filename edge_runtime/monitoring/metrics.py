@@ -65,6 +65,7 @@ class EdgeMetrics:
         summary = edge.summary
         for metric, value in (
             (catalogue.FRAMES, summary.frames),
+            (catalogue.INPUTS, summary.inputs),
             (catalogue.REPLAYED, summary.replayed),
             (catalogue.RESULTS, summary.results),
             (catalogue.REFUSED, summary.refused),

@@ -46,6 +46,7 @@ BROKER = (
 
 BUILD = _gauge("build_info", "1; the version that runs, the package's digest and the cut.", "version", "package", "cut")
 FRAMES = _counter("frames_total", "Frames accepted to be sent.")
+INPUTS = _counter("inputs_total", "Inputs in these frames: more of them where a frame holds a batch.")
 REPLAYED = _counter("replayed_frames_total", "Frames of earlier runs in the spool, and those that it lost.")
 RESULTS = _counter("results_total", "Frames answered with a result, or with an acknowledgement if that was asked for.")
 REFUSED = _counter(
@@ -122,6 +123,7 @@ ADAPTING = (
 EDGE = (
     BUILD,
     FRAMES,
+    INPUTS,
     REPLAYED,
     RESULTS,
     REFUSED,

@@ -152,6 +152,7 @@ def answer_of_another(edge):
 # A counter with its labels, what makes it move, by how much (None: at least by one), and the edge's settings.
 CASES = {
     ("frames_total",): (lambda edge: edge.ghost.frames(2), 2, {}),
+    ("inputs_total",): (lambda edge: edge.ghost.frames(2), 2, {}),
     ("results_total",): (answered, 2, {}),
     ("refused_frames_total",): (refused, 2, {}),
     ("busy_answers_total",): (busy, 1, {}),
