@@ -8,6 +8,8 @@ cuts/<id>/head.tflite   and tail.tflite, for the pairs that were asked for; any 
 cuts/<id>/head_edgetpu.tflite   and its compiler's .log, added by `update`
 """
 
+import contextlib
+import ctypes
 import hashlib
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -176,6 +178,8 @@ class Package:
     def forget_graph(self) -> None:
         """Frees what `graph` holds, some three times the file; it is parsed again when it is asked for."""
         self.__dict__.pop("graph", None)
+        with contextlib.suppress(AttributeError, OSError):  # glibc has it, and keeps what lies between other things
+            ctypes.CDLL(None).malloc_trim(0)
 
     @cached_property
     def known(self) -> Known:
