@@ -243,7 +243,8 @@ def print_quality(opened: reading.Package) -> None:
     """The calibration, and how close the int8 model is to the float model."""
     described = opened.manifest
     for spec, meaning in zip(described.outputs, outputs.told(described), strict=True):
-        screen.write(f"output {spec.name} {spec.shape}: {_MEANINGS[meaning]}{_labelled(described.labels, meaning)}")
+        words = _UNTOLD if meaning is Meaning.LOGITS and not described.labels else _MEANINGS[meaning]
+        screen.write(f"output {spec.name} {spec.shape}: {words}{_labelled(described.labels, meaning)}")
     screen.write(f"calibration: {described.calibration.kind} ({described.calibration.detail})")
     for entry in described.fidelity:
         screen.write(f"{entry.output}, int8: {entry.closeness}")
@@ -262,6 +263,8 @@ _MEANINGS = {
     Meaning.MULTI_LABEL: "independent shares, any number of labels at once (sigmoids)",
     Meaning.VALUES: "plain values",
 }
+# Of a network that ends in a linear layer and has no labels.
+_UNTOLD = "taken as scores of classes (logits); plain values end in such a layer too, and only labels tell"
 
 
 def _labelled(labels: tuple[str, ...], meaning: Meaning) -> str:
