@@ -12,7 +12,7 @@ from converters import fused_lstm, litert_quantizer
 from converters.loading import quiet
 from converters.loading.frozen import limits
 from converters.loading.model import LoadedModel, samples_of
-from converters.mending import divisions
+from converters.mending import divisions, one_hot
 from converters.unquantised import FloatFile
 from tflsplit import errors
 from tflsplit.graph import flatgraph
@@ -30,7 +30,7 @@ def quantise(
     layers they belong to, that int8 TFLite does not have.
     """
     if isinstance(model, FloatFile):
-        return divisions.kept_off_zero(_checked(litert_quantizer.quantise(model, samples), model))
+        return _mended(_checked(litert_quantizer.quantise(model, samples), model))
 
     def as_integers(converter: Any, *, names_inputs: bool) -> bytes:
         tf = quiet.tensorflow()
@@ -40,7 +40,7 @@ def quantise(
         converter.inference_input_type = converter.inference_output_type = getattr(tf, io_dtype)
         # A private attribute of the converter; without it, TF >= 2.17 gives dense layers one scale a channel.
         converter._experimental_disable_per_channel_quantization_for_dense_layers = per_tensor_dense
-        return divisions.kept_off_zero(_checked(fused_lstm.rescaled(_run(converter, model)), model))
+        return _mended(_checked(fused_lstm.rescaled(_run(converter, model)), model))
 
     if fused_lstm.count(model):
         # Unrolled it may go, or says better what does not.
@@ -72,6 +72,10 @@ def _run(converter: Any, model: LoadedModel) -> bytes:
             return bytes(converter.convert())
         except Exception as cause:
             raise _as_model_error(cause, model) from cause
+
+
+def _mended(data: bytes) -> bytes:
+    return divisions.kept_off_zero(one_hot.in_one_scale(data))
 
 
 def _checked(data: bytes, model: LoadedModel) -> bytes:
