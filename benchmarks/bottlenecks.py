@@ -248,8 +248,8 @@ times slower as device, in int8:
 
 {times}
 
-A batch on one thread takes as long as its frames one by one and sends as many times their bytes, so on a CPU all
-batch sizes have the same winner: rates alone are counted. The gain is that of the best option in each cell over the
+One frame at a time: what a batch gains depends on the machine (see the batches in `benchmarks/RESULTS.md`), so of the
+paper's grid only the rates are counted. The gain is that of the best option in each cell over the
 one option that, had it stayed, would have been best in the mean.
 
 {shares}
