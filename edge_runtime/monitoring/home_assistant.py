@@ -10,7 +10,7 @@ import re
 import threading
 from importlib import metadata
 
-from broker.messages import topics
+from broker.messages import results, topics
 from broker.messages.topics import Kind
 from broker.transport.protocol import ConnectionState, Transport
 from tflsplit import errors
@@ -35,7 +35,8 @@ _VALUE = "{%% if value_json.error is not defined %%}{{ (value_json['values'].val
 _MOST_NUMBERS = 8  # of a model without classes; more sensors than that nobody looks at
 _SCORE = "{% if value_json.error is not defined %}{{ value_json.score }}{% endif %}"
 _ATTRIBUTES = (
-    "{{ {'score': value_json.get('score'), 'top': value_json.get('top'), 'error': value_json.get('error')} | to_json }}"
+    "{{ {'score': value_json.get('score'), 'top': value_json.get('top'), 'error': value_json.get('error'), "
+    f"'answered_by': 'device' if value_json.get('cut') == '{results.WHOLE}' else 'cloud'}} | to_json }}}}"
 )
 _STATE = "{{ value_json.state }}"
 # What telemetry says of the edge's health. Probes of a link travel on the same topic and are not JSON.
@@ -106,18 +107,18 @@ def config(
 
 def _answers(described: Manifest, deployment: str, device: str) -> dict[str, dict[str, object]]:
     """Label and score of the output that has classes; without one, the numbers of the outputs that have few."""
-    results = topics.topic(deployment, device, Kind.RESULTS)
+    answered = topics.topic(deployment, device, Kind.RESULTS)
     status, telemetry = (topics.topic(deployment, device, kind) for kind in (Kind.STATUS, Kind.TELEMETRY))
     sensor: dict[str, object] = {
         "platform": "sensor",
-        "state_topic": results,
+        "state_topic": answered,
         "availability_mode": "all",
         "availability": [
             {"topic": status, "value_template": _STATE, **_ONLINE},
             {"topic": telemetry, "value_template": _WELL, **_ONLINE},
         ],
     }
-    attributes = {"json_attributes_topic": results, "json_attributes_template": _ATTRIBUTES}
+    attributes = {"json_attributes_topic": answered, "json_attributes_template": _ATTRIBUTES}
     number = {"state_class": "measurement", "suggested_display_precision": 2}
     classes = next((meaning for meaning in outputs.told(described) if meaning is not Meaning.VALUES), None)
     if classes is None:

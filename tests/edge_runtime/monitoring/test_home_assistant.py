@@ -205,10 +205,10 @@ def topic(kind):
     return topics.topic("d", "n", kind)
 
 
-def answer(label, score):
+def answer(label, score, cut="op000"):
     times = results.Times(*[1.0] * 7)
     top = () if label is None else (results.Score(label, score),)
-    return results.Result("n", 7, 0, "op000", "9f", times, top=top).as_json()
+    return results.Result("n", 7, 0, cut, "9f", times, top=top).as_json()
 
 
 def test_a_device_and_its_latest_label_appear_without_writing_anything(client, message):
@@ -223,6 +223,10 @@ def test_a_device_and_its_latest_label_appear_without_writing_anything(client, m
 
         assert home.states["score"] == 0.75
         assert home.attributes["label"]["top"] == [{"label": "éins", "score": 0.75}]
+        assert home.attributes["label"]["answered_by"] == "cloud"
+        cloud.publish(topic(topics.Kind.RESULTS), answer("éins", 0.5, cut=results.WHOLE))
+        home.wait_for(lambda: home.states["score"] == 0.5)
+        assert home.attributes["label"]["answered_by"] == "device"
         said = telemetry.Telemetry(7, 0.0, "ok", None, 9.5, {"p50": 12.5}, ())
         cloud.publish(topic(topics.Kind.TELEMETRY), said.as_json(), qos=0)
         home.wait_for(lambda: home.states.get("fps") == 9.5)
