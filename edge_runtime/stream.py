@@ -20,6 +20,22 @@ if TYPE_CHECKING:  # an edge without a spool does not load SQLite
 log = logging.getLogger(__name__)
 
 
+def check(package: Package, *, spool_full: str, spool_age_s: float | None, adapts: bool) -> None:
+    """SettingsError where a package is stateful and what its edge does would tear the stream."""
+    if not package.manifest.is_stateful:
+        return
+    if adapts:
+        raise errors.SettingsError(
+            f"{package.path}: it is stateful, and what head and tail keep belongs to a cut: leave --adapt out"
+        )
+    if spool_age_s or spool_full == "drop-oldest":
+        option = "--spool-age" if spool_age_s else "--spool-full drop-oldest"
+        raise errors.SettingsError(
+            f"{package.path}: it is stateful, and with {option} frames behind a dropped one would have no result: "
+            "leave it out, or take --spool-full drop-newest"
+        )
+
+
 class Stream:
     """An observer of the edge. All but `settled` is for the compute thread. Where the package is not stateful each
     frame is alone. SettingsError for a package that does not go with what the edge does (`check`)."""
@@ -40,19 +56,8 @@ class Stream:
         self.check(package)
 
     def check(self, package: Package) -> None:
-        if not package.manifest.is_stateful:
-            return
-        if self._adapts:
-            raise errors.SettingsError(
-                f"{package.path}: it is stateful, and what head and tail keep belongs to a cut: leave --adapt out"
-            )
-        limits = self._limits
-        if limits is not None and (limits.full.value == "drop-oldest" or limits.age_s is not None):
-            option = "--spool-age" if limits.age_s is not None else "--spool-full drop-oldest"
-            raise errors.SettingsError(
-                f"{package.path}: it is stateful, and with {option} frames behind a dropped one would have no result: "
-                "leave it out, or take --spool-full drop-newest"
-            )
+        full, age_s = ("", None) if self._limits is None else (self._limits.full.value, self._limits.age_s)
+        check(package, spool_full=full, spool_age_s=age_s, adapts=self._adapts)
 
     def follow(self, package: Package) -> None:
         """Another head, perhaps of another package, goes on; what the one before kept is not its."""

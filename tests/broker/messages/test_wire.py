@@ -52,6 +52,8 @@ CASES = [
     *(frame(TensorSpec("", (3, 5), dtype)) for dtype in tensors.CODE_OF_DTYPE),
     frame(*[ONE] * wire.MAX_TENSORS),
     frame(ONE, later_ns=(5,)),
+    frame(ONE, follows=0),
+    frame(ONE, follows=42, wants_ack=True),
     frame(ONE, TensorSpec("", (1, 4), "int32"), wants_ack=True, later_ns=tuple(range(63))),
 ]
 
@@ -107,6 +109,21 @@ def test_golden_bytes():
     received, views = wire.decode(bytes.fromhex(GOLDEN))
     assert received == sent
     assert [view.tobytes() for view in views] == [array.tobytes() for array in arrays]
+
+
+@pytest.mark.parametrize("follows", [None, 0, 41, 42])
+def test_a_label_says_which_frame_it_follows(follows):
+    sent = frame(ONE, follows=follows)
+    encoded = wire.encode(sent, features(ONE), feature_codec.Plain())
+    assert wire.peek(encoded).follows == wire.peek(wire.with_ack(encoded, wanted=True)).follows == follows
+
+
+def test_a_frame_follows_none_that_comes_later_and_says_all_of_whom_it_follows():
+    with pytest.raises(ValueError, match=r"follows 43 is outside 0\.\.42"):
+        frame(ONE, follows=43)
+    encoded = wire.encode(frame(ONE, follows=41), features(ONE), feature_codec.Plain())
+    with pytest.raises(errors.FrameError, match="ends before the sequence of the one that it follows"):
+        wire.peek(encoded[: wire.HEADER_BYTES + 5])
 
 
 def test_names_of_tensors_do_not_travel():

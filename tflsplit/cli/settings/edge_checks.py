@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tflsplit import arguments, errors, extras
+from tflsplit import arguments, errors, extras, quantities
 from tflsplit.api import gating
 from tflsplit.cli.options import connection, delivery, planfile, updates
 from tflsplit.cli.options.moving import adapting, gate
@@ -153,6 +153,12 @@ def _look_at_package(merged: "Merged", root: Path) -> None:
     wanted = gating.terms(*(merged.value(key) for key in ("answer-here", "at-most", "audit")))
     until, batch = merged.value("until"), merged.value("batch")
     gating.check(opened, wanted, None if merged.value("adapt") else cut, until=until, batch=batch)
+    if opened.manifest.is_stateful:
+        from edge_runtime import stream
+
+        age, adapts = merged.value("spool-age"), bool(merged.value("adapt"))
+        age_s = None if age is None else quantities.parse_duration(age, "spool-age")
+        stream.check(opened, spool_full=str(merged.value("spool-full")), spool_age_s=age_s, adapts=adapts)
 
 
 def _look_at_source(merged: "Merged", root: Path) -> None:
