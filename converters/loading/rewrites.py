@@ -80,6 +80,17 @@ def _square(graph: Graph, node: Any) -> bool:
     return True
 
 
+def _power(graph: Graph, node: Any) -> bool:
+    """x to the third or fourth as products, as in GELUs written by hand; to the second the converter knows."""
+    exponent = graph.value(node.input[1])
+    if node.attr["T"].type not in FLOATS or exponent not in (3.0, 4.0):
+        return False
+    x = node.input[0]
+    square = graph.add("Mul", f"{node.name}/square", (x, x), node)
+    become(node, "Mul", (square, x if exponent == 3.0 else square))
+    return True
+
+
 def _squared_difference(graph: Graph, node: Any) -> bool:
     """The int8 kernel takes four dimensions; a group normalisation has five."""
     if node.attr["T"].type not in FLOATS:
@@ -235,6 +246,7 @@ _FIRST: dict[str, Callable[[Graph, Any], bool]] = {
 _RULES: dict[str, Callable[[Graph, Any], bool]] = {
     "Neg": _negation,
     "Square": _square,
+    "Pow": _power,
     "SquaredDifference": _squared_difference,
     "Elu": activations.elu,
     "Selu": activations.selu,

@@ -109,6 +109,9 @@ FORMS = {
     "leaky": _after_convolution(lambda keras: keras.layers.LeakyReLU(0.1)),
     "leaky of two": _after_convolution(lambda keras: lambda x: keras.ops.relu(x) - 0.1 * keras.ops.relu(-x)),
     "gelu by tanh": _after_convolution(lambda keras: lambda x: keras.ops.gelu(x, approximate=True)),
+    "gelu by a power": _after_convolution(
+        lambda keras: lambda x: 0.5 * x * (1.0 + keras.ops.tanh(0.7978845608 * (x + 0.044715 * x**3)))
+    ),
     "gelu by sigmoid": _after_convolution(lambda keras: lambda x: x * keras.ops.sigmoid(1.702 * x)),
     "swish": _after_convolution(lambda keras: lambda x: x * keras.ops.sigmoid(x)),
     "hard swish": _after_convolution(lambda keras: lambda x: x * keras.ops.relu6(x + 3.0) / 6.0),
