@@ -48,6 +48,10 @@ def distribute(
     energy. What is found is run in this process on random inputs; PackageError where it is not bit-exact.
     """
     opened = packages.open(pkg)
+    if opened.manifest.is_stateful:
+        raise errors.SettingsError(
+            f"{opened.path}: it is stateful, and what machines share keeps no state between frames"
+        )
     cluster = _cluster(machines, devices, speed=speed, bandwidth=bandwidth, delay=delay, shared=shared)
     if max_memory is not None:
         cluster = _bounded(cluster, quantities.parse_bytes(max_memory, "max_memory"))

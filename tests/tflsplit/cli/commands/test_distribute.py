@@ -111,6 +111,13 @@ def test_a_float_model_that_is_not_exact_in_parts_is_refused_or_right(tmp_path):
     assert found.used == (0,)
 
 
+def test_a_stateful_package_is_refused(typed, tmp_path):
+    package = tiny_models.write_package(tmp_path / "s.tflsplit", tiny_models.residual_model(), is_stateful=True)
+    done = typed("distribute", package.path, "--devices", 2)
+    assert done.code == 1
+    assert "it is stateful" in done.err
+
+
 def test_python_gives_what_the_command_prints(package, typed):
     found = tflsplit.distribute(package, devices=2, bandwidth="1Gbit", speed=1e7)
     done = typed("distribute", package.path, "--devices", 2, "--bandwidth", "1Gbit", "--speed", 1e7, "--json")
