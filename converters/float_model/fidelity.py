@@ -125,7 +125,7 @@ def _is_far(entry: kept_fidelity.Fidelity) -> bool:
 
 def _warning(entry: kept_fidelity.Fidelity, *, has_float_tails: bool) -> str:
     data = "calibration data" if entry.measured_on is MeasuredOn.SYNTHETIC else "more or other calibration data"
-    tails = "" if has_float_tails else "; --tail float32"
+    tails = "; a cut before this one" if has_float_tails else "; --tail float32"
     return (
         f"{entry.output}: int8 is far from float ({entry.closeness}); what helps: {data}{tails}; "
         "`tflsplit inspect PKG --errors SAMPLES` names the operators that lose most"

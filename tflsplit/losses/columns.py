@@ -81,13 +81,16 @@ class Tallies:
 
 
 def at_the_end(graph: Graph) -> list[int]:
-    """The operators that make the outputs, and those before them that only arrange; in the model's order."""
+    """The operators that make the outputs, and those before them that only arrange; in the model's order.
+
+    Not a softmax: shares of classes are made for one scale, and a class that is hardly ever there loses nothing by it.
+    """
     makers = {index: operator for operator in graph.operators for index in operator.outputs}
     found: set[int] = set()
     pending = list(graph.outputs)
     while pending:
         maker = makers.get(pending.pop())
-        if maker is not None and maker.index not in found:
+        if maker is not None and maker.index not in found and maker.name != "SOFTMAX":
             found.add(maker.index)
             pending += [index for index in maker.inputs if index >= 0] if maker.name in _ARRANGING else []
     return sorted(found)

@@ -88,6 +88,7 @@ def test_what_is_far_from_float_is_warned_of_with_what_helps(entry):
 
     assert all(words in line for words in ("other calibration data", "--tail float32", "inspect PKG --errors"))
     assert "--tail float32" not in beside_float_tails
+    assert "a cut before this one" in beside_float_tails
 
 
 def test_what_is_near_float_is_not():

@@ -55,3 +55,11 @@ def test_columns_that_hold_nothing_are_not_split(peaks):
 
 def test_what_arranges_before_the_output_belongs_to_the_end(residual_model):
     assert columns.at_the_end(flatgraph.read(residual_model)) == [2]
+
+
+def test_shares_of_classes_are_made_for_one_scale(builder):
+    x = builder.tensor("x", (1, 4))
+    soft = builder.tensor("soft", (1, 4), scale=1 / 256, zero_point=-128)
+    builder.operator("SOFTMAX", (x,), (soft,), version=2)
+
+    assert columns.at_the_end(flatgraph.read(builder.build((x,), (soft,)))) == []
