@@ -98,12 +98,13 @@ class Sending:
             follows=follows,
             later_ns=later_ns,
         )
-        encoded = wire.encode(frame, arrays, self._coder_of(frame.inputs))
+        encoded = wire.encode(frame, arrays, self.coder_of(frame.inputs))
         about = (boot, sequence, digest.hex(), self.cut.id, captured_ns, head_s)
         return Packed(*about, encoded, captured_at_s, later_ns)
 
-    def _coder_of(self, inputs: int) -> feature_codec.Codec:
-        """Levels are per tensor, and a payload says how many features of each it holds."""
+    def coder_of(self, inputs: int) -> feature_codec.Codec:
+        """The coder of a frame with so many inputs. Levels are per tensor, and a payload says how many features of
+        each it holds."""
         if inputs == 1 or not isinstance(self.coder, bit_codec.Bits):
             return self.coder
         return self.coder.widened(inputs)

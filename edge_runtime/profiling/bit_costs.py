@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from itertools import cycle
 
-from broker.messages import results
 from edge_runtime.profiling import pixel_costs
 from edge_runtime.profiling.overhead import Overhead
 from tflsplit.graph.tensors import Array
@@ -24,11 +23,11 @@ def time_bits(
     """`frame` is of a cut in so many bits. `outputs` are the model's, for making results."""
     turns = cycle(boundaries)
     coded = frame.encode(boundaries[0])
-    result = frame.answer(coded, outputs)
+    answers = frame.answer(coded, outputs)
 
     def at_edge() -> None:
         frame.encode(next(turns))
-        results.parse(result)
+        frame.read(answers)
 
     def in_cloud() -> None:
         frame.answer(coded, outputs)

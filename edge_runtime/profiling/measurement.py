@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from broker.messages import results
 from edge_runtime.accelerators.protocol import Accelerator, OpenModel
 from edge_runtime.machine import environment
 from edge_runtime.profiling import overhead
@@ -63,7 +62,8 @@ class Measurement:
 class Measurer:
     """Measures cuts of one package on one side. `outputs` are the model's for any input, for making results.
 
-    `duration_s` is about how long the timed runs of a measurement may take.
+    `duration_s` is about how long the timed runs of a measurement may take. A frame holds `batch` inputs: the edge's
+    `accelerator` takes them at once, the cloud's one after another, as a cloud runs them.
     """
 
     package: Package
@@ -72,6 +72,7 @@ class Measurer:
     outputs: tuple[Array, ...]
     duration_s: float = 0.03
     clock: Clock = time.perf_counter
+    batch: int = 1
 
     def model(self, cut: Cut) -> bytes | None:
         """The cut's half for this accelerator; None if there is nothing to run (the head of `input`).
@@ -94,7 +95,7 @@ class Measurer:
     def measure(
         self, cut: Cut, inputs: Sequence[tuple[Array, ...]], boundaries: Sequence[tuple[Array, ...]]
     ) -> Measurement:
-        """`inputs` are the model's, `boundaries` what crosses the cut for each of them."""
+        """`inputs` are the model's for each of some frames, `boundaries` what crosses the cut for each of them."""
         arrived_s = self.clock()
         given = inputs if self.side is Side.EDGE else boundaries
         load_s, memory_bytes, run_s = 0.0, 0, (0.0,) * FEWEST_RUNS
@@ -123,21 +124,25 @@ class Measurer:
 
     def _time_run(self, half: OpenModel, arrays: tuple[Array, ...]) -> float:
         began_s = self.clock()
-        half.run(*arrays)
+        if self.side is Side.CLOUD and self.batch > 1:
+            for row in range(self.batch):
+                half.run(*(array[row : row + 1] for array in arrays))
+        else:
+            half.run(*arrays)
         return self.clock() - began_s
 
     def _code(self, cut: Cut, boundaries: Sequence[tuple[Array, ...]]) -> tuple[tuple[float, ...], float | None]:
         """Times what a side does to a frame besides running its half; the mean bytes of a coded payload (edge only)."""
-        frame = overhead.Overhead(self.package, cut)
+        frame = overhead.Overhead(self.package, cut, batch=self.batch)
         coded = [frame.encode(boundary) for boundary in boundaries]
-        result = frame.answer(coded[0], self.outputs)
+        answers = frame.answer(coded[0], self.outputs)
         samples = []
         for number in range(_CODINGS):
             place = number % len(boundaries)
             began_s = self.clock()
             if self.side is Side.EDGE:
                 frame.encode(boundaries[place])
-                results.parse(result)
+                frame.read(answers)
             else:
                 frame.answer(coded[place], self.outputs)
             samples.append(self.clock() - began_s)

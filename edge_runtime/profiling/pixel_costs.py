@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 
-from broker.messages import results
 from edge_runtime.profiling.overhead import Overhead
 from edge_runtime.sources import frames
 from edge_runtime.sources.frames import Source
@@ -70,12 +69,12 @@ def _time(
     capture = tuple(timed(lambda: next(inputs), clock, _RUNS)) if side is Side.EDGE else None
     pictures = [next(inputs).arrays for _ in range(_PICTURES)]
     coded = [frame.encode(picture) for picture in pictures]
-    result = frame.answer(coded[0], outputs)
+    answers = frame.answer(coded[0], outputs)
     turns = iter(range(_RUNS + 1))
 
     def at_edge() -> None:
         frame.encode(pictures[next(turns) % _PICTURES])
-        results.parse(result)
+        frame.read(answers)
 
     def in_cloud() -> None:
         frame.answer(coded[next(turns) % _PICTURES], outputs)

@@ -14,14 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
+from broker.messages import wire
 from edge_runtime.accelerators.protocol import Accelerator
 from edge_runtime.machine import environment
-from edge_runtime.profiling import bit_costs, interpolation, pixel_costs
+from edge_runtime.profiling import batches, bit_costs, interpolation, pixel_costs
 from edge_runtime.profiling.features import Features
 from edge_runtime.profiling.journal import Journal
 from edge_runtime.profiling.measurement import Clock, Measurement, Measurer
 from edge_runtime.profiling.overhead import Overhead
 from edge_runtime.sources import frames
+from edge_runtime.sources.batches import rows
 from edge_runtime.sources.frames import Source
 from tflsplit import arguments, errors, text
 from tflsplit.coding import jpeg, precisions
@@ -59,7 +61,8 @@ class Settings:
 @dataclass(frozen=True, slots=True)
 class Task:
     """What is profiled: `source` gives the inputs (None: random ones), `pixels` the same before their preprocessing, if
-    there are any. `threads` is only recorded; `jpeg_quality` is for pictures sent as JPEG.
+    there are any. `threads` is only recorded; `jpeg_quality` is for pictures sent as JPEG. A frame holds `batch` of the
+    inputs.
     """
 
     package: Package
@@ -69,6 +72,7 @@ class Task:
     threads: int = 1
     pixels: Source | None = None
     jpeg_quality: int = 75
+    batch: int = 1
 
     def __post_init__(self) -> None:
         arguments.check_fields(self)
@@ -76,6 +80,13 @@ class Task:
             raise errors.SettingsError(
                 f"JPEG quality {self.jpeg_quality}: give {jpeg.QUALITIES[0]} to {jpeg.QUALITIES[-1]}"
             )
+        if not 1 <= self.batch <= wire.MAX_INPUTS:
+            raise errors.SettingsError(f"batch of {self.batch} inputs: give 1 to {wire.MAX_INPUTS}")
+
+    @property
+    def wanted_inputs(self) -> int:
+        """How many different ones are measured with: a frame of equal inputs would be coded in fewer bytes."""
+        return max(_INPUTS, self.batch)
 
     def run(self) -> dict[str, str]:
         """What must be equal for continuing a run that was interrupted."""
@@ -86,7 +97,7 @@ class Task:
             "threads": str(self.threads),
             "host": environment.describe().get("host", ""),
             "samples": "random" if self.source is None else "given",
-        }
+        } | ({"batch": str(self.batch)} if self.batch > 1 else {})
 
 
 # The measurements so far, by the id of their cut.
@@ -108,31 +119,45 @@ def profile(
     for a journal of another run.
     """
     settings = settings or Settings()
-    cuts = _cuts(task)
+    cuts, notes = _cuts(task)
     source = task.source or frames.from_arrays(
-        random_columns(task.package), task.package.manifest, name="random inputs"
+        random_columns(task.package, task.wanted_inputs), task.package.manifest, name="random inputs"
     )
-    inputs = tuple(taken.arrays for taken in islice(source.inputs(repeats=True), _INPUTS))
+    inputs = tuple(taken.arrays for taken in islice(source.inputs(repeats=task.batch == 1), task.wanted_inputs))
+    notes += batches.too_few(inputs, task.batch)
     features = Features(task.package, (*cuts, task.package.cuts[-1]), inputs)
     # What crosses the last cut is the model's outputs.
     outputs = features.of(task.package.cuts[-1])[0]
-    measurer = Measurer(task.package, task.side, task.accelerator, outputs, clock=clock)
+    framed = batches.frames(inputs, task.batch, _INPUTS)
+    measurer = Measurer(task.package, task.side, _widened(task), outputs, clock=clock, batch=task.batch)
     found: _Found = {cut.id: [] for cut in cuts}
     with Journal(journal, task.run()) as kept:
         for measurement in kept.measurements:
             found.setdefault(measurement.cut, []).append(measurement)
             on_measurement(measurement.cut)
         for cut in _turns(cuts, found, settings, clock):
-            measurement = measurer.measure(cut, inputs, features.of(cut))
+            measurement = measurer.measure(cut, framed, batches.frames(features.of(cut), task.batch, _INPUTS))
             kept.add(measurement)
             found[cut.id].append(measurement)
             on_measurement(cut.id)
-    preprocess = _preprocessing(source, clock) if task.side is Side.EDGE else None
+    preprocess = _preprocessing(source, task.batch, clock) if task.side is Side.EDGE else None
     in_bits = {cut.id: _in_bits(task, cut, features, outputs, clock) for cut in cuts}
-    return _assemble(task, cuts, found, preprocess, _pixels(task, outputs, clock), in_bits=in_bits)
+    return _assemble(task, cuts, found, preprocess, _pixels(task, outputs, clock), in_bits=in_bits, notes=notes)
 
 
-def _cuts(task: Task) -> tuple[Cut, ...]:
+def _cuts(task: Task) -> tuple[tuple[Cut, ...], tuple[str, ...]]:
+    """Those to measure; and why others take no batch, a line each."""
+    if task.batch == 1:
+        return _listed(task), ()
+    heads_on = task.accelerator if task.side is Side.EDGE else None
+    return batches.accepting(task.package, _listed(task), task.batch, heads_on)
+
+
+def _widened(task: Task) -> Accelerator:
+    return batches.widened(task.accelerator, task.batch) if task.side is Side.EDGE else task.accelerator
+
+
+def _listed(task: Task) -> tuple[Cut, ...]:
     """The listed cuts with a tail; if only compiled heads run, those with one, and `input`, whose head is empty."""
     listed = set(task.package.select("listed"))
     served = tuple(cut for cut in task.package.served_cuts if cut in listed)
@@ -173,25 +198,32 @@ def _is_precise(measurements: Sequence[Measurement], precision: float) -> bool:
     return len(measurements) >= FEWEST_MEASUREMENTS and sampling.is_narrow(samples, precision)
 
 
-def random_columns(package: Package) -> tuple[Array, ...]:
+def random_columns(package: Package, count: int = _INPUTS) -> tuple[Array, ...]:
     """Random inputs, an array for each of the model's: pixels if it takes pictures, else as stored."""
     manifest = package.manifest
     takes_pictures = manifest.preprocessing is not None and len(manifest.inputs) == 1
     if not takes_pictures or not pictures.is_picture(manifest.inputs[0].shape):
-        rows = verify.random_samples(manifest.inputs, _INPUTS)
+        rows = verify.random_samples(manifest.inputs, count)
         return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
     random = np.random.default_rng(0)
-    return (random.integers(0, 256, (_INPUTS, *manifest.inputs[0].shape[1:]), dtype=np.uint8),)
+    return (random.integers(0, 256, (count, *manifest.inputs[0].shape[1:]), dtype=np.uint8),)
 
 
-def _preprocessing(source: Source, clock: Clock) -> Timing:
-    """Times what the edge does from an input's capture to its head."""
+def _preprocessing(source: Source, batch: int, clock: Clock) -> Timing:
+    """Times what the edge does from the capture of a frame's inputs to its head."""
     inputs = source.inputs(repeats=True)
-    return Timing(tuple(pixel_costs.timed(lambda: next(inputs), clock, _PREPROCESSINGS)))
+
+    def gather() -> None:
+        rows([next(inputs).arrays for _ in range(batch)])
+
+    return Timing(tuple(pixel_costs.timed(gather, clock, _PREPROCESSINGS)))
 
 
 def _pixels(task: Task, outputs: tuple[Array, ...], clock: Clock) -> tuple[PixelTiming, ...]:
-    """The costs of sending pictures as pixels; empty if the model takes no pictures or the samples are none."""
+    """The costs of sending pictures as pixels; empty if the model takes no pictures or the samples are none; pixels
+    travel one input a frame."""
+    if task.batch > 1:
+        return ()
     source = task.pixels
     if task.source is None:
         with suppress(errors.DataError):
@@ -216,9 +248,9 @@ def _in_bits(
     """The costs of the fewer bits in which the cut's features may travel."""
     return tuple(
         bit_costs.time_bits(
-            Overhead(task.package, cut, bits=each.bits),
+            Overhead(task.package, cut, bits=each.bits, batch=task.batch),
             task.side,
-            features.of(cut),
+            batches.frames(features.of(cut), task.batch, _INPUTS),
             outputs,
             bits=each.bits,
             clock=clock,
@@ -236,12 +268,13 @@ def _assemble(
     pixels: tuple[PixelTiming, ...],
     *,
     in_bits: Mapping[str, tuple[BitsTiming, ...]],
+    notes: tuple[str, ...],
 ) -> Profile:
     timed = {cut.id: _timing(cut, found[cut.id], task) for cut in cuts if found[cut.id]}
-    notes = [_RANDOM] if task.source is None else []
+    notes = (*((_RANDOM,) if task.source is None else ()), *notes)
     if len(timed) < len(cuts):
-        notes.append(
-            f"{len(timed)} of {text.counted(len(cuts), 'cut')} timed, those between them estimated from their work"
+        notes += (
+            f"{len(timed)} of {text.counted(len(cuts), 'cut')} timed, those between them estimated from their work",
         )
     return Profile(
         package=task.package.digest,
@@ -251,9 +284,10 @@ def _assemble(
         machine=environment.describe() | {"threads": str(task.threads)},
         cuts=tuple(replace(each, in_bits=in_bits[each.cut]) for each in interpolation.fill(cuts, timed)),
         preprocess=preprocess,
-        notes=tuple(notes),
+        notes=notes,
         pixels=pixels,
         kernel_class=keeping.here(),
+        batch=task.batch,
     )
 
 

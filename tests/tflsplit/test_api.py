@@ -220,6 +220,29 @@ def test_an_edge_runs_a_plan_as_it_was_returned_or_written(tiny_package, profile
     assert "<svg" in (tmp_path / "plan.html").read_text()
 
 
+def test_an_edge_sends_the_batches_of_a_plan(tiny_package, profiles, tmp_path):
+    sides = {side: tflsplit.profile(tiny_package, side, budget=0.01, batch=4) for side in ("edge", "cloud")}
+    outcome = tflsplit.plan(tiny_package, **sides, link="4g", fps=100, batch=4)
+    planning.write_plan(outcome, tmp_path / "plan.json")
+    named = {"deployment": "d", "device": "n", "plan": tmp_path / "plan.json"}
+    network = MemoryBroker()
+
+    with tflsplit.Cloud(tiny_package, network, deployment="d"), tflsplit.Edge(tiny_package, network, **named) as edge:
+        summary = edge.run(INPUTS[:8])
+    assert (summary.frames, summary.inputs) == (2, 8)
+    with tflsplit.Edge(tiny_package, network, **named, batch=2) as edge:
+        assert edge._settings.batch == 2
+    with pytest.raises(errors.SettingsError, match="a cut that moves, with a batch of 4"):
+        tflsplit.Edge(tiny_package, network, **named, adapt=True)
+    assert outcome.as_json()["batch"] == 4
+    with pytest.raises(errors.SettingsError, match="a batch of 4 without fps"):
+        tflsplit.plan(tiny_package, **sides, link="4g", batch=4)
+    with pytest.raises(errors.DataError, match="with 1 input a frame, this needs 4"):
+        tflsplit.plan(tiny_package, **profiles, link="4g", fps=100, batch=4)
+    with pytest.raises(errors.DataError, match="with 4 inputs a frame, this needs 1"):
+        tflsplit.plan(tiny_package, **sides, link="4g")
+
+
 def test_an_edge_keeps_unanswered_frames_in_its_spool(tiny_package, tmp_path):
     network = MemoryBroker()
     with tflsplit.Edge(tiny_package, network, deployment="d", device="n", spool=tmp_path / "spool", drain=0) as edge:

@@ -83,7 +83,7 @@ class Edge:
         adapt: bool = False,
         objective: str = "mean",
         probes: bool = True,
-        batch: int = 1,
+        batch: int | None = None,
         batch_wait: str | float | None = None,
         hedge: float | None = None,
         answer_here: float | None = None,
@@ -94,12 +94,13 @@ class Edge:
         fixed = None if plan is None else planfile.of(plan, self.package)
         if fixed is not None and (cut is not None or input_codec is not None):
             raise errors.SettingsError("plan, and cut or input_codec, both say what is sent; give one")
-        codec = {} if input_codec is None else {"input_codec": coding_input_codec.parse(input_codec)}
-        given: dict[str, Any] = codec if window is None else {"window": window, **codec}
+        codec = None if input_codec is None else coding_input_codec.parse(input_codec)
+        stated = {"input_codec": codec, "window": window, "batch": batch}
+        given: dict[str, Any] = {name: value for name, value in stated.items() if value is not None}
         given |= _kinds(delivery=(Delivery, delivery), until=(Until, until), exact=(Exact, exact))
         given |= _seconds(resend_after=resend_after, max_age=max_age, drain=drain, batch_wait=batch_wait)
         speaker = connections.speaker(deployment, device, "device", credentials)
-        self._settings = Settings(*speaker, qos=qos, batch=batch, **(planfile.settings(fixed) | given))
+        self._settings = Settings(*speaker, qos=qos, **(planfile.settings(fixed) | given))
         self._broker = connections.reached(broker, credentials, self._speaker, Role.DEVICE)
         self._spool = None if spool is None else arguments.path(spool, "spool")
         named = cut if fixed is None else fixed.cut
@@ -108,9 +109,8 @@ class Edge:
         trial.once(self.package)
         self._resources = contextlib.ExitStack()
         wishes: dict[str, Any] = {"adapt": adapt, "objective": objective, "probes": probes, "hedge": hedge}
-        gate = gating.terms(answer_here, at_most, audit)
-        wishes |= {"accelerator": accelerator, "fallback": fallback}
-        course = adapting.course(self.package, self.cut, fixed, self._settings, gate=gate, threads=threads, **wishes)
+        wishes |= {"accelerator": accelerator, "fallback": fallback, "gate": gating.terms(answer_here, at_most, audit)}
+        course = adapting.course(self.package, self.cut, fixed, self._settings, threads=threads, **wishes)
         self._course = self._resources.enter_context(course)
         moving = self._course.get("adaptation")
         self._head = moving.first if moving else self._opened(accelerator, fallback, threads)

@@ -63,4 +63,6 @@ def settings(made: "Plan | None") -> dict[str, Any]:
         fields["input_codec"] = input_codec.parse(made.input_codec)
     if made.bits is not None:
         fields["bits"] = made.bits
+    if made.batch > 1:
+        fields["batch"] = made.batch
     return fields

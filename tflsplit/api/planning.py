@@ -32,6 +32,7 @@ def plan(
     *,
     edge: PathLike | Profile,
     cloud: PathLike | Profile,
+    batch: int = 1,
     link: PathLike | Link | None = None,
     bandwidth: str | float | None = None,
     rtt: str | float | None = None,
@@ -63,10 +64,12 @@ def plan(
 
     `edge` and `cloud` are profiles or their files; `link` is a file of `tflsplit probe` or a preset ("4g"), or else
     `bandwidth` ("5Mbit") and `rtt` ("40ms") state one. With `lossy` ("99%", "20dB", or "") features may travel in fewer
-    bits. All else is as in `tflsplit plan --help`, in s, B and bit/s.
+    bits. With a `batch` frames hold so many of the inputs that come `fps` times a second. All else is as in
+    `tflsplit plan --help`, in s, B and bit/s.
     """
     opened = packages.open(pkg)
-    measured = profile_of(edge, opened, Side.EDGE)
+    _check_batch(batch, fps)
+    measured = profile_of(edge, opened, Side.EDGE, batch)
     allowed = precisions.of_package(opened) if lossy is not None else ()
     constraints = replace(
         Constraints() if lossy is None else _least(opened, allowed, lossy),
@@ -78,13 +81,17 @@ def plan(
         max_energy_j=max_energy,
         min_position=None if min_depth is None else opened.cut(min_depth).position,
     )
-    work = Workload(fps, devices, workers, window, reload_every)
     costs = Prices(price_per_gb, price_per_cloud_hour), _power(idle_watts, active_watts)
+    work = Workload(fps, devices, workers, window, reload_every)
     scenario = Scenario(link_of(link, bandwidth, rtt, loss), work, *costs)
-    goal = _goal(objective, constraints, weights, exact)
-    served = profile_of(cloud, opened, Side.CLOUD)
+    served, goal = profile_of(cloud, opened, Side.CLOUD, batch), _goal(objective, constraints, weights, exact)
     inputs = forms(opened, measured, input_codecs, pictures, jpeg_bytes)
     return pipeline.make(opened, measured, served, scenario, goal, forms=inputs, lossy=allowed)
+
+
+def _check_batch(batch: int, fps: float | None) -> None:
+    if arguments.instance(batch, int, "batch") > 1 and fps is None:
+        raise errors.SettingsError(f"a batch of {batch} without fps: how long a frame takes to fill depends on it")
 
 
 @wording.in_python
@@ -126,12 +133,11 @@ def link_of(
     )
 
 
-def profile_of(given: PathLike | Profile, package: Package, side: Side) -> Profile:
+def profile_of(given: PathLike | Profile, package: Package, side: Side, batch: int = 1) -> Profile:
     if not isinstance(given, Profile):
-        return pipeline.read_profile(arguments.path(given, side.value), package, side)
-    profiles.check_fits(
-        given, package.digest, side, [cut.id for cut in package.cuts], path=Path(f"{side.value} profile")
-    )
+        return pipeline.read_profile(arguments.path(given, side.value), package, side, batch)
+    ids = [cut.id for cut in package.cuts]
+    profiles.check_fits(given, package.digest, side, ids, path=Path(f"{side.value} profile"), batch=batch)
     return given
 
 
@@ -152,6 +158,8 @@ def forms(package: Package, edge: Profile, codecs: Any, pictures: Any, jpeg_byte
         else:
             sizes.append(candidates.picture_of(package.cuts[0], quality, edge))
     named = {str(codec) for codec in parsed}
+    if edge.batch > 1:  # pixels travel one input a frame
+        return InputForms(raw=False, int8="int8" in named, jpeg=False)
     return InputForms(raw="raw" in named, int8="int8" in named, jpeg=bool(qualities), pictures=tuple(sizes))
 
 

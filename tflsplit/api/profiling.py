@@ -26,6 +26,7 @@ def profile(
     budget: float = 20.0,
     precision: float = 0.02,
     jpeg_quality: int = 75,
+    batch: int = 1,
     force: bool = False,
     on_measurement: Callable[[str], None] = lambda cut: None,
 ) -> Profile:
@@ -33,7 +34,8 @@ def profile(
 
     With `out` the profile is also written to that file, and a run that was killed goes on where it was. `samples` are
     inputs as for `verify`; without them random ones are taken, and the profile says so. `budget` is in seconds,
-    `precision` how closely a median is to be known, as a share of it.
+    `precision` how closely a median is to be known, as a share of it. With a `batch` frames hold so many inputs; cuts
+    that do not take them are left out, and the profile's notes name them.
     """
     from edge_runtime.profiling import pixel_costs, profiler
     from edge_runtime.sources import frames
@@ -51,7 +53,9 @@ def profile(
         raise errors.SettingsError(f"accelerator {accelerator}: tails run on the CPU; give it with side edge")
     pixels = None if samples is None else pixel_costs.open_pixels(samples, opened)
     trial.once(opened)
-    task = profiler.Task(opened, wanted, machine, source, threads, pixels, jpeg_quality)
+    task = profiler.Task(
+        opened, wanted, machine, source, threads, pixels, jpeg_quality, arguments.instance(batch, int, "batch")
+    )
     with _journal_of(destination) as journal:
         made = profiler.profile(task, journal, settings, on_measurement=on_measurement)
         if destination is not None:

@@ -17,6 +17,7 @@ from tflsplit import errors, strict_json
 from tflsplit.coding import bit_codec, levels
 from tflsplit.coding.bit_codec import Levels
 from tflsplit.fidelity import Fidelity, MeasuredOn
+from tflsplit.graph import tensors
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import PRECISIONS, Package
 
@@ -32,8 +33,9 @@ class Precision:
     levels: Levels
     fidelity: Fidelity
 
-    def payload_bytes(self, cut: Cut) -> int:
-        return bit_codec.payload_bytes(cut.boundary, self.levels, self.bits)
+    def payload_bytes(self, cut: Cut, inputs: int = 1) -> int:
+        """Of a frame with so many inputs."""
+        return bit_codec.payload_bytes(tensors.widened(cut.boundary, inputs), self.levels, self.bits)
 
 
 def of_package(opened: Package) -> tuple[Precision, ...]:

@@ -40,7 +40,8 @@ class Candidate:
     without loss.
 
     `frame_bytes` is what the edge publishes; `missing` says why it cannot be costed, "" where it can. `standing` is
-    that of the head against the cloud's kernels, `inexact` says why it is not exact; a JPEG and fewer bits never are.
+    that of the head against the cloud's kernels, `inexact` says why it is not exact; a JPEG and fewer bits never are. A
+    frame holds `batch` inputs, and every figure is of the whole frame.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Candidate:
     inexact: str = ""
     bits: int | None = None
     fidelity: Fidelity | None = None
+    batch: int = 1
     edge: Distribution = field(init=False)
     cloud: Distribution = field(init=False)
 
@@ -101,14 +103,14 @@ def gather(
     lossy: Sequence[Precision] = (),
 ) -> list[Candidate]:
     """In cut order, beginning with the forms of the input. Raw and JPEG are for models that take pictures. `judged`
-    says of each cut if it is exact; `lossy` are the fewer bits that may be sent."""
+    says of each cut if it is exact; `lossy` are the fewer bits that may be sent. Both profiles are of one batch."""
     heads = {entry.cut: entry for entry in edge.cuts}
     tails = {entry.cut: entry for entry in cloud.cuts}
     preprocess = distribution.of(edge.preprocess) if edge.preprocess else distribution.NOTHING
     found = []
     for cut in cuts:
         standing, inexact = (judged or {}).get(cut.id, exactness.UNJUDGED)
-        costed = _of_cut(cut, heads.get(cut.id), tails.get(cut.id), preprocess)
+        costed = _of_cut(cut, heads.get(cut.id), tails.get(cut.id), preprocess, edge.batch)
         found.append(replace(costed, standing=standing, inexact=inexact))
     found = [each for sent in found for each in (sent, *_in_bits(sent, heads.get(sent.id), tails.get(sent.id), lossy))]
     if found and found[0].cut.position == 0:
@@ -133,12 +135,12 @@ def _in_bits(
         at_edge, in_cloud = (_bits_timing(timing, each.bits) for timing in (head, tail))
         sides = [side for side, timing in (("edge", at_edge), ("cloud", in_cloud)) if timing is None]
         absent = f"the profile of the {' and the '.join(sides)} has no timing of {each.bits} bits; profile again"
-        payload_bytes = each.payload_bytes(sent.cut)
+        payload_bytes = each.payload_bytes(sent.cut, 1 if sent.missing else sent.batch)
         yield replace(
             sent,
             id=with_bits(sent.id, each.bits),
             payload_bytes=payload_bytes,
-            frame_bytes=network.frame_bytes(sent.cut.boundary, payload_bytes),
+            frame_bytes=network.frame_bytes(sent.cut.boundary, payload_bytes, sent.batch),
             encode=distribution.of(at_edge.coding) if at_edge else distribution.NOTHING,
             decode=distribution.of(in_cloud.coding) if in_cloud else distribution.NOTHING,
             missing=sent.missing or (absent if sides else ""),
@@ -173,13 +175,16 @@ def picture_of(cut: Cut, quality: int, edge: Profile) -> Picture:
     return Picture(quality, _elements(cut) * _JPEG_SHARE, Origin.ESTIMATED)
 
 
-def _of_cut(cut: Cut, head: CutTiming | None, tail: CutTiming | None, preprocess: Distribution) -> Candidate:
+def _of_cut(
+    cut: Cut, head: CutTiming | None, tail: CutTiming | None, preprocess: Distribution, batch: int
+) -> Candidate:
     absent = []
+    at_once = f" for {batch} inputs at once; its notes say why" if batch > 1 else ""
     if head is None and cut.head.operators:
-        absent.append("the edge's profile has no timing of its head")
+        absent.append(f"the edge's profile has no timing of its head{at_once}")
     if tail is None and cut.tail.operators:
-        absent.append("the cloud's profile has no timing of its tail")
-    payload_bytes = head.coded_bytes if head and head.coded_bytes is not None else cut.payload_bytes
+        absent.append(f"the cloud's profile has no timing of its tail{at_once}")
+    payload_bytes = head.coded_bytes if head and head.coded_bytes is not None else cut.payload_bytes * batch
     memory_bytes = head.memory_bytes if head else 0
     return Candidate(
         id=cut.id,
@@ -187,7 +192,7 @@ def _of_cut(cut: Cut, head: CutTiming | None, tail: CutTiming | None, preprocess
         input_codec="int8" if cut.position == 0 else None,
         payload_bytes=payload_bytes,
         payload_origin=Origin.MEASURED,
-        frame_bytes=network.frame_bytes(cut.boundary, payload_bytes),
+        frame_bytes=network.frame_bytes(cut.boundary, payload_bytes, batch),
         preprocess=preprocess,
         head=distribution.of(head.run) if head else distribution.NOTHING,
         encode=distribution.of(head.coding) if head else distribution.NOTHING,
@@ -197,6 +202,7 @@ def _of_cut(cut: Cut, head: CutTiming | None, tail: CutTiming | None, preprocess
         edge_memory_bytes=memory_bytes or cut.head.parameter_bytes + cut.payload_bytes,
         edge_memory_origin=Origin.MEASURED if memory_bytes else Origin.ESTIMATED,
         missing="; ".join(absent),
+        batch=batch,
     )
 
 

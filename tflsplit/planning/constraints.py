@@ -58,6 +58,11 @@ def failures(cost: Cost, constraints: Constraints) -> tuple[Failure, ...]:
     return found if any(failure.constraint == "fps" for failure in found) else (*_overload(cost), *found)
 
 
+def rate_unit(batch: int) -> str:
+    """What rates count: frames, or, where a frame holds several, inputs."""
+    return "frames/s" if batch == 1 else "inputs/s"
+
+
 def nearest_miss(costs: Sequence[Cost], constraints: Constraints) -> tuple[Cost, tuple[Failure, ...]]:
     """The candidate whose worst failure is the smallest."""
 
@@ -72,7 +77,9 @@ def _overload(cost: Cost) -> Iterator[Failure]:
     if cost.latency.p50_s == math.inf:
         stage = cost.slowest_stage
         yield Failure(
-            "rate", f"{stage} can do {cost.stages_fps[stage]:.4g} frames/s, fewer than come", _over(cost.edge_load, 1.0)
+            "rate",
+            f"{stage} can do {cost.stages_fps[stage]:.4g} {rate_unit(cost.candidate.batch)}, fewer than come",
+            _over(cost.edge_load, 1.0),
         )
 
 
@@ -112,7 +119,8 @@ def _too_much(cost: Cost, constraints: Constraints) -> Iterator[Failure]:
         words = f"p95 latency {settled}, at most {constraints.max_latency_s * 1e3:.4g} ms asked"
         yield Failure("max_latency", words, _over(cost.latency.p95_s, constraints.max_latency_s))
     if constraints.fps is not None and cost.throughput_fps < constraints.fps:
-        words = f"{cost.slowest_stage} can do {cost.throughput_fps:.4g} frames/s, {constraints.fps:.10g} asked"
+        can_do = f"{cost.throughput_fps:.4g} {rate_unit(cost.candidate.batch)}"
+        words = f"{cost.slowest_stage} can do {can_do}, {constraints.fps:.10g} asked"
         yield Failure("fps", words, _over(constraints.fps, cost.throughput_fps))
     memory_bytes = cost.candidate.edge_memory_bytes
     for name, found, most, unit in (

@@ -8,17 +8,18 @@ from dataclasses import dataclass
 
 from tflsplit.planning import network, queueing
 from tflsplit.planning.candidates import Candidate
-from tflsplit.planning.scenario import SECONDS_A_DAY, Scenario
+from tflsplit.planning.scenario import SECONDS_A_DAY, Scenario, Workload
 from tflsplit.timings import distribution
 from tflsplit.timings.distribution import NOTHING, Distribution
 from tflsplit.timings.profiles import Origin
 
-PARTS = ("preprocess", "reload", "head", "encode", "wire", "broker", "queue", "decode", "tail", "result")
+PARTS = ("fill", "preprocess", "reload", "head", "encode", "wire", "broker", "queue", "decode", "tail", "result")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Cost:
-    """`stages_fps` is what each stage alone could do, for each device; the lowest is the sustainable rate.
+    """`stages_fps` is what each stage alone could do, in inputs a second of each device; the lowest is the sustainable
+    rate. Latency is an input's, the wait for its frame to fill included.
 
     `energy_j` is what the edge uses for one frame and the idle time after it. Loads are shares of the time.
     """
@@ -43,6 +44,10 @@ class Cost:
         return min(self.stages_fps.values())
 
     @property
+    def bytes_per_input(self) -> float:
+        return self.bytes_per_frame / self.candidate.batch
+
+    @property
     def slowest_stage(self) -> str:
         return min(self.stages_fps, key=self.stages_fps.__getitem__)
 
@@ -59,13 +64,15 @@ class Cost:
 
 
 def of(candidate: Candidate, scenario: Scenario) -> Cost:
-    work = scenario.workload
+    work, batch = scenario.workload, candidate.batch
+    frames_fps = None if work.rate_fps is None else work.rate_fps / batch
     reload = _reload(candidate, work.reload_every)
     edge = distribution.total((candidate.edge, reload)) if reload is not NOTHING else candidate.edge
     sending, hop = network.sending(scenario.link, candidate.frame_bytes), network.hop(scenario.link)
-    warming_up = network.warming_up(scenario.link, candidate.frame_bytes, work.rate_fps) if work.rate_fps else NOTHING
+    warming_up = network.warming_up(scenario.link, candidate.frame_bytes, frames_fps) if frames_fps else NOTHING
     cloud = candidate.cloud
     parts = {
+        "fill": _filling(batch, work.rate_fps),
         "preprocess": candidate.preprocess,
         "reload": reload,
         "head": candidate.head,
@@ -76,21 +83,21 @@ def of(candidate: Candidate, scenario: Scenario) -> Cost:
         "tail": candidate.tail,
         "result": hop,
     }
-    service = distribution.total(parts.values())
-    parts["queue"] = _queue(edge, sending, cloud, scenario)
+    service = distribution.total(part for name, part in parts.items() if name != "fill")
+    parts["queue"] = _queue(edge, sending, cloud, frames_fps, work)
     stages_fps = {
-        "edge": _per_second(edge.mean_s),
-        "link": _per_second(network.busy_s(scenario.link, candidate.frame_bytes)),
-        "cloud": _per_second(cloud.mean_s * work.devices / work.workers),
-        "window": _per_second(service.mean_s / work.window),
+        "edge": _per_second(edge.mean_s / batch),
+        "link": _per_second(network.busy_s(scenario.link, candidate.frame_bytes) / batch),
+        "cloud": _per_second(cloud.mean_s * work.devices / work.workers / batch),
+        "window": _per_second(service.mean_s / work.window / batch),
     }
-    rate_fps = scenario.counted_fps
-    bytes_per_frame = network.wire_bytes(candidate.frame_bytes) + network.wire_bytes(network.RESULT_BYTES)
+    rate_fps = scenario.counted_fps / batch
+    bytes_per_frame = network.wire_bytes(candidate.frame_bytes) + batch * network.wire_bytes(network.RESULT_BYTES)
     bytes_per_day = bytes_per_frame * rate_fps * SECONDS_A_DAY
     return Cost(
         candidate=candidate,
         parts={name: parts[name] for name in PARTS},
-        latency=distribution.total((service, parts["queue"])),
+        latency=distribution.total((parts["fill"], service, parts["queue"])),
         stages_fps=stages_fps,
         bytes_per_frame=bytes_per_frame,
         bytes_per_day=bytes_per_day,
@@ -108,20 +115,32 @@ def _reload(candidate: Candidate, every: int | None) -> Distribution:
     return distribution.sometimes(candidate.load_s, 1 / every)
 
 
-def _queue(edge: Distribution, sending: Distribution, cloud: Distribution, scenario: Scenario) -> Distribution:
+def _filling(batch: int, rate_fps: float | None) -> Distribution:
+    """How long an input waits for the last one of its frame: each place in a frame is as frequent as another."""
+    if batch == 1 or rate_fps is None:
+        return NOTHING
+    waits_s = [place / rate_fps for place in range(batch)]
+    mean_s = math.fsum(waits_s) / batch
+    variance_s2 = math.fsum((wait_s - mean_s) ** 2 for wait_s in waits_s) / batch
+    median_s, late_s = distribution.percentile(waits_s, 0.50), distribution.percentile(waits_s, 0.95)
+    return Distribution(median_s, late_s, mean_s, variance_s2, Origin.STATED)
+
+
+def _queue(
+    edge: Distribution, sending: Distribution, cloud: Distribution, frames_fps: float | None, work: Workload
+) -> Distribution:
     """The wait before each of the three stages; none where no rate was asked for.
 
     Frames come to edge and link at the steady pace of one device, to a cloud of several devices at random.
     """
-    work = scenario.workload
-    if work.rate_fps is None:
+    if frames_fps is None:
         return NOTHING
     at_cloud = queueing.POISSON if work.devices > 1 else queueing.PACED
     return distribution.total(
         (
-            queueing.wait(work.rate_fps, edge, arrivals=queueing.PACED),
-            queueing.wait(work.rate_fps, sending, arrivals=queueing.PACED),
-            queueing.wait(work.rate_fps * work.devices, cloud, arrivals=at_cloud, workers=work.workers),
+            queueing.wait(frames_fps, edge, arrivals=queueing.PACED),
+            queueing.wait(frames_fps, sending, arrivals=queueing.PACED),
+            queueing.wait(frames_fps * work.devices, cloud, arrivals=at_cloud, workers=work.workers),
         )
     )
 

@@ -15,6 +15,8 @@ from tflsplit.timings.profiles import Origin
 
 FRAME_HEADER_BYTES = 66
 _TENSOR_BYTES, _EXTENT_BYTES = 10, 4
+# Of a frame with several inputs: their number, and when each after the first was captured.
+_MORE_BYTES, _CAPTURED_BYTES = 2, 8
 # `tflsplit/v1/<deployment>/<device>/features` with names of ten letters each.
 _TOPIC_BYTES = 42
 # The JSON of a result with five classes and its times.
@@ -31,10 +33,11 @@ _INITIAL_SEGMENTS, _FRAMES_TO_SETTLE = 10, 6
 BROKER_HOP_S = 0.0001
 
 
-def frame_bytes(boundary: Sequence[TensorSpec], coded_bytes: float) -> float:
-    """A frame as the edge publishes it: header, one description a tensor, the coded payload."""
+def frame_bytes(boundary: Sequence[TensorSpec], coded_bytes: float, inputs: int = 1) -> float:
+    """A frame as the edge publishes it: header, one description a tensor, the coded payload of all its inputs."""
     described = sum(_TENSOR_BYTES + _EXTENT_BYTES * len(spec.shape) for spec in boundary)
-    return FRAME_HEADER_BYTES + described + coded_bytes
+    more = _MORE_BYTES + _CAPTURED_BYTES * (inputs - 1) if inputs > 1 else 0
+    return FRAME_HEADER_BYTES + described + more + coded_bytes
 
 
 def wire_bytes(message_bytes: float) -> float:

@@ -51,6 +51,7 @@ class Outcome:
             "package": self.package.digest,
             "link": describe_link(self.scenario.link),
             "workload": asdict(self.scenario.workload),
+            "batch": self.edge.batch,
             "int8_agreement": self.int8_agreement,
             "int8_measured_on": fidelity[0].measured_on if (fidelity := self.package.manifest.fidelity) else None,
             "exact_remark": report_text.exact_remark(self.decision) or None,
@@ -96,10 +97,10 @@ def make(
     )
 
 
-def read_profile(path: Path, package: Package, side: Side) -> Profile:
-    """A profile that fits the package; DataError says what is wrong with any other."""
+def read_profile(path: Path, package: Package, side: Side, batch: int = 1) -> Profile:
+    """A profile that fits the package and batch; DataError says what is wrong with any other."""
     profile = profiles.read(path)
-    profiles.check_fits(profile, package.digest, side, [cut.id for cut in package.cuts], path=path)
+    profiles.check_fits(profile, package.digest, side, [cut.id for cut in package.cuts], path=path, batch=batch)
     return profile
 
 
@@ -115,6 +116,7 @@ def plan_of(outcome: Outcome, folder: Path) -> Plan:
         layer=candidate.cut.layer,
         input_codec=candidate.input_codec,
         bits=candidate.bits,
+        batch=candidate.batch,
         rate_fps=scenario.workload.rate_fps,
         window=scenario.workload.window,
         reason=report_text.reason(decided),
@@ -125,7 +127,10 @@ def plan_of(outcome: Outcome, folder: Path) -> Plan:
         runner_up=report_text.candidate(decided.runner_up, decided) if decided.runner_up else None,
         break_even=report_text.break_even_as_json(outcome.break_even),
         candidates=tuple(
-            figures(each.cost.candidate) for each in decided.judged if each is decided.choice or _may_serve(each)
+            figures(each.cost.candidate)
+            for each in decided.judged
+            # A cut moves with frames of one input only.
+            if candidate.batch == 1 and (each is decided.choice or _may_serve(each))
         ),
     )
 

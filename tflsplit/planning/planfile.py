@@ -39,7 +39,8 @@ class Plan:
 
     `expected` and `runner_up` are candidates as `plan --json` prints them. `devices`, `link` and `wish` (objective and
     constraints) are what the plan was made for. `candidates` are the cuts that an edge may move between and what they
-    cost (`pipeline.figures`); plans of older versions have none.
+    cost (`pipeline.figures`); plans of older versions have none. A frame holds `batch` inputs, of which `rate_fps` come
+    in a second.
     """
 
     package_digest: str
@@ -59,6 +60,7 @@ class Plan:
     break_even: Mapping[str, object] = field(default_factory=dict)
     candidates: Sequence[Mapping[str, object]] = ()
     bits: int | None = None
+    batch: int = 1
 
 
 def naming(package: Package, folder: Path) -> dict[str, str]:
@@ -78,7 +80,7 @@ def render_fields(kind: str, fields: Mapping[str, object]) -> str:
 
 def read(path: Path) -> Plan:
     """Raises DataError for a file that is no plan, of another schema, or damaged."""
-    return read_as(path, KIND, Plan.__slots__, ("cut",), _checked, lacking={"candidates": (), "bits": None})
+    return read_as(path, KIND, Plan.__slots__, ("cut",), _checked, lacking={"candidates": (), "bits": None, "batch": 1})
 
 
 def read_as(

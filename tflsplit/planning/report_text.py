@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from tflsplit import text
 from tflsplit.kernels.heads import Standing
+from tflsplit.planning import constraints
 from tflsplit.planning import decision as planning_decision
 from tflsplit.planning.breakeven import BreakEven
 from tflsplit.planning.cost import Cost
@@ -52,6 +53,7 @@ def candidate(judged: Judged, decision: Decision) -> dict[str, object]:
         "stages_fps": {name: _finite(rate) for name, rate in found.stages_fps.items()},
         "payload_bytes": round(described.payload_bytes),
         "bytes_per_frame": round(found.bytes_per_frame),
+        "bytes_per_input": round(found.bytes_per_input),
         "bytes_per_day": round(found.bytes_per_day),
         "price_per_day": found.price_per_day,
         "edge_load": round(found.edge_load, 4),
@@ -129,20 +131,21 @@ def origins(found: Cost) -> str:
     return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
 
 
-def turns(break_even: Mapping[str, BreakEven | None]) -> list[str]:
-    """What would change the answer, a line each."""
+def turns(break_even: Mapping[str, BreakEven | None], batch: int = 1) -> list[str]:
+    """What would change the answer, a line each; frames hold `batch` inputs."""
+    unit = constraints.rate_unit(batch)
     lines = []
     for name, found in break_even.items():
         if found is not None:
             words, factor, nothing = _BREAK_EVENS[name]
             then = f"the answer would be {found.choice}" if found.choice else f"nothing would {nothing}"
-            lines.append(f"at {words.format(found.value * factor)} {then}")
+            lines.append(f"at {words.format(found.value * factor, unit)} {then}")
     return lines
 
 
 _BREAK_EVENS = {
     "bandwidth_bps": ("{:.4g} Mbit/s", 1e-6, "meet the constraints"),
-    "rate_fps": ("{:.4g} frames/s of each device", 1.0, "keep up and meet the constraints"),
+    "rate_fps": ("{:.4g} {} of each device", 1.0, "keep up and meet the constraints"),
     "price_per_gb": ("a price of {:.4g} a gigabyte", 1.0, "meet the constraints"),
 }
 
@@ -170,6 +173,7 @@ def _badness(found: Cost, objective: Objective) -> tuple[float, float]:
 def _behind(judged: Judged, decision: Decision, chosen: Judged) -> str:
     found, best = judged.cost, chosen.cost
     figure, unit, factor = _FIGURES[decision.goal.objective]
+    unit = constraints.rate_unit(found.candidate.batch) if decision.goal.objective is Objective.THROUGHPUT else unit
     mine, its = figure(found) * factor, figure(best) * factor
     if decision.goal.objective is Objective.WEIGHTED:
         return (

@@ -12,7 +12,8 @@ UNASKED_RATE_FPS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """`rate_fps` is each device's; without it there is no queueing and bytes are those of one frame a second.
+    """`rate_fps` is each device's, in inputs a second; without it there is no queueing and bytes are those of one frame
+    a second.
 
     `devices` equal ones share one cloud of `workers`. `window` frames of a device may be unanswered. With
     `reload_every`, another model uses the accelerator too, and the head is loaded again every so many frames.

@@ -24,6 +24,8 @@ class Shortlist:
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self._candidates = [candidate for candidate in candidates if not candidate.missing]
+        # The figures of candidates are of frames, rates are of inputs.
+        self._inputs = np.array([one.batch for one in self._candidates])
         self._edge_s = np.array([one.edge.mean_s for one in self._candidates])
         self._cloud_s = np.array([one.cloud.mean_s for one in self._candidates])
         self._computing_s = np.array([one.edge.p50_s + one.cloud.p50_s for one in self._candidates])
@@ -60,12 +62,13 @@ class Shortlist:
             bounds: Array = self._computing_s + self._sending_s + 2 * network.hop(scenario.link).p50_s
         elif objective is Objective.THROUGHPUT:
             slowest_s = np.maximum(np.maximum(self._edge_s, cloud_s), self._busy_s)
-            bounds = -1 / np.maximum(slowest_s, 1e-12)
+            bounds = -self._inputs / np.maximum(slowest_s, 1e-12)
         elif objective is Objective.BYTES:
             bounds = self._wire_bytes.copy()
         elif objective is Objective.PRICE:
-            bytes_a_day = self._wire_bytes * scenario.counted_fps * SECONDS_A_DAY
-            cloud_hours = self._cloud_s * scenario.counted_fps * 24
+            frames_fps = scenario.counted_fps / self._inputs
+            bytes_a_day = self._wire_bytes * frames_fps * SECONDS_A_DAY
+            cloud_hours = self._cloud_s * frames_fps * 24
             bounds = bytes_a_day / 1e9 * (prices.per_gb or 0.0) + cloud_hours * (prices.per_cloud_hour or 0.0)
         elif objective is Objective.ENERGY and power is not None:
             bounds = power.active_w * self._edge_s
@@ -74,7 +77,7 @@ class Shortlist:
         if work.rate_fps is None:
             return bounds
         busiest_s = np.maximum(np.maximum(self._edge_s, cloud_s), self._sending_s)
-        bounds[work.rate_fps * busiest_s >= 1.0] = math.inf
+        bounds[work.rate_fps / self._inputs * busiest_s >= 1.0] = math.inf
         return bounds
 
     def _look_at(self, link: Link) -> None:

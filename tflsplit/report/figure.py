@@ -8,7 +8,10 @@ from typing import Any
 from tflsplit import errors, extras
 
 # Okabe and Ito's palette, which the colour-blind can tell apart.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#999999", "#000000", "#8C6BB1")
+COLOURS = (
+    *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#999999", "#000000", "#8C6BB1"),
+    "#7F4F24",
+)
 CHOICE = "#1A7F37"
 
 

@@ -188,7 +188,7 @@ class Profile:
     """`preprocess` turns one raw input into the model's stored input (edge only), reading and resizing included.
     `pixels` times sending a picture before that, by codec. `machine` is free text by key: host, cpu, governor,
     temperature, runtime and the like, for people who compare two files. `kernel_class` is that of its CPU, None in
-    profiles of before there were classes.
+    profiles of before there were classes. Every timing and size is of a frame of `batch` inputs.
     """
 
     package: str
@@ -201,6 +201,7 @@ class Profile:
     notes: tuple[str, ...] = field(default=())
     pixels: tuple[PixelTiming, ...] = ()
     kernel_class: KernelClass | None = None
+    batch: int = 1
 
     def __repr__(self) -> str:
         times = [entry.run.p50_s * 1e3 for entry in self.cuts]
@@ -224,6 +225,7 @@ def render(profile: Profile) -> str:
         "package": profile.package,
         "name": profile.name,
         "side": profile.side.value,
+        "batch": profile.batch,
         "accelerator": profile.accelerator,
         "machine": profile.machine,
         "kernel_class": profile.kernel_class.as_json() if profile.kernel_class else None,
@@ -250,7 +252,15 @@ def read(path: Path) -> Profile:
             cuts=tuple(CutTiming.from_json(entry) for entry in fields["cuts"]),
             pixels=tuple(PixelTiming.from_json(entry) for entry in fields["pixels"]),
             kernel_class=KernelClass.from_json(fields["kernel_class"]) if fields.get("kernel_class") else None,
+            batch=_batch(fields.get("batch", 1)),
         )
+
+
+def _batch(found: object) -> int:
+    """Profiles of older versions say nothing: they are of one input a frame."""
+    if not isinstance(found, int) or found < 1:
+        raise ValueError(f"a batch of {found!r}")
+    return found
 
 
 @contextmanager
@@ -280,14 +290,19 @@ def read_json(path: Path, kind: str, schema: int) -> dict[str, Any]:
     return fields
 
 
-def check_fits(profile: Profile, digest: str, side: Side, cuts: Sequence[str], *, path: Path) -> None:
-    """DataError unless a profile is of this package and side and has enough runs of every cut that it times."""
+def check_fits(profile: Profile, digest: str, side: Side, cuts: Sequence[str], *, path: Path, batch: int = 1) -> None:
+    """DataError unless a profile is of this package, side and batch, and has enough runs of every cut that it times."""
     if profile.package != digest:
         raise errors.DataError(
             f"{path}: measured for package {profile.package[:16]} ({profile.name}), this one is {digest[:16]}"
         )
     if profile.side is not side:
         raise errors.DataError(f"{path}: a profile of the {profile.side.value}, expected the {side.value}'s")
+    if profile.batch != batch:
+        needed = f"tflsplit profile --side {side.value}{f' --batch {batch}' if batch > 1 else ''}"
+        raise errors.DataError(
+            f"{path}: measured with {text.counted(profile.batch, 'input')} a frame, this needs {batch}; run `{needed}`"
+        )
     unknown = [entry.cut for entry in profile.cuts if entry.cut not in cuts]
     if unknown:
         raise errors.DataError(f"{path}: times cut {unknown[0]!r}, which this package does not have")

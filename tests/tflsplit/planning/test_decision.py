@@ -305,3 +305,41 @@ def test_more_than_a_stage_can_take_is_said_once_whether_or_not_the_rate_is_a_co
 
     assert [failure.constraint for failure in asked.failures] == ["fps"]
     assert [failure.constraint for failure in unasked.failures] == ["rate"]
+
+
+def in_batches(batch):
+    """The same candidates, whose frames hold so many inputs: every timing is of the whole frame."""
+    return candidates.gather(CUTS, dataclasses.replace(EDGE, batch=batch), dataclasses.replace(CLOUD, batch=batch))
+
+
+def test_an_input_of_a_batch_waits_for_the_last_one_of_its_frame():
+    found = cost.of(in_batches(4)[2], over(1000, workload={"rate_fps": 10.0}))
+
+    # Four inputs 100 ms apart wait 300, 200, 100 and 0 ms.
+    fill = found.parts["fill"]
+    assert (fill.p50_s, fill.mean_s) == pytest.approx((0.150, 0.150))
+    assert fill.variance_s2 == pytest.approx(0.0125)
+    assert found.latency.p50_s == pytest.approx(sum(part.p50_s for part in found.parts.values()))
+    assert found.latency.p50_s > 0.150 + 0.020 + 0.016
+
+
+def test_rates_of_a_batch_are_of_inputs_and_bytes_of_the_frame_and_of_each():
+    scenario = over(1000, workload={"rate_fps": 10.0}, prices=Prices(2.0, 10.0))
+    found, one = cost.of(in_batches(4)[2], scenario), cost.of(CANDIDATES[2], scenario)
+
+    assert found.stages_fps["edge"] == pytest.approx(4 * one.stages_fps["edge"])
+    assert found.edge_load == pytest.approx(one.edge_load / 4)
+    assert found.bytes_per_input == found.bytes_per_frame / 4
+    assert found.candidate.payload_bytes == 4 * one.candidate.payload_bytes
+    assert found.bytes_per_input < one.bytes_per_frame
+    assert found.bytes_per_day == pytest.approx(found.bytes_per_input * 10 * 86_400)
+    assert found.price_per_day == pytest.approx(found.bytes_per_day / 1e9 * 2.0 + 2.5 * 0.016 * 24 * 10.0)
+
+
+def test_a_head_that_takes_no_batch_is_not_picked_and_said():
+    edge = dataclasses.replace(EDGE, batch=4, cuts=EDGE.cuts[:2])
+    decision = decide(over(4, workload={"rate_fps": 10.0}), edge, dataclasses.replace(CLOUD, batch=4))
+    why = {entry.id: report_text.why_not(entry, decision) for entry in decision.judged}
+
+    assert why["op001"] == "the edge's profile has no timing of its head for 4 inputs at once; its notes say why"
+    assert "inputs/s" in report_text.turns({"rate_fps": breakeven.BreakEven(3.0, None, False)}, 4)[0]

@@ -28,13 +28,14 @@ def timing(seconds):
     return Timing((seconds,) * 5)
 
 
-def test_a_frame_is_as_long_as_the_one_that_is_sent():
-    frame = wire.Frame(b"p" * 16, 3, 1, 2, 3, 4, BOUNDARY)
-    arrays = [np.zeros(spec.shape, spec.dtype) for spec in BOUNDARY]
+@pytest.mark.parametrize("inputs", [1, 2, 8])
+def test_a_frame_is_as_long_as_the_one_that_is_sent(inputs):
+    frame = wire.Frame(b"p" * 16, 3, 1, 2, 3, 4, BOUNDARY, later_ns=(0,) * (inputs - 1))
+    arrays = [np.zeros(spec.shape, spec.dtype) for spec in frame.carried]
     encoded = wire.encode(frame, arrays, feature_codec.Plain())
 
     assert wire.HEADER_BYTES == network.FRAME_HEADER_BYTES
-    assert network.frame_bytes(BOUNDARY, 7 * 7 * 3 + 10) == len(encoded)
+    assert network.frame_bytes(BOUNDARY, (7 * 7 * 3 + 10) * inputs, inputs) == len(encoded)
 
 
 @pytest.mark.parametrize("payload", [10, 1000, 20_000, 3_000_000])

@@ -48,6 +48,8 @@ def planned(draw):
     goal = Goal(draw(st.sampled_from(list(Objective))), constraints, prefers_exact=draw(st.booleans()))
     scenario = Scenario(link, work, Prices(1.0, 2.0), Power(1.0, 4.0))
     judged = {cut.id: (draw(st.sampled_from(Standing)), "") for cut in cuts}
+    batch = 1 if work.rate_fps is None else draw(st.sampled_from([1, 4]))
+    edge, cloud = (dataclasses.replace(each, batch=batch) for each in (edge, cloud))
     return candidates.gather(cuts, edge, cloud, judged=judged), scenario, goal
 
 

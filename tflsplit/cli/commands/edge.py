@@ -99,15 +99,16 @@ def command(
     """
     from edge_runtime import loop
 
-    delivery_options.check_batch(adapts=adapting_options.is_wanted, moves_models=bool(update_options.models))
     name = (deployment, broker.name(device))
     service = supervision.SupervisedEdge(click.get_current_context())
     service.starting("opening the package")
     opened, plan, cut = planfile.opened_at(pkg, plan_path, {"--cut": cut_name, "--input-codec": input_codec})
+    planned, moves_models = plan.batch if plan else 1, bool(update_options.models)
+    delivery_options.check_batch(adapts=adapting_options.is_wanted, moves_models=moves_models, planned=planned)
     settings = _settings(name, api_planfile.settings(plan) | delivery_options.settings(), pace, input_codec)
     with (
         update_options.running(opened, cut, name) as model,
-        adapting_options.started(model, plan, machine, settings, moves_models=bool(update_options.models)) as course,
+        adapting_options.started(model, plan, machine, settings, moves_models=moves_models) as course,
         contextlib.closing(_source(source, model, settings, adapting_options.may_send_pixels(plan))) as inputs,
         monitoring_options.started() as monitored,
         delivery_options.spool(*name) as spool,

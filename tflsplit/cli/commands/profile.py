@@ -67,6 +67,13 @@ from tflsplit.timings.profiles import Profile, Side
     show_default=True,
     help="JPEG quality with which sending pictures is measured.",
 )
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Inputs that one frame holds, for `tflsplit plan --batch`. Cuts that do not take so many are left out.",
+)
 @click.option("--force", is_flag=True, help="Replace FILE if there is one.")
 @screen.wide_option
 @click.option("--json", "is_json", is_flag=True, help="Print the profile as JSON.")
@@ -125,7 +132,8 @@ def _print(made: Profile, destination: Path) -> None:
         Column("MiB", rank=2),
     )
     machine = ", ".join(f"{key} {value}" for key, value in made.machine.items())
-    screen.table(f"{made.name} on the {made.side.value}, {made.accelerator}: {machine}", columns, rows)
+    of_batch = f", frames of {made.batch} inputs" if made.batch > 1 else ""
+    screen.table(f"{made.name} on the {made.side.value}, {made.accelerator}{of_batch}: {machine}", columns, rows)
     screen.write(f"kernel class {made.kernel_class}")
     if made.preprocess is not None:
         screen.write(f"preprocessing: {made.preprocess.p50_s * 1000:.3f} ms")

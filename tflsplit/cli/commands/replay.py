@@ -122,6 +122,8 @@ def command(
         _over_trace(pkg, trace, (edge_path, cloud_path), source, rtt, is_json=is_json, **playing)
         return
     opened, given = planfile.opened(pkg, plan_path)
+    if given is not None and given.batch > 1:
+        raise errors.SettingsError(f"{plan_path}: a plan of {given.batch} inputs a frame; a replay sends one in each")
     is_stated = any(each is not None for each in (link, bandwidth, rtt, loss))
     stated = pipeline.link_of(given) if given and not is_stated else planning.link_of(link, bandwidth, rtt, loss)
     names = replay_run.names_of(wanted, given)

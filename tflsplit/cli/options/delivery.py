@@ -32,14 +32,15 @@ class DeliveryOptions:
             raise errors.SettingsError(f"--spool {self.folder} with --delivery latest: it keeps nothing, leave one out")
         if self.folder is None and self.limits:
             raise errors.SettingsError(f"--spool-{min(self.limits)} says how a spool is kept: give --spool DIR as well")
-        if "batch_wait_s" in self.fields and self.fields.get("batch", 1) == 1:
-            raise errors.SettingsError("--batch-wait says how long a frame waits for its inputs: give --batch as well")
         if "max_age_s" in self.fields and not is_latest:
             raise errors.SettingsError("--max-age is for --delivery latest; frames in a spool expire by --spool-age")
 
-    def check_batch(self, *, adapts: bool, moves_models: bool) -> None:
-        """SettingsError for what does not go together with frames of several inputs."""
-        if self.fields.get("batch", 1) > 1 and (adapts or moves_models):
+    def check_batch(self, *, adapts: bool, moves_models: bool, planned: int = 1) -> None:
+        """SettingsError for what does not go together with frames of several inputs, by --batch or as a plan says."""
+        batch = self.fields.get("batch", planned)
+        if "batch_wait_s" in self.fields and batch == 1:
+            raise errors.SettingsError("--batch-wait says how long a frame waits for its inputs: give --batch as well")
+        if batch > 1 and (adapts or moves_models):
             raise errors.SettingsError(
                 f"--batch with {'--adapt' if adapts else '--models'}: heads for several inputs stay at their cut and "
                 "package; leave one out"

@@ -33,6 +33,13 @@ WISH = (
         "--fps", type=float, help="Frames a second that each device makes. Edge, link and cloud must keep up with it."
     ),
     click.option(
+        "--batch",
+        type=click.IntRange(1, 64),
+        default=1,
+        show_default=True,
+        help="Inputs that one frame holds, as profiled with --batch. Needs --fps, which then counts inputs.",
+    ),
+    click.option(
         "--max-bytes-per-day",
         type=units.SIZE,
         help="Most bytes that one device may send and receive in a day, with all headers.",

@@ -5,20 +5,23 @@ from tflsplit.chains import comparison
 from tflsplit.chains.pipeline import Planned
 from tflsplit.cli.output import screen
 from tflsplit.cli.output.tables import Column, Kind
-from tflsplit.planning import report_text
+from tflsplit.planning import constraints, report_text
 from tflsplit.planning.decision import Decision, Judged, rank
 from tflsplit.planning.pipeline import Outcome
 
-_COLUMNS = (
-    "",
-    "cut",
-    Column("after layer", Kind.NAME, rank=2),
-    "p50 ms",
-    Column("p95 ms", rank=2),
-    Column("frames/s", rank=4),
-    Column("MB/day", rank=3),
-    Column("why not", Kind.NOTE, rank=1),
-)
+
+def _columns(batch: int) -> tuple[str | Column, ...]:
+    return (
+        "",
+        "cut",
+        Column("after layer", Kind.NAME, rank=2),
+        "p50 ms",
+        Column("p95 ms", rank=2),
+        Column(constraints.rate_unit(batch), rank=4),
+        *((Column("bytes/input", rank=3),) if batch > 1 else ()),
+        Column("MB/day", rank=3),
+        Column("why not", Kind.NOTE, rank=1),
+    )
 
 
 def print_plan(outcome: Outcome, top: int | None) -> None:
@@ -32,17 +35,19 @@ def print_plan(outcome: Outcome, top: int | None) -> None:
     shown = ranked if top is None else ranked[:top]
     shown += [entry for entry in ranked[len(shown) :] if not entry.cost.candidate.is_split]
     link = outcome.scenario.link
-    fps = outcome.scenario.counted_fps
+    fps, batch = outcome.scenario.counted_fps, outcome.edge.batch
+    rate = f"{fps:g} {constraints.rate_unit(batch)}".replace("s/s", "/s" if fps == 1 else "s/s")
+    framed = f"frames of {batch} inputs; " if batch > 1 else ""
     title = (
         f"{outcome.package.manifest.name} over {link.name}: {link.bandwidth_bps / 1e6:g} Mbit/s, "
-        f"{link.rtt_s * 1e3:g} ms ({link.origin.value}); MB/day at {fps:g} {'frame' if fps == 1 else 'frames'}/s; "
+        f"{link.rtt_s * 1e3:g} ms ({link.origin.value}); {framed}MB/day at {rate}; "
         f"best {decision.goal.objective.value} first; → the pick, * the Pareto set"
     )
     screen.write("")
-    screen.table(title, _COLUMNS, [_row(entry, decision) for entry in shown])
+    screen.table(title, _columns(batch), [_row(entry, decision) for entry in shown])
     if len(shown) < len(ranked):
         screen.write(f"({len(shown)} of {text.counted(len(ranked), 'candidate')}: --all shows the others)")
-    for words in (*report_text.turns(outcome.break_even), *outcome.remarks):
+    for words in (*report_text.turns(outcome.break_even, batch), *outcome.remarks):
         screen.write(words)
     if decision.choice is not None:
         screen.write(f"latency of {decision.choice.id}: {report_text.origins(decision.choice.cost)}")
@@ -60,10 +65,12 @@ def ranking(decision: Decision) -> list[Judged]:
 
 
 def _figures(entry: Judged) -> str:
-    cost = entry.cost
+    cost, batch = entry.cost, entry.cost.candidate.batch
+    each = f" of {batch} inputs, {text.counted(round(cost.bytes_per_input), 'byte')} an input" if batch > 1 else ""
     return (
         f"{cost.latency.p50_s * 1e3:.2f} ms (95 % within {cost.latency.p95_s * 1e3:.2f} ms), "
-        f"{cost.throughput_fps:.1f} frames/s, {text.counted(round(cost.bytes_per_frame), 'byte')} a frame"
+        f"{cost.throughput_fps:.1f} {constraints.rate_unit(batch)}, "
+        f"{text.counted(round(cost.bytes_per_frame), 'byte')} a frame{each}"
     )
 
 
@@ -75,6 +82,7 @@ def _row(entry: Judged, decision: Decision) -> tuple[object, ...]:
         f"{entry.cost.latency.p50_s * 1e3:.2f}",
         f"{entry.cost.latency.p95_s * 1e3:.2f}",
         f"{entry.cost.throughput_fps:.1f}",
+        *((f"{entry.cost.bytes_per_input:,.0f}",) if entry.cost.candidate.batch > 1 else ()),
         f"{entry.cost.bytes_per_day / 1e6:,.0f}",
         report_text.short_why_not(entry, decision),
     )

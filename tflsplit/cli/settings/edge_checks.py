@@ -17,6 +17,7 @@ from tflsplit.cli.settings.command import Check, Command
 
 if TYPE_CHECKING:  # an edge without a configuration file merges nothing
     from tflsplit.cli.settings.merging import Merged
+    from tflsplit.planning.planfile import Plan
 
 
 def _name(what: str) -> Check:
@@ -105,7 +106,8 @@ def all_problems(command: Command, merged: "Merged", file: Path, *, root: Path =
             look(merged, root)
     if not problems:
         with _collected(problems, f"{file}: "):
-            _look_at_combinations(command, below(root, file))
+            _opened, plan = planfile.opened(_file(merged, "package", root), _file(merged, "plan", root))
+            _look_at_combinations(command, below(root, file), plan)
     return tuple(problems)
 
 
@@ -134,13 +136,14 @@ def _collected(problems: list[str], prefix: str) -> Iterator[None]:
         problems.append(prefix + (refused.message if isinstance(refused, click.UsageError) else str(refused)))
 
 
-def _look_at_combinations(command: Command, file: Path) -> None:
+def _look_at_combinations(command: Command, file: Path, plan: "Plan | None") -> None:
     """Refuses options that exclude each other, by the checks that the edge itself makes when it starts."""
     values = command.make_context(command.name, ["--config", str(file)]).params
-    delivery.of(values).check_batch(adapts=values["adapt"], moves_models=bool(values["models"]))
+    planned, moves_models = 1 if plan is None else plan.batch, bool(values["models"])
+    delivery.of(values).check_batch(adapts=values["adapt"], moves_models=moves_models, planned=planned)
     judging = gate.of(values)
     moves = (values["adapt"], values["objective"], not values["no_probes"], values["hedge"])
-    adapting.AdaptingOptions(*moves, gate=judging).check_models(moves_models=bool(values["models"]))
+    adapting.AdaptingOptions(*moves, gate=judging).check_models(moves_models=moves_models)
     updates.UpdateOptions(values["models"], values["update_key"], values["update_url_prefix"])
 
 
@@ -148,10 +151,10 @@ def _look_at_package(merged: "Merged", root: Path) -> None:
     if not (merged.value("package") or merged.value("plan")):
         raise errors.SettingsError("package is not set, and no plan either, which would name one")
     named = {f"--{key}": merged.value(key) for key in ("cut", "input-codec")}
-    opened, _plan, cut = planfile.opened_at(_file(merged, "package", root), _file(merged, "plan", root), named)
+    opened, plan, cut = planfile.opened_at(_file(merged, "package", root), _file(merged, "plan", root), named)
     opened.check_has_tail(cut)
     wanted = gating.terms(*(merged.value(key) for key in ("answer-here", "at-most", "audit")))
-    until, batch = merged.value("until"), merged.value("batch")
+    until, batch = merged.value("until"), merged.value("batch") or (plan.batch if plan else None)
     gating.check(opened, wanted, None if merged.value("adapt") else cut, until=until, batch=batch)
     if opened.manifest.is_stateful:
         from edge_runtime import stream

@@ -6,7 +6,7 @@ It shows what `tflsplit plan --json` prints, and computes only where the pick wo
 from collections.abc import Sequence
 from importlib import metadata
 
-from tflsplit.planning import report_text
+from tflsplit.planning import constraints, report_text
 from tflsplit.planning.pipeline import Outcome
 from tflsplit.report import document
 from tflsplit.report.plan import charts, network
@@ -37,7 +37,7 @@ def _answer(outcome: Outcome) -> str:
         f"Edge {machine(outcome.edge)}, cloud {machine(outcome.cloud)}, link "
         f"{link(outcome.scenario.link)}. {rate}; objective: {outcome.decision.goal.objective.value}."
     )
-    changes = report_text.turns(outcome.break_even)
+    changes = report_text.turns(outcome.break_even, outcome.edge.batch)
     return (
         document.paragraph(conditions)
         + document.paragraph(report_text.reason(outcome.decision), is_answer=True)
@@ -84,7 +84,7 @@ def _candidates(outcome: Outcome) -> str:
         ("after layer", False),
         ("p50 ms", True),
         ("p95 ms", True),
-        ("frames/s", True),
+        (constraints.rate_unit(outcome.edge.batch), True),
         ("on the wire, B", True),
         (f"MB/day at {outcome.scenario.counted_fps:g} fps", True),
         ("edge load", True),
