@@ -42,7 +42,8 @@ class DeliveryOptions:
             raise errors.SettingsError("--batch-wait says how long a frame waits for its inputs: give --batch as well")
         if batch > 1 and (adapts or moves_models):
             raise errors.SettingsError(
-                f"--batch with {'--adapt' if adapts else '--models'}: heads for several inputs stay at their cut and "
+                f"{'--batch' if 'batch' in self.fields else 'a plan of batches'} with "
+                f"{'--adapt' if adapts else '--models'}: heads for several inputs stay at their cut and "
                 "package; leave one out"
             )
 
