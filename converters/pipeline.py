@@ -191,6 +191,7 @@ def _open_tflite(source: Path) -> Rewritten:
     mended = static_shapes.with_axes_of_vectors(source.read_bytes(), str(source))
     graph = flatgraph.read(mended.data, name=str(source))
     target.refuse_compiled(graph, str(source))
+    refusals.check_is_one_model(graph, str(source))
     static_shapes.check(graph, str(source))
     opened = rewriting.rewrite(mended.data, static_shapes.PASSES, frees_kernels=True)
     return replace(opened, notes=(*mended.notes, *opened.notes))

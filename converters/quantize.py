@@ -83,6 +83,11 @@ def _checked(data: bytes, model: LoadedModel) -> bytes:
     graph = flatgraph.read(data, name=str(model.path))
     found: dict[str, str] = {}
     for operator in graph.operators:
+        if _is_float(graph, operator) and isinstance(model, FloatFile):
+            raise errors.ModelError(
+                f"{model.path}: LiteRT's quantizer leaves {operator.name} ({_layers_with(model, operator.name)}) in "
+                "float; convert the Keras model it was made from, if there is one, or replace that operator by another"
+            )
         if _is_float(graph, operator):
             layer = _layer_of(model, graph.tensors[operator.outputs[0]].name.split(";")[0])
             found.setdefault(operator.name, f"layer {layer}" if layer else _layers_with(model, operator.name))

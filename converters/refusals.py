@@ -45,6 +45,19 @@ def before_quantising(model: LoadedModel, options: Options) -> None:
         _check_layer(name, model)
 
 
+def check_is_one_model(graph: Graph, name: str) -> None:
+    """ModelError for a `.tflite` of several models, each with a signature of its own."""
+    found = {
+        one.subgraphIndex: (one.signatureKey or b"").decode(errors="replace")
+        for one in graph.source.signatureDefs or ()
+    }
+    if len(found) > 1:
+        raise errors.ModelError(
+            f"{name}: holds {len(found)} models, by their signatures {', '.join(found.values())}; write the one "
+            "to be split alone (signature_keys of from_saved_model; of a SavedModel, convert takes --signature NAME)"
+        )
+
+
 def check_labels_of(labels: Sequence[str], graph: Graph) -> None:
     """As `check_labels`, of a `.tflite`."""
     found = meanings.of_graph(graph, has_labels=bool(labels))

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from converters import convert, pipeline, refusals
 from tflsplit import errors
+from tflsplit.graph import flatgraph
 
 
 @pytest.fixture
@@ -109,3 +111,17 @@ def test_what_is_no_model_is_refused_before_anything_is_loaded(nothing_loaded, t
     np.save(tmp_path / "m.npy", np.zeros(4))
     with pytest.raises(errors.ModelError, match=r"m\.npy: a NumPy array; give the model"):
         convert.convert(tmp_path / "m.npy", tmp_path / "m.tflsplit", convert.Options())
+
+
+def test_a_file_of_several_models_is_refused_by_their_signatures(residual_model):
+    source = schema.ModelT.InitFromPackedBuf(bytearray(residual_model))
+    source.subgraphs.append(source.subgraphs[0])
+    source.signatureDefs = []
+    for place, name in enumerate((b"encode", b"decode")):
+        signature = schema.SignatureDefT()
+        signature.subgraphIndex, signature.signatureKey, signature.inputs, signature.outputs = place, name, [], []
+        source.signatureDefs.append(signature)
+    with pytest.raises(errors.ModelError, match=r"m\.tflite: holds 2 models, by their signatures encode, decode"):
+        refusals.check_is_one_model(flatgraph.read(flatgraph.pack(source)), "m.tflite")
+    source.signatureDefs.pop()
+    refusals.check_is_one_model(flatgraph.read(flatgraph.pack(source)), "m.tflite")
