@@ -32,7 +32,6 @@ NAMES = (
     "replay",
     "policies",
     "moving",
-    "dead_link",
     "slow_start",
     "durability",
     "workers",

@@ -8,6 +8,7 @@ import json
 import os
 import random
 
+import int8_networks
 import invented
 import mutated_json
 import numpy as np
@@ -22,12 +23,15 @@ from edge_runtime.delivery import spool
 from edge_runtime.monitoring import breakdown, frame_trace
 from edge_runtime.updates import store
 from tflsplit import bundle, errors
-from tflsplit.api import planfile
+from tflsplit.api import distributing, planfile
 from tflsplit.inputs import array_files, pictures, tables
 from tflsplit.kernels import keeping
 from tflsplit.package import golden, reading, verify, writing
 from tflsplit.package import manifest as package_manifest
 from tflsplit.package.manifest import Role
+from tflsplit.placement import placement
+from tflsplit.placement import planfile as placement_planfile
+from tflsplit.placement.rewriting.network import Network
 from tflsplit.planning import pipeline
 from tflsplit.planning.decision import Goal
 from tflsplit.planning.scenario import Scenario, Workload
@@ -155,6 +159,20 @@ def test_plans(tiny_package, profiles, tmp_path, is_chain):
             found, made = planfile.with_plan(None, path)
             planfile.settings(made)
             found.cut(made.cut)
+
+
+def test_placements(tmp_path):
+    package = tiny_models.write_package(tmp_path / "net.tflsplit", int8_networks.everything(), labels=())
+    distributing.write(distributing.distribute(package, devices=2), package, tmp_path / "shared")
+    path = tmp_path / "shared" / distributing.PLAN_NAME
+    fields, network, placed = json.loads(path.read_text()), Network(package.graph), 0
+    for changed in mutated_json.mutants(fields, seed=14, count=2 * EACH):
+        path.write_bytes(mutated_json.text(changed))
+        with ours:
+            found = placement_planfile.read(path).placement()
+            placement.check(network, found)
+            placed += 1
+    assert placed
 
 
 def test_traces(tmp_path):

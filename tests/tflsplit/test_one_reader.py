@@ -1,6 +1,7 @@
 """A file means the same to calibration and to the edge: the same stored integers, or refused by both."""
 
 import itertools
+import zipfile
 
 import numpy as np
 import pytest
@@ -169,6 +170,27 @@ def test_an_archive_of_one_array_goes_by_name_too(tmp_path):
     assert "holds arrays x_train" in agree(tmp_path / "a.npz", specs_of({"x": (1, 5)}), None)
     np.savez(tmp_path / "a.npz", A)
     assert isinstance(agree(tmp_path / "a.npz", specs_of({"x": (1, 5)}), None), list)
+
+
+def test_what_stands_beside_the_inputs_is_not_opened(tmp_path):
+    np.savez(tmp_path / "a.npz", left_eye=A, labels=np.array(["cat", None, "dog"], object), input_1=B)
+    assert isinstance(agree(tmp_path / "a.npz", specs_of(TWO), None), list)
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("readme.txt", "cats and dogs")
+    assert isinstance(agree(tmp_path / "a.npz", specs_of(TWO), None), list)
+
+
+def test_an_archive_of_nothing_names_the_inputs(tmp_path):
+    np.savez(tmp_path / "a.npz")
+    assert "holds arrays none; expected one for each input: left_eye" in agree(tmp_path / "a.npz", specs_of(TWO), None)
+
+
+def test_pixels_that_the_preprocessing_cannot_take_are_no_pixels_to_an_edge_that_sends_them(tmp_path):
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    specs = specs_of({"x": SHAPES["grey"]})
+    assert "is for 3 channels, input 'x' has 1" in agree(tmp_path / "a.png", specs, NAMED["torch"])
+    with pytest.raises(errors.DataError, match="is for 3 channels, input 'x' has 1"):
+        frames.open_source(str(tmp_path / "a.png"), manifest_of(specs, NAMED["torch"]), as_pixels=True)
 
 
 def test_arrays_of_different_lengths(tmp_path):

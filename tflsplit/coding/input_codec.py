@@ -73,6 +73,7 @@ def picture_input(manifest: Manifest) -> tuple[TensorSpec, Preprocessing]:
             "or convert with --preprocess"
         )
     pictures.picture_shape(manifest.inputs[0].shape, name=f"package {manifest.name}")
+    manifest.preprocessing.check_channels(manifest.inputs[0], name=f"package {manifest.name}")
     return manifest.inputs[0], manifest.preprocessing
 
 

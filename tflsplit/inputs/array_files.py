@@ -9,7 +9,7 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -34,21 +34,23 @@ DAMAGE = (
     MemoryError,
     tokenize.TokenError,
 )  # fmt: skip - a table
+_ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06")  # the second holds nothing
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # all that numpy writes
+Choose = Callable[[tuple[str, ...]], Iterable[str]]
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def read(path: Path) -> "Array | Mapping[str, Array]":
+def read(path: Path, chosen: Choose = tuple) -> "Array | Mapping[str, Array]":
     """What a file holds, whatever its name ends in: one array, or those of an archive by name."""
     with _refused(path, "numpy arrays"), path.open("rb") as stream:
-        is_archive = stream.read(4) == b"PK\x03\x04"
-    return read_npz(path) if is_archive else read_npy(path)
+        is_archive = stream.read(4) in _ARCHIVES
+    return read_npz(path, chosen) if is_archive else read_npy(path)
 
 
 def read_npy(path: Path) -> Array:
     """The array of a file; DataError for what is none, or holds Python objects."""
     with _refused(path, ".npy"), path.open("rb") as stream:
-        if stream.read(4) == b"PK\x03\x04":
+        if stream.read(4) in _ARCHIVES:
             raise errors.DataError(f"{path}: an archive named .npy; name it .npz")
         stream.seek(0)
         shape, dtype = _header(stream)
@@ -57,10 +59,12 @@ def read_npy(path: Path) -> Array:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
-def read_npz(path: Path) -> Mapping[str, Array]:
-    """The arrays of an archive by name, in its order. DataError for those that would take too much memory."""
+def read_npz(path: Path, chosen: Choose = tuple) -> Mapping[str, Array]:
+    """The arrays of an archive by name, as `chosen` picks and orders them out of its names; others are not opened.
+    DataError for those that would take too much memory."""
     with _refused(path, ".npz"), zipfile.ZipFile(path) as archive:
-        members = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+        found = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+        members = {name: found[name] for name in chosen(tuple(found))}
         left = MOST_UNPACKED_BYTES
         for name, entry in members.items():
             if entry.compress_type not in _PACKED:

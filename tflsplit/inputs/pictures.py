@@ -131,7 +131,8 @@ def _holds_heic(path: Path) -> bool:
             start = stream.read(12)
     except OSError:
         return False
-    return start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+    # The brands of ISO/IEC 23008-12: `hei` are pictures, `hev` series of them, each of four profiles.
+    return start[4:8] == b"ftyp" and (start[8:11] in (b"hei", b"hev") or start[8:12] in (b"mif1", b"msf1"))
 
 
 def _is_heic(path: Path) -> errors.DataError:

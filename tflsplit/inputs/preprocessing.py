@@ -34,6 +34,14 @@ class Preprocessing:
         if self.channel_order not in ("rgb", "bgr"):
             raise errors.SettingsError(f"preprocessing {self.name!r}: order {self.channel_order!r} is not rgb or bgr")
 
+    def check_channels(self, spec: TensorSpec, *, name: str) -> None:
+        """DataError, beginning with `name`, if this is for another number of channels than the input has."""
+        if len(self.scale) not in (1, spec.shape[-1]):
+            raise errors.DataError(
+                f"{name}: preprocessing {self.name!r} is for {len(self.scale)} channels, input {spec.name!r} has "
+                f"{spec.shape[-1]}; choose another"
+            )
+
     def to_real(self, pixels: Array) -> Array:
         """Pixels (…, channels), 0..255, in RGB order or grey, to the float32 values the model was trained on."""
         ordered = pixels[..., ::-1] if self.channel_order == "bgr" else pixels

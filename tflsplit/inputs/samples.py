@@ -7,7 +7,7 @@ docs/inputs.md. The target is a `TensorSpec`: one that is not quantised gives re
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -102,15 +102,14 @@ def read(path: Path, specs: Sequence[TensorSpec]) -> Samples:
                 f"{path}: the model has {len(specs)} inputs ({names}); give an .npz with an array for each"
             )
         return Samples(str(path), (tables.read(path, specs[0].shape[1:]),))
-    found = array_files.read(path)
+
+    def inputs(names: tuple[str, ...]) -> Iterator[str]:
+        return (names[place] for place in _by_name(str(path), names, [spec.name for spec in specs]))
+
+    found = array_files.read(path, inputs)
     if not isinstance(found, Mapping):
         return Samples(str(path), (found,))
-    if not found:
-        raise errors.DataError(f"{path}: holds no arrays; expected one for each input")
-    # Labels and the like beside the inputs are left out.
-    places = _by_name(str(path), tuple(found), [spec.name for spec in specs])
-    chosen = tuple(list(found)[place] for place in places)
-    return Samples(str(path), tuple(found[name] for name in chosen), chosen)
+    return Samples(str(path), tuple(found.values()), tuple(found))
 
 
 def _by_name(origin: str, found: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...]:
@@ -188,11 +187,7 @@ def _unknown_pixels(name: str, spec: TensorSpec) -> errors.DataError:
 
 
 def _pixels(name: str, spec: TensorSpec, preprocessing: Preprocessing) -> _One:
-    if len(preprocessing.scale) not in (1, spec.shape[-1]):
-        raise errors.DataError(
-            f"{name}: preprocessing {preprocessing.name!r} is for {len(preprocessing.scale)} channels, input "
-            f"{spec.name!r} has {spec.shape[-1]}; choose another"
-        )
+    preprocessing.check_channels(spec, name=name)
     return PixelTable(preprocessing, spec).apply
 
 

@@ -103,8 +103,9 @@ def test_damaged_pictures_are_read_or_refused_by_name_without_a_warning(tmp_path
     assert capfd.readouterr().err == ""
 
 
-def test_pictures_of_phones_that_are_not_read_are_named(tmp_path):
-    heic = b"\0\0\0\x18ftypheic" + bytes(100)
+@pytest.mark.parametrize("brand", [b"heic", b"hevx", b"msf1"])
+def test_pictures_of_phones_that_are_not_read_are_named(tmp_path, brand):
+    heic = b"\0\0\0\x18ftyp" + brand + bytes(100)
     (tmp_path / "a.jpg").write_bytes(heic)
     with pytest.raises(errors.DataError, match=r"a\.jpg: a HEIC picture"):
         pictures.read(tmp_path / "a.jpg", (8, 8, 3))
