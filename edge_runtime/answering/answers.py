@@ -57,7 +57,7 @@ class Answers:
         self._gate = None if on_device is None else on_device.gate
         self._may_answer = moves_here or on_device is not None
         self._is_latest = settings.is_latest
-        self._own = OwnAnswers(settings, summary, observers, exactness)
+        self._own = OwnAnswers(settings, summary, observers, exactness, are_asked_for=self._may_answer)
         self._hedging: Hedging | None = None
         if on_device is not None and on_device.hedges:
             max_age_s = settings.max_age_s if settings.is_latest else math.inf

@@ -40,7 +40,7 @@ def test_help_names_every_default(typed, words):
 @pytest.mark.parametrize(
     ("words", "option", "unit"),
     [
-        (("edge",), "--rate", "Frames a second"),
+        (("edge",), "--rate", "Inputs a second"),
         (("edge",), "--resend-after", "Default: 5s"),
         (("edge",), "--window", "Frames"),
         (("edge",), "--threads", "CPU threads"),
