@@ -41,17 +41,23 @@ def keras_file(folder: Path, side: int = SIDE) -> Path:
 def both(folder: Path) -> dict[str, reading.Package]:
     """MobileNetV2 and EfficientNet-B0 without written pairs: with ImageNet's weights where these are at hand
     (TFLSPLIT_TEST_DATA names their folder), else random."""
-    found = {}
-    published = conftest.SHARED_DATA / "tf2_mobilenet_v2_1.0_224_ptq.tflite"
     random = folder / "efficientnet_b0.keras"
     subprocess.run([sys.executable, "-c", _MAKE_EFFICIENTNET, str(random)], check=True, stderr=subprocess.DEVNULL)
-    file = published if published.exists() else keras_file(folder)
-    for name, path in (("MobileNetV2", file), ("EfficientNet-B0", random)):
-        target = folder / f"{name}.tflsplit"
-        command = [harness.TFLSPLIT, "convert", str(path), "-o", str(target), "--pairs", "none"]
+    return {"MobileNetV2": mobilenet(folder), "EfficientNet-B0": _without_pairs("EfficientNet-B0", random, folder)}
+
+
+def mobilenet(folder: Path) -> reading.Package:
+    """The one of `both`."""
+    published = conftest.SHARED_DATA / "tf2_mobilenet_v2_1.0_224_ptq.tflite"
+    return _without_pairs("MobileNetV2", published if published.exists() else keras_file(folder), folder)
+
+
+def _without_pairs(name: str, file: Path, folder: Path) -> reading.Package:
+    target = folder / f"{name}.tflsplit"
+    if not target.exists():
+        command = [harness.TFLSPLIT, "convert", str(file), "-o", str(target), "--pairs", "none"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        found[name] = reading.open_package(target)
-    return found
+    return reading.open_package(target)
 
 
 def pictures(folder: Path, side: int = SIDE) -> Path:

@@ -32,6 +32,7 @@ NAMES = (
     "replay",
     "policies",
     "moving",
+    "dead_link",
     "slow_start",
     "durability",
     "workers",

@@ -43,10 +43,20 @@ class Network:
     address: str
     lost_packets: Callable[[], int]
     _prefix: tuple[str, ...]
+    _wire: "_Namespace"
 
     def inside(self, *command: str) -> list[str]:
         """The command line that runs `command` behind the link."""
         return [*self._prefix, *command]
+
+    @contextlib.contextmanager
+    def outage(self) -> Iterator[None]:
+        """Within, every packet is lost both ways, and neither end is told."""
+        self._wire.run("nft", "add chain inet wire dead { type filter hook forward priority -1; policy drop; }")
+        try:
+            yield
+        finally:
+            self._wire.run("nft", "delete chain inet wire dead")
 
 
 @contextlib.contextmanager
@@ -75,7 +85,7 @@ def shaped(*, rate_bps: float, loss: float = 0.0, delay_s: float = 0.0) -> Itera
         behind.run("ip", "route", "add", "default", "via", far)
         _run("ip", "route", "add", f"{inside}/32", "via", near)
         _lose(wire, loss)
-        yield Network(outside, inside, lambda: _lost(wire) + (line.refused if line else 0), behind.prefix)
+        yield Network(outside, inside, lambda: _lost(wire) + (line.refused if line else 0), behind.prefix, wire)
 
 
 @dataclass(frozen=True, slots=True)

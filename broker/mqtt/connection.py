@@ -298,6 +298,7 @@ class Connection:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for option, value in network.patience(_SILENCE * self._options.keepalive_s).items():
                 sock.setsockopt(*option, value)
+            sock.setsockopt(socket.IPPROTO_TCP, network.TCP_RTO_MAX_MS, network.RTO_MAX_MS)
         self._rearm_quickack()
 
     def _rearm_quickack(self) -> None:

@@ -17,7 +17,7 @@ class Backoff:
 
     first_s: float = 0.25
     most_s: float = 30.0
-    most_silent_s: float = 3.0
+    most_silent_s: float = 1.0
     most_alive_s: float = 0.5
     alive_s: float = 1.0
     stable_s: float = 10.0

@@ -22,6 +22,10 @@ _SILENCE = {
     errno.ETIMEDOUT,
 }
 
+# Of Linux since 6.15, which Python does not name yet: the longest wait, in ms, before a packet is sent again. TCP
+# doubles it: a link that was dead for ten seconds would be used again seconds after it is back.
+TCP_RTO_MAX_MS, RTO_MAX_MS = 44, 1_000
+
 
 def is_silent(problem: BaseException | None) -> bool:
     """Whether nobody was reached: the name is unknown, the port is closed, the host is not there. Such an attempt costs

@@ -315,7 +315,7 @@ class Adaptation:
             if (out_s := now_s - sent.at_s) <= self._max_age_s:
                 break
             del self._sent[key]
-            learnt = Answer(sent.choice, sent.at_s, sent.bits, sent.edge_s, out_s)
+            learnt = Answer(sent.choice, sent.at_s, sent.bits, sent.edge_s, out_s, is_given_up=True)
             if self._passed_s(sent) is not None:
                 learnt = replace(learnt, link_s=None, cloud_wait_s=out_s)
             self._controller.learn(now_s, learnt)

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # Over so long all edges that wait for a cloud are spread when one comes: with the time between two looks, a second.
 SPREAD_S = 0.85
+# Frames are taken to wait in vain where as many as may be are out, and the oldest of them so long.
+_UNHEARD_S = 0.5
 
 
 class Route(Protocol):
@@ -71,8 +73,9 @@ class Route(Protocol):
 
     @property
     def is_unheard(self) -> bool:
-        """Whether frames that are made now would be too old for any answer: some were given up since the last one,
-        and the one that tries whether a cloud is there is still out."""
+        """Whether frames that are made now would be too old for any answer: no more may be sent, since none of those
+        that are out was answered for long, or some were given up since the last answer and the one that tries whether
+        a cloud is there is still out."""
 
     def wait_until_settled(self, timeout_s: float) -> bool:
         """Whether every frame is answered or given up, waiting up to `timeout_s`."""
@@ -317,7 +320,9 @@ class Fresh:
 
     @property
     def is_unheard(self) -> bool:
-        return self._is_silent and len(self._window) > 0
+        if self._is_silent:
+            return len(self._window) > 0
+        return not self._window.wait_for_room(0.0) and bool(self._window.older_than(time.monotonic(), _UNHEARD_S))
 
     def tend(self, now_s: float) -> None:
         self._expire(now_s)

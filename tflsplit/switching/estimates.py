@@ -94,7 +94,7 @@ class Estimates:
             known = replace(known, cloud_slower=slower)
             self._measured.add("server")
         if answer.link_s is not None:
-            known = self._of_link(known, answer.link_s, answer.bits)
+            known = self._of_link(known, answer.link_s, answer.bits, is_given_up=answer.is_given_up)
         # Forgetting is exponential: to begin from what is left now is to go on as before.
         self._learnt, self._learnt_at_s = known, now_s
 
@@ -124,7 +124,7 @@ class Estimates:
             _mean(usual.cloud_wait_s, learnt.cloud_wait_s, cloud_left),
         )
 
-    def _of_link(self, known: Present, link_s: float, bits: float) -> Present:
+    def _of_link(self, known: Present, link_s: float, bits: float, *, is_given_up: bool) -> Present:
         if bits < LEAST_TELLING_BITS or link_s < known.rtt_s:
             # The shortest of the last: what took longer waited for something.
             self._round_trips.append(link_s)
@@ -132,7 +132,8 @@ class Estimates:
         if bits < LEAST_TELLING_BITS:
             return known
         self._measured.add("link")
-        self._errors.append(link_s / (known.rtt_s + bits * known.s_per_bit))
+        if not is_given_up:  # it was not late: nobody waits for it, and a dead link would outweigh 40 good answers
+            self._errors.append(link_s / (known.rtt_s + bits * known.s_per_bit))
         untold = min(known.s_per_bit, _JITTER * known.rtt_s / bits)
         seen = max(_LEAST_S_PER_BIT, untold, (link_s - known.rtt_s) / bits)
         return replace(known, s_per_bit=_log_mean(known.s_per_bit, seen, self._memory.newest_link))

@@ -15,7 +15,8 @@ class Answer:
 
     `edge_s` is what the device worked on it. `link_s` is the time from sending to answer without the server's own, None
     where nothing was sent, or it tells nothing of the link; `cloud_wait_s` and `cloud_s` are what the server says that
-    the frame waited and took there.
+    the frame waited and took there. With `is_given_up` none came, and nobody waits for it any more: the times are at
+    least these.
     """
 
     choice: Choice | None
@@ -25,6 +26,7 @@ class Answer:
     link_s: float | None
     cloud_wait_s: float | None = None
     cloud_s: float | None = None
+    is_given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)

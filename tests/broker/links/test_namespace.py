@@ -133,6 +133,18 @@ def test_the_delay_is_that_of_both_directions_and_nothing_is_changed_on_the_way(
 
 
 @real
+def test_in_an_outage_nothing_passes_and_what_was_sent_comes_after_it():
+    with namespace.shaped(rate_bps=100e6) as network, echo_behind(network) as ours:
+        with network.outage():
+            ours.sendall(b"!")
+            ours.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                ours.recv(1)
+        ours.settimeout(SOON_S)
+        assert ours.recv(1) == b"!"
+
+
+@real
 def test_two_links_stand_side_by_side_and_nothing_is_left_of_them():
     before = interfaces()
     with namespace.shaped(rate_bps=50e6) as one, namespace.shaped(rate_bps=50e6, delay_s=0.001) as other:

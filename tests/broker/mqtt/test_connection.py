@@ -3,6 +3,7 @@
 The fast connection and the plain one are held to the same."""
 
 import contextlib
+import os
 import socket
 import time
 
@@ -12,6 +13,7 @@ import waiting
 from broker.mqtt import connection as connections
 from broker.mqtt.connection import Accepted, Acknowledged, Connection, Subscribed, Version
 from broker.mqtt.fast_connection import FastConnection
+from broker.transport import network
 from broker.transport.address import Address
 from broker.transport.bounded_queues import Outgoing
 from broker.transport.protocol import Message
@@ -96,6 +98,16 @@ def test_messages_are_told_apart_wherever_the_stream_is_torn(peer, version):
     assert said(found) == [
         ("t/x", bytes([number]) * (number * 37), number % 2, (7, number if number % 2 else 0)) for number in range(1, 9)
     ]
+
+
+def test_packets_are_sent_again_after_a_second_at_most(peer):
+    with socket.socket(fileno=os.dup(peer.ours._client.socket().fileno())) as sock:
+        try:
+            most_ms = sock.getsockopt(socket.IPPROTO_TCP, network.TCP_RTO_MAX_MS)
+        except OSError:
+            pytest.skip("Linux before 6.15")
+
+    assert most_ms == 1_000
 
 
 def test_a_message_of_many_reads_comes_whole(peer, version):

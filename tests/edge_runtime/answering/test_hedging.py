@@ -190,6 +190,25 @@ def test_with_latest_no_answer_of_the_device_is_too_old(stack, tiny_package):
     assert edge.edge.summary.answered_here == 0
 
 
+def test_with_latest_frames_are_answered_here_while_as_many_as_may_be_are_out_and_none_is_answered(stack, tiny_package):
+    edge = Hedged(stack, tiny_package, hedge=LATE, delivery=Delivery.LATEST, max_age_s=1e6, window=2, count=None)
+    waiting = edge.ghost.frames(2)
+    wait_for(lambda: len(edge.watcher.own) > 3)
+    sent, kept = edge.edge.summary.frames, edge.edge.summary.dropped["offline"]
+    for frame in waiting:
+        edge.ghost.answer(frame)
+    wait_for(lambda: edge.edge.summary.frames > 2)
+    edge.edge.stop()
+    for frame in edge.ghost.frames(edge.edge.outstanding):
+        edge.ghost.answer(frame)
+    edge.thread.join(WAIT_S)
+
+    edge.check_own()
+    assert sent == 2
+    assert kept > 2
+    assert {(own.why, own.is_sent) for own in edge.watcher.own} == {(Why.AWAY, False)}
+
+
 def test_boundaries_beyond_what_a_window_holds_are_not_kept(stack, tiny_package, monkeypatch):
     monkeypatch.setattr("edge_runtime.answering.hedging.MAX_BYTES", 0)
     edge = Hedged(stack, tiny_package, hedge=SOON)

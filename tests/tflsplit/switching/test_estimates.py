@@ -134,6 +134,15 @@ def test_a_device_that_was_hot_is_tried_again():
     assert estimates.present(302.0).edge_slower == pytest.approx(1.0, abs=0.1)
 
 
+def test_a_frame_that_was_given_up_tells_the_rate_and_is_no_error():
+    estimates = made()
+    before = list(estimates.errors)
+    estimates.learn(1.0, Answer(None, 0.0, 1e6, 0.0, 2.0, is_given_up=True))
+
+    assert estimates.known(1.0).s_per_bit > 4 * tables.present(mbit=5.0).s_per_bit
+    assert list(estimates.errors) == before
+
+
 def test_errors_are_measured_over_expected_and_bounded():
     estimates = made(errors=3)
     for link_s in (0.04 + 0.0512, 0.04 + 0.1024, 0.04 + 0.1024):
