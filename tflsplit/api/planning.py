@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tflsplit import arguments, errors, quantities
-from tflsplit.api import files, packages, wording
+from tflsplit.api import files, gating, packages, wording
 from tflsplit.arguments import PathLike
 from tflsplit.coding import input_codec, jpeg, precisions
 from tflsplit.coding.precisions import Precision
@@ -59,16 +59,16 @@ def plan(
     pictures: PathLike | None = None,
     jpeg_bytes: float | None = None,
     lossy: str | float | None = None,
+    gate_samples: PathLike | None = None,
 ) -> Outcome:
     """Compare every cut, sending the input and computing everything locally, and pick one: `outcome.cut`, or None.
 
     `edge` and `cloud` are profiles or their files; `link` is a file of `tflsplit probe` or a preset ("4g"), or else
     `bandwidth` ("5Mbit") and `rtt` ("40ms") state one. With `lossy` ("99%", "20dB", or "") features may travel in fewer
-    bits. With a `batch` frames hold so many of the inputs that come `fps` times a second. All else is as in
-    `tflsplit plan --help`, in s, B and bit/s.
+    bits. With a `batch` frames hold so many of the inputs that come `fps` times a second. `gate_samples` fill
+    `outcome.gate`. All else is as in `tflsplit plan --help`, in s, B and bit/s.
     """
-    opened = packages.open(pkg)
-    _check_batch(batch, fps)
+    opened = _checked(packages.open(pkg), batch, fps, gate_samples)
     measured = profile_of(edge, opened, Side.EDGE, batch)
     allowed = precisions.of_package(opened) if lossy is not None else ()
     constraints = replace(
@@ -81,17 +81,21 @@ def plan(
         max_energy_j=max_energy,
         min_position=None if min_depth is None else opened.cut(min_depth).position,
     )
-    costs = Prices(price_per_gb, price_per_cloud_hour), _power(idle_watts, active_watts)
-    work = Workload(fps, devices, workers, window, reload_every)
-    scenario = Scenario(link_of(link, bandwidth, rtt, loss), work, *costs)
+    work, prices = Workload(fps, devices, workers, window, reload_every), Prices(price_per_gb, price_per_cloud_hour)
+    scenario = Scenario(link_of(link, bandwidth, rtt, loss), work, prices, _power(idle_watts, active_watts))
     served, goal = profile_of(cloud, opened, Side.CLOUD, batch), _goal(objective, constraints, weights, exact)
     inputs = forms(opened, measured, input_codecs, pictures, jpeg_bytes)
-    return pipeline.make(opened, measured, served, scenario, goal, forms=inputs, lossy=allowed)
+    made = pipeline.make(opened, measured, served, scenario, goal, forms=inputs, lossy=allowed)
+    return made if gate_samples is None else replace(made, gate=gating.of_plan(made, gate_samples))
 
 
-def _check_batch(batch: int, fps: float | None) -> None:
+def _checked(package: Package, batch: int, fps: float | None, gate_samples: PathLike | None) -> Package:
+    gating.check_samples(package, gate_samples)
+    if gate_samples is not None and arguments.instance(batch, int, "batch") > 1:
+        raise errors.SettingsError(f"gate samples with batches of {batch}: a gate judges each answer alone")
     if arguments.instance(batch, int, "batch") > 1 and fps is None:
         raise errors.SettingsError(f"a batch of {batch} without fps: how long a frame takes to fill depends on it")
+    return package
 
 
 @wording.in_python

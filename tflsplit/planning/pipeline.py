@@ -14,6 +14,7 @@ from tflsplit.planning.candidates import ALL_FORMS, Candidate, InputForms
 from tflsplit.planning.decision import Decision, Goal, Judged
 from tflsplit.planning.planfile import Plan
 from tflsplit.planning.scenario import Scenario
+from tflsplit.planning.tradeoff import Tradeoff
 from tflsplit.timings import profiles
 from tflsplit.timings.links import Link
 from tflsplit.timings.profiles import Origin, Profile, Side
@@ -21,7 +22,8 @@ from tflsplit.timings.profiles import Origin, Profile, Side
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Outcome:
-    """A decision with all that led to it: the candidates can be costed again for any other scenario."""
+    """A decision with all that led to it: the candidates can be costed again for any other scenario. `gate` is what a
+    gate at the edge would send and get right, where samples were given."""
 
     package: Package
     edge: Profile
@@ -30,6 +32,7 @@ class Outcome:
     candidates: tuple[Candidate, ...]
     decision: Decision
     break_even: Mapping[str, BreakEven | None]
+    gate: Tradeoff | None = None
 
     def __repr__(self) -> str:
         return f"<plan of {self.package.manifest.name} over {self.scenario.link.name}: {self.reason}>"
@@ -55,6 +58,7 @@ class Outcome:
             "int8_agreement": self.int8_agreement,
             "int8_measured_on": fidelity[0].measured_on if (fidelity := self.package.manifest.fidelity) else None,
             "exact_remark": report_text.exact_remark(self.decision) or None,
+            "gate": self.gate.as_json() if self.gate else None,
         }
 
     @property

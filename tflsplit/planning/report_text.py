@@ -11,6 +11,7 @@ from tflsplit.planning import decision as planning_decision
 from tflsplit.planning.breakeven import BreakEven
 from tflsplit.planning.cost import Cost
 from tflsplit.planning.decision import Decision, Judged, Objective
+from tflsplit.planning.tradeoff import Tradeoff
 
 
 def as_json(decision: Decision, break_even: Mapping[str, BreakEven | None]) -> dict[str, object]:
@@ -254,3 +255,17 @@ def _ms(seconds: float) -> float | None:
 
 def _finite(value: float) -> float | None:
     return round(value, 3) if math.isfinite(value) else None
+
+
+def gate_title(gate: Tradeoff) -> str:
+    return (
+        f"--answer-here SCORE at {gate.cut}, on {text.counted(gate.samples, 'sample')}: what stays here, what is sent "
+        f"(--audit {gate.audit:.0%} included); * no lower SCORE has as much {gate.measure}"
+    )
+
+
+def gate_remarks(gate: Tradeoff) -> tuple[str, ...]:
+    """What the figures rest on, and what they do not say."""
+    meant = "of true answers" if gate.is_labelled else "of answers that are the cloud's; the samples have no classes"
+    same = "" if gate.has_other_tail else "the cloud's tail is int8 as the device is, so sending changes no answer"
+    return tuple(filter(None, (f"{gate.measure}: share {meant}", same, *gate.remarks)))

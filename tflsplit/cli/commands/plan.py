@@ -34,7 +34,7 @@ from tflsplit.package import reading
     type=click.Path(path_type=Path),
     help="File that `tflsplit profile --side cloud` wrote in the cloud.",
 )
-@objectives.grouped(scenario.LINK, scenario.INPUT, objectives.WISH, objectives.COSTS, chain.OPTIONS)
+@objectives.grouped(scenario.LINK, scenario.INPUT, scenario.GATE, objectives.WISH, objectives.COSTS, chain.OPTIONS)
 @click.option(
     "-o",
     "--output",

@@ -45,6 +45,17 @@ INPUT = (
     ),
 )
 
+GATE = (
+    click.option(
+        "--gate-samples",
+        type=click.Path(path_type=Path),
+        metavar="FOLDER|FILE",
+        help="Say for each SCORE of `tflsplit edge --answer-here SCORE` what it would send and how right the answers "
+        "would be, on these samples: a folder of pictures, in a folder for each class if they have classes, or a .npy, "
+        ".npz or .csv file; in an .npz the classes may stand beside the inputs, as `labels`.",
+    ),
+)
+
 TRACE_HELP = "How the link was through time: a CSV (time_s,rate_bps,rtt_s,loss,load), or a file of mahimahi's."
 
 PLAYING = (

@@ -1,13 +1,16 @@
 """What `tflsplit plan` prints: the candidates of a plan for two machines, or the pieces of a chain."""
 
+import math
+
 from tflsplit import text
 from tflsplit.chains import comparison
 from tflsplit.chains.pipeline import Planned
 from tflsplit.cli.output import screen
 from tflsplit.cli.output.tables import Column, Kind
-from tflsplit.planning import constraints, report_text
+from tflsplit.planning import constraints, report_text, tradeoff
 from tflsplit.planning.decision import Decision, Judged, rank
 from tflsplit.planning.pipeline import Outcome
+from tflsplit.planning.tradeoff import Point, Tradeoff
 
 
 def _columns(batch: int) -> tuple[str | Column, ...]:
@@ -51,6 +54,30 @@ def print_plan(outcome: Outcome, top: int | None) -> None:
         screen.write(words)
     if decision.choice is not None:
         screen.write(f"latency of {decision.choice.id}: {report_text.origins(decision.choice.cost)}")
+    if outcome.gate is not None:
+        _print_gate(outcome.gate, shows_all=top is None)
+
+
+def _print_gate(gate: Tradeoff, *, shows_all: bool) -> None:
+    """Every step, and of the other useful scores the one that gets most right, unless all are wanted."""
+    best = max((point for point in gate.points if point.is_useful), key=lambda point: point.score)
+    shown = [point for point in gate.points if shows_all or point is best or point.score in tradeoff.STEPS]
+    screen.write("")
+    columns = ("", "SCORE", "here", "sent", "bytes/frame", Column("mean ms", rank=1), gate.measure)
+    screen.table(report_text.gate_title(gate), columns, [_gate_row(point) for point in shown])
+    for words in report_text.gate_remarks(gate):
+        screen.write(words)
+
+
+def _gate_row(point: Point) -> tuple[object, ...]:
+    return (
+        "*" if point.is_useful else "",
+        str(point.score),
+        *(f"{share:.1%}" for share in (point.here, point.sent)),
+        f"{point.bytes_per_frame:,.0f}",
+        f"{point.mean_s * 1e3:.2f}" if math.isfinite(point.mean_s) else "∞",
+        f"{point.right:.1%}",
+    )
 
 
 def ranking(decision: Decision) -> list[Judged]:

@@ -7,6 +7,7 @@ from tflsplit.planning import cost
 from tflsplit.planning.decision import Decision, Judged
 from tflsplit.planning.pipeline import Outcome
 from tflsplit.planning.shortlist import Shortlist
+from tflsplit.planning.tradeoff import Tradeoff
 from tflsplit.report import figure
 
 LATENCY_CAPTION = (
@@ -21,6 +22,10 @@ MAP_CAPTION = "The pick for each bandwidth and round trip, all else equal. The c
 PAYLOAD_CAPTION = (
     "Bytes of each cut's boundary as the edge sends it, in operator order. Below the lines, a cut sends less than the "
     "raw input or its JPEG would be."
+)
+GATE_CAPTION = (
+    "Shares of all frames, by SCORE: those whose boundary is sent, audits among them, and those answered right. "
+    "Dots are SCOREs that get more right than any lower one."
 )
 _MOST_BARS = 40
 _MAP_POINTS = (25, 17)
@@ -155,4 +160,20 @@ def payloads(outcome: Outcome) -> str:
         axes.set_ylabel("bytes a frame")
         step = max(1, len(cuts) // 20)
         axes.set_xticks(range(0, len(cuts), step), [entry.id for entry in cuts[::step]], rotation=60, ha="right")
+    return canvas.svg
+
+
+def gate(found: Tradeoff) -> str:
+    """The share that is sent and the share that is right over the score."""
+    scores = [point.score for point in found.points]
+    useful = [point for point in found.points if point.is_useful]
+    with figure.drawn(11.5, 3.2) as canvas:
+        axes = canvas.axes
+        axes.plot(scores, [point.sent for point in found.points], color=figure.COLOURS[0], label="sent")
+        axes.plot(scores, [point.right for point in found.points], color=figure.COLOURS[3], label=found.measure)
+        axes.plot([point.score for point in useful], [point.right for point in useful], "o", color=figure.COLOURS[3])
+        figure.legend_above(axes)
+        axes.set_xlabel("SCORE")
+        axes.set_ylabel("share of all frames")
+        axes.set_ylim(0.0, 1.05)
     return canvas.svg

@@ -3,11 +3,13 @@
 It shows what `tflsplit plan --json` prints, and computes only where the pick would change.
 """
 
+import math
 from collections.abc import Sequence
 from importlib import metadata
 
 from tflsplit.planning import constraints, report_text
 from tflsplit.planning.pipeline import Outcome
+from tflsplit.planning.tradeoff import Tradeoff
 from tflsplit.report import document
 from tflsplit.report.plan import charts, network
 from tflsplit.timings.links import Link
@@ -23,6 +25,7 @@ def render(outcome: Outcome) -> str:
         document.figure("What would be picked on another link", charts.best_map(outcome), charts.MAP_CAPTION),
         document.figure("What travels, cut by cut", charts.payloads(outcome), charts.PAYLOAD_CAPTION),
         document.figure("The network and the cut", network.drawing(outcome), network.CAPTION),
+        *_gate(outcome.gate),
         "<h2>Every candidate</h2>" + _candidates(outcome),
         "<h2>Where the figures come from</h2>" + _sources(outcome),
     ]
@@ -55,6 +58,34 @@ def machine(profile: Profile) -> str:
 def link(used: Link) -> str:
     """`4g: 10 Mbit/s, 53 ms (stated)`."""
     return f"{used.name}: {used.bandwidth_bps / 1e6:g} Mbit/s, {used.rtt_s * 1e3:g} ms ({used.origin.value})"
+
+
+def _gate(gate: Tradeoff | None) -> tuple[str, ...]:
+    if gate is None:
+        return ()
+    title = f"A gate at {gate.cut}: what is sent, and {gate.measure}, for each SCORE"
+    return (
+        document.figure(title, charts.gate(gate), charts.GATE_CAPTION),
+        document.listed([report_text.gate_title(gate), *report_text.gate_remarks(gate)]) + _scores(gate),
+    )
+
+
+def _scores(gate: Tradeoff) -> str:
+    columns = (("SCORE", True), ("here", True), ("sent", True), ("bytes a frame", True), ("mean ms", True))
+    rows = [
+        (
+            "choice" if point.is_useful else "",
+            (
+                point.score,
+                *(f"{share:.1%}" for share in (point.here, point.sent)),
+                f"{point.bytes_per_frame:,.0f}",
+                document.number(point.mean_s * 1e3 if math.isfinite(point.mean_s) else None),
+                f"{point.right:.1%}",
+            ),
+        )
+        for point in gate.points
+    ]
+    return document.table((*columns, (gate.measure, True)), rows)
 
 
 def _candidates(outcome: Outcome) -> str:
