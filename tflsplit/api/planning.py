@@ -181,7 +181,10 @@ def _least(package: Package, found: Sequence[Precision], wanted: str | float) ->
             return Constraints(min_sqnr_db=float(text.strip()[:-2]))
         except ValueError:
             raise errors.SettingsError(f"lossy {wanted!r}: write a share or decibels, as 99% or 20dB") from None
-    share = quantities.parse_share(text, "lossy")
+    try:
+        share = quantities.parse_share(text, "lossy")
+    except errors.SettingsError:
+        raise errors.SettingsError(f"lossy {wanted!r}: write a share or decibels, as 99% or 20dB") from None
     if share > 1:
         raise errors.SettingsError(f"lossy {wanted!r}: nothing agrees in more than 100%; write as 99%, 0.99 or 20dB")
     if not has_agreement:

@@ -39,6 +39,11 @@ class Tensor:
     is_dynamic: bool
     scale_count: int
 
+    @property
+    def is_computed(self) -> bool:
+        """An input, or what an operator makes: neither a constant nor the state that an operator keeps."""
+        return not (self.is_constant or self.is_variable)
+
 
 @dataclass(frozen=True, slots=True)
 class Operator:

@@ -130,7 +130,12 @@ def _too_much(cost: Cost, constraints: Constraints) -> Iterator[Failure]:
         ("max_energy", cost.energy_j, constraints.max_energy_j, "J a frame"),
     ):
         if most is not None and found is not None and found > most:
-            yield Failure(name, f"{found:,.6g} {unit}, at most {most:,.6g} asked", _over(found, most))
+            yield Failure(name, f"{_figure(found)} {unit}, at most {_figure(most)} asked", _over(found, most))
+
+
+def _figure(amount: float) -> str:
+    """Whole from a hundred thousand on, where six digits would be written with an exponent."""
+    return f"{amount:,.0f}" if abs(amount) >= 1e5 else f"{amount:,.6g}"
 
 
 def _over(found: float, most: float) -> float:

@@ -41,9 +41,6 @@ class Objective(str, Enum):
     WEIGHTED = "weighted"
 
 
-_SPLIT_MUST_PAY = (Objective.LATENCY, Objective.THROUGHPUT, Objective.BYTES)
-
-
 @dataclass(frozen=True, slots=True)
 class Weights:
     """Of the three objectives in `weighted`; their sum does not matter."""
@@ -154,7 +151,7 @@ def rank(feasible: Sequence[Cost], goal: Goal) -> list[Cost]:
     least = score(ordered[0])
     unsplit = next((entry for entry in ordered if not entry.candidate.is_split), None)
     is_near = unsplit is not None and abs(score(unsplit) - least) < WORTH_A_SPLIT * abs(least)
-    if unsplit is not None and is_near and goal.objective in _SPLIT_MUST_PAY:
+    if unsplit is not None and is_near and goal.objective is not Objective.WEIGHTED:
         _put_first(unsplit, ordered)
     if goal.prefers_exact and not ordered[0].candidate.is_exact:
         near = (entry for entry in ordered if score(entry) - least <= NEARLY * abs(least))

@@ -3,6 +3,7 @@
 import int8_networks
 import numpy as np
 import pytest
+import tiny_models
 
 from tflsplit import errors
 from tflsplit.graph import flatgraph
@@ -103,3 +104,27 @@ def test_costs_are_those_of_the_pieces():
 def test_shares_follow_the_weights():
     assert layouts.shares(8, [4, 2, 1, 1]) == [(0, 4), (4, 6), (6, 7), (7, 8)]
     assert layouts.shares(2, [1, 1, 1]) == [(0, 1), (1, 1), (1, 2)]
+
+
+@pytest.mark.parametrize("model", ["two memories", "an LSTM"])
+def test_what_an_operator_keeps_stays_on_its_machine_and_is_sent_to_nobody(model, shared_data):
+    if model == "an LSTM":
+        data = (shared_data / "models" / "coral_lstm_mnist.tflite").read_bytes()
+    else:
+        data = tiny_models.remembering_model()
+    network = Network(flatgraph.read(data))
+    state = {tensor.index for tensor in network.graph.tensors if tensor.is_variable}
+    stages = [
+        placement.whole_stage(network, place, place + 1, place % 2, 2)
+        for place in range(network.count)
+        if network.made_within(place, place + 1)
+    ]
+    placed = Placement(2, tuple(stages), 0, 1)
+    scheduled = placement.schedule(network, placed)
+    with Interpreter(data) as whole:
+        for sample in verify.random_samples(whole.inputs, 3):
+            found = running.run(network, placed, scheduled, sample)
+            assert [each.tobytes() for each in found] == [each.tobytes() for each in whole.run(*sample)]
+
+    assert state
+    assert not state & {move.tensor for move in scheduled.moves}

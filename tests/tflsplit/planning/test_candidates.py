@@ -82,7 +82,11 @@ def test_a_profile_without_the_times_of_bits_says_to_profile_again(package):
 
 @pytest.mark.parametrize(
     ("lossy", "said"),
-    [("most", "write a share"), ("xdB", "write a share or decibels"), ("101%", "nothing agrees in more than 100%")],
+    [
+        ("most", "write a share or decibels, as 99%"),
+        ("xdB", "write a share or decibels"),
+        ("101%", "nothing agrees in more than 100%"),
+    ],
 )
 def test_a_bound_that_is_none_is_refused(package, lossy, said):
     with pytest.raises(errors.SettingsError, match=said):

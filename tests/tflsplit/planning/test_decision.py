@@ -91,6 +91,27 @@ def test_throughput_bytes_price_and_energy_each_have_their_own_pick():
     assert decide(scenario, objective=Objective.PRICE).choice.id == "output"
 
 
+def test_a_split_that_saves_hardly_any_price_or_energy_is_not_picked():
+    scenario = over(1000, prices=Prices(per_cloud_hour=1.0), power=Power(1.0, 3.0))
+
+    priced = decide(scenario, cloud=invented.cloud(CUTS, (20, 19.9, 25, 25, 25)), objective=Objective.PRICE)
+    powered = decide(scenario, edge=invented.edge(CUTS, (200, 200, 200, 96, 100)), objective=Objective.ENERGY)
+
+    assert (priced.choice.id, priced.runner_up.id) == ("input", "op000")
+    assert (powered.choice.id, powered.runner_up.id) == ("output", "op002")
+    for decision in (priced, powered):
+        why = report_text.why_not(decision.runner_up, decision)
+        assert why.endswith("less than the 1% that a split has to gain")
+
+
+def test_a_bound_on_bytes_is_written_in_whole_bytes():
+    decision = decide(over(4, workload={"rate_fps": 10.0}), constraints=Constraints(max_bytes_per_day=1024))
+
+    for each in decision.judged:
+        said = [failure.words for failure in each.failures]
+        assert f"{each.cost.bytes_per_day:,.0f} bytes a day, at most 1,024 asked" in said
+
+
 def test_prices_and_energy_of_a_day_and_a_frame():
     scenario = over(8, prices=Prices(2.0, 10.0), power=Power(1.0, 3.0), workload={"rate_fps": 5.0})
     found = cost.of(CANDIDATES[2], scenario)

@@ -103,7 +103,9 @@ class Building:
         """An operator of the graph, with all of its tensors."""
         copied = copy.copy(self.graph.source.subgraphs[0].operators[operator.index])
         copied.inputs = [
-            index if index < 0 else self.take(index, boxes.whole(self.graph.tensors[index].shape))
+            index
+            if index < 0 or self.graph.tensors[index].is_variable
+            else self.take(index, boxes.whole(self.graph.tensors[index].shape))
             for index in operator.inputs
         ]
         self._append(copied)

@@ -34,11 +34,11 @@ class Network:
 
     @cached_property
     def needed_from(self) -> tuple[frozenset[int], ...]:
-        """By place: the tensors, constants left out, that an operator from there on reads, or that are outputs."""
-        needed = {index for index in self.graph.outputs if not self.graph.tensors[index].is_constant}
+        """By place: the tensors, without constants and state, that an operator from there on reads, or outputs."""
+        needed = {index for index in self.graph.outputs if self.graph.tensors[index].is_computed}
         found = [frozenset(needed)]
         for operator in reversed(self.graph.operators):
-            needed |= {index for index in operator.inputs if index >= 0 and not self.graph.tensors[index].is_constant}
+            needed |= {index for index in operator.inputs if index >= 0 and self.graph.tensors[index].is_computed}
             found.append(frozenset(needed))
         return tuple(reversed(found))
 

@@ -76,9 +76,9 @@ def _is_fixed(graph: Graph, operator: Operator) -> bool:
 
 
 def needs_of_all(graph: Graph, operator: Operator) -> dict[int, Box]:
-    """All tensors that an operator without a rule reads, whole; constants are left out."""
+    """All tensors that an operator without a rule reads, whole; constants and its own state are left out."""
     return {
         index: boxes.whole(graph.tensors[index].shape)
         for index in operator.inputs
-        if index >= 0 and not graph.tensors[index].is_constant
+        if index >= 0 and graph.tensors[index].is_computed
     }
