@@ -118,7 +118,7 @@ def _cluster(
     shared: bool,
 ) -> Cluster:
     if (given is None) == (devices is None):
-        raise errors.SettingsError("give either a file of machines or a number of devices")
+        raise errors.SettingsError("give --machines FILE or --devices N, one of the two")
     if isinstance(given, Cluster):
         return given
     if given is not None:

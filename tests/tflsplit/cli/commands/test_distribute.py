@@ -93,8 +93,8 @@ def test_a_damaged_plan_is_refused(typed, package, tmp_path):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ((), "give either a file of machines or a number of devices"),
-        (("--devices", 2, "--machines", "m.toml"), "give either a file of machines or a number of devices"),
+        ((), "give --machines FILE or --devices N, one of the two"),
+        (("--devices", 2, "--machines", "m.toml"), "give --machines FILE or --devices N, one of the two"),
         (("--machines", "none.toml"), "none.toml: cannot be read"),
         (("--devices", 2, "--max-memory", "1k"), "no placement fits the machines' memory"),
     ],
