@@ -106,6 +106,7 @@ class Edge:
             is_stopping=lambda: self.is_stopping,
             on_wait=self._between_frames,
             on_failure=self._fail,
+            on_given_up=adaptation.given_up if adaptation else lambda keys: None,
         )
         here = on_device or (adaptation.on_device if adaptation else None)
         moves_here = adaptation is not None and adaptation.may_answer

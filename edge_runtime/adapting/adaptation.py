@@ -232,6 +232,15 @@ class Adaptation:
                 # Of one that was sent again nobody knows which sending was answered.
                 self._controller.learn(now_s, learnt if settled.sendings == 1 else replace(learnt, link_s=None))
 
+    def given_up(self, keys: Sequence[tuple[int, int]]) -> None:
+        """Frames that a spool dropped, or holds until a cloud serves them. What they waited for took longer than that;
+        the oldest tells it for those behind it."""
+        now_s = time.monotonic()
+        with self._guard:
+            lost = [sent for key in keys if (sent := self._sent.pop(key, None)) is not None]
+            if lost:
+                self._learn_of_lost(lost[0], now_s, now_s - lost[0].at_s)
+
     def take(self, message: Message) -> bool:
         """Whether it was an answer to one of our questions."""
         if message.topic != self.answers:
@@ -315,10 +324,13 @@ class Adaptation:
             if (out_s := now_s - sent.at_s) <= self._max_age_s:
                 break
             del self._sent[key]
-            learnt = Answer(sent.choice, sent.at_s, sent.bits, sent.edge_s, out_s, is_given_up=True)
-            if self._passed_s(sent) is not None:
-                learnt = replace(learnt, link_s=None, cloud_wait_s=out_s)
-            self._controller.learn(now_s, learnt)
+            self._learn_of_lost(sent, now_s, out_s)
+
+    def _learn_of_lost(self, sent: _Sent, now_s: float, out_s: float) -> None:
+        learnt = Answer(sent.choice, sent.at_s, sent.bits, sent.edge_s, out_s, is_given_up=True)
+        if self._passed_s(sent) is not None:
+            learnt = replace(learnt, link_s=None, cloud_wait_s=out_s)
+        self._controller.learn(now_s, learnt)
 
     def _tails_of(self, clouds: Clouds) -> OpenTails:
         """The cut that the plan names is served as it always was, and what is local needs nobody."""

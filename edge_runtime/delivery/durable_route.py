@@ -7,7 +7,7 @@ frames are unanswered.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from broker.messages import wire
@@ -30,7 +30,8 @@ _REFUSED_S = 60.0
 
 
 class Durable:
-    """`on_wait` is called regularly while a frame waits for room; `on_failure` gets the error that ends the sender."""
+    """`on_wait` is called regularly while a frame waits for room; `on_failure` gets the error that ends the sender,
+    `on_given_up` frames that are no longer out, for nobody answered them."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Durable:
         is_stopping: Callable[[], bool],
         on_wait: Callable[[], None],
         on_failure: Callable[[Exception], None],
+        on_given_up: Callable[[Sequence[Key]], None] = lambda keys: None,
     ) -> None:
         self._window = window
         self._publisher = publisher
@@ -53,6 +55,7 @@ class Durable:
         self._is_stopping = is_stopping
         self._on_wait = on_wait
         self._on_failure = on_failure
+        self._on_given_up = on_given_up
         self._resending = Resending(window, publisher, summary, settings)
         self._refusals = Refusals(window, is_announced)
         self._refused_at_s = 0.0
@@ -125,6 +128,7 @@ class Durable:
                 )
             self._summary.refusal = self._summary.refusing = reason
             self._refused_at_s = now_s
+            self._on_given_up([sent.packed.key])
         return []
 
     def cloud_came(self, now_s: float) -> None:
@@ -181,6 +185,7 @@ class Durable:
         if keys:
             self._window.forget(keys)
             self._summary.give_up(reason, len(keys))
+            self._on_given_up(keys)
 
     def _send(self) -> None:
         try:

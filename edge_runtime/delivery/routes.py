@@ -7,7 +7,7 @@ through a spool on disk is in `edge_runtime.delivery.durable_route`.
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from edge_runtime.delivery.framing import Packed
@@ -92,9 +92,10 @@ def of(
     is_stopping: Callable[[], bool],
     on_wait: Callable[[], None],
     on_failure: Callable[[Exception], None],
+    on_given_up: Callable[[Sequence[Key]], None],
 ) -> Route:
-    """The route of a delivery guarantee; `on_wait` and `on_failure` are for the one through a spool. SettingsError for
-    a spool that does not go with the settings."""
+    """The route of a delivery guarantee; `on_wait`, `on_failure` and `on_given_up` are for the one through a spool.
+    SettingsError for a spool that does not go with the settings."""
     if spool is not None and settings().is_latest:
         raise errors.SettingsError(f"spool {spool.path} with delivery latest: it keeps nothing, leave one out")
     if spool is not None and spool.knows(settings().boot):
@@ -110,7 +111,14 @@ def of(
     # Imported here because it imports SQLite, which an edge without a spool does not load.
     from edge_runtime.delivery import durable_route
 
-    return durable_route.Durable(*common, spool=spool, is_stopping=is_stopping, on_wait=on_wait, on_failure=on_failure)
+    return durable_route.Durable(
+        *common,
+        spool=spool,
+        is_stopping=is_stopping,
+        on_wait=on_wait,
+        on_failure=on_failure,
+        on_given_up=on_given_up,
+    )
 
 
 class Resending:

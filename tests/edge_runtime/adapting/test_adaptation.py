@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import threading
+import time
 
 import in_bits
 import numpy as np
@@ -16,6 +17,7 @@ from broker.transport import memory
 from broker.transport.protocol import ConnectionState
 from edge_runtime import loop
 from edge_runtime.adapting import adaptation, candidates
+from edge_runtime.delivery import spool as delivery_spool
 from edge_runtime.delivery.settings import Delivery, Settings, Until
 from edge_runtime.monitoring.metrics import EdgeMetrics
 from edge_runtime.sources import frames
@@ -60,13 +62,14 @@ def moving(package, *, kind=Controller, probing=None, start="op000", among=None)
 class Run:
     """Device n of deployment d, streaming in a thread of its own."""
 
-    def __init__(self, package, network, mover, **changes):
+    def __init__(self, package, network, mover, spool=None, **changes):
         self.online = memory.MemoryTransport(network, client_id="edge")
         self.online.connect()
         self.watcher = watching.Watching()
         given = {"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S} | changes
         self.edge = loop.Edge(
-            *(package, mover.first, self.online, Settings(**given)), observers=[self.watcher], adaptation=mover
+            *(package, mover.first, self.online, Settings(**given)),
+            **{"observers": [self.watcher], "adaptation": mover, "spool": spool},
         )
         self.watch = EdgeMetrics()
         self.watch.attach(self.edge, self.online)
@@ -183,6 +186,22 @@ def test_a_refused_cut_is_left_out_and_counted(tiny_package):
     assert cuts == {tiny_package.cut("output").position}
     assert mover.last_switch.reason == "tail not ready"
     assert run.edge.summary.refused == run.values()["cuts_not_ready_total",] == 1
+
+
+def test_frames_that_a_spool_gave_up_are_no_longer_waited_for(tiny_package, tmp_path):
+    """Else the oldest of them would say for ever that the link is dead, and no probe would be sent any more."""
+    limits = delivery_spool.Limits(age_s=0.2)
+    with (
+        delivery_spool.open_spool(tmp_path / "spool", limits, deployment="d", device="n") as spool,
+        moving(tiny_package, among=[choices()[1]]) as mover,
+        Run(tiny_package, memory.MemoryBroker(), mover, spool=spool, count=10) as run,
+    ):
+        run.thread.join(WAIT_S)
+        known = mover._controller.estimates.known(time.monotonic())
+
+        assert run.edge.summary.dropped == {"expired": 10}
+        assert mover._oldest(time.monotonic()) is None
+        assert known.s_per_bit > USUAL.s_per_bit  # they waited longer than the plan expects
 
 
 def test_probes_are_answered_by_the_cloud_while_nothing_else_travels(tiny_package):
