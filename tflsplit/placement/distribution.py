@@ -11,7 +11,11 @@ from tflsplit.placement.placement import Placement, Schedule
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.searching import schemes, search
 from tflsplit.placement.searching.schemes import ONE_MACHINE
-from tflsplit.placement.searching.search import Objective
+from tflsplit.placement.searching.search import Found, Objective
+
+# Sharing has to be that many times as quick as one machine: stated speeds tell no less apart.
+WORTH_SHARING = 1.01
+_QUICKER = (Objective.LATENCY, Objective.THROUGHPUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +42,7 @@ class Distribution:
     @property
     def over_one(self) -> float:
         """How many times as quick as one machine: in latency, or in frames a second where these are the objective."""
-        alone = self.schemes[ONE_MACHINE]
-        if self.objective is Objective.THROUGHPUT:
-            return alone.busy_s / self.costs.busy_s
-        return alone.latency_s / self.costs.latency_s
+        return _gain(self.objective, self.schemes[ONE_MACHINE], self.costs)
 
     @property
     def one_is_faster(self) -> bool:
@@ -75,7 +76,9 @@ class Distribution:
             "macs_per_machine": dict(zip(names, self.costs.macs, strict=True)),
             "halo_overhead": self.halo_overhead,
             "unshared": list(self.unshared),
-            "schemes": {name: _figures(costs) for name, costs in self.schemes.items()},
+            "schemes": {
+                name: {**_figures(costs), "fits": fits(costs, self.cluster)} for name, costs in self.schemes.items()
+            },
             "over_one_machine": self.over_one,
             "one_machine_is_faster": self.one_is_faster,
         }
@@ -95,11 +98,16 @@ class Distribution:
 def distribute(network: Network, cluster: Cluster, objective: Objective = Objective.LATENCY) -> Distribution:
     """The best placement found. SettingsError where no machine's memory allows any."""
     found = search.search(network, cluster, objective)
-    scheduled = placement.schedule(network, found.placement)
     simple = {
         name: cost.of(placement.schedule(network, placed), cluster)
         for name, placed in schemes.of(network, cluster).items()
     }
+    alone = simple[ONE_MACHINE]
+    gain = _gain(objective, alone, cost.of(placement.schedule(network, found.placement), cluster))
+    if objective in _QUICKER and gain < WORTH_SHARING and fits(alone, cluster):
+        one = schemes.of(network, cluster)[ONE_MACHINE]
+        found = Found(one, one)
+    scheduled = placement.schedule(network, found.placement)
     return Distribution(
         cluster=cluster,
         objective=objective,
@@ -111,6 +119,18 @@ def distribute(network: Network, cluster: Cluster, objective: Objective = Object
         macs=sum(simple[ONE_MACHINE].macs),
         unshared=tuple(operator.name for operator in network.graph.operators if network.rules[operator.index] is None),
     )
+
+
+def _gain(objective: Objective, alone: Costs, shared: Costs) -> float:
+    if objective is Objective.THROUGHPUT:
+        return alone.busy_s / shared.busy_s
+    return alone.latency_s / shared.latency_s
+
+
+def fits(costs: Costs, cluster: Cluster) -> bool:
+    """Whether each machine holds its share."""
+    pairs = zip(costs.memory_bytes, cluster.machines, strict=True)
+    return all(held <= machine.memory_bytes for held, machine in pairs)
 
 
 def _figures(costs: Costs) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from tflsplit import text
 from tflsplit.cli.output import screen
 from tflsplit.cli.output.tables import Column, Kind
+from tflsplit.placement import distribution
 from tflsplit.placement.distribution import Distribution
 
 _MACHINES = (
@@ -24,11 +25,12 @@ _SCHEMES = (
 
 def write(found: Distribution) -> None:
     costs = found.costs
-    screen.write(f"{found.reason}: {costs.latency_s * 1e3:.2f} ms, {costs.bytes_exchanged / 1e6:.3f} MB exchanged")
-    screen.write(
-        f"computed more than once: {text.percent(found.halo_overhead)}; without that "
-        f"{found.unfused_bytes / 1e6:.3f} MB would be exchanged"
-    )
+    screen.write(f"{found.reason}: {costs.latency_s * 1e3:.2f} ms, {costs.bytes_exchanged:,} bytes exchanged")
+    if len(found.used) > 1:
+        screen.write(
+            f"computed more than once: {text.percent(found.halo_overhead)}; without that "
+            f"{found.unfused_bytes:,} bytes would be exchanged"
+        )
     if found.unshared:
         kinds = ", ".join(sorted(set(found.unshared)))
         screen.write(f"on one machine, as nobody knows how to share them: {kinds}")
@@ -53,7 +55,7 @@ def write(found: Distribution) -> None:
         _SCHEMES,
         [
             (
-                name.replace("_", " "),
+                name.replace("_", " ") + ("" if distribution.fits(each, found.cluster) else ", too large"),
                 f"{each.latency_s * 1e3:.2f}",
                 f"{1 / each.busy_s:.2f}",
                 f"{each.bytes_exchanged / 1e6:.3f}",

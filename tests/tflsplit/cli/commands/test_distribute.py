@@ -49,6 +49,16 @@ def test_one_machine_is_the_answer_where_links_are_slow(typed, package):
     assert found["reason"] == "one machine, m1, is the best for latency"
 
 
+def test_a_gain_that_is_none_is_not_shared_and_what_does_not_fit_is_marked(typed, package):
+    bounded = typed("distribute", package.path, "--devices", 4, "--max-memory", "20k", "--json")
+    schemes = json.loads(bounded.out)["schemes"]
+    assert schemes["one_machine"]["fits"] is False
+    shown = typed("distribute", package.path, "--devices", 4, "--max-memory", "20k").out
+    assert "one machine, too large" in shown
+    quick = typed("distribute", package.path, "--devices", 2, "--speed", 1e13, "--objective", "throughput", "--json")
+    assert json.loads(quick.out)["used"] == ["m1"]
+
+
 def test_what_is_written_runs_and_is_exact(typed, package, tmp_path):
     (tmp_path / "machines.toml").write_text(MACHINES)
     out = tmp_path / "shared"
