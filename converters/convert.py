@@ -146,7 +146,9 @@ def read_labels(path: PathLike) -> tuple[str, ...]:
     path = arguments.path(path, "labels")
     try:
         lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as cause:
+    except UnicodeDecodeError as cause:
+        raise errors.DataError(f"{path}: no labels: it is no UTF-8 text; save it as UTF-8, one a line") from cause
+    except OSError as cause:
         raise errors.DataError(f"{path}: cannot be read as labels, one a line ({errors.one_line(cause)})") from cause
     labels = [line.strip() for line in lines]
     if not any(labels):

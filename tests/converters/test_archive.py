@@ -84,6 +84,12 @@ def test_labels_are_read_as_their_tools_write_them(tmp_path, text, labels):
     assert convert.read_labels(tmp_path / "labels.txt") == labels
 
 
+def test_labels_that_are_no_text_are_told_as_that(tmp_path):
+    (tmp_path / "labels.txt").write_bytes(b"\xd0\x00\xff")
+    with pytest.raises(errors.DataError, match=r"labels\.txt: no labels: it is no UTF-8 text"):
+        convert.read_labels(tmp_path / "labels.txt")
+
+
 def _with_files(model, **files):
     stream = io.BytesIO(model)
     with zipfile.ZipFile(stream, "a") as made:

@@ -223,6 +223,14 @@ def test_tables(tmp_path, text, fits):
         assert str(tmp_path / "a.csv") in found
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_table_with_other_marks_is_told_of_them(tmp_path, mark):
+    (tmp_path / "a.csv").write_text(mark.join("12345") + "\n")
+    assert f"its numbers are parted by {mark!r}; part them by commas" in agree(
+        tmp_path / "a.csv", specs_of({"x": (1, 5)}), NAMED["unit"]
+    )
+
+
 @pytest.mark.parametrize("name", [*NAMED, "none"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_folder_of_pictures(tmp_path, shape, name):

@@ -26,6 +26,9 @@ def read(path: Path, shape: tuple[int, ...]) -> Array:
         raise errors.DataError(f"{path}: cannot be read as .csv: it is no UTF-8; save it as UTF-8") from cause
     except (OSError, csv.Error) as cause:
         raise errors.DataError(f"{path}: cannot be read as .csv ({errors.one_line(cause)})") from cause
+    mark = next((mark for mark in ";\t" if rows and len(rows[0]) == 1 and mark in rows[0][0]), None)
+    if mark is not None:
+        raise errors.DataError(f"{path}: its numbers are parted by {mark!r}; part them by commas")
     if rows and not any(_is_number(cell) for cell in rows[0]):
         rows = rows[1:]
     expected = math.prod(shape)
