@@ -117,6 +117,7 @@ class Edge:
             self.summary,
             self._observers,
             own_s=self._answers.settled,
+            own_ends_latency=self._answers.end_latencies,
             until=settings.until,
             is_ours=lambda boot: boot == settings.boot or (spool is not None and spool.knows(boot)),
         )

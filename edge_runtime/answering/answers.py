@@ -64,6 +64,11 @@ class Answers:
             self._hedging = Hedging(on_device.rest, self._own, summary, max_age_s, on_failure)
         summary.gate = self._gate
 
+    @property
+    def end_latencies(self) -> bool:
+        """Whether a frame's latency ends with the device's own answer, where that is the first."""
+        return self._own.are_asked_for
+
     def open(self) -> None:
         if self._hedging is not None:
             self._hedging.open()

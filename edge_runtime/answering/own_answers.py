@@ -47,7 +47,7 @@ class OwnAnswers:
         *,
         are_asked_for: bool,
     ) -> None:
-        self._are_asked_for = are_asked_for
+        self.are_asked_for = are_asked_for
         self._settings = settings
         self._summary = summary
         self._observers = observers
@@ -75,9 +75,9 @@ class OwnAnswers:
         latency_s = time.monotonic() - (packed.captured_at_s or time.monotonic())
         with self._counting:
             self._summary.answered_here += 1
-            if self._are_asked_for or not is_sent:
+            if self.are_asked_for or not is_sent:
                 self._summary.add_latency(latency_s=latency_s, head_s=packed.head_s, tail_s=None)
-            if self._are_asked_for and is_sent:
+            if is_sent:
                 self._given[packed.key] = latency_s
                 if len(self._given) > _MOST_KEPT:
                     self._given.popitem(last=False)
@@ -93,9 +93,7 @@ class OwnAnswers:
             observer.answered(made)
 
     def settled(self, packed: Packed) -> float | None:
-        """The cloud's answer came: how long ours took if that counted and was before it, else None."""
-        if not self._are_asked_for:
-            return None
+        """The cloud's answer came: how long ours took if it was before that; None if it was not."""
         with self._counting:
             own_s = self._given.pop(packed.key, None)
         is_alone = self._settings.batch == 1

@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 
 class Collector:
     """For the results thread. `is_ours` says whether a boot is one of this edge's runs, `own_s` how long the device's
-    own answer to a frame took, if it came first; `answered_at_s` is when the last answer came, by the monotonic
-    clock."""
+    own answer to a frame took, if it came first, and `own_ends_latency` that this is the frame's; `answered_at_s` is
+    when the last answer came, by the monotonic clock."""
 
     def __init__(
         self,
@@ -31,6 +31,7 @@ class Collector:
         until: Until,
         is_ours: Callable[[int], bool],
         own_s: Callable[[Packed, Answer], float | None],
+        own_ends_latency: bool = True,
     ) -> None:
         self.answered_at_s = time.monotonic()
         self._route = route
@@ -39,6 +40,7 @@ class Collector:
         self._parse = acks.parse if until is Until.ACK else results.parse
         self._is_ours = is_ours
         self._own_s = own_s
+        self._own_ends_latency = own_ends_latency
 
     def take(self, payload: bytes) -> None:
         arrived_at_s, arrived_ns = time.monotonic(), time.time_ns()
@@ -117,7 +119,7 @@ class Collector:
         summary.refusing = None
         if latency_s is None:
             summary.untimed += 1
-        if latency_s is None or own_s is not None:
+        if latency_s is None or (own_s is not None and self._own_ends_latency):
             return
         tail_s = answer.times.tail_ms / 1000 if isinstance(answer, results.Result) else None
         summary.add_latency(latency_s=latency_s, head_s=sent.packed.head_s, tail_s=tail_s)

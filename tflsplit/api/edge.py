@@ -86,7 +86,7 @@ class Edge:
         batch: int | None = None,
         batch_wait: str | float | None = None,
         hedge: float | None = None,
-        answer_here: float | None = None,
+        answer_here: str | float | None = None,
         at_most: str | None = None,
         audit: str | float | None = None,
     ) -> None:

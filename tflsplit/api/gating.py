@@ -29,7 +29,9 @@ if TYPE_CHECKING:  # an edge without a gate starts without it
 AUDIT = "1%"
 
 
-def terms(answer_here: float | None, at_most: str | None = None, audit: str | float | None = None) -> "Terms | None":
+def terms(
+    answer_here: str | float | None, at_most: str | None = None, audit: str | float | None = None
+) -> "Terms | None":
     """From the words of a call or a command; SettingsError for wrong ones, and for some that say nothing alone."""
     if answer_here is None:
         if at_most is not None or audit is not None:
@@ -39,7 +41,7 @@ def terms(answer_here: float | None, at_most: str | None = None, audit: str | fl
 
     limit = None if at_most is None else quantities.parse_rate(at_most, "at_most")
     share = quantities.parse_share(AUDIT if audit is None else audit, "audit")
-    return Terms(arguments.instance(answer_here, float, "answer_here"), limit, share)
+    return Terms(quantities.parse_share(answer_here, "answer_here"), limit, share)
 
 
 def check(

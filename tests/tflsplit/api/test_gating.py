@@ -51,6 +51,8 @@ def test_a_device_that_computes_all_hands_on_its_answers_at_once(scored):
     [
         ({"cut": "output"}, "nothing is left for the cloud"),
         ({"answer_here": 1.5}, "between 0 and 1"),
+        ({"answer_here": "150%"}, "between 0 and 1"),
+        ({"answer_here": "surely"}, "a share, as 1% or 0.01"),
         ({"answer_here": None, "at_most": "3/min"}, "give answer_here as well"),
         ({"at_most": "3"}, "as 30/min"),
         ({"at_most": "0/min"}, "above 0"),

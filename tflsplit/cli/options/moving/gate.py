@@ -56,7 +56,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--answer-here",
             metavar="SCORE",
-            type=float,
+            type=units.SHARE,
             help="Compute the whole model on this device, keep answers whose best class has a probability above SCORE, "
             "and let the cloud go on with the others from the cut. Default: every frame goes to the cloud.",
         ),
