@@ -100,7 +100,7 @@ def test_no_offer_ends_in_a_traceback(text):
 def test_no_setting_is_infinite_or_without_end(tmp_path, text, reason):
     (tmp_path / "edge.toml").write_text(text)
     problems: list[str] = []
-    configuration._parsed(tmp_path / "edge.toml", problems)
+    configuration.parsed(tmp_path / "edge.toml", problems)
     assert len(problems) == 1
     assert "\n" not in problems[0]
     assert re.search(reason, problems[0])

@@ -39,7 +39,7 @@ class Stays(Controller):
 class Hedged:
     """Device n of deployment d, whose answers are overdue after `hedge` of 100 s, and a cloud of a test."""
 
-    def __init__(self, stack, package, *, hedge, head=None, repeats=1, **changes):
+    def __init__(self, stack, package, *, hedge, head=None, rest=None, repeats=1, **changes):
         self.network = memory.MemoryBroker()
         self.ghost = stack.enter_context(memory_cloud.ghost_on(self.network))
         self.online = stack.enter_context(memory.MemoryTransport(self.network, client_id="edge"))
@@ -61,6 +61,9 @@ class Hedged:
         self.watch.attach(self.edge, self.online)
         if head is not None:
             opened[0].head.run = head(opened[0].head.run)
+        if rest is not None:
+            hedging = self.edge._answers._hedging
+            hedging._rest = rest(hedging._rest)
         source = frames.from_arrays((np.tile(INPUTS, (repeats, 1)),), package.manifest, name="test")
         self.thread = threading.Thread(target=self.edge.run, args=(source,))
         self.thread.start()
@@ -124,15 +127,16 @@ def test_answers_that_come_in_time_are_not_computed_again(stack, tiny_package):
 
 def test_a_clouds_answer_that_comes_while_the_device_computes_is_the_first(stack, tiny_package):
     began, may_end = threading.Event(), threading.Event()
-    edge = Hedged(stack, tiny_package, hedge=SOON, count=1)
-    rest = edge.edge._answers._hedging._rest
 
-    def slow(boundary, sending):
-        began.set()
-        assert may_end.wait(WAIT_S)
-        return rest(boundary, sending)
+    def slowed(rest):
+        def slow(boundary, sending):
+            began.set()
+            assert may_end.wait(WAIT_S)
+            return rest(boundary, sending)
 
-    edge.edge._answers._hedging._rest = slow
+        return slow
+
+    edge = Hedged(stack, tiny_package, hedge=SOON, rest=slowed, count=1)
     frame = edge.ghost.frame()
     assert began.wait(WAIT_S)
     edge.ghost.answer(frame)
