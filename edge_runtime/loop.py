@@ -113,9 +113,7 @@ class Edge:
         about = (here, settings, self.summary, self._observers, self.exactness)
         self._answers = Answers(*about, moves_here=moves_here, on_failure=self._fail)
         self._collector = Collector(
-            self._route,
-            self.summary,
-            self._observers,
+            *(self._route, self.summary, self._observers),
             own_s=self._answers.settled,
             own_ends_latency=self._answers.end_latencies,
             until=settings.until,
