@@ -6,6 +6,9 @@ What is counted (bytes, multiply-accumulates, memory) is exact; times follow fro
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from tflsplit.graph.tensors import Array
 from tflsplit.placement.machines import Cluster, Machine
 from tflsplit.placement.placement import Move, Schedule, Step
 
@@ -27,9 +30,8 @@ class Costs:
 
 def of(schedule: Schedule, cluster: Cluster) -> Costs:
     machines, count = cluster.machines, len(cluster.machines)
-    latency_s, compute_s, link_s = 0.0, [0.0] * count, [0.0] * count
+    latency_s, compute_s = 0.0, [0.0] * count
     macs, parameters, features = [0] * count, [0] * count, [0] * count
-    shared_s = 0.0
     for step in schedule.steps:
         took = [machine_s(step, each, machines[each]) for each in range(count)]
         latency_s += sum(exchange_s(moves, cluster) for moves in (step.moves, step.sums)) + max(took)
@@ -40,14 +42,9 @@ def of(schedule: Schedule, cluster: Cluster) -> Costs:
                 parameters[each] += piece.parameter_bytes
                 features[each] = max(features[each], piece.feature_bytes)
     latency_s += exchange_s(schedule.last, cluster)
-    sent, received = traffic(schedule.moves, count)
-    for each in range(count):
-        link_s[each] = max(sent[each], received[each]) * 8 / cluster.bandwidths_bps[each]
-    if cluster.medium.is_shared:
-        shared_s = sum(sent) * 8 / cluster.medium.bandwidth_bps
     return Costs(
         latency_s=latency_s,
-        busy_s=max(*compute_s, *link_s, shared_s),
+        busy_s=max(*compute_s, float(cluster.busy_s(*traffic(schedule.moves, count)))),
         bytes_exchanged=schedule.bytes_exchanged,
         macs=tuple(macs),
         parameter_bytes=tuple(parameters),
@@ -58,12 +55,12 @@ def of(schedule: Schedule, cluster: Cluster) -> Costs:
 
 def exchange_s(moves: Sequence[Move], cluster: Cluster) -> float:
     """Seconds for what is moved at one time."""
-    return cluster.exchange_s(*traffic(moves, len(cluster.machines)))
+    return float(cluster.exchange_s(*traffic(moves, len(cluster.machines))))
 
 
-def traffic(moves: Sequence[Move], count: int) -> tuple[list[float], list[float]]:
+def traffic(moves: Sequence[Move], count: int) -> tuple[Array, Array]:
     """Bytes that each machine sends, and receives."""
-    sent, received = [0.0] * count, [0.0] * count
+    sent, received = np.zeros(count), np.zeros(count)
     for move in moves:
         sent[move.source] += move.bytes
         received[move.target] += move.bytes

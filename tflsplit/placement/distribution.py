@@ -97,26 +97,22 @@ class Distribution:
 
 def distribute(network: Network, cluster: Cluster, objective: Objective = Objective.LATENCY) -> Distribution:
     """The best placement found. SettingsError where no machine's memory allows any."""
-    found = search.search(network, cluster, objective)
-    simple = {
-        name: cost.of(placement.schedule(network, placed), cluster)
-        for name, placed in schemes.of(network, cluster).items()
-    }
-    alone = simple[ONE_MACHINE]
-    gain = _gain(objective, alone, cost.of(placement.schedule(network, found.placement), cluster))
-    if objective in _QUICKER and gain < WORTH_SHARING and fits(alone, cluster):
-        one = schemes.of(network, cluster)[ONE_MACHINE]
-        found = Found(one, one)
+    found, ways = search.search(network, cluster, objective), schemes.of(network, cluster)
+    simple = {name: cost.of(placement.schedule(network, placed), cluster) for name, placed in ways.items()}
     scheduled = placement.schedule(network, found.placement)
+    costs, alone = cost.of(scheduled, cluster), simple[ONE_MACHINE]
+    if objective in _QUICKER and _gain(objective, alone, costs) < WORTH_SHARING and fits(alone, cluster):
+        found = Found(ways[ONE_MACHINE], ways[ONE_MACHINE])
+        scheduled, costs = placement.schedule(network, found.placement), alone
     return Distribution(
         cluster=cluster,
         objective=objective,
         placement=found.placement,
         schedule=scheduled,
-        costs=cost.of(scheduled, cluster),
+        costs=costs,
         unfused_bytes=placement.schedule(network, found.unfused).bytes_exchanged,
         schemes=simple,
-        macs=sum(simple[ONE_MACHINE].macs),
+        macs=sum(alone.macs),
         unshared=tuple(operator.name for operator in network.graph.operators if network.rules[operator.index] is None),
     )
 

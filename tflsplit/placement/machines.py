@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tflsplit import configuration, errors, quantities
+from tflsplit.graph.tensors import Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +69,18 @@ class Cluster:
         """Of each machine's link."""
         return tuple(min(machine.bandwidth_bps, self.medium.bandwidth_bps) for machine in self.machines)
 
-    def exchange_s(self, sent: Sequence[float], received: Sequence[float]) -> float:
-        """The time of an exchange, from the bytes that each machine sends and receives."""
-        if not any(sent):
-            return 0.0
-        links = (8 * max(pair) / bps for *pair, bps in zip(sent, received, self.bandwidths_bps, strict=True))
-        shared = 8 * sum(sent) / self.medium.bandwidth_bps if self.medium.is_shared else 0.0
-        return max(*links, shared) + self.medium.delay_s
+    def busy_s(self, sent: Array, received: Array) -> Array:
+        """How long the busiest link carries what each machine sends and receives; bytes are (…, N), seconds (…)."""
+        longest: Array = (np.maximum(sent, received) * 8 / np.array(self.bandwidths_bps)).max(axis=-1)
+        if self.medium.is_shared:
+            longest = np.maximum(longest, np.sum(sent, axis=-1) * 8 / self.medium.bandwidth_bps)
+        return longest
+
+    def exchange_s(self, sent: Array, received: Array) -> Array:
+        """The time of an exchange: that of its bytes, as in `busy_s`, and the messages' delay."""
+        carried_s = self.busy_s(sent, received)
+        took_s: Array = carried_s + (carried_s > 0) * self.medium.delay_s
+        return took_s
 
 
 def _number(value: object, what: str) -> float:

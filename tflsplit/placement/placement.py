@@ -160,7 +160,7 @@ def _adding(network: Network, stage: Stage, held: Holdings) -> Step:
     ]
     held.receive(moves)
     sums = [
-        Move(target, box, machine, other, boxes.volume(partial_sums.sums_of(network.graph, operator, box)) * SUM_BYTES)
+        Move(target, box, machine, other, boxes.volume(partial_sums.sums_of(box)) * SUM_BYTES)
         for other, made in enumerate(stage.makes)
         for box in made.values()
         for machine, added in enumerate(stage.adds)

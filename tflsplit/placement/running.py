@@ -95,7 +95,7 @@ def _finished(
     for made in step.stage.makes:
         results: dict[int, tuple[Box, Array]] = {}
         for tensor, box in made.items():
-            (part,) = partial_sums.sums_of(network.graph, operator, box)
+            (part,) = partial_sums.sums_of(box)
             piece = partial_sums.finishing(network, operator, box)
             held = Parts()
             ((source, needed),) = piece.inputs.items()

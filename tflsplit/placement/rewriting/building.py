@@ -37,7 +37,10 @@ class Building:
         self._held[tensor] = (box, made)
 
     def take(self, tensor: int, box: Box) -> int:
-        """A part of a tensor that is held, or of a constant, cut out where it is not held as it is."""
+        """A part of a tensor that is held, or of a constant, cut out where it is not held as it is; weights and biases
+        with the scales and zero points of their channels. -1, an optional input left out, stays that."""
+        if tensor < 0:
+            return tensor
         if self.graph.tensors[tensor].is_constant:
             return self._constant(tensor, box)
         held, made = self._held[tensor]
@@ -53,8 +56,15 @@ class Building:
         self._append(self.edit.operator("SLICE", version, inputs, part, self.edit.schema.SliceOptionsT()))
         return part
 
-    def pad(self, tensor: int, made: int, amounts: list[tuple[int, int]], *, value: int | None = None) -> int:
-        """With so many elements before and after it on each axis: the zero point, or `value`."""
+    def make(self, operator: Operator, inputs: list[int], made: Box, **changed: Any) -> None:
+        """A part of the one output of an operator of the graph, by the operator itself; options as in `repeat`."""
+        (target,) = operator.outputs
+        result = self.like(target, boxes.shape(made))
+        self.repeat(operator, inputs, result, **changed)
+        self.hold(target, made, result)
+
+    def pad(self, tensor: int, made: int, amounts: list[tuple[int, int]]) -> int:
+        """With so many elements of the zero point before and after it on each axis."""
         if not any(before or after for before, after in amounts):
             return made
         extents = self.edit.subgraph.tensors[made].shape
@@ -62,22 +72,12 @@ class Building:
         padded = self.like(tensor, shape)
         inputs = [made, self.edit.constant("paddings", np.array(amounts, np.int32))]
         version = _PAD_VERSION.get(self.graph.tensors[tensor].type_name, 1)
-        if value is None:
-            made_by = self.edit.operator("PAD", version, inputs, padded, self.edit.schema.PadOptionsT())
-        else:
-            filler = self.edit.constant("filler", np.array([value], self.graph.tensors[tensor].type_name))
-            self.edit.subgraph.tensors[filler].quantization = self.edit.subgraph.tensors[tensor].quantization
-            made_by = self.edit.operator("PADV2", version, [*inputs, filler], padded, self.edit.schema.PadV2OptionsT())
-        self._append(made_by)
+        self._append(self.edit.operator("PAD", version, inputs, padded, self.edit.schema.PadOptionsT()))
         return padded
 
     def like(self, tensor: int, shape: "tuple[int, ...] | list[int]") -> int:
         """A new tensor of another shape, quantised like that one."""
         return self.edit.tensor_like(tensor, self.graph.tensors[tensor].name, shape)
-
-    def parameters(self, tensor: int, box: Box) -> int:
-        """A part of weights or biases, with the scales and zero points of their channels."""
-        return self._constant(tensor, box)
 
     def whole_numbers(self, values: "tuple[int, ...] | list[int]", name: str) -> int:
         return self.edit.constant(name, np.array(values, np.int32))

@@ -34,14 +34,8 @@ class Elementwise:
         }
 
     def build(self, building: Building, made: Box) -> None:
-        target = self.operator.outputs[0]
-        inputs = [
-            building.take(index, box) if index >= 0 else index
-            for index, box in zip(self.operator.inputs, self._parts(made), strict=True)
-        ]
-        result = building.like(target, boxes.shape(made))
-        building.repeat(self.operator, inputs, result)
-        building.hold(target, made, result)
+        pairs = zip(self.operator.inputs, self._parts(made), strict=True)
+        building.make(self.operator, [building.take(*pair) for pair in pairs], made)
 
     def macs(self, made: Box) -> int:
         return 0
@@ -91,12 +85,9 @@ class Dense:
         inputs = [
             building.take(source, self.needs(made)[source]),
             building.take(weights, (outputs, (0, shape[1]))),
-            *(building.parameters(index, (outputs,)) if index >= 0 else -1 for index in bias),
+            *(building.take(index, (outputs,)) for index in bias),
         ]
-        target = self.operator.outputs[0]
-        result = building.like(target, boxes.shape(made))
-        building.repeat(self.operator, inputs, result)
-        building.hold(target, made, result)
+        building.make(self.operator, inputs, made)
 
     def macs(self, made: Box) -> int:
         return boxes.volume(made) * self.graph.tensors[self.operator.inputs[1]].shape[1]
@@ -113,19 +104,22 @@ class Mean:
         return made
 
     def needs(self, made: Box) -> dict[int, Box]:
-        source, axes = self.operator.inputs
+        source, over = self.operator.inputs[0], self.axes
         shape = self.graph.tensors[source].shape
-        over = {int(axis) % len(shape) for axis in flatgraph.constant(self.graph, axes).reshape(-1)}  # type: ignore[union-attr]
         keeps = len(made) == len(shape)
         kept = iter([axis for place, axis in enumerate(made) if not (keeps and place in over)])
         return {source: tuple((0, extent) if axis in over else next(kept) for axis, extent in enumerate(shape))}
 
     def build(self, building: Building, made: Box) -> None:
         ((source, box),) = self.needs(made).items()
-        target = self.operator.outputs[0]
-        result = building.like(target, boxes.shape(made))
-        building.repeat(self.operator, [building.take(source, box), self.operator.inputs[1]], result)
-        building.hold(target, made, result)
+        building.make(self.operator, [building.take(source, box), self.operator.inputs[1]], made)
 
     def macs(self, made: Box) -> int:
         return 0
+
+    @property
+    def axes(self) -> set[int]:
+        """Of the input, those that it is over; none where they are not known beforehand."""
+        rank = len(self.graph.tensors[self.operator.inputs[0]].shape)
+        held = flatgraph.constant(self.graph, self.operator.inputs[1])
+        return {int(axis) % rank for axis in held.reshape(-1)} if held is not None else set()

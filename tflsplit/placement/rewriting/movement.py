@@ -30,11 +30,7 @@ class Joined:
         return found
 
     def build(self, building: Building, made: Box) -> None:
-        target = self.operator.outputs[0]
-        inputs = [building.take(tensor, box) for tensor, box in self._parts(made)]
-        result = building.like(target, boxes.shape(made))
-        building.repeat(self.operator, inputs, result)
-        building.hold(target, made, result)
+        building.make(self.operator, [building.take(*part) for part in self._parts(made)], made)
 
     def macs(self, made: Box) -> int:
         return 0
@@ -79,13 +75,12 @@ class Padded:
             (max(0, before - start), max(0, stop - before - extent))
             for (start, stop), (before, _), extent in zip(made, self._amounts, self._source_shape, strict=True)
         ]
-        target, features = self.operator.outputs[0], building.take(source, box)
+        features = building.take(source, box)
         if any(map(any, amounts)):
-            result = building.like(target, boxes.shape(made))
             paddings = building.edit.constant("paddings", np.array(amounts, np.int32))
-            building.repeat(self.operator, [features, paddings, *self.operator.inputs[2:]], result)
-            features = result
-        building.hold(target, made, features)
+            building.make(self.operator, [features, paddings, *self.operator.inputs[2:]], made)
+        else:
+            building.hold(self.operator.outputs[0], made, features)
 
     def macs(self, made: Box) -> int:
         return 0
@@ -183,10 +178,7 @@ class Tiled:
 
     def build(self, building: Building, made: Box) -> None:
         ((source, box),) = self.needs(made).items()
-        target = self.operator.outputs[0]
-        result = building.like(target, boxes.shape(made))
-        building.repeat(self.operator, [building.take(source, box), self.operator.inputs[1]], result)
-        building.hold(target, made, result)
+        building.make(self.operator, [building.take(source, box), self.operator.inputs[1]], made)
 
     def macs(self, made: Box) -> int:
         return 0
@@ -271,10 +263,7 @@ class Blocks:
 
     def build(self, building: Building, made: Box) -> None:
         ((source, box),) = self.needs(made).items()
-        target = self.operator.outputs[0]
-        result = building.like(target, boxes.shape(made))
-        building.repeat(self.operator, [building.take(source, box)], result)
-        building.hold(target, made, result)
+        building.make(self.operator, [building.take(source, box)], made)
 
     def macs(self, made: Box) -> int:
         return 0

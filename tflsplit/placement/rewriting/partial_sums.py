@@ -8,7 +8,6 @@ the runtime gives: no element of 115,200 and of 6,000,000 differed.
 
 import numpy as np
 
-from tflsplit.graph import flatgraph
 from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.graph.tensors import Array
 from tflsplit.placement.rewriting import boxes, elements, pieces
@@ -24,19 +23,19 @@ def can_add(graph: Graph, operator: Operator) -> bool:
     shape = graph.tensors[operator.inputs[0]].shape
     return (
         graph.tensors[operator.inputs[0]].type_name in ("int8", "uint8")
-        and _axes(graph, operator) == {1, 2}
+        and elements.Mean(graph, operator).axes == {1, 2}
         and (len(shape) == 4)
     )
 
 
-def sums_of(graph: Graph, operator: Operator, box: Box) -> Box:
+def sums_of(box: Box) -> Box:
     """What of the sums, one for each channel, a part of the result is made of."""
     return (box[-1],)
 
 
 def added(graph: Graph, operator: Operator, part: Array) -> Array:
     """The sums (int32, one a channel) of a part of the input."""
-    sums: Array = part.astype(np.int32).sum(axis=tuple(_axes(graph, operator)), dtype=np.int32).reshape(-1)
+    sums: Array = part.astype(np.int32).sum(axis=tuple(elements.Mean(graph, operator).axes), dtype=np.int32).reshape(-1)
     return sums
 
 
@@ -54,9 +53,3 @@ def stand_in(graph: Graph, operator: Operator, box: Box, sums: Array) -> Array:
     steps = np.arange(rows * columns)[:, None] < rest[None, :]
     made: Array = (base[None, :] + steps).astype(graph.tensors[operator.inputs[0]].type_name)
     return made.reshape(shape)
-
-
-def _axes(graph: Graph, operator: Operator) -> set[int]:
-    rank = len(graph.tensors[operator.inputs[0]].shape)
-    held = flatgraph.constant(graph, operator.inputs[1])
-    return {int(axis) % rank for axis in held.reshape(-1)} if held is not None else set()

@@ -85,15 +85,12 @@ class Convolution:
         _, weights, *bias = self.operator.inputs
         shape, channels = self.graph.tensors[weights].shape, made[_CHANNELS]
         axis = len(shape) - 1 if self._is_depthwise else 0
-        inputs = [features, building.parameters(weights, boxes.replaced(boxes.whole(shape), axis, channels))]
-        inputs += [building.parameters(index, (channels,)) if index >= 0 else -1 for index in bias]
-        target = self.operator.outputs[0]
-        result = building.like(target, boxes.shape(made))
+        inputs = [features, building.take(weights, boxes.replaced(boxes.whole(shape), axis, channels))]
+        inputs += [building.take(index, (channels,)) for index in bias]
         changed: dict[str, Any] = {"padding": _VALID}
         if self._is_depthwise:
             changed["depthMultiplier"] = (channels[1] - channels[0]) // boxes.shape(box)[_CHANNELS]
-        building.repeat(self.operator, inputs, result, **changed)
-        building.hold(target, made, result)
+        building.make(self.operator, inputs, made, **changed)
 
     def macs(self, made: Box) -> int:
         _, height, width, depth = self.graph.tensors[self.operator.inputs[1]].shape

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Sequence
 
 from tflsplit.graph.flatgraph import Operator
+from tflsplit.placement import placement
 from tflsplit.placement.machines import Machine
 from tflsplit.placement.placement import Stage
 from tflsplit.placement.rewriting import partial_sums, rules
@@ -51,9 +52,7 @@ def _stage(network: Network, start: int, stop: int, layout: Layout, machines: Se
     if not made:
         return None
     if layout.is_one or (stop == start + 1 and not _is_shareable(network, operator)):
-        whole = {tensor: network.wholes[tensor] for tensor in made}
-        first = layout.machines[0]
-        return Stage(start, stop, tuple(whole if each == first else {} for each in range(len(machines))))
+        return placement.whole_stage(network, start, stop, layout.machines[0], len(machines))
     if stop == start + 1 and _is_added(network, operator, layout):
         source = layout.parts(network.shapes[operator.inputs[0]], machines)
         whole = {made[0]: network.wholes[made[0]]}

@@ -139,10 +139,7 @@ def _moved(needs: Array, held: Array) -> Array:
 
 def _exchange_s(sent: Array, received: Array, cluster: Cluster) -> Array:
     """Seconds for exchanges one after the other; arrays are (ways, exchanges, N)."""
-    took_s = (np.maximum(sent, received) * 8 / np.array(cluster.bandwidths_bps)).max(axis=2)
-    if cluster.medium.is_shared:
-        took_s = np.maximum(took_s, sent.sum(axis=2) * 8 / cluster.medium.bandwidth_bps)
-    total: Array = (took_s + (took_s > 0) * cluster.medium.delay_s).sum(axis=1)
+    total: Array = cluster.exchange_s(sent, received).sum(axis=1)
     return total
 
 

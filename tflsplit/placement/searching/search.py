@@ -231,10 +231,7 @@ class _Search:
         elif self._objective is Objective.ENERGY:
             cost = labels.compute_s @ self._power_w
         else:
-            links = np.maximum(labels.sent, labels.received) * 8 / np.array(self._cluster.bandwidths_bps)
-            cost = np.maximum(labels.compute_s.max(axis=1), links.max(axis=1))
-            if self._cluster.medium.is_shared:
-                cost = np.maximum(cost, labels.sent.sum(axis=1) * 8 / self._cluster.medium.bandwidth_bps)
+            cost = np.maximum(labels.compute_s.max(axis=1), self._cluster.busy_s(labels.sent, labels.received))
         scores: Array = cost + labels.latency_s * 1e-6
         return scores
 
