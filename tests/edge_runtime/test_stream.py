@@ -3,6 +3,7 @@
 import threading
 from contextlib import ExitStack, contextmanager
 
+import memory_cloud
 import numpy as np
 import pytest
 import tiny_models
@@ -49,14 +50,8 @@ def serving(package, network, name="cloud"):
     with memory.MemoryTransport(network, client_id=name) as transport:
         transport.connect()
         cloud = subscriber.Cloud(streams.around(engine.Inline.of(package), [package]), transport, "d")
-        cloud.subscribe()
-        thread = threading.Thread(target=cloud.run)
-        thread.start()
-        try:
+        with memory_cloud.running(cloud):
             yield cloud
-        finally:
-            cloud.stop()
-            thread.join(WAIT_S)
 
 
 class Running:

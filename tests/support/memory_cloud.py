@@ -23,14 +23,21 @@ def cloud_for(package, network, *others, name="cloud", kernel_class=None):
         others_seen = peers.of(transport, ("d", name), boot, (package, *others), kernel_class)
         known = exactness.Exactness(transport, "d", (package, *others), kernel_class)
         cloud = subscriber.Cloud(engine.Inline.of(package, *others), transport, "d", peers=others_seen, exactness=known)
-        cloud.subscribe()
-        thread = threading.Thread(target=cloud.run)
-        thread.start()
-        try:
+        with running(cloud):
             yield cloud
-        finally:
-            cloud.stop()
-            thread.join(WAIT_S)
+
+
+@contextmanager
+def running(cloud):
+    """It serves on a thread of its own until the block ends."""
+    cloud.subscribe()
+    thread = threading.Thread(target=cloud.run)
+    thread.start()
+    try:
+        yield cloud
+    finally:
+        cloud.stop()
+        thread.join(WAIT_S)
 
 
 def birth_of(network):

@@ -3,6 +3,13 @@
 from edge_runtime.delivery import observer
 
 
+def values(watch):
+    """What metrics show, by name and labels."""
+    return {
+        (family.metric.name, *sample.labels): sample.value for family in watch.families() for sample in family.samples
+    }
+
+
 class Watching(observer.Observer):
     """`on_answer` is called with each answer, on the results thread."""
 

@@ -1,5 +1,6 @@
 import json
 
+import model_clock
 import pytest
 from waiting import wait_for
 
@@ -20,16 +21,9 @@ def by_name(watching):
     return {(family.name, *sample.labels): sample.value for family in watching.families() for sample in family.samples}
 
 
-class Clock:
-    now_s = 1000.0
-
-    def __call__(self):
-        return self.now_s
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return model_clock.Clock()
 
 
 @pytest.fixture

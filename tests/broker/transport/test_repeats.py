@@ -2,6 +2,7 @@
 
 import signal
 
+import model_clock
 import waiting
 from waiting import wait_for
 
@@ -14,13 +15,6 @@ from broker.transport.protocol import Limits
 SAVED_WHEN_TOLD = ("persistence true", "autosave_on_changes false", "autosave_interval 3600")
 RESULTS = topics.topic("shop", "cam", topics.Kind.RESULTS)
 SOON_S = waiting.WAIT_S
-
-
-class Clock:
-    now_s = 1000.0
-
-    def __call__(self):
-        return self.now_s
 
 
 def spend(made, clock, seconds):
@@ -44,7 +38,7 @@ def taken(made, *, room=100):
 
 
 def test_what_was_acknowledged_shortly_before_a_loss_is_said_again_once_readers_are_back():
-    clock = Clock()
+    clock = model_clock.Clock()
     made = repeats.Repeats(clock)
     made.acknowledged(said(1))
     spend(made, clock, 15.0)
@@ -63,7 +57,7 @@ def test_what_was_acknowledged_shortly_before_a_loss_is_said_again_once_readers_
 
 
 def test_what_is_acknowledged_before_readers_are_back_is_said_again_as_well():
-    clock = Clock()
+    clock = model_clock.Clock()
     made = repeats.Repeats(clock)
     made.online()
     spend(made, clock, 9.0)
@@ -76,7 +70,7 @@ def test_what_is_acknowledged_before_readers_are_back_is_said_again_as_well():
 
 
 def test_a_broker_that_dies_before_anything_is_said_again_leaves_all_of_it_due():
-    clock = Clock()
+    clock = model_clock.Clock()
     made = repeats.Repeats(clock)
     made.acknowledged(said(0))
     for death in range(1, 21):
@@ -90,7 +84,7 @@ def test_a_broker_that_dies_before_anything_is_said_again_leaves_all_of_it_due()
 
 def test_seconds_in_which_the_process_stood_still_make_nothing_older():
     """The broker may have died at their beginning, which shows at their end."""
-    clock = Clock()
+    clock = model_clock.Clock()
     made = repeats.Repeats(clock)
     made.acknowledged(said(1))
     clock.now_s += 60.0
@@ -102,7 +96,7 @@ def test_seconds_in_which_the_process_stood_still_make_nothing_older():
 
 
 def test_a_broker_that_dies_again_before_or_after_costs_nothing_and_a_link_that_flaps_carries_it_no_longer(caplog):
-    clock = Clock()
+    clock = model_clock.Clock()
     made = repeats.Repeats(clock)
     made.acknowledged(said(1))
     sent = 0
@@ -122,7 +116,7 @@ def test_a_broker_that_dies_again_before_or_after_costs_nothing_and_a_link_that_
 
 
 def test_what_is_retained_is_left_to_whoever_said_it():
-    made = repeats.Repeats(Clock())
+    made = repeats.Repeats(model_clock.Clock())
     made.acknowledged(said(1, retain=True))
     made.acknowledged(said(2, is_ours=True))
     made.lost()
@@ -131,7 +125,7 @@ def test_what_is_retained_is_left_to_whoever_said_it():
 
 
 def test_memory_is_bounded_and_what_finds_no_room_is_told(caplog):
-    made = repeats.Repeats(Clock())
+    made = repeats.Repeats(model_clock.Clock())
     for number in range(5):
         made.acknowledged(Outgoing(RESULTS, bytes([number]) * (10 << 20), 1))
     made.lost()
@@ -141,7 +135,7 @@ def test_memory_is_bounded_and_what_finds_no_room_is_told(caplog):
 
 
 def test_memory_is_bounded_though_a_broker_dies_again_and_again(caplog):
-    made = repeats.Repeats(Clock())
+    made = repeats.Repeats(model_clock.Clock())
     for number in range(5):
         made.acknowledged(Outgoing(RESULTS, bytes([number]) * (10 << 20), 1))
         made.lost()
@@ -200,7 +194,7 @@ def test_what_a_restarted_broker_took_before_a_reader_was_back_reaches_it(mosqui
 
 
 def test_a_flood_of_repeats_is_said_bit_by_bit():
-    clock = Clock()
+    clock = model_clock.Clock()
     made = repeats.Repeats(clock)
     for number in range(2000):
         made.acknowledged(said(number))

@@ -86,11 +86,7 @@ class Run:
         self.online.close()
 
     def values(self):
-        return {
-            (family.metric.name, *sample.labels): sample.value
-            for family in self.watch.families()
-            for sample in family.samples
-        }
+        return watching.values(self.watch)
 
     def check_results(self, package):
         """Each result that came is the whole model's of its input; returns the cuts that they came by."""

@@ -91,11 +91,7 @@ class Gated:
         stack.callback(self.edge.stop)
 
     def values(self):
-        return {
-            (family.metric.name, *sample.labels): sample.value
-            for family in self.watch.families()
-            for sample in family.samples
-        }
+        return watching.values(self.watch)
 
     def by_cut(self):
         found = [answer for answer in self.watcher.answers if isinstance(answer, results.Result)]

@@ -71,11 +71,7 @@ class Hedged:
         stack.callback(self.edge.stop)
 
     def values(self):
-        return {
-            (family.metric.name, *sample.labels): sample.value
-            for family in self.watch.families()
-            for sample in family.samples
-        }
+        return watching.values(self.watch)
 
     def check_own(self):
         """Each answer of the device is the whole model's."""

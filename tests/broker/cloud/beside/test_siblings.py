@@ -1,5 +1,6 @@
 """What the others of a kind have measured last, whoever of them is wrong."""
 
+import model_clock
 import pytest
 
 from broker.cloud.beside import siblings as beside
@@ -10,16 +11,9 @@ from broker.messages.siblings import Figures
 KIND, OTHER = b"12345678", b"87654321"
 
 
-class Clock:
-    now_s = 1000.0
-
-    def __call__(self):
-        return self.now_s
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return model_clock.Clock()
 
 
 @pytest.fixture
