@@ -152,8 +152,8 @@ def _of_operator(operator: Any, name: str, tensors: Sequence[Any], made: set[int
     always = inputs if most is None and name in _ARITIES else inputs[:least]
     if len(inputs) < least or (most is not None and len(inputs) > most) or -1 in always:
         yield f"has inputs {inputs}, {_count(least, most)} are expected"
-    if name == "SVDF" and len(inputs) == least:
-        yield from _of_memory([tensors[index] for index in inputs if index != -1])
+    if name == "SVDF" and len(inputs) == 5:  # the bias, the only one that may be left out, is none of those looked at
+        yield from _of_memory([DTYPE_OF_CODE.get(tensors[index].type, "?") for index in inputs])
     if gives is not None and len(outputs) != gives:
         yield f"has {len(outputs)} outputs, {gives} is expected"
     missing = [index for index in inputs if index != -1 and index not in made]
@@ -163,13 +163,11 @@ def _of_operator(operator: Any, name: str, tensors: Sequence[Any], made: set[int
         yield "puts its output where something is already"
 
 
-def _of_memory(inputs: Sequence[Any]) -> Iterator[str]:
+def _of_memory(types: Sequence[str]) -> Iterator[str]:
     """LiteRT's integer kernel writes 16 bits whatever the file says, over the end of what TFLM has in 8
     (keyword_scrambled_8bit, which ended the process)."""
-    if len(inputs) == 5 and DTYPE_OF_CODE.get(inputs[0].type) in ("int8", "uint8"):
-        found = [DTYPE_OF_CODE.get(inputs[place].type) for place in (2, 4)]
-        if found != ["int16", "int16"]:
-            yield f"keeps {found[1]} by weights in {found[0]}, and int16 is expected: it crashes the interpreter"
+    if types[0] in ("int8", "uint8") and (types[2], types[4]) != ("int16", "int16"):
+        yield f"keeps {types[4]} by weights in {types[2]}, and int16 is expected: it crashes the interpreter"
 
 
 def _count(least: int, most: int | None) -> str:
