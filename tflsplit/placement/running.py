@@ -1,16 +1,28 @@
-"""A placement run in one process, machine by machine: the proof that it gives what the whole model gives."""
+"""One machine's share of a placement, run task by task; and all machines in one process, for proofs.
 
-from collections.abc import Mapping, Sequence
+Letters come in and go out as arrays. How they travel is for whoever runs the share.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 
+from tflsplit.graph.flatgraph import Operator
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array
-from tflsplit.placement.placement import Move, Placement, Schedule, Step
+from tflsplit.placement import letters
+from tflsplit.placement.letters import Letter, Phase, Program, Task
+from tflsplit.placement.placement import Move, Placement, Schedule
 from tflsplit.placement.rewriting import boxes, partial_sums, pieces
 from tflsplit.placement.rewriting.boxes import Box
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.rewriting.pieces import Piece
+
+# The interpreter of that piece of a step, open as long as the block lasts.
+OpenPiece = Callable[[int, Piece], AbstractContextManager[Interpreter]]
+Sent = list[tuple[Letter, tuple[Array, ...]]]
 
 
 class Parts:
@@ -40,67 +52,156 @@ class Parts:
         self._held = {tensor: parts for tensor, parts in self._held.items() if tensor in kept}
 
 
+class Share:
+    """What one machine does of a placement; `open_piece` says how its pieces are opened, and for how long."""
+
+    def __init__(
+        self, network: Network, placed: Placement, schedule: Schedule, program: Program, open_piece: OpenPiece
+    ) -> None:
+        self.program = program
+        self.expected: Mapping[tuple[int, int, int], Letter] = program.expected
+        self._network = network
+        self._schedule = schedule
+        self._open_piece = open_piece
+
+    @property
+    def pieces(self) -> tuple[tuple[int, Piece], ...]:
+        """All that it runs, each with its step."""
+        return tuple((task.step, piece) for task in self.program.tasks if (piece := self.piece(task)) is not None)
+
+    def piece(self, task: Task) -> Piece | None:
+        """What a task runs; None where it runs none."""
+        if task.phase is Phase.MAKE:
+            return self._schedule.steps[task.step].pieces[self.program.machine]
+        if task.phase is Phase.FINISH:
+            return partial_sums.finishing(self._network, self._operator(task), self._result(task))
+        return None
+
+    def begin(self, inputs: Sequence[Array] | None = None) -> "Frame":
+        """A frame of which nothing is here yet, but for the inputs at the source."""
+        frame = Frame(self)
+        for tensor, array in zip(self._network.graph.inputs, inputs or (), strict=inputs is not None):
+            frame.parts.add(tensor, self._network.wholes[tensor], array)
+        return frame
+
+    def outputs(self, parts: Parts) -> tuple[Array, ...]:
+        """Of the whole model; at the sink, once all is there."""
+        return tuple(parts.get(tensor, self._network.wholes[tensor]) for tensor in self._network.graph.outputs)
+
+    def made(self, task: Task, frame: "Frame") -> None:
+        """Does what the task is, with what the frame has."""
+        if task.phase is Phase.ADD:
+            frame.sums[task.step] = self._added(task, frame.parts)
+            return
+        piece = self.piece(task)
+        if piece is None:
+            return
+        held = self._finished(task, frame) if task.phase is Phase.FINISH else frame.parts
+        arrays = [held.get(tensor, box) for tensor, box in piece.inputs.items()]
+        with self._open_piece(task.step, piece) as opened:
+            made = opened.run(*arrays)
+        for (tensor, box), array in zip(piece.outputs.items(), made, strict=True):
+            frame.parts.add(tensor, box, array)
+
+    def _added(self, task: Task, parts: Parts) -> Array:
+        operator = self._operator(task)
+        box = self._schedule.steps[task.step].stage.adds[self.program.machine] or ()
+        return partial_sums.added(self._network.graph, operator, parts.get(operator.inputs[0], box))
+
+    def _finished(self, task: Task, frame: "Frame") -> Parts:
+        """What the operator itself makes the result of the sums of."""
+        operator, box = self._operator(task), self._result(task)
+        found = frame.received.pop(task.step, [])
+        if task.step in frame.sums:
+            found.append(frame.sums.pop(task.step)[boxes.slices(partial_sums.sums_of(box))])
+        total: Array = np.stack(found).sum(axis=0, dtype=np.int32)
+        held, piece = Parts(), partial_sums.finishing(self._network, operator, box)
+        ((source, needed),) = piece.inputs.items()
+        held.add(source, needed, partial_sums.stand_in(self._network.graph, operator, box, total))
+        return held
+
+    def _operator(self, task: Task) -> Operator:
+        return self._network.graph.operators[self._schedule.steps[task.step].stage.start]
+
+    def _result(self, task: Task) -> Box:
+        (box,) = self._schedule.steps[task.step].stage.makes[self.program.machine].values()
+        return box
+
+
+class Frame:
+    """One frame at one machine: what it has, and which task is next. `received` are the others' sums, by step."""
+
+    def __init__(self, share: Share) -> None:
+        self.parts = Parts()
+        self.sums: dict[int, Array] = {}
+        self.received: dict[int, list[Array]] = {}
+        self._share = share
+        self._tasks = deque(share.program.tasks)
+        self._letters: dict[tuple[int, int, int], tuple[Array, ...]] = {}
+
+    @property
+    def task(self) -> Task | None:
+        """The next one; None where all is done."""
+        return self._tasks[0] if self._tasks else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next task has all that it waits for."""
+        return self.task is not None and all(letter.key in self._letters for letter in self.task.waits)
+
+    def first(self) -> Sent:
+        """What goes out at once; for the source, and to be called once."""
+        return self._read(self._share.program.first)
+
+    def take(self, letter: Letter, arrays: tuple[Array, ...]) -> None:
+        self._letters[letter.key] = arrays
+
+    def has(self, letter: Letter) -> bool:
+        """Whether it has come and was not read yet."""
+        return letter.key in self._letters
+
+    def step(self) -> Sent:
+        """Does the next task, which is ready, and gives what goes out then."""
+        task = self._tasks.popleft()
+        for letter in task.waits:
+            arrays = self._letters.pop(letter.key)
+            if letter.phase is Phase.FINISH:
+                self.received.setdefault(task.step, []).extend(arrays)
+                continue
+            for move, array in zip(letter.moves, arrays, strict=True):
+                self.parts.add(move.tensor, move.box, array)
+        self._share.made(task, self)
+        sent = self._read(task.sends)
+        if self._tasks:
+            self.parts.forget(task.kept)
+        return sent
+
+    def _read(self, sent: Sequence[Letter]) -> Sent:
+        return [(letter, tuple(self._part(letter, move) for move in letter.moves)) for letter in sent]
+
+    def _part(self, letter: Letter, move: Move) -> Array:
+        if letter.phase is Phase.FINISH:
+            return self.sums[letter.step][boxes.slices(partial_sums.sums_of(move.box))]
+        return self.parts.get(move.tensor, move.box)
+
+
 def run(
-    network: Network, placement: Placement, schedule: Schedule, inputs: Sequence[Array], *, threads: int = 1
+    network: Network, placed: Placement, schedule: Schedule, inputs: Sequence[Array], *, threads: int = 1
 ) -> tuple[Array, ...]:
     """The outputs of the model, whose input arrays are in the order of the graph's inputs."""
-    machines = [Parts() for _ in range(placement.machines)]
-    for tensor, array in zip(network.graph.inputs, inputs, strict=True):
-        machines[placement.source].add(tensor, network.wholes[tensor], array)
-    for step in schedule.steps:
-        _move(step.moves, machines)
-        for machine, made in enumerate(_made(network, step, machines, threads)):
-            for tensor, (box, array) in made.items():
-                machines[machine].add(tensor, box, array)
-    _move(schedule.last, machines)
-    sink = machines[placement.sink]
-    return tuple(sink.get(tensor, network.wholes[tensor]) for tensor in network.graph.outputs)
 
+    def opened(_: int, piece: Piece) -> Interpreter:
+        return Interpreter(pieces.model(network, piece), threads=threads)
 
-def _move(moves: Sequence[Move], machines: Sequence[Parts]) -> None:
-    sent = [(move, machines[move.source].get(move.tensor, move.box)) for move in moves]
-    for move, array in sent:
-        machines[move.target].add(move.tensor, move.box, array)
-
-
-def _made(
-    network: Network, step: Step, machines: Sequence[Parts], threads: int
-) -> list[Mapping[int, tuple[Box, Array]]]:
-    if step.stage.adds:
-        return _finished(network, step, machines, threads)
-    return [
-        {} if piece is None else _outputs(network, piece, held, threads)
-        for piece, held in zip(step.pieces, machines, strict=True)
-    ]
-
-
-def _outputs(network: Network, piece: Piece, held: Parts, threads: int) -> dict[int, tuple[Box, Array]]:
-    arrays = [held.get(tensor, box) for tensor, box in piece.inputs.items()]
-    with Interpreter(pieces.model(network, piece), threads=threads) as opened:
-        made = opened.run(*arrays)
-    return {tensor: (box, array) for (tensor, box), array in zip(piece.outputs.items(), made, strict=True)}
-
-
-def _finished(
-    network: Network, step: Step, machines: Sequence[Parts], threads: int
-) -> list[Mapping[int, tuple[Box, Array]]]:
-    operator = network.graph.operators[step.stage.start]
-    sums = [
-        partial_sums.added(network.graph, operator, held.get(operator.inputs[0], box))
-        for held, box in zip(machines, step.stage.adds, strict=True)
-        if box is not None
-    ]
-    total: Array = np.stack(sums).sum(axis=0, dtype=np.int32)
-    found: list[Mapping[int, tuple[Box, Array]]] = []
-    for made in step.stage.makes:
-        results: dict[int, tuple[Box, Array]] = {}
-        for tensor, box in made.items():
-            (part,) = partial_sums.sums_of(box)
-            piece = partial_sums.finishing(network, operator, box)
-            held = Parts()
-            ((source, needed),) = piece.inputs.items()
-            held.add(source, needed, partial_sums.stand_in(network.graph, operator, box, total[slice(*part)]))
-            results |= _outputs(network, piece, held, threads)
-            results[tensor] = (box, results[tensor][1])
-        found.append(results)
-    return found
+    programs = letters.programs(network, placed, schedule)
+    shares = [Share(network, placed, schedule, program, opened) for program in programs]
+    frames = [share.begin(inputs if share.program.machine == placed.source else None) for share in shares]
+    sent = deque(frames[placed.source].first())
+    while sent or any(frame.is_ready for frame in frames):
+        while sent:
+            letter, arrays = sent.popleft()
+            frames[letter.target].take(letter, arrays)
+        for frame in frames:
+            if frame.is_ready:
+                sent += frame.step()
+    return shares[placed.sink].outputs(frames[placed.sink].parts)
