@@ -1,6 +1,5 @@
 """One network shared over several machines: planned, proved, and written for them."""
 
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +9,21 @@ import numpy as np
 from tflsplit import arguments, errors, quantities, text
 from tflsplit.api import packages
 from tflsplit.arguments import PathLike
+from tflsplit.chains import comparison
+from tflsplit.chains.pipeline import Planned
 from tflsplit.graph import indices
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.package import verify
 from tflsplit.package.reading import Package
-from tflsplit.placement import distribution, machines, planfile, running
+from tflsplit.placement import distribution, machines, measured, placement, planfile, running
 from tflsplit.placement.distribution import Distribution
 from tflsplit.placement.machines import Cluster
+from tflsplit.placement.placement import Placement, Schedule
 from tflsplit.placement.planfile import PlacementPlan
 from tflsplit.placement.rewriting import pieces
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.searching.search import Objective
+from tflsplit.planning import planfile as naming
 
 # VGG-16 in 4.54 s on the Coral board's CPU: 15.5 billion multiply-accumulates.
 _SPEED = 3.4e9
@@ -48,11 +51,8 @@ def distribute(
     energy. What is found is run in this process on random inputs; PackageError where it is not bit-exact.
     """
     opened = packages.open(pkg)
-    if opened.manifest.is_stateful:
-        raise errors.SettingsError(
-            f"{opened.path}: it is stateful, and what machines share keeps no state between frames"
-        )
-    cluster = _cluster(machines, devices, speed=speed, bandwidth=bandwidth, delay=delay, shared=shared)
+    _check_stateless(opened)
+    cluster = _cluster(opened, machines, devices, speed=speed, bandwidth=bandwidth, delay=delay, shared=shared)
     if max_memory is not None:
         cluster = _bounded(cluster, quantities.parse_bytes(max_memory, "max_memory"))
     wanted = Objective(arguments.one_of(objective, [each.value for each in Objective], "objective"))
@@ -60,6 +60,13 @@ def distribute(
     found = distribution.distribute(network, cluster, wanted)
     _prove(opened, network, found)
     return found
+
+
+def _check_stateless(opened: Package) -> None:
+    if opened.manifest.is_stateful:
+        raise errors.SettingsError(
+            f"{opened.path}: it is stateful, and what machines share keeps no state between frames"
+        )
 
 
 def check_free(folder: Path | None, *, replaces_existing: bool) -> None:
@@ -71,33 +78,70 @@ def check_free(folder: Path | None, *, replaces_existing: bool) -> None:
 def write(found: Distribution, pkg: PathLike | Package, out: PathLike, *, force: bool = False) -> Path:
     """A folder with the plan, and for each machine its pieces, `stageNN.tflite` with the stage's number."""
     opened, folder = packages.open(pkg), arguments.path(out, "out")
+    _write_pieces(opened, _plan(found, opened, folder), found.schedule, folder, force=force)
+    return folder
+
+
+def write_chain(planned: Planned, folder: Path, *, force: bool = False) -> None:
+    """The same of a chain's plan, a stage for each machine that runs a part of the model."""
+    opened, outcome = planned.package, planned.outcome
+    _check_stateless(opened)
+    network, names = Network(opened.graph), tuple(planned.machines)
+    for name in names:
+        machines.check_name(name)
+    ends = [opened.cut(place).position for place in outcome.chain.places]
+    pick = outcome.pick
+    placed = Placement(
+        len(names),
+        tuple(
+            placement.whole_stage(network, ends[piece.start], ends[piece.stop], piece.stage, len(names))
+            for piece in pick.shares
+        ),
+        sink=pick.pieces[-1].stage,
+    )
+    scheduled = placement.schedule(network, placed)
+    plan = PlacementPlan(
+        **naming.naming(opened, folder),
+        machines=names,
+        source=placed.source,
+        sink=placed.sink,
+        stages=planfile.stages_of(placed),
+        objective=outcome.objective.value,
+        reason=comparison.reason(outcome),
+        expected={
+            "latency_ms": pick.latency_s * 1e3,
+            "frames_per_s": 1 / pick.slowest_s if pick.slowest_s else None,
+            "bytes_exchanged": scheduled.bytes_exchanged,
+        },
+    )
+    _write_pieces(opened, plan, scheduled, folder, force=force)
+
+
+def _write_pieces(opened: Package, plan: PlacementPlan, scheduled: Schedule, folder: Path, *, force: bool) -> None:
     check_free(folder, replaces_existing=force)
     network, partial = Network(opened.graph), folder.with_name(f".{folder.name}.partial")
     with errors.disk_errors(folder, errors.NOTHING_LEFT):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
-            (partial / PLAN_NAME).write_text(planfile.render(_plan(found, opened, folder)), encoding="utf-8")
-            for number, step in enumerate(found.schedule.steps):
-                for machine, piece in zip(found.cluster.machines, step.pieces, strict=True):
+            (partial / PLAN_NAME).write_text(planfile.render(plan), encoding="utf-8")
+            for number, step in enumerate(scheduled.steps):
+                for machine, piece in zip(plan.machines, step.pieces, strict=True):
                     if piece is not None:
-                        (partial / machine.name).mkdir(exist_ok=True)
-                        target = partial / machine.name / f"stage{number:02d}.tflite"
+                        (partial / machine).mkdir(exist_ok=True)
+                        target = partial / machine / f"stage{number:02d}.tflite"
                         target.write_bytes(pieces.model(network, piece))
             if folder.exists():
                 shutil.rmtree(folder)
             partial.replace(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    return folder
 
 
 def _plan(found: Distribution, opened: Package, folder: Path) -> PlacementPlan:
     expected = found.as_json()
     return PlacementPlan(
-        package_digest=opened.digest,
-        package_name=opened.manifest.name,
-        package_path=os.path.relpath(opened.path, folder),
+        **naming.naming(opened, folder),
         machines=tuple(machine.name for machine in found.cluster.machines),
         source=found.cluster.source,
         sink=found.cluster.sink,
@@ -109,6 +153,7 @@ def _plan(found: Distribution, opened: Package, folder: Path) -> PlacementPlan:
 
 
 def _cluster(
+    opened: Package,
     given: PathLike | Cluster | None,
     devices: int | None,
     *,
@@ -122,7 +167,7 @@ def _cluster(
     if isinstance(given, Cluster):
         return given
     if given is not None:
-        return machines.read(arguments.path(given, "machines"))
+        return machines.read(arguments.path(given, "machines"), lambda path: measured.read(path, opened))
     count = arguments.instance(devices, int, "devices")
     if not 1 <= count <= 64:
         raise errors.SettingsError(f"devices of {count}: give 1 to 64")

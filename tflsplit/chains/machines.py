@@ -11,7 +11,7 @@ from tflsplit.chains.chain import EDGE_TPU, Cache, Chain, Hop, Stage
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.manifest import Compilation
 from tflsplit.planning import network
-from tflsplit.timings import distribution
+from tflsplit.timings import distribution, prefixes
 from tflsplit.timings.links import Link
 from tflsplit.timings.profiles import CutTiming, Origin, Profile, Side
 
@@ -31,8 +31,10 @@ def chain_of(
     if len(links) != len(profiles) - 1:
         raise errors.SettingsError(f"{len(profiles)} stages have {len(profiles) - 1} links between, {len(links)} given")
     timed = [{entry.cut: entry for entry in profile.cuts} for profile in profiles]
-    places = [cut for cut in cuts if all(_is_timed(cut, *pair) for pair in zip(profiles, timed, strict=True))]
-    if len(places) < 2 or places[0].position != 0 or places[-1].tail.operators:
+    places = list(cuts)
+    for profile in profiles:
+        places = prefixes.timed(profile, places)
+    if not prefixes.are_whole(places):
         raise errors.SettingsError("the stages' profiles share no timings of the whole model; profile all cuts")
     cache = _cache(compilations)
     frames = tuple(_frame_bytes(cut, timed) for cut in places)
@@ -76,28 +78,20 @@ def _check_order(machines: Mapping[str, Profile]) -> None:
         )
 
 
-def _is_timed(cut: Cut, profile: Profile, entries: Mapping[str, CutTiming]) -> bool:
-    """An empty head or tail needs no timing."""
-    side = cut.head if profile.side is Side.EDGE else cut.tail
-    return cut.id in entries or not side.operators
-
-
 def _stage(name: str, profile: Profile, entries: Mapping[str, CutTiming], places: Sequence[Cut], cache: Cache) -> Stage:
-    runs_s = [distribution.of(entries[cut.id].run).p50_s if cut.id in entries else 0.0 for cut in places]
+    compute_s = prefixes.before_s(profile, places)
     coding_s = [distribution.of(entries[cut.id].coding).p50_s if cut.id in entries else 0.0 for cut in places]
     origin = distribution.worst(entry.run.origin for entry in entries.values())
     streams = profile.accelerator.startswith(_STREAMING)
     if profile.side is Side.CLOUD:
         # The tail of `output` runs nothing of the model: its time is that of receiving a result.
-        coding_s[-1] += runs_s[-1]
-        compute_s = [*(-run_s for run_s in runs_s[:-1]), 0.0]
+        if places[-1].id in entries:
+            coding_s[-1] += distribution.of(entries[places[-1].id].run).p50_s
     elif streams:
         # Streaming is counted for each piece separately, so it is subtracted from what was measured for the heads.
-        compute_s = [run_s - _stream_s(cut, cache) for run_s, cut in zip(runs_s, places, strict=True)]
+        compute_s = tuple(run_s - _stream_s(cut, cache) for run_s, cut in zip(compute_s, places, strict=True))
         origin = Origin.ESTIMATED
-    else:
-        compute_s = runs_s
-    return Stage(name, tuple(compute_s), tuple(coding_s), cache=cache if streams else None, origin=origin)
+    return Stage(name, compute_s, tuple(coding_s), cache=cache if streams else None, origin=origin)
 
 
 def _stream_s(cut: Cut, cache: Cache) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from tflsplit.graph.tensors import Array
 from tflsplit.placement.machines import Cluster, Machine
 from tflsplit.placement.placement import Move, Schedule, Step
+from tflsplit.placement.rewriting.pieces import Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,5 +71,11 @@ def traffic(moves: Sequence[Move], count: int) -> tuple[Array, Array]:
 def machine_s(step: Step, number: int, machine: Machine) -> float:
     piece = step.pieces[number]
     if piece is not None:
-        return piece.macs / machine.macs_per_s + machine.piece_s
+        return _run_s(piece, machine) + machine.piece_s
     return machine.piece_s if step.stage.adds and (step.stage.adds[number] or step.stage.makes[number]) else 0.0
+
+
+def _run_s(piece: Piece, machine: Machine) -> float:
+    if machine.operator_s:
+        return sum(machine.operator_s[part.operator.index] * part.work for part in piece.parts)
+    return piece.macs / machine.macs_per_s

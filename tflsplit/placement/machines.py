@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from tflsplit import configuration, errors, quantities
+from tflsplit import arguments, configuration, errors, quantities
 from tflsplit.graph.tensors import Array
+from tflsplit.kernels.classes import KernelClass
+from tflsplit.placement.measured import Measured, Reader
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
     """`macs_per_s` is its speed; `piece_s` what each piece costs besides; `memory_bytes` bounds weights and features;
     `bandwidth_bps` is that of its own link, where it is less than the medium's. `power_w` while it computes is for
-    energy."""
+    energy. A machine that was measured has seconds for each operator, and the class of its kernels."""
 
     name: str
     macs_per_s: float
@@ -25,6 +27,8 @@ class Machine:
     memory_bytes: float = math.inf
     bandwidth_bps: float = math.inf
     power_w: float = 0.0
+    operator_s: tuple[float, ...] = ()
+    kernel_class: KernelClass | None = None
 
     def __post_init__(self) -> None:
         if not min(self.macs_per_s, self.memory_bytes, self.bandwidth_bps) > 0:
@@ -102,9 +106,10 @@ _MACHINE: Mapping[str, tuple[str, Callable[[Any, str], float]]] = {
 _KEYS = ("bandwidth", "delay", "shared", "source", "sink")
 
 
-def read(path: Path) -> Cluster:
+def read(path: Path, measure: Reader | None = None) -> Cluster:
     """A TOML file: `bandwidth`, `delay` and `shared` of what joins the machines, `source` and `sink` by name (the first
-    machine), and a `[[machine]]` each with `name`, `speed` and perhaps `memory`, `bandwidth`, `overhead`, `power`.
+    machine), and a `[[machine]]` each with `name`, `speed` or `profile` (the file of its profile, which `measure`
+    reads) and perhaps `memory`, `bandwidth`, `overhead`, `power`.
 
     DataError for a file that is no such thing, with all that is wrong in it.
     """
@@ -112,7 +117,8 @@ def read(path: Path) -> Cluster:
     _, found = configuration.parsed(path, problems)
     if not problems:
         problems += [f"{path}: no key {key!r}; there are {', '.join(_KEYS)}, machine" for key in _strange(found)]
-    machines = [_machine(entry, f"{path}: machine {number}", problems) for number, entry in _entries(found)]
+    reader = None if measure is None else lambda given: measure(path.parent / given)
+    machines = [_machine(entry, f"{path}: machine {number}", problems, reader) for number, entry in _entries(found)]
     if not problems and not machines:
         problems.append(f"{path}: no [[machine]]; describe one at least")
     if problems:
@@ -148,26 +154,37 @@ def _cluster(found: Mapping[str, Any], machines: Sequence[Machine]) -> Cluster:
     return replace(made, source=places[0], sink=places[1])
 
 
-def _machine(entry: object, where: str, problems: list[str]) -> Machine | None:
+def _machine(
+    entry: object, where: str, problems: list[str], measure: Callable[[str], Measured] | None
+) -> Machine | None:
     if not isinstance(entry, Mapping):
         problems.append(f"{where}: expected a table")
         return None
-    strange = [key for key in entry if key not in {*_MACHINE, "name"}]
+    strange = [key for key in entry if key not in {*_MACHINE, "name", "profile"}]
     if strange:
-        problems.append(f"{where}: no key {strange[0]!r}; there are name, {', '.join(_MACHINE)}")
+        problems.append(f"{where}: no key {strange[0]!r}; there are name, profile, {', '.join(_MACHINE)}")
         return None
-    if not isinstance(entry.get("name"), str) or "speed" not in entry:
-        problems.append(f'{where}: name and speed are needed, as in name = "pi1", speed = 3.4e9')
-        return None
-    if not _NAME.fullmatch(entry["name"]):
-        problems.append(f"{where}: name is {entry['name']!r}; take letters, digits, '.', '_' and '-', a letter first")
+    if not isinstance(entry.get("name"), str) or ("speed" in entry) == ("profile" in entry):
+        problems.append(f'{where}: name and speed are needed, or name and profile, as in name = "pi1", speed = 3.4e9')
         return None
     try:
-        read_as = {_MACHINE[key][0]: _MACHINE[key][1](value, key) for key, value in entry.items() if key != "name"}
+        check_name(entry["name"])
+        read_as: dict[str, Any] = {
+            _MACHINE[key][0]: _MACHINE[key][1](value, key) for key, value in entry.items() if key in _MACHINE
+        }
+        if measure is not None and "profile" in entry:
+            timed = measure(arguments.instance(entry["profile"], str, "profile"))
+            read_as |= {each: getattr(timed, each) for each in ("macs_per_s", "operator_s", "kernel_class")}
         return Machine(entry["name"], **read_as)
-    except errors.SettingsError as problem:
+    except (errors.SettingsError, errors.DataError) as problem:
         problems.append(f"{where}: {problem}")
         return None
+
+
+def check_name(name: str) -> None:
+    """SettingsError for one that is not safe as the name of a folder."""
+    if not _NAME.fullmatch(name):
+        raise errors.SettingsError(f"name is {name!r}; take letters, digits, '.', '_' and '-', a letter first")
 
 
 def _strange(found: Mapping[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ import json
 from xml.etree import ElementTree
 
 import invented
+import numpy as np
 import pytest
 from command_line import run
 
@@ -15,6 +16,9 @@ from tflsplit.chains.pipeline import Goal
 from tflsplit.cli.options import planfile as options_planfile
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.package import reading, verify
+from tflsplit.placement import placement, running
+from tflsplit.placement import planfile as placement_planfile
+from tflsplit.placement.rewriting.network import Network
 from tflsplit.planning.decision import Objective
 from tflsplit.report.chain import charts
 from tflsplit.report.chain import page as chain_page
@@ -63,6 +67,33 @@ def test_what_is_written_is_read(write_plan):
 
     assert chains_planfile.is_one(path)
     assert chains_planfile.render(chains_planfile.read(path)) == chains_planfile.render(made)
+
+
+def test_a_chain_is_written_as_a_placement_that_gives_what_the_whole_gives(tiny_package, files, tmp_path):
+    pieces = tmp_path / "pieces"
+    words = ("plan", tiny_package.path, *files, "--link", "ethernet", "--use-all", "--pieces", pieces)
+    code, _, said = run(*words)
+    assert (code, run(*words)[0]) == (0, 1), said
+    plan, network = placement_planfile.read(pieces / "placement.json"), Network(tiny_package.graph)
+    placed = plan.placement()
+    placement.check(network, placed)
+    assert plan.machines == ("pi", "gateway", "server")
+    assert [[bool(made) for made in stage.makes].index(True) for stage in placed.stages] == [0, 1, 2]
+    assert (placed.source, placed.sink) == (0, 2)
+    scheduled = placement.schedule(network, placed)
+    assert scheduled.bytes_exchanged == plan.expected["bytes_exchanged"]
+    assert all((pieces / name / f"stage{number:02d}.tflite").exists() for number, name in enumerate(plan.machines))
+    with Interpreter(tiny_package.model_bytes()) as whole:
+        (sample,) = verify.random_samples(whole.inputs, 1)
+        (expected,), (found,) = whole.run(*sample), running.run(network, placed, scheduled, sample)
+    assert np.array_equal(expected, found)
+
+
+def test_a_stage_whose_name_is_no_folder_gets_no_pieces(tiny_package, files, tmp_path):
+    named = [word.replace("pi=", "../pi=") for word in files]
+    code, _, said = run("plan", tiny_package.path, *named, "--link", "4g", "--pieces", tmp_path / "pieces")
+    assert code == 1
+    assert "name is '../pi'" in said
 
 
 def test_a_chain_is_planned_to_a_file_and_a_page(tiny_package, files, tmp_path):

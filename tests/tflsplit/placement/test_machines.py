@@ -53,7 +53,7 @@ def test_machines_and_what_joins_them_are_read(tmp_path):
         ("speed = 3.4e9", 'speed = "fast"', "speed is 'fast', expected a number"),
         ("speed = 3.4e9", "speed = 0", "speed, memory and bandwidth have to be above zero"),
         ('memory = "64M"', 'memory = "lots"', "memory"),
-        ('memory = "64M"', 'ram = "64M"', "no key 'ram'; there are name, speed"),
+        ('memory = "64M"', 'ram = "64M"', "no key 'ram'; there are name, profile, speed"),
         ('sink = "nuc"', 'sink = "server"', "sink is 'server', which is none of the machines: pi, nuc"),
         ("shared = true", 'shared = "yes"', "shared is 'yes', expected true or false"),
         ('bandwidth = "10Mbit"', 'bandwith = "10Mbit"', "no key 'bandwith'; there are bandwidth"),

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tflsplit import errors
-from tflsplit.api import files, planning
+from tflsplit.api import distributing, files, planning
 from tflsplit.chains import pipeline, planfile
 from tflsplit.chains.pipeline import Planned
 from tflsplit.cli.options import chain, objectives, scenario
@@ -87,12 +87,16 @@ def command(
     chain.check_options(click.get_current_context(), is_chain=bool(stages))
     for path in filter(None, (destination, report)):
         files.check_free(path, replaces_existing=replaces_existing)
+    distributing.check_free(given["pieces"], replaces_existing=replaces_existing)
     opened = reading.open_package(pkg)
     if stages:
         names = given["hops"] or (None,) * (len(stages) - 1)
         hops = tuple(planning.link_of(name or link, bandwidth, rtt, loss) for name in names)
         goal = {name: given[name] for name in ("pins", "memory", "uses_all", "objective", "fps")}
-        _put_out_chain(chain.plan(opened, stages, hops, **goal), destination, report, is_json=is_json)
+        planned = chain.plan(opened, stages, hops, **goal)
+        if given["pieces"] is not None:
+            distributing.write_chain(planned, given["pieces"], force=replaces_existing)
+        _put_out_chain(planned, destination, report, is_json=is_json)
         return
     if edge_path is None or cloud_path is None:
         raise click.UsageError("Missing option '--edge' or '--cloud': give both profiles, or --stage for each machine.")

@@ -44,14 +44,19 @@ OPTIONS = (
         metavar="STAGE=SIZE",
         help="For a chain: the most bytes of weights that STAGE can hold, as tpu=8M. Repeatable. Default: no limit.",
     ),
+    click.option(
+        "--pieces",
+        type=click.Path(path_type=Path),
+        help="For a chain: write placement.json and each stage's piece to this folder, as `tflsplit distribute -o`.",
+    ),
     click.option("--use-all", "uses_all", is_flag=True, help="For a chain: every stage must run a part of the model."),
 )
 # The other options of `plan` that also hold for a chain.
 _TAKEN = {
     *("pkg", "stages", "hops", "pins", "memory", "uses_all", "objective", "fps", "link", "bandwidth", "rtt", "loss"),
-    *("destination", "report", "is_json"),
+    *("destination", "report", "pieces", "replaces_existing", "is_json"),
 }
-ONLY = ("hops", "pins", "memory", "uses_all")
+ONLY = ("hops", "pins", "memory", "uses_all", "pieces")
 
 
 def check_options(context: click.Context, *, is_chain: bool) -> None:

@@ -14,13 +14,14 @@ from tflsplit.placement.rewriting.network import Network
 @dataclass(frozen=True, slots=True)
 class Part:
     """A part of an operator's result: multiply-accumulates for it, bytes of the constants that it reads, and of its
-    input and result together."""
+    input and result together. `work` is its share of what the whole operator computes."""
 
     operator: Operator
     made: Mapping[int, Box]
     macs: int
     parameter_bytes: int
     feature_bytes: int
+    work: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,9 @@ def piece(network: Network, start: int, stop: int, outputs: Mapping[int, Box]) -
             continue
         made, needs, macs, share = _backwards(network, operator, wanted)
         features = sum(boxes.volume(box) * network.item_bytes[t] for t, box in (*made.items(), *needs.items()))
-        parts.append(Part(operator, made, macs, math.ceil(network.constant_bytes[operator.index] * share), features))
+        constants = math.ceil(network.constant_bytes[operator.index] * share)
+        work = sum(map(boxes.volume, made.values())) / sum(boxes.volume(network.wholes[tensor]) for tensor in made)
+        parts.append(Part(operator, made, macs, constants, features, work))
         for tensor, box in needs.items():
             needed[tensor] = boxes.hull([box, needed[tensor]]) if tensor in needed else box
     return Piece(needed, dict(outputs), tuple(reversed(parts)))
