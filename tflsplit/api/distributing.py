@@ -126,10 +126,10 @@ def _write_pieces(opened: Package, plan: PlacementPlan, scheduled: Schedule, fol
         try:
             (partial / PLAN_NAME).write_text(planfile.render(plan), encoding="utf-8")
             for number, step in enumerate(scheduled.steps):
-                for machine, piece in zip(plan.machines, step.pieces, strict=True):
-                    if piece is not None:
+                for place, machine in enumerate(plan.machines):
+                    for piece in step.run_by(place):
                         (partial / machine).mkdir(exist_ok=True)
-                        target = partial / machine / f"stage{number:02d}.tflite"
+                        target = partial / machine / pieces.file_name(number, piece)
                         target.write_bytes(pieces.model(network, piece))
             if folder.exists():
                 shutil.rmtree(folder)

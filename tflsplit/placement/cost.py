@@ -36,9 +36,9 @@ def of(schedule: Schedule, cluster: Cluster) -> Costs:
     for step in schedule.steps:
         took = [machine_s(step, each, machines[each]) for each in range(count)]
         latency_s += sum(exchange_s(moves, cluster) for moves in (step.moves, step.sums)) + max(took)
-        for each, piece in enumerate(step.pieces):
+        for each in range(count):
             compute_s[each] += took[each]
-            if piece is not None:
+            for piece in step.run_by(each):
                 macs[each] += piece.macs
                 parameters[each] += piece.parameter_bytes
                 features[each] = max(features[each], piece.feature_bytes)
@@ -69,13 +69,10 @@ def traffic(moves: Sequence[Move], count: int) -> tuple[Array, Array]:
 
 
 def machine_s(step: Step, number: int, machine: Machine) -> float:
-    piece = step.pieces[number]
-    if piece is not None:
-        return _run_s(piece, machine) + machine.piece_s
-    return machine.piece_s if step.stage.adds and (step.stage.adds[number] or step.stage.makes[number]) else 0.0
+    return sum((_run_s(piece, machine) + machine.piece_s for piece in step.run_by(number)), 0.0)
 
 
 def _run_s(piece: Piece, machine: Machine) -> float:
     if machine.operator_s:
-        return sum(machine.operator_s[part.operator.index] * part.work for part in piece.parts)
-    return piece.macs / machine.macs_per_s
+        return sum(machine.operator_s[part.operator.index] * part.work * part.slower for part in piece.parts)
+    return sum(part.macs * part.slower for part in piece.parts) / machine.macs_per_s

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tflsplit.placement.placement import Move, Placement, Schedule, Step
-from tflsplit.placement.rewriting import boxes, partial_sums
+from tflsplit.placement.rewriting import boxes
 from tflsplit.placement.rewriting.boxes import Box
 from tflsplit.placement.rewriting.network import Network
 
@@ -100,7 +100,7 @@ def _tasks(placed: Placement, schedule: Schedule, machine: int) -> Iterable[tupl
             if step.pieces[machine] is not None:
                 yield number, Phase.MAKE
             continue
-        if step.stage.adds[machine] is not None:
+        if step.pieces[machine] is not None:
             yield number, Phase.ADD
         if step.stage.makes[machine]:
             yield number, Phase.FINISH
@@ -154,9 +154,7 @@ def _by_pair(moves: Sequence[Move]) -> Iterable[tuple[Move, ...]]:
 
 def _letter(network: Network, step: int, phase: Phase, moves: tuple[Move, ...]) -> Letter:
     layout = tuple(
-        ("int32", boxes.shape(partial_sums.sums_of(move.box)))
-        if phase is Phase.FINISH
-        else (network.graph.tensors[move.tensor].type_name, boxes.shape(move.box))
+        ("int32" if phase is Phase.FINISH else network.graph.tensors[move.tensor].type_name, boxes.shape(move.box))
         for move in moves
     )
     return Letter(step, phase, moves[0].source, moves[0].target, moves, layout)

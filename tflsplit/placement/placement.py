@@ -9,8 +9,6 @@ from tflsplit.placement.rewriting.boxes import Box
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.rewriting.pieces import Piece
 
-SUM_BYTES = 4  # of one partial sum on the wire
-
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -18,7 +16,7 @@ class Stage:
     later; none where it has nothing to do.
 
     A stage of one operator may share what is added up: `adds[m]` is then the part of its input whose sums machine m
-    works out, and whoever makes a part of the result is sent the sums of all others for it.
+    works out, and whoever makes a part of the result is sent the sums for it of all others that have some.
     """
 
     start: int
@@ -50,12 +48,20 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A stage in full: what is moved before it, each machine's piece, and the sums that are moved before it ends."""
+    """A stage in full: what is moved before it, each machine's piece, and, where that makes sums, the sums that are
+    moved then and the piece that makes a part of the result of their total, in which its own sums may be."""
 
     stage: Stage
     moves: tuple[Move, ...]
     pieces: tuple[Piece | None, ...]
     sums: tuple[Move, ...] = ()
+    finishes: tuple[Piece | None, ...] = ()
+    has_own: tuple[bool, ...] = ()
+
+    def run_by(self, machine: int) -> tuple[Piece, ...]:
+        """All pieces of a machine, in order."""
+        both = (self.pieces[machine], self.finishes[machine] if self.finishes else None)
+        return tuple(piece for piece in both if piece is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,19 +160,36 @@ def _sharing(network: Network, stage: Stage, held: Holdings) -> Step:
 
 def _adding(network: Network, stage: Stage, held: Holdings) -> Step:
     operator = network.graph.operators[stage.start]
-    source, target = operator.inputs[0], operator.outputs[0]
+    if stage.stop != stage.start + 1 or not partial_sums.can_add(network, operator):
+        raise errors.SettingsError(f"stage {stage.start}:{stage.stop} adds up what cannot be: {operator.name}")
+    (target,) = operator.outputs
+    results = [made.get(target) for made in stage.makes]
+    adders = tuple(
+        partial_sums.adding(network, operator, part, [box for box in results if box is not None]) for part in stage.adds
+    )
     moves = [
-        move for machine, box in enumerate(stage.adds) if box is not None for move in held.fetch(source, machine, box)
+        move
+        for machine, piece in enumerate(adders)
+        if piece is not None
+        for tensor, box in piece.inputs.items()
+        for move in held.fetch(tensor, machine, box)
     ]
     held.receive(moves)
-    sums = [
-        Move(target, box, machine, other, boxes.volume(partial_sums.sums_of(box)) * SUM_BYTES)
-        for other, made in enumerate(stage.makes)
-        for box in made.values()
-        for machine, added in enumerate(stage.adds)
-        if machine != other and added is not None
-    ]
-    return Step(stage, tuple(moves), tuple(None for _ in stage.makes), tuple(sums))
+    sums: list[Move] = []
+    has_own = []
+    for other, box in enumerate(results):
+        if box is None:
+            has_own.append(False)
+            continue
+        given = {each: partial_sums.contribution(network, operator, part, box) for each, part in enumerate(stage.adds)}
+        found = {each: part for each, part in given.items() if part is not None}
+        if not partial_sums.is_all(network, operator, list(found.values()), box):
+            raise errors.SettingsError(f"the sums for {box} of {operator.name} {operator.index} are not all, or twice")
+        has_own.append(other in found)
+        taken = boxes.volume(box) * partial_sums.SUM_BYTES
+        sums += [Move(target, box, machine, other, taken) for machine in found if machine != other]
+    finishes = tuple(None if box is None else partial_sums.finishing(network, operator, box) for box in results)
+    return Step(stage, tuple(moves), adders, tuple(sums), finishes, tuple(has_own))
 
 
 def check(network: Network, placement: Placement) -> None:

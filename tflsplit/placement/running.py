@@ -9,13 +9,12 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 
-from tflsplit.graph.flatgraph import Operator
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array
 from tflsplit.placement import letters
 from tflsplit.placement.letters import Letter, Phase, Program, Task
 from tflsplit.placement.placement import Move, Placement, Schedule
-from tflsplit.placement.rewriting import boxes, partial_sums, pieces
+from tflsplit.placement.rewriting import boxes, pieces
 from tflsplit.placement.rewriting.boxes import Box
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.rewriting.pieces import Piece
@@ -71,11 +70,10 @@ class Share:
 
     def piece(self, task: Task) -> Piece | None:
         """What a task runs; None where it runs none."""
-        if task.phase is Phase.MAKE:
-            return self._schedule.steps[task.step].pieces[self.program.machine]
-        if task.phase is Phase.FINISH:
-            return partial_sums.finishing(self._network, self._operator(task), self._result(task))
-        return None
+        if task.phase is Phase.DELIVER:
+            return None
+        step = self._schedule.steps[task.step]
+        return (step.finishes if task.phase is Phase.FINISH else step.pieces)[self.program.machine]
 
     def begin(self, inputs: Sequence[Array] | None = None) -> "Frame":
         """A frame of which nothing is here yet, but for the inputs at the source."""
@@ -90,42 +88,26 @@ class Share:
 
     def made(self, task: Task, frame: "Frame") -> None:
         """Does what the task is, with what the frame has."""
-        if task.phase is Phase.ADD:
-            frame.sums[task.step] = self._added(task, frame.parts)
-            return
         piece = self.piece(task)
         if piece is None:
             return
-        held = self._finished(task, frame) if task.phase is Phase.FINISH else frame.parts
+        held = self._total(task.step, piece, frame) if task.phase is Phase.FINISH else frame.parts
         arrays = [held.get(tensor, box) for tensor, box in piece.inputs.items()]
         with self._open_piece(task.step, piece) as opened:
             made = opened.run(*arrays)
+        target = frame.sums.setdefault(task.step, Parts()) if task.phase is Phase.ADD else frame.parts
         for (tensor, box), array in zip(piece.outputs.items(), made, strict=True):
-            frame.parts.add(tensor, box, array)
+            target.add(tensor, box, array)
 
-    def _added(self, task: Task, parts: Parts) -> Array:
-        operator = self._operator(task)
-        box = self._schedule.steps[task.step].stage.adds[self.program.machine] or ()
-        return partial_sums.added(self._network.graph, operator, parts.get(operator.inputs[0], box))
-
-    def _finished(self, task: Task, frame: "Frame") -> Parts:
-        """What the operator itself makes the result of the sums of."""
-        operator, box = self._operator(task), self._result(task)
-        found = frame.received.pop(task.step, [])
-        if task.step in frame.sums:
-            found.append(frame.sums.pop(task.step)[boxes.slices(partial_sums.sums_of(box))])
-        total: Array = np.stack(found).sum(axis=0, dtype=np.int32)
-        held, piece = Parts(), partial_sums.finishing(self._network, operator, box)
-        ((source, needed),) = piece.inputs.items()
-        held.add(source, needed, partial_sums.stand_in(self._network.graph, operator, box, total))
+    def _total(self, number: int, piece: Piece, frame: "Frame") -> Parts:
+        """Of all sums, its own and the others'."""
+        ((tensor, box),) = piece.inputs.items()
+        found, own = frame.received.pop(number, []), frame.sums.pop(number, None)
+        if own is not None and self._schedule.steps[number].has_own[self.program.machine]:
+            found.append(own.get(tensor, box))
+        held = Parts()
+        held.add(tensor, box, np.stack(found).sum(axis=0, dtype=np.int32))
         return held
-
-    def _operator(self, task: Task) -> Operator:
-        return self._network.graph.operators[self._schedule.steps[task.step].stage.start]
-
-    def _result(self, task: Task) -> Box:
-        (box,) = self._schedule.steps[task.step].stage.makes[self.program.machine].values()
-        return box
 
 
 class Frame:
@@ -133,7 +115,7 @@ class Frame:
 
     def __init__(self, share: Share) -> None:
         self.parts = Parts()
-        self.sums: dict[int, Array] = {}
+        self.sums: dict[int, Parts] = {}
         self.received: dict[int, list[Array]] = {}
         self._share = share
         self._tasks = deque(share.program.tasks)
@@ -181,7 +163,7 @@ class Frame:
 
     def _part(self, letter: Letter, move: Move) -> Array:
         if letter.phase is Phase.FINISH:
-            return self.sums[letter.step][boxes.slices(partial_sums.sums_of(move.box))]
+            return self.sums[letter.step].get(move.tensor, move.box)
         return self.parts.get(move.tensor, move.box)
 
 

@@ -32,7 +32,7 @@ def _mixed(network, machines, random, longest):
     count, start, stages = len(machines), 0, []
     while start < network.count:
         operator = network.graph.operators[start]
-        if partial_sums.can_add(network.graph, operator):
+        if partial_sums.over_rows(network, operator):
             source = Layout(tuple((each,) for each in range(count)))
             adds = source.parts(network.shapes[operator.inputs[0]], machines)
             stop = start + 1

@@ -1,6 +1,7 @@
 """A small model under construction: some operators of a graph, each making a part of its tensor."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from tflsplit.graph import flatgraph
 from tflsplit.graph.edit import Edit
 from tflsplit.graph.flatgraph import Graph, Operator
-from tflsplit.graph.tensors import Array
+from tflsplit.graph.tensors import CODE_OF_DTYPE, Array
 from tflsplit.placement.rewriting import boxes
 from tflsplit.placement.rewriting.boxes import Box
 
@@ -67,8 +68,7 @@ class Building:
         """With so many elements of the zero point before and after it on each axis."""
         if not any(before or after for before, after in amounts):
             return made
-        extents = self.edit.subgraph.tensors[made].shape
-        shape = [extent + sum(pair) for extent, pair in zip(extents, amounts, strict=True)]
+        shape = [extent + sum(pair) for extent, pair in zip(self.extents(made), amounts, strict=True)]
         padded = self.like(tensor, shape)
         inputs = [made, self.edit.constant("paddings", np.array(amounts, np.int32))]
         version = _PAD_VERSION.get(self.graph.tensors[tensor].type_name, 1)
@@ -78,6 +78,35 @@ class Building:
     def like(self, tensor: int, shape: "tuple[int, ...] | list[int]") -> int:
         """A new tensor of another shape, quantised like that one."""
         return self.edit.tensor_like(tensor, self.graph.tensors[tensor].name, shape)
+
+    def fresh(self, name: str, shape: Sequence[int], dtype: str) -> int:
+        """A new tensor that is like none of the graph."""
+        return self.edit.tensor(name, shape, CODE_OF_DTYPE[dtype])
+
+    def then(
+        self, name: str, inputs: list[int], shape: Sequence[int], dtype: str, options: Any = None, *, version: int = 1
+    ) -> int:
+        """The result of a new operator."""
+        made = self.fresh(name.lower(), shape, dtype)
+        self.append(name, inputs, made, options, version=version)
+        return made
+
+    def append(self, name: str, inputs: list[int], made: int, options: Any = None, *, version: int = 1) -> None:
+        """A new operator that makes a tensor of the new model."""
+        self._append(self.edit.operator(name, version, inputs, made, options))
+
+    def extents(self, made: int) -> tuple[int, ...]:
+        return tuple(self.edit.subgraph.tensors[made].shape)
+
+    def whole_steps(self, zero: int) -> Any:
+        """A quantisation by which a stored value, less the zero point, is what it stands for."""
+        found = self.edit.schema.QuantizationParametersT()
+        found.scale, found.zeroPoint = [1.0], [zero]
+        return found
+
+    def requantise(self, made: int, zero: int) -> None:
+        """Gives a tensor of the new model that quantisation; what is stored in it stays."""
+        self.edit.subgraph.tensors[made].quantization = self.whole_steps(zero)
 
     def whole_numbers(self, values: "tuple[int, ...] | list[int]", name: str) -> int:
         return self.edit.constant(name, np.array(values, np.int32))

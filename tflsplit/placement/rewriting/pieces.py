@@ -1,11 +1,12 @@
 """One machine's piece of one stage: what it needs of the tensors before it, what it costs, and its model file."""
 
+import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tflsplit.graph.flatgraph import Operator
-from tflsplit.placement.rewriting import boxes, rules
+from tflsplit.placement.rewriting import boxes, rules, sum_models
 from tflsplit.placement.rewriting.boxes import Box
 from tflsplit.placement.rewriting.building import Building
 from tflsplit.placement.rewriting.network import Network
@@ -14,7 +15,8 @@ from tflsplit.placement.rewriting.network import Network
 @dataclass(frozen=True, slots=True)
 class Part:
     """A part of an operator's result: multiply-accumulates for it, bytes of the constants that it reads, and of its
-    input and result together. `work` is its share of what the whole operator computes."""
+    input and result together. `work` is its share of what the whole operator computes, which takes so many times as
+    long as that says: `slower`."""
 
     operator: Operator
     made: Mapping[int, Box]
@@ -22,15 +24,26 @@ class Part:
     parameter_bytes: int
     feature_bytes: int
     work: float = 1.0
+    slower: float = 1.0
+
+
+class Role(enum.Enum):
+    """What a piece gives: parts of tensors, or sums that go into a result; or it makes the result of their total."""
+
+    MAKES = "makes"
+    ADDS = "adds"
+    FINISHES = "finishes"
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """`inputs` are the parts of tensors that it needs, `outputs` those that it was asked for, `parts` what it runs."""
+    """`inputs` are the parts of tensors that it needs, `outputs` those that it was asked for, `parts` what it runs.
+    Sums are named by the tensor that they are for, and are int32."""
 
     inputs: Mapping[int, Box]
     outputs: Mapping[int, Box]
     parts: tuple[Part, ...]
+    role: Role = Role.MAKES
 
     @property
     def macs(self) -> int:
@@ -80,8 +93,16 @@ def _backwards(
     return {tensor: widened}, rule.needs(widened), rule.macs(widened), share
 
 
+def file_name(step: int, made: Piece) -> str:
+    """Of its model, in the folder of its machine."""
+    return f"stage{step:02d}{'_finish' if made.role is Role.FINISHES else ''}.tflite"
+
+
 def model(network: Network, made: Piece) -> bytes:
     """A `.tflite` whose inputs and outputs are those of the piece, each in the order of `Piece`."""
+    if made.role is not Role.MAKES:
+        write = sum_models.adding if made.role is Role.ADDS else sum_models.finishing
+        return write(network.graph, made.parts[0].operator, *made.inputs.values(), *made.outputs.values())
     building = Building(network.graph)
     inputs = [building.receive(tensor, box) for tensor, box in made.inputs.items()]
     for part in made.parts:

@@ -15,7 +15,7 @@ from tflsplit.placement.rewriting import boxes
 from tflsplit.placement.rewriting.boxes import Box, Interval
 from tflsplit.placement.rewriting.building import Building
 
-_SAME, _VALID = 0, 1  # schema.fbs, enum Padding
+_SAME, VALID = 0, 1  # schema.fbs, enum Padding
 _ROWS, _COLUMNS, _CHANNELS = 1, 2, 3
 
 
@@ -78,16 +78,20 @@ class Convolution:
             channels = made[_CHANNELS]
         return {source: (made[0], rows.needed(made[_ROWS]), columns.needed(made[_COLUMNS]), channels)}
 
+    def padding(self, made: Box) -> list[Interval]:
+        """What of the windows lies outside the input, before and after it on each axis."""
+        rows, columns = self._window
+        return [(0, 0), rows.padding(made[_ROWS]), columns.padding(made[_COLUMNS]), (0, 0)]
+
     def build(self, building: Building, made: Box) -> None:
-        (source, box), (rows, columns) = *self.needs(made).items(), self._window
-        amounts = [(0, 0), rows.padding(made[_ROWS]), columns.padding(made[_COLUMNS]), (0, 0)]
-        features = building.pad(source, building.take(source, box), amounts)
+        ((source, box),) = self.needs(made).items()
+        features = building.pad(source, building.take(source, box), self.padding(made))
         _, weights, *bias = self.operator.inputs
         shape, channels = self.graph.tensors[weights].shape, made[_CHANNELS]
         axis = len(shape) - 1 if self._is_depthwise else 0
         inputs = [features, building.take(weights, boxes.replaced(boxes.whole(shape), axis, channels))]
         inputs += [building.take(index, (channels,)) for index in bias]
-        changed: dict[str, Any] = {"padding": _VALID}
+        changed: dict[str, Any] = {"padding": VALID}
         if self._is_depthwise:
             changed["depthMultiplier"] = (channels[1] - channels[0]) // boxes.shape(box)[_CHANNELS]
         building.make(self.operator, inputs, made, **changed)
@@ -217,7 +221,7 @@ class Transposed:
         inputs = [building.whole_numbers(extents, "output_shape"), weights, building.take(source, box), *bias]
         target = self.operator.outputs[0]
         result = building.like(target, extents)
-        building.repeat(self.operator, inputs, result, padding=_VALID)
+        building.repeat(self.operator, inputs, result, padding=VALID)
         held: Box = (made[0], spread[0], spread[1], channels)
         if held != made:
             result = building.cut_out(target, result, boxes.within(made, held))

@@ -77,4 +77,4 @@ def _is_shareable(network: Network, operator: Operator) -> bool:
 
 
 def _is_added(network: Network, operator: Operator, layout: Layout) -> bool:
-    return all(len(group) == 1 for group in layout.groups) and partial_sums.can_add(network.graph, operator)
+    return all(len(group) == 1 for group in layout.groups) and partial_sums.over_rows(network, operator)

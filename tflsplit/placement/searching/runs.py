@@ -69,8 +69,8 @@ def run(network: Network, start: int, stop: int, layout: Layout, machines: Seque
         sent.append(out)
         received.append(into)
         compute_s.append([cost.machine_s(step, each, machines[each]) for each in range(count)])
-        for machine, piece in enumerate(step.pieces):
-            if piece is not None:
+        for machine in range(count):
+            for piece in step.run_by(machine):
                 parameters[machine] += piece.parameter_bytes
                 features[machine] = max(features[machine], piece.feature_bytes)
     needs = tuple(_needed(network, tensor, asked, count) for tensor in sources)
