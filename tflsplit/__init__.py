@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tflsplit.api.packages import open, slice, verify
     from tflsplit.api.planning import plan
     from tflsplit.api.profiling import profile
+    from tflsplit.api.sharing.worker import Worker
     from tflsplit.api.simulating import simulate
 
     __version__: str
@@ -17,6 +18,7 @@ else:
     _MODULES = {
         "Cloud": "cloud",
         "Edge": "edge",
+        "Worker": "sharing.worker",
         "convert": "conversion",
         "distribute": "distributing",
         "open": "packages",
@@ -51,6 +53,7 @@ else:
 __all__ = [
     "Cloud",
     "Edge",
+    "Worker",
     "__version__",
     "convert",
     "distribute",

@@ -44,6 +44,11 @@ def write_middle(path: PathLike, whole: Package, start: Cut, stop: Cut, *, repla
     return _write(path, whole, Role.MIDDLE, _middle(whole, start, stop), replaces_existing=replaces_existing)
 
 
+def write_model(path: PathLike, whole: Package) -> Package:
+    """The bundle for machines that share the model: the whole of it, and nothing else."""
+    return _write(path, whole, Role.EDGE, [(reading.MODEL, whole.model_bytes())], replaces_existing=False)
+
+
 def write_share(
     path: PathLike, whole: Package, plan: ChainPlan, stage: str, *, replaces_existing: bool = False
 ) -> Package:

@@ -18,6 +18,11 @@ _DEVICE_READS = (Kind.RESULTS, Kind.ACKS, Kind.CONTROL, Kind.STATUS)
 _CLOUD_WRITES = (Kind.RESULTS, Kind.ACKS, Kind.DEAD, Kind.CONTROL)
 _CLOUD_READS = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY, Kind.SERVES)
 _CONSUMER_READS = (Kind.RESULTS, Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY, Kind.SERVES)
+# A worker speaks to any other one of its deployment, and the last of them has the results of the source's inputs.
+_WORKER_WRITES = (Kind.STATUS, Kind.EPOCH, Kind.SHARE, Kind.TELEMETRY)
+_WORKER_WRITES_TO_ALL = (Kind.PARTS, Kind.RESULTS)
+_WORKER_READS = (Kind.PARTS, Kind.RESULTS)
+_WORKER_READS_OF_ALL = (Kind.STATUS, Kind.EPOCH, Kind.SHARE)
 _OPERATOR_WRITES = (Kind.CONTROL,)
 _OPERATOR_READS = (Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY, Kind.SERVES)
 
@@ -52,6 +57,9 @@ def may_write(deployment: str, identity: Identity) -> Sequence[str]:
             return [_HOME_STATUS]
         case Role.OPERATOR:
             return [topics.every_device(deployment, kind) for kind in _OPERATOR_WRITES]
+        case Role.WORKER:
+            to_all = [topics.every_device(deployment, kind) for kind in _WORKER_WRITES_TO_ALL]
+            return [*to_all, *(own[kind] for kind in _WORKER_WRITES)]
 
 
 def may_read(deployment: str, identity: Identity) -> Sequence[str]:
@@ -68,6 +76,9 @@ def may_read(deployment: str, identity: Identity) -> Sequence[str]:
             return [*(topics.every_device(deployment, kind) for kind in _CONSUMER_READS), _EVERY_DISCOVERY]
         case Role.OPERATOR:
             return [topics.every_device(deployment, kind) for kind in _OPERATOR_READS]
+        case Role.WORKER:
+            of_all = [topics.every_device(deployment, kind) for kind in _WORKER_READS_OF_ALL]
+            return [*of_all, *(own[kind] for kind in _WORKER_READS)]
 
 
 def _rules(ledger: Ledger, identity: Identity) -> Iterator[str]:

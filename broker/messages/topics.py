@@ -25,7 +25,8 @@ class Kind(str, enum.Enum):
     """The last level of a topic. `STATUS`, `BIRTH` and `SERVES` are retained.
 
     `ACKS` tells a device that wants no results which of its frames are answered; `DEAD` carries the frames that no
-    cloud could process, with the reason. On `SERVES` a cloud tells which packages it answers.
+    cloud could process, with the reason. On `SERVES` a cloud tells which packages it answers. Machines that share a
+    model send each other `PARTS` of tensors; `EPOCH` and `SHARE` are retained (`broker.messages.peers`).
     """
 
     FEATURES = "features"
@@ -37,6 +38,9 @@ class Kind(str, enum.Enum):
     ACKS = "acks"
     DEAD = "dead"
     SERVES = "serves"
+    PARTS = "parts"
+    EPOCH = "epoch"
+    SHARE = "share"
 
 
 @dataclass(frozen=True, slots=True)

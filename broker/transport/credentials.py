@@ -38,6 +38,7 @@ class Role(str, enum.Enum):
     CLOUD = "cloud"
     CONSUMER = "consumer"
     OPERATOR = "operator"
+    WORKER = "worker"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """One network shared over several machines: planned, proved, and written for them."""
 
+import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from tflsplit import arguments, errors, quantities, text
+from tflsplit import arguments, bundle, errors, quantities, text
 from tflsplit.api import packages
 from tflsplit.arguments import PathLike
 from tflsplit.chains import comparison
@@ -16,6 +17,7 @@ from tflsplit.graph.interpreter import Interpreter
 from tflsplit.package import verify
 from tflsplit.package.reading import Package
 from tflsplit.placement import distribution, machines, measured, placement, planfile, running
+from tflsplit.placement import folder as folders
 from tflsplit.placement.distribution import Distribution
 from tflsplit.placement.machines import Cluster
 from tflsplit.placement.placement import Placement, Schedule
@@ -28,7 +30,7 @@ from tflsplit.planning import planfile as naming
 # VGG-16 in 4.54 s on the Coral board's CPU: 15.5 billion multiply-accumulates.
 _SPEED = 3.4e9
 _PROOFS = 3
-PLAN_NAME = "placement.json"
+PLAN_NAME = folders.PLAN_NAME
 
 
 def distribute(
@@ -76,7 +78,7 @@ def check_free(folder: Path | None, *, replaces_existing: bool) -> None:
 
 
 def write(found: Distribution, pkg: PathLike | Package, out: PathLike, *, force: bool = False) -> Path:
-    """A folder with the plan, and for each machine its pieces, `stageNN.tflite` with the stage's number."""
+    """A folder for all machines (`tflsplit.placement.folder`): the plan, the package's model, and each one's pieces."""
     opened, folder = packages.open(pkg), arguments.path(out, "out")
     _write_pieces(opened, _plan(found, opened, folder), found.schedule, folder, force=force)
     return folder
@@ -124,13 +126,17 @@ def _write_pieces(opened: Package, plan: PlacementPlan, scheduled: Schedule, fol
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
-            (partial / PLAN_NAME).write_text(planfile.render(plan), encoding="utf-8")
+            files = {}
             for number, step in enumerate(scheduled.steps):
                 for place, machine in enumerate(plan.machines):
                     for piece in step.run_by(place):
                         (partial / machine).mkdir(exist_ok=True)
-                        target = partial / machine / pieces.file_name(number, piece)
-                        target.write_bytes(pieces.model(network, piece))
+                        name, made = f"{machine}/{pieces.file_name(number, piece)}", pieces.model(network, piece)
+                        (partial / name).write_bytes(made)
+                        files[name] = hashlib.sha256(made).hexdigest()
+            bundle.write_model(partial / folders.PACKAGE_NAME, opened)
+            plan = replace(plan, files=files, package_path=folders.PACKAGE_NAME)
+            (partial / PLAN_NAME).write_text(planfile.render(plan), encoding="utf-8")
             if folder.exists():
                 shutil.rmtree(folder)
             partial.replace(folder)

@@ -23,7 +23,7 @@ GROUPS = {
     "Make a package": ("convert", "compile", "slice", "bundle"),
     "Look at a package": ("inspect", "verify"),
     "Measure and plan": ("profile", "probe", "plan", "replay", "simulate", "distribute"),
-    "Run": ("demo", "edge", "cloud", "results", "broker"),
+    "Run": ("demo", "edge", "cloud", "worker", "results", "broker"),
     "Operate": ("doctor", "config", "install-service", "keygen", "push", "trace"),
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)

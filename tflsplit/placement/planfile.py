@@ -1,5 +1,7 @@
 """A placement on disk: which machine runs which piece of which package. This module owns the file's format."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +18,8 @@ KIND = "placement"
 @dataclass(frozen=True, slots=True)
 class PlacementPlan:
     """`machines` are names; `stages` say by machine what it makes: for each tensor, by its number in the model, the
-    first index and the one after the last of each dimension. `expected` is what was computed of it."""
+    first index and the one after the last of each dimension. `expected` is what was computed of it. `files` are the
+    SHA-256 digests of the pieces beside it, by path; `cluster` has what was stated of the machines and their links."""
 
     package_digest: str
     package_name: str
@@ -28,9 +31,17 @@ class PlacementPlan:
     objective: str
     reason: str
     expected: Mapping[str, object] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    cluster: Mapping[str, object] | None = None
+
+    @property
+    def digest(self) -> str:
+        """Equal where machines have the same placement of the same package."""
+        told = [self.package_digest, self.machines, self.source, self.sink, self.stages]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def placement(self) -> Placement:
-        return Placement(len(self.machines), tuple(map(_stage, self.stages)), self.source, self.sink)
+        return Placement(len(self.machines), tuple(map(stage_of, self.stages)), self.source, self.sink)
 
 
 def stages_of(placed: Placement) -> tuple[dict[str, Any], ...]:
@@ -69,7 +80,8 @@ def _checked(fields: dict[str, Any]) -> PlacementPlan:
     return made
 
 
-def _stage(entry: Any) -> Stage:
+def stage_of(entry: Any) -> Stage:
+    """One out of `stages`; ValueError, KeyError or TypeError where it is none."""
     makes = tuple({int(tensor): _box(box) for tensor, box in made.items()} for made in entry["makes"])
     adds = tuple(None if box is None else _box(box) for box in entry["adds"])
     return Stage(int(entry["start"]), int(entry["stop"]), makes, adds)

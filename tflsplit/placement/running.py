@@ -68,6 +68,13 @@ class Share:
         """All that it runs, each with its step."""
         return tuple((task.step, piece) for task in self.program.tasks if (piece := self.piece(task)) is not None)
 
+    def operators(self, task: Task) -> tuple[int, int] | None:
+        """The first, and the one after the last, of the step; None for the end."""
+        if task.phase is Phase.DELIVER:
+            return None
+        stage = self._schedule.steps[task.step].stage
+        return stage.start, stage.stop
+
     def piece(self, task: Task) -> Piece | None:
         """What a task runs; None where it runs none."""
         if task.phase is Phase.DELIVER:

@@ -63,7 +63,7 @@ class Plan:
     batch: int = 1
 
 
-def naming(package: Package, folder: Path) -> dict[str, str]:
+def naming(package: Package, folder: Path) -> dict[str, Any]:
     """The fields by which a plan that stands in `folder` names its package."""
     values = package.digest, package.manifest.name, os.path.relpath(package.path, folder)
     return dict(zip(_PACKAGE, values, strict=True))

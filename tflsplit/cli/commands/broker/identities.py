@@ -13,6 +13,7 @@ _ROLES = (
     "cloud",
     "consumer",
     "operator",
+    "worker",
 )  # broker.transport.credentials has them too
 
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))

@@ -69,7 +69,8 @@ def command(
     A device may publish its own features, status, birth and telemetry, and read its own results, acknowledgements and
     control messages. A cloud may read features and publish answers. A consumer may read results, dead
     letters and what devices and clouds tell of themselves. An operator may read all that but results, and publish
-    control messages.
+    control messages. A worker (`tflsplit broker add-device --role worker`) may send parts of tensors to others and
+    publish results, and read what workers tell of themselves.
     """
     from broker.deploy import folder as deployments
     from broker.deploy import ledger

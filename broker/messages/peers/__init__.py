@@ -1,0 +1,1 @@
+"""What machines that share a model tell each other: parts of tensors, epochs, and how each of them stands."""

@@ -1,0 +1,82 @@
+"""A letter (`tflsplit.placement.letters`) on its way to another machine, in one message or in several.
+
+    parcel  4s magic · u8 version · u8 phase · u16 step · u8 sender · u64 run · u32 epoch · u32 place · u64 sequence
+            u64 captured_ns · u16 index · u16 count · u32 CRC-32 of everything else · the bytes
+
+`run` is the random id of the source's start, `epoch` counts the placements that it has declared since, and `place` the
+frames of that epoch. What a letter holds follows from the placement, so it is not described. Little endian; pure.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from broker.messages import wire
+from tflsplit import errors
+from tflsplit.coding import feature_codec
+
+MAGIC = b"TFSL"
+VERSION = 1
+_HEAD = struct.Struct("<4sBBHBQIIQQHH")
+_CRC = struct.Struct("<I")
+HEADER_BYTES = _HEAD.size + _CRC.size
+MOST_PARCELS = (1 << 16) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A frame: of which run and epoch, its place there, its sequence in the run, and when it was captured."""
+
+    run: int
+    epoch: int
+    place: int
+    sequence: int
+    captured_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """`letter` is step, phase and sender; these bytes are the `index`-th of `count` parts of it."""
+
+    stamp: Stamp
+    letter: tuple[int, int, int]
+    index: int
+    count: int
+    body: memoryview
+
+
+def pack(stamp: Stamp, letter: tuple[int, int, int], payload: bytes, most_bytes: int) -> Iterator[bytes]:
+    """Messages of at most `most_bytes`; SettingsError where that is too little for any."""
+    room = most_bytes - HEADER_BYTES
+    count = -(-len(payload) // room) if room > 0 else MOST_PARCELS + 1
+    if count > MOST_PARCELS:
+        raise errors.SettingsError(
+            f"{len(payload)} bytes for another machine need over {MOST_PARCELS} messages of {most_bytes} bytes; "
+            "raise the broker's limit"
+        )
+    step, phase, sender = letter
+    view, count = memoryview(payload), max(1, count)
+    for index in range(count):
+        body = view[index * room : (index + 1) * room]
+        key = (stamp.run, stamp.epoch, stamp.place, stamp.sequence, stamp.captured_ns)
+        head = _HEAD.pack(MAGIC, VERSION, phase, step, sender, *key, index, count)
+        yield b"".join((head, _CRC.pack(zlib.crc32(body, zlib.crc32(head))), body))
+
+
+def parse(data: feature_codec.Buffer) -> Parcel:
+    """FrameError says what is wrong with anything else."""
+    view = memoryview(data)
+    if view.nbytes < HEADER_BYTES or bytes(view[:4]) != MAGIC:
+        raise errors.FrameError(f"{view.nbytes} bytes that are no part of a letter between machines")
+    _, version, phase, step, sender, *key, index, count = _HEAD.unpack_from(view)
+    if version != VERSION:
+        raise errors.FrameError(f"letter version {version} is not known here, only {VERSION}; is the sender newer?")
+    (said,) = _CRC.unpack_from(view, _HEAD.size)
+    body = view[HEADER_BYTES:]
+    found = zlib.crc32(body, zlib.crc32(view[: _HEAD.size]))
+    if found != said:
+        raise errors.FrameError(f"letter is damaged: checksum {found:08x}, expected {said:08x}")
+    if index >= count or key[3] > wire.MAX_SEQUENCE:
+        raise errors.FrameError(f"part {index} of {count} of frame {key[3]}, which cannot be")
+    return Parcel(Stamp(*key), (step, phase, sender), index, count, body)

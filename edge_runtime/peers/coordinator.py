@@ -1,0 +1,174 @@
+"""What the source's machine decides: which placement is in force, and from when on.
+
+Each change of the placement is an epoch. Frames of an epoch are begun when every machine that takes part has said that
+it is ready; what is not answered by then is computed again under the new one.
+"""
+
+import enum
+import logging
+from collections.abc import Callable, Mapping
+
+from broker.messages.peers.epochs import Epoch
+from broker.messages.peers.standing import Standing, State
+from edge_runtime.peers.members import Members
+from edge_runtime.peers.settings import Settings
+from edge_runtime.peers.shares import Shares
+from tflsplit import errors
+from tflsplit.placement import planfile, recovery
+from tflsplit.placement.placement import Placement
+
+log = logging.getLogger(__name__)
+
+# How long machines may take to open their pieces.
+_LOADING_S = 120.0
+
+
+class Phase(enum.Enum):
+    GATHERING = "gathering"
+    PREPARING = "preparing"
+    RUNNING = "running"
+
+
+class Coordinator:
+    """For one thread, which calls `tick` some times a second; `publish` announces an epoch."""
+
+    def __init__(
+        self,
+        shares: Shares,
+        members: Members,
+        settings: Settings,
+        publish: Callable[[Epoch], None],
+        now_s: float,
+    ) -> None:
+        self.phase = Phase.GATHERING
+        self.epoch: Epoch | None = None
+        self._shares = shares
+        self._plan = shares.shared.plan
+        self._members = members
+        self._settings = settings
+        self._publish = publish
+        self._since_s = now_s
+        self._taking_part: dict[str, tuple[int, int]] = {}
+        self._said_missing: Mapping[str, str] = {}
+
+    @property
+    def window(self) -> int:
+        return self._settings.window or 2 * len(recovery.used(self._plan.placement()))
+
+    def tick(self, now_s: float, moved_at_s: float | None) -> None:
+        """`moved_at_s` is when a frame was answered last; None where none is waited for. PeerError where a machine
+        that the first placement needs may not take part."""
+        if self.phase is Phase.GATHERING:
+            self._gather(now_s)
+            return
+        reason = self._why_not_on(now_s)
+        if reason is not None:
+            self._declare(now_s, reason)
+        elif self.phase is Phase.PREPARING:
+            self._prepare(now_s)
+        elif moved_at_s is not None and now_s - max(moved_at_s, self._since_s) > self._patience_s:
+            self._declare(now_s, "no frame was answered for too long")
+
+    def over(self) -> None:
+        """There are no more frames."""
+        if self.epoch is not None:
+            fields = {name: getattr(self.epoch, name) for name in self.epoch.__slots__}
+            self._publish(Epoch(**fields | {"over": True}))
+
+    @property
+    def _patience_s(self) -> float:
+        expected_ms = self._plan.expected.get("latency_ms")
+        expected_s = float(expected_ms) / 1e3 if isinstance(expected_ms, int | float) else 0.0
+        return self._settings.resend_after_s + 5 * expected_s * self.window
+
+    def _gather(self, now_s: float) -> None:
+        names, needed = self._plan.machines, recovery.used(self._plan.placement())
+        refused = {name: why for name, why in self._members.refused().items() if names.index(name) in needed}
+        if refused:
+            name, why = next(iter(refused.items()))
+            raise errors.PeerError(
+                f"machine {name} cannot take part: {why}; give it what the others have, or leave it out of the machines"
+            )
+        missing = self._members.missing(now_s)
+        waited_for = [name for name in missing if names.index(name) in needed]
+        if not waited_for or (now_s - self._since_s >= self._settings.wait_s and self._settings.name not in missing):
+            self._declare(now_s, "start" if not waited_for else f"started without {', '.join(waited_for)}")
+        elif dict(missing) != self._said_missing:
+            self._said_missing = dict(missing)
+            log.info("waiting for machines=%s", ",".join(waited_for))
+
+    def _why_not_on(self, now_s: float) -> str | None:
+        """Why the present placement cannot go on; None where it can."""
+        for name, seen in self._taking_part.items():
+            why = self._members.problem(name, now_s)
+            standing = self._members.standing(name)
+            if why is None and standing is not None:
+                if (standing.boot, standing.session) != seen:
+                    why = "it was started anew" if standing.boot != seen[0] else "its connection was lost meanwhile"
+                elif standing.state is State.FAILED and self._is_of_now(standing):
+                    why = standing.why or "it failed"
+            if why is not None:
+                self._members.lost(name, now_s)
+                return f"{name}: {why}"
+        back = self._back(now_s)
+        return f"{', '.join(sorted(back))} came back" if back else None
+
+    def _back(self, now_s: float) -> set[str]:
+        """Machines that could take part in a better placement than the present one."""
+        planned = {self._plan.machines[each] for each in recovery.used(self._plan.placement())}
+        return (planned & self._members.usable(now_s)) - set(self._taking_part)
+
+    def _prepare(self, now_s: float) -> None:
+        late = [name for name in self._taking_part if not self._is_ready(name)]
+        if not late:
+            self.phase, self._since_s = Phase.RUNNING, now_s
+            log.info("placement in force epoch=%d machines=%s", self._number, ",".join(self._taking_part))
+        elif now_s - self._since_s > _LOADING_S:
+            self._members.lost(late[0], now_s)
+            self._declare(now_s, f"{late[0]}: it opened its pieces not in {_LOADING_S:g} s")
+
+    def _is_ready(self, name: str) -> bool:
+        standing = self._members.standing(name)
+        return standing is not None and standing.state is State.READY and self._is_of_now(standing)
+
+    def _is_of_now(self, standing: Standing) -> bool:
+        return self.epoch is not None and (standing.run, standing.epoch) == self.epoch.key
+
+    @property
+    def _number(self) -> int:
+        return 0 if self.epoch is None else self.epoch.epoch
+
+    def _declare(self, now_s: float, reason: str) -> None:
+        names = self._plan.machines
+        there = self._members.usable(now_s) | {self._settings.name}
+        placed = recovery.without(
+            self._shares.network, self._plan.placement(), [each for each, name in enumerate(names) if name not in there]
+        )
+        taking_part = tuple(names[each] for each in sorted(recovery.used(placed)))
+        self._taking_part = {
+            name: (standing.boot, standing.session)
+            for name in taking_part
+            if (standing := self._members.standing(name)) is not None
+        }
+        self.epoch = self._epoch(placed, taking_part, reason)
+        self.phase, self._since_s = Phase.PREPARING, now_s
+        log.log(
+            logging.INFO if self._number == 1 else logging.WARNING,
+            "placement changes epoch=%d machines=%s reason=%s",
+            *(self._number, ",".join(taking_part), reason),
+        )
+        self._publish(self.epoch)
+
+    def _epoch(self, placed: Placement, machines: tuple[str, ...], reason: str) -> Epoch:
+        return Epoch(
+            run=self._settings.boot,
+            epoch=self._number + 1,
+            bundle=self._shares.shared.digest,
+            machines=machines,
+            sink=placed.sink,
+            stages=planfile.stages_of(placed),
+            program=self._shares.fingerprint(placed),
+            window=self.window,
+            exact=self._members.exactness(machines),
+            reason=reason,
+        )

@@ -1,0 +1,102 @@
+"""What a worker counted and measured: frames, letters, and the times of each of its steps."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from broker.transport import protocol
+from tflsplit import text
+from tflsplit.placement.letters import Letter, Phase, Task
+from tflsplit.timings.latency import Latencies, percentiles
+
+
+@dataclass(slots=True)
+class StepTimes:
+    """Of one task: its computing, and the wait for its letters since the task before it in the same frame."""
+
+    operators: tuple[int, int] | None
+    compute_s: Latencies = field(default_factory=Latencies)
+    wait_s: Latencies = field(default_factory=Latencies)
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "operators": None if self.operators is None else [self.operators[0], self.operators[1] - 1],
+            "runs": sum(self.compute_s.counts),
+            "compute_ms": percentiles(self.compute_s),
+            "wait_ms": percentiles(self.wait_s),
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+        }
+
+
+@dataclass(slots=True)
+class Summary:
+    """`frames` were computed here, `results` published here. Letters: `repeats` had come already, `stale` were of an
+    epoch that is over, `bad` were damaged or not for this machine. At the source: `inputs` taken, those `answered`, and
+    those `recomputed` under a new epoch; `latency_s` is from capture to the result. `steps` are of the last placement.
+    """
+
+    machine: str
+    frames: int = 0
+    results: int = 0
+    inputs: int = 0
+    answered: int = 0
+    recomputed: int = 0
+    unanswered: int = 0
+    repeats: int = 0
+    stale: int = 0
+    bad: int = 0
+    epochs: list[str] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    letters_sent: int = 0
+    letters_received: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    compute_s: float = 0.0
+    took_s: float = 0.0
+    latency_s: Latencies = field(default_factory=Latencies)
+    steps: dict[tuple[int, Phase], StepTimes] = field(default_factory=dict)
+    link: protocol.Counters = field(default_factory=protocol.Counters)
+
+    def drop(self, reason: str) -> None:
+        self.dropped[reason] += 1
+
+    def letter_sent(self, task: Task | None, letter: Letter) -> None:
+        self.letters_sent += 1
+        self.bytes_sent += letter.bytes
+        if task is not None:
+            self.steps[task.step, task.phase].bytes_out += letter.bytes
+
+    def letter_received(self, letter: Letter) -> None:
+        self.letters_received += 1
+        self.bytes_received += letter.bytes
+        if (letter.step, letter.phase) in self.steps:
+            self.steps[letter.step, letter.phase].bytes_in += letter.bytes
+
+    def __str__(self) -> str:
+        told = f"{self.machine}: {text.counted(self.frames, 'frame')} computed in {self.compute_s:.2f} s"
+        if self.inputs:
+            told += f", {self.answered} of {text.counted(self.inputs, 'input')} answered"
+        epochs = text.counted(len(self.epochs), "placement")
+        return f"{told}, {epochs}, {self.bytes_sent:,} bytes sent, {self.bytes_received:,} received"
+
+    def as_json(self) -> dict[str, object]:
+        counts = (
+            *("machine", "frames", "results", "inputs", "answered", "recomputed", "unanswered"),
+            *("repeats", "stale", "bad", "letters_sent", "letters_received", "bytes_sent", "bytes_received"),
+        )
+        return {
+            **{name: getattr(self, name) for name in counts},
+            "dropped": dict(self.dropped),
+            "epochs": self.epochs,
+            "compute_ms": self.compute_s * 1e3,
+            "took_ms": self.took_s * 1e3,
+            "frames_per_s": self.answered / self.took_s if self.took_s and self.answered else None,
+            "latency_ms": percentiles(self.latency_s),
+            "steps": [
+                {"stage": step, "phase": phase.name.lower(), **times.as_json()}
+                for (step, phase), times in sorted(self.steps.items())
+            ],
+            "link": self.link.as_json(),
+        }

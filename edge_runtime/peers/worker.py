@@ -1,0 +1,384 @@
+"""A worker: one machine of a placement. It runs its pieces for each frame, and exchanges letters with the others.
+
+The caller's thread computes. A second one receives, a third one says how this machine stands and, at the source,
+decides which placement is in force; there a fourth one reads inputs. Nothing here knows MQTT.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from broker.messages import presence, results, topics
+from broker.messages.peers import epochs, parcels, standing
+from broker.messages.peers.epochs import Epoch
+from broker.messages.peers.parcels import Stamp
+from broker.messages.peers.standing import Standing, State
+from broker.messages.topics import Kind
+from broker.transport.name_clash import NameClash
+from broker.transport.protocol import Message, Transport
+from edge_runtime.peers.coordinator import Coordinator, Phase
+from edge_runtime.peers.feed import Feed
+from edge_runtime.peers.frames import Begun, Frames, packed
+from edge_runtime.peers.members import Members
+from edge_runtime.peers.open_pieces import OpenPieces
+from edge_runtime.peers.outlet import Outlet
+from edge_runtime.peers.settings import Settings
+from edge_runtime.peers.shares import Shares
+from edge_runtime.peers.summary import StepTimes, Summary
+from edge_runtime.sources.frames import Source
+from tflsplit import errors
+from tflsplit.graph import kinds
+from tflsplit.kernels.classes import KernelClass
+from tflsplit.placement.folder import Shared
+from tflsplit.placement.letters import Phase as TaskPhase
+from tflsplit.placement.letters import Task
+from tflsplit.placement.running import Sent
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 0.1
+# How often a worker says how it stands, whatever happens.
+_BEAT_S = 1.0
+# How often a full transport is asked for room.
+_RETRY_S = 0.01
+# What a packet has besides its payload, at most: its own header, and its topic.
+_PACKET_BYTES = 512
+
+
+class Worker:
+    """`run` may be called once; `stop` from anywhere ends it in good order."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        transport: Transport,
+        settings: Settings,
+        *,
+        kernel_class: KernelClass | None = None,
+    ) -> None:
+        self.machine = shared.machine(settings.name)
+        self.is_source = self.machine == shared.plan.source
+        self.summary = Summary(settings.name)
+        self._shared = shared
+        self._transport = transport
+        self._settings = settings
+        self._shares = Shares(shared)
+        self._open = OpenPieces(shared, self._shares.network, threads=settings.threads, pace=settings.pace_macs_per_s)
+        self._kernel_class = kernel_class
+        self._source_name = shared.plan.machines[shared.plan.source]
+        self._frames: Frames | None = None
+        self._outlet: Outlet | None = None
+        self._epoch: Epoch | None = None
+        self._wanted: Epoch | None = None
+        self._state = State.WAITING
+        self._why: str | None = None
+        self._said: tuple[object, ...] = ()
+        self._said_at_s = -_BEAT_S
+        self._feed: Feed | None = None
+        self._coordinator: Coordinator | None = None
+        self._members: Members | None = None
+        self._clash = NameClash(transport, settings.deployment, settings.name, settings.boot)
+        self._changed = threading.Condition()
+        self._has_news = False
+        self._is_stopping = self._is_over = False
+        self._failure: Exception | None = None
+
+    def stop(self) -> None:
+        """Begin nothing more; the source waits for its answers. Takes no lock: signal handlers may call it."""
+        self._is_stopping = True
+        if self._feed is not None:
+            self._feed.stop()
+
+    def run(self, source: Source | None = None) -> Summary:
+        """Until it is stopped; the source's worker until its inputs end and are answered. SettingsError for a source
+        where it does not belong, or none where one does; PeerError where this machine may not take part."""
+        if self.is_source != (source is not None):
+            words = "give it --source" if self.is_source else f"only {self._source_name} takes a source"
+            raise errors.SettingsError(f"{self._settings.name}: {words}: the inputs are at {self._source_name}")
+        if source is not None:
+            self._begin_source(source)
+        threads = [
+            threading.Thread(target=self._guarded, args=(each,), name=name, daemon=True)
+            for name, each in (("peer-receive", self._receive), ("peer-tend", self._tend))
+        ]
+        self._listen()
+        began_s = time.monotonic()
+        for thread in threads:
+            thread.start()
+        try:
+            if self._feed is not None:
+                self._feed.start()
+            self._work()
+        finally:
+            self._is_over = True
+            for thread in threads:
+                thread.join()
+            self._end()
+            self.summary.took_s = time.monotonic() - began_s
+            self.summary.link = self._transport.counters
+        if self._failure is not None:
+            raise self._failure
+        return self.summary
+
+    def _begin_source(self, source: Source) -> None:
+        settings, plan = self._settings, self._shared.plan
+        self._members = Members(
+            plan.machines,
+            self._shared.digest,
+            kinds.of_graph(self._shared.package.graph),
+            self._kernel_class,
+            lost_after_s=settings.lost_after_s,
+            allows_inexact=settings.allows_inexact,
+        )
+        self._coordinator = Coordinator(self._shares, self._members, settings, self._announce, time.monotonic())
+        self._feed = Feed(source, settings, self.summary, self._coordinator.window)
+        self._feed.on_change = self._notify
+        source.drop = self.summary.drop
+
+    def _listen(self) -> None:
+        deployment, name = self._settings.deployment, self._settings.name
+        self._clash.start()
+        self._transport.subscribe(topics.topic(deployment, name, Kind.PARTS))
+        self._transport.subscribe(topics.topic(deployment, self._source_name, Kind.EPOCH))
+        if self.is_source:
+            self._transport.subscribe(topics.topic(deployment, name, Kind.RESULTS))
+            for machine in self._shared.plan.machines:
+                self._transport.subscribe(topics.topic(deployment, machine, Kind.SHARE))
+                if machine != name:
+                    self._transport.subscribe(topics.topic(deployment, machine, Kind.STATUS))
+
+    # The thread that computes.
+
+    def _work(self) -> None:
+        while self._failure is None and not self._is_done():
+            if self._wanted is not self._epoch:
+                self._adopt(self._wanted)
+            begun = None if self._frames is None else self._frames.next()
+            if self._begin_frames() or (begun is not None and self._advance(begun)):
+                continue
+            with self._changed:
+                self._changed.wait_for(lambda: self._has_news, _LOOK_S)
+                self._has_news = False
+
+    def _is_done(self) -> bool:
+        if self._feed is not None:
+            return self._feed.is_over or (self._is_stopping and self._is_given_up())
+        return self._is_stopping
+
+    def _is_given_up(self) -> bool:
+        """Whether a source that was stopped has waited long enough for its answers."""
+        feed = self._feed
+        return feed is not None and feed.has_ended and time.monotonic() - feed.moved_at_s > self._settings.drain_s
+
+    def _adopt(self, epoch: Epoch | None) -> None:
+        """Gets ready for another placement; what was begun under the one before is given up."""
+        self._frames = self._outlet = None
+        self._epoch = epoch
+        if epoch is None:
+            return
+        self._set_state(State.LOADING)
+        try:
+            placed = self._shares.placement_of(epoch)
+            share, fingerprint = self._shares.share(placed, self.machine, self._open.use)
+            if fingerprint != epoch.program:
+                raise errors.PeerError("this version works out other steps of the placement than the source's")
+            self._open.load(share, is_planned=placed == self._shared.plan.placement())
+        except errors.TflsplitError as problem:
+            log.error("placement cannot be run epoch=%d reason=%s", epoch.epoch, problem)
+            self._set_state(State.FAILED, str(problem))
+            return
+        self.summary.epochs.append(epoch.reason)
+        self.summary.steps = {(task.step, task.phase): StepTimes(share.operators(task)) for task in share.program.tasks}
+        if self._feed is not None:
+            self._feed.begin_epoch()
+        speaker = (self._settings.deployment, self._source_name)
+        self._outlet = Outlet(self._shared.package, speaker, self._publish, self.summary, is_exact=epoch.exact)
+        self._frames = Frames(share, epoch.key, epoch.window, self.summary)
+        self._set_state(State.READY)
+
+    def _begin_frames(self) -> bool:
+        """Whether another input was begun: at the source, once all machines are ready."""
+        frames, coordinator = self._frames, self._coordinator
+        if frames is None or self._feed is None or coordinator is None or coordinator.phase is not Phase.RUNNING:
+            return False
+        if coordinator.epoch is None or coordinator.epoch.key != frames.key:
+            return False
+        taken = self._feed.next(*frames.key)
+        if taken is None:
+            return False
+        stamp, arrays = taken
+        begun = frames.begin(stamp, arrays)
+        self._send_all(stamp, None, begun.frame.first())
+        if begun.frame.task is None:
+            frames.finish(begun)
+        return True
+
+    def _advance(self, begun: Begun) -> bool:
+        """Does the next task of a frame."""
+        frames, task = self._frames, begun.frame.task
+        if frames is None or task is None:
+            return False
+        times, began_s = self.summary.steps[task.step, task.phase], time.monotonic()
+        times.wait_s.append(began_s - begun.waits_since_s)
+        sent = begun.frame.step()
+        done_s = time.monotonic()
+        times.compute_s.append(done_s - began_s)
+        begun.compute_s += done_s - began_s
+        self.summary.compute_s += done_s - began_s
+        begun.waits_since_s = done_s
+        self._send_all(begun.stamp, task, sent)
+        if begun.frame.task is None:
+            if task.phase is TaskPhase.DELIVER and self._outlet is not None:
+                self._outlet.put(begun, frames.share.outputs(begun.frame.parts))
+            frames.finish(begun)
+            self.summary.frames += 1
+        return True
+
+    def _send_all(self, stamp: Stamp, task: Task | None, sent: Sent) -> None:
+        for letter, arrays in sent:
+            topic = topics.topic(self._settings.deployment, self._shared.plan.machines[letter.target], Kind.PARTS)
+            self.summary.letter_sent(task, letter)
+            for message in parcels.pack(stamp, letter.key, packed(arrays), self._most_bytes):
+                self._publish(topic, message)
+
+    @property
+    def _most_bytes(self) -> int:
+        return self._transport.max_packet_bytes - _PACKET_BYTES
+
+    def _publish(self, topic: str, message: bytes) -> None:
+        """Waits for room as long as this placement is in force."""
+        while not self._transport.try_publish(topic, message, qos=1):
+            if self._failure is not None or self._wanted is not self._epoch or (self._is_stopping and not self._feed):
+                return
+            self._transport.flush(_RETRY_S)
+
+    # The thread that receives.
+
+    def _receive(self) -> None:
+        while not self._is_over:
+            message = self._transport.receive(_LOOK_S)
+            if message is not None:
+                self._take(message)
+                self._transport.acknowledge(message)
+
+    def _take(self, message: Message) -> None:
+        if message.topic == self._clash.topic:
+            self._clash.take(message)
+            return
+        try:
+            topic = topics.parse(message.topic)
+            match topic.kind:
+                case Kind.PARTS:
+                    self._take_parcel(message.payload)
+                case Kind.EPOCH:
+                    self._take_epoch(message)
+                case Kind.SHARE if self._members is not None:
+                    self._members.heard(topic.device, standing.parse(message.payload), time.monotonic())
+                case Kind.STATUS if self._members is not None and message.payload:
+                    self._members.told(topic.device, presence.parse(message.payload))
+                case Kind.RESULTS if self._feed is not None:
+                    self._take_result(message.payload)
+                case _:
+                    pass
+        except errors.FrameError as problem:
+            self.summary.bad += 1
+            log.warning("message ignored topic=%s reason=%s", message.topic, problem)
+
+    def _take_parcel(self, payload: bytes) -> None:
+        parcel, frames = parcels.parse(payload), self._frames
+        if frames is None or (parcel.stamp.run, parcel.stamp.epoch) != frames.key:
+            self.summary.stale += 1
+            return
+        frames.take(parcel)
+        self._notify()
+
+    def _take_epoch(self, message: Message) -> None:
+        if not message.payload:
+            return
+        told = epochs.parse(message.payload)
+        if told.bundle != self._shared.digest:
+            raise errors.PeerError(
+                f"{self._source_name} runs bundle {told.bundle[:16]}, this one is {self._shared.digest[:16]}: "
+                "give all machines the same folder"
+            )
+        if told.over:
+            self._is_stopping |= self._settings.ends_with_source and self._epoch is not None
+            self._notify()
+            return
+        latest = self._wanted
+        if latest is not None and latest.run == told.run and latest.epoch >= told.epoch:
+            return
+        self._wanted = told
+        self._notify()
+
+    def _take_result(self, payload: bytes) -> None:
+        told = results.parse(payload)
+        if self._feed is not None and told.boot == self._settings.boot and told.sequence is not None:
+            self._feed.settle(told.sequence)
+
+    # The thread that tends.
+
+    def _tend(self) -> None:
+        while not self._is_over:
+            self._say()
+            if self._coordinator is not None and self._feed is not None:
+                moved_at_s = self._feed.moved_at_s if self._feed.outstanding else None
+                before = self._coordinator.phase
+                self._coordinator.tick(time.monotonic(), moved_at_s)
+                if self._coordinator.phase is not before:
+                    self._notify()
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_over, _LOOK_S)
+
+    def _announce(self, epoch: Epoch) -> None:
+        topic = topics.topic(self._settings.deployment, self._settings.name, Kind.EPOCH)
+        self._transport.publish(topic, epoch.as_json(), qos=1, retain=not epoch.over, timeout_s=self._settings.wait_s)
+
+    def _set_state(self, state: State, why: str | None = None) -> None:
+        self._state, self._why = state, why
+        self._say()
+
+    def _say(self, *, is_last: bool = False) -> None:
+        """How this machine stands, if it changed or was not said for a while."""
+        key = (0, 0) if self._epoch is None else self._epoch.key
+        told = (self._state, self._why, key, self._transport.reconnects)
+        now_s = time.monotonic()
+        if told == self._said and now_s - self._said_at_s < _BEAT_S and not is_last:
+            return
+        message = Standing(
+            self._settings.boot,
+            self._shared.digest,
+            self._transport.reconnects,
+            self._state,
+            self._why,
+            *key,
+            frames=self.summary.frames,
+            kernel_class=self._kernel_class,
+        ).as_json()
+        topic = topics.topic(self._settings.deployment, self._settings.name, Kind.SHARE)
+        if self._transport.try_publish(topic, message, qos=1, retain=True):
+            self._said, self._said_at_s = told, now_s
+
+    def _end(self) -> None:
+        if self._feed is not None:
+            self._feed.close()
+        if self._coordinator is not None:
+            self._coordinator.over()
+            topic = topics.topic(self._settings.deployment, self._settings.name, Kind.EPOCH)
+            self._transport.try_publish(topic, b"", qos=1, retain=True)
+        self._set_state(State.ENDED)
+        self._transport.flush(self._settings.drain_s)
+        self._open.close()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as failure:  # noqa: BLE001 - raised again by `run`, in the caller's thread
+            self._failure = self._failure or failure
+        self._notify()
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._has_news = True
+            self._changed.notify_all()

@@ -1,0 +1,76 @@
+"""Workers of one placement over the broker in memory: what they make together is what the whole model makes."""
+
+import pytest
+import shared_models
+import waiting
+
+from broker.transport.memory import MemoryBroker
+
+FRAMES = 30
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def shared(request, tmp_path_factory):
+    return shared_models.write(tmp_path_factory.mktemp("shared"), request.param)
+
+
+@pytest.fixture
+def machines(shared):
+    made = shared_models.Machines(shared, MemoryBroker())
+    yield made
+    made.close()
+
+
+def test_results_are_those_of_the_whole_model_and_in_order(machines, shared):
+    columns = shared_models.inputs(shared.package, FRAMES)
+    first, *others = shared.plan.machines
+    for name in others:
+        machines.start(name)
+    machines.start(first, columns)
+    machines.join()
+    assert machines.failures == {}
+    shared_models.check(machines.take_results(), shared_models.expected(shared.package, columns))
+    summary = machines.workers[first].summary
+    assert (summary.answered, summary.recomputed, summary.unanswered) == (FRAMES, 0, 0)
+    assert summary.bytes_sent > 0
+    assert all(result.is_exact and result.cut == "shared" for result in machines.results)
+
+
+def test_letters_that_come_twice_are_dropped_and_counted(shared):
+    broker = MemoryBroker(copies=lambda topic, payload: 2 if topic.endswith("/parts") else 1)
+    machines = shared_models.Machines(shared, broker)
+    columns = shared_models.inputs(shared.package, FRAMES)
+    first, *others = shared.plan.machines
+    for name in others:
+        machines.start(name)
+    machines.start(first, columns)
+    machines.join()
+    shared_models.check(machines.take_results(), shared_models.expected(shared.package, columns))
+    repeats = sum(worker.summary.repeats + worker.summary.stale for worker in machines.workers.values())
+    assert repeats == sum(worker.summary.letters_sent for worker in machines.workers.values())
+    machines.close()
+
+
+def test_a_machine_that_is_cut_off_is_worked_around_and_taken_back(machines, shared):
+    columns = shared_models.inputs(shared.package, FRAMES)
+    first, *others = shared.plan.machines
+    for name in others:
+        machines.start(name)
+    source = machines.start(first, columns, count=10**6)
+    waiting.wait_for(lambda: source.summary.answered > 10)
+    lost = next(each for each in machines.broker._members if each.startswith(others[-1]))
+    machines.broker.cut(lost)
+    waiting.wait_for(lambda: len(source.summary.epochs) == 2)
+    answered = source.summary.answered
+    waiting.wait_for(lambda: source.summary.answered > answered + 10)
+    machines.broker.restore(lost)
+    waiting.wait_for(lambda: len(source.summary.epochs) == 3)
+    answered = source.summary.answered
+    waiting.wait_for(lambda: source.summary.answered > answered + 10)
+    source.stop()
+    machines.join()
+    assert "its connection is lost" in source.summary.epochs[1]
+    assert "came back" in source.summary.epochs[2]
+    wanted = shared_models.expected(shared.package, columns)
+    found = machines.take_results()
+    shared_models.check(found, [wanted[each % FRAMES] for each in range(source.summary.inputs)])

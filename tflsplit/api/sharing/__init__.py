@@ -1,0 +1,1 @@
+"""Calls for models that several machines compute together: running them."""
