@@ -1,15 +1,18 @@
 """The only door to LiteRT's quantizer (ai-edge-quantizer): a float `.tflite` and samples in, one int8 `.tflite` out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from converters import rewriting
 from converters.loading import quiet
 from converters.loading.model import samples_of
+from converters.mending import float_forms, float_islands
 from converters.unquantised import FloatFile
 from tflsplit import errors, extras
 from tflsplit.graph import flatgraph
 from tflsplit.graph.edit import Edit
+from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array
 
 _SIGNATURE = "serving_default"
@@ -20,7 +23,7 @@ def quantise(model: FloatFile, samples: Sequence[Array]) -> bytes:
 
     ModelError where the quantizer refuses the model. What it leaves in float is the caller's to look for.
     """
-    named = _with_signature(model.data)
+    named = _with_signature(rewriting.rewrite(model.data, float_forms.PASSES).data)
     names = [f"input_{place}" for place in range(len(model.inputs))]
     rows = [
         {
@@ -33,14 +36,17 @@ def quantise(model: FloatFile, samples: Sequence[Array]) -> bytes:
         library = _library()
         recipe = library.recipe.static_wi8_ai8()
         try:
-            return bytes(
-                library.quantizer.Quantizer(named, recipe).quantize(_ranges(named, recipe, rows)).quantized_model
-            )
+            made = library.quantizer.Quantizer(named, recipe).quantize(_ranges(named, recipe, rows)).quantized_model
         except (ValueError, RuntimeError, KeyError, NotImplementedError) as cause:
             raise errors.ModelError(
                 f"{model.path}: LiteRT's quantizer refuses this model ({errors.one_line(cause)}); "
                 "convert the Keras model it was made from, if there is one"
             ) from cause
+
+    def ranges(names: Collection[str]) -> Mapping[str, tuple[float, float]]:
+        return _observed(named, names, [list(row.values()) for row in rows])
+
+    return float_islands.in_int8(bytes(made), ranges)
 
 
 def _with_signature(data: bytes) -> bytes:
@@ -75,6 +81,24 @@ def _ranges(model: bytes, recipe: Any, rows: Sequence[dict[str, Array]]) -> Any:
     calibrator = library.calibrator.Calibrator(model, mode=mode, qsv_update_func=library.qsv_utils.min_max_update)
     calibrator.calibrate({_SIGNATURE: rows}, rules)
     return calibrator.get_model_qsvs()
+
+
+def _observed(
+    model: bytes, names: Collection[str], rows: Sequence[Sequence[Array]]
+) -> Mapping[str, tuple[float, float]]:
+    """The range of tensors that the quantizer does not look at, over all samples."""
+    graph = flatgraph.read(model)
+    wanted = {tensor.name: tensor.index for tensor in graph.tensors if tensor.name in names}
+    found: dict[str, list[Array]] = {name: [] for name in wanted}
+    with quiet.silenced(), Interpreter(model, threads=2, keeps_intermediates=True) as opened:
+        for row in rows:
+            opened.run(*row)
+            for name, index in wanted.items():
+                found[name].append(opened.tensor(index))
+    return {
+        name: (float(min(each.min() for each in arrays)), float(max(each.max() for each in arrays)))
+        for name, arrays in found.items()
+    }
 
 
 def _library() -> Any:

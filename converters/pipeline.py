@@ -27,7 +27,7 @@ from converters.float_model import biases, fidelity, layers, losses, tails
 from converters.loading import formats
 from converters.loading.formats import Format
 from converters.loading.model import LoadedModel, stored_samples
-from converters.mending import divisions, least_scales
+from converters.mending import divisions, least_scales, sparse_weights
 from converters.options import Options
 from converters.payloads import precision, saving
 from converters.payloads.precision import Samples
@@ -40,7 +40,6 @@ from tflsplit.graph import cuts, flatgraph, float_tail, kinds, meanings
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.tensors import Array, TensorSpec
-from tflsplit.inputs import pictures
 from tflsplit.kernels.classes import KernelClass
 from tflsplit.package import golden, manifest, writing
 
@@ -192,9 +191,11 @@ def _open_tflite(source: Path) -> Rewritten:
     graph = flatgraph.read(mended.data, name=str(source))
     target.refuse_compiled(graph, str(source))
     refusals.check_is_one_model(graph, str(source))
+    refusals.check_has_no_branches(graph, str(source))
     static_shapes.check(graph, str(source))
-    opened = rewriting.rewrite(mended.data, static_shapes.PASSES, frees_kernels=True)
-    return replace(opened, notes=(*mended.notes, *opened.notes))
+    dense = sparse_weights.written_out(mended.data, str(source))
+    opened = rewriting.rewrite(dense.data, static_shapes.PASSES, frees_kernels=True)
+    return replace(opened, notes=(*mended.notes, *dense.notes, *opened.notes))
 
 
 def _already_quantised(source: Path, opened: Rewritten, options: Options) -> _Quantised:
@@ -205,7 +206,7 @@ def _already_quantised(source: Path, opened: Rewritten, options: Options) -> _Qu
     graph = flatgraph.read(changed.data, name=str(source))
     quantize.check_is_integer(graph, str(source))
     _check_taken_as_it_is(source, graph, options)
-    _check_pixels_are_told(source, graph, options)
+    refusals.check_pixels_are_told(source, graph, options)
     prepared = preparation.for_quantised(options.calibration, graph.specs(graph.inputs), options.preprocessing)
     described = prepared.described
     described = replace(described, warnings=(*described.warnings, *fused_lstm.doubts(graph)))
@@ -231,17 +232,6 @@ def _check_taken_as_it_is(source: Path, graph: Graph, options: Options) -> None:
     for spec in graph.specs((*graph.inputs, *graph.outputs)):
         if not options.requantise and options.io not in (None, spec.dtype) and spec.is_quantised:
             raise errors.ModelError(f"{source}: {spec.name!r} is {spec.dtype}, {options.io} was asked for; {advice}")
-
-
-def _check_pixels_are_told(source: Path, graph: Graph, options: Options) -> None:
-    """int16 has far more steps than pixels have, around 0."""
-    inputs = graph.specs(graph.inputs)
-    is_picture = len(inputs) == 1 and pictures.is_picture(inputs[0].shape)
-    if is_picture and inputs[0].dtype == "int16" and options.preprocessing is None:
-        raise errors.SettingsError(
-            f"{source}: its pictures are int16, and nothing in the file says how pixels become them; say it: "
-            "--preprocess unit, symmetric or SCALE,OFFSET"
-        )
 
 
 def _named_cuts(graph: Graph, quantised: _Quantised) -> tuple[tuple[Cut, ...], dict[str, int], dict[str, str]]:

@@ -19,9 +19,20 @@ from converters.options import Options
 from tflsplit import errors, text
 from tflsplit.graph import meanings
 from tflsplit.graph.flatgraph import Graph
+from tflsplit.graph.tensors import DTYPE_OF_CODE
+from tflsplit.inputs import pictures
 from tflsplit.inputs import samples as inputs_samples
 
 _OPERATOR = re.compile(r"op\d{3,}", re.ASCII)
+_BRANCHES = {
+    "WHILE": (
+        "a loop",
+        "convert the Keras model it was made from, whose recurrent layers are unrolled, or export that unrolled",
+    ),
+    "IF": ("a choice", "export the model with the branch alone that inference takes"),
+    "CALL": ("a function", "export the model frozen"),
+    "CALL_ONCE": ("a function", "export the model frozen"),
+}
 _NO_LAYERS = ("input", "output", target.CUT)
 
 
@@ -58,11 +69,36 @@ def check_is_one_model(graph: Graph, name: str) -> None:
         )
 
 
+def check_has_no_branches(graph: Graph, name: str) -> None:
+    """ModelError for a `.tflite` whose loops or choices compute in float: no quantiser goes into them."""
+    found = next((one for one in graph.operators if one.name in _BRANCHES), None)
+    others = graph.source.subgraphs[1:]
+    is_float = any(
+        DTYPE_OF_CODE.get(tensor.type, "").startswith("float") for other in others for tensor in other.tensors
+    )
+    if found is not None and is_float:
+        what, remedy = _BRANCHES[found.name]
+        raise errors.ModelError(
+            f"{name}: operator {found.index} ({found.name}) is {what} in float, which cannot be quantised; {remedy}"
+        )
+
+
 def check_labels_of(labels: Sequence[str], graph: Graph) -> None:
     """As `check_labels`, of a `.tflite`."""
     found = meanings.of_graph(graph, has_labels=bool(labels))
     shapes = (graph.tensors[index].shape for index in graph.outputs)
     check_labels(labels, [meanings.label_count(*each) for each in zip(found, shapes, strict=True)])
+
+
+def check_pixels_are_told(source: Path, graph: Graph, options: Options) -> None:
+    """SettingsError for int16 pictures that nobody says how to make: int16 has far more steps than pixels, around 0."""
+    inputs = graph.specs(graph.inputs)
+    is_picture = len(inputs) == 1 and pictures.is_picture(inputs[0].shape)
+    if is_picture and inputs[0].dtype == "int16" and options.preprocessing is None:
+        raise errors.SettingsError(
+            f"{source}: its pictures are int16, and nothing in the file says how pixels become them; say it: "
+            "--preprocess unit, symmetric or SCALE,OFFSET"
+        )
 
 
 def check_keeps_state(source: Path, graph: Graph, model: LoadedModel | None) -> None:

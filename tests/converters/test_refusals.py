@@ -1,5 +1,7 @@
 """What can be known before the model is quantised is refused before."""
 
+import copy
+
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -125,3 +127,21 @@ def test_a_file_of_several_models_is_refused_by_their_signatures(residual_model)
         refusals.check_is_one_model(flatgraph.read(flatgraph.pack(source)), "m.tflite")
     source.signatureDefs.pop()
     refusals.check_is_one_model(flatgraph.read(flatgraph.pack(source)), "m.tflite")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("WHILE", "a loop in float.*unrolled"), ("IF", "a choice in float.*branch")]
+)
+def test_loops_and_choices_in_float_are_refused_with_the_way_out(builder, name, said):
+    x = builder.tensor("x", (1,), scale=None, kind="BOOL")
+    y = builder.tensor("y", (1, 4), scale=None, kind="FLOAT32")
+    options = getattr(schema, f"{name.title()}OptionsT")()
+    builder.operator(name, (x,), (y,), options, options_type=f"{name.title()}Options")
+    source = schema.ModelT.InitFromPackedBuf(bytearray(builder.build((x,), (y,))))
+    source.subgraphs.append(copy.deepcopy(source.subgraphs[0]))
+    source.subgraphs[1].operators = []
+    graph = flatgraph.Graph(flatgraph.read(builder.build((x,), (y,))).operators, (), (), (), source)
+    with pytest.raises(errors.ModelError, match=rf"m\.tflite: operator 0 \({name}\) is {said}"):
+        refusals.check_has_no_branches(graph, "m.tflite")
+    source.subgraphs.pop()
+    refusals.check_has_no_branches(graph, "m.tflite")

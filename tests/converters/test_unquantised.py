@@ -105,11 +105,11 @@ def test_what_pytorch_exported_converts_as_the_page_about_it_says(tmp_path):
     assert made.manifest.fidelity[0].sqnr_db > 30
 
 
-def test_what_litert_leaves_in_float_is_named_with_its_tensor(builder):
+def test_what_has_no_int8_form_is_named_with_its_tensor(builder):
     x = builder.tensor("x", (1, 8), scale=None, kind="FLOAT32")
-    times = builder.tensor("times", (2,), scale=None, data=np.array([1, 2], np.int32), kind="INT32")
-    y = builder.tensor("twice", (1, 16), scale=None, kind="FLOAT32")
-    builder.operator("TILE", (x, times), (y,), schema.TileOptionsT(), options_type="TileOptions")
+    axis = builder.tensor("axis", (), scale=None, data=np.array(1, np.int32), kind="INT32")
+    y = builder.tensor("sums", (1, 8), scale=None, kind="FLOAT32")
+    builder.operator("CUMSUM", (x, axis), (y,), schema.CumsumOptionsT(), options_type="CumsumOptions")
     model = unquantised.load(M, builder.build((x,), (y,)))
-    with pytest.raises(errors.ModelError, match=r"leaves TILE \(tensor 'twice'\) in float; convert the Keras model"):
+    with pytest.raises(errors.ModelError, match=r"leaves CUMSUM \(tensor 'sums'\) in float; convert the Keras model"):
         quantize.quantise(model, (np.ones((2, 8), np.float32),))
