@@ -17,14 +17,15 @@ _DEVICE_WRITES = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
 _DEVICE_READS = (Kind.RESULTS, Kind.ACKS, Kind.CONTROL, Kind.STATUS)
 _CLOUD_WRITES = (Kind.RESULTS, Kind.ACKS, Kind.DEAD, Kind.CONTROL)
 _CLOUD_READS = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY, Kind.SERVES)
-_CONSUMER_READS = (Kind.RESULTS, Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY, Kind.SERVES)
+_TOLD = (Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY, Kind.SERVES, Kind.EPOCH, Kind.SHARE)
+_CONSUMER_READS = (Kind.RESULTS, *_TOLD)
 # A worker speaks to any other one of its deployment, and the last of them has the results of the source's inputs.
 _WORKER_WRITES = (Kind.STATUS, Kind.EPOCH, Kind.SHARE, Kind.TELEMETRY)
 _WORKER_WRITES_TO_ALL = (Kind.PARTS, Kind.RESULTS)
 _WORKER_READS = (Kind.PARTS, Kind.RESULTS)
 _WORKER_READS_OF_ALL = (Kind.STATUS, Kind.EPOCH, Kind.SHARE)
 _OPERATOR_WRITES = (Kind.CONTROL,)
-_OPERATOR_READS = (Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY, Kind.SERVES)
+_OPERATOR_READS = _TOLD
 
 # Home Assistant is a consumer that publishes its start, and reads the announcements of devices.
 _HOME_STATUS = f"{topics.DISCOVERY_PREFIX}/status"

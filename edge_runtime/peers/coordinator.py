@@ -100,18 +100,21 @@ class Coordinator:
     def _why_not_on(self, now_s: float) -> str | None:
         """Why the present placement cannot go on; None where it can."""
         for name, seen in self._taking_part.items():
-            why = self._members.problem(name, now_s)
-            standing = self._members.standing(name)
-            if why is None and standing is not None:
-                if (standing.boot, standing.session) != seen:
-                    why = "it was started anew" if standing.boot != seen[0] else "its connection was lost meanwhile"
-                elif standing.state is State.FAILED and self._is_of_now(standing):
-                    why = standing.why or "it failed"
+            why = self._members.problem(name, now_s) or self._change(name, seen)
             if why is not None:
-                self._members.lost(name, now_s)
+                if name != self._settings.name:
+                    self._members.lost(name, now_s)
                 return f"{name}: {why}"
         back = self._back(now_s)
         return f"{', '.join(sorted(back))} came back" if back else None
+
+    def _change(self, name: str, seen: tuple[int, int]) -> str | None:
+        """What has changed at a machine that is there, so that letters to it may be gone."""
+        standing = self._members.standing(name)
+        if standing is None or (standing.boot, standing.session) == seen:
+            has_failed = standing is not None and standing.state is State.FAILED and self._is_of_now(standing)
+            return (standing.why or "it failed") if standing is not None and has_failed else None
+        return "it was started anew" if standing.boot != seen[0] else "its connection was lost meanwhile"
 
     def _back(self, now_s: float) -> set[str]:
         """Machines that could take part in a better placement than the present one."""
@@ -171,4 +174,5 @@ class Coordinator:
             window=self.window,
             exact=self._members.exactness(machines),
             reason=reason,
+            raw=self._settings.wants_raw,
         )

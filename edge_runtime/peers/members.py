@@ -11,9 +11,9 @@ from broker.messages.presence import Status
 from tflsplit.kernels import classes
 from tflsplit.kernels.classes import KernelClass
 
-# A machine that was lost is taken back after so long, twice as long each time, so that one that comes and goes does
-# not stop the others again and again.
-_FIRST_BACK_S, _MOST_BACK_S = 1.0, 60.0
+# A machine that was lost is taken back at once the first time, after so long the second, and twice as long each time
+# more, so that one that comes and goes does not stop the others again and again.
+_FIRST_BACK_S, _MOST_BACK_S = 2.0, 60.0
 
 
 @dataclass(slots=True)
@@ -46,10 +46,15 @@ class Members:
         self._ours = ours
         self._lost_after_s = lost_after_s
         self._allows_inexact = allows_inexact
+        self._deaf_until_s = 0.0
 
     def heard(self, name: str, standing: Standing, now_s: float) -> None:
         if name in self._members:
             self._members[name].standing, self._members[name].heard_at_s = standing, now_s
+
+    def deaf(self, now_s: float) -> None:
+        """We hear nobody now; that says nothing of them."""
+        self._deaf_until_s = now_s
 
     def told(self, name: str, status: Status) -> None:
         """What the broker says of its connection; the last will of one that was replaced since is ignored."""
@@ -60,7 +65,8 @@ class Members:
     def lost(self, name: str, now_s: float) -> None:
         """It took part and does no longer: it is let back in after a while."""
         member = self._members[name]
-        member.back_at_s = now_s + min(_MOST_BACK_S, _FIRST_BACK_S * 2**member.losses)
+        if member.losses:
+            member.back_at_s = now_s + min(_MOST_BACK_S, _FIRST_BACK_S * 2 ** (member.losses - 1))
         member.losses += 1
 
     def standing(self, name: str) -> Standing | None:
@@ -93,8 +99,9 @@ class Members:
             return "it is not there"
         if status is not None and status.state == "offline" and status.boot == standing.boot:
             return "its connection is lost"
-        if now_s - member.heard_at_s > self._lost_after_s:
-            return f"it is silent for {now_s - member.heard_at_s:.1f} s"
+        silent_s = now_s - max(member.heard_at_s, self._deaf_until_s)
+        if silent_s > self._lost_after_s:
+            return f"it is silent for {silent_s:.1f} s"
         return self._refusal(standing)
 
     def _refusal(self, standing: Standing) -> str | None:

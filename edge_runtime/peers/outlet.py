@@ -16,7 +16,8 @@ CUT = "shared"
 
 
 class Outlet:
-    """For one epoch, and the thread that computes. `publish` takes a topic and a message."""
+    """For one epoch, and the thread that computes. `publish` takes a topic and a message. With `is_raw` results carry
+    the model's outputs as they are."""
 
     def __init__(
         self,
@@ -26,6 +27,7 @@ class Outlet:
         summary: Summary,
         *,
         is_exact: bool | None,
+        is_raw: bool | None,
     ) -> None:
         deployment, self._device = speaker
         self._package = package
@@ -34,6 +36,7 @@ class Outlet:
         self._publish = publish
         self._summary = summary
         self._is_exact = is_exact
+        self._is_raw = is_raw
         self._waiting: dict[int, bytes] = {}
         self._next = 0
 
@@ -48,6 +51,7 @@ class Outlet:
     def _result(self, stamp: Stamp, begun: Begun, found: tuple[Array, ...]) -> bytes:
         manifest = self._package.manifest
         told = outputs.read(manifest.results, found, manifest.labels, manifest.meanings)
+        raw = zip(manifest.results, found, strict=True) if self._is_raw else ()
         took_s = time.monotonic() - begun.since_s
         return results.Result(
             device=self._device,
@@ -66,5 +70,6 @@ class Outlet:
             ),
             top=tuple(results.Score(label, score) for label, score in told.top),
             values=told.values,
+            outputs=tuple(results.Output.of(spec, array) for spec, array in raw),
             is_exact=self._is_exact,
         ).as_json()

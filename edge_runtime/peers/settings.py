@@ -15,6 +15,7 @@ class Settings:
     and `rate_fps` bound what is taken; with `is_latest` only the newest input counts. It waits `wait_s` for machines
     that have not come; one that is silent for `lost_after_s` is lost; when no frame was answered for `resend_after_s`
     all are computed again. Machines whose kernels would not give the same integers are refused unless `allows_inexact`.
+    With `wants_raw` results carry the model's outputs as they are.
 
     A worker that `ends_with_source` runs once. `pace_macs_per_s` makes each piece take at least as long as a machine of
     that speed would.
@@ -32,6 +33,7 @@ class Settings:
     resend_after_s: float = 10.0
     drain_s: float = 30.0
     allows_inexact: bool = False
+    wants_raw: bool = False
     ends_with_source: bool = False
     threads: int = 1
     pace_macs_per_s: float | None = None

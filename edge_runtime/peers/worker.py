@@ -16,12 +16,13 @@ from broker.messages.peers.parcels import Stamp
 from broker.messages.peers.standing import Standing, State
 from broker.messages.topics import Kind
 from broker.transport.name_clash import NameClash
-from broker.transport.protocol import Message, Transport
+from broker.transport.protocol import ConnectionState, Message, Transport
 from edge_runtime.peers.coordinator import Coordinator, Phase
 from edge_runtime.peers.feed import Feed
 from edge_runtime.peers.frames import Begun, Frames, packed
 from edge_runtime.peers.members import Members
 from edge_runtime.peers.open_pieces import OpenPieces
+from edge_runtime.peers.outgoing import Outgoing
 from edge_runtime.peers.outlet import Outlet
 from edge_runtime.peers.settings import Settings
 from edge_runtime.peers.shares import Shares
@@ -40,8 +41,6 @@ log = logging.getLogger(__name__)
 _LOOK_S = 0.1
 # How often a worker says how it stands, whatever happens.
 _BEAT_S = 1.0
-# How often a full transport is asked for room.
-_RETRY_S = 0.01
 # What a packet has besides its payload, at most: its own header, and its topic.
 _PACKET_BYTES = 512
 
@@ -78,6 +77,7 @@ class Worker:
         self._feed: Feed | None = None
         self._coordinator: Coordinator | None = None
         self._members: Members | None = None
+        self._outgoing = Outgoing(transport)
         self._clash = NameClash(transport, settings.deployment, settings.name, settings.boot)
         self._changed = threading.Condition()
         self._has_news = False
@@ -103,6 +103,7 @@ class Worker:
             for name, each in (("peer-receive", self._receive), ("peer-tend", self._tend))
         ]
         self._listen()
+        self._outgoing.start()
         began_s = time.monotonic()
         for thread in threads:
             thread.start()
@@ -174,6 +175,7 @@ class Worker:
     def _adopt(self, epoch: Epoch | None) -> None:
         """Gets ready for another placement; what was begun under the one before is given up."""
         self._frames = self._outlet = None
+        self._outgoing.drop()
         self._epoch = epoch
         if epoch is None:
             return
@@ -193,7 +195,8 @@ class Worker:
         if self._feed is not None:
             self._feed.begin_epoch()
         speaker = (self._settings.deployment, self._source_name)
-        self._outlet = Outlet(self._shared.package, speaker, self._publish, self.summary, is_exact=epoch.exact)
+        about = {"is_exact": epoch.exact, "is_raw": epoch.raw}
+        self._outlet = Outlet(self._shared.package, speaker, self._outgoing.put, self.summary, **about)
         self._frames = Frames(share, epoch.key, epoch.window, self.summary)
         self._set_state(State.READY)
 
@@ -240,18 +243,11 @@ class Worker:
             topic = topics.topic(self._settings.deployment, self._shared.plan.machines[letter.target], Kind.PARTS)
             self.summary.letter_sent(task, letter)
             for message in parcels.pack(stamp, letter.key, packed(arrays), self._most_bytes):
-                self._publish(topic, message)
+                self._outgoing.put(topic, message)
 
     @property
     def _most_bytes(self) -> int:
         return self._transport.max_packet_bytes - _PACKET_BYTES
-
-    def _publish(self, topic: str, message: bytes) -> None:
-        """Waits for room as long as this placement is in force."""
-        while not self._transport.try_publish(topic, message, qos=1):
-            if self._failure is not None or self._wanted is not self._epoch or (self._is_stopping and not self._feed):
-                return
-            self._transport.flush(_RETRY_S)
 
     # The thread that receives.
 
@@ -273,7 +269,7 @@ class Worker:
                     self._take_parcel(message.payload)
                 case Kind.EPOCH:
                     self._take_epoch(message)
-                case Kind.SHARE if self._members is not None:
+                case Kind.SHARE if self._members is not None and not message.retained:  # it may be of one long gone
                     self._members.heard(topic.device, standing.parse(message.payload), time.monotonic())
                 case Kind.STATUS if self._members is not None and message.payload:
                     self._members.told(topic.device, presence.parse(message.payload))
@@ -322,7 +318,10 @@ class Worker:
     def _tend(self) -> None:
         while not self._is_over:
             self._say()
-            if self._coordinator is not None and self._feed is not None:
+            is_online = self._transport.state is ConnectionState.ONLINE
+            if self._members is not None and not is_online:
+                self._members.deaf(time.monotonic())
+            elif self._coordinator is not None and self._feed is not None:
                 moved_at_s = self._feed.moved_at_s if self._feed.outstanding else None
                 before = self._coordinator.phase
                 self._coordinator.tick(time.monotonic(), moved_at_s)
@@ -363,6 +362,7 @@ class Worker:
     def _end(self) -> None:
         if self._feed is not None:
             self._feed.close()
+        self._outgoing.close(0.0 if self._failure else self._settings.drain_s)
         if self._coordinator is not None:
             self._coordinator.over()
             topic = topics.topic(self._settings.deployment, self._settings.name, Kind.EPOCH)

@@ -1,11 +1,12 @@
 """The retained `epoch` of the source's machine: which placement is in force, and how frames are counted under it.
 
     {"run": "00c0ffee00c0ffee", "epoch": 2, "bundle": "9f…", "machines": ["pi1", "pi3"], "sink": 0, "stages": […],
-     "program": "3c…", "window": 4, "exact": true, "reason": "pi2 is lost", "over": false}
+     "program": "3c…", "window": 4, "exact": true, "reason": "pi2: its connection is lost", "raw": false,
+     "over": false}
 
 `stages` are as in a placement's file (`tflsplit.placement.planfile`), `machines` are the names of those that take part.
-`program` is a digest of what follows from the stages, so that two versions that read them otherwise notice it. `over`
-says that the source has no more frames.
+`program` is a digest of what follows from the stages, so that two versions that read them otherwise notice it. With
+`raw` results carry the model's outputs as they are. `over` says that the source has no more frames.
 """
 
 import json
@@ -30,6 +31,7 @@ class Epoch:
     window: int
     exact: bool | None
     reason: str
+    raw: bool = False
     over: bool = False
 
     @property
@@ -50,7 +52,14 @@ def parse(data: bytes) -> Epoch:
         found = {name: fields[name] for name in Epoch.__slots__}
         found |= {"run": int(fields["run"], 16)}
         found |= {name: tuple(found[name]) for name in ("machines", "stages")}
-        for name, kind in (("epoch", int), ("sink", int), ("window", int), ("over", bool), ("bundle", str)):
+        for name, kind in (
+            ("epoch", int),
+            ("sink", int),
+            ("window", int),
+            ("over", bool),
+            ("raw", bool),
+            ("bundle", str),
+        ):
             if type(found[name]) is not kind:
                 raise TypeError(f"{name} is {found[name]!r:.40}")
         if not (0 < found["window"] <= 1 << 16 and 0 < found["epoch"] < 1 << 32):

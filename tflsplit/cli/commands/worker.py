@@ -76,6 +76,9 @@ from tflsplit.cli.output import examples, screen
     is_flag=True,
     help="At the source: take machines, too, whose kernels may round otherwise.",
 )
+@click.option(
+    "--raw-outputs", "wants_raw", is_flag=True, help="At the source: let results carry the outputs as they are."
+)
 @click.option("--once", "ends_with_source", is_flag=True, help="End when the source has no more inputs.")
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="CPU threads of a piece.")
 @click.option(
