@@ -156,7 +156,8 @@ class Network:
     def _filters(self, x, shape, axis, fan):
         """Weights with a scale for each channel, biases, and the scale of what they make."""
         channels = shape[axis]
-        scales = self.random.uniform(0.005, 0.02, channels).astype(np.float32)
+        # Smaller for more of them, so that scales stay in float32's range through a hundred layers.
+        scales = (self.random.uniform(0.005, 0.02, channels) / fan**0.5).astype(np.float32)
         data = self.random.integers(-127, 128, shape, dtype=np.int8)
         weights = self.made.tensor("weights", shape, data=data)
         step = np.float32(self._scale(x)) * scales
@@ -217,3 +218,17 @@ def pyramid() -> bytes:
     x = net.joined(net.transposed(low, 8, 2), high)
     classes = net.dense(net.mean(low, keeps=False), 5)
     return net.bytes(net.sigmoid(net.conv(x, 2, 1, relu=False)), classes)
+
+
+def residual(blocks=(3, 4, 23, 3), side=224) -> bytes:
+    """ResNet101, or one of other depth."""
+    net = Network(11)
+    x = net.pool(net.conv(net.input(side, side, 3), 64, 7, 2), 3, 2, same=True)
+    for number, count in enumerate(blocks):
+        width = 64 << number
+        for place in range(count):
+            stride = 2 if place == 0 and number else 1
+            short = net.conv(x, 4 * width, 1, stride, relu=False) if place == 0 else x
+            narrow = net.conv(net.conv(x, width, 1, stride), width, 3)
+            x = net.add(net.conv(narrow, 4 * width, 1, relu=False), short)
+    return net.bytes(net.softmax(net.dense(net.mean(x, keeps=False), 1000)))

@@ -4,6 +4,7 @@ All of it is worked out once, since a search asks for it some hundred thousand t
 """
 
 from functools import cached_property
+from typing import Any
 
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.placement.rewriting import boxes, rules
@@ -12,11 +13,13 @@ from tflsplit.placement.rewriting.rules import Rule
 
 
 class Network:
-    """`rules`, `constant_bytes` are by operator; `shapes`, `wholes` and `item_bytes` by tensor."""
+    """`rules`, `constant_bytes` are by operator; `shapes`, `wholes` and `item_bytes` by tensor. `pieces` keeps what was
+    worked out of parts of it, for `rewriting.pieces`."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.rules: tuple[Rule | None, ...] = tuple(rules.of(graph, operator) for operator in graph.operators)
+        self.pieces: dict[tuple[Any, ...], Any] = {}
         self.shapes = tuple(tensor.shape for tensor in graph.tensors)
         self.wholes: tuple[Box, ...] = tuple(map(boxes.whole, self.shapes))
         self.item_bytes = tuple(

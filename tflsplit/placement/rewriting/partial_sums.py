@@ -6,7 +6,9 @@ runtime gives: no element of 115,200 and of 6,000,000 differed.
 """
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 
+from tflsplit import errors
 from tflsplit.graph.flatgraph import Operator
 from tflsplit.placement.rewriting import boxes, elements, sum_models
 from tflsplit.placement.rewriting.boxes import Box
@@ -16,8 +18,9 @@ from tflsplit.placement.rewriting.rules import Rule
 
 SUM_BYTES = 4  # of one sum on the wire
 # How many times as long sums take as the operator itself for as many multiply-accumulates, and what a weight takes in
-# memory: in float32, and with int8 in BATCH_MATMUL. Measured on x86-64 for sixths of layers of VGG-16.
-_SLOWER = {"CONV_2D": (3.6, 4), "FULLY_CONNECTED": (6.5, 1)}
+# memory: in float32, and with int8 in BATCH_MATMUL. Measured for sixths of layers of VGG-16 and MobileNetV2 on x86-64:
+# 1.1 to 1.8 (convolutions) and 1.7 to 6 (dense) without instructions for int8 dot products, 3.6 and 6.5 with them.
+_SLOWER = {"CONV_2D": (2.5, 4), "FULLY_CONNECTED": (3.0, 1)}
 
 
 def over_rows(network: Network, operator: Operator) -> bool:
@@ -40,29 +43,56 @@ def can_add(network: Network, operator: Operator) -> bool:
     return source[-1] == weights[-1] and (operator.name == "CONV_2D" or source[:-1] == target[:-1])
 
 
-def contribution(network: Network, operator: Operator, part: Box | None, made: Box) -> Box | None:
-    """What of a part of the input goes into the sums for a part of the result: that result's all, but for the axes that
-    are added up. None where it has nothing to add."""
+def contributions(
+    network: Network, operator: Operator, adds: Sequence[Box | None], results: Iterable[Box | None]
+) -> list[dict[Box, Box]]:
+    """For each machine's part of the input, what of it goes into the sums for each part of the result: all that this
+    needs, but on the axes that are added up. Where several ways add up to a result, it is the first from its machine
+    on. SettingsError where none does."""
+    found: list[dict[Box, Box]] = [{} for _ in adds]
+    for machine, made in enumerate(results):
+        if made is None or any(made in given for given in found):
+            continue
+        needed = _needed(network, operator, made)
+        order = (*range(machine, len(adds)), *range(machine))
+        given = {other: part for other in order if (part := _shared(operator, adds[other], needed)) is not None}
+        chosen = _cover([needed], given)
+        if chosen is None:
+            raise errors.SettingsError(f"the parts of {operator.name} {operator.index} do not add up to {made}")
+        for other in chosen:
+            found[other][made] = given[other]
+    return found
+
+
+def _cover(missing: list[Box], given: Mapping[int, Box]) -> tuple[int, ...] | None:
+    """Parts that make up what is missing, without an overlap; by whose they are. One begins where that does."""
+    if not missing:
+        return ()
+    corner = min(tuple(start for start, _ in box) for box in missing)
+    for each, part in given.items():
+        if tuple(start for start, _ in part) == corner and not boxes.minus(part, missing):
+            rest = _cover([left for box in missing for left in boxes.minus(box, [part])], given)
+            if rest is not None:
+                return (each, *rest)
+    return None
+
+
+def _shared(operator: Operator, part: Box | None, needed: Box) -> Box | None:
+    """What of a part is needed; None where it lacks something on an axis that is not added up."""
     if part is None:
         return None
-    needed = _needed(network, operator, made)
-    found, summed = boxes.common(part, needed), _summed(operator, len(needed))
-    lacks = any(found[axis] != needed[axis] for axis in range(len(needed)) if axis not in summed)
-    return None if lacks or boxes.is_empty(found) else found
+    shared, summed = boxes.common(part, needed), _summed(operator, len(needed))
+    lacks = any(
+        one != other for axis, (one, other) in enumerate(zip(shared, needed, strict=True)) if axis not in summed
+    )
+    return None if lacks or boxes.is_empty(shared) else shared
 
 
-def is_all(network: Network, operator: Operator, contributions: list[Box], made: Box) -> bool:
-    """Whether these add up to the sums for that part of the result, with nothing counted twice."""
-    needed = _needed(network, operator, made)
-    return not boxes.minus(needed, contributions) and sum(map(boxes.volume, contributions)) == boxes.volume(needed)
-
-
-def adding(network: Network, operator: Operator, part: Box | None, results: list[Box]) -> Piece | None:
-    """The piece that makes a machine's sums for all results that it has something to add to."""
-    found = [(given, made) for made in results if (given := contribution(network, operator, part, made)) is not None]
-    if not found:
+def adding(network: Network, operator: Operator, gives: Mapping[Box, Box]) -> Piece | None:
+    """The piece that makes a machine's sums for all results that it has something for: one of `contributions`."""
+    if not gives:
         return None
-    given, made = (boxes.hull(pair) for pair in zip(*found, strict=True))
+    made, given = boxes.hull(gives), boxes.hull(gives.values())
     (target,), source = operator.outputs, operator.inputs[0]
     whole = _needed(network, operator, network.wholes[target])
     share = math.prod(_share(given, whole, axis) for axis in _summed(operator, len(whole)))

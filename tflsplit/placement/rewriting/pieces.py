@@ -61,6 +61,14 @@ class Piece:
 
 def piece(network: Network, start: int, stop: int, outputs: Mapping[int, Box]) -> Piece:
     """The least of operators `start:stop` that makes these parts of tensors. A tensor from before may be among them."""
+    key = (start, stop, *outputs.items())
+    found: Piece | None = network.pieces.get(key)
+    if found is None:
+        found = network.pieces[key] = _piece(network, start, stop, outputs)
+    return found
+
+
+def _piece(network: Network, start: int, stop: int, outputs: Mapping[int, Box]) -> Piece:
     needed = {tensor: box for tensor, box in outputs.items() if not boxes.is_empty(box)}
     parts = []
     for operator in reversed(network.graph.operators[start:stop]):

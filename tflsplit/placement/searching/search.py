@@ -97,7 +97,8 @@ def search(
     """The best one found. SettingsError where the machines' memory allows none, with what is missing."""
     made = _Search(network, cluster, objective, tuple(choices or layouts.every(cluster.machines)))
     runs_taken = made.best()
-    return Found(made.placed(runs_taken), made.placed([replace(each, manner=Manner.EACH) for each in runs_taken]))
+    unfused = [each if each.manner is Manner.SUMS else replace(each, manner=Manner.EACH) for each in runs_taken]
+    return Found(made.placed(runs_taken), made.placed(unfused))
 
 
 def places(network: Network) -> list[int]:
@@ -120,6 +121,7 @@ class _Search:
         self._limits = np.array([machine.memory_bytes for machine in cluster.machines])
         self._power_w = np.array([machine.power_w for machine in cluster.machines])
         self._runs: dict[object, Run] = {}
+        self._staged: dict[object, tuple[Manner, ...]] = {}
         self._alike: dict[tuple[int, int], object] = {}
         self._held: dict[int, tuple[Array, ...]] = {}
 
@@ -170,11 +172,17 @@ class _Search:
         stop, found = self._places[number], []
         for back in range(1, min(number, _LONGEST) + 1):
             start = self._places[number - back]
-            is_single = back == 1 and not self._choices[layout].is_one
-            for manner in Manner if is_single else (Manner.FUSED,):
+            for manner in self._manners(start, stop, layout, is_single=back == 1):
                 taken = _Taken(start, stop, self._choices[layout], manner)
                 found.append(self._after(at[start], self._run(taken), layout, taken))
         return self._best_few(_joined(found))
+
+    def _manners(self, start: int, stop: int, layout: int, *, is_single: bool) -> list[Manner]:
+        """Exchanges within a run of several places are those between shorter runs."""
+        key = (self._likeness(start, stop), layout)
+        if key not in self._staged:
+            self._staged[key] = blocks.manners(self._network, start, stop, self._choices[layout])
+        return [manner for manner in self._staged[key] if is_single or manner is not Manner.EACH]
 
     def _after(self, labels: _Labels, made: Run, layout: int, taken: _Taken) -> _Labels:
         entering = runs.entered(made, self._parts(taken.start), self._cluster)

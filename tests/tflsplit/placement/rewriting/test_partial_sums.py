@@ -132,13 +132,22 @@ def test_sums_beyond_what_float32_has_exactly_are_taken_in_several_goes():
     assert _differing(data, _added(network))[0] == 0
 
 
-def test_sums_that_are_missing_or_twice_are_named():
-    network = Network(flatgraph.read(_conv()))
-    placed = _added(network)
-    (stage,) = placed.stages
-    for adds in ((None, *stage.adds[1:]), (network.wholes[0], *stage.adds[1:])):
-        with pytest.raises(errors.SettingsError, match="CONV_2D 0 are not all, or twice"):
-            placement.schedule(network, Placement(3, (Stage(0, 1, stage.makes, adds),)))
+def test_sums_that_are_missing_are_named_and_none_counts_twice():
+    data = _conv()
+    network = Network(flatgraph.read(data))
+    (stage,) = _added(network).stages
+    lacking = Placement(3, (Stage(0, 1, stage.makes, (None, *stage.adds[1:])),))
+    with pytest.raises(errors.SettingsError, match="the parts of CONV_2D 0 do not add up"):
+        placement.schedule(network, lacking)
+    twice = Placement(3, (Stage(0, 1, stage.makes, (network.wholes[0], *stage.adds[1:])),))
+    assert _differing(data, twice)[0] == 0
+
+
+def test_groups_whose_rows_are_all_needed_by_each_other_are_exact():
+    net = int8_networks.Network(0)
+    data = net.bytes(net.conv(net.input(4, 5, 12), 16, 7))
+    placed = _added(Network(flatgraph.read(data)), groups=((0, 2), (1, 3)), count=4)
+    assert _differing(data, placed)[0] == 0
 
 
 def test_what_cannot_be_added_up_is_named():

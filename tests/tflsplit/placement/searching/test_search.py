@@ -16,7 +16,6 @@ from tflsplit.placement.machines import Cluster, Machine, Medium
 from tflsplit.placement.placement import Placement
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.searching import blocks, layouts, schemes, search
-from tflsplit.placement.searching.blocks import Manner
 from tflsplit.placement.searching.search import Objective
 
 
@@ -42,7 +41,11 @@ def _every(network, machines):
     for inner in itertools.product((False, True), repeat=len(marks) - 2):
         edges = [0, *(place for place, is_edge in zip(marks[1:-1], inner, strict=True) if is_edge), marks[-1]]
         pairs = list(itertools.pairwise(edges))
-        for taken in itertools.product(*[list(itertools.product(choices, Manner))] * len(pairs)):
+        ways = [
+            [(layout, manner) for layout in choices for manner in blocks.manners(network, *pair, layout)]
+            for pair in pairs
+        ]
+        for taken in itertools.product(*ways):
             stages = [
                 stage
                 for (start, stop), (layout, manner) in zip(pairs, taken, strict=True)
@@ -51,9 +54,16 @@ def _every(network, machines):
             yield Placement(len(machines), tuple(stages))
 
 
+def _narrow() -> bytes:
+    """Many features, few results: sums of these are less to send than the features."""
+    net = int8_networks.Network(6)
+    return net.bytes(net.dense(net.flat(net.conv(net.input(24, 24, 3), 64, 5)), 10))
+
+
+@pytest.mark.parametrize("model", [_small, _narrow])
 @pytest.mark.parametrize("medium", [Medium(20e6, 1e-4), Medium(20e6, 1e-4, is_shared=True), Medium(1e5)])
-def test_the_search_is_within_a_hundredth_of_all_there_is(medium):
-    network, cluster = Network(flatgraph.read(_small())), _cluster(40, 20, medium=medium)
+def test_the_search_is_within_a_hundredth_of_all_there_is(model, medium):
+    network, cluster = Network(flatgraph.read(model())), _cluster(40, 20, medium=medium)
     found = search.search(network, cluster).placement
     best = min(_costs(network, each, cluster).latency_s for each in _every(network, cluster.machines))
     assert _costs(network, found, cluster).latency_s <= best * 1.01
@@ -84,6 +94,19 @@ def test_what_is_found_is_exact_and_no_worse_than_the_schemes(model, objective):
     worth = WORTH[objective]
     simple = {name: worth(_costs(network, placed, cluster)) for name, placed in schemes.of(network, cluster).items()}
     assert worth(_costs(network, found.placement, cluster)) <= min(simple.values()) * 1.001, simple
+
+
+def test_input_channels_are_shared_where_that_wins_and_exact():
+    network, cluster = Network(flatgraph.read(_narrow())), _cluster(40, 20, 20, medium=Medium(1e6, 1e-4))
+    placed = search.search(network, cluster).placement
+    dense = next(each.index for each in network.graph.operators if each.name == "FULLY_CONNECTED")
+    assert any(stage.adds for stage in placed.stages if stage.start == dense)
+    scheduled = placement.schedule(network, placed)
+    assert scheduled.bytes_exchanged < 24 * 24 * 3 * 2  # less than the picture twice: the features went nowhere
+    with Interpreter(_narrow()) as whole:
+        (sample,) = verify.random_samples(whole.inputs, 1)
+        (expected,), (found,) = whole.run(*sample), running.run(network, placed, scheduled, sample)
+    assert np.array_equal(expected, found)
 
 
 def test_fewer_machines_are_taken_where_they_are_faster():
