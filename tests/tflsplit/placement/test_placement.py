@@ -1,6 +1,7 @@
 """Any mix of ways to share a network gives what the whole gives, bit for bit, and moves what it says."""
 
 import int8_networks
+import mixed_placements
 import numpy as np
 import pytest
 import tiny_models
@@ -12,40 +13,12 @@ from tflsplit.package import verify
 from tflsplit.placement import cost, placement, running
 from tflsplit.placement.machines import Cluster, Machine, Medium
 from tflsplit.placement.placement import Placement, Stage
-from tflsplit.placement.rewriting import boxes, partial_sums
+from tflsplit.placement.rewriting import boxes
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.searching import layouts
 from tflsplit.placement.searching.layouts import Layout
 
 MODELS = [int8_networks.everything, int8_networks.pyramid]
-
-
-def _layout(count, random):
-    groups = int(random.choice([each for each in range(1, count + 1) if count % each == 0]))
-    if random.random() < 0.2:
-        return Layout(((int(random.integers(count)),),))
-    return Layout(tuple(tuple(range(each, count, groups)) for each in range(groups)))
-
-
-def _mixed(network, machines, random, longest):
-    """Stages of random lengths, each in a random layout; sums are added up where they can be."""
-    count, start, stages = len(machines), 0, []
-    while start < network.count:
-        operator = network.graph.operators[start]
-        if partial_sums.over_rows(network, operator):
-            source = Layout(tuple((each,) for each in range(count)))
-            adds = source.parts(network.shapes[operator.inputs[0]], machines)
-            stop = start + 1
-        else:
-            adds, stop = (), min(network.count, start + int(random.integers(1, longest + 1)))
-        layout, makes = _layout(count, random), [{} for _ in range(count)]
-        for tensor in network.made_within(start, stop):
-            for machine, box in enumerate(layout.parts(network.shapes[tensor], machines)):
-                if box is not None:
-                    makes[machine][tensor] = box
-        stages.append(Stage(start, stop, tuple(makes), adds))
-        start = stop
-    return Placement(count, tuple(stages), 0, count - 1)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -54,7 +27,7 @@ def _mixed(network, machines, random, longest):
 def test_mixed_placements_are_exact(model, count, longest):
     network, random = Network(flatgraph.read(model())), np.random.default_rng(count * longest)
     machines = [Machine(f"m{each}", 1e9 * random.integers(1, 4)) for each in range(count)]
-    placed = _mixed(network, machines, random, longest)
+    placed = mixed_placements.mixed(network, machines, random, longest)
     placement.check(network, placed)
     scheduled = placement.schedule(network, placed)
     with Interpreter(model()) as whole:
