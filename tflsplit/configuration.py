@@ -57,6 +57,11 @@ def read(path: Path, table: str) -> Contents:
     return Contents(tuple(entries), tuple(problems))
 
 
+def tables(path: Path) -> tuple[str, ...]:
+    """The names of what stands at the top of a file; none where it cannot be read."""
+    return tuple(parsed(path, [])[1])
+
+
 def is_secret(key: str) -> bool:
     """Whether a key's name says that its value must not stand where many may read it."""
     return _SECRET.search(key) is not None

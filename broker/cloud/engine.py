@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from broker.cloud.answerer import Answerer, Done, Job
+from broker.cloud.answerer import Answer, Answerer, Done, Job
 from broker.cloud.tail import Tails
 from broker.messages import wire
 from tflsplit.coding import feature_codec
@@ -36,7 +36,8 @@ class Counters:
 class Engine(Protocol):
     """Several clouds may share one; every method may be called from any thread."""
 
-    counters: Counters
+    @property
+    def counters(self) -> Counters: ...
 
     @property
     def waiting(self) -> int:
@@ -120,3 +121,65 @@ class Inline:
     def close(self) -> None:
         with self._turn:
             self._answerer.close()
+
+
+class Exchangeable:
+    """An engine that another can take the place of between two frames; the one before is closed when its frames are
+    answered."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._out: dict[Engine, int] = {engine: 0}
+        self._changing = threading.Lock()
+
+    @property
+    def counters(self) -> Counters:
+        return self._engine.counters
+
+    @property
+    def waiting(self) -> int:
+        return self._engine.waiting
+
+    @property
+    def workers(self) -> int | None:
+        return self._engine.workers
+
+    def exchange(self, engine: Engine) -> None:
+        with self._changing:
+            before, self._engine = self._engine, engine
+            self._out[engine] = 0
+            is_idle = self._out[before] == 0
+        if is_idle:
+            self._end(before)
+
+    def submit(self, job: Job, done: Done) -> None:
+        with self._changing:
+            engine = self._engine
+            self._out[engine] += 1
+
+        def answered(answer: Answer) -> None:
+            done(answer)
+            with self._changing:
+                self._out[engine] -= 1
+                is_last = engine is not self._engine and self._out[engine] == 0
+            if is_last:
+                # Not on the thread of that engine, which closing it may wait for.
+                threading.Thread(target=self._end, args=(engine,), name="cloud-exchange", daemon=True).start()
+
+        engine.submit(job, answered)
+
+    def _end(self, engine: Engine) -> None:
+        with self._changing:
+            is_there = self._out.pop(engine, None) is not None
+        if is_there:
+            engine.close()
+
+    def open(self, package: Package, cut: Cut, done: Callable[[], None]) -> None:
+        self._engine.open(package, cut, done)
+
+    def check(self) -> None:
+        self._engine.check()
+
+    def close(self) -> None:
+        for engine in list(self._out):
+            self._end(engine)

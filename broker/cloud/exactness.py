@@ -35,11 +35,7 @@ class Exactness:
         self._transport = transport
         self._every = topics.every_device(deployment, Kind.BIRTH)
         self._ours = ours
-        self._cuts = {
-            (bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES], cut.id): (package, cut)
-            for package in packages
-            for cut in package.cuts
-        }
+        self.exchange(packages)
         # Called for each cut of ours that a birth names.
         self.on_cut: Callable[[Package, Cut], None] = lambda package, cut: None
         # Called when a device comes, or comes again, that may move its cut.
@@ -48,6 +44,14 @@ class Exactness:
         self._heads: dict[_Head, Standing] = {}
         self._devices: dict[str, Standing] = {}
         self._said: dict[str, tuple[object, ...]] = {}
+
+    def exchange(self, packages: Sequence[Package]) -> None:
+        """These are ours from now on: births that name them are judged. Any thread may say it."""
+        self._cuts = {
+            (bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES], cut.id): (package, cut)
+            for package in packages
+            for cut in package.cuts
+        }
 
     def start(self) -> None:
         """Listens to births, before the first frame is taken; where the broker does not let us, nothing is known."""

@@ -44,6 +44,10 @@ class CloudMetrics:
         """Before the clouds run."""
         self._packages, self._engine, self._served = tuple(packages), engine, tuple(served)
 
+    def exchange(self, packages: Sequence[Package]) -> None:
+        """Other packages are served now."""
+        self._packages = tuple(packages)
+
     def health(self) -> Health:
         if self._engine is None:
             return STARTING

@@ -39,8 +39,12 @@ def of(
 ) -> "Peers":
     """`speaker` is the deployment and the name of a cloud of these packages, `boot` the random id of its run,
     `kernel_class` that of the machine that runs the tails. Without `allows_probes` devices send none."""
-    served = tuple((package.digest, package.manifest.name) for package in packages)
-    return Peers(transport, *speaker, Announcement(boot, served, kernel_class, allows_probes=allows_probes))
+    ours = Announcement(boot, _named(packages), kernel_class, allows_probes=allows_probes)
+    return Peers(transport, *speaker, ours)
+
+
+def _named(packages: Sequence[Package]) -> tuple[tuple[str, str], ...]:
+    return tuple((package.digest, package.manifest.name) for package in packages)
 
 
 class Peers:
@@ -54,6 +58,7 @@ class Peers:
         self._topic = topics.topic(deployment, name, Kind.SERVES)
         self._every = topics.every_device(deployment, Kind.SERVES)
         self._announced: dict[str, Announcement] = {}
+        self._served = ours.packages
         self._opened: set[tuple[str, str]] = set()
         self._lives: set[str] = set()
         self._session: int | None = None
@@ -68,15 +73,20 @@ class Peers:
 
     def tend(self) -> None:
         """To be called regularly: announces us again after each new connection, since a broker may have forgotten."""
-        session, ready = self._transport.reconnects, frozenset(self._opened)
-        if ready != self._ours.ready:
-            self._ours, self._session = replace(self._ours, ready=ready), None
+        session, served = self._transport.reconnects, self._served
+        ready = frozenset(each for each in list(self._opened) if any(each[0] == digest for digest, _ in served))
+        if (served, ready) != (self._ours.packages, self._ours.ready):
+            self._ours, self._session = replace(self._ours, packages=served, ready=ready), None
         if time.monotonic() - self._asked_s >= _AGAIN_S:
             self._session = None
         if session != self._session and self._transport.try_publish(
             self._topic, self._ours.as_json(), qos=1, retain=True
         ):
             self._session, self._asked_s = session, math.inf
+
+    def exchange(self, packages: Sequence[Package]) -> None:
+        """These are ours from now on; `tend` says so. Any thread may say it."""
+        self._served = _named(packages)
 
     def tell(self, package: Package, cut: Cut, is_open: bool) -> None:
         """Whether a tail of ours is open: `tend` tells edges that may move there. Any thread may say so."""

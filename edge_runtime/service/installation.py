@@ -1,4 +1,4 @@
-"""Installs and removes the edge's service: its systemd unit, and a udev rule where it uses an Edge TPU.
+"""Installs and removes the service of an edge or a cloud: its systemd unit, and a udev rule for an Edge TPU.
 
 A file is written completely or not at all. Only files that `tflsplit install-service` wrote are replaced or removed.
 """
@@ -28,13 +28,14 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """The service to install. `secrets` are the options that name a file, or a folder of files, that only root may
-    read; `reads` and `writes` are all other files that the configuration names. `root` stands for `/`."""
+    read; `reads` and `writes` are all other files that the configuration names. A cloud has neither accelerator nor
+    source. `root` stands for `/`."""
 
     name: str
     config: Path
     executable: Path
-    accelerator: str
-    source: str
+    accelerator: str | None
+    source: str | None
     secrets: Mapping[str, Path]
     reads: Sequence[Path] = ()
     writes: Sequence[Path] = ()
@@ -42,6 +43,7 @@ class Wanted:
     is_bounded: bool = False
     stop_s: int = 45
     root: Path = Path("/")
+    role: str = "edge"
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -65,8 +67,9 @@ def plan(wanted: Wanted) -> tuple[Change, ...]:
     problems = _problems(wanted)
     rules = _rules_name(wanted.name)
     given = Access()
+    accelerator, source = wanted.accelerator or "cpu", wanted.source or ""
     try:
-        given = permissions.needed(wanted.accelerator, wanted.source, wanted.devices, rules=rules, root=wanted.root)
+        given = permissions.needed(accelerator, source, wanted.devices, rules=rules, root=wanted.root)
     except errors.TflsplitError as refused:
         problems.append(str(refused))
     loaded = credentials.of(wanted.secrets, wanted.root)
@@ -77,7 +80,8 @@ def plan(wanted: Wanted) -> tuple[Change, ...]:
         unit.Service(
             name=wanted.name,
             config=wanted.config,
-            command=(str(wanted.executable), "edge", "--config", str(wanted.config)),
+            command=(str(wanted.executable), wanted.role, "--config", str(wanted.config)),
+            role=wanted.role,
             access=given,
             credentials=loaded.credentials,
             credential_options=loaded.options,
@@ -160,7 +164,7 @@ def _problems(wanted: Wanted) -> list[str]:
     found = [sandbox.unreadable(file, wanted.root) for file in files]
     found.append(sandbox.unexecutable(wanted.executable, wanted.root))
     found += [sandbox.unwritable(file, wanted.name) for file in wanted.writes]
-    if not wanted.source.startswith("camera:") and not wanted.is_bounded:
+    if wanted.source is not None and not wanted.source.startswith("camera:") and not wanted.is_bounded:
         found.append(
             f"source {wanted.source} ends, and the service would begin it again without end: give camera:N, or a count "
             "after which the service is done"

@@ -1,4 +1,4 @@
-"""What an edge does for its service manager: it pings the watchdog, reports a status line, and reloads on request.
+"""What an edge or a cloud does for its service manager: it pings the watchdog, reports a status line, and reloads.
 
 The compute thread pings the watchdog after each frame that it processed; a timer would go on when a driver hangs. The
 status line and reloading have a thread of their own.
@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from broker.transport.protocol import ConnectionState, Transport
 from edge_runtime.delivery.observer import OwnAnswer, Settled
@@ -38,59 +39,42 @@ class Watchdog:
         """Nor is one that another thread computes."""
 
 
-class Supervision:
-    """A context around `Edge.run`. `reload` reads the configuration again and applies it; for a wrong configuration it
-    raises and changes nothing."""
-
-    def __init__(
-        self,
-        edge: Edge,
-        transport: Transport,
-        notifier: Notifier,
-        reload: Callable[[], None],
-        *,
-        period_s: float = _PERIOD_S,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._edge = edge
-        self._transport = transport
-        self._notifier = notifier
-        self._reload = reload
-        self._period_s = period_s
-        self._clock = clock
-        self._counted = (clock(), edge.summary.frames)
-        self._rate_fps = 0.0
-        self._is_over = False
-        self._is_reload_asked = False
-        self._woken = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="edge-supervision", daemon=True)
-
-    def __enter__(self) -> "Supervision":
-        self._notifier.ready(self.state())
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over = True
-        self._woken.set()
-        self._thread.join()
-        self._notifier.stopping(f"stopping: {text.counted(self._edge.summary.results, 'result')}")
-
-    def ask_to_reload(self) -> None:
-        """For a signal handler, which must be removed before the context ends."""
-        self._is_reload_asked = True
-        self._woken.set()
+class Served(Protocol):
+    """What runs as a service: an edge, or a cloud."""
 
     def state(self) -> str:
-        """One line for people: connection, frame rate, counters, accelerator and temperature."""
+        """One line for people."""
+
+    def parting(self) -> str:
+        """The last one."""
+
+    def is_refused(self) -> bool:
+        """Whether the broker refuses it for good."""
+
+    def stop(self) -> None: ...
+
+
+class EdgeState:
+    """An edge, and the connection that it runs over."""
+
+    def __init__(self, edge: Edge, transport: Transport, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._edge = edge
+        self._transport = transport
+        self._rate = Rate(clock)
+        self.stop = edge.stop
+
+    def is_refused(self) -> bool:
+        return self._transport.state is ConnectionState.CLOSED
+
+    def parting(self) -> str:
+        return text.counted(self._edge.summary.results, "result")
+
+    def state(self) -> str:
+        """Connection, frame rate, counters, accelerator and temperature."""
         edge, summary = self._edge, self._edge.summary
-        (before_s, before), now_s = self._counted, self._clock()
-        if now_s - before_s >= self._period_s / 2:  # over a shorter time, as at a reload, it would say nothing
-            self._counted = (now_s, summary.frames)
-            self._rate_fps = (summary.frames - before) / (now_s - before_s)
         words = [
             "connected" if self._transport.state is ConnectionState.ONLINE else "waiting for the broker",
-            f"{self._rate_fps:.1f} frames/s",
+            f"{self._rate.of(summary.frames):.1f} frames/s",
             text.counted(summary.results, "result"),
             f"{summary.unanswered} waiting",
             self._accelerator(),
@@ -108,6 +92,56 @@ class Supervision:
         runs_on = condition.runs_on or "nothing"
         return f"head on {runs_on}" + (f" ({condition.reason})" if condition.reason else "")
 
+
+class Rate:
+    """How much a count grows in a second, between two looks that are far enough apart to say so."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, least_s: float = _PERIOD_S / 2) -> None:
+        self._clock = clock
+        self._least_s = least_s
+        self._counted = (clock(), 0)
+        self._rate = 0.0
+
+    def of(self, count: int) -> float:
+        (before_s, before), now_s = self._counted, self._clock()
+        if now_s - before_s >= self._least_s:  # over a shorter time, as at a reload, it would say nothing
+            self._counted = (now_s, count)
+            self._rate = (count - before) / (now_s - before_s)
+        return self._rate
+
+
+class Supervision:
+    """A context around what runs. `reload` reads the configuration again and applies it; for a wrong configuration it
+    raises and changes nothing."""
+
+    def __init__(
+        self, served: Served, notifier: Notifier, reload: Callable[[], None], *, period_s: float = _PERIOD_S
+    ) -> None:
+        self._served = served
+        self._notifier = notifier
+        self._reload = reload
+        self._period_s = period_s
+        self._is_over = False
+        self._is_reload_asked = False
+        self._woken = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="supervision", daemon=True)
+
+    def __enter__(self) -> "Supervision":
+        self._notifier.ready(self._served.state())
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over = True
+        self._woken.set()
+        self._thread.join()
+        self._notifier.stopping(f"stopping: {self._served.parting()}")
+
+    def ask_to_reload(self) -> None:
+        """For a signal handler, which must be removed before the context ends."""
+        self._is_reload_asked = True
+        self._woken.set()
+
     def _run(self) -> None:
         while not self._is_over:
             self._woken.wait(self._period_s)
@@ -115,9 +149,9 @@ class Supervision:
             if self._is_reload_asked:
                 self._is_reload_asked = False
                 self._reload_now()
-            if self._transport.state is ConnectionState.CLOSED:
-                self._edge.stop()  # the broker refuses us for good; the command reports it when the edge has ended
-            self._notifier.status(self.state())
+            if self._served.is_refused():
+                self._served.stop()  # the command reports it when all has ended
+            self._notifier.status(self._served.state())
 
     def _reload_now(self) -> None:
         self._notifier.reloading()
@@ -128,4 +162,4 @@ class Supervision:
                 log.error("configuration refused, the old one stays reason=%s", problem)
         except errors.TflsplitError as refused:
             log.error("configuration refused, the old one stays reason=%s", refused)
-        self._notifier.ready(self.state())
+        self._notifier.ready(self._served.state())

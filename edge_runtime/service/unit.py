@@ -1,6 +1,6 @@
-"""The text of the systemd unit that keeps an edge running. Pure.
+"""The text of the systemd unit that keeps an edge or a cloud running. Pure.
 
-The service may do only what an edge needs: it runs as a user that exists only while it runs, writes its state directory
+The service may do only what it needs: it runs as a user that exists only while it runs, writes its state directory
 only, sees no home and no device except those named, and gets secrets as systemd credentials.
 """
 
@@ -12,11 +12,17 @@ from pathlib import Path
 STATE = Path("/var/lib")
 
 WATCHDOG_S = 30
+# A cloud gives a tail a minute by default, and replaces its worker then.
+_CLOUD_WATCHDOG_S = 120
+_WATCHED = {
+    "edge": "# The edge pings the watchdog after each frame it has processed: what hangs in a driver is started again.",
+    "cloud": "# The cloud pings the watchdog while it looks for frames: what hangs in a tail is started again.",
+}
 
 _UNIT = """\
 # Written by `tflsplit install-service`; `systemctl edit {name}` adds to it and survives the next installation.
 [Unit]
-Description=tflsplit edge ({config})
+Description=tflsplit {role} ({config})
 Wants=network-online.target
 After=network-online.target time-sync.target
 StartLimitIntervalSec=300
@@ -27,10 +33,10 @@ Type=notify
 NotifyAccess=main
 ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
-# The edge pings the watchdog after each frame it has processed: one that hangs in a driver is started again.
+{watched}
 WatchdogSec={watchdog_s}
 TimeoutStartSec=120
-# An edge stops within two seconds if a cloud answers; otherwise it waits this long for the last results.
+# It stops within a second or two where nothing is out; otherwise it waits this long for what is.
 TimeoutStopSec={stop_s}
 Restart={restart}
 RestartSec=2
@@ -108,6 +114,7 @@ class Service:
     credential_options: Mapping[str, str]
     is_bounded: bool
     stop_s: int
+    role: str = "edge"
 
 
 def render(service: Service) -> str:
@@ -116,7 +123,9 @@ def render(service: Service) -> str:
         name=service.name,
         config=_escaped(str(service.config)),
         command=_command(service),
-        watchdog_s=WATCHDOG_S,
+        role=service.role,
+        watched=_WATCHED[service.role],
+        watchdog_s=_CLOUD_WATCHDOG_S if service.role == "cloud" else WATCHDOG_S,
         stop_s=service.stop_s,
         # A bounded run must not start again after its end.
         restart="on-failure" if service.is_bounded else "always",

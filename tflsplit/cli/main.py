@@ -24,7 +24,7 @@ GROUPS = {
     "Look at a package": ("inspect", "verify"),
     "Measure and plan": ("profile", "probe", "plan", "replay", "simulate", "distribute"),
     "Run": ("demo", "edge", "cloud", "worker", "results", "broker"),
-    "Operate": ("doctor", "config", "install-service", "keygen", "push", "trace"),
+    "Operate": ("doctor", "config", "install-service", "keygen", "push", "trace", "completion"),
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
@@ -81,7 +81,7 @@ def cli() -> None:
     """
 
 
-_COMPLETE = "_TFLSPLIT_COMPLETE"  # as click names it
+COMPLETE = "_TFLSPLIT_COMPLETE"  # as click names it
 
 
 def main() -> None:
@@ -105,8 +105,8 @@ def main() -> None:
 
 def _run(arguments: list[str]) -> int:
     """The exit code of a command line."""
-    if instruction := os.environ.get(_COMPLETE):
-        return shell_completion.shell_complete(cli, {}, "tflsplit", _COMPLETE, instruction)
+    if instruction := os.environ.get(COMPLETE):
+        return shell_completion.shell_complete(cli, {}, "tflsplit", COMPLETE, instruction)
     context = None
     try:
         with cli.make_context("tflsplit", arguments) as context:

@@ -7,21 +7,26 @@ import click
 import pytest
 
 from tflsplit.cli import main
-from tflsplit.cli.settings import edge_checks
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 EXAMPLE = CHECKOUT / "examples" / "edge.toml"
 
 
+def command_of(role):
+    return main.cli.get_command(click.Context(main.cli, info_name="tflsplit"), role)
+
+
 @pytest.fixture
 def edge():
-    return main.cli.get_command(click.Context(main.cli, info_name="tflsplit"), "edge")
+    return command_of("edge")
 
 
-def test_every_setting_stands_in_the_docs_as_its_help_has_it_and_no_other(edge):
+@pytest.mark.parametrize("role", ["edge", "cloud"])
+def test_every_setting_stands_in_the_docs_as_its_help_has_it_and_no_other(role):
     text = (CHECKOUT / "docs" / "service.md").read_text("utf-8")
-    rows = dict(re.findall(r"^\| `([\w-]+)` \| [^\n]*? \| ([^\n]*) \|$", text.split("## Credentials")[0], re.MULTILINE))
-    helps = {key: getattr(setting, "help", None) for key, setting in edge.settings.items()}
+    _, table = text.split("## Credentials")[0].split(f"One table, `[{role}]`")
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| [^\n]*? \| ([^\n]*) \|$", table.split("\n## ")[0], re.MULTILINE))
+    helps = {key: getattr(setting, "help", None) for key, setting in command_of(role).settings.items()}
     package = rows.pop("package")
 
     assert package
@@ -38,7 +43,7 @@ def test_the_example_is_a_right_configuration(edge, tmp_path):
     assert merged.problems == ()
     assert merged.value("credentials") == str(tmp_path / "credentials")
     # The example has a camera; whether this machine has OpenCV is not its fault.
-    problems = [each for each in edge_checks.all_problems(edge, merged, file) if "opencv" not in each]
+    problems = [each for each in edge.all_problems(merged, file) if "opencv" not in each]
     assert len(problems) == 2
     assert "/srv/tflsplit/edge.tflsplit" in problems[0]
     assert f"credentials {tmp_path}/credentials" in problems[1]

@@ -8,6 +8,7 @@ from tflsplit import bundle, errors
 from tflsplit.api import adapting
 from tflsplit.api import planfile as api_planfile
 from tflsplit.chains import planfile as chains_planfile
+from tflsplit.cli import cut_names
 from tflsplit.cli.options import planfile as options_planfile
 from tflsplit.cli.output import examples, screen
 from tflsplit.graph.cuts import Cut
@@ -32,6 +33,7 @@ from tflsplit.package.reading import Package
 @click.option(
     "--cut",
     "names",
+    shell_complete=cut_names.complete,
     multiple=True,
     metavar="CUT",
     help="Without --plan: the cut, by id or layer. Repeat it for a machine that is to run several.",

@@ -3,19 +3,23 @@
 import contextlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tflsplit.cli.options import cloud_metrics, connection, planfile, work_queue
+from tflsplit.cli.options import cloud_metrics, connection, planfile, supervision, work_queue
 from tflsplit.cli.options import metrics as options_metrics
 from tflsplit.cli.options import serving as options_serving
 from tflsplit.cli.output import examples, screen
+from tflsplit.cli.settings import cloud_checks
 
 if TYPE_CHECKING:
-    from broker.cloud.engine import Engine
+    from broker.cloud.engine import Engine, Exchangeable
+    from broker.cloud.subscriber import Cloud
+    from broker.cloud.summary import Summary
     from broker.transport.protocol import Transport
     from tflsplit.package.reading import Package
 
@@ -26,10 +30,13 @@ _MOST_CUTS = 6
 
 
 @click.command(
+    "cloud",
+    cls=cloud_checks.CloudCommand,
     epilog=examples.epilog(
         "tflsplit cloud model.tflsplit --broker mqtt://localhost --deployment shop",
         "tflsplit cloud old.tflsplit new.tflsplit --workers 4 \\\n--credentials clients/cloud",
-    )
+        "tflsplit cloud --config /etc/tflsplit/cloud.toml",
+    ),
 )
 @click.argument("pkgs", metavar="[PKG]...", nargs=-1, type=click.Path(path_type=Path))
 @planfile.option
@@ -70,44 +77,90 @@ def command(
     PKG is a package or a cloud bundle. Each frame says which package and which cut it belongs to, so one cloud serves
     every cut, and several packages at a time, for example while devices are updated. Results are published as JSON.
 
+    Options may also be set in a TOML file (--config) and in the environment (TFLSPLIT_CLOUD_<OPTION>). On SIGHUP the
+    file is read again, and other packages in it are served from the next frame on.
+
     \b
     Python: tflsplit.Cloud("model.tflsplit", "mqtt://localhost", deployment="plant1").wait()
     """
+    from broker.cloud import engine as engines
     from broker.cloud import serving as clouds_of
-    from broker.cloud import subscriber, summary
-    from broker.cloud.beside.listening import Beside
 
+    service = supervision.SupervisedCloud(click.get_current_context())
+    service.starting("opening the packages")
     deployments, name = deployments or (broker.deployment(None),), broker.name(name, default="cloud")
     share = work_queue.share(queue, serving.share)
-    packages, warm = _opened(pkgs, plan_path, share)
+    read = partial(_opened, plan_path=plan_path, share=share)
+    packages, warm = read(pkgs)
     with contextlib.ExitStack() as stack:
         # Ray prints the output of its processes on stdout, where only our summary belongs.
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         collected = stack.enter_context(cloud_metrics.started(metrics))
-        engine = stack.enter_context(contextlib.closing(serving.engine(packages, warm)))
+        engine = stack.enter_context(contextlib.closing(engines.Exchangeable(serving.engine(packages, warm))))
+        service.starting("connecting to the broker")
         boot = connection.new_boot()
-        online = {
-            deployment: stack.enter_context(
-                work_queue.connected(queue, broker, deployment, name, boot, serving=serving, workers=engine.workers)
-            )
-            for deployment in dict.fromkeys(deployments)
-        }
-        clouds = []
-        for deployment, (frames, around) in online.items():
-            heard = _heard(around, (deployment, name), boot, packages, serving)
-            if frames is not around and around is not None:
-                heard = {"beside": stack.enter_context(Beside(engine, around, deployment, **heard))}
-            clouds.append(subscriber.Cloud(engine, frames, deployment, share=share, **heard, drain_s=serving.drain_s))
+        to_broker = partial(work_queue.connected, queue, broker, name=name, boot=boot, serving=serving)
+        connected = partial(to_broker, workers=engine.workers)
+        online = {each: stack.enter_context(connected(each)) for each in dict.fromkeys(deployments)}
+        clouds, listeners = [], [] if collected is None else [collected]
+        for deployment, connections in online.items():
+            heard = _heard(connections[1], (deployment, name), boot, packages, serving)
+            listeners += heard.values()
+            made = _cloud(engine, (deployment, *connections), share, serving.drain_s, heard)
+            clouds.append(stack.enter_context(made))
         _log_start(packages, tuple(online), engine, serving)
         pairs = tuple((cloud, frames) for cloud, (frames, _) in zip(clouds, online.values(), strict=True))
         stack.enter_context(cloud_metrics.of_clouds(collected, packages, engine, pairs, (broker, name, boot)))
-        with screen.stopped_by_signals(lambda: clouds_of.stop(clouds)):
-            clouds_of.run(clouds, count=count)
-    summaries = {cloud.deployment: cloud.summary for cloud in clouds}
+        with (
+            screen.stopped_by_signals(lambda: clouds_of.stop(clouds)),
+            service.supervised(
+                partial(clouds_of.CloudState, pairs), partial(_exchange, read, serving, listeners, engine)
+            ),
+        ):
+            clouds_of.run(clouds, count=count, alive=service.alive)
+    _put_out({cloud.deployment: cloud.summary for cloud in clouds}, engine, is_json=is_json)
+
+
+def _put_out(summaries: "dict[str, Summary]", engine: "Engine", *, is_json: bool) -> None:
+    from broker.cloud import summary
+
     if is_json:
         screen.as_json(summary.as_json(summaries, engine.counters))
     else:
         screen.write(str(summary.total(tuple(summaries.values()))))
+
+
+def _exchange(
+    read: "Callable[[tuple[Path, ...]], tuple[list[Package], list[tuple[Package, str]]]]",
+    serving: options_serving.ServingOptions,
+    listeners: Sequence[Any],
+    engine: "Exchangeable",
+    pkgs: tuple[Path, ...],
+) -> None:
+    """Serves other packages; who speaks of them is told."""
+    packages, warm = read(pkgs)
+    engine.exchange(serving.engine(packages, warm))
+    for listener in listeners:
+        listener.exchange(packages)
+
+
+@contextlib.contextmanager
+def _cloud(
+    engine: "Engine",
+    where: "tuple[str, Transport, Transport | None]",
+    share: str | None,
+    drain_s: float,
+    heard: dict[str, Any],
+) -> "Iterator[Cloud]":
+    """A cloud; one whose frames come out of a queue hears of devices beside it."""
+    from broker.cloud import subscriber
+    from broker.cloud.beside.listening import Beside
+
+    deployment, frames, around = where
+    with contextlib.ExitStack() as stack:
+        if frames is not around and around is not None:
+            heard = {"beside": stack.enter_context(Beside(engine, around, deployment, **heard))}
+        yield subscriber.Cloud(engine, frames, deployment, share=share, **heard, drain_s=drain_s)
 
 
 def _heard(

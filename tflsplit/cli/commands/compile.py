@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from tflsplit import errors
+from tflsplit.cli import cut_names
 from tflsplit.cli.options import units
 from tflsplit.cli.output import edgetpu, examples, screen
 from tflsplit.graph.cuts import Cut
@@ -22,6 +23,7 @@ from tflsplit.package.manifest import Compilation
 @click.option(
     "--cuts",
     "cut_names",
+    shell_complete=cut_names.complete,
     default="written",
     show_default=True,
     metavar="ID,…",

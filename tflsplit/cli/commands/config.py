@@ -1,36 +1,44 @@
-"""`tflsplit config`: the settings that a configuration file gives an edge, and what is wrong with them."""
+"""`tflsplit config`: what a file sets for an edge or a cloud, what is wrong with it, and one to begin with."""
 
 from pathlib import Path
 
 import click
 
-from tflsplit import errors
+from tflsplit import configuration, errors
 from tflsplit.cli.output import examples, screen
 from tflsplit.cli.output.tables import Column, Kind
+from tflsplit.cli.settings import checks, merging, templates
 from tflsplit.cli.settings import command as settings_command
-from tflsplit.cli.settings import edge_checks, merging
+
+_ROLES = ("edge", "cloud")
 
 
 @click.group()
 def command() -> None:
-    """Check the configuration file of an edge."""
+    """Check a configuration file, or get one to begin with."""
 
 
-@command.command(epilog=examples.epilog("tflsplit config check /etc/tflsplit/edge.toml"))
+@command.command(
+    epilog=examples.epilog(
+        "tflsplit config check /etc/tflsplit/edge.toml", "tflsplit config check /etc/tflsplit/cloud.toml"
+    )
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "is_json", is_flag=True, help="Print settings and problems as JSON.")
 def check(file: Path, *, is_json: bool) -> None:
     """Show the settings in FILE, and what is wrong with them.
 
-    These are the settings that `tflsplit edge --config FILE` would use, each with the place it comes from. A setting in
-    more than one place is taken from the first of these: the command line, the environment (TFLSPLIT_EDGE_<OPTION>),
-    the drop-in files in the folder beside FILE (for edge.toml: edge.d), FILE itself. The package, source and
-    credentials that the settings name are checked too. Exit code 1 if anything is wrong; each problem has a line.
+    These are the settings that `tflsplit edge --config FILE` (or `tflsplit cloud`, where FILE has the table [cloud])
+    would use, each with the place it comes from. A setting in more than one place is taken from the first of these: the
+    command line, the environment (TFLSPLIT_EDGE_<OPTION>), the drop-in files in the folder beside FILE (for edge.toml:
+    edge.d), FILE itself. The package, source and credentials that the settings name are checked too. Exit code 1 if
+    anything is wrong; each problem has a line.
     """
-    edge = edge_command()
-    merged = edge.merged(file)
-    problems = edge_checks.all_problems(edge, merged, file)
-    known = [found for found in edge_checks.with_credentials(merged).settings.values() if found.value is not None]
+    found_in = command_of(file)
+    merged = found_in.merged(file)
+    problems = found_in.all_problems(merged, file)
+    settings = checks.with_credentials(found_in, merged).settings.values()
+    known = [found for found in settings if found.value is not None]
     if is_json:
         screen.as_json(
             {
@@ -40,19 +48,33 @@ def check(file: Path, *, is_json: bool) -> None:
         )
     elif merged.from_files or not problems:
         columns = ("setting", Column("value", Kind.NOTE), Column("from", Kind.NOTE))
-        screen.table(f"tflsplit edge --config {file}", columns, [_row(found) for found in known])
+        screen.table(f"tflsplit {found_in.table} --config {file}", columns, [_row(found) for found in known])
     if problems:
         raise errors.ConfigurationError(problems)
 
 
-def edge_command() -> settings_command.Command:
-    """`tflsplit edge`, with the options that every command has."""
+@command.command(epilog=examples.epilog("tflsplit config template cloud"))
+@click.argument("role", type=click.Choice(_ROLES))
+def template(role: str) -> None:
+    """Print a configuration file with every setting of an edge or a cloud, each explained and at its default."""
+    screen.verbatim(templates.render(settings_of(role)))
+
+
+def command_of(file: Path) -> settings_command.Command:
+    """The command that a file is for, by its table: an edge, unless there is only the table of a cloud."""
+    found = configuration.tables(file)
+    return settings_of("cloud" if "cloud" in found and "edge" not in found else "edge")
+
+
+def settings_of(role: str) -> settings_command.Command:
+    """`tflsplit edge` or `tflsplit cloud`, with the options that every command has."""
     root = click.get_current_context().find_root()
     group = root.command
-    found = group.get_command(root, "edge") if isinstance(group, click.Group) else None
+    found = group.get_command(root, role) if isinstance(group, click.Group) else None
     assert isinstance(found, settings_command.Command)  # noqa: S101 - it is ours
     return found
 
 
 def _row(found: merging.Setting) -> tuple[str, str, str]:
-    return found.key, str(found.value), found.place
+    shown = ", ".join(map(str, found.value)) if isinstance(found.value, list | tuple) else str(found.value)
+    return found.key, shown, found.place

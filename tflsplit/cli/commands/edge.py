@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tflsplit.api import planfile as api_planfile
-from tflsplit.cli.options import accelerator, connection, delivery, monitoring, planfile, supervision, updates
+from tflsplit.cli import cut_names
+from tflsplit.cli.options import (
+    accelerator,
+    connection,
+    delivery,
+    monitoring,
+    planfile,
+    supervision,
+    updates,
+)
 from tflsplit.cli.options.moving import adapting
 from tflsplit.cli.output import examples, screen
 from tflsplit.cli.settings import edge_checks
@@ -47,6 +56,7 @@ log = logging.getLogger(__name__)
 @click.option(
     "--cut",
     "cut_name",
+    shell_complete=cut_names.complete,
     help="Id or layer of the cut (see `tflsplit inspect`). Default: the plan's, else the first cut in the package that "
     "sends at most 1/10 of the input's bytes.",
 )

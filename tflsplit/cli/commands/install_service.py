@@ -1,4 +1,4 @@
-"""`tflsplit install-service`: installs the edge as a systemd service of this machine."""
+"""`tflsplit install-service`: installs an edge or a cloud as a systemd service of this machine."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ import click
 from tflsplit import errors
 from tflsplit.cli.commands import config
 from tflsplit.cli.output import examples, screen
-from tflsplit.cli.settings import edge_checks, service
+from tflsplit.cli.settings import checks, service
 
 if TYPE_CHECKING:
     from edge_runtime.service.installation import Change
@@ -18,16 +18,22 @@ if TYPE_CHECKING:
     epilog=examples.epilog(
         "tflsplit install-service --config /etc/tflsplit/edge.toml --dry-run",
         "tflsplit install-service --config /etc/tflsplit/edge.toml",
+        "tflsplit install-service --role cloud --config /etc/tflsplit/cloud.toml",
     )
 )
 @click.option(
     "--config",
     "file",
     type=click.Path(path_type=Path),
-    help="Configuration file of the edge. It is checked first. With --root this and all other paths are below it.",
+    help="Configuration file of the service. It is checked first. With --root this and all other paths are below it.",
 )
 @click.option(
-    "--name", default="tflsplit-edge", show_default=True, help="Name of the service, different for each edge here."
+    "--role",
+    type=click.Choice(("edge", "cloud")),
+    help="What the service runs. Default: what the table in --config is for, else edge.",
+)
+@click.option(
+    "--name", help="Name of the service, different for each one here. Default: tflsplit-edge or tflsplit-cloud."
 )
 @click.option(
     "--allow-device",
@@ -54,18 +60,20 @@ if TYPE_CHECKING:
 def command(
     file: Path | None,
     *,
-    name: str,
+    role: str | None,
+    name: str | None,
     given_devices: tuple[Path, ...],
     executable: Path | None,
     root: Path,
     dry_run: bool,
     uninstall: bool,
 ) -> None:
-    """Install the edge as a systemd service.
+    """Install an edge or a cloud as a systemd service.
 
-    The service runs `tflsplit edge --config FILE`. Written are its unit and, for an Edge TPU, a udev rule; files that
-    are right already are left as they are. A configuration that would not run as a service is refused, with a line for
-    each reason. From then on the service starts with the machine. To start it now: `systemctl restart NAME`.
+    The service runs `tflsplit edge --config FILE` (or `tflsplit cloud`). Written are its unit and, for an Edge TPU, a
+    udev rule; files that are right already are left as they are. A configuration that would not run as a service is
+    refused, with a line for each reason. From then on the service starts with the machine. To start it now:
+    `systemctl restart NAME`.
     """
     from edge_runtime.service import installation
 
@@ -73,25 +81,18 @@ def command(
     if not dry_run:
         installation.check_rights(root)
     if uninstall:
-        _remove(name, root, is_dry=dry_run)
+        _remove(name or f"tflsplit-{role or 'edge'}", root, is_dry=dry_run)
         return
     if file is None:
         raise click.UsageError("Missing option '--config'.")
-    edge = config.edge_command()
     file, *devices = (_whole(path, root) for path in (file, *given_devices))
+    served = config.settings_of(role) if role else config.command_of(checks.below(root, file))
     program = _whole(executable, root) if executable else installation.executable()
-    merged = edge.merged(file, root=root)
-    if problems := edge_checks.all_problems(edge, merged, file, root=root):
+    merged = served.merged(file, root=root)
+    if problems := served.all_problems(merged, file, root=root):
         raise errors.ConfigurationError(problems)
-    wanted = service.wanted(
-        edge,
-        merged,
-        file,
-        name=name,
-        executable=program,
-        devices=tuple(devices),
-        root=root,
-    )
+    name = name or f"tflsplit-{served.table}"
+    wanted = service.wanted(served, merged, file, name=name, executable=program, devices=tuple(devices), root=root)
     _install(installation.plan(wanted), name, root, is_dry=dry_run)
 
 

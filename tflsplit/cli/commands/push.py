@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tflsplit import errors
+from tflsplit.cli import cut_names
 from tflsplit.cli.options import connection, units
 from tflsplit.cli.output import examples, screen
 from tflsplit.package import reading
@@ -36,7 +37,12 @@ if TYPE_CHECKING:
     metavar="KEY",
     help="File with the private key that `tflsplit keygen` made.",
 )
-@click.option("--cut", "cut_name", help="Id or layer of the cut to run. Default: the cut that the device runs now.")
+@click.option(
+    "--cut",
+    "cut_name",
+    shell_complete=cut_names.complete,
+    help="Id or layer of the cut to run. Default: the cut that the device runs now.",
+)
 @click.option(
     "--url",
     "bundle_url",

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from tflsplit import errors, text
 from tflsplit.api import files, planning, simulating
+from tflsplit.cli import cut_names
 from tflsplit.cli.options import objectives, planfile, scenario
 from tflsplit.cli.output import examples, moves, screen
 from tflsplit.cli.output.tables import Column
@@ -43,6 +44,7 @@ _RTT_S = 0.04  # as `simulate` has it
 @click.option(
     "--cuts",
     "wanted",
+    shell_complete=cut_names.complete,
     help="Cuts to run: all, useful (with input and output), or ids and layers with commas, for example "
     "input:raw,op005,output. Default: the plan's, else useful.",
 )

@@ -9,6 +9,7 @@ import click
 
 from tflsplit import text
 from tflsplit.api import files, packages
+from tflsplit.cli import cut_names
 from tflsplit.cli.options import accelerator as options_accelerator
 from tflsplit.cli.output import examples, proofs, screen
 from tflsplit.coding import precisions
@@ -35,6 +36,7 @@ if TYPE_CHECKING:  # it needs an interpreter, which `tflsplit doctor` may be run
 @click.option(
     "--cuts",
     "wanted",
+    shell_complete=cut_names.complete,
     default="listed",
     show_default=True,
     help="Cuts to check: listed, as `tflsplit inspect` does, all, useful, or ids and layers with commas between them.",

@@ -1,14 +1,16 @@
-"""An edge as a systemd service: it reports its state to systemd, and reads its configuration again on SIGHUP.
+"""An edge or a cloud as a systemd service: it tells systemd its state, and reads its configuration again on SIGHUP.
 
-An edge with neither systemd nor a configuration file imports none of it.
+One with neither systemd nor a configuration file imports none of it.
 """
 
 import logging
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from edge_runtime.delivery.settings import Settings
     from edge_runtime.head import Head
     from edge_runtime.loop import Edge
+    from edge_runtime.service.supervision import Served
     from tflsplit.package.reading import Package
 
 log = logging.getLogger(__name__)
@@ -30,12 +33,11 @@ log = logging.getLogger(__name__)
 _STEP_S = 90.0
 
 
-class SupervisedEdge:
+class Supervised:
     """Supervision of the command that runs; `context` is its context."""
 
     def __init__(self, context: click.Context) -> None:
         self._context = context
-        self._golden: Mapping[str, object] | None = None
         self.is_supervised = bool(os.environ.get("NOTIFY_SOCKET"))
         if self.is_supervised:
             from edge_runtime.service.notify import Notifier
@@ -45,6 +47,61 @@ class SupervisedEdge:
     def starting(self, words: str) -> None:
         if self.is_supervised:
             self._notifier.starting(words, within_s=_STEP_S)
+
+    def alive(self) -> None:
+        """Something was done that a program which hangs does not do."""
+        if self.is_supervised:
+            self._notifier.ping_watchdog()
+
+    @contextmanager
+    def _running(self, served: "Callable[[], Served]", reload: Callable[[], None]) -> Iterator[None]:
+        """On SIGHUP the configuration is read again."""
+        if not self.is_supervised and not command.has_file(self._context):
+            yield
+            return
+        from edge_runtime.service.notify import Notifier
+        from edge_runtime.service.supervision import Supervision
+
+        notifier = self._notifier if self.is_supervised else Notifier({})
+        supervision = Supervision(served(), notifier, reload)
+        before = signal.signal(signal.SIGHUP, lambda _number, _frame: supervision.ask_to_reload())
+        try:
+            with supervision:
+                yield
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+    def _again(self, changeable: Collection[str], apply: Callable[[Mapping[str, Any], frozenset[str]], None]) -> None:
+        """Reads the configuration; `apply` gets its values, and the names of those that changed."""
+        fresh = command.again(self._context)
+        changed = command.changes(self._context, fresh)
+        apply(fresh.params, changed)
+        self._context.params.update({name: fresh.params[name] for name in changed if name in changeable})
+        log.info("configuration read again changed=%s", ",".join(sorted(changed & {*changeable})) or "nothing")
+        if fixed := changed - {*changeable}:
+            keys = command.keys(self._context.command, fixed)
+            log.warning("changed settings need a restart keys=%s", ",".join(keys))
+
+
+class SupervisedCloud(Supervised):
+    """A cloud; see `Supervised`."""
+
+    @contextmanager
+    def supervised(self, served: "Callable[[], Served]", take: Callable[[tuple[Path, ...]], None]) -> Iterator[None]:
+        """Around the clouds' run. `take` is called with the packages where these have changed."""
+        with self._running(served, lambda: self._again(("pkgs",), partial(self._apply, take))):
+            yield
+
+    @staticmethod
+    def _apply(take: Callable[[tuple[Path, ...]], None], given: Mapping[str, Any], changed: frozenset[str]) -> None:
+        if "pkgs" in changed:
+            take(given["pkgs"])
+
+
+class SupervisedEdge(Supervised):
+    """An edge; see `Supervised`."""
+
+    _golden: Mapping[str, object] | None = None
 
     def trying(self, model: str) -> None:
         """Each model of a package that is tried is a step of its own."""
@@ -81,37 +138,25 @@ class SupervisedEdge:
 
     @contextmanager
     def supervised(self, edge: "Edge", online: "Transport", planned: Mapping[str, Any]) -> Iterator[None]:
-        """Around `Edge.run`; on SIGHUP the configuration is read again. `planned` are the settings of a plan."""
-        edge.describe("golden", self._golden)
-        if not self.is_supervised and not command.has_file(self._context):
-            yield
-            return
-        from edge_runtime.service.notify import Notifier
-        from edge_runtime.service.supervision import Supervision
-
-        notifier = self._notifier if self.is_supervised else Notifier({})
-        supervision = Supervision(edge, online, notifier, lambda: self._reload(edge, planned))
-        before = signal.signal(signal.SIGHUP, lambda _number, _frame: supervision.ask_to_reload())
-        try:
-            with supervision:
-                yield
-        finally:
-            signal.signal(signal.SIGHUP, before)
-
-    def _reload(self, edge: "Edge", planned: Mapping[str, Any]) -> None:
+        """Around `Edge.run`. `planned` are the settings of a plan."""
         from edge_runtime.delivery.settings import CHANGEABLE
 
-        fresh = command.again(self._context)
-        changed = command.changes(self._context, fresh)
-        edge.reload(_changed(edge.settings, planned, fresh.params))
-        self._context.params.update({name: fresh.params[name] for name in changed if name in CHANGEABLE})
-        log.info("configuration read again changed=%s", ",".join(sorted(changed & {*CHANGEABLE})) or "nothing")
-        if fixed := changed - {*CHANGEABLE}:
-            keys = command.keys(self._context.command, fixed)
-            log.warning("changed settings need a restart keys=%s", ",".join(keys))
+        def state() -> "Served":
+            from edge_runtime.service.supervision import EdgeState
+
+            return EdgeState(edge, online)
+
+        edge.describe("golden", self._golden)
+        apply = partial(self._apply, edge, planned)
+        with self._running(state, lambda: self._again(CHANGEABLE, apply)):
+            yield
+
+    @staticmethod
+    def _apply(edge: "Edge", planned: Mapping[str, Any], given: Mapping[str, Any], _changed: frozenset[str]) -> None:
+        edge.reload(_settings(edge.settings, planned, given))
 
 
-def _changed(settings: "Settings", planned: Mapping[str, Any], given: Mapping[str, Any]) -> "Settings":
+def _settings(settings: "Settings", planned: Mapping[str, Any], given: Mapping[str, Any]) -> "Settings":
     """`settings`, in which those that may change while the edge runs have the values of `given`."""
     from edge_runtime.delivery.settings import CHANGEABLE, Settings
 

@@ -29,8 +29,13 @@ class Command(click.Command):
     """Takes `--config FILE`, and each option from `TFLSPLIT_<COMMAND>_<OPTION>`.
 
     `checks` test a setting's value beyond its type, by key; they raise an error of `tflsplit.errors`. Settings named in
-    `paths` are files unless they hold a colon; so are all settings of click's type for paths.
+    `paths` are files unless they hold a colon; so are all settings of click's type for paths. `bundled` are the
+    settings that the credentials say where nobody sets them, as attributes of `broker.transport.credentials.Bundle`;
+    `needed` are those of them without which it does not run.
     """
+
+    bundled: Mapping[str, str] = {}
+    needed: frozenset[str] = frozenset()
 
     def __init__(
         self, name: str | None, *, checks: Mapping[str, Check], paths: frozenset[str], **attributes: Any
@@ -85,6 +90,10 @@ class Command(click.Command):
         from tflsplit.cli.settings import merging
 
         return merging.merge(self, file, root=root)
+
+    def all_problems(self, merged: "Merged", file: Path, *, root: Path = Path("/")) -> tuple[str, ...]:
+        """Everything wrong with the settings: wrong values, missing ones, and what cannot be used of what they name."""
+        return merged.problems
 
     def is_in_environment(self) -> bool:
         return any(name.startswith(self.prefix) for name in os.environ)

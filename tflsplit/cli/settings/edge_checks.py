@@ -1,38 +1,19 @@
 """Finds what is wrong with an edge's settings before it runs: with each setting alone, and with all together."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
-from importlib.util import find_spec
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from tflsplit import arguments, errors, extras, quantities
+from tflsplit import arguments, errors, quantities
 from tflsplit.api import gating
-from tflsplit.cli.options import connection, delivery, planfile, updates
+from tflsplit.cli.options import delivery, planfile, updates
 from tflsplit.cli.options.moving import adapting, gate
+from tflsplit.cli.settings import checks
 from tflsplit.cli.settings.command import Check, Command
 
 if TYPE_CHECKING:  # an edge without a configuration file merges nothing
     from tflsplit.cli.settings.merging import Merged
     from tflsplit.planning.planfile import Plan
-
-
-def _name(what: str) -> Check:
-    def check(value: str) -> None:
-        from broker.messages import topics
-
-        topics.check_name(what, value)
-
-    return check
-
-
-def _broker(value: str) -> object:
-    from broker.transport import address
-
-    return address.parse(value)
 
 
 def _accelerator(value: str) -> None:
@@ -50,12 +31,6 @@ def _input_codec(value: str) -> object:
     return input_codec.parse(value)
 
 
-def _metrics(value: str) -> object:
-    from tflsplit.observing import server
-
-    return server.parse_address(value)
-
-
 def _home_assistant(value: str) -> object:
     from edge_runtime.monitoring import home_assistant
 
@@ -63,77 +38,36 @@ def _home_assistant(value: str) -> object:
 
 
 CHECKS: Mapping[str, Check] = {
-    "deployment": _name("deployment"),
-    "device": _name("device"),
-    "broker": _broker,
+    "deployment": checks.name("deployment"),
+    "device": checks.name("device"),
+    "broker": checks.broker,
     "accelerator": _accelerator,
     "input-codec": _input_codec,
-    "metrics": _metrics,
+    "metrics": checks.metrics,
     "home-assistant": _home_assistant,
 }
 
 # The source may be a file, but click's type does not say so, since it may also be a camera.
 PATHS = frozenset({"source"})
 
-# Files that only root may read. A service gets them as credentials. The order is that of `connection.Broker`.
-SECRETS = ("credentials", "ca", "cert", "key", "password-file")
-
-
-# What the credentials say where it is not set, as the attributes of `broker.transport.credentials.Bundle`.
-_BUNDLED = {"deployment": "deployment", "device": "name"}
-
 
 class EdgeCommand(Command):
     """`tflsplit edge`."""
 
+    bundled: Mapping[str, str] = {"deployment": "deployment", "device": "name"}
+    needed = frozenset({"deployment", "device"})
+
     def __init__(self, name: str | None, **attributes: Any) -> None:
         super().__init__(name, checks=CHECKS, paths=PATHS, **attributes)
 
-
-def all_problems(command: Command, merged: "Merged", file: Path, *, root: Path = Path("/")) -> tuple[str, ...]:
-    """Everything wrong with the settings: wrong values, missing ones, and a package, cut, source or broker that cannot
-    be used."""
-    if merged.problems and not merged.from_files:
-        return merged.problems  # the file could not be read, so nothing is known of what it sets
-    problems = list(merged.problems)
-    merged = with_credentials(merged, root)
-    bundled = () if merged.value("credentials") else tuple(_BUNDLED)
-    for key, parameter in command.settings.items():
-        if (parameter.required or key in bundled) and merged.settings[key].place == "default":
-            problems.append(f"{file}: {key} is not set; set it there, or in the environment as {command.variable(key)}")
-    for look in (_look_at_package, _look_at_source, _look_at_broker, _look_at_libraries):
-        with _collected(problems, f"{file}: "):
-            look(merged, root)
-    if not problems:
-        with _collected(problems, f"{file}: "):
-            _opened, plan = planfile.opened(_file(merged, "package", root), _file(merged, "plan", root))
-            _look_at_combinations(command, below(root, file), plan)
-    return tuple(problems)
-
-
-def with_credentials(merged: "Merged", root: Path = Path("/")) -> "Merged":
-    """The settings, with names from the folder of credentials where they are not set, if it can be read."""
-    from broker.transport import credentials
-    from tflsplit.cli.settings.merging import Setting
-
-    folder = _file(merged, "credentials", root)
-    lacking = [key for key in _BUNDLED if merged.settings[key].place == "default"]
-    if folder is None or not lacking:
-        return merged
-    try:
-        bundle = credentials.open_bundle(folder)
-    except errors.SettingsError:  # `_look_at_broker` says so, unless it is encrypted
-        return merged
-    found = {key: Setting(key, getattr(bundle, _BUNDLED[key]), str(folder)) for key in lacking}
-    return replace(merged, settings={**merged.settings, **found})
-
-
-@contextmanager
-def _collected(problems: list[str], prefix: str) -> Iterator[None]:
-    try:
-        yield
-    except (errors.TflsplitError, click.UsageError) as refused:
-        problems.append(prefix + (refused.message if isinstance(refused, click.UsageError) else str(refused)))
+    def all_problems(self, merged: "Merged", file: Path, *, root: Path = Path("/")) -> tuple[str, ...]:
+        looks = (_look_at_package, _look_at_source, _look_at_broker, _look_at_libraries)
+        problems = checks.all_problems(self, merged, file, looks, root=root)
+        if not problems:
+            with checks.collected(problems, f"{file}: "):
+                package, plan = checks.file_of(merged, "package", root), checks.file_of(merged, "plan", root)
+                _look_at_combinations(self, checks.below(root, file), planfile.opened(package, plan)[1])
+        return tuple(problems)
 
 
 def _look_at_combinations(command: Command, file: Path, plan: "Plan | None") -> None:
@@ -151,7 +85,9 @@ def _look_at_package(merged: "Merged", root: Path) -> None:
     if not (merged.value("package") or merged.value("plan")):
         raise errors.SettingsError("package is not set, and no plan either, which would name one")
     named = {f"--{key}": merged.value(key) for key in ("cut", "input-codec")}
-    opened, plan, cut = planfile.opened_at(_file(merged, "package", root), _file(merged, "plan", root), named)
+    opened, plan, cut = planfile.opened_at(
+        checks.file_of(merged, "package", root), checks.file_of(merged, "plan", root), named
+    )
     opened.check_has_tail(cut)
     wanted = gating.terms(*(merged.value(key) for key in ("answer-here", "at-most", "audit")))
     until, batch = merged.value("until"), merged.value("batch") or (plan.batch if plan else None)
@@ -166,47 +102,20 @@ def _look_at_package(merged: "Merged", root: Path) -> None:
 
 def _look_at_source(merged: "Merged", root: Path) -> None:
     source = merged.value("source")
-    if source and ":" not in source and not below(root, arguments.path(source, "source")).exists():
+    if source and ":" not in source and not checks.below(root, arguments.path(source, "source")).exists():
         raise errors.DataError(f"source {source}: there is no such file or folder")
 
 
 def _look_at_broker(merged: "Merged", root: Path) -> None:
-    """Encrypted credentials are left out: only systemd can read them."""
     from broker.transport.credentials import Role
-    from edge_runtime.service import credentials
 
-    files = {key: _file(merged, key, root) for key in SECRETS}
-    if any(credentials.has_encrypted(file) for file in files.values() if file is not None):
-        return
-    if merged.settings["broker"].place != "default" and merged.value("broker") is None:
-        return  # the address is wrong, and has been reported
-    if not (merged.value("broker") or merged.value("credentials")):
-        raise errors.SettingsError("broker is not set, and no credentials either, which would name one")
-    named = connection.Broker(merged.value("broker"), *files.values())
     speaker = (merged.value("deployment"), merged.value("device"))
-    _where, proof = named.resolve(speaker if all(speaker) else None, role=Role.DEVICE)
-    if proof.has_files:
-        proof.ssl_context()
+    checks.look_at_broker(merged, root, speaker if all(speaker) else None, Role.DEVICE)
 
 
 def _look_at_libraries(merged: "Merged", root: Path) -> None:
-    """At those that the settings ask for, of this machine: another's, below a `root`, are not to be seen from here."""
-    if root != Path("/"):
-        return
-    asked = {"metrics": "prometheus_client", "update-key": "cryptography"}
-    needed = [(f"--{key}", module) for key, module in asked.items() if merged.value(key)]
+    needed = {"--metrics": "prometheus_client", "--update-key": "cryptography"}
+    asked = {option: module for option, module in needed.items() if merged.value(option.lstrip("-"))}
     if str(merged.value("source") or "").startswith("camera:"):
-        needed.append(("a camera source", "cv2"))
-    lacking = [(what, module) for what, module in needed if not find_spec(module)]
-    if lacking:
-        raise errors.SettingsError("; ".join(extras.need(*each) for each in lacking))
-
-
-def _file(merged: "Merged", key: str, root: Path) -> Path | None:
-    value = merged.value(key)
-    return below(root, Path(value)) if value else None
-
-
-def below(root: Path, path: Path) -> Path:
-    """The place of `path` in a file system that begins at `root`, as that of an image does."""
-    return root / path.absolute().relative_to("/")
+        asked["a camera source"] = "cv2"
+    checks.look_at_libraries(asked, root)

@@ -104,9 +104,11 @@ def _known(command: Command, key: str, place: str, problems: list[str]) -> click
 def _resolved(command: Command, entry: configuration.Entry, parameter: click.Parameter, file: Path | None) -> Any:
     """Paths are relative to the file's folder, in its drop-ins too: a service runs in a folder of its own."""
     is_path = isinstance(parameter.type, click.Path) or (entry.key in command.paths and ":" not in str(entry.value))
-    if is_path and isinstance(entry.value, str) and file is not None:
-        return str(file.parent / entry.value)
-    return entry.value
+    if not is_path or file is None:
+        return entry.value
+    if isinstance(entry.value, list):
+        return [str(file.parent / one) if isinstance(one, str) else one for one in entry.value]
+    return str(file.parent / entry.value) if isinstance(entry.value, str) else entry.value
 
 
 def _refused(command: Command, key: str, value: Any) -> str | None:
@@ -127,9 +129,11 @@ def _read_environment(command: Command, found: dict[str, Setting], problems: lis
             _known(command, name.removeprefix(command.prefix).replace("_", "-").lower(), place, problems)
         elif given != "":  # which click takes for not set
             key = by_variable[name]
-            if problem := _not_convertible(command.settings[key], given) or _refused(command, key, given):
+            parameter = command.settings[key]
+            if problem := _not_convertible(parameter, given) or _refused(command, key, given):
                 problems.append(f"{place}: {problem}")
-            found[key] = Setting(key, None if problem else given, place)
+            value = parameter.type.split_envvar_value(given) if _takes_several(parameter) else given
+            found[key] = Setting(key, None if problem else value, place)
 
 
 def _default(parameter: click.Parameter) -> Any:
@@ -139,11 +143,16 @@ def _default(parameter: click.Parameter) -> Any:
 
 def _wrong(parameter: click.Parameter, value: Any) -> str | None:
     """What is wrong with a value that TOML gave a type of its own."""
-    if parameter.multiple:
+    if _takes_several(parameter):
         if not isinstance(value, list):
             return f"{value!r} is one value, expected a list: [{value!r}]"
         return next(filter(None, (_wrong_type(parameter, one) for one in value)), None)
     return _wrong_type(parameter, value)
+
+
+def _takes_several(parameter: click.Parameter) -> bool:
+    """A repeated option, or an argument of which there may be several."""
+    return parameter.multiple or parameter.nargs == -1
 
 
 def _wrong_type(parameter: click.Parameter, value: Any) -> str | None:
@@ -172,7 +181,7 @@ def _not_convertible(parameter: click.Parameter, value: Any) -> str | None:
     another file in place of one that only root may read, as is done for a service's credentials."""
     if isinstance(parameter.type, click.Path):
         return None
-    values = value.split() if parameter.multiple and isinstance(value, str) else [value]
+    values = value.split() if _takes_several(parameter) and isinstance(value, str) else [value]
     try:
         for one in values:
             parameter.type.convert(one, parameter, None)

@@ -1,4 +1,4 @@
-"""What the systemd service of an edge needs: derived from the edge's configuration."""
+"""What the systemd service of an edge or a cloud needs: derived from its configuration."""
 
 import dataclasses
 import math
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tflsplit.cli.settings.checks import SECRETS
 from tflsplit.cli.settings.command import Command
-from tflsplit.cli.settings.edge_checks import SECRETS
 from tflsplit.cli.settings.merging import Merged
 
 if TYPE_CHECKING:  # `tflsplit edge` starts without it
@@ -19,42 +19,45 @@ _CLOSING_S = 15
 
 
 def wanted(
-    edge: Command, merged: Merged, file: Path, *, name: str, executable: Path, devices: tuple[Path, ...], root: Path
+    command: Command, merged: Merged, file: Path, *, name: str, executable: Path, devices: tuple[Path, ...], root: Path
 ) -> "Wanted":
     from edge_runtime.service import installation
 
-    paths = {
-        key: (Path(value), parameter.type.writable)
-        for key, parameter in edge.settings.items()
+    paths = [
+        (key, Path(one), parameter.type.writable)
+        for key, parameter in command.settings.items()
         if isinstance(parameter.type, click.Path) and (value := merged.value(key))
-    }
-    source = merged.value("source")
+        for one in (value if isinstance(value, list | tuple) else [value])
+    ]
+    source = merged.value("source") if "source" in command.settings else None
+    accelerator = merged.value("accelerator") if "accelerator" in command.settings else None
     return installation.Wanted(
+        role=command.table,
         name=name,
         config=file,
         executable=executable,
-        accelerator=merged.value("accelerator"),
+        accelerator=accelerator,
         source=source,
-        secrets={f"--{key}": path for key, (path, _) in paths.items() if key in SECRETS},
+        secrets={f"--{key}": path for key, path, _ in paths if key in SECRETS},
         reads=_read(file, root)
-        + tuple(path for key, (path, is_written) in paths.items() if key not in SECRETS and not is_written)
-        + (() if ":" in source else (Path(source),)),
-        writes=tuple(path for path, is_written in paths.values() if is_written),
+        + tuple(path for key, path, is_written in paths if key not in SECRETS and not is_written)
+        + (() if source is None or ":" in source else (Path(source),)),
+        writes=tuple(path for _, path, is_written in paths if is_written),
         devices=devices,
         is_bounded=merged.value("count") is not None,
-        stop_s=math.ceil(_drain_s(edge, merged)) + _CLOSING_S,
+        stop_s=math.ceil(_drain_s(command, merged)) + _CLOSING_S,
         root=root,
     )
 
 
-def _drain_s(edge: Command, merged: Merged) -> float:
-    """The longest time that the edge waits for its last answers."""
+def _drain_s(command: Command, merged: Merged) -> float:
+    """The longest time that it waits for the last answers."""
     from edge_runtime.delivery.settings import Settings
 
     given = merged.value("drain")
     if given is None:
         return next(float(str(field.default)) for field in dataclasses.fields(Settings) if field.name == "drain_s")
-    return float(edge.settings["drain"].type.convert(str(given), None, None))
+    return float(command.settings["drain"].type.convert(str(given), None, None))
 
 
 def _read(file: Path, root: Path) -> tuple[Path, ...]:
