@@ -44,7 +44,7 @@ def convert(
     with writing.folder_beside(destination) as folder:
         model, labels = archive.unpacked(source, folder)
         if labels is not None and not options.labels:
-            options = replace(options, labels=read_labels(labels))
+            options = replace(options, labels=read_labels(labels), labels_name=f"{source}, labels")
         try:
             refusals.before_loading(model, options)
             if not options.labels:
@@ -74,7 +74,7 @@ def _own_labels(model: Path, folder: Path) -> tuple[str, ...]:
         if named is None:
             return ()
         labels = read_labels(named)
-        refusals.check_labels_of(labels, static_shapes.read(model))
+        refusals.check_labels_of(labels, static_shapes.read(model), str(model))
     except errors.DataError:
         return ()
     return labels

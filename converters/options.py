@@ -20,14 +20,15 @@ IO_TYPES = ("int8", "uint8")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to make. `calibration` is a folder of pictures, `.npy`, `.npz` or `.csv`, or an array for each input of the
-    model; without it inputs are synthesised, unless `requires_calibration`. `split_at` names cuts by id or layer;
-    `pairs` "useful", "all" or "none" is what is written beside them ("useful" if neither is given). `tail` is what the
-    cloud's halves compute in, "int8" or "float32". `io` is the type of the model's inputs and outputs, "int8" or
-    "uint8"; without it int8, and what a `.tflite` has. `scales` replaces Lambda layers by a factor and what is added;
-    `signature` is the one of a SavedModel to convert. `requantise` makes a uint8 `.tflite` int8. With `stateful`
-    the frames of a device are a stream, and what operators keep lasts from one to the next. `quick` takes plain
-    noise as calibration: the cuts and payloads are then real, the scales are not.
+    """What to make. `calibration` is a folder of pictures, `.npy`, `.npz` or `.csv`, or an array for each input of
+    the model; without it inputs are synthesised, unless `requires_calibration`. `split_at` names cuts by id or
+    layer; `pairs` "useful", "all" or "none" is what is written beside them ("useful" if neither is given). `tail`
+    is what the cloud's halves compute in, "int8" or "float32". `io` is the type of the model's inputs and outputs,
+    "int8" or "uint8"; without it int8, and what a `.tflite` has. `labels_name` is what errors call the labels, as
+    their file. `scales` replaces Lambda layers by a factor and what is added; `signature` is the one of a
+    SavedModel to convert. `requantise` makes a uint8 `.tflite` int8. With `stateful` the frames of a device are a
+    stream, and what operators keep lasts from one to the next. `quick` takes plain noise as calibration: the cuts
+    and payloads are then real, the scales are not.
 
     For the target "coral", `split_at` knows the cut "edgetpu", right before the first operator that does not map, and
     the heads written are compiled by `compiler` (a command; that on PATH without it) if there is one.
@@ -38,6 +39,7 @@ class Options:
     requires_calibration: bool = False
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] = ()
+    labels_name: str = "labels"
     split_at: tuple[str, ...] = ()
     pairs: str | None = None
     tail: str = "int8"

@@ -67,9 +67,7 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
     quantised = _described(_quantise(source, options, on_stage), request["name"], options)
     on_stage("read the graph and find its cuts")
     graph = flatgraph.read(quantised.data, name=str(source))
-    refusals.check_labels_of(options.labels, graph)
-    if options.stateful:
-        refusals.check_keeps_state(source, graph, quantised.model)
+    refusals.after_quantising(source, graph, quantised.model, options)
     found, fused, aliases = _named_cuts(graph, quantised)
     aliases |= _edgetpu_alias(source, graph, found, options)
     float_tails = _float_tails(source, quantised, found, options, on_stage)
@@ -127,7 +125,7 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
         raise errors.SettingsError(f"{source}: --requantise is for a uint8 .tflite; other models are quantised to int8")
     on_stage(f"load {source.name}")
     if opened is not None:
-        refusals.check_labels_of(options.labels, flatgraph.read(opened.data))
+        refusals.check_labels_of(options.labels, flatgraph.read(opened.data), options.labels_name)
         model: LoadedModel = unquantised.load(source, opened.data)
     else:
         model = formats.load(
@@ -324,7 +322,9 @@ def _with_doubts(
 def _prepared(model: LoadedModel, options: Options, on_stage: Callable[[str], None]) -> Prepared:
     if options.requires_calibration and options.calibration is None:
         # Of a float .tflite, which looks like any other until it is read.
-        raise errors.DataError("--require-calibration, but no data: give --calibration a folder, .npy, .npz or .csv")
+        raise errors.DataError(
+            f"{model.path}: --require-calibration, but no data; give --calibration a folder, .npy, .npz or .csv"
+        )
     stated = options.preprocessing
     return preparation.for_float(model, options.calibration, stated, distils=not options.quick, on_stage=on_stage)
 

@@ -40,7 +40,9 @@ def before_loading(source: Path, options: Options) -> None:
     """ModelError or DataError for what the files say without being opened by anybody's library."""
     kind = formats.recognise(source)
     if options.requires_calibration and options.calibration is None and kind is not Format.TFLITE:
-        raise errors.DataError("--require-calibration, but no data: give --calibration a folder, .npy, .npz or .csv")
+        raise errors.DataError(
+            f"{source}: --require-calibration, but no data; give --calibration a folder, .npy, .npz or .csv"
+        )
     if isinstance(options.calibration, Path):
         inputs_samples.check_kind(options.calibration)
 
@@ -51,9 +53,17 @@ def before_quantising(model: LoadedModel, options: Options) -> None:
     counts = [meanings.label_count(meaning, shape) for meaning, shape in found]
     # Outputs may change their order in conversion, so with several the last word is the pipeline's.
     if len(options.labels) not in counts:
-        check_labels(options.labels, counts)
+        check_labels(options.labels, counts, options.labels_name)
     for name in options.split_at:
         _check_layer(name, model)
+
+
+def after_quantising(source: Path, graph: Graph, model: LoadedModel | None, options: Options) -> None:
+    """ModelError or DataError for what only the int8 model says."""
+    check_computes(graph, str(source))
+    check_labels_of(options.labels, graph, options.labels_name)
+    if options.stateful:
+        check_keeps_state(source, graph, model)
 
 
 def check_is_one_model(graph: Graph, name: str) -> None:
@@ -67,6 +77,13 @@ def check_is_one_model(graph: Graph, name: str) -> None:
             f"{name}: holds {len(found)} models, by their signatures {', '.join(found.values())}; write the one "
             "to be split alone (signature_keys of from_saved_model; of a SavedModel, convert takes --signature NAME)"
         )
+
+
+def check_computes(graph: Graph, name: str) -> None:
+    """ModelError for a model that is an empty shell."""
+    lacking = [what for what in ("inputs", "operators", "outputs") if not getattr(graph, what)]
+    if lacking:
+        raise errors.ModelError(f"{name}: computes nothing, it has no {' and no '.join(lacking)}; give a whole model")
 
 
 def check_has_no_branches(graph: Graph, name: str) -> None:
@@ -83,11 +100,11 @@ def check_has_no_branches(graph: Graph, name: str) -> None:
         )
 
 
-def check_labels_of(labels: Sequence[str], graph: Graph) -> None:
+def check_labels_of(labels: Sequence[str], graph: Graph, name: str) -> None:
     """As `check_labels`, of a `.tflite`."""
     found = meanings.of_graph(graph, has_labels=bool(labels))
     shapes = (graph.tensors[index].shape for index in graph.outputs)
-    check_labels(labels, [meanings.label_count(*each) for each in zip(found, shapes, strict=True)])
+    check_labels(labels, [meanings.label_count(*each) for each in zip(found, shapes, strict=True)], name)
 
 
 def check_pixels_are_told(source: Path, graph: Graph, options: Options) -> None:
@@ -118,17 +135,19 @@ def check_keeps_state(source: Path, graph: Graph, model: LoadedModel | None) -> 
         )
 
 
-def check_labels(labels: Sequence[str], counts: Sequence[int | None]) -> None:
+def check_labels(labels: Sequence[str], counts: Sequence[int | None], name: str) -> None:
     """There must be as many labels as the first output that has some takes: one too few, or an extra line, would name
-    all later classes wrongly. `counts` has None for an output of which that is not known."""
+    all later classes wrongly. `counts` has None for an output of which that is not known; `name` is the labels' own."""
     taken = next((count for count in counts if count != 0), 0)
     given = text.counted(len(labels), "label")
     if not labels or not counts or taken is None or taken == len(labels):
         return
     if taken == 0:
-        raise errors.DataError(f"{given}, the model's output is a plain number, which has none; leave --labels out")
+        raise errors.DataError(
+            f"{name}: {given}, the model's output is a plain number, which has none; leave --labels out"
+        )
     raise errors.DataError(
-        f"{given}, the model's output has {taken} classes; give one a line for each"
+        f"{name}: {given}, the model's output has {taken} classes; give one a line for each"
         + (", first the one of values below 0.5" if taken == 2 else "")
     )
 

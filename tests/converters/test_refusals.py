@@ -64,8 +64,8 @@ def test_labels_that_do_not_fit_the_output_are_refused_before_it_is_quantised(ke
     units, activation, labels, words = UNFIT[case]
     layers = [keras.Input((5,)), keras.layers.Dense(units, activation=activation)]
     path = saved(keras.Sequential(layers), "m.keras")
-    with pytest.raises(errors.DataError, match=words):
-        convert.convert(path, tmp_path / "m.tflsplit", convert.Options(labels=labels))
+    with pytest.raises(errors.DataError, match=f"^l.txt: {words}"):
+        convert.convert(path, tmp_path / "m.tflsplit", convert.Options(labels=labels, labels_name="l.txt"))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_labels_that_do_not_fit_the_output_are_refused_before_it_is_quantised(ke
     [(("a", "b"), [2]), (("a",) * 4, [None]), (("a", "b"), [0, 2]), ((), [3]), (("a",) * 80, [0, None])],
 )
 def test_labels_that_fit_or_cannot_be_told_pass(labels, counts):
-    refusals.check_labels(labels, counts)
+    refusals.check_labels(labels, counts, "labels")
 
 
 @pytest.mark.parametrize("name", ["last", "input", "output", "edgetpu", "op000", "m/last/BiasAdd", "x:0"])

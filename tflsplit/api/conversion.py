@@ -57,6 +57,7 @@ def convert(
         requires_calibration=require_calibration,
         preprocessing=inputs_preprocessing.parse(preprocessing) if isinstance(preprocessing, str) else preprocessing,
         labels=_labels(labels),
+        labels_name=os.fspath(labels) if isinstance(labels, str | os.PathLike) else "labels",
         split_at=arguments.texts(split_at, "split_at"),
         pairs=pairs,
         tail=tail,

@@ -4,6 +4,7 @@ Resizing is bilinear over the area each output pixel covers (Pillow's BILINEAR).
 turns the pixels into the model's input.
 """
 
+import functools
 import logging
 import warnings
 from collections.abc import Iterator
@@ -13,11 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from tflsplit import errors, extras
+from tflsplit import errors, extras, text
 from tflsplit.graph.tensors import Array
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
+_log = logging.getLogger(__name__)
+
+_USUAL = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+SUFFIXES = frozenset({*_USUAL, ".jfif", ".jpe", ".avif", ".dib", ".jp2", ".pbm", ".pnm", ".tga"})
 HEIC = frozenset({".heic", ".heif"})  # what phones write, and Pillow does not read
+# Of cameras, drawing programs and newer browsers: Pillow reads none of them.
+_OTHERS = frozenset({".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".jxl", ".psd", ".svg", ".exr", ".hdr"})
+NOT_READ = HEIC | _OTHERS
 
 _MOST_PIXELS = 1 << 26  # 8192 x 8192, some 200 MB while it is made smaller
 _LEAST_SIDE = 16  # of a picture that is much longer than wide, as a line of text
@@ -25,14 +32,30 @@ _WHITE_16 = (1 << 16) - 1
 
 
 def find(folder: Path) -> tuple[Path, ...]:
-    """The pictures in a folder and the folders below it, in name order. DataError if there are none, or HEIC files."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES | HEIC and path.is_file())
+    """The pictures in a folder and the folders below it, in name order; hidden ones are left out, and counted in the
+    log. DataError if there are none, or some of a kind that is not read."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES | NOT_READ and path.is_file())
+    files = tuple(path for path in found if not _is_hidden(path.relative_to(folder)))
+    hidden = len(found) - len(files)
     if not files:
-        raise errors.DataError(f"{folder}: no pictures in it (looked for {', '.join(sorted(SUFFIXES))})")
+        beside = f", but {text.counted(hidden, 'hidden one')}" if hidden else ""
+        raise errors.DataError(f"{folder}: no pictures in it{beside} (looked for {', '.join(sorted(SUFFIXES))})")
     for path in files:
-        if path.suffix.lower() in HEIC:
-            raise _is_heic(path)
-    return tuple(files)
+        if path.suffix.lower() in NOT_READ:
+            raise _is_not_read(path)
+    if hidden:
+        _say_hidden(folder, hidden)
+    return files
+
+
+def _is_hidden(path: Path) -> bool:
+    """As `._a.png`, which macOS writes beside `a.png` on foreign disks and into archives, and which is no picture."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+@functools.lru_cache(64)  # a folder is looked through more than once, and this is said once
+def _say_hidden(folder: Path, count: int) -> None:
+    _log.info("hidden files left out folder=%s count=%d", folder, count)
 
 
 def read(path: Path, shape: tuple[int, ...]) -> Array:
@@ -137,6 +160,13 @@ def _holds_heic(path: Path) -> bool:
 
 def _is_heic(path: Path) -> errors.DataError:
     return errors.DataError(f"{path}: a HEIC picture, which is not read; save it as JPEG (`heif-convert`)")
+
+
+def _is_not_read(path: Path) -> errors.DataError:
+    """By its name, whatever it holds."""
+    if path.suffix.lower() in HEIC:
+        return _is_heic(path)
+    return errors.DataError(f"{path}: a picture of a kind that is not read ({path.suffix}); save it as JPEG or PNG")
 
 
 def picture_shape(shape: tuple[int, ...], *, name: str) -> tuple[int, int, int]:

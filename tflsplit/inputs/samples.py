@@ -80,7 +80,7 @@ def check_kind(path: Path) -> None:
         raise errors.DataError(f"{path}: no such file or folder; give pictures, .npy, .npz or .csv")
     if path.is_dir():
         pictures.find(path)
-    elif path.suffix.lower() not in (*ARRAYS, *pictures.SUFFIXES, *pictures.HEIC):
+    elif path.suffix.lower() not in (*ARRAYS, *pictures.SUFFIXES, *pictures.NOT_READ):
         raise errors.DataError(
             f"{path}: unknown kind {path.suffix.lower()!r}; expected a folder of pictures, .npy, .npz or .csv"
         )

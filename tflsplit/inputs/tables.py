@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ MOST_BYTES = 256 << 20  # each cell takes ten times its size while it is text
 
 
 def read(path: Path, shape: tuple[int, ...]) -> Array:
-    """Numbers (rows, *shape); empty rows are left out, a first row that holds no number at all is a header.
+    """Numbers (rows, *shape); empty rows are left out. A first row that holds no number is a header, and so is one of
+    whole numbers in even steps (0, 1, 2 as pandas writes, 400, 410, 420) above columns that are not whole.
 
     DataError names the row that does not fit.
     """
@@ -31,6 +33,8 @@ def read(path: Path, shape: tuple[int, ...]) -> Array:
         raise errors.DataError(f"{path}: its numbers are parted by {mark!r}; part them by commas")
     if rows and not any(_is_number(cell) for cell in rows[0]):
         rows = rows[1:]
+    elif _is_numbered(rows):
+        rows = _without_numbers(path, rows)
     expected = math.prod(shape)
     for number, row in enumerate(rows, 1):
         if len(row) != expected or not all(_is_number(cell) for cell in row):
@@ -38,6 +42,28 @@ def read(path: Path, shape: tuple[int, ...]) -> Array:
                 f"{path}: data row {number} is {len(row)} cells ({','.join(row)[:60]!r}); expected {expected} numbers"
             )
     return np.asarray(rows, np.float64).reshape(len(rows), *shape)
+
+
+def _is_numbered(rows: list[list[str]]) -> bool:
+    """Whether the first row counts its columns in even steps, and others follow."""
+    if len(rows) < 2 or len(rows[0]) < 3 or not all(re.fullmatch(r"\s*\d{1,9}\s*", cell) for cell in rows[0]):
+        return False
+    steps = {int(after) - int(before) for before, after in zip(rows[0], rows[0][1:], strict=False)}
+    return len(steps) == 1 and steps.pop() > 0
+
+
+def _without_numbers(path: Path, rows: list[list[str]]) -> list[list[str]]:
+    """The rows below a header of numbers; all rows where the first is as the others are. DataError where it may be
+    either: it counts from 0 as pandas does, and all others are whole numbers too."""
+    fractions = [any("." in row[place] for row in rows[1:] if place < len(row)) for place in range(len(rows[0]))]
+    if all(fractions):
+        return rows[1:]
+    if [int(cell) for cell in rows[0][:2]] == [0, 1]:
+        raise errors.DataError(
+            f"{path}: its first row ({','.join(rows[0][:4])}, …) counts the columns: remove it if it is a header, or "
+            "write its numbers as 0.0, 1.0 if it is a sample"
+        )
+    return rows
 
 
 def _is_number(cell: str) -> bool:

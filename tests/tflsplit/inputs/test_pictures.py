@@ -122,3 +122,37 @@ def test_a_cameras_picture_becomes_what_the_same_picture_in_a_file_does(tmp_path
 
     taken = pictures.fitted(pixels, shape, name="camera:0")
     assert taken.tolist() == pictures.read(tmp_path / "x.png", shape).tolist()
+
+
+def _folder(tmp_path, *names):
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name, "jpeg" if name.endswith("jfif") else None)
+    return tmp_path
+
+
+def test_all_kinds_of_pictures_that_are_read_are_found(tmp_path):
+    names = ("a.jfif", "b.avif", "c.jp2", "d.tga", "e.pbm", "f/g.png")
+    found = pictures.find(_folder(tmp_path, *names))
+    assert [str(path.relative_to(tmp_path)) for path in found] == list(names)
+    assert all(pictures.read(path, (8, 8, 3)).shape == (8, 8, 3) for path in found)
+
+
+def test_hidden_files_are_left_out_and_counted(tmp_path, caplog):
+    folder = _folder(tmp_path, "a.png")
+    for name in ("._a.png", "__MACOSX/a.png", ".trash/b.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"\0\5\x16\7")
+    with caplog.at_level("INFO"):
+        assert pictures.find(folder) == (folder / "a.png",)
+    assert caplog.messages == [f"hidden files left out folder={folder} count=3"]
+    (folder / "a.png").unlink()
+    with pytest.raises(errors.DataError, match="no pictures in it, but 3 hidden ones"):
+        pictures.find(folder)
+
+
+@pytest.mark.parametrize("name", ["b.CR2", "b.jxl", "b.svg"])
+def test_pictures_of_kinds_that_are_not_read_are_named(tmp_path, name):
+    (_folder(tmp_path, "a.png") / name).write_bytes(b"x")
+    with pytest.raises(errors.DataError, match=rf"{name}: a picture of a kind that is not read .*; save it as JPEG"):
+        pictures.find(tmp_path)
