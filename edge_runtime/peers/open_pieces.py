@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
+from tflsplit import errors
 from tflsplit.graph.interpreter import Interpreter
+from tflsplit.kernels import requantisation
 from tflsplit.placement.folder import Shared
 from tflsplit.placement.rewriting import pieces
 from tflsplit.placement.rewriting.network import Network
-from tflsplit.placement.rewriting.pieces import Piece
+from tflsplit.placement.rewriting.pieces import Piece, Role
 from tflsplit.placement.running import Share
 
 _Key: TypeAlias = tuple[object, ...]
@@ -28,6 +30,12 @@ class OpenPieces:
     def load(self, share: Share, *, is_planned: bool) -> None:
         """Opens all that the share runs, out of the folder where it `is_planned` there, and closes what it does not."""
         wanted = {_key(piece): (step, piece) for step, piece in share.pieces}
+        needed = {piece.parts[0].operator.name for _, piece in share.pieces if piece.role is Role.FINISHES}
+        if needed & set(requantisation.KINDS) and (odd := requantisation.differing()):
+            raise errors.DeviceError(
+                f"this machine's kernels round sums of {', '.join(odd)} otherwise than the whole model does elsewhere; "
+                "install the runtime that the other machines have, or distribute without this one"
+            )
         for key in [key for key in self._opened if key not in wanted]:
             self._opened.pop(key).close()
         for key, (step, piece) in wanted.items():

@@ -5,9 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from tflsplit import arguments, bundle, errors, quantities, text
+from tflsplit import arguments, bundle, errors, quantities
 from tflsplit.api import packages
 from tflsplit.arguments import PathLike
 from tflsplit.chains import comparison
@@ -16,9 +14,10 @@ from tflsplit.graph import indices
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.package import verify
 from tflsplit.package.reading import Package
-from tflsplit.placement import distribution, machines, measured, placement, planfile, running
+from tflsplit.placement import distribution, exactness, machines, measured, placement, planfile
 from tflsplit.placement import folder as folders
 from tflsplit.placement.distribution import Distribution
+from tflsplit.placement.exactness import Proof
 from tflsplit.placement.machines import Cluster
 from tflsplit.placement.placement import Placement, Schedule
 from tflsplit.placement.planfile import PlacementPlan
@@ -44,13 +43,15 @@ def distribute(
     shared: bool = False,
     max_memory: str | float | None = None,
     objective: str = "latency",
+    allow_inexact: bool = False,
 ) -> Distribution:
     """How to share the model of `pkg` over machines so that the result is what the whole gives, bit for bit.
 
     `machines` is a file that describes them (docs/sharing.md), or so many `devices` alike, of a `speed` in
     multiply-accumulates a second, on links of `bandwidth` (bit/s) that are each one's own or, with `shared`, one for
     all. `max_memory` bounds each machine's weights and features. `objective` is latency, throughput, bytes, memory or
-    energy. What is found is run in this process on random inputs; PackageError where it is not bit-exact.
+    energy. What is found is run in this process on random inputs. PackageError where it is not bit-exact, or would not
+    be on machines whose kernels are known to differ, unless `allow_inexact`: then `proof` says by how much.
     """
     opened = packages.open(pkg)
     _check_stateless(opened)
@@ -59,9 +60,14 @@ def distribute(
         cluster = _bounded(cluster, quantities.parse_bytes(max_memory, "max_memory"))
     wanted = Objective(arguments.one_of(objective, [each.value for each in Objective], "objective"))
     network = Network(opened.graph)
-    found = distribution.distribute(network, cluster, wanted)
-    _prove(opened, network, found)
-    return found
+    found = distribution.distribute(network, cluster, wanted, with_sums=exactness.can_add(cluster))
+    proof = _prove(opened, network, found)
+    if not (proof.is_exact or allow_inexact):
+        raise errors.PackageError(
+            f"{opened.path}: the shared model would not give what the whole gives ({proof}), so it is not shared; "
+            "--allow-inexact shares it all the same"
+        )
+    return replace(found, proof=proof)
 
 
 def _check_stateless(opened: Package) -> None:
@@ -186,15 +192,8 @@ def _bounded(cluster: Cluster, most: float) -> Cluster:
     return replace(cluster, machines=bounded)
 
 
-def _prove(opened: Package, network: Network, found: Distribution) -> None:
+def _prove(opened: Package, network: Network, found: Distribution) -> Proof:
     samples = verify.random_samples(opened.manifest.inputs, _PROOFS, table_sizes=indices.table_sizes(opened.graph))
     with Interpreter(opened.model_bytes(), name=f"{opened.path}/model.tflite") as whole:
-        for sample in samples:
-            made = running.run(network, found.placement, found.schedule, sample)
-            for expected, part in zip(whole.run(*sample), made, strict=True):
-                if expected.tobytes() != part.tobytes():
-                    raise errors.PackageError(
-                        f"{opened.path}: the shared model does not give what the whole gives "
-                        f"({text.counted(int(np.count_nonzero(expected != part)), 'element')} differ); "
-                        "kernels of this runtime round parts otherwise, so it is not shared"
-                    )
+        placed, scheduled = found.placement, found.schedule
+        return exactness.prove(network, placed, scheduled, found.cluster, whole=whole, samples=samples)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tflsplit import text
 from tflsplit.placement import cost, placement
 from tflsplit.placement.cost import Costs
+from tflsplit.placement.exactness import Proof
 from tflsplit.placement.machines import Cluster
 from tflsplit.placement.placement import Placement, Schedule
 from tflsplit.placement.rewriting.network import Network
@@ -21,7 +22,8 @@ _QUICKER = (Objective.LATENCY, Objective.THROUGHPUT)
 @dataclass(frozen=True, slots=True)
 class Distribution:
     """`schemes` are the costs of the simple ways. `unfused_bytes` would be exchanged if nothing were computed twice.
-    `unshared` are the operators that run on one machine, since nobody knows how to share them."""
+    `unshared` are the operators that run on one machine, since nobody knows how to share them. `proof` says whether it
+    gives what the whole gives, once that was tried."""
 
     cluster: Cluster
     objective: Objective
@@ -32,6 +34,7 @@ class Distribution:
     schemes: Mapping[str, Costs]
     macs: int
     unshared: tuple[str, ...]
+    proof: Proof | None = None
 
     @property
     def used(self) -> tuple[int, ...]:
@@ -81,6 +84,7 @@ class Distribution:
             },
             "over_one_machine": self.over_one,
             "one_machine_is_faster": self.one_is_faster,
+            **({} if self.proof is None else {"exact": self.proof.is_exact, "proof": self.proof.as_json()}),
         }
 
     def _stage(self, number: int) -> dict[str, object]:
@@ -95,9 +99,11 @@ class Distribution:
         }
 
 
-def distribute(network: Network, cluster: Cluster, objective: Objective = Objective.LATENCY) -> Distribution:
+def distribute(
+    network: Network, cluster: Cluster, objective: Objective = Objective.LATENCY, *, with_sums: bool = True
+) -> Distribution:
     """The best placement found. SettingsError where no machine's memory allows any."""
-    found, ways = search.search(network, cluster, objective), schemes.of(network, cluster)
+    found, ways = search.search(network, cluster, objective, with_sums=with_sums), schemes.of(network, cluster)
     simple = {name: cost.of(placement.schedule(network, placed), cluster) for name, placed in ways.items()}
     scheduled = placement.schedule(network, found.placement)
     costs, alone = cost.of(scheduled, cluster), simple[ONE_MACHINE]

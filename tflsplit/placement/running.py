@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 
-from tflsplit.graph.interpreter import Interpreter
+from tflsplit.graph.interpreter import Interpreter, Kernels
 from tflsplit.graph.tensors import Array
 from tflsplit.placement import letters
 from tflsplit.placement.letters import Letter, Phase, Program, Task
@@ -175,15 +175,23 @@ class Frame:
 
 
 def run(
-    network: Network, placed: Placement, schedule: Schedule, inputs: Sequence[Array], *, threads: int = 1
+    network: Network,
+    placed: Placement,
+    schedule: Schedule,
+    inputs: Sequence[Array],
+    *,
+    threads: int = 1,
+    kernels: Sequence[Kernels] = (),
 ) -> tuple[Array, ...]:
-    """The outputs of the model, whose input arrays are in the order of the graph's inputs."""
+    """The outputs of the model, whose input arrays are in the order of the graph's inputs. `kernels` are those of each
+    machine, by default what serves."""
 
-    def opened(_: int, piece: Piece) -> Interpreter:
-        return Interpreter(pieces.model(network, piece), threads=threads)
+    def opener(machine: int) -> OpenPiece:
+        chosen = kernels[machine] if kernels else Kernels.SERVING
+        return lambda _, piece: Interpreter(pieces.model(network, piece), threads=threads, kernels=chosen)
 
     programs = letters.programs(network, placed, schedule)
-    shares = [Share(network, placed, schedule, program, opened) for program in programs]
+    shares = [Share(network, placed, schedule, program, opener(program.machine)) for program in programs]
     frames = [share.begin(inputs if share.program.machine == placed.source else None) for share in shares]
     sent = deque(frames[placed.source].first())
     while sent or any(frame.is_ready for frame in frames):

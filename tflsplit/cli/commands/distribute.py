@@ -40,6 +40,11 @@ from tflsplit.placement.searching.search import Objective
     help="What is made as small as it can be, or as large for throughput.",
 )
 @click.option(
+    "--allow-inexact",
+    is_flag=True,
+    help="Share the model even where results would not be the whole's bit for bit, and say by how much they differ.",
+)
+@click.option(
     "-o", "--output", "destination", type=click.Path(path_type=Path), help="Write plan and pieces to this folder."
 )
 @click.option("--force", "replaces_existing", is_flag=True, help="Replace the folder of -o if there is one.")
@@ -56,6 +61,7 @@ def command(
     shared: bool,
     max_memory: float | None,
     objective: str,
+    allow_inexact: bool,
     destination: Path | None,
     replaces_existing: bool,
     is_json: bool,
@@ -80,10 +86,11 @@ def command(
         shared=shared,
         max_memory=max_memory,
         objective=objective,
+        allow_inexact=allow_inexact,
     )
     if destination is not None:
         distributing.write(found, pkg, destination, force=replaces_existing)
     if is_json:
-        screen.as_json({**found.as_json(), "exact": True})
+        screen.as_json(found.as_json())
     else:
         shares.write(found)

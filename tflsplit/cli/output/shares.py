@@ -31,6 +31,8 @@ def write(found: Distribution) -> None:
             f"computed more than once: {text.percent(found.halo_overhead)}; without that "
             f"{found.unfused_bytes:,} bytes would be exchanged"
         )
+    if found.proof is not None and not found.proof.is_exact:
+        screen.write(f"not exact: {found.proof}")
     if found.unshared:
         kinds = ", ".join(sorted(set(found.unshared)))
         screen.write(f"on one machine, as nobody knows how to share them: {kinds}")

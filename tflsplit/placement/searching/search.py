@@ -93,9 +93,12 @@ def search(
     objective: Objective = Objective.LATENCY,
     *,
     choices: Sequence[Layout] | None = None,
+    with_sums: bool = True,
 ) -> Found:
-    """The best one found. SettingsError where the machines' memory allows none, with what is missing."""
-    made = _Search(network, cluster, objective, tuple(choices or layouts.every(cluster.machines)))
+    """The best one found, without sums of input channels where these would not be exact. SettingsError where the
+    machines' memory allows none, with what is missing."""
+    chosen = tuple(choices or layouts.every(cluster.machines))
+    made = _Search(network, cluster, objective, chosen, with_sums=with_sums)
     runs_taken = made.best()
     unfused = [each if each.manner is Manner.SUMS else replace(each, manner=Manner.EACH) for each in runs_taken]
     return Found(made.placed(runs_taken), made.placed(unfused))
@@ -114,7 +117,10 @@ class _Search:
         cluster: Cluster,
         objective: Objective,
         choices: tuple[Layout, ...],
+        *,
+        with_sums: bool,
     ) -> None:
+        self._barred = () if with_sums else (Manner.SUMS,)
         self._network, self._cluster, self._machines = network, cluster, cluster.machines
         self._objective, self._choices = objective, choices
         self._places = places(network)
@@ -152,7 +158,7 @@ class _Search:
         """What the placement that fills the fullest machine least would need."""
         unbounded = tuple(replace(each, memory_bytes=math.inf) for each in self._machines)
         wide = replace(self._cluster, machines=unbounded)
-        least = _Search(self._network, wide, Objective.MEMORY, self._choices)
+        least = _Search(self._network, wide, Objective.MEMORY, self._choices, with_sums=not self._barred)
         held = cost.of(placement.schedule(self._network, least.placed(least.best())), wide).memory_bytes
         excess, name = max(
             (taken - each.memory_bytes, each.name) for taken, each in zip(held, self._machines, strict=True)
@@ -182,7 +188,8 @@ class _Search:
         key = (self._likeness(start, stop), layout)
         if key not in self._staged:
             self._staged[key] = blocks.manners(self._network, start, stop, self._choices[layout])
-        return [manner for manner in self._staged[key] if is_single or manner is not Manner.EACH]
+        barred = self._barred if is_single else (*self._barred, Manner.EACH)
+        return [manner for manner in self._staged[key] if manner not in barred]
 
     def _after(self, labels: _Labels, made: Run, layout: int, taken: _Taken) -> _Labels:
         entering = runs.entered(made, self._parts(taken.start), self._cluster)

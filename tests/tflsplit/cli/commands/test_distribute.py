@@ -10,8 +10,10 @@ import tiny_models
 import tflsplit
 from tflsplit import errors
 from tflsplit.graph.interpreter import Interpreter
+from tflsplit.kernels import exactness
 from tflsplit.package import verify
 from tflsplit.placement import placement, planfile, running
+from tflsplit.placement.machines import Cluster, Machine, Medium
 from tflsplit.placement.rewriting.network import Network
 
 MACHINES = """
@@ -131,4 +133,35 @@ def test_a_stateful_package_is_refused(typed, tmp_path):
 def test_python_gives_what_the_command_prints(package, typed):
     found = tflsplit.distribute(package, devices=2, bandwidth="1Gbit", speed=1e7)
     done = typed("distribute", package.path, "--devices", 2, "--bandwidth", "1Gbit", "--speed", 1e7, "--json")
-    assert json.loads(done.out) == json.loads(json.dumps(found.as_json() | {"exact": True}))
+    assert json.loads(done.out) == json.loads(json.dumps(found.as_json()))
+
+
+def _two(of_one, of_two):
+    medium = Medium(1e9)
+    pair = ((0, "one", of_one), (1, "two", of_two))
+    return Cluster(tuple(Machine(name, 4e6, kernel_class=exactness.known()[each]) for _, name, each in pair), medium)
+
+
+def test_machines_whose_kernels_differ_share_only_if_allowed_and_then_it_is_measured(tmp_path):
+    package = tiny_models.write_package(tmp_path / "p.tflsplit", int8_networks.pyramid(), labels=())
+    mixed = _two("x86-64, LiteRT 2.3.0", "x86-64, tflite-runtime 2.14.0")
+    with pytest.raises(
+        errors.PackageError, match=r"two \(20dcd064 .*\) computes CONV_2D/int8.* otherwise than one; .*allow_inexact"
+    ):
+        tflsplit.distribute(package, machines=mixed)
+    found = tflsplit.distribute(package, machines=mixed, allow_inexact=True)
+    assert found.used == (0, 1)
+    assert not any(_adds_channels(stage, package) for stage in found.placement.stages)
+    told = found.as_json()
+    assert told["exact"] is False
+    assert 1 <= told["proof"]["largest_difference"] < 20  # built-in kernels round ties otherwise, and that goes on
+    assert 0 < told["proof"]["differing"] <= told["proof"]["compared"]
+
+
+def test_processors_with_equal_kernels_share_exactly(package):
+    found = tflsplit.distribute(package, machines=_two("x86-64, LiteRT 2.3.0", "x86-64, LiteRT 1.4.0"))
+    assert (found.used, found.as_json()["exact"]) == ((0, 1), True)
+
+
+def _adds_channels(stage, package):
+    return stage.adds and package.graph.operators[stage.start].name != "MEAN"
