@@ -48,7 +48,7 @@ def convert(
         try:
             refusals.before_loading(model, options)
             if not options.labels:
-                options = replace(options, labels=_own_labels(model, folder))
+                options = replace(options, labels=_own_labels(model, folder, options))
             made = _converted(model, destination, folder, options, on_stage)
         except errors.TflsplitError as refused:
             raise type(refused)(str(refused).replace(str(model), str(source))) from refused
@@ -65,7 +65,7 @@ def options_for_errors(source: Path, samples: Path | None, target_name: str) -> 
     return Options(target=target_name, calibration=samples, pairs="none", tail="int8" if is_int8 else "float32")
 
 
-def _own_labels(model: Path, folder: Path) -> tuple[str, ...]:
+def _own_labels(model: Path, folder: Path, options: Options) -> tuple[str, ...]:
     """Those that a `.tflite` carries with its metadata, if they fit its output; none of any other file."""
     if formats.recognise(model) is not Format.TFLITE:
         return ()
@@ -74,8 +74,8 @@ def _own_labels(model: Path, folder: Path) -> tuple[str, ...]:
         if named is None:
             return ()
         labels = read_labels(named)
-        refusals.check_labels_of(labels, static_shapes.read(model), str(model))
-    except errors.DataError:
+        refusals.check_labels_of(replace(options, labels=labels), static_shapes.read(model), str(model))
+    except (errors.DataError, errors.ModelError):
         return ()
     return labels
 

@@ -10,8 +10,10 @@ import numpy as np
 from converters.float_model import tails
 from converters.loading.inputs import InputShapes
 from tflsplit import arguments, errors
+from tflsplit.decoding.forms import Form, Task, Wish
 from tflsplit.graph.tensors import Array
 from tflsplit.inputs.preprocessing import Preprocessing
+from tflsplit.inputs.resizing import Resize
 
 TARGETS = ("cpu", "coral")
 PAIRS = ("useful", "all", "none")
@@ -28,7 +30,8 @@ class Options:
     their file. `scales` replaces Lambda layers by a factor and what is added; `signature` is the one of a
     SavedModel to convert. `requantise` makes a uint8 `.tflite` int8. With `stateful` the frames of a device are a
     stream, and what operators keep lasts from one to the next. `quick` takes plain noise as calibration: the cuts
-    and payloads are then real, the scales are not.
+    and payloads are then real, the scales are not. `task` is what the model is for, None where its outputs
+    tell it; `resize` how pictures of other sizes are fitted.
 
     For the target "coral", `split_at` knows the cut "edgetpu", right before the first operator that does not map, and
     the heads written are compiled by `compiler` (a command; that on PATH without it) if there is one.
@@ -38,8 +41,10 @@ class Options:
     calibration: Path | tuple[Array, ...] | None = None
     requires_calibration: bool = False
     preprocessing: Preprocessing | None = None
+    resize: Resize = Resize.STRETCH
     labels: tuple[str, ...] = ()
     labels_name: str = "labels"
+    task: Wish | None = None
     split_at: tuple[str, ...] = ()
     pairs: str | None = None
     tail: str = "int8"
@@ -67,6 +72,13 @@ class Options:
         if self.io is not None and self.io not in IO_TYPES:
             raise errors.SettingsError(f"io {self.io!r}: expected one of {', '.join(IO_TYPES)}")
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether a row of numbers holds scores of classes."""
+        if self.task is None:
+            return bool(self.labels)
+        return self.task.task is Task.CLASSIFY
+
     def as_json(self, folder: Path) -> dict[str, Any]:
         """For `from_json` in another process; arrays go to files in `folder`."""
         fields = asdict(replace(self, calibration=None))
@@ -84,6 +96,7 @@ class Options:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Options":
         calibration, preprocessing = fields["calibration"], fields["preprocessing"]
+        task = fields["task"]
         if isinstance(calibration, list):
             calibration = tuple(np.load(file, mmap_mode="r", allow_pickle=False) for file in calibration)
         return cls(
@@ -91,7 +104,10 @@ class Options:
             | {
                 "calibration": Path(calibration) if isinstance(calibration, str) else calibration,
                 "preprocessing": preprocessing and Preprocessing.from_json(preprocessing),
+                "resize": Resize(fields["resize"]),
                 "labels": tuple(fields["labels"]),
+                "task": task
+                and Wish(Task(task["task"]), Form(task["form"]) if task["form"] else None, task["min_score"]),
                 "split_at": tuple(fields["split_at"]),
                 "scales": {name: tuple(scale) for name, scale in fields["scales"].items()},
             }

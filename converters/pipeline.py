@@ -18,6 +18,7 @@ from converters import (
     requantise,
     rewriting,
     static_shapes,
+    tasks,
     unquantised,
 )
 from converters.calibration import preparation
@@ -36,7 +37,7 @@ from tflsplit import errors, text
 from tflsplit.cards import names as card_names
 from tflsplit.cards.known import Known
 from tflsplit.fidelity import Fidelity
-from tflsplit.graph import cuts, flatgraph, float_tail, kinds, meanings
+from tflsplit.graph import cuts, flatgraph, float_tail, kinds
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.tensors import Array, TensorSpec
@@ -85,7 +86,8 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
         outputs=graph.specs(graph.outputs),
         operators=len(graph.operators),
         kinds=kinds.each(graph),
-        meanings=meanings.of_graph(graph, has_labels=bool(options.labels)),
+        meanings=tasks.meanings_of(graph, options),
+        decoding=tasks.decoding_of(graph, options),
         cuts=found,
         codec=saving.codec(quantised.data, found, samples),
         preprocessing=quantised.prepared.preprocessing,
@@ -107,12 +109,7 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
         quantised.data,
         chosen,
         float_model=float_tails.data if float_tails else None,
-        golden=golden.of_model(
-            quantised.data,
-            found[-1],
-            samples,
-            KernelClass.from_json(request["kernel_class"]),
-        ),
+        golden=golden.of_model(quantised.data, found[-1], samples, KernelClass.from_json(request["kernel_class"])),
         precisions=precisions,
     )
 
@@ -125,7 +122,7 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
         raise errors.SettingsError(f"{source}: --requantise is for a uint8 .tflite; other models are quantised to int8")
     on_stage(f"load {source.name}")
     if opened is not None:
-        refusals.check_labels_of(options.labels, flatgraph.read(opened.data), options.labels_name)
+        refusals.check_labels_of(options, flatgraph.read(opened.data), options.labels_name)
         model: LoadedModel = unquantised.load(source, opened.data)
     else:
         model = formats.load(
@@ -151,7 +148,7 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
     if options.target != "coral":
         return quantised
     on_stage("rewrite for the Edge TPU, and see what that costs")
-    has_labels = bool(options.labels)
+    has_labels = options.has_classes
     cost = () if options.quick else target.fidelity_of_cpu(model, data, prepared, io_dtype=io, has_labels=has_labels)
     return _rewritten(replace(quantised, fidelity_cpu=cost))
 
@@ -171,7 +168,7 @@ def _described(quantised: _Quantised, name: str, options: Options) -> _Quantised
         names=names,
         inputs=graph.specs(graph.inputs),
         outputs=graph.specs(graph.outputs),
-        meanings=meanings.of_graph(graph, has_labels=bool(options.labels)),
+        meanings=tasks.meanings_of(graph, options),
         labels=options.labels,
         preprocessing=quantised.prepared.preprocessing,
     )
@@ -205,7 +202,8 @@ def _already_quantised(source: Path, opened: Rewritten, options: Options) -> _Qu
     quantize.check_is_integer(graph, str(source))
     _check_taken_as_it_is(source, graph, options)
     refusals.check_pixels_are_told(source, graph, options)
-    prepared = preparation.for_quantised(options.calibration, graph.specs(graph.inputs), options.preprocessing)
+    stated = options.preprocessing, options.resize
+    prepared = preparation.for_quantised(options.calibration, graph.specs(graph.inputs), *stated)
     described = prepared.described
     described = replace(described, warnings=(*described.warnings, *fused_lstm.doubts(graph)))
     quantised = _Quantised(changed.data, "tflsplit", replace(prepared, described=described), None, changed.notes)
@@ -296,7 +294,7 @@ def _fidelity(quantised: _Quantised, options: Options) -> tuple[Fidelity, ...]:
     if quantised.model is None:
         return quantised.fidelity
     samples = quantised.prepared.measuring
-    measured = fidelity.measure(quantised.model, quantised.data, samples, has_labels=bool(options.labels))
+    measured = fidelity.measure(quantised.model, quantised.data, samples, has_labels=options.has_classes)
     return fidelity.recorded(measured, quantised.prepared.measured_on)
 
 
@@ -325,8 +323,8 @@ def _prepared(model: LoadedModel, options: Options, on_stage: Callable[[str], No
         raise errors.DataError(
             f"{model.path}: --require-calibration, but no data; give --calibration a folder, .npy, .npz or .csv"
         )
-    stated = options.preprocessing
-    return preparation.for_float(model, options.calibration, stated, distils=not options.quick, on_stage=on_stage)
+    stated = options.preprocessing, options.resize
+    return preparation.for_float(model, options.calibration, *stated, distils=not options.quick, on_stage=on_stage)
 
 
 def _golden_inputs(quantised: _Quantised, inputs: Sequence[TensorSpec]) -> Sequence[tuple[Array, ...]]:
@@ -342,7 +340,7 @@ def _measured_tails(
     if float_tails is None or quantised.model is None:
         return None
     served = [cut for cut in chosen if cut.id in float_tails.described.counterparts]
-    samples, has_labels = quantised.prepared.measuring, bool(options.labels)
+    samples, has_labels = quantised.prepared.measuring, options.has_classes
     measured = tails.measure(quantised.model, quantised.data, float_tails, served, samples, has_labels=has_labels)
     kind = quantised.prepared.measured_on
     return replace(

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from converters import tasks
 from converters.amending import recurrence
 from converters.edgetpu import target
 from converters.float_model import endings
@@ -17,6 +18,7 @@ from converters.loading.formats import Format
 from converters.loading.model import LoadedModel
 from converters.options import Options
 from tflsplit import errors, text
+from tflsplit.decoding.forms import Task
 from tflsplit.graph import meanings
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.tensors import DTYPE_OF_CODE
@@ -52,7 +54,8 @@ def before_quantising(model: LoadedModel, options: Options) -> None:
     found = endings.of_function(model.concrete_function(), has_labels=bool(options.labels))
     counts = [meanings.label_count(meaning, shape) for meaning, shape in found]
     # Outputs may change their order in conversion, so with several the last word is the pipeline's.
-    if len(options.labels) not in counts:
+    is_plain = options.task is None or options.task.task in (Task.CLASSIFY, Task.REGRESS)
+    if is_plain and len(options.labels) not in counts:
         check_labels(options.labels, counts, options.labels_name)
     for name in options.split_at:
         _check_layer(name, model)
@@ -61,7 +64,7 @@ def before_quantising(model: LoadedModel, options: Options) -> None:
 def after_quantising(source: Path, graph: Graph, model: LoadedModel | None, options: Options) -> None:
     """ModelError or DataError for what only the int8 model says."""
     check_computes(graph, str(source))
-    check_labels_of(options.labels, graph, options.labels_name)
+    check_labels_of(options, graph, options.labels_name)
     if options.stateful:
         check_keeps_state(source, graph, model)
 
@@ -100,11 +103,15 @@ def check_has_no_branches(graph: Graph, name: str) -> None:
         )
 
 
-def check_labels_of(labels: Sequence[str], graph: Graph, name: str) -> None:
+def check_labels_of(options: Options, graph: Graph, name: str) -> None:
     """As `check_labels`, of a `.tflite`."""
-    found = meanings.of_graph(graph, has_labels=bool(labels))
+    decoding = tasks.decoding_of(graph, options)
+    if decoding is not None:
+        tasks.check_labels(options.labels, decoding, graph, name)
+        return
+    found = tasks.meanings_of(graph, options)
     shapes = (graph.tensors[index].shape for index in graph.outputs)
-    check_labels(labels, [meanings.label_count(*each) for each in zip(found, shapes, strict=True)], name)
+    check_labels(options.labels, [meanings.label_count(*each) for each in zip(found, shapes, strict=True)], name)
 
 
 def check_pixels_are_told(source: Path, graph: Graph, options: Options) -> None:

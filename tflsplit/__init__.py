@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tflsplit.api.packages import open, slice, verify
     from tflsplit.api.planning import plan
     from tflsplit.api.profiling import profile
+    from tflsplit.api.seeing.predicting import predict
     from tflsplit.api.sharing.worker import Worker
     from tflsplit.api.simulating import simulate
 
@@ -24,6 +25,7 @@ else:
         "open": "packages",
         "open_source": "edge",
         "plan": "planning",
+        "predict": "seeing.predicting",
         "profile": "profiling",
         "simulate": "simulating",
         "slice": "packages",
@@ -60,6 +62,7 @@ __all__ = [
     "open",
     "open_source",
     "plan",
+    "predict",
     "profile",
     "simulate",
     "slice",

@@ -269,7 +269,7 @@ def _answer(
 def _result(read: _Read, place: int, arrays: tuple[Array, ...], tail_s: float, kept: Kept | None) -> bytes:
     """Of the input at that place in the frame."""
     job, frame, manifest = read.job, read.frame, read.tails.package.manifest
-    answer = outputs.read(manifest.results, arrays, manifest.labels, manifest.meanings)
+    answer = outputs.of(manifest, arrays)
     raw = zip(manifest.results, arrays, strict=True) if frame.wants_raw else ()
     return results.Result(
         device=job.device,
@@ -288,6 +288,7 @@ def _result(read: _Read, place: int, arrays: tuple[Array, ...], tail_s: float, k
         ),
         top=tuple(results.Score(label, score) for label, score in answer.top),
         values=answer.values,
+        found=answer.found,
         outputs=tuple(results.Output.of(spec, array) for spec, array in raw),
         pixels=frame.pixels,
         is_exact=False if frame.is_lossy else job.is_exact,

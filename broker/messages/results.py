@@ -9,6 +9,11 @@
 whole model there; false where an operator of the head computes otherwise at the edge or the frame lost detail on its
 way, null where that is not known.
 
+A detector's results have `objects`, best first, each with `label`, `score` and `box`: x, y, width and height as
+fractions of the source's picture; some have `keypoints` too. A segmenter's have `shares` of classes (`label`,
+`share`), those of a pose `keypoints` (`label`, `score`, `x`, `y`). `label`, `score` and `top` are then
+those of the best objects of different labels.
+
 `step` is there where frames are a stream: how many its state holds, with this one; 1 where it began anew.
 
 If the input travelled as pixels the cloud adds `"input_codec": "raw"` or `"jpeg"`, and `"lossy"`, true for a JPEG;
@@ -32,6 +37,7 @@ import numpy as np
 from broker.messages import wire
 from tflsplit import errors, strict_json
 from tflsplit.coding.input_codec import Pixels
+from tflsplit.decoding.found import Found
 from tflsplit.graph import tensors
 
 MAX_JSON_BYTES = 16 << 20
@@ -107,7 +113,8 @@ class Result:
     and `package` (hexadecimal) are the frame's, `pixels` is how it carried a picture (None: as stored). `is_exact` says
     whether the tail got what a head in the cloud would have given it, None if that is not known; `bits` in how many
     bits features travelled, None: as they are. `step` counts the frames that its state holds, from 1; None where each
-    frame is alone. `first` is the sequence of the first input in the frame, if it held several."""
+    frame is alone. `first` is the sequence of the first input in the frame, if it held several. `found` is what a
+    model of objects, shares or keypoints found, None for others."""
 
     device: str
     boot: int
@@ -123,6 +130,7 @@ class Result:
     bits: int | None = None
     step: int | None = None
     first: int | None = None
+    found: Found | None = None
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for _, values in self.values for value in values):
@@ -159,6 +167,8 @@ class Result:
             pixels = f',"bits":{self.bits},"lossy":true'
         if self.first is not None:
             pixels += f',"first":{self.first}'
+        if self.found is not None:
+            pixels += f",{_encode(self.found.as_json())[1:-1]}"
         step = "" if self.step is None else f',"step":{self.step}'
         return (
             f'{{"device":{_quote(self.device)},"boot":"{self.boot:016x}","sequence":{self.sequence},'
@@ -255,7 +265,15 @@ def _result(fields: Mapping[str, Any]) -> Result:
         bits=None if fields.get("bits") is None else _one(fields, "bits", int),
         step=None if fields.get("step") is None else _one(fields, "step", int),
         first=None if fields.get("first") is None else _sequence(fields, "first"),
+        found=_found(fields),
     )
+
+
+def _found(fields: Mapping[str, Any]) -> Found | None:
+    try:
+        return Found.from_json(fields)
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise ValueError(f"objects, shares or keypoints are not as they are made ({problem!r:.60})") from problem
 
 
 def _output(fields: Mapping[str, Any]) -> Output:

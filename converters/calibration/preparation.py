@@ -1,7 +1,7 @@
 """Before a model is quantised: how it takes pixels, samples to calibrate on, and samples to measure on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +16,7 @@ from tflsplit.fidelity import MeasuredOn
 from tflsplit.graph.tensors import Array, TensorSpec
 from tflsplit.inputs import pictures
 from tflsplit.inputs.preprocessing import NAMED, Preprocessing
+from tflsplit.inputs.resizing import Resize
 from tflsplit.package.manifest import Calibration
 
 _Found = TypeVar("_Found")
@@ -35,14 +36,20 @@ class Prepared:
 
 
 def for_float(
-    model: LoadedModel, source: Source, stated: Preprocessing | None, *, distils: bool, on_stage: Callable[[str], None]
+    model: LoadedModel,
+    source: Source,
+    stated: Preprocessing | None,
+    resize: Resize,
+    *,
+    distils: bool,
+    on_stage: Callable[[str], None],
 ) -> Prepared:
     """From the user's data, or with synthetic inputs and a warning that says how they were made."""
     on_stage("see how the model takes its inputs")
     warnings: list[str] = []
     nothing = Inference(None, NAMED["unit"], "measuring it failed")
     inferred = _looked("how it takes pixels", partial(inference.infer, model), nothing, warnings)
-    preprocessing = _preprocessing(model, stated, inferred, warnings, has_data=source is not None)
+    preprocessing = _resizing(_preprocessing(model, stated, inferred, warnings, has_data=source is not None), resize)
     if source is not None:
         name = calibration_samples.name_of(source)
         on_stage(f"read calibration data from {name}")
@@ -64,12 +71,15 @@ def for_float(
     return Prepared(preprocessing, samples, samples, MeasuredOn.SYNTHETIC, described)
 
 
-def for_quantised(source: Source, inputs: Sequence[TensorSpec], stated: Preprocessing | None) -> Prepared:
+def for_quantised(
+    source: Source, inputs: Sequence[TensorSpec], stated: Preprocessing | None, resize: Resize
+) -> Prepared:
     """For a file whose own scales are its calibration: samples only measure, and there may be none."""
     preprocessing, doubts = stated, tuple[str, ...]()
     if stated is None and len(inputs) == 1 and pictures.is_picture(inputs[0].shape) and inputs[0].is_quantised:
         inferred = inference.of_stored(inputs[0])
         preprocessing, doubts = inferred.preprocessing, () if inferred.preprocessing else (_unknown(inferred),)
+    preprocessing = _resizing(preprocessing, resize)
     samples = () if source is None else calibration_samples.read_quantised(source, inputs, preprocessing)
     measured_on = MeasuredOn.UNSEEN if samples else MeasuredOn.SYNTHETIC
     described = Calibration("model", 0, "the file came quantised", doubts)
@@ -95,6 +105,11 @@ def _preprocessing(
             f"preprocessing {stated.name!r} is stated, the model looks made for {measured.name!r}: {inferred.reason}"
         )
     return stated
+
+
+def _resizing(found: Preprocessing | None, resize: Resize) -> Preprocessing | None:
+    """A preprocessing that was passed as such may say it itself."""
+    return found if found is None or resize is Resize.STRETCH else replace(found, resize=resize)
 
 
 def _looked(what: str, look: Callable[[], _Found], otherwise: _Found, warnings: list[str]) -> _Found:

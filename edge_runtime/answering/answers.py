@@ -115,8 +115,7 @@ class Answers:
         """Before that frame is sent, or is not. Past `overdue_at_s` the device answers it too, where it hedges."""
         package = course.sending.package
         if course.verdict is Verdict.AUDITED and self._gate is not None and course.found is not None:
-            manifest = package.manifest
-            label = outputs.read(manifest.outputs, course.found, manifest.labels, manifest.meanings).label
+            label = outputs.of(package.manifest, course.found, package.manifest.outputs).label
             self._gate.audit(packed.key, label)
         if course.why is not None and course.found is not None:
             self._own.give(package, packed, course.found, course.why, is_sent=is_sent, rest_s=course.rest_s)

@@ -103,7 +103,7 @@ class OwnAnswers:
 
     def _result(self, package: Package, packed: Packed, found: tuple[Array, ...], rest_s: float) -> results.Result:
         manifest, now_ms = package.manifest, time.time() * 1e3
-        answer = outputs.read(manifest.outputs, found, manifest.labels, manifest.meanings)
+        answer = outputs.of(manifest, found, manifest.outputs)
         return results.Result(
             self._settings.device,
             packed.boot,
@@ -113,5 +113,6 @@ class OwnAnswers:
             results.Times(packed.captured_ns / 1e6, packed.head_s * 1e3, now_ms, 0.0, 0.0, rest_s * 1e3, now_ms),
             top=tuple(results.Score(label, score) for label, score in answer.top),
             values=answer.values,
+            found=answer.found,
             is_exact=False if manifest.float_tails else _IS_EXACT.get(self._exactness.standing),
         )

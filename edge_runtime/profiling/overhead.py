@@ -72,7 +72,7 @@ class Overhead:
 
     def _result(self, computed: tuple[Array, ...]) -> bytes:
         manifest = self._package.manifest
-        found = outputs.read(manifest.outputs, computed, manifest.labels, manifest.meanings)
+        found = outputs.of(manifest, computed, manifest.outputs)
         return results.Result(
             device="edge",
             boot=0,
@@ -82,4 +82,5 @@ class Overhead:
             times=_TIMES,
             top=tuple(results.Score(label, score) for label, score in found.top),
             values=found.values,
+            found=found.found,
         ).as_json()

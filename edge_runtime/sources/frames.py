@@ -48,7 +48,8 @@ class Source:
     `make` is called for each pass over the data, so that a source that ends can be repeated. `fit` returns the
     conversion to a package's inputs (DataError if there is none); without `fit` captures are inputs already. A source
     that `gives_pixels` gives uint8 pixels in the input's shape, any other gives inputs as the model stores them. What a
-    source leaves out it reports to `drop`, by reason; whoever counts replaces it.
+    source leaves out it reports to `drop`, by reason; whoever counts replaces it. `size_of` tells width and height of a
+    captured picture; None where its pixels are the model's.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Source:
         is_live: bool,
         gives_pixels: bool = False,
         close: Callable[[], None] = lambda: None,
+        size_of: Callable[[Any], tuple[int, int] | None] = lambda raw: None,
     ) -> None:
         self._make = make
         self.convert = convert  # an edge that changes its package replaces it
@@ -67,6 +69,7 @@ class Source:
         self.is_live = is_live
         self.gives_pixels = gives_pixels
         self.close = close
+        self.size_of = size_of
         self.drop: Callable[[str], None] = lambda reason: None
 
     def fitted(self, package: Package, before: Package) -> samples.Convert:
@@ -141,7 +144,8 @@ def _from_samples(found: Samples, manifest: Manifest, *, as_pixels: bool) -> Sou
                 raise errors.DataError(
                     f"{found.name}: {column.dtype} data; to send pixels, raw or as JPEG, give pixels (uint8)"
                 )
-        return found.fit(*_taken(manifest, as_pixels=as_pixels))
+        resize = manifest.preprocessing.resize if manifest.preprocessing else None
+        return found.fit(*_taken(manifest, as_pixels=as_pixels), resize)
 
     return Source(
         lambda: map(found.row, range(len(found))),
@@ -149,6 +153,7 @@ def _from_samples(found: Samples, manifest: Manifest, *, as_pixels: bool) -> Sou
         fit=fit,
         is_live=False,
         gives_pixels=as_pixels,
+        size_of=found.size,
     )
 
 
@@ -166,13 +171,13 @@ def _camera(text: str, manifest: Manifest, *, as_pixels: bool) -> Source:
     device = camera.opened(text)
 
     def fit(manifest: Manifest) -> samples.Convert:
-        spec, _ = input_codec.picture_input(manifest)
+        spec, told = input_codec.picture_input(manifest)
         pictures.picture_shape(spec.shape, name=manifest.name)
         specs, preprocessing = _taken(manifest, as_pixels=as_pixels)
         convert = samples.of_numbers(text, np.dtype(np.uint8), specs[0], preprocessing)
 
         def fitted(picture: Any) -> tuple[Array, ...]:
-            pixels = pictures.fitted(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), spec.shape, name=text)
+            pixels = pictures.fitted(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), spec.shape, told.resize, name=text)
             return (convert(pixels.reshape(spec.shape)),)
 
         return fitted
@@ -184,5 +189,6 @@ def _camera(text: str, manifest: Manifest, *, as_pixels: bool) -> Source:
         is_live=True,
         gives_pixels=as_pixels,
         close=device.release,
+        size_of=lambda picture: (picture.shape[1], picture.shape[0]),
     )
     return source

@@ -10,8 +10,11 @@ import numpy as np
 
 from tflsplit import arguments, errors
 from tflsplit.arguments import PathLike
+from tflsplit.decoding import forms
+from tflsplit.decoding.forms import Wish
 from tflsplit.graph.tensors import Array
 from tflsplit.inputs import preprocessing as inputs_preprocessing
+from tflsplit.inputs import resizing
 from tflsplit.inputs.preprocessing import Preprocessing
 from tflsplit.package import reading
 from tflsplit.package.reading import Package
@@ -25,7 +28,10 @@ def convert(
     calibration: "PathLike | Array | Sequence[Array] | None" = None,
     require_calibration: bool = False,
     preprocessing: str | Preprocessing | None = None,
+    resize: str = "stretch",
     labels: PathLike | Iterable[str] | None = None,
+    task: str | None = None,
+    min_score: float | None = None,
     split_at: str | Iterable[str] = (),
     pairs: str | None = None,
     tail: str = "int8",
@@ -56,8 +62,10 @@ def convert(
         calibration=_calibration(calibration),
         requires_calibration=require_calibration,
         preprocessing=inputs_preprocessing.parse(preprocessing) if isinstance(preprocessing, str) else preprocessing,
+        resize=resizing.parse(resize),
         labels=_labels(labels),
         labels_name=os.fspath(labels) if isinstance(labels, str | os.PathLike) else "labels",
+        task=_task(task, min_score),
         split_at=arguments.texts(split_at, "split_at"),
         pairs=pairs,
         tail=tail,
@@ -84,6 +92,14 @@ def _calibration(given: Any) -> Path | tuple[Array, ...] | None:
     if given is None or isinstance(given, str | os.PathLike):
         return None if given is None else arguments.path(given, "calibration")
     raise arguments.wrong("calibration", given, "a path, or an array for each input of the model")
+
+
+def _task(given: str | None, min_score: float | None) -> Wish | None:
+    if given is not None:
+        return forms.parse(given, min_score)
+    if min_score is not None:
+        raise errors.SettingsError("min_score says from which score on an object counts: give task detect as well")
+    return None
 
 
 def _labels(given: Any) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """Pictures from files, at the size and with the channels that a model takes: the same pixels wherever they are read.
 
-Resizing is bilinear over the area each output pixel covers (Pillow's BILINEAR). `preprocessing`
-turns the pixels into the model's input.
+`resizing` makes them as large as the model wants them, `preprocessing` turns the pixels into the model's input.
 """
 
 import functools
@@ -16,6 +15,8 @@ import numpy as np
 
 from tflsplit import errors, extras, text
 from tflsplit.graph.tensors import Array
+from tflsplit.inputs import resizing
+from tflsplit.inputs.resizing import Resize
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ NOT_READ = HEIC | _OTHERS
 _MOST_PIXELS = 1 << 26  # 8192 x 8192, some 200 MB while it is made smaller
 _LEAST_SIDE = 16  # of a picture that is much longer than wide, as a line of text
 _WHITE_16 = (1 << 16) - 1
+_ORIENTATION = 0x0112  # the EXIF tag; these values of it turn a picture by a quarter
+_LYING = (5, 6, 7, 8)
 
 
 def find(folder: Path) -> tuple[Path, ...]:
@@ -58,7 +61,7 @@ def _say_hidden(folder: Path, count: int) -> None:
     _log.info("hidden files left out folder=%s count=%d", folder, count)
 
 
-def read(path: Path, shape: tuple[int, ...]) -> Array:
+def read(path: Path, shape: tuple[int, ...], resize: Resize = Resize.STRETCH) -> Array:
     """uint8 pixels of `shape` = (height, width, channels), channels 1 (grey) or 3 (RGB), from a picture file.
 
     Grey of 16 bits is scaled to 8; floats are taken as 0..1, or as 0..255 if one is above 1.
@@ -77,7 +80,7 @@ def read(path: Path, shape: tuple[int, ...]) -> Array:
                 )
             # A phone's picture says in its EXIF data how it must be turned.
             upright = _of_8_bits(ImageOps.exif_transpose(opened), path, opened.format)
-            return _fitted(upright, wanted)
+            return _fitted(upright, wanted, resize)
     except errors.DataError:
         raise
     except Exception as cause:  # what decoders raise for damaged files has no common class; it is the file's fault
@@ -87,22 +90,31 @@ def read(path: Path, shape: tuple[int, ...]) -> Array:
         raise errors.DataError(f"{path}: cannot be read as a picture ({said}); remove or replace it") from cause
 
 
-def fitted(pixels: Array, shape: tuple[int, ...], *, name: str) -> Array:
+def fitted(pixels: Array, shape: tuple[int, ...], resize: Resize = Resize.STRETCH, *, name: str) -> Array:
     """RGB pixels of 8 bits, as a camera gives them, at `shape`: what `read` makes of the same picture in a file."""
     try:
         from PIL import Image
     except ImportError as missing:
         raise errors.DeviceError(extras.need("a camera source", "PIL")) from missing
-    return _fitted(Image.fromarray(pixels), picture_shape(shape, name=name))
+    return _fitted(Image.fromarray(pixels), picture_shape(shape, name=name), resize)
 
 
-def _fitted(picture: Any, shape: tuple[int, int, int]) -> Array:
+def size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture file, upright. DataError for what is none."""
     from PIL import Image
 
+    try:
+        with _quiet(), Image.open(path) as opened:
+            turned = opened.getexif().get(_ORIENTATION, 1) in _LYING
+            return (opened.height, opened.width) if turned else (opened.width, opened.height)
+    except Exception as cause:  # as in `read`
+        raise errors.DataError(f"{path}: cannot be read as a picture; remove or replace it") from cause
+
+
+def _fitted(picture: Any, shape: tuple[int, int, int], resize: Resize) -> Array:
     height, width, channels = shape
     coloured = picture.convert("L" if channels == 1 else "RGB")
-    resized = coloured.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(resized, np.uint8).reshape(shape)
+    return np.asarray(resizing.resized(coloured, (width, height), resize), np.uint8).reshape(shape)
 
 
 def is_picture(shape: tuple[int, ...]) -> bool:

@@ -5,23 +5,26 @@ no picture (a `.csv` row, an `.npy` of floats) is the model's float input withou
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tflsplit import arguments, errors
 from tflsplit.graph.tensors import Array, TensorSpec, quantise
+from tflsplit.inputs.resizing import Resize
 
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """`scale` and `offset` have one entry for all channels or one each, in the model's channel order."""
+    """`scale` and `offset` have one entry for all channels or one each, in the model's channel order. `resize` is how
+    pictures of other sizes are fitted."""
 
     name: str
     scale: tuple[float, ...]
     offset: tuple[float, ...]
     channel_order: str = "rgb"
+    resize: Resize = Resize.STRETCH
 
     def __post_init__(self) -> None:
         arguments.check_fields(self)
@@ -54,7 +57,13 @@ class Preprocessing:
         return min(min(pair) for pair in ends), max(max(pair) for pair in ends)
 
     def as_json(self) -> dict[str, object]:
-        return asdict(self)
+        fields: dict[str, object] = {
+            "name": self.name,
+            "scale": list(self.scale),
+            "offset": list(self.offset),
+            "channel_order": self.channel_order,
+        }
+        return fields if self.resize is Resize.STRETCH else {**fields, "resize": self.resize.value}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Preprocessing":
@@ -63,6 +72,7 @@ class Preprocessing:
             scale=tuple(float(number) for number in fields["scale"]),
             offset=tuple(float(number) for number in fields["offset"]),
             channel_order=str(fields["channel_order"]),
+            resize=Resize(fields.get("resize", Resize.STRETCH)),
         )
 
 

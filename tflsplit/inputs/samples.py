@@ -18,6 +18,7 @@ from tflsplit import errors
 from tflsplit.graph.tensors import Array, TensorSpec, quantise
 from tflsplit.inputs import array_files, pictures, tables
 from tflsplit.inputs.preprocessing import NAMED, PixelTable, Preprocessing
+from tflsplit.inputs.resizing import Resize
 
 ARRAYS = (".npy", ".npz", ".csv")
 Convert = Callable[[Any], tuple[Array, ...]]
@@ -50,14 +51,22 @@ class Samples:
         """One sample of every column, not converted."""
         return tuple(column[index] for column in self.columns)
 
-    def fit(self, specs: Sequence[TensorSpec], preprocessing: Preprocessing | None) -> Convert:
-        """What makes a row the inputs of `specs`, each of the spec's shape and type.
+    def size(self, row: tuple[Any, ...]) -> tuple[int, int] | None:
+        """Width and height of the picture file in a row; None where its pixels are the model's already."""
+        (only, *others) = row
+        return pictures.size(only) if isinstance(only, Path) and not others else None
+
+    def fit(
+        self, specs: Sequence[TensorSpec], preprocessing: Preprocessing | None, resize: Resize | None = None
+    ) -> Convert:
+        """What makes a row the inputs of `specs`, each of the spec's shape and type. Pictures are resized as the
+        preprocessing says, where `resize` does not say it.
 
         DataError, here or from the conversion of a row, names what was found and what was expected.
         """
         places = self._places(specs)
         each = tuple(
-            _converter(self.name, self.columns[place], spec, preprocessing)
+            _converter(self.name, self.columns[place], spec, preprocessing, resize)
             for place, spec in zip(places, specs, strict=True)
         )
         return lambda row: tuple(convert(row[place]) for place, convert in zip(places, each, strict=True))
@@ -139,9 +148,11 @@ def _plain(name: str) -> str:
     return re.sub(r"[^0-9A-Za-z]+", "_", bare)
 
 
-def _converter(name: str, column: Column, spec: TensorSpec, preprocessing: Preprocessing | None) -> _One:
+def _converter(
+    name: str, column: Column, spec: TensorSpec, preprocessing: Preprocessing | None, resize: Resize | None
+) -> _One:
     if not isinstance(column, np.ndarray):
-        return _of_pictures(name, spec, preprocessing)
+        return _of_pictures(name, spec, preprocessing, resize)
     if _without_ones(column.shape[1:]) != _without_ones(spec.shape):
         # Axes of one are often left out or added, as the channel of a grey picture; they order nothing.
         expected = ", ".join(map(str, spec.shape[1:]))
@@ -152,12 +163,13 @@ def _converter(name: str, column: Column, spec: TensorSpec, preprocessing: Prepr
     return lambda row: np.ascontiguousarray(convert(np.asarray(row).reshape(spec.shape)))
 
 
-def _of_pictures(name: str, spec: TensorSpec, preprocessing: Preprocessing | None) -> _One:
+def _of_pictures(name: str, spec: TensorSpec, preprocessing: Preprocessing | None, resize: Resize | None) -> _One:
     shape = pictures.picture_shape(spec.shape, name=name)
     if preprocessing is None and spec.is_quantised:
         raise _unknown_pixels(name, spec)
     convert = of_numbers(name, np.dtype(np.uint8), spec, preprocessing)
-    return lambda path: convert(pictures.read(path, shape).reshape(spec.shape))
+    how = resize or (preprocessing.resize if preprocessing else Resize.STRETCH)
+    return lambda path: convert(pictures.read(path, shape, how).reshape(spec.shape))
 
 
 def of_numbers(name: str, dtype: "np.dtype[Any]", spec: TensorSpec, preprocessing: Preprocessing | None) -> _One:

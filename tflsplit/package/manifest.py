@@ -14,6 +14,8 @@ from enum import Enum
 from typing import Any
 
 from tflsplit import arguments, errors, strict_json
+from tflsplit.decoding import recognition
+from tflsplit.decoding.forms import Decoding
 from tflsplit.fidelity import Fidelity, MeasuredOn
 from tflsplit.graph import places
 from tflsplit.graph.cuts import Cut, cut_id
@@ -139,7 +141,8 @@ class Manifest:
     """`fused` maps layers that end inside an operator to that operator's index; `aliases` maps layers that compute
     nothing of their own (dropout, flatten) to the layer whose output they share. `kinds` names the kind of each
     operator (`tflsplit.graph.kinds`), so that a device need not parse its head for them, and `meanings` says of each
-    output what it is (`tflsplit.graph.meanings`); empty where that was not looked at. `is_stateful`: the frames of a
+    output what it is (`tflsplit.graph.meanings`); empty where that was not looked at. `decoding` is how outputs tell
+    objects, shares or keypoints, None where they are plain. `is_stateful`: the frames of a
     device are a stream, and what operators keep lasts from one to the next; else it is reset before each frame.
     `rewrites` says what was changed for the target, exactly; `fidelity_cpu` what `--target cpu` would give, where this
     target costs accuracy. `compilations` is by cut id. Tails are int8 unless there are `float_tails`. `files` has one
@@ -163,6 +166,7 @@ class Manifest:
     rewrites: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     meanings: tuple[Meaning, ...] = ()
+    decoding: Decoding | None = None
     compilations: Mapping[str, Compilation] = field(default_factory=dict)
     float_tails: FloatTails | None = None
     is_stateful: bool = False
@@ -186,7 +190,7 @@ class Manifest:
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of what a frame must agree on: the model's bytes, its preprocessing, labels and float tails,
-        and whether it is stateful.
+        how its outputs are decoded, and whether it is stateful.
 
         Which pairs were written, compiled or measured does not change it, so an edge bundle and the full package
         share one digest.
@@ -201,6 +205,8 @@ class Manifest:
         if self.float_tails is not None:
             counterparts = {cut: list(tensors) for cut, tensors in self.float_tails.counterparts.items()}
             identity["float_tails"] = [files["model_float32.tflite"].sha256, counterparts]
+        if self.decoding is not None:
+            identity["decoding"] = self.decoding.as_json()
         if self.is_stateful:
             identity["stateful"] = True
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -225,6 +231,7 @@ def render(manifest: Manifest) -> str:
         "inputs": [spec.as_json() for spec in manifest.inputs],
         "outputs": [spec.as_json() for spec in manifest.outputs],
         "output_meanings": [meaning.value for meaning in manifest.meanings],
+        **({"decoding": manifest.decoding.as_json()} if manifest.decoding else {}),
         "codec": manifest.codec,
         "operators": manifest.operators,
         "operator_kinds": list(manifest.kinds),
@@ -311,6 +318,8 @@ def _check(manifest: Manifest) -> None:
         raise ValueError(f"it has {len(manifest.kinds)} kinds for {manifest.operators} operators")
     if len(manifest.meanings) not in (0, len(manifest.outputs)):
         raise ValueError(f"it says what {len(manifest.meanings)} outputs mean, and has {len(manifest.outputs)}")
+    if manifest.decoding is not None:
+        recognition.check(manifest.decoding, manifest.inputs, manifest.outputs)
     if positions != sorted({0, *positions, manifest.operators}):
         raise ValueError("its cuts are not those from input to output, each once and in their order")
     for cut in manifest.cuts:
@@ -372,6 +381,7 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
         operators=fields["operators"],
         kinds=tuple(fields["operator_kinds"]),
         meanings=tuple(map(Meaning, fields["output_meanings"])),
+        decoding=Decoding.from_json(fields["decoding"]) if "decoding" in fields else None,
         cuts=places.from_json(fields["cuts"], tensors),
         fused=fields["fused_layers"],
         aliases=fields["layer_aliases"],

@@ -1,13 +1,18 @@
-"""A model's outputs for people: labels where they are shares or scores of classes, and the plain values."""
+"""A model's outputs for people: labels where they are shares or scores of classes, what was found in a picture where
+they are decoded, and the plain values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tflsplit.decoding import decoder
+from tflsplit.decoding.found import Found
 from tflsplit.graph import meanings
 from tflsplit.graph.meanings import Meaning
 from tflsplit.graph.tensors import Array, TensorSpec, dequantise
+from tflsplit.inputs import resizing
+from tflsplit.inputs.resizing import WHOLE
 from tflsplit.package.manifest import Manifest
 
 # More values than this in one result are of no use to a person; the raw tensor is sent on request.
@@ -22,13 +27,15 @@ class Outputs:
     where none of several independent labels holds.
 
     `top` are the best classes as (label, score), best first; of independent labels all that hold. `values` are the real
-    values of each output that is small enough to be read, by its name.
+    values of each output that is small enough to be read, by its name. `found` is what a decoded model found; its
+    labels are in `top` too, each with its best score.
     """
 
     label: str | None
     score: float | None
     top: Scored
     values: tuple[tuple[str, tuple[float, ...]], ...]
+    found: Found | None = None
 
 
 def told(described: Manifest) -> tuple[Meaning, ...]:
@@ -38,6 +45,35 @@ def told(described: Manifest) -> tuple[Meaning, ...]:
 
 def _assumed(specs: Sequence[TensorSpec]) -> tuple[Meaning, ...]:
     return tuple(Meaning.LOGITS if meanings.is_row(spec.shape) else Meaning.VALUES for spec in specs)
+
+
+def of(
+    described: Manifest,
+    stored: Sequence[Array],
+    specs: Sequence[TensorSpec] | None = None,
+    *,
+    count: int = 3,
+    source: tuple[int, int] | None = None,
+) -> Outputs:
+    """What the outputs of a package mean: its tails' (`Manifest.results`), or those that `specs` describe.
+
+    `source` is width and height of the picture that the input was made of, None where its pixels were the input's.
+    """
+    specs = described.results if specs is None else specs
+    plain = read(specs, stored, described.labels, described.meanings, count=count)
+    if described.decoding is None:
+        return plain
+    _, height, width, _ = described.inputs[0].shape
+    resize = described.preprocessing.resize if described.preprocessing else resizing.Resize.STRETCH
+    placement = WHOLE if source is None else resizing.placed(source, (width, height), resize)
+    real = [dequantise(each, spec) for each, spec in zip(stored, specs, strict=True)]
+    found = decoder.decode(described.decoding, real, (height, width), described.labels, placement)
+    best: dict[str, float] = {}
+    for each in found.objects or ():
+        best.setdefault(each.label, each.score)
+    top = tuple(best.items())[:count]
+    label, score = top[0] if top else (None, None)
+    return Outputs(label, score, top, plain.values, found)
 
 
 def read(

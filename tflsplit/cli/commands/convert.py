@@ -9,7 +9,7 @@ from tflsplit.api import conversion
 from tflsplit.cli.commands import inspect
 from tflsplit.cli.output import edgetpu, examples, logs, screen
 from tflsplit.confinement import rights
-from tflsplit.inputs import preprocessing
+from tflsplit.inputs import preprocessing, resizing
 from tflsplit.package import reading
 
 
@@ -50,9 +50,28 @@ from tflsplit.package import reading
     "SCALE,OFFSET. Default: inferred from the model.",
 )
 @click.option(
+    "--resize",
+    type=click.Choice([each.value for each in resizing.Resize]),
+    default="stretch",
+    show_default=True,
+    help="How pictures of other sizes are fitted: stretch them, crop their middle as Teachable Machine does, or "
+    "letterbox them with grey edges as YOLO does.",
+)
+@click.option(
     "--labels",
     type=click.Path(path_type=Path),
     help="Text file with the name of one class on each line, class 0 first.",
+)
+@click.option(
+    "--task",
+    metavar="TASK",
+    help="What the model does: classify, detect, segment, pose or regress; with a form of its outputs where several "
+    "fit, as detect:yolov5. Default: told from the outputs.",
+)
+@click.option(
+    "--min-score",
+    type=float,
+    help="With --task detect: score from which on an object counts. Default: 0.25 for YOLO, else 0.5.",
 )
 @click.option(
     "--compiler",

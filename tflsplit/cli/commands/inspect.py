@@ -245,6 +245,10 @@ def print_quality(opened: reading.Package) -> None:
     for spec, meaning in zip(described.outputs, outputs.told(described), strict=True):
         words = _UNTOLD if meaning is Meaning.LOGITS and not described.labels else _MEANINGS[meaning]
         screen.write(f"output {spec.name} {spec.shape}: {words}{_labelled(described.labels, meaning)}")
+    if described.decoding is not None:
+        task, form = described.decoding.task.value, described.decoding.form.value
+        least = f", objects from score {described.decoding.min_score:g} on" if described.decoding.min_score else ""
+        screen.write(f"outputs are read as: {task} ({form}){least}")
     screen.write(f"calibration: {described.calibration.kind} ({described.calibration.detail})")
     for entry in described.fidelity:
         screen.write(f"{entry.output}, int8: {entry.closeness}")
@@ -297,6 +301,7 @@ def describe(opened: reading.Package, shown: Sequence[Cut] | None = None, *, is_
         "warnings": list(described.calibration.warnings),
         "preprocessing": described.preprocessing.as_json() if described.preprocessing else None,
         "codec": described.codec,
+        "decoding": described.decoding.as_json() if described.decoding else None,
         "input": described.inputs[0].as_json(),
         "inputs": [spec.as_json() for spec in described.inputs],
         "outputs": [

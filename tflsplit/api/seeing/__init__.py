@@ -1,0 +1,1 @@
+"""What a package answers, seen at once: answers to inputs, and how many of them are right."""

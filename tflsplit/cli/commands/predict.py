@@ -1,0 +1,71 @@
+"""`tflsplit predict`: what a package answers to pictures or other inputs."""
+
+from pathlib import Path
+
+import click
+
+from tflsplit import errors
+from tflsplit.api import packages
+from tflsplit.api.seeing import predicting
+from tflsplit.cli.output import answers, examples, screen
+from tflsplit.decoding import maps
+from tflsplit.decoding.forms import Task
+from tflsplit.package.reading import Package
+
+
+@click.command(
+    epilog=examples.epilog(
+        "tflsplit predict model.tflsplit cat.jpg dog.jpg", "tflsplit predict model.tflsplit pictures/ --top 1 --json"
+    )
+)
+@click.argument("pkg", type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--cut", "cut_name", help="Id or layer of the cut (see `tflsplit inspect`). Default: the one that an edge takes."
+)
+@click.option(
+    "--top", type=click.IntRange(min=1), default=3, show_default=True, help="Number of classes to show of each answer."
+)
+@click.option(
+    "--masks",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Of a model that segments, write the mask of each picture to this folder, as NAME.png.",
+)
+@click.option("--json", "is_json", is_flag=True, help="Print a line of JSON for each input.")
+def command(
+    pkg: Path, *, inputs: tuple[Path, ...], cut_name: str | None, top: int, masks: Path | None, is_json: bool
+) -> None:
+    """Show what the package answers to each INPUT.
+
+    INPUT is a picture, a folder of pictures, a .npy, .npz or .csv file, or camera:N for one picture of a camera. Head
+    and tail of the cut run in this process, and the answers are those of a deployment, number for number. Boxes and
+    keypoints are fractions of the picture, from its left upper corner.
+
+    \b
+    Python: tflsplit.predict("model.tflsplit", "cat.jpg")
+    """
+    opened = packages.open(pkg)
+    if masks is not None:
+        _check_masks(opened, masks)
+    for number, predicted in enumerate(predicting.each_of(opened, inputs, cut=cut_name, top=top)):
+        answer = predicted.answer
+        if is_json:
+            screen.as_json(predicted.as_json())
+        else:
+            screen.write(f"{predicted.input}: {answers.line(answer.top, answer.values, answer.found)}")
+            for words in answers.details(answer.found):
+                screen.write(f"  {words}")
+        if masks is not None and answer.found is not None and answer.found.mask is not None:
+            file = masks / f"{number:04d}-{Path(predicted.input).stem}.png"
+            file.write_bytes(maps.png(answer.found.mask))
+
+
+def _check_masks(opened: Package, folder: Path) -> None:
+    decoding = opened.manifest.decoding
+    if decoding is None or decoding.task is not Task.SEGMENT:
+        raise errors.SettingsError(f"{opened.path}: does not segment, so there are no masks: leave --masks out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise errors.SettingsError(f"{folder}: cannot be made ({cause.strerror}); give another folder") from cause

@@ -1,0 +1,1 @@
+"""What detectors, segmenters and pose models found, out of their plain outputs."""
