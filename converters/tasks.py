@@ -44,5 +44,6 @@ def check_labels(labels: Sequence[str], decoding: Decoding, graph: Graph, name: 
     }.get(decoding.form)
     if labels and taken is not None and len(labels) != taken:
         raise errors.DataError(
-            f"{name}: {text.counted(len(labels), 'label')}, the model's output has {taken} classes; give one a line for each"
+            f"{name}: {text.counted(len(labels), 'label')}, the model's output has {taken} classes; give one a line "
+            "for each"
         )

@@ -1,7 +1,7 @@
 """The head that the next frame goes through, and its exchange for another between two frames."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from tflsplit.coding import input_codec
 from tflsplit.graph.tensors import Array
 from tflsplit.inputs.preprocessing import PixelTable, Preprocessing
 from tflsplit.inputs.samples import Convert
+from tflsplit.package import outputs
 from tflsplit.package.reading import Package
 
 # How often who waits for an exchange looks whether the run has ended; no frame waits for it.
@@ -82,6 +83,13 @@ class HeadInUse:
         if self._table is None or self._table[0] is not preprocessing:
             self._table = preprocessing, PixelTable(preprocessing, spec)
         return (self._table[1].apply(arrays[0]).reshape(spec.shape),)
+
+    def sizes(self, captures: Sequence[Any]) -> tuple[tuple[int, int], ...]:
+        """Of the pictures that were captured, where places in an answer cannot be told without; else none."""
+        if self.source is None or not outputs.needs_sizes(self.sending.package.manifest):
+            return ()
+        found = [size for raw in captures if (size := self.source.size_of(raw)) is not None]
+        return tuple(found) if len(found) == len(captures) else ()
 
     def look(self) -> None:
         """On the compute thread, between two frames: does what `exchange` waits for."""

@@ -273,6 +273,7 @@ class Edge:
             wants_ack=self._settings.until is Until.ACK,
             follows=self._stream.follows(sequence),
             later_ns=tuple(each.captured_ns for each in batch[1:]),
+            sizes=self._in_use.sizes([each.raw for each in batch]),
         )
         if self.adaptation is not None:
             self.adaptation.sent(packed, time.monotonic() - began_s)

@@ -269,7 +269,7 @@ def _answer(
 def _result(read: _Read, place: int, arrays: tuple[Array, ...], tail_s: float, kept: Kept | None) -> bytes:
     """Of the input at that place in the frame."""
     job, frame, manifest = read.job, read.frame, read.tails.package.manifest
-    answer = outputs.of(manifest, arrays)
+    answer = outputs.of(manifest, arrays, source=frame.sizes[place] if frame.sizes else None)
     raw = zip(manifest.results, arrays, strict=True) if frame.wants_raw else ()
     return results.Result(
         device=job.device,

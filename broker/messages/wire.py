@@ -5,6 +5,7 @@
     follows  u64 sequence, with flag 0x08 only
     tensor   u8 dtype (TFLite's code) · u8 rank · f32 scale · i32 zero point · rank × u32 extents
     batch    with flag 0x10 only: u16 count of further inputs · for each u64 captured_ns
+    sizes    with flag 0x20 only: for each input u32 width · u32 height
     payload  the tensors' bytes one after another, C order, coded as a whole
 
 Flag 0x01 asks for the raw outputs. Flag 0x02 says that a frame at cut 0 holds the pixels of a picture before they are
@@ -12,8 +13,9 @@ preprocessed: one uint8 tensor, not quantised, which may be coded as JPEG. Flag 
 devices that do not receive results; consumers still do. Flag 0x08 says that frames of this boot are a stream: `follows`
 is the one before in it, or the frame itself where the stream begins. Flag 0x10 says that a frame holds several inputs:
 the table describes one of them, and the payload has the rows of all, tensor by tensor; their sequences follow one
-another. A reader refuses frames with flags that it does not know. The codec says in how many bits features travel,
-where these are fewer than they are stored in.
+another. Flag 0x20 gives the size of the pictures that the inputs were made of, where answers have places in them and
+these cannot be told without it. A reader refuses frames with flags that it does not know. The codec says in how many
+bits features travel, where these are fewer than they are stored in.
 
 Pure: no I/O, no clock, no logging, and nothing about MQTT, so that a frame can use any transport.
 """
@@ -47,11 +49,12 @@ _HAS_PIXELS = 0x02
 _WANTS_ACK = 0x04
 _FOLLOWS = 0x08
 _HAS_MORE = 0x10
-_KNOWN_FLAGS = _WANTS_RAW | _HAS_PIXELS | _WANTS_ACK | _FOLLOWS | _HAS_MORE
+_HAS_SIZES = 0x20
+_KNOWN_FLAGS = _WANTS_RAW | _HAS_PIXELS | _WANTS_ACK | _FOLLOWS | _HAS_MORE | _HAS_SIZES
 
 _HEAD = struct.Struct("<4sBBBB16sHQQQIII")  # all but the checksum
 _CRC = struct.Struct("<I")
-_MORE, _CAPTURED = struct.Struct("<H"), struct.Struct("<Q")
+_MORE, _CAPTURED, _SIZE = struct.Struct("<H"), struct.Struct("<Q"), struct.Struct("<II")
 _LABEL = struct.Struct("<4sBBBx16sHQQ")  # the same header up to the sequence
 _KEY = struct.Struct("<QQ")
 _SEQUENCE = struct.Struct("<Q")
@@ -72,7 +75,8 @@ class Frame:
     picture travels before its preprocessing; None: as stored, or features. `bits` is in how many bits features travel;
     None: as they are. `follows` is the sequence of the frame before in a stream, its own where the stream begins; None:
     it is alone. `later_ns` are the capture times of further inputs in the frame, whose sequences follow its own;
-    `boundary` is that of one input. Names of tensors are not transmitted: in a decoded boundary they are empty.
+    `boundary` is that of one input. `sizes` are width and height of the pictures that its inputs were made of, one each
+    or none. Names of tensors are not transmitted: in a decoded boundary they are empty.
     """
 
     package: bytes
@@ -88,6 +92,7 @@ class Frame:
     bits: int | None = None
     follows: int | None = None
     later_ns: tuple[int, ...] = ()
+    sizes: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.package) != PACKAGE_BYTES:
@@ -105,6 +110,8 @@ class Frame:
         _check_range("count of further inputs", len(self.later_ns), MAX_INPUTS - 1)
         if self.later_ns and (self.pixels is not None or self.follows is not None):
             raise ValueError("several inputs of pixels or of a stream, expected one")
+        if len(self.sizes) not in (0, self.inputs) or not all(0 < side <= _U32 for size in self.sizes for side in size):
+            raise ValueError(f"sizes {self.sizes} of {self.inputs} inputs, expected two extents for each")
         tensors.widened(self.boundary, self.inputs)
 
     @property
@@ -157,7 +164,8 @@ def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: feature_codec.C
         | (_HAS_PIXELS if frame.pixels else 0)
         | (_WANTS_ACK if frame.wants_ack else 0)
         | (0 if frame.follows is None else _FOLLOWS)
-        | (_HAS_MORE if frame.later_ns else 0),
+        | (_HAS_MORE if frame.later_ns else 0)
+        | (_HAS_SIZES if frame.sizes else 0),
         codec.id,
         len(frame.boundary),
         frame.package,
@@ -172,6 +180,8 @@ def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: feature_codec.C
     table = boundaries.packed(frame.boundary)
     if frame.later_ns:
         table = b"".join((table, _MORE.pack(len(frame.later_ns)), *map(_CAPTURED.pack, frame.later_ns)))
+    if frame.sizes:
+        table = b"".join((table, *(_SIZE.pack(*size) for size in frame.sizes)))
     if frame.follows is not None:
         table = _SEQUENCE.pack(frame.follows) + table
     crc = zlib.crc32(table, zlib.crc32(head))
@@ -294,6 +304,7 @@ def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memory
     boundary, boundary_bytes = boundaries.parse(bytes(data[begins:offset]), count)
     later_ns, offset = _parse_more(data, offset) if flags & _HAS_MORE else ((), offset)
     boundary_bytes *= 1 + len(later_ns)
+    sizes, offset = _parse_sizes(data, offset, 1 + len(later_ns)) if flags & _HAS_SIZES else ((), offset)
     if coded_bytes != data.nbytes - offset:
         raise errors.FrameError(f"frame has {data.nbytes - offset} payload bytes, its header says {coded_bytes}")
     if raw_bytes > max_payload_bytes:
@@ -306,7 +317,7 @@ def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memory
         if flags & _HAS_PIXELS:
             pixels = Pixels.JPEG if codec_id == feature_codec.CodecId.JPEG else Pixels.RAW
         bits = None if pixels else bit_codec.bits_of(codec_id)
-        options = (wants_raw, pixels, wants_ack, bits, follows, later_ns)
+        options = (wants_raw, pixels, wants_ack, bits, follows, later_ns, sizes)
         frame = Frame(package, cut, boot, sequence, captured_ns, head_us, boundary, *options)
     except ValueError as problem:
         raise errors.FrameError(f"frame {boot:016x}/{sequence}: {problem}") from problem
@@ -330,6 +341,14 @@ def _parse_more(data: memoryview, offset: int) -> tuple[tuple[int, ...], int]:
     if not 1 <= count < MAX_INPUTS or end > data.nbytes:
         raise errors.FrameError(f"frame of {count} further inputs, expected 1 to {MAX_INPUTS - 1} with their times")
     return tuple(captured for (captured,) in _CAPTURED.iter_unpack(data[begin:end])), end
+
+
+def _parse_sizes(data: memoryview, offset: int, count: int) -> tuple[tuple[tuple[int, int], ...], int]:
+    """Width and height for each input, and where they end."""
+    end = offset + count * _SIZE.size
+    if end > data.nbytes:
+        raise errors.FrameError(f"frame is {data.nbytes} bytes, and ends before the sizes of {count} pictures")
+    return tuple((width, height) for width, height in _SIZE.iter_unpack(data[offset:end])), end
 
 
 def _check_version(magic: bytes, version: int) -> None:

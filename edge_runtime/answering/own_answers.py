@@ -103,7 +103,8 @@ class OwnAnswers:
 
     def _result(self, package: Package, packed: Packed, found: tuple[Array, ...], rest_s: float) -> results.Result:
         manifest, now_ms = package.manifest, time.time() * 1e3
-        answer = outputs.of(manifest, found, manifest.outputs)
+        (source,) = packed.sizes[:1] or (None,)
+        answer = outputs.of(manifest, found, manifest.outputs, source=source)
         return results.Result(
             self._settings.device,
             packed.boot,

@@ -17,7 +17,8 @@ from tflsplit.package.reading import Package
 class Packed:
     """An encoded frame and what its edge remembers of it. `package` is the first half of the digest in hexadecimal,
     `cut` the cut's id, `captured_ns` since the epoch, `captured_at_s` by our monotonic clock (None if another process
-    captured it). Of several inputs in it these are the first one's; `later_ns` are the others' `captured_ns`."""
+    captured it). Of several inputs in it these are the first one's; `later_ns` are the others' `captured_ns`. `sizes`
+    are as in `wire.Frame`."""
 
     boot: int
     sequence: int
@@ -28,6 +29,7 @@ class Packed:
     encoded: bytes
     captured_at_s: float | None = field(default=None, compare=False)
     later_ns: tuple[int, ...] = ()
+    sizes: tuple[tuple[int, int], ...] = field(default=(), compare=False)
 
     @property
     def inputs(self) -> int:
@@ -80,6 +82,7 @@ class Sending:
         wants_ack: bool,
         follows: int | None = None,
         later_ns: tuple[int, ...] = (),
+        sizes: tuple[tuple[int, int], ...] = (),
     ) -> Packed:
         """The frame of an input, or of several, whose rows `arrays` hold and whose sequences follow one another."""
         boot, sequence = key
@@ -97,10 +100,11 @@ class Sending:
             bits=self.bits,
             follows=follows,
             later_ns=later_ns,
+            sizes=sizes,
         )
         encoded = wire.encode(frame, arrays, self.coder_of(frame.inputs))
         about = (boot, sequence, digest.hex(), self.cut.id, captured_ns, head_s)
-        return Packed(*about, encoded, captured_at_s, later_ns)
+        return Packed(*about, encoded, captured_at_s, later_ns, sizes)
 
     def coder_of(self, inputs: int) -> feature_codec.Codec:
         """The coder of a frame with so many inputs. Levels are per tensor, and a payload says how many features of

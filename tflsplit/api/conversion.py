@@ -51,8 +51,7 @@ def convert(
 
     `out` is by default the model's name with the ending .tflsplit, in the current folder. `calibration` is a folder of
     pictures, a .npy, .npz or .csv file, or an array for each input of the model. `labels` is a file with one label a
-    line, or the labels. All other words are those of `tflsplit convert --help`; `force` replaces an existing package,
-    `quick` calibrates on plain noise, which serves to look at cuts and payloads only.
+    line, or the labels. All other words are those of `tflsplit convert --help`; `quick` calibrates on plain noise.
     """
     from converters import convert as conversion
 
@@ -80,8 +79,11 @@ def convert(
         quick=quick,
         compiler=compiler,
     )
-    destination = Path(source.resolve().with_suffix(reading.SUFFIX).name) if out is None else out
-    return conversion.convert(source, destination, options, on_stage=on_stage)
+    return conversion.convert(source, _usual(source) if out is None else out, options, on_stage=on_stage)
+
+
+def _usual(source: Path) -> Path:
+    return Path(source.resolve().with_suffix(reading.SUFFIX).name)
 
 
 def _calibration(given: Any) -> Path | tuple[Array, ...] | None:

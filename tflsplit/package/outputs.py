@@ -76,6 +76,12 @@ def of(
     return Outputs(label, score, top, plain.values, found)
 
 
+def needs_sizes(described: Manifest) -> bool:
+    """Whether places in the source's picture can be told only by who knows its size."""
+    told = described.preprocessing
+    return described.decoding is not None and told is not None and told.resize is not resizing.Resize.STRETCH
+
+
 def read(
     specs: Sequence[TensorSpec],
     outputs: Sequence[Array],

@@ -52,6 +52,8 @@ CASES = [
     *(frame(TensorSpec("", (3, 5), dtype)) for dtype in tensors.CODE_OF_DTYPE),
     frame(*[ONE] * wire.MAX_TENSORS),
     frame(ONE, later_ns=(5,)),
+    frame(ONE, sizes=((1920, 1080),)),
+    frame(ONE, later_ns=(5, 6), sizes=((1, 2), (3, 4), (2**32 - 1, 6)), wants_ack=True),
     frame(ONE, follows=0),
     frame(ONE, follows=42, wants_ack=True),
     frame(ONE, TensorSpec("", (1, 4), "int32"), wants_ack=True, later_ns=tuple(range(63))),
@@ -377,6 +379,8 @@ def test_the_rows_of_several_inputs_travel_together_and_the_table_describes_one(
         ({"later_ns": (0,), "sequence": wire.MAX_SEQUENCE}, "sequence"),
         ({"later_ns": (0,), "boundary": (TensorSpec("", (4,), "int8"),)}, "no leading 1"),
         ({"later_ns": (0,), "follows": 41}, "of pixels or of a stream"),
+        ({"later_ns": (0,), "sizes": ((1, 1),)}, "of 2 inputs"),
+        ({"sizes": ((0, 1),)}, "two extents"),
     ],
 )
 def test_several_inputs_that_no_frame_holds_are_refused(changes, said):
@@ -398,3 +402,12 @@ def test_a_count_of_inputs_that_the_frame_does_not_hold_is_refused(count):
 
     with pytest.raises(errors.FrameError, match="frame"):
         wire.decode(resealed(encoded))
+
+
+def test_sizes_that_the_frame_does_not_hold_are_refused():
+    plain = wire.encode(frame(ONE), (np.zeros((1, 2, 3), np.int8),), feature_codec.Plain())
+    flagged = bytearray(plain[:-3])
+    flagged[5] |= 0x20
+
+    with pytest.raises(errors.FrameError, match="ends before the sizes of 1 pictures"):
+        wire.decode(resealed(flagged))

@@ -1,16 +1,23 @@
 """`tflsplit predict` and `tflsplit.predict`: the answers of a deployment, in one process."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import tiny_models
+from ai_edge_litert import schema_py_generated as schema
 from command_line import run
 from PIL import Image
 
 import tflsplit
 from broker.transport.memory import MemoryBroker
 from tflsplit import errors
+from tflsplit.decoding import forms
+from tflsplit.decoding.forms import Form
+from tflsplit.graph.meanings import Meaning
+from tflsplit.inputs import preprocessing, resizing
+from tflsplit.inputs.resizing import Resize
 
 INPUTS = np.random.default_rng(0).integers(-128, 128, (6, 4), dtype=np.int8)
 
@@ -29,6 +36,46 @@ def test_answers_are_those_of_a_deployment(tiny_package, cut):
     assert [(each.label, each.score, each.answer.values) for each in found] == [
         (each.label, each.score, each.values) for each in results
     ]
+
+
+def points_package(folder, resize):
+    """A model that gives the pixels of 8 x 8 as y, x and score of 64 keypoints."""
+    made = tiny_models.Builder()
+    picture = made.tensor("picture", (1, 8, 8, 3), scale=1 / 255, zero_point=-128)
+    middle = made.tensor("middle", (1, 64, 3), scale=1 / 255, zero_point=-128)
+    points = made.tensor("points", (1, 1, 64, 3), scale=1 / 255, zero_point=-128)
+    for before, after, shape in ((picture, middle, (1, 64, 3)), (middle, points, (1, 1, 64, 3))):
+        extents = made.tensor("extents", (len(shape),), scale=None, data=np.array(shape, np.int32), kind="INT32")
+        options = schema.ReshapeOptionsT()
+        options.newShape = list(shape)
+        made.operator("RESHAPE", (before, extents), (after,), options, options_type="ReshapeOptions")
+    fitted = dataclasses.replace(preprocessing.NAMED["unit"], resize=resize)
+    decoding = forms.usual(Form.POINTS, (0,))
+    changes = {"preprocessing": fitted, "decoding": decoding, "labels": (), "meanings": (Meaning.VALUES,)}
+    return tiny_models.write_package(folder / "points", made.build((picture,), (points,)), **changes)
+
+
+@pytest.mark.parametrize(("cut", "batch"), [("input", 1), ("input", 2), ("op000", 1), ("output", 1)])
+@pytest.mark.parametrize("resize", list(Resize))
+def test_places_are_those_of_the_source_in_a_deployment_too(tmp_path, cut, resize, batch):
+    pixels = np.random.default_rng(2).integers(0, 256, (20, 40, 3), dtype=np.uint8)
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "pictures" / "a.png")
+    Image.fromarray(pixels.transpose(1, 0, 2)[:30]).save(tmp_path / "pictures" / "b.png")
+    package = points_package(tmp_path, resize)
+    network, results = MemoryBroker(), []
+    with (
+        tflsplit.Cloud(package, network, deployment="d"),
+        tflsplit.Edge(package, network, deployment="d", device="n", cut=cut, batch=batch) as edge,
+    ):
+        edge.run(tmp_path / "pictures", on_result=results.append)
+
+    found = [each.answer.found for each in tflsplit.predict(package, tmp_path / "pictures", cut=cut)]
+    assert [each.found.as_json() for each in results] == [each.as_json() for each in found]
+    shown = np.asarray(resizing.resized(Image.fromarray(pixels), (8, 8), resize)).reshape(-1, 3) / 255
+    across, down = {Resize.STRETCH: (1, 1), Resize.CROP: (2, 1), Resize.LETTERBOX: (1, 0.5)}[resize]
+    wanted = np.stack(((shown[:, 1] - (1 - across) / 2) / across, (shown[:, 0] - (1 - down) / 2) / down), 1)
+    np.testing.assert_allclose([(point.x, point.y) for point in found[0].keypoints], wanted, atol=1e-5)
 
 
 def test_inputs_of_a_stateful_package_are_one_stream(tmp_path):
