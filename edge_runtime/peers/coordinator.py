@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 
 from broker.messages.peers.epochs import Epoch
 from broker.messages.peers.standing import Standing, State
+from edge_runtime.peers import replanning
 from edge_runtime.peers.members import Members
+from edge_runtime.peers.replanning import Replanner
 from edge_runtime.peers.settings import Settings
 from edge_runtime.peers.shares import Shares
 from tflsplit import errors
@@ -21,6 +23,9 @@ log = logging.getLogger(__name__)
 
 # How long machines may take to open their pieces.
 _LOADING_S = 120.0
+# A machine is worked around that is so many times as slow (or as quick) as assumed, for so long.
+_ODD = 2.0
+_ODD_FOR_S = 3.0
 
 
 class Phase(enum.Enum):
@@ -38,6 +43,8 @@ class Coordinator:
         members: Members,
         settings: Settings,
         publish: Callable[[Epoch], None],
+        *,
+        planner: Replanner | None,
         now_s: float,
     ) -> None:
         self.phase = Phase.GATHERING
@@ -50,6 +57,13 @@ class Coordinator:
         self._since_s = now_s
         self._taking_part: dict[str, tuple[int, int]] = {}
         self._said_missing: Mapping[str, str] = {}
+        self._planner = planner
+        self._known: dict[frozenset[int], Placement] = {}
+        self._placed = self._plan.placement()
+        self._assumed: dict[int, float] = {}
+        self._odd_since_s: dict[int, float] = {}
+        self._is_asked = False
+        self._counted = self._all
 
     @property
     def window(self) -> int:
@@ -68,6 +82,8 @@ class Coordinator:
             self._prepare(now_s)
         elif moved_at_s is not None and now_s - max(moved_at_s, self._since_s) > self._patience_s:
             self._declare(now_s, "no frame was answered for too long")
+        else:
+            self._improve(now_s)
 
     def over(self) -> None:
         """There are no more frames."""
@@ -119,7 +135,7 @@ class Coordinator:
     def _back(self, now_s: float) -> set[str]:
         """Machines that could take part in a better placement than the present one."""
         planned = {self._plan.machines[each] for each in recovery.used(self._plan.placement())}
-        return (planned & self._members.usable(now_s)) - set(self._taking_part)
+        return (planned & self._members.usable(now_s)) - {self._plan.machines[each] for each in self._counted}
 
     def _prepare(self, now_s: float) -> None:
         late = [name for name in self._taking_part if not self._is_ready(name)]
@@ -141,12 +157,56 @@ class Coordinator:
     def _number(self) -> int:
         return 0 if self.epoch is None else self.epoch.epoch
 
-    def _declare(self, now_s: float, reason: str) -> None:
-        names = self._plan.machines
+    def _improve(self, now_s: float) -> None:
+        """Looks for a better placement where machines were lost, or are not as quick as assumed, and changes to one
+        that was found."""
+        if self._planner is None or not self._planner.is_able:
+            return
+        there = self._there(now_s)
+        found = self._planner.take()
+        if found is not None and found.machines == there:
+            self._known[there] = found.placed
+            self._declare(now_s, f"a placement that is {found.gain:.2f} times as quick")
+            return
+        factors = self._factors()
+        odd = self._odd(factors, now_s)
+        if odd:
+            self._assumed |= factors
+            self._known.clear()
+            self._odd_since_s.clear()
+            names = ", ".join(f"{self._plan.machines[each]} {factors[each]:.2g}" for each in odd)
+            log.warning("machines are not as quick as assumed, times as stated: %s", names)
+            self._is_asked = False
+        if not self._is_asked and (self._assumed or there != self._all):
+            self._is_asked = self._planner.ask(there, self._assumed, self._placed)
+
+    @property
+    def _all(self) -> frozenset[int]:
+        return frozenset(range(len(self._plan.machines)))
+
+    def _there(self, now_s: float) -> frozenset[int]:
         there = self._members.usable(now_s) | {self._settings.name}
-        placed = recovery.without(
-            self._shares.network, self._plan.placement(), [each for each, name in enumerate(names) if name not in there]
-        )
+        return frozenset(each for each, name in enumerate(self._plan.machines) if name in there)
+
+    def _factors(self) -> dict[int, float]:
+        """How many times as quick as stated each machine is that computes."""
+        told = {each: self._members.speed(name) for each, name in enumerate(self._plan.machines)}
+        return {each: speed for each, speed in told.items() if speed is not None}
+
+    def _odd(self, factors: Mapping[int, float], now_s: float) -> list[int]:
+        """Machines that are much slower or quicker than assumed, and have been for a while."""
+        found = replanning.slow_or_quick(factors, self._assumed, _ODD)
+        self._odd_since_s = {each: self._odd_since_s.get(each, now_s) for each in found}
+        return [each for each, since_s in self._odd_since_s.items() if now_s - since_s >= _ODD_FOR_S]
+
+    def _declare(self, now_s: float, reason: str) -> None:
+        names, there = self._plan.machines, self._there(now_s)
+        self._is_asked = there in self._known
+        placed = self._known.get(there)
+        if placed is None:
+            placed = recovery.without(self._shares.network, self._plan.placement(), self._all - there)
+        self._placed, self._counted = placed, there
+        self._odd_since_s.clear()
         taking_part = tuple(names[each] for each in sorted(recovery.used(placed)))
         self._taking_part = {
             name: (standing.boot, standing.session)

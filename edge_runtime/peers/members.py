@@ -23,6 +23,7 @@ class Member:
     standing: Standing | None = None
     heard_at_s: float = 0.0
     status: Status | None = None
+    speed: float | None = None
     losses: int = 0
     back_at_s: float = 0.0
 
@@ -50,7 +51,11 @@ class Members:
 
     def heard(self, name: str, standing: Standing, now_s: float) -> None:
         if name in self._members:
-            self._members[name].standing, self._members[name].heard_at_s = standing, now_s
+            member = self._members[name]
+            if standing.speed is not None:
+                # One beat may be of a moment that something else took.
+                member.speed = standing.speed if member.speed is None else (member.speed + standing.speed) / 2
+            member.standing, member.heard_at_s = standing, now_s
 
     def deaf(self, now_s: float) -> None:
         """We hear nobody now; that says nothing of them."""
@@ -71,6 +76,10 @@ class Members:
 
     def standing(self, name: str) -> Standing | None:
         return self._members[name].standing
+
+    def speed(self, name: str) -> float | None:
+        """How many times as quick as stated it was found to be, of late."""
+        return self._members[name].speed
 
     def usable(self, now_s: float) -> frozenset[str]:
         return frozenset(

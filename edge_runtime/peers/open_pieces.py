@@ -8,7 +8,9 @@ from typing import TypeAlias
 from tflsplit import errors
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.kernels import requantisation
+from tflsplit.placement import cost
 from tflsplit.placement.folder import Shared
+from tflsplit.placement.machines import Machine
 from tflsplit.placement.rewriting import pieces
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.rewriting.pieces import Piece, Role
@@ -18,9 +20,9 @@ _Key: TypeAlias = tuple[object, ...]
 
 
 class OpenPieces:
-    """For the thread that computes. At a `pace` (multiply-accumulates a second) no piece is quicker than that."""
+    """For the thread that computes. No piece is quicker than the machine `pace` would be with it."""
 
-    def __init__(self, shared: Shared, network: Network, *, threads: int, pace: float | None) -> None:
+    def __init__(self, shared: Shared, network: Network, *, threads: int, pace: Machine | None) -> None:
         self._shared = shared
         self._network = network
         self._threads = threads
@@ -48,7 +50,7 @@ class OpenPieces:
         began_s = time.monotonic()
         yield self._opened[_key(piece)]
         if self._pace is not None:
-            time.sleep(max(0.0, began_s + piece.macs / self._pace - time.monotonic()))
+            time.sleep(max(0.0, began_s + cost.run_s(piece, self._pace) - time.monotonic()))
 
     def close(self) -> None:
         while self._opened:

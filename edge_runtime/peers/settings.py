@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from broker.messages import topics
 from tflsplit import errors
+from tflsplit.placement.machines import Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +16,10 @@ class Settings:
     and `rate_fps` bound what is taken; with `is_latest` only the newest input counts. It waits `wait_s` for machines
     that have not come; one that is silent for `lost_after_s` is lost; when no frame was answered for `resend_after_s`
     all are computed again. Machines whose kernels would not give the same integers are refused unless `allows_inexact`.
-    With `wants_raw` results carry the model's outputs as they are.
+    Where machines are lost, or not as quick as stated, it `replans`. With `wants_raw` results carry the model's outputs
+    as they are.
 
-    A worker that `ends_with_source` runs once. `pace_macs_per_s` makes each piece take at least as long as a machine of
-    that speed would.
+    A worker that `ends_with_source` runs once. With a `pace` each piece takes at least as long as that machine would.
     """
 
     deployment: str
@@ -33,15 +34,16 @@ class Settings:
     resend_after_s: float = 10.0
     drain_s: float = 30.0
     allows_inexact: bool = False
+    replans: bool = True
     wants_raw: bool = False
     ends_with_source: bool = False
     threads: int = 1
-    pace_macs_per_s: float | None = None
+    pace: Machine | None = None
 
     def __post_init__(self) -> None:
         topics.check_name("deployment", self.deployment)
         topics.check_name("machine", self.name)
-        for name in ("window", "count", "rate_fps", "lost_after_s", "resend_after_s", "threads", "pace_macs_per_s"):
+        for name in ("window", "count", "rate_fps", "lost_after_s", "resend_after_s", "threads"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise errors.SettingsError(f"{name} is {value}, expected above zero")

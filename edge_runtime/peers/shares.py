@@ -1,13 +1,13 @@
 """Placements worked out: a machine's own share of one, and a fingerprint of all shares."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from broker.messages.peers.epochs import Epoch
 from tflsplit import errors
-from tflsplit.placement import letters, placement, planfile
+from tflsplit.placement import cost, letters, placement, planfile
 from tflsplit.placement.folder import Shared
-from tflsplit.placement.letters import Program
+from tflsplit.placement.letters import Phase, Program
 from tflsplit.placement.placement import Placement, Schedule
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.running import OpenPiece, Share
@@ -38,6 +38,18 @@ class Shares:
         schedule, programs = self._worked_out(placed)
         share = Share(self.network, placed, schedule, programs[machine], open_piece)
         return share, _fingerprint(programs)
+
+    def planned_s(self, share: Share) -> Mapping[tuple[int, Phase], float]:
+        """What each task of a share would take as the machine was stated; empty where it was not."""
+        stated = self.shared.plan.stated
+        if stated is None:
+            return {}
+        machine = stated.machines[share.program.machine]
+        return {
+            (task.step, task.phase): cost.run_s(piece, machine) + machine.piece_s
+            for task in share.program.tasks
+            if (piece := share.piece(task)) is not None
+        }
 
     def fingerprint(self, placed: Placement) -> str:
         """Equal where machines agree on what is sent to whom, in what order."""

@@ -11,9 +11,11 @@ from tflsplit.timings.latency import Latencies, percentiles
 
 @dataclass(slots=True)
 class StepTimes:
-    """Of one task: its computing, and the wait for its letters since the task before it in the same frame."""
+    """Of one task: its computing, and the wait for its letters since the task before it in the same frame. `planned_s`
+    is what the machine as it was stated would compute on it; None where none was."""
 
     operators: tuple[int, int] | None
+    planned_s: float | None
     compute_s: Latencies = field(default_factory=Latencies)
     wait_s: Latencies = field(default_factory=Latencies)
     bytes_in: int = 0
@@ -23,11 +25,30 @@ class StepTimes:
         return {
             "operators": None if self.operators is None else [self.operators[0], self.operators[1] - 1],
             "runs": sum(self.compute_s.counts),
+            "planned_ms": None if self.planned_s is None else self.planned_s * 1e3,
             "compute_ms": percentiles(self.compute_s),
             "wait_ms": percentiles(self.wait_s),
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
         }
+
+
+class Speed:
+    """Planned over measured seconds since it was asked for last. One thread adds, another one takes."""
+
+    def __init__(self) -> None:
+        self._planned_s = self._took_s = 0.0
+
+    def add(self, planned_s: float | None, took_s: float) -> None:
+        if planned_s is not None:
+            self._planned_s += planned_s
+            self._took_s += took_s
+
+    def take(self) -> float | None:
+        """None where nothing was computed, or nothing planned."""
+        planned_s, took_s = self._planned_s, self._took_s
+        self._planned_s = self._took_s = 0.0
+        return planned_s / took_s if planned_s > 0 and took_s > 0 else None
 
 
 @dataclass(slots=True)

@@ -9,27 +9,24 @@ import threading
 import time
 from collections.abc import Callable
 
-from broker.messages import presence, results, topics
-from broker.messages.peers import epochs, parcels, standing
+from broker.messages import topics
+from broker.messages.peers import epochs, parcels
 from broker.messages.peers.epochs import Epoch
 from broker.messages.peers.parcels import Stamp
 from broker.messages.peers.standing import Standing, State
 from broker.messages.topics import Kind
 from broker.transport.name_clash import NameClash
-from broker.transport.protocol import ConnectionState, Message, Transport
-from edge_runtime.peers.coordinator import Coordinator, Phase
-from edge_runtime.peers.feed import Feed
+from broker.transport.protocol import Message, Transport
 from edge_runtime.peers.frames import Begun, Frames, packed
-from edge_runtime.peers.members import Members
 from edge_runtime.peers.open_pieces import OpenPieces
 from edge_runtime.peers.outgoing import Outgoing
 from edge_runtime.peers.outlet import Outlet
 from edge_runtime.peers.settings import Settings
 from edge_runtime.peers.shares import Shares
-from edge_runtime.peers.summary import StepTimes, Summary
+from edge_runtime.peers.source_machine import SourceMachine
+from edge_runtime.peers.summary import Speed, StepTimes, Summary
 from edge_runtime.sources.frames import Source
 from tflsplit import errors
-from tflsplit.graph import kinds
 from tflsplit.kernels.classes import KernelClass
 from tflsplit.placement.folder import Shared
 from tflsplit.placement.letters import Phase as TaskPhase
@@ -63,7 +60,7 @@ class Worker:
         self._transport = transport
         self._settings = settings
         self._shares = Shares(shared)
-        self._open = OpenPieces(shared, self._shares.network, threads=settings.threads, pace=settings.pace_macs_per_s)
+        self._open = OpenPieces(shared, self._shares.network, threads=settings.threads, pace=settings.pace)
         self._kernel_class = kernel_class
         self._source_name = shared.plan.machines[shared.plan.source]
         self._frames: Frames | None = None
@@ -74,10 +71,9 @@ class Worker:
         self._why: str | None = None
         self._said: tuple[object, ...] = ()
         self._said_at_s = -_BEAT_S
-        self._feed: Feed | None = None
-        self._coordinator: Coordinator | None = None
-        self._members: Members | None = None
+        self._source: SourceMachine | None = None
         self._outgoing = Outgoing(transport)
+        self._speed = Speed()
         self._clash = NameClash(transport, settings.deployment, settings.name, settings.boot)
         self._changed = threading.Condition()
         self._has_news = False
@@ -87,8 +83,8 @@ class Worker:
     def stop(self) -> None:
         """Begin nothing more; the source waits for its answers. Takes no lock: signal handlers may call it."""
         self._is_stopping = True
-        if self._feed is not None:
-            self._feed.stop()
+        if self._source is not None:
+            self._source.feed.stop()
 
     def run(self, source: Source | None = None) -> Summary:
         """Until it is stopped; the source's worker until its inputs end and are answered. SettingsError for a source
@@ -97,7 +93,12 @@ class Worker:
             words = "give it --source" if self.is_source else f"only {self._source_name} takes a source"
             raise errors.SettingsError(f"{self._settings.name}: {words}: the inputs are at {self._source_name}")
         if source is not None:
-            self._begin_source(source)
+            self._source = SourceMachine(
+                *(self._shares, self._transport, self._settings, source),
+                summary=self.summary,
+                kernel_class=self._kernel_class,
+                notify=self._notify,
+            )
         threads = [
             threading.Thread(target=self._guarded, args=(each,), name=name, daemon=True)
             for name, each in (("peer-receive", self._receive), ("peer-tend", self._tend))
@@ -108,8 +109,8 @@ class Worker:
         for thread in threads:
             thread.start()
         try:
-            if self._feed is not None:
-                self._feed.start()
+            if self._source is not None:
+                self._source.feed.start()
             self._work()
         finally:
             self._is_over = True
@@ -122,32 +123,13 @@ class Worker:
             raise self._failure
         return self.summary
 
-    def _begin_source(self, source: Source) -> None:
-        settings, plan = self._settings, self._shared.plan
-        self._members = Members(
-            plan.machines,
-            self._shared.digest,
-            kinds.of_graph(self._shared.package.graph),
-            self._kernel_class,
-            lost_after_s=settings.lost_after_s,
-            allows_inexact=settings.allows_inexact,
-        )
-        self._coordinator = Coordinator(self._shares, self._members, settings, self._announce, time.monotonic())
-        self._feed = Feed(source, settings, self.summary, self._coordinator.window)
-        self._feed.on_change = self._notify
-        source.drop = self.summary.drop
-
     def _listen(self) -> None:
         deployment, name = self._settings.deployment, self._settings.name
         self._clash.start()
         self._transport.subscribe(topics.topic(deployment, name, Kind.PARTS))
         self._transport.subscribe(topics.topic(deployment, self._source_name, Kind.EPOCH))
-        if self.is_source:
-            self._transport.subscribe(topics.topic(deployment, name, Kind.RESULTS))
-            for machine in self._shared.plan.machines:
-                self._transport.subscribe(topics.topic(deployment, machine, Kind.SHARE))
-                if machine != name:
-                    self._transport.subscribe(topics.topic(deployment, machine, Kind.STATUS))
+        if self._source is not None:
+            self._source.listen()
 
     # The thread that computes.
 
@@ -163,14 +145,7 @@ class Worker:
                 self._has_news = False
 
     def _is_done(self) -> bool:
-        if self._feed is not None:
-            return self._feed.is_over or (self._is_stopping and self._is_given_up())
-        return self._is_stopping
-
-    def _is_given_up(self) -> bool:
-        """Whether a source that was stopped has waited long enough for its answers."""
-        feed = self._feed
-        return feed is not None and feed.has_ended and time.monotonic() - feed.moved_at_s > self._settings.drain_s
+        return self._is_stopping if self._source is None else self._source.is_done(is_stopping=self._is_stopping)
 
     def _adopt(self, epoch: Epoch | None) -> None:
         """Gets ready for another placement; what was begun under the one before is given up."""
@@ -191,9 +166,13 @@ class Worker:
             self._set_state(State.FAILED, str(problem))
             return
         self.summary.epochs.append(epoch.reason)
-        self.summary.steps = {(task.step, task.phase): StepTimes(share.operators(task)) for task in share.program.tasks}
-        if self._feed is not None:
-            self._feed.begin_epoch()
+        planned_s = self._shares.planned_s(share)
+        self.summary.steps = {
+            (task.step, task.phase): StepTimes(share.operators(task), planned_s.get((task.step, task.phase)))
+            for task in share.program.tasks
+        }
+        if self._source is not None:
+            self._source.feed.begin_epoch()
         speaker = (self._settings.deployment, self._source_name)
         about = {"is_exact": epoch.exact, "is_raw": epoch.raw}
         self._outlet = Outlet(self._shared.package, speaker, self._outgoing.put, self.summary, **about)
@@ -202,13 +181,9 @@ class Worker:
 
     def _begin_frames(self) -> bool:
         """Whether another input was begun: at the source, once all machines are ready."""
-        frames, coordinator = self._frames, self._coordinator
-        if frames is None or self._feed is None or coordinator is None or coordinator.phase is not Phase.RUNNING:
-            return False
-        if coordinator.epoch is None or coordinator.epoch.key != frames.key:
-            return False
-        taken = self._feed.next(*frames.key)
-        if taken is None:
+        frames = self._frames
+        taken = None if frames is None or self._source is None else self._source.next(frames.key)
+        if frames is None or taken is None:
             return False
         stamp, arrays = taken
         begun = frames.begin(stamp, arrays)
@@ -229,6 +204,7 @@ class Worker:
         times.compute_s.append(done_s - began_s)
         begun.compute_s += done_s - began_s
         self.summary.compute_s += done_s - began_s
+        self._speed.add(times.planned_s, done_s - began_s)
         begun.waits_since_s = done_s
         self._send_all(begun.stamp, task, sent)
         if begun.frame.task is None:
@@ -269,12 +245,8 @@ class Worker:
                     self._take_parcel(message.payload)
                 case Kind.EPOCH:
                     self._take_epoch(message)
-                case Kind.SHARE if self._members is not None and not message.retained:  # it may be of one long gone
-                    self._members.heard(topic.device, standing.parse(message.payload), time.monotonic())
-                case Kind.STATUS if self._members is not None and message.payload:
-                    self._members.told(topic.device, presence.parse(message.payload))
-                case Kind.RESULTS if self._feed is not None:
-                    self._take_result(message.payload)
+                case _ if self._source is not None:
+                    self._source.take(topic, message)
                 case _:
                     pass
         except errors.FrameError as problem:
@@ -308,31 +280,15 @@ class Worker:
         self._wanted = told
         self._notify()
 
-    def _take_result(self, payload: bytes) -> None:
-        told = results.parse(payload)
-        if self._feed is not None and told.boot == self._settings.boot and told.sequence is not None:
-            self._feed.settle(told.sequence)
-
     # The thread that tends.
 
     def _tend(self) -> None:
         while not self._is_over:
             self._say()
-            is_online = self._transport.state is ConnectionState.ONLINE
-            if self._members is not None and not is_online:
-                self._members.deaf(time.monotonic())
-            elif self._coordinator is not None and self._feed is not None:
-                moved_at_s = self._feed.moved_at_s if self._feed.outstanding else None
-                before = self._coordinator.phase
-                self._coordinator.tick(time.monotonic(), moved_at_s)
-                if self._coordinator.phase is not before:
-                    self._notify()
+            if self._source is not None:
+                self._source.tend()
             with self._changed:
                 self._changed.wait_for(lambda: self._is_over, _LOOK_S)
-
-    def _announce(self, epoch: Epoch) -> None:
-        topic = topics.topic(self._settings.deployment, self._settings.name, Kind.EPOCH)
-        self._transport.publish(topic, epoch.as_json(), qos=1, retain=not epoch.over, timeout_s=self._settings.wait_s)
 
     def _set_state(self, state: State, why: str | None = None) -> None:
         self._state, self._why = state, why
@@ -353,6 +309,7 @@ class Worker:
             self._why,
             *key,
             frames=self.summary.frames,
+            speed=self._speed.take(),
             kernel_class=self._kernel_class,
         ).as_json()
         topic = topics.topic(self._settings.deployment, self._settings.name, Kind.SHARE)
@@ -360,13 +317,11 @@ class Worker:
             self._said, self._said_at_s = told, now_s
 
     def _end(self) -> None:
-        if self._feed is not None:
-            self._feed.close()
+        if self._source is not None:
+            self._source.feed.close()
         self._outgoing.close(0.0 if self._failure else self._settings.drain_s)
-        if self._coordinator is not None:
-            self._coordinator.over()
-            topic = topics.topic(self._settings.deployment, self._settings.name, Kind.EPOCH)
-            self._transport.try_publish(topic, b"", qos=1, retain=True)
+        if self._source is not None:
+            self._source.over()
         self._set_state(State.ENDED)
         self._transport.flush(self._settings.drain_s)
         self._open.close()

@@ -69,7 +69,9 @@ class Machines:
         self._listener.subscribe(topics.every_device("d", topics.Kind.RESULTS))
 
     def start(self, name, source=None, *, kernels=None, shared=None, **settings):
-        given = Settings("d", name, **{"ends_with_source": True, "drain_s": waiting.WAIT_S, **settings})
+        given = Settings(
+            "d", name, **{"ends_with_source": True, "drain_s": waiting.WAIT_S, "replans": False, **settings}
+        )
         presence = Presence(topics.topic("d", name, topics.Kind.STATUS), given.boot)
         transport = MemoryTransport(self.broker, client_id=f"{name}-{given.boot}", presence=presence)
         transport.connect()

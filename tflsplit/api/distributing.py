@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tflsplit.graph import indices
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.package import verify
 from tflsplit.package.reading import Package
-from tflsplit.placement import distribution, exactness, machines, measured, placement, planfile
+from tflsplit.placement import distribution, exactness, machines, measured, placement, planfile, stated
 from tflsplit.placement import folder as folders
 from tflsplit.placement.distribution import Distribution
 from tflsplit.placement.exactness import Proof
@@ -86,7 +87,7 @@ def check_free(folder: Path | None, *, replaces_existing: bool) -> None:
 def write(found: Distribution, pkg: PathLike | Package, out: PathLike, *, force: bool = False) -> Path:
     """A folder for all machines (`tflsplit.placement.folder`): the plan, the package's model, and each one's pieces."""
     opened, folder = packages.open(pkg), arguments.path(out, "out")
-    _write_pieces(opened, _plan(found, opened, folder), found.schedule, folder, force=force)
+    _write_placement(opened, _plan(found, opened, folder), found.schedule, folder, force=force)
     return folder
 
 
@@ -122,24 +123,17 @@ def write_chain(planned: Planned, folder: Path, *, force: bool = False) -> None:
             "bytes_exchanged": scheduled.bytes_exchanged,
         },
     )
-    _write_pieces(opened, plan, scheduled, folder, force=force)
+    _write_placement(opened, plan, scheduled, folder, force=force)
 
 
-def _write_pieces(opened: Package, plan: PlacementPlan, scheduled: Schedule, folder: Path, *, force: bool) -> None:
+def _write_placement(opened: Package, plan: PlacementPlan, scheduled: Schedule, folder: Path, *, force: bool) -> None:
     check_free(folder, replaces_existing=force)
     network, partial = Network(opened.graph), folder.with_name(f".{folder.name}.partial")
     with errors.disk_errors(folder, errors.NOTHING_LEFT):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
-            files = {}
-            for number, step in enumerate(scheduled.steps):
-                for place, machine in enumerate(plan.machines):
-                    for piece in step.run_by(place):
-                        (partial / machine).mkdir(exist_ok=True)
-                        name, made = f"{machine}/{pieces.file_name(number, piece)}", pieces.model(network, piece)
-                        (partial / name).write_bytes(made)
-                        files[name] = hashlib.sha256(made).hexdigest()
+            files = write_pieces(network, plan.machines, scheduled, partial)
             bundle.write_model(partial / folders.PACKAGE_NAME, opened)
             plan = replace(plan, files=files, package_path=folders.PACKAGE_NAME)
             (partial / PLAN_NAME).write_text(planfile.render(plan), encoding="utf-8")
@@ -148,6 +142,19 @@ def _write_pieces(opened: Package, plan: PlacementPlan, scheduled: Schedule, fol
             partial.replace(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_pieces(network: Network, names: Sequence[str], scheduled: Schedule, folder: Path) -> dict[str, str]:
+    """All machines' pieces; gives the digest of each by its path in the folder."""
+    files = {}
+    for number, step in enumerate(scheduled.steps):
+        for place, machine in enumerate(names):
+            for piece in step.run_by(place):
+                (folder / machine).mkdir(exist_ok=True)
+                name, made = f"{machine}/{pieces.file_name(number, piece)}", pieces.model(network, piece)
+                (folder / name).write_bytes(made)
+                files[name] = hashlib.sha256(made).hexdigest()
+    return files
 
 
 def _plan(found: Distribution, opened: Package, folder: Path) -> PlacementPlan:
@@ -161,6 +168,7 @@ def _plan(found: Distribution, opened: Package, folder: Path) -> PlacementPlan:
         objective=found.objective.value,
         reason=found.reason,
         expected={name: expected[name] for name in ("latency_ms", "frames_per_s", "bytes_exchanged")},
+        cluster=stated.as_json(found.cluster),
     )
 
 

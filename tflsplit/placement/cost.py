@@ -69,10 +69,11 @@ def traffic(moves: Sequence[Move], count: int) -> tuple[Array, Array]:
 
 
 def machine_s(step: Step, number: int, machine: Machine) -> float:
-    return sum((_run_s(piece, machine) + machine.piece_s for piece in step.run_by(number)), 0.0)
+    return sum((run_s(piece, machine) + machine.piece_s for piece in step.run_by(number)), 0.0)
 
 
-def _run_s(piece: Piece, machine: Machine) -> float:
+def run_s(piece: Piece, machine: Machine) -> float:
+    """What the machine computes on a piece, without what each piece costs besides."""
     if machine.operator_s:
         return sum(machine.operator_s[part.operator.index] * part.work * part.slower for part in piece.parts)
     return sum(part.macs * part.slower for part in piece.parts) / machine.macs_per_s

@@ -7,12 +7,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tflsplit import arguments
+from tflsplit import arguments, errors
+from tflsplit.placement import stated
+from tflsplit.placement.machines import Cluster, Machine
 from tflsplit.placement.placement import Placement, Stage
 from tflsplit.placement.rewriting.boxes import Box
 from tflsplit.planning import planfile
 
 KIND = "placement"
+STATED = "stated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,28 @@ class PlacementPlan:
         """Equal where machines have the same placement of the same package."""
         told = [self.package_digest, self.machines, self.source, self.sink, self.stages]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def stated(self) -> Cluster | None:
+        """None where the plan was made of profiles, as a chain's is."""
+        return None if self.cluster is None else stated.from_json(self.cluster)
+
+    def paced(self, machine: int, pace: str | float | None) -> Machine | None:
+        """The machine that emulates one: of that many multiply-accumulates a second, or the one that was `stated`.
+        SettingsError where none was, or for what is no speed."""
+        if pace is None:
+            return None
+        if pace == STATED:
+            cluster = self.stated
+            if cluster is None:
+                raise errors.SettingsError("this placement states no speeds of its machines; give one")
+            return cluster.machines[machine]
+        try:
+            return Machine(self.machines[machine], float(pace))
+        except ValueError as problem:
+            raise errors.SettingsError(
+                f"pace is {pace!r}, expected multiply-accumulates a second or {STATED!r}"
+            ) from problem
 
     def placement(self) -> Placement:
         return Placement(len(self.machines), tuple(map(stage_of, self.stages)), self.source, self.sink)
@@ -77,6 +102,8 @@ def _checked(fields: dict[str, Any]) -> PlacementPlan:
     if not all(0 <= place < count for place in (made.source, made.sink)):
         raise ValueError(f"source {made.source} or sink {made.sink} is none of {count} machines")
     made.placement()
+    if made.stated is not None and tuple(each.name for each in made.stated.machines) != made.machines:
+        raise ValueError("its cluster is of other machines")
     return made
 
 

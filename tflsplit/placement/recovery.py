@@ -33,6 +33,21 @@ def used(placed: Placement) -> frozenset[int]:
     return frozenset(busy | {placed.source, placed.sink})
 
 
+def spread(placed: Placement, members: Sequence[int], count: int) -> Placement:
+    """A placement of so many machines, where what it gives to its n-th one is done by the n-th member."""
+
+    def stage(given: Stage) -> Stage:
+        makes: list[Mapping[int, Box]] = [{} for _ in range(count)]
+        adds: list[Box | None] = [None] * count
+        for place, member in enumerate(members):
+            makes[member] = given.makes[place]
+            adds[member] = given.adds[place] if given.adds else None
+        return replace(given, makes=tuple(makes), adds=tuple(adds) if given.adds else ())
+
+    source, sink = members[placed.source], members[placed.sink]
+    return Placement(count, tuple(map(stage, placed.stages)), source, sink)
+
+
 def _heir(machine: int, left: Sequence[int]) -> int:
     """Of a machine that is lost: the next one, since shares that lie side by side join to one."""
     return min(left, key=lambda other: (abs(other - machine), other))

@@ -24,7 +24,7 @@ def cluster(start, brokers, watch, tmp_path):
             self.seen = watch(self.url)
             self.first, *self.others = self.shared.plan.machines
             self.workers = {name: self.begin(name) for name in self.others}
-            more = ("--source", tmp_path / "inputs.npz", "--count", frames, "--raw-outputs")
+            more = ("--source", tmp_path / "inputs.npz", "--count", frames, "--raw-outputs", "--no-replan")
             self.workers[self.first] = self.begin(self.first, *more)
 
         def begin(self, name, *more):
@@ -85,7 +85,9 @@ def test_a_source_that_is_killed_begins_a_new_run_with_its_next_start(cluster):
     made.seen.wait_until_quiet()
     made.seen.results.clear()
     made.frames = 30
-    again = made.begin(made.first, "--source", made.shared.path.parent / "inputs.npz", "--count", 30, "--raw-outputs")
+    again = made.begin(
+        made.first, "--source", made.shared.path.parent / "inputs.npz", "--count", 30, "--raw-outputs", "--no-replan"
+    )
     assert again.done().json()["answered"] == 30
     made.seen.wait_for_results(30)
     made.check()

@@ -41,12 +41,14 @@ class Worker:
         resend_after: str | float = 10.0,
         drain: str | float = 30.0,
         allow_inexact: bool = False,
+        replan: bool = True,
         raw_outputs: bool = False,
         once: bool = False,
         threads: int = 1,
-        pace: float | None = None,
+        pace: str | float | None = None,
     ) -> None:
         speaker = connections.speaker(deployment, name, "name", credentials)
+        self.shared = folder.open_folder(bundle)
         self._settings = Settings(
             *speaker,
             window=window,
@@ -56,13 +58,12 @@ class Worker:
             resend_after_s=quantities.parse_duration(resend_after, "resend_after"),
             drain_s=quantities.parse_duration(drain, "drain"),
             allows_inexact=allow_inexact,
+            replans=replan,
             wants_raw=raw_outputs,
             ends_with_source=once,
             threads=threads,
-            pace_macs_per_s=pace,
+            pace=self.shared.plan.paced(self.shared.machine(speaker[1]), pace),
         )
-        self.shared = folder.open_folder(bundle)
-        self.shared.machine(self._settings.name)
         self._broker = connections.reached(broker, credentials, speaker, Role.WORKER)
         self._running: workers.Worker | None = None
 

@@ -77,16 +77,29 @@ from tflsplit.cli.output import examples, screen
     help="At the source: take machines, too, whose kernels may round otherwise.",
 )
 @click.option(
+    "--replan/--no-replan",
+    "replans",
+    default=True,
+    show_default=True,
+    help="At the source: look for a better placement where machines are lost, or not as quick as stated.",
+)
+@click.option(
+    "--replan/--no-replan",
+    "replans",
+    default=True,
+    show_default=True,
+    help="At the source: look for a better placement where machines are lost, or not as quick as stated.",
+)
+@click.option(
     "--raw-outputs", "wants_raw", is_flag=True, help="At the source: let results carry the outputs as they are."
 )
 @click.option("--once", "ends_with_source", is_flag=True, help="End when the source has no more inputs.")
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="CPU threads of a piece.")
 @click.option(
     "--pace",
-    "pace_macs_per_s",
-    type=float,
     metavar="MACS",
-    help="Let no piece be quicker than a machine of so many multiply-accumulates a second, for emulations.",
+    help="Let no piece be quicker than a machine of so many multiply-accumulates a second; or `stated`, than the "
+    "machine that the placement was made for. For emulations.",
 )
 @click.option("--json", "is_json", is_flag=True, help="Print the summary at the end as JSON.")
 def command(
@@ -97,6 +110,7 @@ def command(
     name: str | None,
     source: str | None,
     delivery: str,
+    pace: str | None,
     is_json: bool,
     **more: Any,
 ) -> None:
@@ -116,9 +130,10 @@ def command(
     from tflsplit.kernels import keeping
     from tflsplit.placement import folder
 
-    settings = Settings(deployment, broker.name(name), is_latest=delivery == "latest", **more)
     shared = folder.open_folder(bundle)
-    shared.machine(settings.name)
+    own_name = broker.name(name)
+    machine = shared.plan.paced(shared.machine(own_name), pace)
+    settings = Settings(deployment, own_name, is_latest=delivery == "latest", pace=machine, **more)
     with contextlib.ExitStack() as stack:
         inputs = None
         if source is not None:
