@@ -8,9 +8,13 @@ from pathlib import Path
 import harness
 import numpy as np
 
-from tests import conftest
 from tflsplit.graph.cuts import Cut
 from tflsplit.package import reading
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+from tests import conftest
 
 SIDE = 224
 # After block 6, 1/16 of the side and 64 channels of int8: 12,544 bytes at 224 pixels.

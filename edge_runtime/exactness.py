@@ -6,6 +6,7 @@ What follows is the user's wish: frames wait for a cloud that makes the pair exa
 
 import logging
 import threading
+from collections.abc import Sequence
 
 from edge_runtime.delivery.clouds import Clouds
 from edge_runtime.head import Head
@@ -28,7 +29,7 @@ class Exactness:
         self._wish = wish
         self._clouds = clouds
         self._seen: tuple[object, ...] = ()
-        self._said: tuple[object, ...] = ()
+        self._said: dict[str, tuple[object, ...]] = {}  # what was said last of each cut, among which an edge may move
         self._is_granted = threading.Event()
         if wish is not Exact.REQUIRE:
             self._is_granted.set()
@@ -42,9 +43,16 @@ class Exactness:
         """Whether frames may be sent, waiting up to `timeout_s`."""
         return self._is_granted.wait(timeout_s)
 
-    def look(self, package: Package, head: Head, loss: str = "") -> None:
-        """Called regularly, and when a cloud has come; `loss` says what frames lose on their way. PeerError where
-        exactness is required and is not there."""
+    def allows(self, package: Package, head: Head, loss: str = "") -> bool:
+        """Whether that head may be moved to, as far as the clouds are known."""
+        if self._wish is not Exact.REQUIRE:
+            return True
+        _, found = self._weakest(package, head)
+        return not loss and (found is None or found.is_exact)
+
+    def look(self, package: Package, head: Head, loss: str = "", others: Sequence[tuple[Head, str]] = ()) -> None:
+        """Called regularly, and when a cloud has come; `loss` says what frames lose on their way. `others` are heads
+        that the next frame may take instead. PeerError where exactness is required and is nowhere to be had."""
         seen = (head, head.condition.runs_on, loss, self._clouds.changes)
         if seen == self._seen:
             return
@@ -53,13 +61,14 @@ class Exactness:
         self.standing = Standing.INEXACT if loss else Standing.UNKNOWN if found is None else found.standing
         if found is None:
             return
-        if self._wish is Exact.REQUIRE and not found.is_exact:
+        is_exact = found.is_exact or any(self.allows(package, *other) for other in others)
+        if self._wish is Exact.REQUIRE and not is_exact:
             raise errors.PeerError(self._refusal(package, head, cloud, found))
         self._is_granted.set()
-        said = (package, head.cut.id, cloud, str(found.head), str(found.other), found.standing, loss)
-        if self._wish is not Exact.ANY and said != self._said:
+        said = (package.digest, cloud, str(found.head), str(found.other), found.standing, loss)
+        if self._wish is not Exact.ANY and said != self._said.get(head.cut.id):
             _say(package, head, cloud, found, loss)
-        self._said = said
+        self._said[head.cut.id] = said
 
     def check(self, package: Package, head: Head) -> None:
         """SettingsError if exactness is required, and the clouds as they are known would not give it to this head."""

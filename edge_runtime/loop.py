@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from broker.messages import topics
 from broker.transport.protocol import ConnectionState, Message, Transport
 from edge_runtime.accelerators.service import Condition
+from edge_runtime.announcing import Announcing
 from edge_runtime.answering.answers import Answers
 from edge_runtime.delivery import framing, routes
-from edge_runtime.delivery.birth import Birth
 from edge_runtime.delivery.clouds import Clouds
 from edge_runtime.delivery.collector import Collector
 from edge_runtime.delivery.observer import Observer
@@ -98,7 +98,7 @@ class Edge:
         publisher = Publisher(transport, settings, self.exactness.wait)
         self._names = publisher.names
         if adaptation is not None:
-            adaptation.attach(transport, settings, self._clouds)
+            adaptation.attach(transport, settings, self._clouds, self.exactness.allows)
             publisher.hears.append(adaptation.answers)
         self._route = routes.of(
             *(self._window, publisher, self.summary, lambda: self._settings, self._clouds.serve),
@@ -107,11 +107,11 @@ class Edge:
             on_wait=self._between_frames,
             on_failure=self._fail,
             on_given_up=adaptation.given_up if adaptation else lambda keys: None,
+            newest_first=adaptation is not None,
         )
         here = on_device or (adaptation.on_device if adaptation else None)
-        moves_here = adaptation is not None and adaptation.may_answer
         about = (here, settings, self.summary, self._observers, self.exactness)
-        self._answers = Answers(*about, moves_here=moves_here, on_failure=self._fail)
+        self._answers = Answers(*about, moves_here=bool(adaptation and adaptation.may_answer), on_failure=self._fail)
         self._collector = Collector(
             *(self._route, self.summary, self._observers),
             own_s=self._answers.settled,
@@ -119,11 +119,12 @@ class Edge:
             until=settings.until,
             is_ours=lambda boot: boot == settings.boot or (spool is not None and spool.knows(boot)),
         )
-        self._birth = Birth(transport, settings)
+        self._announcing = Announcing(
+            *(transport, settings, self._in_use, self._answers, self.exactness), spool=spool, adaptation=adaptation
+        )
         self._stopped_at_s: float | None = None
         self._is_drained = False
         self._failure: Exception | None = None
-        self._told: Mapping[str, object] = {}
 
     @property
     def settings(self) -> Settings:
@@ -179,17 +180,19 @@ class Edge:
         Blocks until the current frame is done. SettingsError or DataError if the source does not fit the package, or
         the pair would not be exact where that is required.
         """
-        if self.adaptation is not None or self._answers.on_device is not None or self._settings.batch > 1:
+        mover = self.adaptation
+        is_fixed = self._answers.on_device is not None if mover is None else not mover.may_follow(head)
+        if is_fixed or self.gate is not None or self._settings.batch > 1:
             raise errors.SettingsError(
-                "an edge that moves its cut, answers frames itself, or sends batches, keeps its package and its heads: "
-                "restart it"
+                "an edge that answers frames itself, moves its cut on an accelerator, or sends batches, keeps its "
+                "package and its heads: restart it"
             )
         self.exactness.check(package, head)
         return self._in_use.exchange(package, head)
 
     def describe(self, name: str, fields: Mapping[str, object] | None) -> None:
         """Adds an entry to the birth, which is published again within `_TEND_S`."""
-        self._told = {**self._told, name: fields}
+        self._announcing.describe(name, fields)
 
     def run(self, source: Source) -> Summary:
         """Stream the source until it ends, `count` is reached or `stop` is called; then wait for the last answers."""
@@ -204,7 +207,7 @@ class Edge:
         source.drop = self.summary.drop
         self._route.open()
         self._answers.open()
-        self._announce()
+        self._announcing.look()
         collecting = threading.Thread(target=self._collect, name="edge-results", daemon=True)
         collecting.start()
         self._in_use.thread = threading.current_thread()
@@ -308,6 +311,9 @@ class Edge:
 
     def _changed(self, package: Package, head: Head) -> None:
         self._stream.follow(package)
+        if self.adaptation is not None:
+            self._in_use.sending, self._in_use.head = self.adaptation.follow(head)
+            self._answers.follow(self.adaptation.on_device)
         self.summary.accelerator = head.counters
         if self.is_stopping:
             head.interrupt()
@@ -348,7 +354,7 @@ class Edge:
                     self._collector.tend(now_s)
                     self._route.tend(now_s)
                     self._clouds.look(now_s, self._settings.deployment, waits=self._is_unheard)
-                    self._announce()
+                    self._announcing.look()
                     if self.adaptation is not None:
                         self.adaptation.tend(now_s)
         except Exception as failure:  # noqa: BLE001 - raised again by `run`, in the caller's thread
@@ -373,19 +379,9 @@ class Edge:
         else:
             if self._clouds.take(message):
                 self._route.cloud_came(time.monotonic())
-                if self.adaptation is not None:
-                    self._birth.again()
-            self.exactness.look(self.package, self._answers.judged(self._in_use.head), self._in_use.sending.loss)
+                self._announcing.cloud_came()
+            self._announcing.judge()
 
     def _fail(self, failure: Exception) -> None:
         self._failure = failure
         self._stopped_at_s = time.monotonic()
-
-    def _announce(self) -> None:
-        spool = None if self.spool is None else self.spool.as_json()
-        sending, head = self._in_use.sending, self._in_use.head
-        if sending.cut != head.cut:
-            return  # the compute thread is just moving; the next look says where it went
-        adapts = self.adaptation and self.adaptation.as_json()
-        self._birth.announce(sending, head.condition, head.kernels, {"spool": spool, "adapts": adapts, **self._told})
-        self.exactness.look(sending.package, self._answers.judged(head), sending.loss)

@@ -42,12 +42,14 @@ class Signer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device by its retained birth: its cut, and in `serial` the last offer it accepted."""
+    """A device by its retained birth: its cut, and in `serial` the last offer it accepted. `candidates` are the ids of
+    the cuts that it moves among, none where its cut stays."""
 
     name: str
     cut: str
     layer: str | None
     serial: int
+    candidates: tuple[str, ...] = ()
 
     def cut_in(self, whole: Package) -> Cut:
         """The device's cut in another package: after the same layer, otherwise of the same id. CutError if neither
@@ -273,10 +275,14 @@ def _told(device: str, payload: bytes) -> Device:
         fields: Any = strict_json.parse(payload)
         cut, layer, update = fields["cut"], fields["layer"], fields.get("update")
         serial = update["serial"] if update is not None else None
+        candidates = tuple((fields.get("adapts") or {}).get("candidates", ()))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
         raise errors.FrameError(f"birth of device {device!r} cannot be read ({cause!r})") from cause
     if serial is None:
         raise errors.PeerError(f"device {device!r} takes no updates: start its edge with --models and --update-key")
-    if type(serial) is not int or serial < 0 or not isinstance(cut, str) or not isinstance(layer, str | None):
+    is_readable = (
+        isinstance(cut, str) and isinstance(layer, str | None) and all(isinstance(each, str) for each in candidates)
+    )
+    if type(serial) is not int or serial < 0 or not is_readable:
         raise errors.FrameError(f"birth of device {device!r} cannot be read: cut {cut!r}, serial {serial!r}")
-    return Device(device, cut, layer, serial)
+    return Device(device, cut, layer, serial, candidates)

@@ -43,7 +43,7 @@ class Exactness:
         self._boots: dict[str, int] = {}
         self._heads: dict[_Head, Standing] = {}
         self._devices: dict[str, Standing] = {}
-        self._said: dict[str, tuple[object, ...]] = {}
+        self._said: dict[str, dict[str, tuple[object, ...]]] = {}  # by device and by its cuts, among which it may move
 
     def exchange(self, packages: Sequence[Package]) -> None:
         """These are ours from now on: births that name them are judged. Any thread may say it."""
@@ -112,12 +112,13 @@ class Exactness:
         self._say(device, birth, found)
 
     def _say(self, device: str, birth: births.Birth, found: Comparison) -> None:
-        """Once for each device, and again when its class or its cut changes."""
+        """Once for each device and cut, and again when its class changes."""
         ours = found.head.kernel_class
-        now = (birth.package, birth.cut, ours.id if ours else None, found.standing, birth.is_lossy)
-        if self._said.get(device) == now:
+        now = (birth.package, ours.id if ours else None, found.standing, birth.is_lossy)
+        said = self._said.setdefault(device, {})
+        if said.get(birth.cut) == now:
             return
-        self._said[device] = now
+        said[birth.cut] = now
         if birth.is_lossy and found.is_exact:
             log.info("results are near, not exact device=%s cut=%s reason=its frames lose detail", device, birth.cut)
         elif found.is_exact:

@@ -9,14 +9,16 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from broker.messages import results, topics
 from broker.transport.protocol import ConnectionState, Message, Transport
 from edge_runtime.adapting import siblings
 from edge_runtime.adapting.candidates import Candidate
 from edge_runtime.adapting.device_heads import DeviceHeads, Reloads
+from edge_runtime.adapting.in_flight import InFlight
+from edge_runtime.adapting.lineups import Lineups
 from edge_runtime.adapting.link_probes import LinkProbes
 from edge_runtime.adapting.open_tails import OpenTails
 from edge_runtime.adapting.siblings import Siblings
@@ -25,32 +27,31 @@ from edge_runtime.delivery.clouds import Clouds
 from edge_runtime.delivery.framing import Packed, Sending
 from edge_runtime.delivery.observer import OwnAnswer, Settled
 from edge_runtime.delivery.settings import Settings, Until
+from edge_runtime.delivery.window import Key
 from edge_runtime.head import Head
 from tflsplit import errors
+from tflsplit.package.reading import Package
 from tflsplit.planning import network
-from tflsplit.switching.choices import Choice, Present, latency_s
+from tflsplit.switching.choices import Present
 from tflsplit.switching.controller import Controller, Switch
-from tflsplit.switching.policy import LEAST_TELLING_BITS, Answer, Waiting
+from tflsplit.switching.policy import Answer
 
 log = logging.getLogger(__name__)
 
 # A cut whose frame a cloud refused is tried again after that.
 _AGAIN_S = 30.0
-# A frame is overdue once its expected way has passed so many times, and a moment on top.
-_OVERDUE, _MOMENT_S = 1.5, 0.01
-# How long a probe behind it may take, in round trips, and at least: so long it is open whether link or server is slow.
-_ROUND_TRIPS, _LEAST_PATIENCE_S = 2.0, 0.03
-# Frames whose answers teach something; of more that are out at a time nothing is learnt.
-_MOST_OUT = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    choice: Choice
-    at_s: float
-    bits: float
-    edge_s: float
-    overdue_s: float  # the time from which on it is
+# Whether frames of a package may go through that head, and lose what is said on their way.
+Allows = Callable[[Package, Head, str], bool]
+
+
+def check(*, until: Until) -> None:
+    """SettingsError where answers would not say what the cloud took."""
+    if until is Until.ACK:
+        raise errors.SettingsError(
+            "an acknowledgement does not say what the cloud took, by which the cut moves: adapt until the result"
+        )
 
 
 class Adaptation:
@@ -65,14 +66,16 @@ class Adaptation:
         *,
         kind: bytes | None = None,
         on_device: OnDevice | None = None,
+        lineups: Lineups | None = None,
     ) -> None:
         """`kind` is that of `siblings.kind_of`; without it the device neither asks nor tells others. `on_device` goes
         on behind the head that was picked, for a hedge or a gate; with a gate the controller chooses among the cuts at
-        which a cloud may be asked, by costs that hold the whole model."""
+        which a cloud may be asked, by costs that hold the whole model. `lineups` opened the candidates, and may open
+        those of other packages; without them the package stays."""
         self.switches: Counter[str] = Counter()  # by reason
         self.not_ready = 0
-        self.probes: LinkProbes | None = None
         self.siblings: Siblings | None = None
+        self.lineups = lineups
         self._kind = kind
         self._device = device
         self._by_id = {each.choice.id: each for each in candidates}
@@ -82,14 +85,14 @@ class Adaptation:
         self._local = next((each for each in candidates if each.choice.is_local), None)
         self.on_device = on_device
         self._transport: Transport | None = None
-        self._tails = self._tails_of(Clouds())
+        self._clouds = Clouds()
+        self._allows: Allows = lambda package, head, loss: True
+        self._tails = self._open_tails()
         self._is_answered = False
         self._without_pixels = False
         self._refused_until_s: dict[str, float] = {}
-        self._max_age_s = math.inf
-        self._sent: dict[tuple[int, int], _Sent] = {}
-        self._link_free_s = -math.inf
-        self._guard = threading.Lock()  # the controller and what is out
+        self._in_flight = InFlight(controller)
+        self._guard = threading.Lock()  # the candidates, the controller and what is out
 
     @property
     def _cuts(self) -> tuple[str, ...]:
@@ -116,6 +119,10 @@ class Adaptation:
         return self._head_in_use(self._by_id[self._start])
 
     @property
+    def probes(self) -> LinkProbes | None:
+        return self._in_flight.probes
+
+    @property
     def last_switch(self) -> Switch | None:
         return self._controller.switches[-1] if self._controller.switches else None
 
@@ -130,20 +137,26 @@ class Adaptation:
         with self._guard:
             return self._controller.estimates.present(time.monotonic())
 
-    def attach(self, transport: Transport, settings: Settings, clouds: Clouds) -> None:
+    def attach(self, transport: Transport, settings: Settings, clouds: Clouds, allows: Allows) -> None:
         """Before the edge runs. SettingsError where answers would not say what the cloud took."""
-        if settings.until is Until.ACK:
-            raise errors.SettingsError("an acknowledgement does not say what the cloud took: adapt until the result")
-        self._transport, self._tails = transport, self._tails_of(clouds)
-        self._max_age_s = settings.max_age_s if settings.is_latest else math.inf
+        check(until=settings.until)
+        self._transport, self._clouds, self._allows = transport, clouds, allows
+        self._in_flight.clear()
+        self._tails = self._open_tails()
+        self._in_flight.max_age_s = settings.max_age_s if settings.is_latest else math.inf
         name, probing = (settings.deployment, settings.device), self._controller.probing
         self.answers = topics.topic(*name, topics.Kind.CONTROL)
         if probing is not None:
-            self.probes = LinkProbes(transport, *name, probing, lambda: clouds.allow_probes)
+            self._in_flight.probes = LinkProbes(transport, *name, probing, lambda: clouds.allow_probes)
         if self._kind is not None:
             self.siblings = Siblings(
                 transport, *name, self._kind, may_tell=lambda: probing is not None and clouds.allow_probes
             )
+
+    @property
+    def heads(self) -> list[tuple[Head, str]]:
+        """Those that are open, each with what its frames lose on their way."""
+        return [(each.head, each.sending.loss) for each in list(self._by_id.values()) if each.head is not None]
 
     @property
     def is_online(self) -> bool:
@@ -174,11 +187,31 @@ class Adaptation:
             self._controller.is_online = self.is_online
             if self.siblings is not None and self.is_online and not self._controller.estimates.is_link_measured:
                 self.siblings.ask(now_s)
-            self._controller.pending(self._oldest(now_s))
+            self._controller.pending(self._in_flight.oldest(now_s, is_online=self.is_online))
             chosen = self._by_id[self._controller.pick(now_s).id]
         if chosen is not self._now and self._can_take(chosen):
             self._now = chosen
             self._say()
+        return self._now.sending, self._head_in_use(self._now)
+
+    def may_follow(self, head: Head) -> bool:
+        """Whether all candidates of a package were opened with that head."""
+        return self.lineups is not None and self.lineups.of(head) is not None
+
+    def follow(self, head: Head) -> tuple[Sending, Head]:
+        """On the compute thread: the next frames go through the candidates that were opened with that head. Returns
+        what goes on; what is out of the package before still teaches."""
+        lineup = None if self.lineups is None else self.lineups.of(head)
+        assert lineup is not None, "an exchange is refused for any other head"  # noqa: S101 - by `loop.Edge.exchange`
+        with self._guard:
+            self._by_id = {each.choice.id: each for each in lineup.candidates}
+            self._now = self._by_id[self._controller.now.id]
+            self._local = next((each for each in lineup.candidates if each.choice.is_local), None)
+            self.on_device = lineup.on_device
+            self._refused_until_s.clear()
+            self._is_answered = False
+            self._tails = self._open_tails()
+            self._tails.online(time.monotonic())
         return self._now.sending, self._head_in_use(self._now)
 
     def _can_take(self, chosen: Candidate) -> bool:
@@ -207,13 +240,8 @@ class Adaptation:
         with self._guard:
             if choice.is_local:
                 self._controller.learn(now_s, Answer(choice, now_s, 0.0, edge_s, None))
-            elif len(self._sent) < _MOST_OUT:
-                known = self._controller.estimates.known(now_s)
-                way_s = latency_s(choice, known) - choice.edge_s * known.edge_slower
-                overdue_s = now_s + _OVERDUE * way_s + _MOMENT_S
-                self._sent[packed.key] = _Sent(choice, now_s, bits, edge_s, overdue_s)
-            if self.probes is not None and bits >= LEAST_TELLING_BITS:
-                self.probes.features_left(now_s)
+            else:
+                self._in_flight.add(packed.key, choice, now_s, bits, edge_s)
 
     def alive(self) -> None: ...
 
@@ -222,24 +250,20 @@ class Adaptation:
     def settled(self, settled: Settled) -> None:
         now_s = time.monotonic()
         with self._guard:
-            sent = self._sent.pop((settled.boot, settled.sequence), None)
+            sent = self._in_flight.take((settled.boot, settled.sequence))
             if isinstance(settled.answer, results.Refusal):
-                if settled.answer.is_of_package:
+                if settled.answer.is_of_package and self._now.sending.package.digest.startswith(settled.package):
                     self._leave_out(settled.cut, now_s + _AGAIN_S, "a cloud has no tail of it")
             elif sent is not None and isinstance(settled.answer, results.Result):
                 self._is_answered = True
-                learnt = self._answer(sent, settled.away_s, settled.answer.times, now_s)
+                learnt = self._in_flight.answer(sent, settled.away_s, settled.answer.times, now_s)
                 # Of one that was sent again nobody knows which sending was answered.
                 self._controller.learn(now_s, learnt if settled.sendings == 1 else replace(learnt, link_s=None))
 
-    def given_up(self, keys: Sequence[tuple[int, int]]) -> None:
-        """Frames that a spool dropped, or holds until a cloud serves them. What they waited for took longer than that;
-        the oldest tells it for those behind it."""
-        now_s = time.monotonic()
+    def given_up(self, keys: Sequence[Key]) -> None:
+        """Frames that a spool dropped, or holds until a cloud serves them."""
         with self._guard:
-            lost = [sent for key in keys if (sent := self._sent.pop(key, None)) is not None]
-            if lost:
-                self._learn_of_lost(lost[0], now_s, now_s - lost[0].at_s)
+            self._in_flight.give_up(keys)
 
     def take(self, message: Message) -> bool:
         """Whether it was an answer to one of our questions."""
@@ -263,10 +287,8 @@ class Adaptation:
             if self.siblings is not None and (known := self._measured(now_s)) is not None:
                 self.siblings.tell(now_s, known)
         self._tails.tell(now_s, is_answered=self._is_answered)
-        if self.probes is not None:
-            with self._guard:
-                self.probes.tend(now_s, is_quiet=not self._sent)
-                self._oldest(now_s)
+        with self._guard:
+            self._in_flight.tend(now_s, is_online=self.is_online)
 
     def _measured(self, now_s: float) -> Present | None:
         with self._guard:
@@ -286,60 +308,23 @@ class Adaptation:
             "seen": self._controller.seen_at_switch.as_json(),
         }
 
-    def _answer(self, sent: _Sent, away_s: float, times: results.Times, now_s: float) -> Answer:
-        # What a cloud says that it took is no more than what passed here.
-        wait_s = min(max(0.0, times.queue_ms / 1e3), now_s - sent.at_s)
-        cloud_s = min(max(0.0, (times.decode_ms + times.tail_ms) / 1e3), now_s - sent.at_s - wait_s)
-        # A frame that was sent behind others waited for them, which says nothing of how quick the link is.
-        rtt_s, is_behind = self._controller.estimates.known(now_s).rtt_s, self._link_free_s > now_s - away_s
-        began_s = max(now_s - away_s, self._link_free_s)
-        link_s = max(0.0, now_s - began_s - wait_s - cloud_s)
-        self._link_free_s = now_s - wait_s - cloud_s - min(link_s, rtt_s)
-        # When these were through is an estimate, by the round trip: a shorter one does not follow from it.
-        tells_link = not is_behind or link_s > rtt_s
-        return Answer(sent.choice, began_s, sent.bits, sent.edge_s, link_s if tells_link else None, wait_s, cloud_s)
-
-    def _oldest(self, now_s: float) -> Waiting | None:
-        """The oldest message that is out. A frame that is overdue is asked after; None as long as it is open what it
-        waits for."""
-        self._forget(now_s)
-        frame = next(iter(self._sent.values()), None)
-        probe = self.probes.pending() if self.probes else None
-        if frame is None or (probe is not None and probe[0] < frame.at_s):
-            return Waiting(*probe) if probe else None
-        passed_s = self._passed_s(frame)
-        if self.probes is not None and passed_s is None and now_s > frame.overdue_s and self.is_online:
-            self.probes.ask(now_s)
-            patience_s = max(_LEAST_PATIENCE_S, _ROUND_TRIPS * self._controller.estimates.known(now_s).rtt_s)
-            if (asked := self.probes.pending()) is not None and now_s - asked[0] < patience_s:
-                return None
-        return Waiting(frame.at_s, frame.bits, frame.choice.cloud_s, passed_s)
-
-    def _passed_s(self, sent: _Sent) -> float | None:
-        return self.probes.came_back(sent.at_s) if self.probes else None
-
-    def _forget(self, now_s: float) -> None:
-        """Frames too old to count are learnt from: what they wait for took longer than that."""
-        for key, sent in list(self._sent.items()):
-            if (out_s := now_s - sent.at_s) <= self._max_age_s:
-                break
-            del self._sent[key]
-            self._learn_of_lost(sent, now_s, out_s)
-
-    def _learn_of_lost(self, sent: _Sent, now_s: float, out_s: float) -> None:
-        learnt = Answer(sent.choice, sent.at_s, sent.bits, sent.edge_s, out_s, is_given_up=True)
-        if self._passed_s(sent) is not None:
-            learnt = replace(learnt, link_s=None, cloud_wait_s=out_s)
-        self._controller.learn(now_s, learnt)
-
-    def _tails_of(self, clouds: Clouds) -> OpenTails:
+    def _open_tails(self) -> OpenTails:
         """The cut that the plan names is served as it always was, and what is local needs nobody."""
         listed = [each.choice for each in self._by_id.values()]
         always = {each.cut for each in listed if each.id == self._start or each.is_local}
-        return OpenTails(clouds, self._now.sending.package.digest, self._cuts, frozenset(always))
+        return OpenTails(self._clouds, self._now.sending.package.digest, self._cuts, frozenset(always))
 
     def _look_at_clouds(self, now_s: float) -> None:
         ready = self._tails.look(now_s)
+        if ready is not None:
+            package = self._now.sending.package
+            self._controller.forbid(
+                frozenset(
+                    choice_id
+                    for choice_id, each in self._by_id.items()
+                    if each.head is not None and not self._allows(package, each.head, each.sending.loss)
+                )
+            )
         for choice_id, each in self._by_id.items() if ready is not None else ():
             is_read = each.choice.bits is None or choice_id == self._start or self._tails.read(each.sending.coder.id)
             is_read = is_read and not (self._without_pixels and each.sending.pixels)

@@ -77,6 +77,12 @@ class Answers:
         if self._hedging is not None:
             self._hedging.close()
 
+    def follow(self, on_device: OnDevice | None) -> None:
+        """The same of another package, on the compute thread."""
+        self.on_device = on_device
+        if self._hedging is not None and on_device is not None:
+            self._hedging.follow(on_device.rest)
+
     def is_alone(self, transport: Transport, route: Route) -> bool:
         """Whether frames are answered here and nobody is told: with `latest`, while broker or cloud is away, what is
         made now will be too old to be published."""

@@ -52,6 +52,7 @@ class Hedging:
         self._on_failure = on_failure
         self._awaited: dict[Key, _Awaited] = {}
         self._bytes = 0
+        self._is_computing = False
         self._is_over = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="edge-hedge", daemon=True)
@@ -84,6 +85,16 @@ class Hedging:
             self._bytes += frame.bytes
             self._changed.notify_all()
 
+    def follow(self, rest: Rest) -> None:
+        """Another package serves: what was to be hedged of the one before is the cloud's alone. Returns once nothing
+        is computed by that any more."""
+        with self._changed:
+            self._summary.hedge_left_out += len(self._awaited)
+            for frame in list(self._awaited.values()):
+                self._forget(frame)
+            self._changed.wait_for(lambda: not self._is_computing)
+            self._rest = rest
+
     def settled(self, key: Key, *, is_refused: bool) -> None:
         """A cloud answered that frame. A refusal is no answer: then ours is wanted at once."""
         with self._changed:
@@ -102,6 +113,9 @@ class Hedging:
                 self._answer(frame)
         except Exception as failure:  # noqa: BLE001 - raised again by the edge's `run`, in the caller's thread
             self._on_failure(failure)
+            with self._changed:
+                self._is_computing = False
+                self._changed.notify_all()
 
     def _next(self) -> _Awaited | None:
         """The frame that is overdue for longest, waiting for one; None at the end."""
@@ -111,6 +125,7 @@ class Hedging:
                 now_s = time.monotonic()
                 if first is not None and first.due_at_s <= now_s:
                     if not self._is_old(first, now_s):
+                        self._is_computing = True
                         return first
                     self._forget(first)
                 elif self._is_over:
@@ -124,6 +139,8 @@ class Hedging:
             found = self._rest(frame.boundary, frame.sending)
         rest_s = time.monotonic() - began_s
         with self._changed:
+            self._is_computing = False
+            self._changed.notify_all()
             self._summary.hedged += 1
             is_first = frame.packed.key in self._awaited and not self._is_old(frame, time.monotonic())
             self._forget(frame)

@@ -1,9 +1,11 @@
 """The route for delivery `all` with a spool: every frame is kept on disk until it is settled.
 
 Frames are accepted whether or not the broker can be reached. A thread of its own sends them while fewer than `window`
-frames are unanswered.
+frames are unanswered: in the order in which they were accepted, or where the newest go first, those that are accepted
+while the broker is there before what waits from earlier, which leaves them half of the window.
 """
 
+import collections
 import logging
 import threading
 import time
@@ -31,7 +33,8 @@ _REFUSED_S = 60.0
 
 class Durable:
     """`on_wait` is called regularly while a frame waits for room; `on_failure` gets the error that ends the sender,
-    `on_given_up` frames that are no longer out, for nobody answered them."""
+    `on_given_up` frames that are no longer out, for nobody answered them. With `newest_first` a backlog holds up no
+    frame that is made now."""
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Durable:
         on_wait: Callable[[], None],
         on_failure: Callable[[Exception], None],
         on_given_up: Callable[[Sequence[Key]], None] = lambda keys: None,
+        newest_first: bool = False,
     ) -> None:
         self._window = window
         self._publisher = publisher
@@ -61,6 +65,9 @@ class Durable:
         self._refused_at_s = 0.0
         self._times = CaptureTimes(settings().boot)
         self._sent: Key | None = None
+        self._newest_first = newest_first
+        self._newest: collections.deque[Key] = collections.deque()  # to be sent before what is after `_sent`
+        self._ahead = 0  # so many of them were, one after the other
         self._is_closed = False
         self._damaged = 0
         # Held while a frame moves from spool to window, so that an answer always finds it in one of them.
@@ -89,6 +96,11 @@ class Durable:
                 self._summary.drop(reason, packed.inputs)
                 return False
         self._summary.accept(packed.inputs)
+        if self._newest_first and self._publisher.is_online:
+            self._newest.append(packed.key)
+            while len(self._newest) > self._settings().window:
+                self._newest.popleft()
+            self._window.look_again()
         return True
 
     def settle(self, key: Key, now_s: float, sequence: int | None = None) -> Outstanding | None:
@@ -201,18 +213,34 @@ class Durable:
     def _send_next(self) -> None:
         if not self._spool.wait_for_more(self._sent, _LOOK_S):
             return
+        if not self._window.wait_for_room(_LOOK_S, self._kept_room):
+            return
         with self._handing_over:
-            packed = self._spool.after(self._sent)
-            if packed is None:
-                return
-            self._sent = packed.key
-            if packed.key in self._window or self._refusals.cover(packed):
+            packed = self._next()
+            if packed is None or packed.key in self._window or self._refusals.cover(packed):
                 return
             # A frame of an earlier run may ask for the other kind of answer.
             encoded = wire.with_ack(packed.encoded, wanted=self._settings().until is Until.ACK)
             packed = replace(self._times.timed(packed), encoded=encoded)
             self._window.add(packed, now_s=time.monotonic(), now_ns=time.time_ns())
         self._publisher.send(packed.encoded, until=self._is_over)
+
+    def _kept_room(self) -> int:
+        """For frames that are made now."""
+        return self._settings().window // 2 if self._newest_first and not self._newest else 0
+
+    def _next(self) -> Packed | None:
+        """The frame whose turn it is; after a window of newer ones, the oldest one's is."""
+        if self._newest and self._ahead < self._settings().window:
+            self._ahead += 1
+            packed = self._spool.get(self._newest.popleft())
+            if packed is not None:
+                return packed
+        self._ahead = 0
+        packed = self._spool.after(self._sent)
+        if packed is not None:
+            self._sent = packed.key
+        return packed
 
 
 def _sent_by_earlier_run(packed: Packed, now_s: float) -> Outstanding:

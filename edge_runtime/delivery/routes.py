@@ -93,9 +93,10 @@ def of(
     on_wait: Callable[[], None],
     on_failure: Callable[[Exception], None],
     on_given_up: Callable[[Sequence[Key]], None],
+    newest_first: bool,
 ) -> Route:
-    """The route of a delivery guarantee; `on_wait`, `on_failure` and `on_given_up` are for the one through a spool.
-    SettingsError for a spool that does not go with the settings."""
+    """The route of a delivery guarantee; what is from `on_wait` on is for the one through a spool. SettingsError for a
+    spool that does not go with the settings."""
     if spool is not None and settings().is_latest:
         raise errors.SettingsError(f"spool {spool.path} with delivery latest: it keeps nothing, leave one out")
     if spool is not None and spool.knows(settings().boot):
@@ -118,6 +119,7 @@ def of(
         on_wait=on_wait,
         on_failure=on_failure,
         on_given_up=on_given_up,
+        newest_first=newest_first,
     )
 
 

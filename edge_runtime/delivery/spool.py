@@ -164,12 +164,17 @@ class Spool:
             self._last_id = after_id  # what came later was dropped
             return None
 
-    def take(self, key: Key) -> Packed | None:
-        """Removes and returns a frame; None if it is not here."""
+    def get(self, key: Key) -> Packed | None:
+        """A frame; None if it is not here."""
         with self._changed:
             row_id = self._id(key) if self.knows(key[0]) else None
             row = None if row_id is None or row_id in self._undeleted else self._file.row(row_id)
-            packed = None if row is None else self._unpacked(row)
+            return None if row is None else self._unpacked(row)
+
+    def take(self, key: Key) -> Packed | None:
+        """Removes and returns a frame; None if it is not here."""
+        with self._changed:
+            packed = self.get(key)
             if packed is not None:
                 self.remove(packed)
             return packed

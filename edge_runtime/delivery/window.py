@@ -5,7 +5,7 @@ it sent, and sends unanswered frames again. Thread-safe; no I/O, and the clocks 
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -79,10 +79,16 @@ class Window:
     def __contains__(self, key: Key) -> bool:
         return key in self._sent
 
-    def wait_for_room(self, timeout_s: float) -> bool:
-        """Whether another frame may be sent, waiting for room up to `timeout_s`."""
+    def wait_for_room(self, timeout_s: float, beside: Callable[[], int] = lambda: 0) -> bool:
+        """Whether another frame may be sent and leave room for so many `beside` it, waiting for room up to
+        `timeout_s`."""
         with self._changed:
-            return self._changed.wait_for(self._has_room, timeout_s)
+            return self._changed.wait_for(lambda: self._has_room(beside()), timeout_s)
+
+    def look_again(self) -> None:
+        """What waits for room with frames `beside` it asks again how many these are."""
+        with self._changed:
+            self._changed.notify_all()
 
     def wait_until_empty(self, timeout_s: float) -> bool:
         """Whether the window is empty, waiting up to `timeout_s`."""
@@ -197,8 +203,8 @@ class Window:
         with self._changed:
             return list(takewhile(lambda sent: now_s - sent.captured_at_s > age_s, self._sent.values()))
 
-    def _has_room(self) -> bool:
-        return not self._sent or (len(self._sent) < self._size and self._bytes < self._max_bytes)
+    def _has_room(self, beside: int) -> bool:
+        return not self._sent or (len(self._sent) + beside < self._size and self._bytes < self._max_bytes)
 
     def _take(self, key: Key) -> Outstanding | None:
         sent = self._sent.pop(key, None)

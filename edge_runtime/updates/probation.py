@@ -19,9 +19,9 @@ DEFAULT_TERMS = Terms()
 
 
 class Probation:
-    """Watches one cut of a package; `package` is the package's digest."""
+    """Watches one cut of a package, or all where that is None; `package` is the package's digest."""
 
-    def __init__(self, package: str, cut: str, terms: Terms, now_s: float) -> None:
+    def __init__(self, package: str, cut: str | None, terms: Terms, now_s: float) -> None:
         self._package = package
         self._cut = cut
         self._terms = terms
@@ -32,7 +32,7 @@ class Probation:
         self._changing = threading.Lock()
 
     def settled(self, settled: Settled) -> None:
-        if settled.cut != self._cut or not self._package.startswith(settled.package):
+        if self._cut not in (None, settled.cut) or not self._package.startswith(settled.package):
             return  # a frame of the previous model
         refusal = refusal_of(settled.answer)
         with self._changing:

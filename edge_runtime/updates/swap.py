@@ -32,15 +32,41 @@ class Exchanging(Protocol):
     def exchange(self, package: Package, head: Head) -> tuple[Package, Head]: ...
 
 
+class Opener(Protocol):
+    """How this device opens heads: as configured, never as a message says."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether the edge changes its cut by itself."""
+
+    @property
+    def resolve(self) -> Callable[[Package, Cut], Accelerator]:
+        """What runs that head."""
+
+    def open(self, package: Package, cut: Cut) -> Head: ...
+
+    def open_plain(self, package: Package, cut: Cut) -> Head:
+        """On the CPU, whatever is configured."""
+
+    def close(self, head: Head) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How this device opens heads: as configured, never as a message says."""
+    """An `Opener` of heads whose cut stays."""
 
     resolve: Callable[[Package, Cut], Accelerator]
     fallback: Accelerator | None = None
+    moves: bool = False
 
     def open(self, package: Package, cut: Cut) -> Head:
         return Head(package, cut, accelerator=self.resolve(package, cut), fallback=self.fallback)
+
+    def open_plain(self, package: Package, cut: Cut) -> Head:
+        return Head(package, cut)
+
+    def close(self, head: Head) -> None:
+        head.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +78,7 @@ class Model:
 class Swap:
     """`serving` is what the edge runs at the start. For one thread, except `fall_back`: the compute thread calls it."""
 
-    def __init__(self, edge: Exchanging, opening: Opening, serving: Model) -> None:
+    def __init__(self, edge: Exchanging, opening: Opener, serving: Model) -> None:
         self._edge = edge
         self._opening = opening
         self._serving = serving
@@ -60,6 +86,11 @@ class Swap:
         self._has_fallen = False
         self._is_bridged = False
         self._deciding = threading.Lock()
+
+    @property
+    def moves(self) -> bool:
+        """Whether the cut of what serves is the edge's own choice."""
+        return self._opening.moves
 
     def prepare(self, package: Package, cut: Cut) -> tuple[Model, str]:
         """Opens the new model while the old one serves; returns it, and the result of its self-test on the accelerator.
@@ -72,7 +103,7 @@ class Swap:
         self._has_fallen = False
         self._is_bridged = accelerator.is_external or self._opening.resolve(old.package, old.head.cut).is_external
         if self._is_bridged:
-            self._serve_instead(Model(old.package, Head(old.package, old.head.cut)))
+            self._serve_instead(Model(old.package, self._opening.open_plain(old.package, old.head.cut)))
         try:
             is_there = accelerator.is_external and runs_on in (accelerator.name, None)
             shown = _test_on(accelerator, package, cut) if is_there else ""
@@ -89,7 +120,7 @@ class Swap:
             self._edge.exchange(new.package, new.head)
         except errors.TflsplitError:
             self._new = None
-            new.head.close()
+            self._opening.close(new.head)
             self._leave_bridge()
             raise
 
@@ -102,7 +133,7 @@ class Swap:
             if new is not None:
                 self._serving, self._new = new, None
         if new is not None:
-            old.head.close()
+            self._opening.close(old.head)
         return True
 
     def fall_back(self) -> Model | None:
@@ -121,21 +152,21 @@ class Swap:
         if new is None:
             new, self._is_bridged = self._serving, True
             package, cut = before()
-            self._serving = Model(package, Head(package, cut))
+            self._serving = Model(package, self._opening.open_plain(package, cut))
         self._edge.exchange(self._serving.package, self._serving.head)
         self._new = None
-        new.head.close()
+        self._opening.close(new.head)
         self._leave_bridge()
 
     def close(self) -> None:
         for model in (self._serving, self._new):
             if model is not None:
-                model.head.close()
+                self._opening.close(model.head)
 
     def _serve_instead(self, model: Model) -> None:
         self._edge.exchange(model.package, model.head)
         old, self._serving = self._serving, model
-        old.head.close()
+        self._opening.close(old.head)
 
     def _leave_bridge(self) -> None:
         """Moves the old model back to its accelerator. If that fails it stays on the CPU, and the birth says so."""

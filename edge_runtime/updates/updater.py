@@ -262,7 +262,8 @@ class Updater:
 
     def _watch(self, found: Installed) -> None:
         terms = self._settings.terms
-        self._probation = Probation(found.package.digest, found.offer.cut, terms, time.monotonic())
+        cut = None if self._swap.moves else found.offer.cut
+        self._probation = Probation(found.package.digest, cut, terms, time.monotonic())
 
     def _look(self, now_s: float) -> None:
         is_online = self._is_online()

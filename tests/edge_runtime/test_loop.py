@@ -459,7 +459,7 @@ def test_an_edge_that_sends_batches_keeps_its_package(tiny_package):
     network = memory.MemoryBroker()
     with head.Head(tiny_package, "op001", batch=2) as ready:
         edge = loop.Edge(tiny_package, ready, memory.MemoryTransport(network, client_id="e"), settings(batch=2))
-        with pytest.raises(errors.SettingsError, match="or sends batches, keeps its package"):
+        with pytest.raises(errors.SettingsError, match="or sends batches, keeps its"):
             edge.exchange(tiny_package, ready)
 
 

@@ -56,7 +56,20 @@ class Settles:
 class Device:
     """One start of an edge; it ends well with `stop`, and as after a crash with `crash`."""
 
-    def __init__(self, network, models, original, verifier, *, terms=QUICK, resolve=None, url_prefix=None, **changes):
+    def __init__(
+        self,
+        network,
+        models,
+        original,
+        verifier,
+        *,
+        terms=QUICK,
+        resolve=None,
+        url_prefix=None,
+        moving=None,
+        **changes,
+    ):
+        """`moving` makes lineups and, with these and a head, an adaptation."""
         self.settles = Settles()
         self._stack = contextlib.ExitStack()
         self._ended = False
@@ -69,13 +82,17 @@ class Device:
         running, at = (
             (original, original.cut(cut)) if found is None else (found.package, found.package.cut(found.offer.cut))
         )
-        opening = swap.Opening(resolve or (lambda package, cut: Cpu()))
+        opening = moving.lineups if moving else swap.Opening(resolve or (lambda package, cut: Cpu()))
         terms = updater.Settings("d", "n", verifier, url_prefix, terms, stalled_s=0.5)
         self.updater = updater.Updater(self.store, terms, (original, original.cut(cut)))
         ready = opening.open(running, at)
+        self.mover = moving and moving.adaptation(ready)
         transport = self._join(network, "edge")
         self.edge = loop.Edge(
-            running, ready, transport, settings, observers=(self.settles, self.updater), rescue=self.updater.rescue
+            *(running, ready, transport, settings),
+            observers=(self.settles, self.updater),
+            rescue=self.updater.rescue,
+            adaptation=self.mover,
         )
         self._swap = swap.Swap(self.edge, opening, swap.Model(running, ready))
         self.failure = None

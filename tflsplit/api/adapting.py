@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from tflsplit import arguments, errors, processor
@@ -13,6 +13,7 @@ from tflsplit.package.reading import Package
 if TYPE_CHECKING:  # an edge that stays at its cut starts without all of it
     from edge_runtime.adapting.adaptation import Adaptation
     from edge_runtime.adapting.candidates import Candidate, Computing
+    from edge_runtime.adapting.lineups import Lineup
     from edge_runtime.answering.gate import Terms
     from edge_runtime.answering.on_device import OnDevice
     from edge_runtime.delivery.settings import Settings
@@ -24,8 +25,12 @@ log = logging.getLogger(__name__)
 OBJECTIVES = ("mean", "p95")
 
 
-def check_batch(batch: int) -> None:
-    """SettingsError for frames of several inputs."""
+def check(*, until: str, batch: int) -> None:
+    """SettingsError for frames of several inputs, and where answers would not say what the cloud took."""
+    from edge_runtime.adapting import adaptation
+    from edge_runtime.delivery.settings import Until
+
+    adaptation.check(until=Until(until))
     if batch > 1:
         raise errors.SettingsError(
             f"a cut that moves, with a batch of {batch}: its heads take one input; leave one out"
@@ -44,12 +49,14 @@ def started(
     fallback: str | None = None,
     hedge: float | None = None,
     gate: "Terms | None" = None,
+    moves_models: bool = False,
 ) -> "Iterator[Adaptation]":
-    """Ready for an edge, until the block ends. SettingsError without a plan, for one that lists no candidates, and
-    where answers are to be hedged or kept that this device may not give."""
+    """Ready for an edge, until the block ends. SettingsError without a plan, for one that lists no candidates, where
+    answers are to be hedged or kept that this device may not give, and where models are to be exchanged that an
+    accelerator holds one head of."""
     if plan is None:
         raise errors.SettingsError("a cut moves by a plan, which knows the candidates and their costs: give --plan")
-    from edge_runtime.adapting import adaptation, candidates, siblings
+    from edge_runtime.adapting import adaptation, siblings
     from tflsplit.package import trial
     from tflsplit.planning import pipeline
     from tflsplit.planning.candidates import named
@@ -61,6 +68,11 @@ def started(
     wish = Wish(arguments.one_of(objective, OBJECTIVES, "objective"))
     computing = _computing(package, plan, accelerator, fallback, threads)
     runs_on = computing.accelerator.name if computing else "cpu"
+    if computing and moves_models:
+        raise errors.SettingsError(
+            f"--models with --adapt on accelerator {runs_on}: it holds the head in use and no second model beside it, "
+            "to which a pushed one could be rolled back; run the moving cut on the CPU, or leave one of them out"
+        )
     start = named(plan.cut, plan.bits, plan.input_codec)
     listed = choices.of_plan(plan, runs_on)
     local = _local(plan, listed, is_needed=hedge is not None or gate is not None)
@@ -71,20 +83,57 @@ def started(
     controller = Controller(competing, usual, Goal(wish), tuning, start=start)
     first, reached = controller.now, [*competing, *(local if gate else ())]
     trial.once(package)
-    words = "the cut may move candidates=%s objective=%s accelerator=%s"
+    machine = f"{processor.identity()}, {runs_on}, {threads} threads"
+    kind = siblings.kind_of(package.digest, plan.candidates, plan.link, machine)
+
+    def behind(stack: contextlib.ExitStack, any_package: Package, opened: "list[Candidate]") -> "OnDevice | None":
+        if not local:
+            return None
+        return _on_device(stack, any_package, opened, gate, hedges=hedge is not None, threads=threads)
+
     with contextlib.ExitStack() as stack:
-        device = None
-        if computing is None:
-            opened = stack.enter_context(candidates.opened(package, reached, threads=threads))
-        else:
-            opening = candidates.opened_on(package, reached, first.cut, computing, threads=threads)
-            opened, device = stack.enter_context(opening)
-        log.info(words, ",".join(each.id for each in competing), objective, runs_on)
-        machine = f"{processor.identity()}, {runs_on}, {threads} threads"
-        kind = siblings.kind_of(package.digest, plan.candidates, plan.link, machine)
-        hedges = hedge is not None
-        here = _on_device(stack, package, opened, gate, hedges=hedges, threads=threads) if local else None
-        yield adaptation.Adaptation(opened, controller, first.id, device, kind=kind, on_device=here)
+        lineup, more = _lined_up(
+            stack, package, reached, start=first.cut, computing=computing, behind=behind, threads=threads
+        )
+        log.info("the cut may move candidates=%s objective=%s accelerator=%s", _ids(competing), objective, runs_on)
+        about = (lineup.candidates, controller, first.id)
+        yield adaptation.Adaptation(*about, kind=kind, on_device=lineup.on_device, **more)
+
+
+def _ids(choices: "list[Choice]") -> str:
+    return ",".join(each.id for each in choices)
+
+
+def _lined_up(
+    stack: contextlib.ExitStack,
+    package: Package,
+    choices: "list[Choice]",
+    *,
+    start: str,
+    computing: "Computing | None",
+    behind: "Callable[[contextlib.ExitStack, Package, list[Candidate]], OnDevice | None]",
+    threads: int,
+) -> "tuple[Lineup, dict[str, Any]]":
+    """What is open, until the stack closes, and what opened it, as words for `Adaptation`."""
+    from edge_runtime.adapting import candidates
+    from edge_runtime.adapting.lineups import Lineup, Lineups
+
+    if computing is not None:
+        opening = candidates.opened_on(package, choices, start, computing, threads=threads)
+        opened, device = stack.enter_context(opening)
+        return Lineup(package, tuple(opened), behind(stack, package, opened)), {"device": device}
+
+    @contextlib.contextmanager
+    def opened_for(any_package: Package) -> "Iterator[Lineup]":
+        with contextlib.ExitStack() as inner:
+            found = inner.enter_context(candidates.opened(any_package, choices, threads=threads))
+            yield Lineup(any_package, tuple(found), behind(inner, any_package, found))
+
+    lineups = Lineups(opened_for)
+    stack.callback(lineups.close_all)
+    lineup = lineups.of(lineups.open(package, package.cut(start)))
+    assert lineup is not None, "it was opened just now"  # noqa: S101 - for the type
+    return lineup, {"lineups": lineups}
 
 
 @contextlib.contextmanager
@@ -106,7 +155,7 @@ def course(
     if not adapt and hedge is not None:
         raise errors.SettingsError("hedge goes by what a moving cut learns of the link: give adapt as well")
     if adapt:
-        check_batch(settings.batch)
+        check(until=settings.until.value, batch=settings.batch)
         with started(package, plan, gate=gate, hedge=hedge, threads=threads, **moves) as ready:
             yield {"adaptation": ready}
     else:

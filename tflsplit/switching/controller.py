@@ -72,6 +72,7 @@ class Controller:
         self._loaded = self._now
         self.seen_at_switch = usual
         self._unusable: dict[str, float] = {}
+        self._forbidden: frozenset[str] = frozenset()
         self._picked_s = -math.inf
         self._every_s = 0.1
 
@@ -85,14 +86,19 @@ class Controller:
         """The cloud has no tail of it, or does not say so."""
         self._unusable[choice_id] = until_s
 
+    def forbid(self, choice_ids: frozenset[str]) -> None:
+        """Those may not be taken, whatever is left; unless that is nothing."""
+        self._forbidden = choice_ids
+
     def usable(self, now_s: float) -> list[Choice]:
-        """What the next frame may take; all if nothing could be taken otherwise."""
+        """What the next frame may take; all that is allowed if nothing could be taken otherwise."""
+        allowed = [each for each in self._choices if each.id not in self._forbidden] or list(self._choices)
         found = [
             each
-            for each in self._choices
+            for each in allowed
             if each.is_local or (self.is_online and self._unusable.get(each.id, -math.inf) <= now_s)
         ]
-        return found or list(self._choices)
+        return found or allowed
 
     def pick(self, now_s: float) -> Choice:
         if self._picked_s > -math.inf:

@@ -6,6 +6,7 @@ messages tell the round trip, large ones the rate. What was learnt grows old, an
 
 import collections
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,8 +19,8 @@ _ERRORS_AT_FIRST = (0.7, 0.85, 1.0, 1.0, 1.2, 1.5)
 # Where a machine's part of a cut is less than this share of its largest part, what every frame costs besides the model
 # would pass for a slow machine.
 _LEAST_PART = 0.15
-# Round trips differ by such a share from one to the next on a link in good order: what a message takes beyond one tells
-# the rate only above it.
+# Round trips differ by such a share from one to the next on a link in good order, and on a busy machine by what the
+# last ones did: what a message takes beyond one tells the rate only above it.
 _JITTER = 0.03
 # No link known carries more; a shorter time comes from a clock that is too coarse.
 _LEAST_S_PER_BIT = 1e-11
@@ -125,6 +126,8 @@ class Estimates:
         )
 
     def _of_link(self, known: Present, link_s: float, bits: float, *, is_given_up: bool) -> Present:
+        # One that was quicker than a small one says by how much the round trip was taken for too long, at least.
+        doubt_s = max(_JITTER * known.rtt_s, known.rtt_s - link_s, self._spread_s)
         if bits < LEAST_TELLING_BITS or link_s < known.rtt_s:
             # The shortest of the last: what took longer waited for something.
             self._round_trips.append(link_s)
@@ -134,9 +137,17 @@ class Estimates:
         self._measured.add("link")
         if not is_given_up:  # it was not late: nobody waits for it, and a dead link would outweigh 40 good answers
             self._errors.append(link_s / (known.rtt_s + bits * known.s_per_bit))
-        untold = min(known.s_per_bit, _JITTER * known.rtt_s / bits)
+        untold = min(known.s_per_bit, doubt_s / bits)
         seen = max(_LEAST_S_PER_BIT, untold, (link_s - known.rtt_s) / bits)
         return replace(known, s_per_bit=_log_mean(known.s_per_bit, seen, self._memory.newest_link))
+
+    @property
+    def _spread_s(self) -> float:
+        """By how much round trips as a rule exceed the shortest of the last ones; all of one that nothing confirms."""
+        seen = self._round_trips
+        if len(seen) < 2:
+            return sum(seen)
+        return statistics.median_low(seen) - min(seen)
 
 
 def _slowness(before: float, took_s: float, profiled_s: float, share: float) -> float:

@@ -6,6 +6,7 @@ import threading
 import time
 
 import in_bits
+import kernel_classes
 import numpy as np
 import pytest
 import watching
@@ -16,13 +17,14 @@ from broker.messages import announcements, results, topics
 from broker.transport import memory
 from broker.transport.protocol import ConnectionState
 from edge_runtime import loop
-from edge_runtime.adapting import adaptation, candidates
+from edge_runtime.adapting import adaptation, candidates, in_flight
 from edge_runtime.delivery import spool as delivery_spool
 from edge_runtime.delivery.settings import Delivery, Settings, Until
 from edge_runtime.monitoring.metrics import EdgeMetrics
 from edge_runtime.sources import frames
 from tflsplit import bundle, errors
 from tflsplit.graph.interpreter import Interpreter
+from tflsplit.kernels.heads import Exact
 from tflsplit.observing import catalogue
 from tflsplit.switching.choices import Choice, Present
 from tflsplit.switching.controller import Controller, Switch, Tuning
@@ -62,9 +64,12 @@ def moving(package, *, kind=Controller, probing=None, start="op000", among=None)
 class Run:
     """Device n of deployment d, streaming in a thread of its own."""
 
-    def __init__(self, package, network, mover, spool=None, **changes):
+    def __init__(self, package, network, mover, spool=None, is_online=True, **changes):
         self.online = memory.MemoryTransport(network, client_id="edge")
-        self.online.connect()
+        if is_online:
+            self.online.connect()
+        else:
+            network.join(self.online)
         self.watcher = watching.Watching()
         given = {"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S} | changes
         self.edge = loop.Edge(
@@ -196,8 +201,34 @@ def test_frames_that_a_spool_gave_up_are_no_longer_waited_for(tiny_package, tmp_
         known = mover._controller.estimates.known(time.monotonic())
 
         assert run.edge.summary.dropped == {"expired": 10}
-        assert mover._oldest(time.monotonic()) is None
+        assert mover._in_flight.oldest(time.monotonic(), is_online=True) is None
         assert known.s_per_bit > USUAL.s_per_bit  # they waited longer than the plan expects
+
+
+def test_what_is_made_now_leaves_before_what_a_spool_kept_and_all_of_that_leaves_too(tiny_package, tmp_path):
+    network = memory.MemoryBroker()
+    limits = delivery_spool.Limits()
+    with (
+        delivery_spool.open_spool(tmp_path / "spool", limits, deployment="d", device="n") as spool,
+        moving(tiny_package) as mover,
+        ghost_on(network) as ghost,
+    ):
+        network.cut("edge")
+        with Run(tiny_package, network, mover, spool=spool, rate_fps=50.0, count=60, window=4, is_online=False) as run:
+            wait_for(lambda: spool.frames >= 20)
+            network.restore("edge")
+            kept = spool.frames
+            out = ghost.frames(4)
+            for frame in out:
+                ghost.answer(frame)
+            seen = [frame.sequence for frame in (*out, *ghost.answer_frames(56))]
+            run.thread.join(WAIT_S)
+
+    old = [sequence for sequence in seen if sequence < kept]
+    assert max(seen[:4]) >= kept  # half of the window is for what is new
+    assert old == sorted(old)
+    assert sorted(seen) == list(range(60))
+    assert run.edge.summary.results == 60
 
 
 def test_probes_are_answered_by_the_cloud_while_nothing_else_travels(tiny_package):
@@ -245,9 +276,9 @@ def test_frames_behind_others_do_not_make_the_round_trip_shorter(tiny_package):
         estimates.learn(9.0, Answer(None, 9.0, 800.0, 0.0, 0.002))
         for place in range(8):
             times = results.Times(0.0, 0.0, 0.0, 15.0 * place + 1.9 * (place > 0), 0.0, 15.0, 0.0)
-            sent = adaptation._Sent(choice, 10.0, choice.wire_bytes * 8, 0.001, 11.0)
+            sent = in_flight.Sent(choice, 10.0, choice.wire_bytes * 8, 0.001, 11.0)
             away_s = 0.0035 + 0.015 * (place + 1)
-            estimates.learn(10.0 + away_s, mover._answer(sent, away_s, times, 10.0 + away_s))
+            estimates.learn(10.0 + away_s, mover._in_flight.answer(sent, away_s, times, 10.0 + away_s))
 
         assert estimates.known(10.2).rtt_s == pytest.approx(0.002, abs=0.0001)
 
@@ -259,8 +290,8 @@ def test_what_a_cloud_says_that_it_took_is_no_more_than_what_passed_here(tiny_pa
     with moving(tiny_package) as mover:
         choice, estimates = choices()[0], mover._controller.estimates
         times = results.Times(-1e15, 0.0, 1e15, queue_ms, 0.0, tail_ms, -1e15)
-        sent = adaptation._Sent(choice, 10.0, choice.wire_bytes * 8, 0.001, 11.0)
-        learnt = mover._answer(sent, 0.2, times, 10.2)
+        sent = in_flight.Sent(choice, 10.0, choice.wire_bytes * 8, 0.001, 11.0)
+        learnt = mover._in_flight.answer(sent, 0.2, times, 10.2)
         estimates.learn(10.2, learnt)
         now = estimates.known(10.2)
 
@@ -285,6 +316,42 @@ def test_without_probes_none_are_sent(tiny_package):
 def test_an_acknowledgement_is_refused_since_it_says_nothing_of_the_cloud(tiny_package):
     with moving(tiny_package) as mover, pytest.raises(errors.SettingsError, match="adapt until the result"):
         Run(tiny_package, memory.MemoryBroker(), mover, until=Until.ACK)
+
+
+def with_kernels(mover, kernel_class):
+    for each in mover._by_id.values():
+        each.head._cpu_class = kernel_class
+
+
+def test_where_exactness_is_required_the_cut_moves_among_those_that_are(tiny_package):
+    network = memory.MemoryBroker()
+    with (
+        cloud_for(tiny_package, network, kernel_class=kernel_classes.HERE) as cloud,
+        moving(tiny_package, kind=Restless) as mover,
+    ):
+        with_kernels(mover, kernel_classes.unlike("ADD/int8"))
+        with Run(tiny_package, network, mover, count=50, exact=Exact.REQUIRE) as run:
+            run.thread.join(WAIT_S)
+
+    assert set(run.check_results(tiny_package)) == {"input"}
+    assert {answer.is_exact for answer in run.watcher.answers} == {True}
+    assert (run.edge.summary.results, cloud.summary.refused.total()) == (50, 0)
+
+
+def test_what_is_not_exact_is_said_once_for_each_cut(tiny_package, caplog):
+    network = memory.MemoryBroker()
+    with (
+        cloud_for(tiny_package, network, kernel_class=kernel_classes.HERE),
+        moving(tiny_package, kind=Restless) as mover,
+    ):
+        with_kernels(mover, kernel_classes.unlike("ADD/int8"))
+        with Run(tiny_package, network, mover, count=400) as run:
+            run.thread.join(WAIT_S)
+
+    said = [record for record in caplog.records if record.msg.startswith("results may differ")]
+    for name in ("edge_runtime", "broker"):
+        cuts = [record.args[1] for record in said if record.name.startswith(name)]
+        assert len(cuts) == len(set(cuts)) >= 1
 
 
 def test_what_moves_its_cut_keeps_its_package(tiny_package):

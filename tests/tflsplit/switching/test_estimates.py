@@ -151,3 +151,27 @@ def test_errors_are_measured_over_expected_and_bounded():
     assert list(estimates.errors)[:2] == pytest.approx([1.0, 1.56], rel=0.01)
     assert len(estimates.errors) == 3
     assert estimates.errors[2] < 1.3
+
+
+@pytest.mark.parametrize("round_trips_s", [(0.2,), (0.04, 0.12, 0.2, 0.2), (0.12, 0.2, 0.2, 0.3)])
+def test_one_probe_on_a_busy_machine_is_no_quick_link(round_trips_s):
+    """4 kB at 0.2 Mbit/s took no longer than small ones did: these were held up, and the rate is not told."""
+    estimates = made()
+    for step in range(3):
+        estimates.learn(step * 0.1, frame(step * 0.1, 0.04 + 1.28))
+    for step, took_s in enumerate(round_trips_s):
+        estimates.learn(1.0 + step, Answer(None, 1.0 + step, 2_000.0, 0.0, took_s))
+    estimates.learn(6.0, Answer(None, 6.0, 32_000.0, 0.0, 0.195))
+
+    assert 1 / estimates.present(6.0).s_per_bit < 1e6
+
+
+def test_a_link_that_is_quick_again_is_known_by_its_first_probes():
+    estimates = made()
+    for step in range(3):
+        estimates.learn(step * 0.1, frame(step * 0.1, 0.04 + 60.0))
+    for step in range(2):
+        estimates.learn(60.0 + step, Answer(None, 60.0, 2_000.0, 0.0, 0.041))
+        estimates.learn(60.5 + step, Answer(None, 60.5, 32_000.0, 0.0, 0.0425))
+
+    assert 1 / estimates.present(61.5).s_per_bit > 5e6

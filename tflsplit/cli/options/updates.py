@@ -98,7 +98,8 @@ class RunningUpdates:
             return
         from edge_runtime.updates import swap
 
-        opening = swap.Opening(machine.accelerator, machine.fallback())
+        moving = edge.adaptation and edge.adaptation.lineups
+        opening = moving or swap.Opening(machine.accelerator, machine.fallback())
         with closing(swap.Swap(edge, opening, swap.Model(self.package, head))) as swapping:
             settings = edge.settings
             connect = functools.partial(_connect, broker, settings.deployment, settings.device, settings.boot)

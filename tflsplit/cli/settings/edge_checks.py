@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tflsplit import arguments, errors, quantities
+from tflsplit.api import adapting as api_adapting
 from tflsplit.api import gating
 from tflsplit.cli.options import delivery, planfile, updates
 from tflsplit.cli.options.moving import adapting, gate
@@ -92,6 +93,8 @@ def _look_at_package(merged: "Merged", root: Path) -> None:
     wanted = gating.terms(*(merged.value(key) for key in ("answer-here", "at-most", "audit")))
     until, batch = merged.value("until"), merged.value("batch") or (plan.batch if plan else None)
     gating.check(opened, wanted, None if merged.value("adapt") else cut, until=until, batch=batch)
+    if merged.value("adapt"):
+        api_adapting.check(until=until or "result", batch=int(batch or 1))
     if opened.manifest.is_stateful:
         from edge_runtime import stream
 

@@ -44,10 +44,12 @@ class AdaptingOptions:
         return self.is_wanted and plan is not None and adapting.has_pixels(plan)
 
     def check_models(self, *, moves_models: bool) -> None:
-        """SettingsError where models are to be exchanged that plan or score are for."""
-        if moves_models and (self.is_wanted or self.gate.score is not None):
-            option = "--adapt" if self.is_wanted else "--answer-here"
-            raise errors.SettingsError(f"{option} with --models: plan and score are for one package; leave one out")
+        """SettingsError where models are to be exchanged that a score is for."""
+        if moves_models and self.gate.score is not None:
+            raise errors.SettingsError(
+                "--answer-here with --models: a score is measured for one package, and means something else with "
+                "another; leave one out"
+            )
 
     @contextlib.contextmanager
     def started(
@@ -65,6 +67,7 @@ class AdaptingOptions:
         self.check_models(moves_models=moves_models)
         wishes: dict[str, Any] = {"objective": self.objective or "mean", "probes": self.has_probes, "hedge": self.hedge}
         wishes |= {"accelerator": machine.accelerator_name, "fallback": machine.fallback_name}
+        wishes["moves_models"] = moves_models
         with adapting.course(
             *(model.package, model.cut, plan, settings),
             adapt=self.is_wanted,

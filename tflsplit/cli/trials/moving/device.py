@@ -85,8 +85,8 @@ class Mover(adaptation.Adaptation):
         self._worked_s = 0.0
         self._announced = Clouds()
 
-    def attach(self, transport: Transport, settings: Settings, clouds: Clouds) -> None:
-        super().attach(transport, settings, clouds)
+    def attach(self, transport: Transport, settings: Settings, clouds: Clouds, allows: adaptation.Allows) -> None:
+        super().attach(transport, settings, clouds, allows)
         self._announced = clouds
 
     def pick(self) -> tuple[Sending, Head]:
