@@ -19,7 +19,7 @@ MODULES = {
     "tf_keras": ("tf-keras", "convert"),
     "h5py": ("h5py", "convert"),
     "ai_edge_quantizer": ("ai-edge-quantizer", "convert"),
-    "rich": ("rich", "convert"),
+    "rich": ("rich", "watch"),
     "ai_edge_litert": ("ai-edge-litert", "edge"),
     "paho": ("paho-mqtt", "edge"),
     "zstandard": ("zstandard", "edge"),

@@ -13,12 +13,12 @@ from broker.messages.topics import Kind
 from broker.transport.credentials import Role
 from tflsplit import errors
 
-_DEVICE_WRITES = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY)
+_DEVICE_WRITES = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY, Kind.PICTURE)
 _DEVICE_READS = (Kind.RESULTS, Kind.ACKS, Kind.CONTROL, Kind.STATUS)
 _CLOUD_WRITES = (Kind.RESULTS, Kind.ACKS, Kind.DEAD, Kind.CONTROL)
 _CLOUD_READS = (Kind.FEATURES, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY, Kind.SERVES)
-_TOLD = (Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY, Kind.SERVES, Kind.EPOCH, Kind.SHARE)
-_CONSUMER_READS = (Kind.RESULTS, *_TOLD)
+_TOLD = (Kind.DEAD, Kind.STATUS, Kind.BIRTH, Kind.TELEMETRY, Kind.SERVES, Kind.EPOCH, Kind.SHARE, Kind.LOAD)
+_CONSUMER_READS = (Kind.RESULTS, Kind.PICTURE, *_TOLD)
 # A worker speaks to any other one of its deployment, and the last of them has the results of the source's inputs.
 _WORKER_WRITES = (Kind.STATUS, Kind.EPOCH, Kind.SHARE, Kind.TELEMETRY)
 _WORKER_WRITES_TO_ALL = (Kind.PARTS, Kind.RESULTS)
@@ -53,6 +53,7 @@ def may_write(deployment: str, identity: Identity) -> Sequence[str]:
                 *(topics.every_device(deployment, kind) for kind in _CLOUD_WRITES),
                 own[Kind.STATUS],
                 own[Kind.SERVES],
+                own[Kind.LOAD],
             ]
         case Role.CONSUMER:
             return [_HOME_STATUS]

@@ -41,6 +41,16 @@ def ending(credentials: Credentials, name: str) -> Finding | None:
     return next((each for each in found if each.state is State.INFO), None)
 
 
+def ends_s(credentials: Credentials) -> float | None:
+    """When a client's certificate ends, in s since the epoch; None without one, or for one that no broker takes."""
+    if credentials.certificate is None:
+        return None
+    try:
+        return _dates(_shown(credentials))[1]
+    except (errors.SettingsError, ssl.SSLError):
+        return None
+
+
 def broker_certificate(shown: Mapping[str, Any] | None, *, now_s: float | None = None) -> tuple[Finding, ...]:
     """If the certificate that a broker has shown, as Python's `getpeercert` tells of it, ends soon."""
     _, ends_s = _dates(shown) if shown else (0.0, float("inf"))

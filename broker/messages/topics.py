@@ -27,6 +27,7 @@ class Kind(str, enum.Enum):
     `ACKS` tells a device that wants no results which of its frames are answered; `DEAD` carries the frames that no
     cloud could process, with the reason. On `SERVES` a cloud tells which packages it answers. Machines that share a
     model send each other `PARTS` of tensors; `EPOCH` and `SHARE` are retained (`broker.messages.peers`).
+    `LOAD` of a cloud and `PICTURE` of a device are for people who watch, where they are switched on.
     """
 
     FEATURES = "features"
@@ -41,6 +42,8 @@ class Kind(str, enum.Enum):
     PARTS = "parts"
     EPOCH = "epoch"
     SHARE = "share"
+    LOAD = "load"
+    PICTURE = "picture"
 
 
 @dataclass(frozen=True, slots=True)

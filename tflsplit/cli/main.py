@@ -23,8 +23,8 @@ GROUPS = {
     "Make a package": ("convert", "compile", "slice", "bundle"),
     "Look at a package": ("inspect", "verify", "predict"),
     "Measure and plan": ("profile", "probe", "plan", "replay", "simulate", "distribute"),
-    "Run": ("demo", "edge", "cloud", "worker", "results", "broker"),
-    "Operate": ("doctor", "config", "install-service", "keygen", "push", "trace", "completion"),
+    "Run": ("demo", "edge", "cloud", "worker", "results", "watch", "broker"),
+    "Operate": ("fleet", "doctor", "config", "install-service", "keygen", "push", "trace", "completion"),
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 

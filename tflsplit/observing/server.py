@@ -1,4 +1,4 @@
-"""The HTTP server of a running edge or cloud: its metrics, and its health. It serves nothing else.
+"""A small HTTP server that is only read from, and what it answers for a running edge or cloud: metrics and health.
 
     /metrics        as Prometheus or OpenMetrics has it
     /health         200 if all is well, 503 else; JSON that says why
@@ -18,7 +18,8 @@ import socketserver
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from tflsplit import errors
@@ -35,30 +36,79 @@ _MOST_BYTES = 8192
 _JSON = "application/json"
 
 
-def parse_address(text: str) -> tuple[str, int]:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A GET or HEAD; `query` is what stands behind the question mark. Names of headers are in lower case."""
+
+    path: str
+    query: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`headers` are beside type and length of the body."""
+
+    body: bytes
+    content_type: str
+    status: HTTPStatus = HTTPStatus.OK
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Answer = Callable[[Request], Reply]
+
+
+def of_words(status: HTTPStatus, words: str, *headers: tuple[str, str]) -> Reply:
+    """A refusal in one line, such as `404 there are …`."""
+    return Reply(f"{status.value} {words}\n".encode(), "text/plain; charset=utf-8", status, headers)
+
+
+def observing(render: Render, health: Callable[[], Health]) -> Answer:
+    """Answers with the metrics and the health of an edge or a cloud."""
+
+    def answer(request: Request) -> Reply:
+        match request.path:
+            case "/metrics":
+                return Reply(*render(request.headers.get("accept", "")))
+            case "/health":
+                return _of_health(health(), lambda found: found.is_live and found.is_ready)
+            case "/health/live":
+                return _of_health(health(), lambda found: found.is_live)
+            case "/health/ready":
+                return _of_health(health(), lambda found: found.is_ready)
+        return of_words(HTTPStatus.NOT_FOUND, "there are /metrics, /health, /health/live and /health/ready")
+
+    return answer
+
+
+def _of_health(found: Health, is_well: Callable[[Health], bool]) -> Reply:
+    status = HTTPStatus.OK if is_well(found) else HTTPStatus.SERVICE_UNAVAILABLE
+    return Reply(found.as_json() + b"\n", _JSON, status)
+
+
+def parse_address(text: str, what: str = "metrics") -> tuple[str, int]:
     """`[HOST:]PORT`, the host of version 6 in brackets; SettingsError for anything else. Port 0 takes a free one."""
     host, _, port = text.rpartition(":")
     if not port.isascii() or not port.isdigit() or int(port) > 65_535 or (":" in host and not host.startswith("[")):
-        raise errors.SettingsError(f"metrics address {text!r}: give PORT, HOST:PORT or [IPV6]:PORT")
+        raise errors.SettingsError(f"{what} address {text!r}: give PORT, HOST:PORT or [IPV6]:PORT")
     return host.strip("[]") or DEFAULT_HOST, int(port)
 
 
 class Server:
-    """Serves from its construction until `close`. DeviceError if the address cannot be had.
+    """Serves from its construction until `close`. DeviceError if the address cannot be had; `what` is served names
+    address, thread and option.
 
-    `render` and `health` are called on the threads of requests.
+    `answer` is called on the threads of requests.
     """
 
-    def __init__(self, host: str, port: int, *, render: Render, health: Callable[[], Health]) -> None:
+    def __init__(self, host: str, port: int, *, answer: Answer, what: str = "metrics") -> None:
         try:
-            self._listening = _Listening(host, port, render, health)
+            self._listening = _Listening(host, port, answer)
         except (OSError, UnicodeError) as cause:
             raise errors.DeviceError(
-                f"metrics address {host}:{port}: {cause}; give --metrics another port or host of this machine"
+                f"{what} address {host}:{port}: {cause}; give --{what} another port or host of this machine"
             ) from cause
-        self._thread = threading.Thread(
-            target=self._listening.serve_forever, args=(_LOOK_S,), name="metrics", daemon=True
-        )
+        self._thread = threading.Thread(target=self._listening.serve_forever, args=(_LOOK_S,), name=what, daemon=True)
         self._thread.start()
 
     @property
@@ -84,10 +134,9 @@ class _Listening(socketserver.ThreadingMixIn, socketserver.TCPServer):
     allow_reuse_address = True
     request_queue_size = 2 * MOST_CONNECTIONS
 
-    def __init__(self, host: str, port: int, render: Render, health: Callable[[], Health]) -> None:
+    def __init__(self, host: str, port: int, answer: Answer) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.render = render
-        self.health = health
+        self.answer = answer
         self._open: dict[socket.socket, None] = {}
         self._lock = threading.Lock()
         super().__init__((host, port), _Handler)
@@ -126,32 +175,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.connection.settimeout(REQUEST_S)
 
     def do_GET(self) -> None:
-        match self.path.partition("?")[0]:
-            case "/metrics":
-                self._send(HTTPStatus.OK, *self.server.render(self.headers.get("Accept", "")))
-            case "/health":
-                self._send_health(lambda health: health.is_live and health.is_ready)
-            case "/health/live":
-                self._send_health(lambda health: health.is_live)
-            case "/health/ready":
-                self._send_health(lambda health: health.is_ready)
-            case _:
-                self.send_error(HTTPStatus.NOT_FOUND, "there are /metrics, /health, /health/live and /health/ready")
-
-    do_HEAD = do_GET  # noqa: N815 - http.server's name for it
-
-    def _send_health(self, is_well: Callable[[Health], bool]) -> None:
-        health = self.server.health()
-        status = HTTPStatus.OK if is_well(health) else HTTPStatus.SERVICE_UNAVAILABLE
-        self._send(status, health.as_json() + b"\n", _JSON)
-
-    def _send(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
+        path, _, query = self.path.partition("?")
+        reply = self.server.answer(Request(path, query, {name.lower(): value for name, value in self.headers.items()}))
+        self.send_response(reply.status)
+        self.send_header("Content-Type", reply.content_type)
+        self.send_header("Content-Length", str(len(reply.body)))
+        for name, value in reply.headers:
+            self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            self.wfile.write(reply.body)
+
+    do_HEAD = do_GET  # noqa: N815 - http.server's name for it
 
     def version_string(self) -> str:
         return "tflsplit"

@@ -1,31 +1,28 @@
-"""What all pages share: an HTML document that loads nothing else (no scripts; pictures are inside), and its tables."""
+"""What all pages share: an HTML document that loads nothing else (no scripts; pictures are inside), and its tables.
+
+The style sheet is `style.css` beside this file; the live page of `tflsplit watch` has it too.
+"""
 
 import html
 from collections.abc import Sequence
+from functools import cache
+from importlib import resources
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 1180px; margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.5em; margin-bottom: 0; } h2 { font-size: 1.15em; margin-top: 2em; }
-p.answer { font-size: 1.15em; background: #eef5ff; border-left: 4px solid #2563a8; padding: .6em 1em; }
-figure { margin: 1em 0; } figcaption { color: #57606a; } svg { width: 100%; height: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 12.5px; max-width: 100%; }
-th, td { padding: .2em .55em; border-bottom: 1px solid #d8dee4; text-align: left; vertical-align: top; }
-td { overflow-wrap: anywhere; } td.number, th.number { text-align: right; white-space: nowrap; }
-td:first-child { white-space: nowrap; }
-tr.choice { background: #dff3e4; font-weight: 600; } tr.infeasible { color: #8c959f; }
-@media print {
-  body { max-width: none; margin: 0; font-size: 11px; } table { font-size: 8.5px; } tr, figure { break-inside: avoid; }
-}
-@page { margin: 12mm; }
-"""
+
+@cache
+def style() -> str:
+    """The style sheet of every page."""
+    return (resources.files("tflsplit.report") / "style.css").read_text("utf-8")
 
 
 def render(title: str, sections: Sequence[str]) -> str:
     """`sections` are HTML; the title is text."""
     escaped = html.escape(title)
     return (
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escaped}</title>"
-        f"<style>{_STYLE}</style></head><body><h1>{escaped}</h1>{''.join(sections)}</body></html>\n"
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        "<meta name='color-scheme' content='light dark'>"
+        f"<title>{escaped}</title><style>{style()}</style></head><body><h1>{escaped}</h1>{''.join(sections)}</body></html>\n"
     )
 
 
@@ -38,7 +35,9 @@ def listed(lines: Sequence[str]) -> str:
 
 
 def figure(title: str, svg: str, caption: str) -> str:
-    return f"<h2>{html.escape(title)}</h2><figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>"
+    named = svg.replace("<svg", f"<svg role='img' aria-label='{html.escape(f'{title}. {caption}')}'", 1)
+    below = f"<figcaption>{html.escape(caption)}</figcaption>"
+    return f"<h2>{html.escape(title)}</h2><figure><div class=drawing>{named}</div>{below}</figure>"
 
 
 def table(columns: Sequence[tuple[str, bool]], rows: Sequence[tuple[str, Sequence[object]]]) -> str:
@@ -54,7 +53,7 @@ def table(columns: Sequence[tuple[str, bool]], rows: Sequence[tuple[str, Sequenc
         + "</tr>"
         for kind, cells in rows
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def number(value: object) -> str:

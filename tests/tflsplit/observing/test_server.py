@@ -23,7 +23,9 @@ def render(accept):
 
 @pytest.fixture
 def serving(request):
-    with server.Server("127.0.0.1", 0, render=render, health=lambda: getattr(request, "param", WELL)) as running:
+    with server.Server(
+        "127.0.0.1", 0, answer=server.observing(render, lambda: getattr(request, "param", WELL))
+    ) as running:
         yield running
 
 
@@ -152,7 +154,7 @@ def test_a_bug_in_what_is_measured_does_not_end_the_server():
     def broken(accept):
         raise RuntimeError("bug")
 
-    with server.Server("127.0.0.1", 0, render=broken, health=lambda: WELL) as serving:
+    with server.Server("127.0.0.1", 0, answer=server.observing(broken, lambda: WELL)) as serving:
         with connect(serving) as client:
             client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
             told(client)
@@ -164,13 +166,13 @@ def test_a_port_that_is_taken_is_refused_by_name(serving):
     port = int(serving.url.rpartition(":")[2])
 
     with pytest.raises(errors.DeviceError, match=f"metrics address 127.0.0.1:{port}: .*in use.*--metrics"):
-        server.Server("127.0.0.1", port, render=render, health=lambda: WELL)
+        server.Server("127.0.0.1", port, answer=server.observing(render, lambda: WELL))
 
 
 def test_the_address_is_free_again_once_closed():
-    with server.Server("127.0.0.1", 0, render=render, health=lambda: WELL) as first:
+    with server.Server("127.0.0.1", 0, answer=server.observing(render, lambda: WELL)) as first:
         port = int(first.url.rpartition(":")[2])
-    with server.Server("127.0.0.1", port, render=render, health=lambda: WELL) as second:
+    with server.Server("127.0.0.1", port, answer=server.observing(render, lambda: WELL)) as second:
         assert get(f"{second.url}/health")[0] == 200
 
 

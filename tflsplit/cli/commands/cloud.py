@@ -111,11 +111,11 @@ def command(
         _log_start(packages, tuple(online), engine, serving)
         pairs = tuple((cloud, frames) for cloud, (frames, _) in zip(clouds, online.values(), strict=True))
         stack.enter_context(cloud_metrics.of_clouds(collected, packages, engine, pairs, (broker, name, boot)))
+        exchange = partial(_exchange, read, serving, listeners, engine)
         with (
             screen.stopped_by_signals(lambda: clouds_of.stop(clouds)),
-            service.supervised(
-                partial(clouds_of.CloudState, pairs), partial(_exchange, read, serving, listeners, engine)
-            ),
+            cloud_metrics.told(serving.telemetry_s, engine, clouds, online.values(), (name, boot)),
+            service.supervised(partial(clouds_of.CloudState, pairs), exchange),
         ):
             clouds_of.run(clouds, count=count, alive=service.alive)
     _put_out({cloud.deployment: cloud.summary for cloud in clouds}, engine, is_json=is_json)

@@ -1,6 +1,6 @@
-"""The metrics of a cloud: what `tflsplit cloud --metrics` starts."""
+"""What a cloud tells of itself: what `tflsplit cloud --metrics` and `--telemetry` start."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -56,4 +56,26 @@ def of_clouds(
                 devices = stack.enter_context(fleet.Fleet(second, cloud.deployment))
             served.append(Served(cloud, online, devices))
         metrics.attach(packages, engine, served)
+        yield
+
+
+@contextmanager
+def told(
+    every_s: float | None,
+    engine: "Engine",
+    clouds: "Sequence[Cloud]",
+    transports: "Iterable[tuple[Transport, Transport | None]]",
+    speaker: tuple[str, int],
+) -> Iterator[None]:
+    """Publishes each cloud's load while the block runs, over the second of its transports, which leads to a broker of
+    MQTT. `speaker` is the cloud's name and boot."""
+    with ExitStack() as stack:
+        if every_s is not None:
+            from broker.cloud.beside.load_reports import LoadReports
+
+            name, boot = speaker
+            for cloud, (_, online) in zip(clouds, transports, strict=True):
+                if online is not None:
+                    reports = LoadReports(cloud, engine, online, name=name, boot=boot, every_s=every_s)
+                    stack.enter_context(reports)
         yield

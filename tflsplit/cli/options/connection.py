@@ -3,7 +3,7 @@
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +17,11 @@ from tflsplit.cli.options import units
 _log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:  # they need paho and numpy, which `tflsplit doctor` may be run to find missing
+    from broker.messages.topics import Kind
     from broker.transport import protocol
     from broker.transport.address import Address, Credentials
     from broker.transport.credentials import Role
+    from broker.watching.listener import Listener
     from edge_runtime.delivery.settings import Settings
 
 
@@ -214,8 +216,41 @@ def connected(
         yield made
 
 
+def software(broker: Broker) -> dict[str, object]:
+    """What a birth tells of this installation: its version, and when its certificate ends, in s since the epoch."""
+    from importlib import metadata
+
+    from broker.links import identity
+
+    _, credentials = broker.resolve()
+    return {"version": metadata.version("tflsplit"), "certificate_ends_s": identity.ends_s(credentials)}
+
+
 def of_edge(broker: Broker, settings: "Settings", *, waits: bool) -> "AbstractContextManager[protocol.Transport]":
     from broker.transport.credentials import Role
 
     name, role = (settings.deployment, settings.device), Role.DEVICE
     return connected(broker, *name, settings.boot, role=role, waits=waits, is_quick=settings.is_latest)
+
+
+@contextmanager
+def listening(broker: Broker, deployment: str, kinds: "Sequence[Kind] | None" = None) -> "Iterator[Listener]":
+    """A listener that is connected and has not begun; it hears everything, or only messages of some kinds."""
+    from broker.messages import topics
+    from broker.mqtt import online, transport
+    from broker.transport.credentials import Role
+    from broker.watching import listener
+
+    topics.check_name("deployment", deployment)
+    where, credentials = broker.resolve(role=Role.CONSUMER, reads=deployment)
+    with transport.MqttTransport(
+        where,
+        client_id=online.client_id(deployment, "watch"),
+        credentials=credentials,
+        keepalive_s=broker.keepalive_s or online.QUICK_KEEPALIVE_S,
+        limits=listener.LIMITS,
+    ) as connected:
+        connected.connect()
+        kinds = (*listener.RETAINED, *listener.LIVE) if kinds is None else kinds
+        with listener.Listener(connected, deployment, kinds) as made:
+            yield made

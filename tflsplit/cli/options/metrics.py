@@ -32,6 +32,6 @@ def served(metrics: str | None, families: "Collect", health: "Callable[[], Healt
     from tflsplit.observing import exposition, server
 
     host, port = server.parse_address(metrics)
-    with server.Server(host, port, render=exposition.renderer(families), health=health) as serving:
+    with server.Server(host, port, answer=server.observing(exposition.renderer(families), health)) as serving:
         _log.info("metrics and health served url=%s", serving.url)
         yield

@@ -69,6 +69,7 @@ class Monitoring:
     def of_edge(self, edge: "Edge", online: "Transport", broker: connection.Broker) -> Iterator[None]:
         """Publishes telemetry and the announcement to Home Assistant while the edge runs."""
         telemetry_s, prefix = self.options.telemetry_s, self.options.home_assistant
+        edge.describe("software", connection.software(broker))
         with ExitStack() as stack:
             if self.metrics is not None:
                 self.metrics.attach(edge, online)

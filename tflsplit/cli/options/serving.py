@@ -28,6 +28,7 @@ class ServingOptions:
     drain_s: float
     share: str | None
     has_probes: bool = True
+    telemetry_s: float | None = None
 
     def kernel_class(self) -> "KernelClass | None":
         """Of this machine; None where other machines of a Ray cluster run the tails."""
@@ -82,12 +83,14 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         drain: float,
         share: str | None,
         no_probes: bool,
+        telemetry: float | None,
         **others: Any,
     ) -> Any:
         if ray_address is not None and engine != "ray":
             raise click.UsageError("--ray-address goes with --engine ray.")
         ray_address = (ray_address or "auto") if engine == "ray" else None
-        serving = ServingOptions(workers, ray_address, threads, tail_timeout, batch_window, drain, share, not no_probes)
+        waits = (tail_timeout, batch_window, drain)
+        serving = ServingOptions(workers, ray_address, threads, *waits, share, not no_probes, telemetry)
         return function(*args, serving=serving, **others)
 
     for option in _OPTIONS:
@@ -97,6 +100,11 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 _POSITIVE = click.IntRange(min=1)
 _OPTIONS = (
+    click.option(
+        "--telemetry",
+        type=units.time(least="1s"),
+        help="Publish queue, workers and times at this interval, for `tflsplit watch`. Default: never.",
+    ),
     click.option(
         "--no-probes",
         is_flag=True,

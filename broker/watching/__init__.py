@@ -1,0 +1,1 @@
+"""What runs in a deployment, as its own messages tell: for `tflsplit watch` and `tflsplit fleet`."""
