@@ -37,9 +37,22 @@ _HEADER = """\
 """
 
 
+# Names that stand for those of a kind: one that Home Assistant accepts, and one that it does not.
+_STAND_INS = {True: "tflsplit-2f8c41", False: "tflsplit.2f8c41"}
+
+
 def render(ledger: Ledger) -> str:
-    blocks = ["\n".join((f"user {identity.name}", *_rules(ledger, identity))) for identity in ledger.identities]
-    return "\n".join((_HEADER, *(f"{block}\n" for block in blocks)))
+    """The rules of a role are worked out once, and written for each of its names: there may be ten thousand."""
+    blocks: dict[tuple[Role, bool], str] = {}
+    written = []
+    for identity in ledger.identities:
+        kind = (identity.role, bool(_discovery(ledger.deployment, identity.name)))
+        stand_in = _STAND_INS[kind[1]]
+        if kind not in blocks:
+            block = _rules(ledger, Identity(stand_in, identity.role))
+            blocks[kind] = "\n".join((f"user {stand_in}", *block, ""))
+        written.append(blocks[kind].replace(stand_in, identity.name))
+    return "\n".join((_HEADER, *written))
 
 
 def may_write(deployment: str, identity: Identity) -> Sequence[str]:

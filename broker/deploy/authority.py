@@ -13,11 +13,14 @@ from tflsplit import errors, extras
 
 try:
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 except ModuleNotFoundError as missing:
     raise errors.DeviceError(extras.need("making certificates", "cryptography")) from missing
+
+PublicKey = ec.EllipticCurvePublicKey
 
 # A device without a battery-backed clock starts in the past, and must still accept the server's certificate.
 _BACKDATED = datetime.timedelta(days=1)
@@ -33,9 +36,39 @@ class Pair:
     certificate: bytes
     key: bytes = field(repr=False)
 
-    @property
-    def serial(self) -> int:
-        return x509.load_pem_x509_certificate(self.certificate).serial_number
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate for a client, and its private key unless that is the client's own; when it ends, as Unix time."""
+
+    certificate: bytes
+    serial: int
+    ends_s: int
+    key: bytes | None = field(default=None, repr=False)
+
+
+class Signer:
+    """An authority that is open, to sign for many."""
+
+    def __init__(self, authority: Pair) -> None:
+        self.certificate, self.key = _opened(authority)
+
+    def issue_client(
+        self, name: str, now: datetime.datetime, *, days: int, public_key: PublicKey | None = None
+    ) -> Issued:
+        """A certificate whose common name is the user name at the broker. It is not valid for a server. Without a
+        `public_key` there is a new key."""
+        key = ec.generate_private_key(ec.SECP256R1()) if public_key is None else None
+        shown = key.public_key() if key is not None else public_key
+        assert shown is not None  # noqa: S101 - for mypy
+        made = _signed(self, name, shown, (ExtendedKeyUsageOID.CLIENT_AUTH, None), now, days=days)
+        ends_s = int(made.not_valid_after_utc.timestamp())
+        return Issued(_pem(made), made.serial_number, ends_s, None if key is None else _key_pem(key))
+
+
+def issue_client(authority: Pair, name: str, now: datetime.datetime, *, days: int) -> Issued:
+    """See `Signer.issue_client`."""
+    return Signer(authority).issue_client(name, now, days=days)
 
 
 def make(deployment: str, now: datetime.datetime) -> Pair:
@@ -48,18 +81,46 @@ def make(deployment: str, now: datetime.datetime) -> Pair:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
     )
-    return _sealed(unsigned, key, key)
+    return Pair(_pem(unsigned.sign(key, hashes.SHA256())), _key_pem(key))
 
 
 def issue_server(authority: Pair, hosts: Sequence[str], now: datetime.datetime, *, days: int) -> Pair:
     """A certificate for a broker with these `hosts`, names or IP addresses."""
     names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
-    return _issue(authority, hosts[0], (ExtendedKeyUsageOID.SERVER_AUTH, names), now, days)
+    key = ec.generate_private_key(ec.SECP256R1())
+    purpose = (ExtendedKeyUsageOID.SERVER_AUTH, names)
+    return Pair(_pem(_signed(Signer(authority), hosts[0], key.public_key(), purpose, now, days=days)), _key_pem(key))
 
 
-def issue_client(authority: Pair, name: str, now: datetime.datetime, *, days: int) -> Pair:
-    """A certificate whose common name is the user name at the broker. It is not valid for a server."""
-    return _issue(authority, name, (ExtendedKeyUsageOID.CLIENT_AUTH, None), now, days)
+def requested(request: bytes, *, file: str) -> tuple[str, PublicKey]:
+    """The common name and the public key in a certificate signing request, PEM or DER, made where the key stays.
+
+    SettingsError for one that is damaged, is not signed by its own key, or whose key is not on P-256 or a larger curve.
+    """
+    try:
+        is_pem = b"-----BEGIN" in request
+        found = x509.load_pem_x509_csr(request) if is_pem else x509.load_der_x509_csr(request)
+        names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        key = found.public_key()
+    except (ValueError, UnsupportedAlgorithm) as cause:
+        raise errors.SettingsError(f"{file}: is no certificate signing request ({errors.one_line(cause)})") from cause
+    if not found.is_signature_valid:
+        raise errors.SettingsError(f"{file}: its signature is not of its own key; make the request again")
+    if not isinstance(key, PublicKey) or key.curve.key_size < ec.SECP256R1.key_size:
+        raise errors.SettingsError(
+            f"{file}: its key is not on an elliptic curve of 256 bits or more: "
+            "openssl ecparam -name prime256v1 -genkey -noout -out client.key"
+        )
+    if len(names) != 1:
+        raise errors.SettingsError(f"{file}: has {len(names)} common names, and one is expected: the client's name")
+    return str(names[0].value), key
+
+
+def public_key(certificate: bytes) -> PublicKey:
+    """The key that a certificate of ours is for."""
+    key = x509.load_pem_x509_certificate(certificate).public_key()
+    assert isinstance(key, PublicKey)  # noqa: S101 - others are refused
+    return key
 
 
 def revocation_list(authority: Pair, serials: Sequence[int], number: int, issued: datetime.datetime) -> bytes:
@@ -79,33 +140,33 @@ def revocation_list(authority: Pair, serials: Sequence[int], number: int, issued
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def _issue(
-    authority: Pair,
+def _signed(
+    signer: Signer,
     name: str,
+    key: PublicKey,
     purpose: tuple[x509.ObjectIdentifier, x509.SubjectAlternativeName | None],
     now: datetime.datetime,
+    *,
     days: int,
-) -> Pair:
+) -> x509.Certificate:
     usage, names = purpose
-    signer, signer_key = _opened(authority)
-    key = ec.generate_private_key(ec.SECP256R1())
-    lasts = min(datetime.timedelta(days=days), signer.not_valid_after_utc - now)
+    lasts = min(datetime.timedelta(days=days), signer.certificate.not_valid_after_utc - now)
     unsigned = (
-        _builder(_name(name), signer.subject, key.public_key(), now, lasts)
+        _builder(_name(name), signer.certificate.subject, key, now, lasts)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()), critical=False)
     )
     if names is not None:
         unsigned = unsigned.add_extension(names, critical=False)
-    return _sealed(unsigned, signer_key, key)
+    return unsigned.sign(signer.key, hashes.SHA256())
 
 
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    public_key: ec.EllipticCurvePublicKey,
+    public_key: PublicKey,
     now: datetime.datetime,
     lasts: datetime.timedelta,
 ) -> x509.CertificateBuilder:
@@ -121,14 +182,14 @@ def _builder(
     )
 
 
-def _sealed(
-    unsigned: x509.CertificateBuilder, signer_key: ec.EllipticCurvePrivateKey, key: ec.EllipticCurvePrivateKey
-) -> Pair:
-    certificate = unsigned.sign(signer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    unencrypted = key.private_bytes(
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return Pair(certificate, unencrypted)
 
 
 def _opened(authority: Pair) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

@@ -17,8 +17,8 @@ _PRIVATE_FILE = 0o600
 _PRIVATE_FOLDER = 0o700
 
 
-def write(path: Path, data: bytes) -> None:
-    """Replaces the file in one step."""
+def write(path: Path, data: bytes, *, is_synced: bool = True) -> None:
+    """Replaces the file in one step; where it is not `is_synced`, others see to it that the disk has it."""
     partial = path.with_name(f".{path.name}.partial")
     with contextlib.suppress(FileNotFoundError):
         partial.unlink()  # left by a killed process; it may have another owner
@@ -26,18 +26,19 @@ def write(path: Path, data: bytes) -> None:
         _give_to_owner_of(path.parent, stream.fileno())
         stream.write(data)
         stream.flush()
-        os.fsync(stream.fileno())
+        if is_synced:
+            os.fsync(stream.fileno())
     partial.replace(path)
 
 
-def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
+def write_folder(path: Path, contents: Mapping[str, bytes], *, is_synced: bool = True) -> None:
     """Replaces the folder by a private one with these files."""
     partial, replaced = (path.with_name(f".{path.name}.{state}") for state in ("partial", "replaced"))
     for left in (partial, replaced):
         shutil.rmtree(left, ignore_errors=True)
     make_folder(partial)
     for name, data in contents.items():
-        write(partial / name, data)
+        write(partial / name, data, is_synced=is_synced)
     if path.exists():
         path.rename(replaced)
     partial.rename(path)
@@ -63,6 +64,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         try:
             make_folder(partial)
             yield partial
+            os.sync()
             partial.rename(path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

@@ -8,11 +8,12 @@ import contextlib
 import datetime
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from broker.deploy import access, authority, files, layout, ledger, mosquitto
+from broker.deploy.authority import PublicKey, Signer
 from broker.deploy.ledger import Identity, Ledger, Proof
 from broker.transport import credentials
 from broker.transport.credentials import Role
@@ -20,6 +21,9 @@ from tflsplit import errors
 
 # Long, because devices in the field are forgotten for years and stop working when their certificate expires.
 LASTS_DAYS = 5 * 365
+
+# So many identities are entered at a time: a call that is ended loses the last of them only.
+_TOGETHER = 1000
 
 # For clients on the broker's own machine, besides the names that others use.
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -54,8 +58,10 @@ def init(
     proof: Proof = Proof.CERTIFICATE,
     days: int = LASTS_DAYS,
     now: datetime.datetime | None = None,
+    step: Callable[[], None] = lambda: None,
 ) -> Ledger:
-    """Makes the folder, completely or not at all. SettingsError if it exists or a name is not allowed."""
+    """Makes the folder, completely or not at all. SettingsError if it exists or a name is not allowed. `step` is called
+    after each identity."""
     now = now or _now()
     path = path.absolute()
     if any(character.isspace() or character in "\"'\\" for character in str(path)):
@@ -69,9 +75,9 @@ def init(
         files.write(partial / layout.AUTHORITY / layout.CA, signer.certificate)
         files.write(partial / layout.AUTHORITY / layout.CA_KEY, signer.key)
         layout.write_fixed(partial, path, book, user)
-        opened = _Opened(partial, signer, book, now, days)
+        opened = _Opened(partial, signer, book, now, days, is_new=True)
         opened.issue_server()
-        opened.issue([identity.name for identity in book.identities], keeps_old=False)
+        opened.issue(opened.all_names, keeps_old=False, step=step)
     return opened.ledger
 
 
@@ -82,24 +88,68 @@ def add(
     role: Role = Role.DEVICE,
     days: int = LASTS_DAYS,
     now: datetime.datetime | None = None,
-) -> Ledger:
-    """Adds identities. The broker must then read its files again, as after every change."""
+    skips_known: bool = False,
+    step: Callable[[], None] = lambda: None,
+) -> tuple[str, ...]:
+    """Adds identities; returns their names. The broker must then read its files again, as after every change.
+
+    Those that exist are refused, or with `skips_known` left as they are, but for those whose folder is missing here,
+    since an earlier call was ended in the middle: these are made.
+    """
     with _opened(path, days, now) as opened:
-        known = {identity.name for identity in opened.ledger.identities}
-        if there := next((name for name in names if name in known), None):
-            raise errors.SettingsError(f"identity {there!r} exists already in deployment {opened.ledger.deployment!r}")
-        new = tuple(Identity(name, role) for name in names)
+        known = set(opened.all_names)
+        there = [name for name in names if name in known]
+        if there and not skips_known:
+            raise errors.SettingsError(
+                f"identity {there[0]!r} exists already in deployment {opened.ledger.deployment!r}"
+            )
+        unmade = {name for name in there if not (path / layout.CLIENTS / name).is_dir()}
+        wanted = tuple(name for name in names if name not in known or name in unmade)
+        for begin in range(0, len(wanted), _TOGETHER):
+            some = wanted[begin : begin + _TOGETHER]
+            new = tuple(Identity(name, role) for name in some if name not in known)
+            opened.ledger = replace(opened.ledger, identities=(*opened.ledger.identities, *new))
+            opened.issue(some, keeps_old=False, step=step)
+        return wanted
+
+
+def sign(
+    path: Path,
+    requests: Sequence[Path],
+    *,
+    role: Role = Role.DEVICE,
+    days: int = LASTS_DAYS,
+    now: datetime.datetime | None = None,
+    keeps_old: bool = False,
+) -> tuple[str, ...]:
+    """Certificates for keys that stay where they were made: `requests` are files of signing requests, PEM or DER.
+    Returns the names in them, each with a folder that lacks only the key. One that there is already gets a new
+    certificate. SettingsError, and nothing is signed, where one request is not right.
+    """
+    found = []
+    for file in requests:
+        with errors.disk_errors(file, "cannot be read ({}); give a certificate signing request"):
+            found.append(authority.requested(file.read_bytes(), file=str(file)))
+    keys = dict(found)
+    if (twice := ledger.repeated(name for name, _ in found)) is not None:
+        raise errors.SettingsError(f"two requests are for {twice!r}: each client has a name of its own")
+    with _opened(path, days, now) as opened:
+        if opened.ledger.proof is Proof.PASSWORD:
+            raise errors.SettingsError(f"{path}: clients of this deployment have passwords, not certificates")
+        known = set(opened.all_names)
+        for identity in opened.ledger.named([name for name in keys if name in known]):
+            if identity.role is not role:
+                raise errors.SettingsError(f"identity {identity.name!r} is there with the role {identity.role.value}")
+        new = tuple(Identity(name, role) for name in keys if name not in known)
         opened.ledger = replace(opened.ledger, identities=(*opened.ledger.identities, *new))
-        opened.issue(names, keeps_old=False)
-        return opened.ledger
+        opened.issue(tuple(keys), keeps_old=keeps_old, keys=keys)
+        return tuple(keys)
 
 
 def revoke(path: Path, names: Sequence[str], *, now: datetime.datetime | None = None) -> Ledger:
     """Revokes identities with all their certificates and passwords, and deletes their folders here."""
     with _opened(path, LASTS_DAYS, now) as opened:
-        opened.ledger.check_known(names)
-        for name in names:
-            opened.ledger = opened.ledger.without(name)
+        opened.ledger = opened.ledger.without(names)
         opened.write_ledger()
         for name in names:
             shutil.rmtree(path / layout.CLIENTS / name, ignore_errors=True)
@@ -113,15 +163,26 @@ def rotate(
     keeps_old: bool = False,
     days: int = LASTS_DAYS,
     now: datetime.datetime | None = None,
+    step: Callable[[], None] = lambda: None,
 ) -> Ledger:
-    """Issues new certificates or passwords for identities. The old ones are revoked, or with `keeps_old` at the next
-    `rotate` or `revoke` of the name, so that there is time to deliver the new ones."""
+    """Issues new certificates or passwords for identities; a key that the client made stays. The old ones are revoked,
+    or with `keeps_old` at the next `rotate` or `revoke` of the name, so that there is time to deliver the new ones."""
     with _opened(path, days, now) as opened:
         if keeps_old and opened.ledger.proof is Proof.PASSWORD:
             raise errors.SettingsError("an identity has one password at a time: the old one cannot be kept")
-        opened.ledger.check_known(names)
-        opened.issue(names, keeps_old=keeps_old)
+        for begin in range(0, len(names), _TOGETHER):
+            opened.issue(names[begin : begin + _TOGETHER], keeps_old=keeps_old, step=step)
         return opened.ledger
+
+
+def ending(path: Path, *, days: int, now: datetime.datetime | None = None) -> tuple[str, ...]:
+    """The names of the identities whose newest certificate ends within so many days, or has ended."""
+    until_s = ((now or _now()) + datetime.timedelta(days=days)).timestamp()
+    return tuple(
+        identity.name
+        for identity in read(path).identities
+        if identity.ends_s is not None and identity.ends_s <= until_s
+    )
 
 
 def rotate_server(path: Path, *, days: int = LASTS_DAYS, now: datetime.datetime | None = None) -> Ledger:
@@ -167,12 +228,32 @@ class _Opened:
     ledger: Ledger
     now: datetime.datetime
     days: int
+    is_new: bool = False  # then all of it is written to the disk at once, before it has its name
 
-    def issue(self, names: Sequence[str], *, keeps_old: bool) -> None:
-        contents = {name: self._renew(self.ledger.identity(name), keeps_old=keeps_old) for name in names}
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        return tuple(identity.name for identity in self.ledger.identities)
+
+    def issue(
+        self,
+        names: Sequence[str],
+        *,
+        keeps_old: bool,
+        keys: Mapping[str, PublicKey] | None = None,
+        step: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`keys` are public keys of clients who keep their own."""
+        signer = Signer(self.authority)
+        contents, changed, ended = {}, {}, list[int]()
+        for identity in self.ledger.named(names):
+            key = (keys or {}).get(identity.name)
+            contents[identity.name], changed[identity.name], old = self._renewed(identity, signer, key, keeps_old)
+            ended += old
+        self.ledger = self.ledger.with_changed(changed, ended)
         self.write_ledger()
         for name, made in contents.items():
-            files.write_folder(self.path / layout.CLIENTS / name, made)
+            files.write_folder(self.path / layout.CLIENTS / name, made, is_synced=not self.is_new)
+            step()
 
     def issue_server(self) -> None:
         pair = authority.issue_server(self.authority, self.ledger.hosts, self.now, days=self.days)
@@ -193,27 +274,38 @@ class _Opened:
         revoked = authority.revocation_list(self.authority, self.ledger.revoked, self.ledger.list_number, issued)
         files.write(server / mosquitto.REVOKED, revoked)
 
-    def _renew(self, identity: Identity, *, keeps_old: bool) -> dict[str, bytes]:
-        """Enters a new certificate or password into the ledger; returns the files for the identity's owner."""
+    def _renewed(
+        self, identity: Identity, signer: Signer, key: PublicKey | None, keeps_old: bool
+    ) -> tuple[dict[str, bytes], Identity, tuple[int, ...]]:
+        """The files for the identity's owner, the identity with a new certificate or password, and serials that end."""
         made = {credentials.AUTHORITY: self.authority.certificate}
-        user = ""
+        there, user, ended = self.path / layout.CLIENTS / identity.name, "", tuple[int, ...]()
         if self.ledger.proof is Proof.PASSWORD:
             password = secrets.token_urlsafe(24)
             hashed = mosquitto.password_hash(password, secrets.token_bytes(mosquitto.SALT_BYTES))
-            self.ledger = self.ledger.with_changed(replace(identity, password_hash=hashed))
+            changed = replace(identity, password_hash=hashed)
             made[credentials.PASSWORD] = f"{password}\n".encode()
             user = f"{identity.name}@"
         else:
-            pair = authority.issue_client(self.authority, identity.name, self.now, days=self.days)
-            self.ledger = self.ledger.with_certificate(identity, pair.serial, keeps_old=keeps_old)
-            made[credentials.CERTIFICATE] = pair.certificate
-            made[credentials.KEY] = pair.key
+            issued = signer.issue_client(identity.name, self.now, days=self.days, public_key=key or _own_key(there))
+            changed, ended = identity.with_certificate(issued.serial, issued.ends_s, keeps_old=keeps_old)
+            made[credentials.CERTIFICATE] = issued.certificate
+            if issued.key is not None:
+                made[credentials.KEY] = issued.key
         url = f"mqtts://{user}{self.ledger.where}"
-        session = credentials.session_of(self.path / layout.CLIENTS / identity.name) or secrets.token_hex(16)
+        session = credentials.session_of(there) or secrets.token_hex(16)
         made[credentials.DESCRIPTION] = credentials.describe(
             url, self.ledger.deployment, identity.name, identity.role, session
         )
-        return made
+        return made, changed, ended
+
+
+def _own_key(folder: Path) -> PublicKey | None:
+    """That of a client who made its key itself and keeps it: its folder has a certificate, and no key."""
+    certificate = folder / credentials.CERTIFICATE
+    if (folder / credentials.KEY).exists() or not certificate.exists():
+        return None
+    return authority.public_key(certificate.read_bytes())
 
 
 @contextlib.contextmanager

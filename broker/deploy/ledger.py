@@ -7,7 +7,7 @@ import enum
 import ipaddress
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,10 @@ _SCHEMA = 1
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*", re.ASCII)
 
 
+# The number of names that a refusal repeats.
+_SHOWN = 20
+
+
 class Proof(str, enum.Enum):
     """How a client proves who it is."""
 
@@ -30,15 +34,32 @@ class Proof(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`serials` are of its valid certificates, the newest last; `password_hash` is in the broker's format."""
+    """`serials` are of its valid certificates, the newest last, which ends at `ends_s` (Unix time; None where an older
+    version issued it); `password_hash` is in the broker's format."""
 
     name: str
     role: Role
     serials: tuple[int, ...] = ()
     password_hash: str | None = None
+    ends_s: int | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
+
+    def with_certificate(self, serial: int, ends_s: int, *, keeps_old: bool) -> "tuple[Identity, tuple[int, ...]]":
+        """With another certificate, and the serials of those that end with it: all older ones, or all but the last."""
+        kept = self.serials[-1:] if keeps_old else ()
+        ended = tuple(old for old in self.serials if old not in kept)
+        return replace(self, serials=(*kept, serial), ends_s=ends_s), ended
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "role": self.role.value,
+            "serials": [f"{serial:x}" for serial in self.serials],
+            "password_hash": self.password_hash,
+            "ends_s": self.ends_s,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +85,7 @@ class Ledger:
             _check_host(host)
         if not 1 <= self.port <= 65535:
             raise errors.SettingsError(f"broker port {self.port}: expected 1 to 65535")
-        names = [identity.name for identity in self.identities]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
+        if (twice := repeated(identity.name for identity in self.identities)) is not None:
             raise errors.SettingsError(
                 f"identity {twice!r} is named twice in deployment {self.deployment!r}: each device, cloud, consumer "
                 "and operator needs a name of its own (without others they are called cloud, consumer and operator)"
@@ -78,58 +97,52 @@ class Ledger:
         host = f"[{self.hosts[0]}]" if ":" in self.hosts[0] else self.hosts[0]
         return f"{host}:{self.port}"
 
-    def identity(self, name: str) -> Identity:
-        for identity in self.identities:
-            if identity.name == name:
-                return identity
-        known = [identity.name for identity in self.identities]
-        raise errors.SettingsError(
-            f"no identity {name!r} in deployment {self.deployment!r}; there are {', '.join(known)}"
-            f"{text.meant(name, known)}"
-        )
-
-    def check_known(self, names: Sequence[str]) -> None:
+    def named(self, names: Sequence[str]) -> tuple[Identity, ...]:
+        """The identities of these names. SettingsError for one that there is not."""
+        by_name = {identity.name: identity for identity in self.identities}
         for name in names:
-            self.identity(name)
+            if name not in by_name:
+                known = list(by_name)
+                shown = ", ".join(known[:_SHOWN]) + (f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else "")
+                raise errors.SettingsError(
+                    f"no identity {name!r} in deployment {self.deployment!r}; there are {shown}"
+                    f"{text.meant(name, known)}"
+                )
+        return tuple(by_name[name] for name in names)
 
-    def with_changed(self, changed: Identity) -> "Ledger":
-        identities = tuple(changed if identity.name == changed.name else identity for identity in self.identities)
-        return replace(self, identities=identities)
+    def with_changed(self, changed: Mapping[str, Identity], revoked: Iterable[int] = ()) -> "Ledger":
+        """With other identities of these names, and more serials that count no longer."""
+        identities = tuple(changed.get(identity.name, identity) for identity in self.identities)
+        return replace(self, identities=identities, revoked=(*self.revoked, *revoked))
 
-    def with_certificate(self, identity: Identity, serial: int, *, keeps_old: bool) -> "Ledger":
-        """Adds a certificate to an identity; its older ones are revoked, except the last one if `keeps_old`."""
-        kept = identity.serials[-1:] if keeps_old else ()
-        ended = tuple(old for old in identity.serials if old not in kept)
-        changed = replace(identity, serials=(*kept, serial))
-        return replace(self.with_changed(changed), revoked=(*self.revoked, *ended))
-
-    def without(self, name: str) -> "Ledger":
-        """Removes an identity and revokes all its certificates."""
-        gone = self.identity(name)
-        remaining = tuple(identity for identity in self.identities if identity is not gone)
-        return replace(self, identities=remaining, revoked=(*self.revoked, *gone.serials))
+    def without(self, names: Sequence[str]) -> "Ledger":
+        """Removes identities and revokes all their certificates."""
+        gone = self.named(names)
+        remaining = tuple(identity for identity in self.identities if identity.name not in names)
+        ended = (serial for identity in gone for serial in identity.serials)
+        return replace(self, identities=remaining, revoked=(*self.revoked, *ended))
 
     def as_json(self) -> str:
+        """An identity is a line: a change of one is a line in whatever keeps the versions of this file."""
         fields = {
             "schema": _SCHEMA,
             "deployment": self.deployment,
             "hosts": self.hosts,
             "port": self.port,
             "proof": self.proof.value,
-            "identities": [
-                {
-                    "name": identity.name,
-                    "role": identity.role.value,
-                    "serials": [f"{serial:x}" for serial in identity.serials],
-                    "password_hash": identity.password_hash,
-                }
-                for identity in self.identities
-            ],
             "revoked": [f"{serial:x}" for serial in self.revoked],
             "list_number": self.list_number,
             "list_issued_s": self.list_issued_s,
         }
-        return json.dumps(fields, indent=2) + "\n"
+        lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
+        identities = ",\n".join(f"  {json.dumps(identity.as_json())}" for identity in self.identities)
+        return "{\n" + ",\n".join((*lines, f' "identities": [\n{identities}\n ]')) + "\n}\n"
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that comes a second time."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
 
 
 def check_name(name: str) -> str:
@@ -154,6 +167,7 @@ def parse(text: str, *, name: str) -> Ledger:
                     Role(entry["role"]),
                     tuple(int(serial, 16) for serial in entry["serials"]),
                     entry["password_hash"],
+                    entry.get("ends_s"),
                 )
                 for entry in fields["identities"]
             ),

@@ -1,6 +1,8 @@
 """Starts Mosquitto for a deployment, and makes a running one read its files again."""
 
+import logging
 import os
+import resource
 import signal
 from pathlib import Path
 from typing import NoReturn
@@ -9,13 +11,33 @@ from broker.deploy import files, layout, mosquitto
 from broker.local.server import mosquitto_path
 from tflsplit import errors
 
+_log = logging.getLogger(__name__)
+
+
+# Files that Mosquitto has open beside its clients: its listener, log, store and the like.
+_OWN_FILES = 10
+
+
+def clients_allowed(files: int) -> int:
+    """How many clients a broker serves that may open so many files: each is a connection."""
+    return max(0, files - _OWN_FILES)
+
+
+def raise_limit() -> int:
+    """Lets this process, and what it becomes, open as many files as may be; returns how many."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
 
 def become(path: Path) -> NoReturn:
-    """Replaces this process by Mosquitto, so that signals, exit status and log are Mosquitto's own."""
+    """Replaces this process by Mosquitto, so that signals, exit status and log are Mosquitto's own. It may have as many
+    clients as the hard limit of files allows, which is said: at the usual soft limit the 1,015th would be reset."""
     executable = mosquitto_path()
     if executable is None:
         raise errors.DeviceError("mosquitto is not installed: apt install mosquitto")
     server = _server(path)
+    _log.info("broker starts clients=%d limit=open files (ulimit -Hn)", clients_allowed(raise_limit()))
     try:
         os.chdir(server)
         os.execv(executable, ["mosquitto", "-c", mosquitto.CONFIG])  # noqa: S606 - no shell is wanted

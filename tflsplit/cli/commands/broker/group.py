@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tflsplit.cli.commands.broker import identities, init
+from tflsplit.cli.commands.broker import identities, init, listing
 from tflsplit.cli.output import examples, screen
 
 _TRIAL_PORT = 1883
@@ -60,5 +60,5 @@ def run(folder: Path | None, *, port: int | None, is_json: bool) -> None:
         stopped.wait()
 
 
-for subcommand in (init.command, *identities.COMMANDS):
+for subcommand in (init.command, listing.command, *identities.COMMANDS):
     command.add_command(subcommand)

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from tflsplit import errors, text
 from tflsplit.cli.output import examples, logs, screen
 
 _ROLES = (
@@ -18,6 +19,32 @@ _ROLES = (
 
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 _names = click.argument("names", metavar="NAME...", nargs=-1, required=True)
+_some_names = click.argument("names", metavar="[NAME]...", nargs=-1)
+# Folders beyond these are counted: nobody reads ten thousand lines.
+_MOST_FOLDERS = 20
+
+
+def listed_option(what: str) -> Callable[[Any], Any]:
+    """Names out of a file."""
+    return click.option(
+        "--devices",
+        "listed",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help=f"{what}: one on each line, or a CSV with a column `name`.",
+    )
+
+
+def listed_names(names: tuple[str, ...], listed: Path | None) -> tuple[str, ...]:
+    """Names that were typed, and those in a file. SettingsError for one in both."""
+    from broker.deploy import ledger, name_lists
+
+    every = (*names, *(name_lists.read(listed) if listed else ()))
+    if (twice := ledger.repeated(every)) is not None:
+        raise errors.SettingsError(f"{twice!r} is named twice; nothing was made")
+    return every
+
+
 days_option: Callable[[Any], Any] = click.option(
     "--days",
     type=click.IntRange(1, 7300),
@@ -27,9 +54,16 @@ days_option: Callable[[Any], Any] = click.option(
 )
 
 
-@click.command("add-device", epilog=examples.epilog("tflsplit broker add-device /etc/tflsplit/broker cam3 cam4"))
+@click.command(
+    "add-device",
+    epilog=examples.epilog(
+        "tflsplit broker add-device /etc/tflsplit/broker cam3 cam4",
+        "tflsplit broker add-device /etc/tflsplit/broker --devices cameras.csv",
+    ),
+)
 @folder_argument
-@_names
+@_some_names
+@listed_option("More names; those that are there already are passed over, so that an interrupted call can be repeated")
 @click.option(
     "--role",
     type=click.Choice(_ROLES),
@@ -38,7 +72,7 @@ days_option: Callable[[Any], Any] = click.option(
     help="What the new names may do; see `tflsplit broker init --help`.",
 )
 @days_option
-def add_device(folder: Path, *, names: tuple[str, ...], role: str, days: int) -> None:
+def add_device(folder: Path, *, names: tuple[str, ...], listed: Path | None, role: str, days: int) -> None:
     """Let more devices or other clients use the broker.
 
     DIR is a folder that `tflsplit broker init` made. Each NAME gets a folder DIR/clients/NAME, for --credentials.
@@ -46,8 +80,54 @@ def add_device(folder: Path, *, names: tuple[str, ...], role: str, days: int) ->
     from broker.deploy import folder as deployments
     from broker.transport import credentials
 
+    wanted = listed_names(names, listed)
+    if not wanted:
+        raise click.UsageError("Missing argument 'NAME...': give names, or a file of them with --devices.")
     renew_rules(folder)
-    deployments.add(folder, names, role=credentials.Role(role), days=days)
+    with screen.progress("credentials", len(wanted)) as step:
+        added = deployments.add(
+            folder, wanted, role=credentials.Role(role), days=days, skips_known=listed is not None, step=step
+        )
+    if len(added) < len(wanted):
+        screen.write(f"there already: {len(wanted) - len(added)} of {len(wanted)}")
+    print_folders(folder, added)
+    _reload(folder)
+
+
+@click.command(
+    "sign-request",
+    epilog=examples.epilog("tflsplit broker sign-request /etc/tflsplit/broker cam3.csr cam4.csr"),
+)
+@folder_argument
+@click.argument("requests", metavar="CSR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--role",
+    type=click.Choice(_ROLES),
+    default="device",
+    show_default=True,
+    help="What the names may do; see `tflsplit broker init --help`.",
+)
+@click.option(
+    "--keep-old", "keeps_old", is_flag=True, help="An older certificate stays valid too, until the next rotation."
+)
+@days_option
+def sign_request(folder: Path, *, requests: tuple[Path, ...], role: str, keeps_old: bool, days: int) -> None:
+    """Let in clients whose keys were made where they stay.
+
+    A CSR is a certificate signing request whose common name is the client's name. On the device:
+
+    \b
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes \\
+        -keyout client.key -subj /CN=cam3 -out cam3.csr
+
+    DIR/clients/NAME gets all but that key; copy it to the device, beside its client.key, for --credentials. A name that
+    is there already gets a new certificate. `rotate` renews it later for the same key.
+    """
+    from broker.deploy import folder as deployments
+    from broker.transport import credentials
+
+    renew_rules(folder)
+    names = deployments.sign(folder, requests, role=credentials.Role(role), days=days, keeps_old=keeps_old)
     print_folders(folder, names)
     _reload(folder)
 
@@ -75,13 +155,30 @@ def revoke(folder: Path, *, names: tuple[str, ...]) -> None:
     )
 )
 @folder_argument
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@_some_names
+@listed_option("Names to renew")
+@click.option(
+    "--ending",
+    "ending_days",
+    type=click.IntRange(min=0),
+    metavar="DAYS",
+    help="All whose certificate ends within so many days.",
+)
 @click.option("--server", "is_server", is_flag=True, help="Also renew the key and certificate of the broker itself.")
 @click.option(
     "--keep-old", "keeps_old", is_flag=True, help="The old certificate stays valid too, until the next rotation."
 )
 @days_option
-def rotate(folder: Path, *, names: tuple[str, ...], is_server: bool, keeps_old: bool, days: int) -> None:
+def rotate(
+    folder: Path,
+    *,
+    names: tuple[str, ...],
+    listed: Path | None,
+    ending_days: int | None,
+    is_server: bool,
+    keeps_old: bool,
+    days: int,
+) -> None:
     """Renew keys and certificates, or passwords.
 
     The old ones are revoked. Mosquitto checks a certificate only when a client connects, so after a theft restart the
@@ -89,19 +186,26 @@ def rotate(folder: Path, *, names: tuple[str, ...], is_server: bool, keeps_old: 
     """
     from broker.deploy import folder as deployments
 
-    if not names and not is_server:
-        raise click.UsageError("nothing to rotate: give names, or --server")
+    if not names and listed is None and ending_days is None and not is_server:
+        raise click.UsageError("nothing to rotate: give names, --devices, --ending, or --server")
+    wanted = listed_names(names, listed)
+    if ending_days is not None:
+        ending = deployments.ending(folder, days=ending_days)
+        wanted = (*wanted, *(name for name in ending if name not in wanted))
     renew_rules(folder)
-    if names:
-        deployments.rotate(folder, names, keeps_old=keeps_old, days=days)
-        print_folders(folder, names)
+    if wanted:
+        with screen.progress("credentials", len(wanted)) as step:
+            deployments.rotate(folder, wanted, keeps_old=keeps_old, days=days, step=step)
+        print_folders(folder, wanted)
+    elif not is_server:
+        screen.write(f"no certificate ends within {text.counted(ending_days or 0, 'day')}")
     if is_server:
         deployments.rotate_server(folder, days=days)
         screen.write("the broker has a new certificate")
     _reload(folder)
 
 
-COMMANDS: Sequence[click.Command] = (add_device, revoke, rotate)
+COMMANDS: Sequence[click.Command] = (add_device, sign_request, revoke, rotate)
 
 
 def renew_rules(folder: Path) -> None:
@@ -113,8 +217,10 @@ def renew_rules(folder: Path) -> None:
 
 
 def print_folders(folder: Path, names: Sequence[str]) -> None:
-    for name in names:
+    for name in names[:_MOST_FOLDERS]:
         screen.write(f"copy {folder / 'clients' / name} to {name}, for --credentials")
+    if len(names) > _MOST_FOLDERS:
+        screen.write(f"and {len(names) - _MOST_FOLDERS} more in {folder / 'clients'}, each for the one of its name")
 
 
 def _reload(folder: Path) -> None:

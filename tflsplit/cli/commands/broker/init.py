@@ -17,7 +17,8 @@ from tflsplit.cli.output import examples, screen
 )
 @identities.folder_argument
 @click.option("--deployment", required=True, help="Name of the deployment; its edges and clouds have the same.")
-@click.option("--device", "devices", multiple=True, required=True, help="Name of an edge device. Repeatable.")
+@click.option("--device", "devices", multiple=True, help="Name of an edge device. Repeatable.")
+@identities.listed_option("Names of more devices")
 @click.option(
     "--cloud", "clouds", multiple=True, default=("cloud",), show_default=True, help="Name of a cloud. Repeatable."
 )
@@ -53,6 +54,7 @@ def command(
     *,
     deployment: str,
     devices: tuple[str, ...],
+    listed: Path | None,
     clouds: tuple[str, ...],
     consumers: tuple[str, ...],
     operators: tuple[str, ...],
@@ -75,15 +77,23 @@ def command(
     from broker.deploy import folder as deployments
     from broker.deploy import ledger
 
-    made = deployments.init(
-        folder,
-        deployments.Wanted(devices, clouds, consumers, operators),
-        deployment=deployment,
-        hosts=hosts or (socket.gethostname(),),
-        port=port,
-        proof=ledger.Proof.PASSWORD if password_auth else ledger.Proof.CERTIFICATE,
-        days=days,
-    )
+    named = identities.listed_names(devices, listed)
+    if not named:
+        raise click.UsageError(
+            "Missing option '--device': give the names of devices, or a file of them with --devices."
+        )
+    wanted = deployments.Wanted(named, clouds, consumers, operators)
+    with screen.progress("credentials", len(wanted.identities())) as step:
+        made = deployments.init(
+            folder,
+            wanted,
+            deployment=deployment,
+            hosts=hosts or (socket.gethostname(),),
+            port=port,
+            proof=ledger.Proof.PASSWORD if password_auth else ledger.Proof.CERTIFICATE,
+            days=days,
+            step=step,
+        )
     screen.write(
         f"{folder}: broker of {deployment} at mqtts://{made.where}; start it with `tflsplit broker run {folder}`"
     )

@@ -1,0 +1,201 @@
+"""Names by the thousand: out of files, signed for keys that are elsewhere, interrupted, listed and renewed together."""
+
+import dataclasses
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from cryptography import x509
+
+from broker.deploy import access, folder, ledger, name_lists, process
+from broker.local import server as local_server
+from broker.transport.credentials import Role
+from tflsplit import errors
+from tflsplit.cli.commands.broker import group
+
+
+@pytest.fixture
+def deployment(tmp_path):
+    if os.geteuid() == 0 and local_server.mosquitto_path() is None:
+        pytest.skip("root needs the user that Mosquitto is installed with")
+    wanted = folder.Wanted(("cam1", "cam2"))
+    folder.init(tmp_path / "deployment", wanted, deployment="plant1", hosts=("broker.example",))
+    return tmp_path / "deployment"
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ("cam1\ncam2\n", ("cam1", "cam2")),
+        ("\ufeffcam1\r\n\r\n# the yard\r\ncam2\r\n", ("cam1", "cam2")),
+        ("site,name\nnorth,cam1\nsouth,cam2\n", ("cam1", "cam2")),
+        ("device;group\ncam1;a\n", ("cam1",)),
+        ('"cam1",a\n', ("cam1",)),
+    ],
+)
+def test_names_are_read_from_lists_and_tables(tmp_path, content, names):
+    file = tmp_path / "names.csv"
+    file.write_text(content, "utf-8")
+
+    assert name_lists.read(file) == names
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("cam1\ncam2\ncam1\n", r"names:3: 'cam1' stands in line 1 already; nothing was made"),
+        ("cam1\ncam/2\n", r"names:2: .*cam/2.*; nothing was made"),
+        ("a,name\nnorth\n", r"names:2: has 1 columns"),
+        ("\n# nobody\n", "no names are in it"),
+    ],
+)
+def test_a_list_with_a_wrong_name_is_refused_by_line_before_anything_is_made(tmp_path, content, reason):
+    file = tmp_path / "names"
+    file.write_text(content)
+    with pytest.raises(errors.SettingsError, match=reason):
+        name_lists.read(file)
+    words = ["init", str(tmp_path / "made"), "--deployment", "d", "--devices", str(file)]
+    refused = CliRunner().invoke(group.command, words)
+
+    assert isinstance(refused.exception, errors.SettingsError)
+    assert not (tmp_path / "made").exists()
+
+
+def request(tmp_path, name, curve="prime256v1"):
+    """A signing request, as openssl makes it where the key stays."""
+    key, made = tmp_path / f"{name}.key", tmp_path / f"{name}.csr"
+    kind = ("-newkey", "ec", "-pkeyopt", f"ec_paramgen_curve:{curve}") if curve else ("-newkey", "rsa:2048")
+    command = ["openssl", "req", "-new", *kind, "-nodes", "-keyout", key, "-subj", f"/CN={name}", "-out", made]
+    subprocess.run(command, check=True, capture_output=True)
+    return made
+
+
+def test_a_key_that_was_made_on_the_device_stays_there_and_is_renewed(deployment, tmp_path):
+    made = request(tmp_path, "cam9")
+    names = folder.sign(deployment, [made])
+    client = deployment / "clients" / "cam9"
+    first = x509.load_pem_x509_certificate((client / "client.crt").read_bytes())
+    wanted = x509.load_pem_x509_csr(made.read_bytes()).public_key()
+
+    assert names == ("cam9",)
+    assert sorted(file.name for file in client.iterdir()) == ["broker.json", "ca.crt", "client.crt"]
+    assert first.public_key() == wanted
+    assert "user cam9" in (deployment / "server" / "access.acl").read_text()
+    folder.rotate(deployment, ["cam9"])
+    second = x509.load_pem_x509_certificate((client / "client.crt").read_bytes())
+    assert second.public_key() == wanted
+    assert (second.serial_number, folder.read(deployment).revoked) != (first.serial_number, ())
+    assert first.serial_number in folder.read(deployment).revoked
+
+
+def test_requests_that_are_not_right_are_refused_and_none_is_signed(deployment, tmp_path):
+    good = request(tmp_path, "cam9")
+    damaged = tmp_path / "damaged.csr"
+    damaged.write_bytes(good.read_bytes()[:200])
+    for wrong, reason in (
+        (damaged, "no certificate signing request"),
+        (request(tmp_path, "rsa", None), "its key is not on an elliptic curve"),
+        (request(tmp_path, "cloud"), "'cloud' is there with the role cloud"),
+        (tmp_path / "nowhere.csr", "cannot be read"),
+        (request(tmp_path, "..", "secp384r1"), "identity"),
+    ):
+        with pytest.raises(errors.TflsplitError, match=reason):
+            folder.sign(deployment, [good, wrong])
+        assert not (deployment / "clients" / "cam9").exists()
+
+
+def test_a_long_list_is_added_once_and_what_was_interrupted_is_made(deployment):
+    names = [f"x{number}" for number in range(20)]
+    assert folder.add(deployment, names[:15]) == tuple(names[:15])
+    shutil.rmtree(deployment / "clients" / "x3")  # as a call that was ended leaves it: in the ledger, and not here
+
+    assert folder.add(deployment, names, skips_known=True) == ("x3", *names[15:])
+    assert {file.name for file in (deployment / "clients").iterdir()} >= set(names)
+    with pytest.raises(errors.SettingsError, match="'x0' exists already"):
+        folder.add(deployment, ["y", "x0"])
+
+
+def test_certificates_that_end_soon_are_found(deployment):
+    folder.add(deployment, ["short"], days=20)
+
+    assert folder.ending(deployment, days=30) == ("short",)
+    assert folder.ending(deployment, days=10) == ()
+
+
+def test_a_name_costs_the_same_however_many_there_are():
+    """Counted in what is asked of the names, for time tells nothing here."""
+    asked = 0
+
+    class Name(str):
+        __slots__ = ()
+
+        def __eq__(self, other):
+            nonlocal asked
+            asked += 1
+            return super().__eq__(other)
+
+        __hash__ = str.__hash__
+
+    names = [Name(f"cam{number}") for number in range(500)]
+    book = ledger.Ledger(
+        "d", ("h",), 8883, ledger.Proof.CERTIFICATE, tuple(ledger.Identity(name, Role.DEVICE) for name in names)
+    )
+    book.named(names[:100])
+    book.with_changed({name: ledger.Identity(name, Role.DEVICE) for name in names[:100]})
+
+    assert asked < 5 * len(names)
+
+
+def test_the_rules_of_many_are_those_of_each(deployment):
+    odd = tuple(ledger.Identity(name, Role.DEVICE) for name in ("cam.1", "cam-1", "tflsplit"))
+    book = dataclasses.replace(folder.read(deployment), identities=(*folder.read(deployment).identities, *odd))
+    rendered = access.render(book)
+    for identity in book.identities:
+        block = rendered.split(f"user {identity.name}\n")[1].split("\nuser ")[0].split()
+        filters = {*access.may_write("plant1", identity), *access.may_read("plant1", identity)}
+        assert {word for word in block if "/" in word} == {
+            filter_.replace("plant1", book.deployment) for filter_ in filters
+        }
+
+
+def test_the_list_says_who_there_is_and_until_when(deployment):
+    folder.add(deployment, ["short"], days=20)
+    listed = CliRunner().invoke(group.command, ["list", str(deployment)]).output
+    told = json.loads(CliRunner().invoke(group.command, ["list", str(deployment), "--json"]).output)
+
+    row = next(line.split() for line in listed.splitlines() if line.startswith("short"))
+    assert (row[1], row[3]) == ("device", "19")
+    assert {each["name"]: each["role"] for each in told["identities"]}["operator"] == "operator"
+
+
+def test_all_that_end_soon_are_renewed_together(deployment):
+    folder.add(deployment, ["short"], days=20)
+    before = {identity.name: identity.serials for identity in folder.read(deployment).identities}
+    done = CliRunner().invoke(group.command, ["rotate", str(deployment), "--ending", "30"])
+    after = {identity.name: identity.serials for identity in folder.read(deployment).identities}
+
+    assert done.exit_code == 0, done.output
+    assert {name for name in before if before[name] != after[name]} == {"short"}
+    assert (
+        "no certificate ends within 30 days"
+        in CliRunner().invoke(group.command, ["rotate", str(deployment), "--ending", "30"]).output
+    )
+
+
+def test_a_broker_may_have_as_many_clients_as_the_hard_limit_of_files_allows():
+    code = (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 512))\n"
+        "from broker.deploy import process\n"
+        "print(process.raise_limit(), *resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+    assert said.split() == ["512", "512", "512"]
+    assert process.clients_allowed(1024) == 1014
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 0
