@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tflsplit import text
+from tflsplit import errors, text
 from tflsplit.placement import cost, placement
 from tflsplit.placement.cost import Costs
 from tflsplit.placement.exactness import Proof
@@ -12,7 +12,7 @@ from tflsplit.placement.placement import Placement, Schedule
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.searching import schemes, search
 from tflsplit.placement.searching.schemes import ONE_MACHINE
-from tflsplit.placement.searching.search import Found, Objective
+from tflsplit.placement.searching.search import Found, Objective, Paths
 
 # Sharing has to be that many times as quick as one machine: stated speeds tell no less apart.
 WORTH_SHARING = 1.01
@@ -22,8 +22,9 @@ _QUICKER = (Objective.LATENCY, Objective.THROUGHPUT)
 @dataclass(frozen=True, slots=True)
 class Distribution:
     """`schemes` are the costs of the simple ways. `unfused_bytes` would be exchanged if nothing were computed twice.
-    `unshared` are the operators that run on one machine, since nobody knows how to share them. `proof` says whether it
-    gives what the whole gives, once that was tried."""
+    `unshared` are the operators that run on one machine, since nobody knows how to share them. Where one machine is the
+    best, sharing takes `margin` times as long, or as long between frames. `proof` says whether it gives what the whole
+    gives, once that was tried."""
 
     cluster: Cluster
     objective: Objective
@@ -34,6 +35,7 @@ class Distribution:
     schemes: Mapping[str, Costs]
     macs: int
     unshared: tuple[str, ...]
+    margin: float | None = None
     proof: Proof | None = None
 
     @property
@@ -60,7 +62,8 @@ class Distribution:
     def reason(self) -> str:
         if len(self.used) == 1:
             name = self.cluster.machines[self.used[0]].name
-            return f"one machine, {name}, is the best for {self.objective.value}"
+            best = f"one machine, {name}, is the best for {self.objective.value}"
+            return best if self.margin is None else f"{best}: sharing would take {self.margin:.2f} times as long"
         what = "as many frames a second as" if self.objective is Objective.THROUGHPUT else "as fast as"
         return f"{text.counted(len(self.used), 'machine')}, {self.over_one:.2f} times {what} the fastest one alone"
 
@@ -84,6 +87,7 @@ class Distribution:
             },
             "over_one_machine": self.over_one,
             "one_machine_is_faster": self.one_is_faster,
+            "margin": self.margin,
             **({} if self.proof is None else {"exact": self.proof.is_exact, "proof": self.proof.as_json()}),
         }
 
@@ -106,10 +110,11 @@ def distribute(
     found, ways = search.search(network, cluster, objective, with_sums=with_sums), schemes.of(network, cluster)
     simple = {name: cost.of(placement.schedule(network, placed), cluster) for name, placed in ways.items()}
     scheduled = placement.schedule(network, found.placement)
-    costs, alone = cost.of(scheduled, cluster), simple[ONE_MACHINE]
+    costs, alone, margin = cost.of(scheduled, cluster), simple[ONE_MACHINE], None
     if objective in _QUICKER and _gain(objective, alone, costs) < WORTH_SHARING and fits(alone, cluster):
         found = Found(ways[ONE_MACHINE], ways[ONE_MACHINE])
         scheduled, costs = placement.schedule(network, found.placement), alone
+        margin = _margin(network, cluster, objective, alone, with_sums=with_sums)
     return Distribution(
         cluster=cluster,
         objective=objective,
@@ -119,8 +124,20 @@ def distribute(
         unfused_bytes=placement.schedule(network, found.unfused).bytes_exchanged,
         schemes=simple,
         macs=sum(alone.macs),
+        margin=margin,
         unshared=tuple(operator.name for operator in network.graph.operators if network.rules[operator.index] is None),
     )
+
+
+def _margin(network: Network, cluster: Cluster, objective: Objective, alone: Costs, *, with_sums: bool) -> float | None:
+    """None where there is nobody to share with, or nobody who has the memory for it."""
+    if len(cluster.machines) == 1:
+        return None
+    try:
+        shared = search.search(network, cluster, objective, with_sums=with_sums, paths=Paths.SHARED).placement
+    except errors.SettingsError:
+        return None
+    return 1 / _gain(objective, alone, cost.of(placement.schedule(network, shared), cluster))
 
 
 def _gain(objective: Objective, alone: Costs, shared: Costs) -> float:

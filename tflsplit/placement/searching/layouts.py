@@ -25,6 +25,10 @@ class Layout:
     def machines(self) -> tuple[int, ...]:
         return tuple(machine for group in self.groups for machine in group)
 
+    def may_precede(self, other: "Layout") -> bool:
+        """Whether its machines are the other's, or all before these."""
+        return max(self.machines) < min(other.machines) or set(self.machines) == set(other.machines)
+
     @property
     def is_one(self) -> bool:
         return len(self.machines) == 1
@@ -56,6 +60,15 @@ def shares(extent: int, weights: Sequence[float]) -> list[Interval]:
         before += weight
         edges.append(round(extent * before / total))
     return list(itertools.pairwise(edges))
+
+
+def in_turn(machines: Sequence[Machine]) -> Iterator[Layout]:
+    """Each machine, and neighbours in twos, threes and so on, as grids of equal groups: stages of a pipeline."""
+    count = len(machines)
+    for size in range(1, count // 2 + 1):
+        for first in range(0, count - size + 1, size):
+            for groups in (each for each in range(1, size + 1) if size % each == 0):
+                yield Layout(tuple(tuple(range(first + group, first + size, groups)) for group in range(groups)))
 
 
 def every(machines: Sequence[Machine]) -> Iterator[Layout]:

@@ -38,6 +38,15 @@ class Objective(enum.Enum):
     ENERGY = "energy"
 
 
+class Paths(enum.Enum):
+    """Which ways through the network are looked at: all, those on which each machine has its turn once, or those on
+    which no run is one machine's."""
+
+    ALL = "all"
+    IN_TURN = "in turn"
+    SHARED = "shared"
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """The placement, and one of the same layouts that exchanges after each operator instead of computing overlaps."""
@@ -94,12 +103,20 @@ def search(
     *,
     choices: Sequence[Layout] | None = None,
     with_sums: bool = True,
+    paths: Paths = Paths.ALL,
 ) -> Found:
     """The best one found, without sums of input channels where these would not be exact. SettingsError where the
     machines' memory allows none, with what is missing."""
     chosen = tuple(choices or layouts.every(cluster.machines))
-    made = _Search(network, cluster, objective, chosen, with_sums=with_sums)
+    made = _Search(network, cluster, objective, chosen, with_sums=with_sums, paths=paths)
     runs_taken = made.best()
+    if objective is Objective.THROUGHPUT and paths is Paths.ALL and choices is None and len(cluster.machines) > 1:
+        # Of the ways that use a machine again and again the search keeps few; of pipelines it misses none.
+        turns = tuple(layouts.in_turn(cluster.machines))
+        piped = _Search(network, cluster, objective, turns, with_sums=with_sums, paths=Paths.IN_TURN)
+        runs_taken, made = min((runs_taken, made), (piped.best(), piped), key=lambda pair: pair[1].score)
+    if not runs_taken:
+        raise errors.SettingsError(made.too_small())
     unfused = [each if each.manner is Manner.SUMS else replace(each, manner=Manner.EACH) for each in runs_taken]
     return Found(made.placed(runs_taken), made.placed(unfused))
 
@@ -119,7 +136,10 @@ class _Search:
         choices: tuple[Layout, ...],
         *,
         with_sums: bool,
+        paths: Paths,
     ) -> None:
+        self.score = math.inf
+        self._paths = paths
         self._barred = () if with_sums else (Manner.SUMS,)
         self._network, self._cluster, self._machines = network, cluster, cluster.machines
         self._objective, self._choices = objective, choices
@@ -132,9 +152,12 @@ class _Search:
         self._held: dict[int, tuple[Array, ...]] = {}
 
     def best(self) -> list[_Taken]:
-        """The runs of the best way through."""
+        """The runs of the best way through; none where the machines' memory allows none."""
         start = Layout(((self._cluster.source,),))  # the first layout is that of the inputs
         self._choices = (start, *(each for each in self._choices if each != start))
+        if self._paths is Paths.IN_TURN:
+            self._follows = np.array([[one.may_precede(other) for other in self._choices] for one in self._choices])
+            self._follows[0] = True  # the source sends the inputs to whoever is first
         nothing = np.zeros((1, len(self._machines)))
         begin = _Taken(0, 0, self._choices[0], Manner.FUSED)
         at = {0: _Labels(np.zeros(1, int), np.zeros(1), *(nothing,) * 5, ((begin, 0),))}
@@ -143,8 +166,10 @@ class _Search:
             at[stop] = _joined([each for each in kept if each is not None] or [at[0].those(np.zeros(0, int))])
         ends = self._gathered(at[stop])
         if not len(ends.latency_s):
-            raise errors.SettingsError(self._too_small())
-        place, label = stop, int(np.argmin(self._scores(ends)))
+            return []
+        scores = self._scores(ends)
+        place, label = stop, int(np.argmin(scores))
+        self.score = float(scores[label])
         path: list[_Taken] = []
         while place > 0:
             taken, label = at[place].taken[label]
@@ -154,11 +179,13 @@ class _Search:
             path.append(taken)
         return path[::-1]
 
-    def _too_small(self) -> str:
+    def too_small(self) -> str:
         """What the placement that fills the fullest machine least would need."""
         unbounded = tuple(replace(each, memory_bytes=math.inf) for each in self._machines)
         wide = replace(self._cluster, machines=unbounded)
-        least = _Search(self._network, wide, Objective.MEMORY, self._choices, with_sums=not self._barred)
+        least = _Search(
+            self._network, wide, Objective.MEMORY, self._choices, with_sums=not self._barred, paths=self._paths
+        )
         held = cost.of(placement.schedule(self._network, least.placed(least.best())), wide).memory_bytes
         excess, name = max(
             (taken - each.memory_bytes, each.name) for taken, each in zip(held, self._machines, strict=True)
@@ -176,6 +203,8 @@ class _Search:
     def _into(self, at: dict[int, _Labels], number: int, layout: int) -> _Labels | None:
         """Labels of the place with this number, in this layout."""
         stop, found = self._places[number], []
+        if self._paths is Paths.SHARED and self._choices[layout].is_one:
+            return None
         for back in range(1, min(number, _LONGEST) + 1):
             start = self._places[number - back]
             for manner in self._manners(start, stop, layout, is_single=back == 1):
@@ -193,6 +222,10 @@ class _Search:
 
     def _after(self, labels: _Labels, made: Run, layout: int, taken: _Taken) -> _Labels:
         entering = runs.entered(made, self._parts(taken.start), self._cluster)
+        numbers = np.arange(len(labels.layouts))
+        if self._paths is Paths.IN_TURN:
+            numbers = numbers[self._follows[labels.layouts, layout]]
+            labels = labels.those(numbers)
         before = labels.layouts
         compute_s = labels.compute_s + made.compute_s.sum(axis=0)
         latency_s = labels.latency_s + entering.latency_s[before]
@@ -209,7 +242,7 @@ class _Search:
             labels.received + entering.received[before],
             labels.parameter_bytes + made.parameter_bytes,
             np.maximum(labels.feature_bytes, made.feature_bytes),
-            tuple((taken, each) for each in range(len(before))),
+            tuple((taken, int(each)) for each in numbers),
         )
 
     def _run(self, taken: _Taken) -> Run:

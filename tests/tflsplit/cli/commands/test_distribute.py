@@ -48,7 +48,11 @@ def test_one_machine_is_the_answer_where_links_are_slow(typed, package):
     assert found["one_machine_is_faster"] is True
     assert found["used"] == ["m1"]
     assert found["bytes_exchanged"] == 0
-    assert found["reason"] == "one machine, m1, is the best for latency"
+    assert found["margin"] > 100
+    assert (
+        found["reason"]
+        == f"one machine, m1, is the best for latency: sharing would take {found['margin']:.2f} times as long"
+    )
 
 
 def test_a_gain_that_is_none_is_not_shared_and_what_does_not_fit_is_marked(typed, package):
@@ -121,6 +125,14 @@ def test_a_float_model_that_is_not_exact_in_parts_is_refused_or_right(tmp_path):
     package = tiny_models.write_package(tmp_path / "f.tflsplit", tiny_models.float_twin(), labels=())
     found = tflsplit.distribute(package, devices=2)
     assert found.used == (0,)
+
+
+def test_what_cannot_be_shared_is_named_and_runs_on_one_machine(typed, tmp_path):
+    package = tiny_models.write_package(tmp_path / "r.tflsplit", tiny_models.remembering_model(), labels=())
+    done = typed("distribute", package.path, "--devices", 3, "--json")
+    found = json.loads(done.out)
+    assert "SVDF" in found["unshared"]
+    assert found["used"] == ["m1"]
 
 
 def test_a_stateful_package_is_refused(typed, tmp_path):

@@ -116,6 +116,33 @@ def test_fewer_machines_are_taken_where_they_are_faster():
     assert any(made for stage in quick.stages for made in stage.makes[1:])
 
 
+def test_a_pipeline_of_eight_does_nearly_eight_times_as_much():
+    """On a link that allows it: 0.85 of the number of machines."""
+    net = int8_networks.Network(8)
+    x = net.input(32, 32, 8)
+    for _ in range(12):
+        x = net.conv(x, 16)
+    network = Network(flatgraph.read(net.bytes(x)))
+    cluster = _cluster(*[2] * 8, medium=Medium(1e9))
+    found = search.search(network, cluster, Objective.THROUGHPUT).placement
+    alone = _costs(network, schemes.of(network, cluster)["one_machine"], cluster)
+    assert alone.busy_s / _costs(network, found, cluster).busy_s >= 0.85 * 8
+
+
+def test_more_machines_than_rows_or_channels_are_left_out_where_they_have_no_part():
+    net = int8_networks.Network(9)
+    data = net.bytes(net.conv(net.conv(net.input(3, 3, 4), 5, 1), 3, 1))
+    network, cluster = Network(flatgraph.read(data)), _cluster(*[0.01] * 12, medium=Medium(1e9))
+    placed = search.search(network, cluster).placement
+    used = {machine for stage in placed.stages for machine, made in enumerate(stage.makes) if made}
+    assert 1 < len(used) < 12
+    with Interpreter(data) as whole:
+        (sample,) = verify.random_samples(whole.inputs, 1)
+        for each in (placed, *schemes.of(network, cluster).values()):
+            made = running.run(network, each, placement.schedule(network, each), sample)
+            assert np.array_equal(whole.run(*sample)[0], made[0])
+
+
 def test_a_slow_link_of_one_machine_leaves_it_out():
     network = Network(flatgraph.read(_small()))
     cluster = _cluster(40, 40, 40, medium=Medium(1e9))
