@@ -16,7 +16,7 @@ from broker.messages.peers.parcels import Stamp
 from broker.messages.peers.standing import Standing, State
 from broker.messages.topics import Kind
 from broker.transport.name_clash import NameClash
-from broker.transport.protocol import Message, Transport
+from broker.transport.protocol import ConnectionState, Message, Transport
 from edge_runtime.peers.frames import Begun, Frames, packed
 from edge_runtime.peers.open_pieces import OpenPieces
 from edge_runtime.peers.outgoing import Outgoing
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 _LOOK_S = 0.1
 # How often a worker says how it stands, whatever happens.
 _BEAT_S = 1.0
+# How long the end waits for a broker that is away.
+_AWAY_S = 1.0
 # What a packet has besides its payload, at most: its own header, and its topic.
 _PACKET_BYTES = 512
 
@@ -319,11 +321,13 @@ class Worker:
     def _end(self) -> None:
         if self._source is not None:
             self._source.feed.close()
-        self._outgoing.close(0.0 if self._failure else self._settings.drain_s)
+        is_online = self._transport.state is ConnectionState.ONLINE
+        left_s = self._settings.drain_s if is_online and self._failure is None else _AWAY_S
+        self._outgoing.close(left_s)
         if self._source is not None:
             self._source.over()
         self._set_state(State.ENDED)
-        self._transport.flush(self._settings.drain_s)
+        self._transport.flush(left_s)
         self._open.close()
 
     def _guarded(self, work: Callable[[], None]) -> None:

@@ -1,6 +1,7 @@
 """A small model shared over machines, and workers of it in this process, over the broker in memory."""
 
 import contextlib
+import dataclasses
 import threading
 
 import int8_networks
@@ -17,13 +18,14 @@ from edge_runtime.sources import frames
 from tflsplit.api import distributing
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.kernels import keeping
-from tflsplit.placement import folder
+from tflsplit.placement import folder, machines
 
 
-def write(root, count, *, model=int8_networks.everything, speed=1e7):
+def write(root, count, *, model=int8_networks.everything, speed=1e7, sink=0):
     """The folder of a model shared over so many machines, and its package."""
     package = tiny_models.write_package(root / "net.tflsplit", model(), labels=())
-    found = distributing.distribute(package, devices=count, speed=speed, bandwidth="1Gbit")
+    cluster = dataclasses.replace(machines.even(count, speed, 1e9), sink=sink)
+    found = distributing.distribute(package, machines=cluster)
     assert len(found.used) == count, found.reason
     return folder.open_folder(distributing.write(found, package, root / "shared"))
 

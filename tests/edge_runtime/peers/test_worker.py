@@ -74,3 +74,68 @@ def test_a_machine_that_is_cut_off_is_worked_around_and_taken_back(machines, sha
     wanted = shared_models.expected(shared.package, columns)
     found = machines.take_results()
     shared_models.check(found, [wanted[each % FRAMES] for each in range(source.summary.inputs)])
+
+
+def test_the_role_of_a_lost_sink_moves_and_its_results_are_not_lost(tmp_path):
+    shared = shared_models.write(tmp_path, 3, sink=2)
+    machines = shared_models.Machines(shared, MemoryBroker())
+    columns = shared_models.inputs(shared.package, FRAMES)
+    for name in ("m2", "m3"):
+        machines.start(name)
+    source = machines.start("m1", columns, count=10**6)
+    waiting.wait_for(lambda: machines.workers["m3"].summary.results > 10)
+    machines.broker.cut(next(each for each in machines.broker._members if each.startswith("m3")))
+    waiting.wait_for(lambda: machines.workers["m2"].summary.results > 10)
+    source.stop()
+    machines.join("m1", "m2")
+    wanted = shared_models.expected(shared.package, columns)
+    shared_models.check(machines.take_results(), [wanted[each % FRAMES] for each in range(source.summary.inputs)])
+    machines.close()
+
+
+def test_a_machine_that_is_silent_is_lost_and_frames_that_were_lost_are_computed_again(shared):
+    """Nothing but its letters and beats goes missing: no broker says that its connection is gone."""
+    is_silent = False
+    machines = shared_models.Machines(
+        shared,
+        MemoryBroker(copies=lambda topic, _: 0 if is_silent and f"/{shared.plan.machines[-1]}/share" in topic else 1),
+    )
+    columns = shared_models.inputs(shared.package, FRAMES)
+    first, *others = shared.plan.machines
+    for name in others:
+        machines.start(name)
+    source = machines.start(first, columns, count=10**6, lost_after_s=2.5)
+    waiting.wait_for(lambda: source.summary.answered > 10)
+    is_silent = True
+    waiting.wait_for(lambda: len(source.summary.epochs) > 1)
+    answered = source.summary.answered
+    waiting.wait_for(lambda: source.summary.answered > answered + 10)
+    assert "it is silent for" in source.summary.epochs[1]
+    source.stop()
+    machines.join()
+    wanted = shared_models.expected(shared.package, columns)
+    shared_models.check(machines.take_results(), [wanted[each % FRAMES] for each in range(source.summary.inputs)])
+    machines.close()
+
+
+def test_letters_that_are_lost_are_asked_for_again_by_another_epoch(shared):
+    lost = []
+
+    def copies(topic, payload):
+        if topic.endswith("/parts") and len(lost) < 3:
+            lost.append(topic)
+            return 0
+        return 1
+
+    machines = shared_models.Machines(shared, MemoryBroker(copies=copies))
+    columns = shared_models.inputs(shared.package, FRAMES)
+    first, *others = shared.plan.machines
+    for name in others:
+        machines.start(name)
+    source = machines.start(first, columns, resend_after_s=1.0)
+    machines.join()
+    assert len(lost) == 3
+    assert "no frame was answered for too long" in source.summary.epochs
+    assert source.summary.recomputed > 0
+    shared_models.check(machines.take_results(), shared_models.expected(shared.package, columns))
+    machines.close()
