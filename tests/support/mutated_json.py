@@ -1,10 +1,14 @@
 """Documents that were right before somebody changed them: what stands at random places becomes what is odd there."""
 
+import contextlib
 import copy
+import hashlib
 import json
 import random
 from collections.abc import Iterator
 from typing import Any
+
+from tflsplit.package import manifest as package_manifest
 
 TEXTS = ("../../x", "/etc/passwd", "a\0b", "-x", "--help", "..", "", "\x1b[2J", "\u202e", "a/b/../../x", "x" * 300)
 TEXTS += ("x" * 5000, "\ud800", "nan", "input", "op000", "op999", "jpeg:0")
@@ -24,6 +28,32 @@ def mutants(document: Any, seed: int, count: int) -> Iterator[Any]:
 
 def text(document: Any) -> bytes:
     return json.dumps(document).encode()
+
+
+def damaged(data: bytes, seed: int, count: int) -> Iterator[bytes]:
+    """Bytes changed, left out and put in."""
+    chance = random.Random(seed)
+    for _ in range(count):
+        changed = bytearray(data)
+        for _ in range(chance.randint(1, 6)):
+            place = chance.randrange(len(changed)) if changed else 0
+            how = chance.randrange(3)
+            if how == 0 and changed:
+                changed[place] = chance.randrange(256)
+            elif how == 1:
+                del changed[place : place + chance.randint(1, 20)]
+            else:
+                changed[place:place] = chance.randbytes(chance.randint(1, 8))
+        yield bytes(changed)
+
+
+def sealed(fields: dict[str, Any]) -> bytes:
+    """A manifest as its forger would write it: the digest and the seal are right."""
+    with contextlib.suppress(Exception):
+        fields["digest"] = package_manifest._manifest(dict(fields)).digest
+    text = json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    whole = fields | {"seal": hashlib.sha256(text).hexdigest()}
+    return package_manifest._text(whole).encode("utf-8", "surrogatepass")
 
 
 def _change(document: Any, chance: random.Random) -> None:

@@ -2,11 +2,9 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import io
 import json
 import os
-import random
 
 import int8_networks
 import invented
@@ -27,7 +25,6 @@ from tflsplit.api import distributing, planfile
 from tflsplit.inputs import array_files, pictures, tables
 from tflsplit.kernels import keeping
 from tflsplit.package import golden, reading, verify, writing
-from tflsplit.package import manifest as package_manifest
 from tflsplit.package.manifest import Role
 from tflsplit.placement import placement
 from tflsplit.placement import planfile as placement_planfile
@@ -45,39 +42,13 @@ EACH = int(os.environ.get("TFLSPLIT_MUTANTS", "200"))
 ours = contextlib.suppress(errors.TflsplitError)
 
 
-def damaged(data, seed, count):
-    """Bytes changed, left out and put in."""
-    chance = random.Random(seed)
-    for _ in range(count):
-        changed = bytearray(data)
-        for _ in range(chance.randint(1, 6)):
-            place = chance.randrange(len(changed)) if changed else 0
-            how = chance.randrange(3)
-            if how == 0 and changed:
-                changed[place] = chance.randrange(256)
-            elif how == 1:
-                del changed[place : place + chance.randint(1, 20)]
-            else:
-                changed[place:place] = chance.randbytes(chance.randint(1, 8))
-        yield bytes(changed)
-
-
-def sealed(fields):
-    """A manifest as its forger would write it: the digest and the seal are right."""
-    with contextlib.suppress(Exception):
-        fields["digest"] = package_manifest._manifest(dict(fields)).digest
-    text = json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    whole = fields | {"seal": hashlib.sha256(text).hexdigest()}
-    return package_manifest._text(whole).encode("utf-8", "surrogatepass")
-
-
 @pytest.mark.timeout(3600)  # with a head for each of 20,000 in `make test-all`
 def test_manifests(tiny_package, tmp_path):
     fields = json.loads((tiny_package.path / "manifest.json").read_text())
     del fields["seal"]
     opened = 0
     for number, changed in enumerate(mutated_json.mutants(fields, seed=1, count=5 * EACH)):
-        (tiny_package.path / "manifest.json").write_bytes(sealed(changed))
+        (tiny_package.path / "manifest.json").write_bytes(mutated_json.sealed(changed))
         with ours:
             found = reading.open_package(tiny_package.path)
             opened += 1
@@ -214,7 +185,7 @@ def arrays():
 
 @pytest.mark.parametrize("kind", [0, 1], ids=["npy", "npz"])
 def test_arrays(tmp_path, kind):
-    for data in damaged(arrays()[kind], seed=8, count=5 * EACH):
+    for data in mutated_json.damaged(arrays()[kind], seed=8, count=5 * EACH):
         (tmp_path / "x").write_bytes(data)
         with ours:
             array_files.read(tmp_path / "x")
@@ -230,14 +201,14 @@ def picture(kind):
 @pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "gif", "ppm", "tiff", "webp"])
 def test_pictures(tmp_path, kind):
     path = tmp_path / f"x.{kind.replace('jpeg', 'jpg')}"
-    for data in damaged(picture(kind), seed=11, count=EACH):
+    for data in mutated_json.damaged(picture(kind), seed=11, count=EACH):
         path.write_bytes(data)
         with ours:
             pictures.read(path, (1, 8, 8, 3))
 
 
 def test_tables(tmp_path):
-    for data in damaged(b"\xef\xbb\xbfa,b,c,d\r\n1,2,3,4\r\n0.5,-1e3,7,8\r\n", seed=12, count=2 * EACH):
+    for data in mutated_json.damaged(b"\xef\xbb\xbfa,b,c,d\r\n1,2,3,4\r\n0.5,-1e3,7,8\r\n", seed=12, count=2 * EACH):
         (tmp_path / "x.csv").write_bytes(data)
         with ours:
             tables.read(tmp_path / "x.csv", (1, 4))
@@ -245,7 +216,7 @@ def test_tables(tmp_path):
 
 def test_traces_of_links(tmp_path):
     written = (b"time_s,rate_bps,rtt_s,loss,load\n0,1e6,0.04,0,0\n1,2e6,0.04,0.1,0.5\n", b"1\n1\n20\n300\n4000\n")
-    for data in [each for text in written for each in damaged(text, seed=13, count=EACH)]:
+    for data in [each for text in written for each in mutated_json.damaged(text, seed=13, count=EACH)]:
         (tmp_path / "link").write_bytes(data)
         with ours:
             played = link_traces.read(tmp_path / "link")
@@ -257,7 +228,7 @@ def test_golden_samples(tmp_path, residual_model):
     inputs = verify.random_samples(bare.inputs, 2)
     samples = golden.of_model(residual_model, bare.cuts[-1], inputs, keeping.here())
     made = writing.write(tmp_path / "p.tflsplit", bare, residual_model, (), golden=samples)
-    for data in damaged(samples, seed=9, count=5 * EACH):
+    for data in mutated_json.damaged(samples, seed=9, count=5 * EACH):
         (made.path / reading.GOLDEN).write_bytes(data)
         with ours:
             golden.read(made, made.cuts[-1])
@@ -269,7 +240,7 @@ def test_spools(tmp_path):
         pass
     files = {path: path.read_bytes() for path in folder.iterdir()}
     whole = next(path for path in files if path.suffix == ".sqlite")
-    for data in damaged(files[whole], seed=10, count=EACH):
+    for data in mutated_json.damaged(files[whole], seed=10, count=EACH):
         for path in list(folder.iterdir()):
             path.unlink() if path.is_file() else _remove(path)
         for path, content in files.items():
