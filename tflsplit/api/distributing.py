@@ -13,7 +13,7 @@ from tflsplit.chains import comparison
 from tflsplit.chains.pipeline import Planned
 from tflsplit.graph import indices
 from tflsplit.graph.interpreter import Interpreter
-from tflsplit.package import verify
+from tflsplit.package import verify, writing
 from tflsplit.package.reading import Package
 from tflsplit.placement import distribution, exactness, machines, measured, placement, planfile, stated
 from tflsplit.placement import folder as folders
@@ -82,6 +82,8 @@ def check_free(folder: Path | None, *, replaces_existing: bool) -> None:
     """SettingsError if it is taken; long work is better refused before it begins."""
     if folder is not None and folder.exists() and not replaces_existing:
         raise errors.SettingsError(f"{folder} exists already; give another name, or --force to replace it")
+    if folder is not None:
+        writing.check_folder_of(folder)
 
 
 def write(found: Distribution, pkg: PathLike | Package, out: PathLike, *, force: bool = False) -> Path:

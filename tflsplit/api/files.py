@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tflsplit import arguments, errors
 from tflsplit.arguments import PathLike
+from tflsplit.package import writing
 
 
 def check_free(path: Path, *, replaces_existing: bool) -> None:
@@ -14,10 +15,7 @@ def check_free(path: Path, *, replaces_existing: bool) -> None:
         raise errors.SettingsError(f"{path} exists already; give another name, or --force to replace it")
     if path.is_dir():
         raise errors.SettingsError(f"{path} is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise errors.SettingsError(f"{path}: there is no folder {path.parent}; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise errors.DeviceError(f"{path}: cannot be written (no right to write to {path.parent})")
+    writing.check_folder_of(path)
 
 
 def free(out: PathLike, force: bool) -> Path:

@@ -93,6 +93,16 @@ def check_destination(path: Path, *, replaces_existing: bool, how: str = "--forc
         raise errors.PackageError(f"{path} exists already; give another name, or {how} to replace it")
     if path.exists() and not (path / MANIFEST).is_file():
         raise errors.PackageError(f"{path} exists and is not a package; it will not be replaced, give another name")
+    check_folder_of(path)
+
+
+def check_folder_of(path: Path) -> None:
+    """SettingsError or DeviceError unless the folder that `path` is to be in is there, and may be written to. It is
+    never made: its name may be mistyped."""
+    if not path.parent.is_dir():
+        raise errors.SettingsError(f"{path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise errors.DeviceError(f"{path}: cannot be written (no right to write to {path.parent})")
 
 
 def write_pair(directory: PathLike, package: Package, cut: str | Cut) -> Halves:
@@ -101,6 +111,7 @@ def write_pair(directory: PathLike, package: Package, cut: str | Cut) -> Halves:
     Neither is written if one cannot be (DeviceError).
     """
     directory = arguments.path(directory, "directory")
+    check_folder_of(directory)
     cut = arguments.instance(package, Package, "package").cut(cut)
     sides = {"head": package.head_bytes(cut), "tail": package.tail_bytes(cut)}
     partials = {side: directory / f".{side}.tflite.{os.getpid()}" for side in sides}

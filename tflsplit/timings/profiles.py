@@ -279,10 +279,17 @@ def read_json(path: Path, kind: str, schema: int) -> dict[str, Any]:
     path = arguments.path(path, kind)
     try:
         fields = strict_json.parse(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as cause:
+    except OSError as cause:
         raise errors.DataError(f"{path}: cannot be read as a {kind} ({errors.one_line(cause)})") from cause
+    except (json.JSONDecodeError, UnicodeDecodeError) as cause:
+        where = f" (it stops being JSON in line {cause.lineno})" if isinstance(cause, json.JSONDecodeError) else ""
+        raise errors.DataError(f"{path}: not a {kind} file of tflsplit, which is JSON{where}; make it again") from cause
+    except (ValueError, RecursionError) as cause:
+        raise errors.DataError(f"{path}: damaged {kind} ({errors.one_line(cause)}); make it again") from cause
     if not isinstance(fields, dict) or fields.get("kind") != kind:
-        raise errors.DataError(f"{path}: not a {kind} file of tflsplit")
+        other = fields.get("kind") if isinstance(fields, dict) and isinstance(fields.get("kind"), str) else None
+        what = f"but one of kind {text.printable(other)[:40]!r}" if other else "nor any other of its files"
+        raise errors.DataError(f"{path}: not a {kind} file of tflsplit, {what}; give one that it wrote")
     if fields.get("schema") != schema:
         raise errors.DataError(
             f"{path}: {kind} of schema {fields.get('schema')!r}, this tflsplit reads {schema}; make it again"

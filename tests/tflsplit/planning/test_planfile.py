@@ -191,7 +191,7 @@ def test_a_plan_whose_package_is_not_here_says_so(outcome, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("no json", "cannot be read as a plan"),
+        ("no json", "not a plan file of tflsplit, which is JSON"),
         ('{"kind": "link", "schema": 1}', "not a plan file"),
         ('{"kind": "plan", "schema": 9}', "plan of schema 9"),
         ('{"kind": "plan", "schema": 1}', "damaged plan"),

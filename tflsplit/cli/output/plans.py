@@ -75,7 +75,7 @@ def _gate_row(point: Point) -> tuple[object, ...]:
         str(point.score),
         *(f"{share:.1%}" for share in (point.here, point.sent)),
         f"{point.bytes_per_frame:,.0f}",
-        f"{point.mean_s * 1e3:.2f}" if math.isfinite(point.mean_s) else "∞",
+        _ms(point.mean_s),
         f"{point.right:.1%}",
     )
 
@@ -95,10 +95,15 @@ def _figures(entry: Judged) -> str:
     cost, batch = entry.cost, entry.cost.candidate.batch
     each = f" of {batch} inputs, {text.counted(round(cost.bytes_per_input), 'byte')} an input" if batch > 1 else ""
     return (
-        f"{cost.latency.p50_s * 1e3:.2f} ms (95 % within {cost.latency.p95_s * 1e3:.2f} ms), "
+        f"{_ms(cost.latency.p50_s)} ms (95 % within {_ms(cost.latency.p95_s)} ms), "
         f"{cost.throughput_fps:.1f} {constraints.rate_unit(batch)}, "
         f"{text.counted(round(cost.bytes_per_frame), 'byte')} a frame{each}"
     )
+
+
+def _ms(seconds: float) -> str:
+    """∞ where frames come faster than they are answered, and wait ever longer."""
+    return f"{seconds * 1e3:.2f}" if math.isfinite(seconds) else "∞"
 
 
 def _row(entry: Judged, decision: Decision) -> tuple[object, ...]:
@@ -106,8 +111,8 @@ def _row(entry: Judged, decision: Decision) -> tuple[object, ...]:
         "→" if entry is decision.choice else "*" if entry.id in decision.pareto else "",
         entry.id,
         entry.cost.candidate.cut.layer,
-        f"{entry.cost.latency.p50_s * 1e3:.2f}",
-        f"{entry.cost.latency.p95_s * 1e3:.2f}",
+        _ms(entry.cost.latency.p50_s),
+        _ms(entry.cost.latency.p95_s),
         f"{entry.cost.throughput_fps:.1f}",
         *((f"{entry.cost.bytes_per_input:,.0f}",) if entry.cost.candidate.batch > 1 else ()),
         f"{entry.cost.bytes_per_day / 1e6:,.0f}",

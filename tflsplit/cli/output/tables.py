@@ -91,7 +91,7 @@ def lay_out(columns: Sequence[Column], rows: Sequence[Sequence[object]], width: 
         _Filled(
             column,
             tuple(_shown(row[place]) for row in rows),
-            all(_is_number(row[place]) for row in rows),
+            _are_numbers([row[place] for row in rows]),
         )
         for place, column in enumerate(columns)
     ]
@@ -111,10 +111,18 @@ def _shown(cell: object) -> str:
     return "" if cell is None else text.printable(str(cell))
 
 
+def _are_numbers(cells: Sequence[object]) -> bool:
+    """Digits stand below each other, whatever stands for a number that is missing or has no end."""
+    told = [cell for cell in cells if cell not in (None, "")]
+    return all(map(_is_number, told)) and (bool(told) or not cells)
+
+
 def _is_number(cell: object) -> bool:
     bare = str(cell).strip("%+-")
     return (
-        isinstance(cell, int | float) or bare in ("inf", "nan") or bare.replace(",", "").replace(".", "", 1).isdigit()
+        isinstance(cell, int | float)
+        or bare in ("inf", "nan", "∞", "equal")
+        or bare.replace(",", "").replace(".", "", 1).isdigit()
     )
 
 

@@ -247,3 +247,10 @@ def test_prose_is_broken_between_words_at_a_terminal_only(monkeypatch, capsys, i
     assert " ".join(lines) == last == words
     assert [len(line) <= 40 or "`" in line for line in lines] == [True] * len(lines)
     assert (len(lines) > 1) == is_terminal
+
+
+def test_numbers_stay_aligned_beside_missing_and_endless_ones():
+    lines = tables.lay_out(
+        (Column("cut"), Column("SQNR dB")), [("a", "31.9"), ("b", None), ("c", "equal"), ("d", "∞")], None
+    ).lines
+    assert [line[5:] for line in lines[2:]] == ["   31.9", "", "  equal", "      ∞"]
