@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tflsplit.api.packages import open, slice, verify
     from tflsplit.api.planning import plan
     from tflsplit.api.profiling import profile
+    from tflsplit.api.seeing.evaluating import evaluate
     from tflsplit.api.seeing.predicting import predict
     from tflsplit.api.sharing.worker import Worker
     from tflsplit.api.simulating import simulate
@@ -22,6 +23,7 @@ else:
         "Worker": "sharing.worker",
         "convert": "conversion",
         "distribute": "distributing",
+        "evaluate": "seeing.evaluating",
         "open": "packages",
         "open_source": "edge",
         "plan": "planning",
@@ -59,6 +61,7 @@ __all__ = [
     "__version__",
     "convert",
     "distribute",
+    "evaluate",
     "open",
     "open_source",
     "plan",

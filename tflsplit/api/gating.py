@@ -3,19 +3,15 @@ SCORE would send and get right."""
 
 import contextlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tflsplit import arguments, errors, quantities
+from tflsplit.api.seeing import datasets
 from tflsplit.arguments import PathLike
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.interpreter import Interpreter
-from tflsplit.graph.meanings import Meaning
 from tflsplit.graph.tensors import Array
-from tflsplit.inputs import array_files, samples, truths
-from tflsplit.inputs.samples import Samples
+from tflsplit.inputs import samples
 from tflsplit.package import outputs, trial
 from tflsplit.package.reading import Package
 from tflsplit.planning import tradeoff
@@ -98,7 +94,7 @@ def of_plan(outcome: Outcome, given: PathLike) -> Tradeoff | None:
     found = tradeoff.ways(outcome.decision, outcome.scenario, [cut.id for cut in package.served_cuts])
     path = arguments.path(given, "gate_samples")
     rows = samples.read(path, package.manifest.inputs)
-    told, remark = _truths(package, path, rows)
+    told, remark = datasets.classes_of(package, path, rows)
     trial.once(package)
     answers = []
     convert = rows.fit(package.manifest.inputs, package.manifest.preprocessing)
@@ -124,21 +120,6 @@ def check_samples(package: Package, given: PathLike | None) -> None:
     if package.manifest.is_stateful:
         raise errors.SettingsError(f"{package.path}: it is stateful, which no gate takes: leave the gate out")
     samples.check_kind(arguments.path(given, "gate_samples"))
-
-
-def _truths(package: Package, path: Path, rows: Samples) -> tuple[tuple[str, ...] | None, str]:
-    """The classes of all samples, None where they are not known, and what there is to say of that."""
-    manifest = package.manifest
-    classes = 2 if manifest.meanings[0] is Meaning.SIGMOID else manifest.outputs[0].elements
-    column = rows.columns[0]
-    if path.is_dir() and not isinstance(column, np.ndarray):
-        return truths.of_folders(path, column, manifest.labels, classes)
-    arrays = array_files.read_npz(path) if path.suffix.lower() == ".npz" else {}
-    beside = {name: array for name, array in arrays.items() if name not in (rows.names or ())}
-    found = truths.of_arrays(path, beside, manifest.labels, classes)
-    if found is not None and len(found) != len(rows):
-        raise errors.DataError(f"{path}: {len(found)} classes beside {len(rows)} samples; give one for each")
-    return found, ""
 
 
 @contextlib.contextmanager

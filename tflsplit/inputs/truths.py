@@ -45,6 +45,11 @@ def of_folders(
     return tuple(_named(str(folder), name or "", labels, classes) for name in names), ""
 
 
+def named(path: Path, told: Sequence[str], labels: Sequence[str], classes: int) -> tuple[str, ...]:
+    """Of classes by their numbers or labels. DataError for what is none."""
+    return tuple(_named(str(path), each, labels, classes) for each in told)
+
+
 def _named(where: str, name: str, labels: Sequence[str], classes: int) -> str:
     found = _class_of(name, labels, classes)
     if found is None:

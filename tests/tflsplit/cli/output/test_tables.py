@@ -12,11 +12,13 @@ import pytest
 from click.testing import CliRunner
 
 from tflsplit import text
+from tflsplit.api.seeing import evaluating
 from tflsplit.cli import main
-from tflsplit.cli.commands import demo, probe, replay
+from tflsplit.cli.commands import demo, evaluate, probe, replay
 from tflsplit.cli.output import moves, screen, tables
 from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.cli.trials import demonstration, replay_run
+from tflsplit.evaluation import scores
 from tflsplit.switching import comparison, traces
 from tflsplit.switching.choices import Choice
 from tflsplit.switching.controller import Tuning
@@ -87,6 +89,11 @@ def print_all(package, folder):
     summary = {"latency_ms": figures, "parts_ms": {"head": figures}}
     sizes = (150_528, 1_000_000, 10_000, 75)
     names = ("mosquitto", "real", summary)
+    found = scores.of_labels([LONG] * 1000 + ["b"] * 20, ["b"] * 1000 + ["b"] * 19 + [LONG])
+    ways = tuple(evaluating.Way(name, found) for name in ("float", "int8", "float tail at op012", "jpeg:90"))
+    evaluate._print(evaluating.Report(1020, ways, (("--resize crop", 0.9),), ()))
+    numbers = (evaluating.Way("int8", scores.of_numbers(np.arange(6.0).reshape(3, 2), np.ones((3, 2)))),)
+    evaluate._print(evaluating.Report(3, numbers, (), ()))
     demo._print(demonstration.Report(360, 360, 0, 1.0, shares, "op012", LONG, *sizes, *names))
 
 

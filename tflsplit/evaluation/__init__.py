@@ -1,0 +1,1 @@
+"""How many answers are right, and what would have been more right. Pure."""
