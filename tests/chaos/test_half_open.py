@@ -14,7 +14,7 @@ pytestmark = pytest.mark.chaos
 WHOLE = (pytest.mark.sweep, pytest.mark.timeout(900))
 SILENCES_S = [10, pytest.param(60, marks=WHOLE)]
 RATE = 20
-# An attempt that began in the silence sends its SYN after 1, 3 and 7 s again, and ends after 10; 1 s later comes the next.
+# An attempt that began in the silence sends its SYN again after 1, 3 and 7 s, and ends after 10; the next is 1 s later.
 AT_MOST_S = 4.0 + 1.0
 LATE_S = 10.0  # what a busy machine may add
 
