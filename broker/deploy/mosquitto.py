@@ -51,9 +51,9 @@ max_packet_size 2000000
 max_inflight_messages 1280
 
 # What waits for one client that is away or slow. Beyond these Mosquitto drops, and acknowledges all the same: nothing
-# but the result of a frame says that it arrived. 2,000 messages are 2 minutes of one camera at 15 frames a second, and
-# 16 MiB are 1,300 frames of 12.5 KB, or 2,000 results of 8 KB.
-max_queued_messages 2000
+# but the result of a frame says that it arrived. 16 MiB are 1,300 frames of 12.5 KB, or 2,000 results of 8 KB. Their
+# number is no bound beside that: of 10,000 devices, whoever watches gets 20,000 small retained messages at once.
+max_queued_messages 100000
 max_queued_bytes 16777216
 
 # Retained messages, durable sessions and what waits for them: all of it is written every ten seconds, however much is

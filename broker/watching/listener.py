@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from broker.messages import topics
@@ -18,6 +18,7 @@ LIVE = (Kind.TELEMETRY, Kind.RESULTS, Kind.LOAD, Kind.PICTURE)
 LIMITS = Limits(inbox_messages=65_535, inbox_bytes=256 << 20)
 # A broker does not say when it has sent all that it retains: it is silent then.
 _QUIET_S = 0.5
+_MOST_S = 60.0
 _LOOK_S = 0.1
 _AT_ONCE = 1000
 
@@ -50,9 +51,9 @@ class Listener:
         with self._lock:
             yield self._deployment
 
-    def subscribe(self) -> None:
+    def _subscribe(self, kinds: Iterable[Kind]) -> None:
         """BrokerError where not even the statuses may be read; what else may not is in `not_allowed`."""
-        for kind in self._kinds:
+        for kind in kinds:
             try:
                 self._transport.subscribe(topics.every_device(self._deployment.name, kind), qos=0)
             except errors.BrokerError:
@@ -60,14 +61,22 @@ class Listener:
                     raise
                 self.not_allowed.append(kind)
 
-    def synchronise(self, *, listen_s: float = 0.0, wait_s: float = 30.0) -> None:
-        """Subscribes, takes in what the broker retains, and listens until nothing retained came for half a second, at
-        least `listen_s` and at most `wait_s`."""
+    def synchronise(self, *, listen_s: float = 0.0) -> None:
+        """Subscribes and takes in what the broker retains; then listens for `listen_s`.
+
+        The births, which are long, come after all else: a broker drops what has no room on its way.
+        """
+        for kinds in ([kind for kind in self._kinds if kind is not Kind.BIRTH], [Kind.BIRTH]):
+            self._subscribe(kinds)
+            self._take_retained()
+        until_s = time.monotonic() + listen_s
+        while (left_s := until_s - time.monotonic()) > 0:
+            self._take(min(_LOOK_S, left_s))
+
+    def _take_retained(self) -> None:
+        """Until nothing retained came for half a second."""
         began_s = quiet_since_s = time.monotonic()
-        self.subscribe()
-        while (now_s := time.monotonic()) < began_s + wait_s:
-            if now_s - quiet_since_s > _QUIET_S and now_s - began_s > listen_s:
-                return
+        while (now_s := time.monotonic()) < began_s + _MOST_S and now_s < quiet_since_s + _QUIET_S:
             if self._take(_LOOK_S):
                 quiet_since_s = time.monotonic()
 

@@ -57,6 +57,7 @@ class Deployment:
             "workers": len(self.workers),
             "workers_online": sum(is_online(worker.status) for worker in self.workers.values()),
             "fps": round(self.history.rate(now_s), 2),
+            "unborn": sum(name not in self.clouds and name not in self.workers for name in self._without_birth()),
             "unreadable": self.unreadable,
             "left_out": self.left_out,
         }
@@ -69,6 +70,12 @@ class Deployment:
             "of_workers": [worker.as_json(now_s) for worker in self.ordered_workers()],
             "of_devices": [device.as_json(now_s) for device in self.ordered(now_s)],
         }
+
+    def _without_birth(self) -> Iterator[str]:
+        """Names that are online by their status, and of whom nothing says what they are."""
+        for name, status in self._statuses.items():
+            if is_online(status) and (name not in self.devices or not self.devices[name].birth):
+                yield name
 
     def ordered(self, now_s: float) -> Sequence[Device]:
         """Those with a problem first, then by name."""

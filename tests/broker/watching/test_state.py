@@ -114,6 +114,15 @@ def test_a_cloud_is_no_device_in_whatever_order_it_tells(heard):
     assert heard.totals(1001.0)["devices"] == 0
 
 
+def test_who_is_online_without_a_birth_is_counted(heard):
+    for name in ("cam1", "cam2", "cloud"):
+        heard.tell(name, Kind.STATUS, status())
+    heard.tell("cam1", Kind.BIRTH, birth())
+    heard.tell("cloud", Kind.SERVES, announcements.Announcement(BOOT, ()).as_json())
+
+    assert heard.totals(1000.0)["unborn"] == 1
+
+
 def test_a_device_whose_birth_is_taken_back_is_gone(heard):
     heard.tell("cam1", Kind.BIRTH, birth())
     heard.tell("cam1", Kind.BIRTH, b"")

@@ -155,10 +155,11 @@ def csv_row(told: Fields) -> Sequence[object]:
 
 def summary(told: Fields) -> str:
     problems = f", {told['problems']} with a problem" if told["problems"] else ""
+    unborn = f"; {told['unborn']:,} more are online, of which the broker told nothing else" if told["unborn"] else ""
     left_out = f"; {told['left_out']:,} messages of devices beyond those shown" if told["left_out"] else ""
     return (
         f"{told['deployment']}: {told['online']:,} of {told['devices']:,} devices online{problems}, "
-        f"{told['clouds_online']:,} of {told['clouds']:,} clouds, {told['fps']:,.1f} results a second{left_out}"
+        f"{told['clouds_online']:,} of {told['clouds']:,} clouds, {told['fps']:,.1f} results a second{unborn}{left_out}"
     )
 
 
