@@ -5,6 +5,7 @@ import mixed_placements
 import numpy as np
 import pytest
 import tiny_models
+import ways_to_share
 
 from tflsplit import errors
 from tflsplit.graph import flatgraph
@@ -15,7 +16,7 @@ from tflsplit.placement.machines import Cluster, Machine, Medium
 from tflsplit.placement.placement import Placement, Stage
 from tflsplit.placement.rewriting import boxes
 from tflsplit.placement.rewriting.network import Network
-from tflsplit.placement.searching import layouts
+from tflsplit.placement.searching import layouts, schemes
 from tflsplit.placement.searching.layouts import Layout
 
 MODELS = [int8_networks.everything, int8_networks.pyramid]
@@ -35,6 +36,15 @@ def test_mixed_placements_are_exact(model, count, longest):
             found = running.run(network, placed, scheduled, sample)
             for expected, part in zip(whole.run(*sample), found, strict=True):
                 assert np.array_equal(expected, part)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_each_way_to_share_alone_and_chains_are_exact(model, count):
+    network = Network(flatgraph.read(model()))
+    found = {**schemes.of(network, ways_to_share.cluster(count)), "chain": ways_to_share.chain(network, count)}
+    assert {"rows", "output_channels", "input_channels", "layer_wise"} <= set(found)
+    assert ways_to_share.differing(model(), found) == []
 
 
 def test_what_is_needed_and_made_nowhere_is_named():

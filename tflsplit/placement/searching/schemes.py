@@ -1,4 +1,7 @@
-"""The simple ways to share a network, to score a search against: one machine, rows, grids, channels, layer by layer."""
+"""The simple ways to share a network, to score a search against: one machine, rows, grids, channels, layer by layer.
+
+Input channels are shared wherever sums can be added up; the rest is then by output channels.
+"""
 
 import itertools
 from collections.abc import Mapping
@@ -26,6 +29,13 @@ def of(network: Network, cluster: Cluster) -> Mapping[str, Placement]:
         name: blocks.stages(network, 0, network.count, layout, cluster.machines, manner=Manner.EACH)
         for name, layout in layouts.items()
     }
+    staged["input_channels"] = tuple(
+        part
+        for stage in staged["output_channels"]
+        for part in blocks.stages(
+            network, stage.start, stage.stop, layouts["output_channels"], cluster.machines, manner=Manner.SUMS
+        )
+    )
     fastest = max(everyone, key=lambda each: cluster.machines[each].macs_per_s)
     staged[ONE_MACHINE] = (whole_stage(network, 0, network.count, fastest, count),)
     staged["layer_wise"] = _in_turn(network, count)
