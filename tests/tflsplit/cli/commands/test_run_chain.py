@@ -1,0 +1,16 @@
+"""`tflsplit run-chain`, with its processes."""
+
+import json
+
+import shared_models
+
+
+def test_every_result_is_compared_with_the_whole_models(run, brokers, tmp_path):
+    brokers.start()  # skips where none is installed
+    shared = shared_models.write(tmp_path, 2)
+    done = run("run-chain", shared.path, "--frames", 12, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert (found["results"], found["wrong"], found["in_order"], found["paced"]) == (12, 0, True, True)
+    assert set(found["busy_ms"]) == {"m1", "m2"}
+    assert found["predicted"]["latency_ms"] > 0
