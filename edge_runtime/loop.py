@@ -107,6 +107,7 @@ class Edge:
             on_wait=self._between_frames,
             on_failure=self._fail,
             on_given_up=adaptation.given_up if adaptation else lambda keys: None,
+            on_refused=adaptation.refused if adaptation else lambda packed: None,
             newest_first=adaptation is not None,
         )
         here = on_device or (adaptation.on_device if adaptation else None)

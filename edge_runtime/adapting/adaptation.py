@@ -261,9 +261,18 @@ class Adaptation:
                 self._controller.learn(now_s, learnt if settled.sendings == 1 else replace(learnt, link_s=None))
 
     def given_up(self, keys: Sequence[Key]) -> None:
-        """Frames that a spool dropped, or holds until a cloud serves them."""
+        """Frames that a spool dropped."""
         with self._guard:
             self._in_flight.give_up(keys)
+
+    def refused(self, packed: Packed) -> None:
+        """A frame that a spool holds until a cloud serves it: its way says nothing of the link, nor of the server."""
+        now_s = time.monotonic()
+        with self._guard:
+            self._in_flight.take(packed.key)
+            is_new = self._refused_until_s.get(packed.cut, -math.inf) <= now_s
+            if is_new and self._now.sending.package.digest.startswith(packed.package):
+                self._leave_out(packed.cut, now_s + _AGAIN_S, "a cloud has no tail of it")
 
     def take(self, message: Message) -> bool:
         """Whether it was an answer to one of our questions."""

@@ -33,7 +33,8 @@ _REFUSED_S = 60.0
 
 class Durable:
     """`on_wait` is called regularly while a frame waits for room; `on_failure` gets the error that ends the sender,
-    `on_given_up` frames that are no longer out, for nobody answered them. With `newest_first` a backlog holds up no
+    `on_given_up` frames that are no longer out, for nobody answered them, `on_refused` those that wait for another
+    cloud. With `newest_first` a backlog holds up no
     frame that is made now."""
 
     def __init__(
@@ -49,6 +50,7 @@ class Durable:
         on_wait: Callable[[], None],
         on_failure: Callable[[Exception], None],
         on_given_up: Callable[[Sequence[Key]], None] = lambda keys: None,
+        on_refused: Callable[[Packed], None] = lambda packed: None,
         newest_first: bool = False,
     ) -> None:
         self._window = window
@@ -60,6 +62,7 @@ class Durable:
         self._on_wait = on_wait
         self._on_failure = on_failure
         self._on_given_up = on_given_up
+        self._on_refused = on_refused
         self._resending = Resending(window, publisher, summary, settings)
         self._refusals = Refusals(window, is_announced)
         self._refused_at_s = 0.0
@@ -140,7 +143,7 @@ class Durable:
                 )
             self._summary.refusal = self._summary.refusing = reason
             self._refused_at_s = now_s
-            self._on_given_up([sent.packed.key])
+            self._on_refused(sent.packed)
         return []
 
     def cloud_came(self, now_s: float) -> None:
@@ -217,7 +220,10 @@ class Durable:
             return
         with self._handing_over:
             packed = self._next()
-            if packed is None or packed.key in self._window or self._refusals.cover(packed):
+            if packed is None or packed.key in self._window:
+                return
+            if self._refusals.cover(packed):
+                self._on_refused(packed)
                 return
             # A frame of an earlier run may ask for the other kind of answer.
             encoded = wire.with_ack(packed.encoded, wanted=self._settings().until is Until.ACK)

@@ -93,6 +93,7 @@ def of(
     on_wait: Callable[[], None],
     on_failure: Callable[[Exception], None],
     on_given_up: Callable[[Sequence[Key]], None],
+    on_refused: Callable[[Packed], None],
     newest_first: bool,
 ) -> Route:
     """The route of a delivery guarantee; what is from `on_wait` on is for the one through a spool. SettingsError for a
@@ -119,6 +120,7 @@ def of(
         on_wait=on_wait,
         on_failure=on_failure,
         on_given_up=on_given_up,
+        on_refused=on_refused,
         newest_first=newest_first,
     )
 

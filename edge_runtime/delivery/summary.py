@@ -118,16 +118,18 @@ class Summary:
         spooled = f", {self.replayed} replayed, {self.spooled} left in the spool" if self.spooled is not None else ""
         busy = f", {text.counted(self.busy, 'time')} busy" if self.busy else ""
         busy += f", its state began anew {text.counted(self.restarts, 'time')}" if self.restarts else ""
+        # Of frames that were sent again, as when a cloud comes back: nothing is wrong with them.
+        again = f", {text.counted(self.duplicates, 'answer')} more to frames that had one" if self.duplicates else ""
         batches = f" of {text.counted(self.inputs, 'input')}" if self.inputs != self.frames else ""
         here = f", {self.answered_here} answered here" if self.answered_here else ""
         hedged = f", {self.hedged} hedged ({self.hedged_first} first)" if self.hedged else ""
-        left_out = f", {self.hedge_left_out} not hedged for want of memory" if self.hedge_left_out else ""
+        left_out = f", {self.hedge_left_out} not hedged (no memory, or a new model)" if self.hedge_left_out else ""
         gate = f"; {self.gate}" if self.gate is not None else ""
         return (
             f"{text.counted(self.frames, 'frame')}{batches}{f' at {cut}' if cut else ''}, "
             f"{text.counted(self.results, 'result')}, {self.unanswered} unanswered, "
-            f"{self.refused} refused, {self.resent} resent, "
-            f"{text.counted(self.duplicates, 'duplicate')}{busy}{here}{hedged}{left_out}{dropped}{spooled}"
+            f"{self.refused} refused, {self.resent} resent"
+            f"{again}{busy}{here}{hedged}{left_out}{dropped}{spooled}"
             f"{trouble if counters != service.Counters() else ''}{gate}{f'; latency {latency}' if latency else ''}"
         )
 

@@ -68,6 +68,11 @@ def prepare(
     input_codecs: str | Iterable[str],
 ) -> tuple[World, list[Choice], Goal, Tuning]:
     """What is compared: the arguments of `comparison.compare`."""
+    if opened.manifest.is_stateful:
+        raise errors.SettingsError(
+            f"{opened.path}: it is stateful, and what head and tail keep belongs to a cut, so its cut stays: compare "
+            "cuts with `tflsplit plan`, or with `tflsplit replay` without --trace"
+        )
     wish = Wish(arguments.one_of(objective, [Wish.MEAN.value, Wish.P95.value], "objective"))
     at_edge = planning.profile_of(edge, opened, Side.EDGE)
     in_cloud = planning.profile_of(cloud, opened, Side.CLOUD)

@@ -88,7 +88,9 @@ SWITCHES = _counter("cut_switches_total", "Times that the cut moved, by reason; 
 ANSWERED_HERE = _counter("answered_here_frames_total", "Frames whose first answer was the device's own.")
 HEDGED = _counter("hedged_frames_total", "Frames computed on the device too, since their answer was overdue.")
 HEDGED_FIRST = _counter("hedged_first_frames_total", "Those of them whose answer from the device was the first.")
-HEDGE_LEFT_OUT = _counter("hedge_left_out_frames_total", "Frames that could not be hedged for want of memory.")
+HEDGE_LEFT_OUT = _counter(
+    "hedge_left_out_frames_total", "Frames that could not be hedged for want of memory, or since another model came."
+)
 GATED = _counter(
     "gated_frames_total",
     "Frames that the gate judged: sure and limited ones stay, audited and doubtful ones go on to a cloud.",

@@ -189,6 +189,25 @@ def test_a_refused_cut_is_left_out_and_counted(tiny_package):
     assert run.edge.summary.refused == run.values()["cuts_not_ready_total",] == 1
 
 
+def test_a_cut_whose_frame_waits_in_a_spool_for_another_cloud_is_left_out(tiny_package, tmp_path):
+    network, limits = memory.MemoryBroker(), delivery_spool.Limits()
+    dear = [choices()[1], Choice("output", 600.0, 0.0, 0.0, 0.0)]
+    with (
+        delivery_spool.open_spool(tmp_path / "spool", limits, deployment="d", device="n") as spool,
+        moving(tiny_package, among=dear) as mover,
+        ghost_on(network) as ghost,
+        Run(tiny_package, network, mover, spool=spool, count=10_000, rate_fps=20.0, window=1),
+    ):
+        before = mover.present.s_per_bit
+        ghost.refuse(first := ghost.frame(), "wrong_cut")
+        wait_for(lambda: mover.not_ready == 1)
+        ghost.answer_frames(10)  # each waits for the one before
+
+        assert first.cut == tiny_package.cut("op000").position
+        assert mover.last_switch.reason == "tail not ready"
+        wait_for(lambda: mover.present.s_per_bit < 2 * before)  # none of them is waited for
+
+
 def test_frames_that_a_spool_gave_up_are_no_longer_waited_for(tiny_package, tmp_path):
     """Else the oldest of them would say for ever that the link is dead, and no probe would be sent any more."""
     limits = delivery_spool.Limits(age_s=0.2)
