@@ -28,6 +28,7 @@ MODULES = {
     "prometheus_client": ("prometheus-client", "metrics"),
     "cryptography": ("cryptography", "update"),
     "pika": ("pika", "amqp"),
+    "zenoh": ("eclipse-zenoh", "zenoh"),
     "matplotlib": ("matplotlib", "report"),
     "scipy": ("scipy", "distribute"),
 }

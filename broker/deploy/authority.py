@@ -54,14 +54,22 @@ class Signer:
         self.certificate, self.key = _opened(authority)
 
     def issue_client(
-        self, name: str, now: datetime.datetime, *, days: int, public_key: PublicKey | None = None
+        self,
+        name: str,
+        now: datetime.datetime,
+        *,
+        days: int,
+        public_key: PublicKey | None = None,
+        may_listen: bool = False,
     ) -> Issued:
-        """A certificate whose common name is the user name at the broker. It is not valid for a server. Without a
+        """A certificate whose common name is the user name at the broker. It is not valid for a server, but for one
+        that `may_listen` to direct links: it names no host, so that no client of a broker takes it for one. Without a
         `public_key` there is a new key."""
         key = ec.generate_private_key(ec.SECP256R1()) if public_key is None else None
         shown = key.public_key() if key is not None else public_key
         assert shown is not None  # noqa: S101 - for mypy
-        made = _signed(self, name, shown, (ExtendedKeyUsageOID.CLIENT_AUTH, None), now, days=days)
+        usages = [ExtendedKeyUsageOID.CLIENT_AUTH, *[ExtendedKeyUsageOID.SERVER_AUTH] * may_listen]
+        made = _signed(self, name, shown, (usages, None), now, days=days)
         ends_s = int(made.not_valid_after_utc.timestamp())
         return Issued(_pem(made), made.serial_number, ends_s, None if key is None else _key_pem(key))
 
@@ -88,7 +96,7 @@ def issue_server(authority: Pair, hosts: Sequence[str], now: datetime.datetime, 
     """A certificate for a broker with these `hosts`, names or IP addresses."""
     names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
     key = ec.generate_private_key(ec.SECP256R1())
-    purpose = (ExtendedKeyUsageOID.SERVER_AUTH, names)
+    purpose = ([ExtendedKeyUsageOID.SERVER_AUTH], names)
     return Pair(_pem(_signed(Signer(authority), hosts[0], key.public_key(), purpose, now, days=days)), _key_pem(key))
 
 
@@ -144,18 +152,18 @@ def _signed(
     signer: Signer,
     name: str,
     key: PublicKey,
-    purpose: tuple[x509.ObjectIdentifier, x509.SubjectAlternativeName | None],
+    purpose: tuple[Sequence[x509.ObjectIdentifier], x509.SubjectAlternativeName | None],
     now: datetime.datetime,
     *,
     days: int,
 ) -> x509.Certificate:
-    usage, names = purpose
+    usages, names = purpose
     lasts = min(datetime.timedelta(days=days), signer.certificate.not_valid_after_utc - now)
     unsigned = (
         _builder(_name(name), signer.certificate.subject, key, now, lasts)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()), critical=False)
     )
     if names is not None:

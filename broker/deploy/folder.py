@@ -29,6 +29,10 @@ _TOGETHER = 1000
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
+# Who others may connect to without a broker (`broker.zenoh`).
+_LISTENERS = (Role.CLOUD, Role.WORKER)
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """The identities of a new deployment."""
@@ -287,7 +291,13 @@ class _Opened:
             made[credentials.PASSWORD] = f"{password}\n".encode()
             user = f"{identity.name}@"
         else:
-            issued = signer.issue_client(identity.name, self.now, days=self.days, public_key=key or _own_key(there))
+            issued = signer.issue_client(
+                identity.name,
+                self.now,
+                days=self.days,
+                public_key=key or _own_key(there),
+                may_listen=identity.role in _LISTENERS,
+            )
             changed, ended = identity.with_certificate(issued.serial, issued.ends_s, keeps_old=keeps_old)
             made[credentials.CERTIFICATE] = issued.certificate
             if issued.key is not None:

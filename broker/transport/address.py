@@ -10,6 +10,9 @@ from tflsplit import arguments, errors
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
+# Schemes of direct links between machines (`broker.zenoh.address`), for which there is no broker.
+DIRECT = ("zenoh", "zenohs", "box")
+
 _BARE_IPV6 = re.compile(r"\[?[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%\w+)?\]?(:\d+)?")
 
 
@@ -72,6 +75,8 @@ def _no_passphrase() -> str:
 def parse(url: str) -> Address:
     """SettingsError for anything that is no broker address, or contains a password, which the message leaves out."""
     scheme, separator, rest = arguments.text(url, "broker").partition("://")
+    if scheme in DIRECT:
+        raise errors.SettingsError(f"{scheme}://{rest}: this needs a broker (mqtt://…); a direct link has none")
     if not separator or scheme not in _PORTS:
         raise errors.SettingsError(f"broker {_without_secret(url)!r}: expected mqtt://[user@]host[:port] or mqtts://…")
     try:

@@ -134,7 +134,18 @@ def of_speaker(
     reads: str | None = None,
     url: str | None = None,
 ) -> tuple[Address, Credentials]:
-    """Where the broker of a folder is and what to show it; a `url` counts before the folder's.
+    """Where the broker of a folder is and what to show it; a `url` counts before the folder's. The rest is as for
+    `open_for`."""
+    bundle = open_for(folder, speaker, role=role, reads=reads)
+    where = address.parse(url) if url else bundle.address
+    bundle.credentials.check_fit(where)
+    return where, bundle.credentials
+
+
+def open_for(
+    folder: Path, speaker: tuple[str, str] | None, *, role: Role | None = None, reads: str | None = None
+) -> Bundle:
+    """Opens the folder of somebody.
 
     `speaker` is (deployment, name), `reads` the deployment of one who only listens; SettingsError if the folder is
     somebody else's, or of one whose `role` is another.
@@ -146,9 +157,7 @@ def of_speaker(
         bundle.check_belongs_to(reads)
     if role is not None:
         bundle.check_is_for(role)
-    where = address.parse(url) if url else bundle.address
-    bundle.credentials.check_fit(where)
-    return where, bundle.credentials
+    return bundle
 
 
 def read_password(path: Path) -> str:

@@ -15,7 +15,7 @@ from broker.transport.bounded_queues import Outgoing
 _log = logging.getLogger(__name__)
 
 # Mosquitto's interval of 10 s is 11 s by its clock of whole seconds, and a cloud notices after 7.5 s that a broker is
-# silent (`broker.mqtt.online.QUICK_KEEPALIVE_S`).
+# silent (`broker.transport.online.QUICK_KEEPALIVE_S`).
 _UNSAVED_S = 20.0
 # Readers whose session died with the broker try again every 3.25 s at most while nothing answers (`backoff`), and then
 # have to shake hands over their link and to subscribe.

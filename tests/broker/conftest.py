@@ -1,15 +1,20 @@
 """Brokers to test against: the one in memory, a stock Mosquitto that can be killed and frozen, and amqtt."""
 
 import contextlib
+import pathlib
 import queue
 import random
 import socket
+import tempfile
 import threading
 
+import ports
 import pytest
 import waiting
 from stock_mosquitto import Mosquitto
 
+from broker.links import relay
+from broker.links.shaping import Shape
 from broker.local import server
 from broker.mqtt import paho_check
 from broker.mqtt import transport as mqtt_transport
@@ -127,6 +132,37 @@ def amqtt_hub(request):
     return Hub(make, None, forgets_the_gone=True)
 
 
+def zenoh_hub(request, *, kind="zenoh"):
+    """Members that all know each other's addresses; between any two is a relay that can be interrupted."""
+    pytest.importorskip("zenoh", reason="eclipse-zenoh is not installed; the extra zenoh brings it")
+    from broker.zenoh.address import Meeting
+    from broker.zenoh.transport import ZenohTransport
+
+    stack = contextlib.ExitStack()
+    request.addfinalizer(stack.close)
+    folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="box")))  # its path is short
+    relays = []
+
+    def make(client_id, **options):
+        if kind == "box":
+            meeting = Meeting(folder=folder)
+        else:
+            own = Address("127.0.0.1", ports.free_port())
+            meeting = Meeting(at=tuple(each.address for each in relays), listens=(own,))
+        transport = ZenohTransport(meeting, deployment="plant", name=client_id, backoff=QUICKLY, **options)
+        stack.callback(transport.close, timeout_s=0)
+        transport.connect(timeout_s=SOON_S)
+        if kind != "box":
+            relays.append(stack.enter_context(relay.Relay(own, up=Shape(), down=Shape())))
+        return transport
+
+    def interrupt():
+        for each in relays:
+            each.interrupt()
+
+    return Hub(make, None if kind == "box" else interrupt)
+
+
 HUBS = {
     "memory": memory_hub,
     "mosquitto-5": lambda request: mosquitto_hub(request, Version.MQTT_5),
@@ -134,6 +170,8 @@ HUBS = {
     "mosquitto-5-plain": lambda request: mosquitto_hub(request, Version.MQTT_5, is_plain=True),
     "mosquitto-3.1.1-plain": lambda request: mosquitto_hub(request, Version.MQTT_311, is_plain=True),
     "amqtt": amqtt_hub,
+    "zenoh": zenoh_hub,
+    "box": lambda request: zenoh_hub(request, kind="box"),
 }
 
 

@@ -1,20 +1,24 @@
-"""The broker that an edge or a cloud speaks over: MQTT, or one in this process."""
+"""What an edge, a cloud or a worker speaks over: MQTT, direct links, or a broker in this process."""
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from broker.messages import topics
 from broker.messages.presence import Presence
-from broker.transport import address
+from broker.transport import address, online
 from broker.transport import credentials as transport_credentials
 from broker.transport.address import Address, Credentials
 from broker.transport.credentials import Role
 from broker.transport.memory import MemoryBroker, MemoryTransport
 from broker.transport.protocol import Transport
+from broker.zenoh import address as direct_address
+from broker.zenoh import settings as direct_settings
+from broker.zenoh.address import Meeting
 from tflsplit import arguments, errors
 from tflsplit.arguments import PathLike
 
-Reached = MemoryBroker | tuple[Address, Credentials]
+Reached = MemoryBroker | tuple[Address, Credentials] | tuple[Meeting, Credentials]
 
 
 def speaker(deployment: str | None, name: str | None, what: str, credentials: PathLike | None) -> tuple[str, str]:
@@ -38,12 +42,25 @@ def reached(
     topics.check_name("device", name[1])
     if isinstance(broker, MemoryBroker):
         return broker
+    if isinstance(broker, str) and direct_address.is_direct(broker):
+        return _direct(direct_address.parse(broker), credentials, name, role)
     if credentials is not None:
         folder = arguments.path(credentials, "credentials")
         return transport_credentials.of_speaker(folder, name, role=role, url=broker)
     if not isinstance(broker, str):
         raise arguments.wrong("broker", broker, "an address as mqtt://localhost, or a MemoryBroker")
     return address.parse(broker), Credentials()
+
+
+def _direct(
+    meeting: Meeting, credentials: PathLike | None, name: tuple[str, str], role: Role
+) -> tuple[Meeting, Credentials]:
+    proof = Credentials()
+    if credentials is not None:
+        folder = arguments.path(credentials, "credentials")
+        proof = transport_credentials.open_for(folder, name, role=role).credentials
+    direct_settings.check(meeting, proof)
+    return meeting, proof
 
 
 @contextmanager
@@ -61,11 +78,19 @@ def connected(
             made.connect()
             yield made
         return
-    from broker.mqtt import online
-
+    where, proof = broker
     keepalive_s = online.QUICK_KEEPALIVE_S if is_quick else online.KEEPALIVE_S
-    with online.connected(*broker, name, boot, keepalive_s=keepalive_s, is_cloud=is_cloud) as over_mqtt:
-        yield over_mqtt
+    with contextlib.ExitStack() as stack:
+        if isinstance(where, Meeting):
+            from broker.zenoh import online as zenoh_online
+
+            direct = zenoh_online.connected(where, proof, name, boot, keepalive_s=keepalive_s, is_cloud=is_cloud)
+            yield stack.enter_context(direct)
+        else:
+            from broker.mqtt import online as mqtt_online
+
+            over_mqtt = mqtt_online.connected(where, proof, name, boot, keepalive_s=keepalive_s, is_cloud=is_cloud)
+            yield stack.enter_context(over_mqtt)
 
 
 def shown(broker: Reached) -> str:

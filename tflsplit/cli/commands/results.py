@@ -2,12 +2,18 @@
 
 import json
 import logging
+from typing import TYPE_CHECKING
 
 import click
 
-from tflsplit import text
+from tflsplit import errors, text
 from tflsplit.cli.options import connection
 from tflsplit.cli.output import examples, screen
+
+if TYPE_CHECKING:
+    from broker.mqtt.transport import MqttTransport
+    from broker.transport.credentials import Role
+    from broker.zenoh.transport import ZenohTransport
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +47,6 @@ def command(
     """
     from broker.clients import results_reader
     from broker.messages import topics
-    from broker.mqtt import online as mqtt_online
-    from broker.mqtt import transport
     from broker.transport.credentials import Role
     from broker.transport.protocol import Drop
 
@@ -52,17 +56,7 @@ def command(
         topics.check_name("device", device)
     # A device may read its own.
     role = None if device and device == broker.name(None, default="") else Role.CONSUMER
-    where, credentials = broker.resolve(role=role, reads=deployment)
-    with transport.MqttTransport(
-        where,
-        client_id=broker.reader_id(deployment, reader, device)
-        if reader
-        else mqtt_online.client_id(deployment, "results"),
-        credentials=credentials,
-        # As soon as a cloud notices: what it says again comes some seconds after (`broker.transport.repeats`).
-        keepalive_s=broker.keepalive_s or mqtt_online.QUICK_KEEPALIVE_S,
-        session_expiry_s=_KEPT_S if name else 0,
-    ) as online:
+    with _reader(broker, deployment, reader, device, role) as online:
         online.connect()
         reading = results_reader.ResultsReader(online, deployment, device=device)
         with screen.stopped_by_signals(reading.stop):
@@ -84,3 +78,35 @@ def _print(line: bytes) -> None:
     """Prints a result as it came, unless it holds characters that a terminal would obey."""
     shown = line.decode("utf-8")
     click.echo(shown if shown.isprintable() else text.json_line(json.loads(shown)))
+
+
+def _reader(
+    broker: connection.Broker, deployment: str, reader: str | None, device: str | None, role: "Role | None"
+) -> "MqttTransport | ZenohTransport":
+    """Not connected yet."""
+    from broker.transport import online
+
+    # As soon as a cloud notices: what it says again comes some seconds after (`broker.transport.repeats`).
+    keepalive_s = broker.keepalive_s or online.QUICK_KEEPALIVE_S
+    direct = broker.resolve_direct(role=role, reads=deployment)
+    if direct is not None:
+        from broker.zenoh.transport import ZenohTransport
+
+        if reader is not None:
+            raise errors.SettingsError(f"--name {reader}: results wait for an absent reader at a broker only")
+        return ZenohTransport(
+            direct[0], deployment=deployment, name="results", credentials=direct[1], keepalive_s=keepalive_s
+        )
+    from broker.mqtt import online as mqtt_online
+    from broker.mqtt.transport import MqttTransport
+
+    where, credentials = broker.resolve(role=role, reads=deployment)
+    return MqttTransport(
+        where,
+        client_id=broker.reader_id(deployment, reader, device)
+        if reader
+        else mqtt_online.client_id(deployment, "results"),
+        credentials=credentials,
+        keepalive_s=keepalive_s,
+        session_expiry_s=_KEPT_S if reader else 0,
+    )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # they need paho and numpy, which `tflsplit doctor` may be ru
     from broker.transport.address import Address, Credentials
     from broker.transport.credentials import Role
     from broker.watching.listener import Listener
+    from broker.zenoh.address import Meeting
     from edge_runtime.delivery.settings import Settings
 
 
@@ -53,18 +54,42 @@ class Broker:
         from broker.transport import address
         from broker.transport import credentials as transport_credentials
 
-        files = (self.ca, self.certificate, self.key, self.password_file)
+        self._check_one_kind()
         if self.folder is not None:
-            if any(files):
-                raise errors.SettingsError("--credentials holds certificates and password: give it, or them one by one")
             return transport_credentials.of_speaker(self.folder, speaker, role=role, reads=reads, url=self.url)
-        if self.url is not None:
-            password = transport_credentials.read_password(self.password_file) if self.password_file else None
-            where, proof = address.parse(self.url), address.Credentials(password, self.ca, self.certificate, self.key)
-        else:
+        if self.url is None:
             raise click.UsageError("Missing option '--broker', or '--credentials', which names one.")
+        where, proof = address.parse(self.url), self._proof()
         proof.check_fit(where)
         return where, proof
+
+    def resolve_direct(
+        self, speaker: tuple[str, str] | None = None, *, role: "Role | None" = None, reads: str | None = None
+    ) -> "tuple[Meeting, Credentials] | None":
+        """The same for an address of direct links; None where --broker is none."""
+        from broker.transport import credentials
+        from broker.zenoh import address, settings
+
+        if self.url is None or not address.is_direct(self.url):
+            return None
+        self._check_one_kind()
+        meeting = address.parse(self.url)
+        if self.folder is None:
+            proof = self._proof()
+        else:
+            proof = credentials.open_for(self.folder, speaker, role=role, reads=reads).credentials
+        settings.check(meeting, proof)
+        return meeting, proof
+
+    def _check_one_kind(self) -> None:
+        if self.folder is not None and any((self.ca, self.certificate, self.key, self.password_file)):
+            raise errors.SettingsError("--credentials holds certificates and password: give it, or them one by one")
+
+    def _proof(self) -> "Credentials":
+        from broker.transport import address, credentials
+
+        password = credentials.read_password(self.password_file) if self.password_file else None
+        return address.Credentials(password, self.ca, self.certificate, self.key)
 
     def deployment(self, typed: str | None) -> str:
         """The one that was typed, else that of --credentials; UsageError without either."""
@@ -162,7 +187,8 @@ def broker_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--broker",
             "url",
             metavar="URL",
-            help="Address of the broker: mqtt://[user@]host[:port], or mqtts:// for TLS.",
+            help="Address of the broker: mqtt://[user@]host[:port], or mqtts:// for TLS. Edges, clouds and workers "
+            "also take direct links without one: zenoh://host[:port][?listen=:port], zenohs:// for TLS, box:///folder.",
         ),
     ):
         command = option(command)
@@ -195,24 +221,19 @@ def connected(
     last results again where the broker may have lost them.
     """
     from broker.links import identity
-    from broker.mqtt import online
+    from broker.transport import online
+    from broker.transport.credentials import Role
 
-    where, credentials = broker.resolve((deployment, device), role=role)
+    # Who pushes models reaches devices that are away, and these fetch them beside their work: a broker's doing.
+    direct = None if role is Role.OPERATOR else broker.resolve_direct((deployment, device), role=role)
+    where, credentials = direct or broker.resolve((deployment, device), role=role)
     if not is_second and (ends := identity.ending(credentials, device)):
         _log.warning(
             "certificate ends soon, and nobody connects with it then what=%s remedy=%s", ends.detail, ends.remedy
         )
     keepalive_s = broker.keepalive_s or (online.QUICK_KEEPALIVE_S if is_quick else online.KEEPALIVE_S)
-    with online.connected(
-        where,
-        credentials,
-        (deployment, device),
-        boot,
-        is_second=is_second,
-        waits=waits,
-        keepalive_s=keepalive_s,
-        is_cloud=is_cloud,
-    ) as made:
+    options = {"is_second": is_second, "waits": waits, "keepalive_s": keepalive_s, "is_cloud": is_cloud}
+    with _opened(where, credentials, (deployment, device), boot, options) as made:
         yield made
 
 
@@ -222,8 +243,22 @@ def software(broker: Broker) -> dict[str, object]:
 
     from broker.links import identity
 
-    _, credentials = broker.resolve()
+    _, credentials = broker.resolve_direct() or broker.resolve()
     return {"version": metadata.version("tflsplit"), "certificate_ends_s": identity.ends_s(credentials)}
+
+
+def _opened(
+    where: "Address | Meeting", proof: "Credentials", speaker: tuple[str, str], boot: int, options: dict[str, Any]
+) -> "AbstractContextManager[protocol.Transport]":
+    from broker.transport.address import Address
+
+    if isinstance(where, Address):
+        from broker.mqtt import online as mqtt_online
+
+        return mqtt_online.connected(where, proof, speaker, boot, **options)
+    from broker.zenoh import online
+
+    return online.connected(where, proof, speaker, boot, **options)
 
 
 def of_edge(broker: Broker, settings: "Settings", *, waits: bool) -> "AbstractContextManager[protocol.Transport]":
@@ -237,7 +272,9 @@ def of_edge(broker: Broker, settings: "Settings", *, waits: bool) -> "AbstractCo
 def listening(broker: Broker, deployment: str, kinds: "Sequence[Kind] | None" = None) -> "Iterator[Listener]":
     """A listener that is connected and has not begun; it hears everything, or only messages of some kinds."""
     from broker.messages import topics
-    from broker.mqtt import online, transport
+    from broker.mqtt import online as mqtt_online
+    from broker.mqtt import transport
+    from broker.transport import online
     from broker.transport.credentials import Role
     from broker.watching import listener
 
@@ -245,7 +282,7 @@ def listening(broker: Broker, deployment: str, kinds: "Sequence[Kind] | None" = 
     where, credentials = broker.resolve(role=Role.CONSUMER, reads=deployment)
     with transport.MqttTransport(
         where,
-        client_id=online.client_id(deployment, "watch"),
+        client_id=mqtt_online.client_id(deployment, "watch"),
         credentials=credentials,
         keepalive_s=broker.keepalive_s or online.QUICK_KEEPALIVE_S,
         limits=listener.LIMITS,

@@ -34,8 +34,9 @@ def name(what: str) -> Check:
 
 def broker(value: str) -> object:
     from broker.transport import address
+    from broker.zenoh import address as direct
 
-    return address.parse(value)
+    return direct.parse(value) if direct.is_direct(value) else address.parse(value)
 
 
 def metrics(value: str) -> object:
@@ -100,7 +101,7 @@ def look_at_broker(merged: "Merged", root: Path, speaker: tuple[str, str] | None
     if not (merged.value("broker") or merged.value("credentials")):
         raise errors.SettingsError("broker is not set, and no credentials either, which would name one")
     named = connection.Broker(merged.value("broker"), *files.values())
-    _where, proof = named.resolve(speaker, role=role)
+    _where, proof = named.resolve_direct(speaker, role=role) or named.resolve(speaker, role=role)
     if proof.has_files:
         proof.ssl_context()
 
