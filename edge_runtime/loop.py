@@ -92,8 +92,7 @@ class Edge:
         self._rescue = rescue
         framing.check_batch(package, head.cut, settings.batch)
         self._in_use = HeadInUse(package, head, settings, self._changed, self._stream.check)
-        self._window = Window(settings.window)
-        self._clouds = Clouds()
+        self._window, self._clouds = Window(settings.window), Clouds()
         self.exactness = Exactness(settings.exact, self._clouds)
         publisher = Publisher(transport, settings, self.exactness.wait)
         self._names = publisher.names
@@ -110,7 +109,7 @@ class Edge:
             on_refused=adaptation.refused if adaptation else lambda packed: None,
             newest_first=adaptation is not None,
         )
-        here = on_device or (adaptation.on_device if adaptation else None)
+        here = on_device or (adaptation and adaptation.on_device)
         about = (here, settings, self.summary, self._observers, self.exactness)
         self._answers = Answers(*about, moves_here=bool(adaptation and adaptation.may_answer), on_failure=self._fail)
         self._collector = Collector(
