@@ -1,6 +1,7 @@
 """The head of one cut, loaded and ready to run on this machine's CPU or on an accelerator."""
 
 import logging
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -217,5 +218,5 @@ def _not_compiled(package: Package, cut: Cut) -> str:
     why = f" ({compilation.reason})" if compilation is not None and compilation.reason else ""
     return (
         f"{package.path}: the head of {cut.id} is not compiled for the Edge TPU{why}: run "
-        f"`tflsplit compile {package.path} --cuts {cut.id}` where the compiler is, or --fallback cpu"
+        f"`tflsplit compile {shlex.quote(str(package.path))} --cuts {cut.id}` where the compiler is, or --fallback cpu"
     )

@@ -19,7 +19,8 @@ _Instance = TypeVar("_Instance")
 
 
 def path(value: object, what: str) -> Path:
-    """`value` as a Path. SettingsError if it is none: an empty text would mean the current folder."""
+    """`value` as a Path. SettingsError if it is none: an empty text would mean the current folder. What begins with ~,
+    and is not there, is below the home folder: no shell has read what stands in Python, in a file, or behind `=`."""
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
         raise wrong(what, value, "a path (str or Path)")
@@ -30,6 +31,8 @@ def path(value: object, what: str) -> Path:
         raise wrong(what, value, "a path, of whole characters") from None
     if max(lengths, default=0) > _LONGEST_NAME or sum(lengths) + len(lengths) > _LONGEST_PATH:
         raise wrong(what, value, f"a path of at most {_LONGEST_PATH} bytes with names of at most {_LONGEST_NAME}")
+    if text.startswith("~") and not os.path.lexists(found):
+        found = Path(os.path.expanduser(text))
     return found
 
 

@@ -504,3 +504,12 @@ def test_closing_twice_and_in_any_order_is_no_error(tiny_package):
     with contextlib.closing(edge), contextlib.closing(cloud):
         cloud.close()
     edge.close()
+
+
+def test_a_tilde_is_the_home_folder_where_no_shell_has_read_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert arguments.path("~/model.h5", "model") == tmp_path / "model.h5"
+    (tmp_path / "~").mkdir()
+    (tmp_path / "~" / "model.h5").touch()
+    assert arguments.path("~/model.h5", "model") == pathlib.Path("~/model.h5")

@@ -1,5 +1,6 @@
 """`tflsplit convert`: makes a package of heads and tails out of a model file."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -188,4 +189,4 @@ def _print(made: reading.Package) -> None:
     if made.manifest.target == "coral":
         edgetpu.print_part(made)
     edgetpu.print_compilations(made)
-    screen.write(f"see the cuts: tflsplit inspect {made.path}")
+    screen.write(f"see the cuts: tflsplit inspect {shlex.quote(str(made.path))}")

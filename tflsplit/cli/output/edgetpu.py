@@ -1,5 +1,6 @@
 """What `inspect`, `convert` and `compile` print about the Edge TPU: the operators it runs, and how heads compiled."""
 
+import shlex
 from typing import TYPE_CHECKING
 
 from tflsplit import text
@@ -76,7 +77,8 @@ def print_compilations(opened: reading.Package) -> None:
             screen.write(f"head of {cut.id}: {in_words(compilations[cut.id])}")
     if any(compilation.status == "not compiled" for compilation in compilations.values()):
         screen.write(
-            f"compile later, here or on another computer with edgetpu_compiler: tflsplit compile {opened.path}"
+            f"compile later, here or on another computer with edgetpu_compiler: tflsplit compile "
+            f"{shlex.quote(str(opened.path))}"
         )
 
 
