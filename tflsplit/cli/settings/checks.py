@@ -76,7 +76,10 @@ def with_credentials(command: Command, merged: "Merged", root: Path = Path("/"))
         bundle = credentials.open_bundle(folder)
     except errors.SettingsError:  # `look_at_broker` says so, unless it is encrypted
         return merged
-    found = {key: Setting(key, getattr(bundle, command.bundled[key]), str(folder)) for key in lacking}
+    found = {}
+    for key in lacking:
+        named = getattr(bundle, command.bundled[key])
+        found[key] = Setting(key, (named,) if command.settings[key].multiple else named, str(folder))
     return replace(merged, settings={**merged.settings, **found})
 
 

@@ -1,0 +1,160 @@
+"""The files with which a deployment begins: settings of an edge and a cloud, and a Compose file for all of it. Pure."""
+
+from dataclasses import dataclass
+from importlib import metadata
+
+# As deploy/Dockerfile has it.
+CONTAINER_USER = 10001
+PACKAGE = "model.tflsplit"
+BROKER = "broker"
+TOKEN = "watch-token"  # noqa: S105 - the name of a file
+_INSIDE = "/deployment"
+
+_EDGE = """\
+# The edge {device} of deployment {deployment}. `tflsplit config template edge` prints all other settings.
+#     tflsplit config check edge.toml
+#     tflsplit edge --config edge.toml
+[edge]
+package = "{package}"
+credentials = "{broker}/clients/{device}"
+source = {source}
+"""
+
+_CLOUD = """\
+# A cloud of deployment {deployment}. `tflsplit config template cloud` prints all other settings.
+#     tflsplit config check cloud.toml
+#     tflsplit cloud --config cloud.toml
+[cloud]
+package = ["{package}"]
+credentials = "{broker}/clients/cloud"
+"""
+
+_COMPOSE_HEAD = """\
+# Written by `tflsplit init`. In this folder: docker compose {file}up --detach
+# The images are made in a checkout, where TARGET is each of {targets}:
+#     docker build --file deploy/Dockerfile --target TARGET --tag tflsplit-TARGET:{version} .
+services:
+"""
+
+_SERVICE = """\
+  {name}:
+    image: tflsplit-{name}:{version}
+    command: {command}
+    user: "{user}"
+    volumes:
+{volumes}
+{more}    read_only: true
+    tmpfs: ["/tmp"]
+    cap_drop: ["ALL"]
+    security_opt: ["no-new-privileges:true"]
+    restart: unless-stopped
+    logging:
+      driver: local
+"""
+
+_BROKER = """\
+  broker:
+    image: eclipse-mosquitto:2.0.22
+    command: ["mosquitto", "-c", "mosquitto.conf"]
+    working_dir: /server
+    user: "{broker_user}"
+    volumes:
+      - ./{broker}/server:/server
+    ports:
+      - "{port}:{port}"
+    networks:
+      default:
+        # The name in the broker's certificate, which the others ask for.
+        aliases: ["{host}"]
+    ulimits:
+      nofile: 65536
+    read_only: true
+    cap_drop: ["ALL"]
+    security_opt: ["no-new-privileges:true"]
+    restart: unless-stopped
+    logging:
+      driver: local
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a deployment begins with. `user` and `broker_user` (uid:gid) own the credentials and the broker's files; the
+    edge `is_elsewhere` where it runs on a machine of its own."""
+
+    deployment: str
+    device: str
+    host: str
+    port: int
+    source: str
+    user: str
+    broker_user: str
+    is_elsewhere: bool = False
+
+    def files(self) -> dict[str, str]:
+        """Each file's text by its name."""
+        words = {"deployment": self.deployment, "device": self.device, "package": PACKAGE, "broker": BROKER}
+        found = {"edge.toml": _EDGE.format(**words, source=_quoted(self.source)), "cloud.toml": _CLOUD.format(**words)}
+        if self.is_elsewhere:
+            return found | {"compose.yaml": self._compose(has_edge=False), "compose.edge.yaml": self._edge_alone()}
+        return found | {"compose.yaml": self._compose(has_edge=True)}
+
+    def _compose(self, *, has_edge: bool) -> str:
+        page = '    ports:\n      - "127.0.0.1:8080:8080"\n'
+        serve = ["--serve", "0.0.0.0:8080", "--token-file", f"{_INSIDE}/{TOKEN}"]
+        names = ("cloud", "watch", "edge") if has_edge else ("cloud", "watch")
+        waits = "    depends_on: [broker]\n"
+        return "".join(
+            (
+                _COMPOSE_HEAD.format(version=_version(), file="", targets=", ".join(names)),
+                _BROKER.format(broker=BROKER, broker_user=self.broker_user, port=self.port, host=self.host),
+                self._service("cloud", ["--config", f"{_INSIDE}/cloud.toml"], ("cloud.toml", PACKAGE), "cloud", waits),
+                self._service(
+                    "watch",
+                    ["--credentials", f"{_INSIDE}/{_client('consumer')}", *serve],
+                    (TOKEN,),
+                    "consumer",
+                    waits + page,
+                ),
+                *([self._edge(waits)] if has_edge else []),
+            )
+        )
+
+    def _edge_alone(self) -> str:
+        head = _COMPOSE_HEAD.format(version=_version(), file="--file compose.edge.yaml ", targets="edge")
+        return head + self._edge("")
+
+    def _edge(self, waits: str) -> str:
+        words = ["--config", f"{_INSIDE}/edge.toml"]
+        source = () if ":" in self.source else (self.source,)
+        return self._service("edge", words, ("edge.toml", PACKAGE, *source), self.device, waits + self._devices)
+
+    def _service(self, name: str, words: list[str], files: tuple[str, ...], client: str, more: str) -> str:
+        """It sees these files, and the credentials of one client: not the authority's key."""
+        shown = "[" + ", ".join(map(_quoted, [name, *words])) + "]"
+        volumes = [(file, file) if file.startswith("/") else (f"./{file}", f"{_INSIDE}/{file}") for file in files]
+        volumes.append((f"./{_client(client)}", f"{_INSIDE}/{_client(client)}"))
+        lines = "\n".join(f"      - {_quoted(f'{outside}:{inside}:ro')}" for outside, inside in volumes)
+        return _SERVICE.format(name=name, version=_version(), command=shown, user=self.user, volumes=lines, more=more)
+
+    @property
+    def _devices(self) -> str:
+        """A camera of this machine is a device file."""
+        number = self.source.removeprefix("camera:")
+        if number == self.source or not number.isdigit():
+            return ""
+        return f'    devices: ["/dev/video{number}"]\n    group_add: ["video"]\n'
+
+
+def _client(name: str) -> str:
+    return f"{BROKER}/clients/{name}"
+
+
+def _version() -> str:
+    return metadata.version("tflsplit")
+
+
+def _quoted(text: str) -> str:
+    """As a string of TOML, and of YAML."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
