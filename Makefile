@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 BIN := .venv/bin
 READY := .venv/ready
 LOCK := requirements-dev.lock
+DEMO_VENV := .venv-demo
+DEMO_READY := $(DEMO_VENV)/ready
 WHEEL_VENV := build/wheel-venv
 # Much of the suite waits for processes and brokers, so two of its parts run at a time whatever the number of cores.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
@@ -66,8 +68,18 @@ system: ## Debian packages that the tests use: Mosquitto, RabbitMQ, iproute2, nf
 		echo "not installed here, please do: $$missing (without Mosquitto, tests against it skip and amqtt serves the demo)"; \
 	fi
 
-demo: setup ## cut the digits model, run edge, broker and cloud as processes, print what happened
-	$(BIN)/tflsplit demo
+# What is set up for development does; without it a smaller environment, without tests and tools.
+demo: ## cut the digits model, run edge, broker and cloud as processes, print what happened; SERVE=8080 shows it as a page
+	@test -e $(READY) || $(MAKE) --no-print-directory $(DEMO_READY)
+	@bin=$(BIN); test -e $(READY) || bin=$(DEMO_VENV)/bin; $$bin/tflsplit demo $(if $(SERVE),--serve $(SERVE))
+
+$(DEMO_READY): pyproject.toml $(LOCK)
+	@test -n "$(PYTHON)" || { echo "no Python >= 3.10, < 3.14 found: install one (on Debian, make system) or give PYTHON=/path/to/python"; exit 1; }
+	@test -x $(DEMO_VENV)/bin/python || $(PYTHON) -m venv $(DEMO_VENV) \
+		|| { rm -rf $(DEMO_VENV); echo "$(PYTHON) cannot make a virtual environment: on Debian, apt install python3-venv"; exit 1; }
+	@echo "installing TensorFlow and what the demo needs into $(DEMO_VENV), about a minute on a fast network"
+	$(DEMO_VENV)/bin/python -m pip install --disable-pip-version-check --quiet --progress-bar on --constraint $(LOCK) --editable '.[convert,edge,demo,watch]'
+	@touch $@
 
 test: system wheel-venv ## the test suite, with the packages installed as a wheel; what continuous integration runs
 	PYTHONSAFEPATH=1 $(WHEEL_VENV)/bin/python $(BIN)/pytest $(SIDE_BY_SIDE)

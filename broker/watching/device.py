@@ -19,6 +19,7 @@ from tflsplit.observing.metrics import Metric
 MOST_TEXT = 128
 # Telemetry that is older than this does not describe the present: it comes every ten seconds by default.
 FRESH_S = 90.0
+_MOST_FOUND = 50
 _MEAN_OF = 8  # how many of the last results the parts of a frame's time are a mean of, weighing the later ones more
 
 
@@ -126,6 +127,7 @@ class Device:
             "label": None if answer is None else text_of(answer.label),
             "score": None if answer is None else answer.score,
             "values": None if answer is None or answer.top else _few(answer.values),
+            **_found(answer),
             "answered_s_ago": None if answer is None else round(now_s - self.answer_at_s, 1),
             "exact": None if answer is None else answer.is_exact,
             "answers": self.answers,
@@ -211,6 +213,18 @@ def finite_or_none(told: object) -> float | None:
 def _few(values: tuple[tuple[str, tuple[float, ...]], ...]) -> dict[str, list[float]]:
     """As much of a regression's outputs as a person reads."""
     return {name[:MOST_TEXT]: list(numbers[:8]) for name, numbers in values[:4]}
+
+
+def _found(answer: results.Result | None) -> dict[str, object]:
+    """The objects, shares or keypoints of a result, as many as a person looks at; labels are cut to a length."""
+    if answer is None or answer.found is None:
+        return {}
+    told = answer.found.as_json()
+    return {
+        kind: [{**each, "label": text_of(each.get("label"))} for each in entries[:_MOST_FOUND]]
+        for kind, entries in told.items()
+        if isinstance(entries, list)
+    }
 
 
 def _object(told: object) -> Mapping[str, Any]:

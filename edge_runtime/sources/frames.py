@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,8 @@ class Source:
     conversion to a package's inputs (DataError if there is none); without `fit` captures are inputs already. A source
     that `gives_pixels` gives uint8 pixels in the input's shape, any other gives inputs as the model stores them. What a
     source leaves out it reports to `drop`, by reason; whoever counts replaces it. `size_of` tells width and height of a
-    captured picture; None where its pixels are the model's.
+    captured picture; None where its pixels are the model's. `shown` gives what a person would see of a capture: a
+    picture file, RGB pixels, or None; each capture is told to `seen`, which whoever shares pictures replaces.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Source:
         gives_pixels: bool = False,
         close: Callable[[], None] = lambda: None,
         size_of: Callable[[Any], tuple[int, int] | None] = lambda raw: None,
+        shown: "Callable[[Any], Path | Array | None]" = lambda raw: None,
     ) -> None:
         self._make = make
         self.convert = convert  # an edge that changes its package replaces it
@@ -70,6 +73,8 @@ class Source:
         self.gives_pixels = gives_pixels
         self.close = close
         self.size_of = size_of
+        self.shown = shown
+        self.seen: Callable[[Capture], None] = lambda capture: None
         self.drop: Callable[[str], None] = lambda reason: None
 
     def fitted(self, package: Package, before: Package) -> samples.Convert:
@@ -86,7 +91,9 @@ class Source:
         for _ in passes:
             captured_ns, captured_at_s = clock(), time.monotonic()
             for raw in self._make():
-                yield Capture(raw, captured_ns, captured_at_s)
+                taken = Capture(raw, captured_ns, captured_at_s)
+                self.seen(taken)
+                yield taken
                 captured_ns, captured_at_s = clock(), time.monotonic()
 
     def inputs(self, *, repeats: bool = False, clock: Callable[[], int] = time.time_ns) -> Iterator[Input]:
@@ -154,6 +161,7 @@ def _from_samples(found: Samples, manifest: Manifest, *, as_pixels: bool) -> Sou
         is_live=False,
         gives_pixels=as_pixels,
         size_of=found.size,
+        shown=found.picture,
     )
 
 
@@ -190,5 +198,6 @@ def _camera(text: str, manifest: Manifest, *, as_pixels: bool) -> Source:
         gives_pixels=as_pixels,
         close=device.release,
         size_of=lambda picture: (picture.shape[1], picture.shape[0]),
+        shown=lambda picture: cv2.cvtColor(picture, cv2.COLOR_BGR2RGB),
     )
     return source

@@ -40,10 +40,10 @@ def birth(**changes):
     return json.dumps(BIRTH | changes).encode()
 
 
-def result(sequence=1, label="cat"):
+def result(sequence=1, label="cat", found=None):
     times = results.Times(1000.0, 3.0, 1001.0, 0.5, 0.25, 5.0, 1010.0)
-    found = results.Result("cam1", BOOT, sequence, "op012", "9f", times, (results.Score(label, 0.75),), is_exact=True)
-    return found.as_json()
+    top = (results.Score(label, 0.75),)
+    return results.Result("cam1", BOOT, sequence, "op012", "9f", times, top, is_exact=True, found=found).as_json()
 
 
 def told(why=None, p50=20.0, **values):

@@ -56,6 +56,14 @@ class Samples:
         (only, *others) = row
         return pictures.size(only) if isinstance(only, Path) and not others else None
 
+    def picture(self, row: tuple[Any, ...]) -> "Path | Array | None":
+        """What a person would see of a row: its picture file, or pixels; None where it is no picture."""
+        (only, *others) = row
+        if others or isinstance(only, Path):
+            return only if not others else None
+        is_pixels = isinstance(only, np.ndarray) and only.dtype == np.uint8
+        return only if is_pixels and pictures.is_picture((1, *only.shape)) else None
+
     def fit(
         self, specs: Sequence[TensorSpec], preprocessing: Preprocessing | None, resize: Resize | None = None
     ) -> Convert:

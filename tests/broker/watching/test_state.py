@@ -8,6 +8,7 @@ from broker.messages.peers import standing
 from broker.messages.topics import Kind
 from broker.messages.watched import load
 from broker.watching import history, state
+from tflsplit.decoding.found import Found, Object
 
 
 @pytest.fixture
@@ -36,6 +37,14 @@ def test_a_result_brings_label_age_rate_and_parts(heard):
     assert found["fps"] == pytest.approx(20 / 12, abs=0.01)
     assert found["parts_ms"] == {"head": 3.0, "queue": 0.5, "decode": 0.25, "tail": 5.0}
     assert heard.totals(1012.0)["fps"] == found["fps"]
+
+
+def test_objects_of_a_detector_are_told_with_their_boxes(heard):
+    found = Found(objects=(Object("cat" * 100, 0.5, (0.1, 0.2, 0.3, 0.4)),))
+    heard.tell("cam1", Kind.RESULTS, result(found=found))
+
+    (seen,) = heard.device("cam1")["objects"]
+    assert (seen["box"], seen["score"], len(seen["label"])) == ([0.1, 0.2, 0.3, 0.4], 0.5, 128)
 
 
 def test_telemetry_brings_latency_drops_spool_and_link(heard):

@@ -13,12 +13,26 @@ from tflsplit.cli.output import examples, logs, screen
 
 if TYPE_CHECKING:  # it imports the converters
     from broker.messages import results
+    from broker.watching.listener import Listener
     from tflsplit.cli.trials import demonstration
 
 
-@click.command(epilog=examples.epilog("tflsplit demo"))
+_NEXT = """
+next, with a model of your own:
+  tflsplit convert model.h5 --calibration pictures/ --labels labels.txt
+  tflsplit inspect model.tflsplit
+or look at the demo at work: tflsplit demo --serve 8080"""
+
+
+@click.command(epilog=examples.epilog("tflsplit demo", "tflsplit demo --serve 8080"))
+@click.option(
+    "--serve",
+    "page",
+    metavar="[HOST:]PORT",
+    help="Let a cloud and three edges run until Ctrl-C, and serve the page of `tflsplit watch` on them.",
+)
 @click.option("--json", "is_json", is_flag=True, help="Print the report as JSON.")
-def command(*, is_json: bool) -> None:
+def command(*, page: str | None, is_json: bool) -> None:
     """Run a complete example on this machine.
 
     A trained model that reads handwritten digits is converted and cut in two. Broker, cloud and edge then run as
@@ -27,6 +41,12 @@ def command(*, is_json: bool) -> None:
     """
     from tflsplit.cli.trials import demonstration
 
+    if page is not None:
+        if is_json:
+            raise click.UsageError("--serve goes on until Ctrl-C: leave out --json.")
+        with tempfile.TemporaryDirectory(prefix="tflsplit-demo-") as scratch:
+            demonstration.serve(Path(scratch), page, on_step=logs.progress, until=_until_stopped)
+        return
     with (
         tempfile.TemporaryDirectory(prefix="tflsplit-demo-") as scratch,
         screen.progress("starting", demonstration.FRAMES) as step,
@@ -40,6 +60,14 @@ def command(*, is_json: bool) -> None:
         screen.as_json(report.as_json())
     else:
         _print(report)
+        screen.verbatim(_NEXT)
+
+
+def _until_stopped(url: str, heard: "Listener") -> None:
+    screen.write(f"watch {url} (Ctrl-C ends it)")
+    with screen.stopped_by_signals(heard.stop):
+        while not heard.wait(1.0):
+            pass
 
 
 def _show(step: Callable[..., None], result: "results.Result", *, is_right: bool) -> None:

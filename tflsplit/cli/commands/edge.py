@@ -132,7 +132,7 @@ def command(
         edge = loop.Edge(model.package, head, online, settings, **more)
         with (
             model.updated(edge, head, machine, broker),
-            monitored.of_edge(edge, online, broker),
+            monitored.of_edge(edge, online, broker, inputs),
             screen.stopped_by_signals(edge.stop),
             service.supervised(edge, online, api_planfile.settings(plan)),
         ):

@@ -3,7 +3,7 @@
 import csv
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -81,4 +81,8 @@ def command(
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerows([watched.CSV, *map(watched.csv_row, devices)])
     else:
-        screen.table(watched.summary(told), watched.FLEET, [watched.fleet(each) for each in devices])
+        _show(told, devices)
+
+
+def _show(told: Mapping[str, Any], devices: Sequence[Mapping[str, Any]]) -> None:
+    screen.table(watched.summary(told), watched.FLEET, [watched.fleet(each) for each in devices])

@@ -94,9 +94,10 @@ def _told(heard: "Listener") -> dict[str, Any]:
 
 def _print(heard: "Listener", *, is_json: bool) -> None:
     told = _told(heard)
-    if is_json:
-        screen.as_json(told)
-        return
+    screen.as_json(told) if is_json else _show(told)
+
+
+def _show(told: dict[str, Any]) -> None:
     for title, columns, rows in watched.tables(told):
         screen.table(title, columns, rows)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # an edge without monitoring imports none of it
     from edge_runtime.loop import Edge
     from edge_runtime.monitoring.frame_trace import Trace
     from edge_runtime.monitoring.metrics import EdgeMetrics
+    from edge_runtime.sources.frames import Source
 
 # The default for Home Assistant: often enough to show a device as alive, and one small message each time.
 _TELEMETRY_S = 10.0
@@ -32,6 +33,7 @@ class MonitoringOptions:
     trace: Path | None
     trace_limit_bytes: int
     home_assistant: str | None
+    pictures_s: float | None = None
 
     @contextmanager
     def started(self) -> "Iterator[Monitoring]":
@@ -66,11 +68,17 @@ class Monitoring:
         return tuple(each for each in (self.metrics, self.trace) if each is not None)
 
     @contextmanager
-    def of_edge(self, edge: "Edge", online: "Transport", broker: connection.Broker) -> Iterator[None]:
-        """Publishes telemetry and the announcement to Home Assistant while the edge runs."""
+    def of_edge(self, edge: "Edge", online: "Transport", broker: connection.Broker, inputs: "Source") -> Iterator[None]:
+        """Publishes telemetry, the announcement to Home Assistant, and pictures of the inputs while the edge runs."""
         telemetry_s, prefix = self.options.telemetry_s, self.options.home_assistant
         edge.describe("software", connection.software(broker))
         with ExitStack() as stack:
+            if every_s := self.options.pictures_s:
+                from edge_runtime.monitoring import shared_pictures
+
+                edge.describe("pictures", {"every_s": every_s})
+                sharer = shared_pictures.PictureSharer(inputs, online, edge.settings, every_s=every_s)
+                stack.enter_context(sharer)
             if self.metrics is not None:
                 self.metrics.attach(edge, online)
             if self.metrics is not None and telemetry_s:
@@ -99,15 +107,25 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         trace: Path | None,
         trace_limit: int,
         home_assistant: str | None,
+        share_pictures: float | None,
         **others: Any,
     ) -> Any:
         if home_assistant and telemetry is None:  # Home Assistant gets rate and latency out of the telemetry
             telemetry = _TELEMETRY_S
-        made = MonitoringOptions(metrics, telemetry, trace, trace_limit, home_assistant)
+        made = MonitoringOptions(metrics, telemetry, trace, trace_limit, home_assistant, share_pictures)
         return function(*args, monitoring_options=made, **others)
 
     file = click.Path(path_type=Path, dir_okay=False, writable=True)
     for option in (
+        click.option(
+            "--share-pictures",
+            metavar="[TIME]",
+            type=units.time(least="200ms"),
+            is_flag=False,
+            flag_value="1s",
+            help="Publish the picture that was captured last, at most this often, for `tflsplit watch --serve`: "
+            "consumers of the deployment see it. Default: never; without TIME 1s.",
+        ),
         click.option(
             "--home-assistant",
             metavar="[PREFIX]",

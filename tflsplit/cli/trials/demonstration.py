@@ -8,7 +8,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -21,6 +22,7 @@ from broker.messages import results as messages_results
 from broker.messages import topics
 from broker.mqtt import transport
 from broker.transport import address
+from broker.watching import browser, listener
 from converters import convert
 from converters.loading import formats
 from tflsplit import errors
@@ -85,16 +87,7 @@ def run(
     """Runs the demo. Files go to `folder`, which the caller removes. `on_result` gets each result, and whether it was
     right."""
     model, data = _unpack(folder)
-    on_step("convert: digits.h5 to int8, quantised once, calibrated on 128 training pictures")
-    converted = convert.convert(
-        model,
-        folder / "digits.tflsplit",
-        convert.Options(
-            calibration=folder / "calibration.npy",
-            preprocessing=preprocessing.NAMED["unit"],
-            labels=tuple(str(digit) for digit in range(10)),
-        ),
-    )
+    converted = _converted(model, folder, on_step)
     images, truth = data["test_images"], data["test_labels"]
     on_step("reference: the float model and the whole int8 model on the held-out pictures")
     float_classes = _float_classes(model, images)
@@ -122,6 +115,56 @@ def run(
         broker=serving.kind,
         calibration=converted.manifest.calibration.kind,
         edge=edge,
+    )
+
+
+def serve(
+    folder: Path, page: str, *, on_step: Callable[[str], None], until: Callable[[str, listener.Listener], None]
+) -> None:
+    """Runs a broker, a cloud and three edges for as long as `until` does, which gets the URL of the page that shows
+    them. `page` is its address, as `tflsplit watch --serve` takes it."""
+    model, _ = _unpack(folder)
+    converted = _converted(model, folder, on_step)
+    with server.run(port=0) as serving, ExitStack() as stack:
+        on_step(f"broker: {serving.kind} on {serving.url}")
+        listening = transport.MqttTransport(
+            address.parse(serving.url), client_id="tflsplit-demo-watch", limits=listener.LIMITS
+        )
+        stack.enter_context(listening).connect()
+        heard = stack.enter_context(listener.Listener(listening, DEPLOYMENT))
+        heard.synchronise()
+        heard.start()
+        url = stack.enter_context(browser.serving(heard, page))
+        common = (str(converted.path), "--broker", serving.url, "--deployment", DEPLOYMENT, "--telemetry", "2s")
+        stack.enter_context(_running("cloud", folder, *common))
+        source = ("--source", str(folder / "test.npy"), "--count", str(10**9), "--cut", CUT_LAYER)
+        for number, rate_fps in enumerate((2, 5, 10), 1):
+            named = ("--device", f"edge-{number}", "--rate", str(rate_fps))
+            stack.enter_context(_running("edge", folder, *common, *source, *named))
+        on_step("cloud and three edges: started, each a process of its own")
+        until(url, heard)
+
+
+@contextmanager
+def _running(command: str, folder: Path, *arguments: str) -> Iterator[None]:
+    process = _process(command, folder, *arguments)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def _converted(model: Path, folder: Path, on_step: Callable[[str], None]) -> reading.Package:
+    on_step("convert: digits.h5 to int8, quantised once, calibrated on 128 training pictures")
+    return convert.convert(
+        model,
+        folder / "digits.tflsplit",
+        convert.Options(
+            calibration=folder / "calibration.npy",
+            preprocessing=preprocessing.NAMED["unit"],
+            labels=tuple(str(digit) for digit in range(10)),
+        ),
     )
 
 

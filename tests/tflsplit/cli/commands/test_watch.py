@@ -46,7 +46,9 @@ def deployment(tmp_path_factory, digits):
         start("cloud", digits, "--credentials", clients / "cloud", "--telemetry", "1s", "--workers", "1")
         source = ("--source", folder / "inputs.npy", "--count", "1000000", "--rate", "10")
         _save_digits(folder / "inputs.npy")
-        start("edge", digits, "--credentials", clients / "cam1", *source, "--telemetry", "1s")
+        start(
+            "edge", digits, "--credentials", clients / "cam1", *source, "--telemetry", "1s", "--share-pictures", "200ms"
+        )
         observer = broker.client("observer")
         observer.subscribe(topics.topic(secured_broker.DEPLOYMENT, "cam1", Kind.RESULTS))
         waiting.wait_for(lambda: observer.receive(0.2) is not None)
@@ -181,7 +183,8 @@ def test_a_browser_shows_it_and_obeys_no_stranger(page, deployment):
         browser.wait_for("return Number(document.querySelector('#totals li:last-child b').textContent) > 0")
         browser.run("[...document.querySelectorAll('button.name')].find((each) => each.textContent == 'cam1').click()")
         browser.wait_for("return document.querySelectorAll('#detail svg polyline').length == 2")
-        assert browser.run("return document.querySelectorAll('img').length") == 0
+        browser.wait_for("return (document.querySelector('#detail img') || {}).naturalWidth > 0")
+        assert browser.run("return document.querySelectorAll('td img, dd img').length") == 0
         assert browser.run("return document.title") != "1"
         assert browser.run("return [...document.querySelectorAll('svg')].every((each) => each.ariaLabel)")
         browser.look(390)

@@ -9,12 +9,14 @@ import sys
 import click
 import numpy as np
 import pytest
+import talk
 from click.testing import CliRunner
 
+from broker.messages import topics
 from tflsplit import text
 from tflsplit.api.seeing import evaluating
 from tflsplit.cli import main
-from tflsplit.cli.commands import demo, evaluate, probe, replay
+from tflsplit.cli.commands import demo, evaluate, fleet, probe, replay, watch
 from tflsplit.cli.output import moves, screen, tables
 from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.cli.trials import demonstration, replay_run
@@ -94,6 +96,19 @@ def print_all(package, folder):
     evaluate._print(evaluating.Report(1020, ways, (("--resize crop", 0.9),), ()))
     numbers = (evaluating.Way("int8", scores.of_numbers(np.arange(6.0).reshape(3, 2), np.ones((3, 2)))),)
     evaluate._print(evaluating.Report(3, numbers, (), ()))
+    heard = talk.Heard()
+    for name in ("cam1", "e" * 60):
+        said = {"status": talk.status(), "birth": talk.birth(), "results": talk.result()}
+        for kind, payload in said.items():
+            heard.tell(name, topics.Kind(kind), payload)
+        heard.tell(
+            name,
+            topics.Kind.TELEMETRY,
+            talk.told(why="no answer came for 12 s although frames wait: does a cloud run?"),
+        )
+    told = heard.as_json(1001.0)
+    watch._show(told)
+    fleet._show(told, told["of_devices"])
     demo._print(demonstration.Report(360, 360, 0, 1.0, shares, "op012", LONG, *sizes, *names))
 
 
