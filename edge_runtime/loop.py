@@ -109,7 +109,7 @@ class Edge:
             on_refused=adaptation.refused if adaptation else lambda packed: None,
             newest_first=adaptation is not None,
         )
-        here = on_device or (adaptation and adaptation.on_device)
+        here = on_device or (adaptation.on_device if adaptation else None)
         about = (here, settings, self.summary, self._observers, self.exactness)
         self._answers = Answers(*about, moves_here=bool(adaptation and adaptation.may_answer), on_failure=self._fail)
         self._collector = Collector(
