@@ -17,7 +17,7 @@ SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
 export PATH := $(PATH):/usr/sbin
 
 .NOTPARALLEL: # `system` installs what `setup` needs
-.PHONY: help setup lock system demo test test-service test-arm test-all chaos check bench clean wheel-venv
+.PHONY: help setup lock system demo test test-service test-arm test-all chaos check bench bench-emulation clean wheel-venv
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -106,6 +106,9 @@ check: setup ## lint, format, types, import contracts, tests: before every commi
 
 bench: setup ## the benchmarks, with machine and versions
 	$(BIN)/python benchmarks/run.py
+
+bench-emulation: setup ## docs/measurements/emulation.md: real workers on emulated links; needs root, half an hour
+	$(BIN)/python benchmarks/emulation.py build/emulation.jsonl > docs/measurements/emulation.md
 
 clean: ## remove environments, wheels and caches
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

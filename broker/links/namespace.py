@@ -43,7 +43,7 @@ class Network:
     address: str
     lost_packets: Callable[[], int]
     _prefix: tuple[str, ...]
-    _wire: "_Namespace"
+    _wire: "Namespace"
 
     def inside(self, *command: str) -> list[str]:
         """The command line that runs `command` behind the link."""
@@ -66,30 +66,30 @@ def shaped(*, rate_bps: float, loss: float = 0.0, delay_s: float = 0.0) -> Itera
     Processes inside must end before the block does.
     """
     check_possible()
-    name, first = _free_name()
-    outside, near, far, inside = (str(_ADDRESSES[first + number]) for number in (1, 2, 5, 6))
+    name, addresses = free_name()
+    outside, near, far, inside = (str(addresses[number]) for number in (1, 2, 5, 6))
     with contextlib.ExitStack() as stack:
-        wire, behind = stack.enter_context(_namespace(_FORWARD)), stack.enter_context(_namespace(_HOLD))
+        wire, behind = stack.enter_context(held(forwards=True)), stack.enter_context(held())
         has_netem = bool(delay_s) and _has_netem(wire)
         line = stack.enter_context(_joined(name, wire, 0.0 if has_netem else delay_s))
         wire.run("ip", "link", "add", "far", "type", "veth", "peer", "name", "link", "netns", str(behind.pid))
-        _run("ip", "addr", "add", f"{outside}/30", "dev", name)
-        _run("ip", "link", "set", "dev", name, "up")
+        run("ip", "addr", "add", f"{outside}/30", "dev", name)
+        run("ip", "link", "set", "dev", name, "up")
         for end, address in (("near", near), ("far", far)):
             wire.run("ip", "addr", "add", f"{address}/30", "dev", end)
             wire.run("ip", "link", "set", "dev", end, "up")
-            _shape(wire, end, rate_bps, delay_s if has_netem else 0.0)
+            limit(wire, end, rate_bps, delay_s if has_netem else 0.0)
         behind.run("ip", "addr", "add", f"{inside}/30", "dev", "link")
         for end in ("link", "lo"):
             behind.run("ip", "link", "set", "dev", end, "up")
         behind.run("ip", "route", "add", "default", "via", far)
-        _run("ip", "route", "add", f"{inside}/32", "via", near)
+        run("ip", "route", "add", f"{inside}/32", "via", near)
         _lose(wire, loss)
         yield Network(outside, inside, lambda: _lost(wire) + (line.refused if line else 0), behind.prefix, wire)
 
 
 @dataclass(frozen=True, slots=True)
-class _Namespace:
+class Namespace:
     """A network namespace; the process `pid` keeps it alive."""
 
     pid: int
@@ -99,14 +99,15 @@ class _Namespace:
         return ("nsenter", f"--net=/proc/{self.pid}/ns/net")
 
     def run(self, *command: str) -> str:
-        return _run(*self.prefix, *command)
+        return run(*self.prefix, *command)
 
 
 @contextlib.contextmanager
-def _namespace(script: str) -> Iterator[_Namespace]:
+def held(*, forwards: bool = False) -> Iterator[Namespace]:
+    """A network namespace, until the block ends; with `forwards` it passes on what is not for it."""
     # A session of its own: Ctrl-C must not end it before the processes inside.
     with subprocess.Popen(
-        ("unshare", "--net", "sh", "-ec", script),
+        ("unshare", "--net", "sh", "-ec", _FORWARD if forwards else _HOLD),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -116,25 +117,33 @@ def _namespace(script: str) -> Iterator[_Namespace]:
         assert holder.stdout is not None and holder.stderr is not None  # noqa: S101, PT018 - for mypy: they are pipes
         if not holder.stdout.readline():
             raise errors.DeviceError(f"no network namespace can be made here: {holder.stderr.read().strip()}")
-        yield _Namespace(holder.pid)
+        yield Namespace(holder.pid)
 
 
 @contextlib.contextmanager
-def _joined(name: str, wire: _Namespace, delay_s: float) -> Iterator[delay_line.DelayLine | None]:
+def _joined(name: str, wire: Namespace, delay_s: float) -> Iterator[delay_line.DelayLine | None]:
     """Joins our interface `name` and the wire's `near`: by a delay line, or without a delay by a virtual cable."""
     if delay_s:
         with delay_line.between((name, f"{name}w"), delay_s) as line:
-            _run("ip", "link", "set", "dev", f"{name}w", "netns", str(wire.pid), "name", "near")
+            run("ip", "link", "set", "dev", f"{name}w", "netns", str(wire.pid), "name", "near")
             yield line
         return
-    _run("ip", "link", "add", name, "type", "veth", "peer", "name", "near", "netns", str(wire.pid))
-    try:
+    with cable(name, wire, "near"):
         yield None
+
+
+@contextlib.contextmanager
+def cable(name: str, behind: Namespace, end: str) -> Iterator[None]:
+    """A virtual cable from our interface `name` to the namespace's `end`."""
+    run("ip", "link", "add", name, "type", "veth", "peer", "name", end, "netns", str(behind.pid))
+    try:
+        yield
     finally:
-        _run("ip", "link", "del", "dev", name)  # otherwise it would outlive its namespace by a moment
+        run("ip", "link", "del", "dev", name)  # otherwise it would outlive its namespace by a moment
 
 
-def _shape(wire: _Namespace, end: str, rate_bps: float, delay_s: float) -> None:
+def limit(wire: Namespace, end: str, rate_bps: float, delay_s: float = 0.0) -> None:
+    """What leaves by `end` is no faster than that, and is delayed."""
     burst_bytes = max(_PACKET_BYTES, int(rate_bps / 8 * _BURST_S))
     rate = ("rate", f"{rate_bps:.0f}bit", "burst", str(burst_bytes), "latency", _QUEUE)
     wire.run("tc", "qdisc", "add", "dev", end, "root", "handle", "1:", "tbf", *rate)
@@ -142,12 +151,12 @@ def _shape(wire: _Namespace, end: str, rate_bps: float, delay_s: float) -> None:
         wire.run("tc", "qdisc", "add", "dev", end, "parent", "1:1", "netem", "delay", f"{delay_s * 1e6:.0f}us")
 
 
-def _has_netem(wire: _Namespace) -> bool:
+def _has_netem(wire: Namespace) -> bool:
     command = (*wire.prefix, "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms")
     return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
-def _lose(wire: _Namespace, loss: float) -> None:
+def _lose(wire: Namespace, loss: float) -> None:
     """Drops a share of packets, and counts them."""
     share = f"numgen random mod {_MILLION} < {round(loss * _MILLION)}"
     rules = (
@@ -160,18 +169,18 @@ def _lose(wire: _Namespace, loss: float) -> None:
         wire.run("nft", rule)
 
 
-def _lost(wire: _Namespace) -> int:
+def _lost(wire: Namespace) -> int:
     words = wire.run("nft", "list", "counter", "inet", "wire", "lost").split()
     return int(words[words.index("packets") + 1])
 
 
-def _free_name() -> tuple[str, int]:
-    """A free name for an interface, and the offset of its addresses; random, so that two links at a time differ."""
+def free_name(each: int = _EACH) -> tuple[str, IPv4Network]:
+    """A free name for an interface, and so many addresses; random, so that two links at a time differ."""
     taken = {name for _, name in socket.if_nameindex()}
     while True:
-        number = random.randrange(_ADDRESSES.num_addresses // _EACH)  # noqa: S311 - it guards nothing
+        number = random.randrange(_ADDRESSES.num_addresses // each) * (each // _EACH)  # noqa: S311 - it guards nothing
         if (name := f"tfs{number}") not in taken:
-            return name, number * _EACH
+            return name, IPv4Network((int(_ADDRESSES[number * _EACH]), 32 - (each - 1).bit_length()))
 
 
 def check_possible() -> None:
@@ -185,7 +194,8 @@ def check_possible() -> None:
         )
 
 
-def _run(*command: str) -> str:
+def run(*command: str) -> str:
+    """What a tool that makes links prints; DeviceError where it cannot."""
     try:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
     except subprocess.CalledProcessError as cause:

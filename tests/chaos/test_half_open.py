@@ -35,7 +35,7 @@ class Swallowing:
         self._nft("delete table inet swallow")
 
     def _nft(self, rule):
-        namespace._run(*self._inside("nft", rule))
+        namespace.run(*self._inside("nft", rule))
 
 
 @pytest.fixture

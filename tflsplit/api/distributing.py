@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tflsplit import arguments, bundle, errors, quantities
-from tflsplit.api import packages
+from tflsplit.api import files, packages
 from tflsplit.arguments import PathLike
 from tflsplit.chains import comparison
 from tflsplit.chains.pipeline import Planned
@@ -91,6 +91,13 @@ def write(found: Distribution, pkg: PathLike | Package, out: PathLike, *, force:
     opened, folder = packages.open(pkg), arguments.path(out, "out")
     _write_placement(opened, _plan(found, opened, folder), found.schedule, folder, force=force)
     return folder
+
+
+def write_report(found: Distribution, pkg: PathLike | Package, out: PathLike, *, force: bool = False) -> None:
+    """A page with charts, in one HTML file; one that is there already is replaced with `force` only."""
+    from tflsplit.report.sharing import page
+
+    files.write_whole(files.free(out, force), page.render(found, packages.open(pkg)))
 
 
 def write_chain(planned: Planned, folder: Path, *, force: bool = False) -> None:

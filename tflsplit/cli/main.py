@@ -22,7 +22,7 @@ from tflsplit.cli.output import examples, logs, streams
 GROUPS = {
     "Make a package": ("convert", "compile", "slice", "bundle"),
     "Look at a package": ("inspect", "verify", "predict", "evaluate"),
-    "Measure and plan": ("profile", "probe", "plan", "replay", "simulate", "distribute", "run-chain"),
+    "Measure and plan": ("profile", "probe", "plan", "replay", "simulate", "distribute", "emulate", "run-chain"),
     "Run": ("demo", "init", "edge", "cloud", "worker", "results", "watch", "broker"),
     "Operate": ("fleet", "doctor", "config", "install-service", "keygen", "push", "trace", "completion"),
 }

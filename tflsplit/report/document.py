@@ -34,8 +34,10 @@ def listed(lines: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>"
 
 
-def figure(title: str, svg: str, caption: str) -> str:
-    named = svg.replace("<svg", f"<svg role='img' aria-label='{html.escape(f'{title}. {caption}')}'", 1)
+def figure(title: str, svg: str, caption: str, *, describes: str = "") -> str:
+    """`describes` is what the drawing says, for those who do not see it; without it that is the caption."""
+    said = html.escape(f"{title}. {describes or caption}")
+    named = svg.replace("<svg", f"<svg role='img' aria-label='{said}'", 1)
     below = f"<figcaption>{html.escape(caption)}</figcaption>"
     return f"<h2>{html.escape(title)}</h2><figure><div class=drawing>{named}</div>{below}</figure>"
 

@@ -13,7 +13,7 @@ from tflsplit.placement.searching.search import Objective
 @click.command(
     epilog=examples.epilog(
         "tflsplit distribute model.tflsplit --devices 4 --bandwidth 100Mbit -o shared",
-        "tflsplit distribute model.tflsplit --machines pis.toml \\\n--objective throughput",
+        "tflsplit distribute model.tflsplit --machines pis.toml \\\n--objective throughput --report shared.html",
     )
 )
 @click.argument("pkg", type=click.Path(path_type=Path))
@@ -47,7 +47,8 @@ from tflsplit.placement.searching.search import Objective
 @click.option(
     "-o", "--output", "destination", type=click.Path(path_type=Path), help="Write plan and pieces to this folder."
 )
-@click.option("--force", "replaces_existing", is_flag=True, help="Replace the folder of -o if there is one.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write a page with charts to this HTML file.")
+@click.option("--force", "replaces_existing", is_flag=True, help="Replace what -o and --report name if it is there.")
 @screen.wide_option
 @click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
 def command(
@@ -63,6 +64,7 @@ def command(
     objective: str,
     allow_inexact: bool,
     destination: Path | None,
+    report: Path | None,
     replaces_existing: bool,
     is_json: bool,
 ) -> None:
@@ -75,7 +77,8 @@ def command(
     \b
     Python: tflsplit.distribute("model.tflsplit", devices=4, bandwidth="100Mbit")
     """
-    distributing.check_free(destination, replaces_existing=replaces_existing)
+    for taken in (destination, report):
+        distributing.check_free(taken, replaces_existing=replaces_existing)
     found = distributing.distribute(
         pkg,
         machines=machines,
@@ -90,6 +93,8 @@ def command(
     )
     if destination is not None:
         distributing.write(found, pkg, destination, force=replaces_existing)
+    if report is not None:
+        distributing.write_report(found, pkg, report, force=replaces_existing)
     if is_json:
         screen.as_json(found.as_json())
     else:

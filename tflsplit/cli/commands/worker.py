@@ -84,13 +84,6 @@ from tflsplit.cli.output import examples, screen
     help="At the source: look for a better placement where machines are lost, or not as quick as stated.",
 )
 @click.option(
-    "--replan/--no-replan",
-    "replans",
-    default=True,
-    show_default=True,
-    help="At the source: look for a better placement where machines are lost, or not as quick as stated.",
-)
-@click.option(
     "--raw-outputs", "wants_raw", is_flag=True, help="At the source: let results carry the outputs as they are."
 )
 @click.option("--once", "ends_with_source", is_flag=True, help="End when the source has no more inputs.")

@@ -20,7 +20,11 @@ from tflsplit.cli.commands import demo, evaluate, fleet, probe, replay, watch
 from tflsplit.cli.output import moves, screen, tables
 from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.cli.trials import demonstration, replay_run
+from tflsplit.cli.trials.emulation import comparison as comparison_of_machines
+from tflsplit.cli.trials.emulation import printing
 from tflsplit.evaluation import scores
+from tflsplit.placement import machines
+from tflsplit.placement.cost import Costs
 from tflsplit.switching import comparison, traces
 from tflsplit.switching.choices import Choice
 from tflsplit.switching.controller import Tuning
@@ -86,6 +90,11 @@ def print_all(package, folder):
     probe._print(presets.named("wifi"))
     row = replay_run.Row("input:jpeg:75", LONG, 150_528, 1.0, 2.0, 1.5, 2.5, 30)
     replay._print(replay_run.Report(presets.named("wifi"), presets.named("wifi"), (row, row), row))
+    way = comparison_of_machines.Row(
+        Costs(1.5, 1.2, 93_528_963, (10**9, 1), (1, 1), (10**8, 1), 0.0), 1.4, 0.71, 0.83, 12, 0, 3, 0.3, {"m1": 10**8}
+    )
+    ways = {"this placement": way, "output_channels": way, "one_machine": way}
+    printing.write(comparison_of_machines.Emulated("net", machines.even(2, 3.4e9, 1e8), 1, ways))
     figures = {"p50": 123.456, "p95": 1234.567, "p99": 12345.678}
     shares = {"float": 1.0, "int8": 1.0, "split": 1.0}
     summary = {"latency_ms": figures, "parts_ms": {"head": figures}}
