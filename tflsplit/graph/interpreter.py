@@ -259,8 +259,8 @@ def _spec(details: dict[str, Any]) -> TensorSpec:
 def _runtime_errors(name: str) -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, ValueError, SystemError, OSError) as cause:
-        # SystemError is what tflite-runtime raises when it meets numpy 2.
+    except (RuntimeError, ValueError, SystemError, OSError, MemoryError, OverflowError, IndexError) as cause:
+        # SystemError is what tflite-runtime raises when it meets numpy 2, the last three are exceptions of C++.
         reason = errors.one_line(cause)
         if "unresolved custom op: edgetpu-custom-op" in reason:
             raise errors.DeviceError(

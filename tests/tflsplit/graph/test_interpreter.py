@@ -6,6 +6,7 @@ import tiny_models
 from ai_edge_litert import schema_py_generated as schema
 
 from tflsplit import errors
+from tflsplit.graph import interpreter as door
 from tflsplit.graph.interpreter import Interpreter
 
 STEPS = np.random.default_rng(0).integers(-128, 128, (2, 20, 1, 4), dtype=np.int8)
@@ -89,3 +90,10 @@ def test_a_model_that_keeps_nothing_leaves_no_state(residual_model):
         again, _ = opened.step(state, STEPS[0, 0])
 
     assert (state, outputs[0].tolist()) == (b"", again[0].tolist())
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError, MemoryError, OverflowError, IndexError])
+def test_whatever_the_runtime_raises_is_ours(kind):
+    with pytest.raises(errors.DeviceError, match=r"m: the TensorFlow Lite interpreter cannot run it: bad"):
+        with door._runtime_errors("m"):
+            raise kind("bad")
