@@ -40,11 +40,13 @@ class Machine:
 @dataclass(frozen=True, slots=True)
 class Medium:
     """What joins the machines: `bandwidth_bps` of each one's own link both ways, or of the one medium that all share;
-    `delay_s` for the messages of an exchange, which go out together."""
+    `delay_s` for the messages of an exchange, which go out together. `is_relayed` where all of them go to a broker, on
+    a link of the same bandwidth, and from it."""
 
     bandwidth_bps: float
     delay_s: float = 0.0
     is_shared: bool = False
+    is_relayed: bool = False
 
     def __post_init__(self) -> None:
         if not (self.bandwidth_bps > 0 and self.delay_s >= 0):
@@ -76,14 +78,20 @@ class Cluster:
     def busy_s(self, sent: Array, received: Array) -> Array:
         """How long the busiest link carries what each machine sends and receives; bytes are (…, N), seconds (…)."""
         longest: Array = (np.maximum(sent, received) * 8 / np.array(self.bandwidths_bps)).max(axis=-1)
-        if self.medium.is_shared:
-            longest = np.maximum(longest, np.sum(sent, axis=-1) * 8 / self.medium.bandwidth_bps)
+        if self.medium.is_shared or self.medium.is_relayed:
+            times = 2 if self.medium.is_shared and self.medium.is_relayed else 1
+            longest = np.maximum(longest, times * np.sum(sent, axis=-1) * 8 / self.medium.bandwidth_bps)
         return longest
 
     def exchange_s(self, sent: Array, received: Array) -> Array:
-        """The time of an exchange: that of its bytes, as in `busy_s`, and the messages' delay."""
-        carried_s = self.busy_s(sent, received)
-        took_s: Array = carried_s + (carried_s > 0) * self.medium.delay_s
+        """The time of an exchange: that of its bytes, as in `busy_s`, and the messages' delay. A broker passes on what
+        it has whole, so the last of it comes a transfer and a delay later."""
+        carried_s, hops = self.busy_s(sent, received), 1
+        if self.medium.is_relayed:
+            hops = 2
+            if not self.medium.is_shared:
+                carried_s = carried_s + (received * 8 / np.array(self.bandwidths_bps)).max(axis=-1)
+        took_s: Array = carried_s + (carried_s > 0) * hops * self.medium.delay_s
         return took_s
 
 
@@ -103,13 +111,14 @@ _MACHINE: Mapping[str, tuple[str, Callable[[Any, str], float]]] = {
     "bandwidth": ("bandwidth_bps", quantities.parse_bandwidth),
     "power": ("power_w", _number),
 }
-_KEYS = ("bandwidth", "delay", "shared", "source", "sink")
+_KEYS = ("bandwidth", "delay", "shared", "transport", "source", "sink")
+_TRANSPORTS = ("zenoh", "mqtt")  # without a word of it links are direct
 
 
 def read(path: Path, measure: Reader | None = None) -> Cluster:
-    """A TOML file: `bandwidth`, `delay` and `shared` of what joins the machines, `source` and `sink` by name (the first
-    machine), and a `[[machine]]` each with `name`, `speed` or `profile` (the file of its profile, which `measure`
-    reads) and perhaps `memory`, `bandwidth`, `overhead`, `power`.
+    """A TOML file: `bandwidth`, `delay`, `shared` and `transport` of what joins the machines, `source` and `sink` by
+    name (the first machine), and a `[[machine]]` each with `name`, `speed` or `profile` (the file of its profile, which
+    `measure` reads) and perhaps `memory`, `bandwidth`, `overhead`, `power`.
 
     DataError for a file that is no such thing, with all that is wrong in it.
     """
@@ -139,10 +148,14 @@ def _cluster(found: Mapping[str, Any], machines: Sequence[Machine]) -> Cluster:
     shared = found.get("shared", False)
     if not isinstance(shared, bool):
         raise errors.SettingsError(f"shared is {shared!r}, expected true or false")
+    transport = found.get("transport", _TRANSPORTS[0])
+    if transport not in _TRANSPORTS:
+        raise errors.SettingsError(f'transport is {transport!r}, expected "mqtt" or "zenoh"')
     medium = Medium(
         quantities.parse_bandwidth(found.get("bandwidth", "100Mbit")),
         quantities.parse_duration(found.get("delay", 0.0), "delay"),
         shared,
+        is_relayed=transport == "mqtt",
     )
     made, names = Cluster(tuple(machines), medium), [machine.name for machine in machines]
     places = []

@@ -1,10 +1,11 @@
 """The file of machines: what it says, and each way in which it can be wrong."""
 
+import numpy as np
 import pytest
 
 from tflsplit import errors
 from tflsplit.placement import machines
-from tflsplit.placement.machines import Machine, Medium
+from tflsplit.placement.machines import Cluster, Machine, Medium
 
 GOOD = """
 bandwidth = "10Mbit"
@@ -70,3 +71,25 @@ def test_what_is_wrong_is_named(tmp_path, before, after, told):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(errors.DataError, match=r"none\.toml: cannot be read"):
         machines.read(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_brokers_hop_costs_a_second_transfer_and_delay(is_shared):
+    """A megabyte at 100 Mbit/s from one machine to another, 2 ms away."""
+    sent, received = np.array([1e6, 0.0]), np.array([0.0, 1e6])
+    direct, relayed = (
+        Cluster((Machine("a", 1e9), Machine("b", 1e9)), Medium(100e6, 0.002, is_shared, each)) for each in (False, True)
+    )
+    assert float(direct.exchange_s(sent, received)) == pytest.approx(0.082)
+    assert float(relayed.exchange_s(sent, received)) == pytest.approx(0.164)
+    assert float(relayed.exchange_s(sent * 0, received * 0)) == 0
+
+
+def test_the_file_says_what_is_spoken_and_nothing_else_will_do(tmp_path):
+    described = 'transport = "{}"\n[[machine]]\nname = "a"\nspeed = 1e9\n'
+    for spoken, is_relayed in (("mqtt", True), ("zenoh", False)):
+        (tmp_path / "m.toml").write_text(described.format(spoken))
+        assert machines.read(tmp_path / "m.toml").medium.is_relayed is is_relayed
+    (tmp_path / "m.toml").write_text(described.format("tcp"))
+    with pytest.raises(errors.DataError, match='transport is \'tcp\', expected "mqtt" or "zenoh"'):
+        machines.read(tmp_path / "m.toml")
