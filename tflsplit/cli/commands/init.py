@@ -75,9 +75,9 @@ def command(
     source: str,
     is_elsewhere: bool,
 ) -> None:
-    """Begin a deployment in DIR: package, broker with credentials, settings, and a Compose file.
+    """Begin a deployment: package, broker, settings.
 
-    What is not given is asked for in a terminal, and is as each option's default says elsewhere. DIR must not exist.
+    DIR gets the package, a broker with credentials, settings of an edge and a cloud, and a Compose file. What is not given is asked for in a terminal, and is as each option's default says elsewhere. DIR must not exist.
     """
     if model is None:
         asked = _asked("Model file or package", "")(click.get_current_context(), click.Option(["--model"]), None)

@@ -17,6 +17,7 @@ from tflsplit import text
 from tflsplit.api.seeing import evaluating
 from tflsplit.cli import main
 from tflsplit.cli.commands import demo, evaluate, fleet, probe, replay, watch
+from tflsplit.cli.commands.broker import listing
 from tflsplit.cli.output import moves, screen, tables
 from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.cli.trials import demonstration, replay_run
@@ -84,6 +85,7 @@ def print_all(package, folder):
         f'source = "{folder / "inputs.npy"}"\n'
     )
     typed("config", "check", folder / "edge.toml")
+    listing._print("d", "mqtts://localhost:8883", [("cam1", "device", None), ("e" * 60, "device", 1_900_000_000)])
     link = traces.of_rates("link", [(0.0, 2e7, traces.Conditions()), (5.0, 2e5, traces.Conditions())], 10.0)
     choices = [Choice("input:jpeg:75", 0.0, 150_528.0, 0.01, 0.1), Choice("output", 0.1, 0.0, 0.0, 0.0)]
     moves.write(comparison.compare(World(link, Setting()), choices, Goal(), Tuning()))

@@ -1,12 +1,17 @@
 """`tflsplit broker list`: who may use the broker of a deployment."""
 
 import datetime
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from tflsplit.cli.commands.broker import identities
 from tflsplit.cli.output import examples, screen
+from tflsplit.cli.output.tables import Column, Kind
+
+_DAY_S = 86_400
 
 
 @click.command("list", epilog=examples.epilog("tflsplit broker list /etc/tflsplit/broker"))
@@ -20,25 +25,30 @@ def command(folder: Path, *, is_json: bool) -> None:
     from broker.deploy import folder as deployments
 
     book = deployments.read(folder)
-    now = datetime.datetime.now(datetime.timezone.utc)
-    rows = []
-    for identity in book.identities:
-        ends = None if identity.ends_s is None else datetime.datetime.fromtimestamp(identity.ends_s, now.tzinfo)
-        rows.append((identity.name, identity.role.value, ends))
-    if is_json:
-        screen.as_json(
-            {
-                "deployment": book.deployment,
-                "broker": f"mqtts://{book.where}",
-                "identities": [
-                    {"name": name, "role": role, "ends": ends and ends.isoformat()} for name, role, ends in rows
-                ],
-            }
-        )
+    where = f"mqtts://{book.where}"
+    rows = [(identity.name, identity.role.value, identity.ends_s) for identity in book.identities]
+    if not is_json:
+        _print(book.deployment, where, rows)
         return
-    columns = ("name", "role", "certificate ends", "in days")
-    shown = [
-        (name, role, *(("password", "") if ends is None else (ends.date().isoformat(), (ends - now).days)))
-        for name, role, ends in rows
+    identities = [
+        {"name": name, "role": role, "ends": ends_s and _date(ends_s).isoformat()} for name, role, ends_s in rows
     ]
-    screen.table(f"{book.deployment} at mqtts://{book.where}", columns, shown)
+    screen.as_json({"deployment": book.deployment, "broker": where, "identities": identities})
+
+
+def _print(deployment: str, where: str, rows: Sequence[tuple[str, str, int | None]]) -> None:
+    """`rows` are names, roles, and when certificates end (Unix time); None for one who has a password."""
+    now_s = time.time()
+    shown = [
+        (
+            name,
+            role,
+            *(("", "") if ends_s is None else (_date(ends_s).date().isoformat(), int((ends_s - now_s) / _DAY_S))),
+        )
+        for name, role, ends_s in rows
+    ]
+    screen.table(f"{deployment} at {where}", (Column("name", Kind.NAME), "role", "certificate ends", "in days"), shown)
+
+
+def _date(at_s: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(at_s, datetime.timezone.utc)
