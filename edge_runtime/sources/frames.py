@@ -52,6 +52,7 @@ class Source:
     source leaves out it reports to `drop`, by reason; whoever counts replaces it. `size_of` tells width and height of a
     captured picture; None where its pixels are the model's. `shown` gives what a person would see of a capture: a
     picture file, RGB pixels, or None; each capture is told to `seen`, which whoever shares pictures replaces.
+    `length` is how many captures a pass has, if known.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Source:
         close: Callable[[], None] = lambda: None,
         size_of: Callable[[Any], tuple[int, int] | None] = lambda raw: None,
         shown: "Callable[[Any], Path | Array | None]" = lambda raw: None,
+        length: int | None = None,
     ) -> None:
         self._make = make
         self.convert = convert  # an edge that changes its package replaces it
@@ -75,6 +77,7 @@ class Source:
         self.size_of = size_of
         self.shown = shown
         self.seen: Callable[[Capture], None] = lambda capture: None
+        self.length = length
         self.drop: Callable[[str], None] = lambda reason: None
 
     def fitted(self, package: Package, before: Package) -> samples.Convert:
@@ -162,6 +165,7 @@ def _from_samples(found: Samples, manifest: Manifest, *, as_pixels: bool) -> Sou
         gives_pixels=as_pixels,
         size_of=found.size,
         shown=found.picture,
+        length=len(found),
     )
 
 

@@ -240,7 +240,10 @@ def _float_model(package: Package, model: PathLike | None, remarks: list[str]) -
             yield opened
         return
     if model is None:
-        remarks.append("float: not at hand; give the file that the package was made of (--model)")
+        remarks.append(
+            "float: not at hand; give the file that the package was made of (--model), without which other scalings "
+            "can hardly be tried"
+        )
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="tflsplit-") as folder:

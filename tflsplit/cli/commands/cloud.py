@@ -14,6 +14,7 @@ from tflsplit.cli.options import cloud_metrics, connection, planfile, supervisio
 from tflsplit.cli.options import metrics as options_metrics
 from tflsplit.cli.options import serving as options_serving
 from tflsplit.cli.output import examples, screen
+from tflsplit.cli.output.seeing import printing
 from tflsplit.cli.settings import cloud_checks
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ _MOST_CUTS = 6
 @click.option(
     "--count", type=click.IntRange(min=1), help="Stop after this number of results. Default: run until SIGTERM."
 )
+@printing.observed
 @click.option("--json", "is_json", is_flag=True, help="Print the summary at the end as JSON.")
 def command(
     pkgs: tuple[Path, ...],
@@ -71,6 +73,7 @@ def command(
     metrics: str | None,
     count: int | None,
     is_json: bool,
+    printed: printing.Answers | None,
 ) -> None:
     """Run the tails for the frames of edges, publish results.
 
@@ -93,8 +96,7 @@ def command(
     read = partial(_opened, plan_path=plan_path, share=share)
     packages, warm = read(pkgs)
     with contextlib.ExitStack() as stack:
-        # Ray prints the output of its processes on stdout, where only our summary belongs.
-        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # Ray prints what its processes do on stdout
         collected = stack.enter_context(cloud_metrics.started(metrics))
         engine = stack.enter_context(contextlib.closing(engines.Exchangeable(serving.engine(packages, warm))))
         service.starting("connecting to the broker")
@@ -106,7 +108,7 @@ def command(
         for deployment, connections in online.items():
             heard = _heard(connections[1], (deployment, name), boot, packages, serving)
             listeners += heard.values()
-            made = _cloud(engine, (deployment, *connections), share, serving.drain_s, heard)
+            made = _cloud(engine, (deployment, *connections), share, serving.drain_s, heard, printed=printed)
             clouds.append(stack.enter_context(made))
         _log_start(packages, tuple(online), engine, serving)
         pairs = tuple((cloud, frames) for cloud, (frames, _) in zip(clouds, online.values(), strict=True))
@@ -151,6 +153,8 @@ def _cloud(
     share: str | None,
     drain_s: float,
     heard: dict[str, Any],
+    *,
+    printed: printing.Answers | None,
 ) -> "Iterator[Cloud]":
     """A cloud; one whose frames come out of a queue hears of devices beside it."""
     from broker.cloud import subscriber
@@ -160,7 +164,8 @@ def _cloud(
     with contextlib.ExitStack() as stack:
         if frames is not around and around is not None:
             heard = {"beside": stack.enter_context(Beside(engine, around, deployment, **heard))}
-        yield subscriber.Cloud(engine, frames, deployment, share=share, **heard, drain_s=drain_s)
+        observers = () if printed is None else (printed,)
+        yield subscriber.Cloud(engine, frames, deployment, share=share, **heard, observers=observers, drain_s=drain_s)
 
 
 def _heard(

@@ -7,7 +7,8 @@ import click
 from tflsplit import errors
 from tflsplit.api import packages
 from tflsplit.api.seeing import predicting
-from tflsplit.cli.output import answers, examples, screen
+from tflsplit.cli.output import examples, screen
+from tflsplit.cli.output.seeing import lines
 from tflsplit.decoding import maps
 from tflsplit.decoding.forms import Task
 from tflsplit.package.reading import Package
@@ -53,8 +54,8 @@ def command(
         if is_json:
             screen.as_json(predicted.as_json())
         else:
-            screen.write(f"{predicted.input}: {answers.line(answer.top, answer.values, answer.found)}")
-            for words in answers.details(answer.found):
+            screen.write(f"{predicted.input}: {lines.line(answer.top, answer.values, answer.found)}")
+            for words in lines.details(answer.found):
                 screen.write(f"  {words}")
         if masks is not None and answer.found is not None and answer.found.mask is not None:
             file = masks / f"{number:04d}-{Path(predicted.input).stem}.png"

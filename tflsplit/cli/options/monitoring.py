@@ -11,6 +11,7 @@ import click
 
 from tflsplit.cli.options import connection, units
 from tflsplit.cli.options import metrics as options_metrics
+from tflsplit.cli.output.seeing import printing
 
 if TYPE_CHECKING:  # an edge without monitoring imports none of it
     from broker.transport.protocol import Transport
@@ -34,6 +35,7 @@ class MonitoringOptions:
     trace_limit_bytes: int
     home_assistant: str | None
     pictures_s: float | None = None
+    prints: bool | None = None
 
     @contextmanager
     def started(self) -> "Iterator[Monitoring]":
@@ -52,25 +54,35 @@ class MonitoringOptions:
                 limit_bytes, kernel_class = self.trace_limit_bytes, keeping.here()
                 kept = frame_trace.Trace(self.trace, limit_bytes=limit_bytes, kernel_class=kernel_class)
                 trace = stack.enter_context(kept)
-            yield Monitoring(self, metrics, trace)
+            yield Monitoring(
+                self,
+                metrics,
+                trace,
+                stack.enter_context(
+                    printing.printing(self.prints, is_json=bool(click.get_current_context().params.get("is_json")))
+                ),
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """The monitoring that runs. `metrics` and `trace` are None where they are off."""
+    """The monitoring that runs. `metrics`, `trace` and `printed` are None where they are off."""
 
     options: MonitoringOptions
     metrics: "EdgeMetrics | None"
     trace: "Trace | None"
+    printed: printing.Answers | None = None
 
     @property
     def observers(self) -> "Sequence[Observer]":
-        return tuple(each for each in (self.metrics, self.trace) if each is not None)
+        return tuple(each for each in (self.metrics, self.trace, self.printed) if each is not None)
 
     @contextmanager
     def of_edge(self, edge: "Edge", online: "Transport", broker: connection.Broker, inputs: "Source") -> Iterator[None]:
         """Publishes telemetry, the announcement to Home Assistant, and pictures of the inputs while the edge runs."""
         telemetry_s, prefix = self.options.telemetry_s, self.options.home_assistant
+        if self.printed is not None:
+            self.printed.expected = edge.settings.count or inputs.length
         edge.describe("software", connection.software(broker))
         with ExitStack() as stack:
             if every_s := self.options.pictures_s:
@@ -108,11 +120,12 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         trace_limit: int,
         home_assistant: str | None,
         share_pictures: float | None,
+        prints: bool | None,
         **others: Any,
     ) -> Any:
         if home_assistant and telemetry is None:  # Home Assistant gets rate and latency out of the telemetry
             telemetry = _TELEMETRY_S
-        made = MonitoringOptions(metrics, telemetry, trace, trace_limit, home_assistant, share_pictures)
+        made = MonitoringOptions(metrics, telemetry, trace, trace_limit, home_assistant, share_pictures, prints)
         return function(*args, monitoring_options=made, **others)
 
     file = click.Path(path_type=Path, dir_okay=False, writable=True)
@@ -154,4 +167,4 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
     ):
         command = option(command)
-    return options_metrics.option(command)
+    return options_metrics.option(printing.option(command))

@@ -1,0 +1,1 @@
+"""Answers for people: in lines, and as they come."""
