@@ -121,11 +121,14 @@ def page(rows: dict[str, dict]) -> list[str]:
     lines += [_target(*each, rows) for each in TARGETS if each[0].key in rows]
     lines += ["", "## One frame at a time", "", *_HEAD]
     lines += [line for case in CASES if case.window == 1 and case.key in rows for line in _rows(case, rows[case.key])]
-    lines += ["", "## Many frames on their way", "", *_HEAD]
+    lines += ["", "## Many frames on their way", "", *_MANY.strip().splitlines(), "", *_HEAD]
     lines += [line for case in CASES if case.window > 1 and case.key in rows for line in _rows(case, rows[case.key])]
     lines += ["", "## Whether it gains at 10 Mbit/s", ""]
     lines += [f"- {_verdict(case, rows[case.key])}" for case in CASES if case.bandwidth_bps < 1e8 and case.key in rows]
     lines += ["", "## Beside the papers", "", *_PAPERS.strip().splitlines(), ""]
+    missing = [case.key for case in CASES if case.key not in rows]
+    if missing:
+        lines += ["Not measured yet: " + "; ".join(missing) + ".", ""]
     last = list(rows.values())[-1]["machine"]
     return [*lines, "Measured on: " + "; ".join(f"{name} {value}" for name, value in last.items())]
 
@@ -146,6 +149,10 @@ _PAPERS = """
   network was found. Compare "over output channels".
 - DeepThings (TCAD 2018): 1.7 to 3.5 times as fast as one device with 2 to 6 devices, for YOLOv2's first 16 layers.
   Compare "over one machine".
+"""
+_MANY = """
+Emulated milliseconds are those of a frame that waits behind the others on their way, predicted ones of one
+alone. The rate is that of the last 24 frames, and may be a little over what a long run gives.
 """
 _HEAD = (
     "| | placement | ms, emulated | predicted | frames/s, emulated | predicted | MB exchanged, exact "
