@@ -28,8 +28,8 @@ GROUPS = {
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
-# Commands with a folder of their own for their subcommands.
-_FILES = {"broker": "broker.group"}
+# Commands in a folder: of their own for their subcommands, or of what they have in common.
+_FILES = {"broker": "broker.group", "predict": "seeing.predict", "evaluate": "seeing.evaluate"}
 
 
 class LazyGroup(click.Group):

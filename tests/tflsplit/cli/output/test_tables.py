@@ -16,8 +16,9 @@ from broker.messages import topics
 from tflsplit import text
 from tflsplit.api.seeing import evaluating
 from tflsplit.cli import main
-from tflsplit.cli.commands import demo, evaluate, fleet, probe, replay, watch
+from tflsplit.cli.commands import demo, fleet, probe, replay, watch
 from tflsplit.cli.commands.broker import listing
+from tflsplit.cli.commands.seeing import evaluate
 from tflsplit.cli.output import moves, screen, tables
 from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.cli.trials import demonstration, replay_run
