@@ -28,8 +28,16 @@ GROUPS = {
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
-# Commands in a folder: of their own for their subcommands, or of what they have in common.
-_FILES = {"broker": "broker.group", "predict": "seeing.predict", "evaluate": "seeing.evaluate"}
+# Commands in a folder of their own: with their subcommands, or with others of their kind.
+_FILES = {
+    "broker": "broker.group",
+    "distribute": "sharing.distribute",
+    "emulate": "sharing.emulate",
+    "evaluate": "seeing.evaluate",
+    "predict": "seeing.predict",
+    "run-chain": "sharing.run_chain",
+    "worker": "sharing.worker",
+}
 
 
 class LazyGroup(click.Group):

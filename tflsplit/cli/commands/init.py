@@ -77,7 +77,8 @@ def command(
 ) -> None:
     """Begin a deployment: package, broker, settings.
 
-    DIR gets the package, a broker with credentials, settings of an edge and a cloud, and a Compose file. What is not given is asked for in a terminal, and is as each option's default says elsewhere. DIR must not exist.
+    DIR gets the package, a broker with credentials, settings of an edge and a cloud, and a Compose file. What is not
+    given is asked for in a terminal, and is as each option's default says elsewhere. DIR must not exist.
     """
     if model is None:
         asked = _asked("Model file or package", "")(click.get_current_context(), click.Option(["--model"]), None)

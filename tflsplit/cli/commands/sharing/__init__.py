@@ -1,0 +1,1 @@
+"""The commands of one model shared over several machines."""
