@@ -13,7 +13,8 @@ from broker.messages import topics
 from broker.messages.watched import picture
 from broker.transport.protocol import ConnectionState, Transport
 from edge_runtime.delivery.settings import Settings
-from edge_runtime.sources.frames import Capture, Source
+from edge_runtime.sources.captured import Capture
+from edge_runtime.sources.frames import Source
 from tflsplit import errors
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from broker.messages.peers.parcels import Stamp
 from edge_runtime.peers.settings import Settings
 from edge_runtime.peers.summary import Summary
 from edge_runtime.sources import intake
-from edge_runtime.sources.frames import Capture, Source
+from edge_runtime.sources.captured import Capture
+from edge_runtime.sources.frames import Source
 from tflsplit.graph.tensors import Array
 
 _LOOK_S = 0.2

@@ -5,7 +5,7 @@ from contextlib import suppress
 from itertools import islice
 
 from edge_runtime.profiling.overhead import Overhead
-from edge_runtime.sources import frames
+from edge_runtime.sources import frames, words
 from edge_runtime.sources.frames import Source
 from tflsplit import errors
 from tflsplit.arguments import PathLike
@@ -21,7 +21,7 @@ _PICTURES = 8
 
 def open_pixels(wanted: "PathLike | Array | Sequence[Array]", package: Package) -> Source | None:
     """A source as pixels; None if it holds none, the model takes none, or it is a camera."""
-    if str(wanted).startswith("camera:"):
+    if isinstance(wanted, str) and words.is_word(wanted):
         return None  # it cannot be opened twice
     with suppress(errors.DataError):
         return frames.open_source(wanted, package.manifest, as_pixels=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edge_runtime.service import credentials, permissions, sandbox, unit
 from edge_runtime.service.unit import Access
+from edge_runtime.sources import words
 from tflsplit import errors
 
 UNITS = Path("etc/systemd/system")
@@ -164,10 +165,10 @@ def _problems(wanted: Wanted) -> list[str]:
     found = [sandbox.unreadable(file, wanted.root) for file in files]
     found.append(sandbox.unexecutable(wanted.executable, wanted.root))
     found += [sandbox.unwritable(file, wanted.name) for file in wanted.writes]
-    if wanted.source is not None and not wanted.source.startswith("camera:") and not wanted.is_bounded:
+    if wanted.source is not None and words.parse(wanted.source).ends and not wanted.is_bounded:
         found.append(
-            f"source {wanted.source} ends, and the service would begin it again without end: give camera:N, or a count "
-            "after which the service is done"
+            f"source {wanted.source} ends, and the service would begin it again without end: give camera:N, "
+            "watch:FOLDER or a camera's address, or a count after which the service is done"
         )
     return [problem for problem in dict.fromkeys(found) if problem]
 

@@ -1,6 +1,5 @@
 """The devices, groups and udev rules that a service needs for the accelerator and the source it is configured with."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +8,8 @@ from edge_runtime.accelerators.coral import Coral
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.machine import edgetpu
 from edge_runtime.service.unit import Access
+from edge_runtime.sources import words
 from tflsplit import errors
-
-_CAMERA = re.compile(r"camera:(\d+)")
 
 
 def needed(
@@ -29,8 +27,9 @@ def needed(
     if coral is not None and _may_be(coral, "pci"):
         devices.append("char-apex")
         groups.append(edgetpu.apex_group(root, besides=rules) or edgetpu.GROUP)
-    if camera := _CAMERA.fullmatch(source):
-        devices.append(f"/dev/video{camera[1]}")
+    word = words.parse(source)
+    if word.kind is words.Kind.CAMERA:
+        devices.append(f"/dev/video{int(word.place)}")
         groups.append("video")
     for node in others:
         devices.append(str(node))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edge_runtime.sources.frames import Capture
+from edge_runtime.sources.captured import Capture
 from tflsplit.graph.tensors import Array
 
 

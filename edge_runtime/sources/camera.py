@@ -60,7 +60,7 @@ def pictures(camera: Any, name: str, drop: Drop, wait: Callable[[float], object]
                 camera.open(_number(name))
             continue
         failed = 0
-        if _is_colour(picture):
+        if is_colour(picture):
             skipped = 0
             yield picture
             continue
@@ -70,7 +70,8 @@ def pictures(camera: Any, name: str, drop: Drop, wait: Callable[[float], object]
             raise errors.DeviceError(f"{name} gives {_kind(picture)}; expected colour pictures of 8 bits")
 
 
-def _is_colour(picture: Any) -> bool:
+def is_colour(picture: Any) -> bool:
+    """Whether OpenCV gave a colour picture of 8 bits."""
     is_array = isinstance(picture, np.ndarray) and picture.dtype == np.uint8
     return is_array and picture.ndim == 3 and picture.shape[2] == 3 and picture.size > 0
 

@@ -1,4 +1,4 @@
-"""Sources of inputs: a folder of pictures, a `.npy`, `.npz` or `.csv` file, a camera, or any Python iterable.
+"""Sources of inputs: a folder of pictures, a `.npy`, `.npz` or `.csv` file, what `words` names, or any Python iterable.
 
 A source gives the model's inputs as the head takes them, with the time of their capture; or, if the cloud preprocesses,
 the pixels of pictures. Nothing here runs a model or sends anything.
@@ -7,14 +7,16 @@ the pixels of pictures. Nothing here runs a model or sends anything.
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edge_runtime.sources import camera
+from edge_runtime.sources import live, words
+from edge_runtime.sources.captured import Capture
+from edge_runtime.sources.words import Word
 from tflsplit import arguments, errors
 from tflsplit.arguments import PathLike
 from tflsplit.coding import input_codec
@@ -24,15 +26,6 @@ from tflsplit.inputs.preprocessing import Preprocessing
 from tflsplit.inputs.samples import Samples
 from tflsplit.package.manifest import Manifest
 from tflsplit.package.reading import Package
-
-
-@dataclass(frozen=True, slots=True)
-class Capture:
-    """What a source has captured, before conversion, and when: in ns since the epoch, and by the monotonic clock."""
-
-    raw: Any
-    captured_ns: int
-    captured_at_s: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +45,7 @@ class Source:
     source leaves out it reports to `drop`, by reason; whoever counts replaces it. `size_of` tells width and height of a
     captured picture; None where its pixels are the model's. `shown` gives what a person would see of a capture: a
     picture file, RGB pixels, or None; each capture is told to `seen`, which whoever shares pictures replaces.
-    `length` is how many captures a pass has, if known.
+    `length` is how many captures a pass has, if known. `make` may give a `Capture`, and None where it has nothing yet.
     """
 
     def __init__(
@@ -90,12 +83,17 @@ class Source:
 
     def captures(self, *, repeats: bool = False, clock: Callable[[], int] = time.time_ns) -> Iterator[Capture]:
         """All captures with their time; with `repeats` a source that ends starts again."""
+        return (taken for taken in self.awaited(repeats=repeats, clock=clock) if taken is not None)
+
+    def awaited(self, *, repeats: bool = False, clock: Callable[[], int] = time.time_ns) -> Iterator[Capture | None]:
+        """The same, with None each time that a source which waits for pictures has none."""
         passes: Iterable[int] = cycle((0,)) if repeats and not self.is_live else (0,)
         for _ in passes:
             captured_ns, captured_at_s = clock(), time.monotonic()
             for raw in self._make():
-                taken = Capture(raw, captured_ns, captured_at_s)
-                self.seen(taken)
+                taken = raw if raw is None or isinstance(raw, Capture) else Capture(raw, captured_ns, captured_at_s)
+                if taken is not None:
+                    self.seen(taken)
                 yield taken
                 captured_ns, captured_at_s = clock(), time.monotonic()
 
@@ -105,9 +103,11 @@ class Source:
             yield Input(self.convert(taken.raw), taken.captured_ns)
 
 
-def open_source(wanted: "PathLike | Array | Sequence[Array]", manifest: Manifest, *, as_pixels: bool = False) -> Source:
-    """`wanted` is a folder of pictures, a picture, a `.npy`, `.npz` or `.csv` file or `camera:N`; or an array for each
-    input. What their numbers mean: `tflsplit.inputs.samples`.
+def open_source(
+    wanted: "PathLike | Array | Sequence[Array]", manifest: Manifest, *, as_pixels: bool = False, reader: str = ""
+) -> Source:
+    """`wanted` is a folder of pictures, a picture, a `.npy`, `.npz` or `.csv` file or what `words` names; or an array
+    for each input. What their numbers mean: `tflsplit.inputs.samples`. A watched folder remembers what `reader` took.
 
     Raises DataError naming the source, what was found in it and what the model takes.
     """
@@ -116,20 +116,19 @@ def open_source(wanted: "PathLike | Array | Sequence[Array]", manifest: Manifest
     if isinstance(wanted, list | tuple) and wanted and all(isinstance(column, np.ndarray) for column in wanted):
         return from_arrays(tuple(wanted), manifest, name="source", as_pixels=as_pixels)
     if not isinstance(wanted, str | os.PathLike):
-        raise arguments.wrong("source", wanted, "a path, camera:N, or an array for each input of the model")
+        raise arguments.wrong("source", wanted, f"a path, {words.WRITTEN}, or an array for each input")
+    if isinstance(wanted, str) and words.is_word(wanted):
+        return _pictures(words.parse(wanted), manifest, as_pixels=as_pixels, reader=reader)
     path = arguments.path(wanted, "source")
-    text = str(path)
-    if text.startswith("camera:"):
-        return _camera(text, manifest, as_pixels=as_pixels)
     return _from_samples(samples.read(path, manifest.inputs), manifest, as_pixels=as_pixels)
 
 
-def open_either(wanted: "PathLike | Array | Sequence[Array]", manifest: Manifest) -> Source:
+def open_either(wanted: "PathLike | Array | Sequence[Array]", manifest: Manifest, *, reader: str = "") -> Source:
     """Pixels where the source has them, else inputs as the model stores them."""
     try:
-        return open_source(wanted, manifest, as_pixels=True)
+        return open_source(wanted, manifest, as_pixels=True, reader=reader)
     except errors.DataError:
-        return open_source(wanted, manifest)
+        return open_source(wanted, manifest, reader=reader)
 
 
 def from_iterable(
@@ -177,31 +176,29 @@ def _taken(manifest: Manifest, *, as_pixels: bool) -> tuple[tuple[TensorSpec, ..
     return (input_codec.pixels_of(spec),), None
 
 
-def _camera(text: str, manifest: Manifest, *, as_pixels: bool) -> Source:
-    input_codec.picture_input(manifest)  # before the camera is opened
-    cv2 = camera.opencv()
-    device = camera.opened(text)
-
+def _pictures(word: Word, manifest: Manifest, *, as_pixels: bool, reader: str) -> Source:
     def fit(manifest: Manifest) -> samples.Convert:
         spec, told = input_codec.picture_input(manifest)
         pictures.picture_shape(spec.shape, name=manifest.name)
         specs, preprocessing = _taken(manifest, as_pixels=as_pixels)
-        convert = samples.of_numbers(text, np.dtype(np.uint8), specs[0], preprocessing)
+        convert = samples.of_numbers(word.shown, np.dtype(np.uint8), specs[0], preprocessing)
 
         def fitted(picture: Any) -> tuple[Array, ...]:
-            pixels = pictures.fitted(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), spec.shape, told.resize, name=text)
+            pixels = pictures.fitted(given.rgb(picture), spec.shape, told.resize, name=word.shown)
             return (convert(pixels.reshape(spec.shape)),)
 
         return fitted
 
+    convert = fit(manifest)  # refuses before a camera is opened
+    given = live.opened(word, reader)
     source = Source(
-        lambda: camera.pictures(device, text, source.drop),
-        fit(manifest),
+        lambda: given.make(lambda reason: source.drop(reason)),  # noqa: PLW0108 - `drop` is replaced while it runs
+        convert,
         fit=fit,
-        is_live=True,
+        is_live=given.is_live,
         gives_pixels=as_pixels,
-        close=device.release,
-        size_of=lambda picture: (picture.shape[1], picture.shape[0]),
-        shown=lambda picture: cv2.cvtColor(picture, cv2.COLOR_BGR2RGB),
+        close=given.close,
+        size_of=given.size,
+        shown=lambda picture: np.asarray(given.rgb(picture) if given.is_bgr else picture.convert("RGB")),
     )
     return source

@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from edge_runtime.sources.frames import Capture, Source
+from edge_runtime.sources.captured import Capture
+from edge_runtime.sources.frames import Source
 
 # How long the end of a run waits for a source that gives nothing.
 _PATIENCE_S = 2.0
+_END = object()
 
 
 class Intake(Protocol):
@@ -44,7 +46,7 @@ class _Rate:
 class Pulled:
     """Every capture, taken from the source when it is asked for and due."""
 
-    def __init__(self, captures: Iterator[Capture], rate_fps: Callable[[], float | None]) -> None:
+    def __init__(self, captures: Iterator[Capture | None], rate_fps: Callable[[], float | None]) -> None:
         self.is_over = False
         self._captures = captures
         self._rate = _Rate(rate_fps)
@@ -54,10 +56,12 @@ class Pulled:
             time.sleep(wait_s)
             if self._rate.wait_s(timeout_s) > 0:
                 return None
-        taken = next(self._captures, None)
-        self._rate.step()
-        self.is_over = taken is None
-        return taken
+        taken = next(self._captures, _END)
+        if isinstance(taken, Capture):
+            self._rate.step()
+            return taken
+        self.is_over = taken is _END
+        return None
 
     def close(self) -> None:
         pass
@@ -69,7 +73,7 @@ class Newest:
 
     def __init__(
         self,
-        captures: Iterator[Capture],
+        captures: Iterator[Capture | None],
         rate_fps: Callable[[], float | None],
         *,
         is_live: bool,
@@ -112,10 +116,10 @@ class Newest:
                 # A live source is read all the time: captures that its driver keeps would be old.
                 if not self._is_live:
                     self._wait_until_due()
-                taken = next(self._captures, None)
-                if taken is None:
+                taken = next(self._captures, _END)
+                if taken is _END:
                     break
-                if self._rate.wait_s(1.0) == 0:
+                if isinstance(taken, Capture) and self._rate.wait_s(1.0) == 0:
                     self._rate.step()
                     self._offer(taken)
         except Exception as failure:  # noqa: BLE001 - raised again by `take`, in the caller's thread
@@ -147,7 +151,7 @@ def of(
 ) -> Intake:
     """`Newest` or `Pulled`: a source that is neither live nor paced is always pulled, for its captures are never
     old."""
-    captures = source.captures(repeats=repeats)
+    captures = source.awaited(repeats=repeats)
     if is_newest_only and (source.is_live or rate_fps() is not None):
         return Newest(captures, rate_fps, is_live=source.is_live, on_lost=on_lost)
     return Pulled(captures, rate_fps)

@@ -36,7 +36,8 @@ if TYPE_CHECKING:  # what an edge without a spool or a plan does without
 def open_source(
     source: "PathLike | Array | Sequence[Array] | Source", pkg: PathLike | Package, *, as_pixels: bool = False
 ) -> Source:
-    """Inputs for a package: pictures, a .npy, .npz or .csv file, `camera:N`, or an array for each input.
+    """Inputs for a package: pictures, a .npy, .npz or .csv file, an array for each input, or a word as of
+    `tflsplit edge --source` (`camera:N`, `watch:FOLDER`, `rtsp://…`).
 
     uint8 arrays and pictures are pixels and go through the package's preprocessing; with `as_pixels` they stay pixels,
     for an edge that sends these. A source that was opened already is returned as it is.
@@ -171,9 +172,12 @@ class Edge:
     def _source(self, source: "PathLike | Array | Sequence[Array] | Source") -> Source:
         moving = self._course.get("adaptation")
         may_send_pixels = moving is not None and moving.wants_pixels
+        reader = "/".join(self._speaker)
         if may_send_pixels and not self._as_pixels and not isinstance(source, Source):
-            return frames.open_either(source, self.package.manifest)
-        return open_source(source, self.package, as_pixels=self._as_pixels)
+            return frames.open_either(source, self.package.manifest, reader=reader)
+        if isinstance(source, Source):
+            return source
+        return frames.open_source(source, self.package.manifest, as_pixels=self._as_pixels, reader=reader)
 
     def stop(self) -> None:
         """Ends `run` from another thread, once every frame that was sent is answered."""

@@ -4,6 +4,7 @@
 """
 
 import functools
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def find(folder: Path) -> tuple[Path, ...]:
     """The pictures in a folder and the folders below it, in name order; hidden ones are left out, and counted in the
     log. DataError if there are none, or some of a kind that is not read."""
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES | NOT_READ and path.is_file())
-    files = tuple(path for path in found if not _is_hidden(path.relative_to(folder)))
+    files = tuple(path for path in found if not is_hidden(path.relative_to(folder)))
     hidden = len(found) - len(files)
     if not files:
         beside = f", but {text.counted(hidden, 'hidden one')}" if hidden else ""
@@ -51,7 +52,7 @@ def find(folder: Path) -> tuple[Path, ...]:
     return files
 
 
-def _is_hidden(path: Path) -> bool:
+def is_hidden(path: Path) -> bool:
     """As `._a.png`, which macOS writes beside `a.png` on foreign disks and into archives, and which is no picture."""
     return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
@@ -66,37 +67,47 @@ def read(path: Path, shape: tuple[int, ...], resize: Resize = Resize.STRETCH) ->
 
     Grey of 16 bits is scaled to 8; floats are taken as 0..1, or as 0..255 if one is above 1.
     """
+    wanted = picture_shape(shape, name=str(path))
+    return fitted(opened(path), wanted, resize, name=str(path))
+
+
+def opened(source: Path | bytes, name: str = "") -> Any:
+    """A picture file, or its bytes, as an upright Pillow picture of 8 bits, wholly decoded; DataError if it is none."""
     try:
         from PIL import Image, ImageOps
     except ImportError as missing:
         raise errors.DeviceError(extras.need("reading pictures", "PIL")) from missing
-    wanted = picture_shape(shape, name=str(path))
+    name = name or str(source)
     try:
-        with _quiet(), Image.open(path) as opened:
-            if opened.width * opened.height > _MOST_PIXELS:  # nothing is decoded yet
+        with _quiet(), Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as found:
+            if found.width * found.height > _MOST_PIXELS:  # nothing is decoded yet
                 raise errors.DataError(
-                    f"{path}: a picture of {opened.width}x{opened.height} pixels, at most {_MOST_PIXELS:,} are read; "
+                    f"{name}: a picture of {found.width}x{found.height} pixels, at most {_MOST_PIXELS:,} are read; "
                     "remove it, or make it smaller"
                 )
             # A phone's picture says in its EXIF data how it must be turned.
-            upright = _of_8_bits(ImageOps.exif_transpose(opened), path, opened.format)
-            return _fitted(upright, wanted, resize)
+            return _of_8_bits(ImageOps.exif_transpose(found), name, found.format)
     except errors.DataError:
         raise
     except Exception as cause:  # what decoders raise for damaged files has no common class; it is the file's fault
-        if _holds_heic(path):
-            raise _is_heic(path) from cause
+        if isinstance(source, Path) and _holds_heic(source):
+            raise _is_heic(source) from cause
         said = " ".join(str(cause).split()) or type(cause).__name__
-        raise errors.DataError(f"{path}: cannot be read as a picture ({said}); remove or replace it") from cause
+        raise errors.DataError(f"{name}: cannot be read as a picture ({said}); remove or replace it") from cause
 
 
-def fitted(pixels: Array, shape: tuple[int, ...], resize: Resize = Resize.STRETCH, *, name: str) -> Array:
-    """RGB pixels of 8 bits, as a camera gives them, at `shape`: what `read` makes of the same picture in a file."""
+def fitted(picture: Any, shape: tuple[int, ...], resize: Resize = Resize.STRETCH, *, name: str) -> Array:
+    """A Pillow picture, or RGB pixels of 8 bits as a camera gives them, at `shape`: what `read` makes of the same
+    picture in a file."""
     try:
         from PIL import Image
     except ImportError as missing:
         raise errors.DeviceError(extras.need("a camera source", "PIL")) from missing
-    return _fitted(Image.fromarray(pixels), picture_shape(shape, name=name), resize)
+    whole = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+    height, width, channels = picture_shape(shape, name=name)
+    with _quiet():
+        coloured = whole.convert("L" if channels == 1 else "RGB")
+    return np.asarray(resizing.resized(coloured, (width, height), resize), np.uint8).reshape(height, width, channels)
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -109,12 +120,6 @@ def size(path: Path) -> tuple[int, int]:
             return (opened.height, opened.width) if turned else (opened.width, opened.height)
     except Exception as cause:  # as in `read`
         raise errors.DataError(f"{path}: cannot be read as a picture; remove or replace it") from cause
-
-
-def _fitted(picture: Any, shape: tuple[int, int, int], resize: Resize) -> Array:
-    height, width, channels = shape
-    coloured = picture.convert("L" if channels == 1 else "RGB")
-    return np.asarray(resizing.resized(coloured, (width, height), resize), np.uint8).reshape(shape)
 
 
 def is_picture(shape: tuple[int, ...]) -> bool:
@@ -142,20 +147,20 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _of_8_bits(picture: Any, path: Path, kind: str | None) -> Any:
+def _of_8_bits(picture: Any, name: str, kind: str | None) -> Any:
     """Grey of more bits as 8: Pillow's own conversion cuts off at 255."""
     from PIL import Image
 
     if picture.mode == "F":
         values = np.asarray(picture)
         if not (values.min() >= 0 and values.max() <= 255):  # NaN too
-            raise errors.DataError(f"{path}: a picture of floats beyond 0..255; save it with 8 or 16 bits")
+            raise errors.DataError(f"{name}: a picture of floats beyond 0..255; save it with 8 or 16 bits")
         return Image.fromarray(np.rint(values * (255 if values.max() <= 1 else 1)).astype(np.uint8))
     # Pillow opens .png and .pgm of 16 bits as 32; a .tiff of 32 bits has no highest grey that we know.
     if picture.mode.startswith("I"):
         values = np.asarray(picture).astype(np.int64)
         if (picture.mode == "I" and kind == "TIFF") or values.min() < 0 or values.max() > _WHITE_16:
-            raise errors.DataError(f"{path}: a picture of 32-bit integers; save it with 8 or 16 bits")
+            raise errors.DataError(f"{name}: a picture of 32-bit integers; save it with 8 or 16 bits")
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     return picture
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from edge_runtime.sources import batches
 from edge_runtime.sources.batches import Gathering
-from edge_runtime.sources.frames import Capture
+from edge_runtime.sources.captured import Capture
 
 
 def capture(number, at_s):

@@ -12,7 +12,7 @@ import numpy as np
 
 from broker.cloud.tail import Tails
 from edge_runtime.head import Head
-from edge_runtime.sources import frames
+from edge_runtime.sources import frames, words
 from tflsplit import arguments, errors
 from tflsplit.api import packages
 from tflsplit.arguments import PathLike
@@ -120,4 +120,4 @@ def _name(wanted: Any, raw: Any, number: int) -> str:
     if isinstance(raw, tuple) and len(raw) == 1 and isinstance(raw[0], Path):
         return str(raw[0])
     given = os.fspath(wanted) if isinstance(wanted, str | os.PathLike) else "input"
-    return given if given.startswith("camera:") else f"{given}[{number}]"
+    return words.parse(given).shown if words.is_word(given) else f"{given}[{number}]"

@@ -51,7 +51,8 @@ log = logging.getLogger(__name__)
 @click.option(
     "--source",
     required=True,
-    help="Where the inputs come from: a folder of pictures, one picture, a .npy, .npz or .csv file, or camera:N.",
+    help="Where the inputs come from: a folder of pictures, one picture, a .npy, .npz or .csv file, camera:N, "
+    "watch:FOLDER, stdin:, video:FILE, or the address of a camera (rtsp://, http://).",
 )
 @click.option(
     "--cut",
@@ -161,9 +162,10 @@ def _source(text: str, model: updates.RunningUpdates, settings: "Settings", may_
     from edge_runtime.sources import frames
 
     as_pixels = framing.of(model.package, model.cut, *settings.form).pixels is not None
+    reader = f"{settings.deployment}/{settings.device}"
     if may_send_pixels and not as_pixels:
-        return frames.open_either(text, model.package.manifest)
-    return frames.open_source(text, model.package.manifest, as_pixels=as_pixels)
+        return frames.open_either(text, model.package.manifest, reader=reader)
+    return frames.open_source(text, model.package.manifest, as_pixels=as_pixels, reader=reader)
 
 
 def _settings(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tflsplit import arguments, errors, quantities
+from tflsplit import errors, quantities
 from tflsplit.api import adapting as api_adapting
 from tflsplit.api import gating
 from tflsplit.cli.options import delivery, planfile, updates
@@ -32,6 +32,12 @@ def _input_codec(value: str) -> object:
     return input_codec.parse(value)
 
 
+def _source(value: str) -> object:
+    from edge_runtime.sources import words
+
+    return words.parse(value)
+
+
 def _home_assistant(value: str) -> object:
     from edge_runtime.monitoring import home_assistant
 
@@ -43,12 +49,13 @@ CHECKS: Mapping[str, Check] = {
     "device": checks.name("device"),
     "broker": checks.broker,
     "accelerator": _accelerator,
+    "source": _source,
     "input-codec": _input_codec,
     "metrics": checks.metrics,
     "home-assistant": _home_assistant,
 }
 
-# The source may be a file, but click's type does not say so, since it may also be a camera.
+# The source may be a file, but click's type does not say so, since it may also be a camera or a stream.
 PATHS = frozenset({"source"})
 
 
@@ -104,8 +111,11 @@ def _look_at_package(merged: "Merged", root: Path) -> None:
 
 
 def _look_at_source(merged: "Merged", root: Path) -> None:
+    from edge_runtime.sources import words
+
     source = merged.value("source")
-    if source and ":" not in source and not checks.below(root, arguments.path(source, "source")).exists():
+    path = words.parse(source).path if source else None
+    if path is not None and not checks.below(root, path).exists():
         raise errors.DataError(f"source {source}: there is no such file or folder")
 
 
@@ -117,8 +127,10 @@ def _look_at_broker(merged: "Merged", root: Path) -> None:
 
 
 def _look_at_libraries(merged: "Merged", root: Path) -> None:
+    from edge_runtime.sources import words
+
     needed = {"--metrics": "prometheus_client", "--update-key": "cryptography"}
     asked = {option: module for option, module in needed.items() if merged.value(option.lstrip("-"))}
-    if str(merged.value("source") or "").startswith("camera:"):
-        asked["a camera source"] = "cv2"
+    if needs := words.parse(merged.value("source") or "").module:
+        asked[needs[0]] = needs[1]
     checks.look_at_libraries(asked, root)

@@ -103,7 +103,13 @@ def _known(command: Command, key: str, place: str, problems: list[str]) -> click
 
 def _resolved(command: Command, entry: configuration.Entry, parameter: click.Parameter, file: Path | None) -> Any:
     """Paths are relative to the file's folder, in its drop-ins too: a service runs in a folder of its own."""
-    is_path = isinstance(parameter.type, click.Path) or (entry.key in command.paths and ":" not in str(entry.value))
+    if entry.key in command.paths and file is not None and isinstance(entry.value, str):
+        from edge_runtime.sources import words
+
+        if words.is_word(entry.value):
+            return words.beside(entry.value, file.parent)
+        return str(file.parent / entry.value)
+    is_path = isinstance(parameter.type, click.Path)
     if not is_path or file is None:
         return entry.value
     if isinstance(entry.value, list):

@@ -41,13 +41,20 @@ def wanted(
         secrets={f"--{key}": path for key, path, _ in paths if key in SECRETS},
         reads=_read(file, root)
         + tuple(path for key, path, is_written in paths if key not in SECRETS and not is_written)
-        + (() if source is None or ":" in source else (Path(source),)),
+        + _read_by_source(source),
         writes=tuple(path for _, path, is_written in paths if is_written),
         devices=devices,
         is_bounded=merged.value("count") is not None,
         stop_s=math.ceil(_drain_s(command, merged)) + _CLOSING_S,
         root=root,
     )
+
+
+def _read_by_source(source: str | None) -> tuple[Path, ...]:
+    from edge_runtime.sources import words
+
+    path = None if source is None else words.parse(source).path
+    return () if path is None else (path,)
 
 
 def _drain_s(command: Command, merged: Merged) -> float:

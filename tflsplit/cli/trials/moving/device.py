@@ -28,7 +28,8 @@ from edge_runtime.delivery.observer import OwnAnswer, Settled
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.head import Head
 from edge_runtime.sources import frames
-from edge_runtime.sources.frames import Capture, Source
+from edge_runtime.sources.captured import Capture
+from edge_runtime.sources.frames import Source
 from tflsplit import errors
 from tflsplit.cli.trials.moving import task as tasks
 from tflsplit.cli.trials.moving.task import MOST_INPUTS, Frame, Task, Told

@@ -1,0 +1,14 @@
+"""What a source has captured, and when."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What a source has captured, before conversion, and when: in ns since the epoch, and by the monotonic clock."""
+
+    raw: Any
+    captured_ns: int
+    captured_at_s: float = field(default_factory=time.monotonic, compare=False)

@@ -1,0 +1,127 @@
+"""What `--source` may say: one parser for the edge, the checks of its settings and its service.
+
+A word with another beginning than these is a path, whatever colons it holds.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tflsplit import arguments, errors
+
+WRITTEN = "camera:N, watch:FOLDER, stdin:, video:FILE, rtsp://… or http(s)://…"
+
+
+class Kind(str, Enum):
+    FILES = "files"
+    CAMERA = "camera"
+    WATCHED = "watched folder"
+    STDIN = "standard input"
+    VIDEO = "video file"
+    NETWORK = "network camera"
+
+
+_BEGINNINGS = {
+    "camera:": Kind.CAMERA,
+    "watch:": Kind.WATCHED,
+    "stdin:": Kind.STDIN,
+    "video:": Kind.VIDEO,
+    **dict.fromkeys(("rtsp://", "rtsps://", "http://", "https://"), Kind.NETWORK),
+}
+_OPENCV = {Kind.CAMERA: "a camera source", Kind.VIDEO: "a video file", Kind.NETWORK: "a network camera"}
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """`place` is what follows: a number, a path, or the whole address. `shown` is for logs: without a password."""
+
+    kind: Kind
+    place: str
+    shown: str
+
+    @property
+    def ends(self) -> bool:
+        """Whether there is a last input, after which a service would begin again."""
+        return self.kind in (Kind.FILES, Kind.VIDEO, Kind.STDIN)
+
+    @property
+    def path(self) -> Path | None:
+        """The file or folder that has to be there."""
+        named = self.kind in (Kind.FILES, Kind.VIDEO, Kind.WATCHED)
+        return arguments.path(self.place, "source") if named else None
+
+    @property
+    def module(self) -> tuple[str, str] | None:
+        """What needs a library of an extra, and the module."""
+        return (_OPENCV[self.kind], "cv2") if self.kind in _OPENCV else None
+
+
+def parse(text: str) -> Word:
+    """SettingsError for a word that begins as one of ours and goes on wrongly."""
+    beginning = next((each for each in _BEGINNINGS if text.startswith(each)), None)
+    if beginning is None:
+        return Word(Kind.FILES, text, text)
+    kind = _BEGINNINGS[beginning]
+    place = text if kind is Kind.NETWORK else text.removeprefix(beginning)
+    _CHECKS[kind](text, place)
+    return Word(kind, place, without_password(text) if kind is Kind.NETWORK else text)
+
+
+def is_word(text: str) -> bool:
+    """Whether it is more than a path, in its beginning."""
+    return text.startswith(tuple(_BEGINNINGS))
+
+
+def beside(text: str, folder: Path) -> str:
+    """The same with a path in it that is relative to the folder, as in a file of settings."""
+    for beginning in ("watch:", "video:"):
+        place = text.removeprefix(beginning)
+        if place not in (text, "") and not place.startswith("~"):
+            return f"{beginning}{folder / place}"
+    return text
+
+
+def without_password(url: str) -> str:
+    """An address as it may be logged: user, password and query, which may be a token, left out."""
+    cut = re.sub(r"(?<=://)[^/?#]*@", "***@", url)
+    return re.sub(r"\?.*", "?***", cut, flags=re.DOTALL)
+
+
+def _number(text: str, place: str) -> None:
+    if not (place.isascii() and place.isdecimal()):
+        raise errors.SettingsError(f"source {text!r}: write camera:N with the camera's number, as camera:0")
+
+
+def _nothing(text: str, place: str) -> None:
+    if place not in ("", "-"):
+        raise errors.SettingsError(f"source {text!r}: nothing follows stdin: (pictures are read as they come)")
+
+
+def _named(text: str, place: str) -> None:
+    if not place:
+        raise errors.SettingsError(f"source {text!r}: a path has to follow, as watch:/var/pictures or video:walk.mp4")
+
+
+def _address(text: str, place: str) -> None:
+    try:
+        parts = urlsplit(place)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host:
+        raise errors.SettingsError(
+            f"source {without_password(text)!r}: no address of a camera; write rtsp://USER:PASSWORD@HOST:PORT/PATH, "
+            "with @ : / in the password written as %40 %3A %2F"
+        )
+
+
+_CHECKS: Mapping[Kind, Callable[[str, str], None]] = {
+    Kind.CAMERA: _number,
+    Kind.WATCHED: _named,
+    Kind.STDIN: _nothing,
+    Kind.VIDEO: _named,
+    Kind.NETWORK: _address,
+}

@@ -1,0 +1,146 @@
+"""Real streams: an HTTP camera in this process, cut off and brought back, and video files that ffmpeg wrote."""
+
+import contextlib
+import http.server
+import io
+import shutil
+import subprocess
+import threading
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+import tiny_models
+from PIL import Image
+from waiting import wait_for
+
+from edge_runtime.sources import frames, video
+from tflsplit import errors
+from tflsplit.inputs import pictures
+
+pytest.importorskip("cv2", reason="OpenCV is not installed")
+
+
+@pytest.fixture
+def manifest(builder):
+    x = builder.tensor("x", (1, 4, 6, 3), scale=1 / 255, zero_point=-128)
+    y = builder.add(x, x, "y", (1, 4, 6, 3))
+    return tiny_models.describe(builder.build((x,), (y,)))
+
+
+class Mjpeg:
+    """An HTTP camera: a frame every 20 ms, of one colour and a size that may change; it can hang up on everybody."""
+
+    def __init__(self, port=0):
+        self.size, self.colour, self.is_up, self.clients = (64, 48), (200, 30, 90), True, 0
+        camera = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                camera.clients += 1
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    while camera.is_up:
+                        held = io.BytesIO()
+                        Image.new("RGB", camera.size, camera.colour).save(held, "JPEG")
+                        data = held.getvalue()
+                        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                        self.wfile.write(head.encode() + data + b"\r\n")
+                        time.sleep(0.02)  # the camera's own pace
+
+            def log_message(self, *_):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def stop(self):
+        self.is_up = False
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def test_an_http_camera_that_is_cut_off_is_opened_again_counted_and_may_change_its_size(manifest, monkeypatch, caplog):
+    monkeypatch.setattr(video.NetworkCamera.__init__, "__defaults__", ((0.05,),))
+    camera, dropped = Mjpeg(), Counter()
+    source = frames.open_source(f"http://me:s3cret@127.0.0.1:{camera.port}/video?key=s3cret", manifest)
+    source.drop = lambda reason: dropped.update([reason])
+    captures = source.awaited()
+    try:
+        first = next(each for each in captures if each is not None)
+        camera.stop()
+        wait_for(lambda: next(captures) is None and dropped["stream_lost"])
+        camera = Mjpeg(camera.port)
+        camera.size = (80, 32)
+        later = next(each for each in captures if each is not None)
+        converted = [source.convert(each.raw)[0] for each in (first, later)]
+    finally:
+        source.close()
+        camera.stop()
+
+    assert [source.size_of(each.raw) for each in (first, later)] == [(64, 48), (80, 32)]
+    assert [array.shape for array in converted] == [(1, 4, 6, 3)] * 2
+    assert np.array_equal(*converted)
+    assert dropped["stream_lost"] == 1
+    assert "s3cret" not in caplog.text
+
+
+def test_only_the_newest_frame_of_a_camera_is_given(manifest):
+    camera, dropped = Mjpeg(), Counter()
+    source = frames.open_source(f"http://127.0.0.1:{camera.port}/", manifest)
+    source.drop = lambda reason: dropped.update([reason])
+    captures = source.captures()
+    try:
+        next(captures)
+        wait_for(lambda: dropped["stream_replaced"] > 5)
+        camera.colour = (0, 0, 0)
+        seen = dropped["stream_replaced"]
+        wait_for(lambda: dropped["stream_replaced"] > seen + 10)  # what was on its way when the colour changed is old
+        newest = next(captures)
+    finally:
+        source.close()
+        camera.stop()
+
+    assert newest.raw.max() < 5
+    assert time.monotonic() - newest.captured_at_s < 60
+
+
+def test_a_camera_that_gives_no_picture_is_refused_without_its_password(manifest, capfd):
+    with pytest.raises(errors.DeviceError, match="gives no pictures") as refused:
+        frames.open_source("http://me:s3cret@127.0.0.1:1/video", manifest)
+
+    assert "s3cret" not in str(refused.value) + "".join(capfd.readouterr())
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_a_video_file_gives_every_frame_in_its_order_with_the_pixels_of_its_pictures(manifest, tmp_path):
+    made = ("ffmpeg", "-v", "error", "-threads", "1", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=5:duration=2")
+    subprocess.run([*made, tmp_path / "%02d.png"], check=True)
+    subprocess.run([*made, "-c:v", "ffv1", "-pix_fmt", "bgr0", tmp_path / "all of it.mkv"], check=True)
+
+    source = frames.open_source(f"video:{tmp_path / 'all of it.mkv'}", manifest)
+    of_files = frames.open_source(tmp_path, manifest)
+
+    found = [each.arrays[0] for each in source.inputs()]
+    assert len(found) == 10
+    assert not source.is_live
+    assert [array.shape for array in found] == [(1, 4, 6, 3)] * 10
+    expected = [each.arrays[0] for each in of_files.inputs()]
+    assert np.abs(np.int32(found) - np.int32(expected)).max() <= 2
+    assert pictures.size(tmp_path / "01.png") == source.size_of(next(source.captures()).raw)
+
+
+def test_what_is_no_video_is_refused(manifest, tmp_path):
+    (tmp_path / "notes.mp4").write_text("no video")
+
+    with pytest.raises(errors.DataError, match="there is no such file"):
+        frames.open_source(f"video:{tmp_path}/none.mp4", manifest)
+    with pytest.raises(errors.DataError, match="cannot be read as a video"):
+        next(frames.open_source(f"video:{tmp_path}/notes.mp4", manifest).captures())
