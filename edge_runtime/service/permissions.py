@@ -31,6 +31,9 @@ def needed(
     if word.kind is words.Kind.CAMERA:
         devices.append(f"/dev/video{int(word.place)}")
         groups.append("video")
+    if word.kind is words.Kind.PICAMERA:  # libcamera opens what it finds, and buffers from the kernel's heaps
+        devices += ["char-video4linux", "char-media", "char-dma_heap"]
+        groups.append("video")
     for node in others:
         devices.append(str(node))
         groups.append(_group_of(node, root))

@@ -199,6 +199,6 @@ def _pictures(word: Word, manifest: Manifest, *, as_pixels: bool, reader: str) -
         gives_pixels=as_pixels,
         close=given.close,
         size_of=given.size,
-        shown=lambda picture: np.asarray(given.rgb(picture) if given.is_bgr else picture.convert("RGB")),
+        shown=given.shown,
     )
     return source

@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.sources import camera, piped, video, watched
+import numpy as np
+
+from edge_runtime.sources import camera, picamera, piped, video, watched
 from edge_runtime.sources.captured import Capture
 from edge_runtime.sources.words import Kind, Word
 from tflsplit import arguments, errors
+from tflsplit.graph.tensors import Array
 
 Drop = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """`make` gives Pillow pictures, or BGR arrays where `is_bgr`; a Capture where the time of the picture is known, and
-    None where none came for a while."""
+    """`make` gives Pillow pictures, RGB arrays, or BGR arrays where `is_bgr`; a Capture where the time of the picture
+    is known, and None where none came for a while."""
 
     make: Callable[[Drop], Iterator[Any]]
     close: Callable[[], None] = lambda: None
@@ -29,8 +32,13 @@ class Pictures:
         cv2 = camera.opencv() if self.is_bgr else None
         return raw if cv2 is None else cv2.cvtColor(raw, cv2.COLOR_BGR2RGB)
 
+    def shown(self, raw: Any) -> Array:
+        """RGB pixels."""
+        rgb = self.rgb(raw)
+        return np.asarray(rgb if isinstance(rgb, np.ndarray) else rgb.convert("RGB"))
+
     def size(self, raw: Any) -> tuple[int, int]:
-        width, height = raw.shape[1::-1] if self.is_bgr else raw.size
+        width, height = raw.shape[1::-1] if isinstance(raw, np.ndarray) else raw.size
         return int(width), int(height)
 
 
@@ -43,7 +51,9 @@ def opened(word: Word, reader: str) -> Pictures:
     if word.kind is Kind.VIDEO:
         return _video(arguments.path(word.place, "source"))
     if word.kind is Kind.NETWORK:
-        return _network(word)
+        return _newest(word, lambda: video.opened(word.place), is_bgr=True)
+    if word.kind is Kind.PICAMERA:
+        return _newest(word, lambda: picamera.opened(int(word.place)), is_bgr=False)
     device = camera.opened(word.shown)
     return Pictures(lambda drop: camera.pictures(device, word.shown, drop), device.release, is_bgr=True)
 
@@ -85,11 +95,11 @@ def _video(file: Path) -> Pictures:
     return Pictures(lambda drop: video.frames_of(file, drop), is_live=False, is_bgr=True)
 
 
-def _network(word: Word) -> Pictures:
-    network = video.NetworkCamera(word.place, word.shown)
+def _newest(word: Word, open_it: Callable[[], Any], *, is_bgr: bool) -> Pictures:
+    newest = video.NewestFrame(open_it, word.shown)
 
     def make(drop: Drop) -> Iterator[Capture | None]:
-        network.drop = drop
-        return network.captures()
+        newest.drop = drop
+        return newest.captures()
 
-    return Pictures(make, network.close, is_bgr=True)
+    return Pictures(make, newest.close, is_bgr=is_bgr)

@@ -1,5 +1,7 @@
-"""Network cameras and video files, by OpenCV. Of a camera only the newest frame is kept, so that a slow head computes
-on what is there now; one that drops is opened again, later each time, and counted.
+"""Network cameras and video files, by OpenCV, and whatever else gives frames without end.
+
+Of a camera only the newest frame is kept, so that a slow head computes on what is there now; one that drops is opened
+again, later each time, and counted.
 """
 
 import logging
@@ -27,7 +29,7 @@ Drop = Callable[[str], None]
 
 def frames_of(file: Path, drop: Drop) -> Iterator[Any]:
     """Every frame of a video file in its order, as BGR."""
-    video = _opened(str(file))
+    video = opened(str(file))
     if video is None:
         raise errors.DataError(f"video:{file}: cannot be read as a video; is the file whole? give .mp4, .mkv or .avi")
     try:
@@ -40,17 +42,18 @@ def frames_of(file: Path, drop: Drop) -> Iterator[Any]:
         video.release()
 
 
-class NetworkCamera:
-    """The newest frame of an address, read on a thread of its own. `shown` stands for the address in every message.
+class NewestFrame:
+    """The newest frame of a camera that `open_it` opens (None where it cannot), read on a thread of its own, and named
+    `shown` in every message.
     DeviceError if it cannot be opened at first; afterwards it is waited for without end."""
 
-    def __init__(self, url: str, shown: str, waits_s: tuple[float, ...] = _WAITS_S) -> None:
+    def __init__(self, open_it: Callable[[], Any], shown: str, waits_s: tuple[float, ...] = _WAITS_S) -> None:
         self.drop: Drop = lambda reason: None
-        self._url, self._shown, self._waits_s = url, shown, waits_s
+        self._open, self._shown, self._waits_s = open_it, shown, waits_s
         self._newest: Capture | None = None
         self._changed = threading.Condition()
         self._is_closed = threading.Event()
-        first = _opened(url)
+        first = open_it()
         if first is None:
             raise errors.DeviceError(
                 f"{shown} gives no pictures; is the camera on, and are address, user and password right?"
@@ -59,7 +62,7 @@ class NetworkCamera:
         self._thread.start()
 
     def captures(self) -> Iterator[Capture | None]:
-        """The newest frame that was not given yet, as BGR; None where there is none."""
+        """The newest frame that was not given yet; None where there is none."""
         while not self._is_closed.is_set():
             with self._changed:
                 self._changed.wait_for(lambda: self._newest is not None, LOOK_S)
@@ -82,7 +85,7 @@ class NetworkCamera:
                 _log.warning("camera lost source=%s", self._shown)
             self._is_closed.wait(self._waits_s[min(failed, len(self._waits_s) - 1)])
             failed += 1
-            video = None if self._is_closed.is_set() else _opened(self._url)
+            video = None if self._is_closed.is_set() else self._open()
 
     def _read_all(self, video: Any) -> bool:
         """Reads until it drops; whether a frame came."""
@@ -108,7 +111,7 @@ class NetworkCamera:
             self.drop("stream_replaced")
 
 
-def _opened(place: str) -> Any:
+def opened(place: str) -> Any:
     """None where it cannot be opened. What the library would print holds the address, password and all."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     cv2 = camera.opencv()

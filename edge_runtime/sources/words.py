@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 from tflsplit import arguments, errors
 
-WRITTEN = "camera:N, watch:FOLDER, stdin:, video:FILE, rtsp://… or http(s)://…"
+WRITTEN = "camera:N, picamera:N, watch:FOLDER, stdin:, video:FILE, rtsp://… or http(s)://…"
 
 
 class Kind(str, Enum):
     FILES = "files"
     CAMERA = "camera"
+    PICAMERA = "Raspberry Pi camera"
     WATCHED = "watched folder"
     STDIN = "standard input"
     VIDEO = "video file"
@@ -26,6 +27,7 @@ class Kind(str, Enum):
 
 _BEGINNINGS = {
     "camera:": Kind.CAMERA,
+    "picamera:": Kind.PICAMERA,
     "watch:": Kind.WATCHED,
     "stdin:": Kind.STDIN,
     "video:": Kind.VIDEO,
@@ -92,7 +94,9 @@ def without_password(url: str) -> str:
 
 def _number(text: str, place: str) -> None:
     if not (place.isascii() and place.isdecimal()):
-        raise errors.SettingsError(f"source {text!r}: write camera:N with the camera's number, as camera:0")
+        raise errors.SettingsError(
+            f"source {text!r}: write {text.removesuffix(place)}N with the camera's number, as camera:0"
+        )
 
 
 def _nothing(text: str, place: str) -> None:
@@ -120,6 +124,7 @@ def _address(text: str, place: str) -> None:
 
 _CHECKS: Mapping[Kind, Callable[[str, str], None]] = {
     Kind.CAMERA: _number,
+    Kind.PICAMERA: _number,
     Kind.WATCHED: _named,
     Kind.STDIN: _nothing,
     Kind.VIDEO: _named,

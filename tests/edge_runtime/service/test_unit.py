@@ -25,6 +25,7 @@ ACCELERATORS = {
     "coral-usb": ("coral:usb:0?Performance=Max", "/srv/x", ()),
     "coral-pci": ("coral:pci:0", "/srv/x", ()),
     "camera": ("cpu", "camera:2", ()),
+    "picamera": ("cpu", "picamera:0", ()),
     "coral-and-camera": ("auto", "camera:0", ()),
     "delegate": ("delegate:/usr/lib/teflon/libteflon.so", "camera:0", (pathlib.Path("/dev/dri/renderD128"),)),
 }
@@ -126,6 +127,7 @@ def test_the_judgement_of_a_unit_without_hardening_is_another(root):
         ("coral-usb", ["char-usb_device rw"], ["plugdev"]),
         ("coral-pci", ["char-apex rw"], ["plugdev"]),
         ("camera", ["/dev/video2 rw"], ["video"]),
+        ("picamera", ["char-video4linux rw", "char-media rw", "char-dma_heap rw"], ["video"]),
         ("coral-and-camera", ["char-usb_device rw", "char-apex rw", "/dev/video0 rw"], ["plugdev", "video"]),
         ("delegate", ["/dev/video0 rw", "/dev/dri/renderD128 rw"], ["video"]),
     ],

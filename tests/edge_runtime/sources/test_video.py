@@ -68,7 +68,7 @@ class Mjpeg:
 
 
 def test_an_http_camera_that_is_cut_off_is_opened_again_counted_and_may_change_its_size(manifest, monkeypatch, caplog):
-    monkeypatch.setattr(video.NetworkCamera.__init__, "__defaults__", ((0.05,),))
+    monkeypatch.setattr(video.NewestFrame.__init__, "__defaults__", ((0.05,),))
     camera, dropped = Mjpeg(), Counter()
     source = frames.open_source(f"http://me:s3cret@127.0.0.1:{camera.port}/video?key=s3cret", manifest)
     source.drop = lambda reason: dropped.update([reason])

@@ -14,6 +14,7 @@ SECRET = "rtsp://me:s3cr@t@10.0.0.7:554/live?token=abc"
         ("a:b/c.npy", Kind.FILES, "a:b/c.npy", True),
         ("camera:2", Kind.CAMERA, "2", False),
         ("watch:/var/my pictures", Kind.WATCHED, "/var/my pictures", False),
+        ("picamera:1", Kind.PICAMERA, "1", False),
         ("stdin:", Kind.STDIN, "", True),
         ("video:walk.mp4", Kind.VIDEO, "walk.mp4", True),
         (SECRET, Kind.NETWORK, SECRET, False),
@@ -28,7 +29,7 @@ def test_a_word_says_its_kind_and_whether_it_ends(text, kind, place, ends):
 
 
 @pytest.mark.parametrize(
-    "text", ["camera:", "camera:x", "camera:²", "watch:", "video:", "stdin:7", "rtsp://", "http://[::1"]
+    "text", ["camera:", "picamera:x", "camera:x", "camera:²", "watch:", "video:", "stdin:7", "rtsp://", "http://[::1"]
 )
 def test_a_word_that_goes_on_wrongly_is_refused(text):
     with pytest.raises(errors.SettingsError, match="source"):

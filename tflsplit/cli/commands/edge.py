@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
     "--source",
     required=True,
     help="Where the inputs come from: a folder of pictures, one picture, a .npy, .npz or .csv file, camera:N, "
-    "watch:FOLDER, stdin:, video:FILE, or the address of a camera (rtsp://, http://).",
+    "picamera:N, watch:FOLDER, stdin:, video:FILE, or the address of a camera (rtsp://, http://).",
 )
 @click.option(
     "--cut",
