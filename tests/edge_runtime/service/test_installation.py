@@ -239,3 +239,14 @@ def test_systemd_is_told_in_this_order(tmp_path, monkeypatch):
         "systemctl enable tflsplit-edge.service",
         "systemctl disable --now tflsplit-edge.service",
     ]
+
+
+@pytest.mark.parametrize("source", ["watch:/srv/pictures", "rtsp://u:p@cam/live", "picamera:0"])
+def test_a_source_without_end_is_one_for_a_service(root, source):
+    (root / "etc/group").write_text("video:x:44:\n")
+    assert installation.plan(wanted(root, source=source, accelerator="cpu"))
+
+
+@pytest.mark.parametrize("source", ["video:/srv/walk.mp4", "stdin:", "/srv/pictures"])
+def test_a_source_that_ends_is_none_for_a_service_unless_it_is_bounded(root, source):
+    assert any("ends, and the service" in each for each in problems(root, source=source))
