@@ -17,7 +17,7 @@ SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
 export PATH := $(PATH):/usr/sbin
 
 .NOTPARALLEL: # `system` installs what `setup` needs
-.PHONY: help setup lock system demo test test-service test-arm test-all chaos check bench bench-emulation clean wheel-venv
+.PHONY: help setup lock system demo test test-service test-arm test-all chaos check bench bench-emulation clean wheel-venv docs
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,8 +40,8 @@ $(READY): pyproject.toml $(LOCK)
 # For every supported Python and machine at once, hence markers; without hashes and addresses, so that any index will do.
 lock: ## requirements-dev.lock anew: the newest versions that pyproject.toml allows; needs uv
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv"; exit 1; }
-	{ sed '/^#/!d' $(LOCK) && uv pip compile --quiet --universal --python-version 3.10 --extra all --extra dev --no-header \
-		--no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml; } >$(LOCK).new
+	{ sed '/^#/!d' $(LOCK) && uv pip compile --quiet --universal --python-version 3.10 --extra all --extra dev --extra docs \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml; } >$(LOCK).new
 	mv $(LOCK).new $(LOCK)
 
 system: ## Debian packages that the tests use: Mosquitto, RabbitMQ, iproute2, nftables, systemd-analyze, a C compiler, Python's venv
@@ -110,8 +110,12 @@ bench: setup ## the benchmarks, with machine and versions
 bench-emulation: setup ## docs/measurements/emulation.md: real workers on emulated links; needs root, half an hour
 	$(BIN)/python benchmarks/emulation.py build/emulation.jsonl > docs/measurements/emulation.md
 
+docs: setup ## the documentation as a site in docs/_build; warnings are errors; needs Python 3.11 or newer
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint $(LOCK) --editable '.[docs]'
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -b html docs docs/_build
+
 clean: ## remove environments, wheels and caches
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # A clean environment with the wheel. Dependencies come from .venv through a .pth file, which does not carry over .venv's
 # own .pth files and with them the editable install: without the wheel, `import tflsplit` would fail here.
