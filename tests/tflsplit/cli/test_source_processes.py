@@ -68,3 +68,13 @@ def test_an_edge_takes_pictures_from_a_pipe_until_it_ends(start, package, deploy
 
     assert summary["results"] == 2
     assert summary["dropped"] == {"no_picture": 2}
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_check_of_settings_shows_no_password_of_a_camera(run, tmp_path, words):
+    file = tmp_path / "edge.toml"
+    file.write_text('[edge]\nsource = "rtsp://me:s3cret@cam.invalid/live?token=s3cret"\n')
+    done = run("config", "check", file, *words)
+
+    assert "cam.invalid" in done.out
+    assert "s3cret" not in done.out + done.err

@@ -1,6 +1,7 @@
 """`tflsplit config`: what a file sets for an edge or a cloud, what is wrong with it, and one to begin with."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -42,7 +43,7 @@ def check(file: Path, *, is_json: bool) -> None:
     if is_json:
         screen.as_json(
             {
-                "settings": {found.key: {"value": found.value, "from": found.place} for found in known},
+                "settings": {found.key: {"value": _shown(found), "from": found.place} for found in known},
                 "problems": problems,
             }
         )
@@ -76,5 +77,13 @@ def settings_of(role: str) -> settings_command.Command:
 
 
 def _row(found: merging.Setting) -> tuple[str, str, str]:
-    shown = ", ".join(map(str, found.value)) if isinstance(found.value, list | tuple) else str(found.value)
-    return found.key, shown, found.place
+    value = _shown(found)
+    return found.key, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value), found.place
+
+
+def _shown(found: merging.Setting) -> Any:
+    """The value, but for the password in a camera's address: people show each other what this prints."""
+    from edge_runtime.sources import words
+
+    is_address = found.key == "source" and "://" in str(found.value) and words.is_word(str(found.value))
+    return words.without_password(str(found.value)) if is_address else found.value
