@@ -69,9 +69,9 @@ def power(root: Path = Path("/")) -> Finding:
 
 
 def opencv(path: Sequence[str] | None = None) -> Finding:
-    """Whether OpenCV is installed; only cameras need it."""
+    """Whether OpenCV is installed; only cameras and videos need it."""
     version = extras.version_of("opencv-python-headless", path)
     if importlib.machinery.PathFinder.find_spec("cv2", sys.path if path is None else path) is None:
         remedy = f"for `--source camera:N`: `{extras.install('camera')}`"
-        return Finding("OpenCV", State.INFO, "not installed; only cameras need it", remedy)
+        return Finding("OpenCV", State.INFO, "not installed; only cameras and videos need it", remedy)
     return Finding("OpenCV", State.OK, version or "installed, version unknown")

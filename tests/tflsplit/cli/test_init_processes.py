@@ -61,8 +61,11 @@ def test_compose_takes_the_files(home, run, tiny_package, tmp_path):
     if compose is None:
         pytest.skip("docker-compose is not installed: apt install docker-compose")
     other = tmp_path / "two"
-    given = ("--model", tiny_package.path, "--broker", "localhost", "--source", "camera:0", "--edge-elsewhere")
+    (tmp_path / "new pictures").mkdir()
+    watched = f"watch:{tmp_path / 'new pictures'}"
+    given = ("--model", tiny_package.path, "--broker", "localhost", "--source", watched, "--edge-elsewhere")
     assert run("init", other, *given, stdin=subprocess.DEVNULL).code == 0
+    assert f'"{tmp_path}/new pictures:{tmp_path}/new pictures:ro"' in (other / "compose.edge.yaml").read_text()
     for file in (home / "compose.yaml", other / "compose.yaml", other / "compose.edge.yaml"):
         done = subprocess.run([compose, "-f", file, "config", "-q"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

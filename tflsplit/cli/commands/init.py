@@ -59,7 +59,7 @@ def _asked(question: str, default: str | Callable[[], str], *, shown: str | None
 )
 @click.option(
     "--source",
-    callback=_asked("Source: a folder, a file, or camera:0", "camera:0"),
+    callback=_asked("Source: a folder, a file, camera:0, watch:FOLDER, rtsp://…", "camera:0"),
     help="Where the edge gets its inputs, as `tflsplit edge --source`. Default: camera:0.",
 )
 @click.option("--edge-elsewhere", "is_elsewhere", is_flag=True, help="The edge runs on a machine of its own.")
@@ -80,14 +80,19 @@ def command(
     DIR gets the package, a broker with credentials, settings of an edge and a cloud, and a Compose file. What is not
     given is asked for in a terminal, and is as each option's default says elsewhere. DIR must not exist.
     """
+    from edge_runtime.sources import words
+
     if model is None:
         asked = _asked("Model file or package", "")(click.get_current_context(), click.Option(["--model"]), None)
         if not asked:
             raise click.UsageError("Missing option '--model': give a package, or a model file.")
         model = Path(asked)
-    source = source if ":" in source else os.path.abspath(os.path.expanduser(source))
+    word = words.parse(source)
+    if word.path is not None:
+        source = source.removesuffix(word.place) + str(word.path.absolute())
     with _made(folder):
-        _package(Path(os.path.expanduser(model)), folder / beginnings.PACKAGE, labels, calibration or source)
+        samples = calibration or (source if word.kind is words.Kind.FILES else "")
+        _package(Path(os.path.expanduser(model)), folder / beginnings.PACKAGE, labels, samples)
         begun = _begun((deployment, device, host), folder, source, is_elsewhere=is_elsewhere)
         for name, text in begun.files().items():
             (folder / name).write_text(text, "utf-8")
@@ -127,8 +132,7 @@ def _package(model: Path, out: Path, labels: str, calibration: str) -> None:
     if (model / "manifest.json").is_file():
         shutil.copytree(reading.open_package(model).path, out)
         return
-    samples = calibration if calibration and ":" not in calibration else None
-    tflsplit.convert(model, out, calibration=samples, labels=labels or None, on_stage=logs.progress)
+    tflsplit.convert(model, out, calibration=calibration or None, labels=labels or None, on_stage=logs.progress)
 
 
 def _owners(place: Path) -> tuple[str, str]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from importlib import metadata
 
+from edge_runtime.sources import words
+
 # As deploy/Dockerfile has it.
 CONTAINER_USER = 10001
 PACKAGE = "model.tflsplit"
@@ -79,8 +81,8 @@ _BROKER = """\
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What a deployment begins with. `user` and `broker_user` (uid:gid) own the credentials and the broker's files; the
-    edge `is_elsewhere` where it runs on a machine of its own."""
+    """What a deployment begins with. `source` has its whole path. `user` and `broker_user` (uid:gid) own the credentials
+    and the broker's files; the edge `is_elsewhere` where it runs on a machine of its own."""
 
     deployment: str
     device: str
@@ -125,9 +127,9 @@ class Beginning:
         return head + self._edge("")
 
     def _edge(self, waits: str) -> str:
-        words = ["--config", f"{_INSIDE}/edge.toml"]
-        source = () if ":" in self.source else (self.source,)
-        return self._service("edge", words, ("edge.toml", PACKAGE, *source), self.device, waits + self._devices)
+        path = words.parse(self.source).path
+        files = ("edge.toml", PACKAGE, *([] if path is None else [str(path)]))
+        return self._service("edge", ["--config", f"{_INSIDE}/edge.toml"], files, self.device, waits + self._devices)
 
     def _service(self, name: str, words: list[str], files: tuple[str, ...], client: str, more: str) -> str:
         """It sees these files, and the credentials of one client: not the authority's key."""
@@ -140,10 +142,10 @@ class Beginning:
     @property
     def _devices(self) -> str:
         """A camera of this machine is a device file."""
-        number = self.source.removeprefix("camera:")
-        if number == self.source or not number.isdigit():
+        word = words.parse(self.source)
+        if word.kind is not words.Kind.CAMERA:
             return ""
-        return f'    devices: ["/dev/video{number}"]\n    group_add: ["video"]\n'
+        return f'    devices: ["/dev/video{word.place}"]\n    group_add: ["video"]\n'
 
 
 def _client(name: str) -> str:
