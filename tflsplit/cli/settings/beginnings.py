@@ -81,8 +81,9 @@ _BROKER = """\
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What a deployment begins with. `source` has its whole path. `user` and `broker_user` (uid:gid) own the credentials
-    and the broker's files; the edge `is_elsewhere` where it runs on a machine of its own."""
+    """What a deployment begins with; `source` has its whole path. `user` and `broker_user`, as uid:gid, own credentials
+    and the broker's files. The edge `is_elsewhere` where it runs on a machine of its own.
+    """
 
     deployment: str
     device: str
