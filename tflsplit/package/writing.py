@@ -102,7 +102,9 @@ def check_folder_of(path: Path) -> None:
     if not path.parent.is_dir():
         raise errors.SettingsError(f"{path}: there is no folder {path.parent}; make it first")
     if not os.access(path.parent, os.W_OK):
-        raise errors.DeviceError(f"{path}: cannot be written (no right to write to {path.parent})")
+        is_fixed = os.statvfs(path.parent).f_flag & os.ST_RDONLY
+        why = "Read-only file system" if is_fixed else f"no right to write to {path.parent}"
+        raise errors.DeviceError(f"{path}: cannot be written ({why})")
 
 
 def write_pair(directory: PathLike, package: Package, cut: str | Cut) -> Halves:

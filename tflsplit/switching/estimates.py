@@ -55,7 +55,7 @@ class Estimates:
         self._cloud_s = _LEAST_PART * max((each.cloud_s for each in choices), default=0.0)
         self._memory = memory
         self._learnt, self._learnt_at_s = usual, -math.inf
-        self._round_trips: collections.deque[float] = collections.deque(maxlen=_ROUND_TRIPS)
+        self._round_trips: collections.deque[tuple[float, bool]] = collections.deque(maxlen=_ROUND_TRIPS)  # is it small
         self._measured: set[str] = set()  # what was, of link, server and device
         self._errors: collections.deque[float] = collections.deque(_ERRORS_AT_FIRST, maxlen=memory.errors)
 
@@ -126,12 +126,13 @@ class Estimates:
         )
 
     def _of_link(self, known: Present, link_s: float, bits: float, *, is_given_up: bool) -> Present:
-        # One that was quicker than a small one says by how much the round trip was taken for too long, at least.
-        doubt_s = max(_JITTER * known.rtt_s, known.rtt_s - link_s, self._spread_s)
+        # One that was quicker than a small one of ours says by how much the round trip was taken for too long, at least.
+        too_long_s = known.rtt_s - link_s if self._round_trips else 0.0
         if bits < LEAST_TELLING_BITS or link_s < known.rtt_s:
             # The shortest of the last: what took longer waited for something.
-            self._round_trips.append(link_s)
-            known = replace(known, rtt_s=min(self._round_trips))
+            self._round_trips.append((link_s, bits < LEAST_TELLING_BITS))
+            known = replace(known, rtt_s=min(took_s for took_s, _ in self._round_trips))
+        doubt_s = max(_JITTER * known.rtt_s, too_long_s, self._spread_s)
         if bits < LEAST_TELLING_BITS:
             return known
         self._measured.add("link")
@@ -143,8 +144,8 @@ class Estimates:
 
     @property
     def _spread_s(self) -> float:
-        """By how much round trips as a rule exceed the shortest of the last ones; all of one that nothing confirms."""
-        seen = self._round_trips
+        """By how much small messages as a rule exceed the shortest of the last ones; all of one that nothing confirms."""
+        seen = [took_s for took_s, is_small in self._round_trips if is_small]
         if len(seen) < 2:
             return sum(seen)
         return statistics.median_low(seen) - min(seen)

@@ -245,9 +245,9 @@ def test_a_full_disk_while_writing(run, tiny_package, tmp_path, mounted, command
     model.write_bytes(tiny_package.model_bytes())
     pages = {"convert": 4, "slice": 1}[command]  # of the 6 and the 2 that are needed
     full = mounted(f"size={pages * resource.getpagesize()}")
-    said = run(*to_write(command, model, tiny_package, full / "new" / "made")).refusal()
+    said = run(*to_write(command, model, tiny_package, full / "made")).refusal()
 
-    assert f"{full / 'new' / 'made'}: cannot be written (No space left on device)" in said
+    assert f"{full / 'made'}: cannot be written (No space left on device)" in said
     assert list(full.iterdir()) == []
 
 
@@ -258,7 +258,7 @@ def test_a_file_that_may_not_grow_any_further(run, tiny_package, tmp_path, comma
     before = sorted(tmp_path.iterdir())
     limit_bytes = {"convert": 1024, "slice": 64}[command]  # the manifest is the longest file
     said = run(
-        *to_write(command, model, tiny_package, tmp_path / "new" / "made"),
+        *to_write(command, model, tiny_package, tmp_path / "made"),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes)),
     ).refusal()
 

@@ -131,10 +131,12 @@ def test_without_an_output_the_package_stands_where_the_command_ran(typed, model
     assert typed("verify", "modèle 1.tflsplit", cwd=elsewhere).code == 0
 
 
-def test_folders_on_the_way_to_the_output_are_made(typed, model, tmp_path):
-    assert typed("convert", model, "-o", "a/b/c.tflsplit").code == 0
-    assert typed("slice", "a/b/c.tflsplit", "--cut", "op000", "-o", "d/e").code == 0
-    assert (tmp_path / "d" / "e" / "tail.tflite").is_file()
+def test_no_folder_on_the_way_to_the_output_is_made_for_its_name_may_be_mistyped(typed, model, tmp_path):
+    assert "there is no folder a/b; make it first" in typed("convert", model, "-o", "a/b/c.tflsplit").refusal()
+    assert not (tmp_path / "a").exists()
+    assert typed("convert", model, "-o", "c.tflsplit").code == 0
+    assert typed("slice", "c.tflsplit", "--cut", "op000", "-o", "e").code == 0
+    assert (tmp_path / "e" / "tail.tflite").is_file()
 
 
 def test_a_package_may_be_moved_and_named_otherwise(typed, tiny_package, tmp_path):
