@@ -126,7 +126,7 @@ class Estimates:
         )
 
     def _of_link(self, known: Present, link_s: float, bits: float, *, is_given_up: bool) -> Present:
-        # One that was quicker than a small one of ours says by how much the round trip was taken for too long, at least.
+        # One that was quicker than a small one of ours says by how much, at least, the round trip was too long.
         too_long_s = known.rtt_s - link_s if self._round_trips else 0.0
         if bits < LEAST_TELLING_BITS or link_s < known.rtt_s:
             # The shortest of the last: what took longer waited for something.
