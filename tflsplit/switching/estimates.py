@@ -144,7 +144,7 @@ class Estimates:
 
     @property
     def _spread_s(self) -> float:
-        """By how much small messages as a rule exceed the shortest of the last ones; all of one that nothing confirms."""
+        """By how much small messages as a rule exceed the shortest of the last; all of one that nothing confirms."""
         seen = [took_s for took_s, is_small in self._round_trips if is_small]
         if len(seen) < 2:
             return sum(seen)
