@@ -142,7 +142,11 @@ class Ledger:
 def repeated(names: Iterable[str]) -> str | None:
     """The first name that comes a second time."""
     seen: set[str] = set()
-    return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def check_name(name: str) -> str:

@@ -73,13 +73,16 @@ _COMPOSE = """\
 # Written by `tflsplit broker init`. In this folder: docker compose up --detach
 # After a change of the identities: docker compose kill --signal HUP broker
 services:
+"""
+
+_SERVICE = """\
   broker:
     # To run just this image and no later one of its tag, write its digest behind it: eclipse-mosquitto:2.0.22@sha256:…
     image: eclipse-mosquitto:2.0.22
     command: ["mosquitto", "-c", "{config}"]
     working_dir: /deployment
     volumes:
-      - ./server:/deployment
+      - ./{server}:/deployment
     ports:
       - "{port}:{port}"
     user: "{owner}"
@@ -93,7 +96,7 @@ services:
     stop_grace_period: 20s
     logging:
       driver: local
-"""
+{more}"""
 
 
 def unit(deployment: str, folder: Path, server: Path, user: str, *, mosquitto: str, config: str) -> str:
@@ -109,7 +112,12 @@ def unit(deployment: str, folder: Path, server: Path, user: str, *, mosquitto: s
 
 
 def compose(port: int, uid: int, gid: int, *, config: str) -> str:
-    return _COMPOSE.format(port=port, owner=f"{uid}:{gid}", config=config)
+    return _COMPOSE + service(port, f"{uid}:{gid}", config=config)
+
+
+def service(port: int, owner: str, *, config: str, server: str = "server", more: str = "") -> str:
+    """The broker in a Compose file beside whose folder `server` lies; `owner` is uid:gid, `more` are further lines."""
+    return _SERVICE.format(port=port, owner=owner, config=config, server=server, more=more)
 
 
 def _quoted(path: Path) -> str:

@@ -12,7 +12,7 @@ from broker.messages.presence import Presence
 from broker.mqtt import paho_check, session
 from broker.mqtt.connection import Accepted, Connection, Options, Version
 from broker.transport import address as addresses
-from broker.transport import bounded_queues, protocol
+from broker.transport import protocol
 from broker.transport.address import Address, Credentials
 from broker.transport.backoff import Backoff
 from broker.transport.protocol import ConnectionState
@@ -82,7 +82,6 @@ class MqttTransport(Reconnecting):
         self._presence = presence
         self._max_packet_bytes = self._shared.limits.packet_bytes
         self._version = version
-        self._number = 0
         self._is_woken = self._is_asleep = False
 
     @property
@@ -147,19 +146,6 @@ class MqttTransport(Reconnecting):
         self._max_packet_bytes = work.max_packet_bytes
         self._say("online")
         self._go_online()
-
-    def say_online(self) -> Presence | None:
-        if self._state is ConnectionState.ONLINE:
-            self._say("online")
-        return self._presence
-
-    def _say(self, state: str, reason: str | None = None) -> None:
-        if self._presence is not None:
-            status = self._presence.status(state, self._number, reason)
-            self._shared.outbox.put_first(
-                bounded_queues.Outgoing(self._presence.topic, status, qos=1, retain=True, is_ours=True)
-            )
-            self._wake()
 
     def _say_goodbye(self, timeout_s: float) -> None:
         if self._presence is not None and self._state is ConnectionState.ONLINE:

@@ -12,7 +12,8 @@ import socket
 import threading
 import time
 
-from broker.transport import network, protocol
+from broker.messages.presence import Presence
+from broker.transport import bounded_queues, network, protocol
 from broker.transport.backoff import Backoff
 from broker.transport.protocol import ConnectionState
 from broker.transport.skeleton import Skeleton
@@ -26,7 +27,11 @@ _SHORT_LIVED = 3
 
 
 class Reconnecting(Skeleton):
-    """`randomness` spreads the reconnections of many. A protocol adds `_attempt`, `_wake` and `_stop`."""
+    """`randomness` spreads the reconnections of many. A protocol adds `_attempt`, `_wake` and `_stop`, and where it
+    keeps what is retained, whose `_presence` each connection says, by its `_number`."""
+
+    _presence: Presence | None = None
+    _number = 0
 
     def __init__(
         self,
@@ -73,6 +78,19 @@ class Reconnecting(Skeleton):
             lost = self._lost or Lost(f"no answer within {timeout_s:g} s")
             self.close(timeout_s=0)
             raise errors.BrokerError(f"{self._peer}: {lost.reason}") from lost.cause
+
+    def say_online(self) -> Presence | None:
+        if self._state is ConnectionState.ONLINE:
+            self._say("online")
+        return self._presence
+
+    def _say(self, state: str, reason: str | None = None) -> None:
+        if self._presence is not None:
+            status = self._presence.status(state, self._number, reason)
+            self._shared.outbox.put_first(
+                bounded_queues.Outgoing(self._presence.topic, status, qos=1, retain=True, is_ours=True)
+            )
+            self._wake()
 
     def _has_come_to_something(self) -> bool:
         return self._was_online or self._state is ConnectionState.CLOSED

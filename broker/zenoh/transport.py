@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from broker.messages.presence import Presence
-from broker.transport import bounded_queues, protocol
+from broker.transport import protocol
 from broker.transport.address import Credentials
 from broker.transport.backoff import Backoff
 from broker.transport.protocol import ConnectionState
@@ -78,7 +78,6 @@ class ZenohTransport(Reconnecting):
         self._member = secrets.token_bytes(MEMBER_BYTES)
         self._arrivals = Arrivals(self._member, self._shared, self._on_back)
         self._deliveries = Deliveries(self._member, self._shared, self._arrivals, self._wake)
-        self._number = 0
         self._goodbye_s = 0.0
         self._met: set[bytes] = set()  # who answered our hello, and is there
         self._is_cut = False  # since the network thread looked, there was a time when nobody was there
@@ -95,11 +94,6 @@ class ZenohTransport(Reconnecting):
             )
         super().subscribe(topic_filter, qos=qos, timeout_s=timeout_s)
 
-    def say_online(self) -> Presence | None:
-        if self._state is ConnectionState.ONLINE:
-            self._say("online")
-        return self._presence
-
     def _check(self, topic: str, *, retain: bool) -> None:
         if problem := zenoh_session.check_topic(topic):
             raise errors.BrokerError(f"message on {topic!r}: no topic of a direct link: {problem}")
@@ -112,14 +106,6 @@ class ZenohTransport(Reconnecting):
 
     def _known(self) -> dict[str, object]:
         return {"link": self._meeting, "members": len(self._met)}
-
-    def _say(self, state: str, reason: str | None = None) -> None:
-        if self._presence is not None:
-            status = self._presence.status(state, self._number, reason)
-            self._shared.outbox.put_first(
-                bounded_queues.Outgoing(self._presence.topic, status, qos=1, retain=True, is_ours=True)
-            )
-            self._wake()
 
     def _say_goodbye(self, timeout_s: float) -> None:
         if self._state is ConnectionState.ONLINE:

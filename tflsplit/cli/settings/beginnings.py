@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from importlib import metadata
 
+from broker.deploy import layout, mosquitto, supervision
 from edge_runtime.sources import words
 
 # As deploy/Dockerfile has it.
@@ -54,28 +55,11 @@ _SERVICE = """\
       driver: local
 """
 
-_BROKER = """\
-  broker:
-    image: eclipse-mosquitto:2.0.22
-    command: ["mosquitto", "-c", "mosquitto.conf"]
-    working_dir: /server
-    user: "{broker_user}"
-    volumes:
-      - ./{broker}/server:/server
-    ports:
-      - "{port}:{port}"
+_BROKER_NAME = """\
     networks:
       default:
         # The name in the broker's certificate, which the others ask for.
         aliases: ["{host}"]
-    ulimits:
-      nofile: 65536
-    read_only: true
-    cap_drop: ["ALL"]
-    security_opt: ["no-new-privileges:true"]
-    restart: unless-stopped
-    logging:
-      driver: local
 """
 
 
@@ -110,7 +94,7 @@ class Beginning:
         return "".join(
             (
                 _COMPOSE_HEAD.format(version=_version(), file="", targets=", ".join(names)),
-                _BROKER.format(broker=BROKER, broker_user=self.broker_user, port=self.port, host=self.host),
+                self._broker(),
                 self._service("cloud", ["--config", f"{_INSIDE}/cloud.toml"], ("cloud.toml", PACKAGE), "cloud", waits),
                 self._service(
                     "watch",
@@ -122,6 +106,11 @@ class Beginning:
                 *([self._edge(waits)] if has_edge else []),
             )
         )
+
+    def _broker(self) -> str:
+        named = _BROKER_NAME.format(host=self.host)
+        place = f"{BROKER}/{layout.SERVER}"
+        return supervision.service(self.port, self.broker_user, config=mosquitto.CONFIG, server=place, more=named)
 
     def _edge_alone(self) -> str:
         head = _COMPOSE_HEAD.format(version=_version(), file="--file compose.edge.yaml ", targets="edge")
