@@ -11,6 +11,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 
 from broker.deploy import access, folder, ledger, name_lists, process
 from broker.local import server as local_server
@@ -66,12 +69,13 @@ def test_a_list_with_a_wrong_name_is_refused_by_line_before_anything_is_made(tmp
     assert not (tmp_path / "made").exists()
 
 
-def request(tmp_path, name, curve="prime256v1"):
-    """A signing request, as openssl makes it where the key stays."""
-    key, made = tmp_path / f"{name}.key", tmp_path / f"{name}.csr"
-    kind = ("-newkey", "ec", "-pkeyopt", f"ec_paramgen_curve:{curve}") if curve else ("-newkey", "rsa:2048")
-    command = ["openssl", "req", "-new", *kind, "-nodes", "-keyout", key, "-subj", f"/CN={name}", "-out", made]
-    subprocess.run(command, check=True, capture_output=True)
+def request(tmp_path, name, key=None):
+    """A signing request, as `openssl req -new` makes it where the key stays."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    built = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    signed = built.sign(key or ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    made = tmp_path / f"{name}.csr"
+    made.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     return made
 
 
@@ -99,10 +103,10 @@ def test_requests_that_are_not_right_are_refused_and_none_is_signed(deployment, 
     damaged.write_bytes(good.read_bytes()[:200])
     for wrong, reason in (
         (damaged, "no certificate signing request"),
-        (request(tmp_path, "rsa", None), "its key is not on an elliptic curve"),
+        (request(tmp_path, "rsa", rsa.generate_private_key(65537, 2048)), "its key is not on an elliptic curve"),
         (request(tmp_path, "cloud"), "'cloud' is there with the role cloud"),
         (tmp_path / "nowhere.csr", "cannot be read"),
-        (request(tmp_path, "..", "secp384r1"), "identity"),
+        (request(tmp_path, "..", ec.generate_private_key(ec.SECP384R1())), "identity"),
     ):
         with pytest.raises(errors.TflsplitError, match=reason):
             folder.sign(deployment, [good, wrong])
