@@ -121,7 +121,7 @@ def _quantised(make):
     x = net.real("x", SHAPE)
     data = net.build((x,), (make(net, x),))
     model = unquantised.load(pathlib.Path("m.tflite"), data)
-    samples = (RANDOM.normal(0, 1, (16, *SHAPE[1:])).astype(np.float32),)
+    samples = (np.random.default_rng(0).normal(0, 1, (16, *SHAPE[1:])).astype(np.float32),)
     return model, samples, quantize.quantise(model, samples)
 
 

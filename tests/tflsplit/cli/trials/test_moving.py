@@ -52,7 +52,9 @@ def test_each_policy_runs_and_no_result_is_lost_or_another_than_the_whole_model_
     page = tmp_path / "page.html"
     words = ("--policy", "static,sciot", "--slow-edge", "4", "--duration", "1.2s", "--report", str(page), "--json")
     command = [sys.executable, "-m", "tflsplit.cli.main", "replay", *given, *words]
-    fields = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    fields = json.loads(done.stdout)
 
     assert list(fields["policies"]) == ["oracle", "best_static", "planned_static", "adaptive", "sciot"]
     assert "output" in fields["static"]

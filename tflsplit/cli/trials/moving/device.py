@@ -124,19 +124,19 @@ class Camera(Source):
     says when."""
 
     def __init__(self, source: Source, fps: float, seconds: float, begin: Callable[[], float]) -> None:
-        super().__init__(lambda: iter(()), source.convert, is_live=False)
+        super().__init__(self._ticks, source.convert, is_live=False)
         self._raws = [taken.raw for taken in itertools.islice(source.captures(), MOST_INPUTS)]
         self._fps = fps
         self._seconds = seconds
         self._begin = begin
 
-    def captures(self, *, repeats: bool = False, clock: Callable[[], int] = time.time_ns) -> Iterator[Capture]:
+    def _ticks(self) -> Iterator[Capture]:
         starts_s = self._begin()
         raws, tick = itertools.cycle(self._raws), 0
         while tick / self._fps < self._seconds:
             due_s = starts_s + tick / self._fps
             time.sleep(max(0.0, due_s - time.monotonic()))
-            yield Capture(next(raws), clock(), due_s)
+            yield Capture(next(raws), time.time_ns(), due_s)
             tick = max(tick + 1, math.ceil((time.monotonic() - starts_s) * self._fps - 1e-9))
 
 
