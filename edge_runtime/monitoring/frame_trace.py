@@ -128,7 +128,10 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     """The complete lines of a trace, which may still be written. DataError for any other file."""
     try:
         with path.open(encoding="ascii") as stream:
-            header = strict_json.parse(stream.readline())
+            first = stream.readline()
+            if not first.strip():
+                raise errors.DataError(f"{path}: is empty; tflsplit edge --trace FILE writes a trace")
+            header = strict_json.parse(first)
             if not isinstance(header, dict) or {key: header.get(key) for key in _HEADER} != _HEADER:
                 raise errors.DataError(f"{path}: begins with {header!r:.60}, expected {_HEADER}")
             yield from (_checked(strict_json.parse(line)) for line in stream if line.endswith("\n"))

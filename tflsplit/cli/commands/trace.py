@@ -42,6 +42,9 @@ def command(file: Path, *, perfetto: Path | None, replaces_existing: bool, is_js
     if is_json:
         screen.as_json(found)
         return
+    if not lines:
+        screen.write(f"{file}: holds no frame yet; a frame is written when it is answered")
+        return
     rows = [(part, *times.values(), found["dominant"].get(part, 0)) for part, times in found["parts_ms"].items()]
     rows.append(("total", *found["total_ms"].values(), ""))
     screen.table(
