@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from converters.options import Options
 from tflsplit import errors, text
 from tflsplit.decoding import recognition
-from tflsplit.decoding.forms import Decoding, Form, Task
+from tflsplit.decoding.forms import Decoding, Task
 from tflsplit.graph import meanings
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.meanings import Meaning
@@ -33,15 +33,7 @@ def decoding_of(graph: Graph, options: Options) -> Decoding | None:
 
 def check_labels(labels: Sequence[str], decoding: Decoding, graph: Graph, name: str) -> None:
     """DataError where there are not as many labels as outputs that are decoded have classes."""
-    shape = graph.tensors[graph.outputs[decoding.places[0]]].shape
-    taken = {
-        Form.YOLOV8: min(shape[1:]) - 4,
-        Form.YOLOV5: max(min(shape[1:]) - 5, 1),
-        Form.BLAZEFACE: 1,
-        Form.SCORES: shape[-1],
-        Form.HEATMAPS: shape[-1],
-        Form.POINTS: shape[-2],
-    }.get(decoding.form)
+    taken = recognition.class_count(decoding, graph.specs(graph.outputs))
     if labels and taken is not None and len(labels) != taken:
         raise errors.DataError(
             f"{name}: {text.counted(len(labels), 'label')}, the model's output has {taken} classes; give one a line "

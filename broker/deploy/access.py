@@ -82,9 +82,10 @@ def may_read(deployment: str, identity: Identity) -> Sequence[str]:
     own = _topics_of(deployment, identity.name)
     match identity.role:
         case Role.DEVICE:
-            # An edge goes on when a cloud says that it has come, and notices another one of its name.
-            clouds = topics.every_device(deployment, Kind.SERVES)
-            return [*(own[kind] for kind in _DEVICE_READS), clouds, _HOME_STATUS]
+            # An edge goes on when a cloud says that it has come, and notices another one of its name. What it announced
+            # before tells it which entities are to go.
+            clouds, announced = topics.every_device(deployment, Kind.SERVES), _discovery(deployment, identity.name)
+            return [*(own[kind] for kind in _DEVICE_READS), clouds, _HOME_STATUS, *announced]
         case Role.CLOUD:
             return [topics.every_device(deployment, kind) for kind in _CLOUD_READS]
         case Role.CONSUMER:

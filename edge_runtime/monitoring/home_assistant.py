@@ -1,4 +1,4 @@
-"""Shows a device and its latest label in Home Assistant (2024.11 or later), by MQTT device discovery.
+"""Shows a device and its latest answer in Home Assistant (2024.11 or later), by MQTT device discovery.
 
 One retained message describes our topics, which Home Assistant then reads. It is sent again when Home Assistant starts,
 because the broker may have lost it. An empty retained message on the same topic removes the device.
@@ -8,36 +8,27 @@ import json
 import logging
 import re
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
+from typing import Any
 
-from broker.messages import results, topics
+from broker.messages import topics
 from broker.messages.topics import Kind
-from broker.transport.protocol import ConnectionState, Transport
-from tflsplit import errors
-from tflsplit.graph.meanings import Meaning
-from tflsplit.package import outputs
-from tflsplit.package.manifest import Manifest
+from broker.transport.protocol import ConnectionState, Message, Transport
+from edge_runtime.monitoring import answer_entities
+from tflsplit import errors, strict_json
 from tflsplit.package.reading import Package
 
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
 _RETRY_S = 30.0
+_MOST_ENTITIES = 512  # that are remembered; a model has 110 at most
 
-# An empty text leaves a numeric sensor unchanged: refusals have no score, and probes of a link are not JSON.
-_LABEL = "{{ this.state if value_json.error is defined else value_json.label }}"
-# Of labels that are independent of each other all that hold, or none.
-_LABELS = (
-    "{{ this.state if value_json.error is defined else "
-    "(value_json.top | map(attribute='label') | join(', ')) or 'none' }}"
-)
-_VALUE = "{%% if value_json.error is not defined %%}{{ (value_json['values'].values() | list)[%d][%d] }}{%% endif %%}"
-_MOST_NUMBERS = 8  # of a model without classes; more sensors than that nobody looks at
-_SCORE = "{% if value_json.error is not defined %}{{ value_json.score }}{% endif %}"
-_ATTRIBUTES = (
-    "{{ {'score': value_json.get('score'), 'top': value_json.get('top'), 'error': value_json.get('error'), "
-    f"'answered_by': 'device' if value_json.get('cut') == '{results.WHOLE}' else 'cloud'}} | to_json }}}}"
-)
+Announcement = dict[str, Any]
+
 _STATE = "{{ value_json.state }}"
 # What telemetry says of the edge's health. Probes of a link travel on the same topic and are not JSON.
 _WELL = "{% if value_json is defined %}{{ 'online' if value_json.state == 'ok' else 'offline' }}{% endif %}"
@@ -63,94 +54,79 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
-def config(
-    package: Package, deployment: str, device: str, *, expire_after_s: int, adapts: bool = False
-) -> dict[str, object]:
-    """The discovery message; of a device that `adapts` with its cut and its link. What telemetry says is shown as
-    unavailable once it is older than `expire_after_s`, and label and score are while the edge's health names a problem:
-    a label that nobody renews must not look fresh."""
-    identity = f"tflsplit_{deployment}_{device}"
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Whose message it is, and what that device tells: what telemetry says is unavailable once it is older than
+    `expire_after_s`; whether its cut moves, and whether it shares pictures."""
+
+    deployment: str
+    device: str
+    expire_after_s: int
+    adapts: bool = False
+    shares_pictures: bool = False
+
+    def topic(self, kind: Kind) -> str:
+        return topics.topic(self.deployment, self.device, kind)
+
+
+def config(package: Package, terms: Terms) -> Announcement:
+    """The discovery message of a device that runs this package. What answers tell is unavailable while the edge's
+    health names a problem, as that no answer comes or no cloud is there: what nobody renews must not look fresh."""
+    identity = f"tflsplit_{terms.deployment}_{terms.device}"
     version = metadata.version("tflsplit")
-    described = {"identifiers": [identity], "name": device, "manufacturer": "tflsplit", "sw_version": version}
-    components = _answers(package.manifest, deployment, device) | _telemetry(deployment, device, expire_after_s)
-    if adapts:
-        components |= _adapting(deployment, device, expire_after_s)
-    components["problem"] = {
-        "platform": "binary_sensor",
-        "name": "Problem",
-        "device_class": "problem",
-        "entity_category": "diagnostic",
-        "state_topic": topics.topic(deployment, device, Kind.TELEMETRY),
-        "value_template": _PROBLEM,
-        "payload_on": "ON",
-        "payload_off": "OFF",
-        "expire_after": expire_after_s,
-        "json_attributes_topic": topics.topic(deployment, device, Kind.TELEMETRY),
-        "json_attributes_template": _WHY,
+    described = {"identifiers": [identity], "name": terms.device, "manufacturer": "tflsplit", "sw_version": version}
+    told = [_available(terms, Kind.STATUS), _available(terms, Kind.TELEMETRY)]
+    components = {
+        key: {"availability_mode": "all", "availability": told} | entity
+        for key, entity in answer_entities.of_model(package.manifest, terms.topic(Kind.RESULTS)).items()
     }
-    components["connection"] = {
-        "platform": "binary_sensor",
-        "name": "Connection",
-        "device_class": "connectivity",
-        "entity_category": "diagnostic",
-        "state_topic": topics.topic(deployment, device, Kind.STATUS),
-        "value_template": _STATE,
-        "payload_on": "online",
-        "payload_off": "offline",
-    }
+    components |= _telemetry(terms) | (_adapting(terms) if terms.adapts else {}) | _standing(terms)
+    if terms.shares_pictures:
+        components["picture"] = {
+            "platform": "image",
+            "name": "Picture",
+            "image_topic": terms.topic(Kind.PICTURE),
+            "content_type": "image/jpeg",
+            "availability": [_available(terms, Kind.STATUS)],
+        }
     return {
         "device": described | {"model": package.manifest.name},
         "origin": {"name": "tflsplit", "sw_version": version},
-        "components": {name: component | {"unique_id": f"{identity}_{name}"} for name, component in components.items()},
+        "components": {key: component | {"unique_id": f"{identity}_{key}"} for key, component in components.items()},
     }
 
 
-def _answers(described: Manifest, deployment: str, device: str) -> dict[str, dict[str, object]]:
-    """Label and score of the output that has classes; without one, the numbers of the outputs that have few."""
-    answered = topics.topic(deployment, device, Kind.RESULTS)
-    status, telemetry = (topics.topic(deployment, device, kind) for kind in (Kind.STATUS, Kind.TELEMETRY))
-    sensor: dict[str, object] = {
-        "platform": "sensor",
-        "state_topic": answered,
-        "availability_mode": "all",
-        "availability": [
-            {"topic": status, "value_template": _STATE, **_ONLINE},
-            {"topic": telemetry, "value_template": _WELL, **_ONLINE},
-        ],
-    }
-    attributes = {"json_attributes_topic": answered, "json_attributes_template": _ATTRIBUTES}
-    number = {"state_class": "measurement", "suggested_display_precision": 2}
-    classes = next((meaning for meaning in outputs.told(described) if meaning is not Meaning.VALUES), None)
-    if classes is None:
-        return {
-            f"value{place}": sensor | attributes | number | {"name": name, "value_template": template}
-            for place, (name, template) in enumerate(_numbers(described))
-        }
-    label = _LABELS if classes is Meaning.MULTI_LABEL else _LABEL
+def _standing(terms: Terms) -> answer_entities.Entities:
+    """What is wrong, if something is, and whether the device is there. Always available."""
+    telemetry, status = terms.topic(Kind.TELEMETRY), terms.topic(Kind.STATUS)
+    binary: dict[str, object] = {"platform": "binary_sensor", "entity_category": "diagnostic"}
     return {
-        "label": sensor | attributes | {"name": "Label", "value_template": label},
-        "score": sensor | number | {"name": "Score", "value_template": _SCORE},
+        "problem": binary
+        | {
+            "name": "Problem",
+            "device_class": "problem",
+            "state_topic": telemetry,
+            "value_template": _PROBLEM,
+            "payload_on": "ON",
+            "payload_off": "OFF",
+            "expire_after": terms.expire_after_s,
+            "json_attributes_topic": telemetry,
+            "json_attributes_template": _WHY,
+        },
+        "connection": binary
+        | {
+            "name": "Connection",
+            "device_class": "connectivity",
+            "state_topic": status,
+            "value_template": _STATE,
+            "payload_on": "online",
+            "payload_off": "offline",
+        },
     }
 
 
-def _numbers(described: Manifest) -> list[tuple[str, str]]:
-    """Name and template of each number of the results."""
-    shown = [spec for spec in described.results if spec.elements <= outputs.MOST_VALUES]
-    places = [(output, place) for output, spec in enumerate(shown) for place in range(spec.elements)]
-    if len(places) > _MOST_NUMBERS:
-        return []
-    return [
-        (f"Value {number}" if len(places) > 1 else "Value", _VALUE % place) for number, place in enumerate(places, 1)
-    ]
-
-
-def _telemetry(deployment: str, device: str, expire_after_s: int) -> dict[str, dict[str, object]]:
-    sensor = _sensor(deployment, device) | {
-        "state_topic": topics.topic(deployment, device, Kind.TELEMETRY),
-        "entity_category": "diagnostic",
-        "state_class": "measurement",
-        "expire_after": expire_after_s,
-    }
+def _telemetry(terms: Terms) -> answer_entities.Entities:
+    sensor = _sensor(terms) | {"state_class": "measurement"}
     latency = {"device_class": "duration", "unit_of_measurement": "ms"}
     return {
         "latency": sensor | latency | {"name": "Latency", "value_template": _LATENCY},
@@ -158,14 +134,9 @@ def _telemetry(deployment: str, device: str, expire_after_s: int) -> dict[str, d
     }
 
 
-def _adapting(deployment: str, device: str, expire_after_s: int) -> dict[str, dict[str, object]]:
-    telemetry = topics.topic(deployment, device, Kind.TELEMETRY)
-    sensor = _sensor(deployment, device) | {
-        "state_topic": telemetry,
-        "entity_category": "diagnostic",
-        "expire_after": expire_after_s,
-    }
-    moved = {"json_attributes_topic": telemetry, "json_attributes_template": _MOVED}
+def _adapting(terms: Terms) -> answer_entities.Entities:
+    sensor = _sensor(terms)
+    moved = {"json_attributes_topic": sensor["state_topic"], "json_attributes_template": _MOVED}
     link = {"device_class": "data_rate", "state_class": "measurement", "unit_of_measurement": "Mbit/s"}
     return {
         "cut": sensor | moved | {"name": "Cut", "value_template": _CUT},
@@ -173,25 +144,55 @@ def _adapting(deployment: str, device: str, expire_after_s: int) -> dict[str, di
     }
 
 
-def _sensor(deployment: str, device: str) -> dict[str, object]:
-    """A sensor that is available while its device is online."""
+def _sensor(terms: Terms) -> dict[str, object]:
+    """A sensor of what telemetry says, available while its device is online."""
     return {
         "platform": "sensor",
-        "availability_topic": topics.topic(deployment, device, Kind.STATUS),
-        "availability_template": _STATE,
-        **_ONLINE,
+        "state_topic": terms.topic(Kind.TELEMETRY),
+        "entity_category": "diagnostic",
+        "expire_after": terms.expire_after_s,
+        "availability": [_available(terms, Kind.STATUS)],
     }
+
+
+def _available(terms: Terms, kind: Kind) -> dict[str, object]:
+    template = _STATE if kind is Kind.STATUS else _WELL
+    said = {"payload_available": "online", "payload_not_available": "offline"}
+    return {"topic": terms.topic(kind), "value_template": template, **said}
+
+
+class Described:
+    """The message of the package that an edge runs now: the same object until that is another one."""
+
+    def __init__(self, package: Callable[[], Package], terms: Terms) -> None:
+        self._package, self._terms = package, terms
+        self._of: Package | None = None
+        self._made: Announcement = {}
+
+    def __call__(self) -> Announcement:
+        package = self._package()
+        if package is not self._of:
+            self._of, self._made = package, config(package, self._terms)
+        return self._made
 
 
 class Announcer:
     """Announces a device over a connection of its own, on which it also learns when Home Assistant starts. The broker
-    may be away at first, and at any time."""
+    may be away at first, and at any time.
 
-    def __init__(self, transport: Transport, prefix: str, deployment: str, device: str, message: object) -> None:
+    `message` is asked regularly. Home Assistant keeps an entity that a later message leaves out, until one names it
+    without a description. So this one does, of all that the device ever announced: the broker has retained it.
+    """
+
+    def __init__(
+        self, transport: Transport, prefix: str, deployment: str, device: str, message: Callable[[], Announcement]
+    ) -> None:
         self._transport = transport
         self._status = f"{check_prefix(prefix)}/status"
         self._topic = topics.discovery(deployment, device, prefix)
-        self._message = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+        self._message = message
+        self._said: Announcement | None = None
+        self._platforms: dict[str, str] = {}  # of each entity that was announced, by its key
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="home-assistant", daemon=True)
 
@@ -204,35 +205,57 @@ class Announcer:
         self._thread.join()
 
     def _run(self) -> None:
-        is_heard, session = False, -1
+        is_heard, session, listens_at_s = False, -1, 0.0
         while not self._stopping.is_set():
-            if session != self._transport.reconnects:  # a broker that restarted may have forgotten it
+            is_online = self._transport.state is ConnectionState.ONLINE
+            if is_online and not is_heard and time.monotonic() >= listens_at_s:
+                is_heard, listens_at_s = self._listen(), time.monotonic() + _RETRY_S
+            message = self._transport.receive(_LOOK_S)
+            if message is not None:  # what the broker has retained comes before we announce
+                self._take(message)
+            # A broker that restarted may have forgotten it, and the package may be another one.
+            elif is_online and (session != self._transport.reconnects or self._said is not self._message()):
                 session = self._transport.reconnects
                 self._announce()
-            is_heard = is_heard or self._listen()
-            message = self._transport.receive(_LOOK_S)
-            if message is None:
-                continue
-            if message.payload == b"online" and not message.retained:
-                log.info("Home Assistant is back topic=%s", self._topic)
-                self._announce()
-            self._transport.acknowledge(message)
 
     def _listen(self) -> bool:
-        """False while the broker is away."""
-        if self._transport.state is not ConnectionState.ONLINE:
-            return False
-        try:
-            self._transport.subscribe(self._status)
-        except errors.BrokerError as problem:
-            log.warning("Home Assistant is not heard topic=%s reason=%s", self._status, problem)
-            self._stopping.wait(_RETRY_S)
-            return False
+        for topic in (self._topic, self._status):
+            try:
+                self._transport.subscribe(topic)
+            except errors.BrokerError as problem:
+                log.warning("Home Assistant is not heard topic=%s reason=%s", topic, problem)
+                return False
         return True
 
-    def _announce(self) -> None:
+    def _take(self, message: Message) -> None:
+        if message.topic == self._topic:
+            self._remember(message.payload)
+        elif message.payload == b"online" and not message.retained:
+            log.info("Home Assistant is back topic=%s", self._topic)
+            self._announce()
+        self._transport.acknowledge(message)
+
+    def _remember(self, payload: bytes) -> None:
+        """What was announced by a run before this one; or by this one, which is no news."""
         try:
-            if not self._transport.try_publish(self._topic, self._message, qos=1, retain=True):
+            told = strict_json.parse_object(payload)["components"]
+            platforms = {str(key): str(component["platform"]) for key, component in told.items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return  # somebody took the device away, or wrote what is not ours
+        unknown = [key for key in platforms if key not in self._platforms][: _MOST_ENTITIES - len(self._platforms)]
+        self._platforms |= {key: platforms[key] for key in unknown}
+        if unknown:
+            self._said = None
+
+    def _announce(self) -> None:
+        message = self._said = self._message()
+        components = message["components"]
+        self._platforms |= {key: str(component["platform"]) for key, component in components.items()}
+        gone = {key: {"platform": kind} for key, kind in self._platforms.items() if key not in components}
+        whole = message | {"components": components | gone}
+        payload = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
+        try:
+            if not self._transport.try_publish(self._topic, payload, qos=1, retain=True):
                 log.warning("not announced topic=%s reason=no room", self._topic)
         except errors.BrokerError as problem:
             log.warning("not announced topic=%s reason=%s", self._topic, problem)

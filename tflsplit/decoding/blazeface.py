@@ -12,6 +12,7 @@ from tflsplit.decoding import boxes
 from tflsplit.decoding.forms import Decoding
 from tflsplit.graph.tensors import Array
 
+LABEL = "face"  # of a model without labels
 _STRIDES = (8, 16)  # of the finer grid
 _IN_FINE, _IN_COARSE = 2, 6
 _CLIP = 100.0  # MediaPipe's own, before the sigmoid

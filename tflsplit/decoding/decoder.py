@@ -11,7 +11,6 @@ from tflsplit.graph.tensors import Array
 from tflsplit.inputs.resizing import WHOLE, Placement
 
 _MOST_SHARES = 64
-_FACE = "face"
 # What the keypoints of a person are called, in the order of COCO; nearly every model of 17 has it.
 _PERSON = (
     *("nose", "left_eye", "right_eye", "left_ear", "right_ear"),
@@ -41,7 +40,7 @@ def decode(
     if decoding.form is Form.BLAZEFACE:
         corners, scores, points = blazeface.decoded(parts, decoding, size)
         rows = zip(corners.tolist(), scores.tolist(), points.tolist(), strict=True)
-        label = labels[0] if labels else _FACE
+        label = labels[0] if labels else blazeface.LABEL
         return Found(tuple(_object(label, score, corner, placement, around) for corner, score, around in rows))
     read = detections.of_ssd(parts, decoding) if decoding.form is Form.SSD else None
     corners, scores, classes = read or detections.of_yolo(parts, decoding, size)

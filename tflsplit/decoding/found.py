@@ -5,6 +5,7 @@ Places are fractions of the picture, from its left upper corner, as Frigate's AP
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,13 +77,21 @@ class Found:
     keypoints: tuple[Keypoint, ...] | None = None
     mask: "Array | None" = field(default=None, compare=False, repr=False)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many objects of each label there are, in the order of the best of each."""
+        return dict(Counter(each.label for each in self.objects or ()))
+
     def as_json(self) -> dict[str, object]:
         kinds: dict[str, Sequence[Object | Share | Keypoint] | None] = {
             "objects": self.objects,
             "shares": self.shares,
             "keypoints": self.keypoints,
         }
-        return {name: [each.as_json() for each in found] for name, found in kinds.items() if found is not None}
+        told: dict[str, object] = {
+            name: [each.as_json() for each in found] for name, found in kinds.items() if found is not None
+        }
+        return told if self.objects is None else told | {"counts": self.counts}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Found | None":

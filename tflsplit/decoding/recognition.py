@@ -52,6 +52,33 @@ def check(decoding: Decoding, inputs: Sequence[TensorSpec], outputs: Sequence[Te
         raise ValueError(f"its outputs are not decoded as {decoding.form.value}")
 
 
+def class_count(decoding: Decoding, outputs: Sequence[TensorSpec]) -> int | None:
+    """How many classes, or keypoints, such outputs have; None where their shapes do not tell."""
+    shape = outputs[decoding.places[0]].shape
+    match decoding.form:
+        case Form.YOLOV8:
+            return min(shape[1:]) - 4
+        case Form.YOLOV5:
+            return max(min(shape[1:]) - 5, 1)
+        case Form.BLAZEFACE:
+            return 1
+        case Form.SCORES | Form.HEATMAPS:
+            return shape[-1]
+        case Form.POINTS:
+            return shape[-2]
+        case _:
+            return None
+
+
+def labels(decoding: Decoding | None, outputs: Sequence[TensorSpec], given: Sequence[str]) -> Sequence[str]:
+    """Every label that objects or shares may have; none where that is not known."""
+    if given or decoding is None:
+        return given
+    if decoding.form is Form.BLAZEFACE:
+        return (blazeface.LABEL,)
+    return [str(number) for number in range(class_count(decoding, outputs) or 0)]
+
+
 def _found(
     size: tuple[int, int], outputs: Sequence[TensorSpec], wish: Wish | None, labels: int
 ) -> dict[Form, Decoding]:

@@ -38,10 +38,11 @@ ENTITY = {
     *("platform", "unique_id", "name", "entity_category", "device_class", "state_topic", "value_template"),
     *("availability_topic", "availability_template", "payload_available", "payload_not_available", "expire_after"),
     *("json_attributes_topic", "json_attributes_template", "qos", "enabled_by_default", "icon"),
-    *("availability", "availability_mode"),
+    *("availability", "availability_mode", "image_topic", "content_type", "event_types"),
 }
 AVAILABILITY = {"topic", "value_template", "payload_available", "payload_not_available"}
 SENSOR = {"state_class", "unit_of_measurement", "suggested_display_precision", "force_update", "options"}
+TERMS = home_assistant.Terms("d", "n", expire_after_s=30)
 BINARY = {"payload_on", "payload_off", "off_delay", "force_update"}
 
 
@@ -89,9 +90,12 @@ class Home:
         assert set(found["origin"]) <= ORIGIN
         assert found["origin"]["name"]
         for name, entity in found["components"].items():
-            assert set(entity) <= ENTITY | {"sensor": SENSOR, "binary_sensor": BINARY}[entity["platform"]]
+            if set(entity) == {"platform"}:
+                self.entities.pop(name, None)
+                continue
+            assert set(entity) <= ENTITY | {"sensor": SENSOR, "binary_sensor": BINARY}.get(entity["platform"], set())
             self.entities[name] = entity
-            for key in ("state_topic", "json_attributes_topic"):
+            for key in ("state_topic", "json_attributes_topic", "image_topic"):
                 if key in entity:
                     self._transport.subscribe(entity[key], qos=0)
             for one in availability(entity):
@@ -110,11 +114,17 @@ class Home:
             self.available[name] = len(told) == len(availability(entity)) and all(told.values())
         if message.topic == entity.get("json_attributes_topic"):
             self.attributes[name] = json.loads(self._render(entity["json_attributes_template"], message, name))
-        if message.topic == entity["state_topic"]:
+        if message.topic == entity.get("image_topic"):
+            self.states[name] = message.payload
+        elif message.topic == entity["state_topic"]:
             self._set_state(name, entity, self._render(entity["value_template"], message, name))
 
     def _set_state(self, name, entity, said):
-        if entity["platform"] == "binary_sensor":
+        if entity["platform"] == "event":
+            if said:
+                self.attributes[name] = json.loads(said)
+                assert self.attributes[name]["event_type"] in entity["event_types"]
+        elif entity["platform"] == "binary_sensor":
             if said:  # nothing changes nothing
                 self.states[name] = {entity["payload_on"]: "on", entity["payload_off"]: "off"}[said]
         elif said == "None":
@@ -129,18 +139,15 @@ class Home:
             text = message.payload.decode()
         except UnicodeDecodeError:
             text = ""  # it warns, and takes no notice
-        variables = {"value": text, "this": types.SimpleNamespace(state=self.states.get(name, "unknown"))}
+        this = types.SimpleNamespace(state=self.states.get(name, "unknown"), attributes=self.attributes.get(name, {}))
+        variables = {"value": text, "this": this}
         with contextlib.suppress(ValueError):
             variables["value_json"] = json.loads(text)
         return self._template(template).render(variables).strip()
 
 
 def availability(entity):
-    """One topic, or several of which all must say that it is available."""
-    if "availability_topic" in entity:
-        keys = ("payload_available", "payload_not_available")
-        single = {"topic": entity["availability_topic"], "value_template": entity["availability_template"]}
-        return [single | {key: entity[key] for key in keys}]
+    """Several topics, all of which must say that it is available."""
     assert entity.get("availability_mode", "all") == "all"
     return entity.get("availability", [])
 
@@ -167,13 +174,13 @@ def client(broker):
 
 @pytest.fixture
 def message(tiny_package):
-    return home_assistant.config(tiny_package, "d", "n", expire_after_s=30)
+    return home_assistant.config(tiny_package, TERMS)
 
 
 def announced(package, *means):
     """What the sensors of a package, whose outputs are what they `mean`, make of a result."""
     made = types.SimpleNamespace(manifest=dataclasses.replace(package.manifest, meanings=means))
-    found = home_assistant.config(made, "d", "n", expire_after_s=30)
+    found = home_assistant.config(made, TERMS)
     render = jinja2.sandbox.ImmutableSandboxedEnvironment().from_string
 
     def states(top, values):
@@ -214,7 +221,7 @@ def answer(label, score, cut="op000"):
 def test_a_device_and_its_latest_label_appear_without_writing_anything(client, message):
     home = Home(client("home"))
     device = client("n", presence=presence.Presence(topic(topics.Kind.STATUS), 7))
-    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", message):
+    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", lambda: message):
         home.wait_for(lambda: home.entities)
         home.wait_for(lambda: home.states.get("connection") == "on")
         cloud = client("cloud")
@@ -243,12 +250,12 @@ def test_a_cut_that_moves_is_shown_with_its_last_move_and_the_link(client, tiny_
     home = Home(client("home"))
     client("n", presence=presence.Presence(topic(topics.Kind.STATUS), 7))
     device = client("n-telemetry")
-    message = home_assistant.config(tiny_package, "d", "n", expire_after_s=30, adapts=True)
+    message = home_assistant.config(tiny_package, dataclasses.replace(TERMS, adapts=True))
     told = (
         Family("", catalogue.BUILD, (Sample(1, ("0.1", "9f", "op001")),)),
         Family("", catalogue.LINK_BPS, (Sample(2.5e6),)),
     )
-    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", message):
+    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", lambda: message):
         home.wait_for(lambda: home.states.get("connection") == "on")
         said = telemetry.Telemetry(7, 0.0, "ok", None, 9.5, {"p50": None}, told)
         device.publish(topic(topics.Kind.TELEMETRY), said.as_json(), qos=0)
@@ -278,7 +285,7 @@ def test_a_label_that_nobody_renews_is_not_shown_as_if_it_were_fresh(client, mes
         said = telemetry.Telemetry(7, 0.0, state, why, 0.0, {"p50": None}, ())
         cloud.publish(topic(topics.Kind.TELEMETRY), said.as_json(), qos=0)
 
-    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", message):
+    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", lambda: message):
         home.wait_for(lambda: home.states.get("connection") == "on")
         tell("ok", None)
         cloud.publish(topic(topics.Kind.RESULTS), answer("cat", 0.75))
@@ -299,8 +306,8 @@ def test_a_secured_broker_lets_it_through(tiny_package, tmp_path):
     with secured_broker.Secured(tmp_path / "deployment") as secured:
         home_client = secured.client("consumer")
         home = Home(home_client)
-        made = home_assistant.config(tiny_package, "plant1", "cam1", expire_after_s=30)
-        with home_assistant.Announcer(secured.client("cam1"), "homeassistant", "plant1", "cam1", made):
+        made = home_assistant.config(tiny_package, dataclasses.replace(TERMS, deployment="plant1", device="cam1"))
+        with home_assistant.Announcer(secured.client("cam1"), "homeassistant", "plant1", "cam1", lambda: made):
             home.wait_for(lambda: home.entities)
             results_of = topics.topic("plant1", "cam1", topics.Kind.RESULTS)
             secured.client("cloud").publish(results_of, answer("cat", 0.5))
@@ -317,7 +324,7 @@ def test_a_secured_broker_lets_it_through(tiny_package, tmp_path):
 def home(client, message):
     """A Home Assistant that knows an announced device."""
     made = Home(client("home"))
-    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", message):
+    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", lambda: message):
         made.wait_for(lambda: made.entities)
         yield made
 
@@ -346,7 +353,7 @@ def test_a_model_without_classes_has_no_label(client, home):
 def test_it_is_announced_again_when_home_assistant_comes_up(client, message):
     listening = client("listening")
     listening.subscribe("homeassistant/device/#")
-    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", message):
+    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", lambda: message):
         first = listening.receive(WAIT_S)
         home = client("home")
         again, pause = None, threading.Event()
@@ -365,16 +372,47 @@ def test_it_is_announced_again_to_a_broker_that_forgot_it(message):
     listening.connect()
     ours.connect()
     listening.subscribe("homeassistant/device/#")
-    with home_assistant.Announcer(ours, "homeassistant", "d", "n", message):
+    with home_assistant.Announcer(ours, "homeassistant", "d", "n", lambda: message):
         first = listening.receive(WAIT_S)
         network.stop()
         network.start()
         assert listening.receive(WAIT_S).payload == first.payload
 
 
+def test_entities_of_another_package_go_also_after_a_restart(client, tiny_package, message):
+    """Home Assistant keeps what a later message leaves out."""
+    home = Home(client("home"))
+    numbers = types.SimpleNamespace(manifest=dataclasses.replace(tiny_package.manifest, meanings=(Meaning.VALUES,)))
+    running = [tiny_package]
+    described = home_assistant.Described(lambda: running[0], TERMS)
+    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", described):
+        home.wait_for(lambda: "label" in home.entities)
+        running[0] = numbers
+        home.wait_for(lambda: "value0" in home.entities)
+    assert "label" not in home.entities
+
+    with home_assistant.Announcer(client("n-b2"), "homeassistant", "d", "n", lambda: message):
+        home.wait_for(lambda: "label" in home.entities)
+        home.wait_for(lambda: "value0" not in home.entities)
+    late = Home(client("late"))
+    late.wait_for(lambda: late.entities)
+    assert set(late.entities) == set(message["components"])
+
+
+def test_a_picture_that_is_shared_is_shown(client, tiny_package):
+    home = Home(client("home"))
+    made = home_assistant.config(tiny_package, dataclasses.replace(TERMS, shares_pictures=True))
+    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", lambda: made):
+        home.wait_for(lambda: "picture" in home.entities)
+        client("n").publish(topic(topics.Kind.PICTURE), b"\xff\xd8jpeg", qos=0)
+        home.wait_for(lambda: home.states.get("picture") == b"\xff\xd8jpeg")
+
+    assert home.entities["picture"]["content_type"] == "image/jpeg"
+
+
 def test_an_empty_retained_message_takes_the_device_away(client, message):
     home = Home(client("home"))
-    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", message):
+    with home_assistant.Announcer(client("n-b"), "homeassistant", "d", "n", lambda: message):
         home.wait_for(lambda: home.entities)
     client("person").publish(topics.discovery("d", "n"), b"", retain=True)
     home.wait_for(lambda: not home.entities)
@@ -394,7 +432,7 @@ def test_it_may_be_offline_at_first(message):
     away = memory.MemoryTransport(network, client_id="away")
     away.connect()
     network.cut("away")
-    with home_assistant.Announcer(away, "ha", "d", "n", message):
+    with home_assistant.Announcer(away, "ha", "d", "n", lambda: message):
         assert listening.receive(0.05) is None
         network.restore("away")
 
@@ -404,7 +442,7 @@ def test_it_may_be_offline_at_first(message):
 
 
 def test_two_devices_have_nothing_in_common(tiny_package, message):
-    other = home_assistant.config(tiny_package, "d", "m", expire_after_s=30)
+    other = home_assistant.config(tiny_package, dataclasses.replace(TERMS, device="m"))
     ours, theirs = (
         {entity["unique_id"] for entity in each["components"].values()} | set(each["device"]["identifiers"])
         for each in (message, other)
@@ -422,6 +460,6 @@ def test_a_prefix_that_is_no_topic_is_refused(prefix):
 
 def test_the_announcement_is_small(tmp_path):
     package = tiny_models.write_package(tmp_path / "t.tflsplit", tiny_models.residual_model())
-    made = home_assistant.config(package, "d" * 64, "n" * 64, expire_after_s=30)
+    made = home_assistant.config(package, dataclasses.replace(TERMS, deployment="d" * 64, device="n" * 64))
 
     assert len(json.dumps(made)) < 8000

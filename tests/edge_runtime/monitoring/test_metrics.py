@@ -213,6 +213,22 @@ def test_telemetry_tells_of_the_time_since_it_told_last(tiny_package, tmp_path):
     assert (second.fps, second.latency_ms["p50"]) == (0.0, None)
 
 
+def test_a_change_of_health_is_told_at_once(tiny_package, tmp_path, monkeypatch):
+    """Long before the next message is due, so that who watches learns it."""
+    network = memory.MemoryBroker()
+    listener = memory.MemoryTransport(network, client_id="listener")
+    listener.connect()
+    listener.subscribe(topics.topic("d", "n", topics.Kind.TELEMETRY))
+    with Streaming(tiny_package, network, tmp_path) as streaming:
+        assert streaming.answered.wait(WAIT_S)
+        with streaming.publisher(every_s=3600.0):
+            assert telemetry.parse(listener.receive(WAIT_S).payload).state == "ok"
+            monkeypatch.setattr(health, "STUCK_S", 0.0)
+            monkeypatch.setattr(type(streaming.edge), "condition", Condition("coral", None, "unplugged"))
+            assert telemetry.parse(listener.receive(WAIT_S).payload).state == "not ready"
+    listener.close()
+
+
 def test_telemetry_does_not_take_the_place_of_frames_while_the_broker_is_away(tiny_package, tmp_path):
     network = memory.MemoryBroker()
     with Streaming(tiny_package, network, tmp_path) as streaming:

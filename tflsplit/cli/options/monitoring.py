@@ -101,10 +101,15 @@ class Monitoring:
                 from edge_runtime.monitoring import home_assistant
 
                 name = (edge.settings.deployment, edge.settings.device)
-                age_s, adapts = int(3 * telemetry_s), edge.adaptation is not None
-                message = home_assistant.config(edge.package, *name, expire_after_s=age_s, adapts=adapts)
+                terms = home_assistant.Terms(
+                    *name,
+                    expire_after_s=int(3 * telemetry_s),
+                    adapts=edge.adaptation is not None,
+                    shares_pictures=self.options.pictures_s is not None,
+                )
+                described = home_assistant.Described(lambda: edge.package, terms)
                 second = connection.connected(broker, *name, edge.settings.boot, is_second=True, waits=False)
-                stack.enter_context(home_assistant.Announcer(stack.enter_context(second), prefix, *name, message))
+                stack.enter_context(home_assistant.Announcer(stack.enter_context(second), prefix, *name, described))
             yield
 
 
@@ -136,8 +141,8 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
             type=units.time(least="200ms"),
             is_flag=False,
             flag_value="1s",
-            help="Publish the picture that was captured last, at most this often, for `tflsplit watch --serve`: "
-            "consumers of the deployment see it. Default: never; without TIME 1s.",
+            help="Publish the picture that was captured last, at most this often: `tflsplit watch --serve`, Home "
+            "Assistant and other consumers of the deployment see it. Default: never; without TIME 1s.",
         ),
         click.option(
             "--home-assistant",
