@@ -17,7 +17,7 @@ SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
 export PATH := $(PATH):/usr/sbin
 
 .NOTPARALLEL: # `system` installs what `setup` needs
-.PHONY: help setup lock system demo test test-service test-arm test-all chaos check bench bench-emulation clean wheel-venv docs
+.PHONY: help setup lock system demo test test-service test-arm test-all chaos check bench bench-emulation bench-fleet clean wheel-venv docs
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,6 +109,9 @@ bench: setup ## the benchmarks, with machine and versions
 
 bench-emulation: setup ## docs/measurements/emulation.md: real workers on emulated links; needs root, half an hour
 	$(BIN)/python benchmarks/emulation.py build/emulation.jsonl > docs/measurements/emulation.md
+
+bench-fleet: setup ## thousands of real MQTT clients on one secured deployment, the broker killed meanwhile; ten minutes
+	$(BIN)/python benchmarks/run.py fleet
 
 docs: setup ## the documentation as a site in docs/_build; warnings are errors; needs Python 3.11 or newer
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint $(LOCK) --editable '.[docs]'

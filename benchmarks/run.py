@@ -2,8 +2,8 @@
 
     python benchmarks/run.py [--quick] [NAME ...]
 
-Names are files of this folder that measure something; without any, all of them, in about ten minutes. `--quick` takes
-few runs, in two minutes, and writes nothing. Compare ratios, and only with the same machine.
+Names are files of this folder that measure something; without any, all but the long ones, in about ten minutes.
+`--quick` takes few runs, in two minutes, and writes nothing. Compare ratios, and only with the same machine.
 """
 
 import argparse
@@ -42,17 +42,22 @@ NAMES = (
     "transport_throughput",
     "paho_paths",
 )
+# Only where they are named: they take long, and more of the machine than the others leave.
+LONG = ("fleet",)
+KNOWN = (*NAMES, *LONG)
 HERE = Path(__file__).parent
 _SCALES = {"s": (1000.0, "ms"), "MiB": (1.0, "MiB"), "MB": (1.0, "MB"), "1/s": (1.0, "1/s"), "%": (100.0, "%")}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run the benchmarks; see the top of each file for what it measures.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NAMES)}; default: all")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"any of {', '.join(KNOWN)}; default: {', '.join(NAMES)}"
+    )
     parser.add_argument("--quick", action="store_true", help="few runs, and no results written")
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(NAMES):
-        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    if unknown := set(arguments.names) - set(KNOWN):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(KNOWN)}")
     found: dict[str, list[Outcome | Table]] = {}
     with tempfile.TemporaryDirectory(prefix="tflsplit-bench-") as folder:
         for name in arguments.names or NAMES:
@@ -104,7 +109,7 @@ def _report(kept: dict[str, dict]) -> list[str]:
         "Times are medians ± half the distance between the quartiles. A ratio is the median of the ratios of each"
     ]
     lines += ["round where both took turns. Compare ratios, and only with the same machine.", ""]
-    for name in (name for name in NAMES if name in kept):
+    for name in (name for name in KNOWN if name in kept):
         lines += [f"## {name}", "", *_described(importlib.import_module(name).__doc__), ""]
         entries = [_from_json(entry) for entry in kept[name]["entries"]]
         lines += _outcome_rows([entry for entry in entries if isinstance(entry, Outcome)])

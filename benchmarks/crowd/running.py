@@ -1,0 +1,305 @@
+"""One run of a fleet: a deployment as `tflsplit broker init` makes it, its processes, devices, and what came of it."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import harness
+import numpy as np
+import psutil
+
+from broker.deploy import folder as deployments
+from broker.mqtt.transport import MqttTransport
+from broker.transport import credentials
+from crowd import generator, material
+from crowd.generator import Wanted
+from tflsplit.graph.tensors import Array
+from tflsplit.package.reading import Package
+
+DEPLOYMENT, READER, PRINTED = "fleet", "archive", "results.jsonl"
+PERCENTILES = (50, 95, 99, 100)
+_STEADY_S, _AFTER_S, _WARM_S, _PATIENCE_S = 20.0, 25.0, 2.0, 120.0
+# Not counted as undisturbed: the first moments, and the last before the kill, whose answers may come after it.
+_SETTLED_S = 2.0
+_LOOK_S = 0.1
+_NO_PROGRESS_S = 20.0
+_RECORDED = "recorded"  # a device beside the others, which a real edge is
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of a process while nothing disturbs: processor seconds a second, and MiB."""
+
+    cpu: float
+    mib: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Times in s. `steady` and `whole` are `PERCENTILES` of the latencies in the undisturbed time and of all; `back`
+    those of how long devices were away after the kill. `lost`, `doubled` and `wrong` are results at the named reader,
+    `counts` are the devices' own. `connecting_s` is processor time from the first CONNECT until all were online."""
+
+    devices: int
+    offered_per_s: float
+    answered_per_s: float
+    online_s: float
+    connecting_s: dict[str, float]
+    steady: tuple[float, ...]
+    whole: tuple[float, ...]
+    back: tuple[float, ...]
+    frames: int
+    counts: dict[str, int]
+    lost: int
+    doubled: int
+    wrong: int
+    costs: dict[str, Cost]
+    written_bytes_per_s: float
+    stored_bytes: int
+    others: float  # cores that were busy with what is none of this, while nothing disturbed
+
+
+class Broker:
+    """`tflsplit broker run`, which becomes Mosquitto; it can be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._log = (folder / "log").open("w")
+        self._start()
+
+    def __enter__(self) -> "Broker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def stored_bytes(self) -> int:
+        saved = self.folder / "server" / "data" / "mosquitto.db"
+        return saved.stat().st_size if saved.exists() else 0
+
+    @property
+    def written_bytes(self) -> int:
+        found = re.search(r"^write_bytes: (\d+)", Path(f"/proc/{self.pid}/io").read_text(), re.MULTILINE)
+        assert found is not None  # every Linux has it
+        return int(found[1])
+
+    def kill_and_start(self) -> float:
+        """By SIGKILL; when that was, by the monotonic clock."""
+        at_s = time.monotonic()
+        os.kill(self.pid, signal.SIGKILL)
+        self._process.wait()
+        self._start()
+        return at_s
+
+    def _start(self) -> None:
+        command = [harness.TFLSPLIT, "broker", "run", str(self.folder)]
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, env=harness.environment())
+        bundle = credentials.open_bundle(self.folder / "clients" / "operator")
+        with MqttTransport(bundle.address, client_id="bench-look", credentials=bundle.credentials) as looking:
+            looking.connect(timeout_s=_PATIENCE_S, keep_trying=True)
+
+
+def measured(
+    folder: Path,
+    package: Package,
+    devices: int,
+    rate_per_s: float,
+    *,
+    kills: bool = True,
+    interval_s: int | None = None,
+    cloud: Sequence[str] = (),
+) -> Found:
+    """A run in a new `folder`; `interval_s` is how often the broker saves, where not as it is configured, `cloud` are
+    more options of the cloud."""
+    folder.mkdir()
+    names = tuple(f"device-{number}" for number in range(devices))
+    home = folder / "broker"
+    wanted = deployments.Wanted((*names, _RECORDED))
+    deployments.init(home, wanted, deployment=DEPLOYMENT, hosts=("localhost",), port=_free_port())
+    if interval_s is not None:
+        config = home / "server" / "mosquitto.conf"
+        config.write_text(re.sub(r"autosave_interval \d+", f"autosave_interval {interval_s}", config.read_text()))
+    clients, printed = home / "clients", folder / PRINTED
+    seconds = _STEADY_S + (_AFTER_S if kills else 0.0)
+    limits = (rate_per_s, seconds, _WARM_S, _PATIENCE_S)
+    given = Wanted(str(package.path), DEPLOYMENT, names, *limits, str(clients))
+    (folder / generator.WANTED).write_text(json.dumps(asdict(given)))
+    with contextlib.ExitStack() as stack:
+        broker = stack.enter_context(Broker(home))
+        serving = [harness.TFLSPLIT, "cloud", str(package.path), "--credentials", str(clients / "cloud"), *cloud]
+        processes = {"cloud": stack.enter_context(_process(serving, folder / "cloud.log"))}
+        told = material.recorded(package, clients / _RECORDED, clients / "consumer", folder.parent)
+        for name, said in zip((generator.BIRTH, generator.TELEMETRY), told, strict=True):
+            (folder / name).write_bytes(said)
+        reading = [harness.TFLSPLIT, "results", "--credentials", str(clients / "consumer"), "--name", READER]
+        processes["reader"] = stack.enter_context(_process(reading, folder / "reader.log", printed))
+        sending = [sys.executable, "-m", "crowd.generator", str(folder)]
+        processes["devices"] = stack.enter_context(_process(sending, folder / "devices.log"))
+        return _watched(folder, given, broker, processes, kills=kills)
+
+
+class _Usage:
+    """Processor time of all processes from now on."""
+
+    def __init__(self, pids: dict[str, int]) -> None:
+        self._pids = pids
+        self._began_s = time.monotonic()
+        self._before = {name: harness.cpu_s(pid) for name, pid in pids.items()}
+        self._busy_s = _busy_s()
+
+    def taken(self) -> dict[str, float]:
+        return {name: harness.cpu_s(pid) - self._before[name] for name, pid in self._pids.items()}
+
+    def costs(self) -> dict[str, Cost]:
+        for_s, taken = time.monotonic() - self._began_s, self.taken()
+        return {
+            name: Cost(taken[name] / for_s, psutil.Process(pid).memory_info().rss / 2**20)
+            for name, pid in self._pids.items()
+        }
+
+    def others(self) -> float:
+        ours_s = sum(self.taken().values())
+        return max(0.0, _busy_s() - self._busy_s - ours_s) / (time.monotonic() - self._began_s)
+
+
+def _busy_s() -> float:
+    """Of all cores together, what another machine took of them included."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
+
+
+def _watched(
+    folder: Path, wanted: Wanted, broker: Broker, processes: dict[str, subprocess.Popen[str]], *, kills: bool
+) -> Found:
+    devices = processes["devices"]
+    _told(devices, generator.MADE)
+    pids = {"broker": broker.pid, **{name: each.pid for name, each in processes.items()}}
+    connecting = _Usage(pids)
+    online_s = float(_told(devices, generator.ONLINE))
+    connecting_s = connecting.taken()
+    time.sleep(wanted.warm_s + _SETTLED_S)
+    usage, began_s, written = _Usage(pids), time.monotonic(), broker.written_bytes
+    time.sleep(_STEADY_S - 2 * _SETTLED_S)
+    ended_s, costs, others = time.monotonic(), usage.costs(), usage.others()
+    written_per_s = (broker.written_bytes - written) / (ended_s - began_s)
+    stored_bytes = broker.stored_bytes
+    time.sleep(_SETTLED_S)
+    killed_s = broker.kill_and_start() if kills else None
+    _told(devices, generator.DONE)
+    devices.wait(_PATIENCE_S)
+    sent = json.loads((folder / generator.SENT).read_text())
+    at_reader = _read(folder, sent, wanted)
+    with np.load(folder / generator.RECORD) as arrays:
+        record = dict(arrays)
+    is_steady = (record["due_s"] >= began_s) & (record["due_s"] < ended_s)
+    return Found(
+        devices=len(wanted.names),
+        offered_per_s=len(wanted.names) * wanted.rate_per_s,
+        answered_per_s=float(np.sum((record["answered_s"] >= began_s) & (record["answered_s"] < ended_s)))
+        / (ended_s - began_s),
+        online_s=online_s,
+        connecting_s=connecting_s,
+        steady=_percentiles(_latencies(record)[is_steady[record["answered_s"] > 0]]),
+        whole=_percentiles(_latencies(record)),
+        back=_away(record, killed_s),
+        frames=len(record["due_s"]),
+        counts=json.loads((folder / generator.COUNTS).read_text()),
+        lost=at_reader[0],
+        doubled=at_reader[1],
+        wrong=at_reader[2],
+        costs=costs,
+        written_bytes_per_s=written_per_s,
+        stored_bytes=stored_bytes,
+        others=others,
+    )
+
+
+def _latencies(record: dict[str, Array]) -> Array:
+    is_answered = record["answered_s"] > 0
+    taken: Array = record["answered_s"][is_answered] - record["due_s"][is_answered]
+    return taken
+
+
+def _percentiles(values: Array) -> tuple[float, ...]:
+    return tuple(float(np.percentile(values, each)) for each in PERCENTILES) if len(values) else ()
+
+
+def _away(record: dict[str, Array], killed_s: float | None) -> tuple[float, ...]:
+    """From the kill until each device was online again: each comes back once, if the broker stays."""
+    if killed_s is None:
+        return ()
+    return _percentiles(record["online_s"][record["online_s"] > killed_s] - killed_s)
+
+
+def _read(folder: Path, sent: dict[str, tuple[str, int]], wanted: Wanted) -> tuple[int, int, int]:
+    """Results lost, doubled and wrong at the reader, once it gets no more."""
+    path, size, changed_s = folder / PRINTED, -1, time.monotonic()
+    while time.monotonic() < changed_s + _NO_PROGRESS_S:
+        if path.stat().st_size != size:
+            size, changed_s = path.stat().st_size, time.monotonic()
+        time.sleep(_LOOK_S)
+    seen, wrong = Counter[tuple[str, str, int]](), 0
+    numbers = {name: number for number, name in enumerate(wanted.names)}
+    truths = json.loads((folder / generator.TRUTHS).read_text())
+    for line in path.read_text().splitlines():
+        said = json.loads(line)
+        if said["device"] in numbers:
+            seen[said["device"], said["boot"], said["sequence"]] += 1
+            truth = truths[material.input_of(numbers[said["device"]], said["sequence"], len(truths))]
+            wrong += [said["label"], said["score"]] != truth
+    all_sent = {(name, boot, sequence) for name, (boot, count) in sent.items() for sequence in range(count)}
+    return len(all_sent - set(seen)), sum(seen.values()) - len(seen), wrong
+
+
+def _told(process: subprocess.Popen[str], event: str) -> str:
+    """What stands behind the line of an event, for which this waits."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line.startswith(event):
+        raise SystemExit(f"devices: {line or process.poll()!r} instead of {event!r}")
+    return line.removeprefix(event).strip()
+
+
+@contextlib.contextmanager
+def _process(command: Sequence[str], log: Path, output: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Its standard output goes to a file, or to whoever reads it."""
+    with contextlib.ExitStack() as stack:
+        printed = stack.enter_context(output.open("w")) if output else subprocess.PIPE
+        told = stack.enter_context(log.open("w"))
+        path = os.pathsep.join((str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")))
+        env = {**harness.environment(), "PYTHONPATH": path}
+        started = subprocess.Popen(command, stdout=printed, stderr=told, text=True, env=env)
+        try:
+            yield started
+        finally:
+            started.kill()
+            started.wait()
+            if started.stdout is not None:
+                started.stdout.close()
+
+
+def _free_port() -> int:
+    """In a range that this machine gives to no outgoing connection: nobody takes it while the broker is dead."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
