@@ -72,7 +72,7 @@ def plan(
     measured = profile_of(edge, opened, Side.EDGE, batch)
     allowed = precisions.of_package(opened) if lossy is not None else ()
     constraints = replace(
-        Constraints() if lossy is None else _least(opened, allowed, lossy),
+        Constraints() if lossy is None else least(opened, allowed, lossy),
         max_latency_s=None if max_latency is None else quantities.parse_duration(max_latency, "max_latency"),
         fps=fps,
         max_bytes_per_day=max_bytes_per_day,
@@ -167,7 +167,7 @@ def forms(package: Package, edge: Profile, codecs: Any, pictures: Any, jpeg_byte
     return InputForms(raw="raw" in named, int8="int8" in named, jpeg=bool(qualities), pictures=tuple(sizes))
 
 
-def _least(package: Package, found: Sequence[Precision], wanted: str | float) -> Constraints:
+def least(package: Package, found: Sequence[Precision], wanted: str | float) -> Constraints:
     """What fewer bits have to keep, as a share of equal answers or as decibels: for an empty text what was measured."""
     if not found:
         raise errors.DataError(

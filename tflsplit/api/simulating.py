@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from tflsplit import arguments, errors, quantities
 from tflsplit.api import files, packages, planning
 from tflsplit.arguments import PathLike
+from tflsplit.coding import precisions
+from tflsplit.coding.precisions import Precision
 from tflsplit.package.reading import Package
-from tflsplit.planning import candidates, exactness
+from tflsplit.planning import candidates, constraints, exactness
 from tflsplit.switching import choices, comparison, traces
 from tflsplit.switching import hedge as switching_hedge
 from tflsplit.switching.choices import Choice
@@ -33,13 +35,15 @@ def simulate(
     hedge: float | None = switching_hedge.DEFAULT,
     probes: bool = True,
     input_codecs: str | Iterable[str] = "raw,int8,jpeg:75",
+    lossy: str | float | None = None,
     policies: str | Iterable[str] | None = None,
 ) -> Comparison:
     """What policies that move the cut, and cuts that stay, would have made of a link that was as `trace` says.
 
     `edge` and `cloud` are profiles or their files, `trace` a CSV or a file of mahimahi's. The device takes `slow_edge`
     times what was profiled; `rtt` (s) holds where the trace says nothing of it. `hedge` is after how many
-    times a frame's expected way the device computes it too, None for never. `policies` names some; all without.
+    times a frame's expected way the device computes it too, None for never. With `lossy` ("99%", "20dB", or "")
+    features may travel in fewer bits, as in `plan`. `policies` names some; all without.
     """
     wanted = _policies(policies)
     opened = packages.open(pkg)
@@ -52,6 +56,7 @@ def simulate(
         objective=objective,
         tuning=Tuning(hedge=hedge, probing=Probing() if probes else None),
         input_codecs=input_codecs,
+        lossy=lossy,
     )
     return comparison.compare(*prepared, wanted)
 
@@ -66,6 +71,7 @@ def prepare(
     objective: str,
     tuning: Tuning,
     input_codecs: str | Iterable[str],
+    lossy: str | float | None = None,
 ) -> tuple[World, list[Choice], Goal, Tuning]:
     """What is compared: the arguments of `comparison.compare`."""
     if opened.manifest.is_stateful:
@@ -78,9 +84,17 @@ def prepare(
     in_cloud = planning.profile_of(cloud, opened, Side.CLOUD)
     forms = planning.forms(opened, at_edge, input_codecs, None, None)
     judged = exactness.of_cuts(opened, at_edge, in_cloud)
-    gathered = candidates.gather(opened.cuts, at_edge, in_cloud, forms, judged)
+    fewer = () if lossy is None else _fewer_bits(opened, lossy)
+    gathered = candidates.gather(opened.cuts, at_edge, in_cloud, forms, judged, lossy=fewer)
     costed = choices.of_candidates(gathered, at_edge.accelerator)
     return World(read_trace(trace), setting), choices.worth_having(costed, setting.slow_edge), Goal(wish), tuning
+
+
+def _fewer_bits(package: Package, lossy: str | float) -> list[Precision]:
+    """Those that keep as much as is asked; DataError for a package without, SettingsError for other words."""
+    found = precisions.of_package(package)
+    least = planning.least(package, found, lossy)
+    return [each for each in found if not any(constraints.too_lossy(each.fidelity, least))]
 
 
 def read_trace(given: PathLike | Trace) -> Trace:

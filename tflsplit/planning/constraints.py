@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 from tflsplit import arguments, text
+from tflsplit.fidelity import Fidelity
 from tflsplit.planning.cost import Cost
 
 
@@ -51,7 +52,7 @@ def failures(cost: Cost, constraints: Constraints) -> tuple[Failure, ...]:
     found = (
         *_too_shallow(cost, constraints),
         *_inexact(cost, constraints),
-        *_too_lossy(cost, constraints),
+        *too_lossy(cost.candidate.fidelity, constraints),
         *_too_much(cost, constraints),
     )
     # The overload is the same failure where the rate was asked for.
@@ -99,8 +100,8 @@ def _inexact(cost: Cost, constraints: Constraints) -> Iterator[Failure]:
         yield Failure("exact", f"{cost.candidate.standing.value}: {cost.candidate.inexact}", 1.0)
 
 
-def _too_lossy(cost: Cost, constraints: Constraints) -> Iterator[Failure]:
-    found = cost.candidate.fidelity
+def too_lossy(found: Fidelity | None, constraints: Constraints) -> Iterator[Failure]:
+    """What fewer bits lose, where they do: `found` is against frames without loss."""
     if found is None:
         return
     for name, has, least, words in (

@@ -199,7 +199,7 @@ def outcome_of(run: Run, setting: Setting) -> Outcome:
         cut_share={name: count / len(latencies) for name, count in counts.items()},
         bytes=run.frame_bytes + run.probe_bytes,
         probe_bytes=run.probe_bytes,
-        hedged=sum(frame.is_hedged for frame in run.frames),
+        hedged=run.hedged,
         lost=run.lost,
         wrong=run.wrong,
     )

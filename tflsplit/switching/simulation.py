@@ -45,13 +45,15 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Bytes are those on the wire. In model time no frame is lost, and no result another one than the whole model's."""
+    """Bytes are those on the wire; `hedged` counts frames that the device computed too. In model time no frame is lost,
+    and no result another one than the whole model's."""
 
     frames: list[Played]
     frame_bytes: float
     probe_bytes: float = 0.0
     lost: int = 0
     wrong: int = 0
+    hedged: int = 0
 
 
 class World:
@@ -134,7 +136,8 @@ class _Device:
             self._sent_s = answer.sent_s
         self._expect(answered_s, answer)
         overdue_s = self._policy.hedge_after_s(choice)
-        if overdue_s is None or now_s + max(edge_s, overdue_s) >= answered_s:
+        may_answer = overdue_s is not None and math.isfinite(choice.rest_s)
+        if overdue_s is None or not may_answer or now_s + max(edge_s, overdue_s) >= answered_s:
             return Played(now_s, choice, answered_s - now_s, is_hedged=False)
         here_s = now_s + max(edge_s, overdue_s) + choice.rest_s * self._world.setting.slow_edge
         return Played(now_s, choice, min(answered_s, here_s) - now_s, is_hedged=True)
@@ -189,7 +192,7 @@ def play(world: World, policy: Policy) -> Run:
     """The policy's frames from the beginning of the trace to its end, or for the setting's duration."""
     device = _Device(world, policy)
     frames = _frames(world, device.frame)
-    return Run(frames, _bytes(frames), device.probe_bytes)
+    return Run(frames, _bytes(frames), device.probe_bytes, hedged=sum(frame.is_hedged for frame in frames))
 
 
 def oracle(world: World, choices: Sequence[Choice]) -> Run:

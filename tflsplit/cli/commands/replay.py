@@ -26,7 +26,10 @@ from tflsplit.timings.profiles import Profile, Side
 
 # Which options are about predictions, and which about a trace: with the others they would say nothing.
 _OF_CUTS = ("plan_path", "wanted", "link", "bandwidth", "loss", "shaping", "frames")
-_OF_TRACES = ("policies", "slow_edge", "fps", "duration", "objective", "no_probes", "report", "replaces_existing")
+_OF_TRACES = (
+    *("policies", "slow_edge", "fps", "duration", "objective", "hedge", "no_hedge", "no_probes", "report"),
+    "replaces_existing",
+)
 _RTT_S = 0.04  # as `simulate` has it
 
 
@@ -88,7 +91,7 @@ _RTT_S = 0.04  # as `simulate` has it
     default=played.STATIC,
     show_default=True,
     help="With --trace: what to run beside ours: static (each cut that stays), planned_static (only that for the "
-    "trace's mean rate), adaptive_no_probes, sciot, percentile, linucb.",
+    "trace's mean rate), adaptive_no_probes, adaptive_no_hedge, sciot, percentile, linucb.",
 )
 @objectives.grouped(scenario.PLAYING)
 @screen.wide_option
@@ -183,6 +186,8 @@ def _over_trace(
     fps: float,
     duration: float | None,
     objective: str,
+    hedge: float,
+    no_hedge: bool,
     no_probes: bool,
     report: Path | None,
     replaces_existing: bool,
@@ -192,6 +197,7 @@ def _over_trace(
     _check_source(source)
     wanted = played.wanted(policies)
     link = simulating.read_trace(trace)
+    tuning = Tuning(hedge=None if no_hedge else hedge, probing=None if no_probes else Probing())
     setting = simulating.setting(slow_edge, fps, _RTT_S if rtt is None else rtt, duration)
     opened = reading.open_package(pkg)
     trial.once(opened)
@@ -208,7 +214,7 @@ def _over_trace(
             trace=link,
             setting=setting,
             objective=objective,
-            tuning=Tuning(probing=None if no_probes else Probing()),
+            tuning=tuning,
             input_codecs="int8",
         )
         told = played.run(

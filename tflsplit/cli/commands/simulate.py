@@ -8,7 +8,6 @@ import tflsplit
 from tflsplit.api import files, simulating
 from tflsplit.cli.options import objectives, scenario, units
 from tflsplit.cli.output import examples, moves, screen
-from tflsplit.switching import hedge as switching_hedge
 
 
 @click.command(
@@ -42,16 +41,8 @@ from tflsplit.switching import hedge as switching_hedge
 @click.option(
     "--rtt", type=units.TIME, default="40ms", show_default=True, help="Round-trip time where the trace says nothing."
 )
-@click.option(
-    "--hedge",
-    type=float,
-    default=switching_hedge.DEFAULT,
-    show_default=True,
-    metavar="FACTOR",
-    help="After so many times a frame's expected way from sending to answer, the device computes it too.",
-)
-@click.option("--no-hedge", is_flag=True, help="The device never computes what it has sent.")
 @scenario.CODECS
+@objectives.LOSSY
 @click.option(
     "--policy",
     "policies",
@@ -76,6 +67,7 @@ def command(
     no_hedge: bool,
     no_probes: bool,
     input_codecs: str,
+    lossy: str | None,
     policies: str | None,
     report: Path | None,
     replaces_existing: bool,
@@ -107,6 +99,7 @@ def command(
         hedge=None if no_hedge else hedge,
         probes=not no_probes,
         input_codecs=input_codecs,
+        lossy=lossy,
         policies=policies,
     )
     if report is not None:

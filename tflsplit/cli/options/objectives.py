@@ -11,6 +11,15 @@ from tflsplit.planning.decision import Objective
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+LOSSY = click.option(
+    "--lossy",
+    is_flag=False,
+    flag_value="",
+    metavar="[SHARE|DECIBELS]",
+    help="Features may also travel in 6, 4, 3 or 2 bits where that keeps this share of the answers, as 99%, or "
+    "this SQNR of the output, as 20dB. Without a value: 99%, or 20dB where no classes were compared. Default: "
+    "nothing is lost.",
+)
 WISH = (
     click.option(
         "--objective",
@@ -68,15 +77,7 @@ WISH = (
         help="Whether the head must give at the edge what it would give in the cloud, bit for bit, by the kernel "
         "classes of both profiles. prefer: an exact cut is picked among near equals. any: no difference is made.",
     ),
-    click.option(
-        "--lossy",
-        is_flag=False,
-        flag_value="",
-        metavar="[SHARE|DECIBELS]",
-        help="Features may also travel in 6, 4, 3 or 2 bits where that keeps this share of the answers, as 99%, or "
-        "this SQNR of the output, as 20dB. Without a value: 99%, or 20dB where no classes were compared. Default: "
-        "nothing is lost.",
-    ),
+    LOSSY,
 )
 COSTS = (
     click.option("--price-per-gb", type=float, help="Price of sending a gigabyte (10^9 bytes) over the link."),

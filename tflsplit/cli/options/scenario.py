@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from tflsplit.cli.options import units
+from tflsplit.switching import hedge as switching_hedge
 from tflsplit.timings import presets
 
 LINK = (
@@ -77,6 +78,15 @@ PLAYING = (
         show_default=True,
         help="Which latency the moving cut is to keep low.",
     ),
+    click.option(
+        "--hedge",
+        type=float,
+        default=switching_hedge.DEFAULT,
+        show_default=True,
+        metavar="FACTOR",
+        help="After so many times a frame's expected way from sending to answer, the device computes it too.",
+    ),
+    click.option("--no-hedge", is_flag=True, help="The device never computes what it has sent."),
     click.option("--no-probes", is_flag=True, help="Do not measure the link while nothing is sent over it."),
     click.option("--report", type=click.Path(path_type=Path), help="Write a page with charts to this HTML file."),
     click.option("--force", "replaces_existing", is_flag=True, help="Replace the file of --report if there is one."),

@@ -3,29 +3,33 @@
 import json
 import re
 
+import in_bits
 import pytest
+import tiny_models
 
 TRACE = "time_s,rate_bps\n0,20000000\n20,20000\n40,20000000\n60,20000000\n"
 
 
 @pytest.fixture
 def given(typed, tiny_package, tmp_path):
-    """A package, profiles whose device is slow, and a trace: words for the command."""
+    return words(typed, tiny_package, tmp_path)
+
+
+def words(typed, package, folder):
+    """A package, profiles whose device is slow, and a trace, for the command."""
     for side, milliseconds in (("edge", (0, 20, 40, 60)), ("cloud", (3, 2, 1, 0))):
-        path = tmp_path / f"{side}.json"
-        assert (
-            typed(
-                "profile", tiny_package.path, "--side", side, "-o", path, "--budget", "0.1", "--precision", "0.5"
-            ).code
-            == 0
-        )
+        path = folder / f"{side}.json"
+        quick = ("--budget", "0.1", "--precision", "0.5")
+        assert typed("profile", package.path, "--side", side, "-o", path, *quick).code == 0
         fields = json.loads(path.read_text())
         for place, cut in enumerate(fields["cuts"]):  # stated, so that nothing hangs on how busy this machine is
-            cut["run"]["samples_s"], cut["coding"]["samples_s"] = [milliseconds[place] / 1e3] * 5, [1e-5] * 5
+            for timing in (cut["coding"], *(each["coding"] for each in cut.get("in_bits", ()))):
+                timing["samples_s"] = [1e-5] * 5
+            cut["run"]["samples_s"] = [milliseconds[place] / 1e3] * 5
         path.write_text(json.dumps(fields))
-    (tmp_path / "link.csv").write_text(TRACE)
-    profiles = ("--edge", tmp_path / "edge.json", "--cloud", tmp_path / "cloud.json")
-    return (tiny_package.path, *profiles, "--trace", tmp_path / "link.csv", "--rtt", "1ms")
+    (folder / "link.csv").write_text(TRACE)
+    profiles = ("--edge", folder / "edge.json", "--cloud", folder / "cloud.json")
+    return (package.path, *profiles, "--trace", folder / "link.csv", "--rtt", "1ms")
 
 
 def test_it_prints_every_policy_and_writes_its_page(typed, given, tmp_path):
@@ -62,6 +66,22 @@ def test_its_json_has_what_a_program_needs(typed, given):
 )
 def test_wrong_words_are_refused_in_one_line(typed, given, words, said):
     assert said in typed("simulate", *given, *words).refusal()
+
+
+def test_features_in_fewer_bits_compete_where_they_keep_what_is_asked(typed, tmp_path):
+    package = in_bits.write_package(tmp_path / "bits.tflsplit", tiny_models.wide_model())
+    given = (*words(typed, package, tmp_path), "--policy", "sciot", "--json")
+
+    def cuts(*more):
+        return set(typed("simulate", *given, *more).json()["static"])
+
+    assert cuts() == {"input", "output"}
+    assert cuts("--lossy") == {"input:4bit", "output"}  # in 3 bits 97 % of the answers stay, less than is asked
+    assert cuts("--lossy", "90%") == {"input:2bit", "output"}
+
+
+def test_fewer_bits_that_were_not_measured_are_refused(typed, given):
+    assert "was not measured; convert it again" in typed("simulate", *given, "--lossy").refusal()
 
 
 def test_a_trace_that_goes_backwards_is_refused_with_its_line(typed, given, tmp_path):

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from broker.local import server
 from broker.messages import results
-from edge_runtime.delivery.observer import Settled
+from edge_runtime.delivery.observer import OwnAnswer, Settled, Why
 from tflsplit import errors
 from tflsplit.cli.commands import replay as replay_command
 from tflsplit.cli.trials import replay_run
@@ -50,7 +50,19 @@ def test_each_policy_runs_and_no_result_is_lost_or_another_than_the_whole_model_
     if server.mosquitto_path() is None:
         pytest.skip("mosquitto is not installed: apt install mosquitto")
     page = tmp_path / "page.html"
-    words = ("--policy", "static,sciot", "--slow-edge", "4", "--duration", "1.2s", "--report", str(page), "--json")
+    words = (
+        "--policy",
+        "static,sciot",
+        "--slow-edge",
+        "4",
+        "--duration",
+        "1.2s",
+        "--hedge",
+        "0",
+        "--report",
+        str(page),
+        "--json",
+    )
     command = [sys.executable, "-m", "tflsplit.cli.main", "replay", *given, *words]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -62,7 +74,10 @@ def test_each_policy_runs_and_no_result_is_lost_or_another_than_the_whole_model_
         assert outcome["cut_share"] == {cut: 1.0}
         assert cut == "output" or outcome["mean_ms"] >= 20
     ran = [*fields["static"].values(), fields["policies"]["adaptive"], fields["policies"]["sciot"]]
-    assert all((each["lost"], each["wrong"], each["hedged"]) == (0, 0, 0) for each in ran)
+    assert all((each["lost"], each["wrong"]) == (0, 0) for each in ran)
+    # Its first frame goes to the cloud, and is overdue at once.
+    assert fields["policies"]["adaptive"]["hedged"] > 0
+    assert all(each["hedged"] == 0 for each in ran if each is not fields["policies"]["adaptive"])
     assert all(1 <= each["frames"] <= 12 for each in ran)
     assert fields["switches"] == len(fields["switch_reasons"])
     assert "Real processes" in page.read_text()
@@ -74,7 +89,7 @@ def test_each_policy_runs_and_no_result_is_lost_or_another_than_the_whole_model_
         (("--cuts", "all"), "--cuts is about cuts without --trace"),
         (("--bandwidth", "5Mbit"), "--bandwidth is about cuts without --trace"),
         (("--policy", "fastest"), "policy 'fastest'"),
-        (("--policy", "adaptive_no_hedge"), "policy 'adaptive_no_hedge'"),
+        (("--hedge", "-1"), "hedge of -1"),
         (("--fps", "0"), "fps of 0"),
         (("--source", "/no/such/inputs.npy"), "there is no such file or folder"),
     ],
@@ -124,7 +139,8 @@ def test_a_judge_sees_a_result_that_is_not_the_whole_model_s(tiny_package):
     told = tiny_package.manifest
     (spec,) = told.outputs
     rows = [(np.full(spec.shape, value, spec.dtype),) for value in (3, 9)]
-    mover = types.SimpleNamespace(out={number: task.Frame(0.0, "op000", 100.0, math.nan, 0.01) for number in range(4)})
+    out = {number: task.Frame(0.0, "op000", 100.0, math.nan, 0.01) for number in range(4)}
+    mover = types.SimpleNamespace(end=lambda sequence: out.pop(sequence, None))
     judge = device.Judge(tiny_package, rows, mover)
     first, second = (outputs.read(told.results, row, told.labels, told.meanings) for row in rows)
     for sequence, read in enumerate((first, second, first)):
@@ -133,8 +149,22 @@ def test_a_judge_sees_a_result_that_is_not_the_whole_model_s(tiny_package):
     judge.settled(settled(3, first))
 
     assert judge.wrong == 1
-    assert not mover.out
+    assert not out
     assert [frame.latency_s for frame in judge.played] == [0.1] * 4
+
+
+def test_an_answer_of_the_device_ends_a_frame_that_is_hedged_and_is_looked_at_as_any_other(tiny_package):
+    told = tiny_package.manifest
+    rows = [(np.full(told.outputs[0].shape, value, told.outputs[0].dtype),) for value in (3, 9)]
+    out = {number: task.Frame(0.0, "op000", 100.0, math.nan, 0.01) for number in range(2)}
+    judge = device.Judge(tiny_package, rows, types.SimpleNamespace(end=lambda sequence: out.pop(sequence, None)))
+    first, second = (outputs.read(told.results, row, told.labels, told.meanings) for row in rows)
+    for sequence, read in ((0, first), (1, first)):
+        judge.answered(OwnAnswer(settled(sequence, read).answer, Why.OVERDUE, "op000", 0, 0.01, 0.05, True))
+        judge.settled(settled(sequence, second))  # the cloud's comes late: it ends nothing any more
+
+    assert [(frame.latency_s, frame.is_hedged) for frame in judge.played] == [(0.05, True)] * 2
+    assert judge.wrong == 1
 
 
 def test_what_a_device_is_told_and_tells_passes_through_json():

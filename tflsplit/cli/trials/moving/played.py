@@ -29,8 +29,7 @@ Compared = tuple[World, list[Choice], Goal, Tuning]
 
 def wanted(said: str) -> frozenset[str]:
     """The names in `said`, with commas between them; SettingsError for one that cannot be run."""
-    makers = [name for name in comparison.makers(Goal(), Tuning()) if name != "adaptive_no_hedge"]
-    known = [STATIC, PLANNED_STATIC, *makers]
+    known = [STATIC, PLANNED_STATIC, *comparison.makers(Goal(), Tuning())]
     return frozenset(arguments.one_of(name.strip(), known, "policy") for name in said.split(","))
 
 
@@ -70,6 +69,7 @@ def run(
                 outputs=str(outputs),
                 deployment=replay_stage.DEPLOYMENT,
                 device=f"edge-{len(told)}",
+                hedge=tuning.hedge,
             )
             told[policy] = running.run(task)
     return told

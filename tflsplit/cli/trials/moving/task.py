@@ -17,7 +17,8 @@ MOST_INPUTS = 32
 @dataclass(frozen=True, slots=True)
 class Task:
     """`policy` is a name of `comparison.makers`, or a choice's id for a cut that stays. `outputs` is a `.npz` of what
-    the whole model makes of the first inputs of `source`. `seconds` is how long frames are taken."""
+    the whole model makes of the first inputs of `source`. `seconds` is how long frames are taken, `hedge` as in
+    `controller.Tuning`."""
 
     package: str
     choices: tuple[Choice, ...]
@@ -33,6 +34,7 @@ class Task:
     deployment: str
     device: str
     broker: str = ""
+    hedge: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -60,13 +62,15 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """`lost` counts frames without an answer, `wrong` answers that are not the whole model's."""
+    """`lost` counts frames without an answer, `wrong` answers that are not the whole model's, `hedged` frames that the
+    device computed too, whichever answer was the first."""
 
     frames: tuple[Frame, ...]
     switches: tuple[Switch, ...]
     probe_bytes: float
     lost: int
     wrong: int
+    hedged: int = 0
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -75,8 +79,10 @@ class Told:
     def from_json(cls, told: Mapping[str, Any]) -> "Told":
         frames = tuple(Frame(**each) for each in told["frames"])
         switches = tuple(Switch(**each) for each in told["switches"])
-        return cls(frames, switches, told["probe_bytes"], told["lost"], told["wrong"])
+        return cls(frames, switches, told["probe_bytes"], told["lost"], told["wrong"], told["hedged"])
 
     def as_run(self, choices: Mapping[str, Choice]) -> Run:
         played = [Played(each.taken_s, choices[each.cut], each.latency_s, each.is_hedged) for each in self.frames]
-        return Run(played, sum(each.wire_bytes for each in self.frames), self.probe_bytes, self.lost, self.wrong)
+        return Run(
+            played, sum(each.wire_bytes for each in self.frames), self.probe_bytes, self.lost, self.wrong, self.hedged
+        )
