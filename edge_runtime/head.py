@@ -1,8 +1,9 @@
 """The head of one cut, loaded and ready to run on this machine's CPU or on an accelerator."""
 
+import contextlib
 import logging
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from edge_runtime import batched
@@ -81,11 +82,10 @@ class Head:
             self._condition = Condition(accelerator.name, fallback.name, _not_compiled(package, cut))
             log.warning("head runs elsewhere name=%s runs_on=%s reason=%s", *self._condition.as_json().values())
         else:
-            # Read once: the head is opened again after the accelerator died, when the package may be gone.
-            model = model_for(accelerator, package, cut)
+            model = _kept_model(accelerator, package, cut)
             self._opened = self._service = Service(
                 accelerator.name,
-                lambda: _open(accelerator, model, package, cut),
+                lambda: _open(accelerator, model(), package, cut),
                 None if fallback is None else _on_cpu(fallback, package, cut, segments),
                 retries,
                 counters=self.counters,
@@ -103,8 +103,10 @@ class Head:
         if runs_on is None and self.cut.position > 0:
             found = None
         elif found is not None and service is not None and runs_on == service.name:
-            told = (self._compiler, *(f"{key}={value}" for key, value in sorted(service.properties.items())))
-            found = heads.of_accelerator(runs_on, told, self._kinds, found)
+            told = dict(service.properties)
+            device = told.pop("accelerator", runs_on)  # a served one computes as its owner's
+            about = (self._compiler, *(f"{key}={value}" for key, value in sorted(told.items())))
+            found = heads.of_accelerator(device, about, self._kinds, found)
         return HeadKernels(found, self._kinds)
 
     def run(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -179,6 +181,25 @@ def open_on(accelerator: Accelerator, package: Package, cut: Cut) -> OpenModel:
     return _open(accelerator, model_for(accelerator, package, cut), package, cut)
 
 
+def _kept_model(accelerator: Accelerator, package: Package, cut: Cut) -> Callable[[], bytes]:
+    """Read once: the head is opened again after the accelerator died, when the package may be gone. Both of the cut's
+    models where the owner of a served one is away, which alone knows what its device needs."""
+    with contextlib.suppress(errors.DeviceError):
+        model = model_for(accelerator, package, cut)
+        return lambda: model
+    plain, path = package.head_bytes(cut), package.file(cut, "head_edgetpu")
+    compiled = None if path is None else (package.path / path).read_bytes()
+
+    def needed() -> bytes:
+        if not accelerator.needs_compiled:
+            return plain
+        if compiled is None:
+            raise errors.DeviceError(_not_compiled(package, cut))
+        return compiled
+
+    return needed
+
+
 def model_for(accelerator: Accelerator, package: Package, cut: Cut) -> bytes:
     """The model file that the accelerator runs for this cut; PackageError if it has not been compiled."""
     if not accelerator.needs_compiled:
@@ -209,8 +230,11 @@ def _open(accelerator: Accelerator, model: bytes, package: Package, cut: Cut) ->
 
 
 def can_run(accelerator: Accelerator, package: Package, cut: Cut) -> bool:
-    """Whether the package has the cut's head in the form that the accelerator runs."""
-    return is_compiled(package, cut) or not accelerator.needs_compiled
+    """Whether the package has the cut's head in the form that the accelerator runs, as far as that is known: not where
+    the owner of a served one is away."""
+    with contextlib.suppress(errors.DeviceError):
+        return is_compiled(package, cut) or not accelerator.needs_compiled
+    return True
 
 
 def _not_compiled(package: Package, cut: Cut) -> str:

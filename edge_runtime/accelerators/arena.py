@@ -1,11 +1,13 @@
-"""Shared memory for the tensors of a model, between two processes: first the inputs, then the outputs."""
+"""Shared memory between processes: that of a model's tensors, first the inputs, then the outputs; and its bytes."""
 
+import fcntl
 import mmap
 import os
 from collections.abc import Sequence
 
 import numpy as np
 
+from tflsplit import errors
 from tflsplit.graph.tensors import Array, TensorSpec
 
 _ALIGNMENT = 64  # a cache line, and more than any data type asks for
@@ -13,7 +15,28 @@ _ALIGNMENT = 64  # a cache line, and more than any data type asks for
 
 def create() -> int:
     """A file descriptor of shared memory for the other process; `views` gives it its size."""
-    return os.memfd_create("tflsplit-tensors")
+    return os.memfd_create("tflsplit-tensors", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def seal(descriptor: int) -> None:
+    """No process can change its size any more: one that maps it is safe from whoever else has it."""
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+
+
+def of_bytes(content: bytes) -> int:
+    """A file descriptor of memory that holds them."""
+    descriptor = os.memfd_create("tflsplit-model", os.MFD_CLOEXEC)
+    with open(descriptor, "wb", closefd=False) as stream:
+        stream.write(content)
+    return descriptor
+
+
+def fill(arrays: Sequence[Array], specs: Sequence[TensorSpec], given: Sequence[Array]) -> None:
+    """Copies a model's inputs into its memory; DataError for one of another shape or type."""
+    for shared, spec, array in zip(arrays, specs, given, strict=False):
+        if array.shape != spec.shape or array.dtype != shared.dtype:
+            raise errors.DataError(f"input {spec.name!r} is {spec.dtype} {spec.shape}, got {array.dtype} {array.shape}")
+        np.copyto(shared, array)
 
 
 def views(descriptor: int, specs: Sequence[TensorSpec]) -> tuple[Array, ...]:

@@ -2,11 +2,13 @@
 
 A library of a wrong build crashes the process that loads it, and an inference that hangs can be ended only with its
 process. Devices fail in service too, so the process is used always, not for the first load only. Tensors are in shared
-memory: an inference costs two messages and two copies more than in our own process.
+memory: an inference costs two messages and two copies more than in our own process. One process may run several models,
+since a device is often its only owner's.
 """
 
 import collections
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -18,12 +20,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
-import numpy as np
-
-from edge_runtime.accelerators import arena, worker
+from edge_runtime.accelerators import worker
 from edge_runtime.accelerators.diagnosis import Failure, Stage
 from tflsplit import errors
-from tflsplit.graph.tensors import Array, TensorSpec
+from tflsplit.graph.tensors import TensorSpec
 
 log = logging.getLogger(__name__)
 
@@ -59,66 +59,53 @@ class ChildError(Exception):
 
 
 class Child:
-    """Loads `library` and opens `model` if one is given. `__init__` and `run` raise ChildError."""
+    """A process that has loaded `library`. ChildError from here or from a model: it has ended, and all models with it.
 
-    def __init__(
-        self,
-        library: str,
-        options: Mapping[str, str],
-        model: bytes = b"",
-        *,
-        name: str = "",
-        threads: int = 1,
-        limits: Limits = DEFAULT_LIMITS,
-    ) -> None:
+    For one caller at a time.
+    """
+
+    def __init__(self, library: str, options: Mapping[str, str], *, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
         self._said: collections.deque[str] = collections.deque(maxlen=20)
-        model_fd, tensors_fd = os.memfd_create("tflsplit-model"), arena.create()
-        try:
-            with open(model_fd, "wb", closefd=False) as stream:
-                stream.write(model)
-            self._start(model_fd, tensors_fd)
-            request = {
-                "library": library,
-                "options": dict(options),
-                "name": name,
-                "threads": threads,
-                "limits_s": {"open": limits.open_s, "run": limits.run_s},
-            }
-            self._ask(json.dumps(request).encode(), limits.open_s, Stage.LOAD)
-            fields = json.loads(self._ask(worker.OPEN, limits.open_s, Stage.OPEN)) if model else {}
-            self.inputs, self.outputs = _specs(fields, "inputs"), _specs(fields, "outputs")
-            self.delegated_parts: int | None = fields.get("delegated_parts")
-            self.build: str = fields.get("build", "")
-            self._arrays = arena.views(tensors_fd, (*self.inputs, *self.outputs))
-        finally:
-            os.close(model_fd)
-            os.close(tensors_fd)
+        self._numbers = itertools.count()
+        self._start()
+        request = {
+            "library": library,
+            "options": dict(options),
+            "limits_s": {"open": limits.open_s, "run": limits.run_s},
+        }
+        self._ask(request, limits.open_s, Stage.LOAD)
 
-    def run(self, *arrays: Array) -> tuple[Array, ...]:
-        for shared, spec, array in zip(self._arrays, self.inputs, arrays, strict=False):
-            if array.shape != spec.shape or array.dtype != shared.dtype:
-                raise errors.DataError(
-                    f"input {spec.name!r} is {spec.dtype} {spec.shape}, got {array.dtype} {array.shape}"
-                )
-            np.copyto(shared, array)
-        self._ask(worker.RUN, self._limits.run_s, Stage.RUN)
-        return tuple(shared.copy() for shared in self._arrays[len(self.inputs) :])
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def open(self, model: int, tensors: int, *, name: str, threads: int) -> "Model":
+        """Two file descriptors, which stay the caller's: the model's bytes, and memory of `arena.create`."""
+        number = next(self._numbers)
+        request = {worker.OPEN: number, "name": name, "threads": threads}
+        return Model(self, number, json.loads(self._ask(request, self._limits.open_s, Stage.OPEN, model, tensors)))
+
+    def run(self, number: int) -> None:
+        self._ask({worker.RUN: number}, self._limits.run_s, Stage.RUN)
+
+    def forget(self, number: int) -> None:
+        """Closes a model."""
+        self._ask({worker.CLOSE: number}, self._limits.open_s, Stage.RUN)
 
     def close(self) -> None:
         """Asks the process to close its device and end; kills it if it does not."""
         self._end(_GOODBYE_S)
 
-    def _start(self, model_fd: int, tensors_fd: int) -> None:
+    def _start(self) -> None:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            descriptors = (theirs.fileno(), model_fd, tensors_fd)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "edge_runtime.accelerators.worker", *map(str, descriptors)],
+                [sys.executable, "-m", "edge_runtime.accelerators.worker", str(theirs.fileno())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=descriptors,
+                pass_fds=(theirs.fileno(),),
                 # A folder named edge_runtime in the working directory must not be imported as our code.
                 env={**os.environ, "PYTHONSAFEPATH": "1"},
                 start_new_session=True,
@@ -135,10 +122,10 @@ class Child:
                 self._said.append(said)
                 log.debug("accelerator said line=%s", said)
 
-    def _ask(self, request: bytes, limit_s: float, stage: Stage) -> bytes:
-        self._channel.settimeout(limit_s)
+    def _ask(self, request: Mapping[str, object], limit_s: float, stage: Stage, *descriptors: int) -> bytes:
         try:
-            self._channel.send(request)
+            self._channel.settimeout(limit_s)
+            socket.send_fds(self._channel, [json.dumps(request).encode()], descriptors)
             answer = self._channel.recv(worker.MESSAGE_BYTES)
         except TimeoutError:
             self._end(0.0)
@@ -174,5 +161,27 @@ class Child:
         return telling[-1][:300] if telling else ""
 
 
-def _specs(fields: dict[str, Any], side: str) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec.from_json(spec) for spec in fields.get(side, ()))
+class Model:
+    """A model in a `Child`, as the process describes it. Its tensors are where the caller has put them."""
+
+    def __init__(self, child: Child, number: int, fields: Mapping[str, Any]) -> None:
+        self._child = child
+        self._number = number
+        self.inputs, self.outputs = _specs(fields, "inputs"), _specs(fields, "outputs")
+        self.delegated_parts: int = fields["delegated_parts"]
+        self.build: str = fields["build"]
+
+    @property
+    def child(self) -> Child:
+        return self._child
+
+    def run(self) -> None:
+        """Computes the outputs' memory from the inputs'."""
+        self._child.run(self._number)
+
+    def close(self) -> None:
+        self._child.forget(self._number)
+
+
+def _specs(fields: Mapping[str, Any], side: str) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec.from_json(spec) for spec in fields[side])

@@ -1,6 +1,7 @@
 """Parses the name of an accelerator, as people write it, and chooses one for `auto`.
 
 auto | cpu[?cores=0-3] | coral[:usb|:pci][:N][?Performance=Max] | delegate:PATH[?option=value&…]
+     | served:PATH[?weight=2]
 """
 
 import re
@@ -12,6 +13,7 @@ from edge_runtime.accelerators.coral import Coral
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.delegate import Delegate
 from edge_runtime.accelerators.protocol import Accelerator
+from edge_runtime.accelerators.served import Served
 from tflsplit import arguments, errors
 
 AUTO = "auto"
@@ -31,8 +33,11 @@ def parse(text: str, *, threads: int = 1, limits: child.Limits = child.DEFAULT_L
         return Coral(f":{rest}" if rest.isdigit() else rest, options, threads, limits)
     if name == "delegate" and rest:
         return Delegate(rest, options, threads, limits)
+    if name == "served" and rest:
+        return Served(rest, _weight(text, options), limits)
     raise errors.SettingsError(
-        f"accelerator {text!r}: give auto, cpu, coral, coral:usb:0, coral:pci:0 or delegate:PATH, with ?option=value"
+        f"accelerator {text!r}: give auto, cpu, coral, coral:usb:0, coral:pci:0, delegate:PATH or served:PATH, with "
+        "?option=value"
     )
 
 
@@ -62,6 +67,15 @@ def _options(text: str, query: str) -> Mapping[str, str]:
     if len(dict(pairs)) != len(pairs):
         raise errors.SettingsError(f"accelerator {text!r}: an option is given twice")
     return dict(pairs)
+
+
+def _weight(text: str, options: Mapping[str, str]) -> float:
+    if options.keys() - {"weight"}:
+        raise errors.SettingsError(f"accelerator {text!r}: the only option of a served one is weight, as ?weight=2")
+    try:
+        return float(options.get("weight", "1"))
+    except ValueError:
+        raise errors.SettingsError(f"accelerator {text!r}: weight {options['weight']!r} is no number") from None
 
 
 def _cores(text: str, options: Mapping[str, str]) -> frozenset[int]:

@@ -50,26 +50,21 @@ class Coral:
         return f"coral:{self.device.removeprefix(':')}" if self.device else "coral"
 
     def open(self, model: bytes, *, name: str) -> protocol.OpenModel:
-        opened = delegate.DelegatedModel(self._delegate(), model, name, self._explain)
-        opened.name = self.name
-        if opened.delegated_parts == 0:
-            opened.close()
-            raise errors.DeviceError(
-                f"{name}: nothing in it is for the Edge TPU, the CPU would do all the work: compile it with "
-                "`tflsplit compile`"
-            )
-        return opened
+        return delegate.DelegatedModel(self.start(), model, name)
+
+    def start(self) -> delegate.Started:
+        """Its process, in which models may be opened; DeviceError unless the library loads and a device answers it."""
+        options = {"device": self.device, **self.options} if self.device else {}
+        return delegate.Started(
+            delegate.Delegate(self.library, options, self.threads, self.limits),
+            *(self.name, self._explain),
+            idle="{}: nothing in it is for the Edge TPU, the CPU would do all the work: compile it with `tflsplit "
+            "compile`",
+        )
 
     def probe(self) -> None:
         """DeviceError unless the library loads and a device answers it."""
-        try:
-            child.Child(self.library, self._delegate().options, limits=self.limits).close()
-        except child.ChildError as failed:
-            raise errors.DeviceError(self._explain(failed.failure)) from failed
-
-    def _delegate(self) -> delegate.Delegate:
-        options = {"device": self.device, **self.options} if self.device else {}
-        return delegate.Delegate(self.library, options, self.threads, self.limits)
+        self.start().close()
 
     def _explain(self, failure: Failure) -> str:
         return diagnosis.explain(failure, self.library, is_edge_tpu=True, refused=_why_refused(self.name))

@@ -1,10 +1,12 @@
 """Any external delegate of TensorFlow Lite: a shared library by which makers of NPUs, GPUs and DSPs run models."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from edge_runtime.accelerators import child, diagnosis, protocol
+from edge_runtime.accelerators import arena, child, diagnosis, protocol
 from edge_runtime.accelerators.diagnosis import Failure
 from tflsplit import errors
 from tflsplit.graph.tensors import Array, TensorSpec
@@ -28,51 +30,90 @@ class Delegate:
 
     def open(self, model: bytes, *, name: str) -> protocol.OpenModel:
         """DeviceError if the delegate takes over no operator: the CPU would do all the work unnoticed."""
-        opened = DelegatedModel(self, model, name, lambda failure: diagnosis.explain(failure, self.library))
-        if opened.delegated_parts == 0:
-            opened.close()
-            raise errors.DeviceError(
-                f"{self.library}: takes over none of the operators of {name}: look whether it wants another kind of "
-                "model (data type, compiled or not), or run on --accelerator cpu"
-            )
-        return opened
+        return DelegatedModel(self.start(), model, name)
+
+    def start(self) -> "Started":
+        """Its process, in which models may be opened."""
+        return Started(
+            *(self, self.name, lambda failure: diagnosis.explain(failure, self.library)),
+            idle=f"{self.library}: takes over none of the operators of {{}}: look whether it wants another kind of "
+            "model (data type, compiled or not), or run on --accelerator cpu",
+        )
 
 
-class DelegatedModel:
-    """A model that a delegate runs in a child process; `explain` turns a failure into a message."""
+class Started:
+    """A delegate's process. `explain` turns a failure into a message; `idle` is one with a place for the name of a
+    model of which it takes over nothing. For one caller at a time. DeviceError from a model's run: it has ended, and
+    all models with it."""
 
-    def __init__(self, accelerator: Delegate, model: bytes, name: str, explain: Callable[[Failure], str]) -> None:
-        self.name = accelerator.name
+    def __init__(self, delegate: Delegate, name: str, explain: Callable[[Failure], str], *, idle: str) -> None:
+        self.name = name
+        self._delegate = delegate
         self._explain = explain
-        try:
-            self._child = child.Child(
-                accelerator.library,
-                accelerator.options,
-                model,
-                name=name,
-                threads=accelerator.threads,
-                limits=accelerator.limits,
-            )
-        except child.ChildError as failed:
-            raise errors.DeviceError(explain(failed.failure)) from failed
-        except OSError as cause:
-            raise errors.DeviceError(f"{accelerator.library}: no process can be started for it: {cause}") from cause
-        self.delegated_parts = self._child.delegated_parts
-        self.properties: Mapping[str, str] = {
-            "library": accelerator.library,
-            "build": self._child.build,
-            **accelerator.options,
-        }
+        self._idle = idle
+        with self.explained():
+            try:
+                self._child = child.Child(delegate.library, delegate.options, limits=delegate.limits)
+            except OSError as cause:
+                raise errors.DeviceError(f"{delegate.library}: no process can be started for it: {cause}") from cause
 
     @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        return self._child.outputs
+    def pid(self) -> int:
+        return self._child.pid
 
-    def run(self, *arrays: Array) -> tuple[Array, ...]:
+    def open(self, model: int, tensors: int, *, name: str) -> child.Model:
+        """As `Child.open`."""
+        with self.explained():
+            opened = self._child.open(model, tensors, name=name, threads=self._delegate.threads)
+            if opened.delegated_parts == 0:
+                opened.close()
+                raise errors.DeviceError(self._idle.format(name))
+        return opened
+
+    def properties(self, opened: child.Model) -> Mapping[str, str]:
+        """Of a model in it, for people."""
+        return {"library": self._delegate.library, "build": opened.build, **self._delegate.options}
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
         try:
-            return self._child.run(*arrays)
+            yield
         except child.ChildError as failed:
             raise errors.DeviceError(self._explain(failed.failure)) from failed
 
     def close(self) -> None:
         self._child.close()
+
+
+class DelegatedModel:
+    """A model that has a delegate's process to itself, and ends it."""
+
+    def __init__(self, started: Started, model: bytes, name: str) -> None:
+        self.name = started.name
+        self._started = started
+        with contextlib.ExitStack() as failed, contextlib.ExitStack() as stack:
+            failed.callback(started.close)
+            descriptors = arena.of_bytes(model), arena.create()
+            for descriptor in descriptors:
+                stack.callback(os.close, descriptor)
+            self._opened = started.open(*descriptors, name=name)
+            self._arrays = arena.views(descriptors[1], (*self._opened.inputs, *self._opened.outputs))
+            failed.pop_all()
+        self.properties = started.properties(self._opened)
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self._opened.outputs
+
+    @property
+    def pid(self) -> int:
+        return self._started.pid
+
+    def run(self, *arrays: Array) -> tuple[Array, ...]:
+        arena.fill(self._arrays, self._opened.inputs, arrays)
+        with self._started.explained():
+            self._opened.run()
+        return tuple(shared.copy() for shared in self._arrays[len(self._opened.inputs) :])
+
+    def close(self) -> None:
+        self._started.close()

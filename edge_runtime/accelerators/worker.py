@@ -1,7 +1,9 @@
-"""The child process that runs a delegate: `python -m edge_runtime.accelerators.worker CHANNEL MODEL TENSORS`.
+"""The child process that runs a delegate: `python -m edge_runtime.accelerators.worker CHANNEL`.
 
-The arguments are file descriptors: a SOCK_SEQPACKET socket for requests and answers, the model's bytes, and the shared
-memory of the tensors. `edge_runtime.accelerators.child` is the parent's side.
+The argument is the file descriptor of a SOCK_SEQPACKET socket for requests and answers. The first request names the
+library and the device's options, and is answered when it is loaded. Then models are opened, each with two file
+descriptors beside the request: its bytes, and the shared memory of its tensors. `edge_runtime.accelerators.child` is
+the parent's side.
 """
 
 import contextlib
@@ -14,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,54 +28,85 @@ from tflsplit.graph import interpreter
 from tflsplit.graph.tensors import Array
 
 MESSAGE_BYTES = 65_536
-OPEN = b"open"
-RUN = b"run"
 DONE = b"done"
+# The words of requests: {OPEN: number, "name", "threads"}, {RUN: number}, {CLOSE: number}.
+OPEN, RUN, CLOSE = "open", "run", "close"
+_DESCRIPTORS = 2
 _GRACE_S = 1.0
 # An exception's text goes into one message with room to spare.
 _MOST_TEXT = 4_000
 
 
+@dataclass(frozen=True, slots=True)
+class _Model:
+    interpreter: interpreter.Interpreter
+    arrays: tuple[Array, ...]
+
+    def run(self) -> None:
+        count = len(self.interpreter.inputs)
+        for shared, output in zip(self.arrays[count:], self.interpreter.run(*self.arrays[:count]), strict=True):
+            np.copyto(shared, output)
+
+
+class _Device:
+    """The library, loaded, and the models that it runs.
+
+    Each model has a delegate of its own, as makers ask; those of one process share the device.
+    """
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self._library, self._options = request["library"], request["options"]
+        self._limits_s = request["limits_s"]
+        self._models: dict[int, _Model] = {}
+        with _at_most(self._limits_s["open"]):
+            self._unused = [self._load()]
+
+    def answer(self, request: dict[str, Any], descriptors: list[int]) -> bytes:
+        if OPEN in request:
+            model, tensors = descriptors
+            with _at_most(self._limits_s["open"]):
+                opened = self._models[request[OPEN]] = self._open(request, model, tensors)
+                opened.run()  # an accelerator loads the model into itself at its first inference
+            return json.dumps(_description(opened.interpreter) | {"build": _build(self._library)}).encode()
+        if RUN in request:
+            with _at_most(self._limits_s["run"]):
+                self._models[request[RUN]].run()
+        elif CLOSE in request:
+            self._models.pop(request[CLOSE]).interpreter.close()
+        return DONE
+
+    def close(self) -> None:
+        for model in self._models.values():
+            model.interpreter.close()
+
+    def _load(self) -> Any:
+        return interpreter.load_delegate(self._library, self._options)
+
+    def _open(self, request: dict[str, Any], model: int, tensors: int) -> _Model:
+        delegate = self._unused.pop() if self._unused else self._load()
+        content = os.pread(model, os.fstat(model).st_size, 0)
+        threads, name = request["threads"], request["name"]
+        opened = interpreter.Interpreter(content, threads=threads, delegates=(delegate,), name=name)
+        return _Model(opened, arena.views(tensors, (*opened.inputs, *opened.outputs)))
+
+
 def main() -> None:
-    channel_fd, model_fd, tensors_fd = (int(argument) for argument in sys.argv[1:4])
     _end_with_parent()
-    with socket.socket(fileno=channel_fd) as channel:
-        request = json.loads(channel.recv(MESSAGE_BYTES))
-        limits = request["limits_s"]
+    with socket.socket(fileno=int(sys.argv[1])) as channel, contextlib.ExitStack() as stack:
         try:
-            with _at_most(limits["open"]):
-                delegate = interpreter.load_delegate(request["library"], request["options"])
+            device = stack.enter_context(contextlib.closing(_Device(json.loads(channel.recv(MESSAGE_BYTES)))))
             channel.send(DONE)
-            if channel.recv(MESSAGE_BYTES) == OPEN:
-                with _at_most(limits["open"]):
-                    opened = _open(request, delegate, model_fd)
-                    arrays = arena.views(tensors_fd, (*opened.inputs, *opened.outputs))
-                    _run(opened, arrays)  # an accelerator loads the model into itself at its first inference
-                with opened:
-                    _serve(channel, request["library"], opened, arrays, limits["run"])
+            while True:
+                message, descriptors, *_ = socket.recv_fds(channel, MESSAGE_BYTES, _DESCRIPTORS)
+                if not message:
+                    return
+                try:
+                    channel.send(device.answer(json.loads(message), descriptors))
+                finally:
+                    for descriptor in descriptors:
+                        os.close(descriptor)
         except errors.DeviceError as failure:
             channel.send(_failed(failure))
-
-
-def _open(request: dict[str, Any], delegate: Any, model_fd: int) -> interpreter.Interpreter:
-    model = os.pread(model_fd, os.fstat(model_fd).st_size, 0)
-    return interpreter.Interpreter(model, threads=request["threads"], delegates=(delegate,), name=request["name"])
-
-
-def _serve(
-    channel: socket.socket, library: str, opened: interpreter.Interpreter, arrays: tuple[Array, ...], run_limit_s: float
-) -> None:
-    channel.send(json.dumps(_description(opened) | {"build": _build(library)}).encode())
-    while channel.recv(MESSAGE_BYTES) == RUN:
-        with _at_most(run_limit_s):
-            _run(opened, arrays)
-        channel.send(DONE)
-
-
-def _run(opened: interpreter.Interpreter, arrays: tuple[Array, ...]) -> None:
-    count = len(opened.inputs)
-    for shared, output in zip(arrays[count:], opened.run(*arrays[:count]), strict=True):
-        np.copyto(shared, output)
 
 
 def _description(opened: interpreter.Interpreter) -> dict[str, object]:

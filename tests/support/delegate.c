@@ -9,7 +9,8 @@
  *          destroy=hang  when it is told to go, as libraries do whose device was unplugged
  *          from=N        only from the Nth inference on, the first being 1
  *          while=PATH    only as long as this file exists
- *          alone=PATH    taken by one process at a time, as an Edge TPU is: who comes second is refused without a word
+ *          alone=PATH    taken by one process at a time, as an Edge TPU is: who comes second is refused without a word;
+ *                        that process may run several models on it
  */
 #include <fcntl.h>
 #include <math.h>
@@ -85,6 +86,7 @@ enum { ADD = 0, KNOWN_OPTIONS = 8 };
 static const char *const NAMES[KNOWN_OPTIONS] = {"claim", "off_by", "create", "invoke", "destroy", "from", "while", "alone"};
 static char *options[KNOWN_OPTIONS];
 static int invocations;
+static int taken = -1; /* the file of `alone` */
 
 static const char *option(const char *name) {
     for (int at = 0; at < KNOWN_OPTIONS; at++)
@@ -157,7 +159,14 @@ Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t count
         if (at < KNOWN_OPTIONS) options[at] = strdup(values[given]);
     }
     /* The file stays open, and so the lock is held, until the process ends. */
-    if (!is("alone", "") && flock(open(option("alone"), O_CREAT | O_RDWR, 0600), LOCK_EX | LOCK_NB) != 0) return NULL;
+    if (!is("alone", "") && taken < 0) {
+        taken = open(option("alone"), O_CREAT | O_RDWR, 0600);
+        if (flock(taken, LOCK_EX | LOCK_NB) != 0) {
+            close(taken);
+            taken = -1;
+            return NULL;
+        }
+    }
     if (is_broken()) {
         if (is("create", "crash")) raise(SIGSEGV);
         if (is("create", "hang")) for (;;) pause();

@@ -23,7 +23,7 @@ GROUPS = {
     "Make a package": ("convert", "compile", "slice", "bundle"),
     "Look at a package": ("inspect", "verify", "predict", "evaluate"),
     "Measure and plan": ("profile", "probe", "plan", "replay", "simulate", "distribute", "emulate", "run-chain"),
-    "Run": ("demo", "init", "edge", "cloud", "worker", "results", "watch", "broker"),
+    "Run": ("demo", "init", "edge", "cloud", "worker", "results", "watch", "accelerator", "broker"),
     "Operate": ("fleet", "doctor", "config", "install-service", "keygen", "push", "trace", "completion"),
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)

@@ -27,7 +27,7 @@ def test_a_delegate_computes_its_part_of_the_graph_as_the_cpu_does(library):
     on_cpu.close()
 
     assert outputs == expected
-    assert (on_delegate.delegated_parts, on_delegate.name) == (1, f"delegate:{library}")
+    assert (on_delegate._opened.delegated_parts, on_delegate.name) == (1, f"delegate:{library}")
 
 
 def test_results_are_the_callers_own(library):
@@ -104,7 +104,7 @@ def test_a_device_that_fails_and_then_hangs_in_its_library_is_not_waited_for(lib
 
 def test_no_process_is_left_behind(library):
     device = opened(library)
-    process = device._child._process
+    process = device._started._child._process
     device.close()
 
     assert process.returncode == 0

@@ -75,7 +75,7 @@ def test_a_delegate_killed_mid_stream_is_replaced_by_the_cpu_and_no_frame_is_los
         got[result.sequence] = dict(result.values)["c"]
         if len(got) == 10:
             killed_s.append(time.monotonic())
-            os.kill(ready._service._device._child._process.pid, signal.SIGKILL)
+            os.kill(ready._service._device.pid, signal.SIGKILL)
 
     never = Retries(first_s=WAIT_S, longest_s=WAIT_S)
     started = edge_on(

@@ -32,8 +32,8 @@ def option(
         metavar="NAME",
         default=default,
         show_default=default is not None,
-        help=f"{what}: cpu, coral, coral:usb:0, coral:pci:0, delegate:PATH?option=value, or auto for the Edge TPU "
-        "where one can run the head, else the CPU.",
+        help=f"{what}: cpu, coral, coral:usb:0, coral:pci:0, delegate:PATH?option=value, served:SOCKET for one that "
+        "`tflsplit accelerator serve` owns, or auto for the Edge TPU where one can run the head, else the CPU.",
     )
 
 

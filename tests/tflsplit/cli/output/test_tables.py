@@ -131,7 +131,7 @@ def all_tables(recorded, tiny_package, tmp_path, monkeypatch):
     print_all(tiny_package, tmp_path)
     figures = {"p50": 1.0, "p95": 2.0, "p99": 12345.678}
     found = {"frames": 1, "dominant": {"head": 1}, "parts_ms": {"head": figures}, "total_ms": figures}
-    monkeypatch.setattr(frame_trace, "read", lambda file: [])
+    monkeypatch.setattr(frame_trace, "read", lambda file: [{}])
     monkeypatch.setattr(breakdown, "summarise", lambda lines: found)
     (tmp_path / "trace.jsonl").touch()
     typed("trace", tmp_path / "trace.jsonl")

@@ -1,0 +1,57 @@
+"""Whose turn it is on a device that several use: a queue for each, and the device's time shared out by weight.
+
+Start-time fair queueing (Goyal, Vin and Cheng, 1996), over the time that each turn really took: nobody's cost has to be
+known beforehand. Whoever was idle gets no credit for it.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(slots=True, eq=False)
+class Share:
+    """One user's share: `weight` against the others', and what it had. `tag` is its place in the order of turns."""
+
+    weight: float = 1.0
+    turns: int = 0
+    used_s: float = 0.0
+    waited_s: float = 0.0
+    tag: float = 0.0
+
+
+class Turns:
+    """`turn` is for one thread of each user."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._waiting: list[Share] = []
+        self._holder: Share | None = None
+        self._now = 0.0  # the tag of the last turn, below which nobody begins
+
+    @contextmanager
+    def turn(self, share: Share) -> Iterator[None]:
+        """Waits until it is this user's turn, which lasts as long as the block."""
+        came_s = self._clock()
+        with self._changed:
+            share.tag = max(share.tag, self._now)
+            self._waiting.append(share)
+            while self._holder is not None or min(self._waiting, key=lambda each: each.tag) is not share:
+                self._changed.wait()
+            self._waiting.remove(share)
+            self._holder, self._now = share, share.tag
+        began_s = self._clock()
+        try:
+            yield
+        finally:
+            took_s = self._clock() - began_s
+            with self._changed:
+                share.turns += 1
+                share.used_s += took_s
+                share.waited_s += began_s - came_s
+                share.tag += took_s / share.weight
+                self._holder = None
+                self._changed.notify_all()
