@@ -51,12 +51,18 @@ def render(ledger: Ledger) -> str:
         if kind not in blocks:
             block = _rules(ledger, Identity(stand_in, identity.role))
             blocks[kind] = "\n".join((f"user {stand_in}", *block, ""))
-        written.append(blocks[kind].replace(stand_in, identity.name))
+        written.append(blocks[kind].replace(stand_in, identity.name) + _more(identity))
     return "\n".join((_HEADER, *written))
 
 
+def _more(identity: Identity) -> str:
+    """What was allowed to it alone."""
+    lines = [*(f"topic write {each}" for each in identity.writes), *(f"topic read {each}" for each in identity.reads)]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def may_write(deployment: str, identity: Identity) -> Sequence[str]:
-    """The topic filters that an identity may publish to."""
+    """The topic filters that an identity may publish to by its role."""
     own = _topics_of(deployment, identity.name)
     match identity.role:
         case Role.DEVICE:
@@ -75,10 +81,12 @@ def may_write(deployment: str, identity: Identity) -> Sequence[str]:
         case Role.WORKER:
             to_all = [topics.every_device(deployment, kind) for kind in _WORKER_WRITES_TO_ALL]
             return [*to_all, *(own[kind] for kind in _WORKER_WRITES)]
+        case Role.GUEST:
+            return []
 
 
 def may_read(deployment: str, identity: Identity) -> Sequence[str]:
-    """The topic filters that an identity may subscribe to."""
+    """The topic filters that an identity may subscribe to by its role."""
     own = _topics_of(deployment, identity.name)
     match identity.role:
         case Role.DEVICE:
@@ -95,6 +103,8 @@ def may_read(deployment: str, identity: Identity) -> Sequence[str]:
         case Role.WORKER:
             of_all = [topics.every_device(deployment, kind) for kind in _WORKER_READS_OF_ALL]
             return [*of_all, *(own[kind] for kind in _WORKER_READS)]
+        case Role.GUEST:
+            return []
 
 
 def _rules(ledger: Ledger, identity: Identity) -> Iterator[str]:

@@ -160,6 +160,24 @@ def revoke(path: Path, names: Sequence[str], *, now: datetime.datetime | None = 
         return opened.ledger
 
 
+def allow(
+    path: Path,
+    names: Sequence[str],
+    *,
+    reads: Sequence[str],
+    writes: Sequence[str],
+    now: datetime.datetime | None = None,
+) -> Ledger:
+    """Gives identities topics besides those of their roles, in place of what an earlier call gave."""
+    with _opened(path, LASTS_DAYS, now) as opened:
+        read, written = tuple(dict.fromkeys(reads)), tuple(dict.fromkeys(writes))
+        identities = opened.ledger.named(names)
+        changed = {identity.name: replace(identity, reads=read, writes=written) for identity in identities}
+        opened.ledger = opened.ledger.with_changed(changed)
+        opened.write_ledger()
+        return opened.ledger
+
+
 def rotate(
     path: Path,
     names: Sequence[str],

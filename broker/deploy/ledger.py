@@ -35,16 +35,21 @@ class Proof(str, enum.Enum):
 @dataclass(frozen=True, slots=True)
 class Identity:
     """`serials` are of its valid certificates, the newest last, which ends at `ends_s` (Unix time; None where an older
-    version issued it); `password_hash` is in the broker's format."""
+    version issued it); `password_hash` is in the broker's format. `reads` and `writes` are topics besides those of the
+    role."""
 
     name: str
     role: Role
     serials: tuple[int, ...] = ()
     password_hash: str | None = None
     ends_s: int | None = None
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        for topic_filter in (*self.reads, *self.writes):
+            _check_filter(topic_filter)
 
     def with_certificate(self, serial: int, ends_s: int, *, keeps_old: bool) -> "tuple[Identity, tuple[int, ...]]":
         """With another certificate, and the serials of those that end with it: all older ones, or all but the last."""
@@ -59,6 +64,7 @@ class Identity:
             "serials": [f"{serial:x}" for serial in self.serials],
             "password_hash": self.password_hash,
             "ends_s": self.ends_s,
+            **{key: topics for key, topics in (("reads", self.reads), ("writes", self.writes)) if topics},
         }
 
 
@@ -172,6 +178,8 @@ def parse(text: str, *, name: str) -> Ledger:
                     tuple(int(serial, 16) for serial in entry["serials"]),
                     entry["password_hash"],
                     entry.get("ends_s"),
+                    tuple(entry.get("reads", ())),
+                    tuple(entry.get("writes", ())),
                 )
                 for entry in fields["identities"]
             ),
@@ -181,6 +189,18 @@ def parse(text: str, *, name: str) -> Ledger:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as cause:
         raise errors.SettingsError(f"{name}: damaged ({cause!r}); restore it from a backup") from cause
+
+
+def _check_filter(topic_filter: str) -> None:
+    """Of other programs' topics: what a deployment says is ruled by roles alone."""
+    levels = topic_filter.split("/")
+    is_whole = all(level in ("+", "#") or not set("+#") & set(level) for level in levels) and "#" not in levels[:-1]
+    is_other = levels[0] not in ("", "+", "#", topics.ROOT.split("/")[0]) and not levels[0].startswith("$")
+    if not (is_whole and is_other and topic_filter.isprintable() and topic_filter == topic_filter.strip()):
+        raise errors.SettingsError(
+            f"topic {topic_filter!r}: give one of another program, whose first level is a name, as "
+            "frigate/+/person/snapshot; + stands for one whole level, # for all that follow"
+        )
 
 
 def _check_host(host: str) -> None:

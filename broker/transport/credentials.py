@@ -39,6 +39,7 @@ class Role(str, enum.Enum):
     CONSUMER = "consumer"
     OPERATOR = "operator"
     WORKER = "worker"
+    GUEST = "guest"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import numpy as np
 
 from edge_runtime.sources import live, words
 from edge_runtime.sources.captured import Capture
+from edge_runtime.sources.topic import Connect
 from edge_runtime.sources.words import Word
 from tflsplit import arguments, errors
 from tflsplit.arguments import PathLike
@@ -104,10 +105,16 @@ class Source:
 
 
 def open_source(
-    wanted: "PathLike | Array | Sequence[Array]", manifest: Manifest, *, as_pixels: bool = False, reader: str = ""
+    wanted: "PathLike | Array | Sequence[Array]",
+    manifest: Manifest,
+    *,
+    as_pixels: bool = False,
+    reader: str = "",
+    connect: Connect | None = None,
 ) -> Source:
     """`wanted` is a folder of pictures, a picture, a `.npy`, `.npz` or `.csv` file or what `words` names; or an array
-    for each input. What their numbers mean: `tflsplit.inputs.samples`. A watched folder remembers what `reader` took.
+    for each input. What their numbers mean: `tflsplit.inputs.samples`. A watched folder remembers what `reader` took;
+    `connect` is for a topic of pictures.
 
     Raises DataError naming the source, what was found in it and what the model takes.
     """
@@ -118,17 +125,23 @@ def open_source(
     if not isinstance(wanted, str | os.PathLike):
         raise arguments.wrong("source", wanted, f"a path, {words.WRITTEN}, or an array for each input")
     if isinstance(wanted, str) and words.is_word(wanted):
-        return _pictures(words.parse(wanted), manifest, as_pixels=as_pixels, reader=reader)
+        return _pictures(words.parse(wanted), manifest, as_pixels=as_pixels, reader=reader, connect=connect)
     path = arguments.path(wanted, "source")
     return _from_samples(samples.read(path, manifest.inputs), manifest, as_pixels=as_pixels)
 
 
-def open_either(wanted: "PathLike | Array | Sequence[Array]", manifest: Manifest, *, reader: str = "") -> Source:
+def open_either(
+    wanted: "PathLike | Array | Sequence[Array]",
+    manifest: Manifest,
+    *,
+    reader: str = "",
+    connect: Connect | None = None,
+) -> Source:
     """Pixels where the source has them, else inputs as the model stores them."""
     try:
-        return open_source(wanted, manifest, as_pixels=True, reader=reader)
+        return open_source(wanted, manifest, as_pixels=True, reader=reader, connect=connect)
     except errors.DataError:
-        return open_source(wanted, manifest, reader=reader)
+        return open_source(wanted, manifest, reader=reader, connect=connect)
 
 
 def from_iterable(
@@ -176,7 +189,9 @@ def _taken(manifest: Manifest, *, as_pixels: bool) -> tuple[tuple[TensorSpec, ..
     return (input_codec.pixels_of(spec),), None
 
 
-def _pictures(word: Word, manifest: Manifest, *, as_pixels: bool, reader: str) -> Source:
+def _pictures(
+    word: Word, manifest: Manifest, *, as_pixels: bool, reader: str, connect: Connect | None = None
+) -> Source:
     def fit(manifest: Manifest) -> samples.Convert:
         spec, told = input_codec.picture_input(manifest)
         pictures.picture_shape(spec.shape, name=manifest.name)
@@ -190,7 +205,7 @@ def _pictures(word: Word, manifest: Manifest, *, as_pixels: bool, reader: str) -
         return fitted
 
     convert = fit(manifest)  # refuses before a camera is opened
-    given = live.opened(word, reader)
+    given = live.opened(word, reader, connect)
     source = Source(
         lambda: given.make(lambda reason: source.drop(reason)),  # noqa: PLW0108 - `drop` is replaced while it runs
         convert,

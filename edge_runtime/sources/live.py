@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_runtime.sources import camera, picamera, piped, video, watched
+from edge_runtime.sources import camera, picamera, piped, topic, video, watched, words
 from edge_runtime.sources.captured import Capture
 from edge_runtime.sources.words import Kind, Word
 from tflsplit import arguments, errors
@@ -42,18 +42,22 @@ class Pictures:
         return int(width), int(height)
 
 
-def opened(word: Word, reader: str) -> Pictures:
-    """`reader` is the name of who remembers what was taken; without, nothing is remembered on disk."""
-    if word.kind is Kind.WATCHED:
-        return _folder(arguments.path(word.place, "source"), reader)
-    if word.kind is Kind.STDIN:
-        return _stdin()
-    if word.kind is Kind.VIDEO:
-        return _video(arguments.path(word.place, "source"))
-    if word.kind is Kind.NETWORK:
-        return _newest(word, lambda: video.opened(word.place), is_bgr=True)
-    if word.kind is Kind.PICAMERA:
-        return _newest(word, lambda: picamera.opened(int(word.place)), is_bgr=False)
+def opened(word: Word, reader: str, connect: topic.Connect | None = None) -> Pictures:
+    """`reader` is the name of who remembers what was taken; without, nothing is remembered on disk. `connect` is for
+    pictures of a topic."""
+    openers: dict[Kind, Callable[[], Pictures]] = {
+        Kind.WATCHED: lambda: _folder(arguments.path(word.place, "source"), reader),
+        Kind.STDIN: _stdin,
+        Kind.VIDEO: lambda: _video(arguments.path(word.place, "source")),
+        Kind.NETWORK: lambda: _newest(word, lambda: video.opened(word.place), is_bgr=True),
+        Kind.PICAMERA: lambda: _newest(word, lambda: picamera.opened(int(word.place)), is_bgr=False),
+        Kind.TOPIC: lambda: _topic(word, connect),
+        Kind.CAMERA: lambda: _camera(word),
+    }
+    return openers[word.kind]()
+
+
+def _camera(word: Word) -> Pictures:
     device = camera.opened(word.shown)
     return Pictures(lambda drop: camera.pictures(device, word.shown, drop), device.release, is_bgr=True)
 
@@ -93,6 +97,14 @@ def _video(file: Path) -> Pictures:
     if not file.is_file():
         raise errors.DataError(f"video:{file}: there is no such file")
     return Pictures(lambda drop: video.frames_of(file, drop), is_live=False, is_bgr=True)
+
+
+def _topic(word: Word, connect: topic.Connect | None) -> Pictures:
+    if connect is None:
+        raise errors.SettingsError(f"source {word.shown}: pictures of a topic are for an edge; give files or a camera")
+    wanted = words.subscription(word.place)
+    pictures = topic.Subscribed(connect(wanted), wanted, word.shown)
+    return Pictures(pictures.captures, pictures.close)
 
 
 def _newest(word: Word, open_it: Callable[[], Any], *, is_bgr: bool) -> Pictures:

@@ -5,14 +5,14 @@ A word with another beginning than these is a path, whatever colons it holds.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tflsplit import arguments, errors
 
-WRITTEN = "camera:N, picamera:N, watch:FOLDER, stdin:, video:FILE, rtsp://… or http(s)://…"
+WRITTEN = "camera:N, picamera:N, watch:FOLDER, stdin:, video:FILE, topic:TOPIC, mqtt(s)://…, rtsp://… or http(s)://…"
 
 
 class Kind(str, Enum):
@@ -23,14 +23,17 @@ class Kind(str, Enum):
     STDIN = "standard input"
     VIDEO = "video file"
     NETWORK = "network camera"
+    TOPIC = "topic of pictures"
 
 
+_BROKERS = ("mqtt://", "mqtts://")
 _BEGINNINGS = {
     "camera:": Kind.CAMERA,
     "picamera:": Kind.PICAMERA,
     "watch:": Kind.WATCHED,
     "stdin:": Kind.STDIN,
     "video:": Kind.VIDEO,
+    **dict.fromkeys(("topic:", *_BROKERS), Kind.TOPIC),
     **dict.fromkeys(("rtsp://", "rtsps://", "http://", "https://"), Kind.NETWORK),
 }
 _OPENCV = {Kind.CAMERA: "a camera source", Kind.VIDEO: "a video file", Kind.NETWORK: "a network camera"}
@@ -61,15 +64,53 @@ class Word:
         return (_OPENCV[self.kind], "cv2") if self.kind in _OPENCV else None
 
 
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """`broker` is the address of another one than the edge's own, without its password."""
+
+    topic: str
+    broker: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
 def parse(text: str) -> Word:
     """SettingsError for a word that begins as one of ours and goes on wrongly."""
     beginning = next((each for each in _BEGINNINGS if text.startswith(each)), None)
     if beginning is None:
         return Word(Kind.FILES, text, text)
     kind = _BEGINNINGS[beginning]
-    place = text if kind is Kind.NETWORK else text.removeprefix(beginning)
+    is_address = beginning.endswith("://")
+    place = text if is_address else text.removeprefix(beginning)
     _CHECKS[kind](text, place)
-    return Word(kind, place, without_password(text) if kind is Kind.NETWORK else text)
+    return Word(kind, place, without_password(text) if is_address else text)
+
+
+def subscription(place: str) -> Subscription:
+    """Of a topic, or of `mqtt://[USER[:PASSWORD]@]HOST[:PORT]/TOPIC`. ValueError says what is wrong."""
+    if not place.startswith(_BROKERS):
+        return Subscription(_filter(place))
+    scheme, _, rest = place.partition("://")
+    where, _, topic = rest.partition("/")
+    parts = urlsplit(f"//{where}")
+    host, _ = parts.hostname, parts.port
+    if not host:
+        raise ValueError("no host")
+    user, at, address = where.rpartition("@")
+    name = user.partition(":")[0]
+    password = None if parts.password is None else unquote(parts.password)
+    return Subscription(_filter(topic), f"{scheme}://{name}{at}{address}", password)
+
+
+def _filter(topic: str) -> str:
+    levels = topic.split("/")
+    if not topic or not topic.isprintable() or len(topic.encode()) > 65_535:
+        raise ValueError("no topic")
+    if (
+        any(("+" in level and level != "+") or ("#" in level and level != "#") for level in levels)
+        or "#" in levels[:-1]
+    ):
+        raise ValueError("+ stands for one whole level of a topic, # for all that follow")
+    return topic
 
 
 def is_word(text: str) -> bool:
@@ -122,6 +163,16 @@ def _address(text: str, place: str) -> None:
         )
 
 
+def _topic(text: str, place: str) -> None:
+    try:
+        subscription(place)
+    except ValueError as wrong:
+        raise errors.SettingsError(
+            f"source {without_password(text)!r}: {wrong}; write topic:TOPIC, or for another broker than the edge's own "
+            "mqtt://USER:PASSWORD@HOST:PORT/TOPIC (mqtts:// for TLS), with @ : / in the password as %40 %3A %2F"
+        ) from None
+
+
 _CHECKS: Mapping[Kind, Callable[[str, str], None]] = {
     Kind.CAMERA: _number,
     Kind.PICAMERA: _number,
@@ -129,4 +180,5 @@ _CHECKS: Mapping[Kind, Callable[[str, str], None]] = {
     Kind.STDIN: _nothing,
     Kind.VIDEO: _named,
     Kind.NETWORK: _address,
+    Kind.TOPIC: _topic,
 }

@@ -1,12 +1,13 @@
 """What an edge, a cloud or a worker speaks over: MQTT, direct links, or a broker in this process."""
 
 import contextlib
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from broker.messages import topics
 from broker.messages.presence import Presence
-from broker.transport import address, online
+from broker.transport import address, online, protocol
 from broker.transport import credentials as transport_credentials
 from broker.transport.address import Address, Credentials
 from broker.transport.credentials import Role
@@ -15,8 +16,13 @@ from broker.transport.protocol import Transport
 from broker.zenoh import address as direct_address
 from broker.zenoh import settings as direct_settings
 from broker.zenoh.address import Meeting
+from edge_runtime.sources import topic
+from edge_runtime.sources.words import Subscription
 from tflsplit import arguments, errors
 from tflsplit.arguments import PathLike
+
+# Of a topic: so many wait for a slow head. Beyond them what comes is lost, and counted.
+_PICTURES = protocol.Limits(inbox_messages=64, inbox_bytes=64 << 20)
 
 Reached = MemoryBroker | tuple[Address, Credentials] | tuple[Meeting, Credentials]
 
@@ -91,6 +97,46 @@ def connected(
 
             over_mqtt = mqtt_online.connected(where, proof, name, boot, keepalive_s=keepalive_s, is_cloud=is_cloud)
             yield stack.enter_context(over_mqtt)
+
+
+def of_pictures(own: Callable[[], Reached] | None, name: tuple[str, str], *, waits: bool = True) -> topic.Connect:
+    """How a source reads pictures of a topic, on a connection beside that of the edge or worker called `name`, or where
+    the program has no broker of its `own`. Where nobody `waits`, it may come online later."""
+
+    def connect(wanted: Subscription) -> Transport:
+        if wanted.broker is not None:
+            reached: Reached = (address.parse(wanted.broker), Credentials(wanted.password))
+        elif own is None:
+            raise errors.SettingsError(
+                f"source topic:{wanted.topic}: there is no broker here; give its address, mqtt://HOST/{wanted.topic}"
+            )
+        else:
+            reached = own()
+        return _second(reached, name, waits=waits or wanted.broker is not None)
+
+    return connect
+
+
+def _second(reached: Reached, name: tuple[str, str], *, waits: bool) -> Transport:
+    if isinstance(reached, MemoryBroker):
+        over_memory = MemoryTransport(reached, client_id=f"{'/'.join(name)}/{secrets.token_hex(8)}")
+        over_memory.connect()
+        return over_memory
+    where, proof = reached
+    if isinstance(where, Meeting):
+        raise errors.SettingsError(
+            "source topic:…: a direct link has no topics; give a broker's address, mqtt://HOST/…"
+        )
+    from broker.mqtt import online as mqtt_online
+    from broker.mqtt.transport import MqttTransport
+
+    proof.check_fit(where)
+    made = MqttTransport(where, client_id=mqtt_online.client_id(*name), credentials=proof, limits=_PICTURES)
+    if waits:
+        made.connect(waits_for_clock=True)
+    else:
+        made.begin()
+    return made
 
 
 def shown(broker: Reached) -> str:

@@ -172,12 +172,15 @@ class Edge:
     def _source(self, source: "PathLike | Array | Sequence[Array] | Source") -> Source:
         moving = self._course.get("adaptation")
         may_send_pixels = moving is not None and moving.wants_pixels
-        reader = "/".join(self._speaker)
+        more: dict[str, Any] = {
+            "reader": "/".join(self._speaker),
+            "connect": connections.of_pictures(lambda: self._broker, self._speaker),
+        }
         if may_send_pixels and not self._as_pixels and not isinstance(source, Source):
-            return frames.open_either(source, self.package.manifest, reader=reader)
+            return frames.open_either(source, self.package.manifest, **more)
         if isinstance(source, Source):
             return source
-        return frames.open_source(source, self.package.manifest, as_pixels=self._as_pixels, reader=reader)
+        return frames.open_source(source, self.package.manifest, as_pixels=self._as_pixels, **more)
 
     def stop(self) -> None:
         """Ends `run` from another thread, once every frame that was sent is answered."""

@@ -8,11 +8,14 @@ import pytest
 import secured_broker
 from secured_broker import SOON_S
 
+from broker.deploy import folder
 from broker.deploy.ledger import Proof
 from broker.local import server
 from broker.mqtt import connection
 from broker.mqtt.connection import Version
+from broker.transport import credentials
 from broker.transport.protocol import Drop
+from tflsplit import errors
 from tflsplit.cli.options import connection as options_connection
 
 pytestmark = pytest.mark.skipif(server.mosquitto_path() is None, reason="mosquitto is not installed")
@@ -267,3 +270,45 @@ def test_user_name_is_what_was_proven_not_what_was_said(tmp_path):
 
         assert observer.receive(SOON_S).payload == b"own"
         assert liar.counters.dropped[Drop.REFUSED] == 1
+
+
+def test_topics_of_other_programs_are_for_whom_they_are_allowed_and_may_be_taken_back(secured):
+    snapshot = "frigate/front door/person/snapshot"
+    folder.add(secured.path, ["frigate"], role=credentials.Role.GUEST)
+    folder.allow(secured.path, ["frigate"], reads=("frigate/#",), writes=("frigate/#",))
+    folder.allow(secured.path, ["cam1"], reads=("frigate/+/person/snapshot",), writes=())
+    secured.reload()
+    reading = {name: secured.client(name) for name in ("cam1", "cam2", "frigate")}
+    for name, each in reading.items():
+        each.subscribe("frigate/+/person/snapshot" if name == "cam1" else "frigate/#")
+
+    def said(payload):
+        speaking = secured.client("frigate")
+        speaking.publish(f"{ROOT}/cam1/features", payload)
+        speaking.publish(snapshot, payload)
+        assert speaking.flush(SOON_S)
+        assert reading["frigate"].receive(SOON_S).payload == payload
+
+    said(b"1")
+    assert reading["cam1"].receive(SOON_S).payload == b"1"
+    folder.allow(secured.path, ["cam1"], reads=(), writes=())
+    secured.reload()
+    said(b"2")
+    end = secured.client("cloud")
+    for name in ("cam1", "cam2"):
+        reading[name].subscribe(f"{ROOT}/{name}/control")
+        end.publish(f"{ROOT}/{name}/control", b"end")
+        assert reading[name].receive(SOON_S).payload == b"end"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "#", "+/x", "tflsplit/#", "tflsplit/v1/plant1/cam2/features", "$SYS/#", "a\ntopic read #", "a/b#", "a/#/b"],
+)
+def test_what_a_deployment_says_is_ruled_by_roles_alone(tmp_path, wrong):
+    folder.init(tmp_path / "d", folder.Wanted(("cam1",)), deployment="d", hosts=("localhost",))
+    before = (tmp_path / "d/server/access.acl").read_text()
+
+    with pytest.raises(errors.SettingsError, match="topic"):
+        folder.allow(tmp_path / "d", ["cam1"], reads=(wrong,), writes=())
+    assert (tmp_path / "d/server/access.acl").read_text() == before

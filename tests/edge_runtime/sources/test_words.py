@@ -18,6 +18,8 @@ SECRET = "rtsp://me:s3cr@t@10.0.0.7:554/live?token=abc"
         ("stdin:", Kind.STDIN, "", True),
         ("video:walk.mp4", Kind.VIDEO, "walk.mp4", True),
         (SECRET, Kind.NETWORK, SECRET, False),
+        ("topic:frigate/a b/+", Kind.TOPIC, "frigate/a b/+", False),
+        ("mqtts://h:1/a/#", Kind.TOPIC, "mqtts://h:1/a/#", False),
         ("https://cam/mjpg", Kind.NETWORK, "https://cam/mjpg", False),
     ],
 )
@@ -36,13 +38,20 @@ def test_a_word_that_goes_on_wrongly_is_refused(text):
         words.parse(text)
 
 
-@pytest.mark.parametrize("text", [SECRET, "http://u:p%40s3cr@h/x", "rtsp://h/x?password=s3cr"])
+@pytest.mark.parametrize("text", [SECRET, "http://u:p%40s3cr@h/x", "rtsp://h/x?password=s3cr", "mqtt://u:s3cr@h/x/y"])
 def test_what_is_shown_of_an_address_holds_no_password(text):
     shown = words.parse(text).shown
 
     assert "s3cr" not in shown
     assert "abc" not in shown
     assert "/" in shown
+
+
+def test_a_topic_of_another_broker_has_its_password_apart():
+    found = words.subscription("mqtts://me:s3%40cr@h:99/a b/#")
+
+    assert (found.broker, found.topic, found.password) == ("mqtts://me@h:99", "a b/#", "s3@cr")
+    assert "s3" not in repr(found)
 
 
 def test_a_path_in_a_word_is_beside_the_file_of_settings(tmp_path):

@@ -14,7 +14,7 @@ from broker.cloud.tail import Tails
 from edge_runtime.head import Head
 from edge_runtime.sources import frames, words
 from tflsplit import arguments, errors
-from tflsplit.api import packages
+from tflsplit.api import connections, packages
 from tflsplit.arguments import PathLike
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
@@ -102,7 +102,8 @@ def each_of(package: Package, inputs: Any, *, cut: str | Cut | None = None, top:
     trial.once(package)
     with Pair(package, chosen) as pair:
         for wanted in _several(inputs):
-            with contextlib.closing(frames.open_source(wanted, package.manifest)) as source:
+            connect = connections.of_pictures(None, ("predict", "topic"))
+            with contextlib.closing(frames.open_source(wanted, package.manifest, connect=connect)) as source:
                 for number, taken in enumerate(source.captures()):
                     size = source.size_of(taken.raw)
                     answer = outputs.of(package.manifest, pair.run(source.convert(taken.raw)), count=top, source=size)

@@ -91,7 +91,10 @@ class Worker:
             return self._running.run(inputs)
 
     def _opened(self, source: "PathLike | Array | list[Array] | Source") -> Source:
-        return source if isinstance(source, Source) else frames.open_source(source, self.shared.package.manifest)
+        if isinstance(source, Source):
+            return source
+        connect = connections.of_pictures(lambda: self._broker, (self._settings.deployment, self._settings.name))
+        return frames.open_source(source, self.shared.package.manifest, connect=connect)
 
     def stop(self) -> None:
         """Ends `run` from another thread; where the inputs are, once those that were taken are answered."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # it needs what `tflsplit doctor` may be run to find missing
     from edge_runtime.delivery.summary import Summary
     from edge_runtime.loop import Edge
     from edge_runtime.sources.frames import Source
+    from edge_runtime.sources.topic import Connect
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,8 @@ log = logging.getLogger(__name__)
     "--source",
     required=True,
     help="Where the inputs come from: a folder of pictures, one picture, a .npy, .npz or .csv file, camera:N, "
-    "picamera:N, watch:FOLDER, stdin:, video:FILE, or the address of a camera (rtsp://, http://).",
+    "picamera:N, watch:FOLDER, stdin:, video:FILE, the address of a camera (rtsp://, http://), or pictures by "
+    "MQTT: topic:TOPIC on the edge's broker, or mqtt://HOST/TOPIC.",
 )
 @click.option(
     "--cut",
@@ -110,17 +112,17 @@ def command(
     """
     from edge_runtime import loop
 
-    name = (deployment, broker.name(device))
-    service = supervision.SupervisedEdge(click.get_current_context())
+    name, service = (deployment, broker.name(device)), supervision.SupervisedEdge(click.get_current_context())
     service.starting("opening the package")
     opened, plan, cut = planfile.opened_at(pkg, plan_path, {"--cut": cut_name, "--input-codec": input_codec})
     planned, moves_models = plan.batch if plan else 1, bool(update_options.models)
     delivery_options.check_batch(adapts=adapting_options.is_wanted, moves_models=moves_models, planned=planned)
+    dial = broker.of_pictures(name, waits=service.waits and delivery_options.folder is None)
     settings = _settings(name, api_planfile.settings(plan) | delivery_options.settings(), pace, input_codec)
     with (
         update_options.running(opened, cut, name) as model,
         adapting_options.started(model, plan, machine, settings, moves_models=moves_models) as course,
-        contextlib.closing(_source(source, model, settings, adapting_options.may_send_pixels(plan))) as inputs,
+        contextlib.closing(_source(source, model, settings, adapting_options.may_send_pixels(plan), dial)) as inputs,
         monitoring_options.started() as monitored,
         delivery_options.spool(*name) as spool,
         machine.open_head(model.package, model.cut, service.trying, course.get("adaptation"), settings.batch) as head,
@@ -157,15 +159,17 @@ def _log_start(model: updates.RunningUpdates, settings: "Settings") -> None:
     log.info(template, *(sending.get(key) for key in keys))
 
 
-def _source(text: str, model: updates.RunningUpdates, settings: "Settings", may_send_pixels: bool) -> "Source":
+def _source(
+    text: str, model: updates.RunningUpdates, settings: "Settings", may_send_pixels: bool, connect: "Connect"
+) -> "Source":
     from edge_runtime.delivery import framing
     from edge_runtime.sources import frames
 
     as_pixels = framing.of(model.package, model.cut, *settings.form).pixels is not None
     reader = f"{settings.deployment}/{settings.device}"
     if may_send_pixels and not as_pixels:
-        return frames.open_either(text, model.package.manifest, reader=reader)
-    return frames.open_source(text, model.package.manifest, as_pixels=as_pixels, reader=reader)
+        return frames.open_either(text, model.package.manifest, reader=reader, connect=connect)
+    return frames.open_source(text, model.package.manifest, as_pixels=as_pixels, reader=reader, connect=connect)
 
 
 def _settings(

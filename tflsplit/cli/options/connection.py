@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # they need paho and numpy, which `tflsplit doctor` may be ru
     from broker.watching.listener import Listener
     from broker.zenoh.address import Meeting
     from edge_runtime.delivery.settings import Settings
+    from edge_runtime.sources.topic import Connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,19 @@ class Broker:
             proof = credentials.open_for(self.folder, speaker, role=role, reads=reads).credentials
         settings.check(meeting, proof)
         return meeting, proof
+
+    def of_pictures(self, speaker: tuple[str, str], role: "Role | None" = None, *, waits: bool = True) -> "Connect":
+        """How a source reads pictures of a topic: on the broker that the options name, or on one of its own. Without a
+        `role` for a device."""
+        from broker.transport.credentials import Role
+        from tflsplit.api import connections
+
+        role = role or Role.DEVICE
+
+        def own() -> "connections.Reached":
+            return self.resolve_direct(speaker, role=role) or self.resolve(speaker, role=role)
+
+        return connections.of_pictures(own, speaker, waits=waits)
 
     def _check_one_kind(self) -> None:
         if self.folder is not None and any((self.ca, self.certificate, self.key, self.password_file)):

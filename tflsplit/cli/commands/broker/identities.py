@@ -15,6 +15,7 @@ _ROLES = (
     "consumer",
     "operator",
     "worker",
+    "guest",
 )  # broker.transport.credentials has them too
 
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
@@ -150,6 +151,31 @@ def revoke(folder: Path, *, names: tuple[str, ...]) -> None:
 
 @click.command(
     epilog=examples.epilog(
+        "tflsplit broker allow broker/ cam1 --read frigate/+/person/snapshot",
+        "tflsplit broker allow broker/ frigate --read 'frigate/#' --write 'frigate/#'",
+    )
+)
+@folder_argument
+@_names
+@click.option("--read", "reads", multiple=True, metavar="TOPIC", help="A topic that they may read. Repeatable.")
+@click.option("--write", "writes", multiple=True, metavar="TOPIC", help="A topic that they may write. Repeatable.")
+def allow(folder: Path, *, names: tuple[str, ...], reads: tuple[str, ...], writes: tuple[str, ...]) -> None:
+    """Let clients use topics of other programs.
+
+    An edge with `--source topic:TOPIC` has to read that topic, and a camera or Frigate, added with `--role guest`, to
+    write it. What is given replaces what an earlier call gave each NAME; without --read and --write nothing is left.
+    """
+    from broker.deploy import folder as deployments
+
+    renew_rules(folder)
+    deployments.allow(folder, names, reads=reads, writes=writes)
+    for verb, allowed in (("read", reads), ("write", writes)):
+        screen.write(f"{', '.join(names)} may {verb} {', '.join(allowed) or 'no topics of other programs'}")
+    _reload(folder)
+
+
+@click.command(
+    epilog=examples.epilog(
         "tflsplit broker rotate /etc/tflsplit/broker cam1 cam2 --keep-old",
         "tflsplit broker rotate /etc/tflsplit/broker --server",
     )
@@ -205,7 +231,7 @@ def rotate(
     _reload(folder)
 
 
-COMMANDS: Sequence[click.Command] = (add_device, sign_request, revoke, rotate)
+COMMANDS: Sequence[click.Command] = (add_device, sign_request, allow, revoke, rotate)
 
 
 def renew_rules(folder: Path) -> None:

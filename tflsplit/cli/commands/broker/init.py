@@ -72,7 +72,8 @@ def command(
     control messages. A cloud may read features and publish answers. A consumer may read results, dead
     letters and what devices and clouds tell of themselves. An operator may read all that but results, and publish
     control messages. A worker (`tflsplit broker add-device --role worker`) may send parts of tensors to others and
-    publish results, and read what workers tell of themselves.
+    publish results, and read what workers tell of themselves. A guest (`--role guest`) may do only what `tflsplit
+    broker allow` gives it, as a camera that publishes pictures.
     """
     from broker.deploy import folder as deployments
     from broker.deploy import ledger

@@ -21,8 +21,8 @@ from tflsplit.cli.output import examples, screen
 @click.option("--name", help="Which machine of the placement this is. Default: the name of --credentials.")
 @click.option(
     "--source",
-    help="At the machine that has the inputs: a folder of pictures, one picture, a .npy, .npz or .csv file, or "
-    "camera:N.",
+    help="At the machine that has the inputs: what `tflsplit edge --source` takes, as a folder of pictures or "
+    "camera:0.",
 )
 @click.option("--count", type=click.IntRange(min=1), help="At the source: number of inputs; it is repeated for more.")
 @click.option("--rate", "rate_fps", type=float, help="At the source: inputs a second. Default: as fast as possible.")
@@ -130,7 +130,9 @@ def command(
     with contextlib.ExitStack() as stack:
         inputs = None
         if source is not None:
-            inputs = stack.enter_context(contextlib.closing(frames.open_source(source, shared.package.manifest)))
+            connect = broker.of_pictures((deployment, own_name), Role.WORKER)
+            opened = frames.open_source(source, shared.package.manifest, connect=connect)
+            inputs = stack.enter_context(contextlib.closing(opened))
         online = stack.enter_context(
             connection.connected(broker, deployment, settings.name, settings.boot, role=Role.WORKER, is_quick=True)
         )
