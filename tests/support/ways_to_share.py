@@ -1,13 +1,15 @@
 """Ways to share a network: each alone, mixed by the search, and as chains. They have to give what the whole gives."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 
+from tflsplit.api import distributing
 from tflsplit.graph import flatgraph
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.package import verify
-from tflsplit.placement import placement, running
+from tflsplit.placement import cost, distribution, placement, running
 from tflsplit.placement.machines import Cluster, Machine, Medium
 from tflsplit.placement.placement import Placement
 from tflsplit.placement.rewriting.network import Network
@@ -30,13 +32,34 @@ def chain(network, count):
     return Placement(count, tuple(stages), 0, count - 1)
 
 
+def way(name, network, count, **options):
+    """One of `ways`."""
+    joined = cluster(count, **options)
+    if name == "chain":
+        return chain(network, count)
+    if name in [each.value for each in Objective]:
+        return search.search(network, joined, Objective(name)).placement
+    return schemes.of(network, joined)[name]
+
+
 def ways(network, count):
     """By name: each simple way, what the search finds, and a chain."""
-    joined = cluster(count)
-    found = dict(schemes.of(network, joined))
-    for objective in (Objective.LATENCY, Objective.THROUGHPUT):
-        found[objective.value] = search.search(network, joined, objective).placement
-    return found | {"chain": chain(network, count)}
+    names = (*schemes.of(network, cluster(count)), Objective.LATENCY.value, Objective.THROUGHPUT.value, "chain")
+    return {name: way(name, network, count) for name in names}
+
+
+def write(package, joined, placed, folder):
+    """The folder of any placement, for workers."""
+    network, joined = Network(package.graph), dataclasses.replace(joined, source=placed.source, sink=placed.sink)
+    alone = schemes.of(network, joined)[schemes.ONE_MACHINE]
+    scheduled, simple = placement.schedule(network, placed), placement.schedule(network, alone)
+    found = distribution.Distribution(
+        *(joined, Objective.LATENCY, placed, scheduled, cost.of(scheduled, joined), 0),
+        schemes={schemes.ONE_MACHINE: cost.of(simple, joined)},
+        macs=0,
+        unshared=(),
+    )
+    return distributing.write(found, package, folder)
 
 
 def differing(data, placements, samples=1):

@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 
 from broker.links import namespace
-from broker.messages.results import Result
-from edge_runtime.sources import frames as sources
 from tflsplit import errors
 from tflsplit.api import distributing
 from tflsplit.cli.trials.emulation import stage
 from tflsplit.cli.trials.emulation.stage import Ran
-from tflsplit.graph import indices
-from tflsplit.graph.interpreter import Interpreter
-from tflsplit.package import verify
+from tflsplit.cli.trials.sharing import whole
+from tflsplit.cli.trials.sharing.whole import Whole
 from tflsplit.placement import cost, folder, letters, measured, placement, planfile, recovery, stated
 from tflsplit.placement.cost import Costs
 from tflsplit.placement.folder import Shared
@@ -30,8 +27,6 @@ from tflsplit.placement.searching import schemes
 
 THIS, CHANNELS = "this placement", "output_channels"
 BESIDE = (CHANNELS, schemes.ONE_MACHINE)
-# Inputs that differ; more frames take them again.
-_INPUTS = 4
 _BPS = 100e6
 # What is neither: counted, and the same on real machines; or a time, of real programs over real links at stated paces.
 ORIGINS = {
@@ -154,16 +149,15 @@ def run(
     rows: dict[str, Row] = {}
     namespace.check_possible()
     with tempfile.TemporaryDirectory(prefix="tflsplit-emulate-") as place:
-        source = _write_inputs(shared, Path(place) / "inputs.npz")
-        expected = _whole(shared, source)
+        inputs = whole.write(shared, Path(place) / "inputs.npz")
         for name, placed in ways.items():
             on_row(name)
             schedule = placement.schedule(network, placed)
             slowed = _slowed(cluster, math.ceil(len(recovery.used(placed)) / (os.cpu_count() or 1)))
             given = _written(shared, slowed.cluster, placed, schedule, Path(place) / name.replace(" ", "_"))
             with stage.joined(slowed.cluster) as (net, broker):
-                ran = stage.run(given, net, broker, source, frames=frames + window, window=window)
-            rows[name] = _row(ran, cost.of(schedule, cluster), schedule, slowed, expected)
+                ran = stage.run(given, net, broker, inputs.source, frames=frames + window, window=window)
+            rows[name] = _row(ran, cost.of(schedule, cluster), schedule, slowed, inputs)
     return Emulated(shared.package.manifest.name, cluster, window, rows)
 
 
@@ -225,24 +219,7 @@ def _written(shared: Shared, cluster: Cluster, placed: Placement, schedule: Sche
     return folder.open_folder(target)
 
 
-def _write_inputs(shared: Shared, path: Path) -> Path:
-    inputs, graph = shared.package.manifest.inputs, shared.package.graph
-    samples = verify.random_samples(inputs, _INPUTS, table_sizes=indices.table_sizes(graph))
-    columns: dict[str, Any] = {
-        spec.name: np.concatenate(arrays) for spec, arrays in zip(inputs, zip(*samples, strict=True), strict=True)
-    }
-    np.savez(path, **columns)
-    return path
-
-
-def _whole(shared: Shared, source: Path) -> list[list[bytes]]:
-    """What the whole model makes of each input: the bytes of its outputs."""
-    opened = sources.open_source(str(source), shared.package.manifest)
-    with Interpreter(shared.package.model_bytes()) as whole:
-        return [[array.tobytes() for array in whole.run(*each.arrays)] for each in opened.inputs()]
-
-
-def _row(ran: Ran, costs: Costs, schedule: Schedule, slowed: _Slowed, expected: Sequence[Sequence[bytes]]) -> Row:
+def _row(ran: Ran, costs: Costs, schedule: Schedule, slowed: _Slowed, inputs: Whole) -> Row:
     # Those before fill the machines, and their kernels' caches.
     counted = [result.times for _, result in sorted(ran.answers.items())[ran.window :]]
     took_ms = np.median([times.sent_ms - times.captured_ms for times in counted])
@@ -253,18 +230,10 @@ def _row(ran: Ran, costs: Costs, schedule: Schedule, slowed: _Slowed, expected: 
         frames_per_s=len(counted) / (counted[-1].sent_ms - first_ms) * 1e3 * slowed.times,
         predicted_per_s=1 / (costs.latency_s if ran.window == 1 else costs.busy_s),
         results=len(ran.answers),
-        wrong=count_wrong(ran.answers, expected),
+        wrong=inputs.wrong(ran.answers.values()),
         slowed=slowed.times,
         late=_late(ran, schedule, slowed.cluster),
         peak_bytes=ran.peak_bytes,
-    )
-
-
-def count_wrong(answers: Mapping[int, Result], expected: Sequence[Sequence[bytes]]) -> int:
-    """Of answers by frame, which take the expected ones in turn."""
-    return sum(
-        [output.data for output in answer.outputs] != expected[frame % len(expected)]
-        for frame, answer in answers.items()
     )
 
 

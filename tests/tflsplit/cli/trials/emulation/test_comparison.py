@@ -15,6 +15,7 @@ import waiting
 from broker.messages import results
 from tflsplit import errors
 from tflsplit.cli.trials.emulation import comparison, stage
+from tflsplit.cli.trials.sharing.whole import Whole
 from tflsplit.graph.tensors import TensorSpec
 from tflsplit.placement.machines import Cluster, Machine, Medium
 
@@ -81,11 +82,11 @@ def test_a_pace_or_a_delay_that_cannot_be_emulated_is_refused(shared):
         pass
 
 
-def test_answers_that_are_not_the_whole_model_s_are_counted():
+def test_answers_that_are_not_the_whole_model_s_are_counted(tmp_path):
     spec = TensorSpec("out", (1, 2), "int8", 1.0, 0)
     times = results.Times(*[0.0] * len(results.Times.__slots__))
-    answers = {
-        frame: results.Result("m1", 1, frame, "shared", "", times, outputs=(results.Output(spec, given),))
+    answers = [
+        results.Result("m1", 1, frame, "shared", "", times, outputs=(results.Output(spec, given),))
         for frame, given in enumerate((b"ab", b"cd", b"ab", b"ce"))
-    }
-    assert comparison.count_wrong(answers, [[b"ab"], [b"cd"]]) == 1
+    ]
+    assert Whole(tmp_path, [[b"ab"], [b"cd"]]).wrong(answers) == 1
