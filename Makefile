@@ -78,7 +78,7 @@ $(DEMO_READY): pyproject.toml $(LOCK)
 	@test -x $(DEMO_VENV)/bin/python || $(PYTHON) -m venv $(DEMO_VENV) \
 		|| { rm -rf $(DEMO_VENV); echo "$(PYTHON) cannot make a virtual environment: on Debian, apt install python3-venv"; exit 1; }
 	@echo "installing TensorFlow and what the demo needs into $(DEMO_VENV), about a minute on a fast network"
-	$(DEMO_VENV)/bin/python -m pip install --disable-pip-version-check --constraint $(LOCK) --editable '.[convert,edge,demo,watch]'
+	$(DEMO_VENV)/bin/python -m pip install --disable-pip-version-check --constraint $(LOCK) --editable '.[convert,edge,cloud,broker,demo,watch]'
 	@touch $@
 
 test: system wheel-venv ## the test suite, with the packages installed as a wheel; what continuous integration runs

@@ -9,8 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from broker.clients import deduplication
-from broker.messages import results, topics
+from broker.messages import deduplication, results, topics
 from broker.transport.protocol import Message, Transport
 from tflsplit import errors
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from broker.messages import presence, results, updates
+from broker.messages import deduplication, presence, results, updates
 from broker.messages.telemetry import Telemetry
 from broker.watching.history import History
 from tflsplit import errors, strict_json
@@ -46,6 +46,7 @@ class Device:
         self.update: updates.Report | None = None
         self.parts_ms: dict[str, float] = {}
         self.history = History(began_s)
+        self._seen = deduplication.OfDevice()
 
     @property
     def is_online(self) -> bool:
@@ -63,16 +64,20 @@ class Device:
         self.telemetry, self.telemetry_at_s = told, at_s
         self.history.add(at_s, latency_ms=told.latency_ms.get("p50"))
 
-    def take_answer(self, answer: results.Result | results.Refusal, at_s: float) -> None:
+    def take_answer(self, answer: results.Result | results.Refusal, at_s: float) -> bool:
+        """Whether it is a result that did not come before: a cloud says again what a device asks for again."""
         if isinstance(answer, results.Refusal):
             self.refusals[text_of(answer.refused) or "other"] += 1
-            return
+            return False
+        if not self._seen.is_first(answer.boot, answer.sequence):
+            return False
         self.answer, self.answer_at_s = answer, at_s
         self.answers += 1
         self.history.add(at_s, answers=1)
         for part in ("head", "queue", "decode", "tail"):
             last = getattr(answer.times, f"{part}_ms")
             self.parts_ms[part] = self.parts_ms.get(part, last) + (last - self.parts_ms.get(part, last)) / _MEAN_OF
+        return True
 
     def problem(self, now_s: float) -> str | None:
         """What a person should look at, in words; None where all is well as far as it tells."""

@@ -122,10 +122,8 @@ class Deployment:
             device.take_telemetry(told, at_s)
         elif kind is Kind.PICTURE:
             self._keep_picture(name, told, at_s)
-        else:
-            device.take_answer(told, at_s)
-            if isinstance(told, results.Result):
-                self.history.add(at_s, answers=1)
+        elif device.take_answer(told, at_s):
+            self.history.add(at_s, answers=1)
 
     def _take_status(self, name: str, status: presence.Status | None) -> None:
         known = self._statuses.get(name)

@@ -39,6 +39,15 @@ def test_a_result_brings_label_age_rate_and_parts(heard):
     assert heard.totals(1012.0)["fps"] == found["fps"]
 
 
+def test_a_result_that_a_cloud_says_again_is_not_counted_again(heard):
+    for at_s, number in enumerate((1, 3, 2, 1, 2, 3)):
+        heard.tell("cam1", Kind.RESULTS, result(number, label=f"of {number}"), 1000.0 + at_s)
+    found = heard.device("cam1", 1006.0)
+
+    assert (found["answers"], found["label"], found["answered_s_ago"]) == (3, "of 2", 4.0)
+    assert (found["fps"], heard.totals(1006.0)["fps"]) == (0.5, 0.5)
+
+
 def test_objects_of_a_detector_are_told_with_their_boxes(heard):
     found = Found(objects=(Object("cat" * 100, 0.5, (0.1, 0.2, 0.3, 0.4)),))
     heard.tell("cam1", Kind.RESULTS, result(found=found))

@@ -1,5 +1,8 @@
 """`tflsplit demo`: a complete deployment on this machine, from a model to results."""
 
+import logging
+import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -10,6 +13,7 @@ import click
 
 from tflsplit import text
 from tflsplit.cli.output import examples, logs, screen
+from tflsplit.cli.trials import demo_files
 
 if TYPE_CHECKING:  # it imports the converters
     from broker.messages import results
@@ -18,32 +22,51 @@ if TYPE_CHECKING:  # it imports the converters
 
 
 _NEXT = """
-next, with a model of your own:
+next, with a model of your own:{activate}
   tflsplit convert model.h5 --calibration pictures/ --labels labels.txt
-  tflsplit inspect model.tflsplit
-or look at the demo at work: tflsplit demo --serve 8080"""
+  tflsplit predict model.tflsplit picture.jpg
+or with this one, step by step: tflsplit demo --unpack digits, and docs/tutorial.md
+or look at the demo at work:    tflsplit demo --serve 8080"""
+_UNPACKED = """{folder}: digits.h5, calibration.npy, labels.txt, and 20 pictures that the model was not trained on
+next, in that folder:
+  tflsplit convert digits.h5 --calibration calibration.npy --preprocess unit --labels labels.txt
+  tflsplit predict digits.tflsplit pictures"""
 
 
-@click.command(epilog=examples.epilog("tflsplit demo", "tflsplit demo --serve 8080"))
+@click.command(
+    epilog=examples.epilog("tflsplit demo", "tflsplit demo --serve 8080", "tflsplit demo --unpack digits"),
+)
 @click.option(
     "--serve",
     "page",
     metavar="[HOST:]PORT",
     help="Let a cloud and three edges run until Ctrl-C, and serve the page of `tflsplit watch` on them.",
 )
+@click.option(
+    "--unpack",
+    "unpacked",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Only write its model, calibration data, labels and some pictures to DIR, which must not exist.",
+)
 @click.option("--json", "is_json", is_flag=True, help="Print the report as JSON.")
-def command(*, page: str | None, is_json: bool) -> None:
+def command(*, page: str | None, unpacked: Path | None, is_json: bool) -> None:
     """Run a complete example on this machine.
 
     A trained model that reads handwritten digits is converted and cut in two. Broker, cloud and edge then run as
     processes on this machine, 360 pictures go through both halves, and the results are compared with those of the
     whole model. This takes about half a minute, most of it in TensorFlow.
     """
+    if (page is not None) + (unpacked is not None) + is_json > 1:
+        raise click.UsageError("--serve, --unpack and --json are three ways to use it: give one.")
+    if unpacked is not None:
+        demo_files.unpack(unpacked)
+        screen.write(_UNPACKED.format(folder=unpacked))
+        return
     from tflsplit.cli.trials import demonstration
 
+    logging.getLogger("broker").setLevel(logging.WARNING)  # the steps below say the same in fewer words
     if page is not None:
-        if is_json:
-            raise click.UsageError("--serve goes on until Ctrl-C: leave out --json.")
         with tempfile.TemporaryDirectory(prefix="tflsplit-demo-") as scratch:
             demonstration.serve(Path(scratch), page, on_step=logs.progress, until=_until_stopped)
         return
@@ -60,7 +83,17 @@ def command(*, page: str | None, is_json: bool) -> None:
         screen.as_json(report.as_json())
     else:
         _print(report)
-        screen.verbatim(_NEXT)
+        screen.verbatim(_NEXT.format(activate=activation()))
+
+
+def activation() -> str:
+    """The line that makes `tflsplit` a command, where it is not one yet."""
+    ours = Path(sys.executable).parent
+    script = ours / "activate"
+    if shutil.which("tflsplit") == str(ours / "tflsplit") or not script.is_file():
+        return ""
+    place = script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script
+    return f"\n  . {shlex.quote(str(place))}"
 
 
 def _until_stopped(url: str, heard: "Listener") -> None:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from broker.watching import browser, listener
 from converters import convert
 from converters.loading import formats
 from tflsplit import errors
+from tflsplit.cli.trials import demo_files
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array
 from tflsplit.inputs import preprocessing
@@ -136,7 +136,8 @@ def serve(
         heard.start()
         url = stack.enter_context(browser.serving(heard, page))
         common = (str(converted.path), "--broker", serving.url, "--deployment", DEPLOYMENT, "--telemetry", "2s")
-        stack.enter_context(_running("cloud", folder, *common))
+        cloud = stack.enter_context(_running("cloud", folder, *common))
+        _wait_for_cloud(heard, cloud, folder)  # else the frames until then would be answered at once, as a rate of none
         source = ("--source", str(folder / "test.npy"), "--count", str(10**9), "--cut", CUT_LAYER)
         for number, rate_fps in enumerate((2, 5, 10), 1):
             named = ("--device", f"edge-{number}", "--rate", str(rate_fps))
@@ -145,11 +146,20 @@ def serve(
         until(url, heard)
 
 
+def _wait_for_cloud(heard: listener.Listener, cloud: "subprocess.Popen[str]", folder: Path) -> None:
+    while cloud.poll() is None:
+        with heard.reading() as deployment:
+            if deployment.totals(time.monotonic())["clouds_online"]:
+                return
+        heard.wait(_LOOK_S)
+    _check(cloud, "cloud", folder)
+
+
 @contextmanager
-def _running(command: str, folder: Path, *arguments: str) -> Iterator[None]:
+def _running(command: str, folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     process = _process(command, folder, *arguments)
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.communicate()
@@ -163,17 +173,13 @@ def _converted(model: Path, folder: Path, on_step: Callable[[str], None]) -> rea
         convert.Options(
             calibration=folder / "calibration.npy",
             preprocessing=preprocessing.NAMED["unit"],
-            labels=tuple(str(digit) for digit in range(10)),
+            labels=demo_files.LABELS,
         ),
     )
 
 
 def _unpack(folder: Path) -> tuple[Path, dict[str, Array]]:
-    shipped = resources.files("tflsplit") / "demo"
-    model = folder / "digits.h5"
-    model.write_bytes((shipped / "digits.h5").read_bytes())
-    with np.load(io.BytesIO((shipped / "digits.npz").read_bytes()), allow_pickle=False) as arrays:
-        data = {name: arrays[name] for name in arrays.files}
+    model, data = demo_files.write_model(folder), demo_files.data()
     np.save(folder / "calibration.npy", data["calibration"])
     np.save(folder / "test.npy", data["test_images"])
     return model, data

@@ -5,7 +5,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.clients import deduplication
+from broker.messages import deduplication
 
 frames = st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 2), st.integers(0, 40))
 
@@ -60,6 +60,6 @@ def test_a_run_takes_four_kilobytes_however_long_it_is():
     seen = deduplication.Deduplication()
     for sequence in range(0, 100_000, 3):
         seen.is_first("a", 1, sequence)
-    (run,) = seen._devices["a"].values()
+    (run,) = seen._devices["a"]._runs.values()
 
     assert sys.getsizeof(run.seen) < 5000
