@@ -1,6 +1,5 @@
 """`tflsplit demo`: a complete deployment on this machine, from a model to results."""
 
-import logging
 import shlex
 import shutil
 import sys
@@ -34,6 +33,7 @@ next, in that folder:
 
 
 @click.command(
+    context_settings=logs.QUIET,
     epilog=examples.epilog("tflsplit demo", "tflsplit demo --serve 8080", "tflsplit demo --unpack digits"),
 )
 @click.option(
@@ -65,7 +65,6 @@ def command(*, page: str | None, unpacked: Path | None, is_json: bool) -> None:
         return
     from tflsplit.cli.trials import demonstration
 
-    logging.getLogger("broker").setLevel(logging.WARNING)  # the steps below say the same in fewer words
     if page is not None:
         with tempfile.TemporaryDirectory(prefix="tflsplit-demo-") as scratch:
             demonstration.serve(Path(scratch), page, on_step=logs.progress, until=_until_stopped)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tflsplit.cli.options import connection, units
-from tflsplit.cli.output import examples, screen, watched
+from tflsplit.cli.output import examples, logs, screen, watched
 
 _LAST = float("inf")
 # Telemetry comes every ten seconds by default.
@@ -31,10 +31,11 @@ _ORDERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 
 
 @click.command(
+    context_settings=logs.QUIET,
     epilog=examples.epilog(
         "tflsplit fleet --credentials clients/consumer",
         "tflsplit fleet --credentials clients/consumer --sort latency --csv",
-    )
+    ),
 )
 @connection.options
 @click.option(
@@ -85,4 +86,4 @@ def command(
 
 
 def _show(told: Mapping[str, Any], devices: Sequence[Mapping[str, Any]]) -> None:
-    screen.table(watched.summary(told), watched.FLEET, [watched.fleet(each) for each in devices])
+    screen.table(watched.summary(told, has_results=False), watched.FLEET, [watched.fleet(each) for each in devices])

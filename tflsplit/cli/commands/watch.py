@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tflsplit.cli.options import connection, units
-from tflsplit.cli.output import examples, live, screen, watched
+from tflsplit.cli.output import examples, live, logs, screen, watched
 
 if TYPE_CHECKING:
     from broker.watching.listener import Listener
@@ -20,11 +20,12 @@ _EVERY_S = 1.0
 
 
 @click.command(
+    context_settings=logs.QUIET,
     epilog=examples.epilog(
         "tflsplit watch --broker mqtt://localhost --deployment shop",
         "tflsplit watch --credentials clients/consumer --serve 8080",
         "tflsplit watch --credentials clients/consumer --once --json",
-    )
+    ),
 )
 @connection.options
 @click.option("--once", "is_once", is_flag=True, help="Print what runs and end, as to a pipe. Default: until Ctrl-C.")

@@ -78,6 +78,10 @@ def above_a_bar() -> Iterator[None]:
             handler.setStream(stream or handler.stream)
 
 
+# For a command that only shows something: what goes well on its way, such as a connection, is not worth a line.
+QUIET: dict[str, Any] = {"default_map": {"log_level": "warning"}}
+
+
 def add_options(command: click.Command) -> None:
     """Adds the options `--debug`, `--log-level` and `--log-format`."""
     command.params += [

@@ -153,13 +153,15 @@ def csv_row(told: Fields) -> Sequence[object]:
     return [_no_formula(flat[name]) for name in CSV]
 
 
-def summary(told: Fields) -> str:
+def summary(told: Fields, *, has_results: bool = True) -> str:
+    """Without a rate where nobody listened to results: none heard is not none there."""
+    rate = f", {told['fps']:,.1f} results a second" if has_results else ""
     problems = f", {told['problems']} with a problem" if told["problems"] else ""
     unborn = f"; {told['unborn']:,} more are online, of which the broker told nothing else" if told["unborn"] else ""
     left_out = f"; {told['left_out']:,} messages of devices beyond those shown" if told["left_out"] else ""
     return (
         f"{told['deployment']}: {told['online']:,} of {told['devices']:,} devices online{problems}, "
-        f"{told['clouds_online']:,} of {told['clouds']:,} clouds, {told['fps']:,.1f} results a second{unborn}{left_out}"
+        f"{told['clouds_online']:,} of {told['clouds']:,} clouds{rate}{unborn}{left_out}"
     )
 
 
