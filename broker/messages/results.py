@@ -10,9 +10,9 @@ whole model there; false where an operator of the head computes otherwise at the
 way, null where that is not known.
 
 A detector's results have `objects`, best first, each with `label`, `score` and `box`: x, y, width and height as
-fractions of the source's picture; some have `keypoints` too. A segmenter's have `shares` of classes (`label`,
-`share`), those of a pose `keypoints` (`label`, `score`, `x`, `y`). `label`, `score` and `top` are then
-those of the best objects of different labels.
+fractions of the source's picture; some have `keypoints` too; and `counts`, how many of each label. A segmenter's have
+`shares` of classes (`label`, `share`), those of a pose `keypoints` (`label`, `score`, `x`, `y`). `label`, `score` and
+`top` are then those of the best objects of different labels.
 
 `step` is there where frames are a stream: how many its state holds, with this one; 1 where it began anew.
 

@@ -1,7 +1,8 @@
 """What Home Assistant shows of a model's answers: label and score, numbers, counts of objects with an event, shares of
 classes, keypoints; by what its package says that the outputs are.
 
-All read the results' topic with a template. A text that is empty leaves a sensor as it is: a refusal is no answer.
+All read the results' topic with a template. A text that is empty leaves a sensor as it is: for a refusal, and for an
+answer of the model before or behind this one.
 """
 
 import json
@@ -16,30 +17,32 @@ from tflsplit.package.manifest import Manifest
 
 Entities = dict[str, dict[str, object]]
 
-_ANSWERED = "{%% if value_json.error is not defined %%}%s{%% endif %%}"
-_LABEL = "{{ this.state if value_json.error is defined else value_json.label }}"
-# Of labels that are independent of each other all that hold, or none.
+_WITH = "{%% if value_json.%s is defined %%}%s{%% endif %%}"
+_LABEL = "{{ this.state if value_json.label is not defined else value_json.label }}"
+# Of labels that are independent of each other all that hold, or none. A state has 255 characters at most.
 _LABELS = (
-    "{{ this.state if value_json.error is defined else "
+    "{{ this.state if value_json.top is not defined else "
     "(value_json.top | map(attribute='label') | join(', '))[:255] or 'none' }}"
 )
-_LARGEST = "{{ this.state if value_json.error is defined else (value_json.shares | first).label }}"
-_SCORE = _ANSWERED % "{{ value_json.score }}"
-_VALUE = "{{ (value_json['values'].values() | list)[%d][%d] }}"
-_OBJECTS = _ANSWERED % "{{ value_json.objects | length }}"
+_LARGEST = "{{ this.state if value_json.shares is not defined else (value_json.shares | first).label }}"
+_SCORE = _WITH % ("score", "{{ value_json.score }}")
+_VALUE = "{%% if value_json['values'] %%}{{ (value_json['values'].values() | list)[%d][%d] }}{%% endif %%}"
+_OBJECTS = _WITH % ("objects", "{{ value_json.objects | length }}")
 _COUNT = "{{ value_json.counts.get(%s, 0) }}"
 _SHARE = (
     "{{ 100 * (value_json.shares | selectattr('label', 'equalto', %s) | map(attribute='share') | first | default(0)) }}"
 )
-_KEYPOINTS = _ANSWERED % (
-    "{{ (value_json.keypoints | map(attribute='score') | sum) / (value_json.keypoints | length) }}"
+_KEYPOINTS = _WITH % (
+    "keypoints",
+    "{{ (value_json.keypoints | map(attribute='score') | sum) / (value_json.keypoints | length) }}",
 )
 # An event where the labels that are seen are others than at the last event, which Home Assistant remembers.
-_EVENT = _ANSWERED % (
+_EVENT = _WITH % (
+    "counts",
     "{% set seen = value_json.counts | list %}{% set before = this.attributes.labels | default([], true) %}"
     "{% set came = seen | reject('in', before) | list %}{% set left = before | reject('in', seen) | list %}"
     "{% if came or left %}{{ {'event_type': 'appeared' if came else 'left', 'labels': seen, 'appeared': came, "
-    "'left': left, 'counts': value_json.counts, 'sequence': value_json.sequence} | to_json }}{% endif %}"
+    "'left': left, 'counts': value_json.counts, 'sequence': value_json.sequence} | to_json }}{% endif %}",
 )
 _WHERE = f"'answered_by': 'device' if value_json.get('cut') == '{results.WHOLE}' else 'cloud'"
 
@@ -63,7 +66,7 @@ def of_model(described: Manifest, topic: str) -> Entities:
     classes = next((meaning for meaning in outputs.told(described) if meaning is not Meaning.VALUES), None)
     if classes is None:
         return {
-            f"value{place}": _sensor(topic, name, _ANSWERED % (_VALUE % where)) | _NUMBER | _attributes(topic)
+            f"value{place}": _sensor(topic, name, _VALUE % where) | _NUMBER | _attributes(topic)
             for place, (name, where) in enumerate(_numbers(described))
         }
     label = _LABELS if classes is Meaning.MULTI_LABEL else _LABEL
@@ -82,7 +85,7 @@ def _detector(described: Manifest, topic: str) -> Entities:
         "value_template": _EVENT,
     }
     seen = _attributes(topic, "counts", "objects")
-    counted = _by_label(described, topic, "count", _COUNT)
+    counted = _by_label(described, topic, ("count", "counts"), _COUNT)
     return {
         "objects": _sensor(topic, "Objects", _OBJECTS) | _WHOLE_NUMBER | seen,
         "detection": event,
@@ -94,20 +97,24 @@ def _segmenter(described: Manifest, topic: str) -> Entities:
     share = {"state_class": "measurement", "suggested_display_precision": 1, "unit_of_measurement": "%"}
     return {
         "largest": _sensor(topic, "Largest class", _LARGEST) | _attributes(topic, "shares"),
-        **{key: entity | share for key, entity in _by_label(described, topic, "share", _SHARE)},
+        **{key: entity | share for key, entity in _by_label(described, topic, ("share", "shares"), _SHARE)},
     }
 
 
-def _by_label(described: Manifest, topic: str, what: str, template: str) -> Iterator[tuple[str, dict[str, object]]]:
-    """An entity for each label, whose name is the label and whose key remains that of its label in another model."""
+def _by_label(
+    described: Manifest, topic: str, what: tuple[str, str], template: str
+) -> Iterator[tuple[str, dict[str, object]]]:
+    """An entity for each label. Its name is the label, and its key stays that of this label in another model. `what` it
+    tells, and the result's key for that."""
     labels = list(dict.fromkeys(recognition.labels(described.decoding, described.results, described.labels)))
     if len(labels) > _MOST_ANNOUNCED:
         return
     shown = {} if len(labels) <= _MOST_SHOWN else {"enabled_by_default": False}
     for label in labels:
         # Text in a template is written as in JSON; what a label says is never read as a template.
-        quoted = json.dumps(label, ensure_ascii=False)
-        yield f"{what} {label}", _sensor(topic, label, _ANSWERED % (template % quoted)) | shown
+        made = _WITH % (what[1], template % json.dumps(label, ensure_ascii=False))
+        name = f"Class {label}" if label.isdecimal() else label
+        yield f"{what[0]} {label}", _sensor(topic, name, made) | shown
 
 
 def _numbers(described: Manifest) -> Sequence[tuple[str, tuple[int, int]]]:

@@ -97,7 +97,7 @@ def config(package: Package, terms: Terms) -> Announcement:
 
 
 def _standing(terms: Terms) -> answer_entities.Entities:
-    """What is wrong, if something is, and whether the device is there. Always available."""
+    """What is wrong with a device that is there, if something is; and whether it is there, which is always known."""
     telemetry, status = terms.topic(Kind.TELEMETRY), terms.topic(Kind.STATUS)
     binary: dict[str, object] = {"platform": "binary_sensor", "entity_category": "diagnostic"}
     return {
@@ -112,6 +112,7 @@ def _standing(terms: Terms) -> answer_entities.Entities:
             "expire_after": terms.expire_after_s,
             "json_attributes_topic": telemetry,
             "json_attributes_template": _WHY,
+            "availability": [_available(terms, Kind.STATUS)],
         },
         "connection": binary
         | {

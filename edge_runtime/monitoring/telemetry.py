@@ -18,8 +18,8 @@ _LOOK_S = 1.0  # how soon a change of health is told
 
 
 class TelemetryPublisher:
-    """Publishes at QoS 0 every `every_s`, soon after the edge's health changed, and once more at the end. Without room
-    or broker a message is left out: the next one contains everything."""
+    """Publishes at QoS 0 every `every_s`, soon after the edge's health or its connection changed, and once more at the
+    end. Without room or broker a message is left out: the next one contains everything."""
 
     def __init__(self, metrics: EdgeMetrics, edge: Edge, transport: Transport, *, every_s: float) -> None:
         self._metrics = metrics
@@ -30,7 +30,7 @@ class TelemetryPublisher:
         self._at_s = time.monotonic()
         self._frames = 0
         self._answers = 0
-        self._state = ""
+        self._told = ("", 0)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
 
@@ -51,7 +51,7 @@ class TelemetryPublisher:
         latencies = list(summary.latency_s)[-fresh:] if fresh else []
         self._at_s, self._frames, self._answers = now_s, frames, answers
         health = self._metrics.health()
-        self._state = health.state
+        self._told = (health.state, self._transport.reconnects)
         told = tuple(family for family in self._metrics.families() if family.metric in catalogue.IN_TELEMETRY)
         return telemetry.Telemetry(
             boot=self._edge.settings.boot,
@@ -73,7 +73,8 @@ class TelemetryPublisher:
     def _run(self) -> None:
         while not self._stopping.wait(min(_LOOK_S, self._every_s)):
             is_due = time.monotonic() - self._at_s >= self._every_s
-            if is_due or self._metrics.health().state != self._state:
+            is_news = (self._metrics.health().state, self._transport.reconnects) != self._told
+            if is_due or is_news:
                 self._publish()
         self._publish()
 

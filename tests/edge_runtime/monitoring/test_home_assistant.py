@@ -239,7 +239,7 @@ def test_a_device_and_its_latest_label_appear_without_writing_anything(client, m
         home.wait_for(lambda: home.states.get("fps") == 9.5)
         assert home.states["latency"] == 12.5
         assert home.states["problem"] == "off"
-        assert home.available == dict.fromkeys(("label", "score", "latency", "fps"), True)
+        assert home.available == dict.fromkeys(("label", "score", "latency", "fps", "problem"), True)
 
     device.close()
     home.wait_for(lambda: home.states["connection"] == "off")
