@@ -29,7 +29,8 @@ WINDOW = 8
 RESEND_S = 5.0
 TELEMETRY_S = 10.0
 _KEEPALIVE_S, _INBOX, _PACKET_BYTES = 20, 256, 16 << 20
-_CONNECT_TIMEOUT_S = 10.0
+_CONNECT_TIMEOUT_S, _LOOK_S = 10.0, 0.2
+_SILENCE = 1.5  # of `broker.mqtt.connection`: so many keepalives without a word, and the broker is lost
 _BACKOFF = Backoff()
 
 
@@ -61,7 +62,46 @@ class Way:
     tls: ssl.SSLContext | None
 
 
-class Device(asyncio.Protocol):
+class _Link(asyncio.Protocol):
+    """One connection of a device, which takes no notice of those before it."""
+
+    def __init__(self, device: "Device") -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.heard_s = self.written_s = time.monotonic()
+        self._device = device
+        self._reader = packets.Reader()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.write(self._device.opening())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._device.lost(self)
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_s = time.monotonic()
+        for packet in self._reader.feed(data):
+            self._device.take(self, packet)
+
+    def write(self, data: bytes) -> None:
+        assert self._transport is not None
+        self.written_s = time.monotonic()
+        self._transport.write(data)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Device:
     def __init__(self, number: int, name: str, way: Way, material: Material, record: Record) -> None:
         self.boot, self.sent, self.is_online = random.getrandbits(63), 0, False
         self.number, self.name = number, name
@@ -76,22 +116,24 @@ class Device(asyncio.Protocol):
         self._results = self._topics[Kind.RESULTS].encode()
         told = json.loads(material.birth)
         self._birth = json.dumps({**told, "boot": f"{self.boot:016x}"}, separators=(",", ":")).encode()
-        self._transport: asyncio.Transport | None = None
-        self._reader = packets.Reader()
-        self._ended: asyncio.Future[None] | None = None
+        self._link: _Link | None = None
 
     async def stay_connected(self) -> None:
         """Until it is cancelled; its waits are those of `broker.transport.reconnecting`."""
         answered = silent = 0
         while True:
-            self._ended, onlines, began_s = asyncio.get_running_loop().create_future(), self._onlines, time.monotonic()
+            link = self._link = _Link(self)
+            onlines, began_s = self._onlines, time.monotonic()
             try:
-                await asyncio.wait_for(self._connect(), _CONNECT_TIMEOUT_S)
-                await self._ended
+                await asyncio.wait_for(self._connect(link), _CONNECT_TIMEOUT_S)
+                await asyncio.wait_for(self._until_accepted(link), _CONNECT_TIMEOUT_S)
+                await link.ended
             except asyncio.TimeoutError:
                 self._record.timed_out += 1
             except OSError:
                 pass
+            finally:
+                link.abort()
             lived_s = time.monotonic() - began_s if self._onlines > onlines else 0.0
             if lived_s >= _BACKOFF.stable_s:
                 answered = 0
@@ -128,10 +170,15 @@ class Device(asyncio.Protocol):
             await asyncio.sleep(TELEMETRY_S)
 
     def tend(self) -> None:
-        """Sends again what is overdue, as the edge's routes do."""
+        """Sends again what is overdue, as the edge's routes do, and asks a silent broker whether it is there."""
+        now_s = time.monotonic()
+        if self.is_online and self._link is not None:
+            if now_s - self._link.heard_s > _SILENCE * _KEEPALIVE_S:
+                self._link.abort()
+            elif now_s - max(self._link.written_s, self._link.heard_s) >= _KEEPALIVE_S / 2:
+                self._write(packets.ping())
         if not len(self._window):
             return
-        now_s = time.monotonic()
         if not self.is_online:
             self._window.postpone(now_s)
             return
@@ -145,45 +192,46 @@ class Device(asyncio.Protocol):
         return len(self._window)
 
     def close(self) -> None:
-        if self._transport is not None and self.is_online:
+        if self._link is not None and self.is_online:
             goodbye = self._status("offline", "closed")
             self._write(packets.publish(self._presence.topic, goodbye, mid=self._next_mid(), retain=True))
             self._write(packets.disconnect())
-            self._transport.close()
+            self._link.close()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport, self._reader = transport, packets.Reader()
+    def opening(self) -> bytes:
+        """The first packet of a connection."""
         self._connections += 1
         will = (self._presence.topic, self._status("offline", "lost"))
         client_id = online.client_id(self._deployment, self.name)
         limits = {"keepalive_s": _KEEPALIVE_S, "inbox": _INBOX, "packet_bytes": _PACKET_BYTES}
-        self._write(packets.connect(client_id, will, **limits))
+        return packets.connect(client_id, will, **limits)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self.is_online:
+    def lost(self, link: _Link) -> None:
+        if link is self._link and self.is_online:
             self._record.lost_s.append(time.monotonic())
-        self.is_online = False
-        if self._ended is not None and not self._ended.done():
-            self._ended.set_result(None)
+            self.is_online = False
 
-    def data_received(self, data: bytes) -> None:
-        for packet in self._reader.feed(data):
-            if packet.kind == packets.PUBLISH:
-                self._take(packets.published(packet))
-            elif packet.kind == packets.PUBACK:
-                mid, _ = packets.acknowledged(packet)
-                self._unacknowledged.pop(mid, None)
-            elif packet.kind == packets.CONNACK and packets.reason(packet) == 0:
-                self._go_online()
-            elif packet.kind in (packets.CONNACK, packets.DISCONNECT):
-                assert self._transport is not None
-                self._transport.close()
+    def take(self, link: _Link, packet: packets.Packet) -> None:
+        if link is not self._link:
+            return
+        if packet.kind == packets.PUBLISH:
+            self._take(packets.published(packet))
+        elif packet.kind == packets.PUBACK:
+            mid, _ = packets.acknowledged(packet)
+            self._unacknowledged.pop(mid, None)
+        elif packet.kind == packets.CONNACK and packets.reason(packet) == 0:
+            self._go_online()
+        elif packet.kind in (packets.CONNACK, packets.DISCONNECT):
+            link.close()
 
-    async def _connect(self) -> None:
+    async def _connect(self, link: _Link) -> None:
         where, loop = self._way.address, asyncio.get_running_loop()
         host = where.host if self._way.tls else None
-        await loop.create_connection(lambda: self, where.host, where.port, ssl=self._way.tls, server_hostname=host)
+        await loop.create_connection(lambda: link, where.host, where.port, ssl=self._way.tls, server_hostname=host)
+
+    async def _until_accepted(self, link: _Link) -> None:
+        while not self.is_online and not link.ended.done():
+            await asyncio.wait((link.ended,), timeout=_LOOK_S)
 
     def _go_online(self) -> None:
         self._record.online_s.append(time.monotonic())
@@ -257,5 +305,5 @@ class Device(asyncio.Protocol):
                 return self._mid
 
     def _write(self, data: bytes) -> None:
-        assert self._transport is not None
-        self._transport.write(data)
+        assert self._link is not None
+        self._link.write(data)

@@ -5,6 +5,7 @@ It prints a line when all devices are online and another when all frames are sen
 """
 
 import asyncio
+import asyncio.sslproto
 import gc
 import json
 import resource
@@ -54,6 +55,7 @@ def main() -> None:
     (folder / TRUTHS).write_text(json.dumps(used.truths))
     record = Record()
     devices = [Device(number, name, _way(wanted, name), used, record) for number, name in enumerate(wanted.names)]
+    asyncio.sslproto.SSLProtocol.max_size = 16 << 10  # a buffer of each connection: 256 KB where nobody says less
     gc.freeze()  # a collection over thousands of devices would be a latency of ours
     print(MADE, flush=True)
     asyncio.run(_live(devices, wanted, record))

@@ -12,23 +12,27 @@ from dataclasses import dataclass
 from broker.messages import deduplication, results, topics
 from broker.transport.protocol import Message, Transport
 from tflsplit import errors
+from tflsplit.recent import Recent
 
 log = logging.getLogger(__name__)
 
 # How often the loop looks whether it was told to stop; no result waits for it.
 _LOOK_S = 0.2
+# The last refusals of 40,000 devices; what Python needs for one besides its text.
+_NOTED_BYTES, _ENTRY_BYTES = 16 << 20, 300
 
 
 @dataclass(slots=True)
 class Summary:
     """`results` were handed on, `duplicates` not; `refused` frames have no result, `busy` ones none yet, `unreadable`
-    messages are no answer."""
+    messages are no answer. A second copy of a result of the devices that were `forgotten` is handed on."""
 
     results: int = 0
     duplicates: int = 0
     refused: int = 0
     unreadable: int = 0
     busy: int = 0
+    forgotten: int = 0
 
 
 class ResultsReader:
@@ -42,7 +46,7 @@ class ResultsReader:
             topics.topic(deployment, device, kind) if device is not None else topics.every_device(deployment, kind)
         )
         self._deduplication = deduplication.Deduplication()
-        self._noted: dict[str, str] = {}
+        self._noted: Recent[str, str] = Recent(_NOTED_BYTES)
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -75,18 +79,27 @@ class ResultsReader:
             self.summary.busy += 1
         elif isinstance(answer, results.Refusal):
             self._note(answer)
-        elif self._deduplication.is_first(device, answer.boot, answer.sequence):
+        elif self._is_first(device, answer):
             # JSON has line breaks only between its tokens, never within a text.
             hand_on(message.payload.replace(b"\r", b" ").replace(b"\n", b" "))
             self.summary.results += 1
         else:
             self.summary.duplicates += 1
 
+    def _is_first(self, device: str, answer: results.Result) -> bool:
+        is_first = self._deduplication.is_first(device, answer.boot, answer.sequence)
+        if self._deduplication.forgotten and not self.summary.forgotten:
+            log.warning(
+                "devices forgotten reason='the sequences of all take more than %d MiB'; results that come twice may be "
+                "given twice; read fewer devices with each reader",
+                deduplication.MOST_BYTES >> 20,
+            )
+        self.summary.forgotten = self._deduplication.forgotten
+        return is_first
+
     def _note(self, refusal: results.Refusal) -> None:
         """Logs equal refusals of a device, one after the other, only once."""
         self.summary.refused += 1
         if self._noted.get(refusal.device) != refusal.error:
             log.warning("frames refused device=%s reason=%r", refusal.device, refusal.error)
-        if len(self._noted) >= deduplication.DEVICES:
-            self._noted.clear()
-        self._noted[refusal.device] = refusal.error
+        self._noted.put(refusal.device, refusal.error, _ENTRY_BYTES + len(refusal.error))

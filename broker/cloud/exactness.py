@@ -6,6 +6,7 @@ A frame is judged by the birth of its own run, package and cut: of anything else
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from broker.messages import births, topics, wire
 from broker.messages.topics import Kind
@@ -15,15 +16,25 @@ from tflsplit.graph.cuts import Cut
 from tflsplit.kernels.classes import KernelClass
 from tflsplit.kernels.heads import Comparison, HeadKernels, Standing
 from tflsplit.package.reading import Package
+from tflsplit.recent import Recent
 
 log = logging.getLogger(__name__)
 
-# The number of devices whose births are read, and of heads that frames may still come of.
-_MOST_DEVICES = 4096
-_MOST_HEADS = 4 * _MOST_DEVICES
+# The births of 40,000 devices, and 80,000 heads that frames may still come of.
+_MOST_BYTES = 32 << 20
+_HEAD_BYTES, _DEVICE_BYTES, _SAID_BYTES = 400, 600, 200  # what Python needs for a head, a device and a cut of it
 _BIRTH = f"/{Kind.BIRTH.value}"
 
 _Head = tuple[str, int, bytes, int]  # device, boot, package and position of the cut
+
+
+@dataclass(slots=True)
+class _Device:
+    """By its latest birth. `said` is what the log was told, by cuts, among which a device may move."""
+
+    standing: Standing = Standing.UNKNOWN
+    moving_boot: int | None = None
+    said: dict[str, tuple[object, ...]] = field(default_factory=dict)
 
 
 class Exactness:
@@ -40,10 +51,8 @@ class Exactness:
         self.on_cut: Callable[[Package, Cut], None] = lambda package, cut: None
         # Called when a device comes, or comes again, that may move its cut.
         self.on_moving: Callable[[], None] = lambda: None
-        self._boots: dict[str, int] = {}
-        self._heads: dict[_Head, Standing] = {}
-        self._devices: dict[str, Standing] = {}
-        self._said: dict[str, dict[str, tuple[object, ...]]] = {}  # by device and by its cuts, among which it may move
+        self._heads: Recent[_Head, Standing] = Recent(_MOST_BYTES)
+        self._devices: Recent[str, _Device] = Recent(_MOST_BYTES)
 
     def exchange(self, packages: Sequence[Package]) -> None:
         """These are ours from now on: births that name them are judged. Any thread may say it."""
@@ -69,8 +78,7 @@ class Exactness:
             if message.payload:
                 self._judge(device, births.parse(message.payload))
             else:
-                self._devices.pop(device, None)
-                self._boots.pop(device, None)
+                self._devices.pop(device)
         except errors.FrameError as problem:
             log.debug("birth ignored topic=%s reason=%s", message.topic, problem)
         return True
@@ -79,12 +87,17 @@ class Exactness:
         """Of the head that made a frame."""
         if label.cut == 0:
             return Standing.EXACT  # nothing was computed yet
-        return self._heads.get((device, label.boot, label.package, label.cut), Standing.UNKNOWN)
+        return self._heads.get((device, label.boot, label.package, label.cut)) or Standing.UNKNOWN
+
+    @property
+    def forgotten(self) -> int:
+        """Births that made room for others': of frames of these it is unknown whether they are exact."""
+        return self._devices.forgotten + self._heads.forgotten
 
     @property
     def devices(self) -> Mapping[Standing, int]:
         """How many devices there are of each, by their latest birth."""
-        found = Counter(list(self._devices.values()))
+        found = Counter(device.standing for _, device in self._devices.items())
         return {standing: found[standing] for standing in Standing}
 
     def _judge(self, device: str, birth: births.Birth) -> None:
@@ -95,27 +108,22 @@ class Exactness:
         for named in ((birth.package, cut) for cut in (birth.cut, *birth.candidates)):
             if named in self._cuts:
                 self.on_cut(*self._cuts[named])
-        if device not in self._devices and len(self._devices) >= _MOST_DEVICES:
-            log.debug("birth ignored device=%s reason=too many devices", device)
-            return
-        if birth.candidates and self._boots.get(device) != birth.boot:
-            self._boots[device] = birth.boot
+        known = self._devices.get(device) or _Device()
+        if birth.candidates and known.moving_boot != birth.boot:
+            known.moving_boot = birth.boot
             self.on_moving()
         # An older version tells no operators: only at the cut `input` is it known that there are none.
         told = birth.kernels or HeadKernels(None, () if place == 0 else ("any",))
         found = told.against(self._ours)
-        self._devices[device] = Standing.INEXACT if birth.is_lossy else found.standing
-        self._heads.pop((device, birth.boot, birth.package, place), None)
-        self._heads[device, birth.boot, birth.package, place] = found.standing
-        if len(self._heads) > _MOST_HEADS:
-            del self._heads[next(iter(self._heads))]
-        self._say(device, birth, found)
+        known.standing = Standing.INEXACT if birth.is_lossy else found.standing
+        self._heads.put((device, birth.boot, birth.package, place), found.standing, _HEAD_BYTES)
+        self._say(device, birth, found, known.said)
+        self._devices.put(device, known, _DEVICE_BYTES + _SAID_BYTES * len(known.said))
 
-    def _say(self, device: str, birth: births.Birth, found: Comparison) -> None:
+    def _say(self, device: str, birth: births.Birth, found: Comparison, said: dict[str, tuple[object, ...]]) -> None:
         """Once for each device and cut, and again when its class changes."""
         ours = found.head.kernel_class
         now = (birth.package, ours.id if ours else None, found.standing, birth.is_lossy)
-        said = self._said.setdefault(device, {})
         if said.get(birth.cut) == now:
             return
         said[birth.cut] = now

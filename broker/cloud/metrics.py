@@ -105,6 +105,7 @@ def _of(served: Served) -> Iterator[Family]:
         (catalogue.CLOUD_UNPUBLISHED, summary.unpublished),
         (catalogue.CLOUD_LETTERS, summary.dead_letters),
         (catalogue.CLOUD_LETTERS_LEFT, summary.dead_letters_left_out),
+        (catalogue.CLOUD_ANSWERS_FORGOTTEN, summary.answers_forgotten),
         (catalogue.CLOUD_CHUNKED, summary.chunked.completed),
         (catalogue.CLOUD_CHUNKS_AGAIN, summary.chunked.duplicates),
         (catalogue.CLOUD_HELD, cloud.held),
@@ -121,6 +122,7 @@ def _of(served: Served) -> Iterator[Family]:
     yield _family(catalogue.CLOUD_EXACT, *(Sample(count, (*here, name)) for name, count in exact))
     if cloud.exactness is not None:
         devices = cloud.exactness.devices
+        yield _family(catalogue.CLOUD_BIRTHS_FORGOTTEN, Sample(cloud.exactness.forgotten, here))
         yield _family(catalogue.CLOUD_EXACT_DEVICES, *(Sample(devices[each], (*here, each.value)) for each in Standing))
     given_up = (Sample(count, (*here, why)) for why, count in summary.chunked.given_up.items())
     yield _family(catalogue.CLOUD_CHUNKED_GIVEN_UP, *given_up)

@@ -33,6 +33,7 @@ from broker.messages.topics import Kind
 from broker.transport.protocol import Message, Transport, publish_packet_bytes
 from tflsplit import arguments, errors
 from tflsplit.coding import feature_codec
+from tflsplit.recent import Recent
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,9 @@ _RETRY_S = 0.01
 _TOGETHER = 64
 # How long unsubscribing may take.
 _UNSUBSCRIBE_S = 2.0
-# The number of devices whose topics and last refusal are remembered.
-_DEVICES = 4096
+# The topics of 40,000 devices, and the last refusal of as many.
+_MOST_BYTES = 32 << 20
+_ROUTE_BYTES, _REFUSAL_BYTES = 800, 400  # what Python needs for one, and the text of a refusal
 # The same words each time: the log tells them once.
 _BUSY = "busy: this device has as many frames waiting here as its share allows; the frame is to be sent again later"
 # What Python needs for a frame besides its bytes.
@@ -122,8 +124,9 @@ class Cloud:
         self._observers = tuple(observers)
         self._reassembler = chunks.Reassembler()
         self.summary.chunked = self._reassembler.counters
-        self._routes: dict[str, _Route] = {}
-        self._last_refusal: dict[str, str] = {}  # by device, so that equal refusals are one line in the log
+        self._routes: Recent[str, _Route] = Recent(_MOST_BYTES)
+        # By device, so that equal refusals are one line in the log.
+        self._last_refusal: Recent[str, str] = Recent(_MOST_BYTES)
         self._turns: FairQueue[tuple[Key, _Held]] = FairQueue()  # read, and not given to the engine yet
         self._stopped_at_s: float | None = None
         self._changed = threading.Condition()  # guards what follows and the summary: answers come from threads
@@ -324,6 +327,7 @@ class Cloud:
             self.summary.count(answer, held.job.is_exact)
             if key is not None and is_served and answer.refused not in answerer.COMES_AGAIN:
                 self._reply_cache.add(key, answer)
+                self.summary.answers_forgotten = self._reply_cache.forgotten
             if answer.refused not in (None, *answerer.COMES_AGAIN):
                 self._add_dead_letter(held, answer)
             self._publish_leaving()
@@ -382,15 +386,12 @@ class Cloud:
 
     def _new_route(self, name: str) -> _Route:
         topic = topics.parse(name)
-        if len(self._routes) >= _DEVICES:
-            self._routes.clear()
         kinds = (topics.topic(topic.deployment, topic.device, kind) for kind in (Kind.RESULTS, Kind.ACKS, Kind.DEAD))
-        self._routes[name] = _Route(topic.device, *kinds)
-        return self._routes[name]
+        route = _Route(topic.device, *kinds)
+        self._routes.put(name, route, _ROUTE_BYTES)
+        return route
 
     def _log_refusal(self, device: str, answer: Answer) -> None:
         if self._last_refusal.get(device) != answer.error:
             log.warning("frames refused device=%s reason=%s", device, answer.error)
-        if len(self._last_refusal) >= _DEVICES:
-            self._last_refusal.clear()
-        self._last_refusal[device] = answer.error
+        self._last_refusal.put(device, answer.error, _REFUSAL_BYTES + len(answer.error))

@@ -14,7 +14,7 @@ from tflsplit.timings.latency import Latencies, percentiles
 
 _COUNTS = (
     *("frames", "results", "duplicates", "left_to_others", "unpublished", "unfinished"),
-    *("dead_letters", "dead_letters_left_out"),
+    *("dead_letters", "dead_letters_left_out", "answers_forgotten"),
 )
 _PARTS = ("tail", "decode", "queue")
 
@@ -24,9 +24,10 @@ class Summary:
     """Counters of one deployment. `frames` are whole ones; those of them that came again are `duplicates` as well.
     `refused` frames, by reason, were answered with an error, except those of a `bad_topic`, which nobody hears of.
     Frames of `unpublished` answers, and frames left `unfinished` after a stop, will be sent again.
-    `dead_letters_left_out` were over the limit of dead letters. Frames `left_to_others` got no answer of ours, since
-    another cloud serves their package. `exactness` is of the results, by how their heads
-    stand to this machine. `chunked` is of frames in chunks, `link` is of the connection at the end."""
+    `dead_letters_left_out` were over the limit of dead letters. Answers that were `answers_forgotten` within seconds,
+    for want of memory, are computed again where their frame comes again. Frames `left_to_others` got no answer of ours,
+    since another cloud serves their package. `exactness` is of the results, by how their heads stand to this machine.
+    `chunked` is of frames in chunks, `link` is of the connection at the end."""
 
     frames: int = 0
     results: int = 0
@@ -38,6 +39,7 @@ class Summary:
     exactness: Counter[Standing] = field(default_factory=Counter)
     dead_letters: int = 0
     dead_letters_left_out: int = 0
+    answers_forgotten: int = 0
     chunked: chunks.Counters = field(default_factory=chunks.Counters)
     link: protocol.Counters = field(default_factory=protocol.Counters)
     tail_s: Latencies = field(default_factory=Latencies)

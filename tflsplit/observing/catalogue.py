@@ -213,6 +213,16 @@ CLOUD_LETTERS_LEFT = _counter(
     "Dead letters that were not written, being more than a second may have.",
     "deployment",
 )
+CLOUD_ANSWERS_FORGOTTEN = _counter(
+    "answers_forgotten_total",
+    "Answers that made room for others within 10 s: a frame that comes again is computed again.",
+    "deployment",
+)
+CLOUD_BIRTHS_FORGOTTEN = _counter(
+    "births_forgotten_total",
+    "Births of devices that made room for others': of these it is unknown whether they are exact.",
+    "deployment",
+)
 CLOUD_CHUNKED = _counter("chunked_frames_total", "Frames put together from chunks.", "deployment")
 CLOUD_CHUNKS_AGAIN = _counter("duplicate_chunks_total", "Chunks that came again.", "deployment")
 CLOUD_CHUNKED_GIVEN_UP = _counter(
@@ -250,6 +260,8 @@ CLOUD = (
     CLOUD_UNPUBLISHED,
     CLOUD_LETTERS,
     CLOUD_LETTERS_LEFT,
+    CLOUD_ANSWERS_FORGOTTEN,
+    CLOUD_BIRTHS_FORGOTTEN,
     CLOUD_CHUNKED,
     CLOUD_CHUNKS_AGAIN,
     CLOUD_CHUNKED_GIVEN_UP,

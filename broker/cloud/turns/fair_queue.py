@@ -28,8 +28,8 @@ _NEWEST = 0.25
 # A frame counts at most so many times what was expected: the one that was served while the machine stood still is no
 # fault of its device, whose next frames would wait for seconds.
 _MOST_TIMES = 4.0
-# Devices that are remembered without a waiting frame.
-_DEVICES = 4096
+# Devices that are remembered without a waiting frame: 32 MiB, at what Python needs for one.
+_DEVICES = (32 << 20) // 1024
 
 
 class _Device(Generic[Item]):

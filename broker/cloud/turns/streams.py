@@ -21,8 +21,7 @@ from tflsplit import errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
 
-# As many devices as a cloud remembers, and some 16 KB for each: a fused LSTM of 1,000 units keeps 3 KB in int8.
-_STREAMS = 4096
+# 15,000 devices with a fused LSTM of 1,000 units, which keeps 3 KB in int8.
 _BYTES = 64 << 20
 # What Python needs for a stream besides its state.
 _ENTRY_BYTES = 1024
@@ -75,13 +74,11 @@ def check_alone(packages: Sequence[Package], share: str | None) -> None:
 class Streams:
     """An `Engine` over another one, to which it gives one frame of a stream at a time."""
 
-    def __init__(
-        self, engine: Engine, packages: Sequence[Package], *, most: int = _STREAMS, most_bytes: int = _BYTES
-    ) -> None:
+    def __init__(self, engine: Engine, packages: Sequence[Package], *, most_bytes: int = _BYTES) -> None:
         self.counters = engine.counters
         self._engine = engine
         self._digests = {bytes.fromhex(package.digest)[: wire.PACKAGE_BYTES] for package in packages}
-        self._most, self._most_bytes = most, most_bytes
+        self._most_bytes = most_bytes
         self._turns = threading.Lock()  # guards what follows
         self._streams: OrderedDict[_Key, _Stream] = OrderedDict()
         self._held_bytes = 0
@@ -169,7 +166,7 @@ class Streams:
         stream.kept = kept
         self._held_bytes += stream.held_bytes
         self._streams.move_to_end(key)
-        while len(self._streams) > self._most or self._held_bytes > self._most_bytes:
+        while self._held_bytes > self._most_bytes:
             idle = next((each for each, one in self._streams.items() if not one.is_running and not one.waiting), None)
             if idle is None or idle == key:
                 return

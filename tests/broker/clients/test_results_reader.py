@@ -9,6 +9,7 @@ import waiting
 from broker.clients import results_reader
 from broker.messages import results, topics
 from broker.transport.memory import MemoryBroker, MemoryTransport
+from broker.transport.protocol import Message
 
 SOON_S = waiting.WAIT_S
 TIMES = results.Times(*(1.0,) * 7)
@@ -161,3 +162,26 @@ def test_what_was_handed_on_and_not_acknowledged_comes_again(mosquitto, join):
     back = join(mosquitto.address, "reader", session_expiry_s=3600)
 
     assert [each["sequence"] for each in read(results_reader.ResultsReader(back, "d"), count=1)] == [0]
+
+
+def test_second_copies_are_noticed_of_twenty_thousand_devices():
+    reading, given = results_reader.ResultsReader(MemoryTransport(MemoryBroker(), client_id="r"), "d"), []
+    names = [f"device-{number}" for number in range(20_000)]
+    for _ in range(2):
+        for name in names:
+            topic = topics.topic("d", name, topics.Kind.RESULTS)
+            reading._take(Message(topic, result(7, device=name)), given.append)
+
+    assert (reading.summary.results, reading.summary.duplicates) == (20_000, 20_000)
+    assert len(set(given)) == 20_000
+
+
+def test_devices_that_made_room_are_counted_and_told_once(subscribed, say, monkeypatch, caplog):
+    monkeypatch.setattr(results_reader.deduplication, "MOST_BYTES", 1000)
+    reading = subscribed()
+    for name in ("cam1", "cam2", "cam3"):
+        say(result(0, device=name), device=name)
+    read(reading, count=3)
+
+    assert reading.summary.forgotten == 2
+    assert [record.message.split()[0:2] for record in caplog.records] == [["devices", "forgotten"]]

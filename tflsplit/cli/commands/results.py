@@ -65,12 +65,13 @@ def command(
     if lost:
         log.error("results lost for want of memory results=%d; read them faster", lost)
     log.info(
-        "results read results=%d duplicates=%d refused=%d busy=%d unreadable=%d",
+        "results read results=%d duplicates=%d refused=%d busy=%d unreadable=%d devices_forgotten=%d",
         summary.results,
         summary.duplicates,
         summary.refused,
         summary.busy,
         summary.unreadable,
+        summary.forgotten,
     )
 
 

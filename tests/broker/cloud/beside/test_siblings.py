@@ -72,8 +72,9 @@ def test_what_was_said_ages_from_when_more_should_have_been_said_and_is_forgotte
     assert asked(known).devices == 0
 
 
-def test_the_devices_that_are_remembered_are_bounded(known, monkeypatch):
-    monkeypatch.setattr(beside, "_DEVICES", 3)
+def test_the_devices_that_are_remembered_are_bounded(monkeypatch, clock):
+    monkeypatch.setattr(beside, "_MOST_BYTES", 3 * beside._ENTRY_BYTES)
+    known = beside.Siblings(clock)
     for number in range(5):
         known.take(f"device{number}", told(number + 1.0))
     assert asked(known).devices == 3
