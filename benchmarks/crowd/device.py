@@ -55,11 +55,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """To the deployment's broker: `tls` is None for a plain connection."""
+    """To the deployment's broker: `tls` is None for a plain connection. Of all devices so many at a time shake hands as
+    `doors` lets in: a fleet has a processor for each, and these share one."""
 
     deployment: str
     address: Address
     tls: ssl.SSLContext | None
+    doors: asyncio.Semaphore
 
 
 class _Link(asyncio.Protocol):
@@ -125,8 +127,9 @@ class Device:
             link = self._link = _Link(self)
             onlines, began_s = self._onlines, time.monotonic()
             try:
-                await asyncio.wait_for(self._connect(link), _CONNECT_TIMEOUT_S)
-                await asyncio.wait_for(self._until_accepted(link), _CONNECT_TIMEOUT_S)
+                async with self._way.doors:
+                    await asyncio.wait_for(self._connect(link), _CONNECT_TIMEOUT_S)
+                    await asyncio.wait_for(self._until_accepted(link), _CONNECT_TIMEOUT_S)
                 await link.ended
             except asyncio.TimeoutError:
                 self._record.timed_out += 1

@@ -25,6 +25,7 @@ WANTED, RECORD, COUNTS, SENT = "wanted.json", "record.npz", "counts.json", "sent
 BIRTH, TELEMETRY, TRUTHS = "birth.json", "telemetry.json", "truths.json"
 MADE, ONLINE, DONE = "made", "online", "done"  # what it prints
 _TEND_S, _SLICES = 0.05, 20
+_DOORS = 100
 _COUNTS = ("wrong", "refused", "resent", "second_answers", "held_back", "timed_out", "unreadable")
 _TIMES = ("due_s", "answered_s", "device", "online_s", "lost_s")
 
@@ -54,7 +55,10 @@ def main() -> None:
     used = material.of(reading.open_package(Path(wanted.package)), *told)
     (folder / TRUTHS).write_text(json.dumps(used.truths))
     record = Record()
-    devices = [Device(number, name, _way(wanted, name), used, record) for number, name in enumerate(wanted.names)]
+    doors = asyncio.Semaphore(_DOORS)
+    devices = [
+        Device(number, name, _way(wanted, name, doors), used, record) for number, name in enumerate(wanted.names)
+    ]
     asyncio.sslproto.SSLProtocol.max_size = 16 << 10  # a buffer of each connection: 256 KB where nobody says less
     gc.freeze()  # a collection over thousands of devices would be a latency of ours
     print(MADE, flush=True)
@@ -62,11 +66,11 @@ def main() -> None:
     _write(folder, devices, record)
 
 
-def _way(wanted: Wanted, name: str) -> Way:
+def _way(wanted: Wanted, name: str, doors: asyncio.Semaphore) -> Way:
     if not wanted.clients:
-        return Way(wanted.deployment, address.parse(wanted.url), None)
+        return Way(wanted.deployment, address.parse(wanted.url), None, doors)
     bundle = credentials.open_bundle(Path(wanted.clients) / name)
-    return Way(wanted.deployment, bundle.address, bundle.credentials.ssl_context())
+    return Way(wanted.deployment, bundle.address, bundle.credentials.ssl_context(), doors)
 
 
 async def _live(devices: list[Device], wanted: Wanted, record: Record) -> None:

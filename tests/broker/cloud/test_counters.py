@@ -23,6 +23,8 @@ ELSEWHERE = {
     "frames_left_to_others_total": ("broker/cloud/test_subscriber.py", "left_to_others == 1"),
     "workers_replaced_total": ("broker/cloud/workers/test_pool.py", "workers_replaced"),
     "requeued_frames_total": ("broker/cloud/workers/test_pool.py", "requeued"),
+    "answers_forgotten_total": ("broker/cloud/test_reply_cache.py", "forgotten == 2"),
+    "births_forgotten_total": ("broker/cloud/test_exactness.py", "forgotten == 1"),
     "states_forgotten_total": ("broker/cloud/turns/test_streams.py", "states_forgotten == 1"),
     "devices_left_out_total": ("broker/cloud/test_fleet.py", "devices_left_out_total"),
     "bad_telemetry_total": ("broker/cloud/test_fleet.py", "bad_telemetry_total"),

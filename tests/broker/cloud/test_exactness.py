@@ -55,6 +55,18 @@ def test_a_frame_is_judged_by_the_birth_of_its_run_and_cut(known, tiny_package, 
     assert known.of("m", label(tiny_package, "input")) is Standing.EXACT
 
 
+def test_births_that_made_room_for_others_are_counted_and_unknown(tiny_package, monkeypatch):
+    monkeypatch.setattr(exactness, "_MOST_BYTES", 2 * (exactness._DEVICE_BYTES + exactness._SAID_BYTES))
+    transport = memory.MemoryTransport(memory.MemoryBroker(), client_id="cloud")
+    known = exactness.Exactness(transport, "d", [tiny_package], HERE)
+    for device in ("a", "b", "c"):
+        born(known, tiny_package, device)
+
+    assert sum(known.devices.values()) == 2
+    assert known.forgotten == 1
+    assert known.of("c", label(tiny_package)) is Standing.EXACT
+
+
 def test_frames_of_earlier_runs_and_cuts_are_judged_as_they_were_made(known, tiny_package):
     born(known, tiny_package, kernel_class=kernel_classes.unlike("ADD/int8"))
     born(known, tiny_package, boot=8, cut="op001")
