@@ -3,6 +3,7 @@
 Pure but for what it is told: time comes in as an argument.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -18,13 +19,14 @@ _FIRST_BACK_S, _MOST_BACK_S = 2.0, 60.0
 
 @dataclass(slots=True)
 class Member:
-    """What is known of a machine. `back_at_s` is when it may take part (again)."""
+    """What is known of a machine. `lost_at_s` is when it was lost last, `back_at_s` when it may take part (again)."""
 
     standing: Standing | None = None
     heard_at_s: float = 0.0
     status: Status | None = None
     speed: float | None = None
     losses: int = 0
+    lost_at_s: float = -math.inf
     back_at_s: float = 0.0
 
 
@@ -68,8 +70,10 @@ class Members:
             member.status = status
 
     def lost(self, name: str, now_s: float) -> None:
-        """It took part and does no longer: it is let back in after a while."""
+        """It took part and does no longer: it is let back in after a while, once it says how it stands. (What it said
+        before may be of a process that is gone, while the broker says that a new one is there.)"""
         member = self._members[name]
+        member.lost_at_s = now_s
         if member.losses:
             member.back_at_s = now_s + min(_MOST_BACK_S, _FIRST_BACK_S * 2 ** (member.losses - 1))
         member.losses += 1
@@ -85,7 +89,7 @@ class Members:
         return frozenset(
             name
             for name, member in self._members.items()
-            if self.problem(name, now_s) is None and now_s >= member.back_at_s
+            if self.problem(name, now_s) is None and now_s >= member.back_at_s and member.heard_at_s > member.lost_at_s
         )
 
     def missing(self, now_s: float) -> Mapping[str, str]:
