@@ -38,9 +38,12 @@ class Lan:
 
 
 @contextlib.contextmanager
-def joined(rates_bps: Sequence[float], *, medium_bps: float | None = None) -> Iterator[Lan]:
+def joined(
+    rates_bps: Sequence[float], *, medium_bps: float | None = None, outside_bps: float | None = None
+) -> Iterator[Lan]:
     """Machines, each on a link of its rate both ways; with `medium_bps` all are on one medium besides, which whatever a
-    machine sends passes once. DeviceError if that cannot be made.
+    machine sends passes once. `outside_bps` is the rate of this machine's own link, which has none by default.
+    DeviceError if that cannot be made.
 
     Processes inside must end before the block does.
     """
@@ -60,6 +63,9 @@ def joined(rates_bps: Sequence[float], *, medium_bps: float | None = None) -> It
         namespace.run("ip", "link", "set", "dev", name, "up")
         _raise(switch, "near", near)
         namespace.run("ip", "route", "add", str(pool), "via", near)
+        if outside_bps is not None:
+            namespace.limit(switch.run, "near", outside_bps)
+            namespace.limit(namespace.run, name, outside_bps)
         machines = []
         for number, rate_bps in enumerate(rates_bps, 1):
             machine = stack.enter_context(namespace.held())
@@ -78,8 +84,8 @@ def _attach(switch: Namespace, machine: Namespace, port: str, ends: tuple[str, s
     machine.run("ip", "link", "set", "dev", "lo", "up")
     machine.run("ip", "route", "add", "default", "via", gate)
     if not math.isinf(rate_bps):
-        namespace.limit(switch, port, rate_bps)
-        namespace.limit(machine, "link", rate_bps)
+        namespace.limit(switch.run, port, rate_bps)
+        namespace.limit(machine.run, "link", rate_bps)
 
 
 def _hang_up(switch: Namespace, medium_bps: float, ends: tuple[str, str]) -> None:
@@ -90,7 +96,7 @@ def _hang_up(switch: Namespace, medium_bps: float, ends: tuple[str, str]) -> Non
     switch.run("ip", "link", "set", "dev", ground, "up")
     switch.run("ip", "neigh", "add", ends[1], "lladdr", _HARDWARE, "dev", air)
     switch.run("ip", "route", "add", "default", "via", ends[1], "dev", air, "table", _TABLE)
-    namespace.limit(switch, air, medium_bps)
+    namespace.limit(switch.run, air, medium_bps)
 
 
 def _raise(where: Namespace, end: str, address: str) -> None:

@@ -78,7 +78,7 @@ def shaped(*, rate_bps: float, loss: float = 0.0, delay_s: float = 0.0) -> Itera
         for end, address in (("near", near), ("far", far)):
             wire.run("ip", "addr", "add", f"{address}/30", "dev", end)
             wire.run("ip", "link", "set", "dev", end, "up")
-            limit(wire, end, rate_bps, delay_s if has_netem else 0.0)
+            limit(wire.run, end, rate_bps, delay_s if has_netem else 0.0)
         behind.run("ip", "addr", "add", f"{inside}/30", "dev", "link")
         for end in ("link", "lo"):
             behind.run("ip", "link", "set", "dev", end, "up")
@@ -142,13 +142,13 @@ def cable(name: str, behind: Namespace, end: str) -> Iterator[None]:
         run("ip", "link", "del", "dev", name)  # otherwise it would outlive its namespace by a moment
 
 
-def limit(wire: Namespace, end: str, rate_bps: float, delay_s: float = 0.0) -> None:
-    """What leaves by `end` is no faster than that, and is delayed."""
+def limit(run: Callable[..., str], end: str, rate_bps: float, delay_s: float = 0.0) -> None:
+    """What leaves by `end` is no faster than that, and is delayed. `run` runs a command where that end is."""
     burst_bytes = max(_PACKET_BYTES, int(rate_bps / 8 * _BURST_S))
     rate = ("rate", f"{rate_bps:.0f}bit", "burst", str(burst_bytes), "latency", _QUEUE)
-    wire.run("tc", "qdisc", "add", "dev", end, "root", "handle", "1:", "tbf", *rate)
+    run("tc", "qdisc", "add", "dev", end, "root", "handle", "1:", "tbf", *rate)
     if delay_s:
-        wire.run("tc", "qdisc", "add", "dev", end, "parent", "1:1", "netem", "delay", f"{delay_s * 1e6:.0f}us")
+        run("tc", "qdisc", "add", "dev", end, "parent", "1:1", "netem", "delay", f"{delay_s * 1e6:.0f}us")
 
 
 def _has_netem(wire: Namespace) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from tflsplit import arguments, configuration, errors, quantities
 from tflsplit.graph.tensors import Array
 from tflsplit.kernels.classes import KernelClass
+from tflsplit.placement import addresses
 from tflsplit.placement.measured import Measured, Reader
 
 
@@ -19,7 +20,8 @@ from tflsplit.placement.measured import Measured, Reader
 class Machine:
     """`macs_per_s` is its speed; `piece_s` what each piece costs besides; `memory_bytes` bounds weights and features;
     `bandwidth_bps` is that of its own link, where it is less than the medium's. `power_w` while it computes is for
-    energy. A machine that was measured has seconds for each operator, and the class of its kernels."""
+    energy. A machine that was measured has seconds for each operator, and the class of its kernels. `address` is where
+    the others reach it without a broker (`placement.addresses`)."""
 
     name: str
     macs_per_s: float
@@ -29,6 +31,7 @@ class Machine:
     power_w: float = 0.0
     operator_s: tuple[float, ...] = ()
     kernel_class: KernelClass | None = None
+    address: str | None = None
 
     def __post_init__(self) -> None:
         if not min(self.macs_per_s, self.memory_bytes, self.bandwidth_bps) > 0:
@@ -101,24 +104,30 @@ def _number(value: object, what: str) -> float:
     return float(value)
 
 
+def _text(value: object, what: str) -> str:
+    return arguments.instance(value, str, what)
+
+
 # A machine's name is that of a folder, too.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 # How each key of a `[[machine]]` is read; `speed` is in multiply-accumulates a second.
-_MACHINE: Mapping[str, tuple[str, Callable[[Any, str], float]]] = {
+_MACHINE: Mapping[str, tuple[str, Callable[[Any, str], float | str]]] = {
     "speed": ("macs_per_s", _number),
     "overhead": ("piece_s", quantities.parse_duration),
     "memory": ("memory_bytes", quantities.parse_bytes),
     "bandwidth": ("bandwidth_bps", quantities.parse_bandwidth),
     "power": ("power_w", _number),
+    "address": ("address", _text),
 }
 _KEYS = ("bandwidth", "delay", "shared", "transport", "source", "sink")
-_TRANSPORTS = ("zenoh", "mqtt")  # without a word of it links are direct
+# What machines speak, and whether it passes a broker. Without a word of it links are direct.
+TRANSPORTS: Mapping[str, bool] = {"zenoh": False, "mqtt": True}
 
 
 def read(path: Path, measure: Reader | None = None) -> Cluster:
     """A TOML file: `bandwidth`, `delay`, `shared` and `transport` of what joins the machines, `source` and `sink` by
     name (the first machine), and a `[[machine]]` each with `name`, `speed` or `profile` (the file of its profile, which
-    `measure` reads) and perhaps `memory`, `bandwidth`, `overhead`, `power`.
+    `measure` reads) and perhaps `memory`, `bandwidth`, `overhead`, `power`, `address`.
 
     DataError for a file that is no such thing, with all that is wrong in it.
     """
@@ -148,15 +157,16 @@ def _cluster(found: Mapping[str, Any], machines: Sequence[Machine]) -> Cluster:
     shared = found.get("shared", False)
     if not isinstance(shared, bool):
         raise errors.SettingsError(f"shared is {shared!r}, expected true or false")
-    transport = found.get("transport", _TRANSPORTS[0])
-    if transport not in _TRANSPORTS:
+    transport = found.get("transport", "zenoh")
+    if transport not in TRANSPORTS:
         raise errors.SettingsError(f'transport is {transport!r}, expected "mqtt" or "zenoh"')
     medium = Medium(
         quantities.parse_bandwidth(found.get("bandwidth", "100Mbit")),
         quantities.parse_duration(found.get("delay", 0.0), "delay"),
         shared,
-        is_relayed=transport == "mqtt",
+        is_relayed=TRANSPORTS[transport],
     )
+    addresses.check({machine.name: machine.address for machine in machines}, is_relayed=medium.is_relayed)
     made, names = Cluster(tuple(machines), medium), [machine.name for machine in machines]
     places = []
     for key in ("source", "sink"):

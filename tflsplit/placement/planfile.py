@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tflsplit import arguments, errors
-from tflsplit.placement import stated
+from tflsplit.placement import addresses, stated
 from tflsplit.placement.machines import Cluster, Machine
 from tflsplit.placement.placement import Placement, Stage
 from tflsplit.placement.rewriting.boxes import Box
@@ -64,6 +64,11 @@ class PlacementPlan:
             raise errors.SettingsError(
                 f"pace is {pace!r}, expected multiply-accumulates a second or {STATED!r}"
             ) from problem
+
+    def url(self, machine: int) -> str | None:
+        """Where its worker meets the others without a broker; None where that was not stated."""
+        cluster = self.stated
+        return None if cluster is None else addresses.url([each.address for each in cluster.machines], machine)
 
     def placement(self) -> Placement:
         return Placement(len(self.machines), tuple(map(stage_of, self.stages)), self.source, self.sink)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tflsplit import errors
-from tflsplit.placement import machines
+from tflsplit.placement import addresses, machines
 from tflsplit.placement.machines import Cluster, Machine, Medium
 
 GOOD = """
@@ -92,4 +92,48 @@ def test_the_file_says_what_is_spoken_and_nothing_else_will_do(tmp_path):
         assert machines.read(tmp_path / "m.toml").medium.is_relayed is is_relayed
     (tmp_path / "m.toml").write_text(described.format("tcp"))
     with pytest.raises(errors.DataError, match='transport is \'tcp\', expected "mqtt" or "zenoh"'):
+        machines.read(tmp_path / "m.toml")
+
+
+MEETING = """
+[[machine]]
+name = "a"
+speed = 1e9
+address = "zenohs://10.0.0.1:7000"
+
+[[machine]]
+name = "b"
+speed = 1e9
+address = "zenohs://[fd00::2]"
+
+[[machine]]
+name = "c"
+speed = 1e9
+"""
+
+
+def test_each_machine_is_told_where_to_listen_and_whom_to_reach(tmp_path):
+    (tmp_path / "m.toml").write_text(MEETING)
+    stated = [each.address for each in machines.read(tmp_path / "m.toml").machines]
+    assert [addresses.url(stated, each) for each in range(3)] == [
+        "zenohs://[fd00::2]:7447?listen=:7000",
+        "zenohs://10.0.0.1:7000?listen=:7447",
+        "zenohs://10.0.0.1:7000,[fd00::2]:7447",
+    ]
+    assert addresses.url([None, None], 0) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("zenohs://[fd00::2]", "zenoh://[fd00::2]", "take one for all"),
+        ("zenohs://[fd00::2]", "10.0.0.2", "address is '10.0.0.2', expected zenohs://host"),
+        ('address = "zenohs://[fd00::2]"', "", "b and c have no address, so they could not meet"),
+        ("\n[[machine]]", 'transport = "mqtt"\n[[machine]]', "need no broker"),
+        ('"zenohs://[fd00::2]"', "7", "address: found 7 of type int"),
+    ],
+)
+def test_addresses_by_which_machines_could_not_meet_are_refused(tmp_path, before, after, told):
+    (tmp_path / "m.toml").write_text(MEETING.replace(before, after, 1))
+    with pytest.raises(errors.DataError, match=told):
         machines.read(tmp_path / "m.toml")

@@ -22,8 +22,9 @@ from tflsplit.placement import folder
 class Worker:
     """One machine's share of the model in `bundle`, a folder that `tflsplit distribute -o` wrote.
 
-    `broker`, `credentials` and the names are as for an `Edge`; `name` is that of the machine in the placement. All
-    other words are those of `tflsplit worker --help`; times are seconds, or texts as "90s".
+    `broker`, `credentials` and the names are as for an `Edge`; `name` is that of the machine in the placement. Without
+    a `broker` machines meet at the addresses that were stated to `tflsplit distribute`, if any were. All other words
+    are those of `tflsplit worker --help`; times are seconds, or texts as "90s".
     """
 
     def __init__(
@@ -64,7 +65,8 @@ class Worker:
             threads=threads,
             pace=self.shared.plan.paced(self.shared.machine(speaker[1]), pace),
         )
-        self._broker = connections.reached(broker, credentials, speaker, Role.WORKER)
+        own = self.shared.plan.url(self.shared.machine(speaker[1]))
+        self._broker = connections.reached(own if broker is None else broker, credentials, speaker, Role.WORKER)
         self._running: workers.Worker | None = None
 
     def __repr__(self) -> str:

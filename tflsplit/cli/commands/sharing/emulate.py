@@ -23,6 +23,11 @@ from tflsplit.cli.output import examples, screen
     help="Each machine's speed: multiply-accumulates a second, or the file of a profile. Default: as stated.",
 )
 @click.option(
+    "--over",
+    type=click.Choice(["zenoh", "mqtt"]),
+    help="How workers meet: directly, or at a broker that has a link like theirs. Default: as stated to distribute.",
+)
+@click.option(
     "--frames", type=click.IntRange(2, 10_000), default=5, show_default=True, help="Frames that count, of each way."
 )
 @click.option(
@@ -40,6 +45,7 @@ def command(
     *,
     bandwidth: float | None,
     pace: str | None,
+    over: str | None,
     frames: int,
     window: int,
     is_alone: bool,
@@ -50,7 +56,7 @@ def command(
     DIR is what `tflsplit distribute -o` wrote. Each machine is a real worker in a network namespace of its own, on a
     link that the kernel shapes; it computes, and then waits for as long as the stated machine would have taken. Beside
     it run one machine alone and sharing by output channels, and every result is compared with the whole model's. Needs
-    Linux, root and Mosquitto.
+    Linux, root, and Mosquitto or eclipse-zenoh.
     """
     from tflsplit.cli.trials.emulation import comparison, printing
 
@@ -59,6 +65,7 @@ def command(
             bundle,
             bandwidth_bps=bandwidth,
             pace=pace,
+            over=over,
             frames=frames,
             window=window,
             beside=() if is_alone else comparison.BESIDE,

@@ -1,6 +1,7 @@
 """`tflsplit worker`: runs one machine's share of a model that several machines compute together."""
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,8 @@ def command(
 
     BUNDLE is the folder that `tflsplit distribute -o` wrote; all machines get the same. The worker of the machine with
     the inputs takes --source and decides which placement is in force; the one where the outputs are wanted publishes
-    results as a cloud does. A machine that dies is worked around, and one that returns is taken back.
+    results as a cloud does. A machine that dies is worked around, and one that returns is taken back. Machines whose
+    addresses were stated to `tflsplit distribute` meet there; others need --broker or --credentials.
 
     \b
     Python: tflsplit.Worker("shared/", "mqtt://localhost", deployment="d", name="pi2").run()
@@ -125,8 +127,11 @@ def command(
 
     shared = folder.open_folder(bundle)
     own_name = broker.name(name)
-    machine = shared.plan.paced(shared.machine(own_name), pace)
-    settings = Settings(deployment, own_name, is_latest=delivery == "latest", pace=machine, **more)
+    machine = shared.machine(own_name)
+    paced = shared.plan.paced(machine, pace)
+    settings = Settings(deployment, own_name, is_latest=delivery == "latest", pace=paced, **more)
+    if broker.url is None:
+        broker = dataclasses.replace(broker, url=shared.plan.url(machine))
     with contextlib.ExitStack() as stack:
         inputs = None
         if source is not None:

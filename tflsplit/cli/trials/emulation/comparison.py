@@ -17,7 +17,7 @@ from tflsplit.cli.trials.emulation import stage
 from tflsplit.cli.trials.emulation.stage import Ran
 from tflsplit.cli.trials.sharing import whole
 from tflsplit.cli.trials.sharing.whole import Whole
-from tflsplit.placement import cost, folder, letters, measured, placement, planfile, recovery, stated
+from tflsplit.placement import cost, folder, letters, machines, measured, placement, planfile, recovery, stated
 from tflsplit.placement.cost import Costs
 from tflsplit.placement.folder import Shared
 from tflsplit.placement.machines import Cluster, Machine, Medium
@@ -129,18 +129,23 @@ def run(
     *,
     bandwidth_bps: float | None = None,
     pace: str | None = None,
+    over: str | None = None,
     frames: int = 5,
     window: int = 1,
     beside: Sequence[str] = BESIDE,
     on_row: Callable[[str], None] = lambda _: None,
 ) -> Emulated:
     """The folder's placement, and the simple ways `beside` it by their names in `schemes`. `pace` is
-    multiply-accumulates a second or the file of a profile; what is None is as stated when the placement was made.
+    multiply-accumulates a second or the file of a profile, `over` one of `machines.TRANSPORTS`; what is None is as
+    stated when the placement was made.
 
     DeviceError without root or what namespaces need.
     """
     shared = folder.open_folder(bundle)
     cluster = _cluster(shared, bandwidth_bps, pace)
+    if over is not None:
+        is_relayed = machines.TRANSPORTS[over]
+        cluster = replace(cluster, medium=replace(cluster.medium, is_relayed=is_relayed))
     network = Network(shared.package.graph)
     ways = {THIS: shared.plan.placement()}
     if beside:
@@ -155,8 +160,8 @@ def run(
             schedule = placement.schedule(network, placed)
             slowed = _slowed(cluster, math.ceil(len(recovery.used(placed)) / (os.cpu_count() or 1)))
             given = _written(shared, slowed.cluster, placed, schedule, Path(place) / name.replace(" ", "_"))
-            with stage.joined(slowed.cluster) as (net, broker):
-                ran = stage.run(given, net, broker, inputs.source, frames=frames + window, window=window)
+            with stage.joined(slowed.cluster) as way:
+                ran = stage.run(given, way, inputs.source, frames=frames + window, window=window)
             rows[name] = _row(ran, cost.of(schedule, cluster), schedule, slowed, inputs)
     return Emulated(shared.package.manifest.name, cluster, window, rows)
 

@@ -25,7 +25,7 @@ def of(kind: str) -> Iterator[Way]:
 def _over_broker(deployment: str) -> Iterator[Way]:
     with server.run(port=0) as serving, MqttTransport(serving.address, client_id=deployment) as listener:
         listener.connect()
-        yield Way(deployment, serving.url, listener)
+        yield Way(deployment, lambda _: serving.url, listener)
 
 
 @contextlib.contextmanager
@@ -36,4 +36,4 @@ def _in_box(deployment: str) -> Iterator[Way]:
         url = f"box://{folder}"
         with ZenohTransport(url, deployment=deployment, name="trial") as listener:
             listener.connect()
-            yield Way(deployment, url, listener)
+            yield Way(deployment, lambda _: url, listener)

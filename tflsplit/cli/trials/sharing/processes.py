@@ -33,11 +33,11 @@ Inside = Callable[[int, Sequence[str]], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How the workers of a `deployment` meet: at the address `url`, each where `inside` runs its command. `listener` is
-    connected there too. `silence_s` without a result is too long."""
+    """How the workers of a `deployment` meet: each machine's at its `url`, where `inside` runs its command. `listener`
+    is connected there too. `silence_s` without a result is too long."""
 
     deployment: str
-    url: str
+    url: Callable[[int], str]
     listener: Transport
     inside: Inside = lambda _, command: list(command)
     silence_s: float = 120.0
@@ -119,7 +119,7 @@ class Processes:
     def start(self, name: str) -> None:
         machine = self._shared.machine(name)
         own = self._given if name == self.first else ("--once",)
-        at = ("--broker", self._way.url, "--deployment", self._way.deployment, "--json", *self._common, *own)
+        at = ("--broker", self._way.url(machine), "--deployment", self._way.deployment, "--json", *self._common, *own)
         command = replay_stage.command_of(
             "-m", "tflsplit.cli.main", "worker", str(self._shared.path), "--name", name, *at
         )
