@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from broker.messages import topics
@@ -65,6 +66,8 @@ class Edge:
     frame goes through the head that this picks. `on_device` says what the device computes behind its head; by default
     that of the adaptation.
     """
+
+    _turn: Callable[[], AbstractContextManager[None]] = staticmethod(nullcontext)
 
     def __init__(
         self,
@@ -191,6 +194,10 @@ class Edge:
         self.exactness.check(package, head)
         return self._in_use.exchange(package, head)
 
+    def take_turns(self, turn: Callable[[], AbstractContextManager[None]]) -> None:
+        """Each inference runs within `turn()`, which waits for it: several edges share this machine's processor."""
+        self._turn = turn
+
     def describe(self, name: str, fields: Mapping[str, object] | None) -> None:
         """Adds an entry to the birth, which is published again within `_TEND_S`."""
         self._announcing.describe(name, fields)
@@ -296,7 +303,8 @@ class Edge:
             arrays = rows([self._in_use.inputs(each.raw) for each in batch])
             started_s = time.monotonic()
             try:
-                return started_s, self._stream.run(self._in_use.head, arrays)
+                with self._turn():
+                    return started_s, self._stream.run(self._in_use.head, arrays)
             except errors.DeviceError as failure:
                 rescued = self._rescue(failure)
                 if rescued is None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tflsplit import strict_json
 
-_HEADER = re.compile(r"\s*\[\s*([\w-]+)\s*\]\s*(#.*)?")
+_HEADER = re.compile(r"\s*\[{1,2}\s*([\w-]+)\s*\]{1,2}\s*(#.*)?")
 _KEY = re.compile(r"\s*([\w-]+)\s*=")
 _SECRET = re.compile(r"(?i)(^|[-_])(password|passwd|passphrase|pass|secret|token|pin)$")
 
@@ -29,10 +29,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Of one table, in the order in which they count: a later entry of the same key replaces an earlier one."""
+    """Of one table, in the order in which they count: a later entry of the same key replaces an earlier one.
+    `repeated` are the entries of each table that may stand several times."""
 
     entries: tuple[Entry, ...]
     problems: tuple[str, ...]
+    repeated: tuple[tuple[Entry, ...], ...] = ()
 
 
 def drop_in_folder(path: Path) -> Path:
@@ -40,21 +42,27 @@ def drop_in_folder(path: Path) -> Path:
     return path.with_suffix(".d")
 
 
-def read(path: Path, table: str) -> Contents:
-    """The entries of `[table]` in the file and then in its drop-ins, these sorted by name."""
+def read(path: Path, table: str, repeated: str | None = None) -> Contents:
+    """The entries of `[table]` in the file and then in its drop-ins, these sorted by name, and those of each
+    `[[repeated]]`."""
     entries: list[Entry] = []
     problems: list[str] = []
+    several: list[tuple[Entry, ...]] = []
     for file in (path, *sorted(drop_in_folder(path).glob("*.toml"))):
         text, found = parsed(file, problems)
         lines = _lines(text)
         for name, value in found.items():
-            if name != table:
+            if name == repeated and isinstance(value, list) and all(isinstance(one, Mapping) for one in value):
+                for one in value:
+                    place = f"{file}{_at(lines, '', name)} ({name} {len(several) + 1})"
+                    several.append(tuple(Entry(key, given, place) for key, given in one.items()))
+            elif name != table:
                 problems.append(_stray(f"{file}{_at(lines, '', name)}", name, value, table))
             elif not isinstance(value, Mapping):
                 problems.append(f"{file}{_at(lines, '', name)}: {name} is a value, expected the table [{table}]")
             else:
                 entries += [Entry(key, one, f"{file}{_at(lines, table, key)}") for key, one in value.items()]
-    return Contents(tuple(entries), tuple(problems))
+    return Contents(tuple(entries), tuple(problems), tuple(several))
 
 
 def tables(path: Path) -> tuple[str, ...]:

@@ -23,13 +23,13 @@ class Share:
 
 
 class Turns:
-    """`turn` is for one thread of each user."""
+    """`turn` is for one thread of each user; `at_once` have theirs at a time."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, at_once: int = 1) -> None:
         self._clock = clock
+        self._free = at_once
         self._changed = threading.Condition()
         self._waiting: list[Share] = []
-        self._holder: Share | None = None
         self._now = 0.0  # the tag of the last turn, below which nobody begins
 
     @contextmanager
@@ -39,10 +39,12 @@ class Turns:
         with self._changed:
             share.tag = max(share.tag, self._now)
             self._waiting.append(share)
-            while self._holder is not None or min(self._waiting, key=lambda each: each.tag) is not share:
+            while not self._free or min(self._waiting, key=lambda each: each.tag) is not share:
                 self._changed.wait()
             self._waiting.remove(share)
-            self._holder, self._now = share, share.tag
+            self._free -= 1
+            self._now = max(self._now, share.tag)
+            self._changed.notify_all()  # the next one's turn may have come too
         began_s = self._clock()
         try:
             yield
@@ -53,5 +55,5 @@ class Turns:
                 share.used_s += took_s
                 share.waited_s += began_s - came_s
                 share.tag += took_s / share.weight
-                self._holder = None
+                self._free += 1
                 self._changed.notify_all()

@@ -3,16 +3,16 @@
 The supervisor is a socket of the test's own that takes what systemd would.
 """
 
-import os
 import pathlib
 import re
 import signal
-import socket
 import time
 
 import pytest
 import secured_broker
+import supervisors
 import waiting
+from supervisors import WATCHDOG_S
 
 from broker.deploy.ledger import Proof
 from broker.local import server
@@ -20,55 +20,12 @@ from broker.local import server
 pytestmark = pytest.mark.chaos
 
 WAIT_S = 60.0
-WATCHDOG_S = 1.0
-
-
-class Supervisor:
-    """Takes messages as systemd does, and knows the environment that it gives to the service."""
-
-    def __init__(self, path, socket):
-        self._socket = socket
-        self.messages = []
-        self.environment = {
-            **os.environ,
-            "NOTIFY_SOCKET": str(path),
-            "WATCHDOG_USEC": f"{WATCHDOG_S * 1e6:.0f}",
-        }
-
-    def wait_for(self, is_it):
-        """The first message from now on of which something is so."""
-        give_up_s = time.monotonic() + WAIT_S
-        while True:
-            self._socket.settimeout(max(0.01, give_up_s - time.monotonic()))
-            try:
-                self.messages.append(self._socket.recv(8192).decode())
-            except TimeoutError:
-                raise AssertionError(f"it was not said: {self.messages[-5:]}") from None
-            if is_it(self.messages[-1]):
-                return self.messages[-1]
-
-    def wait_for_status(self, words):
-        return self.wait_for(lambda message: re.search(rf"STATUS=.*{words}", message))
-
-    def is_silent_for(self, seconds, about):
-        """Whether nothing of that kind is said for a while; what comes in between is kept."""
-        give_up_s = time.monotonic() + seconds
-        while (left_s := give_up_s - time.monotonic()) > 0:
-            self._socket.settimeout(left_s)
-            try:
-                self.messages.append(self._socket.recv(8192).decode())
-            except TimeoutError:
-                return True
-            if about in self.messages[-1]:
-                return False
-        return True
 
 
 @pytest.fixture
 def supervisor(tmp_path):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.bind(str(tmp_path / "notify"))
-        yield Supervisor(tmp_path / "notify", listening)
+    with supervisors.listening(tmp_path / "notify") as made:
+        yield made
 
 
 @pytest.fixture

@@ -33,23 +33,25 @@ def check(file: Path, *, is_json: bool) -> None:
     would use, each with the place it comes from. A setting in more than one place is taken from the first of these: the
     command line, the environment (TFLSPLIT_EDGE_<OPTION>), the drop-in files in the folder beside FILE (for edge.toml:
     edge.d), FILE itself. The package, source and credentials that the settings name are checked too. Exit code 1 if
-    anything is wrong; each problem has a line.
+    anything is wrong; each problem has a line. Of a file with [[stream]] tables, each is checked with what all have.
     """
     found_in = command_of(file)
-    merged = found_in.merged(file)
-    problems = found_in.all_problems(merged, file)
-    settings = checks.with_credentials(found_in, merged).settings.values()
-    known = [found for found in settings if found.value is not None]
+    runs = [found_in.merged(file)]
+    runs += [found_in.merged(file, at=at) for at in range(1, runs[0].repeats)]
+    problems = tuple(dict.fromkeys(problem for each in runs for problem in found_in.all_problems(each, file)))
+    known = [
+        [found for found in checks.with_credentials(found_in, each).settings.values() if found.value is not None]
+        for each in runs
+    ]
     if is_json:
-        screen.as_json(
-            {
-                "settings": {found.key: {"value": _shown(found), "from": found.place} for found in known},
-                "problems": problems,
-            }
-        )
-    elif merged.from_files or not problems:
+        settings = [{found.key: {"value": _shown(found), "from": found.place} for found in each} for each in known]
+        fields = {"streams": settings} if runs[0].repeats else {"settings": settings[0]}
+        screen.as_json({**fields, "problems": problems})
+    elif runs[0].from_files or not problems:
         columns = ("setting", Column("value", Kind.NOTE), Column("from", Kind.NOTE))
-        screen.table(f"tflsplit {found_in.table} --config {file}", columns, [_row(found) for found in known])
+        for at, each in enumerate(known, start=1):
+            title = f"tflsplit {found_in.table} --config {file}"
+            screen.table(f"{title}, stream {at}" if runs[0].repeats else title, columns, [_row(one) for one in each])
     if problems:
         raise errors.ConfigurationError(problems)
 

@@ -21,6 +21,7 @@ from tflsplit.cli.options import (
 from tflsplit.cli.options.moving import adapting
 from tflsplit.cli.output import examples, screen
 from tflsplit.cli.settings import edge_checks
+from tflsplit.cli.streams import surroundings
 from tflsplit.coding import input_codec as coding_input_codec
 
 if TYPE_CHECKING:  # it needs what `tflsplit doctor` may be run to find missing
@@ -75,6 +76,15 @@ log = logging.getLogger(__name__)
     help="Number of inputs to send; the source is repeated if it has fewer. Default: each input once.",
 )
 @click.option("--rate", "rate_fps", type=float, help="Inputs a second. Default: the plan's, else as fast as possible.")
+@click.option(
+    "--weight",
+    type=click.FloatRange(0, 1000, min_open=True),
+    default=1.0,
+    show_default=True,
+    expose_value=False,
+    callback=surroundings.take_weight,
+    help="In a [[stream]] table of --config: this stream's share of the accelerator, or the CPU, against the others'.",
+)
 @adapting.options
 @delivery.options
 @accelerator.options
@@ -115,8 +125,8 @@ def command(
     name, service = (deployment, broker.name(device)), supervision.SupervisedEdge(click.get_current_context())
     service.starting("opening the package")
     opened, plan, cut = planfile.opened_at(pkg, plan_path, {"--cut": cut_name, "--input-codec": input_codec})
-    planned, moves_models = plan.batch if plan else 1, bool(update_options.models)
-    delivery_options.check_batch(adapts=adapting_options.is_wanted, moves_models=moves_models, planned=planned)
+    moves_models, adapts = bool(update_options.models), adapting_options.is_wanted
+    delivery_options.check_batch(adapts=adapts, moves_models=moves_models, planned=plan.batch if plan else 1)
     dial = broker.of_pictures(name, waits=service.waits and delivery_options.folder is None)
     settings = _settings(name, api_planfile.settings(plan) | delivery_options.settings(), pace, input_codec)
     with (
@@ -130,23 +140,27 @@ def command(
         connection.of_edge(broker, settings, waits=service.waits and not spool) as online,
     ):
         _log_start(model, settings)
-        observers = (*service.observers, *monitored.observers, *model.observers)
-        more: dict[str, Any] = {"spool": spool, "observers": observers, "rescue": model.rescue, **course}
+        more: dict[str, Any] = {"spool": spool, "rescue": model.rescue, **course}
+        more["observers"] = (*service.observers, *monitored.observers, *model.observers)
         edge = loop.Edge(model.package, head, online, settings, **more)
         with (
             model.updated(edge, head, machine, broker),
             monitored.of_edge(edge, online, broker, inputs),
-            screen.stopped_by_signals(edge.stop),
             service.supervised(edge, online, api_planfile.settings(plan)),
         ):
             summary = edge.run(inputs)
-    _put_out(edge, summary, is_json=is_json)
+    _put_out(edge, summary, service.surroundings, is_json=is_json)
 
 
-def _put_out(edge: "Edge", summary: "Summary", *, is_json: bool) -> None:
+def _put_out(edge: "Edge", summary: "Summary", shared: surroundings.Surroundings, *, is_json: bool) -> None:
     from edge_runtime.delivery import outcome
 
-    screen.as_json(summary.as_json()) if is_json else screen.write(summary.in_words(edge.cut.id))
+    shared.ended()
+    stream = shared.device
+    if is_json:
+        screen.as_json({"device": stream} | summary.as_json() if stream else summary.as_json())
+    else:
+        screen.write(f"{stream}: {summary.in_words(edge.cut.id)}" if stream else summary.in_words(edge.cut.id))
     outcome.check(summary, edge.settings, is_stopped=edge.is_stopping)
 
 

@@ -12,6 +12,7 @@ import click
 from tflsplit.cli.options import connection, units
 from tflsplit.cli.options import metrics as options_metrics
 from tflsplit.cli.output.seeing import printing
+from tflsplit.cli.streams import surroundings
 
 if TYPE_CHECKING:  # an edge without monitoring imports none of it
     from broker.transport.protocol import Transport
@@ -46,7 +47,7 @@ class MonitoringOptions:
                 from edge_runtime.monitoring import metrics as edge_metrics
 
                 metrics = edge_metrics.EdgeMetrics()
-                stack.enter_context(options_metrics.served(self.metrics, metrics.families, metrics.health))
+                stack.enter_context(surroundings.of().observed(self.metrics, metrics.families, metrics.health))
             if self.trace is not None:
                 from edge_runtime.monitoring import frame_trace
                 from tflsplit.kernels import keeping

@@ -5,7 +5,6 @@ One with neither systemd nor a configuration file imports none of it.
 
 import logging
 import os
-import signal
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ import click
 
 from tflsplit.cli.options import delivery
 from tflsplit.cli.settings import command
+from tflsplit.cli.streams import surroundings
 
 if TYPE_CHECKING:
     from broker.transport.protocol import Transport
@@ -38,11 +38,10 @@ class Supervised:
 
     def __init__(self, context: click.Context) -> None:
         self._context = context
+        self.surroundings = surroundings.of(context)
         self.is_supervised = bool(os.environ.get("NOTIFY_SOCKET"))
         if self.is_supervised:
-            from edge_runtime.service.notify import Notifier
-
-            self._notifier = Notifier()
+            self._notifier = self.surroundings.notifier()
 
     def starting(self, words: str) -> None:
         if self.is_supervised:
@@ -64,12 +63,8 @@ class Supervised:
 
         notifier = self._notifier if self.is_supervised else Notifier({})
         supervision = Supervision(served(), notifier, reload)
-        before = signal.signal(signal.SIGHUP, lambda _number, _frame: supervision.ask_to_reload())
-        try:
-            with supervision:
-                yield
-        finally:
-            signal.signal(signal.SIGHUP, before)
+        with self.surroundings.reloaded_by_signal(supervision.ask_to_reload), supervision:
+            yield
 
     def _again(self, changeable: Collection[str], apply: Callable[[Mapping[str, Any], frozenset[str]], None]) -> None:
         """Reads the configuration; `apply` gets its values, and the names of those that changed."""
@@ -148,7 +143,7 @@ class SupervisedEdge(Supervised):
 
         edge.describe("golden", self._golden)
         apply = partial(self._apply, edge, planned)
-        with self._running(state, lambda: self._again(CHANGEABLE, apply)):
+        with self.surroundings.running(edge), self._running(state, lambda: self._again(CHANGEABLE, apply)):
             yield
 
     @staticmethod

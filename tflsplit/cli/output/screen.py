@@ -31,8 +31,8 @@ def verbatim(content: str) -> None:
 
 
 def as_json(value: object) -> None:
-    """Prints a line of JSON."""
-    print(text.json_line(value, sys.stdout.encoding), flush=True)
+    """Prints a line of JSON, in one piece: another thread may print one too."""
+    print(text.json_line(value, sys.stdout.encoding) + "\n", end="", flush=True)
 
 
 def wide_option(function: Callable[..., Any]) -> Callable[..., Any]:

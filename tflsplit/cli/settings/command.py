@@ -21,8 +21,8 @@ _NOT_SETTINGS = frozenset({"config", "debug", "help"})
 
 Check = Callable[[Any], object]
 
-# Keys of `Context.meta`: the arguments that were typed, and the file of `--config`.
-_TYPED, _FILE = f"{__name__}.typed", f"{__name__}.file"
+# Keys of `Context.meta`: the arguments that were typed, the file of `--config`, and how many repeated tables it has.
+_TYPED, _FILE, _REPEATS = (f"{__name__}.{name}" for name in ("typed", "file", "repeats"))
 
 
 class Command(click.Command):
@@ -36,6 +36,8 @@ class Command(click.Command):
 
     bundled: Mapping[str, str] = {}
     needed: frozenset[str] = frozenset()
+    # The table that may stand several times in its file, if one may: each is a run of the command.
+    repeated: str | None = None
 
     def __init__(
         self, name: str | None, *, checks: Mapping[str, Check], paths: frozenset[str], **attributes: Any
@@ -85,11 +87,11 @@ class Command(click.Command):
         made.meta[_TYPED] = typed
         return made
 
-    def merged(self, file: Path | None, *, root: Path = Path("/")) -> "Merged":
+    def merged(self, file: Path | None, *, root: Path = Path("/"), at: int = 0) -> "Merged":
         """See `merging.merge`, which is imported only where there is something to merge."""
         from tflsplit.cli.settings import merging
 
-        return merging.merge(self, file, root=root)
+        return merging.merge(self, file, root=root, at=at)
 
     def all_problems(self, merged: "Merged", file: Path, *, root: Path = Path("/")) -> tuple[str, ...]:
         """Everything wrong with the settings: wrong values, missing ones, and what cannot be used of what they name."""
@@ -104,9 +106,25 @@ def again(context: click.Context) -> click.Context:
 
     SettingsError if they are wrong; `context` stays as it is.
     """
+    return parsed(context, context.obj)
+
+
+def repeats(context: click.Context) -> int:
+    """How many repeated tables the file has."""
+    return int(context.meta.get(_REPEATS, 0))
+
+
+def file_of(context: click.Context) -> Path | None:
+    """That of `--config`."""
+    found: Path | None = context.meta.get(_FILE)
+    return found
+
+
+def parsed(context: click.Context, obj: object) -> click.Context:
+    """The command line of `context` once more, for the repeated table that `obj` is `at`."""
     try:
         made: click.Context = context.command.make_context(
-            context.info_name, list(context.meta[_TYPED]), parent=context.parent
+            context.info_name, list(context.meta[_TYPED]), parent=context.parent, obj=obj
         )
     except click.UsageError as refused:
         raise errors.SettingsError(refused.format_message()) from refused
@@ -132,12 +150,13 @@ def _take(context: click.Context, _parameter: click.Parameter, file: Path | None
     if file is None and not (isinstance(command, Command) and command.is_in_environment()):
         return file
     assert isinstance(command, Command)  # noqa: S101 - no other has the option
-    merged = command.merged(file)
+    merged = command.merged(file, at=getattr(context.obj, "at", 0))
     if merged.problems:
         raise errors.ConfigurationError(merged.problems)
     if file is not None:
         context.default_map = dict(merged.from_files)
     context.meta[_FILE] = file
+    context.meta[_REPEATS] = merged.repeats
     return file
 
 

@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from tflsplit import errors, quantities
 from tflsplit.api import adapting as api_adapting
 from tflsplit.api import gating
 from tflsplit.cli.options import delivery, planfile, updates
 from tflsplit.cli.options.moving import adapting, gate
-from tflsplit.cli.settings import checks
+from tflsplit.cli.settings import checks, command
 from tflsplit.cli.settings.command import Check, Command
+from tflsplit.cli.streams.surroundings import Surroundings
 
 if TYPE_CHECKING:  # an edge without a configuration file merges nothing
     from tflsplit.cli.settings.merging import Merged
@@ -64,9 +67,18 @@ class EdgeCommand(Command):
 
     bundled: Mapping[str, str] = {"deployment": "deployment", "device": "name"}
     needed = frozenset({"deployment", "device"})
+    repeated = "stream"
 
     def __init__(self, name: str | None, **attributes: Any) -> None:
         super().__init__(name, checks=CHECKS, paths=PATHS, **attributes)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Once, or where the file has streams, once for each of them."""
+        if command.repeats(ctx) and not isinstance(ctx.obj, Surroundings):
+            from tflsplit.cli.streams import members
+
+            return members.run(ctx)
+        return super().invoke(ctx)
 
     def all_problems(self, merged: "Merged", file: Path, *, root: Path = Path("/")) -> tuple[str, ...]:
         looks = (_look_at_package, _look_at_source, _look_at_broker, _look_at_libraries)
@@ -78,9 +90,9 @@ class EdgeCommand(Command):
         return tuple(problems)
 
 
-def _look_at_combinations(command: Command, file: Path, plan: "Plan | None") -> None:
+def _look_at_combinations(edge: Command, file: Path, plan: "Plan | None") -> None:
     """Refuses options that exclude each other, by the checks that the edge itself makes when it starts."""
-    values = command.make_context(command.name, ["--config", str(file)]).params
+    values = edge.make_context(edge.name, ["--config", str(file)]).params
     planned, moves_models = 1 if plan is None else plan.batch, bool(values["models"])
     delivery.of(values).check_batch(adapts=values["adapt"], moves_models=moves_models, planned=planned)
     judging = gate.of(values)

@@ -35,6 +35,9 @@ class Command(Protocol):
     def table(self) -> str: ...
 
     @property
+    def repeated(self) -> str | None: ...
+
+    @property
     def prefix(self) -> str: ...
 
     @property
@@ -54,27 +57,30 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The value of every setting by its key, and all that is wrong. `from_files` is click's default map."""
+    """The value of every setting by its key, and all that is wrong. `from_files` is click's default map. `repeats` is
+    how many repeated tables there are."""
 
     settings: Mapping[str, Setting]
     problems: tuple[str, ...]
     from_files: Mapping[str, Any]
+    repeats: int = 0
 
     def value(self, key: str) -> Any:
         """None where nothing is set, or where what is set is wrong."""
         return self.settings[key].value
 
 
-def merge(command: Command, file: Path | None, *, root: Path = Path("/")) -> Merged:
-    """Reads the file, its drop-ins and the environment. The file and all that it names are below `root`."""
+def merge(command: Command, file: Path | None, *, root: Path = Path("/"), at: int = 0) -> Merged:
+    """Reads the file, its drop-ins and the environment. The file and all that it names are below `root`. Where the file
+    has repeated tables, the one `at` counts before the command's own table."""
     contents = configuration.Contents((), ())
     if file is not None:
         file = file.absolute()
-        contents = configuration.read(root / file.relative_to("/"), command.table)
+        contents = configuration.read(root / file.relative_to("/"), command.table, command.repeated)
     problems = list(contents.problems)
     found: dict[str, Setting] = {}
     from_files: dict[str, Any] = {}
-    for entry in contents.entries:
+    for entry in (*contents.entries, *(contents.repeated[at] if contents.repeated else ())):
         parameter = _known(command, entry.key, entry.place, problems)
         if parameter is None or parameter.name is None:
             continue
@@ -86,7 +92,7 @@ def merge(command: Command, file: Path | None, *, root: Path = Path("/")) -> Mer
         from_files[parameter.name] = value
     _read_environment(command, found, problems)
     defaults = {key: Setting(key, _default(parameter), "default") for key, parameter in command.settings.items()}
-    return Merged(defaults | found, tuple(problems), from_files)
+    return Merged(defaults | found, tuple(problems), from_files, len(contents.repeated))
 
 
 def _known(command: Command, key: str, place: str, problems: list[str]) -> click.Parameter | None:

@@ -15,6 +15,14 @@ _FIRST = {
     "source": '"camera:0"',
 }
 
+_REPEATED = """\
+# Several cameras or models in one process: what they have alike stands above, and each has such a table, with its own
+# device or credentials, and whatever else is its own.
+# [[{table}]]
+# credentials = "clients/door"
+# source = "rtsp://door.local/1"
+"""
+
 
 def render(command: Command) -> str:
     """TOML. What has to be said is said, as an example; all else is commented out."""
@@ -33,6 +41,8 @@ def render(command: Command) -> str:
             lines.append(f"{key} = {f'[{example}]' if settings[key].nargs == -1 else example}")
         else:
             lines.append(f"# {key} = {_example(settings[key])}")
+    if command.repeated:
+        lines += ["", *_REPEATED.format(table=command.repeated).splitlines()]
     return "\n".join(lines) + "\n"
 
 

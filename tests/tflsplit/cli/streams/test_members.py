@@ -1,0 +1,156 @@
+"""Several `[[stream]]` tables: real processes, a real broker, and what fails in one of them."""
+
+import json
+import signal
+import urllib.error
+import urllib.request
+
+import ports
+import pytest
+import supervisors
+import waiting
+
+pytestmark = pytest.mark.chaos
+
+WAIT_S = 60.0
+
+
+@pytest.fixture
+def cloud(start, tiny_package, brokers):
+    """A broker with a cloud that answers; gives the broker's address."""
+    url = brokers.start()
+    start("cloud", tiny_package.path, "--broker", url, "--deployment", "d")
+    return url
+
+
+@pytest.fixture
+def configure(tmp_path, tiny_package, source, cloud):
+    """Writes a file with streams; what they have alike is given by `alike`."""
+
+    def table(header, fields):
+        return [header, *(f"{key} = {json.dumps(value)}" for key, value in fields.items()), ""]
+
+    def write(*streams, **alike):
+        shared = {"package": str(tiny_package.path), "deployment": "d", "source": str(source), "cut": "op001"}
+        lines = table("[edge]", {**shared, "broker": cloud, "resend-after": 0.5, **alike})
+        for stream in streams:
+            lines += table("[[stream]]", stream)
+        file = tmp_path / "edge.toml"
+        file.write_text("\n".join(lines))
+        return file
+
+    return write
+
+
+def health_when(port, is_so):
+    """What `/health` tells once something is so."""
+    told = {}
+
+    def look():
+        try:
+            answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/health").read()
+        except urllib.error.HTTPError as refused:
+            answer = refused.read()
+        told.update(json.loads(answer))
+        return is_so(told)
+
+    waiting.wait_for(look)
+    return told
+
+
+def summaries(done):
+    return {each["device"]: each for each in map(json.loads, done.out.splitlines())}
+
+
+def test_each_stream_is_an_edge_of_its_own(run, configure):
+    file = configure({"device": "door", "count": 30}, {"device": "yard", "count": 20, "rate": 100}, {"device": "hall"})
+    done = run("edge", "--config", file, "--json")
+    assert done.code == 0, done.err
+    found = summaries(done)
+    assert {name: each["results"] for name, each in found.items()} == {"door": 30, "yard": 20, "hall": 40}
+
+
+def test_one_that_fails_is_named_and_tried_again_while_the_others_go_on(start, configure, tmp_path):
+    port = ports.free_port()
+    missing = tmp_path / "later.npy"
+    missing.write_bytes(b"no array yet")
+    file = configure(
+        {"device": "door", "count": 1_000_000, "rate": 50},
+        {"device": "yard", "source": str(missing)},
+        metrics=str(port),
+    )
+    with open(tmp_path / "log", "w+") as log:
+        edge = start("edge", "--config", file, "--json", stderr=log)
+        waiting.wait_for(lambda: "stream failed device=yard" in (tmp_path / "log").read_text())
+        health = health_when(port, lambda found: found["streams"]["door"]["state"] == "ok")
+        assert health["why"].startswith("yard: ")
+        scraped = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+        assert 'tflsplit_edge_results_total{device="door"}' in scraped
+        assert "later.npy" in health["streams"]["yard"]["why"]
+        edge.send_signal(signal.SIGTERM)
+        assert edge.wait(WAIT_S) == 1  # one of them never ran
+    assert "1 stream failed: yard: " in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("streams", "alike", "said"),
+    [
+        (({"device": "a"}, {"device": "a"}), {}, "two streams are of device 'a'"),
+        (({"device": "a"}, {"device": "b", "sorce": "x"}), {}, "stream 2): there is no key 'sorce'; did you mean"),
+        (({"device": "a", "weight": 0},), {}, "stream 1): weight: 0"),
+        (({"device": "a"}, {"device": "b"}), {"accelerator": "auto"}, "accelerator auto: several streams share one"),
+        (({"device": "a"}, {"device": "b", "accelerator": "toaster"}), {}, "accelerator 'toaster'"),
+    ],
+)
+def test_what_is_wrong_is_said_before_any_stream_begins(run, configure, streams, alike, said):
+    done = run("edge", "--config", configure(*streams, **alike))
+    assert done.code == 1
+    assert said in done.err
+    assert "edge runs" not in done.err
+
+
+def test_streams_share_a_device_that_one_process_may_open_once(run, configure, library, tmp_path):
+    file = configure(
+        {"device": "door", "count": 40, "weight": 2},
+        {"device": "yard", "count": 40},
+        accelerator=f"delegate:{library}?alone={tmp_path}/taken",
+    )
+    done = run("edge", "--config", file, "--json")
+    assert done.code == 0, done.err
+    assert {name: each["results"] for name, each in summaries(done).items()} == {"door": 40, "yard": 40}
+    assert done.err.count("accelerator served") == 1
+
+
+def test_a_stream_that_hangs_starves_the_watchdog_of_all(start, configure, library, tmp_path):
+    hang = tmp_path / "hang"
+    with supervisors.listening(tmp_path / "notify") as supervisor:
+        file = configure(
+            {"device": "door", "count": 1_000_000, "rate": 20},
+            {
+                "device": "yard",
+                "count": 1_000_000,
+                "rate": 20,
+                "accelerator": f"delegate:{library}?invoke=hang&while={hang}",
+            },
+        )
+        edge = start("edge", "--config", file, env=supervisor.environment)
+        ready = supervisor.wait_for(lambda message: "READY=1" in message)
+        assert "door: connected, " in ready
+        assert "yard: connected, " in ready
+        supervisor.wait_for(lambda message: message == "WATCHDOG=1")
+        hang.touch()
+        supervisor.wait_for_status("yard: connected, 0.0 frames/s")
+        assert supervisor.is_silent_for(2 * supervisors.WATCHDOG_S, "WATCHDOG=1")
+        edge.kill()
+
+
+def test_a_reload_reaches_each_stream(start, configure, tmp_path):
+    with supervisors.listening(tmp_path / "notify") as supervisor:
+        streams = [{"device": name, "count": 1_000_000, "rate": 5} for name in ("door", "yard")]
+        edge = start("edge", "--config", configure(*streams), env=supervisor.environment)
+        supervisor.wait_for_status(r"door: .* [3-6]\.\d frames/s.*; yard: .* [3-6]\.\d frames/s")
+        configure(streams[0], streams[1] | {"rate": 200})
+        edge.send_signal(signal.SIGHUP)
+        supervisor.wait_for_status(r"door: .* [3-6]\.\d frames/s.*; yard: .* \d{3}\.\d frames/s")
+        edge.terminate()
+        assert edge.done().code == 0

@@ -1,0 +1,1 @@
+"""Several edges in one process: the `[[stream]]` tables of a configuration file."""
