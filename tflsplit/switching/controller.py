@@ -15,13 +15,12 @@ from tflsplit.switching import hedge as switching_hedge
 from tflsplit.switching.choices import Choice, Present, latency_s, load_s, loaded
 from tflsplit.switching.estimates import Estimates, Memory
 from tflsplit.switching.goal import Goal, Outlook, Wish, score
+from tflsplit.switching.lateness import Lateness
 from tflsplit.switching.policy import Answer, Probing, Waiting
 
 _STANDARD_ERRORS = 2.0
-# The 95th percentile is that of all frames: while the link is dead, each is among the slowest in any case, and what has
-# the better percentile of its own but takes so many times as long in the mean makes more of them late. A move for that
-# has to be clear.
-_MOST_OVER_MEAN, _CLEARLY = 1.5, 1.1
+# By which the least time between two frames may grow with each: what a camera gives now and then is seen again.
+_TICK_GROWS = 1.02
 # What a report can show, and an edge that runs for years can hold.
 _SWITCHES_KEPT = 100_000
 
@@ -71,6 +70,8 @@ class Controller:
         self._choices = tuple(choices)
         self._goal = goal
         self._tuning = tuning
+        self._lateness = Lateness(self._choices, usual) if goal.wish is Wish.P95 else None
+        self._bounds_s: dict[str, float] = {}  # what a hedge leaves of the last frame of each choice
         self._outlook = self._look(-math.inf)
         self._now = next((each for each in choices if each.id == start), None) or self._best(self._choices)
         self._loaded = self._now
@@ -78,10 +79,14 @@ class Controller:
         self._unusable: dict[str, float] = {}
         self._forbidden: frozenset[str] = frozenset()
         self._picked_s = -math.inf
-        self._every_s = 0.1
+        self._every_s = self._tick_s = 0.1
 
     def learn(self, now_s: float, answer: Answer) -> None:
         self.estimates.learn(now_s, answer)
+        choice, parts_s = answer.choice, (answer.edge_s, answer.link_s, answer.cloud_wait_s, answer.cloud_s)
+        if self._lateness is not None and choice is not None and (choice.is_local or answer.link_s is not None):
+            took_s = min(math.fsum(each or 0.0 for each in parts_s), self._bounds_s.get(choice.id, math.inf))
+            self._lateness.took(choice, took_s, self._tick_s)
 
     def pending(self, oldest: Waiting | None) -> None:
         self.estimates.pending = oldest
@@ -106,7 +111,9 @@ class Controller:
 
     def pick(self, now_s: float) -> Choice:
         if self._picked_s > -math.inf:
-            self._every_s += 0.1 * (now_s - self._picked_s - self._every_s)
+            passed_s = now_s - self._picked_s
+            self._every_s += 0.1 * (passed_s - self._every_s)
+            self._tick_s = min(_TICK_GROWS * self._tick_s, passed_s)
         self._picked_s = now_s
         self._outlook = self._look(now_s)
         usable = self.usable(now_s)
@@ -116,6 +123,9 @@ class Controller:
             self.switches.append(Switch(now_s, self._now.id, best.id, reason))
             self._now, self.seen_at_switch = best, self._outlook.present
             self._loaded = loaded(self._loaded, best)
+        if self._lateness is not None and self._tuning.hedge is not None and not self._now.is_local:
+            rest_s = self._now.rest_s * self._outlook.present.edge_slower
+            self._bounds_s[self._now.id] = self._outlook.hedge_after_s(self._now) + rest_s
         return self._now
 
     @property
@@ -131,24 +141,17 @@ class Controller:
         return latency_s(choice, self._outlook.present)
 
     def _look(self, now_s: float) -> Outlook:
-        return Outlook(self.estimates.present(now_s), tuple(self.estimates.errors), self._tuning.hedge)
+        present = self.estimates.present(now_s)
+        late = self._lateness.late(now_s, present) if self._lateness is not None else None
+        return Outlook(present, tuple(self.estimates.errors), self._tuning.hedge, late)
 
     def _best(self, among: Sequence[Choice]) -> Choice:
-        if self._goal.wish is Wish.P95:
-            most_s = _MOST_OVER_MEAN * min(self._mean_s(each) for each in among)
-            among = [each for each in among if self._mean_s(each) <= most_s]
         return min(among, key=lambda each: score(each, self._outlook, self._goal))
-
-    def _mean_s(self, choice: Choice) -> float:
-        return statistics.fmean(self._outlook.latencies_s(choice))
 
     def _is_worth_it(self, best: Choice) -> bool:
         best_is_late, best_score = score(best, self._outlook, self._goal)
         is_late, now_score = score(self._now, self._outlook, self._goal)
         if is_late != best_is_late:
-            return True
-        most = _MOST_OVER_MEAN * _CLEARLY
-        if self._goal.wish is Wish.P95 and self._mean_s(self._now) > most * self._mean_s(best):
             return True
         gain = now_score - best_score
         frames = max(1.0, self._tuning.dwell_s / max(self._every_s, 1e-3))

@@ -7,6 +7,11 @@ from enum import Enum
 
 from tflsplit.planning.scenario import Power, Prices
 from tflsplit.switching.choices import Choice, Present, latency_s
+from tflsplit.switching.lateness import Late
+
+# A device that computes a frame itself is not done when the link is back: of what is late in any case, one that is
+# sent may take so many times as long.
+_ENDS_WITH_THE_LINK = 2.0
 
 
 class Wish(str, Enum):
@@ -31,11 +36,12 @@ class Goal:
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """`present` is the best guess, `errors` by which factors the link's last guesses were wrong; with `hedge` a frame
-    is computed on the device too once that share of its expected way has passed."""
+    is computed on the device too once that share of its expected way has passed; `late` is for the 95th percentile."""
 
     present: Present
     errors: Sequence[float]
     hedge: float | None
+    late: Late | None = None
 
     def latencies_s(self, choice: Choice) -> list[float]:
         """As many as there are errors, each as likely as the others."""
@@ -65,8 +71,7 @@ def score(choice: Choice, outlook: Outlook, goal: Goal) -> tuple[bool, float]:
     if goal.wish is Wish.MEAN or is_late:
         return is_late, mean_s
     if goal.wish is Wish.P95:
-        ordered = sorted(latencies)
-        return is_late, ordered[min(len(ordered) - 1, math.ceil(0.95 * len(ordered)) - 1)]
+        return is_late, mean_s + (_lateness_s(choice, latencies, mean_s, outlook.late) if outlook.late else 0.0)
     if goal.wish is Wish.ENERGY and goal.power is not None:
         # At rest it draws power in any case; what a choice adds is the difference while it works.
         added_w = goal.power.active_w - goal.power.idle_w
@@ -75,3 +80,11 @@ def score(choice: Choice, outlook: Outlook, goal: Goal) -> tuple[bool, float]:
         by_gb, by_hour = goal.prices.per_gb or 0.0, goal.prices.per_cloud_hour or 0.0
         return is_late, choice.wire_bytes / 1e9 * by_gb + choice.cloud_s / 3600 * by_hour
     return is_late, choice.wire_bytes
+
+
+def _lateness_s(choice: Choice, latencies: Sequence[float], mean_s: float, late: Late) -> float:
+    """What it costs that a frame may be late, on top of its mean."""
+    share = sum(each > late.after_s for each in latencies) / len(latencies)
+    if not choice.is_local:
+        return late.weight * late.after_s * max(share, late.risk)
+    return late.weight * late.after_s * share + (_ENDS_WITH_THE_LINK - 1) * mean_s * share

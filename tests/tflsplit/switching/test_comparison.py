@@ -84,11 +84,9 @@ def test_where_p95_is_the_wish_it_is_near_the_best_cut_that_stays():
     found = played([*RECORDED, *MADE], Goal(Wish.P95), Tuning(hedge=hedge.DEFAULT))
     ratios = [each.policies["adaptive"].p95_ms / each.policies["best_static"].p95_ms for each in found]
 
-    print(f"p95 over the best staying cut's: {mean(ratios):.3f} in the mean, {sorted(ratios)[-2:]} the largest")
-    assert mean(ratios) <= 1.1
-    # In one cell hand-overs take just more than a twentieth of the ticks, so a device that computes them itself has
-    # its own time as the 95th percentile, and one that waits has not.
-    assert sorted(ratios)[-2] <= 1.1
+    print(f"p95 over the best staying cut's: {mean(ratios):.3f} in the mean, {max(ratios):.3f} in the worst")
+    assert mean(ratios) <= 1.02
+    assert max(ratios) <= 1.1
 
 
 def test_the_traces_that_come_along_are_what_their_script_writes(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from tests.tflsplit.switching import tables
 from tflsplit.switching import choices
 from tflsplit.switching.goal import Goal, Outlook, Wish, score
+from tflsplit.switching.lateness import Late
 
 SECOND, LOCAL = tables.choices()[1], tables.choices()[-1]
 NOW = tables.present(mbit=20.0)
@@ -16,11 +17,25 @@ def test_a_link_that_jumps_is_trusted_less_than_a_steady_one():
 
     assert score(SECOND, steady, Goal()) < score(LOCAL, steady, Goal())
     assert score(SECOND, jumpy, Goal()) == (False, pytest.approx(choices.latency_s(SECOND, NOW) + 0.22 * LINK_S))
-    assert (
-        score(SECOND, steady, Goal(Wish.P95))
-        < score(LOCAL, steady, Goal(Wish.P95))
-        < score(SECOND, jumpy, Goal(Wish.P95))
+
+
+def test_for_the_95th_percentile_it_counts_whether_a_frame_may_be_late():
+    goal, jumpy = Goal(Wish.P95), (3.2, *(1.0,) * 9)
+
+    def outlook(after_s, weight=20.0, risk=0.0, errors=jumpy):
+        return Outlook(NOW, errors, None, Late(after_s, weight, risk))
+
+    assert score(SECOND, outlook(0.12, errors=(1.0,)), goal) < score(LOCAL, outlook(0.12, errors=(1.0,)), goal)
+    assert score(LOCAL, outlook(0.12), goal) < score(SECOND, outlook(0.12), goal)
+    assert score(LOCAL, outlook(0.12, risk=0.1, errors=(1.0,)), goal) < score(
+        SECOND, outlook(0.12, risk=0.1, errors=(1.0,)), goal
     )
+    # Later than what jumps take it is no longer late, and with nothing late so far a risk may be taken.
+    assert score(SECOND, outlook(1.0), goal)[1] == score(SECOND, outlook(0.12, weight=0.0), goal)[1]
+    # Both are late: the one that ends with the link.
+    slow = Outlook(tables.present(mbit=1.9), (1.0,), None, Late(0.1, 20.0, 0.0))
+    assert choices.latency_s(LOCAL, slow.present) < choices.latency_s(SECOND, slow.present)
+    assert score(SECOND, slow, goal) < score(LOCAL, slow, goal)
 
 
 def test_a_hedge_bounds_what_a_jump_costs():
