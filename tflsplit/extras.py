@@ -118,15 +118,21 @@ def _declared() -> Sequence[str]:
         return ()
 
 
+def checkout() -> Path | None:
+    """The checkout that this program runs in, if it does."""
+    found = Path(__file__).resolve().parents[1]
+    return found if (found / "pyproject.toml").is_file() else None
+
+
 def _place() -> tuple[Path, bool] | None:
     """The wheel or checkout that this project was installed from, if it is still there, and whether as editable."""
     import json
     from importlib import metadata
     from urllib.parse import unquote, urlsplit
 
-    checkout = Path(__file__).resolve().parents[1]
-    if (checkout / "pyproject.toml").is_file():
-        return checkout, True
+    ours = checkout()
+    if ours is not None:
+        return ours, True
     try:
         recorded = metadata.distribution(PROJECT).read_text("direct_url.json")
     except metadata.PackageNotFoundError:

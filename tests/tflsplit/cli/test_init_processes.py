@@ -1,6 +1,7 @@
 """A deployment begun by `tflsplit init`: what it writes runs, it asks somebody who is there, and shows no keys."""
 
 import os
+import pathlib
 import pty
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import ports
 import pytest
 
 from broker.local import server
+from tflsplit import extras
 
 pytestmark = [
     pytest.mark.chaos,
@@ -54,6 +56,30 @@ def test_no_container_sees_the_authority_or_runs_as_root(home):
             assert (home / path).exists(), path
     assert services["watch"]["ports"] == ["127.0.0.1:8080:8080"]
     assert (home / "watch-token").stat().st_mode & 0o777 == 0o600
+
+
+def test_images_are_built_out_of_the_checkout_that_it_runs_in(tmp_path, run, tiny_package):
+    yaml = pytest.importorskip("yaml")
+    checkout = extras.checkout()
+    given = ("--model", tiny_package.path, "--source", "camera:0", "--edge-elsewhere")
+    on_hosts = {
+        host: run("init", tmp_path / host, *given, "--broker", host) for host in ("server.example", "localhost")
+    }
+    read = {
+        name: yaml.safe_load((tmp_path / "server.example" / name).read_text())["services"]
+        for name in ("compose.yaml", "compose.edge.yaml")
+    }
+
+    assert "docker compose up" in on_hosts["server.example"].out
+    assert "docker compose up" not in on_hosts["localhost"].out  # in a container that is the container
+    assert "build" not in read["compose.edge.yaml"]["edge"]  # there it has no checkout
+    for name in ("cloud", "watch"):
+        build = read["compose.yaml"][name].get("build")
+        if checkout is None:
+            assert build is None
+        else:
+            assert (pathlib.Path(build["context"]), build["target"]) == (checkout, name)
+            assert f" AS {name}\n" in (checkout / build["dockerfile"]).read_text()
 
 
 def test_compose_takes_the_files(home, run, tiny_package, tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from tflsplit import errors
+from tflsplit import errors, extras
 from tflsplit.cli.output import examples, logs, screen
 from tflsplit.cli.settings import beginnings
 
@@ -121,7 +121,12 @@ def _begun(names: tuple[str, str, str], folder: Path, source: str, *, is_elsewhe
     deployment, device, host = names
     wanted, place = brokers.Wanted((device,)), folder / beginnings.BROKER
     brokers.init(place, wanted, deployment=deployment, hosts=(host,), port=_PORT)
-    return beginnings.Beginning(deployment, device, host, _PORT, source, *_owners(place), is_elsewhere=is_elsewhere)
+    checkout = extras.checkout()
+    return beginnings.Beginning(
+        *(deployment, device, host, _PORT, source, *_owners(place)),
+        is_elsewhere=is_elsewhere,
+        checkout=None if checkout is None else str(checkout),
+    )
 
 
 def _package(model: Path, out: Path, labels: str, calibration: str) -> None:
@@ -154,10 +159,16 @@ def _write_token(path: Path, user: str) -> None:
     os.chown(path, *map(int, user.split(":")))
 
 
+def _with_containers(folder: Path, host: str) -> str:
+    if host in ("localhost", "127.0.0.1", "::1"):
+        return f"none can reach {host}, which in each of them is itself; begin with another --broker for that"
+    return f"cd {folder} && docker compose up; then http://127.0.0.1:8080, token in {beginnings.TOKEN}"
+
+
 def _tell(folder: Path, begun: beginnings.Beginning) -> None:
     lines = [
         f"{folder}: deployment {begun.deployment} with edge {begun.device}, a cloud, and a broker for {begun.host}",
-        f"with containers:  cd {folder} && docker compose up; then http://127.0.0.1:8080, token in {beginnings.TOKEN}",
+        f"with containers:  {_with_containers(folder, begun.host)}",
         f"without:          tflsplit broker run {folder}/{beginnings.BROKER}",
         f"                  tflsplit cloud --config {folder}/cloud.toml",
         f"                  tflsplit edge --config {folder}/edge.toml",

@@ -1,6 +1,6 @@
 """The files with which a deployment begins: settings of an edge and a cloud, and a Compose file for all of it. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 
 from broker.deploy import layout, mosquitto, supervision
@@ -34,15 +34,25 @@ credentials = "{broker}/clients/cloud"
 
 _COMPOSE_HEAD = """\
 # Written by `tflsplit init`. In this folder: docker compose {file}up --detach
+{images}services:
+"""
+
+_IMAGES = """\
 # The images are made in a checkout, where TARGET is each of {targets}:
 #     docker build --file deploy/Dockerfile --target TARGET --tag tflsplit-TARGET:{version} .
-services:
+"""
+
+_BUILD = """\
+    build:
+      context: {checkout}
+      dockerfile: deploy/Dockerfile
+      target: {name}
 """
 
 _SERVICE = """\
   {name}:
     image: tflsplit-{name}:{version}
-    command: {command}
+{build}    command: {command}
     user: "{user}"
     volumes:
 {volumes}
@@ -77,6 +87,7 @@ class Beginning:
     user: str
     broker_user: str
     is_elsewhere: bool = False
+    checkout: str | None = None
 
     def files(self) -> dict[str, str]:
         """Each file's text by its name."""
@@ -93,7 +104,7 @@ class Beginning:
         waits = "    depends_on: [broker]\n"
         return "".join(
             (
-                _COMPOSE_HEAD.format(version=_version(), file="", targets=", ".join(names)),
+                _COMPOSE_HEAD.format(file="", images="" if self.checkout else _images(*names)),
                 self._broker(),
                 self._service("cloud", ["--config", f"{_INSIDE}/cloud.toml"], ("cloud.toml", PACKAGE), "cloud", waits),
                 self._service(
@@ -113,8 +124,8 @@ class Beginning:
         return supervision.service(self.port, self.broker_user, config=mosquitto.CONFIG, server=place, more=named)
 
     def _edge_alone(self) -> str:
-        head = _COMPOSE_HEAD.format(version=_version(), file="--file compose.edge.yaml ", targets="edge")
-        return head + self._edge("")
+        head = _COMPOSE_HEAD.format(file="--file compose.edge.yaml ", images=_images("edge"))
+        return head + replace(self, checkout=None)._edge("")
 
     def _edge(self, waits: str) -> str:
         path = words.parse(self.source).path
@@ -127,7 +138,9 @@ class Beginning:
         volumes = [(file, file) if file.startswith("/") else (f"./{file}", f"{_INSIDE}/{file}") for file in files]
         volumes.append((f"./{_client(client)}", f"{_INSIDE}/{_client(client)}"))
         lines = "\n".join(f"      - {_quoted(f'{outside}:{inside}:ro')}" for outside, inside in volumes)
-        return _SERVICE.format(name=name, version=_version(), command=shown, user=self.user, volumes=lines, more=more)
+        build = _BUILD.format(checkout=_quoted(self.checkout), name=name) if self.checkout else ""
+        words_of = {"name": name, "version": _version(), "build": build, "command": shown, "user": self.user}
+        return _SERVICE.format(**words_of, volumes=lines, more=more)
 
     @property
     def _devices(self) -> str:
@@ -140,6 +153,10 @@ class Beginning:
 
 def _client(name: str) -> str:
     return f"{BROKER}/clients/{name}"
+
+
+def _images(*targets: str) -> str:
+    return _IMAGES.format(targets=", ".join(targets), version=_version())
 
 
 def _version() -> str:
