@@ -41,7 +41,7 @@ class Head:
 
     `kernel_class` is that of this machine's CPU, by default as it is measured and kept.
 
-    It takes up to `batch` inputs at once, as rows; SettingsError where the head cannot.
+    It takes up to `batch` inputs at once, as rows, and so do its segments; SettingsError where the head cannot.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Head:
             return
         if keeps_state(package, cut):
             self._opened = self._keeping = _open_keeping(accelerator, package, cut)
-        elif batch > 1:
+        elif batch > 1 and (segments is None or accelerator.is_external):
             self._opened = batched.open_on(accelerator, package, cut, batch)
         elif not accelerator.is_external:
             self._opened = _on_cpu(accelerator, package, cut, segments)

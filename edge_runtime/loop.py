@@ -266,36 +266,36 @@ class Edge:
         self.summary.drop("replaced" if self._transport.state is ConnectionState.ONLINE else "offline")
 
     def _process(self, sequence: int, batch: Sequence[Capture]) -> int:
-        """Makes the frame of these inputs; returns their number."""
-        taken = batch[0]
+        """Makes the frame of these inputs, or several; returns the inputs' number."""
         began_s, is_alone, overdue_s = time.monotonic(), self._answers.is_alone(self._transport, self._route), None
         if self.adaptation is not None:
             self._in_use.sending, self._in_use.head = self.adaptation.pick()
             overdue_s = self.adaptation.overdue_s
         started_s, boundary = self._run_head(sequence, batch)
-        head_s = time.monotonic() - started_s
-        course = self._answers.course_of(self._in_use.sending, boundary, is_alone=is_alone)
-        packed = course.sending.pack(
-            course.arrays,
-            key=(self._settings.boot, sequence),
-            captured_ns=taken.captured_ns,
-            captured_at_s=taken.captured_at_s,
-            head_s=head_s,
-            wants_ack=self._settings.until is Until.ACK,
-            follows=self._stream.follows(sequence),
-            later_ns=tuple(each.captured_ns for each in batch[1:]),
-            sizes=self._in_use.sizes([each.raw for each in batch]),
-        )
-        if self.adaptation is not None:
-            self.adaptation.sent(packed, time.monotonic() - began_s)
-        overdue_at_s = None if overdue_s is None else began_s + overdue_s
-        is_kept = is_alone or (self.adaptation is not None and self.adaptation.keeps(packed))
-        self._answers.leaves(course, packed, is_sent=not is_kept, overdue_at_s=overdue_at_s)
-        if is_kept:
-            self.summary.drop("offline", len(batch))
-        elif self._route.accept(packed):
-            self._stream.accepted(sequence)
-        return len(batch)
+        head_s, inputs, waited_s = time.monotonic() - started_s, len(batch), 0.0
+        for course in self._answers.courses_of(self._in_use.sending, boundary, inputs, is_alone=is_alone):
+            if course.places.start > 0 and not is_alone:
+                waited_s += self._wait_for_room()
+            key, wants_ack = (self._settings.boot, sequence), self._settings.until is Until.ACK
+            about = {"head_s": head_s, "wants_ack": wants_ack, "follows": self._stream.follows(sequence)}
+            packed = course.pack(batch, key, self._in_use.sizes, **about)
+            if self.adaptation is not None:
+                self.adaptation.sent(packed, time.monotonic() - began_s - waited_s)
+            overdue_at_s = None if overdue_s is None else began_s + overdue_s
+            is_kept = is_alone or (self.adaptation is not None and self.adaptation.keeps(packed))
+            self._answers.leaves(course, packed, is_sent=not is_kept, overdue_at_s=overdue_at_s)
+            if is_kept:
+                self.summary.drop("offline", packed.inputs)
+            elif self._route.accept(packed):
+                self._stream.accepted(sequence)
+        return inputs
+
+    def _wait_for_room(self) -> float:
+        """For another frame of the same inputs, unless the edge stops. Returns how long that took."""
+        began_s = time.monotonic()
+        while not (self._route.wait_for_room(_LOOK_S) or self.is_stopping):
+            self._between_frames()
+        return time.monotonic() - began_s
 
     def _run_head(self, sequence: int, batch: Sequence[Capture]) -> tuple[float, tuple[Array, ...]]:
         """The boundary, and when the head that gave it began."""

@@ -90,6 +90,7 @@ class Adaptation:
         self._tails = self._open_tails()
         self._is_answered = False
         self._without_pixels = False
+        self._batch = 1
         self._refused_until_s: dict[str, float] = {}
         self._in_flight = InFlight(controller)
         self._guard = threading.Lock()  # the candidates, the controller and what is out
@@ -143,6 +144,7 @@ class Adaptation:
         self._transport, self._clouds, self._allows = transport, clouds, allows
         self._in_flight.clear()
         self._tails = self._open_tails()
+        self._batch = settings.batch
         self._in_flight.max_age_s = settings.max_age_s if settings.is_latest else math.inf
         name, probing = (settings.deployment, settings.device), self._controller.probing
         self.answers = topics.topic(*name, topics.Kind.CONTROL)
@@ -241,7 +243,7 @@ class Adaptation:
             if choice.is_local:
                 self._controller.learn(now_s, Answer(choice, now_s, 0.0, edge_s, None))
             else:
-                self._in_flight.add(packed.key, choice, now_s, bits, edge_s)
+                self._in_flight.add(packed.key, choice, now_s, bits, edge_s, share=packed.inputs / self._batch)
 
     def alive(self) -> None: ...
 
@@ -250,7 +252,8 @@ class Adaptation:
     def settled(self, settled: Settled) -> None:
         now_s = time.monotonic()
         with self._guard:
-            sent = self._in_flight.take((settled.boot, settled.sequence))
+            of_several = settled.answer.first if isinstance(settled.answer, results.Result) else None
+            sent = self._in_flight.take((settled.boot, settled.sequence if of_several is None else of_several))
             if isinstance(settled.answer, results.Refusal):
                 if settled.answer.is_of_package and self._now.sending.package.digest.startswith(settled.package):
                     self._leave_out(settled.cut, now_s + _AGAIN_S, "a cloud has no tail of it")

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from edge_runtime import batched
 from edge_runtime import head as edge_head
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.protocol import Accelerator
@@ -59,17 +60,22 @@ class Computing:
 
 
 @contextlib.contextmanager
-def opened(package: Package, choices: Sequence[Choice], *, threads: int = 1) -> Iterator[list[Candidate]]:
+def opened(
+    package: Package, choices: Sequence[Choice], *, threads: int = 1, batch: int = 1
+) -> Iterator[list[Candidate]]:
     """All at once, on the CPU, so that moving costs nothing: as segments of one model, or in a bundle without it as
-    heads that each hold their weights. CutError for a choice that is no cut of the package."""
+    heads that each hold their weights; each for up to `batch` inputs. CutError for a choice that is no cut of the
+    package, SettingsError for one that does not take so many."""
     cuts = {choice.cut: package.cut(choice.cut) for choice in choices}
     if not cuts:
         raise errors.SettingsError(f"{package.path}: no cut to move between")
+    for cut in cuts.values():
+        framing.check_batch(package, cut, batch)
     with contextlib.ExitStack() as stack:
-        chain = _chained(stack, package, cuts.values(), threads)
+        chain = _chained(stack, package, cuts.values(), threads, batch)
         computing = Cpu(threads=threads)
         heads = {
-            name: stack.enter_context(Head(package, cut, accelerator=computing, segments=chain))
+            name: stack.enter_context(Head(package, cut, accelerator=computing, segments=chain, batch=batch))
             for name, cut in cuts.items()
         }
         package.forget_graph()
@@ -98,12 +104,14 @@ def opened_on(
         yield _candidates(package, choices, heads, chain), device
 
 
-def _chained(stack: contextlib.ExitStack, package: Package, cuts: Iterable[Cut], threads: int) -> Segments | None:
+def _chained(
+    stack: contextlib.ExitStack, package: Package, cuts: Iterable[Cut], threads: int, batch: int = 1
+) -> Segments | None:
     """None where the package has no whole model to slice."""
     if reading.MODEL not in package.manifest.files:
         log.info("heads are open side by side, each with its weights reason=the bundle has no whole model")
         return None
-    return stack.enter_context(Segments(package, (package.cuts[0], *cuts), threads=threads))
+    return stack.enter_context(batched.chained(package, (package.cuts[0], *cuts), threads=threads, batch=batch))
 
 
 def _candidates(

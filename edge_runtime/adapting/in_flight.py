@@ -30,6 +30,7 @@ class Sent:
     bits: float
     edge_s: float
     overdue_s: float  # the time from which on it is
+    share: float = 1.0  # of the inputs that the choice's costs are of
 
 
 class InFlight:
@@ -46,11 +47,11 @@ class InFlight:
         """Another run begins: what the one before left without an answer is awaited no more."""
         self._sent.clear()
 
-    def add(self, key: Key, choice: Choice, now_s: float, bits: float, edge_s: float) -> None:
+    def add(self, key: Key, choice: Choice, now_s: float, bits: float, edge_s: float, *, share: float = 1.0) -> None:
         if len(self._sent) < _MOST_OUT:
             known = self._controller.estimates.known(now_s)
             way_s = latency_s(choice, known) - choice.edge_s * known.edge_slower
-            self._sent[key] = Sent(choice, now_s, bits, edge_s, now_s + _OVERDUE * way_s + _MOMENT_S)
+            self._sent[key] = Sent(choice, now_s, bits, edge_s, now_s + _OVERDUE * way_s + _MOMENT_S, share)
         if self.probes is not None and bits >= LEAST_TELLING_BITS:
             self.probes.features_left(now_s)
 
@@ -70,7 +71,8 @@ class InFlight:
         self._link_free_s = now_s - wait_s - cloud_s - min(link_s, rtt_s)
         # When these were through is an estimate, by the round trip: a shorter one does not follow from it.
         tells_link = not is_behind or link_s > rtt_s
-        return Answer(sent.choice, began_s, sent.bits, sent.edge_s, link_s if tells_link else None, wait_s, cloud_s)
+        whole_s = cloud_s / sent.share
+        return Answer(sent.choice, began_s, sent.bits, sent.edge_s, link_s if tells_link else None, wait_s, whole_s)
 
     def tend(self, now_s: float, *, is_online: bool) -> None:
         """Called regularly: sends the probes that are due."""

@@ -1,9 +1,11 @@
 """What becomes of a frame once its head has run: whether the device answers it, and what is sent of it."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from broker.messages import results
 from broker.transport.protocol import ConnectionState, Transport
@@ -16,8 +18,10 @@ from edge_runtime.delivery.observer import Answer, Observer, Why, refusal_of
 from edge_runtime.delivery.routes import Route
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.delivery.summary import Summary
+from edge_runtime.delivery.window import Key
 from edge_runtime.exactness import Exactness
 from edge_runtime.head import Head
+from edge_runtime.sources.captured import Capture
 from tflsplit.graph.tensors import Array
 from tflsplit.package import outputs
 
@@ -26,9 +30,11 @@ _STAYS = {Verdict.SURE: Why.SURE, Verdict.AUDITED: Why.SURE, Verdict.LIMITED: Wh
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """`arrays` are what the frame carries, `sending` says as what. `found` are the model's outputs, None where they
-    were not computed; `why` they are the frame's first answer, None where they are not."""
+    """A frame of those of the inputs whose `places` these are: `arrays` are what it carries, `sending` says as what.
+    `found` are the model's outputs, None where they were not computed; `why` they are the frame's first answer, None
+    where they are not."""
 
+    places: range
     sending: Sending
     arrays: tuple[Array, ...]
     found: tuple[Array, ...] | None
@@ -36,9 +42,29 @@ class Course:
     rest_s: float = 0.0
     verdict: Verdict | None = None
 
+    def pack(
+        self,
+        batch: Sequence[Capture],
+        key: Key,
+        sizes_of: Callable[[Sequence[Any]], tuple[tuple[int, int], ...]],
+        **about: Any,
+    ) -> Packed:
+        """Its frame, of the inputs that the head ran on; `key` is the first one's. What it is `about` is as in
+        `Sending.pack`."""
+        taken = batch[self.places.start : self.places.stop]
+        return self.sending.pack(
+            self.arrays,
+            key=(key[0], key[1] + self.places.start),
+            captured_ns=taken[0].captured_ns,
+            captured_at_s=taken[0].captured_at_s,
+            later_ns=tuple(each.captured_ns for each in taken[1:]),
+            sizes=sizes_of([each.raw for each in taken]),
+            **about,
+        )
+
 
 class Answers:
-    """The compute thread calls `course_of` and then `leaves`, the results thread `settled`. `moves_here` says
+    """The compute thread calls `courses_of` and then `leaves`, the results thread `settled`. `moves_here` says
     that the cut may move to `output`."""
 
     def __init__(
@@ -53,7 +79,6 @@ class Answers:
         on_failure: Callable[[Exception], None],
     ) -> None:
         self.on_device = on_device
-        self._is_batched = settings.batch > 1  # whose results are the cloud's, one for each input
         self._gate = None if on_device is None else on_device.gate
         self._may_answer = moves_here or on_device is not None
         self._is_latest = settings.is_latest
@@ -98,31 +123,45 @@ class Answers:
             return head
         return here.head
 
-    def course_of(self, sending: Sending, boundary: tuple[Array, ...], *, is_alone: bool) -> Course:
-        """Of a frame whose head gave that boundary. `is_alone` says that there is nobody to send it to."""
-        if not sending.cut.tail.operators and not self._is_batched:
-            return Course(sending, boundary, boundary, Why.AWAY if is_alone else Why.OUTPUT)
+    def courses_of(self, sending: Sending, boundary: tuple[Array, ...], inputs: int, *, is_alone: bool) -> list[Course]:
+        """Of so many inputs for which the head gave that boundary: one frame, or where a gate judges them otherwise one
+        for each that follow one another with the same verdict. `is_alone` says that there is nobody to send it to."""
+        every = range(inputs)
+        if not sending.cut.tail.operators:
+            return [Course(every, sending, boundary, boundary, Why.AWAY if is_alone else Why.OUTPUT)]
         here = self.on_device
         if here is None or (self._gate is None and not is_alone):
-            return Course(sending, boundary, None, None)
+            return [Course(every, sending, boundary, None, None)]
         began_s = time.monotonic()
         found = here.rest(boundary, sending)
         now_s = time.monotonic()
         rest_s = now_s - began_s
         if self._gate is None:
-            return Course(here.sending, found, found, Why.AWAY, rest_s)
-        verdict = self._gate.judge(found, now_s, may_send=not is_alone)
-        if verdict.is_sent:
-            return Course(sending, boundary, found, _STAYS.get(verdict), rest_s, verdict)
-        why = Why.AWAY if is_alone and verdict is Verdict.LIMITED else _STAYS[verdict]
-        return Course(here.sending, found, found, why, rest_s, verdict)
+            return [Course(every, here.sending, found, found, Why.AWAY, rest_s)]
+        may_send = not is_alone
+        verdicts = [
+            self._gate.judge(_rows(found, range(place, place + 1), inputs), now_s, may_send=may_send) for place in every
+        ]
+        courses = []
+        for verdict, alike in itertools.groupby(every, verdicts.__getitem__):
+            place, *later = alike
+            places = range(place, place + 1 + len(later))
+            carried, ours = _rows(boundary, places, inputs), _rows(found, places, inputs)
+            if verdict.is_sent:
+                courses.append(Course(places, sending, carried, ours, _STAYS.get(verdict), rest_s, verdict))
+            else:
+                why = Why.AWAY if is_alone and verdict is Verdict.LIMITED else _STAYS[verdict]
+                courses.append(Course(places, here.sending, ours, ours, why, rest_s, verdict))
+        return courses
 
     def leaves(self, course: Course, packed: Packed, *, is_sent: bool, overdue_at_s: float | None) -> None:
         """Before that frame is sent, or is not. Past `overdue_at_s` the device answers it too, where it hedges."""
         package = course.sending.package
         if course.verdict is Verdict.AUDITED and self._gate is not None and course.found is not None:
-            label = outputs.of(package.manifest, course.found, package.manifest.outputs).label
-            self._gate.audit(packed.key, label)
+            for place in range(packed.inputs):
+                own = _rows(course.found, range(place, place + 1), packed.inputs)
+                label = outputs.of(package.manifest, own, package.manifest.outputs).label
+                self._gate.audit((packed.boot, packed.sequence + place), label)
         if course.why is not None and course.found is not None:
             self._own.give(package, packed, course.found, course.why, is_sent=is_sent, rest_s=course.rest_s)
         elif self._hedging is not None and overdue_at_s is not None:
@@ -133,5 +172,11 @@ class Answers:
         if self._hedging is not None:
             self._hedging.settled(packed.key, is_refused=refusal_of(answer) is not None)
         if self._gate is not None and isinstance(answer, results.Result):
-            self._gate.settled(packed.key, answer.label)
-        return self._own.settled(packed)
+            sequence = packed.sequence if answer.first is None else answer.sequence
+            self._gate.settled((packed.boot, sequence), answer.label)
+        return self._own.settled(packed, answer)
+
+
+def _rows(arrays: tuple[Array, ...], places: range, inputs: int) -> tuple[Array, ...]:
+    """Of some of so many inputs."""
+    return arrays if len(places) == inputs else tuple(each[places.start : places.stop] for each in arrays)

@@ -33,7 +33,7 @@ class _Awaited:
 
     @property
     def bytes(self) -> int:
-        return tensors.payload_bytes(self.sending.boundary)
+        return tensors.payload_bytes(self.sending.boundary) * self.packed.inputs
 
 
 class Hedging:
@@ -96,7 +96,8 @@ class Hedging:
             self._rest = rest
 
     def settled(self, key: Key, *, is_refused: bool) -> None:
-        """A cloud answered that frame. A refusal is no answer: then ours is wanted at once."""
+        """A cloud answered that frame; of several inputs the others' answers come with the first one's. A refusal is no
+        answer: then ours is wanted at once."""
         with self._changed:
             frame = self._awaited.get(key)
             if frame is None:
@@ -147,8 +148,8 @@ class Hedging:
             if not is_first:
                 return
             self._summary.hedged_first += 1
-            latency_s = self._own.count(frame.packed, is_sent=not frame.is_refused)
-        timed = Timed(latency_s, rest_s, is_sent=not frame.is_refused)
+            latencies_s = self._own.count(frame.packed, is_sent=not frame.is_refused)
+        timed = Timed(latencies_s, rest_s, is_sent=not frame.is_refused)
         self._own.tell(frame.sending.package, frame.packed, found, Why.OVERDUE, timed)
 
     def _is_old(self, frame: _Awaited, now_s: float) -> bool:

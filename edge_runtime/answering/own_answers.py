@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from broker.messages import results
 from edge_runtime.delivery.framing import Packed
-from edge_runtime.delivery.observer import Observer, OwnAnswer, Why
+from edge_runtime.delivery.observer import Answer, Observer, OwnAnswer, Why
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.delivery.summary import Summary
 from edge_runtime.delivery.window import Key
@@ -27,9 +27,10 @@ _IS_EXACT = {Standing.EXACT: True, Standing.INEXACT: False}
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """From capture to an answer of the device, `rest_s` of it after the head; `is_sent` as in `OwnAnswer`."""
+    """From capture to an answer of the device, for each input of its frame, `rest_s` of it after the head; `is_sent` as
+    in `OwnAnswer`."""
 
-    latency_s: float
+    latencies_s: tuple[float, ...]
     rest_s: float
     is_sent: bool
 
@@ -70,50 +71,65 @@ class OwnAnswers:
         timed = Timed(self.count(packed, is_sent=is_sent), rest_s, is_sent=is_sent)
         self.tell(package, packed, found, why, timed)
 
-    def count(self, packed: Packed, *, is_sent: bool) -> float:
-        """Its latency. The first half of `give`, for who has to be alone while it looks whether it is the first."""
-        latency_s = time.monotonic() - (packed.captured_at_s or time.monotonic())
+    def count(self, packed: Packed, *, is_sent: bool) -> tuple[float, ...]:
+        """The latency of each input. The first half of `give`, for who has to be alone while it looks whether it is the
+        first."""
+        now_s = time.monotonic()
+        first_s = now_s - (packed.captured_at_s or now_s)
+        latencies_s = tuple(first_s - packed.later_s(place) for place in range(packed.inputs))
         with self._counting:
             self._summary.answered_here += 1
-            if self.are_asked_for or not is_sent:
-                self._summary.add_latency(latency_s=latency_s, head_s=packed.head_s, tail_s=None)
-            if is_sent:
-                self._given[packed.key] = latency_s
-                if len(self._given) > _MOST_KEPT:
-                    self._given.popitem(last=False)
-        return latency_s
+            for place, latency_s in enumerate(latencies_s):
+                if self.are_asked_for or not is_sent:
+                    self._summary.add_latency(latency_s=latency_s, head_s=packed.head_s, tail_s=None)
+                if is_sent:
+                    self._given[packed.boot, packed.sequence + place] = latency_s
+                    if len(self._given) > _MOST_KEPT:
+                        self._given.popitem(last=False)
+        return latencies_s
 
     def tell(self, package: Package, packed: Packed, found: tuple[Array, ...], why: Why, timed: Timed) -> None:
-        made = OwnAnswer(
-            self._result(package, packed, found, timed.rest_s),
-            *(why, packed.cut, packed.captured_ns, packed.head_s, timed.latency_s),
-            is_sent=timed.is_sent,
-        )
-        for observer in self._observers:
-            observer.answered(made)
+        """Of each of its inputs."""
+        for place, latency_s in enumerate(timed.latencies_s):
+            own = found if packed.inputs == 1 else tuple(rows[place : place + 1] for rows in found)
+            made = OwnAnswer(
+                self._result(package, packed, place, own, timed.rest_s),
+                *(why, packed.cut, packed.captures_ns[place], packed.head_s, latency_s),
+                is_sent=timed.is_sent,
+            )
+            for observer in self._observers:
+                observer.answered(made)
 
-    def settled(self, packed: Packed) -> float | None:
-        """The cloud's answer came: how long ours took if it was before that; None if it was not."""
+    def settled(self, packed: Packed, answer: Answer) -> float | None:
+        """The cloud's answer came: how long ours took if it was before that; None if it was not. One that is not of one
+        of several inputs is of them all."""
+        is_of_one = isinstance(answer, results.Result) and answer.first is not None
+        first = (answer.sequence or 0) if is_of_one else packed.sequence
         with self._counting:
-            own_s = self._given.pop(packed.key, None)
-        is_alone = self._settings.batch == 1
-        if own_s is None and is_alone and packed.boot == self._settings.boot and packed.cut == results.WHOLE:
+            own_s = self._given.pop((packed.boot, first), None)
+            for later in () if is_of_one else range(1, packed.inputs):
+                self._given.pop((packed.boot, first + later), None)
+        if own_s is None and packed.boot == self._settings.boot and packed.cut == results.WHOLE:
             return packed.head_s
         return own_s
 
-    def _result(self, package: Package, packed: Packed, found: tuple[Array, ...], rest_s: float) -> results.Result:
+    def _result(
+        self, package: Package, packed: Packed, place: int, found: tuple[Array, ...], rest_s: float
+    ) -> results.Result:
         manifest, now_ms = package.manifest, time.time() * 1e3
-        (source,) = packed.sizes[:1] or (None,)
+        (source,) = packed.sizes[place : place + 1] or (None,)
+        captured_ms = packed.captures_ns[place] / 1e6
         answer = outputs.of(manifest, found, manifest.outputs, source=source)
         return results.Result(
             self._settings.device,
             packed.boot,
-            packed.sequence,
+            packed.sequence + place,
             results.WHOLE,
             packed.package,
-            results.Times(packed.captured_ns / 1e6, packed.head_s * 1e3, now_ms, 0.0, 0.0, rest_s * 1e3, now_ms),
+            results.Times(captured_ms, packed.head_s * 1e3, now_ms, 0.0, 0.0, rest_s * 1e3, now_ms),
             top=tuple(results.Score(label, score) for label, score in answer.top),
             values=answer.values,
             found=answer.found,
+            first=packed.sequence if packed.inputs > 1 else None,
             is_exact=False if manifest.float_tails else _IS_EXACT.get(self._exactness.standing),
         )

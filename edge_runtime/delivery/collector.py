@@ -94,11 +94,9 @@ class Collector:
     def _tell(self, answer: Answer, sent: Outstanding, arrived_at_s: float, arrived_ns: int) -> None:
         # Of a frame that another process captured no clock tells how old it is: the machine's may have been set.
         place = _place(answer, sent)
-        captured_ns = (sent.packed.captured_ns, *sent.packed.later_ns)[place]
-        latency_s = None
+        captured_ns, latency_s = sent.packed.captures_ns[place], None
         if sent.packed.captured_at_s is not None:
-            later_s = (captured_ns - sent.packed.captured_ns) / 1e9
-            latency_s = arrived_at_s - sent.packed.captured_at_s - later_s
+            latency_s = arrived_at_s - sent.packed.captured_at_s - sent.packed.later_s(place)
         own_s = self._own_s(sent.packed, answer)
         self._count(answer, sent, latency_s, own_s)
         settled = _settled(answer, sent, arrived_ns, latency_s, arrived_at_s - sent.sent_at_s)

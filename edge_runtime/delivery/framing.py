@@ -36,6 +36,15 @@ class Packed:
         return 1 + len(self.later_ns)
 
     @property
+    def captures_ns(self) -> tuple[int, ...]:
+        """Of each of its inputs."""
+        return (self.captured_ns, *self.later_ns)
+
+    def later_s(self, place: int) -> float:
+        """How long after the first one that input was captured."""
+        return (self.captures_ns[place] - self.captured_ns) / 1e9
+
+    @property
     def key(self) -> tuple[int, int]:
         """Unique among all frames of a device."""
         return self.boot, self.sequence

@@ -232,8 +232,14 @@ def test_an_edge_sends_the_batches_of_a_plan(tiny_package, profiles, tmp_path):
     assert (summary.frames, summary.inputs) == (2, 8)
     with tflsplit.Edge(tiny_package, network, **named, batch=2) as edge:
         assert edge._settings.batch == 2
-    with pytest.raises(errors.SettingsError, match="a cut that moves, with a batch of 4"):
-        tflsplit.Edge(tiny_package, network, **named, adapt=True)
+    with (
+        tflsplit.Cloud(tiny_package, network, deployment="d"),
+        tflsplit.Edge(tiny_package, network, **named, adapt=True) as edge,
+    ):
+        summary = edge.run(INPUTS[:8])
+    assert (summary.frames, summary.inputs, summary.results) == (2, 8, 2)
+    with pytest.raises(errors.SettingsError, match="by a plan of 4 inputs a frame, with a batch of 2"):
+        tflsplit.Edge(tiny_package, network, **named, adapt=True, batch=2)
     assert outcome.as_json()["batch"] == 4
     with pytest.raises(errors.SettingsError, match="a batch of 4 without fps"):
         tflsplit.plan(tiny_package, **sides, link="4g", batch=4)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from tflsplit import arguments, errors, processor
+from tflsplit import arguments, errors, processor, text
 from tflsplit.api import accelerators, gating
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
@@ -25,22 +25,29 @@ log = logging.getLogger(__name__)
 OBJECTIVES = ("mean", "p95")
 
 
-def check(*, until: str, batch: int) -> None:
-    """SettingsError for frames of several inputs, and where answers would not say what the cloud took."""
+def check(*, until: str, batch: int, plan: "Plan | None") -> "Plan":
+    """The plan. SettingsError without one, for one that lists no candidates, for frames of another number of inputs
+    than it is of, and where answers would not say what the cloud took."""
     from edge_runtime.adapting import adaptation
     from edge_runtime.delivery.settings import Until
+    from tflsplit.switching import choices
 
     adaptation.check(until=Until(until))
-    if batch > 1:
+    if plan is None:
+        raise errors.SettingsError("a cut moves by a plan, which knows the candidates and their costs: give --plan")
+    choices.of_plan(plan)
+    if plan.batch != batch:
         raise errors.SettingsError(
-            f"a cut that moves, with a batch of {batch}: its heads take one input; leave one out"
+            f"a cut that moves by a plan of {text.counted(plan.batch, 'input')} a frame, with a batch of {batch}: what "
+            f"the cuts cost then is not known; profile and plan with --batch {batch}, or leave the batch out"
         )
+    return plan
 
 
 @contextlib.contextmanager
 def started(
     package: Package,
-    plan: "Plan | None",
+    plan: "Plan",
     *,
     objective: str = "mean",
     probes: bool = True,
@@ -49,13 +56,12 @@ def started(
     fallback: str | None = None,
     hedge: float | None = None,
     gate: "Terms | None" = None,
+    batch: int = 1,
     moves_models: bool = False,
 ) -> "Iterator[Adaptation]":
-    """Ready for an edge, until the block ends. SettingsError without a plan, for one that lists no candidates, where
-    answers are to be hedged or kept that this device may not give, and where models are to be exchanged that an
-    accelerator holds one head of."""
-    if plan is None:
-        raise errors.SettingsError("a cut moves by a plan, which knows the candidates and their costs: give --plan")
+    """Ready for an edge, until the block ends, by a plan that `check` found in order. SettingsError where answers are
+    to be hedged or kept that this device may not give, and where models are to be exchanged, or batches taken, on an
+    accelerator that holds one head for one input."""
     from edge_runtime.adapting import adaptation, siblings
     from tflsplit.package import trial
     from tflsplit.planning import pipeline
@@ -67,12 +73,7 @@ def started(
 
     wish = Wish(arguments.one_of(objective, OBJECTIVES, "objective"))
     computing = _computing(package, plan, accelerator, fallback, threads)
-    runs_on = computing.accelerator.name if computing else "cpu"
-    if computing and moves_models:
-        raise errors.SettingsError(
-            f"--models with --adapt on accelerator {runs_on}: it holds the head in use and no second model beside it, "
-            "to which a pushed one could be rolled back; run the moving cut on the CPU, or leave one of them out"
-        )
+    runs_on = "cpu" if computing is None else _checked(computing, batch, moves_models=moves_models)
     start = named(plan.cut, plan.bits, plan.input_codec)
     listed = choices.of_plan(plan, runs_on)
     local = _local(plan, listed, is_needed=hedge is not None or gate is not None)
@@ -89,15 +90,31 @@ def started(
     def behind(stack: contextlib.ExitStack, any_package: Package, opened: "list[Candidate]") -> "OnDevice | None":
         if not local:
             return None
-        return _on_device(stack, any_package, opened, gate, hedges=hedge is not None, threads=threads)
+        return _on_device(stack, any_package, opened, gate, hedges=hedge is not None, threads=threads, batch=batch)
 
     with contextlib.ExitStack() as stack:
         lineup, more = _lined_up(
-            stack, package, reached, start=first.cut, computing=computing, behind=behind, threads=threads
+            stack, package, reached, start=first.cut, computing=computing, behind=behind, threads=threads, batch=batch
         )
         log.info("the cut may move candidates=%s objective=%s accelerator=%s", _ids(competing), objective, runs_on)
         about = (lineup.candidates, controller, first.id)
         yield adaptation.Adaptation(*about, kind=kind, on_device=lineup.on_device, **more)
+
+
+def _checked(computing: "Computing", batch: int, *, moves_models: bool) -> str:
+    """The accelerator's name; SettingsError for what it cannot do."""
+    name = computing.accelerator.name
+    if moves_models:
+        raise errors.SettingsError(
+            f"--models with --adapt on accelerator {name}: it holds the head in use and no second model beside it, "
+            "to which a pushed one could be rolled back; run the moving cut on the CPU, or leave one of them out"
+        )
+    if batch > 1:
+        raise errors.SettingsError(
+            f"a batch of {batch} on accelerator {name}: it takes one input at a time; leave the batch out, or run on "
+            "the CPU"
+        )
+    return name
 
 
 def _ids(choices: "list[Choice]") -> str:
@@ -113,6 +130,7 @@ def _lined_up(
     computing: "Computing | None",
     behind: "Callable[[contextlib.ExitStack, Package, list[Candidate]], OnDevice | None]",
     threads: int,
+    batch: int,
 ) -> "tuple[Lineup, dict[str, Any]]":
     """What is open, until the stack closes, and what opened it, as words for `Adaptation`."""
     from edge_runtime.adapting import candidates
@@ -126,7 +144,7 @@ def _lined_up(
     @contextlib.contextmanager
     def opened_for(any_package: Package) -> "Iterator[Lineup]":
         with contextlib.ExitStack() as inner:
-            found = inner.enter_context(candidates.opened(any_package, choices, threads=threads))
+            found = inner.enter_context(candidates.opened(any_package, choices, threads=threads, batch=batch))
             yield Lineup(any_package, tuple(found), behind(inner, any_package, found))
 
     lineups = Lineups(opened_for)
@@ -151,15 +169,16 @@ def course(
 ) -> "Iterator[dict[str, Any]]":
     """Where the frames of an edge are answered, as words for `edge_runtime.loop.Edge`: by a cut that moves, a gate, or
     both; `moves` are those of `started`. All that does not go together is refused before anything is opened."""
-    gating.check(package, gate, None if adapt else cut, until=settings.until.value, batch=settings.batch)
+    gating.check(package, gate, None if adapt else cut, until=settings.until.value)
     if not adapt and hedge is not None:
         raise errors.SettingsError("hedge goes by what a moving cut learns of the link: give adapt as well")
     if adapt:
-        check(until=settings.until.value, batch=settings.batch)
-        with started(package, plan, gate=gate, hedge=hedge, threads=threads, **moves) as ready:
+        checked = check(until=settings.until.value, batch=settings.batch, plan=plan)
+        moves |= {"gate": gate, "hedge": hedge, "threads": threads, "batch": settings.batch}
+        with started(package, checked, **moves) as ready:
             yield {"adaptation": ready}
     else:
-        with gating.started(package, cut, gate, threads=threads) as here:
+        with gating.started(package, cut, gate, threads=threads, batch=settings.batch) as here:
             yield {"on_device": here}
 
 
@@ -169,7 +188,8 @@ def _local(plan: "Plan", listed: "list[Choice]", *, is_needed: bool) -> "list[Ch
     if is_needed and not found:
         raise errors.SettingsError(
             f"the plan for {plan.package_name} does not let this device compute whole answers (output is none of its "
-            "candidates); plan without the bound that forbids it, or leave hedge and gate out"
+            "candidates); plan without the bound that forbids it"
+            f"{' or a batch that the whole model does not take' if plan.batch > 1 else ''}, or leave hedge and gate out"
         )
     return found
 
@@ -182,17 +202,20 @@ def _on_device(
     *,
     hedges: bool,
     threads: int,
+    batch: int,
 ) -> "OnDevice | None":
     """The rest of the model behind each candidate, on the CPU; None where nobody asks for it and it takes memory.
     PackageError in a bundle without the whole model."""
+    from edge_runtime import batched
     from edge_runtime.answering.gate import Gate
     from edge_runtime.answering.on_device import OnDevice
-    from tflsplit.segments import Segments
 
     if opened[0].chain is None and gate is None and not hedges:
         return None
     places = (package.cut(each.choice.cut) for each in opened)
-    chain = opened[0].chain or stack.enter_context(Segments(package, places, threads=threads))
+    chain = opened[0].chain
+    if chain is None:
+        chain = stack.enter_context(batched.chained(package, places, threads=threads, batch=batch))
     return OnDevice(package, chain, hedges=hedges, gate=None if gate is None else Gate(package, gate))
 
 

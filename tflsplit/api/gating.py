@@ -40,9 +40,7 @@ def terms(
     return Terms(quantities.parse_share(answer_here, "answer_here"), limit, share)
 
 
-def check(
-    package: Package, wanted: "Terms | None", cut: Cut | None, *, until: str | None, batch: int | None = None
-) -> None:
+def check(package: Package, wanted: "Terms | None", cut: Cut | None, *, until: str | None) -> None:
     """SettingsError for what a gate cannot do: answers without scores, audits whose result does not come, nothing left
     for the cloud at `cut` (None for one that moves), frames that follow each other."""
     if wanted is None:
@@ -55,10 +53,6 @@ def check(
             "a gate that audits, until ack: an acknowledgement does not say what the cloud's answer is; give an audit "
             "of 0, or keep frames until the result"
         )
-    if (batch or 1) > 1:
-        raise errors.SettingsError(
-            f"a gate with batches of {batch}: each answer is judged alone; send frames of one input"
-        )
     if package.manifest.is_stateful:
         raise errors.SettingsError(
             f"{package.path}: it is stateful, and a tail that gets doubtful frames alone lacks what the others left: "
@@ -69,17 +63,19 @@ def check(
 
 
 @contextlib.contextmanager
-def started(package: Package, cut: Cut, wanted: "Terms | None", *, threads: int = 1) -> "Iterator[OnDevice | None]":
+def started(
+    package: Package, cut: Cut, wanted: "Terms | None", *, threads: int = 1, batch: int = 1
+) -> "Iterator[OnDevice | None]":
     """The rest of the model behind a cut that stays, with the gate, which was checked; None without one. PackageError
-    in a bundle, which has no whole model."""
+    in a bundle, which has no whole model, SettingsError where it does not take so many inputs at once."""
     if wanted is None:
         yield None
         return
+    from edge_runtime import batched
     from edge_runtime.answering.gate import Gate
     from edge_runtime.answering.on_device import OnDevice
-    from tflsplit.segments import Segments
 
-    with Segments(package, (cut, package.cuts[-1]), threads=threads) as chain:
+    with batched.chained(package, (cut, package.cuts[-1]), threads=threads, batch=batch) as chain:
         yield OnDevice(package, chain, gate=Gate(package, wanted))
 
 

@@ -131,10 +131,7 @@ def plan_of(outcome: Outcome, folder: Path) -> Plan:
         runner_up=report_text.candidate(decided.runner_up, decided) if decided.runner_up else None,
         break_even=report_text.break_even_as_json(outcome.break_even),
         candidates=tuple(
-            figures(each.cost.candidate)
-            for each in decided.judged
-            # A cut moves with frames of one input only.
-            if candidate.batch == 1 and (each is decided.choice or _may_serve(each))
+            figures(each.cost.candidate) for each in decided.judged if each is decided.choice or _may_serve(each)
         ),
     )
 

@@ -54,10 +54,10 @@ class Restless(Controller):
 
 
 @contextlib.contextmanager
-def moving(package, *, kind=Controller, probing=None, start="op000", among=None):
+def moving(package, *, kind=Controller, probing=None, start="op000", among=None, batch=1):
     listed = among or choices()
     controller = kind(listed, USUAL, Goal(), Tuning(probing=probing), start=start)
-    with candidates.opened(package, listed) as opened:
+    with candidates.opened(package, listed, batch=batch) as opened:
         yield adaptation.Adaptation(opened, controller, start)
 
 
@@ -121,6 +121,37 @@ def test_each_frame_by_another_cut_and_each_result_is_the_whole_models(tiny_pack
     assert run.values()["cut_switches_total", "test"] == mover.switches["test"] > 2000
     assert run.values()["answered_here_frames_total",] == summary.answered_here == by_cut.count("output")
     assert cloud.summary.refused.total() == 0
+
+
+def test_each_batch_by_another_cut_and_each_input_has_the_whole_models_result(tiny_package):
+    network = memory.MemoryBroker()
+    with (
+        cloud_for(tiny_package, network),
+        moving(tiny_package, kind=Restless, batch=3) as mover,
+        Run(tiny_package, network, mover, count=400, batch=3) as run,
+    ):
+        run.thread.join(WAIT_S)
+        summary = run.edge.summary
+
+    by_cut = run.check_results(tiny_package)
+    assert (summary.frames, summary.inputs, summary.results, summary.refused) == (134, 400, 134, 0)  # the last has one
+    assert len(by_cut) == len(summary.latency_s) == 400
+    assert set(by_cut) == {"input", "op000", "op001", "output"}
+    assert len(run.watcher.own) == by_cut.count("output")
+    shown = {own.result.sequence: own.result.values for own in run.watcher.own}
+    came = {answer.sequence: answer.values for answer in run.watcher.answers if answer.is_of_device}
+    assert shown == came
+
+
+def test_a_batch_of_any_size_tells_how_slow_the_cloud_is(tiny_package):
+    with moving(tiny_package) as mover:
+        choice, estimates = choices()[0], mover._controller.estimates
+        for inputs in (4, 1, 2, 3) * 5:
+            times = results.Times(0.0, 0.0, 0.0, 0.0, 0.0, 7.5 * inputs, 0.0)  # twice what is planned for four
+            sent = in_flight.Sent(choice, 10.0, choice.wire_bytes * 8, 0.001, 11.0, inputs / 4)
+            estimates.learn(10.2, mover._in_flight.answer(sent, 0.2, times, 10.2))
+
+    assert estimates.known(10.2).cloud_slower == pytest.approx(2.0, rel=0.01)
 
 
 def test_a_cut_is_used_only_when_a_cloud_says_that_its_tail_is_open(tiny_package):

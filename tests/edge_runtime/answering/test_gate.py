@@ -14,7 +14,7 @@ from waiting import WAIT_S, wait_for
 from broker.messages import results
 from broker.transport import memory
 from broker.transport.protocol import ConnectionState
-from edge_runtime import head, loop
+from edge_runtime import batched, head, loop
 from edge_runtime.adapting import adaptation, candidates
 from edge_runtime.answering.gate import Gate, Terms, Verdict
 from edge_runtime.answering.on_device import OnDevice
@@ -27,7 +27,6 @@ from tflsplit import errors
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.meanings import Meaning
 from tflsplit.quantities import Rate
-from tflsplit.segments import Segments
 from tflsplit.switching import choices as switching_choices
 from tflsplit.switching.choices import Present
 from tflsplit.switching.controller import Tuning
@@ -75,8 +74,9 @@ class Gated:
         more = {"observers": [self.watcher]}
         if mover is None:
             cut = package.cut("op000")
-            chain = stack.enter_context(Segments(package, (cut, package.cuts[-1])))
-            opened = stack.enter_context(head.Head(package, cut))
+            batch = changes.get("batch", 1)
+            chain = stack.enter_context(batched.chained(package, (cut, package.cuts[-1]), threads=1, batch=batch))
+            opened = stack.enter_context(head.Head(package, cut, batch=batch))
             more["on_device"] = OnDevice(package, chain, gate=Gate(package, terms, draw))
         else:
             opened, more["adaptation"] = mover.first, mover
@@ -127,10 +127,11 @@ def test_sure_answers_stay_and_the_others_boundaries_go_on(stack, scored):
     assert f"gate: {len(sure)} sure, {len(INPUTS) - len(sure)} doubtful" in edge.edge.summary.in_words()
 
 
-def test_audits_are_sent_and_agree_where_the_cloud_computes_the_same(stack, scored):
+@pytest.mark.parametrize("batch", [1, 3])
+def test_audits_are_sent_and_agree_where_the_cloud_computes_the_same(stack, scored, batch):
     network = memory.MemoryBroker()
     stack.enter_context(memory_cloud.cloud_for(scored, network))
-    edge = Gated(stack, scored, network, Terms(SCORE, audit=0.25), draw=random.Random(5))
+    edge = Gated(stack, scored, network, Terms(SCORE, audit=0.25), draw=random.Random(5), batch=batch, window=2)
     edge.thread.join(WAIT_S)
     best, _ = scores(scored)
     sure, draw = np.flatnonzero(best > SCORE).tolist(), random.Random(5)
@@ -141,6 +142,8 @@ def test_audits_are_sent_and_agree_where_the_cloud_computes_the_same(stack, scor
     assert by_cut["output"] == set(sure) - audited
     assert {own.result.sequence for own in edge.watcher.own} == set(sure)  # an audit's answer is ours all the same
     assert edge.values()["gated_frames_total", "audited"] == len(audited)
+    assert edge.by_cut()["op000"] == set(range(len(INPUTS))) - set(sure) | audited
+    assert len(edge.edge.summary.latency_s) == edge.edge.summary.inputs == len(INPUTS)
     assert edge.values()["audits_total", "yes"] == len(audited)
     assert edge.values()["audits_total", "no"] == 0
     assert f"({len(audited)} of {len(audited)} agree)" in edge.edge.summary.in_words()

@@ -46,7 +46,7 @@ class Hedged:
         self.online.connect()
         choices = [Choice("op000", 0.0, 6_000, 100.0, 0.04), Choice("output", 0.06, 0.0, 0.0, 0.0)]
         controller = Stays(choices, Present(1 / 50e6, 0.002), Goal(), Tuning(hedge=hedge, probing=None), start="op000")
-        opened = stack.enter_context(candidates.opened(package, choices))
+        opened = stack.enter_context(candidates.opened(package, choices, batch=changes.get("batch", 1)))
         here = OnDevice(package, opened[0].chain, hedges=True)
         self.mover = adaptation.Adaptation(opened, controller, "op000", on_device=here)
         self.watcher = watching.Watching()
@@ -110,6 +110,22 @@ def test_overdue_answers_are_the_devices_and_the_clouds_are_taken_all_the_same(s
     assert edge.values()["hedged_frames_total",] == edge.values()["hedged_first_frames_total",] == 4
     assert edge.values()["answered_here_frames_total",] == 4
     assert "4 answered here, 4 hedged (4 first)" in summary.in_words()
+
+
+def test_each_input_of_an_overdue_batch_is_answered(stack, tiny_package):
+    edge = Hedged(stack, tiny_package, hedge=SOON, batch=3, count=5)
+    first, second = edge.ghost.frames(2)
+    wait_for(lambda: len(edge.watcher.own) == 5)
+    for frame in (first, second):
+        edge.ghost.answer(frame)
+    edge.thread.join(WAIT_S)
+
+    summary = edge.edge.summary
+    edge.check_own()
+    assert (summary.frames, summary.results, summary.hedged, summary.hedged_first) == (2, 2, 2, 2)
+    assert [own.result.sequence for own in edge.watcher.own] == [0, 1, 2, 3, 4]
+    assert [own.result.first for own in edge.watcher.own] == [0, 0, 0, 3, 3]
+    assert len(summary.latency_s) == 5
 
 
 def test_answers_that_come_in_time_are_not_computed_again(stack, tiny_package):

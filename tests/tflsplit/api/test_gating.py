@@ -58,7 +58,6 @@ def test_a_device_that_computes_all_hands_on_its_answers_at_once(scored):
         ({"at_most": "0/min"}, "above 0"),
         ({"audit": 2}, "from 0 to 1"),
         ({"until": "ack"}, "give an audit of 0"),
-        ({"batch": 2}, "judges answers one by one|judged alone"),
         ({"hedge": 1.5}, "give adapt as well"),
     ],
 )

@@ -125,8 +125,8 @@ def command(
     name, service = (deployment, broker.name(device)), supervision.SupervisedEdge(click.get_current_context())
     service.starting("opening the package")
     opened, plan, cut = planfile.opened_at(pkg, plan_path, {"--cut": cut_name, "--input-codec": input_codec})
-    moves_models, adapts = bool(update_options.models), adapting_options.is_wanted
-    delivery_options.check_batch(adapts=adapts, moves_models=moves_models, planned=plan.batch if plan else 1)
+    planned, moves_models = plan.batch if plan else 1, bool(update_options.models)
+    delivery_options.check_batch(moves_models=moves_models, planned=planned)
     dial = broker.of_pictures(name, waits=service.waits and delivery_options.folder is None)
     settings = _settings(name, api_planfile.settings(plan) | delivery_options.settings(), pace, input_codec)
     with (

@@ -35,16 +35,15 @@ class DeliveryOptions:
         if "max_age_s" in self.fields and not is_latest:
             raise errors.SettingsError("--max-age is for --delivery latest; frames in a spool expire by --spool-age")
 
-    def check_batch(self, *, adapts: bool, moves_models: bool, planned: int = 1) -> None:
+    def check_batch(self, *, moves_models: bool, planned: int = 1) -> None:
         """SettingsError for what does not go together with frames of several inputs, by --batch or as a plan says."""
         batch = self.fields.get("batch", planned)
         if "batch_wait_s" in self.fields and batch == 1:
             raise errors.SettingsError("--batch-wait says how long a frame waits for its inputs: give --batch as well")
-        if batch > 1 and (adapts or moves_models):
+        if batch > 1 and moves_models:
             raise errors.SettingsError(
-                f"{'--batch' if 'batch' in self.fields else 'a plan of batches'} with "
-                f"{'--adapt' if adapts else '--models'}: heads for several inputs stay at their cut and "
-                "package; leave one out"
+                f"{'--batch' if 'batch' in self.fields else 'a plan of batches'} with --models: heads for several "
+                "inputs keep their package; leave one out"
             )
 
     def settings(self) -> dict[str, Any]:

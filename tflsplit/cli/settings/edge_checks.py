@@ -94,7 +94,7 @@ def _look_at_combinations(edge: Command, file: Path, plan: "Plan | None") -> Non
     """Refuses options that exclude each other, by the checks that the edge itself makes when it starts."""
     values = edge.make_context(edge.name, ["--config", str(file)]).params
     planned, moves_models = 1 if plan is None else plan.batch, bool(values["models"])
-    delivery.of(values).check_batch(adapts=values["adapt"], moves_models=moves_models, planned=planned)
+    delivery.of(values).check_batch(moves_models=moves_models, planned=planned)
     judging = gate.of(values)
     moves = (values["adapt"], values["objective"], not values["no_probes"], values["hedge"])
     adapting.AdaptingOptions(*moves, gate=judging).check_models(moves_models=moves_models)
@@ -110,10 +110,11 @@ def _look_at_package(merged: "Merged", root: Path) -> None:
     )
     opened.check_has_tail(cut)
     wanted = gating.terms(*(merged.value(key) for key in ("answer-here", "at-most", "audit")))
-    until, batch = merged.value("until"), merged.value("batch") or (plan.batch if plan else None)
-    gating.check(opened, wanted, None if merged.value("adapt") else cut, until=until, batch=batch)
+    until = merged.value("until")
+    gating.check(opened, wanted, None if merged.value("adapt") else cut, until=until)
     if merged.value("adapt"):
-        api_adapting.check(until=until or "result", batch=int(batch or 1))
+        batch = merged.value("batch") or (plan.batch if plan else 1)
+        api_adapting.check(until=until or "result", batch=int(batch), plan=plan)
     if opened.manifest.is_stateful:
         from edge_runtime import stream
 

@@ -18,7 +18,7 @@ def checked(typed, tiny_package, source, tmp_path):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ("batch = 4\nadapt = true\n", "a cut that moves, with a batch of 4: its heads take one input"),
+        ("batch = 4\nadapt = true\n", "a cut moves by a plan, which knows the candidates and their costs"),
         ('batch-wait = "1s"\n', "--batch-wait says how long a frame waits for its inputs: give --batch as well"),
         ("batch = 65\n", "65"),
     ],
