@@ -7,8 +7,8 @@ from importlib import metadata
 
 from broker.cloud.answerer import Refused
 from broker.cloud.engine import Engine
-from broker.cloud.fleet import Fleet
 from broker.cloud.subscriber import Cloud
+from broker.fleet.totals import Totals
 from broker.transport import metrics
 from broker.transport.protocol import ConnectionState, Transport
 from tflsplit import errors
@@ -28,7 +28,7 @@ class Served:
 
     cloud: Cloud
     transport: Transport
-    fleet: Fleet | None = None
+    fleet: Totals | None = None
 
 
 class CloudMetrics:

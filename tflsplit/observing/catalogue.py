@@ -1,5 +1,5 @@
-"""Every metric there is. `/metrics` shows an edge's as `tflsplit_edge_…`, a cloud's as `tflsplit_cloud_…`, and what the
-telemetry of an edge tells a cloud as `tflsplit_device_…`.
+"""Every metric there is. `/metrics` shows an edge's as `tflsplit_edge_…`, a cloud's as `tflsplit_cloud_…`, what the
+telemetry of edges tells as `tflsplit_fleet_…`, of all together, and in `tflsplit fleet` as `tflsplit_device_…`.
 """
 
 from dataclasses import replace
@@ -9,6 +9,7 @@ from tflsplit.observing.metrics import Kind, Metric
 EDGE_PREFIX = "tflsplit_edge_"
 CLOUD_PREFIX = "tflsplit_cloud_"
 DEVICE_PREFIX = "tflsplit_device_"
+FLEET_PREFIX = "tflsplit_fleet_"
 
 
 def _counter(name: str, words: str, *labels: str) -> Metric:
@@ -242,9 +243,9 @@ CLOUD_FORGOTTEN = _counter("states_forgotten_total", "Streams of stateful packag
 CLOUD_LAST_LOOK = _gauge(
     "last_look_timestamp_seconds", "When a deployment's loop last looked for frames.", "deployment"
 )
-CLOUD_DEVICES = _gauge("devices", "Devices whose telemetry is shown.", "deployment")
+CLOUD_DEVICES = _gauge("devices", "Devices that told telemetry in the last 300 s.", "deployment")
 CLOUD_DEVICES_LEFT = _counter(
-    "devices_left_out_total", "Messages of telemetry from devices more than are shown.", "deployment"
+    "devices_left_out_total", "Messages of telemetry from devices more than have room.", "deployment"
 )
 CLOUD_BAD_TELEMETRY = _counter("bad_telemetry_total", "Messages on telemetry that could not be read.", "deployment")
 CLOUD = (
@@ -281,6 +282,37 @@ CLOUD = (
     *map(of_deployment, BROKER),
 )
 
+# What a cloud sums over all devices of a deployment, as far as they grew while it heard them.
+SUMMED = (FRAMES, INPUTS, RESULTS, REFUSED, DROPPED, RESENT, DUPLICATES, BUSY, ON_FALLBACK, FAILURES)
+FLEET_STATES = _gauge(
+    "devices_by_state", "Devices by health: ok, starting, not ready, stuck or other.", "deployment", "state"
+)
+FLEET_SLOW = _histogram(
+    "device_p95_seconds", "Devices by the 95th percentile of their latency, as each told last.", "deployment"
+)
+FLEET_DOWN = _gauge(
+    "accelerator_down_devices", "Devices whose heads do not run on the accelerator that was asked for.", "deployment"
+)
+FLEET_FULL = _gauge("spool_full_devices", "Devices whose spool takes no more frames.", "deployment")
+FLEET_SLOWEST = _gauge(
+    "slowest_p95_seconds", "That percentile of the ten devices where it is highest.", "deployment", "device"
+)
+FLEET_QUIETEST = _gauge(
+    "quietest_silence_seconds",
+    "How long the ten that are silent for longest told nothing.",
+    "deployment",
+    "device",
+)
+FLEET = (
+    *map(of_deployment, (*SUMMED, LATENCY)),
+    FLEET_STATES,
+    FLEET_SLOW,
+    FLEET_DOWN,
+    FLEET_FULL,
+    FLEET_SLOWEST,
+    FLEET_QUIETEST,
+)
+
 DEVICE_TELEMETRY_AT = Metric(
     "telemetry_timestamp_seconds", Kind.GAUGE, "When telemetry last came.", ("deployment", "device")
 )
@@ -289,5 +321,5 @@ DEVICE = (DEVICE_TELEMETRY_AT, *map(of_device, IN_TELEMETRY))
 
 def every_name() -> dict[str, Metric]:
     """Each metric under its full name."""
-    by_prefix = ((EDGE_PREFIX, EDGE), (CLOUD_PREFIX, CLOUD), (DEVICE_PREFIX, DEVICE))
+    by_prefix = ((EDGE_PREFIX, EDGE), (CLOUD_PREFIX, CLOUD), (FLEET_PREFIX, FLEET), (DEVICE_PREFIX, DEVICE))
     return {f"{prefix}{metric.name}": metric for prefix, metrics in by_prefix for metric in metrics}

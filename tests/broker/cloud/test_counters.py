@@ -26,8 +26,8 @@ ELSEWHERE = {
     "answers_forgotten_total": ("broker/cloud/test_reply_cache.py", "forgotten == 2"),
     "births_forgotten_total": ("broker/cloud/test_exactness.py", "forgotten == 1"),
     "states_forgotten_total": ("broker/cloud/turns/test_streams.py", "states_forgotten == 1"),
-    "devices_left_out_total": ("broker/cloud/test_fleet.py", "devices_left_out_total"),
-    "bad_telemetry_total": ("broker/cloud/test_fleet.py", "bad_telemetry_total"),
+    "devices_left_out_total": ("broker/fleet/test_totals.py", "devices_left_out_total"),
+    "bad_telemetry_total": ("broker/fleet/test_series.py", "bad_telemetry_total"),
     "broker_resent_total": ("broker/mqtt/test_transport.py", "counters.resent"),
 }
 

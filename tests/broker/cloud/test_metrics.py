@@ -5,7 +5,9 @@ import pytest
 import waiting
 from waiting import wait_for
 
-from broker.cloud import engine, exactness, fleet, metrics, subscriber
+from broker.cloud import engine, exactness, metrics, subscriber
+from broker.fleet.listening import Listening
+from broker.fleet.totals import Totals
 from broker.messages import telemetry, topics, wire
 from broker.transport import memory
 from broker.transport.protocol import ConnectionState
@@ -56,9 +58,10 @@ class World:
         self.engine = Answering(engine.Inline.of(package))
         known = exactness.Exactness(self.online, "d", [package], None)
         self.cloud = subscriber.Cloud(self.engine, self.online, "d", exactness=known)
-        self.fleet = fleet.Fleet(self.ears, "d")
+        self.totals = Totals("d")
+        self.fleet = Listening(self.ears, "d", self.totals)
         self.watch = metrics.CloudMetrics()
-        self.watch.attach([package], self.engine, [metrics.Served(self.cloud, self.online, self.fleet)])
+        self.watch.attach([package], self.engine, [metrics.Served(self.cloud, self.online, self.totals)])
         self.fleet.start()
         self.device.subscribe(topics.topic("d", "n", topics.Kind.RESULTS))
         self.cloud.subscribe()  # else a frame may be sent before
@@ -119,21 +122,19 @@ def test_what_the_cloud_counted_is_what_is_shown(world):
 
 
 def test_every_metric_of_the_catalogue_is_shown_and_no_other(world):
-    """Those of devices as far as one said them."""
     said = telemetry.Telemetry(7, 0.0, "ok", None, 1.0, {}, ())
     world.device.publish(topics.topic("d", "n", topics.Kind.TELEMETRY), said.as_json(), qos=0)
-    wait_for(lambda: ("tflsplit_device_telemetry_timestamp_seconds", "d", "n") in world.values())
+    wait_for(lambda: world.values()["tflsplit_cloud_devices", "d"] == 1)
     shown = {family.name: family.metric for family in world.watch.families()}
 
     expected = {f"{catalogue.CLOUD_PREFIX}{metric.name}": metric for metric in catalogue.CLOUD}
-    told_at = f"{catalogue.DEVICE_PREFIX}{catalogue.DEVICE_TELEMETRY_AT.name}"
-    assert shown == expected | {told_at: catalogue.DEVICE_TELEMETRY_AT}
+    assert shown == expected | {f"{catalogue.FLEET_PREFIX}{metric.name}": metric for metric in catalogue.FLEET}
     assert exposition.renderer(world.watch.families)("")[0]
 
 
 def test_two_deployments_share_one_family_of_each_name(world, tiny_package):
     other = subscriber.Cloud(world.engine, world.online, "e")
-    both = [metrics.Served(world.cloud, world.online, world.fleet), metrics.Served(other, world.online)]
+    both = [metrics.Served(world.cloud, world.online, world.totals), metrics.Served(other, world.online)]
     world.watch.attach([tiny_package], world.engine, both)
     found = world.values()
 

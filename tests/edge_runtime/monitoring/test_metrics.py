@@ -11,10 +11,10 @@ import waiting
 import watching
 from waiting import wait_for
 
-from broker.cloud import fleet
+from broker.fleet import series
 from broker.messages import telemetry, topics
 from broker.transport import memory
-from broker.transport.protocol import ConnectionState, Message
+from broker.transport.protocol import ConnectionState
 from edge_runtime import head, loop
 from edge_runtime.accelerators.service import Condition
 from edge_runtime.delivery import spool
@@ -188,8 +188,8 @@ def test_telemetry_says_what_metrics_say_and_a_cloud_shows_it(tiny_package, tmp_
             first = listener.receive(WAIT_S)
         told = telemetry.parse(first.payload)
     said = json.loads(first.payload)
-    shown = fleet.Fleet(listener, "d")
-    shown.take(Message(topics.topic("d", "n", topics.Kind.TELEMETRY), first.payload))
+    shown = series.Series("d")
+    shown.told("n", told)
     names = {family.name for family in shown.families() if family.samples}
 
     assert told.boot == 7

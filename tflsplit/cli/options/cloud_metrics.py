@@ -43,8 +43,9 @@ def of_clouds(
     if metrics is None:
         yield
         return
-    from broker.cloud import fleet
     from broker.cloud.metrics import Served
+    from broker.fleet.listening import Listening
+    from broker.fleet.totals import Totals
 
     broker, name, boot = speaker
     with ExitStack() as stack:
@@ -53,7 +54,8 @@ def of_clouds(
             devices = None  # a cloud that takes frames from a queue may have no broker
             if broker.is_given:
                 second = stack.enter_context(connection.connected(broker, cloud.deployment, name, boot, is_second=True))
-                devices = stack.enter_context(fleet.Fleet(second, cloud.deployment))
+                devices = Totals(cloud.deployment)
+                stack.enter_context(Listening(second, cloud.deployment, devices))
             served.append(Served(cloud, online, devices))
         metrics.attach(packages, engine, served)
         yield

@@ -285,6 +285,18 @@ def of_edge(broker: Broker, settings: "Settings", *, waits: bool) -> "AbstractCo
 @contextmanager
 def listening(broker: Broker, deployment: str, kinds: "Sequence[Kind] | None" = None) -> "Iterator[Listener]":
     """A listener that is connected and has not begun; it hears everything, or only messages of some kinds."""
+    from broker.watching import listener
+
+    with reading(broker, deployment, "watch") as connected:
+        kinds = (*listener.RETAINED, *listener.LIVE) if kinds is None else kinds
+        with listener.Listener(connected, deployment, kinds) as made:
+            yield made
+
+
+@contextmanager
+def reading(broker: Broker, deployment: str, what: str) -> "Iterator[protocol.Transport]":
+    """A connection of one who only listens, with room for all that a broker retains of a large fleet; `what` is in its
+    client id."""
     from broker.messages import topics
     from broker.mqtt import online as mqtt_online
     from broker.mqtt import transport
@@ -296,12 +308,10 @@ def listening(broker: Broker, deployment: str, kinds: "Sequence[Kind] | None" = 
     where, credentials = broker.resolve(role=Role.CONSUMER, reads=deployment)
     with transport.MqttTransport(
         where,
-        client_id=mqtt_online.client_id(deployment, "watch"),
+        client_id=mqtt_online.client_id(deployment, what),
         credentials=credentials,
         keepalive_s=broker.keepalive_s or online.QUICK_KEEPALIVE_S,
         limits=listener.LIMITS,
     ) as connected:
         connected.connect()
-        kinds = (*listener.RETAINED, *listener.LIVE) if kinds is None else kinds
-        with listener.Listener(connected, deployment, kinds) as made:
-            yield made
+        yield connected

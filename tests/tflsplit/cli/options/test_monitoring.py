@@ -63,7 +63,7 @@ def scrape(port):
     }
 
 
-def test_an_edge_and_a_cloud_are_seen_from_outside(edge, cloud, url, watch):
+def test_an_edge_a_cloud_and_each_device_are_seen_from_outside(edge, cloud, url, watch, start):
     at_edge, at_cloud = ports.free_port(), ports.free_port()
     deployment = watch(url)
     cloud("--metrics", at_cloud, "--workers", "1")
@@ -80,9 +80,14 @@ def test_an_edge_and_a_cloud_are_seen_from_outside(edge, cloud, url, watch):
     )
     deployment.wait_for_results(20)
     waiting.wait_for(lambda: scrape(at_edge)["tflsplit_edge_results_total",] >= 20)
-    waiting.wait_for(
-        lambda: scrape(at_cloud).get(("tflsplit_device_results_total", ("deployment", "d"), ("device", "n")), 0) > 0
-    )
+    waiting.wait_for(lambda: scrape(at_cloud)["tflsplit_fleet_results_total", ("deployment", "d")] > 0)
+    at_fleet, of_device = ports.free_port(), (("deployment", "d"), ("device", "n"))
+    listing = start("fleet", "--broker", url, *COMMON, "--metrics", at_fleet)
+    waiting.wait_for(lambda: get(at_fleet, "/health/ready")[0] == 200)
+    waiting.wait_for(lambda: scrape(at_fleet).get(("tflsplit_device_results_total", *of_device), 0) > 0)
+    assert ("tflsplit_device_results_total", *of_device) not in scrape(at_cloud)
+    listing.terminate()
+    assert listing.done().code == 0
     seen, served = scrape(at_edge), scrape(at_cloud)
     state, said = get(at_edge, "/health")
 

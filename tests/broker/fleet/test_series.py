@@ -4,7 +4,7 @@ import model_clock
 import pytest
 from waiting import wait_for
 
-from broker.cloud import fleet
+from broker.fleet import listening, series
 from broker.messages import probes, topics
 from broker.messages.updates import Report, State
 from broker.transport import memory
@@ -28,13 +28,15 @@ def clock():
 
 @pytest.fixture
 def watching(clock):
-    return fleet.Fleet(
-        memory.MemoryTransport(memory.MemoryBroker(), client_id="fleet"), "d", clock=clock, wall_clock=clock
-    )
+    return series.Series("d", clock=clock, wall_clock=clock)
+
+
+def taken_by(watching):
+    return listening.Listening(memory.MemoryTransport(memory.MemoryBroker(), client_id="fleet"), "d", watching)
 
 
 def say(watching, device, payload):
-    watching.take(Message(topics.topic("d", device, topics.Kind.TELEMETRY), payload))
+    taken_by(watching).take(Message(topics.topic("d", device, topics.Kind.TELEMETRY), payload))
 
 
 def test_each_device_is_shown_with_what_it_said_last(watching, clock):
@@ -54,7 +56,7 @@ def test_each_device_is_shown_with_what_it_said_last(watching, clock):
 
 def test_a_device_that_is_silent_for_long_is_shown_no_more(watching, clock):
     say(watching, "a", told(frames_total=1))
-    clock.now_s += fleet.FORGET_S + 1
+    clock.now_s += series.FORGET_S + 1
     say(watching, "b", told(frames_total=1))
     found = by_name(watching)
 
@@ -63,7 +65,7 @@ def test_a_device_that_is_silent_for_long_is_shown_no_more(watching, clock):
 
 
 def test_there_are_never_more_devices_than_the_bound_and_those_left_out_are_counted(watching, monkeypatch):
-    monkeypatch.setattr(fleet, "MOST_DEVICES", 10)
+    monkeypatch.setattr(series, "MOST_DEVICES", 10)
     for number in range(25):
         say(watching, f"cam{number}", told(frames_total=1))
     say(watching, "cam0", told(frames_total=2))
@@ -79,7 +81,7 @@ def test_bad_telemetry_is_counted_and_probes_and_reports_are_not(watching):
         say(watching, "a", nonsense)
     say(watching, "a", probes.message(1, 2, b"x" * 100))
     say(watching, "a", Report("0" * 16, State.INSTALLED).encode())
-    watching.take(Message("elsewhere", told()))
+    taken_by(watching).take(Message("elsewhere", told()))
     found = by_name(watching)
 
     assert found["tflsplit_cloud_bad_telemetry_total", "d"] == 7
@@ -97,14 +99,25 @@ def test_all_that_is_shown_is_in_the_catalogue_and_can_be_scraped(watching):
 def test_it_listens_to_the_devices_of_its_deployment_only():
     network = memory.MemoryBroker()
     with (
-        memory.MemoryTransport(network, client_id="fleet") as listening,
+        memory.MemoryTransport(network, client_id="fleet") as hearing,
         memory.MemoryTransport(network, client_id="device") as speaking,
     ):
-        listening.connect()
+        hearing.connect()
         speaking.connect()
-        with fleet.Fleet(listening, "d") as watching:
+        watching = series.Series("d")
+        with listening.Listening(hearing, "d", watching):
             speaking.publish(topics.topic("other", "a", topics.Kind.TELEMETRY), told(frames_total=1), qos=0)
             speaking.publish(topics.topic("d", "b", topics.Kind.TELEMETRY), told(frames_total=2), qos=0)
             wait_for(lambda: by_name(watching)["tflsplit_cloud_devices", "d"] == 1)
 
             assert by_name(watching)["tflsplit_device_frames_total", "d", "b"] == 2
+
+
+def test_only_devices_that_are_wanted_are_shown(clock):
+    watching = series.Series("d", ["b"], clock=clock, wall_clock=clock)
+    for name in "abc":
+        say(watching, name, told(frames_total=1))
+
+    assert {key for key in by_name(watching) if key[0] == "tflsplit_device_frames_total"} == {
+        ("tflsplit_device_frames_total", "d", "b")
+    }

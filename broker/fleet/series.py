@@ -1,71 +1,41 @@
-"""Keeps the last telemetry of each device of a deployment, which a cloud exports to Prometheus.
+"""What each device told last, as series of its own: for a process beside the clouds, since a scrape of a thousand
+devices is 4 MB and takes half a second."""
 
-Listens over a connection of its own, so that telemetry never delays frames.
-"""
-
-import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
-from broker.messages import telemetry, topics
 from broker.messages.telemetry import Telemetry
-from broker.transport.protocol import Message, Transport
-from tflsplit import errors
 from tflsplit.observing import catalogue
 from tflsplit.observing.metrics import Family, Metric, Sample
-
-log = logging.getLogger(__name__)
 
 # Some 50 series each: a Prometheus of ordinary size takes them.
 MOST_DEVICES = 1000
 # A device that was silent for so long is not exported any more; its status says that it is offline.
 FORGET_S = 300.0
-_LOOK_S = 0.2
 
 
-class Fleet:
-    """Listens on a thread of its own from `start` until `close`. Any thread may read `families`.
-
-    It keeps the first `MOST_DEVICES` devices, and only counts telemetry of others.
-    """
+class Series:
+    """Any thread may read `families`. It keeps the first `MOST_DEVICES` devices, or those that are `wanted`, and only
+    counts telemetry of others."""
 
     def __init__(
         self,
-        transport: Transport,
         deployment: str,
+        wanted: Collection[str] = (),
         *,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._transport = transport
         self._deployment = deployment
+        self._wanted = frozenset(wanted)
         self._clock = clock
         self._wall_clock = wall_clock
         self._left_out = 0
         self._bad = 0
         self._told: dict[str, tuple[float, float, Telemetry]] = {}  # when by `clock`, when since the epoch, and what
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name=f"fleet-{deployment}", daemon=True)
-
-    def start(self) -> None:
-        """BrokerError if the broker does not let us read telemetry."""
-        self._transport.subscribe(topics.every_device(self._deployment, topics.Kind.TELEMETRY), qos=0)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def __enter__(self) -> "Fleet":
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def families(self) -> Iterator[Family]:
         """One family for each metric, with a sample for each device; and the number of devices."""
@@ -86,16 +56,8 @@ class Fleet:
         yield Family(catalogue.CLOUD_PREFIX, catalogue.CLOUD_DEVICES_LEFT, (Sample(left_out, here),))
         yield Family(catalogue.CLOUD_PREFIX, catalogue.CLOUD_BAD_TELEMETRY, (Sample(bad, here),))
 
-    def take(self, message: Message) -> None:
-        """Handles any message on a telemetry topic."""
-        if telemetry.is_for_others(message.payload):
-            return
-        try:
-            device = topics.parse(message.topic).device
-            said = telemetry.parse(message.payload)
-        except errors.FrameError as problem:
-            self._bad += 1
-            log.debug("telemetry ignored topic=%s reason=%s", message.topic, problem)
+    def told(self, device: str, said: Telemetry) -> None:
+        if self._wanted and device not in self._wanted:
             return
         with self._lock:
             self._forget()
@@ -104,14 +66,10 @@ class Fleet:
             else:
                 self._left_out += 1
 
+    def unreadable(self) -> None:
+        self._bad += 1
+
     def _forget(self) -> None:
         least_s = self._clock() - FORGET_S
         for device in [device for device, (heard_s, *_) in self._told.items() if heard_s < least_s]:
             del self._told[device]
-
-    def _listen(self) -> None:
-        while not self._stopping.is_set():
-            message = self._transport.receive(_LOOK_S)
-            if message is not None:
-                self.take(message)
-                self._transport.acknowledge(message)
