@@ -1,9 +1,11 @@
 """What commands print: JSON or tables on stdout, progress on stderr."""
 
 import importlib.util
+import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -97,16 +99,30 @@ def _bar(description: str, total: int | None, figure: str | None) -> Iterator[Ca
 
 @contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """The first SIGTERM or Ctrl-C calls `stop`, which ends the block's loop in order; the second interrupts it."""
+    """The first SIGTERM or Ctrl-C calls `stop`, which ends the block's loop in order; the second interrupts it.
+
+    A thread calls it. Python runs a signal's handler in the main thread between any two steps, so also while that holds
+    the lock of what it waits for; a handler that takes the same lock, as `threading.Event.set` does, waits for ever.
+    """
+    hearing, telling = os.pipe()
 
     def on_signal(number: int, _frame: object) -> None:
-        stop()
+        os.write(telling, b"!")
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, signal.default_int_handler)
 
+    def hear() -> None:
+        if os.read(hearing, 1):
+            stop()
+
+    thread = threading.Thread(target=hear, name="signals", daemon=True)
+    thread.start()
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        os.close(telling)
+        thread.join()
+        os.close(hearing)
