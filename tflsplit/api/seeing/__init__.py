@@ -1,1 +1,1 @@
-"""What a package answers, seen at once: answers to inputs, and how many of them are right."""
+"""What a package is and answers, seen at once: its page, answers to inputs, and how many of them are right."""

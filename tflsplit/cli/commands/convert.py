@@ -8,7 +8,7 @@ import click
 from tflsplit import text
 from tflsplit.api import conversion
 from tflsplit.cli.commands import inspect
-from tflsplit.cli.output import edgetpu, examples, logs, screen
+from tflsplit.cli.output import edgetpu, examples, logs, quality, screen
 from tflsplit.confinement import rights
 from tflsplit.inputs import preprocessing, resizing
 from tflsplit.package import reading
@@ -185,7 +185,7 @@ def _print(made: reading.Package) -> None:
     screen.write(f"{made.path}: {cuts}, {pairs} written, digest {made.digest[:16]}")
     inspect.print_exactness(made)
     inspect.print_state(made)
-    inspect.print_quality(made)
+    quality.show(made)
     if made.manifest.target == "coral":
         edgetpu.print_part(made)
     edgetpu.print_compilations(made)

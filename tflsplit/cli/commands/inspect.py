@@ -8,12 +8,12 @@ import click
 
 from tflsplit import errors, text
 from tflsplit.api import files
-from tflsplit.cli.output import edgetpu, examples, logs, losses, screen
+from tflsplit.api.seeing import describing
+from tflsplit.cli.output import edgetpu, examples, logs, losses, quality, screen
 from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.coding import precisions
 from tflsplit.fidelity import NO_ERROR_DB, Fidelity
 from tflsplit.graph.cuts import Cut
-from tflsplit.graph.meanings import Meaning
 from tflsplit.graph.tensors import TensorSpec
 from tflsplit.kernels import exactness
 from tflsplit.losses import explorer
@@ -21,7 +21,11 @@ from tflsplit.package import outputs, reading
 from tflsplit.package.manifest import FloatTails, Role
 
 
-@click.command(epilog=examples.epilog("tflsplit inspect model.tflsplit", "tflsplit inspect model.h5 --target coral"))
+@click.command(
+    epilog=examples.epilog(
+        "tflsplit inspect model.tflsplit", "tflsplit inspect model.h5 --target coral --html model.html"
+    )
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--target", type=click.Choice(("cpu", "coral")), help="coral: also show which operators the Edge TPU can run."
@@ -43,8 +47,21 @@ from tflsplit.package.manifest import FloatTails, Role
     help="Also write these errors to this file, which Model Explorer shows on the graph of model.tflite.",
 )
 @click.option(
-    "--force", "replaces_existing", is_flag=True, help="Replace the file of --model-explorer if there is one."
+    "--html",
+    "page_file",
+    type=click.Path(path_type=Path),
+    metavar="OUT.html",
+    help="Also write a page: the network, what each cut sends, and which operators the Edge TPU can run.",
 )
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Show on the page of --html where the time goes, as `tflsplit profile` measured it; once for each machine.",
+)
+@click.option("--force", "replaces_existing", is_flag=True, help="Replace files that are there already.")
 @click.option(
     "--all-cuts",
     "shows_all",
@@ -59,6 +76,8 @@ def command(
     target: str | None,
     samples: str | None,
     explorer_file: Path | None,
+    page_file: Path | None,
+    profiles: tuple[Path, ...],
     replaces_existing: bool,
     shows_all: bool,
     is_json: bool,
@@ -78,12 +97,15 @@ def command(
     \b
     Python: tflsplit.open("model.tflsplit").cuts
     """
-    if explorer_file is not None:
-        if samples is None:
-            raise errors.SettingsError("--model-explorer shows errors; give --errors with it")
-        files.check_free(explorer_file, replaces_existing=replaces_existing)
+    _check(explorer_file, page_file, samples, profiles, replaces_existing=replaces_existing)
+
+    def write_page(found: reading.Package) -> None:
+        if page_file is not None:
+            describing.write_report(found, page_file, profiles=profiles, force=replaces_existing)
+
     if (model / reading.MANIFEST).exists() or model.suffix == reading.SUFFIX:
         opened = reading.open_package(model)
+        write_page(opened)
         if samples is None:
             _show(opened, is_json, judges=target == "coral", shows_all=shows_all)
         else:
@@ -96,11 +118,31 @@ def command(
         if samples is None:
             options = convert.Options(target=target or "cpu", pairs="none", quick=True)
             made = convert.convert(model, destination, options)
+            write_page(made)
             _show(made, is_json, judges=target == "coral", shows_all=shows_all, is_kept=False)
             return
         data = None if samples == losses.OWN_SAMPLES or samples.isdecimal() else Path(samples)
         made = convert.convert(model, destination, convert.options_for_errors(model, data, target or "cpu"))
+        write_page(made)
         _show_errors(made, samples, explorer_file, is_json)
+
+
+def _check(
+    explorer_file: Path | None,
+    page_file: Path | None,
+    samples: str | None,
+    profiles: Sequence[Path],
+    *,
+    replaces_existing: bool,
+) -> None:
+    """What is known to be wrong before the model is opened."""
+    if explorer_file is not None and samples is None:
+        raise errors.SettingsError("--model-explorer shows errors; give --errors with it")
+    if profiles and page_file is None:
+        raise errors.SettingsError("--profile is for the page of --html; give --html with it")
+    for file in (explorer_file, page_file):
+        if file is not None:
+            files.check_free(file, replaces_existing=replaces_existing)
 
 
 def _show_errors(opened: reading.Package, samples: str, explorer_file: Path | None, is_json: bool) -> None:
@@ -126,7 +168,7 @@ def _show(
         edgetpu.print_mapping(opened)
     print_exactness(opened)
     print_state(opened)
-    print_quality(opened)
+    quality.show(opened)
     print_precisions(opened)
     edgetpu.print_compilations(opened)
     for warning in opened.manifest.calibration.warnings:
@@ -237,53 +279,6 @@ def _advise_int8(opened: reading.Package) -> None:
 def exact_on(opened: reading.Package, cut: Cut) -> exactness.Verdict | None:
     """Where a cut's head is exact; None in a bundle that does not hold it."""
     return exactness.of_kinds(opened.head_kinds(cut)) if opened.has(cut, "head") else None
-
-
-def print_quality(opened: reading.Package) -> None:
-    """The calibration, and how close the int8 model is to the float model."""
-    described = opened.manifest
-    for spec, meaning in zip(described.outputs, outputs.told(described), strict=True):
-        words = _UNTOLD if meaning is Meaning.LOGITS and not described.labels else _MEANINGS[meaning]
-        screen.write(f"output {spec.name} {spec.shape}: {words}{_labelled(described.labels, meaning)}")
-    if described.decoding is not None:
-        task, form = described.decoding.task.value, described.decoding.form.value
-        least = f", objects from score {described.decoding.min_score:g} on" if described.decoding.min_score else ""
-        screen.write(f"outputs are read as: {task} ({form}){least}")
-    screen.write(f"calibration: {described.calibration.kind} ({described.calibration.detail})")
-    for entry in described.fidelity:
-        screen.write(f"{entry.output}, int8: {entry.closeness}")
-    for entry in described.fidelity_cpu:
-        screen.write(f"{entry.output}, with --target cpu: {entry.closeness}; dense layers have one scale a unit there")
-    for words in described.rewrites:
-        screen.write(f"rewritten: {words}")
-    if described.float_tails is not None:
-        _print_float_tails(described.float_tails)
-
-
-_MEANINGS = {
-    Meaning.SOFTMAX: "shares of classes (softmax)",
-    Meaning.LOGITS: "scores of classes (logits)",
-    Meaning.SIGMOID: "the share of the second of two classes (sigmoid)",
-    Meaning.MULTI_LABEL: "independent shares, any number of labels at once (sigmoids)",
-    Meaning.VALUES: "plain values",
-}
-# Of a network that ends in a linear layer and has no labels.
-_UNTOLD = "taken as scores of classes (logits); plain values end in such a layer too, and only labels tell"
-
-
-def _labelled(labels: tuple[str, ...], meaning: Meaning) -> str:
-    if not labels or meaning is Meaning.VALUES:
-        return ""
-    shown = ", ".join(labels[:3]) + (f", … ({len(labels)} labels)" if len(labels) > 3 else "")
-    return f": {shown}"
-
-
-def _print_float_tails(tails: FloatTails) -> None:
-    for cut, measured in tails.fidelity.items():
-        for entry in measured:
-            screen.write(f"{entry.output}, int8 head and float tail at {cut}: {entry.closeness}")
-    for cut, reason in tails.problems.items():
-        screen.write(f"no float tail at {cut}: {reason}")
 
 
 def describe(opened: reading.Package, shown: Sequence[Cut] | None = None, *, is_kept: bool = True) -> dict[str, object]:

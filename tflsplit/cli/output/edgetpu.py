@@ -4,6 +4,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from tflsplit import text
+from tflsplit.api.seeing import describing
 from tflsplit.cli.output import screen
 from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.package import reading
@@ -18,7 +19,7 @@ def describe_mapping(opened: reading.Package) -> dict[str, object]:
     (None if it can run all)."""
     from converters.edgetpu import rules
 
-    verdicts = rules.judge(opened.graph, _layers(opened))
+    verdicts = rules.judge(opened.graph, describing.layers(opened))
     first, cut = rules.first_unmapped(verdicts), rules.tpu_cut(verdicts, opened.cuts)
     return {
         "operators": [verdict.as_json() for verdict in verdicts],
@@ -31,7 +32,7 @@ def print_mapping(opened: reading.Package) -> None:
     """The check by rules as a table with a row for each operator, and a summary."""
     from converters.edgetpu import rules
 
-    verdicts = rules.judge(opened.graph, _layers(opened))
+    verdicts = rules.judge(opened.graph, describing.layers(opened))
     first = rules.first_unmapped(verdicts)
     rows = [
         (entry.index, entry.op, entry.version, _short(entry.layer), _verdict(entry, is_first=entry == first))
@@ -52,7 +53,7 @@ def print_part(opened: reading.Package) -> None:
     """The first operators, which the Edge TPU can run, and the cut after which a head runs wholly on it."""
     from converters.edgetpu import rules
 
-    verdicts = rules.judge(opened.graph, _layers(opened))
+    verdicts = rules.judge(opened.graph, describing.layers(opened))
     first, cut = rules.first_unmapped(verdicts), rules.tpu_cut(verdicts, opened.cuts)
     mapped = sum(entry.maps for entry in verdicts)
     operators = text.counted(len(verdicts), "operator")
@@ -105,9 +106,3 @@ def _mark(verdict: "rules.Verdict") -> str:
 def _short(layer: str | None) -> str | None:
     """The first of the names that TensorFlow joins when it fuses layers."""
     return None if layer is None else layer.split(";")[0]
-
-
-def _layers(opened: reading.Package) -> dict[int, str | None]:
-    """Each operator's layer: the one that ends at it, else one that was fused into it."""
-    fused: dict[int, str | None] = {operator: layer for layer, operator in opened.manifest.fused.items()}
-    return fused | {cut.after_operator: cut.layer for cut in opened.cuts if cut.layer is not None}

@@ -98,7 +98,6 @@ def _candidates(outcome: Outcome) -> str:
         latency = row["latency_ms"]
         cells = (
             judged.id,
-            report_text.short_layer(judged.cost.candidate.cut.layer),
             document.number(latency["p50"]),  # type: ignore[index]  # a dictionary, as `report_text` makes it
             document.number(latency["p95"]),  # type: ignore[index]
             document.number(row["throughput_fps"]),
@@ -107,12 +106,12 @@ def _candidates(outcome: Outcome) -> str:
             f"{judged.cost.edge_load:.1%}",
             f"{judged.cost.candidate.edge_memory_bytes / 1e6:,.2f}",
             "yes" if judged.id in front else "",
+            report_text.short_layer(judged.cost.candidate.cut.layer),
             row["why_not"] or "",
         )
         rows.append((kind, cells))
     columns = (
         ("candidate", False),
-        ("after layer", False),
         ("p50 ms", True),
         ("p95 ms", True),
         (constraints.rate_unit(outcome.edge.batch), True),
@@ -121,6 +120,7 @@ def _candidates(outcome: Outcome) -> str:
         ("edge load", True),
         ("edge MB", True),
         ("Pareto", False),
+        ("after layer", False),
         ("why not", False),
     )
     return document.table(columns, rows)

@@ -8,6 +8,7 @@ from tflsplit.timings import links, profiles
 from tflsplit.timings.profiles import CutTiming, Origin, Profile, Side, Timing
 
 pytest.importorskip("matplotlib")
+from tflsplit.report import strip
 from tflsplit.report.plan import charts, network, page
 
 
@@ -84,7 +85,7 @@ def test_the_same_plan_gives_the_same_page(outcome):
 
 
 def test_the_drawing_shows_one_arc_for_a_tensor_that_skips_an_operator(outcome):
-    assert network._skips(outcome.package.graph) == [(0, 2)]
+    assert strip._skips(outcome.package.graph) == [(0, 2)]
 
 
 def test_a_measurement_read_back_is_the_same(tiny_package, tmp_path):
