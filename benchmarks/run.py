@@ -25,6 +25,7 @@ NAMES = (
     "spooling",
     "calibration_cost",
     "preprocessing_guess",
+    "video_decoding",
     "partitioning",
     "split_or_not",
     "sharing",

@@ -25,6 +25,7 @@ MODULES = {
     "zstandard": ("zstandard", "edge"),
     "PIL": ("Pillow", "edge"),
     "cv2": ("opencv-python-headless", "camera"),
+    "av": ("av", "video"),
     "prometheus_client": ("prometheus-client", "metrics"),
     "cryptography": ("cryptography", "update"),
     "pika": ("pika", "amqp"),

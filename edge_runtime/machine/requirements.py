@@ -19,7 +19,6 @@ from tflsplit.findings import Finding, State
 # not show it: chrony leaves the flag set if it may not write the hardware clock.
 _UNSYNCHRONISED_US = 16_000_000
 
-_OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 
 # Bits of the Raspberry Pi firmware's get_throttled.
 _LOW_NOW, _LOW_SINCE_START = 1 << 0, 1 << 16
@@ -69,9 +68,19 @@ def power(root: Path = Path("/")) -> Finding:
 
 
 def opencv(path: Sequence[str] | None = None) -> Finding:
-    """Whether OpenCV is installed; only cameras and videos need it."""
-    version = extras.version_of("opencv-python-headless", path)
-    if importlib.machinery.PathFinder.find_spec("cv2", sys.path if path is None else path) is None:
-        remedy = f"for `--source camera:N`: `{extras.install('camera')}`"
-        return Finding("OpenCV", State.INFO, "not installed; only cameras and videos need it", remedy)
-    return Finding("OpenCV", State.OK, version or "installed, version unknown")
+    """Whether OpenCV is installed; only cameras of this machine need it."""
+    return _decoder("OpenCV", "cv2", "camera:N", path)
+
+
+def pyav(path: Sequence[str] | None = None) -> Finding:
+    """Whether PyAV is installed; only network cameras and videos need it."""
+    return _decoder("PyAV", "av", "rtsp://… and video:FILE", path)
+
+
+def _decoder(title: str, module: str, sources: str, path: Sequence[str] | None) -> Finding:
+    distribution, extra = extras.MODULES[module]
+    version = extras.version_of(distribution, path)
+    if importlib.machinery.PathFinder.find_spec(module, sys.path if path is None else path) is None:
+        remedy = f"for `--source {sources}`: `{extras.install(extra)}`"
+        return Finding(title, State.INFO, f"not installed; only {sources} needs it", remedy)
+    return Finding(title, State.OK, version or "installed, version unknown")

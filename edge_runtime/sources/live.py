@@ -49,8 +49,8 @@ def opened(word: Word, reader: str, connect: topic.Connect | None = None) -> Pic
         Kind.WATCHED: lambda: _folder(arguments.path(word.place, "source"), reader),
         Kind.STDIN: _stdin,
         Kind.VIDEO: lambda: _video(arguments.path(word.place, "source")),
-        Kind.NETWORK: lambda: _newest(word, lambda: video.opened(word.place), is_bgr=True),
-        Kind.PICAMERA: lambda: _newest(word, lambda: picamera.opened(int(word.place)), is_bgr=False),
+        Kind.NETWORK: lambda: _newest(word, lambda: video.opened(word.place)),
+        Kind.PICAMERA: lambda: _newest(word, lambda: picamera.opened(int(word.place))),
         Kind.TOPIC: lambda: _topic(word, connect),
         Kind.CAMERA: lambda: _camera(word),
     }
@@ -96,7 +96,7 @@ def _stdin() -> Pictures:
 def _video(file: Path) -> Pictures:
     if not file.is_file():
         raise errors.DataError(f"video:{file}: there is no such file")
-    return Pictures(lambda drop: video.frames_of(file, drop), is_live=False, is_bgr=True)
+    return Pictures(lambda drop: video.frames_of(file, drop), is_live=False)
 
 
 def _topic(word: Word, connect: topic.Connect | None) -> Pictures:
@@ -107,11 +107,11 @@ def _topic(word: Word, connect: topic.Connect | None) -> Pictures:
     return Pictures(pictures.captures, pictures.close)
 
 
-def _newest(word: Word, open_it: Callable[[], Any], *, is_bgr: bool) -> Pictures:
+def _newest(word: Word, open_it: Callable[[], video.Stream | None]) -> Pictures:
     newest = video.NewestFrame(open_it, word.shown)
 
     def make(drop: Drop) -> Iterator[Capture | None]:
         newest.drop = drop
         return newest.captures()
 
-    return Pictures(make, newest.close, is_bgr=is_bgr)
+    return Pictures(make, newest.close)

@@ -2,9 +2,12 @@
 own libcamera.
 """
 
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tflsplit import errors
+from tflsplit.graph.tensors import Array
 
 
 class _Camera:
@@ -13,11 +16,10 @@ class _Camera:
     def __init__(self, camera: Any) -> None:
         self._camera = camera
 
-    def read(self) -> tuple[bool, Any]:
-        try:
-            return True, self._camera.capture_array("main")
-        except RuntimeError:  # what libcamera's binding raises for a camera that is gone
-            return False, None
+    def frames(self, drop: Callable[[str], None]) -> Iterator[Array]:
+        with contextlib.suppress(RuntimeError):  # what libcamera's binding raises for a camera that is gone
+            while True:
+                yield self._camera.capture_array("main")
 
     def release(self) -> None:
         self._camera.stop()

@@ -4,10 +4,13 @@ It is looked through four times a second, which network folders need (nothing te
 hardly feels. A file is taken once it rests and can be read as a picture; one that cannot is given ten seconds.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +20,8 @@ from typing import Any
 from edge_runtime.sources.captured import Capture
 from tflsplit import errors
 from tflsplit.inputs import pictures
+
+_log = logging.getLogger(__name__)
 
 LOOK_S = 0.25
 _RESTS_S = 1.0  # an older one was moved here whole; a newer one is looked at twice
@@ -63,9 +68,18 @@ class Memory:
 
     def add(self, name: str, state: _State) -> None:
         self._known[name] = state
-        if self._lines is not None and not self._lines.closed:
+        if self._lines is None or self._lines.closed:
+            return
+        try:
             self._lines.write(json.dumps((name, *state)) + "\n")
             self._lines.flush()
+        except OSError as full:  # the frame goes on all the same
+            _log.warning(
+                "what was taken is forgotten at the next start file=%s reason=%r", self._lines.name, full.strerror
+            )
+            with contextlib.suppress(OSError):  # what could not be written is tried again
+                self._lines.close()
+            self._lines = None
 
     def close(self) -> None:
         if self._lines is not None:
@@ -129,12 +143,8 @@ def captures(
 def _look(folder: Path, memory: Memory, resting: dict[str, _Seen]) -> list[tuple[Path, _State]]:
     """The files to try now, the oldest first. `resting` holds what was seen before and is not taken."""
     now_s, there, due = time.monotonic(), set(), []
-    for path in _files(folder):
-        try:
-            status = path.stat()
-        except OSError:  # gone meanwhile
-            continue
-        name, state = os.fspath(path.relative_to(folder)), (status.st_size, status.st_mtime_ns)
+    for name, status in _files(os.fspath(folder)):
+        state = (status.st_size, status.st_mtime_ns)
         if memory.knows(name, state):
             continue
         there.add(name)
@@ -143,16 +153,28 @@ def _look(folder: Path, memory: Memory, resting: dict[str, _Seen]) -> list[tuple
             resting[name] = _Seen(state, now_s)
             if time.time() - status.st_mtime < _RESTS_S:
                 continue
-        due.append((path, state))
+        due.append((folder / name, state))
     for name in set(resting) - there:
         del resting[name]
     return sorted(due, key=lambda each: (each[1][1], os.fsencode(each[0])))
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Visible files in the folder and below it. One that is gone, as a disk pulled out, has none until it is back."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not pictures.is_hidden(Path(name))]
-        for name in names:
-            if not pictures.is_hidden(Path(name)):
-                yield Path(parent, name)
+def _files(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Visible files in the folder and below it, by what stands behind its name; links to folders are not followed. One
+    that is gone, as a disk pulled out, has none until it is back. Thousands are looked through: no paths are made."""
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        try:
+            with os.scandir(f"{folder}/{below}") as entries:
+                found = [entry for entry in entries if not pictures.is_hidden_name(entry.name)]
+        except OSError:
+            continue
+        for entry in found:
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(f"{below}{entry.name}/")
+                elif stat.S_ISREG((status := entry.stat()).st_mode):  # a named pipe would be waited for
+                    yield below + entry.name, status
+            except OSError:  # gone meanwhile
+                continue

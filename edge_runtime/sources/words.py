@@ -36,7 +36,11 @@ _BEGINNINGS = {
     **dict.fromkeys(("topic:", *_BROKERS), Kind.TOPIC),
     **dict.fromkeys(("rtsp://", "rtsps://", "http://", "https://"), Kind.NETWORK),
 }
-_OPENCV = {Kind.CAMERA: "a camera source", Kind.VIDEO: "a video file", Kind.NETWORK: "a network camera"}
+_NEEDS = {
+    Kind.CAMERA: ("a camera source", "cv2"),
+    Kind.VIDEO: ("a video file", "av"),
+    Kind.NETWORK: ("a network camera", "av"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Word:
     @property
     def module(self) -> tuple[str, str] | None:
         """What needs a library of an extra, and the module."""
-        return (_OPENCV[self.kind], "cv2") if self.kind in _OPENCV else None
+        return _NEEDS.get(self.kind)
 
 
 @dataclass(frozen=True, slots=True)

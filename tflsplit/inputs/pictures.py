@@ -54,7 +54,12 @@ def find(folder: Path) -> tuple[Path, ...]:
 
 def is_hidden(path: Path) -> bool:
     """As `._a.png`, which macOS writes beside `a.png` on foreign disks and into archives, and which is no picture."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return any(map(is_hidden_name, path.parts))
+
+
+def is_hidden_name(name: str) -> bool:
+    """The same of one file or folder."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 @functools.lru_cache(64)  # a folder is looked through more than once, and this is said once

@@ -19,7 +19,7 @@ from edge_runtime.sources import frames, video
 from tflsplit import errors
 from tflsplit.inputs import pictures
 
-pytest.importorskip("cv2", reason="OpenCV is not installed")
+pytest.importorskip("av", reason="PyAV is not installed")
 
 
 @pytest.fixture
@@ -135,6 +135,27 @@ def test_a_video_file_gives_every_frame_in_its_order_with_the_pixels_of_its_pict
     expected = [each.arrays[0] for each in of_files.inputs()]
     assert np.abs(np.int32(found) - np.int32(expected)).max() <= 2
     assert pictures.size(tmp_path / "01.png") == source.size_of(next(source.captures()).raw)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_a_video_is_turned_as_its_phone_was_held_and_goes_on_behind_what_is_damaged(manifest, tmp_path):
+    flat, turned = tmp_path / "flat.mp4", tmp_path / "turned.mp4"
+    made = ("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x48:rate=5:duration=2", "-bf", "0")
+    subprocess.run([*made, "-c:v", "mpeg4", "-q:v", "2", flat], check=True)
+    words = ("-i", flat, "-c", "copy", turned)  # the option of ffmpeg 6 and newer, then that of older ones
+    if subprocess.run(["ffmpeg", "-v", "error", "-display_rotation", "90", *words], check=False).returncode:
+        subprocess.run(["ffmpeg", "-v", "error", *words[:4], "-metadata:s:v", "rotate=270", turned], check=True)
+    subprocess.run(["ffmpeg", "-v", "error", "-i", turned, "-frames:v", "1", tmp_path / "1.png"], check=True)
+    damaged = bytearray(flat.read_bytes())
+    begin = damaged.index(b"mdat") + len(damaged) // 3
+    damaged[begin : begin + 400] = bytes(400)
+    (tmp_path / "damaged.mp4").write_bytes(damaged)
+
+    first = next(frames.open_source(f"video:{turned}", manifest).captures()).raw
+    expected = np.asarray(Image.open(tmp_path / "1.png").convert("RGB"))
+    assert first.shape == expected.shape == (64, 48, 3)
+    assert np.abs(np.int32(first) - expected).mean() < 2
+    assert 5 < len(list(frames.open_source(f"video:{tmp_path}/damaged.mp4", manifest).captures())) <= 10
 
 
 def test_what_is_no_video_is_refused(manifest, tmp_path):

@@ -1,6 +1,7 @@
 """A folder of its own, written to as other programs do."""
 
 import os
+import pathlib
 import shutil
 from collections import Counter
 from itertools import islice
@@ -142,6 +143,34 @@ def test_a_folder_that_goes_away_and_comes_back_is_looked_through_again(folder, 
 
     assert found == [(11, 9)]
     assert not dropped
+
+
+def test_links_in_a_circle_and_what_is_no_file_are_left_alone(folder):
+    (folder / "d").mkdir()
+    picture(folder / "1.png")
+    picture(folder / "d" / "2.png")
+    (folder / "d" / "loop").symlink_to(folder)
+    (folder / "gone.png").symlink_to(folder / "nothing")
+    (folder / "linked.png").symlink_to(folder / "1.png")
+    os.mkfifo(folder / "pipe.png")
+    os.utime(folder / "pipe.png", (1, 1))
+
+    found, dropped = looked(folder, Memory(folder, None), [lambda: None])
+
+    assert (len(found), dropped) == (3, {})
+
+
+def test_a_disk_that_is_full_costs_the_memory_and_no_picture(folder, tmp_path, caplog):
+    memory = Memory(folder, tmp_path / "memory")
+    memory.close()
+    memory._lines = pathlib.Path("/dev/full").open("w")  # noqa: SIM115 - the memory closes it
+    for number in range(3):
+        picture(folder / f"{number}.png")
+
+    found, _ = looked(folder, memory, [lambda: None, lambda: None])
+
+    assert len(found) == 3
+    assert caplog.text.count("is forgotten at the next start") == 1
 
 
 def test_a_folder_that_is_not_there_is_refused(manifest, tmp_path):

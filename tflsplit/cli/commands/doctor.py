@@ -191,6 +191,7 @@ def _devices(role: str | None, root: Path) -> Sequence[Finding]:
     has_coral = bool(edgetpu.usb_corals(root) or edgetpu.apexes(root))
     return [
         requirements.opencv(),
+        requirements.pyav(),
         requirements.clock(),
         requirements.power(root),
         edgetpu.usb(root),
