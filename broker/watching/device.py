@@ -12,7 +12,7 @@ from typing import Any
 from broker.messages import deduplication, presence, results, updates
 from broker.messages.telemetry import Telemetry
 from broker.watching.history import History
-from tflsplit import errors, strict_json
+from tflsplit import errors, strict_json, text
 from tflsplit.observing import catalogue
 from tflsplit.observing.metrics import Metric
 
@@ -20,6 +20,7 @@ MOST_TEXT = 128
 # Telemetry that is older than this does not describe the present: it comes every ten seconds by default.
 FRESH_S = 90.0
 _MOST_FOUND = 50
+_FEW = 3  # kinds of objects, or shares, where there is room for one label
 _MEAN_OF = 8  # how many of the last results the parts of a frame's time are a mean of, weighing the later ones more
 
 
@@ -133,6 +134,7 @@ class Device:
             "score": None if answer is None else answer.score,
             "values": None if answer is None or answer.top else _few(answer.values),
             **_found(answer),
+            "found": _found_in_words(answer),
             "answered_s_ago": None if answer is None else round(now_s - self.answer_at_s, 1),
             "exact": None if answer is None else answer.is_exact,
             "answers": self.answers,
@@ -230,6 +232,20 @@ def _found(answer: results.Result | None) -> dict[str, object]:
         for kind, entries in told.items()
         if isinstance(entries, list)
     }
+
+
+def _found_in_words(answer: results.Result | None) -> str | None:
+    """As short as a label: how many objects of each kind, or the largest shares. None where the model finds no such."""
+    found = None if answer is None else answer.found
+    if found is None:
+        return None
+    if found.objects is not None:
+        words = [f"{count} {label}" for label, count in found.counts.items()] or ["nothing"]
+    elif found.shares is not None:
+        words = [f"{each.label} {each.share:.0%}" for each in found.shares]
+    else:
+        words = [text.counted(len(found.keypoints or ()), "keypoint")]
+    return text_of(", ".join(words[:_FEW]) + (" …" if len(words) > _FEW else ""))
 
 
 def _object(told: object) -> Mapping[str, Any]:

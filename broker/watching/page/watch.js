@@ -35,6 +35,7 @@ const since = (ms) => ms === null || ms === undefined ? "" : new Date(ms).toLoca
 const day = (s) => s === null || s === undefined ? "" : new Date(s * 1000).toLocaleDateString();
 
 function answer(device) {
+  if (device.found) return device.found;
   if (device.label !== null) return device.score === null ? device.label : `${device.label} ${fixed(device.score, 2)}`;
   if (!device.values) return "";
   return Object.values(device.values).flat().map((value) => Number(value.toPrecision(4))).join(" ");
@@ -58,7 +59,7 @@ const DEVICES = [
   ["head", (each) => fixed(each.parts_ms.head, 1), "number"],
   ["wire", (each) => fixed(each.parts_ms.wire, 1), "number"],
   ["tail", (each) => fixed(each.parts_ms.tail, 1), "number"],
-  ["cut", (each) => each.cut],
+  ["cut", (each) => each.cut, "id"],
   ["drops", (each) => each.drops === null && !sum(each.refused) ? "" : whole(sum(each.drops || {}) + sum(each.refused)), "number"],
   ["spool", (each) => spool(each.spool), "number"],
   ["runs on", (each) => each.runs_on],
@@ -175,9 +176,17 @@ function shared(device) {
   if (device.objects && device.objects.length) {
     const svg = drawn("svg", {viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true"});
     for (const {box: [x, y, width, height]} of device.objects) svg.append(drawn("rect", {x, y, width, height}));
-    frame.append(svg);
+    frame.append(svg, ...device.objects.map(tag));
   }
   return frame;
+}
+
+// The label of an object, at the upper left of its box.
+function tag({label, score, box: [x, y]}) {
+  const words = made("span", `${label} ${fixed(score, 2)}`, "tag");
+  words.style.left = `${100 * Math.min(Math.max(x, 0), 1)}%`;
+  words.style.top = `${100 * Math.min(Math.max(y, 0), 1)}%`;
+  return words;
 }
 
 function detail(device) {

@@ -8,7 +8,9 @@ from broker.messages.peers import standing
 from broker.messages.topics import Kind
 from broker.messages.watched import load
 from broker.watching import history, state
-from tflsplit.decoding.found import Found, Object
+from tflsplit.decoding.found import Found, Keypoint, Object, Share
+
+BOX = (0.1, 0.2, 0.3, 0.4)
 
 
 @pytest.fixture
@@ -54,6 +56,23 @@ def test_objects_of_a_detector_are_told_with_their_boxes(heard):
 
     (seen,) = heard.device("cam1")["objects"]
     assert (seen["box"], seen["score"], len(seen["label"])) == ([0.1, 0.2, 0.3, 0.4], 0.5, 128)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (Found(objects=(Object("cat", 0.9, BOX), Object("dog", 0.8, BOX), Object("cat", 0.7, BOX))), "2 cat, 1 dog"),
+        (Found(objects=tuple(Object(name, 0.9, BOX) for name in "abcd")), "1 a, 1 b, 1 c …"),
+        (Found(objects=()), "nothing"),
+        (Found(shares=(Share("road", 0.61), Share("sky", 0.22))), "road 61%, sky 22%"),
+        (Found(keypoints=(Keypoint("", 0.1, 0.2),)), "1 keypoint"),
+        (None, None),
+    ],
+)
+def test_what_was_found_is_told_in_the_room_of_a_label(heard, found, words):
+    heard.tell("cam1", Kind.RESULTS, result(found=found))
+
+    assert heard.device("cam1")["found"] == words
 
 
 def test_telemetry_brings_latency_drops_spool_and_link(heard):

@@ -11,7 +11,7 @@ Fields = Mapping[str, Any]
 DEVICES = (
     Column("device", Kind.NAME),
     Column("state"),
-    Column("label", Kind.NAME),
+    Column("label", Kind.NAME, rank=1),
     Column("ago", rank=2),
     Column("fps", rank=2),
     Column("p50 ms", rank=3),
@@ -24,7 +24,7 @@ DEVICES = (
     Column("tail", rank=8),
     Column("model", Kind.NAME, rank=9),
     Column("update", rank=10),
-    Column("problem", Kind.NOTE, rank=1),
+    Column("problem", Kind.NOTE),
 )
 CLOUDS = (
     Column("cloud", Kind.NAME),
@@ -72,10 +72,11 @@ CSV = (
 def device(told: Fields) -> Sequence[object]:
     parts, spool, update = told["parts_ms"], told["spool"], told["update"]
     answer = told["label"] if told["label"] is not None else _values(told["values"])
+    scored = answer if told["score"] is None else f"{answer} {told['score']:.2f}"
     return (
         told["device"],
         told["state"],
-        answer if told["score"] is None else f"{answer} {told['score']:.2f}",
+        told["found"] or scored,
         _age(told["answered_s_ago"]),
         _fixed(told["fps"], 1),
         _fixed(told["latency_ms"].get("p50"), 1),
