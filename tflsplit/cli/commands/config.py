@@ -51,7 +51,9 @@ def check(file: Path, *, is_json: bool) -> None:
         columns = ("setting", Column("value", Kind.NOTE), Column("from", Kind.NOTE))
         for at, each in enumerate(known, start=1):
             title = f"tflsplit {found_in.table} --config {file}"
-            screen.table(f"{title}, stream {at}" if runs[0].repeats else title, columns, [_row(one) for one in each])
+            screen.table(
+                f"{title}, stream {at}" if runs[0].repeats else title, columns, [_row(one, file) for one in each]
+            )
     if problems:
         raise errors.ConfigurationError(problems)
 
@@ -78,9 +80,11 @@ def settings_of(role: str) -> settings_command.Command:
     return found
 
 
-def _row(found: merging.Setting) -> tuple[str, str, str]:
+def _row(found: merging.Setting, file: Path) -> tuple[str, str, str]:
+    """Its place is told from the folder of `file`, whose path stands above the table."""
     value = _shown(found)
-    return found.key, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value), found.place
+    place = found.place.removeprefix(f"{file.absolute().parent}/")
+    return found.key, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value), place
 
 
 def _shown(found: merging.Setting) -> Any:
