@@ -61,6 +61,7 @@ class Peers:
         self._served = ours.packages
         self._opened: set[tuple[str, str]] = set()
         self._lives: set[str] = set()
+        self._gone: set[str] = set()  # who is offline, as its last will said
         self._session: int | None = None
         self._asked_s = math.inf
         self._clash = NameClash(transport, deployment, name, ours.boot)
@@ -75,8 +76,9 @@ class Peers:
         """To be called regularly: announces us again after each new connection, since a broker may have forgotten."""
         session, served = self._transport.reconnects, self._served
         ready = frozenset(each for each in list(self._opened) if any(each[0] == digest for digest, _ in served))
-        if (served, ready) != (self._ours.packages, self._ours.ready):
-            self._ours, self._session = replace(self._ours, packages=served, ready=ready), None
+        gone = frozenset(self._gone & self._announced.keys())
+        if (served, ready, gone) != (self._ours.packages, self._ours.ready, self._ours.gone):
+            self._ours, self._session = replace(self._ours, packages=served, ready=ready, gone=gone), None
         if time.monotonic() - self._asked_s >= _AGAIN_S:
             self._session = None
         if session != self._session and self._transport.try_publish(
@@ -143,8 +145,10 @@ class Peers:
     def _live(self, name: str, payload: bytes) -> None:
         if payload and presence.parse(payload).state == "online":
             self._lives.add(name)
+            self._gone.discard(name)
         else:
             self._lives.discard(name)
+            self._gone.add(name)
 
     def _subscribe(self, topic_filter: str) -> None:
         try:

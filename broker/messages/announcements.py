@@ -5,6 +5,8 @@
 
 `ready` are the cuts whose tails were opened for edges that may move there; it is absent where none asked. `codecs` are
 the codings of frames that it reads. `"probes": false` asks devices to measure no link by probes; it is absent else.
+`"gone": ["name"]` are clouds that died without taking theirs back, which devices, who see no `status` of a cloud, wait
+for no more; it is absent where there are none.
 
 Said at the start and after each new connection, so that an edge that waits for a cloud knows when to go on; taken back
 (an empty message) at a normal end. Whether a cloud lives is said by its `status`.
@@ -26,7 +28,8 @@ _MOST_BYTES = 1 << 16
 class Announcement:
     """`boot` is the random id of this run of the cloud, `packages` are digest (hexadecimal) and name of each.
     `kernel_class` is that of the machine that runs the tails, None if it is not known, as of older versions. `ready`
-    are the open tails, as (digest, cut). `codecs` are the ids of those that it reads; older versions tell none."""
+    are the open tails, as (digest, cut). `codecs` are the ids of those that it reads; older versions tell none. `gone`
+    are names of clouds that it saw die."""
 
     boot: int
     packages: tuple[tuple[str, str], ...]
@@ -34,6 +37,7 @@ class Announcement:
     ready: frozenset[tuple[str, str]] = frozenset()
     codecs: tuple[int, ...] = tuple(map(int, feature_codec.CodecId))
     allows_probes: bool = True
+    gone: frozenset[str] = frozenset()
 
     def as_json(self) -> bytes:
         packages: list[dict[str, object]] = []
@@ -47,6 +51,8 @@ class Announcement:
         }
         if not self.allows_probes:
             fields["probes"] = False
+        if self.gone:
+            fields["gone"] = sorted(self.gone)
         if self.kernel_class is not None:
             fields["kernel_class"] = self.kernel_class.as_json()
         return json.dumps(fields, separators=(",", ":")).encode()
@@ -73,6 +79,7 @@ def parse(data: bytes) -> Announcement:
         kernel_class = None if told is None else KernelClass.from_json(told)
         codecs = tuple(map(int, fields.get("codecs", ())))
         allows_probes = fields.get("probes", True) is not False
-        return Announcement(int(fields["boot"], 16), packages, kernel_class, ready, codecs, allows_probes)
+        gone = frozenset(map(str, fields.get("gone", ())))
+        return Announcement(int(fields["boot"], 16), packages, kernel_class, ready, codecs, allows_probes, gone)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise errors.FrameError(f"announcement is {bytes(data[:60])!r}, expected boot and packages") from problem

@@ -17,7 +17,8 @@ _ALONE_S = 3.0
 
 
 class Clouds:
-    """The results thread tells, any thread asks. A cloud that died without a goodbye is still listed."""
+    """The results thread tells, any thread asks. A cloud that died without a goodbye is still listed, unless another
+    one has seen it die."""
 
     def __init__(self) -> None:
         self.changes = 0  # of what is announced
@@ -40,13 +41,16 @@ class Clouds:
             self._announced.pop(name, None)
             self._heard.discard(name)
             return False
+        for dead in told.gone - {name}:
+            self.changes += self._announced.pop(dead, None) is not None
+            self._heard.discard(dead)
         if known is not None or len(self._announced) < _MOST:
             self._announced[name] = told
             if not message.retained and name not in self._heard:
                 self._heard.add(name)
                 self.changes += 1
-        if known is not None and known.boot == told.boot and known.ready != told.ready:
-            return False  # it opened a tail, and was here all the time
+        if known is not None and known.boot == told.boot and (known.ready, known.gone) != (told.ready, told.gone):
+            return False  # it opened a tail, or saw another one die, and was here all the time
         # What the broker had retained is no news, unless that cloud was another one before we were away.
         return not message.retained or (known is not None and known.boot != told.boot)
 

@@ -207,6 +207,26 @@ def test_a_frame_that_another_cloud_serves_is_left_to_it_while_that_lives(bench,
     assert (cloud.summary.duplicates, sum(cloud.summary.refused.values())) == (0, 1)
 
 
+def test_a_cloud_names_another_one_that_died_until_that_is_back(bench):
+    digest = bench.package.digest
+    other = announcing(bench, "cloud2", digest)
+
+    def gone():
+        return announcements.parse(bench.heard(Kind.SERVES)[1]).gone
+
+    with bench.running(cloud_of(bench, peers=(seen := peers_of(bench)))):
+        wait_for(lambda: seen.serve(digest))
+        while gone():
+            pass
+        bench.network.cut("cloud2")
+        while gone() != {"cloud2"}:
+            pass
+        bench.network.restore("cloud2")
+        while gone():
+            pass
+    other.close()
+
+
 def test_a_cloud_says_what_it_serves_again_to_a_broker_that_forgot_it_and_takes_it_back_at_the_end(bench):
     ours = announcements.Announcement(1, ((bench.package.digest, "ours"),))
     with bench.running(cloud_of(bench, peers=peers_of(bench))):

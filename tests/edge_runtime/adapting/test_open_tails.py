@@ -25,10 +25,11 @@ def tails(clouds):
     return OpenTails(clouds, PACKAGE, CUTS, frozenset({"op000", "output"}))
 
 
-def say(clouds, name, *ready, retained=False, package=PACKAGE, boot=1):
-    told = Announcement(boot, ((package, "digits"),), None, frozenset((package, cut) for cut in ready))
+def say(clouds, name, *ready, retained=False, package=PACKAGE, boot=1, gone=()):
+    opened = frozenset((package, cut) for cut in ready)
+    told = Announcement(boot, ((package, "digits"),), None, opened, gone=frozenset(gone))
     assert announcements.parse(told.as_json()) == told
-    clouds.take(Message(topics.topic("d", name, topics.Kind.SERVES), told.as_json(), retained=retained))
+    return clouds.take(Message(topics.topic("d", name, topics.Kind.SERVES), told.as_json(), retained=retained))
 
 
 def test_every_cloud_has_to_have_a_tail_open(clouds, tails):
@@ -58,6 +59,18 @@ def test_what_is_retained_of_a_cloud_that_says_nothing_any_more_holds_nobody_for
     say(clouds, "dead", "op000")  # it lives
 
     assert tails.look(SOON_S + 1) == {"op000", "output"}
+
+
+def test_a_cloud_that_another_saw_die_holds_nobody_until_it_speaks_again(clouds, tails):
+    tails.online(0.0)
+    say(clouds, "one", *CUTS)
+    say(clouds, "two", "op000")
+    assert tails.look(SOON_S) == {"op000", "output"}
+    assert not say(clouds, "one", *CUTS, gone=("two",))  # which is no news of itself
+    assert tails.look(SOON_S + 1) == set(CUTS)
+    say(clouds, "two", "op000", boot=2)
+
+    assert tails.look(SOON_S + 2) == {"op000", "output"}
 
 
 def test_what_is_not_used_is_told_once_with_who_lacks_it(clouds, tails, caplog):
