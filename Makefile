@@ -108,7 +108,7 @@ bench: setup ## the benchmarks, with machine and versions
 	$(BIN)/python benchmarks/run.py
 
 bench-emulation: setup ## docs/measurements/emulation.md: real workers on emulated links; needs root, half an hour
-	$(BIN)/python benchmarks/emulation.py build/emulation.jsonl > docs/measurements/emulation.md
+	$(BIN)/python benchmarks/emulation.py benchmarks/emulation.jsonl > docs/measurements/emulation.md
 
 bench-fleet: setup ## thousands of real MQTT clients on one secured deployment, the broker killed meanwhile; ten minutes
 	$(BIN)/python benchmarks/run.py fleet

@@ -1,19 +1,19 @@
 """What a part of a tensor costs between two processes: over a local Mosquitto, over a direct link, and in a box.
 
-    python -m benchmarks.direct_links [--turns N]
-
 One process sends a part and waits until the other has sent it back, all three ways in turn, a block each, again and
-again, so that what else the machine does meets them alike. Prints medians of a one-way trip (half of a round trip) and
-of the sender's CPU time a round trip, and their ratios to MQTT; the broker's own CPU time is not in it.
+again, so that what else the machine does meets them alike. A one-way trip is half of a round trip; the broker's own CPU
+time is not in the sender's.
 """
 
-import argparse
+import importlib.util
 import multiprocessing
 import os
 import socket
 import statistics
 import tempfile
 import time
+
+import harness
 
 from broker.local import server
 from broker.mqtt.transport import MqttTransport
@@ -77,32 +77,29 @@ def _measure(way, where, here, size, turns):
     return statistics.median(took) / 2, cpu_s / turns
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--turns", type=int, default=60)
-    turns = parser.parse_args().turns
-    with server.run(port=0, kind="mosquitto") as broker, tempfile.TemporaryDirectory(prefix="box") as folder:
+def run(folder, *, is_quick):
+    if importlib.util.find_spec("zenoh") is None:
+        raise harness.SkippedError("eclipse-zenoh is not installed: pip install eclipse-zenoh")
+    turns, blocks = (5, 1) if is_quick else (20, _BLOCKS)
+    with server.run(port=0, kind="mosquitto") as broker, tempfile.TemporaryDirectory(prefix="box") as box:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         at = {
             "mqtt": (broker.address, broker.address),
             "zenoh": (f"zenoh://?listen=127.0.0.1:{port}", f"zenoh://127.0.0.1:{port}"),
-            "box": (f"box://{folder}", f"box://{folder}"),
+            "box": (f"box://{box}", f"box://{box}"),
         }
-        for size in SIZES:
-            found = {way: [] for way in WAYS}
-            for _ in range(_BLOCKS):
-                for way in WAYS:
-                    found[way].append(_measure(way, *at[way], size, turns))
-            medians = {way: tuple(statistics.median(each) for each in zip(*found[way], strict=True)) for way in WAYS}
-            for way, (trip_s, cpu_s) in medians.items():
-                ratios = [trip_s / medians["mqtt"][0], cpu_s / medians["mqtt"][1]]
-                print(
-                    f"{size:>9,} bytes  {way:6} {trip_s * 1e3:7.2f} ms ({ratios[0]:.2f} of MQTT), "
-                    f"CPU of the sender {cpu_s * 1e3:6.2f} ms ({ratios[1]:.2f})",
-                    flush=True,
-                )
+        return [outcome for size in SIZES for outcome in _outcomes(size, at, turns, blocks)]
 
 
-if __name__ == "__main__":
-    main()
+def _outcomes(size, at, turns, blocks):
+    found = {way: [] for way in WAYS}
+    for _ in range(blocks):
+        for way in WAYS:
+            found[way].append(_measure(way, *at[way], size, turns))
+    for way in WAYS[1:]:
+        for place, what in enumerate(("one way", "CPU of the sender, a round trip")):
+            ours, mqtt = (
+                harness.Samples(each, "s", tuple(block[place] for block in found[each])) for each in (way, WAYS[0])
+            )
+            yield harness.Outcome(f"{size:,} bytes, {what}: {way} / MQTT", ours, mqtt)

@@ -41,6 +41,7 @@ NAMES = (
     "slow_worker",
     "fairness",
     "transport_throughput",
+    "direct_links",
     "paho_paths",
 )
 # Only where they are named: they take long, and more of the machine than the others leave.

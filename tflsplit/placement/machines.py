@@ -14,6 +14,7 @@ from tflsplit.graph.tensors import Array
 from tflsplit.kernels.classes import KernelClass
 from tflsplit.placement import addresses
 from tflsplit.placement.measured import Measured, Reader
+from tflsplit.timings import links
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +120,18 @@ _MACHINE: Mapping[str, tuple[str, Callable[[Any, str], float | str]]] = {
     "power": ("power_w", _number),
     "address": ("address", _text),
 }
-_KEYS = ("bandwidth", "delay", "shared", "transport", "source", "sink")
+_KEYS = ("bandwidth", "delay", "link", "shared", "transport", "source", "sink")
+# A probe's round trip is to the broker, to its echo, and the same way back: four links.
+_LINKS_OF_PROBE = 4
 # What machines speak, and whether it passes a broker. Without a word of it links are direct.
 TRANSPORTS: Mapping[str, bool] = {"zenoh": False, "mqtt": True}
 
 
 def read(path: Path, measure: Reader | None = None) -> Cluster:
-    """A TOML file: `bandwidth`, `delay`, `shared` and `transport` of what joins the machines, `source` and `sink` by
-    name (the first machine), and a `[[machine]]` each with `name`, `speed` or `profile` (the file of its profile, which
-    `measure` reads) and perhaps `memory`, `bandwidth`, `overhead`, `power`, `address`.
+    """A TOML file: `bandwidth` and `delay`, or `link` (the file of a probe), `shared` and `transport` of what joins the
+    machines, `source` and `sink` by name (the first machine), and a `[[machine]]` each with `name`, `speed` or
+    `profile` (the file of its profile, which `measure` reads) and perhaps `memory`, `bandwidth`, `overhead`, `power`,
+    `address`.
 
     DataError for a file that is no such thing, with all that is wrong in it.
     """
@@ -142,7 +146,7 @@ def read(path: Path, measure: Reader | None = None) -> Cluster:
     if problems:
         raise errors.DataError("; ".join(problems))
     try:
-        return _cluster(found, [machine for machine in machines if machine is not None])
+        return _cluster(found, [machine for machine in machines if machine is not None], path.parent)
     except errors.SettingsError as problem:
         raise errors.DataError(f"{path}: {problem}") from problem
 
@@ -153,19 +157,15 @@ def even(count: int, speed: float, bandwidth_bps: float, *, delay_s: float = 0.0
     return Cluster(machines, Medium(bandwidth_bps, delay_s, is_shared))
 
 
-def _cluster(found: Mapping[str, Any], machines: Sequence[Machine]) -> Cluster:
+def _cluster(found: Mapping[str, Any], machines: Sequence[Machine], folder: Path) -> Cluster:
     shared = found.get("shared", False)
     if not isinstance(shared, bool):
         raise errors.SettingsError(f"shared is {shared!r}, expected true or false")
     transport = found.get("transport", "zenoh")
     if transport not in TRANSPORTS:
         raise errors.SettingsError(f'transport is {transport!r}, expected "mqtt" or "zenoh"')
-    medium = Medium(
-        quantities.parse_bandwidth(found.get("bandwidth", "100Mbit")),
-        quantities.parse_duration(found.get("delay", 0.0), "delay"),
-        shared,
-        is_relayed=TRANSPORTS[transport],
-    )
+    bandwidth_bps, delay_s = _link(found, folder)
+    medium = Medium(bandwidth_bps, delay_s, shared, is_relayed=TRANSPORTS[transport])
     addresses.check({machine.name: machine.address for machine in machines}, is_relayed=medium.is_relayed)
     made, names = Cluster(tuple(machines), medium), [machine.name for machine in machines]
     places = []
@@ -175,6 +175,19 @@ def _cluster(found: Mapping[str, Any], machines: Sequence[Machine]) -> Cluster:
             raise errors.SettingsError(f"{key} is {name!r}, which is none of the machines: {', '.join(names)}")
         places.append(names.index(name))
     return replace(made, source=places[0], sink=places[1])
+
+
+def _link(found: Mapping[str, Any], folder: Path) -> tuple[float, float]:
+    """Bandwidth and delay as stated, or as `tflsplit probe` measured them between two of the machines: then what the
+    programs at both ends take for a message is in the delay."""
+    if "link" not in found:
+        delay_s = quantities.parse_duration(found.get("delay", 0.0), "delay")
+        return quantities.parse_bandwidth(found.get("bandwidth", "100Mbit")), delay_s
+    both = [key for key in ("bandwidth", "delay") if key in found]
+    if both:
+        raise errors.SettingsError(f"{both[0]} is stated, and link, which has it measured; give one of the two")
+    measured = links.read(folder / arguments.instance(found["link"], str, "link"))
+    return measured.bandwidth_bps, measured.rtt_s / _LINKS_OF_PROBE
 
 
 def _machine(

@@ -6,6 +6,8 @@ import pytest
 from tflsplit import errors
 from tflsplit.placement import addresses, machines
 from tflsplit.placement.machines import Cluster, Machine, Medium
+from tflsplit.timings import links
+from tflsplit.timings.links import Link, Origin
 
 GOOD = """
 bandwidth = "10Mbit"
@@ -136,4 +138,19 @@ def test_each_machine_is_told_where_to_listen_and_whom_to_reach(tmp_path):
 def test_addresses_by_which_machines_could_not_meet_are_refused(tmp_path, before, after, told):
     (tmp_path / "m.toml").write_text(MEETING.replace(before, after, 1))
     with pytest.raises(errors.DataError, match=told):
+        machines.read(tmp_path / "m.toml")
+
+
+def test_a_measured_link_gives_bandwidth_and_the_delay_of_a_message(tmp_path):
+    probed = Link("shop", Origin.MEASURED, 20e6, 0.008)
+    (tmp_path / "probe.json").write_text(links.render(probed))
+    described = 'link = "probe.json"\n{}[[machine]]\nname = "a"\nspeed = 1e9\n'
+    (tmp_path / "m.toml").write_text(described.format(""))
+    medium = machines.read(tmp_path / "m.toml").medium
+    assert (medium.bandwidth_bps, medium.delay_s) == (20e6, 0.002)
+    (tmp_path / "m.toml").write_text(described.format('delay = "1ms"\n'))
+    with pytest.raises(errors.DataError, match="delay is stated, and link"):
+        machines.read(tmp_path / "m.toml")
+    (tmp_path / "m.toml").write_text(described.format("").replace("probe.json", "none.json"))
+    with pytest.raises(errors.DataError, match=r"none\.json"):
         machines.read(tmp_path / "m.toml")

@@ -5,7 +5,7 @@ and both together are a grid.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from tflsplit.placement.machines import Machine
@@ -13,6 +13,10 @@ from tflsplit.placement.rewriting import boxes
 from tflsplit.placement.rewriting.boxes import Box, Interval
 
 _ROWS = 1
+# Up to so many machines every number of them is tried; a search takes the square of what it chooses from.
+_MANY = 12
+# Of more, numbers that are at most a sixth apart and have divisors, by which they make grids.
+_STEPS = (12, 14, 16, 18, 20, 24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +75,20 @@ def in_turn(machines: Sequence[Machine]) -> Iterator[Layout]:
                 yield Layout(tuple(tuple(range(first + group, first + size, groups)) for group in range(groups)))
 
 
-def every(machines: Sequence[Machine]) -> Iterator[Layout]:
-    """One machine alone, for each; and for each number of the fastest ones every grid of equal groups."""
+def every(machines: Sequence[Machine], always: Collection[int] = ()) -> Iterator[Layout]:
+    """One machine alone, for each; and for each number of the fastest ones every grid of equal groups. Of many machines
+    only the fastest ones and those that `always` matter are taken alone, and not every number of them."""
     order = sorted(range(len(machines)), key=lambda each: (-machines[each].macs_per_s, each))
-    yield from (Layout(((machine,),)) for machine in sorted(order))
-    for count in range(2, len(order) + 1):
+    yield from (Layout(((machine,),)) for machine in sorted({*order[:_MANY], *always}))
+    for count in _counts(len(order)):
         chosen = sorted(order[:count])
         for groups in range(1, count + 1):
             if count % groups == 0:
                 # Dealt out in turn, so that groups of uneven machines are about as fast as each other.
                 yield Layout(tuple(tuple(chosen[group::groups]) for group in range(groups)))
+
+
+def _counts(most: int) -> list[int]:
+    """How many machines to share over: 2 and more."""
+    doubled = (step << times for times in range(most.bit_length()) for step in _STEPS)
+    return sorted({*range(2, min(most, _MANY) + 1), *(each for each in doubled if each <= most), most} - {0, 1})

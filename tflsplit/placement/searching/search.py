@@ -107,7 +107,7 @@ def search(
 ) -> Found:
     """The best one found, without sums of input channels where these would not be exact. SettingsError where the
     machines' memory allows none, with what is missing."""
-    chosen = tuple(choices or layouts.every(cluster.machines))
+    chosen = tuple(choices or layouts.every(cluster.machines, {cluster.source, cluster.sink}))
     made = _Search(network, cluster, objective, chosen, with_sums=with_sums, paths=paths)
     runs_taken = made.best()
     if objective is Objective.THROUGHPUT and paths is Paths.ALL and choices is None and len(cluster.machines) > 1:

@@ -185,3 +185,15 @@ def test_what_just_fits_is_found_whatever_is_wanted():
     for objective in Objective:
         placed = search.search(network, tight, objective).placement
         assert max(_costs(network, placed, tight).memory_bytes) <= least * 1.05
+
+
+def test_of_many_machines_not_every_number_is_tried():
+    many = tuple(Machine(f"m{each}", 1e9) for each in range(64))
+    numbers = sorted({len(each.machines) for each in layouts.every(many, {63})})
+    assert numbers[:12] == list(range(1, 13))
+    assert numbers[-1] == 64
+    assert all(after / before < 1.34 for before, after in itertools.pairwise(numbers[6:]))
+    alone = [each.machines for each in layouts.every(many, {63}) if each.is_one]
+    assert (0,) in alone
+    assert (63,) in alone
+    assert len(list(layouts.every(many))) < 140
