@@ -10,8 +10,8 @@ LOCK := requirements-dev.lock
 DEMO_VENV := .venv-demo
 DEMO_READY := $(DEMO_VENV)/ready
 WHEEL_VENV := build/wheel-venv
-# Much of the suite waits for processes and brokers, so two of its parts run at a time whatever the number of cores.
-SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
+# Much of the suite waits for processes and brokers, so three of its parts run at a time whatever the number of cores.
+SIDE_BY_SIDE := --numprocesses 3 --dist loadgroup
 
 # Debian keeps Mosquitto where only root's PATH looks.
 export PATH := $(PATH):/usr/sbin

@@ -72,7 +72,7 @@ def swallow(network, reader, seconds):
 
 
 @pytest.mark.parametrize("seconds", SILENCES_S)
-@pytest.mark.parametrize("side", ["edge_outside", "cloud_outside"])
+@pytest.mark.parametrize("side", ["edge_outside", pytest.param("cloud_outside", marks=pytest.mark.sweep)])
 def test_latest_is_answered_again_soon_after_packets_stop_to_vanish(request, network, seconds, side, record_property):
     deployment = request.getfixturevalue(side)
     reader = deployment.reader()
@@ -90,7 +90,7 @@ def test_latest_is_answered_again_soon_after_packets_stop_to_vanish(request, net
 
 
 @pytest.mark.parametrize("seconds", SILENCES_S)
-@pytest.mark.parametrize("side", ["edge_outside", "cloud_outside"])
+@pytest.mark.parametrize("side", ["cloud_outside", pytest.param("edge_outside", marks=pytest.mark.sweep)])
 def test_all_loses_nothing_where_packets_vanish(request, network, seconds, side, record_property):
     deployment = request.getfixturevalue(side)
     reader = deployment.reader()

@@ -53,7 +53,12 @@ def given(model, samples):
 
 
 @pytest.mark.parametrize(
-    ("build", "count"), [(stacked, 2), (both_ways, 4), (two_inputs, 2), (called_twice, 2), (of_words, 1)]
+    ("build", "count"),
+    [
+        (two_inputs, 2),
+        (of_words, 1),
+        *(pytest.param(*each, marks=pytest.mark.sweep) for each in ((stacked, 2), (both_ways, 4), (called_twice, 2))),
+    ],
 )
 def test_each_lstm_is_an_operator_that_gives_what_the_layer_gives(load_built, samples, either_keras, build, count):
     model = load_built(build, either_keras)

@@ -26,8 +26,10 @@ def keras():
     return pytest.importorskip("keras")
 
 
-SMALL = {"unet": kinds.unet, "two_inputs": kinds.two_inputs, "mlp": kinds.mlp}
+SMALL = {"two_inputs": kinds.two_inputs}
 LARGE = {
+    "unet": kinds.unet,
+    "mlp": kinds.mlp,
     "two_outputs": kinds.two_outputs,
     "lstm": kinds.lstm,
     "dense_on_3d": kinds.dense_on_3d,

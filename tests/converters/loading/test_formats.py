@@ -210,6 +210,7 @@ def test_a_functional_model_of_tensorflow_operations_opens(tf_keras, saved):
     assert next(tap.layer for tap in formats.load(saved(model, "m.h5")).layers) == "dense"
 
 
+@pytest.mark.sweep  # tests of layers map the same file
 def test_a_teachable_machine_export_shows_the_layers_inside_its_nested_models(shared_data: pathlib.Path):
     model = formats.load(shared_data / "teachable_machine_keras24.h5")
     names = [tap.layer for tap in model.layers]

@@ -70,7 +70,10 @@ def trained_with_tf_keras(tf, path):
 
 @pytest.mark.parametrize(
     "export",
-    [tables_and_text, detector, of_tensorflow_1, export_of_keras_3, application, trained_with_tf_keras],
+    [
+        *(tables_and_text, detector, of_tensorflow_1, export_of_keras_3),
+        *(pytest.param(each, marks=pytest.mark.sweep) for each in (application, trained_with_tf_keras)),
+    ],
     ids=lambda export: export.__name__,
 )
 def test_what_is_exported_in_earnest_is_let_through(export, tmp_path):

@@ -259,7 +259,7 @@ def test_results_of_frames_that_an_earlier_run_captured_have_no_latency_and_are_
 
 
 def test_the_birth_is_said_again_to_a_broker_that_forgot_it(tiny_package, network):
-    with ghosted(tiny_package, network) as (ghost, _):
+    with ghosted(tiny_package, network, drain_s=0.0) as (ghost, _):
         before = birth_of(network)
         network.stop()
         network.start()

@@ -80,6 +80,7 @@ def test_regret_is_what_the_pick_costs_over_the_best(tiny_package):
     assert report.rows[0].error == pytest.approx(1 / 1.1 - 1)
 
 
+@pytest.mark.sweep
 def test_the_input_is_replayed_raw_and_as_jpeg_too(digits, tmp_path):
     command = [sys.executable, "-m", "tflsplit.cli.main", "replay", str(digits), "--frames", "5", "--json"]
     command += ["--source", str(digits.parent / "test.npy"), "--bandwidth", "5Mbit", "--rtt", "40ms"]
