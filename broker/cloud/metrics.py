@@ -105,6 +105,7 @@ def _of(served: Served) -> Iterator[Family]:
         (catalogue.CLOUD_UNPUBLISHED, summary.unpublished),
         (catalogue.CLOUD_LETTERS, summary.dead_letters),
         (catalogue.CLOUD_LETTERS_LEFT, summary.dead_letters_left_out),
+        (catalogue.CLOUD_RATE_LIMITED, summary.rate_limited),
         (catalogue.CLOUD_ANSWERS_FORGOTTEN, summary.answers_forgotten),
         (catalogue.CLOUD_CHUNKED, summary.chunked.completed),
         (catalogue.CLOUD_CHUNKS_AGAIN, summary.chunked.duplicates),

@@ -48,8 +48,6 @@ _UNSUBSCRIBE_S = 2.0
 # The topics of 40,000 devices, and the last refusal of as many.
 _MOST_BYTES = 32 << 20
 _ROUTE_BYTES, _REFUSAL_BYTES = 800, 400  # what Python needs for one, and the text of a refusal
-# The same words each time: the log tells them once.
-_BUSY = "busy: this device has as many frames waiting here as its share allows; the frame is to be sent again later"
 # What Python needs for a frame besides its bytes.
 _ENTRY_BYTES = 1024
 
@@ -289,12 +287,13 @@ class Cloud:
                 self._leave(held, known)
                 self._publish_leaving()
                 return
-            is_busy = not self._shares.has_room(route.results)
-            if not is_busy:
+            busy = self._shares.refusal(route.results, job.arrived_at_s)
+            self.summary.rate_limited = self._shares.over_rate
+            if busy is None:
                 self._running[key] = held
                 self._shares.add(route.results, len(job.encoded) + _ENTRY_BYTES)
-        if is_busy:
-            self._finish(None, held, answerer.refusal(job, _BUSY, Refused.BUSY))
+        if busy is not None:
+            self._finish(None, held, answerer.refusal(job, busy, Refused.BUSY))
         else:
             self._turns.put(job.device, (key, held))
 

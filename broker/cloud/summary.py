@@ -14,7 +14,7 @@ from tflsplit.timings.latency import Latencies, percentiles
 
 _COUNTS = (
     *("frames", "results", "duplicates", "left_to_others", "unpublished", "unfinished"),
-    *("dead_letters", "dead_letters_left_out", "answers_forgotten"),
+    *("dead_letters", "dead_letters_left_out", "answers_forgotten", "rate_limited"),
 )
 _PARTS = ("tail", "decode", "queue")
 
@@ -25,7 +25,8 @@ class Summary:
     `refused` frames, by reason, were answered with an error, except those of a `bad_topic`, which nobody hears of.
     Frames of `unpublished` answers, and frames left `unfinished` after a stop, will be sent again.
     `dead_letters_left_out` were over the limit of dead letters. Answers that were `answers_forgotten` within seconds,
-    for want of memory, are computed again where their frame comes again. Frames `left_to_others` got no answer of ours,
+    for want of memory, are computed again where their frame comes again. Frames that were `rate_limited` are
+    among those that were refused as busy. Frames `left_to_others` got no answer of ours,
     since another cloud serves their package. `exactness` is of the results, by how their heads stand to this machine.
     `chunked` is of frames in chunks, `link` is of the connection at the end."""
 
@@ -40,6 +41,7 @@ class Summary:
     dead_letters: int = 0
     dead_letters_left_out: int = 0
     answers_forgotten: int = 0
+    rate_limited: int = 0
     chunked: chunks.Counters = field(default_factory=chunks.Counters)
     link: protocol.Counters = field(default_factory=protocol.Counters)
     tail_s: Latencies = field(default_factory=Latencies)

@@ -214,6 +214,11 @@ CLOUD_LETTERS_LEFT = _counter(
     "Dead letters that were not written, being more than a second may have.",
     "deployment",
 )
+CLOUD_RATE_LIMITED = _counter(
+    "rate_limited_frames_total",
+    "Frames refused as busy because their device sent more a second than --device-rate allows.",
+    "deployment",
+)
 CLOUD_ANSWERS_FORGOTTEN = _counter(
     "answers_forgotten_total",
     "Answers that made room for others within 10 s: a frame that comes again is computed again.",
@@ -261,6 +266,7 @@ CLOUD = (
     CLOUD_UNPUBLISHED,
     CLOUD_LETTERS,
     CLOUD_LETTERS_LEFT,
+    CLOUD_RATE_LIMITED,
     CLOUD_ANSWERS_FORGOTTEN,
     CLOUD_BIRTHS_FORGOTTEN,
     CLOUD_CHUNKED,

@@ -25,6 +25,7 @@ ELSEWHERE = {
     "requeued_frames_total": ("broker/cloud/workers/test_pool.py", "requeued"),
     "answers_forgotten_total": ("broker/cloud/test_reply_cache.py", "forgotten == 2"),
     "births_forgotten_total": ("broker/cloud/test_exactness.py", "forgotten == 1"),
+    "rate_limited_frames_total": ("broker/cloud/test_subscriber.py", "summary.rate_limited"),
     "states_forgotten_total": ("broker/cloud/turns/test_streams.py", "states_forgotten == 1"),
     "devices_left_out_total": ("broker/fleet/test_totals.py", "devices_left_out_total"),
     "bad_telemetry_total": ("broker/fleet/test_series.py", "bad_telemetry_total"),

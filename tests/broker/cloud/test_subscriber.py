@@ -324,6 +324,21 @@ def test_a_frame_is_served_before_the_backlog_of_a_device_that_floods_and_before
     assert [each.sequence for each in said if each.device == "n"] == list(range(30))
 
 
+def test_what_comes_sooner_than_a_device_may_send_is_refused_with_the_rate_and_answered_later(bench, monkeypatch):
+    with bench.running(cloud := cloud_of(bench, limits=subscriber.Limits(device_per_s=0.001))):
+        for sequence in range(10):
+            bench.send(frame_of(bench.package, sequence))
+        said = [results.parse(bench.heard(Kind.RESULTS)[1]) for _ in range(10)]
+        monkeypatch.setattr(cloud._shares, "_limits", subscriber.Limits())
+        bench.send(frame_of(bench.package, 9))
+        wait_for(lambda: cloud.summary.results == 9)
+
+    busy = [each for each in said if isinstance(each, results.Refusal)]
+    assert sorted(each.sequence for each in busy) == [8, 9]
+    assert all(each.is_busy and "0.001 frames a second" in each.error for each in busy)
+    assert (cloud.summary.rate_limited, cloud.summary.refused) == (2, {answerer.Refused.BUSY: 2})
+
+
 def test_what_exceeds_the_share_of_its_device_is_refused_as_busy_and_answered_when_it_comes_again(bench):
     later = Later(bench.package)
     with bench.running(cloud := cloud_of(bench, later, limits=subscriber.Limits(frames=40))):

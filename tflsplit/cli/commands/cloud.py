@@ -108,7 +108,7 @@ def command(
         for deployment, connections in online.items():
             heard = _heard(connections[1], (deployment, name), boot, packages, serving)
             listeners += heard.values()
-            made = _cloud(engine, (deployment, *connections), share, serving.drain_s, heard, printed=printed)
+            made = _cloud(engine, (deployment, *connections), share, serving, heard, printed=printed)
             clouds.append(stack.enter_context(made))
         _log_start(packages, tuple(online), engine, serving)
         pairs = tuple((cloud, frames) for cloud, (frames, _) in zip(clouds, online.values(), strict=True))
@@ -151,7 +151,7 @@ def _cloud(
     engine: "Engine",
     where: "tuple[str, Transport, Transport | None]",
     share: str | None,
-    drain_s: float,
+    serving: options_serving.ServingOptions,
     heard: dict[str, Any],
     *,
     printed: printing.Answers | None,
@@ -159,13 +159,15 @@ def _cloud(
     """A cloud; one whose frames come out of a queue hears of devices beside it."""
     from broker.cloud import subscriber
     from broker.cloud.beside.listening import Beside
+    from broker.cloud.turns.shares import Limits
 
     deployment, frames, around = where
     with contextlib.ExitStack() as stack:
         if frames is not around and around is not None:
             heard = {"beside": stack.enter_context(Beside(engine, around, deployment, **heard))}
         observers = () if printed is None else (printed,)
-        yield subscriber.Cloud(engine, frames, deployment, share=share, **heard, observers=observers, drain_s=drain_s)
+        heard |= {"drain_s": serving.drain_s, "limits": Limits(device_per_s=serving.device_per_s)}
+        yield subscriber.Cloud(engine, frames, deployment, share=share, **heard, observers=observers)
 
 
 def _heard(

@@ -29,6 +29,7 @@ class ServingOptions:
     share: str | None
     has_probes: bool = True
     telemetry_s: float | None = None
+    device_per_s: float | None = None
 
     def kernel_class(self) -> "KernelClass | None":
         """Of this machine; None where other machines of a Ray cluster run the tails."""
@@ -84,13 +85,14 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         share: str | None,
         no_probes: bool,
         telemetry: float | None,
+        device_rate: float | None,
         **others: Any,
     ) -> Any:
         if ray_address is not None and engine != "ray":
             raise click.UsageError("--ray-address goes with --engine ray.")
         ray_address = (ray_address or "auto") if engine == "ray" else None
         waits = (tail_timeout, batch_window, drain)
-        serving = ServingOptions(workers, ray_address, threads, *waits, share, not no_probes, telemetry)
+        serving = ServingOptions(workers, ray_address, threads, *waits, share, not no_probes, telemetry, device_rate)
         return function(*args, serving=serving, **others)
 
     for option in _OPTIONS:
@@ -100,6 +102,13 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 _POSITIVE = click.IntRange(min=1)
 _OPTIONS = (
+    click.option(
+        "--device-rate",
+        metavar="NUMBER",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Frames a second that each device may send; what comes sooner is refused as busy, with this number, and "
+        "its edge sends it again later. Default: no bound.",
+    ),
     click.option(
         "--telemetry",
         type=units.time(least="1s"),

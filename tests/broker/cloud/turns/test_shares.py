@@ -38,3 +38,24 @@ def test_bytes_count_too_and_come_back():
     made.remove("a", 10)
 
     assert made.has_room("a")
+
+
+def test_a_rate_lets_a_window_come_at_once_and_then_as_many_as_it_says():
+    made = Shares(Limits(device_per_s=2.0))
+    at_once = [made.refusal("a", 10.0) is None for _ in range(10)]
+    later = [made.refusal("a", 10.0 + 0.1 * step) is None for step in range(1, 101)]
+
+    assert at_once == [True] * 8 + [False] * 2
+    assert later.count(True) == 20
+    assert made.over_rate == 2 + 80
+    assert "2 frames a second" in made.refusal("a", 20.0)
+    assert made.refusal("b", 20.0) is None
+
+
+def test_a_clock_that_goes_back_gives_no_tokens():
+    made = Shares(Limits(device_per_s=1.0))
+    for _ in range(8):
+        assert made.refusal("a", 10.0) is None
+    for at_s in (5.0, 10.0, 5.0, 10.5):
+        assert made.refusal("a", at_s) is not None
+    assert made.refusal("a", 11.0) is None

@@ -1,0 +1,136 @@
+"""Writes the tables of docs/scale.md from what `make bench-fleet` measured (`fleet.json`).
+
+python benchmarks/scale.py            compute in model time (a minute, kept in `scale.json`) and write the tables
+python benchmarks/scale.py --check    exit 1 if the page is not what these files say
+"""
+
+import json
+import math
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from crowd import model_time
+from crowd.model_time import Costs
+
+HERE = Path(__file__).parent
+MEASURED, COMPUTED, PAGE = HERE / "fleet.json", HERE / "scale.json", HERE.parent / "docs" / "scale.md"
+# Devices, and frames a second of each.
+LARGE = ((10_000, 0.1), (10_000, 1.0), (100_000, 0.01), (100_000, 0.1))
+# Of a core, so that a burst finds room.
+_FULL = 0.7
+_FOR_S = 25.0  # with two saves
+_STARTS_S = 1.0  # until a broker that was killed is there again, on a machine that has nothing else to do
+
+
+def main() -> None:
+    found = json.loads(MEASURED.read_text())
+    costs = Costs.of(found[0])
+    if "--check" not in sys.argv:
+        computed = {"costs": asdict(costs), "rows": [_computed(costs, *each) for each in LARGE]}
+        COMPUTED.write_text(json.dumps(computed, indent=1) + "\n")
+    computed = json.loads(COMPUTED.read_text())
+    if computed["costs"] != asdict(costs):
+        raise SystemExit(f"{COMPUTED}: not of {MEASURED}; run python benchmarks/scale.py")
+    tables = {"measured": _measured(found), "compared": _compared(found), "computed": _large(computed["rows"])}
+    before = PAGE.read_text()
+    page = before
+    for name, rows in tables.items():
+        begin, end = f"<!-- {name}: written by benchmarks/scale.py -->\n", f"<!-- end of {name} -->"
+        head, rest = page.split(begin)
+        page = head + begin + "\n".join(rows) + "\n" + end + rest.split(end, 1)[1]
+    if "--check" in sys.argv:
+        raise SystemExit(0 if page == before else f"{PAGE}: its tables are not what was measured")
+    PAGE.write_text(page)
+
+
+def _computed(costs: Costs, devices: int, rate_per_s: float) -> dict[str, object]:
+    load = model_time.load(costs, devices, rate_per_s)
+    brokers, clouds = math.ceil(load.broker / _FULL), math.ceil(load.cloud / _FULL)
+    row: dict[str, object] = {"devices": devices, "rate_per_s": rate_per_s, **asdict(load)}
+    if brokers == clouds == 1:
+        taken = model_time.latencies(costs, devices, rate_per_s, _FOR_S)
+        row["latencies_s"] = [model_time.percentile(taken, share) for share in (0.5, 0.95, 0.99)]
+    back = model_time.storm(costs, math.ceil(devices / brokers), _STARTS_S)
+    row |= {"brokers": brokers, "clouds": clouds, "back_s": [model_time.percentile(back, 0.5), back[-1]]}
+    print(row, flush=True)
+    return row
+
+
+def _measured(found: list[dict]) -> list[str]:
+    columns = (
+        *("devices", "frames/s offered", "answered", "p50, p95, p99", "all online after", "broker: cores, MiB"),
+        *("cloud: cores, MiB", "its clients: cores", "other work here: cores"),
+    )
+    rows = [
+        (
+            *(f"{each['devices']:,}", f"{each['offered_per_s']:,.0f}", f"{each['answered_per_s']:,.0f}"),
+            ", ".join(f"{value * 1e3:,.0f}" for value in each["steady"][:3]) + " ms",
+            f"{each['online_s']:.1f} s",
+            *(f"{cost['cpu']:.2f}, {cost['mib']:.0f}" for cost in (each["costs"]["broker"], each["costs"]["cloud"])),
+            *(f"{each['costs']['devices']['cpu']:.2f}", f"{each['others']:.1f}"),
+        )
+        for each in found
+    ]
+    killed = [
+        (
+            *(f"{each['devices']:,}", f"{each['frames']:,}", f"{each['counts']['unanswered']:,}"),
+            f"{each['counts']['wrong'] + each['wrong']:,}",
+            *(f"{each['lost']:,}", f"{each['doubled']:,}"),
+            *(f"{each['back'][0]:.1f} s, {each['back'][-1]:.1f} s", f"{each['whole'][-1]:.1f} s"),
+        )
+        for each in found
+    ]
+    through = (
+        *("devices", "frames", "unanswered", "wrong", "lost at the named reader", "doubled there"),
+        *("devices back: half, all", "longest wait of a frame"),
+    )
+    words = "Through a SIGKILL of the broker in the same runs:"
+    return [*_table(columns, rows), "", words, "", *_table(through, killed)]
+
+
+def _compared(found: list[dict]) -> list[str]:
+    """The largest runs against the costs of the smallest one."""
+    costs, rows = Costs.of(found[0]), []
+    for each in found[1:]:
+        load = model_time.load(costs, each["devices"], each["answered_per_s"] / each["devices"])
+        for what, unit, factor, computed, measured in (
+            ("broker", "cores", 1.0, load.broker, each["costs"]["broker"]["cpu"]),
+            ("cloud", "cores", 1.0, load.cloud, each["costs"]["cloud"]["cpu"]),
+            ("broker's state", "MB", 1e6, load.stored_bytes, each["stored_bytes"]),
+            ("a save of it", "ms", 1e-3, load.save_s, each["save_s"]),
+        ):
+            shown = (f"{computed / factor:.3g} {unit}", f"{measured / factor:.3g} {unit}", f"{computed / measured:.2f}")
+            rows.append((f"{each['devices']:,}", what, *shown))
+    return _table(("devices", "of", "computed", "measured", "ratio"), rows)
+
+
+def _large(rows: list[dict]) -> list[str]:
+    columns = (
+        *("devices", "frames/s", "broker: cores", "cloud: cores", "state, save of it", "brokers, clouds"),
+        *("p50, p95, p99", "devices back after a kill: half, all"),
+    )
+    return _table(
+        columns,
+        [
+            (
+                *(f"{row['devices']:,}", f"{row['devices'] * row['rate_per_s']:,.0f}"),
+                *(f"{row['broker']:.2f}", f"{row['cloud']:.2f}"),
+                f"{row['stored_bytes'] / 1e6:.0f} MB, {row['save_s'] * 1e3:.0f} ms",
+                f"{row['brokers']}, {row['clouds']}",
+                ", ".join(f"{value * 1e3:.1f}" for value in row.get("latencies_s", ())) + " ms"
+                if "latencies_s" in row
+                else "divide it first",
+                f"{row['back_s'][0]:.0f} s, {row['back_s'][1]:.0f} s",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (columns, ("---",) * len(columns), *rows)]
+
+
+if __name__ == "__main__":
+    main()
