@@ -25,7 +25,7 @@ _STARTS_S = 1.0  # until a broker that was killed is there again, on a machine t
 
 def main() -> None:
     found = json.loads(MEASURED.read_text())
-    costs = Costs.of(found[0])
+    costs = Costs.of(found[0], found[-1])
     if "--check" not in sys.argv:
         computed = {"costs": asdict(costs), "rows": [_computed(costs, *each) for each in LARGE]}
         COMPUTED.write_text(json.dumps(computed, indent=1) + "\n")
@@ -91,14 +91,13 @@ def _measured(found: list[dict]) -> list[str]:
 
 def _compared(found: list[dict]) -> list[str]:
     """The largest runs against the costs of the smallest one."""
-    costs, rows = Costs.of(found[0]), []
+    costs, rows = Costs.of(found[0], found[-1]), []
     for each in found[1:]:
         load = model_time.load(costs, each["devices"], each["answered_per_s"] / each["devices"])
         for what, unit, factor, computed, measured in (
             ("broker", "cores", 1.0, load.broker, each["costs"]["broker"]["cpu"]),
             ("cloud", "cores", 1.0, load.cloud, each["costs"]["cloud"]["cpu"]),
             ("broker's state", "MB", 1e6, load.stored_bytes, each["stored_bytes"]),
-            ("a save of it", "ms", 1e-3, load.save_s, each["save_s"]),
         ):
             shown = (f"{computed / factor:.3g} {unit}", f"{measured / factor:.3g} {unit}", f"{computed / measured:.2f}")
             rows.append((f"{each['devices']:,}", what, *shown))
