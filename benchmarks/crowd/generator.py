@@ -92,9 +92,11 @@ async def _live(devices: list[Device], wanted: Wanted, record: Record) -> None:
     print(DONE, flush=True)
     for each in devices:
         each.close()
-    for task in lasting:
-        task.cancel()
-    await asyncio.gather(*lasting, return_exceptions=True)
+    left = set(lasting)
+    while left:  # a task may lose one in `wait_for`
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=1.0)
 
 
 async def _tend(devices: list[Device]) -> None:
