@@ -283,11 +283,12 @@ class Edge:
                 self.adaptation.sent(packed, time.monotonic() - began_s - waited_s)
             overdue_at_s = None if overdue_s is None else began_s + overdue_s
             is_kept = is_alone or (self.adaptation is not None and self.adaptation.keeps(packed))
-            self._answers.leaves(course, packed, is_sent=not is_kept, overdue_at_s=overdue_at_s)
             if is_kept:
                 self.summary.drop("offline", packed.inputs)
-            elif self._route.accept(packed):
+            if self._answers.leaves(course, packed, None if is_kept else self._route, overdue_at_s=overdue_at_s):
                 self._stream.accepted(sequence)
+            elif self.adaptation is not None:
+                self.adaptation.dropped(packed.key)
         return inputs
 
     def _wait_for_room(self) -> float:

@@ -263,6 +263,11 @@ class Adaptation:
                 # Of one that was sent again nobody knows which sending was answered.
                 self._controller.learn(now_s, learnt if settled.sendings == 1 else replace(learnt, link_s=None))
 
+    def dropped(self, key: Key) -> None:
+        """A frame that was not sent after all."""
+        with self._guard:
+            self._in_flight.take(key)
+
     def given_up(self, keys: Sequence[Key]) -> None:
         """Frames that a spool dropped."""
         with self._guard:

@@ -12,7 +12,7 @@ from broker.transport.protocol import ConnectionState, Transport
 from edge_runtime.answering.gate import Verdict
 from edge_runtime.answering.hedging import Hedging
 from edge_runtime.answering.on_device import OnDevice
-from edge_runtime.answering.own_answers import OwnAnswers
+from edge_runtime.answering.own_answers import OwnAnswers, Timed
 from edge_runtime.delivery.framing import Packed, Sending
 from edge_runtime.delivery.observer import Answer, Observer, Why, refusal_of
 from edge_runtime.delivery.routes import Route
@@ -154,18 +154,41 @@ class Answers:
                 courses.append(Course(places, here.sending, ours, ours, why, rest_s, verdict))
         return courses
 
-    def leaves(self, course: Course, packed: Packed, *, is_sent: bool, overdue_at_s: float | None) -> None:
-        """Before that frame is sent, or is not. Past `overdue_at_s` the device answers it too, where it hedges."""
-        package = course.sending.package
-        if course.verdict is Verdict.AUDITED and self._gate is not None and course.found is not None:
+    def leaves(self, course: Course, packed: Packed, route: Route | None, *, overdue_at_s: float | None) -> bool:
+        """Whether the route took that frame; without one it stays here. Past `overdue_at_s` the device answers it too,
+        where it hedges."""
+        found, why, package = course.found, course.why, course.sending.package
+        if course.verdict is Verdict.AUDITED and self._gate is not None and found is not None:
             for place in range(packed.inputs):
-                own = _rows(course.found, range(place, place + 1), packed.inputs)
+                own = _rows(found, range(place, place + 1), packed.inputs)
                 label = outputs.of(package.manifest, own, package.manifest.outputs).label
                 self._gate.audit((packed.boot, packed.sequence + place), label)
-        if course.why is not None and course.found is not None:
-            self._own.give(package, packed, course.found, course.why, is_sent=is_sent, rest_s=course.rest_s)
-        elif self._hedging is not None and overdue_at_s is not None:
-            self._hedging.expect(packed, course.sending, course.arrays, course.found, overdue_at_s)
+        is_own, may_drop = why is not None and found is not None, route is not None and route.may_drop
+        latencies_s = self._own.count(packed, is_sent=route is not None) if is_own else ()
+
+        def tell(*, is_sent: bool) -> None:
+            if why is not None and found is not None:
+                self._own.tell(package, packed, found, why, Timed(latencies_s, course.rest_s, is_sent=is_sent))
+
+        if not may_drop:  # else it is not known yet whether it is sent
+            tell(is_sent=route is not None)
+        if not is_own and self._hedging is not None and overdue_at_s is not None:
+            self._hedging.expect(packed, course.sending, course.arrays, found, overdue_at_s)
+        is_taken = route is not None and route.accept(packed)
+        if route is not None and not is_taken:
+            self._dropped(packed)
+        if may_drop:
+            tell(is_sent=is_taken)
+        return is_taken
+
+    def _dropped(self, packed: Packed) -> None:
+        """No answer of a cloud will come, and a hedge waits for none."""
+        self._own.dropped(packed)
+        if self._gate is not None:
+            for place in range(packed.inputs):
+                self._gate.dropped((packed.boot, packed.sequence + place))
+        if self._hedging is not None:
+            self._hedging.settled(packed.key, is_refused=True)
 
     def settled(self, packed: Packed, answer: Answer) -> float | None:
         """A cloud answered that frame: how long the device's own answer took if it was the first, else None."""

@@ -86,6 +86,10 @@ class Gate:
         if len(self._audits) > _MOST_AUDITS:
             self._audits.popitem(last=False)
 
+    def dropped(self, key: Key) -> None:
+        """That frame was not sent after all."""
+        self._audits.pop(key, None)
+
     def settled(self, key: Key, label: str | None) -> None:
         """The cloud's result of a frame; compared if it was an audit."""
         if key not in self._audits:

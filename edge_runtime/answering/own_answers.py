@@ -56,24 +56,8 @@ class OwnAnswers:
         self._given: OrderedDict[Key, float] = OrderedDict()
         self._counting = threading.Lock()
 
-    def give(
-        self,
-        package: Package,
-        packed: Packed,
-        found: tuple[Array, ...],
-        why: Why,
-        *,
-        is_sent: bool,
-        rest_s: float,
-    ) -> None:
-        """The device's answer to that frame is the first one; `found` are the model's stored outputs. `rest_s` was
-        computed after the head."""
-        timed = Timed(self.count(packed, is_sent=is_sent), rest_s, is_sent=is_sent)
-        self.tell(package, packed, found, why, timed)
-
     def count(self, packed: Packed, *, is_sent: bool) -> tuple[float, ...]:
-        """The latency of each input. The first half of `give`, for who has to be alone while it looks whether it is the
-        first."""
+        """The device's answer to that frame is the first one: the latency of each input. Then it is told."""
         now_s = time.monotonic()
         first_s = now_s - (packed.captured_at_s or now_s)
         latencies_s = tuple(first_s - packed.later_s(place) for place in range(packed.inputs))
@@ -88,8 +72,16 @@ class OwnAnswers:
                         self._given.popitem(last=False)
         return latencies_s
 
+    def dropped(self, packed: Packed) -> None:
+        """That frame was not sent after all."""
+        with self._counting:
+            for place in range(packed.inputs):
+                own_s = self._given.pop((packed.boot, packed.sequence + place), None)
+                if own_s is not None and not self.are_asked_for:
+                    self._summary.add_latency(latency_s=own_s, head_s=packed.head_s, tail_s=None)
+
     def tell(self, package: Package, packed: Packed, found: tuple[Array, ...], why: Why, timed: Timed) -> None:
-        """Of each of its inputs."""
+        """Of each of its inputs; `found` are the model's stored outputs."""
         for place, latency_s in enumerate(timed.latencies_s):
             own = found if packed.inputs == 1 else tuple(rows[place : place + 1] for rows in found)
             made = OwnAnswer(

@@ -106,6 +106,10 @@ class Durable:
             self._window.look_again()
         return True
 
+    @property
+    def may_drop(self) -> bool:
+        return self._spool.limits.full is not Full.BLOCK
+
     def settle(self, key: Key, now_s: float, sequence: int | None = None) -> Outstanding | None:
         self._resending.answered(now_s)
         with self._handing_over:

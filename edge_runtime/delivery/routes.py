@@ -44,6 +44,10 @@ class Route(Protocol):
     def accept(self, packed: Packed) -> bool:
         """Takes the frame and counts it, as accepted or as dropped; which of the two."""
 
+    @property
+    def may_drop(self) -> bool:
+        """Whether `accept` drops a frame that finds no room, at once, rather than waits for some."""
+
     def settle(self, key: Key, now_s: float, sequence: int | None = None) -> Outstanding | None:
         """An answer came: returns the frame and forgets it; None if nobody waits for it. A frame of several inputs is
         forgotten with the answer to the last of them; `sequence` says to which this one is, None: to all."""
@@ -214,6 +218,10 @@ class InMemory:
         self._publisher.send(packed.encoded, until=self._is_stopping)
         return True
 
+    @property
+    def may_drop(self) -> bool:
+        return False
+
     def settle(self, key: Key, now_s: float, sequence: int | None = None) -> Outstanding | None:
         self._resending.answered(now_s)
         sent = self._window.settle(key, now_s, sequence)
@@ -297,6 +305,10 @@ class Fresh:
             self._window.forget([packed.key])
             self._summary.give_up("no_room")
             return False
+        return True
+
+    @property
+    def may_drop(self) -> bool:
         return True
 
     def settle(self, key: Key, now_s: float, sequence: int | None = None) -> Outstanding | None:

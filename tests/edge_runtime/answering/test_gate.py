@@ -1,6 +1,7 @@
 """The gate at the cut: what stays is what NumPy says of the whole model's scores, and nothing is lost or doubled."""
 
 import contextlib
+import itertools
 import random
 import threading
 
@@ -19,6 +20,7 @@ from edge_runtime.adapting import adaptation, candidates
 from edge_runtime.answering.gate import Gate, Terms, Verdict
 from edge_runtime.answering.on_device import OnDevice
 from edge_runtime.delivery.observer import Why
+from edge_runtime.delivery.publisher import Publisher
 from edge_runtime.delivery.settings import Delivery, Settings
 from edge_runtime.monitoring.metrics import EdgeMetrics
 from edge_runtime.sources import frames
@@ -252,6 +254,26 @@ def test_without_a_broker_and_with_latest_the_device_answers_alone(stack, scored
     for own in alone:
         shares = np.exp(np.array(dict(own.result.values)["c"]))
         assert (own.why is Why.SURE) == (shares.max() / shares.sum() > SCORE)
+
+
+def test_a_frame_that_finds_no_room_is_not_told_as_sent(stack, scored, monkeypatch):
+    """Audited, so that each would wait for the cloud's answer; every second finds the transport's queue full."""
+    network = memory.MemoryBroker()
+    stack.enter_context(memory_cloud.cloud_for(scored, network))
+    try_send, turns = Publisher.try_send, itertools.count()
+    monkeypatch.setattr(Publisher, "try_send", lambda *args, **more: next(turns) % 2 == 0 and try_send(*args, **more))
+    edge = Gated(*(stack, scored, network, Terms(0.2, audit=1.0)), delivery=Delivery.LATEST, max_age_s=WAIT_S, count=40)
+    edge.thread.join(WAIT_S)
+
+    told = {own.result.sequence: own.is_sent for own in edge.watcher.own}
+    assert told == {sequence: sequence % 2 == 0 for sequence in range(40)}
+    assert {answer.sequence for answer in edge.watcher.answers} == {sequence for sequence in told if told[sequence]}
+    summary = edge.edge.summary
+    assert (summary.frames, summary.results, summary.unanswered) == (40, 20, 0)
+    assert (summary.dropped, summary.given_up, summary.answered_here) == ({"no_room": 20}, 20, 40)
+    assert edge.gate.agreed + edge.gate.disagreed == 20
+    assert len(summary.latency_s) == 40
+    assert not edge.gate._audits
 
 
 def test_without_a_cloud_and_with_latest_it_does_so_too(stack, scored):

@@ -15,6 +15,7 @@ from edge_runtime import loop
 from edge_runtime.adapting import adaptation, candidates
 from edge_runtime.answering.on_device import OnDevice
 from edge_runtime.delivery.observer import Why
+from edge_runtime.delivery.publisher import Publisher
 from edge_runtime.delivery.settings import Delivery, Settings
 from edge_runtime.monitoring.metrics import EdgeMetrics
 from edge_runtime.sources import frames
@@ -194,6 +195,16 @@ def test_a_refused_frame_is_answered_by_the_device(stack, tiny_package):
     edge.check_own()
     assert (edge.edge.summary.refused, edge.edge.summary.hedged_first) == (1, 1)
     assert not edge.watcher.own[0].is_sent
+
+
+def test_a_frame_that_finds_no_room_is_answered_by_the_device_at_once(stack, tiny_package, monkeypatch):
+    monkeypatch.setattr(Publisher, "try_send", lambda *args, **more: False)
+    edge = Hedged(stack, tiny_package, hedge=LATE, delivery=Delivery.LATEST, max_age_s=1e6)
+    edge.thread.join(WAIT_S)
+
+    assert {(own.why, own.is_sent) for own in edge.watcher.own} == {(Why.OVERDUE, False)}
+    assert (edge.edge.summary.hedged_first, edge.edge.summary.dropped) == (4, {"no_room": 4})
+    assert edge.mover._in_flight._sent == {}  # none is waited for
 
 
 def test_with_latest_no_answer_of_the_device_is_too_old(stack, tiny_package):
