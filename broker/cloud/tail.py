@@ -42,7 +42,7 @@ class Tails:
         self._files = files
         self._wants_batches = wants_batches
         self._threads = threads
-        self.package_digest = package.digest  # `Package.digest` computes it from the manifest at each access
+        self.package_digest = package.digest
         self.digest = bytes.fromhex(self.package_digest)[: wire.PACKAGE_BYTES]
         self._cuts = {cut.position: cut for cut in package.cuts}
         self._boundaries = {cut.position: _unnamed(cut.boundary) for cut in package.cuts}

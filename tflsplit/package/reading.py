@@ -46,7 +46,7 @@ class Package:
     path: Path
     manifest: Manifest
 
-    @property
+    @cached_property  # each frame carries it
     def digest(self) -> str:
         return self.manifest.digest
 
