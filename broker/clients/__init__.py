@@ -1,1 +1,1 @@
-"""Programs that read results or push updates."""
+"""Programs that read results."""

@@ -25,7 +25,8 @@ _WORKER_WRITES_TO_ALL = (Kind.PARTS, Kind.RESULTS)
 _WORKER_READS = (Kind.PARTS, Kind.RESULTS)
 _WORKER_READS_OF_ALL = (Kind.STATUS, Kind.EPOCH, Kind.SHARE)
 _OPERATOR_WRITES = (Kind.CONTROL,)
-_OPERATOR_READS = _TOLD
+# Results too: a rollout compares how a device's labels come with both models.
+_OPERATOR_READS = (Kind.RESULTS, *_TOLD)
 
 # Home Assistant is a consumer that publishes its start, and reads the announcements of devices.
 _HOME_STATUS = f"{topics.DISCOVERY_PREFIX}/status"

@@ -37,6 +37,9 @@ _MOST_REASON = 500
 MOST_BYTES = 1 << 30
 MOST_MANIFEST_BYTES = 16 << 20
 
+# Why a device refuses an offer that it may take later.
+ON_PROBATION = "the previous model is still on probation; push again when that is over"
+
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _SIGNATURE = re.compile(r"[0-9a-f]{128}", re.ASCII)

@@ -26,7 +26,19 @@ _MEAN_OF = 8  # how many of the last results the parts of a frame's time are a m
 
 # The rest of a birth is not for people, and ten thousand of them are kept.
 _OF_BIRTH = (
-    *("name", "package", "cut", "layer", "payload_bytes", "delivery", "adapts", "pictures", "accelerator", "software"),
+    *(
+        "name",
+        "package",
+        "cut",
+        "layer",
+        "payload_bytes",
+        "delivery",
+        "adapts",
+        "pictures",
+        "accelerator",
+        "software",
+        "group",
+    ),
 )
 
 
@@ -112,6 +124,7 @@ class Device:
             "package": text_of(born.get("package")),
             "cut": text_of(born.get("cut")),
             "layer": text_of(born.get("layer")),
+            "group": text_of(born.get("group")),
             "payload_bytes": finite_or_none(born.get("payload_bytes")),
             "delivery": text_of(born.get("delivery")),
             "adapts": bool(born.get("adapts")),

@@ -54,4 +54,6 @@ class Birth:
             "until": settings.until.value,
             "batch": settings.batch,
         }
+        if settings.group is not None:
+            fields["group"] = settings.group
         return json.dumps({**fields, **kernels.as_json(), **more}, separators=(",", ":")).encode()

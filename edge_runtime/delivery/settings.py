@@ -38,7 +38,8 @@ class Settings:
     `input` (None: as stored); raw pixels and JPEG need a source that gives pixels. `bits` is in how many bits features
     travel (None: as stored). A frame holds `batch` inputs, or fewer where the last of them does not come within
     `batch_wait_s` of the first (None: however long it takes). `boot` tells the frames of this run
-    from all others of the device: one that was used before makes its answers ambiguous.
+    from all others of the device: one that was used before makes its answers ambiguous. `group` is a label of the
+    device, by which it may be updated with others.
     """
 
     deployment: str
@@ -60,11 +61,14 @@ class Settings:
     exact: Exact = Exact.PREFER
     batch: int = 1
     batch_wait_s: float | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         arguments.check_fields(self)
         topics.check_name("deployment", self.deployment)
         topics.check_name("device", self.device)
+        if self.group is not None:
+            topics.check_name("group", self.group)
         is_repeating_latest = self.qos == 1 and self.is_latest
         for is_good, problem in (
             (self.qos in (None, 0, 1), f"QoS {self.qos}: frames travel at QoS 0 or 1"),

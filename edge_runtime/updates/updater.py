@@ -193,7 +193,7 @@ class Updater:
         if offer.serial < record.serial or (offer.serial == record.serial and signed.id != record.offer):
             raise errors.FrameError(f"its serial {offer.serial} is no later than that of the last one, {record.serial}")
         if self._probation is not None:
-            raise errors.FrameError("the previous model is still on probation; push again when that is over")
+            raise errors.FrameError(updates.ON_PROBATION)
         if offer.url is not None:
             http_download.check_allowed(offer.url, settings.url_prefix)
         return offer

@@ -11,8 +11,8 @@ import numpy as np
 import tiny_models
 import waiting
 
-from broker.clients import rollout, update_push
 from broker.messages import topics
+from broker.rollout import pushing
 from broker.transport import memory
 from edge_runtime import loop
 from edge_runtime.accelerators.cpu import Cpu
@@ -137,8 +137,8 @@ def push(network, pushed, signer, *, wait_s=WAIT_S, transport=None, on_report=la
     """What became of it on the device `n`."""
     with transport or memory.MemoryTransport(network, client_id="operator") as joined:
         joined.connect()
-        pushing = update_push.Pusher(joined, "d", on_report=on_report)
-        (outcome,) = rollout.roll_out(pushing, pushed, ["n"], signer, wait_s=wait_s, **options)
+        options |= {"wait_s": wait_s, "on_report": on_report}
+        (outcome,) = pushing.push(joined, "d", pushed, ["n"], signer, **options)
     return outcome
 
 

@@ -24,7 +24,7 @@ GROUPS = {
     "Look at a package": ("inspect", "verify", "predict", "evaluate"),
     "Measure and plan": ("profile", "probe", "plan", "replay", "simulate", "distribute", "emulate", "run-chain"),
     "Run": ("demo", "init", "edge", "cloud", "worker", "results", "watch", "accelerator", "broker"),
-    "Operate": ("fleet", "doctor", "config", "install-service", "keygen", "push", "trace", "completion"),
+    "Operate": ("fleet", "doctor", "config", "install-service", "keygen", "push", "rollout", "trace", "completion"),
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
@@ -35,6 +35,7 @@ _FILES = {
     "emulate": "sharing.emulate",
     "evaluate": "seeing.evaluate",
     "predict": "seeing.predict",
+    "rollout": "rollout.group",
     "run-chain": "sharing.run_chain",
     "worker": "sharing.worker",
 }

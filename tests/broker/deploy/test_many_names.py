@@ -51,8 +51,8 @@ def test_names_are_read_from_lists_and_tables(tmp_path, content, names):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("cam1\ncam2\ncam1\n", r"names:3: 'cam1' stands in line 1 already; nothing was made"),
-        ("cam1\ncam/2\n", r"names:2: .*cam/2.*; nothing was made"),
+        ("cam1\ncam2\ncam1\n", r"names:3: 'cam1' stands in line 1 already; nothing was done"),
+        ("cam1\ncam/2\n", r"names:2: .*cam/2.*; nothing was done"),
         ("a,name\nnorth\n", r"names:2: has 1 columns"),
         ("\n# nobody\n", "no names are in it"),
     ],

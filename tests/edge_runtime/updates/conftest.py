@@ -36,8 +36,8 @@ class Field:
     def push(self, pushed, *, signer=None, **options):
         return updatable.push(self.network, pushed, signer or self.signer, **options)
 
-    def push_until(self, state, pushed, **options):
-        updatable.push_until(self.network, state, pushed, self.signer, **options)
+    def push_until(self, state, pushed, *, signer=None, **options):
+        updatable.push_until(self.network, state, pushed, signer or self.signer, **options)
 
 
 @pytest.fixture

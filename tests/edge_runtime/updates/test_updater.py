@@ -475,13 +475,15 @@ def test_a_model_that_fails_after_a_restart_gives_way_to_the_previous_one(field)
     assert again.edge.package.digest == field.old.digest
 
 
-def test_another_offer_waits_until_probation_is_over(field):
+def test_another_offer_is_refused_during_probation(field):
     field.start()
-    field.push_until(State.PROBATION, field.new)
-    outcome = field.push(field.old)
+    recorded = Recorder(field.signer)
+    field.push_until(State.PROBATION, field.new, signer=recorded)
+    refused = refusals(field.network)
+    text = recorded.offers[0].text.replace(b'"serial":', b'"serial":9')
+    send_control(field.network, updates.Signed(text, field.signer.sign(text)).as_json())
 
-    assert outcome.state is State.REFUSED
-    assert "is still on probation" in outcome.reason
+    assert refused() == updates.ON_PROBATION
 
 
 def test_a_source_that_does_not_fit_keeps_the_previous_model(served, tmp_path, builder):

@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
     "--device",
     help="Name of this device; no other device of the deployment may have it. Default: that of --credentials.",
 )
+@click.option("--group", help="Label of this device, by which `tflsplit rollout` finds it. Default: none.")
 @click.option(
     "--source",
     required=True,
@@ -107,7 +108,7 @@ def command(
     monitoring_options: monitoring.MonitoringOptions,
     update_options: updates.UpdateOptions,
     is_json: bool,
-    **pace: float | None,
+    **given: Any,
 ) -> None:
     """Run the head on inputs and send its output to the cloud.
 
@@ -128,7 +129,7 @@ def command(
     planned, moves_models = plan.batch if plan else 1, bool(update_options.models)
     delivery_options.check_batch(moves_models=moves_models, planned=planned)
     dial = broker.of_pictures(name, waits=service.waits and delivery_options.folder is None)
-    settings = _settings(name, api_planfile.settings(plan) | delivery_options.settings(), pace, input_codec)
+    settings = _settings(name, api_planfile.settings(plan) | delivery_options.settings(), given, input_codec)
     with (
         update_options.running(opened, cut, name) as model,
         adapting_options.started(model, plan, machine, settings, moves_models=moves_models) as course,
@@ -187,11 +188,11 @@ def _source(
 
 
 def _settings(
-    name: tuple[str, str], given: dict[str, Any], pace: dict[str, float | None], input_codec: str | None
+    name: tuple[str, str], settings: dict[str, Any], given: dict[str, Any], input_codec: str | None
 ) -> "Settings":
     from edge_runtime.delivery.settings import Settings
 
-    given |= {key: value for key, value in pace.items() if value is not None}
+    settings |= {key: value for key, value in given.items() if value is not None}
     if input_codec is not None:
-        given["input_codec"] = coding_input_codec.parse(input_codec)
-    return Settings(*name, **given)
+        settings["input_codec"] = coding_input_codec.parse(input_codec)
+    return Settings(*name, **settings)

@@ -12,7 +12,7 @@ from tflsplit.cli.output import examples, screen
 from tflsplit.package import reading
 
 if TYPE_CHECKING:
-    from broker.clients.update_push import Outcome
+    from broker.rollout.pushing import Outcome
 
 
 @click.command(
@@ -84,7 +84,7 @@ def command(
 
     First start a cloud that serves both packages: `tflsplit cloud OLD NEW`.
     """
-    from broker.clients import rollout, update_push
+    from broker.rollout import pushing
     from broker.transport.credentials import Role
     from tflsplit.package import signing
 
@@ -100,10 +100,14 @@ def command(
         ) as online,
         screen.percentage() as show,
     ):
-        pushing = update_push.Pusher(
-            online, deployment, on_report=lambda report: show(report.state.value, report.percent)
+        pushed = pushing.push(
+            *(online, deployment, opened, devices, signer),
+            cut=cut_name,
+            url=bundle_url,
+            wait_s=wait_s,
+            on_report=lambda report: show(report.state.value, report.percent),
         )
-        for outcome in rollout.roll_out(pushing, opened, devices, signer, cut=cut_name, url=bundle_url, wait_s=wait_s):
+        for outcome in pushed:
             outcomes.append(outcome)
             if not is_json:
                 _print(outcome)

@@ -50,6 +50,7 @@ def _home_assistant(value: str) -> object:
 CHECKS: Mapping[str, Check] = {
     "deployment": checks.name("deployment"),
     "device": checks.name("device"),
+    "group": checks.name("group"),
     "broker": checks.broker,
     "accelerator": _accelerator,
     "source": _source,

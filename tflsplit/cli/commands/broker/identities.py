@@ -42,7 +42,7 @@ def listed_names(names: tuple[str, ...], listed: Path | None) -> tuple[str, ...]
 
     every = (*names, *(name_lists.read(listed) if listed else ()))
     if (twice := ledger.repeated(every)) is not None:
-        raise errors.SettingsError(f"{twice!r} is named twice; nothing was made")
+        raise errors.SettingsError(f"{twice!r} is named twice; nothing was done")
     return every
 
 

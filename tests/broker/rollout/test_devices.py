@@ -1,6 +1,6 @@
 """The operator's side of an update by itself; with a device it is tried in `tests/edge_runtime/updates`."""
 
-from broker.clients.update_push import Device
+from broker.rollout.devices import Device
 
 
 def test_a_model_without_the_devices_layer_is_cut_at_the_same_id_and_says_so(tiny_package, caplog):

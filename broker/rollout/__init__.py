@@ -1,0 +1,1 @@
+"""Pushes a model to devices: to one, or to thousands in waves, with a state on disk."""

@@ -1,0 +1,256 @@
+"""Runs a rollout: takes devices that are there, in phases, judges each phase, and obeys whoever steers it.
+
+One thread serves all devices. Those that are off are passed over, and taken when they appear.
+"""
+
+import contextlib
+import enum
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from broker.messages import topics
+from broker.rollout import devices
+from broker.rollout.bundles import Bundles
+from broker.rollout.statefile import Entry, State, StateFile, Wish
+from broker.rollout.visit import Means, Visit, is_online
+from broker.transport.protocol import ConnectionState
+from tflsplit import errors
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 0.2
+_AT_ONCE = 1000  # messages taken before the devices are looked at
+_KEEP_S = 1.0  # how often what changed is written, where no offer waits for it
+
+
+class Ending(str, enum.Enum):
+    DONE = "done"
+    HALTED = "halted"
+    ABORTED = "aborted"
+    LEFT = "left"  # devices that did not appear
+    STOPPED = "stopped"
+
+
+class Rollout:
+    """`bundles_to` opens the package to go back to. `on_change` is told of each device that has its final state.
+
+    After `stay_s` without a device that could be taken `run` ends; None: it waits for them.
+    """
+
+    def __init__(
+        self,
+        means: Means,
+        state: StateFile,
+        bundles: Bundles,
+        bundles_to: Callable[[Path], Bundles],
+        *,
+        stay_s: float | None = None,
+        on_change: Callable[[Entry], None] = lambda entry: None,
+    ) -> None:
+        self._means, self._state, self._stay_s, self._on_change = means, state, stay_s, on_change
+        self._bundles, self._bundles_to = bundles, bundles_to
+        self._back: Bundles | None = None
+        self._visits: dict[str, Visit] = {}
+        self._changed: set[str] = set()
+        self._kept_at_s = self._busy_at_s = time.monotonic()
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Ends `run` from any thread or a signal; what is under way goes on at the next start."""
+        self._stopping.set()
+
+    def run(self) -> Ending:
+        """BrokerError if the broker refuses us."""
+        try:
+            while not self._stopping.is_set():
+                self._hear()
+                if (ending := self._step(time.monotonic())) is not None:
+                    return ending
+            return Ending.STOPPED
+        finally:
+            self._keep(time.monotonic(), is_due=True)
+            for visit in self._visits.values():
+                visit.close()
+
+    def _hear(self) -> None:
+        means = self._means
+        for turn in range(_AT_ONCE):
+            message = means.transport.receive(0.0 if turn else _LOOK_S)
+            if message is None:
+                break
+            means.transport.acknowledge(message)
+            means.roster.take(message)
+            with contextlib.suppress(errors.FrameError):
+                topic = topics.parse(message.topic)
+                visit = self._visits.get(topic.device)
+                if visit is not None and topic.kind not in devices.RETAINED:
+                    visit.take(topic.kind, message, time.monotonic())
+                    self._changed.add(topic.device)
+        if means.transport.state is ConnectionState.CLOSED:
+            raise errors.BrokerError("the broker refuses the connection; the rollout goes on at its next start")
+
+    def _step(self, now_s: float) -> Ending | None:
+        wish = self._obey()
+        if wish is Wish.ABORT:
+            self._state.course.ended = Ending.ABORTED.value
+            return Ending.ABORTED
+        self._look(now_s)
+        self._judge()
+        is_taking = wish is not Wish.PAUSE and self._state.course.halted is None
+        if is_taking and is_online(self._means.transport):
+            self._take(now_s)
+            self._offer(now_s)
+        self._keep(now_s)
+        return self._ending(now_s, wish)
+
+    def _obey(self) -> Wish:
+        wish, to = self._state.wish
+        course = self._state.course
+        if wish is Wish.GO_ON:
+            if course.halted is not None:
+                course.halted, course.phase = None, course.phase + 1
+            self._state.want(Wish.RUN)
+            self._keep(time.monotonic(), is_due=True)
+        if wish is Wish.BACK and to is not None and self._back is None:
+            self._back = self._bundles_to(to)
+            if not course.is_back:
+                self._turn_back()
+        return wish
+
+    def _turn_back(self) -> None:
+        """Every device that was made an offer, and did not go back by itself, gets the model of before. Those that were
+        on their way may have taken it."""
+        for visit in self._visits.values():
+            visit.close()
+        self._visits.clear()
+        for name, entry in self._state.entries.items():
+            if entry.offer is not None and entry.state is not State.FAILED:
+                self._state.entries[name] = Entry(name)
+            else:
+                entry.state = State.SPARED
+            self._changed.add(name)
+        course = self._state.course
+        course.is_back, course.halted, course.ended, course.phase = True, None, None, course.phase + 1
+        self._keep(time.monotonic(), is_due=True)
+
+    def _look(self, now_s: float) -> None:
+        for name, visit in list(self._visits.items()):
+            before = visit.entry.state
+            is_awaited = before in (State.WAITING, State.OFFERED)
+            if is_awaited and is_online(self._means.transport) and not self._means.roster.is_there(name):
+                visit.put_off()
+            elif visit.entry.phase > 0:
+                visit.look(now_s)
+            if visit.entry.state is not before or not visit.entry.is_under_way:
+                self._changed.add(name)
+            if not visit.entry.is_under_way:
+                visit.close()
+                del self._visits[name]
+            if visit.entry.state.is_final:
+                self._on_change(visit.entry)
+
+    @property
+    def _members(self) -> list[Entry]:
+        return [entry for entry in self._state.entries.values() if entry.phase == self._state.course.phase]
+
+    @property
+    def _size(self) -> int:
+        course, entries = self._state.course, self._state.entries
+        return len(entries) if course.is_back else self._state.plan.terms.size(course.phase, len(entries))
+
+    def _judge(self) -> None:
+        """Begins the next phase when all devices of this one have their final state, or halts; what is under way then is
+        judged too."""
+        course, members = self._state.course, self._members
+        if not members or course.is_back:
+            return
+        is_last = all(entry.state.is_final for entry in self._state.entries.values())
+        is_over = all(each.state.is_final for each in members) and (len(members) >= self._size or is_last)
+        problem = self._problem(members, is_over=is_over)
+        if problem is not None and problem != course.halted:
+            course.halted = problem
+            log.error("rollout halted phase=%d reason=%r", course.phase, problem)
+        elif course.halted is None and is_over:
+            log.info("phase over phase=%d devices=%d", course.phase, len(members))
+            course.phase += 1
+        else:
+            return
+        self._keep(time.monotonic(), is_due=True)
+
+    def _problem(self, members: list[Entry], *, is_over: bool) -> str | None:
+        terms = self._state.plan.terms
+        of = len(members) if is_over else max(self._size, len(members))
+        bad = [each for each in members if each.state.is_bad]
+        what = "the canary" if self._state.course.phase == 1 else f"phase {self._state.course.phase}"
+        if len(bad) > terms.most_failed * of + 1e-9:
+            shown = devices.some([f"{each.name} ({each.reason or each.said or each.state.value})" for each in bad])
+            return f"{len(bad)} of {of} devices of {what} failed, at most {terms.most_failed:.3g} of them may: {shown}"
+        well = [each for each in members if each.state is State.INSTALLED]
+        for asked in ("latency", "agreement") if is_over and well else ():
+            if all(asked in each.lacking for each in well):
+                return (
+                    f"the {asked} of no device of {what} could be compared: too little was heard before or after; "
+                    "give a longer --soak, or leave that gate out"
+                )
+        return None
+
+    def _take(self, now_s: float) -> None:
+        """Takes devices into the phase, in order, as many as it has."""
+        room = self._size - len(self._members)
+        for entry in self._state.entries.values():
+            if entry.is_under_way and entry.name not in self._visits:  # since an earlier start
+                self._visit(entry, now_s)
+            elif room > 0 and entry.phase == 0 and not entry.state.is_final and self._may_take(entry):
+                entry.phase, room = self._state.course.phase, room - 1
+                self._visit(entry, now_s)
+
+    def _may_take(self, entry: Entry) -> bool:
+        return self._means.roster.may_be_offered(entry.name, entry.serial)
+
+    def _visit(self, entry: Entry, now_s: float) -> None:
+        course, plan = self._state.course, self._state.plan
+        if not self._means.roster.is_there(entry.name) and entry.state is not State.OBSERVED:
+            entry.state, entry.phase = State.WAITING, 0
+            return
+        bundles = self._back if course.is_back and self._back is not None else self._bundles
+        try:
+            visit = Visit(self._means, plan, bundles, entry, now_s, is_back=course.is_back)
+        except errors.BrokerError:
+            if is_online(self._means.transport):
+                raise
+            return  # the link broke: it is in the phase, and visited when the link is back
+        self._visits[entry.name] = visit
+        self._changed.add(entry.name)
+        self._kept_at_s = float("-inf")  # what it says is on disk before it is said
+
+    def _offer(self, now_s: float) -> None:
+        travelling = sum(visit.is_travelling for visit in self._visits.values())
+        for visit in self._visits.values():
+            if travelling >= self._state.plan.terms.at_once:
+                break
+            if visit.may_be_offered(now_s):
+                visit.offer(now_s)
+                travelling += visit.is_travelling
+                self._changed.add(visit.entry.name)
+                self._kept_at_s = float("-inf")
+
+    def _keep(self, now_s: float, *, is_due: bool = False) -> None:
+        if is_due or (self._changed and now_s - self._kept_at_s >= _KEEP_S):
+            self._state.save(self._state.entries[name] for name in self._changed)
+            self._changed.clear()
+            self._kept_at_s = now_s
+
+    def _ending(self, now_s: float, wish: Wish) -> Ending | None:
+        entries = self._state.entries.values()
+        if self._state.course.halted is not None:
+            return None if self._visits else Ending.HALTED
+        if all(entry.state.is_final for entry in entries):
+            self._state.course.ended = Ending.DONE.value
+            return Ending.DONE
+        if self._visits or wish is Wish.PAUSE or not is_online(self._means.transport):
+            self._busy_at_s = now_s
+            return None
+        return Ending.LEFT if self._stay_s is not None and now_s - self._busy_at_s >= self._stay_s else None

@@ -1,0 +1,1 @@
+"""`tflsplit rollout` and its subcommands."""
