@@ -162,8 +162,8 @@ class Rollout:
         return len(entries) if course.is_back else self._state.plan.terms.size(course.phase, len(entries))
 
     def _judge(self) -> None:
-        """Begins the next phase when all devices of this one have their final state, or halts; what is under way then is
-        judged too."""
+        """Begins the next phase when all devices of this one have their final state, or halts. What is under way then
+        is judged too."""
         course, members = self._state.course, self._members
         if not members or course.is_back:
             return

@@ -20,9 +20,10 @@ SPEED = 200.0
 class Plant:
     """Devices at a broker, and the commands about a rollout to them."""
 
-    def __init__(self, start, typed, url, folder, packages):
-        self.start, self.run, self.url, self.folder = start, typed, url, folder
+    def __init__(self, start, run, url, packages):
+        self.start, self.run, self.url = start, run, url
         self.old, self.new = packages
+        self.folder = folder = self.new.path.parent
         self.verifier = signing.open_public(signing.make(folder / "plant.pem"))
         self.state = folder / "state"
 
@@ -49,9 +50,9 @@ class Plant:
 
 
 @pytest.fixture
-def plant(start, typed, brokers, tiny_package, residual_model, tmp_path):
-    new = tiny_models.write_package(tmp_path / "new.tflsplit", residual_model, labels=("x", "y"))
-    return Plant(start, typed, brokers.start(), tmp_path, (tiny_package, new))
+def plant(start, typed, brokers, tiny_package, tmp_path):
+    new = tiny_models.write_package(tmp_path / "new.tflsplit", tiny_models.residual_model(), labels=("x", "y"))
+    return Plant(start, typed, brokers.start(), (tiny_package, new))
 
 
 def states(said):
@@ -192,9 +193,12 @@ def test_a_state_that_is_none_or_of_another_rollout_is_refused(plant):
     assert "is over (done)" in plant.run(*plant.words("--all")).refusal()
     assert "begun otherwise (terms)" in plant.run(*plant.words("--all", "--canary", "3")).refusal()
     assert "begun otherwise (is_listed)" in plant.run(*plant.words(*plant.listed("b"))).refusal()
-    assert "no device of group 'west' takes updates; no device has a group" in plant.run(
-        *plant.words("--group", "west")[:4], plant.folder / "other", *plant.words("--group", "west")[5:]
-    ).refusal()
+    assert (
+        "no device of group 'west' takes updates; no device has a group"
+        in plant.run(
+            *plant.words("--group", "west")[:4], plant.folder / "other", *plant.words("--group", "west")[5:]
+        ).refusal()
+    )
 
 
 @pytest.mark.chaos

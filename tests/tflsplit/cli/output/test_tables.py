@@ -13,6 +13,8 @@ import talk
 from click.testing import CliRunner
 
 from broker.messages import topics
+from broker.rollout import statefile
+from broker.rollout.terms import Terms
 from tflsplit import text
 from tflsplit.api.seeing import evaluating
 from tflsplit.cli import main
@@ -135,6 +137,16 @@ def all_tables(recorded, tiny_package, tmp_path, monkeypatch):
     monkeypatch.setattr(breakdown, "summarise", lambda lines: found)
     (tmp_path / "trace.jsonl").touch()
     typed("trace", tmp_path / "trace.jsonl")
+    plan = statefile.Plan("shop", "9f" * 32, True, None, None, Terms())
+    with statefile.create(tmp_path / "state", plan, ["cam1", "e" * 60]) as state:
+        for entry in state.entries.values():
+            entry.state, entry.phase, entry.cut = statefile.State.UNHEALTHY, 1, "op012"
+            entry.said, entry.reason = (
+                "installed",
+                "its median latency is 60.7 ms, and was 20.4 ms: more than 1.5 times",
+            )
+        state.save(state.entries.values())
+    typed("rollout", "status", tmp_path / "state")
     return recorded
 
 

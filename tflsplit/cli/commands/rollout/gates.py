@@ -26,6 +26,67 @@ class _Portion(click.ParamType[Any]):
 
 
 _PORTION = _Portion()
+# The last is shown first.
+_OPTIONS: tuple[Callable[..., Any], ...] = (
+    click.option(
+        "--wait",
+        "wait_s",
+        type=units.TIME,
+        default="10m",
+        show_default=True,
+        help="Longest wait until a device that is online reports that it has installed or refused the model.",
+    ),
+    click.option(
+        "--at-once",
+        type=click.IntRange(min=1),
+        default=100,
+        show_default=True,
+        help="Most models that travel at a time; the broker holds up to 512 KiB of each.",
+    ),
+    click.option(
+        "--soak",
+        "soak_s",
+        type=units.TIME,
+        default="5m",
+        show_default=True,
+        help="With --most-latency or --least-agreement: longest time that a device is observed before, and after.",
+    ),
+    click.option(
+        "--least-agreement",
+        type=units.SHARE,
+        help="A device fails whose labels come otherwise than before: the share of its answers that both models "
+        "have in common, label by label, of 20 and more. Default: not looked at.",
+    ),
+    click.option(
+        "--most-latency",
+        type=float,
+        metavar="TIMES",
+        help="A device fails whose median latency is more than so many times that of before. Default: not looked at.",
+    ),
+    click.option(
+        "--most-failed",
+        type=units.SHARE,
+        default="5%",
+        show_default=True,
+        help="The rollout halts where more than this share of the canary, or of a wave, fails.",
+    ),
+    click.option(
+        "--wave",
+        type=_PORTION,
+        default="25%",
+        show_default=True,
+        metavar="N|SHARE",
+        help="How many devices each later wave has.",
+    ),
+    click.option(
+        "--canary",
+        type=_PORTION,
+        default="2%",
+        show_default=True,
+        metavar="N|SHARE",
+        help="How many devices get the model at first.",
+    ),
+)
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,67 +97,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         names = ("canary", "wave", "most_failed", "most_latency", "least_agreement", "soak_s", "at_once", "wait_s")
         return function(*args, terms=_terms(**{name: given.pop(name) for name in names}), **given)
 
-    for option in (
-        click.option(
-            "--wait",
-            "wait_s",
-            type=units.TIME,
-            default="10m",
-            show_default=True,
-            help="Longest wait until a device that is online reports that it has installed or refused the model.",
-        ),
-        click.option(
-            "--at-once",
-            type=click.IntRange(min=1),
-            default=100,
-            show_default=True,
-            help="Most models that travel at a time; the broker holds up to 512 KiB of each.",
-        ),
-        click.option(
-            "--soak",
-            "soak_s",
-            type=units.TIME,
-            default="5m",
-            show_default=True,
-            help="With --most-latency or --least-agreement: longest time that a device is observed before, and after.",
-        ),
-        click.option(
-            "--least-agreement",
-            type=units.SHARE,
-            help="A device fails whose labels come otherwise than before: the share of its answers that both models "
-            "have in common, label by label, of 20 and more. Default: not looked at.",
-        ),
-        click.option(
-            "--most-latency",
-            type=float,
-            metavar="TIMES",
-            help="A device fails whose median latency is more than so many times that of before. Default: not looked "
-            "at.",
-        ),
-        click.option(
-            "--most-failed",
-            type=units.SHARE,
-            default="5%",
-            show_default=True,
-            help="The rollout halts where more than this share of the canary, or of a wave, fails.",
-        ),
-        click.option(
-            "--wave",
-            type=_PORTION,
-            default="25%",
-            show_default=True,
-            metavar="N|SHARE",
-            help="How many devices each later wave has.",
-        ),
-        click.option(
-            "--canary",
-            type=_PORTION,
-            default="2%",
-            show_default=True,
-            metavar="N|SHARE",
-            help="How many devices get the model at first.",
-        ),
-    ):
+    for option in _OPTIONS:
         command = option(command)
     return command
 
