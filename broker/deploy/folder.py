@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from broker.deploy import access, authority, files, layout, ledger, mosquitto
+from broker.deploy import access, authority, files, layout, ledger, mosquitto, rabbitmq
 from broker.deploy.authority import PublicKey, Signer
 from broker.deploy.ledger import Identity, Ledger, Proof
 from broker.transport import credentials
@@ -62,16 +62,19 @@ def init(
     proof: Proof = Proof.CERTIFICATE,
     days: int = LASTS_DAYS,
     now: datetime.datetime | None = None,
+    is_rabbitmq: bool = False,
     step: Callable[[], None] = lambda: None,
 ) -> Ledger:
     """Makes the folder, completely or not at all. SettingsError if it exists or a name is not allowed. `step` is called
-    after each identity."""
+    after each identity. With `is_rabbitmq` there are definitions for RabbitMQ too, kept up with every change."""
     now = now or _now()
     path = path.absolute()
     if any(character.isspace() or character in "\"'\\" for character in str(path)):
         raise errors.SettingsError(f"{path}: systemd units take no spaces, quotes or backslashes in such a path")
     names = (*hosts, *(local for local in _LOCAL if local not in hosts))
     book = Ledger(deployment, names, port, proof, wanted.identities())
+    if is_rabbitmq:
+        rabbitmq.check(book)
     user = layout.broker_user()
     with files.new_folder(path) as partial:
         signer = authority.make(deployment, now)
@@ -79,6 +82,8 @@ def init(
         files.write(partial / layout.AUTHORITY / layout.CA, signer.certificate)
         files.write(partial / layout.AUTHORITY / layout.CA_KEY, signer.key)
         layout.write_fixed(partial, path, book, user)
+        if is_rabbitmq:
+            files.write(partial / rabbitmq.DEFINITIONS, b"")
         opened = _Opened(partial, signer, book, now, days, is_new=True)
         opened.issue_server()
         opened.issue(opened.all_names, keeps_old=False, step=step)
@@ -286,7 +291,11 @@ class _Opened:
     def write_ledger(self) -> None:
         """Writes the ledger, then the files that the broker reads."""
         self.ledger = _with_next_list(self.ledger, self.now)
+        definitions = self.path / rabbitmq.DEFINITIONS
+        rendered = rabbitmq.render(self.ledger) if definitions.exists() else None  # refused before anything is written
         files.write(self.path / layout.AUTHORITY / layout.LEDGER, self.ledger.as_json().encode())
+        if rendered is not None:
+            files.write(definitions, rendered.encode())
         server = self.path / layout.SERVER
         files.write(server / mosquitto.ACCESS, access.render(self.ledger).encode())
         if self.ledger.proof is Proof.PASSWORD:

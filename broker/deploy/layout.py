@@ -3,7 +3,7 @@
 authority/      deployment.json, the ledger, and the authority's ca.crt and ca.key; it is all that a backup needs
 server/         what the broker reads, all made from the ledger, and its data
 clients/NAME/   what each client is given
-tflsplit-broker.service, compose.yaml
+tflsplit-broker.service, compose.yaml; for RabbitMQ rabbitmq.json
 """
 
 import os

@@ -47,16 +47,24 @@ def become(path: Path) -> NoReturn:
 
 def reload(path: Path) -> bool:
     """Sends SIGHUP to this deployment's broker; False if it does not run here, or we may not signal it."""
+    pid = running(path)
+    try:
+        if pid is not None:
+            os.kill(pid, signal.SIGHUP)
+    except OSError:
+        return False
+    return pid is not None
+
+
+def running(path: Path) -> int | None:
+    """The process of this deployment's broker; None if it does not run here, or we may not look."""
     server = _server(path)
     try:
         pid = int((server / mosquitto.PID).read_text())
         # The id in an old file may be of another process: only the broker has this folder as its working directory.
-        if not Path(f"/proc/{pid}/cwd").samefile(server):
-            return False
-        os.kill(pid, signal.SIGHUP)
+        return pid if Path(f"/proc/{pid}/cwd").samefile(server) else None
     except (OSError, ValueError):
-        return False
-    return True
+        return None
 
 
 def _server(path: Path) -> Path:

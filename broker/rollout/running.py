@@ -187,7 +187,7 @@ class Rollout:
         what = "the canary" if self._state.course.phase == 1 else f"phase {self._state.course.phase}"
         if len(bad) > terms.most_failed * of + 1e-9:
             shown = devices.some([f"{each.name} ({each.reason or each.said or each.state.value})" for each in bad])
-            return f"{len(bad)} of {of} devices of {what} failed, at most {terms.most_failed:.3g} of them may: {shown}"
+            return f"{len(bad)} of {of} devices of {what} failed, more than {100 * terms.most_failed:g}%: {shown}"
         well = [each for each in members if each.state is State.INSTALLED]
         for asked in ("latency", "agreement") if is_over and well else ():
             if all(asked in each.lacking for each in well):

@@ -11,6 +11,8 @@ import ports
 import pytest
 import rabbit
 
+from broker.deploy import folder
+
 pytestmark = pytest.mark.timeout(600)  # RabbitMQ and its commands each start a virtual machine
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
@@ -23,9 +25,16 @@ def stack():
         yield stack
 
 
-@pytest.fixture
-def entitle(rabbitmq):
-    """Runs the documented commands for other names: (deployment, device, cloud)."""
+@pytest.fixture(params=["commands", "definitions"])
+def entitle(request, rabbitmq, tmp_path):
+    """Runs the documented commands for other names: (deployment, device, cloud); or imports the file of definitions,
+    whose cloud gets a password, for this node takes no certificates over AMQP."""
+
+    def imported(deployment, device, cloud):
+        wanted = folder.Wanted((device,), clouds=(cloud,))
+        folder.init(tmp_path / "d", wanted, deployment=deployment, hosts=("localhost",), is_rabbitmq=True)
+        rabbitmq.ctl("import_definitions", str(tmp_path / "d" / "rabbitmq.json"))
+        rabbitmq.ctl("change_password", cloud, rabbit.PASSWORD)
 
     def run(deployment, device, cloud):
         text = (CHECKOUT / "docs/rabbitmq.md").read_text("utf-8")
@@ -36,7 +45,7 @@ def entitle(rabbitmq):
             words = [re.sub(r"^cloud$|(?<=-)cloud(?=-)", cloud, word) for word in words]
             rabbitmq.ctl(*(rabbit.PASSWORD if word == "SECRET" else word for word in words))
 
-    return run
+    return run if request.param == "commands" else imported
 
 
 def begin(stack, *words):
@@ -48,7 +57,7 @@ def begin(stack, *words):
 def test_an_edge_and_a_cloud_work_with_the_documented_rights_and_are_never_hung_up_on(
     entitle, rabbitmq, stack, tiny_package, tmp_path
 ):
-    deployment, device, cloud = "entitled", "lens", "tailor"
+    deployment, device, cloud = f"entitled-{entitle.__name__}", "lens", "tailor"
     entitle(deployment, device, cloud)
     shown = rabbitmq.certify(device)
     (spec,) = tiny_package.manifest.inputs

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # it needs numpy, which may be what is missing
     from tflsplit.kernels.classes import KernelClass
 
 ROLES = ("edge", "cloud", "convert")
+# Looked at where it is asked for: most machines run none.
+_BROKER = "broker"
 
 # An edge runs heads from their files with any interpreter. Only slicing needs LiteRT, for its schema; but a LiteRT that
 # is not supported is wrong there too.
@@ -39,21 +41,41 @@ _COLOURS = {
 }
 
 
-@click.command(epilog=examples.epilog("tflsplit doctor", "tflsplit doctor --role edge --broker mqtt://localhost"))
-@click.option("--role", type=click.Choice(ROLES), help="What this machine is used for. Default: check for every role.")
+@click.command(
+    epilog=examples.epilog(
+        "tflsplit doctor",
+        "tflsplit doctor --role edge --broker mqtt://localhost",
+        "tflsplit doctor --role broker --deployment-folder /etc/tflsplit/broker",
+    )
+)
+@click.option(
+    "--role",
+    type=click.Choice((*ROLES, _BROKER)),
+    help="What this machine is used for. Default: check for every role but broker.",
+)
+@click.option(
+    "--deployment-folder",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="With --role broker: the folder that `tflsplit broker init` made. Default: look at the machine only.",
+)
 @connection.broker_options
 @click.option("--json", "is_json", is_flag=True, help="Print the findings as JSON.")
-def command(role: str | None, broker: connection.Broker, is_json: bool) -> None:
+def command(role: str | None, folder: Path | None, broker: connection.Broker, is_json: bool) -> None:
     """Check what this machine has and lacks.
 
     Checked are Python, libraries, interpreter, Edge TPU, clock and, if one is given, the broker and what this
     machine shows it: the dates and the name of its certificate, and who can read its key. For each problem a
-    remedy is printed. Nothing is changed, no device is opened and TensorFlow is not imported.
+    remedy is printed. Nothing is changed, no device is opened and TensorFlow is not imported. Of a broker: limit of
+    open files, how its state is saved, certificates, whether it listens, and its disk.
 
     Exit code 1 if something that the role needs is missing or wrong. Without --role: if this machine is ready for no
     role.
     """
-    found = examine(role, broker)
+    if folder is not None and role != _BROKER:
+        raise click.UsageError("--deployment-folder is looked at with --role broker")
+    found = examine(role, broker) if role != _BROKER else _examine_broker(folder)
     if is_json:
         screen.as_json(found.as_json())
     else:
@@ -162,6 +184,13 @@ def examine(role: str | None, broker: connection.Broker | None = None, *, root: 
     libraries_found = [each[name] for name in sorted(each)]
     findings = (*core, *kernels, *libraries_found, *_devices(role, root), *conversion, *answers)
     return Diagnosis(role, findings, needs, kernel_class)
+
+
+def _examine_broker(folder: Path | None) -> Diagnosis:
+    from broker.deploy import diagnosis
+
+    found = (installation.packages(), installation.python(), *diagnosis.findings(folder))
+    return Diagnosis(_BROKER, found, {_BROKER: frozenset(each.name for each in found)})
 
 
 def _kernels(core: Sequence[Finding]) -> "tuple[Sequence[Finding], KernelClass | None]":

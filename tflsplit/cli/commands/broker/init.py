@@ -48,6 +48,12 @@ from tflsplit.cli.output import examples, screen
     "--port", type=click.IntRange(1, 65535), default=8883, show_default=True, help="TCP port of the broker, for TLS."
 )
 @click.option("--password-auth", is_flag=True, help="Give clients passwords instead of certificates.")
+@click.option(
+    "--rabbitmq",
+    "is_rabbitmq",
+    is_flag=True,
+    help="Write DIR/rabbitmq.json too: users and rights for `rabbitmqctl import_definitions`, anew with each change.",
+)
 @identities.days_option
 def command(
     folder: Path,
@@ -61,6 +67,7 @@ def command(
     hosts: tuple[str, ...],
     port: int,
     password_auth: bool,
+    is_rabbitmq: bool,
     days: int,
 ) -> None:
     """Make the files of a secured Mosquitto broker in DIR.
@@ -70,10 +77,10 @@ def command(
 
     A device may publish its own features, status, birth and telemetry, and read its own results, acknowledgements and
     control messages. A cloud may read features and publish answers. A consumer may read results, dead
-    letters and what devices and clouds tell of themselves. An operator may read all that but results, and publish
-    control messages. A worker (`tflsplit broker add-device --role worker`) may send parts of tensors to others and
-    publish results, and read what workers tell of themselves. A guest (`--role guest`) may do only what `tflsplit
-    broker allow` gives it, as a camera that publishes pictures.
+    letters and what devices and clouds tell of themselves. An operator may read the same, and publish control messages.
+    A worker (`tflsplit broker add-device --role worker`) may send parts of tensors to others and publish results, and
+    read what workers tell of themselves. A guest (`--role guest`) may do only what `tflsplit broker allow` gives it, as
+    a camera that publishes pictures.
     """
     from broker.deploy import folder as deployments
     from broker.deploy import ledger
@@ -93,6 +100,7 @@ def command(
             port=port,
             proof=ledger.Proof.PASSWORD if password_auth else ledger.Proof.CERTIFICATE,
             days=days,
+            is_rabbitmq=is_rabbitmq,
             step=step,
         )
     screen.write(
