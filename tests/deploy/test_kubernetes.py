@@ -373,3 +373,12 @@ def test_the_dockerfile_installs_extras_and_copies_files_that_there_are():
     assert all((DEPLOY.parent / name).exists() for names in copied for name in names)
     assert {"tflsplit", "converters", "edge_runtime", "broker"} <= {name for names in copied for name in names}
     assert re.search(r'^include = \[.*"deploy"', project, re.MULTILINE), "a source distribution has it too"
+
+
+def test_the_signals_in_the_readme_are_metrics_that_a_cloud_has():
+    text = (CHECKOUT / "deploy" / "README.md").read_text("utf-8")
+    table = text.partition("## How many pods")[2].partition("\n## ")[0]
+    named = {re.sub("_(sum|bucket)$", "", name) for name in re.findall(r"tflsplit_\w+", table)}
+
+    assert len(named) >= 5
+    assert named <= catalogue.every_name().keys()
