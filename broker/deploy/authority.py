@@ -124,6 +124,11 @@ def requested(request: bytes, *, file: str) -> tuple[str, PublicKey]:
     return str(names[0].value), key
 
 
+def end_of(certificate: bytes) -> datetime.datetime:
+    """When a certificate (PEM) ends. ValueError for what is none."""
+    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+
+
 def public_key(certificate: bytes) -> PublicKey:
     """The key that a certificate of ours is for."""
     key = x509.load_pem_x509_certificate(certificate).public_key()

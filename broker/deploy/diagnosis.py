@@ -10,9 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from cryptography import x509
-
-from broker.deploy import folder, layout, mosquitto, process
+from broker.deploy import authority, folder, layout, mosquitto, process
 from broker.deploy.ledger import Ledger
 from broker.local.server import mosquitto_path
 from tflsplit import errors
@@ -87,7 +85,7 @@ def _saving(server: Path) -> Finding:
 def _certificate(path: Path) -> Finding:
     place, remedy = path / layout.SERVER / mosquitto.CERTIFICATE, f"tflsplit broker rotate {path} --server"
     try:
-        ends = x509.load_pem_x509_certificate(place.read_bytes()).not_valid_after_utc
+        ends = authority.end_of(place.read_bytes())
     except (OSError, ValueError) as problem:
         return Finding("broker certificate", State.WRONG, f"{place}: {errors.one_line(problem)}", f"`{remedy}`")
     days = (ends - datetime.datetime.now(datetime.timezone.utc)).days

@@ -376,7 +376,7 @@ def test_the_dockerfile_installs_extras_and_copies_files_that_there_are():
 
 
 def test_the_signals_in_the_readme_are_metrics_that_a_cloud_has():
-    text = (CHECKOUT / "deploy" / "README.md").read_text("utf-8")
+    text = (DEPLOY / "README.md").read_text("utf-8")
     table = text.partition("## How many pods")[2].partition("\n## ")[0]
     named = {re.sub("_(sum|bucket)$", "", name) for name in re.findall(r"tflsplit_\w+", table)}
 
