@@ -6,7 +6,7 @@
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
@@ -125,16 +125,18 @@ class Inline:
 
 class Exchangeable:
     """An engine that another can take the place of between two frames; the one before is closed when its frames are
-    answered."""
+    answered. `counters` go on over all of them."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._counted = [engine.counters]
         self._out: dict[Engine, int] = {engine: 0}
         self._changing = threading.Lock()
 
     @property
     def counters(self) -> Counters:
-        return self._engine.counters
+        names = [field.name for field in fields(Counters)]
+        return Counters(**{name: sum(getattr(each, name) for each in self._counted) for name in names})
 
     @property
     def waiting(self) -> int:
@@ -147,6 +149,7 @@ class Exchangeable:
     def exchange(self, engine: Engine) -> None:
         with self._changing:
             before, self._engine = self._engine, engine
+            self._counted.append(engine.counters)
             self._out[engine] = 0
             is_idle = self._out[before] == 0
         if is_idle:

@@ -67,11 +67,12 @@ class Subscribed:
         arrived_ns = time.time_ns()
         try:
             picture = pictures.opened(message.payload, message.topic)
-        except errors.DataError as refused:
+        except errors.DataError:
             drop("no_picture")
             if not self._is_told:
                 self._is_told = True
-                _log.warning("message is no picture, others are counted only reason=%r", str(refused))
+                known = (message.topic, len(message.payload), message.payload[:8])
+                _log.warning("message is no picture, others are counted only topic=%r bytes=%d begins=%r", *known)
             return None
         return Capture(picture, arrived_ns, message.arrived_at_s or time.monotonic())
 

@@ -20,7 +20,7 @@ from tflsplit.package.reading import Package
     )
 )
 @click.argument("pkg", type=click.Path(path_type=Path))
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path())  # text: it may be no path
 @click.option(
     "--cut", "cut_name", help="Id or layer of the cut (see `tflsplit inspect`). Default: the one that an edge takes."
 )
@@ -35,13 +35,13 @@ from tflsplit.package.reading import Package
 )
 @click.option("--json", "is_json", is_flag=True, help="Print a line of JSON for each input.")
 def command(
-    pkg: Path, *, inputs: tuple[Path, ...], cut_name: str | None, top: int, masks: Path | None, is_json: bool
+    pkg: Path, *, inputs: tuple[str, ...], cut_name: str | None, top: int, masks: Path | None, is_json: bool
 ) -> None:
     """Show what the package answers to each INPUT.
 
-    INPUT is a picture, a folder of pictures, a .npy, .npz or .csv file, or camera:N for one picture of a camera. Head
-    and tail of the cut run in this process, and the answers are those of a deployment, number for number. Boxes and
-    keypoints are fractions of the picture, from its left upper corner.
+    INPUT is a picture, a folder of pictures, a .npy, .npz or .csv file, video:FILE, or for one picture camera:N,
+    rtsp://… or mqtt://HOST/TOPIC. Head and tail of the cut run in this process, and the answers are those of a
+    deployment, number for number. Boxes and keypoints are fractions of the picture, from its left upper corner.
 
     \b
     Python: tflsplit.predict("model.tflsplit", "cat.jpg")
