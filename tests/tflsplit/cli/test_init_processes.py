@@ -112,7 +112,15 @@ def test_it_asks_for_what_was_not_given_where_somebody_is_there(start, tmp_path,
     os.close(controller)
 
 
-@pytest.mark.parametrize("given", [("--device", "../x"), ("--model", "nowhere.h5"), ("--broker", "a b")])
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--device", "../x"),
+        ("--model", "nowhere.h5"),
+        ("--broker", "a b"),
+        ("--source", "pictures", "--edge-elsewhere"),
+    ],
+)
 def test_what_is_refused_leaves_no_folder(run, tmp_path, tiny_package, given):
     words = ("init", tmp_path / "refused", "--model", tiny_package.path, "--source", "camera:0", *given)
     done = run(*words, stdin=subprocess.DEVNULL)

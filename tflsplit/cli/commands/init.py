@@ -88,10 +88,12 @@ def command(
             raise click.UsageError("Missing option '--model': give a package, or a model file.")
         model = Path(asked)
     word = words.parse(source)
+    if word.path is not None and is_elsewhere and not word.path.is_absolute():
+        raise errors.SettingsError(f"source {source}: the edge runs elsewhere; give the whole path that it has there")
     if word.path is not None:
         source = source.removesuffix(word.place) + str(word.path.absolute())
     with _made(folder):
-        samples = calibration or (source if word.kind is words.Kind.FILES else "")
+        samples = calibration or (source if word.kind is words.Kind.FILES and not is_elsewhere else "")
         _package(Path(os.path.expanduser(model)), folder / beginnings.PACKAGE, labels, samples)
         begun = _begun((deployment, device, host), folder, source, is_elsewhere=is_elsewhere)
         for name, text in begun.files().items():
@@ -171,10 +173,12 @@ def _tell(folder: Path, begun: beginnings.Beginning) -> None:
         f"with containers:  {_with_containers(folder, begun.host)}",
         f"without:          tflsplit broker run {folder}/{beginnings.BROKER}",
         f"                  tflsplit cloud --config {folder}/cloud.toml",
-        f"                  tflsplit edge --config {folder}/edge.toml",
     ]
-    if begun.is_elsewhere:
+    if not begun.is_elsewhere:
+        lines.append(f"                  tflsplit edge --config {folder}/edge.toml")
+    else:
         carried = f"{beginnings.PACKAGE}, edge.toml, compose.edge.yaml and {beginnings.BROKER}/clients/{begun.device}"
         lines.append(f"to the edge's machine, in a folder of the same layout: {carried}")
+        lines.append("there, in it:     tflsplit edge --config edge.toml")
     for line in lines:
         screen.write(line)
