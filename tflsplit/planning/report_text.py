@@ -13,6 +13,9 @@ from tflsplit.planning.cost import Cost
 from tflsplit.planning.decision import Decision, Judged, Objective
 from tflsplit.planning.tradeoff import Tradeoff
 
+# Cameras on one box, as homes and shops have them.
+_STREAMS = (1, 2, 4, 8)
+
 
 def as_json(decision: Decision, break_even: Mapping[str, BreakEven | None]) -> dict[str, object]:
     """What `tflsplit plan --json` prints. Infinite figures are null, as JSON has none."""
@@ -52,6 +55,7 @@ def candidate(judged: Judged, decision: Decision) -> dict[str, object]:
         "throughput_fps": _finite(found.throughput_fps),
         "slowest_stage": found.slowest_stage,
         "stages_fps": {name: _finite(rate) for name, rate in found.stages_fps.items()},
+        "streams_fps": {str(count): _finite(rate) for count, rate in streams_fps(found).items()},
         "payload_bytes": round(described.payload_bytes),
         "bytes_per_frame": round(found.bytes_per_frame),
         "bytes_per_input": round(found.bytes_per_input),
@@ -68,6 +72,21 @@ def candidate(judged: Judged, decision: Decision) -> dict[str, object]:
         "inexact": described.inexact or None,
         "why_not": why_not(judged, decision),
     }
+
+
+def streams_fps(found: Cost) -> dict[int, float]:
+    """What each of so many cameras could have of the edge, in inputs a second: one head runs at a time."""
+    return {count: found.stages_fps["edge"] / count for count in _STREAMS}
+
+
+def streams(found: Cost) -> str:
+    """The same in words; nothing for an edge that computes nothing."""
+    rates = {count: rate for count, rate in streams_fps(found).items() if math.isfinite(rate)}
+    if not rates:
+        return ""
+    words = [f"{text.counted(count, 'stream')} at {rate:.3g}" for count, rate in rates.items()]
+    unit = constraints.rate_unit(1)
+    return f"such an edge carries {words[0]} {unit}, {', '.join(words[1:-1])} or {words[-1]}, one head at a time"
 
 
 def why_not(judged: Judged, decision: Decision) -> str | None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from dataclasses import replace
 
 import invented
 import pytest
@@ -148,6 +149,15 @@ def test_reloading_the_head_is_paid_by_its_share_of_frames():
     assert always.parts["reload"].p50_s == 0.5
     assert (rarely.parts["reload"].p50_s, rarely.parts["reload"].p95_s) == (0.0, 0.5)
     assert rarely.stages_fps["edge"] == pytest.approx(1 / 0.070)
+
+
+def test_streams_share_what_the_edge_can_do_and_one_that_computes_nothing_is_not_spoken_of():
+    of_the_head = cost.of(CANDIDATES[2], over(8))
+    rate = of_the_head.stages_fps["edge"]
+
+    assert report_text.streams_fps(of_the_head) == {1: rate, 2: rate / 2, 4: rate / 4, 8: rate / 8}
+    assert f"1 stream at {rate:.3g} frames/s, 2 streams at {rate / 2:.3g}, " in report_text.streams(of_the_head)
+    assert report_text.streams(replace(of_the_head, stages_fps={"edge": math.inf})) == ""
 
 
 def test_constraints_narrow_the_pick_and_each_says_why():

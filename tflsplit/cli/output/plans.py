@@ -54,6 +54,8 @@ def print_plan(outcome: Outcome, top: int | None) -> None:
         screen.write(words)
     if decision.choice is not None:
         screen.write(f"latency of {decision.choice.id}: {report_text.origins(decision.choice.cost)}")
+        if carried := report_text.streams(decision.choice.cost):
+            screen.write(carried)
     if outcome.gate is not None:
         _print_gate(outcome.gate, shows_all=top is None)
 
