@@ -56,7 +56,7 @@ _MOST_SHOWN, _MOST_ANNOUNCED = 12, 100
 def of_model(described: Manifest, topic: str) -> Entities:
     """The entities by name, without what says when they are available."""
     task = described.decoding.task if described.decoding is not None else None
-    if task is Task.DETECT:
+    if described.decoding is not None and described.decoding.form.finds_objects:
         return _detector(described, topic)
     if task is Task.SEGMENT:
         return _segmenter(described, topic)

@@ -1,5 +1,6 @@
 """From the real values of a model's outputs to what was found in the source's picture. Pure."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,10 +43,19 @@ def decode(
         rows = zip(corners.tolist(), scores.tolist(), points.tolist(), strict=True)
         label = labels[0] if labels else blazeface.LABEL
         return Found(tuple(_object(label, score, corner, placement, around) for corner, score, around in rows))
+    if decoding.form is Form.YOLOV8_POSE:
+        corners, scores, points = detections.of_poses(parts[0], decoding, size)
+        people = zip(corners.tolist(), scores.tolist(), points, strict=True)
+        label = labels[0] if labels else detections.PERSON
+        return Found(tuple(_posed(label, score, corner, placement, around) for corner, score, around in people))
     read = detections.of_ssd(parts, decoding) if decoding.form is Form.SSD else None
     corners, scores, classes = read or detections.of_yolo(parts, decoding, size)
     boxes = zip(corners.tolist(), scores.tolist(), classes.tolist(), strict=True)
     return Found(tuple(_object(_label(labels, number), score, corner, placement) for corner, score, number in boxes))
+
+
+def _posed(label: str, score: float, corners: Sequence[float], placement: Placement, points: Array) -> Object:
+    return dataclasses.replace(_object(label, score, corners, placement), keypoints=_keypoints(points, (), placement))
 
 
 def _object(

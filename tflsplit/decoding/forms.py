@@ -22,14 +22,16 @@ class Form(str, Enum):
     """How outputs tell it. The parts of each form, in the order of `Decoding.places`:
 
     `SSD`: boxes, classes, scores, count, as TFLite's own post-processing puts them out. `YOLOV8`: one tensor of centre,
-    size and a score for each class; `YOLOV5`: the same with a score of the box before those. `BLAZEFACE`: scores of
-    anchors, and their boxes with keypoints. `CLASSES`: a map of class numbers; `SCORES`: one of scores of each class.
+    size and a score for each class; `YOLOV5`: the same with a score of the box before those; `YOLOV8_POSE`: centre,
+    size and score, then x, y and score of each keypoint. `BLAZEFACE`: scores of anchors, and their boxes with
+    keypoints. `CLASSES`: a map of class numbers; `SCORES`: one of scores of each class.
     `HEATMAPS`: a map of scores for each keypoint. `POINTS`: y, x and score of each.
     """
 
     SSD = "ssd"
     YOLOV8 = "yolov8"
     YOLOV5 = "yolov5"
+    YOLOV8_POSE = "yolov8-pose"
     BLAZEFACE = "blazeface"
     CLASSES = "classes"
     SCORES = "scores"
@@ -40,11 +42,17 @@ class Form(str, Enum):
     def task(self) -> Task:
         return _TASKS[self]
 
+    @property
+    def finds_objects(self) -> bool:
+        """With boxes; a pose may be that of each person in a picture."""
+        return self in _USUAL
+
 
 _TASKS = {
     Form.SSD: Task.DETECT,
     Form.YOLOV8: Task.DETECT,
     Form.YOLOV5: Task.DETECT,
+    Form.YOLOV8_POSE: Task.POSE,
     Form.BLAZEFACE: Task.DETECT,
     Form.CLASSES: Task.SEGMENT,
     Form.SCORES: Task.SEGMENT,
@@ -54,7 +62,13 @@ _TASKS = {
 # From which score on an object counts, and which share of two boxes' union makes them one object: what people compare
 # with are Ultralytics' own defaults for its models, MediaPipe's for its face detector, and Frigate's for SSD, whose
 # boxes were sorted out in the model.
-_USUAL = {Form.SSD: (0.5, 1.0), Form.YOLOV8: (0.25, 0.7), Form.YOLOV5: (0.25, 0.45), Form.BLAZEFACE: (0.5, 0.3)}
+_USUAL = {
+    Form.SSD: (0.5, 1.0),
+    Form.YOLOV8: (0.25, 0.7),
+    Form.YOLOV5: (0.25, 0.45),
+    Form.YOLOV8_POSE: (0.25, 0.7),
+    Form.BLAZEFACE: (0.5, 0.3),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +82,9 @@ class Wish:
     def __post_init__(self) -> None:
         if self.min_score is not None and not 0.0 < self.min_score < 1.0:
             raise errors.SettingsError(f"min_score {self.min_score}: expected a number between 0 and 1")
-        if self.min_score is not None and self.task is not Task.DETECT:
-            raise errors.SettingsError(f"min_score is for --task detect; leave it out with {self.task.value}")
+        finds_objects = any(form.finds_objects for form in Form if form.task is self.task and self.form in (None, form))
+        if self.min_score is not None and not finds_objects:
+            raise errors.SettingsError(f"min_score is for --task detect; leave it out with {self}")
 
     def __str__(self) -> str:
         return self.task.value if self.form is None else f"{self.task.value}:{self.form.value}"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from tflsplit import errors
-from tflsplit.decoding import blazeface, forms
+from tflsplit.decoding import blazeface, detections, forms
 from tflsplit.decoding.forms import Decoding, Form, Task, Wish
 from tflsplit.graph.tensors import TensorSpec
 from tflsplit.inputs import pictures
@@ -33,6 +33,8 @@ def recognise(
         return chosen[0] if len(chosen) == 1 else None
     chosen = [each for each in chosen if each.task is wish.task]
     if len(chosen) == 1:
+        if wish.min_score is not None and not chosen[0].form.finds_objects:
+            raise errors.SettingsError(f"min_score is for objects; {chosen[0].form.value} finds none, leave it out")
         return chosen[0]
     shown = ", ".join(f"{spec.name} {spec.shape}" for spec in outputs)
     if not chosen:
@@ -60,7 +62,7 @@ def class_count(decoding: Decoding, outputs: Sequence[TensorSpec]) -> int | None
             return min(shape[1:]) - 4
         case Form.YOLOV5:
             return max(min(shape[1:]) - 5, 1)
-        case Form.BLAZEFACE:
+        case Form.BLAZEFACE | Form.YOLOV8_POSE:
             return 1
         case Form.SCORES | Form.HEATMAPS:
             return shape[-1]
@@ -76,6 +78,8 @@ def labels(decoding: Decoding | None, outputs: Sequence[TensorSpec], given: Sequ
         return given
     if decoding.form is Form.BLAZEFACE:
         return (blazeface.LABEL,)
+    if decoding.form is Form.YOLOV8_POSE:
+        return (detections.PERSON,)
     return [str(number) for number in range(class_count(decoding, outputs) or 0)]
 
 
@@ -110,6 +114,9 @@ def _of_one(size: tuple[int, int], output: TensorSpec, wish: Wish | None, labels
         found.append(Form.SCORES)
     if is_map and wished is Task.POSE:
         found.append(Form.HEATMAPS)
+    numbers = min(shape[1:]) - 5 if len(shape) == 3 else 0
+    if wished is Task.POSE and shape[0] == 1 and cells in shape and numbers > 0 and numbers % _LAST_OF_POINT == 0:
+        found.append(Form.YOLOV8_POSE)  # 56 numbers a box may be 52 classes too
     if len(shape) == 4 and shape[:2] == (1, 1) and shape[3] == _LAST_OF_POINT and shape[2] > 1:
         found.append(Form.POINTS)
     return found
@@ -143,7 +150,7 @@ def _blazeface(size: tuple[int, int], shapes: Sequence[tuple[int, ...]]) -> tupl
 
 def _is_in_pixels(form: Form, spec: TensorSpec) -> bool:
     """Told from the greatest value that the tensor can hold."""
-    if form not in (Form.YOLOV5, Form.YOLOV8) or not spec.is_quantised:
+    if form not in (Form.YOLOV5, Form.YOLOV8, Form.YOLOV8_POSE) or not spec.is_quantised:
         return False
     most = 127 if spec.dtype == "int8" else 255 if spec.dtype == "uint8" else 32767
     return spec.scale * (most - spec.zero_point) > _MOST_FRACTION

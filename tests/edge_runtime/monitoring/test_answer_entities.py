@@ -98,6 +98,11 @@ def test_of_many_labels_each_waits_to_be_switched_on_and_of_too_many_none_is_the
     assert "enabled_by_default" not in made["objects"]
 
 
+def test_poses_of_several_people_are_counted(tiny_package):
+    made = entities(tiny_package, Form.YOLOV8_POSE, (), dataclasses.replace(YOLO, shape=(1, 56, 126)))
+    assert states(made, seen("person", "person")) == {"objects": "2", "count person": "2"}
+
+
 def test_a_segmenter_has_the_share_of_each_class_and_the_largest_one(tiny_package):
     made = entities(tiny_package, Form.SCORES, ("sky", "road"), TensorSpec("m", (1, 8, 8, 2), "int8", 0.1, 0))
     found = Found(shares=(Share("road", 0.75), Share("sky", 0.25)))

@@ -135,6 +135,27 @@ def test_keypoints_are_peaks_of_heat_maps_or_come_as_they_are():
     np.testing.assert_allclose([(each.y, each.x, each.score) for each in points], rows[0, 0], atol=1e-6)
 
 
+@pytest.mark.parametrize("in_pixels", [False, True])
+def test_people_and_their_keypoints_are_those_of_a_plain_reading(in_pixels):
+    random = np.random.default_rng(5)
+    rows = np.concatenate((random.uniform(0, 1, (CELLS, 2)), random.uniform(0.1, 0.5, (CELLS, 2))), 1)
+    scores, points = random.uniform(0, 1, CELLS) ** 4, random.uniform(0, 1, (CELLS, 17, 3))
+    stored = rows * ([96, 64, 96, 64] if in_pixels else 1)
+    shown = (points * ([96, 64, 1] if in_pixels else 1)).reshape(CELLS, -1)
+    output = np.concatenate((stored, scores[:, None], shown), 1).T[None]
+    found = decoded(Form.YOLOV8_POSE, [output], in_pixels=in_pixels)
+
+    corners = [[x - w / 2, y - h / 2, x + w / 2, y + h / 2] for x, y, w, h in rows.tolist()]
+    wanted = kept_one_by_one(corners, scores.tolist(), [0] * CELLS, 0.25, 0.7)
+    assert 5 < len(wanted) < 100
+    assert found.counts == {"person": len(wanted)}
+    assert [point.label for point in found.objects[0].keypoints][:2] == ["nose", "left_eye"]
+    np.testing.assert_allclose([each.score for each in found.objects], scores[wanted], atol=1e-6)
+    np.testing.assert_allclose([each.box for each in found.objects], [as_box(corners[at]) for at in wanted], atol=1e-5)
+    told = [[(point.x, point.y, point.score) for point in each.keypoints] for each in found.objects]
+    np.testing.assert_allclose(told, points[wanted], atol=1e-5)
+
+
 @pytest.mark.parametrize("resize", list(Resize))
 @pytest.mark.parametrize("size", [(200, 100), (90, 100), (96, 64), (91, 150)])
 def test_a_box_is_that_of_the_source_however_its_picture_was_fitted(resize, size):
@@ -170,6 +191,8 @@ def spec(*shape, scale=0.01, dtype="int8"):
         ([spec(1, 32, 48, 7)], "segment", Form.SCORES, (0,)),
         ([spec(1, 32, 48, 7)], "pose", Form.HEATMAPS, (0,)),
         ([spec(1, 1, 17, 3)], None, Form.POINTS, (0,)),
+        ([spec(1, 56, CELLS)], "pose", Form.YOLOV8_POSE, (0,)),
+        ([spec(1, 56, CELLS)], None, Form.YOLOV8, (0,)),  # 52 classes as well
         ([spec(1, 10)], None, None, None),
         ([spec(1, 64, 96, 3)], None, None, None),  # a picture as well
         ([spec(1, 32, 48, 7)], None, None, None),
@@ -203,4 +226,8 @@ def test_a_task_that_does_not_fit_is_refused_with_the_outputs_and_what_is_known(
             forms.parse(text)
     with pytest.raises(errors.SettingsError, match="between 0 and 1"):
         forms.parse("detect", 1.5)
+    with pytest.raises(errors.SettingsError, match="leave it out with pose:points"):
+        forms.parse("pose:points", 0.4)
+    with pytest.raises(errors.SettingsError, match="heatmaps finds none"):
+        recognition.recognise(INPUT, [spec(1, 32, 48, 7)], forms.parse("pose", 0.4))
     assert forms.parse("detect:yolov5", 0.4) == forms.Wish(Task.DETECT, Form.YOLOV5, 0.4)
