@@ -17,7 +17,7 @@ def test_every_result_is_compared_with_the_whole_models(run, brokers, tmp_path):
     assert found["predicted"]["latency_ms"] > 0
 
 
-@pytest.mark.parametrize("over", ["mqtt", "box"])
+@pytest.mark.parametrize("over", [pytest.param("mqtt", marks=pytest.mark.sweep), "box"])
 def test_workers_that_are_killed_lose_nothing(run, brokers, tmp_path, over):
     if over == "box":
         pytest.importorskip("zenoh")
