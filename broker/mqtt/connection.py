@@ -145,9 +145,11 @@ class Connection:
     def knows_shares(self) -> bool:
         return self._options.version is Version.MQTT_5
 
-    def open(self) -> Lost | None:
-        """TCP, TLS and the CONNECT packet; may block for `connect_timeout_s`. Accepted or Lost comes from `step`."""
+    def open(self, tcp_s: float | None = None) -> Lost | None:
+        """TCP, TLS and the CONNECT packet; TCP may take `tcp_s`, by default `connect_timeout_s`. Accepted or Lost comes
+        from `step`."""
         options = self._options
+        self._client.connect_timeout = options.connect_timeout_s if tcp_s is None else tcp_s
         properties = None
         if options.version is Version.MQTT_5:
             properties = _properties(PacketTypes.CONNECT)
@@ -273,7 +275,6 @@ class Connection:
             reconnect_on_failure=False,
             manual_ack=True,
         )
-        client.connect_timeout = options.connect_timeout_s
         client.max_inflight_messages = 0  # none: `broker.mqtt.session` has the window, and knows the broker's
         if options.address.user is not None:
             client.username_pw_set(options.address.user, options.password)

@@ -29,6 +29,9 @@ _POLL_S = 0.5
 # A broker without MQTT 5 may not even answer its CONNECT: amqtt takes the properties for the length of a string and
 # waits for the rest. So the first attempt waits only this long before 3.1.1 is tried.
 _VERSION_TIMEOUT_S = 2.0
+# While a link is dead the kernel repeats what opens a connection ever more seldom, at last after 4 s: that the link is
+# back is noticed sooner by new attempts. For links that need longer, each thirtieth one may take its time.
+_TCP_S, _PATIENT_EVERY = 1.5, 30
 
 
 class MqttTransport(Reconnecting):
@@ -82,6 +85,7 @@ class MqttTransport(Reconnecting):
         self._presence = presence
         self._max_packet_bytes = self._shared.limits.packet_bytes
         self._version = version
+        self._online_number = 0  # of the connection that was accepted last
         self._is_woken = self._is_asleep = False
 
     @property
@@ -110,7 +114,7 @@ class MqttTransport(Reconnecting):
     def _serve(self, version: Version) -> Lost:
         self._number += 1
         connection = paho_check.connection_type(version)(self._options_for(version), self._number)
-        failed = connection.open()
+        failed = connection.open(self._tcp_s())
         if failed is not None:
             return failed
         work = session.Session(connection, self._number, self._shared)
@@ -136,13 +140,19 @@ class MqttTransport(Reconnecting):
                 lost = Lost(f"no answer to CONNECT of MQTT {version} within {patience_s:g} s", is_version=is_probe)
                 return self._end(connection, work, lost)
 
+    def _tcp_s(self) -> float:
+        """How long the other machine may take for a first answer."""
+        full_s, in_vain = self._options.connect_timeout_s, self._number - self._online_number
+        is_patient = not self._online_number or in_vain % _PATIENT_EVERY == 0
+        return full_s if is_patient else min(_TCP_S, full_s)
+
     def _end(self, connection: Connection, work: session.Session, lost: Lost) -> Lost:
         connection.close()
         work.end(lost)
         return lost
 
     def _accept(self, version: Version, work: session.Session) -> None:
-        self._version = version
+        self._version, self._online_number = version, self._number
         self._max_packet_bytes = work.max_packet_bytes
         self._say("online")
         self._go_online()

@@ -11,10 +11,11 @@ from waiting import wait_for
 
 from broker.messages import presence
 from broker.mqtt import transport
-from broker.mqtt.connection import Version
+from broker.mqtt.connection import Connection, Version
 from broker.transport import address, protocol
 from broker.transport.backoff import Backoff
 from broker.transport.protocol import ConnectionState, Drop, Limits
+from broker.transport.state import Lost
 from tflsplit import errors
 
 SOON_S = waiting.WAIT_S
@@ -414,6 +415,27 @@ def test_a_broker_that_hangs_is_noticed_and_left(mosquitto, join, is_sending):
     finally:
         mosquitto.thaw()
     assert client.wait_for(ConnectionState.ONLINE, SOON_S)
+
+
+def test_while_a_link_is_dead_many_short_attempts_are_made_and_now_and_then_a_long_one(mosquitto, join, monkeypatch):
+    patiences_s = []
+
+    def opened(connection, tcp_s):
+        patiences_s.append(tcp_s)
+        return Lost("nothing answers", is_silent=True)
+
+    backoff = Backoff(first_s=0.001, most_silent_s=0.001, most_alive_s=0.001)
+    client = join(mosquitto.address, "client", keepalive_s=1, backoff=backoff)
+    monkeypatch.setattr(Connection, "open", opened)
+    mosquitto.freeze()
+    try:
+        wait_for(lambda: len(patiences_s) >= 61)
+    finally:
+        mosquitto.thaw()
+    assert set(patiences_s) == {1.5, 10.0}
+    assert [number for number, patience_s in enumerate(patiences_s[:61], 1) if patience_s == 10.0] == [30, 60]
+
+    client.close()
 
 
 def test_version_asked_for_is_not_changed(scripted, join):
