@@ -23,6 +23,8 @@ from tflsplit.timings import distribution
 
 LIMITS = ORACLE, BEST_STATIC, PLANNED_STATIC = "oracle", "best_static", "planned_static"
 ADAPTIVE = "adaptive"
+# Some minutes for each policy, and all of them are held until the end.
+_MOST_FRAMES = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,15 @@ def check(choices: Sequence[Choice]) -> None:
         raise errors.SettingsError(f"nothing can move: the only cut that is ever the best is {names}")
 
 
+def _check_length(world: World) -> None:
+    """SettingsError for more frames than anybody would wait for."""
+    frames = (world.setting.duration_s or world.trace.duration_s) * world.setting.fps
+    if frames > _MOST_FRAMES:
+        raise errors.SettingsError(
+            f"{frames:,.0f} frames to play, at most {_MOST_FRAMES:,}: give a shorter duration, or fewer frames a second"
+        )
+
+
 def usual_of(world: World) -> Present:
     """What a plan for the trace's mean rate knows."""
     return Present(1 / world.trace.mean_bps, world.setting.rtt_s, edge_slower=world.setting.slow_edge)
@@ -146,6 +157,7 @@ def compare(
 ) -> Comparison:
     """In model time. `wanted` names policies beside ours and the two limits; all without it."""
     check(choices)
+    _check_length(world)
     statics = {each.id: simulation.play(world, rivals.Static(each)) for each in choices}
     runs: dict[str, Run] = {}
     switches: Sequence[Switch] = ()

@@ -23,6 +23,9 @@ PACKET_BYTES = 1500
 _MOST_LINES = 5_000_000
 # Eleven days of milliseconds.
 _MOST_DIGITS = 9
+_MOST_S = 10.0**_MOST_DIGITS / 1e3
+# More than any link carries, and little enough that their sum over days is a number.
+_MOST_BPS = 1e15
 _STEP_MS = 100
 _COLUMNS = ("time_s", "rate_bps", "rtt_s", "loss", "load")
 # A server that does nothing else than others' work never answers.
@@ -168,6 +171,8 @@ def _csv(path: Path, lines: Sequence[str]) -> Trace:
     made = of_rates(path.stem, found, found[-1][0] + (found[-1][0] - found[-2][0]))
     if not made.total_bits > 0:
         raise errors.DataError(f"trace {path}: its rate is 0 all the time, so nothing would ever arrive")
+    if made.mean_bps < 1:
+        raise errors.DataError(f"trace {path}: less than 1 bit/s in the mean; rates are in bit/s")
     return made
 
 
@@ -180,6 +185,10 @@ def _values(path: Path, number: int, names: Sequence[str], row: Sequence[str]) -
         ) from cause
     if not all(math.isfinite(value) and value >= 0 for value in values.values()):
         raise errors.DataError(f"trace {path}, line {number}: numbers are finite and not below 0")
+    if values["time_s"] > _MOST_S or values["rate_bps"] > _MOST_BPS or values.get("rtt_s", 0.0) > _MOST_S:
+        raise errors.DataError(
+            f"trace {path}, line {number}: times are at most {_MOST_S:,.0f} s, rates at most {_MOST_BPS:g} bit/s"
+        )
     if values.get("loss", 0.0) >= 1 or values.get("load", 0.0) > _MOST_LOAD:
         raise errors.DataError(f"trace {path}, line {number}: loss is a share below 1, load at most {_MOST_LOAD}")
     return values

@@ -59,6 +59,7 @@ def test_its_json_has_what_a_program_needs(typed, given):
     [
         (("--policy", "best"), "policy 'best'"),
         (("--fps", "0"), "fps of 0"),
+        (("--fps", "1000000"), "frames to play, at most 5,000,000"),
         (("--slow-edge", "-1"), "slow_edge of -1"),
         (("--hedge", "-1"), "hedge of -1"),
         (("--input-codecs", "png"), "write raw, int8 or jpeg:QUALITY"),
