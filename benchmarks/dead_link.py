@@ -10,7 +10,6 @@ with `--adapt` alone and with `--hedge`.
 - Waiting: frames captured in the second before that frame or after it that take over 100 ms, a tick, longer than the
   slowest one answered here in the 10 s before the link was back.
 
-Beside a spool the cut is back later: the 600 frames of the outage leave first, a window of 8 at a time.
 With `chrt -f 1` before `python` these are not those of a machine that is busy with other work.
 """
 

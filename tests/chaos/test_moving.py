@@ -34,7 +34,6 @@ WIDTH = 5000
 WHOLE_S = 0.03  # what the whole model takes on a device that is made to wait for so long
 INPUTS = np.random.default_rng(0).integers(-128, 128, (16, WIDTH), dtype=np.int8)
 FAST, SLOW = Shape(50e6, 0.001), Shape(200e3, 0.001)
-SWITCHES = 2000
 
 
 @pytest.fixture
@@ -150,12 +149,14 @@ def two():
     return [Choice("input", 0.0005, 5300, 0.001, WHOLE_S), Choice("output", WHOLE_S, 0.0, 0.0, 0.0)]
 
 
-def test_each_frame_by_another_cut_loses_doubles_and_falsifies_nothing(stack, mosquitto, wide):
+@pytest.mark.parametrize("switches", [2000, pytest.param(10_000, marks=pytest.mark.sweep)])
+def test_each_frame_by_another_cut_loses_doubles_and_falsifies_nothing(stack, mosquitto, wide, switches):
     choices = [*two(), Choice("op000", 0.0005, 5300, 0.001, WHOLE_S)]
-    world = World(stack, wide, mosquitto(), choices, kind=Restless, count=SWITCHES + 100)
+    world = World(stack, wide, mosquitto(), choices, kind=Restless, count=switches + 100)
+    world.thread.join(switches / 2000 * WAIT_S)
     world.check()
 
-    assert world.mover.switches["test"] >= SWITCHES
+    assert world.mover.switches["test"] >= switches
     assert {answer.cut for answer in world.watcher.answers} == {"input", "op000", "output"}
 
 
