@@ -351,12 +351,14 @@ class Adaptation:
             )
 
     def _leave_out(self, cut: str, until_s: float, reason: str) -> None:
-        self.not_ready += 1
+        is_new = self._refused_until_s.get(cut, -math.inf) <= until_s - _AGAIN_S
         self._refused_until_s[cut] = until_s
         for choice_id, each in self._by_id.items():
             if each.choice.cut == cut:
                 self._controller.leave_out(choice_id, until_s)
-        log.warning("cut not used cut=%s again_in_s=%g reason=%s", cut, _AGAIN_S, reason)
+        if is_new:  # of the frames that were out with it each is refused
+            self.not_ready += 1
+            log.warning("cut not used cut=%s again_in_s=%g reason=%s", cut, _AGAIN_S, reason)
 
     def _say(self) -> None:
         switch = self.last_switch
