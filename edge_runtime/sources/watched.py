@@ -45,17 +45,19 @@ class Memory:
     def __init__(self, folder: Path, file: Path | None) -> None:
         self._known: dict[str, _State] = {}
         self._lines: Any = None
+        self._lock: Any = None
         if file is None:
             return
+        lock = file.with_suffix(".lock")  # of its own: `file` is replaced at every start, and a lock would stay behind
         try:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lines = file.open("a+", encoding="ascii")
-            fcntl.flock(self._lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._load(folder)
+            self._lock = lock.open("a")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._load(folder, file)
         except BlockingIOError as cause:
             self.close()
             raise errors.SettingsError(
-                f"watch:{folder}: another edge of this name watches it already ({file} is locked)"
+                f"watch:{folder}: another edge of this name watches it already ({lock} is locked)"
             ) from cause
         except OSError as cause:
             self.close()
@@ -82,23 +84,26 @@ class Memory:
             self._lines = None
 
     def close(self) -> None:
-        if self._lines is not None:
-            self._lines.close()
+        for file in (self._lines, self._lock):
+            if file is not None:
+                file.close()
 
-    def _load(self, folder: Path) -> None:
-        """Names that are gone are forgotten, and a line that was cut off by a crash too."""
-        self._lines.seek(0)
-        for line in self._lines:
+    def _load(self, folder: Path, file: Path) -> None:
+        """Names that are gone are forgotten, and a line that was cut off by a crash too. The file is replaced in one
+        step: killed at any instant, the edge remembers what it did before."""
+        for line in file.read_bytes().splitlines() if file.exists() else ():
             try:
                 name, size, changed_ns = json.loads(line)
                 self._known[str(name)] = (int(size), int(changed_ns))
             except (ValueError, TypeError):
                 continue
         self._known = {name: state for name, state in self._known.items() if (folder / name).exists()}
-        self._lines.truncate(0)
-        for name, state in self._known.items():
-            self._lines.write(json.dumps((name, *state)) + "\n")
+        partial = file.with_suffix(".partial")
+        self._lines = partial.open("w", encoding="ascii")  # goes on being written to under its new name
+        self._lines.writelines(json.dumps((name, *state)) + "\n" for name, state in self._known.items())
         self._lines.flush()
+        os.fsync(self._lines.fileno())
+        partial.replace(file)
 
 
 def memory_file(folder: Path, reader: str) -> Path:

@@ -3,6 +3,9 @@
 import os
 import pathlib
 import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from itertools import islice
 
@@ -127,6 +130,26 @@ def test_a_file_written_anew_is_a_new_one_and_names_need_not_be_text(folder, tmp
     again = Memory(folder, file)
     assert found == [(11, 9)] * 2
     assert looked(folder, again, [lambda: None] * 2) == ([], {})
+    again.close()
+
+
+@pytest.mark.parametrize("instant", ["os.fsync", "pathlib.Path.replace"])
+def test_an_edge_that_is_killed_while_it_starts_forgets_nothing(folder, tmp_path, instant):
+    picture(folder / "a.png")
+    file = tmp_path / "memory.jsonl"
+    memory = Memory(folder, file)
+    assert looked(folder, memory, [lambda: None])[0] == [(11, 9)]
+    memory.close()
+    program = f"""if True:
+        import os, pathlib, signal
+        from edge_runtime.sources.watched import Memory
+        {instant} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        Memory(pathlib.Path({str(folder)!r}), pathlib.Path({str(file)!r}))
+    """
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+
+    again = Memory(folder, file)
+    assert looked(folder, again, [lambda: None]) == ([], {})
     again.close()
 
 
