@@ -19,6 +19,7 @@ MEASURED, COMPUTED, PAGE = HERE / "fleet.json", HERE / "scale.json", HERE.parent
 LARGE = ((10_000, 0.1), (10_000, 1.0), (100_000, 0.01), (100_000, 0.1))
 # Of a core, so that a burst finds room.
 _FULL = 0.7
+_NEAR = 0.15  # how well model time has to agree with a real run
 _FOR_S = 25.0  # with two saves
 _STARTS_S = 1.0  # until a broker that was killed is there again, on a machine that has nothing else to do
 
@@ -91,7 +92,7 @@ def _measured(found: list[dict]) -> list[str]:
 
 def _compared(found: list[dict]) -> list[str]:
     """The largest runs against the costs of the smallest one."""
-    costs, rows = Costs.of(found[0], found[-1]), []
+    costs, rows, ratios = Costs.of(found[0], found[-1]), [], []
     for each in found[1:]:
         load = model_time.load(costs, each["devices"], each["answered_per_s"] / each["devices"])
         for what, unit, factor, computed, measured in (
@@ -101,7 +102,12 @@ def _compared(found: list[dict]) -> list[str]:
         ):
             shown = (f"{computed / factor:.3g} {unit}", f"{measured / factor:.3g} {unit}", f"{computed / measured:.2f}")
             rows.append((f"{each['devices']:,}", what, *shown))
-    return _table(("devices", "of", "computed", "measured", "ratio"), rows)
+            ratios.append(computed / measured)
+    near = sum(abs(ratio - 1.0) <= _NEAR for ratio in ratios)
+    words = f"Within {_NEAR:.0%}: {near} of {len(ratios)}."
+    if near < len(ratios):
+        words += " What is computed below of the others is an estimate, and not confirmed."
+    return [*_table(("devices", "of", "computed", "measured", "ratio"), rows), "", words]
 
 
 def _large(rows: list[dict]) -> list[str]:

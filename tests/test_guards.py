@@ -154,6 +154,13 @@ def test_the_picture_of_the_imports_is_what_the_code_says() -> None:
     assert child.returncode == 0, child.stdout + child.stderr
 
 
+def test_the_page_of_scale_is_what_was_measured() -> None:
+    command = [sys.executable, CHECKOUT / "benchmarks" / "scale.py", "--check"]
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert child.returncode == 0, child.stdout + child.stderr
+
+
 def test_functions_fit_a_screen() -> None:
     long = [
         f"{where(file, node)} {node.name}: {node.end_lineno - node.lineno + 1} lines"
