@@ -13,7 +13,7 @@ from converters.loading import quiet
 from converters.loading.frozen import limits
 from converters.loading.model import LoadedModel, samples_of
 from converters.mending import divisions, one_hot
-from converters.unquantised import FloatFile
+from converters.unquantised import WEIGHTED, FloatFile
 from tflsplit import errors
 from tflsplit.graph import flatgraph
 from tflsplit.graph.flatgraph import Graph, Operator
@@ -159,13 +159,15 @@ def _layer_of(model: LoadedModel, operation: str) -> str:
 
 
 def check_is_integer(graph: Graph, name: str) -> None:
-    """Raise ModelError unless a `.tflite` is full int8 or uint8 with static shapes, saying what it is instead."""
+    """Raise ModelError unless a `.tflite` is full int8 or uint8 with static shapes, saying what it is instead. Only its
+    ending may compute in float, as a detector's post-processing does: from there on all is in the tail."""
     advice = "convert the model it was made from with tflsplit"
     for tensor in graph.tensors:
         if tensor.is_dynamic:
             raise errors.ModelError(f"{name}: tensor {tensor.name!r} has a shape known only at run time; {advice}")
+    ending = _float_ending(graph)
     for operator in graph.operators:
-        if _is_float(graph, operator):
+        if operator.index not in ending and _is_float(graph, operator):
             kind = _float_kind(graph, operator)
             raise errors.ModelError(f"{name}: operator {operator.index} ({operator.name}) {kind}; {advice}")
     kept = next((operator for operator in graph.operators if operator.name == "ASSIGN_VARIABLE"), None)
@@ -174,12 +176,30 @@ def check_is_integer(graph: Graph, name: str) -> None:
             f"{name}: operator {kept.index} ({kept.name}) keeps state from one sample to the next, which frames of "
             "several devices would share; export the model with its state as an input and an output"
         )
+    made = {index for operator in graph.operators if operator.index in ending for index in operator.outputs}
     for index in (*graph.inputs, *graph.outputs):
         tensor = graph.tensors[index]
-        if tensor.type_name in ("float16", "float32", "float64"):
+        if index not in made and tensor.type_name in ("float16", "float32", "float64"):
             raise errors.ModelError(
                 f"{name}: {tensor.name!r} goes in or out as {tensor.type_name}, expected int8 or uint8; {advice}"
             )
+
+
+def _float_ending(graph: Graph) -> frozenset[int]:
+    """The operators that compute in float, where no integers are made of their results again, and behind weights."""
+    found: set[int] = set()
+    reals: set[int] = set()
+    for operator in graph.operators:
+        given = [index for index in operator.inputs if index >= 0 and not graph.tensors[index].is_constant]
+        gives_reals = any(graph.tensors[index].type_name == "float32" for index in operator.outputs)
+        if not gives_reals and not reals.intersection(given):
+            continue
+        is_of_integers = all(index in reals or graph.tensors[index].scale_count for index in given)
+        if operator.name in WEIGHTED or not is_of_integers or not gives_reals:
+            return frozenset()
+        found.add(operator.index)
+        reals.update(operator.outputs)
+    return frozenset(found)
 
 
 def _float_kind(graph: Graph, operator: Operator) -> str:

@@ -129,7 +129,8 @@ def obstacles(graph: Graph) -> dict[int, str]:
     """Positions where no cut is possible, each with the reason.
 
     State (variable or resource tensors) must stay on one side, so no cut lies between its first and its last user, nor
-    where a tensor would cross that cannot leave the interpreter, nor behind the SOFTMAX that ends a model.
+    where a tensor would cross that cannot leave the interpreter, nor behind the SOFTMAX that ends a model, nor within
+    an ending that computes in float.
     """
     barred: dict[int, str] = {}
     users: dict[int, list[int]] = {}
@@ -144,9 +145,16 @@ def obstacles(graph: Graph) -> dict[int, str]:
     for index, operators in users.items():
         _bar(barred, operators, f"the state {graph.tensors[index].name!r} is used on both sides")
     _bar(barred, resource_users, "operators on both sides share a resource (state, string or list) that cannot travel")
+    first_float = next((one.index for one in graph.operators if _gives_float(graph, one)), len(graph.operators))
+    for position in range(first_float + 1, len(graph.operators)):
+        barred[position] = "the model's ending, which computes in float, would be in the head in part"
     for position in behind_the_last_softmax(graph):
         barred[position] = "the SOFTMAX that ends the model would be in the head, where processors round it differently"
     return barred
+
+
+def _gives_float(graph: Graph, operator: Operator) -> bool:
+    return any(graph.tensors[index].type_name == "float32" for index in operator.outputs if index >= 0)
 
 
 def behind_the_last_softmax(graph: Graph) -> list[int]:
