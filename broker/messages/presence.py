@@ -21,18 +21,26 @@ class Presence:
     since_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
 
     def status(self, state: str, connection: int, reason: str | None = None) -> bytes:
-        return Status(state, self.boot, connection, reason, self.since_ms).as_json()
+        now_ms = time.time_ns() // 1_000_000
+        return Status(state, self.boot, connection, reason, self.since_ms, now_ms).as_json()
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`state` is "online" or "offline"; `reason` is "closed" after a normal end, "lost" in a last will."""
+    """`state` is "online" or "offline"; `reason` is "closed" after a normal end, "lost" in a last will. `at_ms` is when
+    it was written (ms since the epoch): a last will is when its connection begins, and no broker says when it ended."""
 
     state: str
     boot: int
     connection: int
     reason: str | None = None
     since_ms: int | None = None
+    at_ms: int | None = None
+
+    @property
+    def seen_ms(self) -> int | None:
+        """When who is offline was there last; of a connection that was lost, when it was there at least."""
+        return self.since_ms if self.at_ms is None else self.at_ms
 
     def as_json(self) -> bytes:
         fields: dict[str, object] = {"state": self.state, "boot": f"{self.boot:016x}", "connection": self.connection}
@@ -40,6 +48,8 @@ class Status:
             fields["reason"] = self.reason
         if self.since_ms is not None:
             fields["since_ms"] = self.since_ms
+        if self.at_ms is not None:
+            fields["at_ms"] = self.at_ms
         return json.dumps(fields, separators=(",", ":")).encode()
 
     def is_late(self, latest: "Status") -> bool:
@@ -52,7 +62,7 @@ class Status:
 def parse(data: bytes) -> Status:
     try:
         fields: Any = strict_json.parse(data)
-        more = (fields.get("reason"), fields.get("since_ms"))
+        more = (fields.get("reason"), fields.get("since_ms"), fields.get("at_ms"))
         status = Status(fields["state"], int(fields["boot"], 16), fields["connection"], *more)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise errors.FrameError(f"status is {bytes(data[:60])!r}, expected state, boot and connection") from problem
@@ -60,6 +70,7 @@ def parse(data: bytes) -> Status:
         status.state not in ("online", "offline")
         or not isinstance(status.connection, int)
         or not isinstance(status.since_ms, int | None)
+        or not isinstance(status.at_ms, int | None)
     ):
         raise errors.FrameError(f"status is {bytes(data[:60])!r}, expected state online or offline")
     return status

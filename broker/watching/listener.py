@@ -66,9 +66,11 @@ class Listener:
 
         The births, which are long, come after all else: a broker drops what has no room on its way.
         """
-        for kinds in ([kind for kind in self._kinds if kind is not Kind.BIRTH], [Kind.BIRTH]):
-            self._subscribe(kinds)
-            self._take_retained()
+        births = [kind for kind in self._kinds if kind is Kind.BIRTH]
+        for kinds in ([kind for kind in self._kinds if kind is not Kind.BIRTH], births):
+            if kinds:
+                self._subscribe(kinds)
+                self._take_retained()
         until_s = time.monotonic() + listen_s
         while (left_s := until_s - time.monotonic()) > 0:
             self._take(min(_LOOK_S, left_s))

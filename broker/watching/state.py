@@ -33,7 +33,7 @@ class Deployment:
         self.messages = 0
         self.unreadable = 0
         self.left_out = 0
-        self._statuses: dict[str, presence.Status] = {}  # of whatever has a name
+        self.statuses: dict[str, presence.Status] = {}  # of whatever has a name
 
     def take(self, topic: str, payload: bytes, at_s: float) -> None:
         """Any message of the deployment; what no program of ours would publish is counted."""
@@ -73,7 +73,7 @@ class Deployment:
 
     def _without_birth(self) -> Iterator[str]:
         """Names that are online by their status, and of whom nothing says what they are."""
-        for name, status in self._statuses.items():
+        for name, status in self.statuses.items():
             if is_online(status) and (name not in self.devices or not self.devices[name].birth):
                 yield name
 
@@ -126,13 +126,13 @@ class Deployment:
             self.history.add(at_s, answers=1)
 
     def _take_status(self, name: str, status: presence.Status | None) -> None:
-        known = self._statuses.get(name)
+        known = self.statuses.get(name)
         if status is None:
-            self._statuses.pop(name, None)
-        elif (known is None and len(self._statuses) >= MOST_DEVICES) or (known is not None and status.is_late(known)):
+            self.statuses.pop(name, None)
+        elif (known is None and len(self.statuses) >= MOST_DEVICES) or (known is not None and status.is_late(known)):
             return
         else:
-            self._statuses[name] = status
+            self.statuses[name] = status
         for those in (self.devices, self.clouds, self.workers):
             if name in those:
                 those[name].status = status
@@ -144,7 +144,7 @@ class Deployment:
         told = standing.parse(payload)
         if name not in self.workers and len(self.workers) < MOST_OTHERS:
             self.workers[name] = Worker(name)
-            self.workers[name].status = self._statuses.get(name)
+            self.workers[name].status = self.statuses.get(name)
         if name in self.workers:
             self.workers[name].take_standing(told, at_s)
 
@@ -165,11 +165,11 @@ class Deployment:
         """Known or new; None where there are too many, or where a cloud has the name."""
         if name not in self.devices and name not in self.clouds and len(self.devices) < MOST_DEVICES:
             self.devices[name] = Device(name, self._began_s)
-            self.devices[name].status = self._statuses.get(name)
+            self.devices[name].status = self.statuses.get(name)
         return self.devices.get(name)
 
     def _cloud(self, name: str) -> Cloud | None:
         if name not in self.clouds and len(self.clouds) < MOST_OTHERS:
             self.clouds[name] = Cloud(name)
-            self.clouds[name].status = self._statuses.get(name)
+            self.clouds[name].status = self.statuses.get(name)
         return self.clouds.get(name)

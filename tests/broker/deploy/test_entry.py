@@ -2,22 +2,28 @@
 
 import dataclasses
 import datetime
+import json
 import pathlib
 import socket
 import ssl
+import time
 
 import pytest
 import secured_broker
 import waiting
+from click.testing import CliRunner
 from secured_broker import SOON_S
 
 from broker.deploy import authority, folder
 from broker.deploy.ledger import Proof
 from broker.local import server
+from broker.messages import presence, topics
 from broker.mqtt import connection
 from broker.transport.address import Address, Credentials
 from broker.transport.protocol import ConnectionState
 from tflsplit import errors
+from tflsplit.cli import main
+from tflsplit.cli.commands.broker import listing
 
 pytestmark = pytest.mark.skipif(server.mosquitto_path() is None, reason="mosquitto is not installed")
 
@@ -357,3 +363,42 @@ def test_killed_broker_keeps_what_it_saved_for_a_durable_session(fresh):
     assert got == list(range(300))
     back.subscribe(retained)
     assert back.receive(SOON_S).payload == b"{}"
+
+
+def test_the_list_asks_who_was_seen_last(secured):
+    def listed(*options):
+        done = CliRunner().invoke(main.cli, ["broker", "list", str(secured.path), "--ask", *options])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    def begin(name):
+        status = topics.topic(secured_broker.DEPLOYMENT, name, topics.Kind.STATUS)
+        client = secured.client(name, presence=presence.Presence(status, 7, since_ms=5000))
+        client.say_online()
+        assert client.flush(SOON_S)
+        return client
+
+    before_ms = time.time_ns() // 1_000_000
+    begin("cam1").close(timeout_s=SOON_S)
+    begin("cam2")
+    told = {each["name"]: each for each in json.loads(listed("--json"))["identities"]}
+    rows = [set(line.split()) for line in listed().splitlines()]  # names come last where no terminal is
+
+    assert (told["cam1"]["state"], told["cam1"]["reason"]) == ("offline", "closed")
+    assert before_ms <= told["cam1"]["last_seen_ms"] <= time.time_ns() // 1_000_000
+    assert [told[name]["state"] for name in ("cam2", "cam10", "observer")] == ["online", None, None]
+    assert any({"cam2", "online"} <= row for row in rows)
+    assert any({"cam10", "never"} <= row for row in rows)
+    assert not any({"cam1", "after"} <= row or {"observer", "never"} <= row for row in rows)
+
+
+def test_the_list_says_who_may_ask_and_of_a_lost_connection_no_more_than_is_known(tmp_path):
+    folder.init(tmp_path / "d", folder.Wanted(("cam1",), consumers=()), deployment="d", hosts=("localhost",))
+    refused = CliRunner().invoke(main.cli, ["broker", "list", str(tmp_path / "d"), "--ask"])
+
+    assert "--role consumer" in str(refused.exception)
+    assert (
+        listing._seen("device", presence.Status("offline", 7, 1, "lost", 5000, 3_600_000)) == "after 1970-01-01 01:00"
+    )
+    assert listing._seen("device", presence.Status("offline", 7, 1, "closed", 5000)) == "after 1970-01-01 00:00"
+    assert listing._seen("device", presence.Status("offline", 7, 1, "lost", 10**30)) == "offline"

@@ -12,7 +12,7 @@ import pytest
 import talk
 from click.testing import CliRunner
 
-from broker.messages import topics
+from broker.messages import presence, topics
 from broker.rollout import statefile
 from broker.rollout.terms import Terms
 from tflsplit import text
@@ -88,7 +88,11 @@ def print_all(package, folder):
         f'source = "{folder / "inputs.npy"}"\n'
     )
     typed("config", "check", folder / "edge.toml")
-    listing._print("d", "mqtts://localhost:8883", [("cam1", "device", None), ("e" * 60, "device", 1_900_000_000)])
+    identities = [("cam1", "device", None), ("e" * 60, "device", 1_900_000_000)]
+    listing._print("d", "mqtts://localhost:8883", identities)
+    listing._print(
+        "d", "mqtts://localhost:8883", identities, {"e" * 60: presence.parse(talk.status("offline", reason="lost"))}
+    )
     link = traces.of_rates("link", [(0.0, 2e7, traces.Conditions()), (5.0, 2e5, traces.Conditions())], 10.0)
     choices = [Choice("input:jpeg:75", 0.0, 150_528.0, 0.01, 0.1), Choice("output", 0.1, 0.0, 0.0, 0.0)]
     moves.write(comparison.compare(World(link, Setting()), choices, Goal(), Tuning()))
