@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tflsplit import errors
-from tflsplit.cli import cut_names
-from tflsplit.cli.options import connection, units
+from tflsplit.cli.options import connection, units, updates
 from tflsplit.cli.output import examples, screen
 from tflsplit.package import reading
 
@@ -29,30 +28,7 @@ if TYPE_CHECKING:
     required=True,
     help="Name of a device to update. Repeat it for more devices; they are updated in this order.",
 )
-@click.option(
-    "--sign",
-    "signing_key",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="KEY",
-    help="File with the private key that `tflsplit keygen` made.",
-)
-@click.option(
-    "--cut",
-    "cut_name",
-    shell_complete=cut_names.complete,
-    help="Id or layer of the cut to run. Default: the cut that the device runs now.",
-)
-@click.option(
-    "--url",
-    "bundle_url",
-    metavar="BASE",
-    help="URL of the bundle's folder on a web server. Devices download the model from it. Default: over the broker.",
-)
-@click.option(
-    "--name",
-    help="Name of this operator, as given to `tflsplit broker init`. Default: that of --credentials, else operator.",
-)
+@updates.offered
 @click.option(
     "--wait",
     "wait_s",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tflsplit import errors
+from tflsplit.cli import cut_names
 from tflsplit.cli.options import accelerator, connection
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
@@ -172,3 +173,38 @@ def _connect(broker: connection.Broker, deployment: str, device: str, boot: int)
     )
     made.begin()
     return made
+
+
+def offered(function: Callable[..., Any]) -> Callable[..., Any]:
+    """For who offers a model to devices. Gives the command the arguments `signing_key`, `cut_name`, `bundle_url` and
+    `name`."""
+    for option in (
+        click.option(
+            "--name",
+            help="Name of this operator, as given to `tflsplit broker init`. Default: that of --credentials, else "
+            "operator.",
+        ),
+        click.option(
+            "--url",
+            "bundle_url",
+            metavar="BASE",
+            help="URL of the bundle's folder on a web server. Devices download the model from it. Default: over the "
+            "broker.",
+        ),
+        click.option(
+            "--cut",
+            "cut_name",
+            shell_complete=cut_names.complete,
+            help="Id or layer of the cut to run. Default: the cut that each device runs now.",
+        ),
+        click.option(
+            "--sign",
+            "signing_key",
+            type=click.Path(path_type=Path),
+            required=True,
+            metavar="KEY",
+            help="File with the private key that `tflsplit keygen` made.",
+        ),
+    ):
+        function = option(function)
+    return function

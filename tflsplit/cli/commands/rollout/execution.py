@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tflsplit import errors
-from tflsplit.cli import cut_names
 from tflsplit.cli.commands.rollout import gates, steering
-from tflsplit.cli.options import connection, units
+from tflsplit.cli.options import connection, units, updates
 from tflsplit.cli.output import examples, screen
 from tflsplit.package import reading
 
@@ -57,36 +56,13 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Go on although devices of the list were never there; they are updated when they appear.",
 )
-@click.option(
-    "--sign",
-    "signing_key",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="KEY",
-    help="File with the private key that `tflsplit keygen` made.",
-)
-@click.option(
-    "--cut",
-    "cut_name",
-    shell_complete=cut_names.complete,
-    help="Id or layer of the cut to run. Default: the cut that each device runs now.",
-)
-@click.option(
-    "--url",
-    "bundle_url",
-    metavar="BASE",
-    help="URL of the bundle's folder on a web server. Devices download the model from it. Default: over the broker.",
-)
+@updates.offered
 @gates.options
 @click.option(
     "--stay",
     "stay_s",
     type=units.TIME,
     help="How long it waits for devices that are off, when all others are done. Default: until all are done.",
-)
-@click.option(
-    "--name",
-    help="Name of this operator, as given to `tflsplit broker init`. Default: that of --credentials, else operator.",
 )
 @click.option("--json", "is_json", is_flag=True, help="Print the state at the end as JSON.")
 def command(
