@@ -2,6 +2,7 @@
 or any picture file behind its length in four bytes, the highest first.
 """
 
+import logging
 import os
 import re
 import select
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterator
 from edge_runtime.sources.captured import Capture
 from tflsplit import errors
 from tflsplit.inputs import pictures
+
+_log = logging.getLogger(__name__)
 
 LOOK_S = 0.25
 _READ_BYTES = 1 << 16
@@ -49,11 +52,10 @@ class Splitter:
                 end = -len(self._held)
             yield from self._cut(end)
 
-    def rest(self) -> Iterator[None]:
-        """At the end of the stream: what is left is a picture cut off."""
-        if self._held:
-            self._held.clear()
-            yield None
+    @property
+    def held_bytes(self) -> int:
+        """Of a picture that has not come to its end."""
+        return len(self._held)
 
     def _cut(self, end: int) -> Iterator[bytes | None]:
         """Negative: that many bytes are no picture."""
@@ -117,15 +119,16 @@ class Splitter:
 
 
 def captures(descriptor: int, drop: Callable[[str], None]) -> Iterator[Capture | None]:
-    """Pictures until the stream ends, and None where nothing came for a while. What is none counts as `no_picture`."""
+    """Pictures until the stream ends, and None where nothing came for a while. What is none counts as `no_picture`, one
+    that its writer did not finish too. DeviceError where nothing can be read."""
     splitter, is_open = Splitter(), True
     while is_open:
         if not select.select([descriptor], [], [], LOOK_S)[0]:
             yield None
             continue
-        data = os.read(descriptor, _READ_BYTES)
+        data = _read(descriptor)
         is_open = bool(data)
-        for found in splitter.feed(data) if data else splitter.rest():
+        for found in splitter.feed(data):
             arrived_ns, arrived_at_s = time.time_ns(), time.monotonic()
             try:
                 if found is None:
@@ -135,3 +138,22 @@ def captures(descriptor: int, drop: Callable[[str], None]) -> Iterator[Capture |
                 drop("no_picture")
                 continue
             yield Capture(picture, arrived_ns, arrived_at_s)
+    if splitter.held_bytes:
+        _log.warning(
+            "stream ended within a picture, which is left out source=stdin bytes=%d remedy=%r",
+            splitter.held_bytes,
+            "see why the program that writes it ended",
+        )
+        drop("no_picture")
+
+
+def _read(descriptor: int) -> bytes:
+    """Nothing at the end, which for a socket may be that the writer was killed."""
+    try:
+        return os.read(descriptor, _READ_BYTES)
+    except ConnectionError:
+        return b""
+    except OSError as cause:
+        raise errors.DeviceError(
+            f"stdin: cannot be read: {cause.strerror}; write `… | tflsplit edge --source stdin: …`"
+        ) from cause

@@ -3,7 +3,9 @@
 import io
 import os
 import shutil
+import socket
 import subprocess
+import sys
 import threading
 from collections import Counter
 
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 
 from edge_runtime.sources import piped
+from tflsplit import errors
 
 JUNK = b"HTTP/1.1 says no picture"
 
@@ -49,7 +52,7 @@ def test_pictures_one_behind_the_other_are_cut_apart(step):
     found = [each for at in range(0, len(stream), step) for each in splitter.feed(stream[at : at + step])]
 
     assert found == list(FILES)
-    assert list(splitter.rest()) == []
+    assert splitter.held_bytes == 0
 
 
 def test_any_picture_file_may_come_behind_its_length():
@@ -104,6 +107,34 @@ def test_a_pipe_that_says_nothing_is_waited_for():
     os.close(writing)
     assert list(captures) == []
     os.close(reading)
+
+
+@pytest.mark.parametrize("connect", [lambda: os.pipe()[::-1], socket.socketpair], ids=["pipe", "socket"])
+def test_a_writer_that_is_killed_within_a_picture_is_told_of_and_counted(connect, caplog):
+    writing, reading = connect()
+    descriptor = reading if isinstance(reading, int) else reading.fileno()
+    program = "import os, sys; os.write(1, sys.stdin.buffer.read()); os.kill(os.getpid(), 9)"
+    stream = FILES[0] + FILES[1][:60]
+    killed = subprocess.run([sys.executable, "-c", program], input=stream, stdout=writing, check=False)
+    if isinstance(writing, int):
+        os.close(writing)
+    else:
+        reading.send(b"unread, so that the end is a reset")
+        writing.close()
+    dropped = Counter()
+
+    found = [taken for taken in piped.captures(descriptor, lambda reason: dropped.update([reason])) if taken]
+    os.close(descriptor) if isinstance(reading, int) else reading.close()
+
+    assert killed.returncode == -9
+    assert len(found) == 1
+    assert dropped == {"no_picture": 1}
+    assert caplog.text.count("stream ended within a picture, which is left out source=stdin bytes=60") == 1
+
+
+def test_what_cannot_be_read_is_refused(tmp_path):
+    with (tmp_path / "written").open("wb") as file, pytest.raises(errors.DeviceError, match="cannot be read"):
+        next(piped.captures(file.fileno(), lambda reason: None))
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
