@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 DEFAULT_HOST = "127.0.0.1"
 REQUEST_S = 5.0
 MOST_CONNECTIONS = 32
+_ALL = ("0.0.0.0", "::")  # noqa: S104 - what is recognised here
 _LOOK_S = 0.1  # how often it looks if it was closed; no client waits for that
 _MOST_BYTES = 8192
 _JSON = "application/json"
@@ -113,7 +114,9 @@ class Server:
 
     @property
     def url(self) -> str:
+        """An address that can be opened: where it listens on all of this machine's, that of its name."""
         host, port = str(self._listening.server_address[0]), self._listening.server_address[1]
+        host = socket.gethostname() if host in _ALL else host
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def close(self) -> None:

@@ -193,3 +193,9 @@ def test_addresses(text, expected):
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(errors.SettingsError, match="metrics address"):
         server.parse_address(text)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_the_address_of_a_server_on_all_addresses_can_be_opened(host):
+    with server.Server(host, 0, answer=server.observing(render, lambda: WELL)) as serving:
+        assert serving.url.startswith(f"http://{socket.gethostname()}:")
