@@ -42,6 +42,10 @@ class Announcing:
     def describe(self, name: str, fields: Mapping[str, object] | None) -> None:
         self._told = {**self._told, name: fields}
 
+    def again(self) -> None:
+        """What another process of our name has announced in its place is announced anew."""
+        self._birth.again()
+
     def cloud_came(self) -> None:
         """Who opens tails by what a birth names has to get it, and not every broker gives what it retains."""
         if self._adaptation is not None:

@@ -381,7 +381,8 @@ class Edge:
 
     def _take(self, message: Message) -> None:
         if message.topic == self._names.topic:
-            self._names.take(message)
+            if self._names.take(message):
+                self._announcing.again()
         elif self.adaptation and self.adaptation.take(message):
             pass
         elif not message.topic.endswith(_ANNOUNCED):

@@ -37,19 +37,20 @@ class NameClash:
         except errors.BrokerError as problem:
             log.warning("another process of our name would not be noticed filter=%s reason=%s", self.topic, problem)
 
-    def take(self, message: Message) -> None:
-        """A message on `topic`. PeerError if the name is another's, which was there first."""
+    def take(self, message: Message) -> bool:
+        """A message on `topic`; whether another process speaks in our name, or has ended, so that whatever else it
+        said there has to be said again. PeerError if the name is that other's, which was there first."""
         try:
             said = presence.parse(message.payload)
         except errors.FrameError as problem:
             log.debug("status ignored topic=%s reason=%s", message.topic, problem)
-            return
+            return False
         is_ours = said.boot == self._boot
         if is_ours and said.state == "online":
-            return
+            return False
         ours = self._transport.say_online()
         if is_ours or message.retained or said.state == "offline":
-            return  # one that is there, if there is one, has heard us now
+            return not is_ours  # one that is there, if there is one, has heard us now
         since_ms = said.since_ms
         if ours is not None and since_ms is not None and (since_ms, said.boot) < (ours.since_ms, ours.boot):
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since_ms / 1e3))
@@ -59,3 +60,4 @@ class NameClash:
         if said.boot != self._warned_of:
             self._warned_of = said.boot
             log.warning("another process has our name, and should yield name=%s boot=%016x", self._name, said.boot)
+        return True

@@ -88,11 +88,13 @@ def test_of_two_edges_and_two_clouds_of_one_name_the_later_one_yields(edge, clou
     deployment.wait_for_cloud()
     first = edge(deployment.url, *FOR_EVER, "--rate", "20")
     deployment.wait_for_results(5)
-    second_cloud, second = cloud(deployment.url), edge(deployment.url, *FOR_EVER, "--rate", "20")
+    own = deployment.births["n"]["boot"]
+    second_cloud, second = cloud(deployment.url), edge(deployment.url, *FOR_EVER, "--rate", "20", "--cut", "op001")
 
     for name, later in (("cloud", second_cloud), ("n", second)):
         assert f"another process is '{name}' at this broker since" in later.done().refusal()
         assert deployment.wait_for_status(name, "online")["state"] == "online"
+    deployment.wait_for(lambda: deployment.births["n"]["boot"] == own)  # what the other one announced does not stay
     count = len(deployment.results)
     deployment.wait_for_results(count + 20)
     first.terminate()
