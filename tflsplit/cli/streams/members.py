@@ -31,6 +31,7 @@ from tflsplit.observing.health import STARTING, Health
 from tflsplit.observing.metrics import Family, Sample
 
 if TYPE_CHECKING:
+    from edge_runtime.loop import Edge
     from tflsplit.observing.exposition import Collect
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,12 @@ class Member(Surroundings):
             yield
         finally:
             self.stop = lambda: None
+
+    @contextmanager
+    def running(self, edge: "Edge") -> Iterator[None]:
+        self.failure = None  # all that it needs is open again
+        with super().running(edge):
+            yield
 
     @contextmanager
     def reloaded_by_signal(self, reload: Callable[[], None]) -> Iterator[None]:

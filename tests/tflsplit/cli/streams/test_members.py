@@ -1,6 +1,7 @@
 """Several `[[stream]]` tables: real processes, a real broker, and what fails in one of them."""
 
 import json
+import shutil
 import signal
 import urllib.error
 import urllib.request
@@ -70,13 +71,14 @@ def test_each_stream_is_an_edge_of_its_own(run, configure):
     assert {name: each["results"] for name, each in found.items()} == {"door": 30, "yard": 20, "hall": 40}
 
 
-def test_one_that_fails_is_named_and_tried_again_while_the_others_go_on(start, configure, tmp_path):
+def test_one_that_fails_is_named_and_tried_again_while_the_others_go_on(start, configure, source, tmp_path):
     port = ports.free_port()
     missing = tmp_path / "later.npy"
     missing.write_bytes(b"no array yet")
     file = configure(
         {"device": "door", "count": 1_000_000, "rate": 50},
-        {"device": "yard", "source": str(missing)},
+        {"device": "yard", "source": str(missing), "count": 1_000_000, "rate": 50},
+        {"device": "hall", "source": str(tmp_path / "never.npy")},
         metrics=str(port),
     )
     with open(tmp_path / "log", "w+") as log:
@@ -84,12 +86,15 @@ def test_one_that_fails_is_named_and_tried_again_while_the_others_go_on(start, c
         waiting.wait_for(lambda: "stream failed device=yard" in (tmp_path / "log").read_text())
         health = health_when(port, lambda found: found["streams"]["door"]["state"] == "ok")
         assert health["why"].startswith("yard: ")
+        assert "never.npy" in health["streams"]["hall"]["why"]
         scraped = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
         assert 'tflsplit_edge_results_total{device="door"}' in scraped
         assert "later.npy" in health["streams"]["yard"]["why"]
+        shutil.copy(source, missing)
+        health_when(port, lambda found: found["streams"]["yard"]["state"] == "ok")
         edge.send_signal(signal.SIGTERM)
         assert edge.wait(WAIT_S) == 1  # one of them never ran
-    assert "1 stream failed: yard: " in (tmp_path / "log").read_text()
+    assert "1 stream failed: hall: " in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize(
