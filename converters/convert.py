@@ -17,7 +17,7 @@ from converters.edgetpu import compiler, target
 from converters.loading import formats
 from converters.loading.formats import Format
 from converters.options import Options
-from tflsplit import arguments, errors
+from tflsplit import arguments, errors, text
 from tflsplit.arguments import PathLike
 from tflsplit.confinement import child
 from tflsplit.graph import flatgraph
@@ -39,6 +39,10 @@ def convert(
     """
     source, destination = arguments.path(source, "model"), arguments.path(destination, "out")
     arguments.instance(options, Options, "options")
+    if not text.is_utf8(destination.name):  # it becomes the model's
+        raise errors.SettingsError(
+            f"{destination}: a package cannot have a name that is no UTF-8; give another with -o"
+        )
     writing.check_destination(destination, replaces_existing=options.replaces_existing)
     tool = compiler.find(options.compiler) if options.target == "coral" and not options.quick else None
     with writing.folder_beside(destination) as folder:

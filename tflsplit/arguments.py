@@ -31,9 +31,16 @@ def path(value: object, what: str) -> Path:
         raise wrong(what, value, "a path, of whole characters") from None
     if max(lengths, default=0) > _LONGEST_NAME or sum(lengths) + len(lengths) > _LONGEST_PATH:
         raise wrong(what, value, f"a path of at most {_LONGEST_PATH} bytes with names of at most {_LONGEST_NAME}")
-    if text.startswith("~") and not os.path.lexists(found):
-        found = Path(os.path.expanduser(text))
-    return found
+    return beside(text, Path())
+
+
+def beside(text: str, folder: Path) -> Path:
+    """A path in the folder, or below the home folder if it begins with ~ and is not there."""
+    found = folder / text
+    if not text.startswith("~") or os.path.lexists(found):
+        return found
+    at_home = os.path.expanduser(text)
+    return found if at_home == text else Path(at_home)  # of nobody: a name like any other
 
 
 def text(value: object, what: str) -> str:

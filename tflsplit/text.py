@@ -30,6 +30,15 @@ def printable(text: str) -> str:
     )
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a name of the file system can stand in a file of text: Linux takes any bytes for one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def columns(text: str) -> int:
     """The terminal columns that a text takes: two for each wide character, none for a combining one."""
     if text.isascii():

@@ -17,7 +17,7 @@ from broker.deploy.authority import PublicKey, Signer
 from broker.deploy.ledger import Identity, Ledger, Proof
 from broker.transport import credentials
 from broker.transport.credentials import Role
-from tflsplit import errors
+from tflsplit import errors, text
 
 # Long, because devices in the field are forgotten for years and stop working when their certificate expires.
 LASTS_DAYS = 5 * 365
@@ -69,8 +69,10 @@ def init(
     after each identity. With `is_rabbitmq` there are definitions for RabbitMQ too, kept up with every change."""
     now = now or _now()
     path = path.absolute()
-    if any(character.isspace() or character in "\"'\\" for character in str(path)):
-        raise errors.SettingsError(f"{path}: systemd units take no spaces, quotes or backslashes in such a path")
+    if any(character.isspace() or character in "\"'\\" for character in str(path)) or not text.is_utf8(str(path)):
+        raise errors.SettingsError(
+            f"{path}: systemd units take no spaces, quotes or backslashes in such a path, and only UTF-8"
+        )
     names = (*hosts, *(local for local in _LOCAL if local not in hosts))
     book = Ledger(deployment, names, port, proof, wanted.identities())
     if is_rabbitmq:

@@ -1,5 +1,6 @@
 """Converting a stranger's file: what loads and runs it can do nothing else, and is not believed."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -44,6 +45,12 @@ def test_the_operator_of_a_tflite_that_ends_the_process_is_named(residual_model,
     with pytest.raises(errors.ModelError, match=r"m\.tflite: converting it ended by SIGSEGV.* at operator 1 \(SVDF\);"):
         convert.convert(tmp_path / "m.tflite", tmp_path / "m.tflsplit", convert.Options())
     assert sorted(found.name for found in tmp_path.iterdir()) == ["m.tflite"]
+
+
+def test_a_package_whose_name_would_be_no_text_is_refused(tmp_path):
+    with pytest.raises(errors.SettingsError, match="no UTF-8; give another"):
+        convert.convert(tmp_path / "m.h5", tmp_path / os.fsdecode(b"caf\xe9.tflsplit"), convert.Options())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from click import shell_completion
 
 from tflsplit import errors, extras, text
 from tflsplit.cli import interrupts
-from tflsplit.cli.options import units
+from tflsplit.cli.options import paths, units
 from tflsplit.cli.output import examples, logs, streams
 
 # As `tflsplit --help` shows them.
@@ -67,6 +67,7 @@ class LazyGroup(click.Group):
 def _complete(command: click.Command) -> None:
     """Adds what every command has alike."""
     units.name_numbers(command)
+    paths.begin_at_home(command)
     if isinstance(command, click.Group):
         for subcommand in command.commands.values():
             _complete(subcommand)

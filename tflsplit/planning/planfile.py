@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from tflsplit import arguments, errors
+from tflsplit import arguments, errors, text
 from tflsplit.package.reading import Package
 from tflsplit.timings.profiles import parsing, read_json
 
@@ -65,7 +65,13 @@ class Plan:
 
 def naming(package: Package, folder: Path) -> dict[str, Any]:
     """The fields by which a plan that stands in `folder` names its package."""
-    values = package.digest, package.manifest.name, os.path.relpath(package.path, folder)
+    place = os.path.relpath(package.path, folder)
+    if not text.is_utf8(place):
+        raise errors.SettingsError(
+            f"{package.path}: a plan cannot name it from {folder}: that path is no UTF-8; rename it, or write the plan "
+            "beside the package"
+        )
+    values = package.digest, package.manifest.name, place
     return dict(zip(_PACKAGE, values, strict=True))
 
 

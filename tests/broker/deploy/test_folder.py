@@ -134,9 +134,10 @@ def test_existing_folder_is_never_replaced(deployment, tmp_path):
     assert everything(deployment) == before
 
 
-def test_path_that_systemd_cannot_take_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["my broker", os.fsdecode(b"caf\xe9")])
+def test_path_that_systemd_cannot_take_is_refused(tmp_path, name):
     with pytest.raises(errors.SettingsError, match="systemd units take no spaces"):
-        made(tmp_path / "my broker")
+        made(tmp_path / name)
 
 
 def test_nothing_is_left_of_a_folder_that_could_not_be_finished(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The help of every command: examples that can be typed, and a first page that fits a terminal."""
 
+import pathlib
 import re
 import shlex
 
@@ -52,6 +53,24 @@ def parsed(words):
         if parameter.name in given:
             parameter.type_cast_value(context, given[parameter.name])
     return command, given
+
+
+def test_every_path_may_begin_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    types = [
+        parameter.type
+        for command in LEAVES.values()
+        for parameter in command.params
+        if isinstance(parameter.type, click.Path) and not parameter.type.exists
+    ]
+    assert len(types) > 50
+    assert {str(each.convert("~/a b", None, None)) for each in types} == {str(tmp_path / "a b")}
+    assert {str(each.convert("~of-nobody/x", None, None)) for each in types} == {"~of-nobody/x"}
+    pathlib.Path("~").mkdir()
+    pathlib.Path("~/a b").touch()
+    assert {str(each.convert("~/a b", None, None)) for each in types} == {"~/a b"}
 
 
 @pytest.mark.parametrize("words", LEAVES)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import invented
 import pytest
@@ -186,6 +187,15 @@ def test_a_plan_whose_package_is_not_here_says_so(outcome, tmp_path):
     made = dataclasses.replace(pipeline.plan_of(outcome, tmp_path), package_path="gone.tflsplit")
     with pytest.raises(errors.DataError, match=r"is not at .*gone\.tflsplit; name the package"):
         planfile.package_of(made, tmp_path / "plan.json")
+
+
+def test_a_package_below_a_folder_that_is_no_text_is_named_from_within_only(outcome, tmp_path):
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    moved = dataclasses.replace(outcome.package, path=odd / "ünï.tflsplit")
+
+    assert planfile.naming(moved, odd)["package_path"] == "ünï.tflsplit"
+    with pytest.raises(errors.SettingsError, match="write the plan beside the package"):
+        planfile.naming(moved, tmp_path)
 
 
 @pytest.mark.parametrize(

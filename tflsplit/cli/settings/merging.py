@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import click
 
-from tflsplit import configuration, errors, text
+from tflsplit import arguments, configuration, errors, text
 
 # Click's names of types whose values are text.
 _TEXTS = frozenset({"text", "choice", "path", "file", "filename", "directory"})
@@ -114,13 +114,13 @@ def _resolved(command: Command, entry: configuration.Entry, parameter: click.Par
 
         if words.is_word(entry.value):
             return words.beside(entry.value, file.parent)
-        return str(file.parent / entry.value)
+        return str(arguments.beside(entry.value, file.parent))
     is_path = isinstance(parameter.type, click.Path)
     if not is_path or file is None:
         return entry.value
     if isinstance(entry.value, list):
-        return [str(file.parent / one) if isinstance(one, str) else one for one in entry.value]
-    return str(file.parent / entry.value) if isinstance(entry.value, str) else entry.value
+        return [str(arguments.beside(one, file.parent)) if isinstance(one, str) else one for one in entry.value]
+    return str(arguments.beside(entry.value, file.parent)) if isinstance(entry.value, str) else entry.value
 
 
 def _refused(command: Command, key: str, value: Any) -> str | None:

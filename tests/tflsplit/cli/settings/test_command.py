@@ -206,3 +206,13 @@ def test_a_second_reading_of_something_wrong_is_refused(edge, file, text):
 
     with pytest.raises(errors.SettingsError):
         settings_command.again(before)
+
+
+def test_a_path_in_a_file_is_relative_to_its_folder_or_to_the_home_folder(edge, file, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    file.write_text('[edge]\npackage = "~/a b.tflsplit"\ndevice = "d"\nspool = "ünï"\nsource = "~/pictures"\n')
+    found = run(edge, "--config", file)
+
+    assert found["pkg"] == tmp_path / "home" / "a b.tflsplit"
+    assert found["spool"] == tmp_path / "ünï"
+    assert found["source"] == str(tmp_path / "home" / "pictures")
