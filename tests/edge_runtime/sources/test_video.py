@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import io
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import tiny_models
 from PIL import Image
-from waiting import wait_for
+from waiting import WAIT_S, wait_for
 
 from edge_runtime.sources import frames, video
 from tflsplit import errors
@@ -30,22 +31,31 @@ def manifest(builder):
 
 
 class Mjpeg:
-    """An HTTP camera: a frame every 20 ms, of one colour and a size that may change; it can hang up on everybody."""
+    """An HTTP camera: a frame every 20 ms, of one colour; it can hang up on everybody, and come back with another size.
 
-    def __init__(self, port=0):
-        self.size, self.colour, self.is_up, self.clients = (64, 48), (200, 30, 90), True, 0
+    Its port stays bound while it is away, so that no other program gets it, nor the client itself as its own end.
+    """
+
+    def __init__(self):
+        self._held = socket.socket()
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.bind(("127.0.0.1", 0))
+        self.port = self._held.getsockname()[1]
+        self.begin((64, 48))
+
+    def begin(self, size):
+        self.is_up = True
         camera = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                camera.clients += 1
                 self.send_response(200)
                 self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
                 self.end_headers()
                 with contextlib.suppress(OSError):
                     while camera.is_up:
                         held = io.BytesIO()
-                        Image.new("RGB", camera.size, camera.colour).save(held, "JPEG")
+                        Image.new("RGB", size, (200, 30, 90)).save(held, "JPEG")
                         data = held.getvalue()
                         head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
                         self.wfile.write(head.encode() + data + b"\r\n")
@@ -54,31 +64,36 @@ class Mjpeg:
             def log_message(self, *_):
                 pass
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
 
-    def stop(self):
+    def hang_up(self):
         self.is_up = False
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
+    def stop(self):
+        if self.is_up:
+            self.hang_up()
+        self._held.close()
+
 
 def test_an_http_camera_that_is_cut_off_is_opened_again_counted_and_may_change_its_size(manifest, monkeypatch, caplog):
     monkeypatch.setattr(video.NewestFrame.__init__, "__defaults__", ((0.05,),))
+    monkeypatch.setattr(video, "_READING_S", WAIT_S)  # a machine that is busy for seconds has lost no camera
     camera, dropped = Mjpeg(), Counter()
     source = frames.open_source(f"http://me:s3cret@127.0.0.1:{camera.port}/video?key=s3cret", manifest)
     source.drop = lambda reason: dropped.update([reason])
     captures = source.awaited()
     try:
         first = next(each for each in captures if each is not None)
-        camera.stop()
-        wait_for(lambda: next(captures) is None and dropped["stream_lost"])
-        camera = Mjpeg(camera.port)
-        camera.size = (80, 32)
+        camera.hang_up()
+        # In this order: a frame may come, and the camera be lost, behind a look that found none.
+        wait_for(lambda: dropped["stream_lost"] and next(captures) is None)
+        camera.begin((80, 32))
         later = next(each for each in captures if each is not None)
         converted = [source.convert(each.raw)[0] for each in (first, later)]
     finally:
@@ -100,16 +115,14 @@ def test_only_the_newest_frame_of_a_camera_is_given(manifest):
     try:
         next(captures)
         wait_for(lambda: dropped["stream_replaced"] > 5)
-        camera.colour = (0, 0, 0)
-        seen = dropped["stream_replaced"]
-        wait_for(lambda: dropped["stream_replaced"] > seen + 10)  # what was on its way when the colour changed is old
+        since_s, seen = time.monotonic(), dropped["stream_replaced"]
+        wait_for(lambda: dropped["stream_replaced"] > seen + 1)
         newest = next(captures)
     finally:
         source.close()
         camera.stop()
 
-    assert newest.raw.max() < 5
-    assert time.monotonic() - newest.captured_at_s < 60
+    assert newest.captured_at_s > since_s
 
 
 def test_a_camera_that_gives_no_picture_is_refused_without_its_password(manifest, capfd):
