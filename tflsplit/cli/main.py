@@ -14,8 +14,8 @@ import click
 from click import shell_completion
 
 from tflsplit import errors, extras, text
-from tflsplit.cli import interrupts
-from tflsplit.cli.options import paths, units
+from tflsplit.cli import interrupts, paths
+from tflsplit.cli.options import units
 from tflsplit.cli.output import examples, logs, streams
 
 # As `tflsplit --help` shows them.
