@@ -45,11 +45,13 @@ class HeadInUse:
         on_change: Callable[[Package, Head], None],
         check: Callable[[Package], None],
     ) -> None:
+        framing.check_mask(package, is_wanted=settings.wants_mask)
         self.sending = framing.of(package, head.cut, *settings.form)
         self.head = head
         self.source: Source | None = None
         self.thread: threading.Thread | None = None
         self._form = settings.form
+        self._wants_mask = settings.wants_mask
         self._on_change = on_change
         self._check = check
         self._table: tuple[Preprocessing, PixelTable] | None = None
@@ -102,6 +104,7 @@ class HeadInUse:
 
     def _fitted(self, package: Package, head: Head) -> _Wanted:
         self._check(package)
+        framing.check_mask(package, is_wanted=self._wants_mask)
         convert = None if self.source is None else self.source.fitted(package, self.sending.package)
         return _Wanted(framing.of(package, head.cut, *self._form), head, convert)
 

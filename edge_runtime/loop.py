@@ -21,7 +21,7 @@ from edge_runtime.delivery.clouds import Clouds
 from edge_runtime.delivery.collector import Collector
 from edge_runtime.delivery.observer import Observer
 from edge_runtime.delivery.publisher import Publisher
-from edge_runtime.delivery.settings import Settings, Until
+from edge_runtime.delivery.settings import Settings
 from edge_runtime.delivery.summary import Summary
 from edge_runtime.delivery.window import Window
 from edge_runtime.exactness import Exactness
@@ -276,8 +276,8 @@ class Edge:
         for course in self._answers.courses_of(self._in_use.sending, boundary, inputs, is_alone=is_alone):
             if course.places.start > 0 and not is_alone:
                 waited_s += self._wait_for_room()
-            key, wants_ack = (self._settings.boot, sequence), self._settings.until is Until.ACK
-            about = {"head_s": head_s, "wants_ack": wants_ack, "follows": self._stream.follows(sequence)}
+            key, follows = (self._settings.boot, sequence), self._stream.follows(sequence)
+            about = {"head_s": head_s, "follows": follows, **self._settings.wishes}
             packed = course.pack(batch, key, self._in_use.sizes, **about)
             if self.adaptation is not None:
                 self.adaptation.sent(packed, time.monotonic() - began_s - waited_s)

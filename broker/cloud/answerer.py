@@ -10,13 +10,15 @@ import enum
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from broker.cloud.tail import Tails
 from broker.messages import acks, chunks, results, wire
 from tflsplit import errors
 from tflsplit.coding import feature_codec
+from tflsplit.decoding import maps
+from tflsplit.decoding.found import Found
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
 from tflsplit.package import outputs
@@ -90,6 +92,10 @@ class Answer:
     def results(self) -> list[bytes]:
         """The messages on the device's results."""
         return self.result.split(b"\n")  # JSON of ours has no line breaks
+
+    @property
+    def masks_left_out(self) -> int:
+        return self.result.count(results.MASK_LEFT_OUT)
 
     @property
     def held_bytes(self) -> int:
@@ -189,6 +195,19 @@ class Answerer:
     def _wrong_package(self, frame: wire.Frame) -> str:
         served = ", ".join(f"{digest.hex()} ({each.package.manifest.name})" for digest, each in self._tails.items())
         return f"frame of package {frame.package.hex()}, this cloud serves {served}; give both sides the same package"
+
+
+def fitted(job: Job, answer: Answer, packet_bytes: Callable[[int], int], limit: int) -> Answer:
+    """The answer without the masks that do not fit packets of at most `limit` bytes; a refusal if it does not fit then
+    either. `packet_bytes` says how many a result of so many takes."""
+    if packet_bytes(len(answer.result)) <= limit:  # all of them together: so each alone
+        return answer
+    fitting = [each if packet_bytes(len(each)) <= limit else results.without_mask(each) for each in answer.results]
+    longest = max(map(len, fitting))
+    if packet_bytes(longest) > limit:
+        reason = f"result of {longest} bytes does not fit the broker's packet limit of {limit}"
+        return refusal(job, reason, Refused.TOO_LARGE)
+    return replace(answer, result=b"\n".join(fitting))
 
 
 def refusal(job: Job, reason: str, refused: Refused) -> Answer:
@@ -295,4 +314,15 @@ def _result(read: _Read, place: int, arrays: tuple[Array, ...], tail_s: float, k
         bits=frame.bits,
         step=None if kept is None else kept.steps,
         first=frame.sequence if frame.later_ns else None,
+        mask=_mask(answer.found) if frame.wants_mask else None,
     ).as_json()
+
+
+def _mask(found: Found | None) -> bytes | None:
+    """Empty where numbers of classes do not fit a PNG."""
+    if found is None or found.mask is None:
+        return None
+    try:
+        return maps.png(found.mask)
+    except errors.DataError:
+        return b""

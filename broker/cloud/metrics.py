@@ -107,6 +107,7 @@ def _of(served: Served) -> Iterator[Family]:
         (catalogue.CLOUD_LETTERS_LEFT, summary.dead_letters_left_out),
         (catalogue.CLOUD_RATE_LIMITED, summary.rate_limited),
         (catalogue.CLOUD_ANSWERS_FORGOTTEN, summary.answers_forgotten),
+        (catalogue.CLOUD_MASKS_LEFT, summary.masks_left_out),
         (catalogue.CLOUD_CHUNKED, summary.chunked.completed),
         (catalogue.CLOUD_CHUNKS_AGAIN, summary.chunked.duplicates),
         (catalogue.CLOUD_HELD, cloud.held),

@@ -337,15 +337,15 @@ class Cloud:
             observer.answered(held.route.device, answer)
 
     def _leave(self, held: _Held, answer: Answer) -> Answer:
-        """Queues the messages of an answer; returns the answer, or its refusal if it is too large to publish."""
+        """Queues the messages of an answer; returns the answer, without masks or refused if too large to publish."""
         # Of `busy` nothing is promised: its frame comes again.
         held.qos = 0 if answer.refused is Refused.BUSY else held.messages[0].qos
         route, qos = held.route, held.qos
-        limit = self._transport.max_packet_bytes
-        longest = max(map(len, answer.results))
-        if publish_packet_bytes(route.results, longest, qos=qos, expires=False) > limit:
-            reason = f"result of {longest} bytes does not fit the broker's packet limit of {limit}"
-            answer = answerer.refusal(held.job, reason, Refused.TOO_LARGE)
+
+        def packet_bytes(result_bytes: int) -> int:
+            return publish_packet_bytes(route.results, result_bytes, qos=qos, expires=False)
+
+        answer = answerer.fitted(held.job, answer, packet_bytes, self._transport.max_packet_bytes)
         # An edge that asked for an acknowledgement forgets its frame by it: whoever waits for the result has it then.
         ack = None if answer.ack is None else (route.acks, answer.ack)
         *others, last = answer.results

@@ -14,7 +14,7 @@ from tflsplit.timings.latency import Latencies, percentiles
 
 _COUNTS = (
     *("frames", "results", "duplicates", "left_to_others", "unpublished", "unfinished"),
-    *("dead_letters", "dead_letters_left_out", "answers_forgotten", "rate_limited"),
+    *("dead_letters", "dead_letters_left_out", "answers_forgotten", "rate_limited", "masks_left_out"),
 )
 _PARTS = ("tail", "decode", "queue")
 
@@ -26,9 +26,10 @@ class Summary:
     Frames of `unpublished` answers, and frames left `unfinished` after a stop, will be sent again.
     `dead_letters_left_out` were over the limit of dead letters. Answers that were `answers_forgotten` within seconds,
     for want of memory, are computed again where their frame comes again. Frames that were `rate_limited` are
-    among those that were refused as busy. Frames `left_to_others` got no answer of ours,
-    since another cloud serves their package. `exactness` is of the results, by how their heads stand to this machine.
-    `chunked` is of frames in chunks, `link` is of the connection at the end."""
+    among those that were refused as busy. `masks_left_out` are of results that went without: a broker, or a PNG, holds
+    no such. Frames `left_to_others` got no answer of ours, since another cloud serves their package. `exactness` is of
+    the results, by how their heads stand to this machine. `chunked` is of frames in chunks, `link` is of the connection
+    at the end."""
 
     frames: int = 0
     results: int = 0
@@ -42,6 +43,7 @@ class Summary:
     dead_letters_left_out: int = 0
     answers_forgotten: int = 0
     rate_limited: int = 0
+    masks_left_out: int = 0
     chunked: chunks.Counters = field(default_factory=chunks.Counters)
     link: protocol.Counters = field(default_factory=protocol.Counters)
     tail_s: Latencies = field(default_factory=Latencies)
@@ -53,6 +55,7 @@ class Summary:
             self.refused[answer.refused] += 1
             return
         self.results += 1
+        self.masks_left_out += answer.masks_left_out
         self.exactness[Standing.of(is_exact)] += 1
         for part in _PARTS:
             getattr(self, f"{part}_s").append(getattr(answer, f"{part}_s"))

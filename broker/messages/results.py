@@ -20,6 +20,9 @@ If the input travelled as pixels the cloud adds `"input_codec": "raw"` or `"jpeg
 where features travelled in fewer bits, `"bits"` and `"lossy": true`. Each input of a frame of several has a result of
 its own, with `"first"`, the sequence of the first of them; its times are those of the whole frame.
 
+`mask` is there where the frame asked for it and the model segments: a PNG in base64, always the last key; null where it
+was left out, being too large for the broker.
+
 A refused frame is answered with {"device", "boot", "sequence", "error", "sent_ms"}. `boot` is hexadecimal text, because
 JavaScript's numbers do not hold 64 bits.
 """
@@ -37,6 +40,7 @@ import numpy as np
 from broker.messages import wire
 from tflsplit import errors, strict_json
 from tflsplit.coding.input_codec import Pixels
+from tflsplit.decoding import maps
 from tflsplit.decoding.found import Found
 from tflsplit.graph import tensors
 
@@ -52,6 +56,9 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=
 _quote = json.encoder.encode_basestring
 # The cut of a result that is of the device alone: the whole model ran there.
 WHOLE = "output"
+# How a result ends whose mask was left out.
+MASK_LEFT_OUT = b',"mask":null}'
+_MASK = b',"mask":"'
 _EXACT = {True: "true", False: "false", None: "null"}
 
 
@@ -114,7 +121,8 @@ class Result:
     whether the tail got what a head in the cloud would have given it, None if that is not known; `bits` in how many
     bits features travelled, None: as they are. `step` counts the frames that its state holds, from 1; None where each
     frame is alone. `first` is the sequence of the first input in the frame, if it held several. `found` is what a
-    model of objects, shares or keypoints found, None for others."""
+    model of objects, shares or keypoints found, None for others. `mask` is a PNG of class numbers; None where the frame
+    did not ask for it, empty where it was left out."""
 
     device: str
     boot: int
@@ -131,8 +139,11 @@ class Result:
     step: int | None = None
     first: int | None = None
     found: Found | None = None
+    mask: bytes | None = None
 
     def __post_init__(self) -> None:
+        if self.mask and not self.mask.startswith(maps.PNG):
+            raise ValueError("mask is no PNG")
         if not all(math.isfinite(value) for _, values in self.values for value in values):
             raise ValueError("values of a result must be finite numbers: JSON has no others")
 
@@ -170,6 +181,8 @@ class Result:
         if self.found is not None:
             pixels += f",{_encode(self.found.as_json())[1:-1]}"
         step = "" if self.step is None else f',"step":{self.step}'
+        if self.mask is not None:
+            step += f',"mask":{_encode(base64.b64encode(self.mask).decode("ascii") or None)}'
         return (
             f'{{"device":{_quote(self.device)},"boot":"{self.boot:016x}","sequence":{self.sequence},'
             f'"cut":{_quote(self.cut)},"package":{_quote(self.package)},'
@@ -214,6 +227,13 @@ class Refusal:
         if self.refused is None:
             del fields["refused"]
         return _encode(fields | {"boot": None if self.boot is None else f"{self.boot:016x}"}).encode()
+
+
+def without_mask(encoded: bytes) -> bytes:
+    """One of our encoded results with its mask left out; as it is where it has none. A quote in a text is escaped, so
+    the key is found by its bytes."""
+    before, key, _ = encoded.rpartition(_MASK)
+    return before + MASK_LEFT_OUT if key else encoded
 
 
 def parse(data: bytes | bytearray | memoryview) -> Result | Refusal:
@@ -266,6 +286,7 @@ def _result(fields: Mapping[str, Any]) -> Result:
         step=None if fields.get("step") is None else _one(fields, "step", int),
         first=None if fields.get("first") is None else _sequence(fields, "first"),
         found=_found(fields),
+        mask=_mask(fields) if "mask" in fields else None,
     )
 
 
@@ -274,6 +295,10 @@ def _found(fields: Mapping[str, Any]) -> Found | None:
         return Found.from_json(fields)
     except (KeyError, TypeError, AttributeError) as problem:
         raise ValueError(f"objects, shares or keypoints are not as they are made ({problem!r:.60})") from problem
+
+
+def _mask(fields: Mapping[str, Any]) -> bytes:
+    return b"" if fields["mask"] is None else base64.b64decode(_text(fields, "mask"), validate=True)
 
 
 def _output(fields: Mapping[str, Any]) -> Output:

@@ -14,8 +14,9 @@ devices that do not receive results; consumers still do. Flag 0x08 says that fra
 is the one before in it, or the frame itself where the stream begins. Flag 0x10 says that a frame holds several inputs:
 the table describes one of them, and the payload has the rows of all, tensor by tensor; their sequences follow one
 another. Flag 0x20 gives the size of the pictures that the inputs were made of, where answers have places in them and
-these cannot be told without it. A reader refuses frames with flags that it does not know. The codec says in how many
-bits features travel, where these are fewer than they are stored in.
+these cannot be told without it. Flag 0x40 asks for the mask of a model that segments. A reader refuses frames with
+flags that it does not know. The codec says in how many bits features travel, where these are fewer than they are stored
+in.
 
 Pure: no I/O, no clock, no logging, and nothing about MQTT, so that a frame can use any transport.
 """
@@ -50,7 +51,8 @@ _WANTS_ACK = 0x04
 _FOLLOWS = 0x08
 _HAS_MORE = 0x10
 _HAS_SIZES = 0x20
-_KNOWN_FLAGS = _WANTS_RAW | _HAS_PIXELS | _WANTS_ACK | _FOLLOWS | _HAS_MORE | _HAS_SIZES
+_WANTS_MASK = 0x40
+_KNOWN_FLAGS = _WANTS_RAW | _HAS_PIXELS | _WANTS_ACK | _FOLLOWS | _HAS_MORE | _HAS_SIZES | _WANTS_MASK
 
 _HEAD = struct.Struct("<4sBBBB16sHQQQIII")  # all but the checksum
 _CRC = struct.Struct("<I")
@@ -76,7 +78,8 @@ class Frame:
     None: as they are. `follows` is the sequence of the frame before in a stream, its own where the stream begins; None:
     it is alone. `later_ns` are the capture times of further inputs in the frame, whose sequences follow its own;
     `boundary` is that of one input. `sizes` are width and height of the pictures that its inputs were made of, one each
-    or none. Names of tensors are not transmitted: in a decoded boundary they are empty.
+    or none. `wants_mask` asks for the class of each place as a picture, of a model that segments. Names of tensors are
+    not transmitted: in a decoded boundary they are empty.
     """
 
     package: bytes
@@ -93,6 +96,7 @@ class Frame:
     follows: int | None = None
     later_ns: tuple[int, ...] = ()
     sizes: tuple[tuple[int, int], ...] = ()
+    wants_mask: bool = False
 
     def __post_init__(self) -> None:
         if len(self.package) != PACKAGE_BYTES:
@@ -165,7 +169,8 @@ def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: feature_codec.C
         | (_WANTS_ACK if frame.wants_ack else 0)
         | (0 if frame.follows is None else _FOLLOWS)
         | (_HAS_MORE if frame.later_ns else 0)
-        | (_HAS_SIZES if frame.sizes else 0),
+        | (_HAS_SIZES if frame.sizes else 0)
+        | (_WANTS_MASK if frame.wants_mask else 0),
         codec.id,
         len(frame.boundary),
         frame.package,
@@ -317,7 +322,7 @@ def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memory
         if flags & _HAS_PIXELS:
             pixels = Pixels.JPEG if codec_id == feature_codec.CodecId.JPEG else Pixels.RAW
         bits = None if pixels else bit_codec.bits_of(codec_id)
-        options = (wants_raw, pixels, wants_ack, bits, follows, later_ns, sizes)
+        options = (wants_raw, pixels, wants_ack, bits, follows, later_ns, sizes, bool(flags & _WANTS_MASK))
         frame = Frame(package, cut, boot, sequence, captured_ns, head_us, boundary, *options)
     except ValueError as problem:
         raise errors.FrameError(f"frame {boot:016x}/{sequence}: {problem}") from problem

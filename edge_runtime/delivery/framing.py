@@ -10,6 +10,7 @@ from tflsplit.graph import tensors
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array, TensorSpec, payload_bytes
 from tflsplit.inputs import pictures
+from tflsplit.package import outputs
 from tflsplit.package.reading import Package
 
 
@@ -92,6 +93,7 @@ class Sending:
         follows: int | None = None,
         later_ns: tuple[int, ...] = (),
         sizes: tuple[tuple[int, int], ...] = (),
+        wants_mask: bool = False,
     ) -> Packed:
         """The frame of an input, or of several, whose rows `arrays` hold and whose sequences follow one another."""
         boot, sequence = key
@@ -110,6 +112,7 @@ class Sending:
             follows=follows,
             later_ns=later_ns,
             sizes=sizes,
+            wants_mask=wants_mask,
         )
         encoded = wire.encode(frame, arrays, self.coder_of(frame.inputs))
         about = (boot, sequence, digest.hex(), self.cut.id, captured_ns, head_s)
@@ -155,6 +158,12 @@ def check_batch(package: Package, cut: Cut, batch: int) -> None:
         raise errors.SettingsError(
             f"a batch of {batch} at {cut.id}: {cause}; leave the batch out, or take another cut"
         ) from cause
+
+
+def check_mask(package: Package, *, is_wanted: bool) -> None:
+    """SettingsError where a mask is wanted of a model that has none."""
+    if is_wanted and not outputs.segments(package.manifest):
+        raise errors.SettingsError(f"{package.path}: does not segment, so results have no mask: leave mask out")
 
 
 def of(package: Package, cut: Cut, codec: InputCodec | None, bits: int | None = None) -> Sending:

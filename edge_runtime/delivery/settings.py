@@ -39,7 +39,7 @@ class Settings:
     travel (None: as stored). A frame holds `batch` inputs, or fewer where the last of them does not come within
     `batch_wait_s` of the first (None: however long it takes). `boot` tells the frames of this run
     from all others of the device: one that was used before makes its answers ambiguous. `group` is a label of the
-    device, by which it may be updated with others.
+    device, by which it may be updated with others. `wants_mask` asks for the mask of a model that segments.
     """
 
     deployment: str
@@ -62,6 +62,7 @@ class Settings:
     batch: int = 1
     batch_wait_s: float | None = None
     group: str | None = None
+    wants_mask: bool = False
 
     def __post_init__(self) -> None:
         arguments.check_fields(self)
@@ -112,6 +113,11 @@ class Settings:
     def form(self) -> tuple[InputCodec | None, int | None]:
         """How frames travel, as `framing.of` takes it."""
         return self.input_codec, self.bits
+
+    @property
+    def wishes(self) -> dict[str, bool]:
+        """What frames ask for beside the result, as `framing.Sending.pack` takes it."""
+        return {"wants_ack": self.until is Until.ACK, "wants_mask": self.wants_mask}
 
     @property
     def _lossy(self) -> str:

@@ -86,6 +86,7 @@ class Edge:
         probes: bool = True,
         batch: int | None = None,
         batch_wait: str | float | None = None,
+        mask: bool = False,
         hedge: float | None = None,
         answer_here: str | float | None = None,
         at_most: str | None = None,
@@ -93,19 +94,18 @@ class Edge:
     ) -> None:
         self.package = packages.open(pkg)
         fixed = None if plan is None else planfile.of(plan, self.package)
-        if fixed is not None and (cut is not None or input_codec is not None):
-            raise errors.SettingsError("plan, and cut or input_codec, both say what is sent; give one")
-        codec = None if input_codec is None else coding_input_codec.parse(input_codec)
+        codec = _codec(input_codec, fixed, cut)
         stated = {"input_codec": codec, "window": window, "batch": batch}
         given: dict[str, Any] = {name: value for name, value in stated.items() if value is not None}
         given |= _kinds(delivery=(Delivery, delivery), until=(Until, until), exact=(Exact, exact))
         given |= _seconds(resend_after=resend_after, max_age=max_age, drain=drain, batch_wait=batch_wait)
         speaker = connections.speaker(deployment, device, "device", credentials)
-        self._settings = Settings(*speaker, qos=qos, **(planfile.settings(fixed) | given))
+        self._settings = Settings(*speaker, qos=qos, wants_mask=mask, **(planfile.settings(fixed) | given))
         self._broker = connections.reached(broker, credentials, self._speaker, Role.DEVICE)
         self._spool = None if spool is None else arguments.path(spool, "spool")
         named = cut if fixed is None else fixed.cut
         self.cut = self.package.default_cut() if named is None else self.package.cut(named)
+        framing.check_mask(self.package, is_wanted=mask)
         self._as_pixels = framing.of(self.package, self.cut, *self._settings.form).pixels is not None
         trial.once(self.package)
         self._resources = contextlib.ExitStack()
@@ -115,8 +115,8 @@ class Edge:
         self._course = self._resources.enter_context(course)
         moving = self._course.get("adaptation")
         self._head = moving.first if moving else self._opened(accelerator, fallback, threads)
-        ran_on = self._head.condition.runs_on
-        self._golden = judging.at_start(self._head.run, self.package, self._head.cut, is_cpu=ran_on == "cpu")
+        is_cpu = self._head.condition.runs_on == "cpu"
+        self._golden = judging.at_start(self._head.run, self.package, self._head.cut, is_cpu=is_cpu)
         self._running: loop.Edge | None = None
 
     def _opened(self, accelerator: str, fallback: str | None, threads: int) -> head.Head:
@@ -210,6 +210,13 @@ class Edge:
         deployment, device = self._speaker
         with spool.open_spool(self._spool, spool.limits(), deployment=deployment, device=device) as opened:
             yield opened
+
+
+def _codec(input_codec: str | None, fixed: object, cut: object) -> coding_input_codec.InputCodec | None:
+    """SettingsError where a plan says already what is sent."""
+    if fixed is not None and (cut is not None or input_codec is not None):
+        raise errors.SettingsError("plan, and cut or input_codec, both say what is sent; give one")
+    return None if input_codec is None else coding_input_codec.parse(input_codec)
 
 
 def _kinds(**given: tuple[type[Enum], str]) -> dict[str, Any]:

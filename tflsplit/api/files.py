@@ -25,11 +25,19 @@ def free(out: PathLike, force: bool) -> Path:
     return path
 
 
-def write_whole(path: Path, text: str) -> None:
+def make_folder(folder: Path) -> None:
+    """If it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise errors.SettingsError(f"{folder}: cannot be made ({cause.strerror}); give another folder") from cause
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with errors.disk_errors(path, errors.NOTHING_LEFT):
-            partial.write_text(text, encoding="utf-8")
+            partial.write_bytes(content if isinstance(content, bytes) else content.encode())
             partial.replace(path)
     finally:
         with contextlib.suppress(OSError):  # where nothing could be written there may be nothing to look in

@@ -1,16 +1,18 @@
 """Maps over the picture: the class of each place, the shares that classes take, and the peaks of heat maps."""
 
-import io
-from typing import Any
+import struct
+import zlib
 
 import numpy as np
 
-from tflsplit import errors, extras
+from tflsplit import errors
 from tflsplit.decoding.forms import Decoding, Form
 from tflsplit.graph.tensors import Array
 from tflsplit.inputs.resizing import Placement
 
+PNG = b"\x89PNG\r\n\x1a\n"  # how each begins
 _MOST_COLOURS = 256
+_EIGHT_BITS_OF_PALETTE = (8, 3, 0, 0, 0)  # depth, colours by a palette; deflate, usual filters, not interlaced
 
 
 def classes(part: Array, decoding: Decoding) -> Array:
@@ -48,17 +50,20 @@ def peaks(part: Array) -> Array:
 
 def png(mask: Array) -> bytes:
     """A mask as PNG whose pixels are the numbers of classes, in the colours that PASCAL VOC gives them."""
-    try:
-        from PIL import Image
-    except ImportError as missing:
-        raise errors.DeviceError(extras.need("masks as PNG", "PIL")) from missing
     if mask.size and not 0 <= mask.min() <= mask.max() < _MOST_COLOURS:
         raise errors.DataError(f"a mask with class {int(mask.max())}: a PNG holds numbers up to {_MOST_COLOURS - 1}")
-    picture: Any = Image.fromarray(np.ascontiguousarray(mask, np.uint8), "P")
-    picture.putpalette([value for number in range(_MOST_COLOURS) for value in _colour(number)])
-    coded = io.BytesIO()
-    picture.save(coded, "PNG")
-    return coded.getvalue()
+    (height, width), most = mask.shape, int(mask.max(initial=0))
+    rows = np.zeros((height, 1 + width), np.uint8)  # each begins with its filter: 0, none, the best for a palette
+    rows[:, 1:] = mask
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, *_EIGHT_BITS_OF_PALETTE)),
+        (b"PLTE", bytes(value for number in range(most + 1) for value in _colour(number))),
+        (b"IDAT", zlib.compress(rows.tobytes())),
+        (b"IEND", b""),
+    )
+    return PNG + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
 
 
 def _colour(number: int) -> tuple[int, int, int]:

@@ -224,6 +224,11 @@ CLOUD_ANSWERS_FORGOTTEN = _counter(
     "Answers that made room for others within 10 s: a frame that comes again is computed again.",
     "deployment",
 )
+CLOUD_MASKS_LEFT = _counter(
+    "masks_left_out_total",
+    "Masks that results went without, being too large for the broker, or of more classes than a PNG holds.",
+    "deployment",
+)
 CLOUD_BIRTHS_FORGOTTEN = _counter(
     "births_forgotten_total",
     "Births of devices that made room for others': of these it is unknown whether they are exact.",
@@ -268,6 +273,7 @@ CLOUD = (
     CLOUD_LETTERS_LEFT,
     CLOUD_RATE_LIMITED,
     CLOUD_ANSWERS_FORGOTTEN,
+    CLOUD_MASKS_LEFT,
     CLOUD_BIRTHS_FORGOTTEN,
     CLOUD_CHUNKED,
     CLOUD_CHUNKS_AGAIN,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflsplit.decoding import decoder
+from tflsplit.decoding.forms import Task
 from tflsplit.decoding.found import Found
 from tflsplit.graph import meanings
 from tflsplit.graph.meanings import Meaning
@@ -74,6 +75,11 @@ def of(
     top = tuple(best.items())[:count]
     label, score = top[0] if top else (None, None)
     return Outputs(label, score, top, plain.values, found)
+
+
+def segments(described: Manifest) -> bool:
+    """Whether it gives a class for each place of a picture."""
+    return described.decoding is not None and described.decoding.task is Task.SEGMENT
 
 
 def needs_sizes(described: Manifest) -> bool:

@@ -26,6 +26,7 @@ ELSEWHERE = {
     "answers_forgotten_total": ("broker/cloud/test_reply_cache.py", "forgotten == 2"),
     "births_forgotten_total": ("broker/cloud/test_exactness.py", "forgotten == 1"),
     "rate_limited_frames_total": ("broker/cloud/test_subscriber.py", "summary.rate_limited"),
+    "masks_left_out_total": ("edge_runtime/test_masks.py", "masks_left_out == 3"),
     "states_forgotten_total": ("broker/cloud/turns/test_streams.py", "states_forgotten == 1"),
     "devices_left_out_total": ("broker/fleet/test_totals.py", "devices_left_out_total"),
     "bad_telemetry_total": ("broker/fleet/test_series.py", "bad_telemetry_total"),

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import hypothesis
@@ -8,6 +9,7 @@ from hypothesis import strategies
 from broker.messages import results
 from tflsplit import errors
 from tflsplit.coding.input_codec import Pixels
+from tflsplit.decoding import maps
 from tflsplit.graph.tensors import TensorSpec
 
 TIMES = results.Times(1_700_000_000_000.25, 3.1, 1_700_000_000_004.5, 0.25, 0.1, 5.5, 1_700_000_000_010.0)
@@ -51,6 +53,23 @@ CASES = [
         results.Refusal("d", None, None, "frame is damaged", 1.5),
     ),
 ]
+
+
+@pytest.mark.parametrize("mask", [None, b"", maps.PNG + b"rest"])
+def test_a_mask_is_read_as_it_was_written_and_can_be_left_out(mask):
+    made = results.Result("d", 1, 2, 'x,"mask":"y', "00", TIMES, mask=mask)
+    left_out = dataclasses.replace(made, mask=b"" if mask else mask)
+
+    assert results.parse(made.as_json()) == made
+    assert results.without_mask(made.as_json()) == left_out.as_json()
+    assert made.as_json().endswith(results.MASK_LEFT_OUT) == (mask == b"")
+
+
+@pytest.mark.parametrize("mask", ['"R0lGODlh"', '"!"', "7", "true", "[]"])
+def test_what_is_no_png_is_no_mask(mask):
+    good = results.Result("d", 1, 2, "x", "00", TIMES, mask=b"").as_json()
+    with pytest.raises(errors.FrameError, match="result: "):
+        results.parse(good.replace(b'"mask":null', f'"mask":{mask}'.encode()))
 
 
 @pytest.mark.parametrize(("text", "value"), CASES)

@@ -43,6 +43,7 @@ LEVELS = (10, 128, 250)
 CASES = [
     frame(ONE),
     frame(ONE, wants_raw=True),
+    frame(ONE, wants_mask=True),
     frame(ONE, wants_ack=True),
     frame(ONE, TensorSpec("", (1, 4), "int8", 1.0, 127), TensorSpec("", (2,), "int32", SCALE, 0)),
     frame(TensorSpec("", (), "float32")),

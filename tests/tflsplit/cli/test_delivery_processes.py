@@ -164,6 +164,7 @@ def test_latest_sends_nothing_twice_and_says_so_when_nobody_answers(edge, deploy
         (("--spool-bytes", "1M"), "give --spool DIR as well"),
         (("--max-age", "1s"), "--max-age is for --delivery latest"),
         (("--spool", "missing/s"), "give a folder that can be made here"),
+        (("--mask",), "does not segment, so results have no mask: leave mask out"),
     ],
 )
 def test_promises_that_cannot_be_kept_are_refused_in_one_line(typed_edge, options, said):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # it needs what `tflsplit doctor` may be run to find missing
     from edge_runtime.loop import Edge
     from edge_runtime.sources.frames import Source
     from edge_runtime.sources.topic import Connect
+    from tflsplit.package.reading import Package
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ def command(
     planned, moves_models = plan.batch if plan else 1, bool(update_options.models)
     delivery_options.check_batch(moves_models=moves_models, planned=planned)
     dial = broker.of_pictures(name, waits=service.waits and delivery_options.folder is None)
-    settings = _settings(name, api_planfile.settings(plan) | delivery_options.settings(), given, input_codec)
+    settings = _settings(opened, name, api_planfile.settings(plan) | delivery_options.settings(), given, input_codec)
     with (
         update_options.running(opened, cut, name) as model,
         adapting_options.started(model, plan, machine, settings, moves_models=moves_models) as course,
@@ -188,11 +189,14 @@ def _source(
 
 
 def _settings(
-    name: tuple[str, str], settings: dict[str, Any], given: dict[str, Any], input_codec: str | None
+    package: "Package", name: tuple[str, str], settings: dict[str, Any], given: dict[str, Any], input_codec: str | None
 ) -> "Settings":
+    from edge_runtime.delivery import framing
     from edge_runtime.delivery.settings import Settings
 
     settings |= {key: value for key, value in given.items() if value is not None}
     if input_codec is not None:
         settings["input_codec"] = coding_input_codec.parse(input_codec)
-    return Settings(*name, **settings)
+    made = Settings(*name, **settings)
+    framing.check_mask(package, is_wanted=made.wants_mask)
+    return made

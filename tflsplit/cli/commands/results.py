@@ -2,11 +2,13 @@
 
 import json
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tflsplit import errors, text
+from tflsplit.api import files
 from tflsplit.cli.options import connection
 from tflsplit.cli.output import examples, screen
 
@@ -37,8 +39,21 @@ _KEPT_S = 7 * 24 * 3600
     help="Name of this reader. The broker then keeps new results while the reader is away. Default: no name, and "
     "results that come while nobody reads are lost.",
 )
+@click.option(
+    "--masks",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write the mask of each result that has one to this folder, as DEVICE-BOOT-SEQUENCE.png. Edges send them with "
+    "--mask.",
+)
 def command(
-    broker: connection.Broker, deployment: str, *, device: str | None, count: int | None, name: str | None
+    broker: connection.Broker,
+    deployment: str,
+    *,
+    device: str | None,
+    count: int | None,
+    name: str | None,
+    masks: Path | None,
 ) -> None:
     """Print each result of a deployment as a line of JSON.
 
@@ -54,13 +69,15 @@ def command(
     topics.check_name("deployment", deployment)
     if device:
         topics.check_name("device", device)
+    if masks is not None:
+        files.make_folder(masks)
     # A device may read its own.
     role = None if device and device == broker.name(None, default="") else Role.CONSUMER
     with _reader(broker, deployment, reader, device, role) as online:
         online.connect()
         reading = results_reader.ResultsReader(online, deployment, device=device)
         with screen.stopped_by_signals(reading.stop):
-            summary = reading.run(_print, count=count)
+            summary = reading.run(_print if masks is None else lambda line: _keep(line, masks), count=count)
     lost = online.counters.dropped[Drop.INBOX_FULL]
     if lost:
         log.error("results lost for want of memory results=%d; read them faster", lost)
@@ -73,6 +90,16 @@ def command(
         summary.unreadable,
         summary.forgotten,
     )
+
+
+def _keep(line: bytes, folder: Path) -> None:
+    """Writes the mask, then prints: what was printed is not read again."""
+    from broker.messages import results
+
+    read = results.parse(line)
+    if isinstance(read, results.Result) and read.mask:
+        files.write_whole(folder / f"{read.device}-{read.boot:016x}-{read.sequence}.png", read.mask)
+    _print(line)
 
 
 def _print(line: bytes) -> None:

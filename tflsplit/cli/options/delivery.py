@@ -100,6 +100,7 @@ _SETTINGS = (
     "exact",
     "batch",
     "batch_wait_s",
+    "wants_mask",
 )
 # The options about the spool, with the argument of `edge_runtime.delivery.spool.limits` that each sets.
 _LIMITS = {"spool_bytes": "bytes", "spool_age": "age_s", "spool_full": "full", "spool_sync": "sync"}
@@ -158,6 +159,13 @@ _OPTIONS = (
         type=units.TIME,
         help="With --batch: send a frame that is not full so long after its first input was captured. Default: wait "
         "until it is full or the source ends.",
+    ),
+    click.option(
+        "--mask",
+        "wants_mask",
+        is_flag=True,
+        default=None,
+        help="Of a model that segments: results have the class of each place as well, as a PNG (key `mask`).",
     ),
     click.option(
         "--exact",

@@ -103,6 +103,8 @@ def _look_at_combinations(edge: Command, file: Path, plan: "Plan | None") -> Non
 
 
 def _look_at_package(merged: "Merged", root: Path) -> None:
+    from edge_runtime.delivery import framing
+
     if not (merged.value("package") or merged.value("plan")):
         raise errors.SettingsError("package is not set, and no plan either, which would name one")
     named = {f"--{key}": merged.value(key) for key in ("cut", "input-codec")}
@@ -110,6 +112,7 @@ def _look_at_package(merged: "Merged", root: Path) -> None:
         checks.file_of(merged, "package", root), checks.file_of(merged, "plan", root), named
     )
     opened.check_has_tail(cut)
+    framing.check_mask(opened, is_wanted=bool(merged.value("mask")))
     wanted = gating.terms(*(merged.value(key) for key in ("answer-here", "at-most", "audit")))
     until = merged.value("until")
     gating.check(opened, wanted, None if merged.value("adapt") else cut, until=until)

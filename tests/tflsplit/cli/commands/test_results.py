@@ -3,11 +3,13 @@
 import json
 import select
 
+import numpy as np
 import pytest
 
 from broker.messages import results, topics
 from broker.mqtt import transport
 from broker.transport import address
+from tflsplit.decoding import maps
 
 SOON_S = 60.0
 TIMES = results.Times(*(1.0,) * 7)
@@ -51,6 +53,29 @@ def test_results_are_printed_once_as_they_come(start, broker, cloud):
     done = reading.done()
     assert done.code == 0
     assert printed(done.out) == [1, 2, 3]
+
+
+def test_masks_are_written_as_files_before_their_line_is_printed(start, broker, cloud, tmp_path):
+    reading = start("results", "--broker", broker, "--deployment", "d", "--count", "3", "--masks", tmp_path / "masks")
+    first_line(reading, cloud)
+    mask = maps.png(np.array([[0, 1], [2, 2]]))
+    for sequence, png in ((1, mask), (2, b"")):
+        made = results.Result("cam1", 10, sequence, "op001", "9f", TIMES, mask=png)
+        cloud.publish(topics.topic("d", "cam1", topics.Kind.RESULTS), made.as_json())
+    assert cloud.flush(SOON_S)
+    done = reading.done()
+
+    assert (done.code, printed(done.out)) == (0, [1, 2])
+    assert {file.name: file.read_bytes() for file in (tmp_path / "masks").iterdir()} == {
+        "cam1-000000000000000a-1.png": mask
+    }
+
+
+def test_a_folder_for_masks_that_cannot_be_made_is_refused_before_anything_is_read(run, tmp_path):
+    (tmp_path / "taken").write_text("")
+    words = ("--broker", "mqtt://localhost:1", "--deployment", "d", "--masks", tmp_path / "taken")
+
+    assert "cannot be made (File exists); give another folder" in run("results", *words).refusal()
 
 
 def test_a_reader_with_a_name_gets_what_came_while_it_was_away(start, broker, cloud):

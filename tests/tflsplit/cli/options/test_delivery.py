@@ -30,5 +30,13 @@ def test_a_batch_that_cannot_be_is_found_in_a_configuration(checked, lines, said
     assert said in done.err + done.out
 
 
+def test_a_mask_of_a_package_that_has_none_is_found_in_a_configuration(checked):
+    done = checked("mask = true\n")
+
+    assert done.code == 1
+    assert "does not segment, so results have no mask: leave mask out" in done.err + done.out
+    assert checked("mask = false\n").code == 0
+
+
 def test_a_batch_stands_in_a_configuration_as_on_the_command_line(checked):
     assert checked('batch = 4\nbatch-wait = "200ms"\n').code == 0

@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 
 from tflsplit import errors
-from tflsplit.api import packages
+from tflsplit.api import files, packages
 from tflsplit.api.seeing import predicting
 from tflsplit.cli.output import examples, screen
 from tflsplit.cli.output.seeing import lines
 from tflsplit.decoding import maps
-from tflsplit.decoding.forms import Task
+from tflsplit.package import outputs
 from tflsplit.package.reading import Package
 
 
@@ -59,14 +59,10 @@ def command(
                 screen.write(f"  {words}")
         if masks is not None and answer.found is not None and answer.found.mask is not None:
             file = masks / f"{number:04d}-{Path(predicted.input).stem}.png"
-            file.write_bytes(maps.png(answer.found.mask))
+            files.write_whole(file, maps.png(answer.found.mask))
 
 
 def _check_masks(opened: Package, folder: Path) -> None:
-    decoding = opened.manifest.decoding
-    if decoding is None or decoding.task is not Task.SEGMENT:
+    if not outputs.segments(opened.manifest):
         raise errors.SettingsError(f"{opened.path}: does not segment, so there are no masks: leave --masks out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as cause:
-        raise errors.SettingsError(f"{folder}: cannot be made ({cause.strerror}); give another folder") from cause
+    files.make_folder(folder)
