@@ -199,6 +199,14 @@ def write_package(path: Path, model: bytes, **changes) -> reading.Package:
     return writing.write(path, described, model, described.cuts[1:-1])
 
 
+def with_compiled(package: reading.Package, *cuts: str) -> reading.Package:
+    """It, with heads of these cuts as if they were compiled: a stand-in for the accelerator runs them on the CPU."""
+    found = [package.cut(cut) for cut in cuts]
+    made = {cut.id: manifest.Compilation("compiled", tpu_operators=1) for cut in found}
+    heads = {f"cuts/{cut.id}/head_edgetpu.tflite": package.head_bytes(cut) for cut in found}
+    return writing.update(package, dataclasses.replace(package.manifest, compilations=made), found, heads)
+
+
 def write_float_package(path: Path, *, without: str | None = None, **changes) -> reading.Package:
     """A package of the residual model with float tails for all its cuts, or all but one."""
     described = describe(residual_model(), **changes)

@@ -4,6 +4,7 @@ import contextlib
 
 import exclusive_device
 import pytest
+import tiny_models
 from memory_cloud import cloud_for
 from waiting import WAIT_S, wait_for
 
@@ -17,9 +18,10 @@ from tflsplit.switching.goal import Goal
 
 
 @contextlib.contextmanager
-def moving(package, stick, *, fallback=None):
-    controller = Restless(choices(), USUAL, Goal(), Tuning(probing=None), start="op000")
-    with candidates.opened_on(package, choices(), "op000", Computing(stick, fallback)) as (opened, device):
+def moving(package, stick, *, fallback=None, among=None):
+    listed = among or choices()
+    controller = Restless(listed, USUAL, Goal(), Tuning(probing=None), start="op000")
+    with candidates.opened_on(package, listed, "op000", Computing(stick, fallback)) as (opened, device):
         yield adaptation.Adaptation(opened, controller, "op000", device)
 
 
@@ -59,3 +61,22 @@ def test_a_head_that_the_device_refuses_is_left_out_and_counted(tiny_package):
 
     assert "op001" not in run.check_results(tiny_package)
     assert mover.reloads.failures == mover.not_ready
+
+
+def test_a_device_that_wants_compiled_heads_moves_among_those(tiny_package):
+    network, stick = memory.MemoryBroker(), exclusive_device.Exclusive()
+    stick.needs_compiled = True
+    package = tiny_models.with_compiled(tiny_package, "op000", "op001")
+    among = [each for each in choices() if Computing(stick).can_run(package, package.cut(each.cut))]
+    with (
+        cloud_for(package, network),
+        moving(package, stick, among=among) as mover,
+        Run(package, network, mover, count=100) as run,
+    ):
+        run.thread.join(WAIT_S)
+        summary = run.edge.summary
+        by_cut = run.check_results(package)
+
+    assert (summary.frames, summary.results, summary.refused) == (100, 100, 0)
+    assert set(by_cut) == {"input", "op000", "op001"}
+    assert run.values()["head_loads_total",] == mover.reloads.moves == len(stick.opened) - 1 > 0
