@@ -80,7 +80,9 @@ def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
     described = manifest.Manifest(
         name=request["name"],
         target=options.target,
-        source=manifest.Source(source.name, formats.recognise(source).value, quantised.loader, request["sha256"]),
+        source=manifest.Source(
+            text.printable(source.name), formats.recognise(source).value, quantised.loader, request["sha256"]
+        ),
         calibration=_with_doubts(quantised, found_fidelity, measured_tails, options),
         inputs=graph.specs(graph.inputs),
         outputs=graph.specs(graph.outputs),

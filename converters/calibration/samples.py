@@ -80,7 +80,8 @@ def _columns(
 
 
 def name_of(source: Path | tuple[Array, ...]) -> str:
-    return "arrays" if isinstance(source, tuple) else str(source)
+    """For a manifest, which is text: a name of other bytes with escapes in their place."""
+    return "arrays" if isinstance(source, tuple) else text.printable(str(source))
 
 
 def _evenly(count: int, limit: int) -> list[int]:

@@ -47,6 +47,14 @@ def test_the_operator_of_a_tflite_that_ends_the_process_is_named(residual_model,
     assert sorted(found.name for found in tmp_path.iterdir()) == ["m.tflite"]
 
 
+def test_a_model_file_whose_name_is_no_text_is_named_with_escapes(residual_model, tmp_path):
+    source = tmp_path / os.fsdecode(b"caf\xe9.tflite")
+    source.write_bytes(residual_model)
+    made = convert.convert(source, tmp_path / "m.tflsplit", convert.Options())
+
+    assert made.manifest.source.file == "caf\\udce9.tflite"
+
+
 def test_a_package_whose_name_would_be_no_text_is_refused(tmp_path):
     with pytest.raises(errors.SettingsError, match="no UTF-8; give another"):
         convert.convert(tmp_path / "m.h5", tmp_path / os.fsdecode(b"caf\xe9.tflsplit"), convert.Options())
