@@ -4,6 +4,7 @@ import contextlib
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from broker.messages import topics
 from broker.messages.presence import Presence
@@ -16,10 +17,12 @@ from broker.transport.protocol import Transport
 from broker.zenoh import address as direct_address
 from broker.zenoh import settings as direct_settings
 from broker.zenoh.address import Meeting
-from edge_runtime.sources import topic
-from edge_runtime.sources.words import Subscription
 from tflsplit import arguments, errors
 from tflsplit.arguments import PathLike
+
+if TYPE_CHECKING:  # a cloud has no source
+    from edge_runtime.sources import topic
+    from edge_runtime.sources.words import Subscription
 
 # Of a topic: so many wait for a slow head. Beyond them what comes is lost, and counted.
 _PICTURES = protocol.Limits(inbox_messages=64, inbox_bytes=64 << 20)
@@ -99,11 +102,11 @@ def connected(
             yield stack.enter_context(over_mqtt)
 
 
-def of_pictures(own: Callable[[], Reached] | None, name: tuple[str, str], *, waits: bool = True) -> topic.Connect:
+def of_pictures(own: Callable[[], Reached] | None, name: tuple[str, str], *, waits: bool = True) -> "topic.Connect":
     """How a source reads pictures of a topic, on a connection beside that of the edge or worker called `name`, or where
     the program has no broker of its `own`. Where nobody `waits`, it may come online later."""
 
-    def connect(wanted: Subscription) -> Transport:
+    def connect(wanted: "Subscription") -> Transport:
         if wanted.broker is not None:
             reached: Reached = (address.parse(wanted.broker), Credentials(wanted.password))
         elif own is None:
