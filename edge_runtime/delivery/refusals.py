@@ -3,6 +3,7 @@
 Such a refusal counts only when no result has come shortly after it, and no cloud has announced that package.
 """
 
+import math
 from collections.abc import Callable
 
 from edge_runtime.delivery.framing import Packed
@@ -28,11 +29,12 @@ class Refusals:
         """Whether frames like this one were refused for good."""
         return (packed.package, packed.cut) in self._unserved
 
-    def final(self, now_s: float) -> list[Outstanding]:
-        """Frames whose refusal counts; they are removed from the window."""
+    def final(self, now_s: float, life_s: float = math.inf) -> list[Outstanding]:
+        """Frames whose refusal counts; they are removed from the window. Where a frame is given up after `life_s`, its
+        refusal counts before that: else each would hold up others until then, and nobody would learn why."""
         found = []
         for sent in self._window.refused():
-            patience_s = 0.0 if self.cover(sent.packed) else _PATIENCE_S
+            patience_s = 0.0 if self.cover(sent.packed) else min(_PATIENCE_S, life_s / 2)
             if now_s - sent.refused_at_s >= patience_s and not self._is_announced(sent.packed.package):
                 found.append(sent)
         self._unserved.update((sent.packed.package, sent.packed.cut) for sent in found)

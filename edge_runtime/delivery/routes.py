@@ -331,7 +331,7 @@ class Fresh:
             self._summary.give_up("busy")
 
     def refused(self, now_s: float) -> list[Outstanding]:
-        return self._refusals.final(now_s)
+        return self._refusals.final(now_s, self._settings().max_age_s)
 
     def cloud_came(self, now_s: float) -> None:
         # Nothing is sent twice here, and what is sent next is sent when an input is due.

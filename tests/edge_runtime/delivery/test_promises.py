@@ -421,6 +421,16 @@ def test_latest_gives_a_frame_up_that_finds_a_cloud_busy(tiny_package, network):
     assert (summary.results, summary.refused, summary.dropped, summary.unanswered) == (1, 0, {"busy": 1}, 0)
 
 
+def test_latest_counts_refusals_of_frames_that_live_shortly_and_is_not_held_up_by_them(tiny_package, network, tmp_path):
+    other = tiny_models.write_package(tmp_path / "other.tflsplit", tiny_models.residual_model(), labels=("x", "y"))
+    shortly = latest(max_age_s=0.5, count=1_000_000)
+    with edge(tiny_package, network, **shortly) as run, memory_cloud.cloud_for(other, network):
+        wait_for(lambda: run.summary.refused > 20)
+        run.stop()
+
+    assert "this cloud serves" in run.summary.refusal
+
+
 def refusals_noted(edge):
     return {sent.packed.sequence for sent in edge._window.refused()}
 
