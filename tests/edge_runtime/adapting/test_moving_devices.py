@@ -71,12 +71,15 @@ def test_a_device_that_wants_compiled_heads_moves_among_those(tiny_package):
     with (
         cloud_for(package, network),
         moving(package, stick, among=among) as mover,
-        Run(package, network, mover, count=100) as run,
+        Run(package, network, mover, count=1_000_000, rate_fps=200.0) as run,
     ):
+        wait_for(lambda: mover.reloads.moves > 4 and run.edge.summary.results > 50)
+        run.edge.stop()
         run.thread.join(WAIT_S)
         summary = run.edge.summary
         by_cut = run.check_results(package)
 
-    assert (summary.frames, summary.results, summary.refused) == (100, 100, 0)
+    assert summary.frames == summary.results
+    assert summary.refused == 0
     assert set(by_cut) == {"input", "op000", "op001"}
-    assert run.values()["head_loads_total",] == mover.reloads.moves == len(stick.opened) - 1 > 0
+    assert run.values()["head_loads_total",] == mover.reloads.moves < len(stick.opened)
