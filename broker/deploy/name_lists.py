@@ -21,10 +21,10 @@ def read(path: Path) -> tuple[str, ...]:
         try:
             ledger.check_name(name)
         except errors.SettingsError as refused:
-            raise errors.SettingsError(f"{path}:{line}: {refused}; nothing was done") from refused
+            raise errors.SettingsError(f"{path}:{line}: {refused}; nothing was done, rename it") from refused
         if name in found:
             raise errors.SettingsError(
-                f"{path}:{line}: {name!r} stands in line {found[name]} already; nothing was done"
+                f"{path}:{line}: {name!r} stands in line {found[name]} already; nothing was done, take one out"
             )
         found[name] = line
     if not found:

@@ -56,8 +56,11 @@ def selected(roster: Roster, group: str | None) -> tuple[str, ...]:
     if not names:
         groups = sorted({each for each in roster.groups.values() if each is not None})
         known = f"the groups are {devices.some(groups)}" if groups else "no device has a group"
-        what = "no device takes updates" if group is None else f"no device of group {group!r} takes updates; {known}"
-        raise errors.SettingsError(f"deployment {roster.deployment!r}: {what}")
+        of_group = "" if group is None else f" of group {group!r}"
+        more = "" if group is None else f"; {known}"
+        raise errors.SettingsError(
+            f"deployment {roster.deployment!r}: no device{of_group} takes updates{more}; start edges with --update-key"
+        )
     return tuple(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest()))
 
 

@@ -172,7 +172,7 @@ def _csv(path: Path, lines: Sequence[str]) -> Trace:
     if not made.total_bits > 0:
         raise errors.DataError(f"trace {path}: its rate is 0 all the time, so nothing would ever arrive")
     if made.mean_bps < 1:
-        raise errors.DataError(f"trace {path}: less than 1 bit/s in the mean; rates are in bit/s")
+        raise errors.DataError(f"trace {path}: less than 1 bit/s in the mean; give rates in bit/s")
     return made
 
 

@@ -100,7 +100,9 @@ def test_libraries_to_load_come_from_the_caller_and_the_configuration_alone():
         "edge_runtime/accelerators/coral.py",  # a fixed name
         "edge_runtime/service/permissions.py",  # the unit's rights, from the configuration
         "tflsplit/api/accelerators.py",  # what a person calls or types
+        "tflsplit/cli/commands/accelerator.py",  # what a person types
         "tflsplit/cli/settings/edge_checks.py",  # checks the configuration
+        "tflsplit/cli/streams/members.py",  # what stands in the configuration
     }
     leading = {
         str(file.relative_to(CHECKOUT))

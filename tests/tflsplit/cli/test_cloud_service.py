@@ -2,23 +2,20 @@
 
 import pathlib
 import signal
-import socket
 
 import numpy as np
 import pytest
+import supervisors
 import tiny_models
 import tomllib
-
-from tests.tflsplit.cli.test_service import Supervisor
 
 pytestmark = pytest.mark.chaos
 
 
 @pytest.fixture
 def supervisor(tmp_path):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.bind(str(tmp_path / "notify"))
-        yield Supervisor(tmp_path / "notify", listening)
+    with supervisors.listening(tmp_path / "notify") as made:
+        yield made
 
 
 @pytest.fixture

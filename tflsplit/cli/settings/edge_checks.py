@@ -116,15 +116,15 @@ def _look_at_package(merged: "Merged", root: Path) -> None:
     wanted = gating.terms(*(merged.value(key) for key in ("answer-here", "at-most", "audit")))
     until = merged.value("until")
     gating.check(opened, wanted, None if merged.value("adapt") else cut, until=until)
-    if merged.value("adapt"):
-        batch = merged.value("batch") or (plan.batch if plan else 1)
-        api_adapting.check(until=until or "result", batch=int(batch), plan=plan)
     if opened.manifest.is_stateful:
         from edge_runtime import stream
 
         age, adapts = merged.value("spool-age"), bool(merged.value("adapt"))
         age_s = None if age is None else quantities.parse_duration(age, "spool-age")
         stream.check(opened, spool_full=str(merged.value("spool-full")), spool_age_s=age_s, adapts=adapts)
+    if merged.value("adapt"):
+        batch = merged.value("batch") or (plan.batch if plan else 1)
+        api_adapting.check(until=until or "result", batch=int(batch), plan=plan)
 
 
 def _look_at_source(merged: "Merged", root: Path) -> None:

@@ -18,9 +18,9 @@ _FIRST = {
 _REPEATED = """\
 # Several cameras or models in one process: what they have alike stands above, and each has such a table, with its own
 # device or credentials, and whatever else is its own.
-# [[{table}]]
-# credentials = "clients/door"
-# source = "rtsp://door.local/1"
+#     [[{table}]]
+#     credentials = "clients/door"
+#     source = "rtsp://door.local/1"
 """
 
 

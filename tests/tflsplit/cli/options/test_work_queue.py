@@ -106,7 +106,8 @@ def test_a_cloud_at_a_queue_is_seen_where_it_has_a_broker_too(cloud, joined, rab
     online = joined.wait_for_status("tail", "online")
     serving.kill()
 
-    assert joined.wait_for_status("tail", "offline") == {**online, "state": "offline", "reason": "lost"}
+    lost = joined.wait_for_status("tail", "offline")
+    assert {**lost, "at_ms": online["at_ms"]} == {**online, "state": "offline", "reason": "lost"}
 
 
 def test_a_cloud_at_a_queue_tells_its_health_and_metrics_without_a_broker(cloud, edge, joined, name):
