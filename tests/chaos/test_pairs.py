@@ -45,7 +45,8 @@ def test_a_broker_and_its_cloud_that_die_together_while_the_spool_drains(deploy,
     broker = mosquitto()
     deployment = deploy(broker.url)
     reader = deployment.reader()
-    edge = deployment.edge("--spool", deployment.spool, *SOON, "--count", scale.frames)
+    # At that pace there are frames left, and so results to wait for, after each loss.
+    edge = deployment.edge("--spool", deployment.spool, *SOON, "--rate", "100", "--count", scale.frames)
     edge.wait_until_online()
     for number in range(scale.kills):
         cloud = deployment.cloud("--name", f"cloud{number}")
