@@ -187,8 +187,8 @@ def _kept_model(accelerator: Accelerator, package: Package, cut: Cut) -> Callabl
     with contextlib.suppress(errors.DeviceError):
         model = model_for(accelerator, package, cut)
         return lambda: model
-    plain, path = package.head_bytes(cut), package.file(cut, "head_edgetpu")
-    compiled = None if path is None else (package.path / path).read_bytes()
+    plain = package.head_bytes(cut)
+    compiled = _compiled(package, cut) if is_compiled(package, cut) else None
 
     def needed() -> bytes:
         if not accelerator.needs_compiled:
@@ -202,8 +202,10 @@ def _kept_model(accelerator: Accelerator, package: Package, cut: Cut) -> Callabl
 
 def model_for(accelerator: Accelerator, package: Package, cut: Cut) -> bytes:
     """The model file that the accelerator runs for this cut; PackageError if it has not been compiled."""
-    if not accelerator.needs_compiled:
-        return package.head_bytes(cut)
+    return _compiled(package, cut) if accelerator.needs_compiled else package.head_bytes(cut)
+
+
+def _compiled(package: Package, cut: Cut) -> bytes:
     path = package.file(cut, "head_edgetpu")
     if path is None:
         raise errors.PackageError(_not_compiled(package, cut))

@@ -31,14 +31,6 @@ def of_bytes(content: bytes) -> int:
     return descriptor
 
 
-def fill(arrays: Sequence[Array], specs: Sequence[TensorSpec], given: Sequence[Array]) -> None:
-    """Copies a model's inputs into its memory; DataError for one of another shape or type."""
-    for shared, spec, array in zip(arrays, specs, given, strict=False):
-        if array.shape != spec.shape or array.dtype != shared.dtype:
-            raise errors.DataError(f"input {spec.name!r} is {spec.dtype} {spec.shape}, got {array.dtype} {array.shape}")
-        np.copyto(shared, array)
-
-
 def views(descriptor: int, specs: Sequence[TensorSpec]) -> tuple[Array, ...]:
     """An array in the shared memory for each tensor; both processes give the same specs. The arrays keep it alive."""
     offsets, size = [], 0
@@ -51,3 +43,24 @@ def views(descriptor: int, specs: Sequence[TensorSpec]) -> tuple[Array, ...]:
         np.ndarray(spec.shape, spec.dtype, buffer=memory, offset=offset)
         for spec, offset in zip(specs, offsets, strict=True)
     )
+
+
+class Tensors:
+    """The tensors of a model that another process runs, for whoever gives it inputs."""
+
+    def __init__(self, descriptor: int, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+        self._specs = inputs
+        self._arrays = views(descriptor, (*inputs, *outputs))
+
+    def fill(self, given: Sequence[Array]) -> None:
+        """Copies the inputs there; DataError for one of another shape or type."""
+        for shared, spec, array in zip(self._arrays, self._specs, given, strict=False):
+            if array.shape != spec.shape or array.dtype != shared.dtype:
+                raise errors.DataError(
+                    f"input {spec.name!r} is {spec.dtype} {spec.shape}, got {array.dtype} {array.shape}"
+                )
+            np.copyto(shared, array)
+
+    def results(self) -> tuple[Array, ...]:
+        """Copies of the outputs."""
+        return tuple(shared.copy() for shared in self._arrays[len(self._specs) :])

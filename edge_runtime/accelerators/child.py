@@ -171,10 +171,6 @@ class Model:
         self.delegated_parts: int = fields["delegated_parts"]
         self.build: str = fields["build"]
 
-    @property
-    def child(self) -> Child:
-        return self._child
-
     def run(self) -> None:
         """Computes the outputs' memory from the inputs'."""
         self._child.run(self._number)

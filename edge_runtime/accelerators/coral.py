@@ -58,8 +58,10 @@ class Coral:
         return delegate.Started(
             delegate.Delegate(self.library, options, self.threads, self.limits),
             *(self.name, self._explain),
-            idle="{}: nothing in it is for the Edge TPU, the CPU would do all the work: compile it with `tflsplit "
-            "compile`",
+            idle=lambda name: (
+                f"{name}: nothing in it is for the Edge TPU, the CPU would do all the work: compile it with "
+                "`tflsplit compile`"
+            ),
         )
 
     def probe(self) -> None:

@@ -36,17 +36,21 @@ class Delegate:
         """Its process, in which models may be opened."""
         return Started(
             *(self, self.name, lambda failure: diagnosis.explain(failure, self.library)),
-            idle=f"{self.library}: takes over none of the operators of {{}}: look whether it wants another kind of "
-            "model (data type, compiled or not), or run on --accelerator cpu",
+            idle=lambda name: (
+                f"{self.library}: takes over none of the operators of {name}: look whether it wants another "
+                "kind of model (data type, compiled or not), or run on --accelerator cpu"
+            ),
         )
 
 
 class Started:
-    """A delegate's process. `explain` turns a failure into a message; `idle` is one with a place for the name of a
-    model of which it takes over nothing. For one caller at a time. DeviceError from a model's run: it has ended, and
-    all models with it."""
+    """A delegate's process. `explain` turns a failure into a message; `idle` makes one of the name of a model of which
+    it takes over nothing. For one caller at a time. DeviceError from a model's run: it has ended, and all models with
+    it."""
 
-    def __init__(self, delegate: Delegate, name: str, explain: Callable[[Failure], str], *, idle: str) -> None:
+    def __init__(
+        self, delegate: Delegate, name: str, explain: Callable[[Failure], str], *, idle: Callable[[str], str]
+    ) -> None:
         self.name = name
         self._delegate = delegate
         self._explain = explain
@@ -67,7 +71,7 @@ class Started:
             opened = self._child.open(model, tensors, name=name, threads=self._delegate.threads)
             if opened.delegated_parts == 0:
                 opened.close()
-                raise errors.DeviceError(self._idle.format(name))
+                raise errors.DeviceError(self._idle(name))
         return opened
 
     def properties(self, opened: child.Model) -> Mapping[str, str]:
@@ -97,7 +101,7 @@ class DelegatedModel:
             for descriptor in descriptors:
                 stack.callback(os.close, descriptor)
             self._opened = started.open(*descriptors, name=name)
-            self._arrays = arena.views(descriptors[1], (*self._opened.inputs, *self._opened.outputs))
+            self._tensors = arena.Tensors(descriptors[1], self._opened.inputs, self._opened.outputs)
             failed.pop_all()
         self.properties = started.properties(self._opened)
 
@@ -110,10 +114,10 @@ class DelegatedModel:
         return self._started.pid
 
     def run(self, *arrays: Array) -> tuple[Array, ...]:
-        arena.fill(self._arrays, self._opened.inputs, arrays)
+        self._tensors.fill(arrays)
         with self._started.explained():
             self._opened.run()
-        return tuple(shared.copy() for shared in self._arrays[len(self._opened.inputs) :])
+        return self._tensors.results()
 
     def close(self) -> None:
         self._started.close()

@@ -61,18 +61,18 @@ class ServedModel:
             fields, (tensors,) = line.ask(json.dumps(request).encode(), content, wait_s=served.limits.open_s)
         finally:
             os.close(content)
-        self._inputs, self.outputs = (
+        inputs, self.outputs = (
             tuple(TensorSpec.from_json(spec) for spec in fields[side]) for side in ("inputs", "outputs")
         )
-        self._arrays = arena.views(tensors, (*self._inputs, *self.outputs))
+        self._tensors = arena.Tensors(tensors, inputs, self.outputs)
         os.close(tensors)
         self.properties: Mapping[str, str] = fields["properties"]
         self._wait_s: float = fields["wait_s"]
 
     def run(self, *arrays: Array) -> tuple[Array, ...]:
-        arena.fill(self._arrays, self._inputs, arrays)
+        self._tensors.fill(arrays)
         self._line.ask(worker.RUN.encode(), wait_s=self._wait_s)
-        return tuple(shared.copy() for shared in self._arrays[len(self._inputs) :])
+        return self._tensors.results()
 
     def close(self) -> None:
         self._line.close()

@@ -114,12 +114,6 @@ def repeats(context: click.Context) -> int:
     return int(context.meta.get(_REPEATS, 0))
 
 
-def file_of(context: click.Context) -> Path | None:
-    """That of `--config`."""
-    found: Path | None = context.meta.get(_FILE)
-    return found
-
-
 def parsed(context: click.Context, obj: object) -> click.Context:
     """The command line of `context` once more, for the repeated table that `obj` is `at`."""
     try:

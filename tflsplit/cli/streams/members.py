@@ -24,7 +24,6 @@ from edge_runtime.accelerators.owner import Owner
 from edge_runtime.accelerators.turns import Share, Turns
 from edge_runtime.service.notify import Notifier
 from tflsplit import errors, text
-from tflsplit.cli.output import screen
 from tflsplit.cli.settings import command
 from tflsplit.cli.streams.surroundings import Surroundings
 from tflsplit.observing.health import STARTING, Health
@@ -229,9 +228,10 @@ def run(context: click.Context) -> None:
     with ExitStack() as stack:
         owners = _Owners(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tflsplit-"))), stack, {})
         metrics = next((each.params["metrics"] for each in contexts if each.params["metrics"]), None)
-        stack.enter_context(Surroundings().observed(metrics, box.families, box.health))
-        stack.enter_context(screen.stopped_by_signals(box.stop))
-        stack.enter_context(Surroundings().reloaded_by_signal(box.reload))
+        alone = Surroundings()
+        stack.enter_context(alone.observed(metrics, box.families, box.health))
+        stack.enter_context(alone.stopped_by_signals(box.stop))
+        stack.enter_context(alone.reloaded_by_signal(box.reload))
         threads = []
         for member, made in zip(box.members, contexts, strict=True):
             _fit(member, made.params, owners)
