@@ -30,6 +30,7 @@ NAMES = (
     "split_or_not",
     "sharing",
     "profile_accuracy",
+    "streams",
     "replay",
     "policies",
     "moving",
