@@ -1,11 +1,13 @@
 """docs/measurements/workers.md: real workers of shared models, each killed once, and what became of the results.
 
-    python benchmarks/real_workers.py ROWS.jsonl [--models DIR] [--public DIR] [--page] > docs/measurements/workers.md
+    python benchmarks/real_workers.py ROWS.jsonl [--models DIR] [--public DIR] [--only MODEL …] [--page] \\
+        > docs/measurements/workers.md
 
 Takes hours; rows that are in the file already are not run again, and with `--page` none is. Each machine is a process
 (`tflsplit worker`) on this computer, which is killed with SIGKILL once while frames are on their way, and started
 again.
-Packages of the models are kept in --models; without --public, the folder of public models, one is left out.
+Packages of the models are kept in --models; without --public, the folder of public models, one is left out. --only has
+the models to run, in that order; the cheapest first is unet, teachable_machine, mobilenet_v3, mobilenet_v2.
 """
 
 import argparse
@@ -145,12 +147,14 @@ def main() -> None:
     parser.add_argument("rows", type=Path)
     parser.add_argument("--models", type=Path, default=Path("build/models"))
     parser.add_argument("--public", type=Path)
+    parser.add_argument("--only", nargs="+", choices=named_models.MODELS, default=())
     parser.add_argument("--page", action="store_true")
     given = parser.parse_args()
     rows = {}
     if given.rows.exists():
         rows = {each["key"]: each for each in map(json.loads, given.rows.read_text().splitlines())}
-    for case in () if given.page else CASES:
+    chosen = [case for model in given.only for case in CASES if case.model == model] or CASES
+    for case in () if given.page else chosen:
         if case.key in rows or (case.model == named_models.TEACHABLE and given.public is None):
             continue
         print(case.key, file=sys.stderr, flush=True)

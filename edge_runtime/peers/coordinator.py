@@ -6,6 +6,7 @@ it is ready; what is not answered by then is computed again under the new one.
 
 import enum
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from broker.messages.peers.epochs import Epoch
@@ -34,6 +35,16 @@ class Phase(enum.Enum):
     RUNNING = "running"
 
 
+class Change(enum.Enum):
+    """Why a placement comes into force."""
+
+    START = "start"
+    LOST = "lost"
+    BACK = "back"
+    UNANSWERED = "unanswered"
+    BETTER = "better"
+
+
 class Coordinator:
     """For one thread, which calls `tick` some times a second; `publish` announces an epoch."""
 
@@ -54,6 +65,7 @@ class Coordinator:
         self._members = members
         self._settings = settings
         self._publish = publish
+        self.changes: Counter[Change] = Counter()
         self._since_s = now_s
         self._taking_part: dict[str, tuple[int, int]] = {}
         self._said_missing: Mapping[str, str] = {}
@@ -75,13 +87,14 @@ class Coordinator:
         if self.phase is Phase.GATHERING:
             self._gather(now_s)
             return
-        reason = self._why_not_on(now_s)
-        if reason is not None:
-            self._declare(now_s, reason)
+        if (lost := self._lost(now_s)) is not None:
+            self._declare(now_s, Change.LOST, lost)
+        elif back := self._back(now_s):
+            self._declare(now_s, Change.BACK, f"{', '.join(sorted(back))} came back")
         elif self.phase is Phase.PREPARING:
             self._prepare(now_s)
         elif moved_at_s is not None and now_s - max(moved_at_s, self._since_s) > self._patience_s:
-            self._declare(now_s, "no frame was answered for too long")
+            self._declare(now_s, Change.UNANSWERED, "no frame was answered for too long")
         else:
             self._improve(now_s)
 
@@ -108,21 +121,21 @@ class Coordinator:
         missing = self._members.missing(now_s)
         waited_for = [name for name in missing if names.index(name) in needed]
         if not waited_for or (now_s - self._since_s >= self._settings.wait_s and self._settings.name not in missing):
-            self._declare(now_s, "start" if not waited_for else f"started without {', '.join(waited_for)}")
+            words = "start" if not waited_for else f"started without {', '.join(waited_for)}"
+            self._declare(now_s, Change.START, words)
         elif dict(missing) != self._said_missing:
             self._said_missing = dict(missing)
             log.info("waiting for machines=%s", ",".join(waited_for))
 
-    def _why_not_on(self, now_s: float) -> str | None:
-        """Why the present placement cannot go on; None where it can."""
+    def _lost(self, now_s: float) -> str | None:
+        """The machine without which the present placement cannot go on, and why; None where it can."""
         for name, seen in self._taking_part.items():
             why = self._members.problem(name, now_s) or self._change(name, seen)
             if why is not None:
                 if name != self._settings.name:
                     self._members.lost(name, now_s)
                 return f"{name}: {why}"
-        back = self._back(now_s)
-        return f"{', '.join(sorted(back))} came back" if back else None
+        return None
 
     def _change(self, name: str, seen: tuple[int, int]) -> str | None:
         """What has changed at a machine that is there, so that letters to it may be gone."""
@@ -144,7 +157,7 @@ class Coordinator:
             log.info("placement in force epoch=%d machines=%s", self._number, ",".join(self._taking_part))
         elif now_s - self._since_s > _LOADING_S:
             self._members.lost(late[0], now_s)
-            self._declare(now_s, f"{late[0]}: it opened its pieces not in {_LOADING_S:g} s")
+            self._declare(now_s, Change.LOST, f"{late[0]}: it opened its pieces not in {_LOADING_S:g} s")
 
     def _is_ready(self, name: str) -> bool:
         standing = self._members.standing(name)
@@ -166,7 +179,7 @@ class Coordinator:
         found = self._planner.take()
         if found is not None and found.machines == there:
             self._known[there] = found.placed
-            self._declare(now_s, f"a placement that is {found.gain:.2f} times as quick")
+            self._declare(now_s, Change.BETTER, f"a placement that is {found.gain:.2f} times as quick")
             return
         factors = self._factors()
         odd = self._odd(factors, now_s)
@@ -199,7 +212,8 @@ class Coordinator:
         self._odd_since_s = {each: self._odd_since_s.get(each, now_s) for each in found}
         return [each for each, since_s in self._odd_since_s.items() if now_s - since_s >= _ODD_FOR_S]
 
-    def _declare(self, now_s: float, reason: str) -> None:
+    def _declare(self, now_s: float, change: Change, reason: str) -> None:
+        self.changes[change] += 1
         names, there = self._plan.machines, self._there(now_s)
         self._is_asked = there in self._known
         placed = self._known.get(there)

@@ -29,8 +29,12 @@ class OpenPieces:
         self._pace = pace
         self._opened: dict[_Key, Interpreter] = {}
 
-    def load(self, share: Share, *, is_planned: bool) -> None:
-        """Opens all that the share runs, out of the folder where it `is_planned` there, and closes what it does not."""
+    def __len__(self) -> int:
+        return len(self._opened)
+
+    def load(self, share: Share, *, is_planned: bool) -> int:
+        """Opens all that the share runs, out of the folder where it `is_planned` there, and closes what it does not.
+        How many were opened."""
         wanted = {_key(piece): (step, piece) for step, piece in share.pieces}
         needed = {piece.parts[0].operator.name for _, piece in share.pieces if piece.role is Role.FINISHES}
         if needed & set(requantisation.KINDS) and (odd := requantisation.differing()):
@@ -40,9 +44,12 @@ class OpenPieces:
             )
         for key in [key for key in self._opened if key not in wanted]:
             self._opened.pop(key).close()
+        opened = 0
         for key, (step, piece) in wanted.items():
             if key not in self._opened:
                 self._opened[key] = self._open(share.program.machine, step, piece, from_file=is_planned)
+                opened += 1
+        return opened
 
     @contextmanager
     def use(self, _: int, piece: Piece) -> Iterator[Interpreter]:

@@ -26,6 +26,9 @@ class Outgoing:
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._send, name="peer-send", daemon=True)
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def start(self) -> None:
         self._thread.start()
 

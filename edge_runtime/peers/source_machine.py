@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from broker.messages import presence, results, topics
 from broker.messages.peers import standing
@@ -10,7 +10,7 @@ from broker.messages.peers.epochs import Epoch
 from broker.messages.peers.parcels import Stamp
 from broker.messages.topics import Kind, Topic
 from broker.transport.protocol import ConnectionState, Message, Transport
-from edge_runtime.peers.coordinator import Coordinator, Phase
+from edge_runtime.peers.coordinator import Change, Coordinator, Phase
 from edge_runtime.peers.feed import Feed
 from edge_runtime.peers.members import Members
 from edge_runtime.peers.replanning import Replanner
@@ -58,6 +58,24 @@ class SourceMachine:
         self.feed = Feed(source, settings, summary, self._coordinator.window)
         self.feed.on_change = notify
         source.drop = summary.drop
+
+    @property
+    def window(self) -> int:
+        return self._coordinator.window
+
+    @property
+    def changes(self) -> Mapping[Change, int]:
+        """How many placements came into force for each of these reasons."""
+        return self._coordinator.changes
+
+    def problems(self) -> Mapping[str, str | None]:
+        """Why each machine may not take part now; None where it may."""
+        now_s = time.monotonic()
+        return {name: self._members.problem(name, now_s) for name in self._machines}
+
+    def speeds(self) -> Mapping[str, float | None]:
+        """How many times as quick as stated each machine was found to be, of late."""
+        return {name: self._members.speed(name) for name in self._machines}
 
     def listen(self) -> None:
         deployment, name = self._settings.deployment, self._settings.name

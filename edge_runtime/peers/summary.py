@@ -55,8 +55,9 @@ class Speed:
 class Summary:
     """`frames` were computed here, `results` published here. Letters: `repeats` had come already, `stale` were of an
     epoch that is over, `bad` were damaged or not for this machine. At the source: `inputs` taken, those `answered`, and
-    those `recomputed` under a new epoch; `latency_s` is from capture to the result. `steps` are of the last placement.
-    """
+    those `recomputed` under a new epoch; `latency_s` is from capture to the result. `steps` are of the last placement;
+    of all are `step_s`, `wait_s` and, by stage, `stage_runs` and `stage_s`. `taken_over` are pieces opened for another
+    placement than the planned one."""
 
     machine: str
     frames: int = 0
@@ -78,10 +79,26 @@ class Summary:
     took_s: float = 0.0
     latency_s: Latencies = field(default_factory=Latencies)
     steps: dict[tuple[int, Phase], StepTimes] = field(default_factory=dict)
+    step_s: Latencies = field(default_factory=Latencies)
+    wait_s: Latencies = field(default_factory=Latencies)
+    stage_runs: Counter[int] = field(default_factory=Counter)
+    stage_s: dict[int, float] = field(default_factory=dict)
+    taken_over: int = 0
     link: protocol.Counters = field(default_factory=protocol.Counters)
 
     def drop(self, reason: str) -> None:
         self.dropped[reason] += 1
+
+    def step_done(self, task: Task, waited_s: float, took_s: float) -> StepTimes:
+        """The times of that step, these among them."""
+        times = self.steps[task.step, task.phase]
+        for kept, seconds in ((times.wait_s, waited_s), (self.wait_s, waited_s), (times.compute_s, took_s)):
+            kept.append(seconds)
+        self.step_s.append(took_s)
+        self.stage_runs[task.step] += 1
+        self.stage_s[task.step] = self.stage_s.get(task.step, 0.0) + took_s
+        self.compute_s += took_s
+        return times
 
     def letter_sent(self, task: Task | None, letter: Letter) -> None:
         self.letters_sent += 1

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from broker.messages import topics
 from broker.messages.peers import epochs, parcels
@@ -44,6 +45,18 @@ _AWAY_S = 1.0
 _PACKET_BYTES = 512
 
 
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What a worker does now. `begun` frames are here, `waiting` messages have no room in the connection yet."""
+
+    state: State
+    why: str | None
+    epoch: Epoch | None
+    begun: int
+    waiting: int
+    open_pieces: int
+
+
 class Worker:
     """`run` may be called once; `stop` from anywhere ends it in good order."""
 
@@ -58,13 +71,15 @@ class Worker:
         self.machine = shared.machine(settings.name)
         self.is_source = self.machine == shared.plan.source
         self.summary = Summary(settings.name)
-        self._shared = shared
+        self.shared = shared
+        self.settings = settings
+        self.kernel_class = kernel_class
+        self.source: SourceMachine | None = None
+        self.looked_at_s = time.monotonic()
         self._transport = transport
-        self._settings = settings
         self._shares = Shares(shared)
         self._open = OpenPieces(shared, self._shares.network, threads=settings.threads, pace=settings.pace)
-        self._kernel_class = kernel_class
-        self._source_name = shared.plan.machines[shared.plan.source]
+        self.source_name = shared.plan.machines[shared.plan.source]
         self._frames: Frames | None = None
         self._outlet: Outlet | None = None
         self._epoch: Epoch | None = None
@@ -73,7 +88,6 @@ class Worker:
         self._why: str | None = None
         self._said: tuple[object, ...] = ()
         self._said_at_s = -_BEAT_S
-        self._source: SourceMachine | None = None
         self._outgoing = Outgoing(transport)
         self._speed = Speed()
         self._clash = NameClash(transport, settings.deployment, settings.name, settings.boot)
@@ -82,23 +96,30 @@ class Worker:
         self._is_stopping = self._is_over = False
         self._failure: Exception | None = None
 
+    @property
+    def present(self) -> Present:
+        """Any thread may ask."""
+        frames = self._frames
+        begun = 0 if frames is None else len(frames)
+        return Present(self._state, self._why, self._epoch, begun, len(self._outgoing), len(self._open))
+
     def stop(self) -> None:
         """Begin nothing more; the source waits for its answers. Takes no lock: signal handlers may call it."""
         self._is_stopping = True
-        if self._source is not None:
-            self._source.feed.stop()
+        if self.source is not None:
+            self.source.feed.stop()
 
     def run(self, source: Source | None = None) -> Summary:
         """Until it is stopped; the source's worker until its inputs end and are answered. SettingsError for a source
         where it does not belong, or none where one does; PeerError where this machine may not take part."""
         if self.is_source != (source is not None):
-            words = "give it --source" if self.is_source else f"only {self._source_name} takes a source"
-            raise errors.SettingsError(f"{self._settings.name}: {words}: the inputs are at {self._source_name}")
+            words = "give it --source" if self.is_source else f"only {self.source_name} takes a source"
+            raise errors.SettingsError(f"{self.settings.name}: {words}: the inputs are at {self.source_name}")
         if source is not None:
-            self._source = SourceMachine(
-                *(self._shares, self._transport, self._settings, source),
+            self.source = SourceMachine(
+                *(self._shares, self._transport, self.settings, source),
                 summary=self.summary,
-                kernel_class=self._kernel_class,
+                kernel_class=self.kernel_class,
                 notify=self._notify,
             )
         threads = [
@@ -111,8 +132,8 @@ class Worker:
         for thread in threads:
             thread.start()
         try:
-            if self._source is not None:
-                self._source.feed.start()
+            if self.source is not None:
+                self.source.feed.start()
             self._work()
         finally:
             self._is_over = True
@@ -126,17 +147,18 @@ class Worker:
         return self.summary
 
     def _listen(self) -> None:
-        deployment, name = self._settings.deployment, self._settings.name
+        deployment, name = self.settings.deployment, self.settings.name
         self._clash.start()
         self._transport.subscribe(topics.topic(deployment, name, Kind.PARTS))
-        self._transport.subscribe(topics.topic(deployment, self._source_name, Kind.EPOCH))
-        if self._source is not None:
-            self._source.listen()
+        self._transport.subscribe(topics.topic(deployment, self.source_name, Kind.EPOCH))
+        if self.source is not None:
+            self.source.listen()
 
     # The thread that computes.
 
     def _work(self) -> None:
         while self._failure is None and not self._is_done():
+            self.looked_at_s = time.monotonic()
             if self._wanted is not self._epoch:
                 self._adopt(self._wanted)
             begun = None if self._frames is None else self._frames.next()
@@ -147,7 +169,7 @@ class Worker:
                 self._has_news = False
 
     def _is_done(self) -> bool:
-        return self._is_stopping if self._source is None else self._source.is_done(is_stopping=self._is_stopping)
+        return self._is_stopping if self.source is None else self.source.is_done(is_stopping=self._is_stopping)
 
     def _adopt(self, epoch: Epoch | None) -> None:
         """Gets ready for another placement; what was begun under the one before is given up."""
@@ -162,29 +184,31 @@ class Worker:
             share, fingerprint = self._shares.share(placed, self.machine, self._open.use)
             if fingerprint != epoch.program:
                 raise errors.PeerError("this version works out other steps of the placement than the source's")
-            self._open.load(share, is_planned=placed == self._shared.plan.placement())
+            is_planned = placed == self.shared.plan.placement()
+            opened = self._open.load(share, is_planned=is_planned)
         except errors.TflsplitError as problem:
             log.error("placement cannot be run epoch=%d reason=%s", epoch.epoch, problem)
             self._set_state(State.FAILED, str(problem))
             return
         self.summary.epochs.append(epoch.reason)
+        self.summary.taken_over += 0 if is_planned else opened
         planned_s = self._shares.planned_s(share)
         self.summary.steps = {
             (task.step, task.phase): StepTimes(share.operators(task), planned_s.get((task.step, task.phase)))
             for task in share.program.tasks
         }
-        if self._source is not None:
-            self._source.feed.begin_epoch()
-        speaker = (self._settings.deployment, self._source_name)
+        if self.source is not None:
+            self.source.feed.begin_epoch()
+        speaker = (self.settings.deployment, self.source_name)
         about = {"is_exact": epoch.exact, "is_raw": epoch.raw}
-        self._outlet = Outlet(self._shared.package, speaker, self._outgoing.put, self.summary, **about)
+        self._outlet = Outlet(self.shared.package, speaker, self._outgoing.put, self.summary, **about)
         self._frames = Frames(share, epoch.key, epoch.window, self.summary)
         self._set_state(State.READY)
 
     def _begin_frames(self) -> bool:
         """Whether another input was begun: at the source, once all machines are ready."""
         frames = self._frames
-        taken = None if frames is None or self._source is None else self._source.next(frames.key)
+        taken = None if frames is None or self.source is None else self.source.next(frames.key)
         if frames is None or taken is None:
             return False
         stamp, arrays = taken
@@ -199,13 +223,11 @@ class Worker:
         frames, task = self._frames, begun.frame.task
         if frames is None or task is None:
             return False
-        times, began_s = self.summary.steps[task.step, task.phase], time.monotonic()
-        times.wait_s.append(began_s - begun.waits_since_s)
+        began_s = time.monotonic()
         sent = begun.frame.step()
         done_s = time.monotonic()
-        times.compute_s.append(done_s - began_s)
         begun.compute_s += done_s - began_s
-        self.summary.compute_s += done_s - began_s
+        times = self.summary.step_done(task, began_s - begun.waits_since_s, done_s - began_s)
         self._speed.add(times.planned_s, done_s - began_s)
         begun.waits_since_s = done_s
         self._send_all(begun.stamp, task, sent)
@@ -218,7 +240,7 @@ class Worker:
 
     def _send_all(self, stamp: Stamp, task: Task | None, sent: Sent) -> None:
         for letter, arrays in sent:
-            topic = topics.topic(self._settings.deployment, self._shared.plan.machines[letter.target], Kind.PARTS)
+            topic = topics.topic(self.settings.deployment, self.shared.plan.machines[letter.target], Kind.PARTS)
             self.summary.letter_sent(task, letter)
             for message in parcels.pack(stamp, letter.key, packed(arrays), self._most_bytes):
                 self._outgoing.put(topic, message)
@@ -247,8 +269,8 @@ class Worker:
                     self._take_parcel(message.payload)
                 case Kind.EPOCH:
                     self._take_epoch(message)
-                case _ if self._source is not None:
-                    self._source.take(topic, message)
+                case _ if self.source is not None:
+                    self.source.take(topic, message)
                 case _:
                     pass
         except errors.FrameError as problem:
@@ -267,13 +289,13 @@ class Worker:
         if not message.payload:
             return
         told = epochs.parse(message.payload)
-        if told.bundle != self._shared.digest:
+        if told.bundle != self.shared.digest:
             raise errors.PeerError(
-                f"{self._source_name} runs bundle {told.bundle[:16]}, this one is {self._shared.digest[:16]}: "
+                f"{self.source_name} runs bundle {told.bundle[:16]}, this one is {self.shared.digest[:16]}: "
                 "give all machines the same folder"
             )
         if told.over:
-            self._is_stopping |= self._settings.ends_with_source and self._epoch is not None
+            self._is_stopping |= self.settings.ends_with_source and self._epoch is not None
             self._notify()
             return
         latest = self._wanted
@@ -287,8 +309,8 @@ class Worker:
     def _tend(self) -> None:
         while not self._is_over:
             self._say()
-            if self._source is not None:
-                self._source.tend()
+            if self.source is not None:
+                self.source.tend()
             with self._changed:
                 self._changed.wait_for(lambda: self._is_over, _LOOK_S)
 
@@ -304,28 +326,28 @@ class Worker:
         if told == self._said and now_s - self._said_at_s < _BEAT_S and not is_last:
             return
         message = Standing(
-            self._settings.boot,
-            self._shared.digest,
+            self.settings.boot,
+            self.shared.digest,
             self._transport.reconnects,
             self._state,
             self._why,
             *key,
             frames=self.summary.frames,
             speed=self._speed.take(),
-            kernel_class=self._kernel_class,
+            kernel_class=self.kernel_class,
         ).as_json()
-        topic = topics.topic(self._settings.deployment, self._settings.name, Kind.SHARE)
+        topic = topics.topic(self.settings.deployment, self.settings.name, Kind.SHARE)
         if self._transport.try_publish(topic, message, qos=1, retain=True):
             self._said, self._said_at_s = told, now_s
 
     def _end(self) -> None:
-        if self._source is not None:
-            self._source.feed.close()
+        if self.source is not None:
+            self.source.feed.close()
         is_online = self._transport.state is ConnectionState.ONLINE
-        left_s = self._settings.drain_s if is_online and self._failure is None else _AWAY_S
+        left_s = self.settings.drain_s if is_online and self._failure is None else _AWAY_S
         self._outgoing.close(left_s)
-        if self._source is not None:
-            self._source.over()
+        if self.source is not None:
+            self.source.over()
         self._set_state(State.ENDED)
         self._transport.flush(left_s)
         self._open.close()

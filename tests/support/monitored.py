@@ -95,8 +95,10 @@ class Monitored:
         settings = yaml.safe_load((MONITORING / "prometheus.yaml").read_text("utf-8"))
         settings["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         settings["rule_files"] = [str(MONITORING / "alerts.yaml")]
-        for job, port in zip(settings["scrape_configs"], (self.at_edge, self.at_cloud), strict=True):
-            job["static_configs"] = [{"targets": [f"127.0.0.1:{port}"]}]
+        ports_of = {"tflsplit-edge": self.at_edge, "tflsplit-cloud": self.at_cloud}
+        settings["scrape_configs"] = [job for job in settings["scrape_configs"] if job["job_name"] in ports_of]
+        for job in settings["scrape_configs"]:
+            job["static_configs"] = [{"targets": [f"127.0.0.1:{ports_of[job['job_name']]}"]}]
         (self.folder / "prometheus.yaml").write_text(yaml.safe_dump(settings))
         self._run(
             "prometheus",

@@ -1,4 +1,4 @@
-"""Metrics of a running edge or cloud: their names, kinds and labels, and their values.
+"""Metrics of a running edge, cloud or worker: their names, kinds and labels, and their values.
 
 Pure values: things are counted where they happen, and read from there when metrics are asked for.
 """
@@ -20,8 +20,8 @@ class Kind(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`name` is without the prefix for edge or cloud. Units are base units (seconds, bytes) and end the name, except
-    for counters, whose names end in `_total`. A label has few values: never a frame, nor whatever a peer sends."""
+    """`name` is without the prefix of who has it. Units are base units (seconds, bytes) and end the name, except for
+    counters, whose names end in `_total`. A label has few values: never a frame, nor whatever a peer sends."""
 
     name: str
     kind: Kind
@@ -33,6 +33,18 @@ class Metric:
             raise ValueError(f"metric {self.name!r}{self.labels}: names are of the characters a-z 0-9 _")
         if (self.kind is Kind.COUNTER) != self.name.endswith("_total"):
             raise ValueError(f"metric {self.name}: counters end in _total, and nothing else does")
+
+
+def counter(name: str, words: str, *labels: str) -> Metric:
+    return Metric(name, Kind.COUNTER, words, labels)
+
+
+def gauge(name: str, words: str, *labels: str) -> Metric:
+    return Metric(name, Kind.GAUGE, words, labels)
+
+
+def histogram(name: str, words: str, *labels: str) -> Metric:
+    return Metric(name, Kind.HISTOGRAM, words, labels)
 
 
 @dataclass(frozen=True, slots=True)

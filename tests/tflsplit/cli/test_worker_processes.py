@@ -1,10 +1,14 @@
 """Workers as the processes they are in service, killed one after the other while they share a model."""
 
+import json
 import signal
 
 import numpy as np
+import ports
 import pytest
+import scraped
 import shared_models
+import waiting
 
 from tflsplit.graph.interpreter import Interpreter
 
@@ -16,20 +20,22 @@ def cluster(start, brokers, watch, tmp_path):
     """Starts the workers of a model shared over so many machines; `cluster(count, frames)` returns what it knows."""
 
     class Cluster:
-        def __init__(self, count, frames, **options):
+        def __init__(self, count, frames, *, metrics=False, **options):
             self.shared = shared_models.write(tmp_path, count, **options)
             self.columns = shared_models.inputs(self.shared.package, DIFFERENT)
             np.savez(tmp_path / "inputs.npz", *self.columns)
             self.frames, self.url = frames, brokers.start()
             self.seen = watch(self.url)
             self.first, *self.others = self.shared.plan.machines
+            self.ports = {name: ports.free_port() for name in self.shared.plan.machines} if metrics else {}
             self.workers = {name: self.begin(name) for name in self.others}
             more = ("--source", tmp_path / "inputs.npz", "--count", frames, "--raw-outputs", "--no-replan")
             self.workers[self.first] = self.begin(self.first, *more)
 
         def begin(self, name, *more):
             common = ("--broker", self.url, "--deployment", "d", "--name", name, "--once", "--json")
-            return start("worker", self.shared.path, *common, *more)
+            at = ("--metrics", self.ports[name]) if name in self.ports else ()
+            return start("worker", self.shared.path, *common, *at, *more)
 
         def answered(self):
             return len({each.sequence for each in self.seen.results})
@@ -75,6 +81,35 @@ def test_each_worker_is_killed_once_and_no_result_is_lost_wrong_or_out_of_order(
     assert len(done["epochs"]) >= count
     for name in made.others:
         assert made.workers[name].done().code == 0
+
+
+def test_workers_are_scraped_while_one_is_killed_and_comes_back(cluster):
+    made = cluster(2, 10**6, metrics=True)
+    first, other, at = made.first, made.others[0], made.ports
+    made.seen.wait_for(lambda: made.answered() >= 20)
+    waiting.wait_for(lambda: scraped.scrape(at[first])["tflsplit_worker_answered_inputs_total",] >= 20)
+    both = {name: scraped.scrape(at[name]) for name in (first, other)}
+    assert both[other]["tflsplit_worker_frames_total",] > 0
+    assert both[other]["tflsplit_worker_step_seconds_count",] > 0
+    assert both[other]["process_resident_memory_bytes",] > 0
+    assert both[first]["tflsplit_worker_machine_up", ("machine", other)] == 1
+    assert scraped.get(at[other], "/health/ready")[0] == 200
+
+    made.workers[other].kill()
+    made.workers[other].wait()
+    lost = ("tflsplit_worker_placement_changes_total", ("reason", "lost"))
+    waiting.wait_for(lambda: scraped.scrape(at[first])[lost] == 1)
+    waiting.wait_for(lambda: scraped.scrape(at[first])["tflsplit_worker_taken_over_pieces_total",] > 0)
+    alone = scraped.scrape(at[first])
+    assert alone["tflsplit_worker_machine_up", ("machine", other)] == 0
+    assert list(json.loads(scraped.get(at[first], "/health")[1])["away"]) == [other]
+
+    made.workers[other] = made.begin(other)
+    waiting.wait_for(lambda: scraped.scrape(at[first])["tflsplit_worker_machine_up", ("machine", other)] == 1)
+    waiting.wait_for(lambda: scraped.scrape(at[other])["tflsplit_worker_frames_total",] > 0)
+    made.workers[first].terminate()
+    done = made.workers[first].done().json()
+    assert done["answered"] == done["inputs"] > alone["tflsplit_worker_answered_inputs_total",]
 
 
 def test_a_source_that_is_killed_begins_a_new_run_with_its_next_start(cluster):

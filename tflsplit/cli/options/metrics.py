@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:  # an edge without metrics imports none of it
+    from edge_runtime.monitoring.worker_metrics import WorkerMetrics
     from tflsplit.observing.exposition import Collect
     from tflsplit.observing.health import Health
 
@@ -35,3 +36,16 @@ def served(metrics: str | None, families: "Collect", health: "Callable[[], Healt
     with server.Server(host, port, answer=server.observing(exposition.renderer(families), health)) as serving:
         _log.info("metrics and health served url=%s", serving.url)
         yield
+
+
+@contextmanager
+def of_worker(address: str | None) -> "Iterator[WorkerMetrics | None]":
+    """Serves a worker's metrics from before its source opens until it has ended; None without an address."""
+    if address is None:
+        yield None
+        return
+    from edge_runtime.monitoring.worker_metrics import WorkerMetrics
+
+    metrics = WorkerMetrics()
+    with served(address, metrics.families, metrics.health):
+        yield metrics

@@ -4,14 +4,11 @@ import json
 import os
 import re
 import socket
-import time
-import urllib.error
-import urllib.request
 
 import ports
 import pytest
 import waiting
-from prometheus_client.parser import text_string_to_metric_families
+from scraped import get, scrape
 
 from broker.cloud import engine, subscriber
 from broker.cloud import metrics as broker_watch
@@ -40,27 +37,6 @@ def edge(start, tiny_package, source, url):
 def cloud(start, tiny_package, url):
     """Starts a cloud of deployment d."""
     return lambda *options: start("cloud", tiny_package.path, "--broker", url, *COMMON, "--json", *options)
-
-
-def get(port, path):
-    """Of a process that may not listen yet."""
-    give_up_s = time.monotonic() + WAIT_S
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=WAIT_S) as response:
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as refused:
-            with refused:
-                return refused.code, refused.read().decode()
-        except urllib.error.URLError:
-            assert time.monotonic() < give_up_s
-
-
-def scrape(port):
-    families = text_string_to_metric_families(get(port, "/metrics")[1])
-    return {
-        (sample.name, *sorted(sample.labels.items())): sample.value for family in families for sample in family.samples
-    }
 
 
 def test_an_edge_a_cloud_and_each_device_are_seen_from_outside(edge, cloud, url, watch, start):

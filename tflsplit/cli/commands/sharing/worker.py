@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from tflsplit.cli.options import connection, units
+from tflsplit.cli.options import metrics as options_metrics
 from tflsplit.cli.output import examples, screen
 
 
@@ -95,6 +96,7 @@ from tflsplit.cli.output import examples, screen
     help="Let no piece be quicker than a machine of so many multiply-accumulates a second; or `stated`, than the "
     "machine that the placement was made for. For emulations.",
 )
+@options_metrics.option
 @click.option("--json", "is_json", is_flag=True, help="Print the summary at the end as JSON.")
 def command(
     bundle: Path,
@@ -105,6 +107,7 @@ def command(
     source: str | None,
     delivery: str,
     pace: str | None,
+    metrics: str | None,
     is_json: bool,
     **more: Any,
 ) -> None:
@@ -133,6 +136,7 @@ def command(
     if broker.url is None:
         broker = dataclasses.replace(broker, url=shared.plan.url(machine))
     with contextlib.ExitStack() as stack:
+        observed = stack.enter_context(options_metrics.of_worker(metrics))
         inputs = None
         if source is not None:
             connect = broker.of_pictures((deployment, own_name), Role.WORKER)
@@ -142,6 +146,8 @@ def command(
             connection.connected(broker, deployment, settings.name, settings.boot, role=Role.WORKER, is_quick=True)
         )
         running = workers.Worker(shared, online, settings, kernel_class=keeping.told())
+        if observed is not None:
+            observed.attach(running, online)
         with screen.stopped_by_signals(running.stop):
             summary = running.run(inputs)
     screen.as_json(summary.as_json()) if is_json else screen.write(str(summary))
