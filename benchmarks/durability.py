@@ -4,6 +4,10 @@ A device sends frames of 12.5 KB at QoS 1 over mutual TLS, up to 64 unanswered, 
 another process: alone; beside a device whose 130 frames a second nobody answers; and beside 60 durable sessions of
 readers who are away, each with a full queue. Mosquitto writes its whole state after each change, or every ten seconds
 as `tflsplit broker init` has it: what a crash takes of the last ones is said again (docs/brokers.md).
+
+And what is lost at other intervals: twenty devices (`benchmarks/crowd`) send 200 frames a second for some 40 s and on,
+while the broker is killed with SIGKILL three times at random moments; `tflsplit cloud` and a reader with a name,
+`tflsplit results --name`, are processes as anybody runs them. Every answer is looked at, at the device and the reader.
 """
 
 import contextlib
@@ -14,10 +18,11 @@ import re
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import harness
+from crowd import material, running
 from harness import Outcome, Table
 
 from broker.deploy import folder as deployments
@@ -34,6 +39,8 @@ _FLOOD_PERIOD_S = 1 / 130
 _WINDOW = 64
 _FRAME_BYTES, _RESULT_BYTES = 12_500, 600
 _PATIENCE_S = 60.0
+_INTERVALS_S = (1, 10, 30, 300)
+_DEVICES, _RATE_PER_S, _KILLS, _BEFORE_S = 20, 10.0, 3, 40.0
 
 
 def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
@@ -48,7 +55,25 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
             measured.append([_frames_a_second(clients, pid, for_s) for _ in range(rounds)])
         rows.append((name, *map(_shown, measured)))
     columns = ("saved", "alone", "beside 130 frames/s", f"beside {_SESSIONS} full queues")
-    return [Table("Frames a second, and MB that the broker writes a second", columns, tuple(rows))]
+    written = Table("Frames a second, and MB that the broker writes a second", columns, tuple(rows))
+    return [written, _through_kills(folder, _INTERVALS_S[1:2] if is_quick else _INTERVALS_S)]
+
+
+def _through_kills(folder: Path, intervals_s: Sequence[int]) -> Table:
+    package, rows = material.package(folder), []
+    for interval_s in intervals_s:
+        found = running.measured(
+            *(folder / f"kills-{interval_s}", package, _DEVICES, _RATE_PER_S),
+            kills=_KILLS,
+            interval_s=interval_s,
+            steady_s=_BEFORE_S,
+        )
+        wrong = found.counts["wrong"] + found.wrong
+        counted = (found.frames, found.counts["unanswered"], wrong, found.lost, found.doubled)
+        rows.append((f"{interval_s} s", *(f"{count:,}" for count in counted)))
+        print(rows[-1], flush=True)
+    columns = ("saved every", "frames", "unanswered", "wrong", "lost at the reader", "doubled there")
+    return Table(f"Through {_KILLS} times SIGKILL of the broker", columns, tuple(rows))
 
 
 @contextlib.contextmanager

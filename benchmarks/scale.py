@@ -20,7 +20,7 @@ LARGE = ((10_000, 0.1), (10_000, 1.0), (100_000, 0.01), (100_000, 0.1))
 # Of a core, so that a burst finds room.
 _FULL = 0.7
 _NEAR = 0.15  # how well model time has to agree with a real run
-_FOR_S = 25.0  # with two saves
+_FOR_S = 65.0  # with a save
 _STARTS_S = 1.0  # until a broker that was killed is there again, on a machine that has nothing else to do
 
 

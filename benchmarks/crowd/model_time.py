@@ -11,9 +11,10 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from broker.deploy import mosquitto
 from broker.transport.backoff import Backoff
 
-_TELEMETRY_S, _SAVE_S = 10.0, 10.0
+_TELEMETRY_S = 10.0
 # Packets that a broker reads or writes for a frame: five publications (the frame comes, leaves for the cloud, its
 # result comes, leaves for the device and for a reader), each with its acknowledgement. And for telemetry that nobody
 # reads.
@@ -37,7 +38,7 @@ class Costs:
         """As one real run had them; that of a save is from the largest, for a small one is mostly opening a file."""
         devices, per_s = found["devices"], found["answered_per_s"]
         packets_per_s = per_s * _FRAME_PACKETS + devices / _TELEMETRY_S * _TELEMETRY_PACKETS
-        saving = found["save_s"] / _SAVE_S
+        saving = found["save_s"] / mosquitto.save_interval_s(devices)
         return cls(
             packet_s=(found["costs"]["broker"]["cpu"] - saving) / packets_per_s,
             connection_s=found["connecting_s"]["broker"] / devices,
@@ -61,15 +62,14 @@ def load(costs: Costs, devices: int, rate_per_s: float) -> Load:
     stored_bytes = devices * costs.state_bytes
     save_s = stored_bytes * costs.byte_s
     packets_per_s = devices * (rate_per_s * _FRAME_PACKETS + _TELEMETRY_PACKETS / _TELEMETRY_S)
-    return Load(
-        packets_per_s * costs.packet_s + save_s / _SAVE_S, devices * rate_per_s * costs.frame_s, stored_bytes, save_s
-    )
+    saving = save_s / mosquitto.save_interval_s(devices)
+    return Load(packets_per_s * costs.packet_s + saving, devices * rate_per_s * costs.frame_s, stored_bytes, save_s)
 
 
 def latencies(costs: Costs, devices: int, rate_per_s: float, for_s: float, seed: int = 1) -> list[float]:
     """Of all frames, in order of their sending; they grow without end where broker or cloud is overloaded."""
     save_s = load(costs, devices, rate_per_s).save_s
-    broker, cloud = _Server(save_s), _Server()
+    broker, cloud = _Server(save_s, mosquitto.save_interval_s(devices)), _Server()
     waiting: list[tuple[float, int, int, float]] = []  # when, which stage, a number to settle ties, when it was sent
     found = []
     arrivals = _arrivals(devices, rate_per_s, for_s, random.Random(seed))
@@ -112,11 +112,11 @@ def storm(costs: Costs, devices: int, started_s: float = 0.0, seed: int = 1) -> 
 
 
 class _Server:
-    """Serves in order; every `_SAVE_S` it does nothing else for `save_s`."""
+    """Serves in order; every `interval_s` it does nothing else for `save_s`."""
 
-    def __init__(self, save_s: float = 0.0) -> None:
+    def __init__(self, save_s: float = 0.0, interval_s: float = 1.0) -> None:
         self._free_s = 0.0
-        self._save_s, self._next_save_s = save_s, _SAVE_S
+        self._save_s, self._interval_s, self._next_save_s = save_s, interval_s, interval_s
 
     def free_s(self, at_s: float) -> float:
         return max(at_s, self._free_s)
@@ -126,7 +126,7 @@ class _Server:
         begin_s = self.free_s(at_s)
         while self._save_s and begin_s >= self._next_save_s:
             begin_s = max(begin_s, self._next_save_s + self._save_s)
-            self._next_save_s += _SAVE_S
+            self._next_save_s += self._interval_s
         self._free_s = begin_s + cost_s
         return self._free_s
 

@@ -20,6 +20,7 @@ import numpy as np
 import psutil
 
 from broker.deploy import folder as deployments
+from broker.deploy import mosquitto
 from broker.mqtt.transport import MqttTransport
 from broker.transport import credentials
 from crowd import generator, material
@@ -29,7 +30,9 @@ from tflsplit.package.reading import Package
 
 DEPLOYMENT, READER, PRINTED = "fleet", "archive", "results.jsonl"
 PERCENTILES = (50, 95, 99, 100)
+# Undisturbed, before a kill and after the last one.
 _STEADY_S, _AFTER_S, _WARM_S, _PATIENCE_S = 20.0, 25.0, 3.0, 600.0
+_LEAST_GAP_S = 2.0  # between kills
 _SAVES = 5
 # Not counted as undisturbed: the first moments, and the last before the kill, whose answers may come after it.
 _SETTLED_S = 2.0
@@ -70,6 +73,14 @@ class Found:
     stored_bytes: int
     save_s: float  # processor time of one save of all that
     others: float  # cores that were busy with what is none of this, while nothing disturbed
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """How long nothing disturbs, and how long after each kill the next one follows, or the end."""
+
+    steady_s: float
+    gaps_s: Sequence[float]
 
 
 class Broker:
@@ -140,12 +151,14 @@ def measured(
     devices: int,
     rate_per_s: float,
     *,
-    kills: bool = True,
+    kills: int = 1,
     interval_s: int | None = None,
+    steady_s: float | None = None,
     cloud: Sequence[str] = (),
 ) -> Found:
     """A run in a new `folder`; `interval_s` is how often the broker saves, where not as it is configured, `cloud` are
-    more options of the cloud."""
+    more options of the cloud. After `steady_s`, in which it saves once and more, the broker is killed so many times, at
+    random moments."""
     folder.mkdir()
     names = tuple(f"device-{number}" for number in range(devices))
     home = folder / "broker"
@@ -155,7 +168,10 @@ def measured(
         config = home / "server" / "mosquitto.conf"
         config.write_text(re.sub(r"autosave_interval \d+", f"autosave_interval {interval_s}", config.read_text()))
     clients, printed = home / "clients", folder / PRINTED
-    seconds = _STEADY_S + (_AFTER_S if kills else 0.0)
+    if steady_s is None:
+        steady_s = max(_STEADY_S, mosquitto.save_interval_s(devices) + 2 * _SETTLED_S + 1.0)
+    gaps_s = [random.uniform(_LEAST_GAP_S, _AFTER_S) for _ in range(kills - 1)] + [_AFTER_S] * (kills > 0)
+    seconds = steady_s + sum(gaps_s)
     limits = (rate_per_s, seconds, _WARM_S, _PATIENCE_S)
     given = Wanted(str(package.path), DEPLOYMENT, names, *limits, str(clients))
     (folder / generator.WANTED).write_text(json.dumps(asdict(given)))
@@ -170,7 +186,7 @@ def measured(
         processes["reader"] = stack.enter_context(_process(reading, folder / "reader.log", printed))
         sending = [sys.executable, "-m", "crowd.generator", str(folder)]
         processes["devices"] = stack.enter_context(_process(sending, folder / "devices.log"))
-        return _watched(folder, given, broker, processes, kills=kills)
+        return _watched(folder, given, broker, processes, _Course(steady_s, gaps_s))
 
 
 class _Usage:
@@ -204,7 +220,11 @@ def _busy_s() -> float:
 
 
 def _watched(
-    folder: Path, wanted: Wanted, broker: Broker, processes: dict[str, subprocess.Popen[str]], *, kills: bool
+    folder: Path,
+    wanted: Wanted,
+    broker: Broker,
+    processes: dict[str, subprocess.Popen[str]],
+    course: _Course,
 ) -> Found:
     devices = processes["devices"]
     _told(devices, generator.MADE)
@@ -216,12 +236,15 @@ def _watched(
     save_s = broker.save_s()
     time.sleep(max(0.0, until_s - time.monotonic()))
     usage, began_s, written = _Usage(pids), time.monotonic(), broker.written_bytes
-    time.sleep(_STEADY_S - 2 * _SETTLED_S)
+    time.sleep(course.steady_s - 2 * _SETTLED_S)
     ended_s, costs, others = time.monotonic(), usage.costs(), usage.others()
     written_per_s = (broker.written_bytes - written) / (ended_s - began_s)
     stored_bytes = broker.stored_bytes
     time.sleep(_SETTLED_S)
-    killed_s = broker.kill_and_start() if kills else None
+    killed_s = None
+    for gap_s in course.gaps_s:
+        killed_s = broker.kill_and_start()
+        time.sleep(gap_s)
     _told(devices, generator.DONE)
     devices.wait(_PATIENCE_S)
     sent = json.loads((folder / generator.SENT).read_text())

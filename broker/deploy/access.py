@@ -74,6 +74,7 @@ def may_write(deployment: str, identity: Identity) -> Sequence[str]:
                 own[Kind.STATUS],
                 own[Kind.SERVES],
                 own[Kind.LOAD],
+                own[Kind.MARK],
             ]
         case Role.CONSUMER:
             return [_HOME_STATUS]
@@ -96,7 +97,7 @@ def may_read(deployment: str, identity: Identity) -> Sequence[str]:
             clouds, announced = topics.every_device(deployment, Kind.SERVES), _discovery(deployment, identity.name)
             return [*(own[kind] for kind in _DEVICE_READS), clouds, _HOME_STATUS, *announced]
         case Role.CLOUD:
-            return [topics.every_device(deployment, kind) for kind in _CLOUD_READS]
+            return [*(topics.every_device(deployment, kind) for kind in _CLOUD_READS), own[Kind.MARK]]
         case Role.CONSUMER:
             return [*(topics.every_device(deployment, kind) for kind in _CONSUMER_READS), _EVERY_DISCOVERY]
         case Role.OPERATOR:

@@ -37,7 +37,7 @@ def findings(path: Path | None) -> Iterator[Finding]:
     yield _open_files(pid, book)
     if path is None or book is None:
         return
-    yield _saving(path / layout.SERVER)
+    yield _saving(path / layout.SERVER, len(book.identities))
     yield _certificate(path)
     yield _clients(path)
     yield _key(path / layout.SERVER / mosquitto.KEY)
@@ -64,13 +64,13 @@ def _open_files(pid: int | None, book: Ledger | None) -> Finding:
     return Finding("open files", State.OK, detail + (f"; {names:,} have a name" if book else ""))
 
 
-def _saving(server: Path) -> Finding:
+def _saving(server: Path, names: int) -> Finding:
     """A broker that saves after changes writes all it holds each time, so the cost is devices times frames."""
     with errors.disk_errors(server, "cannot be read ({})"):
         settings = dict(_SETTING.findall((server / mosquitto.CONFIG).read_text("utf-8")))
-    interval = settings.get("autosave_interval", "1800")
+    interval, usual_s = settings.get("autosave_interval", "1800"), mosquitto.save_interval_s(names)
     remedy = (
-        "set `persistence true`, `autosave_on_changes false` and `autosave_interval 10` in "
+        f"set `persistence true`, `autosave_on_changes false` and `autosave_interval {usual_s}` in "
         f"{server / mosquitto.CONFIG}, and restart the broker"
     )
     if settings.get("persistence") != "true":
@@ -79,6 +79,9 @@ def _saving(server: Path) -> Finding:
     if settings.get("autosave_on_changes") == "true":
         detail = f"everything is written after each {interval} changes: with many devices the broker does nothing else"
         return Finding("autosave", State.WRONG, detail, remedy)
+    if interval.isdigit() and int(interval) < usual_s:
+        detail = f"every {interval} s: frames wait for each save, which is longer the more names there are ({names:,})"
+        return Finding("autosave", State.CAUTION, detail, remedy)
     return Finding("autosave", State.OK, f"every {interval} s")
 
 

@@ -22,12 +22,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
 class Kind(str, enum.Enum):
-    """The last level of a topic. `STATUS`, `BIRTH` and `SERVES` are retained.
+    """The last level of a topic. `STATUS`, `BIRTH`, `SERVES` and `MARK` are retained.
 
     `ACKS` tells a device that wants no results which of its frames are answered; `DEAD` carries the frames that no
     cloud could process, with the reason. On `SERVES` a cloud tells which packages it answers. Machines that share a
     model send each other `PARTS` of tensors; `EPOCH` and `SHARE` are retained (`broker.messages.peers`).
-    `LOAD` of a cloud and `PICTURE` of a device are for people who watch, where they are switched on.
+    `LOAD` of a cloud and `PICTURE` of a device are for people who watch, where they are switched on. A cloud's `MARK`
+    is for itself, to learn what a broker had saved (`broker.transport.repeats`).
     """
 
     FEATURES = "features"
@@ -44,6 +45,7 @@ class Kind(str, enum.Enum):
     SHARE = "share"
     LOAD = "load"
     PICTURE = "picture"
+    MARK = "mark"
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def connected(
         client_id=client_id(deployment, name),
         credentials=credentials,
         keepalive_s=keepalive_s,
-        says_again=is_cloud,
+        mark=topics.topic(deployment, name, topics.Kind.MARK) if is_cloud else None,
         limits=online.CLOUD_LIMITS if is_cloud else None,
         presence=None if is_second else Presence(topics.topic(deployment, name, topics.Kind.STATUS), boot),
     )

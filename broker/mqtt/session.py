@@ -89,6 +89,9 @@ class Session:
             shared.outbox.release(outgoing)  # it told of this connection, and the next one tells its own
         if shared.repeats is not None and self.accepted is not None:
             shared.repeats.lost()
+            if shared.repeats.is_refused:
+                with shared.changed:
+                    shared.subscriptions.pop(shared.repeats.mark_topic, None)
         suspect = max(unsettled, key=lambda sent: sent.held_bytes, default=None)
         if suspect is not None and self.accepted is not None:
             suspect.strikes += 1
@@ -117,6 +120,11 @@ class Session:
         if repeats is not None:
             for outgoing in repeats.due(outbox.has_half_its_room):
                 outbox.put_again(outgoing)
+            mark = repeats.mark()
+            if mark is not None:
+                outbox.put_first(mark)
+                with self._shared.changed:
+                    self._shared.subscriptions.setdefault(mark.topic, Subscription(mark.topic, qos=1))
 
     def _is_sent(self, number: int) -> bool:
         return number == 0 or self._shared.outbox.has_taken(number)
@@ -228,6 +236,11 @@ class Session:
             self._shared.changed.notify_all()
 
     def _take_in(self, message: protocol.Message) -> None:
-        if not self._shared.take_in(message) and message.qos > 0:
+        repeats = self._shared.repeats
+        if repeats is not None and message.topic == repeats.mark_topic:
+            repeats.heard(message.payload, is_retained=message.retained)
+            if message.qos > 0:
+                self._connection.acknowledge(message.receipt[1])
+        elif not self._shared.take_in(message) and message.qos > 0:
             # Else the broker would wait for it for ever, and in time for nothing else.
             self._connection.acknowledge(message.receipt[1])

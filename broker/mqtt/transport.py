@@ -40,8 +40,8 @@ class MqttTransport(Reconnecting):
     `address` is a text as mqtt://localhost, or one that is parsed. Messages that the broker had not acknowledged when a
     connection was lost are sent again as new ones, in order. With `session_expiry_s` the broker keeps our
     subscriptions, and QoS 1 messages for us, that long while we are away. A broker that is silent for one and a half
-    `keepalive_s` is lost. A transport that `says_again` publishes after each reconnection what the broker had
-    acknowledged shortly before, since it may not have saved it.
+    `keepalive_s` is lost. A transport with a topic for its `mark` publishes after each reconnection what
+    the broker had acknowledged and may not have saved: `broker.transport.repeats`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class MqttTransport(Reconnecting):
         credentials: Credentials | None = None,
         version: Version | None = None,
         keepalive_s: int = 20,
-        says_again: bool = False,
+        mark: str | None = None,
         session_expiry_s: int = 0,
         connect_timeout_s: float = 10.0,
         presence: Presence | None = None,
@@ -79,8 +79,8 @@ class MqttTransport(Reconnecting):
         )
         arguments.check_fields(self._options)
         super().__init__(f"broker {address}", f"mqtt-{client_id}", limits, backoff, randomness)
-        if says_again:
-            self._shared.repeats = Repeats(self._shared.clock)
+        if mark is not None:
+            self._shared.repeats = Repeats(self._shared.clock, mark)
         self._address = address
         self._presence = presence
         self._max_packet_bytes = self._shared.limits.packet_bytes

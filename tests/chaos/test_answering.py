@@ -51,7 +51,7 @@ class World:
         self.seen, self.watcher = [], watching.Watching()
         self.engine = Stalling.of(package)
         self.engine.goes_on = threading.Event()
-        self._cloud(self._online(broker.address, "cloud", says_again=True))
+        self._cloud(self._online(broker.address, "cloud", mark="tflsplit/v1/d/cloud/mark"))
         self._read(self._online(broker.address, "reader", session_expiry_s=3600))
         self.online = self._online(broker.address, "n")
 

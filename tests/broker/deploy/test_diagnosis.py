@@ -8,7 +8,7 @@ import ports
 import pytest
 from waiting import wait_for
 
-from broker.deploy import diagnosis, folder, process
+from broker.deploy import diagnosis, folder, mosquitto, process
 from broker.local import server
 from tflsplit import errors
 from tflsplit.findings import State
@@ -59,6 +59,15 @@ def test_what_is_wrong_is_named_with_what_to_do(made, monkeypatch):
     assert "cam1" in told["client certificates"].detail
     assert "--ending 30" in told["client certificates"].remedy
     assert "rotate" in told["broker certificate"].remedy
+
+
+def test_a_folder_that_has_grown_is_told_to_save_more_seldom(made, monkeypatch):
+    monkeypatch.setattr(mosquitto, "FEW", 3)
+    told = found(made)["autosave"]
+
+    assert told.state is State.CAUTION
+    assert "every 10 s" in told.detail
+    assert "autosave_interval 60" in told.remedy
 
 
 def test_without_a_folder_the_machine_is_looked_at_and_one_that_is_none_is_refused(tmp_path):
