@@ -1,6 +1,7 @@
 """Runs a rollout: takes devices that are there, in phases, judges each phase, and obeys whoever steers it.
 
-One thread serves all devices. Those that are off are passed over, and taken when they appear.
+One thread serves all devices. Those that are off are passed over, and taken when they appear. Where gates compare with
+the time before, the devices of the next phase are observed while this one goes on, so that they wait for nothing then.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
 _AT_ONCE = 1000  # messages taken before the devices are looked at
+_AHEAD_AT_ONCE = 50  # devices that begin to be observed between two looks, for each is asked for at the broker
 _KEEP_S = 1.0  # how often what changed is written, where no offer waits for it
 
 
@@ -54,6 +56,7 @@ class Rollout:
         self._bundles, self._bundles_to = bundles, bundles_to
         self._back: Bundles | None = None
         self._visits: dict[str, Visit] = {}
+        self._ahead: dict[str, Visit] = {}  # of devices that are only observed, for the next phase
         self._changed: set[str] = set()
         self._kept_at_s = self._busy_at_s = time.monotonic()
         self._stopping = threading.Event()
@@ -72,7 +75,7 @@ class Rollout:
             return Ending.STOPPED
         finally:
             self._keep(time.monotonic(), is_due=True)
-            for visit in self._visits.values():
+            for visit in (*self._visits.values(), *self._ahead.values()):
                 visit.close()
 
     def _hear(self) -> None:
@@ -86,9 +89,13 @@ class Rollout:
             with contextlib.suppress(errors.FrameError):
                 topic = topics.parse(message.topic)
                 visit = self._visits.get(topic.device)
-                if visit is not None and topic.kind not in devices.RETAINED:
+                if topic.kind in devices.RETAINED:
+                    continue
+                if visit is not None:
                     visit.take(topic.kind, message, time.monotonic())
                     self._changed.add(topic.device)
+                elif topic.device in self._ahead:
+                    self._ahead[topic.device].take(topic.kind, message, time.monotonic())
         if means.transport.state is ConnectionState.CLOSED:
             raise errors.BrokerError("the broker refuses the connection; the rollout goes on at its next start")
 
@@ -102,6 +109,7 @@ class Rollout:
         is_taking = wish is not Wish.PAUSE and self._state.course.halted is None
         if is_taking and is_online(self._means.transport):
             self._take(now_s)
+            self._observe_ahead(now_s)
             self._offer(now_s)
         self._keep(now_s)
         return self._ending(now_s, wish)
@@ -123,9 +131,10 @@ class Rollout:
     def _turn_back(self) -> None:
         """Every device that was made an offer, and did not go back by itself, gets the model of before. Those that were
         on their way may have taken it."""
-        for visit in self._visits.values():
+        for visit in (*self._visits.values(), *self._ahead.values()):
             visit.close()
         self._visits.clear()
+        self._ahead.clear()
         for name, entry in self._state.entries.items():
             if entry.offer is not None and entry.state is not State.FAILED:
                 self._state.entries[name] = Entry(name)
@@ -207,24 +216,45 @@ class Rollout:
                 entry.phase, room = self._state.course.phase, room - 1
                 self._visit(entry, now_s)
 
+    def _observe_ahead(self, now_s: float) -> None:
+        """Of those that are taken next, if they are there still."""
+        course, terms = self._state.course, self._state.plan.terms
+        if course.is_back or not terms.observes or len(self._members) < self._size:
+            return
+        room = min(_AHEAD_AT_ONCE, terms.size(course.phase + 1, len(self._state.entries)) - len(self._ahead))
+        for entry in self._state.entries.values() if room > 0 else ():
+            is_next = entry.phase == 0 and entry.state is State.WAITING and entry.name not in self._ahead
+            if room > 0 and is_next and self._may_take(entry):
+                visit = self._visit_of(entry, now_s)
+                if visit is None:
+                    return
+                self._ahead[entry.name], room = visit, room - 1
+
     def _may_take(self, entry: Entry) -> bool:
         return self._means.roster.may_be_offered(entry.name, entry.serial)
 
     def _visit(self, entry: Entry, now_s: float) -> None:
-        course, plan = self._state.course, self._state.plan
         if not self._means.roster.is_there(entry.name) and entry.state is not State.OBSERVED:
             entry.state, entry.phase = State.WAITING, 0
             return
-        bundles = self._back if course.is_back and self._back is not None else self._bundles
-        try:
-            visit = Visit(self._means, plan, bundles, entry, now_s, is_back=course.is_back)
-        except errors.BrokerError:
-            if is_online(self._means.transport):
-                raise
-            return  # the link broke: it is in the phase, and visited when the link is back
+        visit = self._ahead.pop(entry.name, None) or self._visit_of(entry, now_s)
+        if visit is None:
+            return
+        entry.began_s = entry.began_s or self._means.clock_s()
         self._visits[entry.name] = visit
         self._changed.add(entry.name)
         self._kept_at_s = float("-inf")  # what it says is on disk before it is said
+
+    def _visit_of(self, entry: Entry, now_s: float) -> Visit | None:
+        """None where the link broke: it is visited when the link is back."""
+        course, plan = self._state.course, self._state.plan
+        bundles = self._back if course.is_back and self._back is not None else self._bundles
+        try:
+            return Visit(self._means, plan, bundles, entry, now_s, is_back=course.is_back)
+        except errors.BrokerError:
+            if is_online(self._means.transport):
+                raise
+            return None
 
     def _offer(self, now_s: float) -> None:
         travelling = sum(visit.is_travelling for visit in self._visits.values())

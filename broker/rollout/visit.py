@@ -32,7 +32,11 @@ class Means:
 
 
 class Visit:
-    """Changes its `entry`, which is on disk before `look` publishes anything of it. `is_back`: without observing."""
+    """Changes its `entry`, which is on disk before `look` publishes anything of it. `is_back`: without observing.
+
+    The answers of the new model count from its first one on: those that the device wants before it keeps the model are
+    as good as later ones.
+    """
 
     def __init__(
         self, means: Means, plan: Plan, bundles: Bundles, entry: Entry, now_s: float, *, is_back: bool
@@ -49,8 +53,6 @@ class Visit:
             self._topics.append(topics.topic(plan.deployment, entry.name, Kind.RESULTS))
         for each in self._topics:
             means.transport.subscribe(each)
-        if entry.began_s is None:
-            entry.began_s = means.clock_s()
         if entry.state is State.OFFERED:
             self.offer(now_s)
 
@@ -86,6 +88,7 @@ class Visit:
             return
         if self._observes and not entry.before:
             entry.before = self._observed.as_json()
+        self._observed = health.Observed()
         entry.state, entry.serial, entry.offer, entry.cut = State.OFFERED, serial, push.signed.id, cut.id
         push.sent_bytes = entry.sent_bytes
         self._push, self._since_s = push, now_s
@@ -120,10 +123,10 @@ class Visit:
 
     def _take_result(self, answer: results.Result | results.Refusal) -> None:
         """Answers by another model than that which is observed are left out: they may come late."""
-        if not isinstance(answer, results.Result) or self.entry.state is State.OFFERED:
+        if not isinstance(answer, results.Result):
             return
         is_new = self._bundles.pushed.digest.startswith(answer.package)
-        if is_new is (self.entry.state is State.OBSERVED):
+        if is_new is (self.entry.state is not State.WAITING):
             self._observed.take_label(answer.label)
 
     def _take_report(self, report: Report, push: Push, now_s: float) -> None:
@@ -137,7 +140,7 @@ class Visit:
                 push.send(self._means.transport, report.need)
             entry.sent_bytes = push.sent_bytes
         if report.state is updates.State.INSTALLED and self._observes:
-            entry.state, self._observed, self._since_s = State.OBSERVED, health.Observed(), now_s
+            entry.state, self._since_s = State.OBSERVED, now_s
         elif report.state is updates.State.INSTALLED:
             self._end(State.INSTALLED, report.reason)
         elif report.state is updates.State.REFUSED and report.reason == updates.ON_PROBATION:

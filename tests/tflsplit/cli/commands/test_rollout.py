@@ -9,6 +9,7 @@ import pytest
 import tiny_models
 from waiting import wait_for
 
+from broker.messages import updates
 from tflsplit.package import signing
 
 NAMES = ("--deployment", "d")
@@ -95,6 +96,29 @@ def test_the_canary_finds_the_wrong_ones_and_the_rest_follows_when_it_may(plant)
         "cam04": "unhealthy",
     }
     assert {device.installs for device in fleet.devices.values() if device.name != "cam01"} == {1}
+
+
+class Silenced(light_devices.Fleet):
+    """Nobody answers any more once the first device has the model."""
+
+    def _report(self, device, state, **told):
+        super()._report(device, state, **told)
+        self._answers = self._answers and state is not updates.State.INSTALLED
+
+
+def test_devices_are_observed_while_the_canary_goes_on_and_their_first_answers_count(plant):
+    """The canary's after are those of its probation, the others' before those of the canary's time."""
+    fleet = Silenced(plant.url, "d", plant.verifier, plant.old.digest, plant.old.cuts[1].id, speed=SPEED)
+    fleet.add("a", "b", "c")
+    options = (*plant.listed("a", "b", "c"), "--canary", "1", "--wave", "2", "--least-agreement", "80%")
+    with fleet:
+        ended = plant.begin(*options, "--soak", "5s", "--stay", "1s").done()
+    found = {each["name"]: each for each in json.loads(ended.out)["devices"]}
+
+    assert found["a"]["lacking"] == []
+    assert {each["state"] for each in found.values()} == {"installed"}
+    assert all(sum(found[name]["before"]["labels"].values()) == pytest.approx(1.0) for name in "abc")
+    assert found["b"]["lacking"] == found["c"]["lacking"] == ["agreement"]
 
 
 def test_a_rollout_pauses_goes_on_and_takes_the_model_back(plant):
