@@ -64,22 +64,31 @@ class User:
 class Owner:
     """Serves `device` at the socket `path` until `stop`. At most `most_users` at once; each has one request in flight.
 
-    DeviceError if the device cannot be opened now, SettingsError if another owner serves at `path`.
+    DeviceError if the device cannot be opened now, unless the owner `waits` for it: then its users hear so, and each
+    that comes has it tried again. SettingsError if another owner serves at `path`.
     """
 
-    def __init__(self, device: Device, path: Path, *, mode: int = 0o660, most_users: int = 16) -> None:
+    def __init__(
+        self, device: Device, path: Path, *, mode: int = 0o660, most_users: int = 16, waits: bool = False
+    ) -> None:
         self._device = device
         self._path = path
         self._most_users = most_users
         self._turns = Turns()
         self._users: list[User] = []
         self._lock = threading.Lock()
-        self._running: Started | None = device.start()
+        self._running: Started | None = None
         self._starts = 1
+        try:
+            self._running = device.start()
+        except errors.DeviceError as failure:
+            if not waits:
+                raise
+            log.warning("accelerator missing name=%s reason=%s", device.name, failure)
         try:
             self._listener = _listening(path, mode)
         except BaseException:
-            self._running.close()
+            self._end()
             raise
         self._is_stopping = False
 

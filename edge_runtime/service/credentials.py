@@ -1,15 +1,21 @@
 """Secret files, readable by root only, as systemd credentials: systemd loads them at the start of the service.
 
 Where `systemd-creds encrypt` has written FILE.cred beside FILE, FILE.cred is used, and FILE itself need not exist.
+
+systemd shows all of a service's in one folder. Those of several streams are told apart there by their paths.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_runtime.service.unit import Credential
 
 _ENCRYPTED = ".cred"
+_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +45,68 @@ def of(secrets: Mapping[str, Path], root: Path = Path("/")) -> Loaded:
             options[option] = name
         else:
             problems.append(f"{place} ({option}) is not there")
+    return Loaded(tuple(found.values()), options, (*problems, *_not_nameable(found.values())))
+
+
+def of_streams(places: Sequence[Path], root: Path = Path("/")) -> Loaded:
+    """The credentials for files, and folders of files, that several streams name; the edge finds them by `shown`."""
+    found: dict[Path, Credential] = {}
+    problems = []
+    for place in places:
+        there = root / place.relative_to("/")
+        if there.is_dir():
+            held = [(place / one.name, one) for one in _in_folder(place, there)]
+        elif there.is_file() or _encrypted(there).is_file():
+            is_encrypted = _encrypted(there).is_file()
+            held = [(place, Credential("", _encrypted(place) if is_encrypted else place, is_encrypted))]
+        else:
+            problems.append(f"{place} is not there")
+            continue
+        found |= {file: replace(one, name=_by_path(file)) for file, one in held}
+    counts = Counter(one.name for one in found.values())
     problems += [
-        f"credential {one.file}: systemd takes no spaces nor colons in its name; rename it"
-        for one in found.values()
-        if any(sign in str(one.file) for sign in " :\t\n")
+        f"credential {file}: systemd would show it as {one.name!r}, which is too long or another's name too; rename it"
+        for file, one in found.items()
+        if counts[one.name] > 1 or len(one.name) > _LONGEST_NAME
     ]
-    return Loaded(tuple(found.values()), options, tuple(problems))
+    return Loaded(tuple(found.values()), {}, (*problems, *_not_nameable(found.values())))
+
+
+def shown(place: Path, scratch: Path) -> Path:
+    """Where a stream finds a secret: where systemd shows it to this service, else at `place`. Of a folder's files a
+    folder with their own names is made in `scratch`."""
+    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not given:
+        return place
+    name = _by_path(place)
+    if (Path(given) / name).is_file():
+        return Path(given) / name
+    held = {file.name.removeprefix(f"{name}-"): file for file in sorted(Path(given).glob(f"{glob.escape(name)}-*"))}
+    if not held:
+        return place
+    folder = scratch / name
+    folder.mkdir(exist_ok=True)
+    for link, file in held.items():
+        if not (folder / link).is_symlink():
+            (folder / link).symlink_to(file)
+    return folder
 
 
 def has_encrypted(place: Path) -> bool:
     """Whether a file, or any file in a folder, exists in encrypted form."""
     return _encrypted(place).is_file() or (place.is_dir() and any(place.glob(f"*{_ENCRYPTED}")))
+
+
+def _by_path(file: Path) -> str:
+    return "-".join(file.parts[1:])
+
+
+def _not_nameable(found: Iterable[Credential]) -> list[str]:
+    return [
+        f"credential {one.file}: systemd takes no spaces nor colons in its name; rename it"
+        for one in found
+        if any(sign in str(one.file) for sign in " :\t\n")
+    ]
 
 
 def _in_folder(place: Path, there: Path) -> list[Credential]:

@@ -27,21 +27,30 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """What is run: an edge, a cloud, or one stream of several. `secrets` are the options that name a file, or a folder
+    of files, that only root may read. A cloud has neither accelerator nor source. One that `is_bounded` ends by
+    itself."""
+
+    accelerator: str | None
+    source: str | None
+    secrets: Mapping[str, Path]
+    is_bounded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
-    """The service to install. `secrets` are the options that name a file, or a folder of files, that only root may
-    read; `reads` and `writes` are all other files that the configuration names. A cloud has neither accelerator nor
-    source. `root` stands for `/`."""
+    """The service to install. `reads` and `writes` are all files beside secrets that the configuration names. Where it
+    `has_streams`, each of `runs` is one of them. `root` stands for `/`."""
 
     name: str
     config: Path
     executable: Path
-    accelerator: str | None
-    source: str | None
-    secrets: Mapping[str, Path]
+    runs: Sequence[Run]
+    has_streams: bool = False
     reads: Sequence[Path] = ()
     writes: Sequence[Path] = ()
     devices: Sequence[Path] = ()
-    is_bounded: bool = False
     stop_s: int = 45
     root: Path = Path("/")
     role: str = "edge"
@@ -68,12 +77,16 @@ def plan(wanted: Wanted) -> tuple[Change, ...]:
     problems = _problems(wanted)
     rules = _rules_name(wanted.name)
     given = Access()
-    accelerator, source = wanted.accelerator or "cpu", wanted.source or ""
     try:
-        given = permissions.needed(accelerator, source, wanted.devices, rules=rules, root=wanted.root)
+        for run in wanted.runs:
+            named = (run.accelerator or "cpu", run.source or "", wanted.devices)
+            given = given.beside(permissions.needed(*named, rules=rules, root=wanted.root))
     except errors.TflsplitError as refused:
         problems.append(str(refused))
-    loaded = credentials.of(wanted.secrets, wanted.root)
+    if wanted.has_streams:
+        loaded = credentials.of_streams([place for run in wanted.runs for place in run.secrets.values()], wanted.root)
+    else:
+        loaded = credentials.of(wanted.runs[0].secrets, wanted.root)
     problems += loaded.problems
     if problems:
         raise errors.ConfigurationError(tuple(problems))
@@ -86,7 +99,7 @@ def plan(wanted: Wanted) -> tuple[Change, ...]:
             access=given,
             credentials=loaded.credentials,
             credential_options=loaded.options,
-            is_bounded=wanted.is_bounded,
+            is_bounded=all(run.is_bounded for run in wanted.runs),
             stop_s=wanted.stop_s,
         )
     )
@@ -165,11 +178,12 @@ def _problems(wanted: Wanted) -> list[str]:
     found = [sandbox.unreadable(file, wanted.root) for file in files]
     found.append(sandbox.unexecutable(wanted.executable, wanted.root))
     found += [sandbox.unwritable(file, wanted.name) for file in wanted.writes]
-    if wanted.source is not None and words.parse(wanted.source).ends and not wanted.is_bounded:
-        found.append(
-            f"source {wanted.source} ends, and the service would begin it again without end: give camera:N, "
-            "watch:FOLDER or a camera's address, or a count after which the service is done"
-        )
+    found += [
+        f"source {run.source} ends, and the service would begin it again without end: give camera:N, "
+        "watch:FOLDER or a camera's address, or a count after which the service is done"
+        for run in wanted.runs
+        if run.source is not None and words.parse(run.source).ends and not run.is_bounded
+    ]
     return [problem for problem in dict.fromkeys(found) if problem]
 
 

@@ -91,6 +91,15 @@ class Access:
     is_usb: bool = False
     binds_cores: bool = False
 
+    def beside(self, other: "Access") -> "Access":
+        """What both need."""
+        return Access(
+            tuple(dict.fromkeys((*self.devices, *other.devices))),
+            tuple(dict.fromkeys((*self.groups, *other.groups))),
+            self.is_usb or other.is_usb,
+            self.binds_cores or other.binds_cores,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:

@@ -1,5 +1,6 @@
 """A service put in place and taken away, in a machine's file system that stands in a folder."""
 
+import dataclasses
 import os
 import pathlib
 
@@ -33,13 +34,18 @@ def root(tmp_path):
 
 
 def wanted(root, **changes):
+    run = {
+        "accelerator": "coral:usb",
+        "source": "camera:0",
+        "secrets": {"--credentials": pathlib.Path("/etc/tflsplit/credentials")},
+    }
+    of_run = {field.name for field in dataclasses.fields(installation.Run)}
+    run |= {name: changes.pop(name) for name in of_run & set(changes)}
     fields = {
         "name": "tflsplit-edge",
         "config": CONFIG,
         "executable": PROGRAM,
-        "accelerator": "coral:usb",
-        "source": "camera:0",
-        "secrets": {"--credentials": pathlib.Path("/etc/tflsplit/credentials")},
+        "runs": (installation.Run(**run),),
         "reads": (CONFIG, pathlib.Path("/srv/model.tflsplit")),
         "writes": (pathlib.Path("/var/lib/tflsplit-edge/spool"),),
         "root": root,
@@ -250,3 +256,67 @@ def test_a_source_without_end_is_one_for_a_service(root, source):
 @pytest.mark.parametrize("source", ["video:/srv/walk.mp4", "stdin:", "/srv/pictures"])
 def test_a_source_that_ends_is_none_for_a_service_unless_it_is_bounded(root, source):
     assert any("ends, and the service" in each for each in problems(root, source=source))
+
+
+CLIENTS = pathlib.Path("/etc/tflsplit/clients")
+
+
+@pytest.fixture
+def streams(root):
+    """What each of two streams runs, as `wanted` takes them."""
+    for name in ("door", "yard"):
+        held = root / "etc/tflsplit/clients" / name
+        held.mkdir(parents=True)
+        for file in ("broker.json", "client.key"):
+            (held / file).write_text(name)
+    door = installation.Run("coral:usb", "camera:0", {"--credentials": CLIENTS / "door"})
+    return door, installation.Run("cpu", "watch:/srv/yard", {"--credentials": CLIENTS / "yard"}, is_bounded=True)
+
+
+def test_the_unit_of_streams_has_what_each_of_them_needs(root, streams):
+    (text, rules) = (change.text for change in installation.plan(wanted(root, runs=streams, has_streams=True)))
+    lines = text.splitlines()
+
+    assert f"ExecStart={PROGRAM} edge --config {CONFIG}" in lines
+    assert {line for line in lines if line.startswith("LoadCredential")} == {
+        f"LoadCredential=etc-tflsplit-clients-{name}-{file}:{CLIENTS / name / file}"
+        for name in ("door", "yard")
+        for file in ("broker.json", "client.key")
+    }
+    assert {"DeviceAllow=char-usb_device rw", "DeviceAllow=/dev/video0 rw", "Restart=always"} <= set(lines)
+    assert "1a6e" in rules
+
+
+def test_a_stream_finds_what_systemd_shows_of_its_secrets(root, streams, tmp_path, monkeypatch):
+    secrets = [CLIENTS / "door", CLIENTS / "yard/client.key"]
+    loaded = credentials.of_streams(secrets, root)
+    shown, scratch = tmp_path / "shown", tmp_path / "scratch"
+    shown.mkdir()
+    scratch.mkdir()
+    for one in loaded.credentials:  # as systemd does it
+        (shown / one.name).write_bytes((root / one.file.relative_to("/")).read_bytes())
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(shown))
+    found = [credentials.shown(place, scratch) for place in secrets]
+
+    assert {file.name: file.read_text() for file in found[0].iterdir()} == {"broker.json": "door", "client.key": "door"}
+    assert found[1].read_text() == "yard"
+    assert credentials.shown(CLIENTS / "door", scratch) == found[0]
+    assert credentials.shown(CLIENTS / "hall", scratch) == CLIENTS / "hall"
+
+
+def test_secrets_that_systemd_would_show_as_one_are_refused(root):
+    for folder in ("etc/a-b", "etc/a"):
+        (root / folder).mkdir()
+    for file in ("etc/a-b/c", "etc/a/b-c"):
+        (root / file).touch()
+    loaded = credentials.of_streams([pathlib.Path("/etc/a-b/c"), pathlib.Path("/etc/a/b-c")], root)
+
+    assert all("would show it as 'etc-a-b-c'" in problem for problem in loaded.problems)
+    assert len(loaded.problems) == 2
+
+
+def test_each_stream_whose_source_ends_is_refused(root, streams):
+    ends = installation.Run("cpu", "/srv/model.tflsplit", {})
+    (problem,) = problems(root, runs=(*streams, ends), has_streams=True)
+
+    assert problem.startswith("source /srv/model.tflsplit ends")

@@ -36,9 +36,8 @@ def check(file: Path, *, is_json: bool) -> None:
     anything is wrong; each problem has a line. Of a file with [[stream]] tables, each is checked with what all have.
     """
     found_in = command_of(file)
-    runs = [found_in.merged(file)]
-    runs += [found_in.merged(file, at=at) for at in range(1, runs[0].repeats)]
-    problems = tuple(dict.fromkeys(problem for each in runs for problem in found_in.all_problems(each, file)))
+    runs = found_in.each_merged(file)
+    problems = found_in.problems_of_each(runs, file)
     known = [
         [found for found in checks.with_credentials(found_in, each).settings.values() if found.value is not None]
         for each in runs

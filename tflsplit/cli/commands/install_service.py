@@ -88,13 +88,8 @@ def command(
     file, *devices = (_whole(path, root) for path in (file, *given_devices))
     served = config.settings_of(role) if role else config.command_of(checks.below(root, file))
     program = _whole(executable, root) if executable else installation.executable()
-    merged = served.merged(file, root=root)
-    if merged.repeats:
-        raise errors.SettingsError(
-            f"{file}: has [[{served.repeated}]] tables, of which each may have credentials of its own; write a unit "
-            "that runs `tflsplit edge --config` as a user who may read them (docs/service.md)"
-        )
-    if problems := served.all_problems(merged, file, root=root):
+    merged = served.each_merged(file, root=root)
+    if problems := served.problems_of_each(merged, file, root=root):
         raise errors.ConfigurationError(problems)
     name = name or f"tflsplit-{served.table}"
     wanted = service.wanted(served, merged, file, name=name, executable=program, devices=tuple(devices), root=root)

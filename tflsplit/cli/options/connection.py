@@ -168,7 +168,8 @@ def broker_options(function: Callable[..., Any]) -> Callable[..., Any]:
             *args, broker=Broker(url, credentials, ca, cert, key, password_file, keepalive_s=keepalive), **others
         )
 
-    file = click.Path(path_type=Path)
+    # Whether it can be read is found out by reading it: a service is shown a copy of one that it cannot read itself.
+    file = click.Path(path_type=Path, readable=False)
     for option in (
         click.option(
             "--keepalive",

@@ -74,8 +74,7 @@ class Supervised:
         self._context.params.update({name: fresh.params[name] for name in changed if name in changeable})
         log.info("configuration read again changed=%s", ",".join(sorted(changed & {*changeable})) or "nothing")
         if fixed := changed - {*changeable}:
-            keys = command.keys(self._context.command, fixed)
-            log.warning("changed settings need a restart keys=%s", ",".join(keys))
+            self.surroundings.need_restart(command.keys(self._context.command, fixed))
 
 
 class SupervisedCloud(Supervised):

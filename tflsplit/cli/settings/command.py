@@ -5,9 +5,9 @@ that before drop-ins, these before the file, and the file before defaults.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -93,6 +93,22 @@ class Command(click.Command):
 
         return merging.merge(self, file, root=root, at=at)
 
+    def each_merged(self, file: Path, *, root: Path = Path("/")) -> "tuple[Merged, ...]":
+        """Those of each repeated table of the file, or the file's where it has none."""
+        first = self.merged(file, root=root)
+        return (first, *(self.merged(file, root=root, at=at) for at in range(1, first.repeats)))
+
+    def problems_of_each(self, merged: "Sequence[Merged]", file: Path, *, root: Path = Path("/")) -> tuple[str, ...]:
+        """`all_problems` of each, and of all together, each once."""
+        found = [problem for each in merged for problem in self.all_problems(each, file, root=root)]
+        if merged[0].repeats and not found:
+            found += self.problems_together(merged, file, root=root)
+        return tuple(dict.fromkeys(found))
+
+    def problems_together(self, merged: "Sequence[Merged]", file: Path, *, root: Path = Path("/")) -> Iterable[str]:
+        """What is wrong with repeated tables beside each other."""
+        return ()
+
     def all_problems(self, merged: "Merged", file: Path, *, root: Path = Path("/")) -> tuple[str, ...]:
         """Everything wrong with the settings: wrong values, missing ones, and what cannot be used of what they name."""
         return merged.problems
@@ -114,7 +130,16 @@ def repeats(context: click.Context) -> int:
     return int(context.meta.get(_REPEATS, 0))
 
 
-def parsed(context: click.Context, obj: object) -> click.Context:
+class Fitting(Protocol):
+    """What a run of several is for its command: which table is its own, and what it does not have for itself."""
+
+    at: int
+
+    def fit(self, given: dict[str, Any], count: int) -> None:
+        """Changes the parameters; `count` is the number of tables."""
+
+
+def parsed(context: click.Context, obj: "Fitting | None") -> click.Context:
     """The command line of `context` once more, for the repeated table that `obj` is `at`."""
     try:
         made: click.Context = context.command.make_context(
@@ -122,6 +147,8 @@ def parsed(context: click.Context, obj: object) -> click.Context:
         )
     except click.UsageError as refused:
         raise errors.SettingsError(refused.format_message()) from refused
+    if obj is not None:
+        obj.fit(made.params, repeats(made))
     return made
 
 

@@ -1,6 +1,6 @@
 """Finds what is wrong with an edge's settings before it runs: with each setting alone, and with all together."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,13 +87,22 @@ class EdgeCommand(Command):
         if not problems:
             with checks.collected(problems, f"{file}: "):
                 package, plan = checks.file_of(merged, "package", root), checks.file_of(merged, "plan", root)
-                _look_at_combinations(self, checks.below(root, file), planfile.opened(package, plan)[1])
+                values = self.make_context(self.name, ["--config", str(checks.below(root, file))], obj=merged).params
+                _look_at_combinations(values, planfile.opened(package, plan)[1])
         return tuple(problems)
 
+    def problems_together(self, merged: "Sequence[Merged]", file: Path, *, root: Path = Path("/")) -> Iterable[str]:
+        from tflsplit.cli.streams import beside
 
-def _look_at_combinations(edge: Command, file: Path, plan: "Plan | None") -> None:
+        streams = [checks.with_credentials(self, each, root) for each in merged]
+        written = [
+            key for key, each in self.settings.items() if isinstance(each.type, click.Path) and each.type.writable
+        ]
+        return [f"{file}: {problem}" for problem in beside.problems(streams, written)]
+
+
+def _look_at_combinations(values: dict[str, Any], plan: "Plan | None") -> None:
     """Refuses options that exclude each other, by the checks that the edge itself makes when it starts."""
-    values = edge.make_context(edge.name, ["--config", str(file)]).params
     planned, moves_models = 1 if plan is None else plan.batch, bool(values["models"])
     delivery.of(values).check_batch(moves_models=moves_models, planned=planned)
     judging = gate.of(values)

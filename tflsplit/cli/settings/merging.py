@@ -58,12 +58,13 @@ class Setting:
 @dataclass(frozen=True, slots=True)
 class Merged:
     """The value of every setting by its key, and all that is wrong. `from_files` is click's default map. `repeats` is
-    how many repeated tables there are."""
+    how many repeated tables there are; these are the settings of the one `at`."""
 
     settings: Mapping[str, Setting]
     problems: tuple[str, ...]
     from_files: Mapping[str, Any]
     repeats: int = 0
+    at: int = 0
 
     def value(self, key: str) -> Any:
         """None where nothing is set, or where what is set is wrong."""
@@ -80,7 +81,7 @@ def merge(command: Command, file: Path | None, *, root: Path = Path("/"), at: in
     problems = list(contents.problems)
     found: dict[str, Setting] = {}
     from_files: dict[str, Any] = {}
-    for entry in (*contents.entries, *(contents.repeated[at] if contents.repeated else ())):
+    for entry in (*contents.entries, *(entry for table in contents.repeated[at : at + 1] for entry in table)):
         parameter = _known(command, entry.key, entry.place, problems)
         if parameter is None or parameter.name is None:
             continue
@@ -92,7 +93,7 @@ def merge(command: Command, file: Path | None, *, root: Path = Path("/"), at: in
         from_files[parameter.name] = value
     _read_environment(command, found, problems)
     defaults = {key: Setting(key, _default(parameter), "default") for key, parameter in command.settings.items()}
-    return Merged(defaults | found, tuple(problems), from_files, len(contents.repeated))
+    return Merged(defaults | found, tuple(problems), from_files, len(contents.repeated), at)
 
 
 def _known(command: Command, key: str, place: str, problems: list[str]) -> click.Parameter | None:

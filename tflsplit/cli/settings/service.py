@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,33 +20,44 @@ _CLOSING_S = 15
 
 
 def wanted(
-    command: Command, merged: Merged, file: Path, *, name: str, executable: Path, devices: tuple[Path, ...], root: Path
+    command: Command,
+    merged: Sequence[Merged],
+    file: Path,
+    *,
+    name: str,
+    executable: Path,
+    devices: tuple[Path, ...],
+    root: Path,
 ) -> "Wanted":
+    """`merged` are the settings, or those of each stream."""
     from edge_runtime.service import installation
 
-    paths = [
-        (key, Path(one), parameter.type.writable)
-        for key, parameter in command.settings.items()
-        if isinstance(parameter.type, click.Path) and (value := merged.value(key))
-        for one in (value if isinstance(value, list | tuple) else [value])
-    ]
-    source = merged.value("source") if "source" in command.settings else None
-    accelerator = merged.value("accelerator") if "accelerator" in command.settings else None
+    runs, reads, writes = [], list(_read(file, root)), []
+    for each in merged:
+        paths = [
+            (key, Path(one), parameter.type.writable)
+            for key, parameter in command.settings.items()
+            if isinstance(parameter.type, click.Path) and (value := each.value(key))
+            for one in (value if isinstance(value, list | tuple) else [value])
+        ]
+        source = each.value("source") if "source" in command.settings else None
+        accelerator = each.value("accelerator") if "accelerator" in command.settings else None
+        secrets = {f"--{key}": path for key, path, _ in paths if key in SECRETS}
+        runs.append(installation.Run(accelerator, source, secrets, each.value("count") is not None))
+        reads += [path for key, path, is_written in paths if key not in SECRETS and not is_written]
+        reads += _read_by_source(source)
+        writes += [path for _, path, is_written in paths if is_written]
     return installation.Wanted(
         role=command.table,
         name=name,
         config=file,
         executable=executable,
-        accelerator=accelerator,
-        source=source,
-        secrets={f"--{key}": path for key, path, _ in paths if key in SECRETS},
-        reads=_read(file, root)
-        + tuple(path for key, path, is_written in paths if key not in SECRETS and not is_written)
-        + _read_by_source(source),
-        writes=tuple(path for _, path, is_written in paths if is_written),
+        runs=runs,
+        has_streams=merged[0].repeats > 0,
+        reads=reads,
+        writes=writes,
         devices=devices,
-        is_bounded=merged.value("count") is not None,
-        stop_s=math.ceil(_drain_s(command, merged)) + _CLOSING_S,
+        stop_s=max(math.ceil(_drain_s(command, each)) for each in merged) + _CLOSING_S,
         root=root,
     )
 

@@ -9,7 +9,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +22,13 @@ from edge_runtime.accelerators.coral import Coral
 from edge_runtime.accelerators.delegate import Delegate
 from edge_runtime.accelerators.owner import Owner
 from edge_runtime.accelerators.turns import Share, Turns
+from edge_runtime.service import credentials
 from edge_runtime.service.notify import Notifier
 from tflsplit import errors, text
+from tflsplit.cli.options.connection import Broker
 from tflsplit.cli.settings import command
+from tflsplit.cli.settings.checks import SECRETS
+from tflsplit.cli.streams import beside
 from tflsplit.cli.streams.surroundings import Surroundings
 from tflsplit.observing.health import STARTING, Health
 from tflsplit.observing.metrics import Family, Sample
@@ -55,6 +59,7 @@ class Member(Surroundings):
         self.judge: Callable[[], Health] = lambda: STARTING
         self.words = "starting"
         self.is_ready = False
+        self.begins_again = False
         self.alive_at_s = time.monotonic()
         self._box = box
         self._notifier = _MemberNotifier(box, self)
@@ -99,7 +104,32 @@ class Member(Surroundings):
         return self._box.turns.turn(self.share)
 
     def ended(self) -> None:
-        self.has_ended = True
+        self.has_ended = not self.begins_again
+
+    def need_restart(self, keys: Sequence[str]) -> None:
+        """This stream alone begins again; the others go on."""
+        log.info("stream begins again device=%s changed=%s", self.device, ",".join(keys))
+        self.begins_again, self.is_ready = True, False
+        self.stop()
+
+    def fit(self, given: dict[str, Any], count: int) -> None:
+        """Its answers would be mixed with others' on the screen. SettingsError if it is not one of this process's
+        streams, or of another one's name."""
+        box = self._box
+        if count != len(box.members):
+            raise errors.SettingsError(
+                f"the file has {text.counted(count, 'stream')} now, {len(box.members)} when this began: restart it"
+            )
+        for name in (key.replace("-", "_") for key in SECRETS):
+            given[name] = given[name] and credentials.shown(given[name], box.folder)
+        device = Broker(None, given["credentials"]).name(given["device"])
+        if any(other.device == device for other in box.members if other is not self):
+            raise errors.SettingsError(beside.twice_named(device))
+        given["accelerator_name"] = box.owners.shared(given["accelerator_name"], given["threads"], self.weight)
+        box.metrics = box.metrics or given["metrics"]
+        given["metrics"] = "0" if given["metrics"] else None
+        given["prints"] = False
+        self.device = device
 
     def health(self) -> Health:
         if self.failure is not None:
@@ -140,7 +170,10 @@ class _MemberNotifier(Notifier):
 class Box:
     """The process of several streams."""
 
-    def __init__(self, count: int, at_once: int) -> None:
+    def __init__(self, count: int, at_once: int, stack: ExitStack) -> None:
+        self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tflsplit-")))
+        self.owners = _Owners(self.folder, stack, {}, threading.Lock())
+        self.metrics: str | None = None
         self.notifier = Notifier()
         self.turns = Turns(at_once=at_once)
         self.members = [Member(self, at) for at in range(count)]
@@ -166,9 +199,9 @@ class Box:
             self.notifier.status(words)
 
     def pinged(self) -> None:
-        """One is alive; the service is if none hangs. One that failed, or is over, is no hang."""
+        """One is alive; the service is if none hangs. One that failed, is over, or begins, is no hang."""
         patience_s = (self.notifier.watchdog_s or 0.0) / 2
-        at_work = [member for member in self.members if member.failure is None and not member.has_ended]
+        at_work = [each for each in self.members if each.is_ready and each.failure is None and not each.has_ended]
         if all(time.monotonic() - member.alive_at_s < patience_s for member in at_work):
             self.notifier.ping_watchdog()
 
@@ -200,21 +233,24 @@ class _Owners:
     folder: Path
     stack: ExitStack
     paths: dict[str, Path]
+    lock: threading.Lock
 
     def shared(self, name: str, threads: int, weight: float) -> str:
         """The accelerator's name for a stream."""
         if name == choice.AUTO:
-            raise errors.SettingsError("accelerator auto: several streams share one accelerator, so name it")
+            raise beside.automatic()
         device = choice.parse(name, threads=threads)
         if not isinstance(device, Coral | Delegate):
             return name
-        if name not in self.paths:
-            path = self.paths[name] = self.folder / f"{len(self.paths)}.sock"
-            owner = Owner(device, path, mode=0o600)
-            thread = threading.Thread(target=owner.serve, name="accelerator-owner")
-            thread.start()
-            self.stack.callback(thread.join)
-            self.stack.callback(owner.stop)
+        with self.lock:
+            if name not in self.paths:
+                path = self.folder / f"{len(self.paths)}.sock"
+                owner = Owner(device, path, mode=0o600, waits=True)
+                self.paths[name] = path
+                thread = threading.Thread(target=owner.serve, name="accelerator-owner")
+                thread.start()
+                self.stack.callback(thread.join)
+                self.stack.callback(owner.stop)
         return f"served:{self.paths[name]}?weight={weight:g}"
 
 
@@ -222,20 +258,17 @@ def run(context: click.Context) -> None:
     """Runs the streams of the file until each is over, or SIGTERM. ConfigurationError before any of them is begun;
     PeerError in the end names those that failed. On a CPU as many heads run at a time as it has cores for."""
     at_once = max(1, len(os.sched_getaffinity(0)) // context.params["threads"])
-    box = Box(command.repeats(context), at_once)
-    contexts = [command.parsed(context, member) for member in box.members]
-    _check_names(box, contexts)
     with ExitStack() as stack:
-        owners = _Owners(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tflsplit-"))), stack, {})
-        metrics = next((each.params["metrics"] for each in contexts if each.params["metrics"]), None)
+        box = Box(command.repeats(context), at_once, stack)
+        contexts = [command.parsed(context, member) for member in box.members]
         alone = Surroundings()
-        stack.enter_context(alone.observed(metrics, box.families, box.health))
+        stack.enter_context(alone.observed(box.metrics, box.families, box.health))
         stack.enter_context(alone.stopped_by_signals(box.stop))
         stack.enter_context(alone.reloaded_by_signal(box.reload))
-        threads = []
-        for member, made in zip(box.members, contexts, strict=True):
-            _fit(member, made.params, owners)
-            threads.append(threading.Thread(target=_keep_running, args=(box, member, made, owners), name=member.device))
+        threads = [
+            threading.Thread(target=_keep_running, args=(box, member, made), name=member.device)
+            for member, made in zip(box.members, contexts, strict=True)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -246,58 +279,47 @@ def run(context: click.Context) -> None:
         raise errors.PeerError(f"{text.counted(len(failed), 'stream')} failed: {'; '.join(failed)}")
 
 
-def _check_names(box: Box, contexts: list[click.Context]) -> None:
-    from tflsplit.cli.options.connection import Broker
-
-    for member, made in zip(box.members, contexts, strict=True):
-        member.device = Broker(None, made.params["credentials"]).name(made.params["device"])
-    names = [member.device for member in box.members]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise errors.SettingsError(f"two streams are of device {twice[0]!r}: each needs a name of its own")
-
-
-def _fit(member: Member, given: dict[str, Any], owners: _Owners) -> None:
-    """What a stream does not have for itself. Its answers would be mixed with others' on the screen."""
-    given["accelerator_name"] = owners.shared(given["accelerator_name"], given["threads"], member.weight)
-    given["metrics"] = "0" if given["metrics"] else None
-    given["prints"] = False
-
-
-def _keep_running(box: Box, member: Member, made: click.Context, owners: _Owners) -> None:
+def _keep_running(box: Box, member: Member, made: click.Context) -> None:
     waits = 0
     while not (box.is_stopping or member.has_ended):
         began_s = time.monotonic()
-        try:
-            with made:
-                made.command.invoke(made)
-        except (errors.TflsplitError, click.ClickException) as refused:
-            member.failure = (
-                refused if isinstance(refused, errors.TflsplitError) else errors.SettingsError(str(refused))
-            )
-            member.failures += 1
-        except BaseException:
-            log.exception("stream ended by a fault of the program device=%s", member.device)
-            member.failure = errors.DeviceError("a fault of the program, which the log shows")
-            member.failures += 1
-        else:
+        failure = _run_once(member, made)
+        is_asked, member.begins_again = member.begins_again, False
+        if failure is None and not is_asked:
             member.has_ended = True
             return
-        member.is_ready = True  # the service is not kept from its start by one of its streams
-        member.words = f"failed: {member.failure}"
-        box.told()
+        if failure is not None:
+            member.failure, member.failures = failure, member.failures + 1
+            member.is_ready = True  # the service is not kept from its start by one of its streams
+            member.words = f"failed: {failure}"
+            box.told()
         if member.has_ended or box.is_stopping:
             return
-        waits = 0 if time.monotonic() - began_s > _STABLE_S else waits
-        wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**waits)
-        waits += 1
-        log.error("stream failed device=%s again_in_s=%g reason=%s", member.device, wait_s, member.failure)
-        give_up_s = time.monotonic() + wait_s
-        while time.monotonic() < give_up_s and not box.is_stopping:
-            time.sleep(0.1)
-            box.pinged()
+        if not is_asked:
+            waits = 0 if time.monotonic() - began_s > _STABLE_S else waits
+            wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**waits)
+            waits += 1
+            log.error("stream failed device=%s again_in_s=%g reason=%s", member.device, wait_s, failure)
+            give_up_s = time.monotonic() + wait_s
+            while time.monotonic() < give_up_s and not box.is_stopping:
+                time.sleep(0.1)
+                box.pinged()
         try:
             made = command.parsed(made, member)
-            _fit(member, made.params, owners)
         except errors.TflsplitError as refused:
             log.error("configuration refused, the old one stays device=%s reason=%s", member.device, refused)
+
+
+def _run_once(member: Member, made: click.Context) -> errors.TflsplitError | None:
+    """Why it failed, if it did."""
+    try:
+        with made:
+            made.command.invoke(made)
+    except errors.TflsplitError as refused:
+        return refused
+    except click.ClickException as refused:
+        return errors.SettingsError(str(refused))
+    except BaseException:
+        log.exception("stream ended by a fault of the program device=%s", member.device)
+        return errors.DeviceError("a fault of the program, which the log shows")
+    return None

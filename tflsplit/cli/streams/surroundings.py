@@ -4,8 +4,9 @@ A command that runs alone has the process to itself. A stream of several (`tflsp
 shares with the others, as the object of its context.
 """
 
+import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:  # a command with neither imports none of them
     from edge_runtime.service.notify import Notifier
     from tflsplit.observing.exposition import Collect
     from tflsplit.observing.health import Health
+
+
+log = logging.getLogger(__name__)
 
 
 class Surroundings:
@@ -65,6 +69,10 @@ class Surroundings:
 
     def ended(self) -> None:
         """All that was to be run has run."""
+
+    def need_restart(self, keys: Sequence[str]) -> None:
+        """Settings have changed that cannot change while it runs."""
+        log.warning("changed settings need a restart keys=%s", ",".join(keys))
 
 
 _ALONE = Surroundings()

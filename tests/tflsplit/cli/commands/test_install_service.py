@@ -149,6 +149,61 @@ def test_of_a_file_that_cannot_be_read_nothing_else_is_said(run, tmp_path, text)
     assert [line.startswith(f"tflsplit: {path}: ") for line in done.err.splitlines()] == [True]
 
 
+STREAMS = """\
+
+[[stream]]
+device = "door"
+password-file = "credentials/password"
+
+[[stream]]
+device = "yard"
+spool = "/var/lib/tflsplit-edge/yard"
+password-file = "credentials/yard"
+"""
+
+
+@pytest.fixture
+def streams(root):
+    """The configuration of two streams."""
+    config = root / "etc/tflsplit/edge.toml"
+    given = config.read_text().replace('device = "cam1"\n', "")
+    config.write_text(given.replace('password-file = "credentials/password"\n', "") + STREAMS)
+    (root / "etc/tflsplit/credentials/yard").write_text("hunter3\n")
+    return config
+
+
+def test_streams_are_one_service_that_is_shown_the_secrets_of_each(install, root, streams):
+    done = install()
+    unit = (root / "etc/systemd/system/tflsplit-edge.service").read_text().splitlines()
+
+    assert done.code == 0, done.err
+    assert "ExecStart=/opt/tflsplit/bin/tflsplit edge --config /etc/tflsplit/edge.toml" in unit
+    for name in ("password", "yard"):
+        secret = f"/etc/tflsplit/credentials/{name}"
+        assert f"LoadCredential=etc-tflsplit-credentials-{name}:{secret}" in unit
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('"yard"\nspool', '"door"\nspool'), "two streams are of device 'door': each needs a name of its own"),
+        (
+            ("edge/yard", "edge/spool"),
+            "spool: two streams write to /var/lib/tflsplit-edge/spool: give each a place of its own",
+        ),
+        (('"cpu"', '"auto"'), "accelerator auto: several streams share one accelerator, so name it"),
+        (('spool = "/var/lib/tflsplit-edge/yard"', "hedge = 1.5"), "--hedge"),
+    ],
+)
+def test_streams_that_exclude_each_other_or_themselves_are_refused_whole(install, root, streams, change, said):
+    streams.write_text(streams.read_text().replace(*change))
+    before = files(root)
+    done = install()
+
+    assert (done.code, files(root)) == (1, before)
+    assert said in done.err
+
+
 def test_a_missing_configuration_is_wrong_usage(run):
     assert run("install-service").code == 2
 

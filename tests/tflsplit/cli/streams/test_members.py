@@ -1,15 +1,21 @@
 """Several `[[stream]]` tables: real processes, a real broker, and what fails in one of them."""
 
 import json
+import os
 import shutil
 import signal
+import subprocess
 import urllib.error
 import urllib.request
 
 import ports
 import pytest
+import secured_broker
 import supervisors
 import waiting
+
+from broker.local import server
+from edge_runtime.service import credentials
 
 pytestmark = pytest.mark.chaos
 
@@ -52,6 +58,8 @@ def health_when(port, is_so):
             answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/health").read()
         except urllib.error.HTTPError as refused:
             answer = refused.read()
+        except urllib.error.URLError:  # it is not there yet
+            return False
         told.update(json.loads(answer))
         return is_so(told)
 
@@ -159,3 +167,72 @@ def test_a_reload_reaches_each_stream(start, configure, tmp_path):
         supervisor.wait_for_status(r"door: .* [3-6]\.\d frames/s.*; yard: .* \d{3}\.\d frames/s")
         edge.terminate()
         assert edge.done().code == 0
+
+
+def test_what_cannot_change_while_a_stream_runs_begins_that_stream_again_and_no_other(start, configure, tmp_path):
+    streams = [{"device": name, "count": 1_000_000, "rate": 50} for name in ("door", "yard")]
+    with supervisors.listening(tmp_path / "notify") as supervisor, open(tmp_path / "log", "w+") as log:
+        edge = start("edge", "--config", configure(*streams), "--json", stderr=log, env=supervisor.environment)
+        supervisor.wait_for_status(r"door: .* [1-9]\d* results.*; yard: .* [1-9]\d* results")
+        configure(streams[0], streams[1] | {"cut": "op000"})
+        edge.send_signal(signal.SIGHUP)
+        waiting.wait_for(lambda: "edge runs cut=op000" in (tmp_path / "log").read_text())
+        supervisor.wait_for_status(r"yard: connected, .* [1-9]\d* results")
+        configure(*streams, {"device": "hall"})
+        edge.send_signal(signal.SIGHUP)
+        refused = "the file has 3 streams now, 2 when this began: restart it"
+        waiting.wait_for(lambda: refused in (tmp_path / "log").read_text())
+        edge.terminate()
+        done = edge.done()
+    said = (tmp_path / "log").read_text()
+
+    assert done.code == 0, said
+    assert [json.loads(line)["device"] for line in done.out.splitlines()].count("yard") == 2
+    assert "stream begins again device=yard changed=cut" in said
+    assert "device=door changed=" not in said
+
+
+def test_streams_begin_without_their_device_and_go_over_to_it_when_it_is_there(start, configure, library, tmp_path):
+    port, there = ports.free_port(), tmp_path / "libthere.so"
+    file = configure(
+        {"device": "door", "count": 1_000_000, "rate": 20},
+        {"device": "yard", "count": 1_000_000, "rate": 20},
+        accelerator=f"delegate:{there}",
+        fallback="cpu",
+        metrics=str(port),
+    )
+    edge = start("edge", "--config", file, "--json", stderr=subprocess.DEVNULL)
+
+    def are_on(name):
+        return lambda found: all(
+            (each.get("accelerator", {}).get("runs_on") or "").startswith(name) for each in found["streams"].values()
+        )
+
+    health_when(port, are_on("cpu"))
+    shutil.copy(library, there)
+    health_when(port, are_on("served:"))
+    edge.terminate()
+    assert all(each["accelerator"]["frames_on_fallback"] for each in summaries(edge.done()).values())
+
+
+@pytest.mark.skipif(server.mosquitto_path() is None, reason="mosquitto is not installed")
+def test_each_stream_takes_its_credentials_from_where_systemd_shows_them(start, run, tiny_package, source, tmp_path):
+    with secured_broker.Secured(tmp_path / "secured") as secured:
+        clients = secured.path / "clients"
+        deployment = ("--deployment", secured_broker.DEPLOYMENT)
+        start("cloud", tiny_package.path, "--credentials", clients / "cloud", *deployment)
+        shown = tmp_path / "shown"
+        shown.mkdir()
+        lines = ["[edge]", f'package = "{tiny_package.path}"', f'source = "{source}"', "count = 20"]
+        for name in secured_broker.DEVICES[:2]:
+            place = tmp_path / "nowhere" / name
+            lines += ["[[stream]]", f'credentials = "{place}"']
+            for one in credentials.of({"--credentials": clients / name}).credentials:
+                (shown / "-".join((*place.parts[1:], one.name))).write_bytes(one.file.read_bytes())
+        (tmp_path / "edge.toml").write_text("\n".join(lines))
+        environment = {**os.environ, "CREDENTIALS_DIRECTORY": str(shown)}
+        done = run("edge", "--config", tmp_path / "edge.toml", "--json", env=environment)
+
+    assert {name: each["results"] for name, each in summaries(done).items()} == dict.fromkeys(
+        secured_broker.DEVICES[:2], 20
+    ), done.err
