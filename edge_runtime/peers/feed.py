@@ -1,4 +1,4 @@
-"""The source's inputs on their way: each is held until its result is back, so that none goes with a lost machine."""
+"""The source's inputs on their way: each is held until its result was delivered, so that no machine takes it along."""
 
 import threading
 import time
@@ -87,7 +87,7 @@ class Feed:
             self.moved_at_s = time.monotonic()
 
     def settle(self, sequence: int) -> None:
-        """Its result is back."""
+        """Its result was delivered."""
         with self._changed:
             held = self._held.pop(sequence, None)
             if held is None:

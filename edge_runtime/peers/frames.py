@@ -31,7 +31,7 @@ class Begun:
     waits_since_s: float
     received_ms: float
     seen: set[tuple[int, int, int]] = field(default_factory=set)
-    parts: dict[tuple[int, int, int], dict[int, bytes]] = field(default_factory=dict)
+    parts: dict[tuple[int, int, int], dict[int, memoryview]] = field(default_factory=dict)
     compute_s: float = 0.0
 
 
@@ -65,10 +65,10 @@ class Frames:
             if parcel.index in parts:
                 self._summary.repeats += 1
                 return
-            parts[parcel.index] = bytes(parcel.body)
+            parts[parcel.index] = parcel.body  # of a message that is ours
             if len(parts) < parcel.count:
                 return
-            payload = b"".join(parts[index] for index in sorted(parts))
+            payload = parcel.body if len(parts) == 1 else memoryview(b"".join(parts[each] for each in sorted(parts)))
             del begun.parts[parcel.letter]
             if len(payload) != letter.bytes:
                 raise errors.FrameError(
@@ -113,12 +113,13 @@ class Frames:
         return self._begun[stamp.place]
 
 
-def packed(arrays: Sequence[Array]) -> bytes:
-    """A letter's contents: one array after the other, C order, little endian."""
-    return b"".join(np.ascontiguousarray(each, each.dtype.newbyteorder("<")).tobytes() for each in arrays)
+def packed(arrays: Sequence[Array]) -> tuple[memoryview, ...]:
+    """A letter's contents, to be joined: each array in C order, little endian."""
+    flat = (np.ascontiguousarray(each, each.dtype.newbyteorder("<")).reshape(-1) for each in arrays)
+    return tuple(each.view(np.uint8).data for each in flat)
 
 
-def unpacked(letter: Letter, payload: bytes) -> tuple[Array, ...]:
+def unpacked(letter: Letter, payload: memoryview) -> tuple[Array, ...]:
     """Read-only views."""
     found, offset = [], 0
     for dtype, shape in letter.layout:

@@ -28,6 +28,7 @@ class OpenPieces:
         self._threads = threads
         self._pace = pace
         self._opened: dict[_Key, Interpreter] = {}
+        self._in_use: dict[tuple[int, Role], Interpreter] = {}
 
     def __len__(self) -> int:
         return len(self._opened)
@@ -49,13 +50,15 @@ class OpenPieces:
             if key not in self._opened:
                 self._opened[key] = self._open(share.program.machine, step, piece, from_file=is_planned)
                 opened += 1
+        # What tells equal pieces apart is too long to work out for each frame.
+        self._in_use = {(step, piece.role): self._opened[_key(piece)] for step, piece in share.pieces}
         return opened
 
     @contextmanager
-    def use(self, _: int, piece: Piece) -> Iterator[Interpreter]:
+    def use(self, step: int, piece: Piece) -> Iterator[Interpreter]:
         """As `running.OpenPiece`."""
         began_s = time.monotonic()
-        yield self._opened[_key(piece)]
+        yield self._in_use[step, piece.role]
         if self._pace is not None:
             time.sleep(max(0.0, began_s + cost.run_s(piece, self._pace) - time.monotonic()))
 

@@ -1,11 +1,13 @@
 """The sink's results, in the order of the frames, on the topic where the source's results are read."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from broker.messages import results, topics
+from broker.messages.peers import parcels
 from broker.messages.peers.parcels import Stamp
 from edge_runtime.peers.frames import Begun
+from edge_runtime.peers.outgoing import Message
 from edge_runtime.peers.summary import Summary
 from tflsplit.graph.tensors import Array
 from tflsplit.package import outputs
@@ -16,14 +18,19 @@ CUT = "shared"
 
 
 class Outlet:
-    """For one epoch, and the thread that computes. `publish` takes a topic and a message. With `is_raw` results carry
-    the model's outputs as they are."""
+    """For one epoch, and the thread that sends. `speaker` is deployment and source, `machine` the sink's number. With
+    `is_raw` results carry the model's outputs as they are.
+
+    The source is told of a result when it was delivered, not before: over direct links that is when all who read
+    results have it. So what comes again after the sink's death, out of another one, begins at or before the first
+    result that any reader misses, and whoever drops repeats sees all in the order of the inputs.
+    """
 
     def __init__(
         self,
         package: Package,
         speaker: tuple[str, str],
-        publish: Callable[[str, bytes], None],
+        machine: int,
         summary: Summary,
         *,
         is_exact: bool | None,
@@ -33,18 +40,21 @@ class Outlet:
         self._package = package
         self._digest = package.digest
         self._topic = topics.topic(deployment, self._device, topics.Kind.RESULTS)
-        self._publish = publish
+        self._answers = topics.topic(deployment, self._device, topics.Kind.PARTS)
+        self._machine = machine
         self._summary = summary
         self._is_exact = is_exact
         self._is_raw = is_raw
-        self._waiting: dict[int, bytes] = {}
+        self._waiting: dict[int, Message] = {}
         self._next = 0
 
-    def put(self, begun: Begun, found: tuple[Array, ...]) -> None:
-        """A frame's outputs; those of frames before it go first."""
-        self._waiting[begun.stamp.place] = self._result(begun.stamp, begun, found)
+    def take(self, begun: Begun, found: tuple[Array, ...]) -> Iterator[Message]:
+        """What can go out now that these are a frame's outputs; those of frames before it go first."""
+        stamp = begun.stamp
+        answer = self._answers, parcels.answered(stamp, self._machine)
+        self._waiting[stamp.place] = self._topic, self._result(stamp, begun, found), answer
         while self._next in self._waiting:
-            self._publish(self._topic, self._waiting.pop(self._next))
+            yield self._waiting.pop(self._next)
             self._summary.results += 1
             self._next += 1
 

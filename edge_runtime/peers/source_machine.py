@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from broker.messages import presence, results, topics
+from broker.messages import presence, topics
 from broker.messages.peers import standing
 from broker.messages.peers.epochs import Epoch
 from broker.messages.peers.parcels import Stamp
@@ -79,7 +79,6 @@ class SourceMachine:
 
     def listen(self) -> None:
         deployment, name = self._settings.deployment, self._settings.name
-        self._transport.subscribe(topics.topic(deployment, name, Kind.RESULTS))
         for machine in self._machines:
             self._transport.subscribe(topics.topic(deployment, machine, Kind.SHARE))
             if machine != name:
@@ -92,12 +91,13 @@ class SourceMachine:
                 self._members.heard(topic.device, standing.parse(message.payload), time.monotonic())
             case Kind.STATUS if message.payload:
                 self._members.told(topic.device, presence.parse(message.payload))
-            case Kind.RESULTS:
-                told = results.parse(message.payload)
-                if told.boot == self._settings.boot and told.sequence is not None:
-                    self.feed.settle(told.sequence)
             case _:
                 pass
+
+    def answered(self, stamp: Stamp) -> None:
+        """The sink says that the frame's result was delivered; of whichever epoch that is."""
+        if stamp.run == self._settings.boot:
+            self.feed.settle(stamp.sequence)
 
     def tend(self) -> None:
         """To be called some times a second. PeerError where a machine that is needed may not take part."""

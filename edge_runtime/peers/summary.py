@@ -55,9 +55,9 @@ class Speed:
 class Summary:
     """`frames` were computed here, `results` published here. Letters: `repeats` had come already, `stale` were of an
     epoch that is over, `bad` were damaged or not for this machine. At the source: `inputs` taken, those `answered`, and
-    those `recomputed` under a new epoch; `latency_s` is from capture to the result. `steps` are of the last placement;
-    of all are `step_s`, `wait_s` and, by stage, `stage_runs` and `stage_s`. `taken_over` are pieces opened for another
-    placement than the planned one."""
+    those `recomputed` under a new epoch; `latency_s` is from capture until the result was delivered. `steps` are of the
+    last placement; of all are `step_s`, `wait_s` and, by stage, `stage_runs` and `stage_s`. `taken_over` are pieces
+    opened for another placement than the planned one."""
 
     machine: str
     frames: int = 0

@@ -1,13 +1,15 @@
 """A worker: one machine of a placement. It runs its pieces for each frame, and exchanges letters with the others.
 
-The caller's thread computes. A second one receives, a third one says how this machine stands and, at the source,
-decides which placement is in force; there a fourth one reads inputs. Nothing here knows MQTT.
+The caller's thread computes. A second one receives, a third one makes and sends what goes out, a fourth one says how
+this machine stands and, at the source, decides which placement is in force; there a fifth one reads inputs. While an
+interpreter computes the others may run. Nothing here knows MQTT.
 """
 
+import functools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from broker.messages import topics
@@ -20,6 +22,7 @@ from broker.transport.name_clash import NameClash
 from broker.transport.protocol import ConnectionState, Message, Transport
 from edge_runtime.peers.frames import Begun, Frames, packed
 from edge_runtime.peers.open_pieces import OpenPieces
+from edge_runtime.peers.outgoing import Message as Sending
 from edge_runtime.peers.outgoing import Outgoing
 from edge_runtime.peers.outlet import Outlet
 from edge_runtime.peers.settings import Settings
@@ -88,7 +91,8 @@ class Worker:
         self._why: str | None = None
         self._said: tuple[object, ...] = ()
         self._said_at_s = -_BEAT_S
-        self._outgoing = Outgoing(transport)
+        self._outgoing = Outgoing(transport, self._fail)
+        self._parts = tuple(topics.topic(settings.deployment, each, Kind.PARTS) for each in shared.plan.machines)
         self._speed = Speed()
         self._clash = NameClash(transport, settings.deployment, settings.name, settings.boot)
         self._changed = threading.Condition()
@@ -147,10 +151,9 @@ class Worker:
         return self.summary
 
     def _listen(self) -> None:
-        deployment, name = self.settings.deployment, self.settings.name
         self._clash.start()
-        self._transport.subscribe(topics.topic(deployment, name, Kind.PARTS))
-        self._transport.subscribe(topics.topic(deployment, self.source_name, Kind.EPOCH))
+        self._transport.subscribe(self._parts[self.machine])
+        self._transport.subscribe(topics.topic(self.settings.deployment, self.source_name, Kind.EPOCH))
         if self.source is not None:
             self.source.listen()
 
@@ -201,7 +204,7 @@ class Worker:
             self.source.feed.begin_epoch()
         speaker = (self.settings.deployment, self.source_name)
         about = {"is_exact": epoch.exact, "is_raw": epoch.raw}
-        self._outlet = Outlet(self.shared.package, speaker, self._outgoing.put, self.summary, **about)
+        self._outlet = Outlet(self.shared.package, speaker, self.machine, self.summary, **about)
         self._frames = Frames(share, epoch.key, epoch.window, self.summary)
         self._set_state(State.READY)
 
@@ -233,17 +236,24 @@ class Worker:
         self._send_all(begun.stamp, task, sent)
         if begun.frame.task is None:
             if task.phase is TaskPhase.DELIVER and self._outlet is not None:
-                self._outlet.put(begun, frames.share.outputs(begun.frame.parts))
+                outputs = frames.share.outputs(begun.frame.parts)
+                self._outgoing.put(functools.partial(self._outlet.take, begun, outputs))
             frames.finish(begun)
             self.summary.frames += 1
         return True
 
     def _send_all(self, stamp: Stamp, task: Task | None, sent: Sent) -> None:
-        for letter, arrays in sent:
-            topic = topics.topic(self.settings.deployment, self.shared.plan.machines[letter.target], Kind.PARTS)
+        for letter, _ in sent:
             self.summary.letter_sent(task, letter)
+        if sent:
+            self._outgoing.put(functools.partial(self._packed, stamp, sent))
+
+    # The thread that sends.
+
+    def _packed(self, stamp: Stamp, sent: Sent) -> Iterator[Sending]:
+        for letter, arrays in sent:
             for message in parcels.pack(stamp, letter.key, packed(arrays), self._most_bytes):
-                self._outgoing.put(topic, message)
+                yield self._parts[letter.target], message, None
 
     @property
     def _most_bytes(self) -> int:
@@ -279,6 +289,9 @@ class Worker:
 
     def _take_parcel(self, payload: bytes) -> None:
         parcel, frames = parcels.parse(payload), self._frames
+        if parcel.letter[0] == parcels.ANSWERED and self.source is not None:
+            self.source.answered(parcel.stamp)
+            return
         if frames is None or (parcel.stamp.run, parcel.stamp.epoch) != frames.key:
             self.summary.stale += 1
             return
@@ -356,7 +369,11 @@ class Worker:
         try:
             work()
         except Exception as failure:  # noqa: BLE001 - raised again by `run`, in the caller's thread
-            self._failure = self._failure or failure
+            self._fail(failure)
+        self._notify()
+
+    def _fail(self, failure: Exception) -> None:
+        self._failure = self._failure or failure
         self._notify()
 
     def _notify(self) -> None:

@@ -65,17 +65,17 @@ class Machines:
 
     def __init__(self, shared, broker):
         self.shared, self.broker = shared, broker
-        self.workers, self.threads, self.failures, self.results = {}, {}, {}, []
+        self.workers, self.threads, self.transports, self.failures, self.results = {}, {}, {}, {}, []
         self._listener = MemoryTransport(broker, client_id="listener")
         self._listener.connect()
         self._listener.subscribe(topics.every_device("d", topics.Kind.RESULTS))
 
-    def start(self, name, source=None, *, kernels=None, shared=None, **settings):
+    def start(self, name, source=None, *, kernels=None, shared=None, kind=MemoryTransport, **settings):
         given = Settings(
             "d", name, **{"ends_with_source": True, "drain_s": waiting.WAIT_S, "replans": False, **settings}
         )
         presence = Presence(topics.topic("d", name, topics.Kind.STATUS), given.boot)
-        transport = MemoryTransport(self.broker, client_id=f"{name}-{given.boot}", presence=presence)
+        transport = self.transports[name] = kind(self.broker, client_id=f"{name}-{given.boot}", presence=presence)
         transport.connect()
         shared = shared or self.shared
         worker = Worker(shared, transport, given, kernel_class=kernels or keeping.here())

@@ -34,11 +34,15 @@ class Parts:
         self._held.setdefault(tensor, []).append((box, array))
 
     def get(self, tensor: int, box: Box) -> Array:
-        """The part, put together from what is held."""
+        """The part, as interpreters take it: in C order."""
+        return np.ascontiguousarray(self.view(tensor, box))
+
+    def view(self, tensor: int, box: Box) -> Array:
+        """The part, in what is held if one array has all of it, else put together."""
         held = self._held[tensor]
         for outer, array in held:
             if boxes.holds(outer, box):
-                part: Array = np.ascontiguousarray(array[boxes.slices(boxes.within(box, outer))])
+                part: Array = array[boxes.slices(boxes.within(box, outer))]
                 return part
         made: Array = np.empty(boxes.shape(box), held[0][1].dtype)
         for outer, array in held:
@@ -170,8 +174,8 @@ class Frame:
 
     def _part(self, letter: Letter, move: Move) -> Array:
         if letter.phase is Phase.FINISH:
-            return self.sums[letter.step].get(move.tensor, move.box)
-        return self.parts.get(move.tensor, move.box)
+            return self.sums[letter.step].view(move.tensor, move.box)
+        return self.parts.view(move.tensor, move.box)
 
 
 def run(

@@ -4,12 +4,13 @@
             u64 captured_ns · u16 index · u16 count · u32 CRC-32 of everything else · the bytes
 
 `run` is the random id of the source's start, `epoch` counts the placements that it has declared since, and `place` the
-frames of that epoch. What a letter holds follows from the placement, so it is not described. Little endian; pure.
+frames of that epoch. What a letter holds follows from the placement, so it is not described. Step `ANSWERED`, which no
+placement has, tells the source that all who read the frame's result have it. Little endian; pure.
 """
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from broker.messages import wire
@@ -17,11 +18,12 @@ from tflsplit import errors
 from tflsplit.coding import feature_codec
 
 MAGIC = b"TFSL"
-VERSION = 1
+VERSION = 2  # 1 knew no ANSWERED
 _HEAD = struct.Struct("<4sBBHBQIIQQHH")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _HEAD.size + _CRC.size
 MOST_PARCELS = (1 << 16) - 1
+ANSWERED = (1 << 16) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +48,45 @@ class Parcel:
     body: memoryview
 
 
-def pack(stamp: Stamp, letter: tuple[int, int, int], payload: bytes, most_bytes: int) -> Iterator[bytes]:
-    """Messages of at most `most_bytes`; SettingsError where that is too little for any."""
-    room = most_bytes - HEADER_BYTES
-    count = -(-len(payload) // room) if room > 0 else MOST_PARCELS + 1
+def pack(
+    stamp: Stamp, letter: tuple[int, int, int], contents: Sequence[feature_codec.Buffer], most_bytes: int
+) -> Iterator[bytes]:
+    """Messages of at most `most_bytes`, of byte buffers one after the other, which are copied once; SettingsError where
+    that is too little for any."""
+    views = [view for each in contents if (view := memoryview(each)).nbytes]
+    total, room = sum(view.nbytes for view in views), most_bytes - HEADER_BYTES
+    count = max(1, -(-total // room)) if room > 0 else MOST_PARCELS + 1
     if count > MOST_PARCELS:
         raise errors.SettingsError(
-            f"{len(payload)} bytes for another machine need over {MOST_PARCELS} messages of {most_bytes} bytes; "
+            f"{total} bytes for another machine need over {MOST_PARCELS} messages of {most_bytes} bytes; "
             "raise the broker's limit"
         )
     step, phase, sender = letter
-    view, count = memoryview(payload), max(1, count)
+    key = (stamp.run, stamp.epoch, stamp.place, stamp.sequence, stamp.captured_ns)
     for index in range(count):
-        body = view[index * room : (index + 1) * room]
-        key = (stamp.run, stamp.epoch, stamp.place, stamp.sequence, stamp.captured_ns)
         head = _HEAD.pack(MAGIC, VERSION, phase, step, sender, *key, index, count)
-        yield b"".join((head, _CRC.pack(zlib.crc32(body, zlib.crc32(head))), body))
+        body = _within(views, index * room, (index + 1) * room)
+        crc = zlib.crc32(head)
+        for part in body:
+            crc = zlib.crc32(part, crc)
+        yield b"".join((head, _CRC.pack(crc), *body))
+
+
+def answered(stamp: Stamp, sender: int) -> bytes:
+    """What the sink says of a frame."""
+    (message,) = pack(stamp, (ANSWERED, 0, sender), (), HEADER_BYTES + 1)
+    return message
+
+
+def _within(views: Sequence[memoryview], start: int, stop: int) -> list[memoryview]:
+    """These bytes of all together."""
+    found, before = [], 0
+    for view in views:
+        part = view[max(0, start - before) : max(0, stop - before)]
+        if part.nbytes:
+            found.append(part)
+        before += view.nbytes
+    return found
 
 
 def parse(data: feature_codec.Buffer) -> Parcel:

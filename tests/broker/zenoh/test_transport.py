@@ -142,6 +142,28 @@ def test_what_is_on_its_way_over_a_link_that_breaks_arrives_once_and_in_order(me
     assert not any(sender.counters.dropped.values())
 
 
+def test_what_follows_a_message_waits_until_all_who_take_it_have_room_for_it(member, port):
+    sender = member(f"zenoh://?listen=127.0.0.1:{port}", "sender")
+    quick = member(f"zenoh://127.0.0.1:{port}", "quick")
+    slow = member(f"zenoh://127.0.0.1:{port}", "slow", limits=protocol.Limits(inbox_messages=1))
+    for each in (quick, slow):
+        each.subscribe("result")
+    quick.subscribe("answer")
+    for number in range(3):
+        assert sender.try_publish("result", b"%d" % number, then=("answer", b"%d" % number))
+    came = [quick.receive(SOON_S) for _ in range(4)]
+    sender.publish("answer", b"later")
+    came.append(quick.receive(SOON_S))
+    words = [(each.topic, each.payload) for each in came]
+    assert words[-1] == ("answer", b"later")
+    assert [word for word in words[:-1] if word[0] == "result"] == [("result", b"%d" % each) for each in range(3)]
+    assert ("answer", b"0") in words  # the others wait for the slow one, whose inbox is full
+
+    for _ in range(3):
+        slow.acknowledge(slow.receive(SOON_S))
+    assert {quick.receive(SOON_S).payload for _ in range(2)} == {b"1", b"2"}
+
+
 def test_who_is_killed_has_its_last_will_read_out_and_who_leaves_says_goodbye(member, child, port):
     watcher = member(f"zenoh://?listen=127.0.0.1:{port}", keepalive_s=1)
     watcher.subscribe("status/#")

@@ -4,7 +4,9 @@ import pytest
 import shared_models
 import waiting
 
-from broker.transport.memory import MemoryBroker
+from broker.messages import topics
+from broker.transport import protocol
+from broker.transport.memory import MemoryBroker, MemoryTransport
 
 FRAMES = 30
 
@@ -90,6 +92,49 @@ def test_the_role_of_a_lost_sink_moves_and_its_results_are_not_lost(tmp_path):
     machines.join("m1", "m2")
     wanted = shared_models.expected(shared.package, columns)
     shared_models.check(machines.take_results(), [wanted[each % FRAMES] for each in range(source.summary.inputs)])
+    machines.close()
+
+
+class LateToTheListener(MemoryTransport):
+    """A sink over a direct link: once `is_late`, its results reach all but one reader, for whom they are `late`. What
+    is to follow on their delivery does not."""
+
+    def __init__(self, *given, **more):
+        super().__init__(*given, **more)
+        self.is_late, self.late = False, []
+
+    def try_publish(self, topic, payload, *, then=None, **more):
+        if not self.is_late or topics.parse(topic).kind is not topics.Kind.RESULTS:
+            return super().try_publish(topic, payload, then=then, **more)
+        self.late.append((topic, payload))
+        with self._broker.lock:
+            for reader in self._broker._sessions.keys() - {"listener"}:
+                self._broker._queue(reader, protocol.Message(topic, payload, 1))
+        return True
+
+
+def test_what_a_dead_sink_sent_and_comes_late_breaks_no_order(tmp_path):
+    """Direct links have no order between two senders: the new sink's results may overtake the last ones of the old."""
+    shared = shared_models.write(tmp_path, 3, sink=2)
+    machines = shared_models.Machines(shared, MemoryBroker())
+    columns = shared_models.inputs(shared.package, FRAMES)
+    machines.start("m2")
+    machines.start("m3", kind=LateToTheListener)
+    source = machines.start("m1", columns, count=10**6)
+    sink = machines.transports["m3"]
+    waiting.wait_for(lambda: machines.workers["m3"].summary.results > 10)
+    sink.is_late = True
+    waiting.wait_for(lambda: len(sink.late) > 1)
+    machines.broker.cut(sink.client_id)
+    waiting.wait_for(lambda: machines.workers["m2"].summary.results > 10)
+    for topic, payload in sink.late:
+        machines.broker.publish(topic, payload, 1, retain=False)
+    source.stop()
+    machines.join("m1", "m2")
+    wanted = shared_models.expected(shared.package, columns)
+    found = machines.take_results()
+    shared_models.check(found, [wanted[each % FRAMES] for each in range(source.summary.inputs)])
+    assert len(found) >= source.summary.inputs + len(sink.late)
     machines.close()
 
 

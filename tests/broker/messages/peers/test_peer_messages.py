@@ -19,7 +19,7 @@ STANDING = standing.Standing(9, "9f", 1, standing.State.READY, None, 7, 2, 120, 
 @pytest.mark.parametrize(("length", "most", "count"), [(0, 200, 1), (100, 200, 1), (1000, 200, 7), (142, 200, 1)])
 def test_a_letter_comes_in_as_many_messages_as_it_needs(length, most, count):
     payload = bytes(each % 251 for each in range(length))
-    messages = list(parcels.pack(STAMP, (5, 2, 1), payload, most))
+    messages = list(parcels.pack(STAMP, (5, 2, 1), (payload[:30], b"", payload[30:50], payload[50:]), most))
     assert len(messages) == count
     assert all(len(message) <= most for message in messages)
     found = [parcels.parse(message) for message in messages]
@@ -29,7 +29,7 @@ def test_a_letter_comes_in_as_many_messages_as_it_needs(length, most, count):
 
 
 def test_a_letter_that_is_damaged_anywhere_is_refused():
-    (message,) = parcels.pack(STAMP, (5, 0, 1), b"some features", 1000)
+    (message,) = parcels.pack(STAMP, (5, 0, 1), (b"some ", b"features"), 1000)
     for place in range(len(message)):
         damaged = bytearray(message)
         damaged[place] ^= 0x10
@@ -40,9 +40,14 @@ def test_a_letter_that_is_damaged_anywhere_is_refused():
             parcels.parse(message[:length])
 
 
+def test_an_answer_names_its_frame_and_is_no_letter():
+    found = parcels.parse(parcels.answered(STAMP, 2))
+    assert (found.stamp, found.letter, bytes(found.body)) == (STAMP, (parcels.ANSWERED, 0, 2), b"")
+
+
 def test_a_limit_below_any_message_is_refused():
     with pytest.raises(errors.SettingsError, match="raise the broker's limit"):
-        list(parcels.pack(STAMP, (0, 0, 0), b"x", parcels.HEADER_BYTES))
+        list(parcels.pack(STAMP, (0, 0, 0), (b"x",), parcels.HEADER_BYTES))
 
 
 def test_epochs_and_standings_are_read_as_they_were_written():
