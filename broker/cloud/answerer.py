@@ -17,8 +17,6 @@ from broker.cloud.tail import Tails
 from broker.messages import acks, chunks, results, wire
 from tflsplit import errors
 from tflsplit.coding import feature_codec
-from tflsplit.decoding import maps
-from tflsplit.decoding.found import Found
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
 from tflsplit.package import outputs
@@ -314,15 +312,5 @@ def _result(read: _Read, place: int, arrays: tuple[Array, ...], tail_s: float, k
         bits=frame.bits,
         step=None if kept is None else kept.steps,
         first=frame.sequence if frame.later_ns else None,
-        mask=_mask(answer.found) if frame.wants_mask else None,
+        mask=results.mask_of(answer.found) if frame.wants_mask else None,
     ).as_json()
-
-
-def _mask(found: Found | None) -> bytes | None:
-    """Empty where numbers of classes do not fit a PNG."""
-    if found is None or found.mask is None:
-        return None
-    try:
-        return maps.png(found.mask)
-    except errors.DataError:
-        return b""

@@ -229,6 +229,17 @@ class Refusal:
         return _encode(fields | {"boot": None if self.boot is None else f"{self.boot:016x}"}).encode()
 
 
+def mask_of(found: Found | None) -> bytes | None:
+    """What a result has as its mask: empty where numbers of classes do not fit a PNG, None where the model does not
+    segment."""
+    if found is None or found.mask is None:
+        return None
+    try:
+        return maps.png(found.mask)
+    except errors.DataError:
+        return b""
+
+
 def without_mask(encoded: bytes) -> bytes:
     """One of our encoded results with its mask left out; as it is where it has none. A quote in a text is escaped, so
     the key is found by its bytes."""

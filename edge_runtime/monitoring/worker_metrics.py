@@ -73,6 +73,7 @@ class WorkerMetrics:
             (of_workers.LAST_LOOK, time.time() - (time.monotonic() - worker.looked_at_s)),
             (of_workers.FRAMES, summary.frames),
             (of_workers.RESULTS, summary.results),
+            (of_workers.MASKS_LEFT, summary.masks_left_out),
             (of_workers.STEP, metrics.distribution(summary.step_s)),
             (of_workers.WAIT, metrics.distribution(summary.wait_s)),
             (of_workers.PLACEMENTS, len(summary.epochs)),

@@ -249,4 +249,5 @@ class Coordinator:
             exact=self._members.exactness(machines),
             reason=reason,
             raw=self._settings.wants_raw,
+            mask=self._settings.wants_mask,
         )

@@ -25,6 +25,7 @@ class Held:
     arrays: tuple[Array, ...]
     captured_ns: int
     captured_at_s: float
+    size: tuple[int, int] | None
     place: int | None = None
 
 
@@ -75,7 +76,7 @@ class Feed:
             if held is None:
                 return None
             held.place, self._places = self._places, self._places + 1
-            return Stamp(run, epoch, held.place, held.sequence, held.captured_ns), held.arrays
+            return Stamp(run, epoch, held.place, held.sequence, held.captured_ns, held.size), held.arrays
 
     def begin_epoch(self) -> None:
         """All that is held is computed again."""
@@ -134,11 +135,11 @@ class Feed:
     def _take(self, taken: Capture | None) -> None:
         if taken is None:
             return
-        arrays = self._source.convert(taken.raw)
+        arrays, size = self._source.convert(taken.raw), self._source.size_of(taken.raw)
         with self._changed:
             if not self._held:
                 self.moved_at_s = time.monotonic()
             sequence = self._summary.inputs
-            self._held[sequence] = Held(sequence, arrays, taken.captured_ns, taken.captured_at_s)
+            self._held[sequence] = Held(sequence, arrays, taken.captured_ns, taken.captured_at_s, size)
             self._summary.inputs += 1
         self.on_change()

@@ -19,7 +19,8 @@ CUT = "shared"
 
 class Outlet:
     """For one epoch, and the thread that sends. `speaker` is deployment and source, `machine` the sink's number. With
-    `is_raw` results carry the model's outputs as they are.
+    `is_raw` results carry the model's outputs as they are, with `has_mask` the mask of a model that segments, where a
+    message of at most `most_bytes` holds it.
 
     The source is told of a result when it was delivered, not before: over direct links that is when all who read
     results have it. So what comes again after the sink's death, out of another one, begins at or before the first
@@ -34,7 +35,9 @@ class Outlet:
         summary: Summary,
         *,
         is_exact: bool | None,
-        is_raw: bool | None,
+        is_raw: bool,
+        has_mask: bool,
+        most_bytes: int,
     ) -> None:
         deployment, self._device = speaker
         self._package = package
@@ -45,22 +48,27 @@ class Outlet:
         self._summary = summary
         self._is_exact = is_exact
         self._is_raw = is_raw
+        self._has_mask = has_mask
+        self._most_bytes = most_bytes
         self._waiting: dict[int, Message] = {}
         self._next = 0
 
     def take(self, begun: Begun, found: tuple[Array, ...]) -> Iterator[Message]:
         """What can go out now that these are a frame's outputs; those of frames before it go first."""
-        stamp = begun.stamp
+        stamp, encoded = begun.stamp, self._result(begun.stamp, begun, found).as_json()
+        if len(encoded) > self._most_bytes:
+            encoded = results.without_mask(encoded)
+        self._summary.masks_left_out += encoded.endswith(results.MASK_LEFT_OUT)
         answer = self._answers, parcels.answered(stamp, self._machine)
-        self._waiting[stamp.place] = self._topic, self._result(stamp, begun, found), answer
+        self._waiting[stamp.place] = self._topic, encoded, answer
         while self._next in self._waiting:
             yield self._waiting.pop(self._next)
             self._summary.results += 1
             self._next += 1
 
-    def _result(self, stamp: Stamp, begun: Begun, found: tuple[Array, ...]) -> bytes:
+    def _result(self, stamp: Stamp, begun: Begun, found: tuple[Array, ...]) -> results.Result:
         manifest = self._package.manifest
-        told = outputs.read(manifest.results, found, manifest.labels, manifest.meanings)
+        told = outputs.of(manifest, found, source=stamp.size)
         raw = zip(manifest.results, found, strict=True) if self._is_raw else ()
         took_s = time.monotonic() - begun.since_s
         return results.Result(
@@ -80,6 +88,8 @@ class Outlet:
             ),
             top=tuple(results.Score(label, score) for label, score in told.top),
             values=told.values,
+            found=told.found,
             outputs=tuple(results.Output.of(spec, array) for spec, array in raw),
             is_exact=self._is_exact,
-        ).as_json()
+            mask=results.mask_of(told.found) if self._has_mask else None,
+        )

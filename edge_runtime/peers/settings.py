@@ -17,7 +17,7 @@ class Settings:
     that have not come; one that is silent for `lost_after_s` is lost; when no frame was answered for `resend_after_s`
     all are computed again. Machines whose kernels would not give the same integers are refused unless `allows_inexact`.
     Where machines are lost, or not as quick as stated, it `replans`. With `wants_raw` results carry the model's outputs
-    as they are.
+    as they are, with `wants_mask` the mask of a model that segments.
 
     A worker that `ends_with_source` runs once. With a `pace` each piece takes at least as long as that machine would.
     """
@@ -36,6 +36,7 @@ class Settings:
     allows_inexact: bool = False
     replans: bool = True
     wants_raw: bool = False
+    wants_mask: bool = False
     ends_with_source: bool = False
     threads: int = 1
     pace: Machine | None = None

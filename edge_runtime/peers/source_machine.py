@@ -10,6 +10,7 @@ from broker.messages.peers.epochs import Epoch
 from broker.messages.peers.parcels import Stamp
 from broker.messages.topics import Kind, Topic
 from broker.transport.protocol import ConnectionState, Message, Transport
+from edge_runtime.delivery import framing
 from edge_runtime.peers.coordinator import Change, Coordinator, Phase
 from edge_runtime.peers.feed import Feed
 from edge_runtime.peers.members import Members
@@ -26,7 +27,8 @@ log = logging.getLogger(__name__)
 
 
 class SourceMachine:
-    """`notify` is called when the thread that computes has something new to look at."""
+    """`notify` is called when the thread that computes has something new to look at. SettingsError where a mask is
+    wanted of a model that has none."""
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class SourceMachine:
         kernel_class: KernelClass | None,
         notify: Callable[[], None],
     ) -> None:
+        framing.check_mask(shares.shared.package, is_wanted=settings.wants_mask)
         self._transport = transport
         self._settings = settings
         self._machines = shares.shared.plan.machines

@@ -57,7 +57,8 @@ class Summary:
     epoch that is over, `bad` were damaged or not for this machine. At the source: `inputs` taken, those `answered`, and
     those `recomputed` under a new epoch; `latency_s` is from capture until the result was delivered. `steps` are of the
     last placement; of all are `step_s`, `wait_s` and, by stage, `stage_runs` and `stage_s`. `taken_over` are pieces
-    opened for another placement than the planned one."""
+    opened for another placement than the planned one, `masks_left_out` those of results that were too large for the
+    broker with them."""
 
     machine: str
     frames: int = 0
@@ -84,6 +85,7 @@ class Summary:
     stage_runs: Counter[int] = field(default_factory=Counter)
     stage_s: dict[int, float] = field(default_factory=dict)
     taken_over: int = 0
+    masks_left_out: int = 0
     link: protocol.Counters = field(default_factory=protocol.Counters)
 
     def drop(self, reason: str) -> None:
@@ -122,7 +124,16 @@ class Summary:
     def as_json(self) -> dict[str, object]:
         counts = (
             *("machine", "frames", "results", "inputs", "answered", "recomputed", "unanswered"),
-            *("repeats", "stale", "bad", "letters_sent", "letters_received", "bytes_sent", "bytes_received"),
+            *(
+                "masks_left_out",
+                "repeats",
+                "stale",
+                "bad",
+                "letters_sent",
+                "letters_received",
+                "bytes_sent",
+                "bytes_received",
+            ),
         )
         return {
             **{name: getattr(self, name) for name in counts},

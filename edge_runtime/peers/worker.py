@@ -131,6 +131,8 @@ class Worker:
             for name, each in (("peer-receive", self._receive), ("peer-tend", self._tend))
         ]
         self._listen()
+        if source is None:
+            log.info("waiting for a placement source=%s deployment=%s", self.source_name, self.settings.deployment)
         self._outgoing.start()
         began_s = time.monotonic()
         for thread in threads:
@@ -203,8 +205,13 @@ class Worker:
         if self.source is not None:
             self.source.feed.begin_epoch()
         speaker = (self.settings.deployment, self.source_name)
-        about = {"is_exact": epoch.exact, "is_raw": epoch.raw}
-        self._outlet = Outlet(self.shared.package, speaker, self.machine, self.summary, **about)
+        self._outlet = Outlet(
+            *(self.shared.package, speaker, self.machine, self.summary),
+            is_exact=epoch.exact,
+            is_raw=epoch.raw,
+            has_mask=epoch.mask,
+            most_bytes=self._most_bytes,
+        )
         self._frames = Frames(share, epoch.key, epoch.window, self.summary)
         self._set_state(State.READY)
 

@@ -141,8 +141,10 @@ def test_the_example_configuration_is_valid():
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
 @pytest.mark.skipif(server.mosquitto_path() is None, reason="mosquitto is not installed")
 def test_a_real_prometheus_fills_every_panel_from_a_real_edge_and_cloud(tmp_path):
-    """Temperatures are there where a machine tells them, reasons for drops and refusals once there are some."""
-    may_be_empty = re.compile("temperature|edge_dropped|cloud_refused")
+    """Temperatures are there where a machine tells them, reasons for drops and refusals once there are some, and those
+    of moves where a cut moves."""
+    moving = (metric.name for metric in catalogue.ADAPTING)
+    may_be_empty = re.compile("|".join(("temperature", "edge_dropped", "cloud_refused", *moving)))
     with monitored.Monitored(tmp_path) as running:
         for panel in monitored.panels():
             for expression, _ in monitored.queries(panel):

@@ -79,8 +79,8 @@ class Machines:
         transport.connect()
         shared = shared or self.shared
         worker = Worker(shared, transport, given, kernel_class=kernels or keeping.here())
-        opened = None
-        if source is not None:
+        opened = source
+        if isinstance(source, tuple):
             opened = frames.from_arrays(source, shared.package.manifest, name="inputs")
         thread = threading.Thread(target=self._run, args=(name, worker, transport, opened), daemon=True)
         self.workers[name], self.threads[name] = worker, thread

@@ -16,6 +16,7 @@ READY = gauge("ready", "1 while the worker does what it promised, 0 while its he
 LAST_LOOK = gauge("last_look_timestamp_seconds", "When the thread that computes last looked for something to do.")
 FRAMES = counter("frames_total", "Frames of which this machine computed its part.")
 RESULTS = counter("results_total", "Results published here, at the machine where the outputs are wanted.")
+MASKS_LEFT = counter("masks_left_out_total", "Masks that these went without, as a cloud's results may.")
 STEP = histogram("step_seconds", "How long each step of a frame computed.")
 WAIT = histogram("step_wait_seconds", "How long each step of a frame waited for letters after the step before it.")
 STAGE_RUNS = counter("stage_runs_total", "Steps computed, by stage of the placement then in force.", "stage")
@@ -61,7 +62,7 @@ AT_SOURCE = (
     *(MACHINE_UP, MACHINE_SPEED),
 )
 WORKER = (
-    *(BUILD, KERNELS, READY, LAST_LOOK, FRAMES, RESULTS, STEP, WAIT, STAGE_RUNS, STAGE_COMPUTE),
+    *(BUILD, KERNELS, READY, LAST_LOOK, FRAMES, RESULTS, MASKS_LEFT, STEP, WAIT, STAGE_RUNS, STAGE_COMPUTE),
     *(PLACEMENTS, MACHINES, PIECES, TAKEN_OVER, SENT, RECEIVED, SENT_BYTES, RECEIVED_BYTES, IGNORED, BEGUN, WAITING),
     *AT_SOURCE,
 )

@@ -2,11 +2,12 @@
 
     {"run": "00c0ffee00c0ffee", "epoch": 2, "bundle": "9f…", "machines": ["pi1", "pi3"], "sink": 0, "stages": […],
      "program": "3c…", "window": 4, "exact": true, "reason": "pi2: its connection is lost", "raw": false,
-     "over": false}
+     "mask": false, "over": false}
 
 `stages` are as in a placement's file (`tflsplit.placement.planfile`), `machines` are the names of those that take part.
 `program` is a digest of what follows from the stages, so that two versions that read them otherwise notice it. With
-`raw` results carry the model's outputs as they are. `over` says that the source has no more frames.
+`raw` results carry the model's outputs as they are, with `mask` the mask of a model that segments. `over` says that the
+source has no more frames.
 """
 
 import json
@@ -32,6 +33,7 @@ class Epoch:
     exact: bool | None
     reason: str
     raw: bool = False
+    mask: bool = False
     over: bool = False
 
     @property
@@ -58,6 +60,7 @@ def parse(data: bytes) -> Epoch:
             ("window", int),
             ("over", bool),
             ("raw", bool),
+            ("mask", bool),
             ("bundle", str),
         ):
             if type(found[name]) is not kind:

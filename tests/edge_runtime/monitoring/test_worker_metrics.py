@@ -83,6 +83,7 @@ def test_what_workers_counted_is_what_is_shown(machines, shared):
     ):
         assert sum(each[sent,] for each in found.values()) == sum(each[received,] for each in found.values())
     assert first["results_total",] == first["answered_inputs_total",] == first["inputs_total",]
+    assert first["masks_left_out_total",] == 0  # peers/test_answers.py has some
     assert first["latency_seconds",].count == first["answered_inputs_total",]
     assert first["window_limit_frames",] == 6
     assert first["placement_changes_total", "start"] == first["placements_total",] == 1

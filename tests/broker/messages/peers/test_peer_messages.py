@@ -8,7 +8,7 @@ from broker.messages.peers import epochs, parcels, standing
 from tflsplit import errors
 from tflsplit.kernels.classes import KernelClass
 
-STAMP = parcels.Stamp(0xC0FFEE, 3, 17, 42, 1_700_000_000_000_000_000)
+STAMP = parcels.Stamp(0xC0FFEE, 3, 17, 42, 1_700_000_000_000_000_000, (640, 480))
 CLASS = KernelClass("ai-edge-litert 2.3.0", "x86_64", True, {"CONV_2D/int8": "0123abcd"})
 EPOCH = epochs.Epoch(
     7, 2, "9f", ("m1", "m3"), 0, ({"start": 0, "stop": 3, "makes": [], "adds": []},), "3c", 4, True, "x"
@@ -16,7 +16,7 @@ EPOCH = epochs.Epoch(
 STANDING = standing.Standing(9, "9f", 1, standing.State.READY, None, 7, 2, 120, 0.5, CLASS)
 
 
-@pytest.mark.parametrize(("length", "most", "count"), [(0, 200, 1), (100, 200, 1), (1000, 200, 7), (142, 200, 1)])
+@pytest.mark.parametrize(("length", "most", "count"), [(0, 200, 1), (100, 200, 1), (1000, 200, 7), (134, 200, 1)])
 def test_a_letter_comes_in_as_many_messages_as_it_needs(length, most, count):
     payload = bytes(each % 251 for each in range(length))
     messages = list(parcels.pack(STAMP, (5, 2, 1), (payload[:30], b"", payload[30:50], payload[50:]), most))

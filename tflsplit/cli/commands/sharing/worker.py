@@ -88,6 +88,12 @@ from tflsplit.cli.output import examples, screen
 @click.option(
     "--raw-outputs", "wants_raw", is_flag=True, help="At the source: let results carry the outputs as they are."
 )
+@click.option(
+    "--mask",
+    "wants_mask",
+    is_flag=True,
+    help="At the source, of a model that segments: results have the class of each place, too, as a PNG (key `mask`).",
+)
 @click.option("--once", "ends_with_source", is_flag=True, help="End when the source has no more inputs.")
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="CPU threads of a piece.")
 @click.option(
