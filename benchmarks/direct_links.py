@@ -59,7 +59,7 @@ def _block(link, size, turns):
     return took
 
 
-def _measure(way, where, here, size, turns):
+def measure(way, where, here, size, turns):
     """Median one-way seconds, and the sender's CPU seconds a round trip."""
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_echo, args=(way, where, theirs))
@@ -96,7 +96,7 @@ def _outcomes(size, at, turns, blocks):
     found = {way: [] for way in WAYS}
     for _ in range(blocks):
         for way in WAYS:
-            found[way].append(_measure(way, *at[way], size, turns))
+            found[way].append(measure(way, *at[way], size, turns))
     for way in WAYS[1:]:
         for place, what in enumerate(("one way", "CPU of the sender, a round trip")):
             ours, mqtt = (

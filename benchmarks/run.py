@@ -38,6 +38,7 @@ NAMES = (
     "slow_start",
     "durability",
     "workers",
+    "chain",
     "ray_engine",
     "slow_worker",
     "fairness",
