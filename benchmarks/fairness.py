@@ -224,7 +224,7 @@ def _serve(path: str, port: int, workers: int, times: str, is_ready) -> None:
     else:
         chosen = engine.Inline(slow_peer.Slow(answerer.Answerer([tail.Tails(opened)]), pause_ms / 1000))
     where = address.Address("127.0.0.1", port)
-    with online.connected(where, Credentials(), (_DEPLOYMENT, "cloud"), 1, is_cloud=True) as connected:
+    with online.connected((where,), Credentials(), (_DEPLOYMENT, "cloud"), 1, is_cloud=True) as connected:
         cloud = subscriber.Cloud(chosen, connected, _DEPLOYMENT)
         cloud.subscribe()
         is_ready.set()

@@ -47,7 +47,7 @@ NAMES = (
     "paho_paths",
 )
 # Only where they are named: they take long, and more of the machine than the others leave.
-LONG = ("fleet",)
+LONG = ("fleet", "several")
 KNOWN = (*NAMES, *LONG)
 HERE = Path(__file__).parent
 _SCALES = {"s": (1000.0, "ms"), "MiB": (1.0, "MiB"), "MB": (1.0, "MB"), "1/s": (1.0, "1/s"), "%": (100.0, "%")}

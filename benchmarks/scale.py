@@ -10,6 +10,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import several
 from crowd import model_time
 from crowd.model_time import Costs
 
@@ -33,7 +34,13 @@ def main() -> None:
     computed = json.loads(COMPUTED.read_text())
     if computed["costs"] != asdict(costs):
         raise SystemExit(f"{COMPUTED}: not of {MEASURED}; run python benchmarks/scale.py")
-    tables = {"measured": _measured(found), "compared": _compared(found), "computed": _large(computed["rows"])}
+    over_several = [several.row(json.loads(several.RAW.read_text()))]
+    tables = {
+        "several": _table(several.COLUMNS, over_several),
+        "measured": _measured(found),
+        "compared": _compared(found),
+        "computed": _large(computed["rows"]),
+    }
     before = PAGE.read_text()
     page = before
     for name, rows in tables.items():

@@ -23,6 +23,7 @@ from broker.deploy import folder as deployments
 from broker.deploy import mosquitto
 from broker.mqtt.transport import MqttTransport
 from broker.transport import credentials
+from broker.transport.address import Address, Credentials
 from crowd import generator, material
 from crowd.generator import Wanted
 from tflsplit.graph.tensors import Array
@@ -73,6 +74,8 @@ class Found:
     stored_bytes: int
     save_s: float  # processor time of one save of all that
     others: float  # cores that were busy with what is none of this, while nothing disturbed
+    # Of several brokers one is killed: `PERCENTILES` of the devices of the rest, before that and after it.
+    apart: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +87,12 @@ class _Course:
 
 
 class Broker:
-    """`tflsplit broker run`, which becomes Mosquitto; it can be killed."""
+    """`tflsplit broker run`, which becomes Mosquitto; it can be killed. With the credentials of `who` it is looked at
+    whether it is there."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, where: Address, who: Credentials) -> None:
+        self.folder, self.where = folder, where
+        self._who = who
         self._log = (folder / "log").open("w")
         self._start()
 
@@ -140,8 +145,7 @@ class Broker:
     def _start(self) -> None:
         command = [harness.TFLSPLIT, "broker", "run", str(self.folder)]
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, env=harness.environment())
-        bundle = credentials.open_bundle(self.folder / "clients" / "operator")
-        with MqttTransport(bundle.address, client_id="bench-look", credentials=bundle.credentials) as looking:
+        with MqttTransport(self.where, client_id="bench-look", credentials=self._who) as looking:
             looking.connect(timeout_s=_PATIENCE_S, keep_trying=True)
 
 
@@ -155,15 +159,18 @@ def measured(
     interval_s: int | None = None,
     steady_s: float | None = None,
     cloud: Sequence[str] = (),
+    brokers: int = 1,
 ) -> Found:
     """A run in a new `folder`; `interval_s` is how often the broker saves, where not as it is configured, `cloud` are
     more options of the cloud. After `steady_s`, in which it saves once and more, the broker is killed so many times, at
-    random moments."""
+    random moments. Of several `brokers` that is the first, and costs are of that one."""
     folder.mkdir()
     names = tuple(f"device-{number}" for number in range(devices))
     home = folder / "broker"
     wanted = deployments.Wanted((*names, _RECORDED))
-    deployments.init(home, wanted, deployment=DEPLOYMENT, hosts=("localhost",), port=_free_port())
+    port, *ports = [_free_port() for _ in range(brokers)]
+    others = [("localhost", each) for each in ports]
+    book = deployments.init(home, wanted, deployment=DEPLOYMENT, hosts=("localhost",), port=port, others=others)
     if interval_s is not None:
         config = home / "server" / "mosquitto.conf"
         config.write_text(re.sub(r"autosave_interval \d+", f"autosave_interval {interval_s}", config.read_text()))
@@ -176,7 +183,10 @@ def measured(
     given = Wanted(str(package.path), DEPLOYMENT, names, *limits, str(clients))
     (folder / generator.WANTED).write_text(json.dumps(asdict(given)))
     with contextlib.ExitStack() as stack:
-        broker = stack.enter_context(Broker(home))
+        who = credentials.open_bundle(clients / "operator")
+        places = zip(book.servers, who.addresses, strict=True)
+        started = [Broker(home / each.folder, where, who.credentials) for each, where in places]
+        broker, *_ = map(stack.enter_context, started)
         serving = [harness.TFLSPLIT, "cloud", str(package.path), "--credentials", str(clients / "cloud"), *cloud]
         processes = {"cloud": stack.enter_context(_process(serving, folder / "cloud.log"))}
         told = material.recorded(package, clients / _RECORDED, clients / "consumer", folder.parent)
@@ -252,6 +262,7 @@ def _watched(
     with np.load(folder / generator.RECORD) as arrays:
         record = dict(arrays)
     is_steady = (record["due_s"] >= began_s) & (record["due_s"] < ended_s)
+    apart = () if killed_s is None else _apart(record, wanted, broker.where, (began_s, killed_s), ended_s - began_s)
     return Found(
         devices=len(wanted.names),
         offered_per_s=len(wanted.names) * wanted.rate_per_s,
@@ -272,7 +283,19 @@ def _watched(
         stored_bytes=stored_bytes,
         save_s=save_s,
         others=others,
+        apart=apart,
     )
+
+
+def _apart(
+    record: dict[str, Array], wanted: Wanted, killed: Address, begins_s: Sequence[float], for_s: float
+) -> tuple[tuple[float, ...], ...]:
+    """Of the devices of other brokers, for so long from each of these moments on. Nothing where there are none."""
+    bundles = (credentials.open_bundle(Path(wanted.clients) / name) for name in wanted.names)
+    is_other = np.array([bundle.address != killed for bundle in bundles])[record["device"]]
+    spans = ((record["due_s"] >= begin_s) & (record["due_s"] < begin_s + for_s) for begin_s in begins_s)
+    is_answered = record["answered_s"] > 0
+    return tuple(_percentiles(_latencies(record)[(span & is_other)[is_answered]]) for span in spans if is_other.any())
 
 
 def _latencies(record: dict[str, Array]) -> Array:

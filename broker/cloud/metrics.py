@@ -63,6 +63,8 @@ class CloudMetrics:
         elif away:
             reasons = dict.fromkeys(each.transport.last_failure for each in self._served if each.transport.last_failure)
             why = "; ".join((f"not connected to the broker for {', '.join(away)}", *map(str, reasons)))
+        elif why is None:  # who has several brokers is ready for the devices of the others
+            why = "; ".join(filter(None, dict.fromkeys(each.transport.absent for each in self._served))) or None
         facts: dict[str, object] = {
             "broker": offline,
             "since_look_s": {name: round(silent_s, 3) for name, silent_s in silent.items()},

@@ -73,6 +73,7 @@ class CloudState:
         refused = sum(sum(cloud.summary.refused.values()) for cloud, _ in self._clouds)
         words = [
             f"waiting for the broker of {', '.join(away)}" if away else "connected",
+            *dict.fromkeys(online.absent for _, online in self._clouds if not away and online.absent),
             self.parting(),
             f"{sum(cloud.held for cloud, _ in self._clouds)} held",
             *([f"{refused} refused"] if refused else []),

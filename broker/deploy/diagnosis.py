@@ -33,6 +33,10 @@ def findings(path: Path | None) -> Iterator[Finding]:
     else:
         yield Finding("mosquitto", State.OK, str(found))
     book = None if path is None else folder.read(path)
+    if book is not None and book.others:
+        raise errors.SettingsError(
+            f"{path} is of several brokers: run `tflsplit doctor --role broker` on the machine of each, without it"
+        )
     pid = None if path is None else process.running(path)
     yield _open_files(pid, book)
     if path is None or book is None:

@@ -25,10 +25,6 @@ LASTS_DAYS = 5 * 365
 # So many identities are entered at a time: a call that is ended loses the last of them only.
 _TOGETHER = 1000
 
-# For clients on the broker's own machine, besides the names that others use.
-_LOCAL = ("localhost", "127.0.0.1", "::1")
-
-
 # Who others may connect to without a broker (`broker.zenoh`).
 _LISTENERS = (Role.CLOUD, Role.WORKER)
 
@@ -63,24 +59,26 @@ def init(
     days: int = LASTS_DAYS,
     now: datetime.datetime | None = None,
     is_rabbitmq: bool = False,
+    others: Sequence[tuple[str, int]] = (),
     step: Callable[[], None] = lambda: None,
 ) -> Ledger:
-    """Makes the folder, completely or not at all. SettingsError if it exists or a name is not allowed. `step` is called
-    after each identity. With `is_rabbitmq` there are definitions for RabbitMQ too, kept up with every change."""
+    """Makes the folder, completely or not at all. SettingsError if it exists or a name is not allowed. `others` are the
+    hosts and ports of more brokers of the deployment. `step` is called after each identity. With `is_rabbitmq` there
+    are definitions for RabbitMQ too, kept up with every change."""
     now = now or _now()
     path = path.absolute()
     if any(character.isspace() or character in "\"'\\" for character in str(path)) or not text.is_utf8(str(path)):
         raise errors.SettingsError(
             f"{path}: systemd units take no spaces, quotes or backslashes in such a path, and only UTF-8"
         )
-    names = (*hosts, *(local for local in _LOCAL if local not in hosts))
-    book = Ledger(deployment, names, port, proof, wanted.identities())
+    names = (*hosts, *(local for local in ledger.LOCAL if local not in hosts))
+    book = Ledger(deployment, names, port, proof, wanted.identities(), others=tuple(others))
     if is_rabbitmq:
         rabbitmq.check(book)
     user = layout.broker_user()
     with files.new_folder(path) as partial:
         signer = authority.make(deployment, now)
-        layout.make_folders(partial, user)
+        layout.make_folders(partial, book, user)
         files.write(partial / layout.AUTHORITY / layout.CA, signer.certificate)
         files.write(partial / layout.AUTHORITY / layout.CA_KEY, signer.key)
         layout.write_fixed(partial, path, book, user)
@@ -224,13 +222,14 @@ def rotate_server(path: Path, *, days: int = LASTS_DAYS, now: datetime.datetime 
 def renew_rules(path: Path) -> bool:
     """Writes the access rules as this version has them; False if they were so. An older version gave fewer rights, and
     a broker is silent about what it does not let through."""
-    rules = path / layout.SERVER / mosquitto.ACCESS
     book = read(path)
+    places = [each / mosquitto.ACCESS for each in layout.servers(path, book)]
     with files.disk_errors(path):
-        if rules.read_bytes() == access.render(book).encode():
+        if all(rules.read_bytes() == access.render(book).encode() for rules in places):
             return False
         with files.locked(path):
-            files.write(rules, access.render(read(path)).encode())
+            for rules in places:
+                files.write(rules, access.render(read(path)).encode())
     return True
 
 
@@ -285,27 +284,29 @@ class _Opened:
             step()
 
     def issue_server(self) -> None:
-        pair = authority.issue_server(self.authority, self.ledger.hosts, self.now, days=self.days)
-        server = self.path / layout.SERVER
-        files.write(server / mosquitto.KEY, pair.key)
-        files.write(server / mosquitto.CERTIFICATE, pair.certificate)
+        for one, server in zip(self.ledger.servers, layout.servers(self.path, self.ledger), strict=True):
+            pair = authority.issue_server(self.authority, one.hosts, self.now, days=self.days)
+            files.write(server / mosquitto.KEY, pair.key)
+            files.write(server / mosquitto.CERTIFICATE, pair.certificate)
 
     def write_ledger(self) -> None:
-        """Writes the ledger, then the files that the broker reads."""
+        """Writes the ledger, then the files that the brokers read, which are the same for all."""
         self.ledger = _with_next_list(self.ledger, self.now)
         definitions = self.path / rabbitmq.DEFINITIONS
         rendered = rabbitmq.render(self.ledger) if definitions.exists() else None  # refused before anything is written
         files.write(self.path / layout.AUTHORITY / layout.LEDGER, self.ledger.as_json().encode())
         if rendered is not None:
             files.write(definitions, rendered.encode())
-        server = self.path / layout.SERVER
-        files.write(server / mosquitto.ACCESS, access.render(self.ledger).encode())
+        made = {mosquitto.ACCESS: access.render(self.ledger).encode()}
         if self.ledger.proof is Proof.PASSWORD:
-            files.write(server / mosquitto.PASSWORDS, mosquitto.passwords(self.ledger).encode())
-            return
-        issued = datetime.datetime.fromtimestamp(self.ledger.list_issued_s, datetime.timezone.utc)
-        revoked = authority.revocation_list(self.authority, self.ledger.revoked, self.ledger.list_number, issued)
-        files.write(server / mosquitto.REVOKED, revoked)
+            made[mosquitto.PASSWORDS] = mosquitto.passwords(self.ledger).encode()
+        else:
+            issued = datetime.datetime.fromtimestamp(self.ledger.list_issued_s, datetime.timezone.utc)
+            told = (self.ledger.revoked, self.ledger.list_number, issued)
+            made[mosquitto.REVOKED] = authority.revocation_list(self.authority, *told)
+        for server in layout.servers(self.path, self.ledger):
+            for name, data in made.items():
+                files.write(server / name, data)
 
     def _renewed(
         self, identity: Identity, signer: Signer, key: PublicKey | None, keeps_old: bool
@@ -331,10 +332,10 @@ class _Opened:
             made[credentials.CERTIFICATE] = issued.certificate
             if issued.key is not None:
                 made[credentials.KEY] = issued.key
-        url = f"mqtts://{user}{self.ledger.where}"
+        urls = [f"mqtts://{user}{server.where}" for server in self.ledger.servers]
         session = credentials.session_of(there) or secrets.token_hex(16)
         made[credentials.DESCRIPTION] = credentials.describe(
-            url, self.ledger.deployment, identity.name, identity.role, session
+            urls, self.ledger.deployment, identity.name, identity.role, session
         )
         return made, changed, ended
 

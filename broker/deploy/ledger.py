@@ -17,6 +17,11 @@ from tflsplit import errors, strict_json, text
 
 _SCHEMA = 1
 
+# The folder of the brokers, where there are several.
+BROKERS = "brokers"
+# For clients on the broker's own machine, besides the names that others use.
+LOCAL = ("localhost", "127.0.0.1", "::1")
+
 # A host name as certificates and URLs take it; no wildcard, no user, no port.
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*", re.ASCII)
 
@@ -69,9 +74,25 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """One broker: its own folder in that of the deployment, the names by which clients reach it, and its port."""
+
+    folder: str
+    hosts: tuple[str, ...]
+    port: int
+
+    @property
+    def where(self) -> str:
+        """host:port, for a URL: by the first of its names."""
+        host = f"[{self.hosts[0]}]" if ":" in self.hosts[0] else self.hosts[0]
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
-    """`hosts` are the names by which clients reach the broker; the first is in the files that they get. `revoked` are
-    serial numbers; `list_number` and `list_issued_s` (Unix time) are of the last revocation list.
+    """`hosts` are the names by which clients reach the broker; the first is in the files that they get. `others` are
+    more brokers that the deployment is spread over, each with a host and a port. `revoked` are serial numbers;
+    `list_number` and `list_issued_s` (Unix time) are of the last revocation list.
     """
 
     deployment: str
@@ -82,15 +103,19 @@ class Ledger:
     revoked: tuple[int, ...] = ()
     list_number: int = 0
     list_issued_s: int = 0
+    others: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         topics.check_name("deployment", self.deployment)
         if not self.hosts:
             raise errors.SettingsError("broker without a host name: clients could not check whom they talk to")
-        for host in self.hosts:
-            _check_host(host)
-        if not 1 <= self.port <= 65535:
-            raise errors.SettingsError(f"broker port {self.port}: expected 1 to 65535")
+        for server in self.servers:
+            for host in server.hosts:
+                _check_host(host)
+            if not 1 <= server.port <= 65535:
+                raise errors.SettingsError(f"broker port {server.port}: expected 1 to 65535")
+        if (twice := repeated(server.where for server in self.servers)) is not None:
+            raise errors.SettingsError(f"broker {twice} is named twice: name each of them once")
         if (twice := repeated(identity.name for identity in self.identities)) is not None:
             raise errors.SettingsError(
                 f"identity {twice!r} is named twice in deployment {self.deployment!r}: each device, cloud, consumer "
@@ -98,10 +123,18 @@ class Ledger:
             )
 
     @property
+    def servers(self) -> tuple[Server, ...]:
+        """The only broker has its files in the deployment's folder itself."""
+        if not self.others:
+            return (Server("", self.hosts, self.port),)
+        more = ((tuple(dict.fromkeys((host, *LOCAL))), port) for host, port in self.others)
+        every = ((self.hosts, self.port), *more)
+        return tuple(Server(f"{BROKERS}/{hosts[0].replace(':', '-')}-{port}", hosts, port) for hosts, port in every)
+
+    @property
     def where(self) -> str:
-        """host:port, for a URL."""
-        host = f"[{self.hosts[0]}]" if ":" in self.hosts[0] else self.hosts[0]
-        return f"{host}:{self.port}"
+        """For people."""
+        return ", ".join(f"mqtts://{server.where}" for server in self.servers)
 
     def named(self, names: Sequence[str]) -> tuple[Identity, ...]:
         """The identities of these names. SettingsError for one that there is not."""
@@ -139,6 +172,7 @@ class Ledger:
             "revoked": [f"{serial:x}" for serial in self.revoked],
             "list_number": self.list_number,
             "list_issued_s": self.list_issued_s,
+            **({"others": self.others} if self.others else {}),
         }
         lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
         identities = ",\n".join(f"  {json.dumps(identity.as_json())}" for identity in self.identities)
@@ -186,6 +220,7 @@ def parse(text: str, *, name: str) -> Ledger:
             revoked=tuple(int(serial, 16) for serial in fields["revoked"]),
             list_number=fields["list_number"],
             list_issued_s=fields["list_issued_s"],
+            others=tuple((host, port) for host, port in fields.get("others", ())),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as cause:
         raise errors.SettingsError(f"{name}: damaged ({cause!r}); restore it from a backup") from cause

@@ -97,12 +97,12 @@ def save_interval_s(names: int) -> int:
     return 10 if names <= FEW else 60
 
 
-def config(ledger: Ledger) -> str:
+def config(ledger: Ledger, port: int) -> str:
     proof = _CERTIFICATES if ledger.proof is Proof.CERTIFICATE else _PASSWORDS
     return _CONFIG.format(
         deployment=ledger.deployment,
         config=CONFIG,
-        port=ledger.port,
+        port=port,
         ca=AUTHORITY,
         certificate=CERTIFICATE,
         key=KEY,

@@ -46,14 +46,14 @@ def become(path: Path) -> NoReturn:
 
 
 def reload(path: Path) -> bool:
-    """Sends SIGHUP to this deployment's broker; False if it does not run here, or we may not signal it."""
-    pid = running(path)
+    """Sends SIGHUP to this deployment's brokers; False if one does not run here, or we may not signal it."""
+    pids = [running(home) for home in layout.homes(path)]
     try:
-        if pid is not None:
+        for pid in filter(None, pids):
             os.kill(pid, signal.SIGHUP)
     except OSError:
         return False
-    return pid is not None
+    return all(pids)
 
 
 def running(path: Path) -> int | None:
@@ -71,6 +71,9 @@ def _server(path: Path) -> Path:
     server = path / layout.SERVER
     with files.disk_errors(server):
         is_there = (server / mosquitto.CONFIG).is_file()
+        others = [str(home) for home in layout.homes(path) if home != path]
+    if others:
+        raise errors.SettingsError(f"{path} is of several brokers: run each on its machine, out of {', '.join(others)}")
     if not is_there:
         raise errors.SettingsError(
             f"{path}: no deployment (no {layout.SERVER}/{mosquitto.CONFIG}); `tflsplit broker init` makes one"

@@ -1,8 +1,12 @@
-"""A broker's address, `mqtt://[user@]host[:port]` or `mqtts://` for TLS, and the credentials for it."""
+"""A broker's address, `mqtt://[user@]host[:port]` or `mqtts://` for TLS, and the credentials for it; and of several
+brokers the one that a device is at.
+"""
 
+import hashlib
 import re
 import ssl
 import urllib.parse
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,6 +99,29 @@ def parse(url: str) -> Address:
     if not host or parts.path not in ("", "/") or parts.query or parts.fragment or port == 0:
         raise errors.SettingsError(f"broker {_without_secret(url)!r}: expected {scheme}://[user@]host[:port]")
     return Address(host, port or _PORTS[scheme], urllib.parse.unquote(user) if user else None, scheme == "mqtts")
+
+
+def parse_all(urls: Sequence[str]) -> tuple[Address, ...]:
+    """The brokers of one deployment. SettingsError for an empty entry, and for a broker that is named twice."""
+    if not all(url.strip() for url in urls):
+        raise errors.SettingsError(f"brokers {', '.join(map(repr, urls))}: one of them is empty; leave it out")
+    found = tuple(map(parse, urls))
+    names = [str(each) for each in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise errors.SettingsError(f"broker {name} is named twice among {', '.join(urls)}: name each of them once")
+    return found
+
+
+def assigned(brokers: Sequence[str], device: str) -> int:
+    """The place among the names of brokers (host:port) of the one that a device is at, by its name alone: whoever knows
+    the same brokers, in whatever order, finds the same. Another broker takes an equal part of the devices of each, and
+    moves no others (rendezvous hashing: Thaler and Ravishankar 1998, doi 10.1109/90.663936)."""
+
+    def weight(place: int) -> bytes:
+        return hashlib.blake2b(f"{brokers[place]}/{device}".encode(), digest_size=8).digest()
+
+    return max(range(len(brokers)), key=weight)
 
 
 def brackets(scheme: str, rest: str) -> str | None:

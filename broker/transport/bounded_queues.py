@@ -158,15 +158,19 @@ class Outbox:
 
 
 class Inbox:
-    """Messages that came in and were not yet received by the consumer."""
+    """Messages that came in and were not yet received by the consumer. Who takes from several waits on one `changed`,
+    which is put in their place before anything comes in."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._changed = threading.Condition()
+        self.changed = threading.Condition()
         self._waiting: collections.deque[Message] = collections.deque()
         self._qos0_messages = 0
         self._held_bytes = 0
-        self._is_closed = False
+        self.is_closed = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     def offer(self, message: Message) -> bool:
         """False if there is no room: for QoS 0 in number or bytes, for QoS 1 in bytes.
@@ -175,19 +179,19 @@ class Inbox:
         Maximum more with each acknowledgement, and MQTT 3.1.1 has no such limit. Taking them is better than losing
         them, since the broker holds them in memory as well.
         """
-        with self._changed:
+        with self.changed:
             is_full = message.qos == 0 and self._qos0_messages >= self._limits.inbox_messages
-            if self._is_closed or is_full or self._held_bytes + _held_bytes(message) > self._limits.inbox_bytes:
+            if self.is_closed or is_full or self._held_bytes + _held_bytes(message) > self._limits.inbox_bytes:
                 return False
             self._waiting.append(message)
             self._qos0_messages += message.qos == 0
             self._held_bytes += _held_bytes(message)
-            self._changed.notify()
+            self.changed.notify()
             return True
 
     def take(self, timeout_s: float) -> Message | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._is_closed, min(timeout_s, threading.TIMEOUT_MAX))
+        with self.changed:
+            self.changed.wait_for(lambda: self._waiting or self.is_closed, min(timeout_s, threading.TIMEOUT_MAX))
             if not self._waiting:
                 return None
             message = self._waiting.popleft()
@@ -197,9 +201,9 @@ class Inbox:
 
     def close(self) -> None:
         """What is in stays to be taken; nothing more comes in, and nobody waits any longer."""
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify_all()
+        with self.changed:
+            self.is_closed = True
+            self.changed.notify_all()
 
 
 def _held_bytes(message: Message) -> int:

@@ -11,7 +11,7 @@ import enum
 import json
 import logging
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,17 +44,22 @@ class Role(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An opened folder. `name` is the client's name at the broker, `role` what it may do there, "" if that is not said.
-    `session` is a secret of 128 bits that outlives new certificates: with it in the id of a session that the broker
-    keeps, nobody can guess that id and take it over."""
+    """An opened folder. `addresses` are of all brokers of the deployment, `name` is the client's name there, `role`
+    what it may do, "" if that is not said. `session` is a secret of 128 bits that outlives new certificates: with it in
+    the id of a session that the broker keeps, nobody can guess that id and take it over."""
 
     folder: Path
-    address: Address
+    addresses: tuple[Address, ...]
     credentials: Credentials
     deployment: str
     name: str
     role: str
     session: str
+
+    @property
+    def address(self) -> Address:
+        """The broker of a client that is at one: of several the one that a device of its name is assigned to."""
+        return self.addresses[address.assigned(list(map(str, self.addresses)), self.name)]
 
     def check_belongs_to(self, deployment: str) -> None:
         """SettingsError for another deployment, of which the broker would silently deliver nothing."""
@@ -83,8 +88,9 @@ class Bundle:
             )
 
 
-def describe(url: str, deployment: str, name: str, role: Role, session: str) -> bytes:
-    """The contents of `broker.json`."""
+def describe(urls: Sequence[str], deployment: str, name: str, role: Role, session: str) -> bytes:
+    """The contents of `broker.json`. Of several brokers `url` is a list, which older versions refuse."""
+    url = urls[0] if len(urls) == 1 else list(urls)
     fields = {"schema": _SCHEMA, "url": url, "deployment": deployment, "name": name, "role": role, "session": session}
     return (json.dumps(fields, indent=2) + "\n").encode()
 
@@ -107,7 +113,8 @@ def open_bundle(folder: Path) -> Bundle:
     if KEY in held:
         _warn_if_open(held[KEY])
     try:
-        where = address.parse(fields["url"])
+        url = fields["url"]
+        where = address.parse_all([url] if isinstance(url, str) else url)
         name, role, session = fields["name"], fields.get("role", ""), fields.get("session", "")
         return Bundle(folder, where, proof, fields["deployment"], name, role, session)
     except KeyError as missing:
@@ -116,7 +123,8 @@ def open_bundle(folder: Path) -> Bundle:
 
 def name_in(folder: Path) -> str | None:
     """The client's name at the broker, as a folder has it."""
-    return _described(folder).get("name")
+    found = _described(folder).get("name")
+    return None if found is None else str(found)
 
 
 def session_of(folder: Path) -> str | None:
@@ -133,14 +141,30 @@ def of_speaker(
     *,
     role: Role | None = None,
     reads: str | None = None,
-    url: str | None = None,
-) -> tuple[Address, Credentials]:
-    """Where the broker of a folder is and what to show it; a `url` counts before the folder's. The rest is as for
-    `open_for`."""
+    urls: Sequence[str] = (),
+) -> tuple[tuple[Address, ...], Credentials]:
+    """Where the brokers of a folder are, those that the speaker connects to, and what to show them; `urls` count before
+    the folder's. The rest is as for `open_for`."""
     bundle = open_for(folder, speaker, role=role, reads=reads)
-    where = address.parse(url) if url else bundle.address
-    bundle.credentials.check_fit(where)
+    where = chosen(address.parse_all(urls) if urls else bundle.addresses, speaker, role)
+    for each in where:
+        bundle.credentials.check_fit(each)
     return where, bundle.credentials
+
+
+def chosen(brokers: tuple[Address, ...], speaker: tuple[str, str] | None, role: Role | None) -> tuple[Address, ...]:
+    """Of the brokers of a deployment those that the speaker, (deployment, name), connects to: a device to its own,
+    whoever serves, watches or steers devices to all. SettingsError where several cannot be."""
+    if len(brokers) == 1 or speaker is None or role in (Role.CLOUD, Role.CONSUMER, Role.OPERATOR):
+        return brokers
+    names = [str(each) for each in brokers]
+    if role is Role.WORKER:
+        raise errors.SettingsError(
+            f"brokers {', '.join(names)}: machines that share a model meet at one broker; give them the same one"
+        )
+    own = brokers[address.assigned(names, speaker[1])]
+    _log.info("of several brokers this one is the device's device=%s broker=%s brokers=%d", speaker[1], own, len(names))
+    return (own,)
 
 
 def open_for(
@@ -173,7 +197,7 @@ def read_password(path: Path) -> str:
     return lines[0]
 
 
-def _described(folder: Path) -> Mapping[str, str]:
+def _described(folder: Path) -> Mapping[str, Any]:
     try:
         fields: Any = strict_json.parse((folder / DESCRIPTION).read_bytes())
         schema = fields["schema"]
@@ -192,7 +216,10 @@ def _described(folder: Path) -> Mapping[str, str]:
         ) from cause
     if schema != _SCHEMA:
         raise errors.SettingsError(f"credentials {folder}: schema {schema}, expected {_SCHEMA}; update tflsplit")
-    if not all(isinstance(fields.get(key, ""), str) for key in ("url", "deployment", "name", "role", "session")):
+    url = fields.get("url", "")
+    urls = url if isinstance(url, list) and url else [url]
+    told = [*urls, *(fields.get(key, "") for key in ("deployment", "name", "role", "session"))]
+    if not all(isinstance(each, str) for each in told):
         raise errors.SettingsError(f"credentials {folder}: {DESCRIPTION} is damaged; copy it again")
     return dict(fields)
 

@@ -216,12 +216,27 @@ class MemoryTransport(Skeleton):
         return min(super().max_packet_bytes, self._broker.max_packet_bytes or super().max_packet_bytes)
 
     def connect(self, *, timeout_s: float = 10.0, keep_trying: bool = False) -> None:
-        if self._state is not ConnectionState.NEW:
-            raise errors.BrokerError("memory broker: connect() was called before")
-        self._broker.join(self)
+        self.begin()
         if not self.wait_for(ConnectionState.ONLINE, timeout_s if keep_trying else 0.0):
             self.close(timeout_s=0.0)
             raise errors.BrokerError("memory broker: it cannot be reached")
+
+    is_refused = is_early = False
+
+    def begin(self, *, insists: bool = True) -> None:
+        """`connect` that takes the broker for one that comes later, where it cannot be reached."""
+        if self._state is not ConnectionState.NEW:
+            raise errors.BrokerError("memory broker: connect() was called before")
+        self._broker.join(self)
+        if self._state is ConnectionState.NEW:
+            self._set_state(ConnectionState.WAITING)
+
+    def wish(self, topic_filter: str, *, qos: int = 1) -> None:
+        """`subscribe` that does not wait for the broker."""
+        with self._shared.changed:
+            self._filters[topic_filter] = qos
+            if self._state is ConnectionState.ONLINE:
+                self._broker.subscribe(self.client_id, topic_filter, qos)
 
     def subscribe(self, topic_filter: str, *, qos: int = 1, timeout_s: float = 10.0) -> None:
         with self._shared.changed:
@@ -229,8 +244,7 @@ class MemoryTransport(Skeleton):
                 raise errors.BrokerError(
                     f"memory broker: subscription to {topic_filter} failed: the connection is {self._state.value}"
                 )
-            self._filters[topic_filter] = qos
-            self._broker.subscribe(self.client_id, topic_filter, qos)
+            self.wish(topic_filter, qos=qos)
 
     def unsubscribe(self, topic_filter: str, *, timeout_s: float = 10.0) -> None:
         with self._shared.changed:

@@ -118,6 +118,11 @@ class Transport(Protocol):
         """Why the connection was last lost or not made; None if it never was, or that is not known."""
 
     @property
+    def absent(self) -> str | None:
+        """Of several brokers those that are away, with their share of the devices and why; None where none is, and
+        where there is only one: `state` tells of that."""
+
+    @property
     def max_packet_bytes(self) -> int:
         """The largest packet that may be published now: our limit or the broker's, whichever is lower."""
 

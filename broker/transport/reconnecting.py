@@ -49,7 +49,7 @@ class Reconnecting(Skeleton):
         self._onlines = 0
         self._online_since_s = 0.0
         self._gives_up_at_once = True
-        self._is_begun = self._waits_for_clock = False
+        self._is_begun = self._waits_for_clock = self._insists = False
         self._is_stopping = False
         self._lost: Lost | None = None
         self._said: set[tuple[ConnectionState, str | None]] = set()
@@ -62,10 +62,20 @@ class Reconnecting(Skeleton):
     def last_failure(self) -> str | None:
         return self._lost.reason if self._lost else None
 
-    def begin(self) -> None:
-        """`connect` that returns at once, and tries until it is refused. What is subscribed to before the first
-        connection is asked for when there is one."""
-        self._is_begun = True
+    @property
+    def is_refused(self) -> bool:
+        """Whether the last attempt ended so that trying again as before cannot help."""
+        return self._state is not ConnectionState.ONLINE and self._lost is not None and self._lost.is_for_good
+
+    @property
+    def is_early(self) -> bool:
+        """Whether a certificate was not valid yet: our clock is behind."""
+        return self._lost is not None and self._lost.is_early
+
+    def begin(self, *, insists: bool = False) -> None:
+        """`connect` that returns at once, and tries until it is refused, or with `insists` until `close`. What is
+        subscribed to before the first connection is asked for when there is one."""
+        self._is_begun, self._insists = True, insists
         self._start(gives_up_at_once=False)
 
     def connect(self, *, timeout_s: float = 10.0, keep_trying: bool = False, waits_for_clock: bool = False) -> None:
@@ -73,7 +83,7 @@ class Reconnecting(Skeleton):
         self._waits_for_clock = waits_for_clock
         self._start(gives_up_at_once=not keep_trying)
         self._wait(self._has_come_to_something, timeout_s)
-        self._wait(lambda: self._has_come_to_something() or not (waits_for_clock and self._is_early), math.inf)
+        self._wait(lambda: self._has_come_to_something() or not (waits_for_clock and self.is_early), math.inf)
         if not self._was_online:
             lost = self._lost or Lost(f"no answer within {timeout_s:g} s")
             self.close(timeout_s=0)
@@ -95,9 +105,11 @@ class Reconnecting(Skeleton):
     def _has_come_to_something(self) -> bool:
         return self._was_online or self._state is ConnectionState.CLOSED
 
-    @property
-    def _is_early(self) -> bool:
-        return self._lost is not None and self._lost.is_early
+    def wish(self, topic_filter: str, *, qos: int = 1) -> None:
+        """`subscribe` that does not wait for the broker: it is asked at once, or when there is a connection."""
+        with self._shared.changed:
+            self._shared.subscriptions[topic_filter] = Subscription(topic_filter, qos)
+        self._wake()
 
     def subscribe(self, topic_filter: str, *, qos: int = 1, timeout_s: float = 10.0) -> None:
         wanted = Subscription(topic_filter, qos)
@@ -200,7 +212,7 @@ class Reconnecting(Skeleton):
                 short_lived += 1
                 self._warn(short_lived, lost)
             gives_up = self._gives_up_at_once and not (self._waits_for_clock and lost.is_early)
-            if not self._was_online and (lost.is_for_good or gives_up):
+            if not self._was_online and not self._insists and (lost.is_for_good or gives_up):
                 return
             if self._is_stopping:
                 return

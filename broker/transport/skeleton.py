@@ -54,6 +54,15 @@ class Skeleton:
         return None
 
     @property
+    def absent(self) -> str | None:
+        return None
+
+    @property
+    def inboxes(self) -> tuple[bounded_queues.Inbox, bounded_queues.Inbox]:
+        """What came in, and what of it is set aside: for who reads several transports at a time."""
+        return self._shared.inbox, self._shared.aside
+
+    @property
     def held(self) -> tuple[int, int]:
         """Outgoing messages and bytes that the broker does not have yet."""
         return self._shared.outbox.held

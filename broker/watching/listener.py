@@ -44,7 +44,9 @@ class Listener:
     def link(self) -> str:
         """What is wrong with our own connection; empty where nothing is."""
         state = self._transport.state.value
-        return "" if state == "online" else f"{state}: {self._transport.last_failure or 'not connected'}"
+        if state == "online":
+            return self._transport.absent or ""
+        return f"{state}: {self._transport.last_failure or 'not connected'}"
 
     @contextmanager
     def reading(self) -> Iterator[Deployment]:

@@ -19,6 +19,7 @@ from broker.local import server
 from broker.mqtt import paho_check
 from broker.mqtt import transport as mqtt_transport
 from broker.mqtt.connection import Connection, Version
+from broker.several.transport import Several
 from broker.transport.address import Address
 from broker.transport.backoff import Backoff
 from broker.transport.memory import MemoryBroker, MemoryTransport
@@ -92,6 +93,44 @@ def memory_hub(request):
     def interrupt():
         broker.stop()
         broker.start()
+
+    return Hub(make, interrupt)
+
+
+def several_hub(request):
+    """Everybody is at all of three brokers; each topic is at one of them."""
+    brokers = {name: MemoryBroker() for name in ("a:1883", "b:1883", "c:1883")}
+
+    def make(client_id, **options):
+        members = {name: MemoryTransport(each, client_id=client_id, **options) for name, each in brokers.items()}
+        several = Several(members)
+        request.addfinalizer(lambda: several.close(timeout_s=0))
+        several.connect()
+        return several
+
+    def interrupt():
+        for each in brokers.values():
+            each.stop()
+            each.start()
+
+    return Hub(make, interrupt)
+
+
+def several_mosquitto_hub(request):
+    started, join = request.getfixturevalue("mosquitto_with"), request.getfixturevalue("join")
+    brokers = [started() for _ in range(3)]
+
+    def make(client_id, **options):
+        members = [join(each.address, client_id, is_connected=False, **options) for each in brokers]
+        several = Several({str(each.address): member for each, member in zip(brokers, members, strict=True)})
+        several.connect(timeout_s=SOON_S)
+        return several
+
+    def interrupt():
+        for each in brokers:
+            each.kill()
+        for each in brokers:
+            each.start()
 
     return Hub(make, interrupt)
 
@@ -171,11 +210,17 @@ HUBS = {
     "mosquitto-3.1.1-plain": lambda request: mosquitto_hub(request, Version.MQTT_311, is_plain=True),
     "amqtt": amqtt_hub,
     "zenoh": zenoh_hub,
+    "several": several_hub,
+    "several-mosquitto": several_mosquitto_hub,
     "box": lambda request: zenoh_hub(request, kind="box"),
 }
 
 
-@pytest.fixture(params=HUBS)
+# Three brokers for each test take their time.
+LONG = {"several-mosquitto": pytest.mark.sweep}
+
+
+@pytest.fixture(params=[pytest.param(kind, marks=LONG.get(kind, ())) for kind in HUBS])
 def hub(request):
     return HUBS[request.param](request)
 

@@ -167,7 +167,7 @@ def test_offers_name_no_place_of_their_own():
 
 
 def test_credentials(tmp_path):
-    fields = json.loads(credentials.describe("mqtts://h:8883", "d", "n", "device", "0" * 32))
+    fields = json.loads(credentials.describe(["mqtts://h:8883"], "d", "n", "device", "0" * 32))
     (tmp_path / credentials.PASSWORD).write_text("secret")
     (tmp_path / credentials.PASSWORD).chmod(0o600)
     for changed in mutated_json.mutants(fields, seed=7, count=EACH):

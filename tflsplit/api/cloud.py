@@ -24,14 +24,14 @@ class Cloud:
     """Answers frames from the moment it is made, on a thread of its own, until it is closed; a context manager.
 
     `pkg` is a package, or several that are served at a time. `broker`, `credentials` and the names are as for an
-    `Edge`; without credentials its `name` is "cloud".
+    `Edge`, but of several brokers it is at all; without credentials its `name` is "cloud".
     `workers` are processes that run tails; without them frames are run in this one, one after the other.
     """
 
     def __init__(
         self,
         pkg: PathLike | Package | Sequence[PathLike | Package],
-        broker: str | MemoryBroker | None = None,
+        broker: str | Sequence[str] | MemoryBroker | None = None,
         *,
         deployment: str | None = None,
         name: str | None = None,

@@ -2,7 +2,7 @@
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # a cloud has no source
 # Of a topic: so many wait for a slow head. Beyond them what comes is lost, and counted.
 _PICTURES = protocol.Limits(inbox_messages=64, inbox_bytes=64 << 20)
 
-Reached = MemoryBroker | tuple[Address, Credentials] | tuple[Meeting, Credentials]
+Reached = MemoryBroker | tuple[tuple[Address, ...], Credentials] | tuple[Meeting, Credentials]
 
 
 def speaker(deployment: str | None, name: str | None, what: str, credentials: PathLike | None) -> tuple[str, str]:
@@ -44,9 +44,13 @@ def speaker(deployment: str | None, name: str | None, what: str, credentials: Pa
 
 
 def reached(
-    broker: str | MemoryBroker | None, credentials: PathLike | None, name: tuple[str, str], role: Role
+    broker: str | Sequence[str] | MemoryBroker | None,
+    credentials: PathLike | None,
+    name: tuple[str, str],
+    role: Role,
 ) -> Reached:
-    """How the speaker with that (deployment, name) reaches the broker: at its address, or as its credentials say."""
+    """How the speaker with that (deployment, name) reaches the broker: at its address, or as its credentials say. Of
+    several a device has its own."""
     topics.check_name("deployment", name[0])
     topics.check_name("device", name[1])
     if isinstance(broker, MemoryBroker):
@@ -55,10 +59,15 @@ def reached(
         return _direct(direct_address.parse(broker), credentials, name, role)
     if credentials is not None:
         folder = arguments.path(credentials, "credentials")
-        return transport_credentials.of_speaker(folder, name, role=role, url=broker)
-    if not isinstance(broker, str):
-        raise arguments.wrong("broker", broker, "an address as mqtt://localhost, or a MemoryBroker")
-    return address.parse(broker), Credentials()
+        return transport_credentials.of_speaker(folder, name, role=role, urls=_urls(broker) if broker else ())
+    return transport_credentials.chosen(address.parse_all(_urls(broker)), name, role), Credentials()
+
+
+def _urls(broker: str | Sequence[str] | None) -> Sequence[str]:
+    urls = (broker,) if isinstance(broker, str) else broker
+    if not isinstance(urls, list | tuple) or not urls:
+        raise arguments.wrong("broker", broker, "an address as mqtt://localhost, a list of them, or a MemoryBroker")
+    return urls
 
 
 def _direct(
@@ -108,7 +117,7 @@ def of_pictures(own: Callable[[], Reached] | None, name: tuple[str, str], *, wai
 
     def connect(wanted: "Subscription") -> Transport:
         if wanted.broker is not None:
-            reached: Reached = (address.parse(wanted.broker), Credentials(wanted.password))
+            reached: Reached = ((address.parse(wanted.broker),), Credentials(wanted.password))
         elif own is None:
             raise errors.SettingsError(
                 f"source topic:{wanted.topic}: there is no broker here; give its address, mqtt://HOST/{wanted.topic}"
@@ -133,8 +142,9 @@ def _second(reached: Reached, name: tuple[str, str], *, waits: bool) -> Transpor
     from broker.mqtt import online as mqtt_online
     from broker.mqtt.transport import MqttTransport
 
-    proof.check_fit(where)
-    made = MqttTransport(where, client_id=mqtt_online.client_id(*name), credentials=proof, limits=_PICTURES)
+    (broker,) = where
+    proof.check_fit(broker)
+    made = MqttTransport(broker, client_id=mqtt_online.client_id(*name), credentials=proof, limits=_PICTURES)
     if waits:
         made.connect(waits_for_clock=True)
     else:
@@ -143,4 +153,7 @@ def _second(reached: Reached, name: tuple[str, str], *, waits: bool) -> Transpor
 
 
 def shown(broker: Reached) -> str:
-    return "memory" if isinstance(broker, MemoryBroker) else str(broker[0])
+    if isinstance(broker, MemoryBroker):
+        return "memory"
+    where = broker[0]
+    return ", ".join(map(str, where)) if isinstance(where, tuple) else str(where)

@@ -50,18 +50,18 @@ def open_source(
 class Edge:
     """The head of a cut, loaded and ready for `run`; a context manager, or to be closed.
 
-    `broker` is an address (mqtt://host, mqtts://host) or a `broker.transport.memory.MemoryBroker` of this process;
-    with `credentials`, a folder that `tflsplit broker init` made, it may be left out, and so may `deployment` and
-    `device`. `cut` is by default the package's own choice; a `plan`, which is a file or what `tflsplit.plan` returned,
-    fixes it, and how its frames are sent. With `adapt` the cut moves among the plan's candidates. With `answer_here`
-    the device computes the whole model and keeps answers above that score. All other words are those of
-    `tflsplit edge --help`; times are seconds, or texts as "90s".
+    `broker` is an address (mqtt://host, mqtts://host), a list of them, of which the device's name decides, or a
+    `broker.transport.memory.MemoryBroker` of this process; with `credentials`, a folder that `tflsplit broker init`
+    made, it may be left out, and so may `deployment` and `device`. `cut` is by default the package's own choice; a
+    `plan`, which is a file or what `tflsplit.plan` returned, fixes it, and how its frames are sent. With `adapt` the
+    cut moves among the plan's candidates. With `answer_here` the device computes the whole model and keeps answers
+    above that score. All other words are those of `tflsplit edge --help`; times are seconds, or texts as "90s".
     """
 
     def __init__(
         self,
         pkg: PathLike | Package,
-        broker: str | MemoryBroker | None = None,
+        broker: str | Sequence[str] | MemoryBroker | None = None,
         *,
         deployment: str | None = None,
         device: str | None = None,

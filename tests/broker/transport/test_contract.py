@@ -208,8 +208,8 @@ def test_close_sends_what_was_accepted(hub):
 
 def test_presence_says_online_and_then_closed(hub):
     watcher = hub.join("watcher")
-    watcher.subscribe("status/edge")
-    edge = hub.join("edge", presence=presence.Presence("status/edge", 0xB007))
+    watcher.subscribe("site/edge/status")
+    edge = hub.join("edge", presence=presence.Presence("site/edge/status", 0xB007))
     online = presence.parse(take(watcher).payload)
     assert (online.state, online.boot) == ("online", 0xB007)
     edge.close()
@@ -221,13 +221,13 @@ def test_presence_says_online_and_then_closed(hub):
 def test_after_an_interruption_subscriptions_and_presence_are_renewed(hub):
     if hub.interrupt is None:
         pytest.skip("this broker cannot be restarted on its port within a test")
-    edge = hub.join("edge", presence=presence.Presence("status/edge", 1))
+    edge = hub.join("edge", presence=presence.Presence("site/edge/status", 1))
     cloud = hub.join("cloud")
     cloud.subscribe("t")
     hub.interrupt()
     wait_until_back(edge, cloud)
     watcher = hub.join("watcher")
-    watcher.subscribe("status/edge")
+    watcher.subscribe("site/edge/status")
     watcher.subscribe("t")
     while presence.parse(take(watcher).payload).state != "online":
         pass  # its last will, until it has said that it is back

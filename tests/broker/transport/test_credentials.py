@@ -12,7 +12,9 @@ from tflsplit import errors
 @pytest.fixture
 def folder(tmp_path):
     """What a client with a password has; nothing opens the authority's certificate here."""
-    (tmp_path / "broker.json").write_bytes(credentials.describe("mqtts://cam1@h:1", "plant1", "cam1", "device", "5e55"))
+    (tmp_path / "broker.json").write_bytes(
+        credentials.describe(["mqtts://cam1@h:1"], "plant1", "cam1", "device", "5e55")
+    )
     (tmp_path / "password").write_text("secret\nnot this\n")
     (tmp_path / "password").chmod(0o600)
     (tmp_path / "ca.crt").touch()
@@ -130,7 +132,7 @@ def test_proof_that_would_never_be_shown_is_refused(tmp_path):
 
 
 def test_description_tells_people_what_it_is():
-    said = json.loads(credentials.describe("mqtts://h", "plant1", "cam1", "device", "5e55"))
+    said = json.loads(credentials.describe(["mqtts://h"], "plant1", "cam1", "device", "5e55"))
 
     assert said == {
         "schema": 1,

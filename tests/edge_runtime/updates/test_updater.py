@@ -12,9 +12,10 @@ from updatable import edge_bundle, heard, resealed, send_control, wide_package
 from waiting import wait_for
 
 from broker.messages import topics, updates
-from broker.messages.presence import Status
+from broker.messages.presence import Presence, Status
 from broker.messages.updates import State
-from broker.transport import memory
+from broker.several.transport import Several
+from broker.transport import address, memory
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.updates import probation
 from tflsplit import errors
@@ -40,6 +41,23 @@ def test_frames_flow_while_the_model_changes_and_none_is_lost_or_refused(served)
     assert [name for name, _ in runs] == [served.old.digest[:32], served.new.digest[:32]]
     for settled in by_sequence:
         assert settled.answer.package[:32] == settled.package
+
+
+@pytest.mark.parametrize("has_moved", [True, False])
+def test_a_push_reaches_a_device_at_one_of_several_brokers(served, has_moved):
+    """At the one that it is assigned to, and at another where it says that it is."""
+    networks = {name: memory.MemoryBroker() for name in ("a:1", "b:1", "c:1")}
+    own = address.assigned(tuple(networks), "n")
+    networks[list(networks)[own if has_moved else own - 1]] = served.network
+    device = served.start()
+    said = memory.MemoryTransport(served.network, client_id="s", presence=Presence("tflsplit/v1/d/n/status", 1))
+    with said:
+        said.connect()
+        device.settles.wait_for(lambda all_: len(all_) >= 3)
+        members = {name: memory.MemoryTransport(each, client_id="operator") for name, each in networks.items()}
+        outcome = served.push(served.new, transport=Several(members, "operator"))
+
+    assert (outcome.state, outcome.reason) == (State.INSTALLED, None)
 
 
 def test_the_birth_tells_and_a_restart_keeps_the_model(served):

@@ -10,7 +10,7 @@ from tflsplit.api import connections
 
 @pytest.fixture
 def folder(tmp_path):
-    described = credentials.describe("mqtts://cam1@h", "plant1", "cam1", "device", "secret")
+    described = credentials.describe(["mqtts://cam1@h"], "plant1", "cam1", "device", "secret")
     (tmp_path / credentials.DESCRIPTION).write_bytes(described)
     (tmp_path / credentials.PASSWORD).write_text("secret\n")
     return tmp_path

@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -251,8 +251,13 @@ def _broker(broker: connection.Broker | None) -> Sequence[Finding]:
     from broker.transport import credentials as transport_credentials
 
     where, credentials = broker.resolve()
-    name = transport_credentials.name_in(broker.folder) if broker.folder else None
-    return (
-        *identity.findings(credentials, name),
-        *reachability.probe(where, credentials=credentials, is_bound=name is not None),
-    )
+    own = transport_credentials.open_bundle(broker.folder) if broker.folder else None
+    found = [*identity.findings(credentials, own.name if own else None)]
+    if own is not None and own.role == transport_credentials.Role.DEVICE.value and len(where) > 1:
+        every, where = where, broker.resolve((own.deployment, own.name))[0]
+        found.append(Finding("own broker", State.INFO, f"{where[0]}: of {len(every)}, by the name {own.name!r}"))
+    for each in where:
+        for one in reachability.probe(each, credentials=credentials, is_bound=own is not None):
+            is_named = len(where) == 1 or str(each) in one.detail
+            found.append(one if is_named else replace(one, detail=f"{each}: {one.detail}"))
+    return found

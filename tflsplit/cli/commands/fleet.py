@@ -137,7 +137,7 @@ def _health(connected: "Transport") -> "Health":
     from tflsplit.observing.health import Health
 
     is_online = connected.state is ConnectionState.ONLINE
-    why = None if is_online else f"not connected to the broker: {connected.last_failure}"
+    why = connected.absent if is_online else f"not connected to the broker: {connected.last_failure}"
     return Health(True, is_online, why, {"broker": connected.state.value})
 
 

@@ -14,6 +14,8 @@ from tflsplit.cli.output import examples, screen
 
 if TYPE_CHECKING:
     from broker.mqtt.transport import MqttTransport
+    from broker.several.transport import Several
+    from broker.transport.address import Address
     from broker.transport.credentials import Role
     from broker.zenoh.transport import ZenohTransport
 
@@ -110,7 +112,7 @@ def _print(line: bytes) -> None:
 
 def _reader(
     broker: connection.Broker, deployment: str, reader: str | None, device: str | None, role: "Role | None"
-) -> "MqttTransport | ZenohTransport":
+) -> "MqttTransport | Several | ZenohTransport":
     """Not connected yet."""
     from broker.transport import online
 
@@ -129,12 +131,15 @@ def _reader(
     from broker.mqtt.transport import MqttTransport
 
     where, credentials = broker.resolve(role=role, reads=deployment)
-    return MqttTransport(
-        where,
-        client_id=broker.reader_id(deployment, reader, device)
-        if reader
-        else mqtt_online.client_id(deployment, "results"),
-        credentials=credentials,
-        keepalive_s=keepalive_s,
-        session_expiry_s=_KEPT_S if reader else 0,
-    )
+    client_id = broker.reader_id(deployment, reader, device) if reader else mqtt_online.client_id(deployment, "results")
+
+    def to(one: "Address") -> MqttTransport:
+        return MqttTransport(
+            one,
+            client_id=client_id,
+            credentials=credentials,
+            keepalive_s=keepalive_s,
+            session_expiry_s=_KEPT_S if reader else 0,
+        )
+
+    return mqtt_online.opened(where, to)

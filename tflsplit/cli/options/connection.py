@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # they need paho and numpy, which `tflsplit doctor` may be ru
 class Broker:
     """The values of the options about the broker. Files are read by `resolve` only."""
 
-    url: str | None = None
+    urls: tuple[str, ...] = ()
     folder: Path | None = None
     ca: Path | None = None
     certificate: Path | None = None
@@ -41,12 +41,12 @@ class Broker:
 
     @property
     def is_given(self) -> bool:
-        return self.url is not None or self.folder is not None
+        return bool(self.urls) or self.folder is not None
 
     def resolve(
         self, speaker: tuple[str, str] | None = None, *, role: "Role | None" = None, reads: str | None = None
-    ) -> "tuple[Address, Credentials]":
-        """The address of the broker and the credentials for it. --broker overrides the address in --credentials.
+    ) -> "tuple[tuple[Address, ...], Credentials]":
+        """The brokers to connect to and the credentials for them. --broker overrides the addresses in --credentials.
 
         `speaker` is (deployment, name) of who connects, and `role` what it has to be; `reads` is the deployment of a
         program that only reads results. SettingsError if the folder was made for somebody else, UsageError if neither
@@ -57,11 +57,12 @@ class Broker:
 
         self._check_one_kind()
         if self.folder is not None:
-            return transport_credentials.of_speaker(self.folder, speaker, role=role, reads=reads, url=self.url)
-        if self.url is None:
+            return transport_credentials.of_speaker(self.folder, speaker, role=role, reads=reads, urls=self.urls)
+        if not self.urls:
             raise click.UsageError("Missing option '--broker', or '--credentials', which names one.")
-        where, proof = address.parse(self.url), self._proof()
-        proof.check_fit(where)
+        where, proof = transport_credentials.chosen(address.parse_all(self.urls), speaker, role), self._proof()
+        for each in where:
+            proof.check_fit(each)
         return where, proof
 
     def resolve_direct(
@@ -71,10 +72,10 @@ class Broker:
         from broker.transport import credentials
         from broker.zenoh import address, settings
 
-        if self.url is None or not address.is_direct(self.url):
+        if len(self.urls) != 1 or not address.is_direct(self.urls[0]):
             return None
         self._check_one_kind()
-        meeting = address.parse(self.url)
+        meeting = address.parse(self.urls[0])
         if self.folder is None:
             proof = self._proof()
         else:
@@ -134,6 +135,13 @@ class Broker:
         return "-".join(filter(None, ("tflsplit", deployment, "results", reader, device, secret)))
 
 
+class OneOrMore(click.Option):
+    """A repeatable option that stands in a file as a list, or alone."""
+
+    def __init__(self, words: Sequence[str], **more: Any) -> None:
+        super().__init__(words, multiple=True, **more)
+
+
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Gives the command the arguments `broker` and `deployment`."""
 
@@ -155,7 +163,7 @@ def broker_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)  # and with it the options that it has already
     def command(
         *args: Any,
-        url: str | None,
+        urls: tuple[str, ...],
         credentials: Path | None,
         ca: Path | None,
         cert: Path | None,
@@ -164,9 +172,8 @@ def broker_options(function: Callable[..., Any]) -> Callable[..., Any]:
         keepalive: int | None,
         **others: Any,
     ) -> Any:
-        return function(
-            *args, broker=Broker(url, credentials, ca, cert, key, password_file, keepalive_s=keepalive), **others
-        )
+        named = Broker(urls, credentials, ca, cert, key, password_file, keepalive_s=keepalive)
+        return function(*args, broker=named, **others)
 
     # Whether it can be read is found out by reading it: a service is shown a copy of one that it cannot read itself.
     file = click.Path(path_type=Path, readable=False)
@@ -200,10 +207,12 @@ def broker_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--broker",
-            "url",
+            "urls",
             metavar="URL",
-            help="Address of the broker: mqtt://[user@]host[:port], or mqtts:// for TLS. Edges, clouds and workers "
-            "also take direct links without one: zenoh://host[:port][?listen=:port], zenohs:// for TLS, box:///folder.",
+            cls=OneOrMore,
+            help="Address of the broker: mqtt://[user@]host[:port], or mqtts:// for TLS. Repeat it for several: a "
+            "device is at one of them, by its name. Edges, clouds and workers also take direct links: "
+            "zenoh://host[:port][?listen=:port], zenohs:// for TLS, box:///folder.",
         ),
     ):
         command = option(command)
@@ -263,11 +272,13 @@ def software(broker: Broker) -> dict[str, object]:
 
 
 def _opened(
-    where: "Address | Meeting", proof: "Credentials", speaker: tuple[str, str], boot: int, options: dict[str, Any]
+    where: "tuple[Address, ...] | Meeting",
+    proof: "Credentials",
+    speaker: tuple[str, str],
+    boot: int,
+    options: dict[str, Any],
 ) -> "AbstractContextManager[protocol.Transport]":
-    from broker.transport.address import Address
-
-    if isinstance(where, Address):
+    if isinstance(where, tuple):
         from broker.mqtt import online as mqtt_online
 
         return mqtt_online.connected(where, proof, speaker, boot, **options)
@@ -307,12 +318,16 @@ def reading(broker: Broker, deployment: str, what: str) -> "Iterator[protocol.Tr
 
     topics.check_name("deployment", deployment)
     where, credentials = broker.resolve(role=Role.CONSUMER, reads=deployment)
-    with transport.MqttTransport(
-        where,
-        client_id=mqtt_online.client_id(deployment, what),
-        credentials=credentials,
-        keepalive_s=broker.keepalive_s or online.QUICK_KEEPALIVE_S,
-        limits=listener.LIMITS,
-    ) as connected:
+
+    def to(one: "Address") -> transport.MqttTransport:
+        return transport.MqttTransport(
+            one,
+            client_id=mqtt_online.client_id(deployment, what),
+            credentials=credentials,
+            keepalive_s=broker.keepalive_s or online.QUICK_KEEPALIVE_S,
+            limits=listener.LIMITS,
+        )
+
+    with mqtt_online.opened(where, to) as connected:
         connected.connect()
         yield connected

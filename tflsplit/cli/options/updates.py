@@ -164,7 +164,7 @@ def _connect(broker: connection.Broker, deployment: str, device: str, boot: int)
     from broker.mqtt import online, transport
     from broker.transport import protocol
 
-    where, credentials = broker.resolve((deployment, device))
+    (where,), credentials = broker.resolve((deployment, device))
     made = transport.MqttTransport(
         where,
         client_id=online.client_id(deployment, device),

@@ -47,6 +47,8 @@ def connected(
     """The transport that brings a cloud's frames, and the one by which it hears of devices and says what it has: the
     same, but with a `queue` that to the broker, if one is given, since AMQP keeps nothing. `workers` is the number of
     the engine's workers."""
+    if queue is not None and broker.is_given and broker.resolve_direct() is None and len(broker.resolve()[0]) > 1:
+        raise click.UsageError("--queue brings the frames of one RabbitMQ: give it one --broker.")
     with ExitStack() as stack:
         online = None
         if queue is None or broker.is_given:

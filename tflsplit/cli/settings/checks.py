@@ -32,11 +32,13 @@ def name(what: str) -> Check:
     return check
 
 
-def broker(value: str) -> object:
+def broker(value: Sequence[str] | str) -> object:
+    """Of a file a list, of the environment as it stands there."""
     from broker.transport import address
     from broker.zenoh import address as direct
 
-    return direct.parse(value) if direct.is_direct(value) else address.parse(value)
+    urls = value.split() if isinstance(value, str) else value
+    return direct.parse(urls[0]) if len(urls) == 1 and direct.is_direct(urls[0]) else address.parse_all(urls)
 
 
 def metrics(value: str) -> object:
@@ -103,7 +105,7 @@ def look_at_broker(merged: "Merged", root: Path, speaker: tuple[str, str] | None
         return  # the address is wrong, and has been reported
     if not (merged.value("broker") or merged.value("credentials")):
         raise errors.SettingsError("broker is not set, and no credentials either, which would name one")
-    named = connection.Broker(merged.value("broker"), *files.values())
+    named = connection.Broker(tuple(merged.value("broker") or ()), *files.values())
     _where, proof = named.resolve_direct(speaker, role=role) or named.resolve(speaker, role=role)
     if proof.has_files:
         proof.ssl_context()

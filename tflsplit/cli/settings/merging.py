@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import click
 
 from tflsplit import arguments, configuration, errors, text
+from tflsplit.cli.options.connection import OneOrMore
 
 # Click's names of types whose values are text.
 _TEXTS = frozenset({"text", "choice", "path", "file", "filename", "directory"})
@@ -110,6 +111,8 @@ def _known(command: Command, key: str, place: str, problems: list[str]) -> click
 
 def _resolved(command: Command, entry: configuration.Entry, parameter: click.Parameter, file: Path | None) -> Any:
     """Paths are relative to the file's folder, in its drop-ins too: a service runs in a folder of its own."""
+    if isinstance(entry.value, str) and isinstance(parameter, OneOrMore):
+        return [entry.value]
     if entry.key in command.paths and file is not None and isinstance(entry.value, str):
         from edge_runtime.sources import words
 

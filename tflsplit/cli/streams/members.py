@@ -122,7 +122,7 @@ class Member(Surroundings):
             )
         for name in (key.replace("-", "_") for key in SECRETS):
             given[name] = given[name] and credentials.shown(given[name], box.folder)
-        device = Broker(None, given["credentials"]).name(given["device"])
+        device = Broker((), given["credentials"]).name(given["device"])
         if any(other.device == device for other in box.members if other is not self):
             raise errors.SettingsError(beside.twice_named(device))
         given["accelerator_name"] = box.owners.shared(given["accelerator_name"], given["threads"], self.weight)

@@ -22,7 +22,7 @@ def test_the_promise_decides_unless_the_option_does(monkeypatch, delivery, given
         yield
 
     monkeypatch.setattr(online, "connected", connected)
-    broker = connection.Broker("mqtt://localhost", keepalive_s=given_s)
+    broker = connection.Broker(("mqtt://localhost",), keepalive_s=given_s)
     with connection.of_edge(broker, Settings("d", "cam", delivery=delivery), waits=False):
         assert asked["keepalive_s"] == keepalive_s
 

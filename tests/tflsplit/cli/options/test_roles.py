@@ -12,7 +12,7 @@ def folder_of(tmp_path):
         folder = tmp_path / role.value
         folder.mkdir()
         (folder / credentials.DESCRIPTION).write_bytes(
-            credentials.describe("mqtt://me@nowhere.invalid", "shop", "me", role, "5e55")
+            credentials.describe(["mqtt://me@nowhere.invalid"], "shop", "me", role, "5e55")
         )
         (folder / credentials.PASSWORD).write_text("secret\n")
         (folder / credentials.PASSWORD).chmod(0o600)

@@ -255,4 +255,7 @@ def _reload(folder: Path) -> None:
     if process.reload(folder):
         screen.write("the broker reads its files again")
     else:
-        logs.warning("no broker of this folder runs here: if one runs elsewhere, copy server/ to it and send it SIGHUP")
+        logs.warning(
+            "no broker of this folder runs here, or not all do: to one that runs elsewhere copy server/, and send it "
+            "SIGHUP"
+        )

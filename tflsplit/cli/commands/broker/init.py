@@ -2,11 +2,15 @@
 
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tflsplit.cli.commands.broker import identities
 from tflsplit.cli.output import examples, screen
+
+if TYPE_CHECKING:
+    from broker.deploy.ledger import Ledger
 
 
 @click.command(
@@ -47,6 +51,13 @@ from tflsplit.cli.output import examples, screen
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=8883, show_default=True, help="TCP port of the broker, for TLS."
 )
+@click.option(
+    "--brokers",
+    "spread",
+    metavar="HOST,HOST,...",
+    help="Spread the deployment over several brokers: a host, or HOST:PORT, for each. DIR/brokers has a folder for "
+    "each, to be carried to its machine. Default: one broker, at --host.",
+)
 @click.option("--password-auth", is_flag=True, help="Give clients passwords instead of certificates.")
 @click.option(
     "--rabbitmq",
@@ -66,6 +77,7 @@ def command(
     operators: tuple[str, ...],
     hosts: tuple[str, ...],
     port: int,
+    spread: str | None,
     password_auth: bool,
     is_rabbitmq: bool,
     days: int,
@@ -90,20 +102,46 @@ def command(
         raise click.UsageError(
             "Missing option '--device': give the names of devices, or a file of them with --devices."
         )
+    if spread is not None and (hosts or is_rabbitmq):
+        raise click.UsageError("--brokers names the hosts of several Mosquittos: leave out --host and --rabbitmq.")
+    places = _spread(spread, port) if spread is not None else [(hosts or (socket.gethostname(),), port)]
     wanted = deployments.Wanted(named, clouds, consumers, operators)
     with screen.progress("credentials", len(wanted.identities())) as step:
         made = deployments.init(
             folder,
             wanted,
             deployment=deployment,
-            hosts=hosts or (socket.gethostname(),),
-            port=port,
+            hosts=places[0][0],
+            port=places[0][1],
+            others=[(names[0], at) for names, at in places[1:]],
             proof=ledger.Proof.PASSWORD if password_auth else ledger.Proof.CERTIFICATE,
             days=days,
             is_rabbitmq=is_rabbitmq,
             step=step,
         )
-    screen.write(
-        f"{folder}: broker of {deployment} at mqtts://{made.where}; start it with `tflsplit broker run {folder}`"
-    )
+    _print_brokers(folder, made)
     identities.print_folders(folder, [identity.name for identity in made.identities])
+
+
+def _print_brokers(folder: Path, made: "Ledger") -> None:
+    for server in made.servers:
+        home = folder / server.folder
+        carried = f" on its machine (carry {home} there)" if made.others else ""
+        screen.write(
+            f"{home}: broker of {made.deployment} at mqtts://{server.where}; start it with "
+            f"`tflsplit broker run {home}`{carried}"
+        )
+
+
+def _spread(typed: str, port: int) -> list[tuple[tuple[str, ...], int]]:
+    """The hosts and ports of several brokers."""
+    from broker.transport import address
+
+    entries = [entry.strip() for entry in typed.split(",")]
+    over_tls, plain = (
+        address.parse_all([entry and f"{scheme}://{entry}" for entry in entries]) for scheme in ("mqtts", "mqtt")
+    )
+    # One that has no port has the scheme's.
+    return [
+        ((one.host,), one.port if one.port == other.port else port) for one, other in zip(over_tls, plain, strict=True)
+    ]

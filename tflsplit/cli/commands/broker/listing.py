@@ -47,7 +47,7 @@ def command(folder: Path, *, asks: bool, is_json: bool) -> None:
 
     book = deployments.read(folder)
     statuses = _ask(folder, book) if asks else None
-    where = f"mqtts://{book.where}"
+    where = book.where
     if not is_json:
         rows = [(identity.name, identity.role.value, identity.ends_s) for identity in book.identities]
         _print(book.deployment, where, rows, statuses)

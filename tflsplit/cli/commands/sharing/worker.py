@@ -139,8 +139,9 @@ def command(
     machine = shared.machine(own_name)
     paced = shared.plan.paced(machine, pace)
     settings = Settings(deployment, own_name, is_latest=delivery == "latest", pace=paced, **more)
-    if broker.url is None:
-        broker = dataclasses.replace(broker, url=shared.plan.url(machine))
+    stated = shared.plan.url(machine)
+    if not broker.urls and stated is not None:
+        broker = dataclasses.replace(broker, urls=(stated,))
     with contextlib.ExitStack() as stack:
         observed = stack.enter_context(options_metrics.of_worker(metrics))
         inputs = None
