@@ -51,7 +51,7 @@ class Kept:
     steps: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Job:
     """One whole frame of one device. `received_ms` is when it came, in ms since the epoch by this machine's clock;
     `arrived_at_s` is the same by the monotonic clock of this process, which nobody sets. `is_exact` says whether the
@@ -66,7 +66,7 @@ class Job:
     kept: Kept | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What to publish for a frame: `result` on its device's results, one message a line where the frame held several
     inputs, and `ack` on its acks if it asked for one.
@@ -240,7 +240,7 @@ def _failed(job: Job) -> Answer:
     return refusal(job, "the cloud failed on this frame; see its log", Refused.FAILED)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Read:
     """A decoded frame; times are by the monotonic clock."""
 

@@ -11,6 +11,7 @@ its device is refused as busy.
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 # How often the loop looks whether it was told to stop; no frame waits for it.
 _LOOK_S = 0.2
+_TEND_S = 0.05  # how often it does what no frame waits for
 # How often it asks a full transport for room.
 _RETRY_S = 0.01
 # How many messages are read before the next frame has its turn, however many come.
@@ -48,8 +50,7 @@ _UNSUBSCRIBE_S = 2.0
 # The topics of 40,000 devices, and the last refusal of as many.
 _MOST_BYTES = 32 << 20
 _ROUTE_BYTES, _REFUSAL_BYTES = 800, 400  # what Python needs for one, and the text of a refusal
-# What Python needs for a frame besides its bytes.
-_ENTRY_BYTES = 1024
+_ENTRY_BYTES = 1024  # what Python needs for a frame besides its bytes
 
 
 class Observer(Protocol):
@@ -155,14 +156,17 @@ class Cloud:
         if not self._is_subscribed:
             self.subscribe()
         self._listening.announce()
+        tended_at_s = -math.inf
         while self._stopped_at_s is None and not is_enough():
-            self._engine.check()
-            self._reassembler.expire(time.monotonic())
+            if time.monotonic() - tended_at_s >= _TEND_S:
+                tended_at_s = time.monotonic()
+                self._engine.check()
+                self._reassembler.expire(tended_at_s)
+                self._listening.tend()
+                if self._beside is not None:
+                    self._beside.check()
             self._read()
             self._serve_next()
-            self._listening.tend()
-            if self._beside is not None:
-                self._beside.check()
         self._listening.close()
         self._drain()
         self.summary.link = self._transport.counters
@@ -174,10 +178,9 @@ class Cloud:
             if not self._has_room():
                 return
             message = self._transport.receive(0.0 if self._turns or self._listening.ahead else _LOOK_S)
-            if message is not None:
-                self._take(message)
-            if message is None or not self._turns:
+            if message is None:
                 return
+            self._take(message)
 
     def _serve_next(self) -> None:
         """Has the engine answer the next frame, unless earlier answers cannot leave."""
@@ -318,8 +321,9 @@ class Cloud:
             if key is not None and not is_served and self._peers and self._peers.serve(key[1].package.hex()):
                 # That cloud answers; a refusal of ours would only be in its way.
                 self.summary.left_to_others += 1
-                self._leaving.append(held)
-                self._publish_leaving()
+                for message in held.messages:
+                    self._transport.acknowledge(message)
+                self._held_bytes -= held.held_bytes
                 self._changed.notify_all()
                 return
             answer = self._leave(held, answer)
@@ -360,11 +364,10 @@ class Cloud:
             try:
                 while held.publications:
                     topic, payload, then = held.publications[0]
-                    if not self._transport.try_publish(topic, payload, qos=held.qos, then=then):
+                    done = held.messages if len(held.publications) == 1 else ()
+                    if not self._transport.try_publish(topic, payload, qos=held.qos, then=then, done=done):
                         return
                     held.publications.popleft()
-                for message in held.messages:
-                    self._transport.acknowledge(message, after_published=True)
             except errors.BrokerError as problem:
                 self.summary.unpublished += 1
                 log.error("result not published reason=%s", problem)

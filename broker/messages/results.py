@@ -62,7 +62,7 @@ _MASK = b',"mask":"'
 _EXACT = {True: "true", False: "false", None: "null"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Times:
     """`captured_ms`, `received_ms` and `sent_ms` are ms since the epoch, each by the clock of the machine that took it;
     the others are durations in ms. `queue_ms` is the wait in the cloud between arrival and the tail's turn."""
@@ -81,7 +81,7 @@ class Times:
                 raise ValueError(f"time {name} is {getattr(self, name)}, expected a finite number")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Score:
     label: str
     score: float
@@ -113,7 +113,7 @@ class Output:
         return flat.reshape(self.spec.shape)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)
 class Result:
     """The result of a frame. `top` is sorted, best first; its first entry is also `label` and `score` in the JSON. It
     is empty for a model without classes, whose dequantised outputs are in `values`, by name, if they are short. `cut`

@@ -67,7 +67,7 @@ HEADER_BYTES = _HEAD.size + _CRC.size
 _U16, _U32, _U64 = (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Frame:
     """The header of a frame; its arrays are passed beside it, in the order of `boundary`.
 
@@ -227,7 +227,7 @@ def unseal(data: feature_codec.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_P
     return Unsealed(*_parse(memoryview(data), max_payload_bytes))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unsealed:
     """A checked frame whose payload is not decoded yet, so that it takes no memory before the frame is accepted."""
 

@@ -1,9 +1,9 @@
 """One TCP connection to one MQTT broker, from CONNECT to its end: all that knows paho-mqtt, and only what it documents.
 
-A `Connection` is driven by a single thread, which owns it: no locks, no callbacks into our code. paho's callbacks only
-note events, and `step` returns them. Each connection has a paho client of its own, because paho resends on its own
-account, beyond the broker's Receive Maximum and however often a packet was refused; what is resent is decided by
-`broker.mqtt.transport` instead.
+A `Connection` is driven by one thread at a time: no locks, no callbacks into our code. paho's callbacks only note
+events, and `move` returns them. Another thread may `wait` meanwhile. Each connection has a paho client of its own,
+because paho resends on its own account, beyond the broker's Receive Maximum and however often a packet was refused;
+what is resent is decided by `broker.mqtt.transport` instead.
 """
 
 import contextlib
@@ -14,7 +14,6 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +26,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from broker.mqtt import goodbye, reason_codes
+from broker.mqtt.events import Accepted, Acknowledged, Event, Subscribed
 from broker.mqtt.tidy_socket import TidySocket
 from broker.transport import network, remedies
 from broker.transport.address import Address
@@ -41,7 +41,12 @@ _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 _SILENCE = 1.5
 # The longest that one look at the socket counts as silence.
 _LOOK_S = 1.0
+# How often paho looks whether it should ping.
+_MISC_S = 0.4
 _clock = time.monotonic
+# What paho raises for packets that it cannot read, and for a socket that vanished under it. Whose fault a packet is
+# stays open: the reason names paho beside what it raised.
+_FOREIGN = (OSError, ValueError, IndexError, KeyError, struct.error, MQTTException)
 
 _RETAINED_IF_NEW = 1  # retain handling: retained messages again only if the broker had forgotten the subscription
 
@@ -94,46 +99,15 @@ class Options:
     will: tuple[str, bytes] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """CONNACK. The limits are None where the broker named none."""
-
-    session_present: bool
-    receive_maximum: int | None
-    max_packet_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """PUBACK; `refusal` is the reason why the broker did not take the message, if it did not."""
-
-    mid: int
-    refusal: str | None
-    is_size: bool = False  # it was too large
-
-    @classmethod
-    def coded(cls, mid: int, code: ReasonCode) -> "Acknowledged":
-        return cls(mid, str(code) if code.is_failure else None, code.value == _PACKET_TOO_LARGE)
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribed:
-    """The broker's answer to a subscription or to the end of one."""
-
-    mid: int
-    refusal: str | None
-
-
-Event = Accepted | Acknowledged | Subscribed | Message | Lost
-
-
 class Connection:
     def __init__(self, options: Options, number: int) -> None:
         self._options = options
         self._number = number
         self._events: list[Event] = []
         self._was_accepted = False
-        self._looked_s, self._silent_s = _clock(), 0.0
+        self._poll: Any = None
+        self._has_more = False  # TLS has it already, so poll cannot see it
+        self._looked_s, self._silent_s, self._misc_s = _clock(), 0.0, 0.0
         self._client = self._make_client()
 
     @property
@@ -170,19 +144,54 @@ class Connection:
             return remedies.of_opening(problem, options.address)
         return None
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether it is lost, which `move` has not said yet."""
+        return self._client.socket() is None
+
     def step(self, timeout_s: float, waker: socket.socket) -> list[Event]:
         """Moves bytes both ways once, after waiting up to `timeout_s` for some or for `waker`. Lost comes last."""
         self.write()
-        with self._foreign_errors():
-            readable, writable = self._poll(timeout_s, waker)
-            if readable:
-                self._rearm_quickack()
+        return self.move(*self.wait(timeout_s, waker))
+
+    def wait(self, timeout_s: float, waker: socket.socket) -> tuple[bool, bool]:
+        """Until there is something to read, or room for what is to be written, or `waker` has something: which of the
+        first two."""
+        sock: Any = self._client.socket()
+        if sock is None:
+            return False, False
+        try:
+            if self._poll is None:
+                self._poll = select.poll()
+                self._poll.register(waker, select.POLLIN)
+            self._poll.register(sock, select.POLLIN | (select.POLLOUT if self.is_writing else 0))
+        except (OSError, ValueError):  # another thread has just met its end
+            return True, False
+        is_readable, is_writable = self._has_more, False
+        for number, mask in self._poll.poll(0 if self._has_more else timeout_s * 1000):
+            if number == waker.fileno():
+                with contextlib.suppress(BlockingIOError):
+                    waker.recv(4096)
+            else:
+                is_readable, is_writable = is_readable or bool(mask & ~select.POLLOUT), bool(mask & select.POLLOUT)
+        return is_readable, is_writable
+
+    def move(self, is_readable: bool, is_writable: bool) -> list[Event]:
+        """Moves bytes as the socket is ready for it. Lost comes last."""
+        try:
+            if is_readable:
                 self._read()
                 self._rearm_quickack()
-            if writable:
+                sock: Any = self._client.socket()
+                self._has_more = hasattr(sock, "pending") and sock.pending() > 0
+            if is_writable:
                 self.write()
-            self._client.loop_misc()
-            self._listen(has_heard=readable)
+            if _clock() - self._misc_s >= _MISC_S:
+                self._misc_s = _clock()
+                self._client.loop_misc()
+            self._listen(has_heard=is_readable)
+        except _FOREIGN as problem:
+            self._meet(problem)
         events, self._events = self._events, []
         if self._client.socket() is None and not any(isinstance(event, Lost) for event in events):
             events.append(self._lost("connection closed"))
@@ -229,8 +238,10 @@ class Connection:
 
     def write(self) -> None:
         """Gives the socket what was published, without waiting."""
-        with self._foreign_errors():
+        try:
             self._client.loop_write()
+        except _FOREIGN as problem:
+            self._meet(problem)
 
     def close(self) -> None:
         """DISCONNECT, which also withdraws the last will, and the end of the socket. Never blocks for long."""
@@ -309,30 +320,9 @@ class Connection:
             with contextlib.suppress(OSError):  # a socket that has just gone says so at its next read
                 sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
-    def _poll(self, timeout_s: float, waker: socket.socket) -> tuple[bool, bool]:
-        sock: Any = self._client.socket()
-        if sock is None:
-            return False, False
-        pending = hasattr(sock, "pending") and sock.pending() > 0  # TLS has it already, so poll cannot see it
-        poll = select.poll()
-        poll.register(sock, select.POLLIN | (select.POLLOUT if self.is_writing else 0))
-        poll.register(waker, select.POLLIN)
-        ready = dict(poll.poll(0 if pending else timeout_s * 1000))
-        if waker.fileno() in ready:
-            with contextlib.suppress(BlockingIOError):
-                waker.recv(4096)
-        mask = ready.get(sock.fileno(), 0)
-        return pending or bool(mask & ~select.POLLOUT), bool(mask & select.POLLOUT)
-
-    @contextlib.contextmanager
-    def _foreign_errors(self) -> Iterator[None]:
-        """paho raises these for packets that it cannot read, and for a socket that vanished under it. Whose fault a
-        packet is stays open: the reason names paho beside what it raised."""
-        try:
-            yield
-        except (OSError, ValueError, IndexError, KeyError, struct.error, MQTTException) as problem:
-            self._events.append(self._lost(f"paho-mqtt could not read a packet: {problem!r}"))
-            self.drop()
+    def _meet(self, problem: Exception) -> None:
+        self._events.append(self._lost(f"paho-mqtt could not read a packet: {problem!r}"))
+        self.drop()
 
     def _lost(self, reason: str, *, is_packet: bool = False) -> Lost:
         if not self._was_accepted:
@@ -375,7 +365,7 @@ class Connection:
         self._events.append(lost)
 
     def _on_publish(self, _: Any, __: Any, mid: int, code: ReasonCode, ___: Any) -> None:
-        self._events.append(Acknowledged.coded(mid, code))
+        self._events.append(acknowledged(mid, code))
 
     def _on_subscribe(self, _: Any, __: Any, mid: int, codes: list[ReasonCode], ___: Any) -> None:
         refusal = next((str(code) for code in codes if code.is_failure), None)
@@ -390,6 +380,10 @@ class Connection:
         self._events.append(
             Message(topic, payload, message.qos, message.retain, message.dup, receipt, time.monotonic())
         )
+
+
+def acknowledged(mid: int, code: ReasonCode) -> Acknowledged:
+    return Acknowledged(mid, str(code) if code.is_failure else None, code.value == _PACKET_TOO_LARGE)
 
 
 def _properties(packet_type: int) -> Any:

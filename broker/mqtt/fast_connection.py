@@ -1,7 +1,7 @@
 """A connection by `FastClient`, for what passes a thousand times a second; all else is as in the plain `Connection`."""
 
 import time
-from typing import Any, cast
+from typing import Any
 
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -9,7 +9,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from broker.mqtt.buffered_socket import BufferedSocket
-from broker.mqtt.connection import Acknowledged, Connection
+from broker.mqtt.connection import Connection, acknowledged
+from broker.mqtt.events import Acknowledged
 from broker.mqtt.fast_client import FastClient
 from broker.transport.bounded_queues import Outgoing
 from broker.transport.protocol import Message
@@ -21,15 +22,16 @@ class FastConnection(Connection):
     @property
     def is_writing(self) -> bool:
         sock = self._socket()
-        return super().is_writing or (sock is not None and sock.has_unsent)
+        return (sock is not None and sock.has_unsent) or self._client.want_write()
 
     def acknowledge(self, mid: int) -> None:
         self._client.send_puback(mid)
 
     def write(self) -> None:
-        super().write()
+        if self._client.want_write():
+            super().write()
         sock = self._socket()
-        if sock is not None:
+        if sock is not None and sock.has_unsent:
             sock.flush()
 
     def _new_client(self, **options: Any) -> FastClient:
@@ -44,14 +46,12 @@ class FastConnection(Connection):
         self._client.loop_read()
 
     def _socket(self) -> BufferedSocket | None:
-        return cast("BufferedSocket | None", self._client.socket())
+        return self._client.socket()  # type: ignore[return-value] # paho knows it as what it wraps
 
     def _on_puback(self, mid: int, code: int) -> None:
         taken = Acknowledged(mid, None)
-        self._events.append(
-            taken if code == 0 else Acknowledged.coded(mid, ReasonCode(PacketTypes.PUBACK, identifier=code))
-        )
+        self._events.append(taken if code == 0 else acknowledged(mid, ReasonCode(PacketTypes.PUBACK, identifier=code)))
 
     def _on_frame(self, topic: str, payload: bytes, flags: int, qos: int, mid: int) -> None:
-        receipt = (self._number, mid)
-        self._events.append(Message(topic, payload, qos, bool(flags & 1), bool(flags & 8), receipt, time.monotonic()))
+        is_retained, is_duplicate, receipt = bool(flags & 1), bool(flags & 8), (self._number, mid)
+        self._events.append(Message(topic, payload, qos, is_retained, is_duplicate, receipt, time.monotonic()))

@@ -18,7 +18,8 @@ import paho.mqtt
 from paho.mqtt import client as paho_client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from broker.mqtt.connection import Accepted, Connection, Event, Options, Version
+from broker.mqtt.connection import Connection, Options, Version
+from broker.mqtt.events import Accepted, Event
 from broker.mqtt.fast_connection import FastConnection
 from broker.transport.address import Address
 from broker.transport.bounded_queues import Outgoing
@@ -125,6 +126,7 @@ class _Probe:
 
     def pinged(self) -> bytes:
         self.ours._client._last_msg_out = self.ours._client._last_bytes_received = time.monotonic() - _KEEPALIVE_S
+        self.ours._misc_s -= _KEEPALIVE_S
         self.ours.step(0.0, self.wakee)
         return self._written()
 

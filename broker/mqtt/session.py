@@ -1,11 +1,12 @@
 """The work done over one MQTT connection: window, packet limit, subscriptions, acknowledgements.
 
-Runs on the network thread alone. Queues, subscriptions and counters outlive it; the next session goes on with them.
+Runs on one thread at a time. Queues, subscriptions and counters outlive it; the next session goes on with them.
 """
 
 import logging
 
-from broker.mqtt import connection as connections
+from broker.mqtt import events
+from broker.mqtt.connection import Connection
 from broker.transport import bounded_queues, protocol
 from broker.transport.state import Lost, Shared, Subscription
 
@@ -25,8 +26,8 @@ _TOGETHER_BYTES = 1 << 16
 class Session:
     """One connection's share of the work. `end` must be called once, whatever happened."""
 
-    def __init__(self, connection: connections.Connection, number: int, shared: Shared) -> None:
-        self.accepted: connections.Accepted | None = None
+    def __init__(self, connection: Connection, number: int, shared: Shared) -> None:
+        self.accepted: events.Accepted | None = None
         self.max_packet_bytes = shared.packet_bytes
         self._connection = connection
         self._number = number
@@ -37,8 +38,14 @@ class Session:
             bounded_queues.Outgoing
         ] = []  # QoS 0, handed to the connection, perhaps not to the socket yet
         self._asked: dict[int, Subscription] = {}
+        self._known_wishes = -1
 
-    def pump(self) -> None:
+    @property
+    def waits(self) -> bool:
+        """Whether what comes from the broker is waited for: to send the rest, or by who subscribed."""
+        return bool(self._asked) or self._shared.outbox.is_waiting
+
+    def pump(self, *, tends: bool = False) -> None:
         """Gives the connection all that may go now: acknowledgements, subscriptions, messages within the window.
 
         Few are handed over at a time, and none while earlier ones are still being written, so what a broker that reads
@@ -46,22 +53,26 @@ class Session:
         """
         if self.accepted is None:
             return
-        self._subscribe()
-        self._say_again()
-        # To the end, since what was written at QoS 0 lets its follower go.
-        while self._is_free_to_send() and self._hand_over():
+        if self._known_wishes != self._shared.wishes:
+            self._subscribe()
+        if tends:
+            self._say_again()
+        has_more = True
+        while has_more:
+            is_handed = self._is_free_to_send() and self._hand_over()
+            # Behind the messages: a result is waited for by somebody, an acknowledgement only by the broker.
+            self.acknowledge()
             self._connection.write()
-        # After the messages: a result is waited for by somebody, an acknowledgement only by the broker.
-        self.acknowledge()
-        self._connection.write()
+            # What was written at QoS 0 lets its follower go.
+            has_more = is_handed and (bool(self._writing) or self._shared.outbox.is_waiting)
 
-    def handle(self, event: connections.Event) -> None:
+    def handle(self, event: events.Event) -> None:
         match event:
-            case connections.Accepted():
+            case events.Accepted():
                 self._accept(event)
-            case connections.Acknowledged():
+            case events.Acknowledged():
                 self._release(event)
-            case connections.Subscribed():
+            case events.Subscribed():
                 self._granted(event)
             case protocol.Message():
                 self._take_in(event)
@@ -105,8 +116,9 @@ class Session:
                     f"the broker hung up {suspect.strikes} times when it was sent: {lost.reason}",
                 )
         shared.outbox.put_back(unsettled)
+        self.accepted = None  # nothing goes by this connection any longer
 
-    def _accept(self, accepted: connections.Accepted) -> None:
+    def _accept(self, accepted: events.Accepted) -> None:
         self.accepted = accepted
         if self._shared.repeats is not None:
             self._shared.repeats.online()
@@ -125,12 +137,14 @@ class Session:
                 outbox.put_first(mark)
                 with self._shared.changed:
                     self._shared.subscriptions.setdefault(mark.topic, Subscription(mark.topic, qos=1))
+                    self._shared.wishes += 1
 
     def _is_sent(self, number: int) -> bool:
         return number == 0 or self._shared.outbox.has_taken(number)
 
     def _subscribe(self) -> None:
         with self._shared.changed:
+            self._known_wishes = self._shared.wishes
             new = [wanted for wanted in self._shared.subscriptions.values() if wanted.session != self._number]
         for wanted in new:
             is_renewal = wanted.session > 0 and self.accepted is not None and self.accepted.session_present
@@ -155,7 +169,7 @@ class Session:
     def _hand_over(self) -> bool:
         """Some of what waits, to the connection; False if nothing may go."""
         handed_bytes = 0
-        while handed_bytes < _TOGETHER_BYTES:
+        while handed_bytes < _TOGETHER_BYTES and self._shared.outbox.is_waiting:
             outgoing = self._shared.outbox.take(is_window_full=len(self._in_flight) >= self._window)
             if outgoing is None:
                 break
@@ -192,7 +206,7 @@ class Session:
         else:
             self._writing.append(outgoing)
 
-    def _release(self, event: connections.Acknowledged) -> None:
+    def _release(self, event: events.Acknowledged) -> None:
         outgoing = self._in_flight.pop(event.mid, None)
         if outgoing is None:
             return
@@ -221,7 +235,7 @@ class Session:
             self.max_packet_bytes,
         )
 
-    def _granted(self, event: connections.Subscribed) -> None:
+    def _granted(self, event: events.Subscribed) -> None:
         wanted = self._asked.pop(event.mid, None)
         if wanted is None:
             return

@@ -1,6 +1,6 @@
 """The transport over MQTT 5 and 3.1.1.
 
-Callers reach the network thread by queues and by a socket pair that wakes it.
+The network thread connects, and connects again. Who works on a connection meanwhile is said in `broker.mqtt.driving`.
 """
 
 import logging
@@ -10,7 +10,9 @@ from dataclasses import replace
 
 from broker.messages.presence import Presence
 from broker.mqtt import paho_check, session
-from broker.mqtt.connection import Accepted, Connection, Options, Version
+from broker.mqtt.connection import Connection, Options, Version
+from broker.mqtt.driving import Driver
+from broker.mqtt.events import Accepted
 from broker.transport import address as addresses
 from broker.transport import protocol
 from broker.transport.address import Address, Credentials
@@ -22,9 +24,6 @@ from broker.transport.state import Lost
 from tflsplit import arguments
 
 _log = logging.getLogger(__name__)
-
-# How long the network thread may sleep when nothing happens: keepalives and time-outs are as late as this at most.
-_POLL_S = 0.5
 
 # A broker without MQTT 5 may not even answer its CONNECT: amqtt takes the properties for the length of a string and
 # waits for the rest. So the first attempt waits only this long before 3.1.1 is tried.
@@ -86,7 +85,7 @@ class MqttTransport(Reconnecting):
         self._max_packet_bytes = self._shared.limits.packet_bytes
         self._version = version
         self._online_number = 0  # of the connection that was accepted last
-        self._is_woken = self._is_asleep = False
+        self._driver = Driver(self._shared, self._wakee, self._rouse)
 
     @property
     def version(self) -> Version | None:
@@ -97,11 +96,20 @@ class MqttTransport(Reconnecting):
     def max_packet_bytes(self) -> int:
         return min(self._max_packet_bytes, self._shared.packet_bytes)
 
+    def receive(self, timeout_s: float) -> protocol.Message | None:
+        return self._driver.receive(timeout_s)
+
+    def acknowledge(self, message: protocol.Message, *, after_published: bool = False) -> None:
+        self._note(message, after_published=after_published)
+        if not self._driver.is_read_by_receivers:
+            self._wake()
+
+    def flush(self, timeout_s: float) -> bool:
+        self._driver.hurry()
+        return super().flush(timeout_s)
+
     def _wake(self) -> None:
-        # The thread announces its sleep before it looks for the last time, so one of the two sees the other.
-        self._is_woken = True
-        if self._is_asleep:
-            self._rouse()
+        self._driver.wake()
 
     def _attempt(self) -> Lost:
         """One connection from its beginning to its end, or two where the first is refused for its version."""
@@ -118,22 +126,24 @@ class MqttTransport(Reconnecting):
         if failed is not None:
             return failed
         work = session.Session(connection, self._number, self._shared)
+        self._driver.begin(connection, work)
+        try:
+            return self._serve_until_lost(connection, work, version)
+        finally:
+            self._driver.end()
+
+    def _serve_until_lost(self, connection: Connection, work: session.Session, version: Version) -> Lost:
         is_probe = self._version is None and version is Version.MQTT_5
         patience_s = _VERSION_TIMEOUT_S if is_probe else self._options.connect_timeout_s
         give_up_s = time.monotonic() + patience_s
         while True:
-            self._is_woken = False
-            work.pump()
-            self._is_asleep = True
-            events = connection.step(0.0 if self._is_woken else _POLL_S, self._wakee)
-            self._is_asleep = False
-            for event in events:
-                work.handle(event)
+            for event in self._driver.look_after():
                 if isinstance(event, Accepted):
                     self._accept(version, work)
                 elif isinstance(event, Lost):
                     return event
             if self._is_stopping:
+                self._driver.end()
                 work.acknowledge()  # else a durable session would get once more what was dealt with last
                 return self._end(connection, work, Lost("closed"))
             if work.accepted is None and time.monotonic() > give_up_s:
@@ -154,6 +164,7 @@ class MqttTransport(Reconnecting):
     def _accept(self, version: Version, work: session.Session) -> None:
         self._version, self._online_number = version, self._number
         self._max_packet_bytes = work.max_packet_bytes
+        self._driver.go_online()
         self._say("online")
         self._go_online()
 
@@ -163,7 +174,7 @@ class MqttTransport(Reconnecting):
             self._shared.outbox.wait_empty(timeout_s)
 
     def _stop(self) -> None:
-        self._wake()
+        self._driver.go_alone()
 
     def _known(self) -> dict[str, object]:
         return {"broker": self._address, "mqtt": self._version}

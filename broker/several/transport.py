@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Protocol
 
@@ -181,6 +181,7 @@ class Several:
         retain: bool = False,
         expiry_s: float | None = None,
         then: tuple[str, feature_codec.Buffer] | None = None,
+        done: Iterable[Message] = (),
     ) -> bool:
         """As every transport's; but what finds no room at a broker that is away is given up and counted. It would hold
         up what is for the others, and its frame comes again."""
@@ -193,6 +194,8 @@ class Several:
             else:
                 with self._lock:
                     self._given_up += 1 if then is None else 2
+        for message in done if is_taken else ():
+            self.acknowledge(message, after_published=True)
         return is_taken
 
     def subscribe(self, topic_filter: str, *, qos: int = 1, timeout_s: float = 10.0) -> None:

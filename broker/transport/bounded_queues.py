@@ -54,6 +54,11 @@ class Outbox:
         """Of the message that `put` took last."""
         return self._last_number
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something could not go yet."""
+        return bool(self._waiting)
+
     def has_taken(self, number: int) -> bool:
         """Whether the message of that number, and with it all before it, is not waiting any longer."""
         with self._changed:
@@ -190,6 +195,8 @@ class Inbox:
             return True
 
     def take(self, timeout_s: float) -> Message | None:
+        if not (self._waiting or timeout_s):
+            return None
         with self.changed:
             self.changed.wait_for(lambda: self._waiting or self.is_closed, min(timeout_s, threading.TIMEOUT_MAX))
             if not self._waiting:

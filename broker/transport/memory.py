@@ -251,7 +251,8 @@ class MemoryTransport(Skeleton):
             self._filters.pop(topic_filter, None)
             self._broker.unsubscribe(self.client_id, topic_filter)
 
-    def acknowledge(self, message: protocol.Message, *, after_published: bool = False) -> None:
+    def _note(self, message: protocol.Message, *, after_published: bool) -> None:
+        self._wake()
         connection, mid = message.receipt
         if message.qos > 0 and connection == self.connection:
             self._broker.acknowledge(self.client_id, mid)

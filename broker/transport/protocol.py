@@ -6,6 +6,7 @@ library may be named here.
 
 import enum
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -76,7 +77,7 @@ class Limits:
             raise errors.SettingsError("limits window and inbox_messages are at most 65535, MQTT's own bound")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """What came in. `duplicate` is the broker's word about this hop only: frames are told apart by boot and sequence.
     `receipt` is for `acknowledge` and means nothing to anyone else. `arrived_at_s` is by the monotonic clock."""
@@ -153,9 +154,11 @@ class Transport(Protocol):
         retain: bool = False,
         expiry_s: float | None = None,
         then: tuple[str, feature_codec.Buffer] | None = None,
+        done: Iterable[Message] = (),
     ) -> bool:
         """`publish` that never waits: False where there is no room. `then` is another topic and payload, published once
-        the broker has this one, and given up with it."""
+        the broker has this one, and given up with it. What is `done` with it is acknowledged after it, as by
+        `acknowledge`, and in the same write where that can be."""
 
     def subscribe(self, topic_filter: str, *, qos: int = 1, timeout_s: float = 10.0) -> None:
         """Returns once granted, and is renewed at each reconnection. BrokerError if refused or not granted in time."""

@@ -115,6 +115,7 @@ class Reconnecting(Skeleton):
         wanted = Subscription(topic_filter, qos)
         with self._shared.changed:
             self._shared.subscriptions[topic_filter] = wanted
+            self._shared.wishes += 1
             self._wake()
             if self._is_begun and not self._was_online:
                 return
@@ -134,6 +135,7 @@ class Reconnecting(Skeleton):
                 return
             ending = Subscription(topic_filter, known.qos, is_ending=True)
             self._shared.subscriptions[topic_filter] = ending
+            self._shared.wishes += 1
             self._wake()
             self._wait(lambda: ending.answered or self._state is not ConnectionState.ONLINE, timeout_s)
             self._shared.subscriptions.pop(topic_filter, None)
@@ -141,11 +143,10 @@ class Reconnecting(Skeleton):
                 return
         raise errors.BrokerError(f"{self._peer}: no answer to unsubscribing {topic_filter} in {timeout_s:g} s")
 
-    def acknowledge(self, message: protocol.Message, *, after_published: bool = False) -> None:
+    def _note(self, message: protocol.Message, *, after_published: bool) -> None:
         if message.qos > 0:
             after = self._shared.outbox.last_number if after_published else 0
             self._shared.receipts.append(Receipt(*message.receipt, after))
-            self._wake()
 
     def close(self, *, timeout_s: float = 5.0) -> None:
         deadline_s = time.monotonic() + timeout_s

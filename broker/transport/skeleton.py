@@ -1,11 +1,11 @@
 """What every transport does in the same way, whatever is behind it: queues, state, counters, and the words of errors.
 
-How bytes travel, and when, is for the transport: it adds `connect`, `subscribe`, `unsubscribe`, `acknowledge`, `close`.
+How bytes travel, and when, is for the transport: it adds `connect`, `subscribe`, `unsubscribe`, `close`.
 """
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -98,8 +98,9 @@ class Skeleton:
         retain: bool = False,
         expiry_s: float | None = None,
         then: tuple[str, feature_codec.Buffer] | None = None,
+        done: Iterable[protocol.Message] = (),
     ) -> bool:
-        return self._put(topic, payload, qos, retain=retain, expiry_s=expiry_s, timeout_s=0.0, then=then)
+        return self._put(topic, payload, qos, retain=retain, expiry_s=expiry_s, timeout_s=0.0, then=then, done=done)
 
     def receive(self, timeout_s: float) -> protocol.Message | None:
         return self._shared.inbox.take(timeout_s)
@@ -113,6 +114,10 @@ class Skeleton:
     def say_online(self) -> Presence | None:
         return None
 
+    def acknowledge(self, message: protocol.Message, *, after_published: bool = False) -> None:
+        self._note(message, after_published=after_published)
+        self._wake()
+
     def flush(self, timeout_s: float) -> bool:
         return self._shared.outbox.wait_empty(timeout_s)
 
@@ -120,6 +125,10 @@ class Skeleton:
         return self._wait(lambda: self._state is state, timeout_s)
 
     def close(self, *, timeout_s: float = 5.0) -> None:
+        raise NotImplementedError
+
+    def _note(self, message: protocol.Message, *, after_published: bool) -> None:
+        """A message that is to be acknowledged."""
         raise NotImplementedError
 
     def _check(self, topic: str, *, retain: bool) -> None:
@@ -139,6 +148,7 @@ class Skeleton:
         expiry_s: float | None,
         timeout_s: float,
         then: tuple[str, feature_codec.Buffer] | None = None,
+        done: Iterable[protocol.Message] = (),
     ) -> bool:
         if qos not in (0, 1):
             raise errors.SettingsError(f"QoS {qos}: expected 0 or 1")
@@ -153,6 +163,8 @@ class Skeleton:
         outgoing = bounded_queues.Outgoing(topic, payload, qos, retain, expires_at_s, follower=follower)
         if not self._shared.outbox.put(outgoing, timeout_s):
             return False
+        for message in done:
+            self._note(message, after_published=True)
         self._wake()
         return True
 

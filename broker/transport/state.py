@@ -25,7 +25,7 @@ class Subscription:
     is_ending: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Receipt:
     """A message to acknowledge, once all that the outbox took up to number `after` is on its way to the broker."""
 
@@ -65,6 +65,7 @@ class Shared:
         self.repeats: Repeats | None = None  # where what the broker had must outlive the broker
         self.receipts: collections.deque[Receipt] = collections.deque()
         self.subscriptions: dict[str, Subscription] = {}
+        self.wishes = 0  # how often these were changed
         self.changed = threading.Condition(lock)  # guards the subscriptions, and the state of the transport
 
     def take_in(self, message: protocol.Message) -> bool:

@@ -28,7 +28,7 @@ from tflsplit.package import outputs
 _STAYS = {Verdict.SURE: Why.SURE, Verdict.AUDITED: Why.SURE, Verdict.LIMITED: Why.LIMITED}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Course:
     """A frame of those of the inputs whose `places` these are: `arrays` are what it carries, `sending` says as what.
     `found` are the model's outputs, None where they were not computed; `why` they are the frame's first answer, None

@@ -14,7 +14,7 @@ from tflsplit.package import outputs
 from tflsplit.package.reading import Package
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Packed:
     """An encoded frame and what its edge remembers of it. `package` is the first half of the digest in hexadecimal,
     `cut` the cut's id, `captured_ns` since the epoch, `captured_at_s` by our monotonic clock (None if another process

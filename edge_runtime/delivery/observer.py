@@ -9,7 +9,7 @@ from broker.messages import acks, results
 Answer = results.Result | results.Refusal | acks.Acknowledgement
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled:
     """An answered frame of this edge.
 

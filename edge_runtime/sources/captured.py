@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Capture:
     """What a source has captured, before conversion, and when: in ns since the epoch, and by the monotonic clock."""
 

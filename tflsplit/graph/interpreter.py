@@ -72,6 +72,7 @@ class Interpreter:
             self.outputs: tuple[TensorSpec, ...] = tuple(_spec(details) for details in outputs)
         if batch > 1 and any(spec.shape[:1] != (batch,) for spec in self.outputs):
             raise errors.DeviceError(f"{self._name}: its outputs do not grow with its inputs to {batch} frames")
+        self._dtypes = tuple(np.dtype(spec.dtype) for spec in self.inputs)
         self._input_indices = tuple(int(details["index"]) for details in inputs)
         self._output_indices = tuple(int(details["index"]) for details in outputs)
 
@@ -90,21 +91,28 @@ class Interpreter:
         What an operator remembers, as a fused LSTM does, is reset before, unless it `goes_on` from where the last run
         ended: else the answer would depend on the frames before, which may be another device's. It takes 0.3 µs.
         """
-        self._set(arrays)
-        with _runtime_errors(self._name):
+        runtime = self._runtime
+        self._check(arrays)
+        try:  # and no context manager: that would cost each frame as much as this
+            for index, array in zip(self._input_indices, arrays, strict=True):
+                runtime.set_tensor(index, array)
             if not goes_on:
-                self._runtime.reset_all_variables()
-            self._runtime.invoke()
-            return tuple(self._runtime.get_tensor(index) for index in self._output_indices)
+                runtime.reset_all_variables()
+            runtime.invoke()
+            return tuple([runtime.get_tensor(index) for index in self._output_indices])
+        except _FOREIGN as cause:
+            raise _error(self._name, cause) from cause
 
     def step(self, state: bytes | None, *arrays: Array) -> tuple[tuple[Array, ...], bytes]:
         """One inference that goes on from `state`, which an earlier one left (None: from the beginning), and the state
         that it leaves: what variable tensors hold, one after the other. It takes 2 µs for each of them."""
-        self._set(arrays)
+        self._check(arrays)
         variables = self._known_variables()
         if state is not None and len(state) != self.state_bytes:
             raise errors.DataError(f"{self._name}: a state of {len(state)} bytes is not one of this model's")
         with _runtime_errors(self._name):
+            for index, array in zip(self._input_indices, arrays, strict=True):
+                self._runtime.set_tensor(index, array)
             self._runtime.reset_all_variables()
             offset = 0
             for index, spec in variables if state is not None else ():
@@ -134,17 +142,14 @@ class Interpreter:
 
         return run
 
-    def _set(self, arrays: Sequence[Array]) -> None:
+    def _check(self, arrays: Sequence[Array]) -> None:
         if len(arrays) != len(self.inputs):
             raise errors.DataError(f"{self._name}: {len(arrays)} arrays given, the model takes {len(self.inputs)}")
-        for spec, array in zip(self.inputs, arrays, strict=True):
-            if array.shape != spec.shape or array.dtype != np.dtype(spec.dtype):
+        for spec, dtype, array in zip(self.inputs, self._dtypes, arrays, strict=True):
+            if array.shape != spec.shape or array.dtype != dtype:
                 raise errors.DataError(
                     f"{self._name}: input {spec.name!r} is {spec.dtype} {spec.shape}, got {array.dtype} {array.shape}"
                 )
-        with _runtime_errors(self._name):
-            for index, array in zip(self._input_indices, arrays, strict=True):
-                self._runtime.set_tensor(index, array)
 
     def _known_variables(self) -> tuple[tuple[int, TensorSpec], ...]:
         """Which tensors are variable only the file says, not the runtime."""
@@ -255,16 +260,23 @@ def _spec(details: dict[str, Any]) -> TensorSpec:
     )
 
 
+# What the runtime raises: SystemError is tflite-runtime's when it meets numpy 2, the last three are exceptions of C++.
+_FOREIGN = (RuntimeError, ValueError, SystemError, OSError, MemoryError, OverflowError, IndexError)
+
+
 @contextmanager
 def _runtime_errors(name: str) -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, ValueError, SystemError, OSError, MemoryError, OverflowError, IndexError) as cause:
-        # SystemError is what tflite-runtime raises when it meets numpy 2, the last three are exceptions of C++.
-        reason = errors.one_line(cause)
-        if "unresolved custom op: edgetpu-custom-op" in reason:
-            raise errors.DeviceError(
-                f"{name}: compiled for the Edge TPU and opened without one: use --accelerator coral, or the model that "
-                "it was compiled from"
-            ) from cause
-        raise errors.DeviceError(f"{name}: the TensorFlow Lite interpreter cannot run it: {reason}") from cause
+    except _FOREIGN as cause:
+        raise _error(name, cause) from cause
+
+
+def _error(name: str, cause: Exception) -> errors.DeviceError:
+    reason = errors.one_line(cause)
+    if "unresolved custom op: edgetpu-custom-op" in reason:
+        return errors.DeviceError(
+            f"{name}: compiled for the Edge TPU and opened without one: use --accelerator coral, or the model that "
+            "it was compiled from"
+        )
+    return errors.DeviceError(f"{name}: the TensorFlow Lite interpreter cannot run it: {reason}")

@@ -22,7 +22,7 @@ MOST_VALUES = 64
 Scored = tuple[tuple[str, float], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outputs:
     """`label` and `score` belong to the best class of the first output that has classes; None where there is none, and
     where none of several independent labels holds.

@@ -117,6 +117,7 @@ class Bench:
             self.done.append((name, given[0] if isinstance(given[0], str) else given[0].topic))
             if options.get("then") is not None:
                 self.done.append(("then", options["then"][0]))
+            self.done += [("acknowledge", message.topic) for message in options.get("done", ())]
             if name == "subscribe":
                 self.subscribed.set()
             return worked

@@ -11,7 +11,8 @@ import pytest
 import waiting
 
 from broker.mqtt import connection as connections
-from broker.mqtt.connection import Accepted, Acknowledged, Connection, Subscribed, Version
+from broker.mqtt.connection import Connection, Version
+from broker.mqtt.events import Accepted, Acknowledged, Event, Subscribed
 from broker.mqtt.fast_connection import FastConnection
 from broker.transport import network
 from broker.transport.address import Address
@@ -29,15 +30,15 @@ class Peer:
     def __init__(self, ours: Connection, theirs: socket.socket, waker: socket.socket) -> None:
         self.ours, self.theirs, self.waker = ours, theirs, waker
 
-    def events(self, count: int = 1) -> list[connections.Event]:
+    def events(self, count: int = 1) -> list[Event]:
         """As many as there are after `count` have come."""
-        found: list[connections.Event] = []
+        found: list[Event] = []
         until_s = time.monotonic() + PATIENCE_S
         while len(found) < count and time.monotonic() < until_s:
             found += self.step()
         return found
 
-    def step(self) -> list[connections.Event]:
+    def step(self) -> list[Event]:
         return self.ours.step(0.01, self.waker)
 
     def read(self, count: int) -> bytes:

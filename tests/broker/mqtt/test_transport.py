@@ -187,6 +187,23 @@ def test_what_follows_a_message_leaves_once_the_broker_has_that(scripted, join):
     assert client.flush(SOON_S)
 
 
+def test_what_is_done_with_a_message_is_acknowledged_behind_it(scripted, join):
+    broker = scripted(connack_5(receive_maximum=1))
+    client = join(broker.address, "client")
+    broker.publish("t", b"question", 7)
+    question = client.receive(SOON_S)
+    client.publish("t", b"fills the window")
+    assert client.try_publish("result", b"x", done=[question])
+    first = broker.next_publish()
+    with pytest.raises(queue.Empty):
+        broker.acknowledged.get(timeout=A_MOMENT_S)
+    broker.acknowledge(first)
+
+    assert broker.acknowledged.get(timeout=SOON_S) == 7
+    broker.acknowledge(broker.next_publish())
+    assert client.flush(SOON_S)
+
+
 def test_a_connection_was_of_use_once_it_carried_a_message_other_than_about_itself(mosquitto, join):
     """After which its loss is no hanging up (`Backoff`)."""
     client = join(mosquitto.address, "client", presence=presence.Presence("status", 1))

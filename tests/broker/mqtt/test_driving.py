@@ -1,0 +1,104 @@
+"""Who writes to a connection and who reads it, with several threads at it."""
+
+import threading
+
+import pytest
+import waiting
+
+from broker.mqtt.connection import Connection
+
+SOON_S = waiting.WAIT_S
+MANY = 300
+
+
+@pytest.fixture(params=["fast", "plain"], autouse=True)
+def _paho(request):
+    if request.param == "plain":
+        request.getfixturevalue("plain_paho")
+
+
+@pytest.fixture
+def pair(mosquitto, join):
+    sender, receiver = join(mosquitto.address, "sender"), join(mosquitto.address, "receiver")
+    receiver.subscribe("t")
+    return sender, receiver
+
+
+def noted(monkeypatch, name):
+    """The threads that call it from now on."""
+    threads, work = set(), getattr(Connection, name)
+
+    def noting(self, *given):
+        threads.add(threading.current_thread())
+        return work(self, *given)
+
+    monkeypatch.setattr(Connection, name, noting)
+    return threads
+
+
+def test_who_sends_writes_and_who_comes_back_soon_reads(pair, monkeypatch):
+    sender, receiver = pair
+    workers = {name: noted(monkeypatch, name) for name in ("move", "publish")}
+    for number in range(MANY):
+        sender.publish("t", str(number).encode())
+        message = receiver.receive(SOON_S)
+        assert message is not None
+        assert message.payload == str(number).encode()
+        receiver.acknowledge(message)
+        if threading.main_thread() in workers["move"] & workers["publish"]:
+            break
+
+    assert threading.main_thread() in workers["move"] & workers["publish"]
+
+
+def test_several_receivers_and_senders_lose_nothing(pair):
+    sender, receiver = pair
+    taken, lock = [], threading.Lock()
+
+    def send(who):
+        for number in range(MANY):
+            sender.publish("t", f"{who} {number}".encode())
+
+    def take():
+        while (message := receiver.receive(SOON_S)).payload != b"end":
+            receiver.acknowledge(message)
+            with lock:
+                taken.append(message.payload)
+
+    takers = [threading.Thread(target=take) for _ in range(3)]
+    senders = [threading.Thread(target=send, args=(who,)) for who in range(3)]
+    for thread in takers + senders:
+        thread.start()
+    for thread in senders:
+        thread.join()
+    for _ in takers:
+        sender.publish("t", b"end")
+    for thread in takers:
+        thread.join()
+
+    assert sorted(taken) == sorted(f"{who} {number}".encode() for who in range(3) for number in range(MANY))
+    assert sender.flush(SOON_S)
+
+
+def test_who_stays_away_is_read_for(pair):
+    """Messages are acknowledged, and what others send is, though who received last does not come back."""
+    sender, receiver = pair
+    for _ in range(3):
+        sender.publish("t", b"x")
+        receiver.acknowledge(receiver.receive(SOON_S))
+    receiver.subscribe("u")
+    receiver.publish("t", b"from the receiver")
+
+    assert receiver.flush(SOON_S)
+    assert sender.flush(SOON_S)
+
+
+def test_a_receiver_that_waits_meets_the_end(pair):
+    _, receiver = pair
+    told = []
+    waiter = threading.Thread(target=lambda: told.append(receiver.receive(SOON_S)))
+    waiter.start()
+    receiver.close()
+    waiter.join(SOON_S)
+
+    assert told == [None]
