@@ -28,7 +28,7 @@ from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array
 from tflsplit.package import reading, verify
 
-_DEPLOYMENT, _CLOUD = "bench", "cloud"
+DEPLOYMENT, _CLOUD = "bench", "cloud"
 _PATIENCE_S = 60.0
 
 
@@ -58,11 +58,11 @@ class Answer:
 def cloud(opened: reading.Package, port: int) -> Iterator["subprocess.Popen[str]"]:
     """`tflsplit cloud` on its core, online."""
     command = [harness.TFLSPLIT, "cloud", str(opened.path), "--broker", f"mqtt://127.0.0.1:{port}"]
-    command += ["--deployment", _DEPLOYMENT, "--name", _CLOUD]
+    command += ["--deployment", DEPLOYMENT, "--name", _CLOUD]
     with harness.process(command, core=harness.CLOUD_CORE) as serving:
         with transport.MqttTransport(address.Address("127.0.0.1", port), client_id="bench-watch") as watch:
             watch.connect()
-            watch.subscribe(topics.topic(_DEPLOYMENT, _CLOUD, topics.Kind.STATUS))
+            watch.subscribe(topics.topic(DEPLOYMENT, _CLOUD, topics.Kind.STATUS))
             if watch.receive(_PATIENCE_S) is None:
                 raise SystemExit("the cloud did not come online")
         yield serving
@@ -96,7 +96,7 @@ def _edge(report: "Connection[list[Answer], None]", path: Path, cut_id: str, por
 
     opened = reading.open_package(path)
     settings = Settings(
-        deployment=_DEPLOYMENT,
+        deployment=DEPLOYMENT,
         device="edge",
         boot=time.time_ns(),  # the cloud answers a frame that it saw before from memory
         qos=load.qos,
@@ -121,7 +121,7 @@ def _spool(load: Load) -> "Iterator[delivery_spool.Spool | None]":
         yield None
         return
     with delivery_spool.open_spool(
-        load.spool, delivery_spool.limits(sync=load.sync), deployment=_DEPLOYMENT, device="edge"
+        load.spool, delivery_spool.limits(sync=load.sync), deployment=DEPLOYMENT, device="edge"
     ) as opened:
         yield opened
 

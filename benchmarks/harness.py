@@ -110,9 +110,15 @@ def wait_for_calm(patience_s: float = 10.0) -> None:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU time that a running process has taken so far."""
-    taken = psutil.Process(pid).cpu_times()
-    return float(taken.user + taken.system)
+    """CPU time that a running process has taken so far, in all its threads."""
+    # The clock that `clock_getcpuclockid` names: /proc counts in hundredths of a second.
+    return time.clock_gettime(~pid << 3 | 2)
+
+
+def switches(pid: int) -> int:
+    """How often the threads of a running process were switched away from, willingly or not."""
+    told = "".join(each.read_text() for each in Path(f"/proc/{pid}/task").glob("*/status"))
+    return sum(int(line.split()[1]) for line in told.splitlines() if "ctxt_switches" in line)
 
 
 def machine() -> dict[str, str]:

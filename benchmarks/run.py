@@ -50,7 +50,14 @@ NAMES = (
 LONG = ("fleet", "several")
 KNOWN = (*NAMES, *LONG)
 HERE = Path(__file__).parent
-_SCALES = {"s": (1000.0, "ms"), "MiB": (1.0, "MiB"), "MB": (1.0, "MB"), "1/s": (1.0, "1/s"), "%": (100.0, "%")}
+_SCALES = {
+    "s": (1000.0, "ms"),
+    "MiB": (1.0, "MiB"),
+    "MB": (1.0, "MB"),
+    "1/s": (1.0, "1/s"),
+    "": (1.0, ""),
+    "%": (100.0, "%"),
+}
 
 
 def main() -> None:
@@ -89,7 +96,7 @@ def _shown(samples: Samples) -> str:
     if samples.unit == "s" and samples.median >= 1.0:
         factor, unit = 1.0, "s"
     spread = f" ± {samples.iqr * factor / 2:.2g}" if len(samples.values) > 1 else ""
-    return f"{samples.median * factor:.4g}{spread} {unit}"
+    return f"{samples.median * factor:.4g}{spread} {unit}".rstrip()
 
 
 def _write(found: dict[str, list[Outcome | Table]]) -> None:

@@ -1,122 +1,286 @@
-"""How near a stream comes to what its slower half allows: frames a second against 1 / max(head, tail).
+"""How near a stream comes to what can be reached, and what a frame costs its edge and its cloud.
 
-MobileNetV2 cut at 12,544 bytes, edge and cloud as processes on a core each, with several frames in flight, a Mosquitto
-on loopback between them. Head and tail are each timed alone, on the core where they run in the deployment, before and
-after each stream. On a machine with two cores, the broker and all that edge and cloud do besides take their time from
-the two halves; what one frame costs in all of them is in the table. The same at twice the side shows it against halves
-four times as long.
+MobileNetV2, edge and cloud as processes on a core each, a window of 8 frames, QoS 1, a Mosquitto on loopback with
+`set_tcp_nodelay`, before all others where this user may give that priority: else it waits for head and tail to use up
+their turns, and the scheduler is measured. Rivals are the pairs of scripts of `benchmarks/bare/pair.py`, which do the
+same work on a frame: by sockets, and by paho's public interface with TCP_NODELAY. All in turn. Processor time, switches
+of threads and system calls are of whole processes, over all their threads; the scripts' head and tail alone are taken
+off where it says "beyond". At 448 pixels the rate is compared with 1 / max(head, tail), each timed alone on its core.
+System calls are counted by perf, in a run of their own, where this user may; else they are left out.
 """
 
+import contextlib
+import json
+import os
+import shutil
+import signal
 import statistics
-from dataclasses import dataclass, field
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import deployment
 import harness
 import models
-from deployment import Load
 from harness import Outcome, Samples, Table
 
-TARGET = 0.95
-WINDOWS = (2, 4, 8, 16)
-LARGE_SIDE, LARGE_WINDOW = 448, 8
-_WARM_UP = 50
-# Results between which time is taken: more than a window of them, which may come in one burst.
-_RUN = 20
+from broker.mqtt import transport
+from broker.transport import address
+from edge_runtime import head, loop
+from edge_runtime.delivery import observer
+from edge_runtime.delivery.settings import Settings
+from edge_runtime.sources import frames
+from tflsplit.package import reading
+
+RATE_TARGET, COST_TARGET = 0.95, 1.3
+# Half of what a frame took when a network thread and a thread for results handed it on: 7 and 6, 18 and 16.
+MOST_SWITCHES, MOST_CALLS = {"edge": 3.5, "cloud": 3.0}, {"edge": 9.0, "cloud": 8.0}
+LARGE_SIDE, WINDOW = 448, 8
+_KINDS = {"tflsplit": "tflsplit", "paho": "scripts by paho", "raw": "scripts by sockets"}
+_SIDES = {"edge": "head", "cloud": "tail"}
+_PAIR = Path(__file__).parent / "bare" / "pair.py"
+_PACES = {"full speed": None, "30 frames/s": 30.0}
+_WARM_UP, _PATIENCE_S = 50, 120.0
 
 
-@dataclass(slots=True)
-class _Measured:
-    """Of each stream with one window: frames a second, those that the slower half allows, and what a frame costs."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Of one stream: frames a second, and of each side for each frame; `calls` are empty where they were not
+    counted."""
 
-    reached: list[float] = field(default_factory=list)
-    allowed: list[float] = field(default_factory=list)
-    costs_s: list[dict[str, float]] = field(default_factory=list)
+    rate: float
+    cpu_s: dict[str, float]
+    switches: dict[str, float]
+    calls: dict[str, float]
 
 
 def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
-    frames, rounds = (150, 1) if is_quick else (500, 4)
-    small = _measure(folder, models.SIDE, WINDOWS, frames=frames, rounds=rounds)
-    large = _measure(folder, LARGE_SIDE, (LARGE_WINDOW,), frames=frames // 2, rounds=rounds)
-    outcomes = [_outcome(f"streaming, window of {window}", measured) for window, measured in small.items()]
-    outcomes.append(
-        _outcome(f"streaming at {LARGE_SIDE} x {LARGE_SIDE}, window of {LARGE_WINDOW}", large[LARGE_WINDOW])
-    )
-    return [*outcomes, _costs(small)]
+    rounds = 2 if is_quick else 5
+    counts = {"full speed": 200 if is_quick else 600, "30 frames/s": 60 if is_quick else 150}
+    with harness.mosquitto("set_tcp_nodelay true") as broker:
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(broker.pid, os.SCHED_RR, os.sched_param(2))
+        small = _told(folder, models.SIDE) | {"port": broker.port}
+        alone = {
+            side: Samples(f"{half} alone", "s", tuple(_alone_s(small, side) for _ in range(rounds)))
+            for side, half in _SIDES.items()
+        }
+        outcomes: list[Outcome | Table] = []
+        rows = []
+        for pace, rate in _PACES.items():
+            told = small | {"rate": rate, "count": counts[pace]}
+            found = _in_turn(told, rounds)
+            counted = {kind: _stream(told, kind, counts_calls=True).calls for kind in _KINDS}
+            if rate is None:
+                outcomes += [_rate(found), *_costs(found, alone), *_counts(found, counted)]
+            rows += [_row(pace, kind, found[kind], counted[kind], alone) for kind in _KINDS]
+        outcomes.append(_large(_told(folder, LARGE_SIDE) | {"port": broker.port}, rounds, counts["full speed"] // 2))
+    columns = ("pace", "who", "frames/s")
+    for side in _SIDES:
+        columns += (f"{side}: CPU, ms", "beyond", "switches", "system calls")
+    return [*outcomes, Table("What a frame takes, medians", columns, tuple(rows))]
 
 
-def _measure(folder: Path, side: int, windows: tuple[int, ...], *, frames: int, rounds: int) -> dict[int, _Measured]:
+def _told(folder: Path, side: int) -> dict[str, object]:
     opened, cut = models.converted(folder, side)
-    source = models.stored_inputs(folder, side)
-    found = {window: _Measured() for window in windows}
-    with harness.mosquitto("set_tcp_nodelay true") as broker, deployment.cloud(opened, broker.port) as cloud:
-        watched = {"broker": broker.pid, "cloud": cloud.pid}
-        for _ in range(rounds):
-            for window, measured in found.items():
-                harness.wait_for_calm(patience_s=3.0)
-                before = _halves_s(opened, cut)
-                load = Load(source, count=_WARM_UP + frames, window=window)
-                spent_s = {name: harness.cpu_s(pid) for name, pid in watched.items()}
-                answers = deployment.stream(opened, cut, broker.port, load)
-                spent_s = {name: (harness.cpu_s(pid) - spent_s[name]) / load.count for name, pid in watched.items()}
-                after = _halves_s(opened, cut)
-                _note(measured, answers[_WARM_UP:], [*map(statistics.mean, zip(before, after, strict=True))], spent_s)
+    told = {"package": str(opened.path), "cut": cut.id, "inputs": str(models.stored_inputs(folder, side))}
+    for name, model in {"edge": opened.head_bytes(cut), "cloud": opened.tail_bytes(cut)}.items():
+        path = folder / f"{name}_{side}.tflite"
+        path.write_bytes(model)
+        told[name] = str(path)
+    return told | {"qos": 1, "window": WINDOW, "warm": _WARM_UP}
+
+
+def _in_turn(told: dict, rounds: int) -> dict[str, list[Run]]:
+    found: dict[str, list[Run]] = {kind: [] for kind in _KINDS}
+    for _ in range(rounds):
+        harness.wait_for_calm(patience_s=3.0)
+        for kind, runs in found.items():
+            runs.append(_stream(told, kind))
     return found
 
 
-def _halves_s(opened, cut) -> tuple[float, float]:
-    """Head and tail, each alone."""
-    halves = {"head": harness.EDGE_CORE, "tail": harness.CLOUD_CORE}
-    head_s, tail_s = (
-        statistics.median(deployment.half_alone(opened, cut, side, count=100, core=core))
-        for side, core in halves.items()
-    )
-    return head_s, tail_s
+def _stream(told: dict, kind: str, *, counts_calls: bool = False) -> Run:
+    count = told["count"]
+    with _cloud(told, kind) as cloud, harness.process(_command(told, "edge", kind), core=harness.EDGE_CORE) as edge:
+        pids, calls = {"edge": edge.pid, "cloud": cloud.pid}, dict[str, float]()
+        with contextlib.ExitStack() as counting:
+            counters = {side: counting.enter_context(_Calls(pid)) for side, pid in pids.items() if counts_calls}
+            _line(edge)  # it is warm
+            for each in counters.values():
+                each.begin()
+            before, began_s = {side: _spent(pid) for side, pid in pids.items()}, time.monotonic()
+            _line(edge)
+            took_s, after = time.monotonic() - began_s, {side: _spent(pid) for side, pid in pids.items()}
+            calls = {side: found for side, each in counters.items() if (found := each.end()) is not None}
+    cpu_s, switches = ({side: (after[side][which] - before[side][which]) / count for side in pids} for which in (0, 1))
+    return Run(count / took_s, cpu_s, switches, {side: each / count for side, each in calls.items()})
 
 
-def _note(
-    measured: _Measured, answers: list[deployment.Answer], halves_s: list[float], spent_s: dict[str, float]
-) -> None:
-    between = len(answers) - 1
-    reached = 1 / _turn_s(answers)
-    measured.reached.append(reached)
-    measured.allowed.append(1 / max(halves_s))
-    spent_s = {"edge": (answers[-1].edge_cpu_s - answers[0].edge_cpu_s) / between} | spent_s
-    measured.costs_s.append({"head": halves_s[0], "tail": halves_s[1], "turn": 1 / reached} | spent_s)
+def _line(edge: "subprocess.Popen[str]") -> None:
+    assert edge.stdout is not None
+    if not edge.stdout.readline():
+        raise SystemExit("the edge did not finish")
 
 
-def _turn_s(answers: list[deployment.Answer]) -> float:
-    """Seconds from one result to the next: the median over runs of results, as head and tail are medians too, so that
-    what else the machine does now and then counts for neither."""
-    return statistics.median(
-        (last.at_s - first.at_s) / _RUN for first, last in zip(answers, answers[_RUN:], strict=False)
-    )
+def _spent(pid: int) -> tuple[float, int]:
+    return harness.cpu_s(pid), harness.switches(pid)
 
 
-def _outcome(what: str, measured: _Measured) -> Outcome:
+class _Calls:
+    """Counts the system calls of a process and the threads that it starts from now on, by perf."""
+
+    def __init__(self, pid: int) -> None:
+        (told, self._tell), (self._hear, heard) = os.pipe(), os.pipe()
+        command = ["perf", "stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-p", str(pid), "-D", "-1"]
+        command += ["--control", f"fd:{told},{heard}"]
+        self._perf = None
+        if shutil.which("perf") is not None:
+            self._perf = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, pass_fds=(told, heard))
+        os.close(told)
+        os.close(heard)
+
+    def begin(self) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it may not count, and has gone
+            os.write(self._tell, b"enable\n")
+            os.read(self._hear, 16)
+
+    def end(self) -> float | None:
+        """None where they cannot be counted."""
+        if self._perf is None:
+            return None
+        self._perf.send_signal(signal.SIGINT)
+        told = self._perf.communicate()[1].strip().splitlines()
+        count = told[-1].split(",")[0] if told else ""
+        return float(count) if count.isdigit() else None
+
+    def __enter__(self) -> "_Calls":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._tell)
+        os.close(self._hear)
+
+
+@contextlib.contextmanager
+def _cloud(told: dict, kind: str) -> Iterator["subprocess.Popen[str]"]:
+    if kind == "tflsplit":
+        with deployment.cloud(reading.open_package(Path(told["package"])), told["port"]) as serving:
+            yield serving
+        return
+    with harness.process(_command(told, "cloud", kind), core=harness.CLOUD_CORE) as serving:
+        _line(serving)
+        yield serving
+
+
+def _command(told: dict, role: str, kind: str) -> list[str]:
+    if kind == "tflsplit":
+        return [sys.executable, __file__, json.dumps(told)]
+    return [sys.executable, str(_PAIR), json.dumps(told | {"role": role, "by": kind, "model": told[role]})]
+
+
+def _alone_s(told: dict, side: str) -> float:
+    """Processor time of the head or the tail, with nothing else in its process."""
+    core = harness.EDGE_CORE if side == "edge" else harness.CLOUD_CORE
+    with harness.process(_command(told | {"count": 300}, side, "nobody"), core=core) as half:
+        assert half.stdout is not None
+        return float(half.stdout.readline())
+
+
+def _rate(found: dict[str, list[Run]]) -> Outcome:
+    ours, raw = (Samples(_KINDS[kind], "1/s", tuple(run.rate for run in found[kind])) for kind in ("tflsplit", "raw"))
+    return Outcome(f"frames a second, {models.SIDE} x {models.SIDE}", ours, raw, RATE_TARGET, is_floor=True)
+
+
+def _costs(found: dict[str, list[Run]], alone: dict[str, Samples]) -> Iterator[Outcome]:
+    for side, half in alone.items():
+        spent = {
+            kind: Samples(_KINDS[kind], "s", tuple(run.cpu_s[side] for run in found[kind]))
+            for kind in ("tflsplit", "paho")
+        }
+        yield Outcome(f"processor time of the {side}", spent["tflsplit"], spent["paho"], COST_TARGET)
+        beyond = (
+            Samples(each.name, "s", tuple(value - half.median for value in each.values)) for each in spent.values()
+        )
+        yield Outcome(f"processor time of the {side} beyond the {_SIDES[side]}", *beyond, COST_TARGET)
+
+
+def _counts(found: dict[str, list[Run]], counted: dict[str, dict[str, float]]) -> Iterator[Outcome]:
+    for side, most in MOST_SWITCHES.items():
+        ours = Samples("tflsplit", "", tuple(run.switches[side] for run in found["tflsplit"]))
+        yield Outcome(f"switches of a frame, {side}", ours, harness.limit(most, ""), 1.0)
+    for side, taken in counted["tflsplit"].items():
+        most = harness.limit(MOST_CALLS[side], "")
+        yield Outcome(f"system calls of a frame, {side}", Samples("tflsplit", "", (taken,)), most, 1.0)
+
+
+def _large(told: dict, rounds: int, count: int) -> Outcome:
+    reached, allowed = [], []
+    for _ in range(rounds):
+        harness.wait_for_calm(patience_s=3.0)
+        before = _slower_s(told)
+        reached.append(_stream(told | {"rate": None, "count": count}, "tflsplit").rate)
+        allowed.append(2 / (before + _slower_s(told)))
     return Outcome(
-        what,
-        Samples("frames through the deployment", "1/s", tuple(measured.reached)),
-        Samples("1 / max(head, tail)", "1/s", tuple(measured.allowed)),
-        TARGET,
+        f"frames a second, {LARGE_SIDE} x {LARGE_SIDE}",
+        Samples("tflsplit", "1/s", tuple(reached)),
+        Samples("1 / max(head, tail)", "1/s", tuple(allowed)),
+        RATE_TARGET,
         is_floor=True,
     )
 
 
-def _costs(found: dict[int, _Measured]) -> Table:
-    columns = {
-        "turn": "between two results",
-        "head": "head alone",
-        "edge": "CPU of the edge",
-        "tail": "tail alone",
-        "cloud": "CPU of the cloud",
-        "broker": "CPU of Mosquitto",
-    }
-    rows = [
-        (
-            str(window),
-            *(f"{statistics.median(costs[name] for costs in measured.costs_s) * 1e3:.2f}" for name in columns),
-        )
-        for window, measured in found.items()
-    ]
-    return Table("What one frame takes, ms", ("window", *columns.values()), tuple(rows))
+def _slower_s(told: dict) -> float:
+    opened = reading.open_package(Path(told["package"]))
+    halves = {"head": harness.EDGE_CORE, "tail": harness.CLOUD_CORE}
+    return max(
+        statistics.median(deployment.half_alone(opened, opened.cut(told["cut"]), half, count=100, core=core))
+        for half, core in halves.items()
+    )
+
+
+def _row(pace: str, kind: str, runs: list[Run], calls: dict[str, float], alone: dict[str, Samples]) -> tuple[str, ...]:
+    cells = [pace, _KINDS[kind], f"{statistics.median(run.rate for run in runs):,.0f}"]
+    for side in _SIDES:
+        cpu_s = statistics.median(run.cpu_s[side] for run in runs)
+        switches = statistics.median(run.switches[side] for run in runs)
+        cells += [f"{cpu_s * 1e3:.2f}", f"{(cpu_s - alone[side].median) * 1e3:.2f}", f"{switches:.1f}"]
+        cells.append(f"{calls[side]:.1f}" if side in calls else "")
+    return tuple(cells)
+
+
+def _edge(told: dict) -> None:
+    answered = 0
+
+    class Counting(observer.Observer):
+        def settled(self, settled: observer.Settled) -> None:
+            nonlocal answered
+            answered += 1
+            if answered in (told["warm"], told["warm"] + told["count"]):
+                print(answered, flush=True)
+
+    opened = reading.open_package(Path(told["package"]))
+    settings = Settings(
+        deployment=deployment.DEPLOYMENT,
+        device="edge",
+        qos=told["qos"],
+        window=told["window"],
+        count=told["warm"] + told["count"],
+        rate_fps=told["rate"],
+    )
+    with (
+        head.Head(opened, opened.cut(told["cut"])) as ready,
+        transport.MqttTransport(address.Address("127.0.0.1", told["port"]), client_id="bench-edge") as online,
+    ):
+        online.connect()
+        source = frames.open_source(told["inputs"], opened.manifest)
+        loop.Edge(opened, ready, online, settings, observers=(Counting(),)).run(source)
+        threading.Event().wait(_PATIENCE_S)  # whoever started this ends it
+
+
+if __name__ == "__main__":
+    _edge(json.loads(sys.argv[1]))
