@@ -9,7 +9,8 @@ def _layout(count, random):
     groups = int(random.choice([each for each in range(1, count + 1) if count % each == 0]))
     if random.random() < 0.2:
         return Layout(((int(random.integers(count)),),))
-    return Layout(tuple(tuple(range(each, count, groups)) for each in range(groups)))
+    by_columns = 1 < groups < count and random.random() < 0.5
+    return Layout(tuple(tuple(range(each, count, groups)) for each in range(groups)), by_columns)
 
 
 def mixed(network, machines, random, longest):

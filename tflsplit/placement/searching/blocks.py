@@ -25,12 +25,13 @@ class Manner(enum.Enum):
     SUMS = "sums"
 
 
-def manners(network: Network, start: int, stop: int, layout: Layout) -> tuple[Manner, ...]:
+def manners(network: Network, start: int, stop: int, layout: Layout, machines: Sequence[Machine]) -> tuple[Manner, ...]:
     """Those that make a difference for a run."""
     found = [Manner.FUSED]
     if layout.is_one:
         return tuple(found)
-    if sum(is_heavy(network, operator) for operator in network.graph.operators[start:stop]) > 1:
+    fused, each = (_edges(network, start, stop, layout, machines, manner=one) for one in (Manner.FUSED, Manner.EACH))
+    if fused != each:
         found.append(Manner.EACH)
     if _adder(network, start, stop, layout) is not None:
         found.append(Manner.SUMS)
@@ -51,16 +52,41 @@ def stages(
         after = adder.index + 1
         rest = stages(network, after, stop, layout, machines, manner=Manner.FUSED) if after < stop else ()
         return (*_summed(network, start, adder, layout, machines), *rest)
-    edges = [start]
-    for operator in network.graph.operators[start:stop]:
-        apart = _is_apart(network, operator, layout)
-        if operator.index > start and (apart or (manner is Manner.EACH and is_heavy(network, operator))):
-            edges.append(operator.index)
-        if apart and operator.index + 1 < stop:
-            edges.append(operator.index + 1)
-    edges = [*dict.fromkeys(edges), stop]
+    edges = _edges(network, start, stop, layout, machines, manner=manner)
     found = [_stage(network, *pair, layout, machines) for pair in itertools.pairwise(edges)]
     return tuple(stage for stage in found if stage is not None)
+
+
+def _edges(
+    network: Network, start: int, stop: int, layout: Layout, machines: Sequence[Machine], *, manner: Manner
+) -> list[int]:
+    """Where the stages of a run begin, and its end. What has all that it needs is no stage of its own."""
+    edges, made = [start], set[int]()
+    for operator in network.graph.operators[start:stop]:
+        apart = _is_apart(network, operator, layout)
+        each = manner is Manner.EACH and is_heavy(network, operator)
+        if operator.index > edges[-1] and (apart or (each and _lacks(network, operator, made, layout, machines))):
+            edges.append(operator.index)
+            made.clear()
+        made.update(operator.outputs)
+        if apart and operator.index + 1 < stop:
+            edges.append(operator.index + 1)
+            made.clear()
+    return [*edges, stop]
+
+
+def _lacks(network: Network, operator: Operator, made: set[int], layout: Layout, machines: Sequence[Machine]) -> bool:
+    """Whether a machine needs more for its part than it has made of these tensors."""
+    rule, (target,) = network.rules[operator.index], operator.outputs
+    held = {tensor: layout.parts(network.shapes[tensor], machines) for tensor in made.intersection(operator.inputs)}
+    for machine, box in enumerate(layout.parts(network.shapes[target], machines)):
+        if box is None or rule is None:
+            continue
+        for tensor, needed in rule.needs(rule.widened(box)).items():
+            part = held[tensor][machine] if tensor in held else needed
+            if part is None or not boxes.holds(part, needed):
+                return True
+    return False
 
 
 def _stage(network: Network, start: int, stop: int, layout: Layout, machines: Sequence[Machine]) -> Stage | None:
@@ -94,11 +120,14 @@ def _is_shareable(network: Network, operator: Operator) -> bool:
 
 
 def _is_added(network: Network, operator: Operator, layout: Layout) -> bool:
-    return all(len(group) == 1 for group in layout.groups) and partial_sums.over_rows(network, operator)
+    is_whole = layout.by_columns or all(len(group) == 1 for group in layout.groups)
+    return is_whole and partial_sums.over_rows(network, operator)
 
 
 def _adder(network: Network, start: int, stop: int, layout: Layout) -> Operator | None:
     """The operator whose input channels may be shared: the run's first, or a dense layer after a map is flattened."""
+    if layout.by_columns:
+        return None
     operators = network.graph.operators
     place = start + 1 if _flattens(network, operators[start]) and start + 1 < stop else start
     operator = operators[place]

@@ -13,12 +13,15 @@ from tflsplit.graph.tensors import Array
 from tflsplit.placement import cost, placement
 from tflsplit.placement.machines import Cluster, Machine
 from tflsplit.placement.placement import Holdings
-from tflsplit.placement.rewriting import boxes
+from tflsplit.placement.rewriting import boxes, pieces
 from tflsplit.placement.rewriting.boxes import Box
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.searching import blocks
 from tflsplit.placement.searching.blocks import Manner
 from tflsplit.placement.searching.layouts import Layout
+
+# Instead of no time at all, which has no rate.
+_LEAST_S = 1e-30
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +35,24 @@ class Needed:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`sent` and `received` are bytes moved inside it, (stages, N); `compute_s` (stages, N); memory in bytes by
-    machine. `needs` has one entry for each input."""
+    """`sent` and `received` are bytes moved inside it, (stages, N); `compute_s` (stages, N), and whether a stage
+    `adds` sums, (stages,); memory in bytes by machine. `needs` has one entry for each input."""
 
     needs: tuple[Needed, ...]
     sent: Array
     received: Array
     compute_s: Array
+    adds: tuple[bool, ...]
     parameter_bytes: Array
     feature_bytes: Array
 
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """A run with its inputs laid out in each of some ways: seconds (ways,), and bytes that each machine sends and
-    receives (ways, N)."""
+    """A run with its inputs laid out in each of some ways: seconds of the exchange before each stage (ways, stages),
+    and bytes that each machine sends and receives (ways, N)."""
 
-    latency_s: Array
+    exchange_s: Array
     sent: Array
     received: Array
 
@@ -57,7 +61,7 @@ def run(network: Network, start: int, stop: int, layout: Layout, machines: Seque
     count, sources = len(machines), network.crossing[start]
     held = Holdings(network, count, frozenset(sources))
     asked: dict[tuple[int, int], tuple[int, Box]] = {}
-    sent, received, compute_s = [], [], []
+    sent, received, compute_s, adds = [], [], [], []
     parameters, features = np.zeros(count), np.zeros(count)
     for number, stage in enumerate(blocks.stages(network, start, stop, layout, machines, manner=manner)):
         step = placement.step(network, stage, held)
@@ -69,12 +73,13 @@ def run(network: Network, start: int, stop: int, layout: Layout, machines: Seque
         sent.append(out)
         received.append(into)
         compute_s.append([cost.machine_s(step, each, machines[each]) for each in range(count)])
+        adds.append(bool(stage.adds))
         for machine in range(count):
             for piece in step.run_by(machine):
                 parameters[machine] += piece.parameter_bytes
                 features[machine] = max(features[machine], piece.feature_bytes)
     needs = tuple(_needed(network, tensor, asked, count) for tensor in sources)
-    return Run(needs, np.array(sent), np.array(received), np.array(compute_s), parameters, features)
+    return Run(needs, np.array(sent), np.array(received), np.array(compute_s), tuple(adds), parameters, features)
 
 
 def entered(made: Run, held: Sequence[Array], cluster: Cluster) -> Entered:
@@ -86,8 +91,7 @@ def entered(made: Run, held: Sequence[Array], cluster: Cluster) -> Entered:
         for machine, stage in enumerate(needed.stages):
             received[:, stage, machine] += moved[:, machine].sum(axis=1)
             sent[:, stage] += moved[:, machine]
-    latency_s = _exchange_s(sent, received, cluster) + made.compute_s.max(axis=1).sum()
-    return Entered(latency_s, sent.sum(axis=1), received.sum(axis=1))
+    return Entered(cluster.exchange_s(sent, received), sent.sum(axis=1), received.sum(axis=1))
 
 
 def gathered(shape: Sequence[int], item_bytes: int, held: Array, cluster: Cluster) -> Entered:
@@ -95,7 +99,7 @@ def gathered(shape: Sequence[int], item_bytes: int, held: Array, cluster: Cluste
     count = held.shape[1]
     needs = parts_array([boxes.whole(shape) if each == cluster.sink else None for each in range(count)], len(shape))
     nothing = np.zeros((1, count))
-    bring = Run((Needed(needs, (0,) * count, item_bytes),), nothing, nothing, nothing, nothing[0], nothing[0])
+    bring = Run((Needed(needs, (0,) * count, item_bytes),), nothing, nothing, nothing, (False,), nothing[0], nothing[0])
     return entered(bring, (held,), cluster)
 
 
@@ -105,6 +109,18 @@ def parts_array(parts: Sequence[Box | None], rank: int) -> Array:
         if box is not None:
             made[machine] = box
     return made
+
+
+def rest_s(network: Network, places: Sequence[int], machines: Sequence[Machine]) -> Array:
+    """What each machine alone takes for everything from each place on, (places, N), without overhead."""
+    made = [pieces.piece(network, place, place + 1, _whole(network, place)) for place in range(network.count)]
+    each_s = np.array([[cost.run_s(piece, machine) for machine in machines] for piece in made])
+    rest: Array = np.cumsum(each_s[::-1], axis=0)[::-1][list(places[:-1])]
+    return np.maximum(rest, _LEAST_S)
+
+
+def _whole(network: Network, place: int) -> dict[int, Box]:
+    return {tensor: network.wholes[tensor] for tensor in network.graph.operators[place].outputs}
 
 
 def likeness(network: Network, start: int, stop: int) -> tuple[Any, ...]:
@@ -135,12 +151,6 @@ def _moved(needs: Array, held: Array) -> Array:
     high = np.minimum(needs[None, :, None, :, 1], held[:, None, :, :, 1])
     moved: Array = np.prod(np.maximum(high - low, 0), axis=3) * ~np.eye(len(needs), dtype=bool)
     return moved
-
-
-def _exchange_s(sent: Array, received: Array, cluster: Cluster) -> Array:
-    """Seconds for exchanges one after the other; arrays are (ways, exchanges, N)."""
-    total: Array = cluster.exchange_s(sent, received).sum(axis=1)
-    return total
 
 
 def _options(network: Network, index: int) -> tuple[Any, ...]:

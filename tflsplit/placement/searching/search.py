@@ -2,9 +2,9 @@
 
 Places are where one tensor crosses. From place to place a run is fused or staged, and leaves its result in one of the
 layouts; what a run costs depends on how its input lies, and on nothing before. So the fewest costs to each layout of
-each place follow from those of the places before. With bounds on memory, and for objectives that are a maximum over
-machines, labels that are worse in one thing and better in another are kept, the best few; else the search is exact over
-what it looks at.
+each place follow from those of the places before. Stages that exchange nothing between them are one, so a label keeps
+what each machine has computed since the last exchange. With bounds on memory, and for objectives that are a maximum
+over machines, labels that are worse in one thing and better in another are kept, the best few.
 """
 
 import enum
@@ -20,10 +20,10 @@ from tflsplit.placement import cost, placement
 from tflsplit.placement.machines import Cluster
 from tflsplit.placement.placement import Placement, Stage
 from tflsplit.placement.rewriting.network import Network
-from tflsplit.placement.searching import blocks, layouts, runs
+from tflsplit.placement.searching import blocks, joining, layouts, runs
 from tflsplit.placement.searching.blocks import Manner
 from tflsplit.placement.searching.layouts import Layout
-from tflsplit.placement.searching.runs import Run
+from tflsplit.placement.searching.runs import Entered, Run
 
 # Labels kept for each layout of each place, and the most places that one fused run reaches over.
 _KEPT = 6
@@ -65,12 +65,13 @@ class _Taken:
 
 @dataclass(frozen=True, slots=True)
 class _Labels:
-    """Ways to get to a place, each with its costs: seconds (L,), and by machine (L, N) seconds of work, bytes on the
-    link and bytes of memory. `layouts` are how the result lies, `taken` the runs that led there, with the label's
-    number at the place before."""
+    """Ways to get to a place, each with its costs: seconds until the last exchange was over (L,), and by machine (L, N)
+    seconds of work since then and in all, bytes on the link and bytes of memory. `layouts` are how the result lies,
+    `taken` the runs that led there, with the label's number at the place before."""
 
     layouts: Array
-    latency_s: Array
+    exchanged_s: Array
+    since_s: Array
     compute_s: Array
     sent: Array
     received: Array
@@ -83,12 +84,17 @@ class _Labels:
         return _Labels(**arrays, taken=tuple(self.taken[each] for each in chosen))
 
     @property
+    def latency_s(self) -> Array:
+        took_s: Array = self.exchanged_s + self.since_s.max(axis=1)
+        return took_s
+
+    @property
     def memory_bytes(self) -> Array:
         held: Array = self.parameter_bytes + self.feature_bytes
         return held
 
 
-_ARRAYS = ("layouts", "latency_s", "compute_s", "sent", "received", "parameter_bytes", "feature_bytes")
+_ARRAYS = ("layouts", "exchanged_s", "since_s", "compute_s", "sent", "received", "parameter_bytes", "feature_bytes")
 
 
 def _joined(parts: "Sequence[_Labels]") -> _Labels:
@@ -107,7 +113,8 @@ def search(
 ) -> Found:
     """The best one found, without sums of input channels where these would not be exact. SettingsError where the
     machines' memory allows none, with what is missing."""
-    chosen = tuple(choices or layouts.every(cluster.machines, {cluster.source, cluster.sink}))
+    always = {cluster.source, cluster.sink}
+    chosen = tuple(choices or layouts.every(cluster.machines, always, _maps(network)))
     made = _Search(network, cluster, objective, chosen, with_sums=with_sums, paths=paths)
     runs_taken = made.best()
     if objective is Objective.THROUGHPUT and paths is Paths.ALL and choices is None and len(cluster.machines) > 1:
@@ -125,6 +132,12 @@ def places(network: Network) -> list[int]:
     """Where one tensor crosses, the start and the end besides."""
     count = network.count
     return [0, *(place for place in range(1, count) if len(network.crossing[place]) == 1), count]
+
+
+def _maps(network: Network) -> list[tuple[int, int]]:
+    """Rows and columns of what crosses, in order and each once."""
+    shapes = [network.shapes[tensor] for place in places(network)[1:] for tensor in network.crossing[place]]
+    return list(dict.fromkeys((shape[1], shape[2]) for shape in shapes if len(shape) == 4 and shape[1] > 1))
 
 
 class _Search:
@@ -146,10 +159,12 @@ class _Search:
         self._places = places(network)
         self._limits = np.array([machine.memory_bytes for machine in cluster.machines])
         self._power_w = np.array([machine.power_w for machine in cluster.machines])
-        self._runs: dict[object, Run] = {}
+        self._piece_s = np.array([machine.piece_s for machine in cluster.machines])
+        self._rest_s = runs.rest_s(network, self._places, cluster.machines)
+        self._runs: dict[object, tuple[Run, Entered]] = {}
         self._staged: dict[object, tuple[Manner, ...]] = {}
         self._alike: dict[tuple[int, int], object] = {}
-        self._held: dict[int, tuple[Array, ...]] = {}
+        self._held: dict[tuple[int, ...], Array] = {}
 
     def best(self) -> list[_Taken]:
         """The runs of the best way through; none where the machines' memory allows none."""
@@ -160,7 +175,7 @@ class _Search:
             self._follows[0] = True  # the source sends the inputs to whoever is first
         nothing = np.zeros((1, len(self._machines)))
         begin = _Taken(0, 0, self._choices[0], Manner.FUSED)
-        at = {0: _Labels(np.zeros(1, int), np.zeros(1), *(nothing,) * 5, ((begin, 0),))}
+        at = {0: _Labels(np.zeros(1, int), np.zeros(1), *(nothing,) * 6, ((begin, 0),))}
         for number, stop in enumerate(self._places[1:], 1):
             kept = [self._into(at, number, layout) for layout in range(len(self._choices))]
             at[stop] = _joined([each for each in kept if each is not None] or [at[0].those(np.zeros(0, int))])
@@ -174,8 +189,6 @@ class _Search:
         while place > 0:
             taken, label = at[place].taken[label]
             place = taken.start
-            if path and taken.layout.is_one and path[-1].layout == taken.layout:
-                taken = replace(path.pop(), start=taken.start)
             path.append(taken)
         return path[::-1]
 
@@ -195,7 +208,8 @@ class _Search:
 
     def placed(self, path: Sequence[_Taken]) -> Placement:
         stages = tuple(stage for taken in path for stage in self._stages(taken))
-        return Placement(len(self._machines), stages, self._cluster.source, self._cluster.sink)
+        placed = Placement(len(self._machines), stages, self._cluster.source, self._cluster.sink)
+        return joining.joined(self._network, placed)
 
     def _stages(self, taken: _Taken) -> tuple[Stage, ...]:
         return blocks.stages(self._network, taken.start, taken.stop, taken.layout, self._machines, manner=taken.manner)
@@ -205,38 +219,64 @@ class _Search:
         stop, found = self._places[number], []
         if self._paths is Paths.SHARED and self._choices[layout].is_one:
             return None
+        fused_s, best_s = 0.0, math.inf
         for back in range(1, min(number, _LONGEST) + 1):
             start = self._places[number - back]
-            for manner in self._manners(start, stop, layout, is_single=back == 1):
+            if back > 1 and self._is_hopeless(at[start], number - back, layout, fused_s, best_s):
+                continue
+            for manner in self._manners(start, stop, layout, back):
                 taken = _Taken(start, stop, self._choices[layout], manner)
-                found.append(self._after(at[start], self._run(taken), layout, taken))
+                made, entering = self._run(taken)
+                found.append(self._after(at[start], made, entering, layout, taken))
+                best_s = min(best_s, found[-1].latency_s.min(initial=math.inf))
+                if manner is Manner.FUSED:
+                    fused_s = made.compute_s.max(axis=1).sum() - self._piece_s.max()
+                    fused_s -= self._work_s(number - back, layout)
         return self._best_few(_joined(found))
 
-    def _manners(self, start: int, stop: int, layout: int, *, is_single: bool) -> list[Manner]:
-        """Exchanges within a run of several places are those between shorter runs."""
+    def _is_hopeless(self, labels: _Labels, number: int, layout: int, repeated_s: float, best_s: float) -> bool:
+        """Whether a run from the place with this number is of no use: from the best label on it would take longer than
+        a shorter one, since what is computed more than once only grows with the run."""
+        if self._objective is not Objective.LATENCY or np.isfinite(self._limits).any():
+            return False
+        least_s = labels.latency_s.min(initial=math.inf) + self._work_s(number, layout) + repeated_s
+        return bool(least_s >= best_s)
+
+    def _work_s(self, number: int, layout: int) -> float:
+        """What a layout's machines take together for all from the place with this number on, if none ever waits."""
+        rates = 1 / self._rest_s[number, list(self._choices[layout].machines)]
+        return float(1 / rates.sum())
+
+    def _manners(self, start: int, stop: int, layout: int, back: int) -> list[Manner]:
+        """Of a run over so many places. Exchanges within are those between shorter runs, and so are sums, but for a
+        dense layer's after a map is flattened."""
         key = (self._likeness(start, stop), layout)
         if key not in self._staged:
-            self._staged[key] = blocks.manners(self._network, start, stop, self._choices[layout])
-        barred = self._barred if is_single else (*self._barred, Manner.EACH)
+            self._staged[key] = blocks.manners(self._network, start, stop, self._choices[layout], self._machines)
+        barred = {*self._barred, *((Manner.EACH,) if back > 1 else ()), *((Manner.SUMS,) if back > 2 else ())}
         return [manner for manner in self._staged[key] if manner not in barred]
 
-    def _after(self, labels: _Labels, made: Run, layout: int, taken: _Taken) -> _Labels:
-        entering = runs.entered(made, self._parts(taken.start), self._cluster)
+    def _after(self, labels: _Labels, made: Run, entering: Entered, layout: int, taken: _Taken) -> _Labels:
         numbers = np.arange(len(labels.layouts))
         if self._paths is Paths.IN_TURN:
             numbers = numbers[self._follows[labels.layouts, layout]]
             labels = labels.those(numbers)
         before = labels.layouts
-        compute_s = labels.compute_s + made.compute_s.sum(axis=0)
-        latency_s = labels.latency_s + entering.latency_s[before]
-        if taken.layout.is_one:  # a piece that goes on is no piece more
-            (machine,) = taken.layout.machines
-            saved_s = ((before == layout) & (taken.start > 0)) * self._machines[machine].piece_s
-            compute_s[:, machine] -= saved_s
-            latency_s = latency_s - saved_s
+        exchanged_s, since_s, compute_s = labels.exchanged_s, labels.since_s, labels.compute_s
+        for stage, (took_s, adds) in enumerate(zip(made.compute_s, made.adds, strict=True)):
+            exchange_s = entering.exchange_s[before, stage]
+            apart = (exchange_s > 0) | adds
+            exchanged_s = exchanged_s + np.where(apart, since_s.max(axis=1) + exchange_s, 0.0)
+            since_s = np.where(apart[:, None], 0.0, since_s)
+            # A piece that goes on is no piece more.
+            more_s = took_s - np.where((since_s > 0) & (took_s > 0), self._piece_s, 0.0)
+            since_s, compute_s = since_s + more_s, compute_s + more_s
+            if adds:
+                exchanged_s, since_s = exchanged_s + since_s.max(axis=1), np.zeros_like(since_s)
         return _Labels(
             np.full(len(before), layout),
-            latency_s,
+            exchanged_s,
+            since_s,
             compute_s,
             labels.sent + entering.sent[before],
             labels.received + entering.received[before],
@@ -245,12 +285,13 @@ class _Search:
             tuple((taken, int(each)) for each in numbers),
         )
 
-    def _run(self, taken: _Taken) -> Run:
+    def _run(self, taken: _Taken) -> tuple[Run, Entered]:
+        """The run, and what it costs to enter it from each layout."""
         key = (self._likeness(taken.start, taken.stop), taken.layout, taken.manner)
         if key not in self._runs:
-            self._runs[key] = runs.run(
-                self._network, taken.start, taken.stop, taken.layout, self._machines, manner=taken.manner
-            )
+            made = runs.run(self._network, taken.start, taken.stop, taken.layout, self._machines, manner=taken.manner)
+            held = [self._laid_out(tensor) for tensor in self._network.crossing[taken.start]]
+            self._runs[key] = made, runs.entered(made, held, self._cluster)
         return self._runs[key]
 
     def _likeness(self, start: int, stop: int) -> object:
@@ -258,15 +299,13 @@ class _Search:
             self._alike[start, stop] = runs.likeness(self._network, start, stop)
         return self._alike[start, stop]
 
-    def _parts(self, place: int) -> tuple[Array, ...]:
-        """How what crosses lies, in each of the layouts."""
-        if place not in self._held:
-            self._held[place] = tuple(self._laid_out(tensor) for tensor in self._network.crossing[place])
-        return self._held[place]
-
     def _laid_out(self, tensor: int) -> Array:
+        """How a tensor lies, in each of the layouts."""
         shape = self._network.shapes[tensor]
-        return np.stack([runs.parts_array(each.parts(shape, self._machines), len(shape)) for each in self._choices])
+        if shape not in self._held:
+            parts = [runs.parts_array(each.parts(shape, self._machines), len(shape)) for each in self._choices]
+            self._held[shape] = np.stack(parts)
+        return self._held[shape]
 
     def _scores(self, labels: _Labels) -> Array:
         """Lower is better; what takes as much is told apart by its latency."""
@@ -307,7 +346,7 @@ class _Search:
             bring = runs.gathered(shape, size, self._laid_out(tensor), self._cluster)
             labels = replace(
                 labels,
-                latency_s=labels.latency_s + bring.latency_s[labels.layouts],
+                exchanged_s=labels.exchanged_s + bring.exchange_s[labels.layouts, 0],
                 sent=labels.sent + bring.sent[labels.layouts],
                 received=labels.received + bring.received[labels.layouts],
             )
