@@ -119,7 +119,7 @@ def _scaled(cluster: Cluster, factors: Mapping[int, float]) -> Cluster:
         return replace(
             machine,
             macs_per_s=machine.macs_per_s * factor,
-            piece_s=machine.piece_s / factor,
+            piece_s=machine.overhead_s / factor,
             operator_s=tuple(seconds / factor for seconds in machine.operator_s),
         )
 

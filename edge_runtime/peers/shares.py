@@ -46,7 +46,7 @@ class Shares:
             return {}
         machine = stated.machines[share.program.machine]
         return {
-            (task.step, task.phase): cost.run_s(piece, machine) + machine.piece_s
+            (task.step, task.phase): cost.run_s(piece, machine) + machine.overhead_s
             for task in share.program.tasks
             if (piece := share.piece(task)) is not None
         }

@@ -17,7 +17,7 @@ import numpy as np
 from broker.messages import wire
 from edge_runtime.accelerators.protocol import Accelerator
 from edge_runtime.machine import environment
-from edge_runtime.profiling import batches, bit_costs, interpolation, pixel_costs
+from edge_runtime.profiling import batches, bit_costs, interpolation, piece_cost, pixel_costs
 from edge_runtime.profiling.features import Features
 from edge_runtime.profiling.journal import Journal
 from edge_runtime.profiling.measurement import Clock, Measurement, Measurer
@@ -33,6 +33,7 @@ from tflsplit.inputs import pictures
 from tflsplit.kernels import keeping
 from tflsplit.package import verify
 from tflsplit.package.reading import Package
+from tflsplit.placement.rewriting.network import Network
 from tflsplit.timings import sampling
 from tflsplit.timings.profiles import BitsTiming, CutTiming, PixelTiming, Profile, Side, Timing
 
@@ -142,7 +143,8 @@ def profile(
             on_measurement(cut.id)
     preprocess = _preprocessing(source, task.batch, clock) if task.side is Side.EDGE else None
     in_bits = {cut.id: _in_bits(task, cut, features, outputs, clock) for cut in cuts}
-    return _assemble(task, cuts, found, preprocess, _pixels(task, outputs, clock), in_bits=in_bits, notes=notes)
+    made = _assemble(task, cuts, found, preprocess, _pixels(task, outputs, clock), in_bits=in_bits, notes=notes)
+    return replace(made, piece=_piece(task, inputs[0], clock))
 
 
 def _cuts(task: Task) -> tuple[tuple[Cut, ...], tuple[str, ...]]:
@@ -240,6 +242,13 @@ def _pixels(task: Task, outputs: tuple[Array, ...], clock: Clock) -> tuple[Pixel
         is_random=task.source is None,
         clock=clock,
     )
+
+
+def _piece(task: Task, inputs: tuple[Array, ...], clock: Clock) -> Timing | None:
+    """Shared models run on the CPU, an input at a time, and keep no state."""
+    if task.accelerator.name.partition("?")[0] != "cpu" or task.batch > 1 or task.package.manifest.is_stateful:
+        return None
+    return piece_cost.time_pieces(Network(task.package.graph), inputs, threads=task.threads, clock=clock)
 
 
 def _in_bits(

@@ -232,3 +232,16 @@ def residual(blocks=(3, 4, 23, 3), side=224) -> bytes:
             narrow = net.conv(net.conv(x, width, 1, stride), width, 3)
             x = net.add(net.conv(narrow, 4 * width, 1, relu=False), short)
     return net.bytes(net.softmax(net.dense(net.mean(x, keeps=False), 1000)))
+
+
+def mobile(side=224) -> bytes:
+    """MobileNetV2, width 1."""
+    net = Network(12)
+    x, channels = net.conv(net.input(side, side, 3), 32, 3, 2), 32
+    groups = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+    for widened, width, count, stride in groups:
+        for place in range(count):
+            wide = net.conv(x, channels * widened, 1) if widened > 1 else x
+            made = net.conv(net.depthwise(wide, 3, stride if place == 0 else 1), width, 1, relu=False)
+            x, channels = (made if place == 0 else net.add(made, x)), width
+    return net.bytes(net.softmax(net.dense(net.mean(net.conv(x, 1280, 1), keeps=False), 1000)))

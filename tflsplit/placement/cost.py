@@ -4,7 +4,7 @@ What is counted (bytes, multiply-accumulates, memory) is exact; times follow fro
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -27,6 +27,29 @@ class Costs:
     parameter_bytes: tuple[int, ...]
     memory_bytes: tuple[int, ...]
     energy_j: float
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Seconds that add up to a frame's latency: `work_s` is all work if every machine computed all the time,
+    `repeated_s` what is computed more than once, shared out in the same way, and `overhead_s` what pieces cost besides.
+    What is left is `waiting_s`, for the slowest machine of each stage: shares are whole rows, columns or channels, and
+    machines without a share compute nothing."""
+
+    work_s: float
+    exchange_s: float
+    repeated_s: float
+    overhead_s: float
+    waiting_s: float
+
+    @property
+    def over_evenly(self) -> float:
+        """How many times as long as all work over all speed, and the exchange."""
+        evenly_s = self.work_s + self.exchange_s
+        return (evenly_s + self.repeated_s + self.overhead_s + self.waiting_s) / evenly_s if evenly_s else 1.0
+
+    def as_json(self) -> dict[str, float]:
+        return {name.removesuffix("_s") + "_ms": seconds * 1e3 for name, seconds in asdict(self).items()}
 
 
 def of(schedule: Schedule, cluster: Cluster) -> Costs:
@@ -54,6 +77,29 @@ def of(schedule: Schedule, cluster: Cluster) -> Costs:
     )
 
 
+def balance(schedule: Schedule, alone: Schedule, cluster: Cluster) -> Balance:
+    """What a frame's time is made of; `alone` is the schedule of the whole on one machine."""
+    machines, numbers = cluster.machines, range(len(cluster.machines))
+    wholes = [piece for step in alone.steps for each in numbers for piece in step.run_by(each)]
+    whole_s = [sum(run_s(piece, machine) for piece in wholes) for machine in machines]
+    work_s = 1 / sum(1 / each for each in whole_s) if all(whole_s) else 0.0
+    exchanging_s, overhead_s, computing_s, done = exchange_s(schedule.last, cluster), 0.0, 0.0, 0.0
+    for step in schedule.steps:
+        exchanging_s += sum(exchange_s(moves, cluster) for moves in (step.moves, step.sums))
+        took_s = [machine_s(step, each, machines[each]) for each in numbers]
+        slowest = max(numbers, key=took_s.__getitem__)
+        besides_s = len(step.run_by(slowest)) * machines[slowest].overhead_s
+        overhead_s += besides_s
+        computing_s += took_s[slowest] - besides_s
+        done += sum(
+            run_s(piece, machines[each]) / whole_s[each]
+            for each in numbers
+            for piece in step.run_by(each)
+            if whole_s[each]
+        )
+    return Balance(work_s, exchanging_s, (done - 1) * work_s, overhead_s, computing_s - done * work_s)
+
+
 def exchange_s(moves: Sequence[Move], cluster: Cluster) -> float:
     """Seconds for what is moved at one time."""
     return float(cluster.exchange_s(*traffic(moves, len(cluster.machines))))
@@ -69,7 +115,7 @@ def traffic(moves: Sequence[Move], count: int) -> tuple[Array, Array]:
 
 
 def machine_s(step: Step, number: int, machine: Machine) -> float:
-    return sum((run_s(piece, machine) + machine.piece_s for piece in step.run_by(number)), 0.0)
+    return sum((run_s(piece, machine) + machine.overhead_s for piece in step.run_by(number)), 0.0)
 
 
 def run_s(piece: Piece, machine: Machine) -> float:

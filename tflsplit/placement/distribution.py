@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tflsplit import errors, text
 from tflsplit.placement import cost, placement
-from tflsplit.placement.cost import Costs
+from tflsplit.placement.cost import Balance, Costs
 from tflsplit.placement.exactness import Proof
 from tflsplit.placement.machines import Cluster
 from tflsplit.placement.placement import Placement, Schedule
@@ -24,7 +24,7 @@ class Distribution:
     """`schemes` are the costs of the simple ways. `unfused_bytes` would be exchanged if nothing were computed twice.
     `unshared` are the operators that run on one machine, since nobody knows how to share them. Where one machine is the
     best, sharing takes `margin` times as long, or as long between frames. `proof` says whether it gives what the whole
-    gives, once that was tried."""
+    gives, once that was tried. `balance` is what a frame's time is made of."""
 
     cluster: Cluster
     objective: Objective
@@ -37,6 +37,7 @@ class Distribution:
     unshared: tuple[str, ...]
     margin: float | None = None
     proof: Proof | None = None
+    balance: Balance | None = None
 
     @property
     def used(self) -> tuple[int, ...]:
@@ -52,6 +53,11 @@ class Distribution:
     @property
     def one_is_faster(self) -> bool:
         return len(self.used) == 1 or self.over_one <= 1.0
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """The machines of which nobody said what a piece costs besides."""
+        return tuple(machine.name for machine in self.cluster.machines if machine.piece_s is None)
 
     @property
     def halo_overhead(self) -> float:
@@ -81,6 +87,11 @@ class Distribution:
             "parameter_bytes_per_machine": dict(zip(names, self.costs.parameter_bytes, strict=True)),
             "macs_per_machine": dict(zip(names, self.costs.macs, strict=True)),
             "halo_overhead": self.halo_overhead,
+            "latency_parts": None if self.balance is None else self.balance.as_json(),
+            "overhead_ms_per_machine": dict(
+                zip(names, (each.overhead_s * 1e3 for each in self.cluster.machines), strict=True)
+            ),
+            "overhead_assumed": list(self.assumed),
             "unshared": list(self.unshared),
             "schemes": {
                 name: {**_figures(costs), "fits": fits(costs, self.cluster)} for name, costs in self.schemes.items()
@@ -125,6 +136,7 @@ def distribute(
         schemes=simple,
         macs=sum(alone.macs),
         margin=margin,
+        balance=cost.balance(scheduled, placement.schedule(network, ways[ONE_MACHINE]), cluster),
         unshared=tuple(operator.name for operator in network.graph.operators if network.rules[operator.index] is None),
     )
 

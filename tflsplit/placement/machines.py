@@ -16,17 +16,21 @@ from tflsplit.placement import addresses
 from tflsplit.placement.measured import Measured, Reader
 from tflsplit.timings import links
 
+# A guess at the cost of a piece on a small board, where nobody measured it.
+ASSUMED_PIECE_S = 0.5e-3
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`macs_per_s` is its speed; `piece_s` what each piece costs besides; `memory_bytes` bounds weights and features;
+    """`macs_per_s` is its speed; `piece_s` what each piece costs besides, None where that was neither measured nor
+    stated, which counts as `ASSUMED_PIECE_S`; `memory_bytes` bounds weights and features;
     `bandwidth_bps` is that of its own link, where it is less than the medium's. `power_w` while it computes is for
     energy. A machine that was measured has seconds for each operator, and the class of its kernels. `address` is where
     the others reach it without a broker (`placement.addresses`)."""
 
     name: str
     macs_per_s: float
-    piece_s: float = 0.5e-3
+    piece_s: float | None = None
     memory_bytes: float = math.inf
     bandwidth_bps: float = math.inf
     power_w: float = 0.0
@@ -37,8 +41,13 @@ class Machine:
     def __post_init__(self) -> None:
         if not min(self.macs_per_s, self.memory_bytes, self.bandwidth_bps) > 0:
             raise errors.SettingsError(f"machine {self.name}: speed, memory and bandwidth have to be above zero")
-        if self.piece_s < 0 or self.power_w < 0:
+        if self.overhead_s < 0 or self.power_w < 0:
             raise errors.SettingsError(f"machine {self.name}: time and power cannot be below zero")
+
+    @property
+    def overhead_s(self) -> float:
+        """Of each piece."""
+        return ASSUMED_PIECE_S if self.piece_s is None else self.piece_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +220,7 @@ def _machine(
         if measure is not None and "profile" in entry:
             timed = measure(arguments.instance(entry["profile"], str, "profile"))
             read_as |= {each: getattr(timed, each) for each in ("macs_per_s", "operator_s", "kernel_class")}
+            read_as = {"piece_s": timed.piece_s} | read_as  # what is stated counts
         return Machine(entry["name"], **read_as)
     except (errors.SettingsError, errors.DataError) as problem:
         problems.append(f"{where}: {problem}")

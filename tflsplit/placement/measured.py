@@ -21,11 +21,13 @@ from tflsplit.timings.profiles import Profile
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """`macs_per_s` is the whole model's, `operator_s` by operator."""
+    """`macs_per_s` is the whole model's, `operator_s` by operator; `piece_s` is what each piece costs besides, None in
+    profiles of before that was measured."""
 
     macs_per_s: float
     operator_s: tuple[float, ...]
     kernel_class: KernelClass | None = None
+    piece_s: float | None = None
 
 
 Reader = Callable[[Path], Measured]
@@ -57,7 +59,8 @@ def of(profile: Profile, package: Package, *, name: str) -> Measured:
     total_s = sum(even_s)
     if not total_s > 0:
         raise errors.DataError(f"{name}: the whole model takes no time; profile again")
-    return Measured(max(1, places[-1].head.macs) / total_s, even_s, profile.kernel_class)
+    piece_s = None if profile.piece is None else profile.piece.p50_s
+    return Measured(max(1, places[-1].head.macs) / total_s, even_s, profile.kernel_class, piece_s)
 
 
 def _work(graph: Graph, operator: Operator) -> float:

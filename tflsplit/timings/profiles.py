@@ -188,7 +188,8 @@ class Profile:
     """`preprocess` turns one raw input into the model's stored input (edge only), reading and resizing included.
     `pixels` times sending a picture before that, by codec. `machine` is free text by key: host, cpu, governor,
     temperature, runtime and the like, for people who compare two files. `kernel_class` is that of its CPU, None in
-    profiles of before there were classes. Every timing and size is of a frame of `batch` inputs.
+    profiles of before there were classes. `piece` is what each piece of a shared model costs besides its operators, on
+    the CPU; None where that was not measured. Every timing and size is of a frame of `batch` inputs.
     """
 
     package: str
@@ -202,6 +203,7 @@ class Profile:
     pixels: tuple[PixelTiming, ...] = ()
     kernel_class: KernelClass | None = None
     batch: int = 1
+    piece: Timing | None = None
 
     def __repr__(self) -> str:
         times = [entry.run.p50_s * 1e3 for entry in self.cuts]
@@ -231,6 +233,7 @@ def render(profile: Profile) -> str:
         "kernel_class": profile.kernel_class.as_json() if profile.kernel_class else None,
         "notes": list(profile.notes),
         "preprocess": profile.preprocess.as_json() if profile.preprocess else None,
+        "piece": profile.piece.as_json() if profile.piece else None,
         "pixels": [entry.as_json() for entry in profile.pixels],
         "cuts": [entry.as_json() for entry in profile.cuts],
     }
@@ -253,6 +256,7 @@ def read(path: Path) -> Profile:
             pixels=tuple(PixelTiming.from_json(entry) for entry in fields["pixels"]),
             kernel_class=KernelClass.from_json(fields["kernel_class"]) if fields.get("kernel_class") else None,
             batch=_batch(fields.get("batch", 1)),
+            piece=Timing.from_json(fields["piece"]) if fields.get("piece") else None,
         )
 
 

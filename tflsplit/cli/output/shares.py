@@ -3,7 +3,7 @@
 from tflsplit import text
 from tflsplit.cli.output import screen
 from tflsplit.cli.output.tables import Column, Kind
-from tflsplit.placement import distribution
+from tflsplit.placement import distribution, machines
 from tflsplit.placement.distribution import Distribution
 
 _MACHINES = (
@@ -30,6 +30,18 @@ def write(found: Distribution) -> None:
         screen.write(
             f"computed more than once: {text.percent(found.halo_overhead)}; without that "
             f"{found.unfused_bytes:,} bytes would be exchanged"
+        )
+    if found.balance is not None and len(found.used) > 1:
+        parts = found.balance
+        screen.write(
+            f"{parts.over_evenly:.2f} times as long as all work over all speed and the exchange: pieces' overhead "
+            f"{parts.overhead_s * 1e3:.2f} ms, waiting {parts.waiting_s * 1e3:.2f}, computed again "
+            f"{parts.repeated_s * 1e3:.2f}"
+        )
+    if found.assumed:
+        screen.write(
+            f"overhead of a piece: {machines.ASSUMED_PIECE_S * 1e3:g} ms is assumed of "
+            f"{text.counted(len(found.assumed), 'machine')}; a profile measures it, `overhead` states it"
         )
     if found.proof is not None and not found.proof.is_exact:
         screen.write(f"not exact: {found.proof}")

@@ -159,7 +159,7 @@ class _Search:
         self._places = places(network)
         self._limits = np.array([machine.memory_bytes for machine in cluster.machines])
         self._power_w = np.array([machine.power_w for machine in cluster.machines])
-        self._piece_s = np.array([machine.piece_s for machine in cluster.machines])
+        self._piece_s = np.array([machine.overhead_s for machine in cluster.machines])
         self._rest_s = runs.rest_s(network, self._places, cluster.machines)
         self._runs: dict[object, tuple[Run, Entered]] = {}
         self._staged: dict[object, tuple[Manner, ...]] = {}

@@ -161,10 +161,14 @@ def test_uneven_machines_take_as_long_as_their_speed_together():
         x = net.conv(x, 16)
     network = Network(flatgraph.read(net.bytes(x)))
     cluster = _cluster(4, 2, 1, 1, medium=Medium(1e9))
-    costs = _costs(network, search.search(network, cluster).placement, cluster)
-    alone = _costs(network, schemes.of(network, cluster)["one_machine"], cluster)
-    ideal_s = alone.macs[0] / sum(machine.macs_per_s for machine in cluster.machines)
-    assert costs.latency_s - 8 * costs.bytes_exchanged / 1e9 <= ideal_s * 1.1
+    scheduled = placement.schedule(network, search.search(network, cluster).placement)
+    alone = placement.schedule(network, schemes.of(network, cluster)["one_machine"])
+    parts = cost.balance(scheduled, alone, cluster)
+    assert parts.over_evenly <= 1.1
+    assert parts.work_s == pytest.approx(cost.of(alone, cluster).macs[0] / 8e6)
+    assert parts.overhead_s == pytest.approx(1e-4 * len(scheduled.steps))
+    assert min(dataclasses.astuple(parts)) >= -1e-9
+    assert sum(dataclasses.astuple(parts)) == pytest.approx(cost.of(scheduled, cluster).latency_s)
 
 
 def test_shares_are_as_even_as_whole_rows_and_columns_allow():

@@ -181,7 +181,7 @@ def _cluster(shared: Shared, bandwidth_bps: float | None, pace: str | None) -> C
     speed: dict[str, Any]
     if Path(pace).is_file():
         timed = measured.read(Path(pace), shared.package)
-        speed = {"macs_per_s": timed.macs_per_s, "operator_s": timed.operator_s}
+        speed = {"macs_per_s": timed.macs_per_s, "operator_s": timed.operator_s, "piece_s": timed.piece_s}
     else:
         try:
             speed = {"macs_per_s": float(pace), "operator_s": ()}
