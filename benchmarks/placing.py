@@ -2,7 +2,7 @@
 
 Times of frames follow from stated machines: VGG-16's speed on the CPU of Coral's board, times 4, 2, 1 and 1, and 100
 Mbit/s on a link each. The overhead of a piece is once the one that is assumed where nobody measured it, and once what
-`tflsplit profile` measures on this machine. Planning is in seconds of processor time.
+`tflsplit profile` measures on this machine; that and planning are in seconds of processor time.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ def _evenly() -> list[Outcome | Table]:
     for name, made in _SHARED.items():
         network = Network(flatgraph.read(made()))
         (shape,) = (network.shapes[tensor] for tensor in network.graph.inputs)
-        timed = piece_cost.time_pieces(network, (np.zeros(shape, np.int8),), threads=1, clock=time.perf_counter)
+        timed = piece_cost.time_pieces(network, (np.zeros(shape, np.int8),), threads=1, clock=time.process_time)
         for origin, piece_s in (("assumed", machines.ASSUMED_PIECE_S), ("measured here", timed.p50_s)):
             cluster = _cluster(_UNEVEN, piece_s)
             scheduled = placement.schedule(network, search.search(network, cluster).placement)
