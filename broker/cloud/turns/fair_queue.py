@@ -2,10 +2,12 @@
 
 Fair queueing by virtual time: each device has had so many seconds of tails; the next frame is of the waiting device
 that has had fewest. One that comes back is as far as the one that is being served: it is owed nothing for its absence,
-and goes before the backlog of others. (Start-time fair queueing: Goyal, Vin and Cheng, SIGCOMM 1996.) Equal shares
-would let one that floods take all that the others leave, and their waits double on a cloud that is near its limit; so
-the time of a device counts several times while it has more waiting than the window of an ordinary edge, and again while
-it is served without end: who sends as fast as answers come never has much waiting.
+and goes before the backlog of others. (Start-time fair queueing: Goyal, Vin and Cheng, SIGCOMM 1996. Its bound on what
+two waiting devices can differ by is a frame of each, whatever frames cost; deficit round robin, Shreedhar and Varghese,
+SIGCOMM 1995, may let every other device have its quantum first.) Equal shares would let one that floods take all that
+the others leave, and their waits double on a cloud that is near its limit; so the time of a device counts several times
+while it has more waiting than the window of an ordinary edge and than the others, and again while it is served without
+end though the others have little waiting: who sends as fast as answers come never has much waiting.
 """
 
 import heapq
@@ -15,17 +17,17 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-# Up to so many waiting frames, the window of edges in `edge_runtime.delivery.settings`, a device is ordinary.
-_WINDOW = 8
-# And up to so many served since it last came with nothing waiting and nothing owed. (By simulation of 16 devices that
-# bring a cloud to 90 %, with 8 some of these are taken for floods and all wait longer; with 32 none is.)
-_STREAK = 32
-# What the time of others counts, for each of both reasons. Where a device has k times as much waiting as the others
-# that wait have on average, k to the fourth if that is more: on a cloud without any time to spare ordinary devices have
-# backlogs too, and cannot give away even a twentieth of its time. Simulated, the p95 of devices that bring a cloud to
-# 45, 80, 95 and 100 % grows by 23, 11, 6 and 16 % beside a flood with one tail at a time, by 29, 19, 8 and 4 % with two
-# (medians of four seeds, which differ much at 100 %); with 8 for every flood it was 7.8 and 9.3 times at 100 %.
-_FLOOD_WEIGHT = 8.0
+# Up to so many waiting frames, the window of edges in `edge_runtime.delivery.settings`, a device is ordinary. The time
+# of one with k times as much, and k times as much as the others that wait have on average, counts an eighth of k to the
+# fourth, where that is more: on a cloud without any time to spare ordinary devices have backlogs too, and cannot give
+# away even a twentieth of its time, and one that had bad luck must not starve.
+_WINDOW, _LENIENCE = 8, 8.0
+# So is one with up to so many frames served since it last came with nothing waiting and nothing owed. (By simulation of
+# 16 devices that bring a cloud to 90 %, with 8 some are taken for floods and all wait longer; with 32 none is.) Frames
+# while some others have half a window waiting and more do not count: nobody comes with nothing waiting then.
+_STREAK, _FEW, _SOME = 32, 4.0, 4
+# What its time counts beyond that. `python benchmarks/flooding.py` simulates all of it.
+_FLOOD_WEIGHT = 64.0
 # How much a device's last frame counts in what its next one is expected to take.
 _NEWEST = 0.25
 # A frame counts at most so many times what was expected: the one that was served while the machine stood still is no
@@ -119,21 +121,15 @@ class FairQueue(Generic[Item]):
     def _serve(self, device: _Device[Item], item: Item) -> Item:
         self._length -= 1
         self._now_s = max(self._now_s, device.had_s)
-        device.streak += 1
-        device.had_s += device.cost_s * self._weight(device)
+        # Both of the others that wait: this one is not in the heap now.
+        mine, waiting = len(device.items), len(self._waiting)
+        others = (self._length - len(self._first) - mine) / waiting if waiting else 0.0
+        device.streak += waiting < _SOME or others < _FEW
+        weight = max(1.0, (mine / max(_WINDOW, others)) ** 4 / _LENIENCE) if waiting else 1.0
+        device.had_s += device.cost_s * weight * (_FLOOD_WEIGHT if device.streak > _STREAK else 1.0)
         if device.items:
             heapq.heappush(self._waiting, device)
         return item
-
-    def _weight(self, device: _Device[Item]) -> float:
-        """What a second of this device counts, which is not in the heap now."""
-        weight, mine = 1.0, len(device.items)
-        if mine >= _WINDOW:
-            weight = _FLOOD_WEIGHT
-            if self._waiting:
-                others = (self._length - len(self._first) - mine) / len(self._waiting)
-                weight = max(weight, (mine / max(_WINDOW, others)) ** 4)
-        return weight * _FLOOD_WEIGHT if device.streak > _STREAK else weight
 
     def _forget(self) -> None:
         """Those that nothing is known of that a new one would not have too; if that is none, all that do not wait."""
