@@ -47,7 +47,7 @@ NAMES = (
     "paho_paths",
 )
 # Only where they are named: they take long, and more of the machine than the others leave.
-LONG = ("fleet", "several", "placing")
+LONG = ("fleet", "several", "placing", "scraping")
 KNOWN = (*NAMES, *LONG)
 HERE = Path(__file__).parent
 _SCALES = {

@@ -168,7 +168,7 @@ def measured(
     names = tuple(f"device-{number}" for number in range(devices))
     home = folder / "broker"
     wanted = deployments.Wanted((*names, _RECORDED))
-    port, *ports = [_free_port() for _ in range(brokers)]
+    port, *ports = [free_port() for _ in range(brokers)]
     others = [("localhost", each) for each in ports]
     book = deployments.init(home, wanted, deployment=DEPLOYMENT, hosts=("localhost",), port=port, others=others)
     if interval_s is not None:
@@ -362,7 +362,7 @@ def _process(command: Sequence[str], log: Path, output: Path | None = None) -> I
                 started.stdout.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """In a range that this machine gives to no outgoing connection: nobody takes it while the broker is dead."""
     while True:
         port = random.randrange(20_000, 30_000)
