@@ -7,6 +7,7 @@ import named_models
 import pytest
 import ways_to_share
 
+from broker.local import server
 from tflsplit.cli.trials.sharing import one_box
 from tflsplit.package import reading
 from tflsplit.placement.rewriting.network import Network
@@ -17,6 +18,7 @@ pytestmark = [
     pytest.mark.sweep,
     pytest.mark.chaos,
     pytest.mark.timeout(3600),
+    pytest.mark.skipif(server.mosquitto_path() is None, reason="mosquitto is not installed"),
 ]
 HEAVY = ("resnet_50", "vgg_16")
 
@@ -34,8 +36,7 @@ def model(request, tmp_path_factory, public_models):
 @pytest.mark.parametrize(
     ("way", "count"), [("latency", 2), ("latency", 4), ("latency", 6), ("throughput", 5), ("chain", 3), ("chain", 4)]
 )
-def test_nothing_is_lost_or_wrong_though_each_worker_dies(model, brokers, tmp_path, way, count):
-    brokers.start()  # skips where none is installed
+def test_nothing_is_lost_or_wrong_though_each_worker_dies(model, tmp_path, way, count):
     package, frames = model
     placed = ways_to_share.way(way, Network(package.graph), count, speed=3.4e8)
     shared = ways_to_share.write(package, ways_to_share.cluster(count), placed, tmp_path / "shared")
