@@ -5,8 +5,8 @@ import logging
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from edge_runtime import batched
 from edge_runtime.accelerators import cpu
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.protocol import Accelerator, OpenModel
@@ -20,7 +20,9 @@ from tflsplit.kernels.classes import KernelClass
 from tflsplit.kernels.heads import HeadKernels
 from tflsplit.package import verify
 from tflsplit.package.reading import Package
-from tflsplit.segments import Segments
+
+if TYPE_CHECKING:  # a head without others beside it starts without them
+    from tflsplit.segments import Segments
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class Head:
         accelerator: Accelerator = _CPU,
         fallback: Accelerator | None = None,
         retries: Retries = DEFAULT_RETRIES,
-        segments: Segments | None = None,
+        segments: "Segments | None" = None,
         counters: Counters | None = None,
         kernel_class: KernelClass | None = None,
         batch: int = 1,
@@ -74,6 +76,8 @@ class Head:
         if keeps_state(package, cut):
             self._opened = self._keeping = _open_keeping(accelerator, package, cut)
         elif batch > 1 and (segments is None or accelerator.is_external):
+            from edge_runtime import batched
+
             self._opened = batched.open_on(accelerator, package, cut, batch)
         elif not accelerator.is_external:
             self._opened = _on_cpu(accelerator, package, cut, segments)
@@ -140,7 +144,7 @@ class _Chained:
 
     name = _CPU.name
 
-    def __init__(self, segments: Segments, cut: Cut) -> None:
+    def __init__(self, segments: "Segments", cut: Cut) -> None:
         self._segments, self._cut = segments, cut
         self.outputs = cut.boundary
         self.properties: Mapping[str, str] = {}
@@ -151,7 +155,7 @@ class _Chained:
     def close(self) -> None: ...
 
 
-def _on_cpu(cpu: Accelerator, package: Package, cut: Cut, segments: Segments | None) -> OpenModel:
+def _on_cpu(cpu: Accelerator, package: Package, cut: Cut, segments: "Segments | None") -> OpenModel:
     if segments is None:
         return open_on(cpu, package, cut)
     verify.check_boundary(package, cut, "head's outputs", segments.outputs(cut))

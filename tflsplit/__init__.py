@@ -1,6 +1,8 @@
 """Split deployment of neural networks between edge devices and the cloud: the everyday calls, each loaded when it is
 first used. `import tflsplit` alone imports nothing; docs/python.md shows the calls at work."""
 
+__version__ = "0.1.0"
+
 TYPE_CHECKING = False  # what type checkers take for true; importing `typing` for it would cost every start
 if TYPE_CHECKING:
     from tflsplit.api.cloud import Cloud
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from tflsplit.api.seeing.predicting import predict
     from tflsplit.api.sharing.worker import Worker
     from tflsplit.api.simulating import simulate
-
-    __version__: str
 else:
     _MODULES = {
         "Cloud": "cloud",
@@ -35,18 +35,13 @@ else:
     }
 
     def __getattr__(name: str) -> object:
-        if name == "__version__":
-            from importlib import metadata
-
-            found = metadata.version("tflsplit")
-        elif name in _MODULES:
-            import importlib
-
-            from tflsplit.api import wording
-
-            found = wording.in_python(getattr(importlib.import_module(f"tflsplit.api.{_MODULES[name]}"), name))
-        else:
+        if name not in _MODULES:
             raise AttributeError(f"module 'tflsplit' has no attribute {name!r}")
+        import importlib
+
+        from tflsplit.api import wording
+
+        found = wording.in_python(getattr(importlib.import_module(f"tflsplit.api.{_MODULES[name]}"), name))
         globals()[name] = found
         return found
 

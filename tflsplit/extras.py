@@ -7,8 +7,8 @@ import this one, which therefore imports what it needs when it is asked.
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 PROJECT = "tflsplit"
 
@@ -41,8 +41,7 @@ _ALSO = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(NamedTuple):
     """A library that an extra asks for, from the version `minimum` on and, where it is set, before `below`. `applies`
     is False where a marker excludes this Python or this machine."""
 

@@ -7,8 +7,7 @@ Sent after the result is published; a tenth of its size, for links that cost mon
 """
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from broker.messages import results
 from tflsplit import errors, strict_json
@@ -16,8 +15,7 @@ from tflsplit import errors, strict_json
 _MAX_BYTES = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledgement:
+class Acknowledgement(NamedTuple):
     """`error` says why a frame was refused; sending it again cannot help, unless it `is_busy`."""
 
     device: str

@@ -7,7 +7,7 @@ connection, and readers ignore the will of an earlier connection.
 import json
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tflsplit import errors, strict_json
 
@@ -25,8 +25,7 @@ class Presence:
         return Status(state, self.boot, connection, reason, self.since_ms, now_ms).as_json()
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """`state` is "online" or "offline"; `reason` is "closed" after a normal end, "lost" in a last will. `at_ms` is when
     it was written (ms since the epoch): a last will is when its connection begins, and no broker says when it ended."""
 

@@ -11,8 +11,8 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import paho.mqtt
 from paho.mqtt import client as paho_client
@@ -100,8 +100,7 @@ class _FastProbe(FastConnection):
         return super()._new_client(transport="unix", **options)
 
 
-@dataclass(frozen=True, slots=True)
-class _Probe:
+class _Probe(NamedTuple):
     """A connection that is online, its other end, and what wakes nobody."""
 
     ours: Any

@@ -76,6 +76,11 @@ def _no_passphrase() -> str:
     raise errors.SettingsError("the TLS key is encrypted with a passphrase; give one that is not")
 
 
+def is_direct(url: str | None) -> bool:
+    """Whether this is an address for direct links, and not that of a broker."""
+    return url is not None and url.partition("://")[0] in DIRECT
+
+
 def parse(url: str) -> Address:
     """SettingsError for anything that is no broker address, or contains a password, which the message leaves out."""
     scheme, separator, rest = arguments.text(url, "broker").partition("://")

@@ -1,11 +1,10 @@
 """How long a transport waits before it connects again."""
 
 import random
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(NamedTuple):
     """Waits between attempts: doubling, and each shortened at random by up to a half, so that a thousand devices do
     not come back in the same instant.
 

@@ -57,11 +57,6 @@ class Meeting:
         return f"zenoh{'s' * self.is_tls}://{places}"
 
 
-def is_direct(url: str | None) -> bool:
-    """Whether this is an address for direct links, and not that of a broker."""
-    return url is not None and url.partition("://")[0] in address.DIRECT
-
-
 def parse(url: str) -> Meeting:
     """SettingsError for anything that is no address of a direct link."""
     scheme, separator, rest = arguments.text(url, "direct link").partition("://")

@@ -6,15 +6,16 @@ auto | cpu[?cores=0-3] | coral[:usb|:pci][:N][?Performance=Max] | delegate:PATH[
 
 import re
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from edge_runtime.accelerators import child, coral
-from edge_runtime.accelerators.coral import Coral
 from edge_runtime.accelerators.cpu import Cpu
-from edge_runtime.accelerators.delegate import Delegate
 from edge_runtime.accelerators.protocol import Accelerator
-from edge_runtime.accelerators.served import Served
 from tflsplit import arguments, errors
+
+if TYPE_CHECKING:  # a head on the CPU starts without the other accelerators
+    from edge_runtime.accelerators.child import Limits
+    from edge_runtime.accelerators.coral import Coral
 
 AUTO = "auto"
 
@@ -22,19 +23,22 @@ _CORES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
 _MOST_CORES = 4096
 
 
-def parse(text: str, *, threads: int = 1, limits: child.Limits = child.DEFAULT_LIMITS) -> Accelerator:
+def parse(text: str, *, threads: int = 1, limits: "Limits | None" = None) -> Accelerator:
     """The accelerator of any name but `auto`; SettingsError lists the names. `threads` are for what runs on the CPU."""
     kind, _, query = arguments.text(text, "accelerator").partition("?")
     options = _options(text, query)
     name, _, rest = kind.partition(":")
     if kind == "cpu":
         return Cpu(threads, _cores(text, options))
+    from edge_runtime.accelerators import child, coral, delegate, served
+
+    limits = limits or child.DEFAULT_LIMITS
     if name == "coral" and not kind.endswith(":"):
-        return Coral(f":{rest}" if rest.isdigit() else rest, options, threads, limits)
+        return coral.Coral(f":{rest}" if rest.isdigit() else rest, options, threads, limits)
     if name == "delegate" and rest:
-        return Delegate(rest, options, threads, limits)
+        return delegate.Delegate(rest, options, threads, limits)
     if name == "served" and rest:
-        return Served(rest, _weight(text, options), limits)
+        return served.Served(rest, _weight(text, options), limits)
     raise errors.SettingsError(
         f"accelerator {text!r}: give auto, cpu, coral, coral:usb:0, coral:pci:0, delegate:PATH or served:PATH, with "
         "?option=value"
@@ -45,15 +49,16 @@ def automatic(
     *,
     is_compiled: bool,
     threads: int = 1,
-    limits: child.Limits = child.DEFAULT_LIMITS,
-    probe: Callable[[Coral], None] = coral.Coral.probe,
+    probe: "Callable[[Coral], None] | None" = None,
 ) -> tuple[Accelerator, str]:
     """The accelerator of this machine for a head, and the reason for the choice."""
-    wanted = Coral(threads=threads, limits=limits)
     if not is_compiled:
         return Cpu(threads), "the head is not compiled for the Edge TPU"
+    from edge_runtime.accelerators.coral import Coral
+
+    wanted = Coral(threads=threads)
     try:
-        probe(wanted)
+        (probe or Coral.probe)(wanted)
     except errors.DeviceError as refused:
         return Cpu(threads), str(refused)
     return wanted, "an Edge TPU answers"

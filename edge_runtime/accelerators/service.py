@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from edge_runtime.accelerators.protocol import OpenModel
 from tflsplit import errors
@@ -19,8 +20,7 @@ log = logging.getLogger(__name__)
 _LOOK_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """Where frames run: `accelerator` was asked for, `runs_on` computes (None: frames wait), and `reason` says why the
     two differ."""
 
@@ -44,8 +44,7 @@ class Counters:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-@dataclass(frozen=True, slots=True)
-class Retries:
+class Retries(NamedTuple):
     """The wait before reopening is `first_s`, doubled after each failure up to `longest_s`, and `first_s` again for a
     device that served `stable_s`. Without a fallback the accelerator is given up after `tries` failures with no frame
     between them: after half a minute with these defaults."""

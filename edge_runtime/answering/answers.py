@@ -5,13 +5,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker.messages import results
 from broker.transport.protocol import ConnectionState, Transport
 from edge_runtime.answering.gate import Verdict
-from edge_runtime.answering.hedging import Hedging
-from edge_runtime.answering.on_device import OnDevice
 from edge_runtime.answering.own_answers import OwnAnswers, Timed
 from edge_runtime.delivery.framing import Packed, Sending
 from edge_runtime.delivery.observer import Answer, Observer, Why, refusal_of
@@ -24,6 +22,10 @@ from edge_runtime.head import Head
 from edge_runtime.sources.captured import Capture
 from tflsplit.graph.tensors import Array
 from tflsplit.package import outputs
+
+if TYPE_CHECKING:  # a device that answers nothing itself starts without them
+    from edge_runtime.answering.hedging import Hedging
+    from edge_runtime.answering.on_device import OnDevice
 
 _STAYS = {Verdict.SURE: Why.SURE, Verdict.AUDITED: Why.SURE, Verdict.LIMITED: Why.LIMITED}
 
@@ -69,7 +71,7 @@ class Answers:
 
     def __init__(
         self,
-        on_device: OnDevice | None,
+        on_device: "OnDevice | None",
         settings: Settings,
         summary: Summary,
         observers: Sequence[Observer],
@@ -85,8 +87,10 @@ class Answers:
         self._own = OwnAnswers(settings, summary, observers, exactness, are_asked_for=self._may_answer)
         self._hedging: Hedging | None = None
         if on_device is not None and on_device.hedges:
+            from edge_runtime.answering import hedging
+
             max_age_s = settings.max_age_s if settings.is_latest else math.inf
-            self._hedging = Hedging(on_device.rest, self._own, summary, max_age_s, on_failure)
+            self._hedging = hedging.Hedging(on_device.rest, self._own, summary, max_age_s, on_failure)
         summary.gate = self._gate
 
     @property
@@ -102,7 +106,7 @@ class Answers:
         if self._hedging is not None:
             self._hedging.close()
 
-    def follow(self, on_device: OnDevice | None) -> None:
+    def follow(self, on_device: "OnDevice | None") -> None:
         """The same of another package, on the compute thread."""
         self.on_device = on_device
         if self._hedging is not None and on_device is not None:

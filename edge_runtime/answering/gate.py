@@ -6,7 +6,6 @@ bounded; what that keeps here is counted.
 
 import collections
 import random
-import secrets
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
@@ -64,7 +63,7 @@ class Gate:
         self.counts: Counter[Verdict] = Counter()
         self.agreed = self.disagreed = 0
         self._manifest = package.manifest
-        self._draw = draw or random.Random(secrets.randbits(64))  # noqa: S311 - it picks samples, it guards nothing
+        self._draw = draw or random.Random()  # noqa: S311 - it picks samples, it guards nothing
         self._sent_s: collections.deque[float] = collections.deque()
         self._audits: collections.OrderedDict[Key, str | None] = collections.OrderedDict()
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from broker.messages import results
 from edge_runtime.delivery.framing import Packed
@@ -25,8 +25,7 @@ _MOST_KEPT = 1 << 16
 _IS_EXACT = {Standing.EXACT: True, Standing.INEXACT: False}
 
 
-@dataclass(frozen=True, slots=True)
-class Timed:
+class Timed(NamedTuple):
     """From capture to an answer of the device, for each input of its frame, `rest_s` of it after the head; `is_sent` as
     in `OwnAnswer`."""
 

@@ -1,6 +1,7 @@
 """Makes frames: of the boundary of the edge's cut, or of the pixels of its input."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from broker.messages import wire
 from tflsplit import errors
@@ -51,8 +52,7 @@ class Packed:
         return self.boot, self.sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(NamedTuple):
     """`input_codec` is None at a cut behind the input, `bits` where features travel as they are stored. For one thread,
     like its coder."""
 

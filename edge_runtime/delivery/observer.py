@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from broker.messages import acks, results
 
@@ -47,8 +47,7 @@ class Why(str, Enum):
     AWAY = "away"
 
 
-@dataclass(frozen=True, slots=True)
-class OwnAnswer:
+class OwnAnswer(NamedTuple):
     """An answer of the device itself, which came before any of a cloud.
 
     `result` is as a cloud would have made it, at the cut `output`; `cut` is the one of the frame. `is_sent` says

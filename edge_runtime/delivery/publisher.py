@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from broker.messages import chunks, topics
+from broker.messages import topics
 from broker.transport.name_clash import NameClash
 from broker.transport.protocol import ConnectionState, Transport, publish_packet_bytes
 from edge_runtime.delivery.settings import Settings
@@ -98,8 +98,16 @@ class Publisher:
         while True:
             limit_bytes = self._transport.max_packet_bytes
             try:
-                return publish(chunks.split(encoded, limit_bytes - overhead))
+                return publish(_packets(encoded, limit_bytes - overhead))
             except errors.BrokerError:
                 # After a reconnection the broker may take smaller packets than before.
                 if self._transport.max_packet_bytes == limit_bytes:
                     raise
+
+
+def _packets(encoded: bytes, max_bytes: int) -> list[bytes]:
+    if len(encoded) <= max_bytes:
+        return [encoded]
+    from broker.messages import chunks  # most edges never send any
+
+    return chunks.split(encoded, max_bytes)

@@ -11,9 +11,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
+import tflsplit
 from broker.messages import topics
 from broker.messages.topics import Kind
 from broker.transport.protocol import ConnectionState, Message, Transport
@@ -73,7 +73,7 @@ def config(package: Package, terms: Terms) -> Announcement:
     """The discovery message of a device that runs this package. What answers tell is unavailable while the edge's
     health names a problem, as that no answer comes or no cloud is there: what nobody renews must not look fresh."""
     identity = f"tflsplit_{terms.deployment}_{terms.device}"
-    version = metadata.version("tflsplit")
+    version = tflsplit.__version__
     described = {"identifiers": [identity], "name": terms.device, "manufacturer": "tflsplit", "sw_version": version}
     told = [_available(terms, Kind.STATUS), _available(terms, Kind.TELEMETRY)]
     components = {

@@ -5,8 +5,8 @@ Reads the counters of others when somebody asks; it costs two clock readings a f
 
 import time
 from collections.abc import Iterator
-from importlib import metadata
 
+import tflsplit
 from broker.transport import metrics
 from broker.transport.protocol import Transport
 from edge_runtime.answering.gate import Verdict
@@ -24,7 +24,7 @@ class EdgeMetrics:
     def __init__(self) -> None:
         self._edge: Edge | None = None
         self._transport: Transport | None = None
-        self._version = metadata.version("tflsplit")
+        self._version = tflsplit.__version__
         self._health = EdgeHealth()
         self._alive_s = time.time()
         self._answered_s: float | None = None

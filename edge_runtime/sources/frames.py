@@ -7,16 +7,14 @@ the pixels of pictures. Nothing here runs a model or sends anything.
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from edge_runtime.sources import live, words
+from edge_runtime.sources import words
 from edge_runtime.sources.captured import Capture
-from edge_runtime.sources.topic import Connect
 from edge_runtime.sources.words import Word
 from tflsplit import arguments, errors
 from tflsplit.arguments import PathLike
@@ -28,9 +26,11 @@ from tflsplit.inputs.samples import Samples
 from tflsplit.package.manifest import Manifest
 from tflsplit.package.reading import Package
 
+if TYPE_CHECKING:
+    from edge_runtime.sources.topic import Connect
 
-@dataclass(frozen=True, slots=True)
-class Input:
+
+class Input(NamedTuple):
     """One input of the model: its arrays, and when they were captured (ns since the epoch)."""
 
     arrays: tuple[Array, ...]
@@ -110,7 +110,7 @@ def open_source(
     *,
     as_pixels: bool = False,
     reader: str = "",
-    connect: Connect | None = None,
+    connect: "Connect | None" = None,
 ) -> Source:
     """`wanted` is a folder of pictures, a picture, a `.npy`, `.npz` or `.csv` file or what `words` names; or an array
     for each input. What their numbers mean: `tflsplit.inputs.samples`. A watched folder remembers what `reader` took;
@@ -135,7 +135,7 @@ def open_either(
     manifest: Manifest,
     *,
     reader: str = "",
-    connect: Connect | None = None,
+    connect: "Connect | None" = None,
 ) -> Source:
     """Pixels where the source has them, else inputs as the model stores them."""
     try:
@@ -190,7 +190,7 @@ def _taken(manifest: Manifest, *, as_pixels: bool) -> tuple[tuple[TensorSpec, ..
 
 
 def _pictures(
-    word: Word, manifest: Manifest, *, as_pixels: bool, reader: str, connect: Connect | None = None
+    word: Word, manifest: Manifest, *, as_pixels: bool, reader: str, connect: "Connect | None" = None
 ) -> Source:
     def fit(manifest: Manifest) -> samples.Convert:
         spec, told = input_codec.picture_input(manifest)
@@ -203,6 +203,8 @@ def _pictures(
             return (convert(pixels.reshape(spec.shape)),)
 
         return fitted
+
+    from edge_runtime.sources import live  # files start without cameras
 
     convert = fit(manifest)  # refuses before a camera is opened
     given = live.opened(word, reader, connect)

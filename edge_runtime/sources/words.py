@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from tflsplit import arguments, errors
@@ -43,8 +44,7 @@ _NEEDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """`place` is what follows: a number, a path, or the whole address. `shown` is for logs: without a password."""
 
     kind: Kind

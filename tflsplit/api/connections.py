@@ -55,7 +55,7 @@ def reached(
     topics.check_name("device", name[1])
     if isinstance(broker, MemoryBroker):
         return broker
-    if isinstance(broker, str) and direct_address.is_direct(broker):
+    if isinstance(broker, str) and address.is_direct(broker):
         return _direct(direct_address.parse(broker), credentials, name, role)
     if credentials is not None:
         folder = arguments.path(credentials, "credentials")

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tflsplit import arguments, errors, quantities
-from tflsplit.api import files, gating, packages, wording
+from tflsplit.api import files, packages, wording
+from tflsplit.api.seeing import gates
 from tflsplit.arguments import PathLike
 from tflsplit.coding import input_codec, jpeg, precisions
 from tflsplit.coding.precisions import Precision
@@ -86,11 +87,11 @@ def plan(
     served, goal = profile_of(cloud, opened, Side.CLOUD, batch), _goal(objective, constraints, weights, exact)
     inputs = forms(opened, measured, input_codecs, pictures, jpeg_bytes)
     made = pipeline.make(opened, measured, served, scenario, goal, forms=inputs, lossy=allowed)
-    return made if gate_samples is None else replace(made, gate=gating.of_plan(made, gate_samples))
+    return made if gate_samples is None else replace(made, gate=gates.of_plan(made, gate_samples))
 
 
 def _checked(package: Package, batch: int, fps: float | None, gate_samples: PathLike | None) -> Package:
-    gating.check_samples(package, gate_samples)
+    gates.check_samples(package, gate_samples)
     if gate_samples is not None and arguments.instance(batch, int, "batch") > 1:
         raise errors.SettingsError(f"gate samples with batches of {batch}: a gate judges each answer alone")
     if arguments.instance(batch, int, "batch") > 1 and fps is None:

@@ -18,15 +18,54 @@ from tflsplit.cli import interrupts, paths
 from tflsplit.cli.options import units
 from tflsplit.cli.output import examples, logs, streams
 
-# As `tflsplit --help` shows them.
+# As `tflsplit --help` shows them, which imports no command: the first sentence of each.
 GROUPS = {
-    "Make a package": ("convert", "compile", "slice", "bundle"),
-    "Look at a package": ("inspect", "verify", "predict", "evaluate"),
-    "Measure and plan": ("profile", "probe", "plan", "replay", "simulate", "distribute", "emulate", "run-chain"),
-    "Run": ("demo", "init", "edge", "cloud", "worker", "results", "watch", "accelerator", "broker"),
-    "Operate": ("fleet", "doctor", "config", "install-service", "keygen", "push", "rollout", "trace", "completion"),
+    "Make a package": {
+        "convert": "Convert a model to int8 and cut it into heads and tails.",
+        "compile": "Compile the heads of a package for the Edge TPU.",
+        "slice": "Write head and tail of one cut as .tflite files.",
+        "bundle": "Copy the part of a package that one machine needs.",
+    },
+    "Look at a package": {
+        "inspect": "Show the cuts of a package or a model.",
+        "verify": "Prove that cutting the model changes no result.",
+        "predict": "Show what the package answers to each INPUT.",
+        "evaluate": "Count right answers on DATA, whose truth is known.",
+    },
+    "Measure and plan": {
+        "profile": "Measure how long each cut takes on this machine.",
+        "probe": "Measure the network link through a broker.",
+        "plan": "Choose the best cut from profiles and a link.",
+        "replay": "Run cuts on this machine and check the predictions.",
+        "simulate": "Judge a moving cut over a recorded link.",
+        "distribute": "Share one model over several machines.",
+        "emulate": "Run a shared model on emulated machines.",
+        "run-chain": "Try a shared model or a chain on this machine.",
+    },
+    "Run": {
+        "demo": "Run a complete example on this machine.",
+        "init": "Begin a deployment: package, broker, settings.",
+        "edge": "Run the head on inputs and send its output to the cloud.",
+        "cloud": "Run the tails for the frames of edges, publish results.",
+        "worker": "Run one machine's share of a model.",
+        "results": "Print each result of a deployment as a line of JSON.",
+        "watch": "Show what runs in a deployment, live.",
+        "accelerator": "Share one accelerator between several edges on a machine.",
+        "broker": "Run a broker, or make a secured one for a deployment.",
+    },
+    "Operate": {
+        "fleet": "List devices: who is online, on which model.",
+        "doctor": "Check what this machine has and lacks.",
+        "config": "Check a configuration file, or get one to begin with.",
+        "install-service": "Install an edge or a cloud as a systemd service.",
+        "keygen": "Make the key that signs models for devices.",
+        "push": "Install another model on edge devices while they run.",
+        "rollout": "Install another model on many devices, in waves.",
+        "trace": "Show which step takes the time of a frame.",
+        "completion": "Let SHELL complete commands, options and cuts.",
+    },
 }
-COMMANDS = tuple(name for names in GROUPS.values() for name in names)
+COMMANDS = tuple(name for group in GROUPS.values() for name in group)
 
 # Commands in a folder of their own: with their subcommands, or with others of their kind.
 _FILES = {
@@ -57,11 +96,9 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         longest = max(map(len, COMMANDS))
-        columns = formatter.width - longest - 6  # click's margins
-        for title, names in GROUPS.items():
-            commands = ((name.ljust(longest), self.get_command(ctx, name)) for name in names)
+        for title, group in GROUPS.items():
             with formatter.section(title):
-                formatter.write_dl([(name, found.get_short_help_str(columns)) for name, found in commands if found])
+                formatter.write_dl([(name.ljust(longest), summary) for name, summary in group.items()])
 
 
 def _complete(command: click.Command) -> None:

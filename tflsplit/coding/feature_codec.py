@@ -8,8 +8,7 @@ features: 32 and a number of bits for features of so many (tflsplit.coding.bit_c
 import enum
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tflsplit import errors, extras
 
@@ -65,8 +64,7 @@ class Zstd:
         return coded
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """Which codec a package uses, and the measurement behind it."""
 
     id: CodecId

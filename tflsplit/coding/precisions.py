@@ -10,8 +10,7 @@ format.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tflsplit import errors, strict_json
 from tflsplit.coding import bit_codec, levels
@@ -24,8 +23,7 @@ from tflsplit.package.reading import PRECISIONS, Package
 SCHEMA = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Precision:
+class Precision(NamedTuple):
     """The features of one cut in `bits` each. `fidelity` is against frames without loss."""
 
     cut: str

@@ -8,12 +8,15 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from tflsplit import errors, text
 from tflsplit.graph import flatgraph
 from tflsplit.graph.flatgraph import Graph, Operator
-from tflsplit.graph.metadata import Description
 from tflsplit.graph.tensors import TensorSpec, payload_bytes
+
+if TYPE_CHECKING:  # only who writes a model describes it
+    from tflsplit.graph.metadata import Description
 
 # Of a layer in a message: converters join names, and the cut's id stands beside it.
 _LONGEST_NAME = 60
@@ -173,17 +176,17 @@ def _bar(barred: dict[int, str], operators: Sequence[int], reason: str) -> None:
         barred.update(dict.fromkeys(range(min(operators) + 1, max(operators) + 1), reason))
 
 
-def head_bytes(graph: Graph, cut: Cut, described: Description | None = None) -> bytes:
+def head_bytes(graph: Graph, cut: Cut, described: "Description | None" = None) -> bytes:
     """The head as a `.tflite` file: the model's inputs in, the boundary out."""
     return flatgraph.extract(graph, 0, cut.position, graph.inputs, cut.tensors, described=described)
 
 
-def tail_bytes(graph: Graph, cut: Cut, described: Description | None = None) -> bytes:
+def tail_bytes(graph: Graph, cut: Cut, described: "Description | None" = None) -> bytes:
     """The tail as a `.tflite` file: the boundary in, the model's outputs out."""
     return flatgraph.extract(graph, cut.position, len(graph.operators), cut.tensors, graph.outputs, described=described)
 
 
-def middle_bytes(graph: Graph, start: Cut, stop: Cut, described: Description | None = None) -> bytes:
+def middle_bytes(graph: Graph, start: Cut, stop: Cut, described: "Description | None" = None) -> bytes:
     """What lies between two cuts as a `.tflite` file: the first one's boundary in, the second one's out."""
     return flatgraph.extract(graph, start.position, stop.position, start.tensors, stop.tensors, described=described)
 

@@ -9,14 +9,16 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tflsplit import errors, extras
-from tflsplit.graph import metadata, soundness
-from tflsplit.graph.metadata import Description, Input, Output
+from tflsplit.graph import soundness
 from tflsplit.graph.tensors import DTYPE_OF_CODE, Array, TensorSpec
+
+if TYPE_CHECKING:  # only who writes a model describes it
+    from tflsplit.graph.metadata import Description, Input, Output
 
 LARGEST_TENSOR_BYTES = 1 << 30  # 16 times what a frame may carry; pictures of 100 megapixels take 300 MB
 SIGNATURE = "serving_default"  # what TensorFlow calls the signature that a model is called by
@@ -132,7 +134,7 @@ def extract(
     inputs: Sequence[int],
     outputs: Sequence[int],
     *,
-    described: Description | None = None,
+    described: "Description | None" = None,
 ) -> bytes:
     """Operators `start:stop` as a model of their own; see `select`."""
     return select(graph, range(start, stop), inputs, outputs, described=described)
@@ -144,7 +146,7 @@ def select(
     inputs: Sequence[int],
     outputs: Sequence[int],
     *,
-    described: Description | None = None,
+    described: "Description | None" = None,
 ) -> bytes:
     """Operators (indices, ascending) as a model of their own, with these tensors of `graph` as inputs and outputs.
 
@@ -172,7 +174,7 @@ def select(
     return pack(part, described)
 
 
-def pack(source: Any, described: Description | None = None) -> bytes:
+def pack(source: Any, described: "Description | None" = None) -> bytes:
     """A parsed file (`Graph.source`), perhaps changed, as the bytes of a `.tflite`; with what is `described`, a
     signature by its names, and its files."""
     import flatbuffers
@@ -184,11 +186,17 @@ def pack(source: Any, described: Description | None = None) -> bytes:
     builder = flatbuffers.Builder(weights + weights // 8 + 65536)
     builder.Finish(source.Pack(builder), FILE_IDENTIFIER)
     packed = bytes(np.asarray(builder.Output()))
-    return packed if described is None else metadata.with_files(packed, described)
+    if described is None:
+        return packed
+    from tflsplit.graph import metadata
+
+    return metadata.with_files(packed, described)
 
 
-def _described(source: Any, described: Description) -> Any:
+def _described(source: Any, described: "Description") -> Any:
     """A copy that has it in place of the signatures and metadata that were there."""
+    from tflsplit.graph import metadata
+
     bindings = schema()
     changed, buffer, entry, signature = (
         copy.copy(source),
@@ -208,7 +216,7 @@ def _described(source: Any, described: Description) -> Any:
     return changed
 
 
-def _named(described: Input | Output, tensor: int) -> Any:
+def _named(described: "Input | Output", tensor: int) -> Any:
     made = schema().TensorMapT()
     made.name, made.tensorIndex = described.name.encode(), int(tensor)
     return made

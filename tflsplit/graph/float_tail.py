@@ -6,14 +6,16 @@ a boundary tensor corresponds to is found when a package is made (`converters.fl
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tflsplit import errors
 from tflsplit.graph import flatgraph
 from tflsplit.graph.edit import Edit
 from tflsplit.graph.flatgraph import Graph
-from tflsplit.graph.metadata import Description
 from tflsplit.graph.tensors import CODE_OF_DTYPE, TensorSpec
+
+if TYPE_CHECKING:  # only who writes a model describes it
+    from tflsplit.graph.metadata import Description
 
 # The first version of DEQUANTIZE that takes the type.
 _DEQUANTIZE_VERSIONS = {"uint8": 1, "int8": 2, "int16": 3}
@@ -23,7 +25,7 @@ def tail_bytes(
     graph: Graph,
     boundary: Sequence[TensorSpec],
     counterparts: Sequence[int],
-    described: Description | None = None,
+    described: "Description | None" = None,
 ) -> bytes:
     """The tail as a `.tflite` file: `boundary` in, the float model's outputs out.
 

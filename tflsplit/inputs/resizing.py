@@ -4,9 +4,8 @@
 does; `letterbox` shows all of it, with grey at two edges, as YOLO does. Resizing is Pillow's BILINEAR.
 """
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from tflsplit import arguments
 
@@ -23,8 +22,7 @@ def parse(text: str) -> Resize:
     return Resize(arguments.one_of(text, [each.value for each in Resize], "resize"))
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """Where the source's picture stands in the model's, as fractions of that: it may reach beyond."""
 
     left: float = 0.0

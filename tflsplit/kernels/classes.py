@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 LITERT = "ai-edge-litert "  # what the runtime of a class begins with
 _MOST_KINDS = 200  # ten times what the probe tells apart
@@ -106,8 +106,7 @@ class KernelClass:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(NamedTuple):
     """What two classes say of a list of operator kinds: in which of them results differ, and of which nobody knows."""
 
     differing: tuple[str, ...] = ()

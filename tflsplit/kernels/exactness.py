@@ -7,9 +7,9 @@ An operator kind that computes the same in all of them is exact everywhere measu
 import enum
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from tflsplit.kernels import classes
 from tflsplit.kernels.classes import KernelClass
@@ -26,8 +26,7 @@ class Exactness(str, enum.Enum):
     UNKNOWN = "not measured"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """`because` are the operator kinds that keep a head from a stronger one, none where it is the strongest."""
 
     exact_on: Exactness

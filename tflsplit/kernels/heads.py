@@ -7,8 +7,7 @@ import enum
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tflsplit.kernels import classes, exactness
 from tflsplit.kernels.classes import Agreement, KernelClass
@@ -44,8 +43,7 @@ class Standing(str, enum.Enum):
         return cls.UNKNOWN if is_exact is None else cls.EXACT if is_exact else cls.INEXACT
 
 
-@dataclass(frozen=True, slots=True)
-class HeadKernels:
+class HeadKernels(NamedTuple):
     """The operator kinds of a head (none at the cut `input`) and the class of what runs it; None where it is not known,
     say because an older version runs there."""
 
@@ -85,8 +83,7 @@ class HeadKernels:
         return Comparison(standing, self, other, found)
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """A head's kernels against another machine's class."""
 
     standing: Standing

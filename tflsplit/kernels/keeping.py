@@ -11,9 +11,9 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from tflsplit import errors, processor, strict_json
 from tflsplit.graph import interpreter
@@ -27,8 +27,7 @@ _FORMAT = 1
 _MOST_BYTES = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """`before` is the class of an earlier start where that was another one, say before an upgrade of the runtime."""
 
     kernel_class: KernelClass

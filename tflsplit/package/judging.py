@@ -11,7 +11,7 @@ import enum
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tflsplit import errors
 from tflsplit.graph.cuts import Cut
@@ -46,8 +46,7 @@ class Verdict(str, enum.Enum):
     WRONG = "wrong"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """`apart` is from the golden samples; `parts_at` names the first operator that gives something else here, where it
     was looked for; `because` is what makes it wrong. `made_on` and `here` are the kernel classes."""
 

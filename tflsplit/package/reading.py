@@ -16,11 +16,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from tflsplit import arguments, errors, text
 from tflsplit.arguments import PathLike
-from tflsplit.cards import names as card_names
-from tflsplit.cards.known import Known
 from tflsplit.graph import cuts as graph_cuts
 from tflsplit.graph import flatgraph, float_tail, indices, kinds, places
 from tflsplit.graph.cuts import Cut
@@ -28,6 +27,9 @@ from tflsplit.graph.interpreter import Interpreter
 from tflsplit.package import manifest as package_manifest
 from tflsplit.package import outputs
 from tflsplit.package.manifest import File, Manifest
+
+if TYPE_CHECKING:  # only who writes a model describes it
+    from tflsplit.cards.known import Known
 
 MANIFEST = "manifest.json"
 MODEL = "model.tflite"
@@ -182,7 +184,7 @@ class Package:
             ctypes.CDLL(None).malloc_trim(0)
 
     @cached_property
-    def known(self) -> Known:
+    def known(self) -> "Known":
         """What its model files say of themselves."""
         return known_of(self.manifest, self.graph)
 
@@ -249,8 +251,11 @@ class Package:
         return None if path is None else (self.path / path).read_bytes()
 
 
-def known_of(described: Manifest, graph: flatgraph.Graph) -> Known:
+def known_of(described: Manifest, graph: flatgraph.Graph) -> "Known":
     """What is known of the model of a manifest; `graph` is the model."""
+    from tflsplit.cards import names as card_names
+    from tflsplit.cards.known import Known
+
     return Known(
         name=described.name,
         names=card_names.of_graph(graph),

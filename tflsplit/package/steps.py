@@ -5,7 +5,7 @@ any runtime changes about as much as there. A tensor of floats counts in 128ths 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ Boundary = tuple[Array, ...]
 _FLOOR = 0.125
 
 
-@dataclass(frozen=True, slots=True)
-class Apart:
+class Apart(NamedTuple):
     """Over all tensors and samples: how many differ, how many of their elements, and by how many steps at most."""
 
     samples: int

@@ -1,7 +1,7 @@
 """The proof that a cut changes nothing: `tail(head(x))` against the whole model, bit for bit, on one runtime."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,15 +12,15 @@ from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
 from tflsplit.kernels import keeping
 from tflsplit.kernels.classes import KernelClass
-from tflsplit.package import float_proof
-from tflsplit.package.float_proof import FloatTail
 from tflsplit.package.reading import Package
+
+if TYPE_CHECKING:
+    from tflsplit.package.float_proof import FloatTail
 
 _INDICES = frozenset({"int32", "int64", "uint32", "uint64"})  # types whose whole range no model takes
 
 
-@dataclass(frozen=True, slots=True)
-class Mismatch:
+class Mismatch(NamedTuple):
     """A cut whose result differs: in how many samples, and by how many integer steps at most."""
 
     cut: str
@@ -28,8 +28,7 @@ class Mismatch:
     max_lsb: int
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Report:
+class Report(NamedTuple):
     """`mismatches` are of head and int8 tail against the int8 model; `float_tails` has one entry for each there is.
     `kernel_class` is that of the machine that ran both: what holds here holds between machines of one class. In a
     stateful package the samples are the steps of one stream (`is_stream`)."""
@@ -37,7 +36,7 @@ class Report:
     samples: int
     cuts_checked: tuple[str, ...]
     mismatches: tuple[Mismatch, ...]
-    float_tails: tuple[FloatTail, ...] = ()
+    float_tails: "tuple[FloatTail, ...]" = ()
     kernel_class: KernelClass | None = None
     is_stream: bool = False
 
@@ -102,6 +101,8 @@ def verify(
         if found is not None:
             mismatches.append(found)
         if package.manifest.float_tails is not None and cut in package.served_cuts:
+            from tflsplit.package import float_proof
+
             float_tails.append(float_proof.check(package, cut, samples))
         on_cut(cut)
     checked = tuple(cut.id for cut in chosen)

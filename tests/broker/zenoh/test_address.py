@@ -25,7 +25,7 @@ from tflsplit import errors
     ],
 )
 def test_an_address_says_where_members_meet(url, meeting):
-    assert address.is_direct(url)
+    assert broker_address.is_direct(url)
     assert address.parse(url) == meeting
 
 
@@ -62,8 +62,8 @@ def test_anything_else_is_refused_in_one_line(url, reason):
 def test_what_needs_a_broker_says_so():
     with pytest.raises(errors.SettingsError, match=r"zenoh://pi1: this needs a broker \(mqtt://…\)"):
         broker_address.parse("zenoh://pi1")
-    assert not address.is_direct("mqtt://pi1")
-    assert not address.is_direct(None)
+    assert not broker_address.is_direct("mqtt://pi1")
+    assert not broker_address.is_direct(None)
 
 
 def test_a_folder_that_others_may_enter_is_refused(tmp_path):

@@ -107,6 +107,8 @@ def test_the_first_page_groups_all_commands_in_lines_that_fit():
         assert all(line.split("  ")[-1] for line in section.splitlines())
     assert "..." not in shown.partition("Options:")[2]
     assert max(map(len, shown.splitlines())) <= COLUMNS
+    summaries = {name: summary for group in main.GROUPS.values() for name, summary in group.items()}
+    assert summaries == {name: COMMANDS[f"tflsplit {name}"].get_short_help_str(COLUMNS) for name in main.COMMANDS}
 
 
 @pytest.mark.parametrize("words", COMMANDS)

@@ -3,8 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -37,8 +36,7 @@ def option(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class AcceleratorOptions:
+class AcceleratorOptions(NamedTuple):
     """The values of the options."""
 
     accelerator_name: str

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import tflsplit
 from tflsplit import errors
 from tflsplit.cli.options import units
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # they need paho and numpy, which `tflsplit doctor` may be ru
     from broker.zenoh.address import Meeting
     from edge_runtime.delivery.settings import Settings
     from edge_runtime.sources.topic import Connect
+    from edge_runtime.sources.words import Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,13 @@ class Broker:
         self, speaker: tuple[str, str] | None = None, *, role: "Role | None" = None, reads: str | None = None
     ) -> "tuple[Meeting, Credentials] | None":
         """The same for an address of direct links; None where --broker is none."""
+        from broker.transport import address as broker_address
+
+        if len(self.urls) != 1 or not broker_address.is_direct(self.urls[0]):
+            return None
         from broker.transport import credentials
         from broker.zenoh import address, settings
 
-        if len(self.urls) != 1 or not address.is_direct(self.urls[0]):
-            return None
         self._check_one_kind()
         meeting = address.parse(self.urls[0])
         if self.folder is None:
@@ -86,15 +90,19 @@ class Broker:
     def of_pictures(self, speaker: tuple[str, str], role: "Role | None" = None, *, waits: bool = True) -> "Connect":
         """How a source reads pictures of a topic: on the broker that the options name, or on one of its own. Without a
         `role` for a device."""
-        from broker.transport.credentials import Role
-        from tflsplit.api import connections
 
-        role = role or Role.DEVICE
+        def connect(wanted: "Subscription") -> "protocol.Transport":
+            from broker.transport.credentials import Role
+            from tflsplit.api import connections
 
-        def own() -> "connections.Reached":
-            return self.resolve_direct(speaker, role=role) or self.resolve(speaker, role=role)
+            whose = role or Role.DEVICE
 
-        return connections.of_pictures(own, speaker, waits=waits)
+            def own() -> "connections.Reached":
+                return self.resolve_direct(speaker, role=whose) or self.resolve(speaker, role=whose)
+
+            return connections.of_pictures(own, speaker, waits=waits)(wanted)
+
+        return connect
 
     def _check_one_kind(self) -> None:
         if self.folder is not None and any((self.ca, self.certificate, self.key, self.password_file)):
@@ -244,31 +252,38 @@ def connected(
     lost connection of one that `is_quick` is noticed within seconds, unless the options say otherwise. A cloud says its
     last results again where the broker may have lost them.
     """
-    from broker.links import identity
     from broker.transport import online
     from broker.transport.credentials import Role
 
     # Who pushes models reaches devices that are away, and these fetch them beside their work: a broker's doing.
     direct = None if role is Role.OPERATOR else broker.resolve_direct((deployment, device), role=role)
     where, credentials = direct or broker.resolve((deployment, device), role=role)
-    if not is_second and (ends := identity.ending(credentials, device)):
-        _log.warning(
-            "certificate ends soon, and nobody connects with it then what=%s remedy=%s", ends.detail, ends.remedy
-        )
+    if not is_second and credentials.certificate is not None:
+        _warn_of_end(credentials, device)
     keepalive_s = broker.keepalive_s or (online.QUICK_KEEPALIVE_S if is_quick else online.KEEPALIVE_S)
     options = {"is_second": is_second, "waits": waits, "keepalive_s": keepalive_s, "is_cloud": is_cloud}
     with _opened(where, credentials, (deployment, device), boot, options) as made:
         yield made
 
 
-def software(broker: Broker) -> dict[str, object]:
-    """What a birth tells of this installation: its version, and when its certificate ends, in s since the epoch."""
-    from importlib import metadata
-
+def _warn_of_end(proof: "Credentials", device: str) -> None:
     from broker.links import identity
 
+    if ends := identity.ending(proof, device):
+        _log.warning(
+            "certificate ends soon, and nobody connects with it then what=%s remedy=%s", ends.detail, ends.remedy
+        )
+
+
+def software(broker: Broker) -> dict[str, object]:
+    """What a birth tells of this installation: its version, and when its certificate ends, in s since the epoch."""
     _, credentials = broker.resolve_direct() or broker.resolve()
-    return {"version": metadata.version("tflsplit"), "certificate_ends_s": identity.ends_s(credentials)}
+    ends_s = None
+    if credentials.certificate is not None:
+        from broker.links import identity
+
+        ends_s = identity.ends_s(credentials)
+    return {"version": tflsplit.__version__, "certificate_ends_s": ends_s}
 
 
 def _opened(

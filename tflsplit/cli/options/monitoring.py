@@ -3,9 +3,8 @@
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -26,8 +25,7 @@ if TYPE_CHECKING:  # an edge without monitoring imports none of it
 _TELEMETRY_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class MonitoringOptions:
+class MonitoringOptions(NamedTuple):
     """The values of the options."""
 
     metrics: str | None
@@ -65,8 +63,7 @@ class MonitoringOptions:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Monitoring:
+class Monitoring(NamedTuple):
     """The monitoring that runs. `metrics`, `trace` and `printed` are None where they are off."""
 
     options: MonitoringOptions

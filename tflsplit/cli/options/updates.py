@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -73,8 +73,7 @@ class UpdateOptions:
         return signing.open_public(self.key)
 
 
-@dataclass(frozen=True, slots=True)
-class RunningUpdates:
+class RunningUpdates(NamedTuple):
     """The package and cut that run, and the updater that may replace them (None where updates are off)."""
 
     package: Package

@@ -8,13 +8,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tflsplit import text
-from tflsplit.cli.output import logs, tables
-from tflsplit.cli.output.tables import Column
+from tflsplit.cli.output import logs
+
+if TYPE_CHECKING:  # what prints no table starts without them
+    from tflsplit.cli.output.tables import Column
 
 _IS_WIDE = f"{__name__}.is_wide"
 
@@ -48,12 +50,14 @@ def wide_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def table(title: str, columns: Sequence[Column | str], rows: Sequence[Sequence[object]]) -> None:
+def table(title: str, columns: "Sequence[Column | str]", rows: Sequence[Sequence[object]]) -> None:
     """Prints a table as `tflsplit.cli.output.tables` lays it out for this terminal; to a pipe it is whole."""
+    from tflsplit.cli.output import tables
+
     context = click.get_current_context(silent=True)
     is_whole = not sys.stdout.isatty() or (context is not None and context.meta.get(_IS_WIDE, False))
     width = None if is_whole else shutil.get_terminal_size().columns
-    described = [Column(each) if isinstance(each, str) else each for each in columns]
+    described = [tables.Column(each) if isinstance(each, str) else each for each in columns]
     made = tables.lay_out(described, rows, width)
     write(title)
     print(*made.lines, sep="\n", flush=True)

@@ -1,8 +1,8 @@
 """The files with which a deployment begins: settings of an edge and a cloud, and a Compose file for all of it. Pure."""
 
 from dataclasses import dataclass, replace
-from importlib import metadata
 
+import tflsplit
 from broker.deploy import layout, mosquitto, supervision
 from edge_runtime.sources import words
 
@@ -139,7 +139,7 @@ class Beginning:
         volumes.append((f"./{_client(client)}", f"{_INSIDE}/{_client(client)}"))
         lines = "\n".join(f"      - {_quoted(f'{outside}:{inside}:ro')}" for outside, inside in volumes)
         build = _BUILD.format(checkout=_quoted(self.checkout), name=name) if self.checkout else ""
-        words_of = {"name": name, "version": _version(), "build": build, "command": shown, "user": self.user}
+        words_of = {"name": name, "version": tflsplit.__version__, "build": build, "command": shown, "user": self.user}
         return _SERVICE.format(**words_of, volumes=lines, more=more)
 
     @property
@@ -156,11 +156,7 @@ def _client(name: str) -> str:
 
 
 def _images(*targets: str) -> str:
-    return _IMAGES.format(targets=", ".join(targets), version=_version())
-
-
-def _version() -> str:
-    return metadata.version("tflsplit")
+    return _IMAGES.format(targets=", ".join(targets), version=tflsplit.__version__)
 
 
 def _quoted(text: str) -> str:

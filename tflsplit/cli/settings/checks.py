@@ -38,7 +38,7 @@ def broker(value: Sequence[str] | str) -> object:
     from broker.zenoh import address as direct
 
     urls = value.split() if isinstance(value, str) else value
-    return direct.parse(urls[0]) if len(urls) == 1 and direct.is_direct(urls[0]) else address.parse_all(urls)
+    return direct.parse(urls[0]) if len(urls) == 1 and address.is_direct(urls[0]) else address.parse_all(urls)
 
 
 def metrics(value: str) -> object:
