@@ -20,6 +20,7 @@ from harness import Outcome, Samples, Table
 NAMES = (
     "convert_cost",
     "edge_start",
+    "edge_memory",
     "round_trip",
     "streaming",
     "spooling",
@@ -29,6 +30,7 @@ NAMES = (
     "partitioning",
     "split_or_not",
     "sharing",
+    "early_sending",
     "profile_accuracy",
     "streams",
     "replay",
@@ -47,7 +49,7 @@ NAMES = (
     "paho_paths",
 )
 # Only where they are named: they take long, and more of the machine than the others leave.
-LONG = ("fleet", "several", "placing", "scraping")
+LONG = ("fleet", "several", "placing", "scraping", "big_models")
 KNOWN = (*NAMES, *LONG)
 HERE = Path(__file__).parent
 _SCALES = {

@@ -1,4 +1,5 @@
-"""The least that makes an int8 TFLite file of a Keras model: model, calibration pixels and result as arguments."""
+"""The least that makes an int8 TFLite file of a Keras model: model, calibration samples (pixels, or floats as the model
+takes them) and result as arguments."""
 
 import sys
 
@@ -7,7 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 model = keras.models.load_model(sys.argv[1], compile=False)
-samples = np.load(sys.argv[2]).astype(np.float32) / 127.5 - 1
+for layer in model.layers:
+    if isinstance(layer, keras.layers.RNN):
+        layer.unroll = True  # the converter takes no loops in int8
+samples = np.load(sys.argv[2])
+if samples.dtype == np.uint8:
+    samples = samples.astype(np.float32) / 127.5 - 1
 converter = tf.lite.TFLiteConverter.from_keras_model(model)
 converter.optimizations = [tf.lite.Optimize.DEFAULT]
 converter.representative_dataset = lambda: ([sample[None]] for sample in samples)

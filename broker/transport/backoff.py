@@ -1,10 +1,11 @@
 """How long a transport waits before it connects again."""
 
 import random
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class Backoff(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Backoff:
     """Waits between attempts: doubling, and each shortened at random by up to a half, so that a thousand devices do
     not come back in the same instant.
 
