@@ -116,10 +116,6 @@ class Owner:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
 
-    def users(self) -> list[User]:
-        with self._lock:
-            return list(self._users)
-
     def _attend(self, channel: socket.socket) -> None:
         pid, uid, _ = _PEER.unpack(channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
         user = User((pid, uid))

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from edge_runtime.accelerators import arena, child, protocol, worker
@@ -18,13 +18,15 @@ MOST_WEIGHT = 1000.0
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """`weight` is this user's share of the device's time against the others'."""
+    """`weight` is this user's share of the device's time against the others'. What its owner told of the device last
+    stands in `told`: another owner may have another one, which is learnt when a model is opened."""
 
     is_external: ClassVar[bool] = True
 
     path: str
     weight: float = 1.0
     limits: child.Limits = child.DEFAULT_LIMITS
+    told: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.weight <= MOST_WEIGHT:
@@ -37,11 +39,14 @@ class Served:
     @property
     def needs_compiled(self) -> bool:
         """As its owner says; DeviceError where none answers."""
-        with contextlib.closing(_Line(self)) as line:
-            return bool(line.about["needs_compiled"])
+        if not self.told:
+            with contextlib.closing(_Line(self)) as line:
+                self.told.update(line.about)
+        return bool(self.told["needs_compiled"])
 
     def open(self, model: bytes, *, name: str) -> protocol.OpenModel:
         line = _Line(self)
+        self.told.update(line.about)
         try:
             return ServedModel(self, line, model, name)
         except BaseException:

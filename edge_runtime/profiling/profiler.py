@@ -17,7 +17,7 @@ import numpy as np
 from broker.messages import wire
 from edge_runtime.accelerators.protocol import Accelerator
 from edge_runtime.machine import environment
-from edge_runtime.profiling import batches, bit_costs, interpolation, piece_cost, pixel_costs
+from edge_runtime.profiling import batches, besides, bit_costs, interpolation, piece_cost, pixel_costs
 from edge_runtime.profiling.features import Features
 from edge_runtime.profiling.journal import Journal
 from edge_runtime.profiling.measurement import Clock, Measurement, Measurer
@@ -35,7 +35,7 @@ from tflsplit.package import verify
 from tflsplit.package.reading import Package
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.timings import sampling
-from tflsplit.timings.profiles import BitsTiming, CutTiming, PixelTiming, Profile, Side, Timing
+from tflsplit.timings.profiles import Besides, BitsTiming, CutTiming, PixelTiming, Profile, Side, Timing
 
 # With this many loadings one unlucky placing in memory does not change the median of medians.
 FEWEST_MEASUREMENTS = 3
@@ -112,12 +112,14 @@ def profile(
     *,
     on_measurement: Callable[[str], None] = lambda said: None,
     clock: Clock = time.perf_counter,
+    answered: besides.Answered | None = None,
 ) -> Profile:
     """Times what `journal`, the partial file of an earlier run, does not hold yet. Callers that have stored the result
     remove that file.
 
-    `on_measurement` gets the cut of each measurement, for progress. DeviceError if a half cannot be run here, DataError
-    for a journal of another run.
+    `on_measurement` gets the cut of each measurement, for progress. Where an edge's frames are `answered` it is also
+    measured what it does for each besides. DeviceError if a half cannot be run here, DataError for a journal of another
+    run.
     """
     settings = settings or Settings()
     cuts, notes = _cuts(task)
@@ -144,7 +146,35 @@ def profile(
     preprocess = _preprocessing(source, task.batch, clock) if task.side is Side.EDGE else None
     in_bits = {cut.id: _in_bits(task, cut, features, outputs, clock) for cut in cuts}
     made = _assemble(task, cuts, found, preprocess, _pixels(task, outputs, clock), in_bits=in_bits, notes=notes)
-    return replace(made, piece=_piece(task, inputs[0], clock))
+    made = replace(made, piece=_piece(task, inputs[0], clock))
+    if task.side is Side.CLOUD or answered is None:
+        return made
+    return replace(made, besides=_besides(task, made, features, inputs, source, answered, clock))
+
+
+def _besides(  # noqa: PLR0917 - what `profile` has at its end
+    task: Task,
+    made: Profile,
+    features: Features,
+    inputs: Sequence[tuple[Array, ...]],
+    source: Source,
+    answered: besides.Answered,
+    clock: Clock,
+) -> Besides | None:
+    """At the cut that sends least; None where frames are more than an input, or no cut has a head."""
+    package = task.package
+    timed = {entry.cut: entry for entry in made.cuts}
+    cuts = [cut for cut in package.cuts if cut.id in timed and cut.head.operators and cut.tail.operators]
+    if not cuts or task.batch > 1 or package.manifest.is_stateful:
+        return None
+    cut = min(cuts, key=lambda each: each.payload_bytes)
+    boundary, overhead = features.of(cut)[0], Overhead(package, cut)
+    (result,) = overhead.answer(overhead.encode(boundary), features.of(package.cuts[-1])[0])
+    known_s = timed[cut.id].coding.p50_s + (made.preprocess.p50_s if made.preprocess else 0.0)
+    frames = besides.Frames(package, cut, boundary, source, known_s, task.accelerator.is_external)
+    with answered(result) as transport:
+        found = besides.measure(frames, transport)
+    return replace(found, switch_s=besides.switch_s(task.accelerator, package, cuts, inputs, clock))
 
 
 def _cuts(task: Task) -> tuple[tuple[Cut, ...], tuple[str, ...]]:

@@ -11,6 +11,7 @@
  *          while=PATH    only as long as this file exists
  *          alone=PATH    taken by one process at a time, as an Edge TPU is: who comes second is refused without a word;
  *                        that process may run several models on it
+ *          takes_ms=N    how long an inference takes, without using the processor
  */
 #include <fcntl.h>
 #include <math.h>
@@ -82,8 +83,8 @@ struct Delegate {
 typedef struct { int left, right, sum; } Addition;
 typedef struct { Delegate *delegate; IntArray *nodes_to_replace, *input_tensors, *output_tensors; } DelegateParams;
 
-enum { ADD = 0, KNOWN_OPTIONS = 8 };
-static const char *const NAMES[KNOWN_OPTIONS] = {"claim", "off_by", "create", "invoke", "destroy", "from", "while", "alone"};
+enum { ADD = 0, KNOWN_OPTIONS = 9 };
+static const char *const NAMES[KNOWN_OPTIONS] = {"claim", "off_by", "create", "invoke", "destroy", "from", "while", "alone", "takes_ms"};
 static char *options[KNOWN_OPTIONS];
 static int invocations;
 static int taken = -1; /* the file of `alone` */
@@ -125,6 +126,7 @@ static Status invoke(Context *context, Node *node) {
             return ERROR;
         }
     }
+    usleep((useconds_t)atoi(option("takes_ms")) * 1000);
     add(context, node->user_data);
     return OK;
 }

@@ -36,7 +36,7 @@ def chain_of(
         places = prefixes.timed(profile, places)
     if not prefixes.are_whole(places):
         raise errors.SettingsError("the stages' profiles share no timings of the whole model; profile all cuts")
-    cache = _cache(compilations)
+    cache = cache_of(compilations)
     frames = tuple(_frame_bytes(cut, timed) for cut in places)
     preprocess = profiles[0].preprocess
     return Chain(
@@ -98,7 +98,7 @@ def _stream_s(cut: Cut, cache: Cache) -> float:
     return max(0.0, cut.head.parameter_bytes - cache.bytes) / cache.stream_bytes_per_s
 
 
-def _cache(compilations: Mapping[str, Compilation]) -> Cache:
+def cache_of(compilations: Mapping[str, Compilation]) -> Cache:
     """The on-chip memory as the compiler reported it, else as public figures have it."""
     sizes = [
         entry.on_chip_used_bytes + (entry.on_chip_remaining_bytes or 0)

@@ -41,7 +41,8 @@ class Candidate:
 
     `frame_bytes` is what the edge publishes; `missing` says why it cannot be costed, "" where it can. `standing` is
     that of the head against the cloud's kernels, `inexact` says why it is not exact; a JPEG and fewer bits never are. A
-    frame holds `batch` inputs, and every figure is of the whole frame.
+    frame holds `batch` inputs, and every figure is of the whole frame. `besides_s` is what the edge does for a frame
+    beside these parts, `switch_s` how much longer its head takes behind another model's; 0 where they are not known.
     """
 
     id: str
@@ -64,6 +65,8 @@ class Candidate:
     bits: int | None = None
     fidelity: Fidelity | None = None
     batch: int = 1
+    besides_s: float = 0.0
+    switch_s: float = 0.0
     edge: Distribution = field(init=False)
     cloud: Distribution = field(init=False)
 
@@ -107,15 +110,23 @@ def gather(
     heads = {entry.cut: entry for entry in edge.cuts}
     tails = {entry.cut: entry for entry in cloud.cuts}
     preprocess = distribution.of(edge.preprocess) if edge.preprocess else distribution.NOTHING
+    besides_s, switch_s = _besides(edge)
     found = []
     for cut in cuts:
         standing, inexact = (judged or {}).get(cut.id, exactness.UNJUDGED)
         costed = _of_cut(cut, heads.get(cut.id), tails.get(cut.id), preprocess, edge.batch)
+        costed = replace(costed, besides_s=besides_s, switch_s=switch_s if cut.head.operators else 0.0)
         found.append(replace(costed, standing=standing, inexact=inexact))
     found = [each for sent in found for each in (sent, *_in_bits(sent, heads.get(sent.id), tails.get(sent.id), lossy))]
     if found and found[0].cut.position == 0:
         found[:1] = _of_input(found[0], forms, edge, cloud)
     return found
+
+
+def _besides(edge: Profile) -> tuple[float, float]:
+    if edge.besides is None:
+        return 0.0, 0.0
+    return edge.besides.of_frame_s(int(edge.machine.get("threads", 1))), edge.besides.switch_s or 0.0
 
 
 def named(cut: str, bits: int | None, codec: str | None) -> str:

@@ -86,7 +86,7 @@ def of(candidate: Candidate, scenario: Scenario) -> Cost:
     service = distribution.total(part for name, part in parts.items() if name != "fill")
     parts["queue"] = _queue(edge, sending, cloud, frames_fps, work)
     stages_fps = {
-        "edge": _per_second(edge.mean_s / batch),
+        "edge": _per_second((edge.mean_s + candidate.besides_s) / batch),
         "link": _per_second(network.busy_s(scenario.link, candidate.frame_bytes) / batch),
         "cloud": _per_second(cloud.mean_s * work.devices / work.workers / batch),
         "window": _per_second(service.mean_s / work.window / batch),
@@ -102,7 +102,7 @@ def of(candidate: Candidate, scenario: Scenario) -> Cost:
         bytes_per_frame=bytes_per_frame,
         bytes_per_day=bytes_per_day,
         price_per_day=_price(bytes_per_day, cloud.mean_s * rate_fps, scenario),
-        edge_load=queueing.load(rate_fps, edge),
+        edge_load=queueing.load(rate_fps, edge) + rate_fps * candidate.besides_s,
         cloud_load=queueing.load(rate_fps * work.devices, cloud, work.workers),
         energy_j=_energy(edge, rate_fps, scenario),
     )

@@ -75,8 +75,11 @@ def candidate(judged: Judged, decision: Decision) -> dict[str, object]:
 
 
 def streams_fps(found: Cost) -> dict[int, float]:
-    """What each of so many cameras could have of the edge, in inputs a second: one head runs at a time."""
-    return {count: found.stages_fps["edge"] / count for count in _STREAMS}
+    """What each of so many cameras could have of the edge, in inputs a second: one head runs at a time, and of several
+    streams each behind another one's."""
+    alone_fps, switch_s = found.stages_fps["edge"], found.candidate.switch_s / found.candidate.batch
+    beside_fps = alone_fps / (1 + switch_s * alone_fps) if math.isfinite(alone_fps) else alone_fps
+    return {count: (alone_fps if count == 1 else beside_fps) / count for count in _STREAMS}
 
 
 def streams(found: Cost) -> str:
@@ -86,7 +89,10 @@ def streams(found: Cost) -> str:
         return ""
     words = [f"{text.counted(count, 'stream')} at {rate:.3g}" for count, rate in rates.items()]
     unit = constraints.rate_unit(1)
-    return f"such an edge carries {words[0]} {unit}, {', '.join(words[1:-1])} or {words[-1]}, one head at a time"
+    known = found.candidate.besides_s * 1e3, found.candidate.switch_s * 1e3
+    counted = "; {:.2g} ms of bookkeeping a frame and {:.2g} ms a change of model are counted".format(*known)
+    carried = f"such an edge carries {words[0]} {unit}, {', '.join(words[1:-1])} or {words[-1]}, one head at a time"
+    return carried + (counted if any(known) else "")
 
 
 def why_not(judged: Judged, decision: Decision) -> str | None:

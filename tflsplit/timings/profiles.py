@@ -183,13 +183,44 @@ class PixelTiming:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Besides:
+    """What an edge takes for a frame besides preprocessing, head and coding: processor time in s, `own_s` of the thread
+    that computes and `all_s` of all, with so many `cores` to run on. `switch_s` is how much longer a head takes behind
+    another one on the same device; None where that was not measured."""
+
+    own_s: float
+    all_s: float
+    cores: int
+    switch_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for taken_s in (self.own_s, self.all_s, self.switch_s or 0.0):
+            if not 0.0 <= taken_s <= LONGEST_S:
+                raise ValueError(f"a frame took {taken_s} seconds besides")
+
+    def of_frame_s(self, threads: int) -> float:
+        """How much later the next frame begins: other threads take from heads only what these leave no core for."""
+        return self.own_s if self.cores > threads else self.all_s
+
+    def as_json(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "Besides":
+        switch_s = fields["switch_s"]
+        times = float(fields["own_s"]), float(fields["all_s"])
+        return cls(*times, int(fields["cores"]), None if switch_s is None else float(switch_s))
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Profile:
     """`preprocess` turns one raw input into the model's stored input (edge only), reading and resizing included.
     `pixels` times sending a picture before that, by codec. `machine` is free text by key: host, cpu, governor,
     temperature, runtime and the like, for people who compare two files. `kernel_class` is that of its CPU, None in
     profiles of before there were classes. `piece` is what each piece of a shared model costs besides its operators, on
-    the CPU; None where that was not measured. Every timing and size is of a frame of `batch` inputs.
+    the CPU, and `besides` is the edge's; None where that was not measured. Every timing and size is of a frame of
+    `batch` inputs.
     """
 
     package: str
@@ -204,6 +235,7 @@ class Profile:
     kernel_class: KernelClass | None = None
     batch: int = 1
     piece: Timing | None = None
+    besides: Besides | None = None
 
     def __repr__(self) -> str:
         times = [entry.run.p50_s * 1e3 for entry in self.cuts]
@@ -235,6 +267,7 @@ def render(profile: Profile) -> str:
         "preprocess": profile.preprocess.as_json() if profile.preprocess else None,
         "piece": profile.piece.as_json() if profile.piece else None,
         "pixels": [entry.as_json() for entry in profile.pixels],
+        "besides": profile.besides.as_json() if profile.besides else None,
         "cuts": [entry.as_json() for entry in profile.cuts],
     }
     return json.dumps(fields, indent=1) + "\n"
@@ -257,6 +290,7 @@ def read(path: Path) -> Profile:
             kernel_class=KernelClass.from_json(fields["kernel_class"]) if fields.get("kernel_class") else None,
             batch=_batch(fields.get("batch", 1)),
             piece=Timing.from_json(fields["piece"]) if fields.get("piece") else None,
+            besides=Besides.from_json(fields["besides"]) if fields.get("besides") else None,
         )
 
 

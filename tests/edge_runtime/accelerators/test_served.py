@@ -15,7 +15,7 @@ import tiny_models
 from waiting import WAIT_S, wait_for
 
 from edge_runtime import head
-from edge_runtime.accelerators import child, choice
+from edge_runtime.accelerators import child, choice, served
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.owner import Owner
 from edge_runtime.accelerators.service import Retries
@@ -77,7 +77,7 @@ def test_several_users_at_once_get_what_each_computed(device, tmp_path):
             thread.start()
         for thread in threads:
             thread.join(WAIT_S)
-        wait_for(lambda: not owner.users())
+        wait_for(lambda: not owner._users)
     assert list(found.values()) == [expected() * 5] * 4
 
 
@@ -175,7 +175,7 @@ def test_what_is_no_request_is_refused_and_harms_nobody(device, tmp_path, reques
         assert '"failure"' in answer
         assert said in answer
         assert kept.run(INPUTS[0])[0].tolist() == expected()[0]
-        assert len(owner.users()) <= 2
+        assert len(owner._users) <= 2
         kept.close()
 
 
@@ -198,3 +198,13 @@ def test_the_socket_is_for_whom_its_mode_says_and_has_one_owner(device, tmp_path
 def test_names_of_served_ones_are_checked(words):
     with pytest.raises(errors.SettingsError):
         choice.parse(words)
+
+
+def test_an_opening_asks_its_owner_once_what_it_owns(device, tmp_path, tiny_package, monkeypatch):
+    asked = []
+    line = served._Line
+    monkeypatch.setattr(served, "_Line", lambda given: asked.append(given) or line(given))
+    path = tmp_path / "owner.sock"
+    with serving(device, path), head.Head(tiny_package, "op001", accelerator=used(path)) as opened:
+        assert opened.condition.runs_on == f"served:{path}"
+    assert len(asked) == 2  # and opens the model

@@ -156,6 +156,13 @@ def test_streams_share_what_the_edge_can_do_and_one_that_computes_nothing_is_not
     rate = of_the_head.stages_fps["edge"]
 
     assert report_text.streams_fps(of_the_head) == {1: rate, 2: rate / 2, 4: rate / 4, 8: rate / 8}
+    # What an edge does besides comes to each frame, a change of model to those of several streams.
+    counted = replace(of_the_head.candidate, besides_s=0.002, switch_s=0.001)
+    slower = cost.of(counted, over(8))
+    frame_s = 1 / rate + 0.002
+    expected = {1: 1 / frame_s} | {count: 1 / (frame_s + 0.001) / count for count in (2, 4, 8)}
+    assert report_text.streams_fps(slower) == pytest.approx(expected)
+    assert "2 ms of bookkeeping a frame and 1 ms a change of model are counted" in report_text.streams(slower)
     assert f"1 stream at {rate:.3g} frames/s, 2 streams at {rate / 2:.3g}, " in report_text.streams(of_the_head)
     assert report_text.streams(replace(of_the_head, stages_fps={"edge": math.inf})) == ""
 

@@ -38,6 +38,7 @@ def check(file: Path, *, is_json: bool) -> None:
     found_in = command_of(file)
     runs = found_in.each_merged(file)
     problems = found_in.problems_of_each(runs, file)
+    remarks = tuple(found_in.remarks(runs)) if runs[0].repeats and not problems else ()
     known = [
         [found for found in checks.with_credentials(found_in, each).settings.values() if found.value is not None]
         for each in runs
@@ -45,7 +46,7 @@ def check(file: Path, *, is_json: bool) -> None:
     if is_json:
         settings = [{found.key: {"value": _shown(found), "from": found.place} for found in each} for each in known]
         fields = {"streams": settings} if runs[0].repeats else {"settings": settings[0]}
-        screen.as_json({**fields, "problems": problems})
+        screen.as_json({**fields, "problems": problems, "remarks": remarks})
     elif runs[0].from_files or not problems:
         columns = ("setting", Column("value", Kind.NOTE), Column("from", Kind.NOTE))
         for at, each in enumerate(known, start=1):
@@ -53,6 +54,8 @@ def check(file: Path, *, is_json: bool) -> None:
             screen.table(
                 f"{title}, stream {at}" if runs[0].repeats else title, columns, [_row(one, file) for one in each]
             )
+        for remark in remarks:
+            screen.write(remark)
     if problems:
         raise errors.ConfigurationError(problems)
 

@@ -109,6 +109,10 @@ class Command(click.Command):
         """What is wrong with repeated tables beside each other."""
         return ()
 
+    def remarks(self, merged: "Sequence[Merged]", *, root: Path = Path("/")) -> Iterable[str]:
+        """What to know of repeated tables that are right."""
+        return ()
+
     def all_problems(self, merged: "Merged", file: Path, *, root: Path = Path("/")) -> tuple[str, ...]:
         """Everything wrong with the settings: wrong values, missing ones, and what cannot be used of what they name."""
         return merged.problems
@@ -154,6 +158,11 @@ def parsed(context: click.Context, obj: "Fitting | None") -> click.Context:
 
 def has_file(context: click.Context) -> bool:
     return context.meta.get(_FILE) is not None
+
+
+def file_of(context: click.Context) -> Path:
+    """The configuration file of a context that has one."""
+    return Path(context.meta[_FILE])
 
 
 def changes(before: click.Context, after: click.Context) -> frozenset[str]:

@@ -17,6 +17,8 @@ from tflsplit.cli.streams.surroundings import Surroundings
 
 if TYPE_CHECKING:  # an edge without a configuration file merges nothing
     from tflsplit.cli.settings.merging import Merged
+    from tflsplit.graph.cuts import Cut
+    from tflsplit.package.reading import Package
     from tflsplit.planning.planfile import Plan
 
 
@@ -100,6 +102,21 @@ class EdgeCommand(Command):
         ]
         return [f"{file}: {problem}" for problem in beside.problems(streams, written)]
 
+    def remarks(self, merged: "Sequence[Merged]", *, root: Path = Path("/")) -> Iterable[str]:
+        from tflsplit.cli.streams import on_chip
+
+        heads = []
+        for each in (checks.with_credentials(self, one, root) for one in merged):
+            if str(each.value("accelerator")).startswith("coral"):
+                opened, _, cut = _opened(each, root)
+                heads.append(on_chip.OnEdgeTpu(str(each.value("device")), opened, cut))
+        return on_chip.remarks(heads)
+
+
+def _opened(merged: "Merged", root: Path) -> "tuple[Package, Plan | None, Cut]":
+    named = {f"--{key}": merged.value(key) for key in ("cut", "input-codec")}
+    return planfile.opened_at(checks.file_of(merged, "package", root), checks.file_of(merged, "plan", root), named)
+
 
 def _look_at_combinations(values: dict[str, Any], plan: "Plan | None") -> None:
     """Refuses options that exclude each other, by the checks that the edge itself makes when it starts."""
@@ -116,10 +133,7 @@ def _look_at_package(merged: "Merged", root: Path) -> None:
 
     if not (merged.value("package") or merged.value("plan")):
         raise errors.SettingsError("package is not set, and no plan either, which would name one")
-    named = {f"--{key}": merged.value(key) for key in ("cut", "input-codec")}
-    opened, plan, cut = planfile.opened_at(
-        checks.file_of(merged, "package", root), checks.file_of(merged, "plan", root), named
-    )
+    opened, plan, cut = _opened(merged, root)
     opened.check_has_tail(cut)
     framing.check_mask(opened, is_wanted=bool(merged.value("mask")))
     wanted = gating.terms(*(merged.value(key) for key in ("answer-here", "at-most", "audit")))

@@ -9,8 +9,8 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -261,6 +261,8 @@ def run(context: click.Context) -> None:
     with ExitStack() as stack:
         box = Box(command.repeats(context), at_once, stack)
         contexts = [command.parsed(context, member) for member in box.members]
+        for remark in _remarks(context):
+            log.warning("streams change models remark=%s", remark)
         alone = Surroundings()
         stack.enter_context(alone.observed(box.metrics, box.families, box.health))
         stack.enter_context(alone.stopped_by_signals(box.stop))
@@ -277,6 +279,15 @@ def run(context: click.Context) -> None:
     failed = [f"{member.device}: {member.failure}" for member in box.members if member.failure is not None]
     if failed:
         raise errors.PeerError(f"{text.counted(len(failed), 'stream')} failed: {'; '.join(failed)}")
+
+
+def _remarks(context: click.Context) -> Iterable[str]:
+    """Nothing of streams whose packages cannot be opened: they say so themselves."""
+    edge, file = context.command, command.file_of(context)
+    assert isinstance(edge, command.Command)  # noqa: S101 - no other has streams
+    with suppress(errors.TflsplitError, click.UsageError):
+        return edge.remarks(edge.each_merged(file))
+    return ()
 
 
 def _keep_running(box: Box, member: Member, made: click.Context) -> None:
