@@ -72,7 +72,7 @@ def _write(
     writing.check_destination(path, replaces_existing=replaces_existing, how="replaces_existing=True")
     if whole.manifest.role is not Role.WHOLE:
         raise errors.PackageError(
-            f"{whole.path}: a bundle for the {whole.manifest.role.value} side; bundle from the whole package"
+            f"{whole.path}: a bundle for the {whole.manifest.role.value} side; give the package that it was made of"
         )
     contents = dict(made)
     absent = {name: file for name, file in whole.manifest.files.items() if name not in contents}

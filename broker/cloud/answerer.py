@@ -36,7 +36,7 @@ class Refused(str, enum.Enum):
     CHUNK = "chunk"  # a part of a frame whose other parts go to other clouds
     STATE = results.STATE  # the state that its stream has left is not here
     BUSY = results.BUSY  # its device has as many frames waiting as it may; it is to be sent again later
-    TOO_LARGE = "too_large"  # its result does not fit the broker's packet limit
+    TOO_LARGE = results.TOO_LARGE
 
 
 # What settles nothing: the same frame may come again and have its result.

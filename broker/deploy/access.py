@@ -22,7 +22,7 @@ _CONSUMER_READS = (Kind.RESULTS, Kind.PICTURE, *_TOLD)
 # A worker speaks to any other one of its deployment, and the last of them has the results of the source's inputs.
 _WORKER_WRITES = (Kind.STATUS, Kind.EPOCH, Kind.SHARE, Kind.TELEMETRY)
 _WORKER_WRITES_TO_ALL = (Kind.PARTS, Kind.RESULTS)
-_WORKER_READS = (Kind.PARTS, Kind.RESULTS)
+_WORKER_READS = (Kind.PARTS,)
 _WORKER_READS_OF_ALL = (Kind.STATUS, Kind.EPOCH, Kind.SHARE)
 _OPERATOR_WRITES = (Kind.CONTROL,)
 # Results too: a rollout compares how a device's labels come with both models.

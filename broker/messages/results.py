@@ -51,6 +51,8 @@ NOT_SERVED = ("wrong_package", "wrong_cut")
 BUSY = "busy"
 # The state that a stream has left is not there: with frames before it unanswered it may still come, and be answered.
 STATE = "state"
+# The result does not fit the broker's packet limit.
+TOO_LARGE = "too_large"
 # Made once, because `json.dumps` makes an encoder in each call.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _quote = json.encoder.encode_basestring

@@ -1,5 +1,6 @@
 """The sink's results, in the order of the frames, on the topic where the source's results are read."""
 
+import logging
 import time
 from collections.abc import Iterator
 
@@ -13,6 +14,8 @@ from tflsplit.graph.tensors import Array
 from tflsplit.package import outputs
 from tflsplit.package.reading import Package
 
+_log = logging.getLogger(__name__)
+
 # What results say as their cut: no one cut divides the model.
 CUT = "shared"
 
@@ -20,7 +23,7 @@ CUT = "shared"
 class Outlet:
     """For one epoch, and the thread that sends. `speaker` is deployment and source, `machine` the sink's number. With
     `is_raw` results carry the model's outputs as they are, with `has_mask` the mask of a model that segments, where a
-    message of at most `most_bytes` holds it.
+    message of at most `most_bytes` holds it. A result that is too large without it is refused.
 
     The source is told of a result when it was delivered, not before: over direct links that is when all who read
     results have it. So what comes again after the sink's death, out of another one, begins at or before the first
@@ -59,12 +62,22 @@ class Outlet:
         if len(encoded) > self._most_bytes:
             encoded = results.without_mask(encoded)
         self._summary.masks_left_out += encoded.endswith(results.MASK_LEFT_OUT)
+        if len(encoded) > self._most_bytes:
+            encoded = self._refused(stamp, len(encoded))
         answer = self._answers, parcels.answered(stamp, self._machine)
         self._waiting[stamp.place] = self._topic, encoded, answer
         while self._next in self._waiting:
             yield self._waiting.pop(self._next)
             self._summary.results += 1
             self._next += 1
+
+    def _refused(self, stamp: Stamp, result_bytes: int) -> bytes:
+        reason = f"result of {result_bytes} bytes does not fit the broker's packet limit of {self._most_bytes}"
+        _log.warning("refuses a result sequence=%d reason=%s", stamp.sequence, reason)
+        self._summary.drop(results.TOO_LARGE)
+        return results.Refusal(
+            self._device, stamp.run, stamp.sequence, reason, time.time() * 1e3, results.TOO_LARGE
+        ).as_json()
 
     def _result(self, stamp: Stamp, begun: Begun, found: tuple[Array, ...]) -> results.Result:
         manifest = self._package.manifest

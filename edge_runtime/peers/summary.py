@@ -58,7 +58,7 @@ class Summary:
     those `recomputed` under a new epoch; `latency_s` is from capture until the result was delivered. `steps` are of the
     last placement; of all are `step_s`, `wait_s` and, by stage, `stage_runs` and `stage_s`. `taken_over` are pieces
     opened for another placement than the planned one, `masks_left_out` those of results that were too large for the
-    broker with them."""
+    broker with them; `dropped` inputs that were given up, and results that were refused, by reason."""
 
     machine: str
     frames: int = 0

@@ -113,7 +113,7 @@ def test_a_bundle_that_is_made_twice_is_one_bundle(tiny_package, tmp_path, edge)
 
 
 def test_a_bundle_of_a_bundle_is_refused(edge, tmp_path):
-    with pytest.raises(errors.PackageError, match="bundle from the whole package"):
+    with pytest.raises(errors.PackageError, match="give the package that it was made of"):
         bundle.write(tmp_path / "again.tflsplit", edge, Role.EDGE, (edge.cut("op000"),))
 
 

@@ -44,7 +44,7 @@ WAITING = gauge("waiting_letters", "Letters and results that wait for room in th
 INPUTS = counter("inputs_total", "Inputs taken, at the machine that has them; as all below.")
 ANSWERED = counter("answered_inputs_total", "Inputs whose result came.")
 RECOMPUTED = counter("recomputed_frames_total", "Frames computed again, since the placement changed meanwhile.")
-DROPPED = counter("dropped_total", "Inputs given up, by reason.", "reason")
+DROPPED = counter("dropped_total", "Inputs given up and results refused, by reason.", "reason")
 CHANGES = counter(
     "placement_changes_total",
     "Placements put in force, by reason: start, lost, back, unanswered or better.",

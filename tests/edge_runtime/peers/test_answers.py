@@ -10,6 +10,7 @@ import tiny_models
 import ways_to_share
 from PIL import Image
 
+from broker.messages import results
 from broker.transport.memory import MemoryBroker
 from edge_runtime.sources import frames
 from tflsplit import errors
@@ -67,6 +68,19 @@ def test_a_mask_that_the_broker_would_not_take_is_left_out_and_counted(tmp_path)
     found, summary = answered(segmenter(tmp_path), wants_mask=True, most_bytes=1950)
     assert {result.mask for result in found} == {b""}  # null: asked for, and not there
     assert summary.masks_left_out == 3
+
+
+def test_a_result_that_the_broker_would_not_take_is_refused_and_the_next_ones_go_on(tmp_path):
+    made = shared_models.Machines(segmenter(tmp_path), MemoryBroker(max_packet_bytes=1950))
+    made.start("m1")
+    source = made.start("m0", (INPUTS,), wants_raw=True)
+    made.join()
+    found = made.take_results()
+    made.close()
+    assert made.failures == {}
+    assert [(each.sequence, each.refused) for each in found] == [(place, results.TOO_LARGE) for place in range(3)]
+    assert "does not fit the broker's packet limit" in found[0].error
+    assert (source.summary.answered, source.summary.dropped) == (3, {results.TOO_LARGE: 3})
 
 
 def test_a_mask_of_a_model_that_does_not_segment_is_refused(tmp_path):

@@ -20,8 +20,8 @@ _ROWS, _COLUMNS = 1, 2
 _ROUNDING = 1e-9
 # Up to so many machines every number of them is tried; a search takes the square of what it chooses from.
 _MANY = 12
-# Of more, numbers that are at most a half apart and have divisors, by which they make grids.
-_STEPS = (2, 3)
+# Of more, these, and from here on each that is twice the one before: they have divisors, by which they make grids.
+_FEW, _DOUBLED = (2, 3, 4, 6, 8, 12), 16
 # Up to so many uneven machines are put into groups in every way; there are twice as many with each machine more.
 _GROUPED = 8
 
@@ -122,13 +122,12 @@ def every(
     yield from (Layout(((machine,),)) for machine in sorted({*order[:_MANY], *always}))
     for count in _counts(len(order)):
         chosen = sorted(order[:count])
-        for groups in range(1, count + 1):
-            if count % groups == 0:
-                # Dealt out in turn, so that groups of uneven machines are about as fast as each other.
-                dealt = tuple(tuple(chosen[group::groups]) for group in range(groups))
-                yield Layout(dealt)
-                if 1 < groups < count:
-                    yield Layout(dealt, by_columns=True)
+        for groups in _groupings(count):
+            # Dealt out in turn, so that groups of uneven machines are about as fast as each other.
+            dealt = tuple(tuple(chosen[group::groups]) for group in range(groups))
+            yield Layout(dealt)
+            if 1 < groups < count:
+                yield Layout(dealt, by_columns=True)
         if count <= _GROUPED and len({machines[each].macs_per_s for each in chosen}) > 1:
             yield from _uneven(order[:count], machines, maps)
 
@@ -157,9 +156,17 @@ def _time_and_edges(way: Layout, extents: tuple[int, int], machines: Sequence[Ma
     return round(max(times) * sum(each.macs_per_s for each in machines), 6), sum(map(sum, sides))
 
 
+def _groupings(count: int) -> list[int]:
+    """Numbers of equal groups; of many machines all in one, each in one, and the grid that is nearest to square."""
+    divisors = [each for each in range(1, count + 1) if count % each == 0]
+    if count <= _MANY:
+        return divisors
+    return sorted({1, min(divisors, key=lambda each: abs(each - count // each)), count})
+
+
 def _counts(most: int) -> list[int]:
     """How many machines to share over: 2 and more."""
     if most <= _MANY:
         return list(range(2, most + 1))
-    doubled = (step << times for times in range(most.bit_length()) for step in _STEPS)
-    return sorted({*(each for each in doubled if each <= most), most})
+    doubled = itertools.takewhile(lambda each: each < most, (_DOUBLED << times for times in itertools.count()))
+    return [*_FEW, *doubled, most]
