@@ -87,7 +87,7 @@ def test_workers_are_scraped_while_one_is_killed_and_comes_back(cluster):
     made = cluster(2, 10**6, metrics=True)
     first, other, at = made.first, made.others[0], made.ports
     made.seen.wait_for(lambda: made.answered() >= 20)
-    waiting.wait_for(lambda: scraped.scrape(at[first])["tflsplit_worker_answered_inputs_total",] >= 20)
+    waiting.wait_for(lambda: scraped.scrape(at[first]).get(("tflsplit_worker_answered_inputs_total",), 0) >= 20)
     both = {name: scraped.scrape(at[name]) for name in (first, other)}
     assert both[other]["tflsplit_worker_frames_total",] > 0
     assert both[other]["tflsplit_worker_step_seconds_count",] > 0
@@ -98,15 +98,15 @@ def test_workers_are_scraped_while_one_is_killed_and_comes_back(cluster):
     made.workers[other].kill()
     made.workers[other].wait()
     lost = ("tflsplit_worker_placement_changes_total", ("reason", "lost"))
-    waiting.wait_for(lambda: scraped.scrape(at[first])[lost] == 1)
-    waiting.wait_for(lambda: scraped.scrape(at[first])["tflsplit_worker_taken_over_pieces_total",] > 0)
+    waiting.wait_for(lambda: scraped.scrape(at[first]).get(lost, 0) == 1)
+    waiting.wait_for(lambda: scraped.scrape(at[first]).get(("tflsplit_worker_taken_over_pieces_total",), 0) > 0)
     alone = scraped.scrape(at[first])
     assert alone["tflsplit_worker_machine_up", ("machine", other)] == 0
     assert list(json.loads(scraped.get(at[first], "/health")[1])["away"]) == [other]
 
     made.workers[other] = made.begin(other)
-    waiting.wait_for(lambda: scraped.scrape(at[first])["tflsplit_worker_machine_up", ("machine", other)] == 1)
-    waiting.wait_for(lambda: scraped.scrape(at[other])["tflsplit_worker_frames_total",] > 0)
+    waiting.wait_for(lambda: scraped.scrape(at[first]).get(("tflsplit_worker_machine_up", ("machine", other)), 0) == 1)
+    waiting.wait_for(lambda: scraped.scrape(at[other]).get(("tflsplit_worker_frames_total",), 0) > 0)
     made.workers[first].terminate()
     done = made.workers[first].done().json()
     assert done["answered"] == done["inputs"] > alone["tflsplit_worker_answered_inputs_total",]

@@ -136,7 +136,7 @@ def test_neither_tensorflow_nor_numpy_is_imported_to_examine_anything():
 
 
 def test_broker_that_does_not_answer_stops_whoever_asked_for_it():
-    found = doctor.examine("cloud", connection.Broker("mqtt://127.0.0.1:1"))
+    found = doctor.examine("cloud", connection.Broker(("mqtt://127.0.0.1:1",)))
 
     assert found.lacking == {"cloud": ("broker",)}
 
