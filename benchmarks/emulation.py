@@ -175,9 +175,9 @@ no limit of memory.
 """
 _UNEVENLY = """
 *Evenly* is all work over all machines' speed, and the time that the placement's exchange takes: what no machine that
-waits for another one, and no share that is not a whole row, would give. Asked: at most 1.10 times that. Between them
-are 0.5 ms for each piece, as stated of the machines, and machines that the planner leaves out: an eighth of the 7 rows
-of ResNet50's last maps is less than one.
+waits for another one, and no share that is not whole pixels, would give. Asked: at most 1.10 times that. Between them
+are 0.5 ms for each piece, as stated of the machines, waiting, since a half of the 7 rows of ResNet50's last maps is 4,
+and, beyond what is predicted, the messages of its 20 stages.
 """
 _PAPERS = """
 - DeeperThings (Stahl and others, IJPP 2021), six Raspberry Pis at 100 Mbit/s: fused layers are up to 1.52 times as fast
