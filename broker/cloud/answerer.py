@@ -203,8 +203,7 @@ def fitted(job: Job, answer: Answer, packet_bytes: Callable[[int], int], limit: 
     fitting = [each if packet_bytes(len(each)) <= limit else results.without_mask(each) for each in answer.results]
     longest = max(map(len, fitting))
     if packet_bytes(longest) > limit:
-        reason = f"result of {longest} bytes does not fit the broker's packet limit of {limit}"
-        return refusal(job, reason, Refused.TOO_LARGE)
+        return refusal(job, results.not_fitting(longest, limit), Refused.TOO_LARGE)
     return replace(answer, result=b"\n".join(fitting))
 
 

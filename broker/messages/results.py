@@ -242,6 +242,11 @@ def mask_of(found: Found | None) -> bytes | None:
         return b""
 
 
+def not_fitting(result_bytes: int, limit: int) -> str:
+    """The reason of a refusal as `TOO_LARGE`."""
+    return f"result of {result_bytes} bytes does not fit the broker's packet limit of {limit}"
+
+
 def without_mask(encoded: bytes) -> bytes:
     """One of our encoded results with its mask left out; as it is where it has none. A quote in a text is escaped, so
     the key is found by its bytes."""

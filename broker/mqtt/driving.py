@@ -32,7 +32,6 @@ class Driver:
     """Drives one connection after another: `begin`, then `look_after` by the network thread until one is lost.
 
     Two locks, in this order: who holds `_reading` waits for the socket, who holds `_turn` touches the connection.
-
     """
 
     def __init__(self, shared: Shared, wakee: socket, rouse: Callable[[], None]) -> None:

@@ -72,7 +72,7 @@ class Outlet:
             self._next += 1
 
     def _refused(self, stamp: Stamp, result_bytes: int) -> bytes:
-        reason = f"result of {result_bytes} bytes does not fit the broker's packet limit of {self._most_bytes}"
+        reason = results.not_fitting(result_bytes, self._most_bytes)
         _log.warning("refuses a result sequence=%d reason=%s", stamp.sequence, reason)
         self._summary.drop(results.TOO_LARGE)
         return results.Refusal(
