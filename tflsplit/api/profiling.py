@@ -1,6 +1,7 @@
 """How long every cut takes on this machine."""
 
 import contextlib
+import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -75,11 +76,24 @@ def _answered(result: bytes) -> "Iterator[Transport]":
     from broker.mqtt.transport import MqttTransport
 
     with (
+        _unlogged("broker"),
         loopback.serving(strict_json.parse_object(result)) as port,
         MqttTransport(f"mqtt://127.0.0.1:{port}", client_id="tflsplit-profile") as transport,
     ):
         transport.connect()
         yield transport
+
+
+@contextlib.contextmanager
+def _unlogged(package: str) -> Iterator[None]:
+    """Nothing of what that package logs for information: who profiles asked for no broker, and need not read of one."""
+    logger = logging.getLogger(package)
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -113,6 +113,7 @@ def test_ctrl_c_at_any_time_is_one_line(tiny_package, tmp_path, monkeypatch, wor
     took_s = min(time.monotonic() - began_s, 3.0)
     (tmp_path / "p.json").unlink(missing_ok=True)
     assert whole.returncode == 0, whole.stderr
+    assert b"connection" not in whole.stderr, "a profile asks for no broker and need not tell of its own"
     interrupted = 0
     for step in range(7):
         process = Interrupted(words[0], tiny_package.path, *words[1:], after_s=took_s * (step + 0.5) / 7)
