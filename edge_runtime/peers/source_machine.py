@@ -121,11 +121,13 @@ class SourceMachine:
         return self.feed.next(*key)
 
     def is_done(self, *, is_stopping: bool) -> bool:
-        """Whether all inputs are answered; or one that was stopped has waited long enough for that."""
+        """Whether all inputs are answered; or one that was stopped has waited long enough for that, or waited for
+        machines still, so that none was begun."""
         if self.feed.is_over:
             return True
         waited_s = time.monotonic() - self.feed.moved_at_s
-        return is_stopping and self.feed.has_ended and waited_s > self._settings.drain_s
+        is_enough = self._coordinator.phase is Phase.GATHERING or waited_s > self._settings.drain_s
+        return is_stopping and self.feed.has_ended and is_enough
 
     def over(self) -> None:
         """Tells the others that there are no more frames."""

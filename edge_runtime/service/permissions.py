@@ -6,10 +6,14 @@ from pathlib import Path
 from edge_runtime.accelerators import choice
 from edge_runtime.accelerators.coral import Coral
 from edge_runtime.accelerators.cpu import Cpu
+from edge_runtime.accelerators.served import Served
 from edge_runtime.machine import edgetpu
 from edge_runtime.service.unit import Access
 from edge_runtime.sources import words
 from tflsplit import errors
+
+# Of the socket of `tflsplit accelerator serve`, as docs/accelerators.md sets it up, where it is not there to be asked.
+SERVED_GROUP = "tflsplit-accelerator"
 
 
 def needed(
@@ -27,6 +31,9 @@ def needed(
     if coral is not None and _may_be(coral, "pci"):
         devices.append("char-apex")
         groups.append(edgetpu.apex_group(root, besides=rules) or edgetpu.GROUP)
+    if isinstance(named, Served):
+        socket = Path(named.path).absolute()
+        groups.append(_group_of(socket, root) if (root / socket.relative_to("/")).exists() else SERVED_GROUP)
     word = words.parse(source)
     if word.kind is words.Kind.CAMERA:
         devices.append(f"/dev/video{int(word.place)}")

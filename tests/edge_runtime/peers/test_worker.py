@@ -138,6 +138,18 @@ def test_what_a_dead_sink_sent_and_comes_late_breaks_no_order(tmp_path):
     machines.close()
 
 
+def test_a_source_that_is_stopped_while_it_waits_for_machines_ends_with_nothing_begun(machines, shared):
+    first = shared.plan.machines[0]
+    source = machines.start(
+        first, shared_models.inputs(shared.package, FRAMES), count=10**6, wait_s=3600.0, drain_s=3600.0
+    )
+    waiting.wait_for(lambda: source.summary.inputs > 0)
+    source.stop()
+    machines.join()  # long before it would go without them, or give up waiting for answers
+    assert source.summary.epochs == []
+    assert source.summary.answered == 0
+
+
 def test_a_machine_that_is_silent_is_lost_and_frames_that_were_lost_are_computed_again(shared):
     """Nothing but its letters and beats goes missing: no broker says that its connection is gone."""
     is_silent = False

@@ -27,6 +27,7 @@ ACCELERATORS = {
     "camera": ("cpu", "camera:2", ()),
     "picamera": ("cpu", "picamera:0", ()),
     "coral-and-camera": ("auto", "camera:0", ()),
+    "served": ("served:/run/tflsplit/coral.sock?weight=2", "camera:0", ()),
     "delegate": ("delegate:/usr/lib/teflon/libteflon.so", "camera:0", (pathlib.Path("/dev/dri/renderD128"),)),
 }
 
@@ -35,7 +36,9 @@ ACCELERATORS = {
 def root(tmp_path):
     """A machine with the groups of a Debian, and a render node."""
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc/group").write_text("root:x:0:\nplugdev:x:46:\nvideo:x:44:\nrender:x:105:\n")
+    (tmp_path / "etc/group").write_text(
+        "root:x:0:\nplugdev:x:46:\nvideo:x:44:\nrender:x:105:\ntflsplit-accelerator:x:990:\n"
+    )
     (tmp_path / "dev/dri").mkdir(parents=True)
     (tmp_path / "dev/dri/renderD128").touch()
     return tmp_path
@@ -129,6 +132,7 @@ def test_the_judgement_of_a_unit_without_hardening_is_another(root):
         ("camera", ["/dev/video2 rw"], ["video"]),
         ("picamera", ["char-video4linux rw", "char-media rw", "char-dma_heap rw"], ["video"]),
         ("coral-and-camera", ["char-usb_device rw", "char-apex rw", "/dev/video0 rw"], ["plugdev", "video"]),
+        ("served", ["/dev/video0 rw"], ["tflsplit-accelerator", "video"]),
         ("delegate", ["/dev/video0 rw", "/dev/dri/renderD128 rw"], ["video"]),
     ],
 )
@@ -159,6 +163,15 @@ def test_the_process_that_tries_a_new_model_may_give_up_its_rights(root):
 def test_a_device_of_a_delegate_has_to_be_there_for_its_group(root):
     with pytest.raises(errors.SettingsError, match="device /dev/galcore: No such file"):
         permissions.needed("delegate:/usr/lib/libvx_delegate.so", "x", [pathlib.Path("/dev/galcore")], root=root)
+
+
+def test_a_served_device_is_opened_by_the_group_of_its_socket(root):
+    socket = root / "run/tflsplit/coral.sock"
+    socket.parent.mkdir(parents=True)
+    socket.touch()
+    (root / "etc/group").write_text(f"owners:x:{socket.stat().st_gid}:\n")
+
+    assert permissions.needed("served:/run/tflsplit/coral.sock", "x", root=root).groups == ("owners",)
 
 
 def test_systemd_starts_no_service_with_a_group_that_is_not_there(root):
