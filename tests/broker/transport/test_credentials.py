@@ -51,6 +51,16 @@ def test_who_has_another_role_at_the_broker_is_refused_in_a_line(folder):
     assert "--role cloud" in str(refused.value)
 
 
+def test_an_operator_may_look_at_the_devices_that_it_steers(folder):
+    described = json.loads((folder / "broker.json").read_bytes())
+    (folder / "broker.json").write_text(json.dumps(described | {"role": "operator"}))
+    opened = credentials.open_bundle(folder)
+    opened.check_is_for(credentials.Role.CONSUMER)
+
+    with pytest.raises(errors.SettingsError, match="has the role operator"):
+        opened.check_is_for(credentials.Role.DEVICE)
+
+
 def test_a_folder_from_before_roles_were_read_is_for_every_role(folder):
     described = json.loads((folder / "broker.json").read_bytes())
     del described["role"]
