@@ -14,12 +14,12 @@ from tflsplit.placement.rewriting.rules import Rule
 
 class Network:
     """`rules`, `constant_bytes` are by operator; `shapes`, `wholes` and `item_bytes` by tensor. `pieces` keeps what was
-    worked out of parts of it, for `rewriting.pieces`."""
+    worked out of parts of it, for `rewriting.pieces`: by end and outputs, and by start."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.rules: tuple[Rule | None, ...] = tuple(rules.of(graph, operator) for operator in graph.operators)
-        self.pieces: dict[tuple[Any, ...], Any] = {}
+        self.pieces: dict[tuple[Any, ...], dict[int, Any]] = {}
         self.shapes = tuple(tensor.shape for tensor in graph.tensors)
         self.wholes: tuple[Box, ...] = tuple(map(boxes.whole, self.shapes))
         self.item_bytes = tuple(

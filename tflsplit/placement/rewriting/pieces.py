@@ -61,17 +61,21 @@ class Piece:
 
 def piece(network: Network, start: int, stop: int, outputs: Mapping[int, Box]) -> Piece:
     """The least of operators `start:stop` that makes these parts of tensors. A tensor from before may be among them."""
-    key = (start, stop, *outputs.items())
-    found: Piece | None = network.pieces.get(key)
+    known = network.pieces.setdefault((stop, *outputs.items()), {})
+    found: Piece | None = known.get(start)
     if found is None:
-        found = network.pieces[key] = _piece(network, start, stop, outputs)
+        # From one that begins later on, for a search asks for longer and longer ones.
+        later = min((each for each in known if each > start), default=stop)
+        needed = {tensor: box for tensor, box in outputs.items() if not boxes.is_empty(box)}
+        found = _longer(network, start, later, known.get(later) or Piece(needed, dict(outputs), ()))
+        known[start] = found
     return found
 
 
-def _piece(network: Network, start: int, stop: int, outputs: Mapping[int, Box]) -> Piece:
-    needed = {tensor: box for tensor, box in outputs.items() if not boxes.is_empty(box)}
-    parts = []
-    for operator in reversed(network.graph.operators[start:stop]):
+def _longer(network: Network, start: int, later: int, made_later: Piece) -> Piece:
+    """The piece with operators `start:later` before it."""
+    needed, parts = dict(made_later.inputs), []
+    for operator in reversed(network.graph.operators[start:later]):
         wanted = {tensor: needed.pop(tensor) for tensor in operator.outputs if tensor in needed}
         if not wanted:
             continue
@@ -82,7 +86,7 @@ def _piece(network: Network, start: int, stop: int, outputs: Mapping[int, Box]) 
         parts.append(Part(operator, made, macs, constants, features, work))
         for tensor, box in needs.items():
             needed[tensor] = boxes.hull([box, needed[tensor]]) if tensor in needed else box
-    return Piece(needed, dict(outputs), tuple(reversed(parts)))
+    return Piece(needed, made_later.outputs, (*reversed(parts), *made_later.parts))
 
 
 def _backwards(

@@ -3,7 +3,7 @@
 Runs of the same operators on the same shapes cost the same, so a network of repeated blocks is costed once a block.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +26,23 @@ _LEAST_S = 1e-30
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """Each machine's part (N, rank, 2) of one input, and before which stage it is fetched."""
+    """What `machines` (A,) need of one input: parts (A, rank, 2), and before which stage each is fetched (A,)."""
+
+    machines: Array
+    parts: Array
+    stages: Array
+    item_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How a tensor lies in each of some ways: parts (P, rank, 2), none of them empty, with the way and the machine of
+    each (P,). Parts are in the order of ways; those of each begin at `starts` (ways,)."""
 
     parts: Array
-    stages: tuple[int, ...]
-    item_bytes: int
+    ways: Array
+    machines: Array
+    starts: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +71,16 @@ class Entered:
 
 def run(network: Network, start: int, stop: int, layout: Layout, machines: Sequence[Machine], *, manner: Manner) -> Run:
     count, sources = len(machines), network.crossing[start]
-    held = Holdings(network, count, frozenset(sources))
-    asked: dict[tuple[int, int], tuple[int, Box]] = {}
+    holdings = Holdings(network, count, frozenset(sources))
+    asked: dict[int, dict[int, tuple[int, Box]]] = {tensor: {} for tensor in sources}
     sent, received, compute_s, adds = [], [], [], []
     parameters, features = np.zeros(count), np.zeros(count)
     for number, stage in enumerate(blocks.stages(network, start, stop, layout, machines, manner=manner)):
-        step = placement.step(network, stage, held)
-        for tensor, machine, box in held.asked:
-            first, before = asked.get((tensor, machine), (number, box))
-            asked[tensor, machine] = (first, boxes.hull([before, box]))
-        held.asked.clear()
+        step = placement.step(network, stage, holdings)
+        for tensor, machine, box in holdings.asked:
+            first, before = asked[tensor].get(machine, (number, box))
+            asked[tensor][machine] = (first, boxes.hull([before, box]))
+        holdings.asked.clear()
         out, into = cost.traffic((*step.moves, *step.sums), count)
         sent.append(out)
         received.append(into)
@@ -78,37 +90,40 @@ def run(network: Network, start: int, stop: int, layout: Layout, machines: Seque
             for piece in step.run_by(machine):
                 parameters[machine] += piece.parameter_bytes
                 features[machine] = max(features[machine], piece.feature_bytes)
-    needs = tuple(_needed(network, tensor, asked, count) for tensor in sources)
+    needs = tuple(
+        _needed(parts, len(network.shapes[tensor]), network.item_bytes[tensor]) for tensor, parts in asked.items()
+    )
     return Run(needs, np.array(sent), np.array(received), np.array(compute_s), tuple(adds), parameters, features)
 
 
-def entered(made: Run, held: Sequence[Array], cluster: Cluster) -> Entered:
-    """`held` are the parts (ways, N, rank, 2) of each input; the machines' parts do not overlap."""
-    ways = len(held[0])
+def held(ways: Sequence[Sequence[Box | None]]) -> Held:
+    """From each machine's part of a tensor in each of some ways; somebody has one in each."""
+    found = [
+        (way, machine, box) for way, parts in enumerate(ways) for machine, box in enumerate(parts) if box is not None
+    ]
+    numbers, machines, parts = zip(*found, strict=True)
+    in_order = np.array(numbers)
+    return Held(np.array(parts), in_order, np.array(machines), np.searchsorted(in_order, np.arange(len(ways))))
+
+
+def entered(made: Run, inputs: Sequence[Held], cluster: Cluster) -> Entered:
+    """`inputs` are how each of them lies; the machines' parts do not overlap."""
+    ways = len(inputs[0].starts)
     sent, received = np.repeat(made.sent[None], ways, axis=0), np.repeat(made.received[None], ways, axis=0)
-    for needed, parts in zip(made.needs, held, strict=True):
-        moved = _moved(needed.parts, parts) * needed.item_bytes
-        for machine, stage in enumerate(needed.stages):
-            received[:, stage, machine] += moved[:, machine].sum(axis=1)
-            sent[:, stage] += moved[:, machine]
+    for needed, has in zip(made.needs, inputs, strict=True):
+        moved = _moved(needed, has) * needed.item_bytes
+        received[:, needed.stages, needed.machines] += np.add.reduceat(moved, has.starts, axis=1).T
+        for stage in set(needed.stages):
+            sent[has.ways, stage, has.machines] += moved[needed.stages == stage].sum(axis=0)
     return Entered(cluster.exchange_s(sent, received), sent.sum(axis=1), received.sum(axis=1))
 
 
-def gathered(shape: Sequence[int], item_bytes: int, held: Array, cluster: Cluster) -> Entered:
-    """What it takes to bring a tensor to the sink; `held` as in `entered`."""
-    count = held.shape[1]
-    needs = parts_array([boxes.whole(shape) if each == cluster.sink else None for each in range(count)], len(shape))
-    nothing = np.zeros((1, count))
-    bring = Run((Needed(needs, (0,) * count, item_bytes),), nothing, nothing, nothing, (False,), nothing[0], nothing[0])
-    return entered(bring, (held,), cluster)
-
-
-def parts_array(parts: Sequence[Box | None], rank: int) -> Array:
-    made: Array = np.zeros((len(parts), rank, 2), np.int64)
-    for machine, box in enumerate(parts):
-        if box is not None:
-            made[machine] = box
-    return made
+def gathered(shape: Sequence[int], item_bytes: int, has: Held, cluster: Cluster) -> Entered:
+    """What it takes to bring a tensor to the sink."""
+    needed = _needed({cluster.sink: (0, boxes.whole(shape))}, len(shape), item_bytes)
+    nothing = np.zeros((1, len(cluster.machines)))
+    bring = Run((needed,), nothing, nothing, nothing, (False,), nothing[0], nothing[0])
+    return entered(bring, (has,), cluster)
 
 
 def rest_s(network: Network, places: Sequence[int], machines: Sequence[Machine]) -> Array:
@@ -139,17 +154,19 @@ def likeness(network: Network, start: int, stop: int) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def _needed(network: Network, tensor: int, asked: dict[tuple[int, int], tuple[int, Box]], count: int) -> Needed:
-    found = [asked.get((tensor, machine)) for machine in range(count)]
-    parts = parts_array([each and each[1] for each in found], len(network.shapes[tensor]))
-    return Needed(parts, tuple(each[0] if each else 0 for each in found), network.item_bytes[tensor])
+def _needed(asked: Mapping[int, tuple[int, Box]], rank: int, item_bytes: int) -> Needed:
+    """From each machine's part, and the stage before which it is fetched."""
+    parts = np.array([box for _, box in asked.values()], np.int64).reshape(-1, rank, 2)
+    stages = np.array([stage for stage, _ in asked.values()], np.int64)
+    return Needed(np.array(list(asked), np.int64), parts, stages, item_bytes)
 
 
-def _moved(needs: Array, held: Array) -> Array:
-    """Elements (ways, N, N), by who needs and who has them; 0 for one's own."""
-    low = np.maximum(needs[None, :, None, :, 0], held[:, None, :, :, 0])
-    high = np.minimum(needs[None, :, None, :, 1], held[:, None, :, :, 1])
-    moved: Array = np.prod(np.maximum(high - low, 0), axis=3) * ~np.eye(len(needs), dtype=bool)
+def _moved(needed: Needed, has: Held) -> Array:
+    """Elements (A, P), by who needs and what is held; 0 for one's own."""
+    moved: Array = (needed.machines[:, None] != has.machines).astype(np.int64)
+    for (first, last), (start, stop) in zip(needed.parts.transpose(1, 2, 0), has.parts.transpose(1, 2, 0), strict=True):
+        common = np.minimum(last[:, None], stop) - np.maximum(first[:, None], start)
+        moved *= np.maximum(common, 0, out=common)
     return moved
 
 

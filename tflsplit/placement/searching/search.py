@@ -23,10 +23,10 @@ from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.searching import blocks, joining, layouts, runs
 from tflsplit.placement.searching.blocks import Manner
 from tflsplit.placement.searching.layouts import Layout
-from tflsplit.placement.searching.runs import Entered, Run
+from tflsplit.placement.searching.runs import Entered, Held, Run
 
 # Labels kept for each layout of each place, and the most places that one fused run reaches over.
-_KEPT = 6
+_KEPT = 24
 _LONGEST = 6
 
 
@@ -164,7 +164,7 @@ class _Search:
         self._runs: dict[object, tuple[Run, Entered]] = {}
         self._staged: dict[object, tuple[Manner, ...]] = {}
         self._alike: dict[tuple[int, int], object] = {}
-        self._held: dict[tuple[int, ...], Array] = {}
+        self._held: dict[tuple[int, ...], Held] = {}
 
     def best(self) -> list[_Taken]:
         """The runs of the best way through; none where the machines' memory allows none."""
@@ -290,8 +290,8 @@ class _Search:
         key = (self._likeness(taken.start, taken.stop), taken.layout, taken.manner)
         if key not in self._runs:
             made = runs.run(self._network, taken.start, taken.stop, taken.layout, self._machines, manner=taken.manner)
-            held = [self._laid_out(tensor) for tensor in self._network.crossing[taken.start]]
-            self._runs[key] = made, runs.entered(made, held, self._cluster)
+            inputs = [self._laid_out(tensor) for tensor in self._network.crossing[taken.start]]
+            self._runs[key] = made, runs.entered(made, inputs, self._cluster)
         return self._runs[key]
 
     def _likeness(self, start: int, stop: int) -> object:
@@ -299,12 +299,11 @@ class _Search:
             self._alike[start, stop] = runs.likeness(self._network, start, stop)
         return self._alike[start, stop]
 
-    def _laid_out(self, tensor: int) -> Array:
+    def _laid_out(self, tensor: int) -> Held:
         """How a tensor lies, in each of the layouts."""
         shape = self._network.shapes[tensor]
         if shape not in self._held:
-            parts = [runs.parts_array(each.parts(shape, self._machines), len(shape)) for each in self._choices]
-            self._held[shape] = np.stack(parts)
+            self._held[shape] = runs.held([each.parts(shape, self._machines) for each in self._choices])
         return self._held[shape]
 
     def _scores(self, labels: _Labels) -> Array:
