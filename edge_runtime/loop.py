@@ -1,7 +1,8 @@
 """The edge loop: take an input, run the head, send the frame, and keep it until its answer is back.
 
-The caller's thread computes. A second thread receives answers and sends unanswered frames again. With a spool a third
-thread sends frames, and if only the newest input counts, another one reads inputs. Nothing here knows MQTT.
+The caller's thread computes. A second thread receives answers and sends unanswered frames again, unless frames follow
+one another too soon for that (`edge_runtime.incoming`). With a spool a third thread sends frames, and if only the
+newest input counts, another one reads inputs. Nothing here knows MQTT.
 """
 
 import logging
@@ -27,6 +28,7 @@ from edge_runtime.delivery.window import Window
 from edge_runtime.exactness import Exactness
 from edge_runtime.exchange import HeadInUse
 from edge_runtime.head import Head
+from edge_runtime.incoming import Incoming
 from edge_runtime.sources import intake
 from edge_runtime.sources.batches import Gathering, rows
 from edge_runtime.sources.captured import Capture
@@ -50,8 +52,6 @@ log = logging.getLogger(__name__)
 _LOOK_S = 0.2
 # How long a stop waits for answers to frames that are on disk anyway.
 _GRACE_S = 2.0
-# How often it is checked which frames are overdue or too old.
-_TEND_S = 0.1
 _ANNOUNCED = f"/{topics.Kind.SERVES.value}"
 
 
@@ -126,8 +126,9 @@ class Edge:
         self._announcing = Announcing(
             *(transport, settings, self._in_use, self._answers, self.exactness), spool=spool, adaptation=adaptation
         )
+        # A spool has threads of its own, and what adapts learns from when an answer comes.
+        self._incoming = Incoming(transport, self._take, self._tend, self._fail, may_share=not (spool or adaptation))
         self._stopped_at_s: float | None = None
-        self._is_drained = False
         self._failure: Exception | None = None
 
     @property
@@ -199,7 +200,7 @@ class Edge:
         self._turn = turn
 
     def describe(self, name: str, fields: Mapping[str, object] | None) -> None:
-        """Adds an entry to the birth, which is published again within `_TEND_S`."""
+        """Adds an entry to the birth, which is published again within a tenth of a second."""
         self._announcing.describe(name, fields)
 
     def run(self, source: Source) -> Summary:
@@ -216,8 +217,7 @@ class Edge:
         self._route.open()
         self._answers.open()
         self._announcing.look()
-        collecting = threading.Thread(target=self._collect, name="edge-results", daemon=True)
-        collecting.start()
+        self._incoming.open()
         self._in_use.thread = threading.current_thread()
         try:
             self._process_all(source)
@@ -227,8 +227,7 @@ class Edge:
             raise
         finally:
             self._in_use.thread = None
-            self._is_drained = True
-            collecting.join()
+            self._incoming.close()
             self._answers.close()
             self._route.close()
             self.summary.link = self._transport.counters
@@ -247,10 +246,14 @@ class Edge:
         sequence, batch = 0, Gathering(self._settings.batch, self._settings.batch_wait_s)
         try:
             while not (self.is_stopping or captures.is_over or self._is_enough(len(batch.inputs))):
-                if self._answers.is_alone(self._transport, self._route) or self._route.wait_for_room(_LOOK_S):
+                is_looking = self._incoming.look()
+                room_s = 0.0 if is_looking else _LOOK_S
+                if self._answers.is_alone(self._transport, self._route) or self._route.wait_for_room(room_s):
                     batch.add(captures.take(min(_LOOK_S, batch.left_s)))
                     if batch.is_due or self._is_enough(len(batch.inputs)):
                         sequence += self._process(sequence, batch.take())
+                elif is_looking:
+                    self._incoming.wait()
                 self._between_frames()
             if batch.inputs:
                 self._process(sequence, batch.take())
@@ -329,6 +332,7 @@ class Edge:
             head.interrupt()
 
     def _wait_for_answers(self) -> None:
+        self._incoming.leave()
         began_s, is_said = time.monotonic(), self._say_what_is_waited_for()
         while self._failure is None and not self._route.wait_until_settled(_LOOK_S):
             is_said = is_said or self._say_what_is_waited_for()  # it may be stopped while it waits
@@ -350,26 +354,14 @@ class Edge:
             log.info(words, self._settings.drain_s, text.counted(self.outstanding, "answer"))
         return is_waiting
 
-    def _collect(self) -> None:
-        tended_at_s = time.monotonic()
-        try:
-            while not self._is_drained:
-                message = self._transport.receive(_TEND_S)
-                if message is not None:
-                    self._take(message)
-                    self._transport.acknowledge(message)
-                now_s = time.monotonic()
-                if now_s - tended_at_s >= _TEND_S:
-                    tended_at_s = now_s
-                    self._collector.tend(now_s)
-                    self._route.tend(now_s)
-                    self._clouds.look(now_s, self._settings.deployment, waits=self._is_unheard)
-                    self._announcing.look()
-                    if self.adaptation is not None:
-                        self.adaptation.tend(now_s)
-        except Exception as failure:  # noqa: BLE001 - raised again by `run`, in the caller's thread
-            # It would be printed and forgotten otherwise, and the edge would wait for answers for ever.
-            self._fail(failure)
+    def _tend(self, now_s: float) -> None:
+        """Called by whoever sees to what comes, regularly."""
+        self._collector.tend(now_s)
+        self._route.tend(now_s)
+        self._clouds.look(now_s, self._settings.deployment, waits=self._is_unheard)
+        self._announcing.look()
+        if self.adaptation is not None:
+            self.adaptation.tend(now_s)
 
     @property
     def _is_unheard(self) -> bool:

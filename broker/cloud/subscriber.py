@@ -128,7 +128,8 @@ class Cloud:
         self._last_refusal: Recent[str, str] = Recent(_MOST_BYTES)
         self._turns: FairQueue[tuple[Key, _Held]] = FairQueue()  # read, and not given to the engine yet
         self._stopped_at_s: float | None = None
-        self._changed = threading.Condition()  # guards what follows and the summary: answers come from threads
+        self._lock = threading.RLock()  # guards what follows and the summary: answers come from threads
+        self._changed = threading.Condition(self._lock)
         self._reply_cache = ReplyCache()
         self._allowance = dead_letters.Allowance()
         self._running: dict[Key, _Held] = {}
@@ -221,7 +222,7 @@ class Cloud:
     def _has_room(self, *, wants_all: bool = False) -> bool:
         """Whether another frame may be taken (or with `wants_all`, nothing is held), waiting a moment if not."""
         self.looked_at_s = time.monotonic()
-        with self._changed:
+        with self._lock:
             self._publish_leaving()
             if self._is_free(wants_all=wants_all):
                 return True
@@ -244,7 +245,7 @@ class Cloud:
         try:
             route = self._routes.get(message.topic) or self._new_route(message.topic)
         except errors.FrameError as problem:  # not from a device of ours: there is nobody to answer
-            with self._changed:
+            with self._lock:
                 self.summary.refused[Refused.BAD_TOPIC] += 1
             log.warning("message ignored reason=%s", problem)
             self._transport.acknowledge(message)
@@ -276,7 +277,7 @@ class Cloud:
         return self._reassembler.add(route.device, message.payload, message.arrived_at_s)
 
     def _serve(self, key: Key, route: _Route, job: Job, message: Message) -> None:
-        with self._changed:
+        with self._lock:
             self.summary.frames += 1
             known = self._reply_cache.get(key)
             running = self._running.get(key)
@@ -302,7 +303,7 @@ class Cloud:
 
     def _hold(self, route: _Route, job: Job, message: Message) -> _Held:
         held = _Held(route, job, [message], len(job.encoded) + _ENTRY_BYTES)
-        with self._changed:
+        with self._lock:
             self._held_bytes += held.held_bytes
         return held
 
@@ -313,7 +314,7 @@ class Cloud:
             self._held_bytes += _ENTRY_BYTES
 
     def _finish(self, key: Key | None, held: _Held, answer: Answer) -> None:
-        with self._changed:
+        with self._lock:
             if key is not None:
                 del self._running[key]
                 self._shares.remove(held.route.results, len(held.job.encoded) + _ENTRY_BYTES)

@@ -57,8 +57,9 @@ class Summary:
         self.results += 1
         self.masks_left_out += answer.masks_left_out
         self.exactness[Standing.of(is_exact)] += 1
-        for part in _PARTS:
-            getattr(self, f"{part}_s").append(getattr(answer, f"{part}_s"))
+        self.tail_s.append(answer.tail_s)
+        self.decode_s.append(answer.decode_s)
+        self.queue_s.append(answer.queue_s)
 
     def __repr__(self) -> str:
         return f"<{self}>"

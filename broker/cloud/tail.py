@@ -69,6 +69,8 @@ class Tails:
         if (frame.follows is not None) != self.package.manifest.is_stateful:
             alone, kind = ("alone", "stateful") if frame.follows is None else ("of a stream", "not stateful")
             raise errors.FrameError(f"frame {alone}, package {self.package.manifest.name} is {kind}")
+        if frame.cut in self._used:
+            return cut
         try:
             self.package.check_has_tail(cut)
         except errors.CutError as problem:

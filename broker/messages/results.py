@@ -78,6 +78,9 @@ class Times:
     sent_ms: float
 
     def __post_init__(self) -> None:
+        spans_ms = self.head_ms + self.queue_ms + self.decode_ms + self.tail_ms
+        if math.isfinite(self.captured_ms + self.received_ms + self.sent_ms + spans_ms):
+            return
         for name in self.__slots__:
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"time {name} is {getattr(self, name)}, expected a finite number")
@@ -294,7 +297,7 @@ def _result(fields: Mapping[str, Any]) -> Result:
         sequence=_sequence(fields),
         cut=_text(fields, "cut"),
         package=_text(fields, "package"),
-        times=Times(**{name: _number(times, name) for name in Times.__slots__}),
+        times=Times(*[_number(times, name) for name in Times.__slots__]),
         top=tuple(Score(_text(entry, "label"), _number(entry, "score")) for entry in _objects(fields, "top")),
         values=tuple((name, _numbers(values, name)) for name in values),
         outputs=tuple(_output(entry) for entry in _objects(fields, "outputs")),
@@ -348,12 +351,13 @@ def _sequence(fields: Mapping[str, Any], name: str = "sequence") -> int:
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
-    text: str = _one(fields, name, str)
-    return text
+    found = fields.get(name)
+    return found if type(found) is str else str(_one(fields, name, str))
 
 
 def _number(fields: Mapping[str, Any], name: str) -> float:
-    return float(_one(fields, name, int, float))
+    found = fields.get(name)
+    return found if type(found) is float else float(_one(fields, name, int, float))
 
 
 def _numbers(fields: Mapping[str, Any], name: str) -> tuple[float, ...]:

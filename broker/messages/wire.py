@@ -101,22 +101,28 @@ class Frame:
     def __post_init__(self) -> None:
         if len(self.package) != PACKAGE_BYTES:
             raise ValueError(f"package digest is {len(self.package)} bytes, expected {PACKAGE_BYTES}")
-        _check_range("cut", self.cut, _U16)
-        _check_range("boot", self.boot, _U64)
-        _check_range("sequence", self.sequence + len(self.later_ns), MAX_SEQUENCE)
-        if self.follows is not None:
-            _check_range("follows", self.follows, self.sequence)
-        _check_range("captured_ns", self.captured_ns, _U64)
-        _check_range("head_us", self.head_us, _U32)
+        more = len(self.later_ns)
+        for what, value, most in (
+            ("cut", self.cut, _U16),
+            ("boot", self.boot, _U64),
+            ("sequence", self.sequence + more, MAX_SEQUENCE),
+            ("follows", self.follows or 0, self.sequence),
+            ("captured_ns", self.captured_ns, _U64),
+            ("head_us", self.head_us, _U32),
+            ("count of further inputs", more, MAX_INPUTS - 1),
+        ):
+            if not 0 <= value <= most:
+                raise ValueError(f"{what} {value} is outside 0..{most}")
         boundaries.check(self.boundary)
         if self.pixels is not None:
             _check_pixels(self.cut, self.boundary)
-        _check_range("count of further inputs", len(self.later_ns), MAX_INPUTS - 1)
         if self.later_ns and (self.pixels is not None or self.follows is not None):
             raise ValueError("several inputs of pixels or of a stream, expected one")
-        if len(self.sizes) not in (0, self.inputs) or not all(0 < side <= _U32 for size in self.sizes for side in size):
-            raise ValueError(f"sizes {self.sizes} of {self.inputs} inputs, expected two extents for each")
-        tensors.widened(self.boundary, self.inputs)
+        if self.sizes and (
+            len(self.sizes) != 1 + more or not all(0 < side <= _U32 for size in self.sizes for side in size)
+        ):
+            raise ValueError(f"sizes {self.sizes} of {1 + more} inputs, expected two extents for each")
+        tensors.widened(self.boundary, 1 + more)
 
     @property
     def inputs(self) -> int:
@@ -267,11 +273,6 @@ def key(encoded: feature_codec.Buffer) -> tuple[int, int]:
     """(boot, sequence) of an encoded frame of our own; nothing is checked."""
     boot, sequence = _KEY.unpack_from(encoded, _KEY_OFFSET)
     return int(boot), int(sequence)
-
-
-def _check_range(what: str, value: int, most: int) -> None:
-    if not 0 <= value <= most:
-        raise ValueError(f"{what} {value} is outside 0..{most}")
 
 
 def _check_pixels(cut: int, boundary: Sequence[tensors.TensorSpec]) -> None:

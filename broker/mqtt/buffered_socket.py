@@ -20,7 +20,7 @@ class BufferedSocket:
     def __init__(self, wrapped: socket.socket) -> None:
         self._wrapped = wrapped
         self.received = bytearray()  # and not yet read
-        self._unsent: deque[bytes | bytearray | memoryview] = deque()
+        self.unsent: deque[bytes | bytearray | memoryview] = deque()  # what `send` took, and others put here
 
     def fileno(self) -> int:
         return self._wrapped.fileno()
@@ -54,39 +54,34 @@ class BufferedSocket:
         """Bytes that TLS has received, which nobody could see by polling."""
         return self._wrapped.pending() if isinstance(self._wrapped, ssl.SSLSocket) else 0
 
-    @property
-    def has_unsent(self) -> bool:
-        return bool(self._unsent)
-
     def send(self, data: bytes | bytearray | memoryview) -> int:
         """Takes all of it; it leaves with `flush`."""
-        self._unsent.append(data)
+        self.unsent.append(data)
         return len(data)
 
     def flush(self) -> None:
         """As much as the wrapped socket takes without waiting. One that is gone takes nothing; the next `recv` gives
         what the other side said before it went, and then says so."""
-        while self._unsent:
+        while self.unsent:
             data = self._gathered()
             try:
                 sent = self._wrapped.send(data)
             except OSError:  # it would block, or is gone
                 sent = 0
             if sent < len(data):
-                self._unsent.appendleft(memoryview(data)[sent:])
+                self.unsent.appendleft(memoryview(data)[sent:])
             if sent == 0:
                 return
 
     def close(self) -> None:
         self.flush()
+        self.unsent.clear()
         self._wrapped.close()
 
     def _gathered(self) -> bytes | bytearray | memoryview:
-        first = self._unsent.popleft()
-        if not self._unsent or len(first) + len(self._unsent[0]) > _WRITE_BYTES:
-            return first
-        parts, gathered_bytes = [first], len(first)
-        while self._unsent and gathered_bytes + len(self._unsent[0]) <= _WRITE_BYTES:
-            gathered_bytes += len(self._unsent[0])
-            parts.append(self._unsent.popleft())
-        return b"".join(parts)
+        unsent = self.unsent
+        first = unsent.popleft()
+        gathered_bytes, parts = len(first), [first]
+        while unsent and (gathered_bytes := gathered_bytes + len(unsent[0])) <= _WRITE_BYTES:
+            parts.append(unsent.popleft())
+        return first if len(parts) == 1 else b"".join(parts)

@@ -106,6 +106,7 @@ class Connection:
         self._events: list[Event] = []
         self._was_accepted = False
         self._poll: Any = None
+        self._polled = 0  # what the socket is polled for
         self._has_more = False  # TLS has it already, so poll cannot see it
         self._looked_s, self._silent_s, self._misc_s = _clock(), 0.0, 0.0
         self._client = self._make_client()
@@ -164,7 +165,10 @@ class Connection:
             if self._poll is None:
                 self._poll = select.poll()
                 self._poll.register(waker, select.POLLIN)
-            self._poll.register(sock, select.POLLIN | (select.POLLOUT if self.is_writing else 0))
+            wanted = select.POLLIN | select.POLLOUT if self.is_writing else select.POLLIN
+            if wanted != self._polled:
+                self._poll.register(sock, wanted)
+                self._polled = wanted
         except (OSError, ValueError):  # another thread has just met its end
             return True, False
         is_readable, is_writable = self._has_more, False
@@ -181,15 +185,16 @@ class Connection:
         try:
             if is_readable:
                 self._read()
-                self._rearm_quickack()
                 sock: Any = self._client.socket()
-                self._has_more = hasattr(sock, "pending") and sock.pending() > 0
+                self._rearm_quickack(sock)
+                self._has_more = self._options.tls is not None and sock is not None and sock.pending() > 0
             if is_writable:
                 self.write()
-            if _clock() - self._misc_s >= _MISC_S:
-                self._misc_s = _clock()
+            now_s = _clock()
+            if now_s - self._misc_s >= _MISC_S:
+                self._misc_s = now_s
                 self._client.loop_misc()
-            self._listen(has_heard=is_readable)
+            self._listen(now_s, has_heard=is_readable)
         except _FOREIGN as problem:
             self._meet(problem)
         events, self._events = self._events, []
@@ -197,10 +202,9 @@ class Connection:
             events.append(self._lost("connection closed"))
         return events
 
-    def _listen(self, *, has_heard: bool) -> None:
+    def _listen(self, now_s: float, *, has_heard: bool) -> None:
         """Ends a connection whose other end is silent though paho has pinged it: `keepalive_s` after it was heard last.
         Time in which nobody looked, since this machine slept or stalled, is no silence."""
-        now_s = _clock()
         self._silent_s = 0.0 if has_heard else self._silent_s + min(now_s - self._looked_s, _LOOK_S)
         self._looked_s = now_s
         if self._was_accepted and self._silent_s > _SILENCE * self._options.keepalive_s:
@@ -301,8 +305,11 @@ class Connection:
         client.on_message = self._on_message
         client.on_socket_open = self._on_socket_open
         # With any callback here paho leaves writing to whoever drives it, instead of writing from within publish().
-        client.on_socket_register_write = _leave_writing_to_us
+        client.on_socket_register_write = self._on_register_write
         return client
+
+    def _on_register_write(self, *_: Any) -> None:
+        """There is something to write, which `is_writing` tells."""
 
     def _on_socket_open(self, _: Any, __: Any, sock: Any) -> None:
         with contextlib.suppress(OSError):  # no TCP: `broker.mqtt.paho_check`
@@ -311,14 +318,15 @@ class Connection:
             for option, value in network.patience(_SILENCE * self._options.keepalive_s).items():
                 sock.setsockopt(*option, value)
             sock.setsockopt(socket.IPPROTO_TCP, network.TCP_RTO_MAX_MS, network.RTO_MAX_MS)
-        self._rearm_quickack()
+        self._rearm_quickack(sock)
 
-    def _rearm_quickack(self) -> None:
+    def _rearm_quickack(self, sock: Any) -> None:
         """Our kernel acknowledges at once, so that a broker with Nagle's algorithm on does not wait 40 ms for it."""
-        sock: Any = self._client.socket()
         if _QUICKACK is not None and sock is not None:
-            with contextlib.suppress(OSError):  # a socket that has just gone says so at its next read
+            try:  # noqa: SIM105 - each frame comes here, and a context manager costs more than the call
                 sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            except OSError:
+                pass  # a socket that has just gone says so at its next read
 
     def _meet(self, problem: Exception) -> None:
         self._events.append(self._lost(f"paho-mqtt could not read a packet: {problem!r}"))
@@ -388,7 +396,3 @@ def acknowledged(mid: int, code: ReasonCode) -> Acknowledged:
 
 def _properties(packet_type: int) -> Any:
     return Properties(packet_type)  # type: ignore[no-untyped-call] # paho's class sets its attributes by magic
-
-
-def _leave_writing_to_us(*_: Any) -> None:
-    pass

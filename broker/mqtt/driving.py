@@ -21,7 +21,7 @@ from broker.transport.state import Lost, Shared
 _ABSENT_S = 0.05
 # A receiver that was away for longer before it came back is busy: it does not read, so that when a message arrived is
 # told by a thread that sees it arrive.
-_SHORT_S = 0.005
+_SHORT_S = 0.01
 # After a look at the socket nobody looks again for so long without waiting: it was empty a moment ago.
 _JUST_S = 0.001
 # The longest that one look at the socket takes: keepalives and time-outs are as late as this at most.
@@ -123,6 +123,8 @@ class Driver:
                 self._is_needed.set()
             if message is not None:
                 return message
+        if not self._is_asleep:  # nobody reads: the network thread may wait for whoever came back so late
+            self._is_needed.set()
         self._following += 1
         try:
             return self._shared.inbox.take(max(0.0, began_s + timeout_s - time.monotonic()))

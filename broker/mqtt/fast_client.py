@@ -39,6 +39,7 @@ class FastClient(paho.Client):
         self._on_puback = on_puback
         self._is_mqtt_5 = self._protocol is MQTTProtocolVersion.MQTTv5
         self._unacknowledged: set[int] = set()
+        self.buffered: BufferedSocket | None = None  # the one that paho has, or had last
 
     def send_publish(
         self, topic: str, payload: bytes | bytearray, qos: int, *, retain: bool, properties: Properties | None
@@ -57,7 +58,7 @@ class FastClient(paho.Client):
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
         """Reads once, and takes all packets that came whole."""
-        sock = cast("BufferedSocket | None", self.socket())
+        sock = self.buffered
         if sock is None:
             return MQTTErrorCode.MQTT_ERR_NO_CONN
         try:
@@ -72,7 +73,8 @@ class FastClient(paho.Client):
         return self._take_whole(sock)
 
     def _create_socket(self) -> Any:
-        return BufferedSocket(cast(socket.socket, super()._create_socket()))
+        self.buffered = BufferedSocket(cast(socket.socket, super()._create_socket()))
+        return self.buffered
 
     def _take_whole(self, sock: BufferedSocket) -> MQTTErrorCode:
         received, at = sock.received, 0
@@ -108,10 +110,8 @@ class FastClient(paho.Client):
         return True
 
     def _send(self, *parts: bytes | bytearray) -> None:
-        sock = cast("BufferedSocket | None", self.socket())
-        if sock is not None:
-            for part in parts:
-                sock.send(part)
+        if self.buffered is not None:
+            self.buffered.unsent += parts
             self._last_msg_out = time.monotonic()  # paho pings by it
 
     def _unused_mid(self) -> int:

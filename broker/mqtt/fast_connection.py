@@ -8,7 +8,6 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from broker.mqtt.buffered_socket import BufferedSocket
 from broker.mqtt.connection import Connection, acknowledged
 from broker.mqtt.events import Acknowledged
 from broker.mqtt.fast_client import FastClient
@@ -18,24 +17,29 @@ from broker.transport.protocol import Message
 
 class FastConnection(Connection):
     _client: FastClient
+    _has_pahos = False  # packets that paho made itself, and that are to be written
 
     @property
     def is_writing(self) -> bool:
-        sock = self._socket()
-        return (sock is not None and sock.has_unsent) or self._client.want_write()
+        sock = self._client.buffered
+        return self._has_pahos or (sock is not None and bool(sock.unsent))
 
     def acknowledge(self, mid: int) -> None:
         self._client.send_puback(mid)
 
     def write(self) -> None:
-        if self._client.want_write():
+        if self._has_pahos:
+            self._has_pahos = False
             super().write()
-        sock = self._socket()
-        if sock is not None and sock.has_unsent:
+        sock = self._client.buffered
+        if sock is not None and sock.unsent:
             sock.flush()
 
     def _new_client(self, **options: Any) -> FastClient:
         return FastClient(CallbackAPIVersion.VERSION2, on_frame=self._on_frame, on_puback=self._on_puback, **options)
+
+    def _on_register_write(self, *_: Any) -> None:
+        self._has_pahos = True
 
     def _publish(self, outgoing: Outgoing, payload: bytes | bytearray, properties: Properties | None) -> int:
         return self._client.send_publish(
@@ -44,9 +48,6 @@ class FastConnection(Connection):
 
     def _read(self) -> None:
         self._client.loop_read()
-
-    def _socket(self) -> BufferedSocket | None:
-        return self._client.socket()  # type: ignore[return-value] # paho knows it as what it wraps
 
     def _on_puback(self, mid: int, code: int) -> None:
         taken = Acknowledged(mid, None)

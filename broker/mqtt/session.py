@@ -4,6 +4,7 @@ Runs on one thread at a time. Queues, subscriptions and counters outlive it; the
 """
 
 import logging
+import math
 
 from broker.mqtt import events
 from broker.mqtt.connection import Connection
@@ -21,6 +22,8 @@ _LEAST_PACKET_BYTES = 512
 
 # Handed to the connection before it writes: one system call for many small messages.
 _TOGETHER_BYTES = 1 << 16
+# How often it is looked what is to be said again: a quarter of a second's may go together.
+_TEND_S = 0.02
 
 
 class Session:
@@ -39,6 +42,7 @@ class Session:
         ] = []  # QoS 0, handed to the connection, perhaps not to the socket yet
         self._asked: dict[int, Subscription] = {}
         self._known_wishes = -1
+        self._tended_s = -math.inf
 
     @property
     def waits(self) -> bool:
@@ -55,27 +59,29 @@ class Session:
             return
         if self._known_wishes != self._shared.wishes:
             self._subscribe()
-        if tends:
+        shared = self._shared
+        if tends and shared.clock() - self._tended_s >= _TEND_S:
+            self._tended_s = shared.clock()
             self._say_again()
-        has_more = True
+        has_more = bool(shared.receipts or self._writing) or shared.outbox.is_waiting or self._connection.is_writing
         while has_more:
             is_handed = self._is_free_to_send() and self._hand_over()
             # Behind the messages: a result is waited for by somebody, an acknowledgement only by the broker.
             self.acknowledge()
             self._connection.write()
             # What was written at QoS 0 lets its follower go.
-            has_more = is_handed and (bool(self._writing) or self._shared.outbox.is_waiting)
+            has_more = is_handed and (bool(self._writing) or shared.outbox.is_waiting)
 
     def handle(self, event: events.Event) -> None:
         match event:
-            case events.Accepted():
-                self._accept(event)
-            case events.Acknowledged():
-                self._release(event)
-            case events.Subscribed():
-                self._granted(event)
             case protocol.Message():
                 self._take_in(event)
+            case events.Acknowledged():
+                self._release(event)
+            case events.Accepted():
+                self._accept(event)
+            case events.Subscribed():
+                self._granted(event)
             case Lost():
                 self.end(event)
 
@@ -169,7 +175,7 @@ class Session:
     def _hand_over(self) -> bool:
         """Some of what waits, to the connection; False if nothing may go."""
         handed_bytes = 0
-        while handed_bytes < _TOGETHER_BYTES and self._shared.outbox.is_waiting:
+        while handed_bytes < _TOGETHER_BYTES:
             outgoing = self._shared.outbox.take(is_window_full=len(self._in_flight) >= self._window)
             if outgoing is None:
                 break

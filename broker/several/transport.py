@@ -58,10 +58,11 @@ class _Merged:
 
     def __init__(self, inboxes: Sequence[Inbox]) -> None:
         self._inboxes = inboxes
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
         self._turn = 0
         for inbox in inboxes:
-            inbox.changed = self._changed
+            inbox.share(lock, self._changed)
 
     def take(self, timeout_s: float) -> tuple[int, Message] | None:
         """The place of the inbox, and its oldest message."""

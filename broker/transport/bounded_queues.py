@@ -3,7 +3,7 @@
 import collections
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broker.transport.protocol import Limits, Message
 from tflsplit.coding import feature_codec
@@ -30,10 +30,10 @@ class Outgoing:
     follower: "Outgoing | None" = None
     repeats: int = 0
     is_ours: bool = False  # the transport's own word about itself: never refused for want of room
+    held_bytes: int = field(init=False)
 
-    @property
-    def held_bytes(self) -> int:
-        return len(self.topic) + memoryview(self.payload).nbytes
+    def __post_init__(self) -> None:
+        self.held_bytes = len(self.topic) + memoryview(self.payload).nbytes
 
 
 class Outbox:
@@ -41,7 +41,9 @@ class Outbox:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._changed = threading.Condition()
+        # Taken by itself where nobody waits: each frame does that several times, and a condition's way to it is longer.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._waiting: collections.deque[Outgoing] = collections.deque()
         self._followers: dict[int, Outgoing] = {}  # by number, of messages that the broker does not have yet
         self._held_messages = 0
@@ -61,24 +63,23 @@ class Outbox:
 
     def has_taken(self, number: int) -> bool:
         """Whether the message of that number, and with it all before it, is not waiting any longer."""
-        with self._changed:
+        with self._lock:
             is_followed = next(iter(self._followers), number + 1) <= number
             return not is_followed and (not self._waiting or self._waiting[0].number > number)
 
     @property
     def held(self) -> tuple[int, int]:
         """Messages and bytes taken in and not yet released."""
-        with self._changed:
+        with self._lock:
             return self._held_messages, self._held_bytes
 
     def put(self, outgoing: Outgoing, timeout_s: float) -> bool:
         """False if there was no room in time, or none will ever be because the outbox is closed."""
-        with self._changed:
-            wait_s = min(timeout_s, threading.TIMEOUT_MAX)
-            if (
-                not self._changed.wait_for(lambda: self._is_closed or self._has_room(outgoing), wait_s)
-                or self._is_closed
-            ):
+        with self._lock:
+            if not self._has_room(outgoing):
+                wait_s = min(timeout_s, threading.TIMEOUT_MAX)
+                self._changed.wait_for(lambda: self._is_closed or self._has_room(outgoing), wait_s)
+            if self._is_closed or not self._has_room(outgoing):
                 return False
             self._number(outgoing)
             self._waiting.append(outgoing)
@@ -89,13 +90,13 @@ class Outbox:
 
     def put_first(self, outgoing: Outgoing) -> None:
         """Ahead of everything and beyond the bounds: for the few small messages that a transport sends about itself."""
-        with self._changed:
+        with self._lock:
             self._hold(outgoing)
             self._waiting.appendleft(outgoing)
 
     def has_half_its_room(self, outgoing: Outgoing) -> bool:
         """Whether what is said again may go in, and leave the rest of the room to what is new."""
-        with self._changed:
+        with self._lock:
             return self._held_messages == 0 or (
                 2 * self._held_messages < self._limits.outbox_messages
                 and 2 * (self._held_bytes + outgoing.held_bytes) < self._limits.outbox_bytes
@@ -103,26 +104,26 @@ class Outbox:
 
     def put_again(self, outgoing: Outgoing) -> None:
         """Behind everything else. Nobody waits for it, so it has the number of what comes next."""
-        with self._changed:
+        with self._lock:
             self._hold(outgoing)
             outgoing.number = self._last_number + 1
             self._waiting.append(outgoing)
 
     def put_back(self, unsent: Iterable[Outgoing]) -> None:
         """Messages taken but not released, to be sent again before all others, in the order given."""
-        with self._changed:
+        with self._lock:
             self._waiting.extendleft(reversed(list(unsent)))
 
     def take(self, *, is_window_full: bool) -> Outgoing | None:
         """The next message, if there is one that may go: with a full window only QoS 0."""
-        with self._changed:
+        with self._lock:
             if not self._waiting or (is_window_full and self._waiting[0].qos > 0):
                 return None
             return self._waiting.popleft()
 
     def release(self, outgoing: Outgoing, *, is_dropped: bool = False) -> None:
         """The broker has it, or it `is_dropped` and its follower with it."""
-        with self._changed:
+        with self._lock:
             self._held_messages -= 1
             self._held_bytes -= outgoing.held_bytes
             follower = outgoing.follower
@@ -135,21 +136,23 @@ class Outbox:
             self._changed.notify_all()
 
     def wait_empty(self, timeout_s: float) -> bool:
-        with self._changed:
+        with self._lock:
             return self._changed.wait_for(lambda: self._held_messages == 0, min(timeout_s, threading.TIMEOUT_MAX))
 
     def close(self) -> None:
         """Refuses everything from now on, except by `put_first`; what is in can still be taken."""
-        with self._changed:
+        with self._lock:
             self._is_closed = True
             self._changed.notify_all()
 
     def _has_room(self, outgoing: Outgoing) -> bool:
         # A message larger than the whole bound may go alone: the packet limit is there to refuse it.
-        both = [outgoing] if outgoing.follower is None else [outgoing, outgoing.follower]
+        messages, held_bytes = 1, outgoing.held_bytes
+        if outgoing.follower is not None:
+            messages, held_bytes = 2, held_bytes + outgoing.follower.held_bytes
         return self._held_messages == 0 or (
-            self._held_messages + len(both) <= self._limits.outbox_messages
-            and self._held_bytes + sum(each.held_bytes for each in both) <= self._limits.outbox_bytes
+            self._held_messages + messages <= self._limits.outbox_messages
+            and self._held_bytes + held_bytes <= self._limits.outbox_bytes
         )
 
     def _number(self, outgoing: Outgoing) -> None:
@@ -163,16 +166,21 @@ class Outbox:
 
 
 class Inbox:
-    """Messages that came in and were not yet received by the consumer. Who takes from several waits on one `changed`,
-    which is put in their place before anything comes in."""
+    """Messages that came in and were not yet received by the consumer. Who takes from several waits for them with one
+    lock, which they `share` before anything comes in."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self.changed = threading.Condition()
+        lock = threading.RLock()
+        self.share(lock, threading.Condition(lock))
         self._waiting: collections.deque[Message] = collections.deque()
         self._qos0_messages = 0
         self._held_bytes = 0
         self.is_closed = False
+
+    def share(self, lock: threading.RLock, changed: threading.Condition) -> None:
+        """Which is a condition of that lock."""
+        self._lock, self._changed = lock, changed
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -184,21 +192,23 @@ class Inbox:
         Maximum more with each acknowledgement, and MQTT 3.1.1 has no such limit. Taking them is better than losing
         them, since the broker holds them in memory as well.
         """
-        with self.changed:
+        held_bytes = _held_bytes(message)
+        with self._lock:
             is_full = message.qos == 0 and self._qos0_messages >= self._limits.inbox_messages
-            if self.is_closed or is_full or self._held_bytes + _held_bytes(message) > self._limits.inbox_bytes:
+            if self.is_closed or is_full or self._held_bytes + held_bytes > self._limits.inbox_bytes:
                 return False
             self._waiting.append(message)
             self._qos0_messages += message.qos == 0
-            self._held_bytes += _held_bytes(message)
-            self.changed.notify()
+            self._held_bytes += held_bytes
+            self._changed.notify()
             return True
 
     def take(self, timeout_s: float) -> Message | None:
         if not (self._waiting or timeout_s):
             return None
-        with self.changed:
-            self.changed.wait_for(lambda: self._waiting or self.is_closed, min(timeout_s, threading.TIMEOUT_MAX))
+        with self._lock:
+            if not self._waiting:
+                self._changed.wait_for(lambda: self._waiting or self.is_closed, min(timeout_s, threading.TIMEOUT_MAX))
             if not self._waiting:
                 return None
             message = self._waiting.popleft()
@@ -208,9 +218,9 @@ class Inbox:
 
     def close(self) -> None:
         """What is in stays to be taken; nothing more comes in, and nobody waits any longer."""
-        with self.changed:
+        with self._lock:
             self.is_closed = True
-            self.changed.notify_all()
+            self._changed.notify_all()
 
 
 def _held_bytes(message: Message) -> int:

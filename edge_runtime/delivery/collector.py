@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from broker.messages import acks, results
 from edge_runtime.delivery.framing import Packed
@@ -93,14 +92,27 @@ class Collector:
 
     def _tell(self, answer: Answer, sent: Outstanding, arrived_at_s: float, arrived_ns: int) -> None:
         # Of a frame that another process captured no clock tells how old it is: the machine's may have been set.
-        place = _place(answer, sent)
-        captured_ns, latency_s = sent.packed.captures_ns[place], None
-        if sent.packed.captured_at_s is not None:
-            latency_s = arrived_at_s - sent.packed.captured_at_s - sent.packed.later_s(place)
-        own_s = self._own_s(sent.packed, answer)
+        packed, place, latency_s = sent.packed, _place(answer, sent), None
+        captured_ns = packed.captures_ns[place]
+        if packed.captured_at_s is not None:
+            latency_s = arrived_at_s - packed.captured_at_s - (captured_ns - packed.captured_ns) / 1e9
+        own_s = self._own_s(packed, answer)
         self._count(answer, sent, latency_s, own_s)
-        settled = _settled(answer, sent, arrived_ns, latency_s, arrived_at_s - sent.sent_at_s)
-        settled = replace(settled, sequence=sent.packed.sequence + place, captured_ns=captured_ns, own_s=own_s)
+        settled = Settled(
+            boot=packed.boot,
+            sequence=packed.sequence + place,
+            package=packed.package,
+            cut=packed.cut,
+            answer=answer,
+            captured_ns=captured_ns,
+            head_s=packed.head_s,
+            published_ns=sent.published_ns,
+            arrived_ns=arrived_ns,
+            latency_s=latency_s,
+            sendings=sent.sendings,
+            away_s=arrived_at_s - sent.sent_at_s,
+            own_s=own_s,
+        )
         for observer in self._observers:
             observer.settled(settled)
 
@@ -127,21 +139,3 @@ def _place(answer: Answer, sent: Outstanding) -> int:
     """Which input of the frame was answered; the first one stands for all."""
     is_of_one = isinstance(answer, results.Result) and answer.first is not None
     return (answer.sequence or 0) - sent.packed.sequence if is_of_one else 0
-
-
-def _settled(answer: Answer, sent: Outstanding, arrived_ns: int, latency_s: float | None, away_s: float) -> Settled:
-    packed = sent.packed
-    return Settled(
-        boot=packed.boot,
-        sequence=packed.sequence,
-        package=packed.package,
-        cut=packed.cut,
-        answer=answer,
-        captured_ns=packed.captured_ns,
-        head_s=packed.head_s,
-        published_ns=sent.published_ns,
-        arrived_ns=arrived_ns,
-        latency_s=latency_s,
-        sendings=sent.sendings,
-        away_s=away_s,
-    )

@@ -71,7 +71,8 @@ class Observer(Protocol):
         never while a head runs."""
 
     def settled(self, settled: Settled) -> None:
-        """On the results thread: the first answer of a cloud to a frame of this edge came."""
+        """On the results thread, or between two frames on the compute thread: the first answer of a cloud to a frame of
+        this edge came."""
 
     def answered(self, own: OwnAnswer) -> None:
         """On the compute thread, or the one that hedges: the device has an answer itself, before any of a cloud."""

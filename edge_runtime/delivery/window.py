@@ -65,14 +65,15 @@ class Window:
         self._bytes = 0
         self._sent: dict[Key, Outstanding] = {}
         self._round_trip = _RoundTrip()
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # a condition's own way to it is longer, and each frame goes it
+        self._changed = threading.Condition(self._lock)
 
     def __len__(self) -> int:
         return len(self._sent)
 
     def resize(self, size: int) -> None:
         """Frames that are already in the window stay."""
-        with self._changed:
+        with self._lock:
             self._size = size
             self._changed.notify_all()
 
@@ -82,31 +83,31 @@ class Window:
     def wait_for_room(self, timeout_s: float, beside: Callable[[], int] = lambda: 0) -> bool:
         """Whether another frame may be sent and leave room for so many `beside` it, waiting for room up to
         `timeout_s`."""
-        with self._changed:
+        with self._lock:
             return self._changed.wait_for(lambda: self._has_room(beside()), timeout_s)
 
     def look_again(self) -> None:
         """What waits for room with frames `beside` it asks again how many these are."""
-        with self._changed:
+        with self._lock:
             self._changed.notify_all()
 
     def wait_until_empty(self, timeout_s: float) -> bool:
         """Whether the window is empty, waiting up to `timeout_s`."""
-        with self._changed:
+        with self._lock:
             return self._changed.wait_for(lambda: not self._sent, timeout_s)
 
     def add(self, packed: Packed, *, now_s: float, now_ns: int) -> None:
         captured_at_s = packed.captured_at_s
         if captured_at_s is None:
             captured_at_s = now_s - max(0.0, (now_ns - packed.captured_ns) / 1e9)
-        with self._changed:
+        with self._lock:
             self._sent[packed.key] = Outstanding(packed, captured_at_s, now_s, now_s, now_ns)
             self._bytes += len(packed.encoded)
 
     def settle(self, key: Key, now_s: float, sequence: int | None = None) -> Outstanding | None:
         """Removes and returns the frame that was just answered; None if it is not in the window. Where only the input
         of that `sequence` was answered, it stays until all are, and None is for one that was answered before."""
-        with self._changed:
+        with self._lock:
             sent = self._sent.get(key)
             if sent is None or (sequence is not None and not sent.is_first_answer(sequence)):
                 return None
@@ -118,13 +119,13 @@ class Window:
 
     def forget(self, keys: Iterable[Key]) -> None:
         """Removes frames that were given up."""
-        with self._changed:
+        with self._lock:
             for key in keys:
                 self._take(key)
 
     def refuse(self, key: Key, refusal: Refusal, now_s: float) -> bool:
         """Notes that a cloud does not serve the frame; False if it is not in the window."""
-        with self._changed:
+        with self._lock:
             sent = self._sent.get(key)
             if sent is not None and sent.refusal is None:
                 sent.refusal, sent.refused_at_s = refusal, now_s
@@ -134,7 +135,7 @@ class Window:
         """A cloud lacks what comes before a frame in its stream: whether frames of that boot before it are unanswered.
 
         Then it waits for these. The oldest was sent before it, so it is lost, and due."""
-        with self._changed:
+        with self._lock:
             sent = self._sent.get(key)
             before = [one for one in self._sent if one[0] == key[0] and one < key]
             if sent is None or not before:
@@ -146,18 +147,18 @@ class Window:
 
     def refused(self) -> list[Outstanding]:
         """Frames that a cloud refused and none has answered."""
-        with self._changed:
+        with self._lock:
             return [sent for sent in self._sent.values() if sent.refusal is not None]
 
     def postpone(self, now_s: float) -> None:
         """Counts every frame as sent now."""
-        with self._changed:
+        with self._lock:
             for sent in self._sent.values():
                 sent.first_sent_at_s = sent.sent_at_s = now_s
 
     def hurry(self) -> None:
         """The cloud is back, or gets no frames: from now on frames wait for the plain time-out only."""
-        with self._changed:
+        with self._lock:
             self._round_trip.forget()
             for sent in self._sent.values():
                 sent.doublings = 0
@@ -165,7 +166,7 @@ class Window:
     def send_all_again(self, before_s: float) -> None:
         """A cloud has come: all that was sent before is due, and nothing that others said of it counts."""
         self.hurry()
-        with self._changed:
+        with self._lock:
             for sent in self._sent.values():
                 sent.is_due = sent.sent_at_s <= before_s
                 sent.refusal = None
@@ -176,14 +177,14 @@ class Window:
         Judged by the shortest time of an answer. The usual time grows with the queue in the broker, and frames that the
         broker dropped from its queue are never answered.
         """
-        with self._changed:
+        with self._lock:
             oldest = next(iter(self._sent.values()), None)
             patience_s = max(timeout_s, 4 * self._round_trip.least_s)
             return oldest is not None and now_s - max(answered_at_s, oldest.sent_at_s) >= patience_s
 
     def overdue(self, now_s: float, timeout_s: float) -> list[Outstanding]:
         """Frames unanswered for `timeout_s`, or for as long as answers usually take, oldest first."""
-        with self._changed:
+        with self._lock:
             timeout_s = max(timeout_s, self._round_trip.timeout_s)
             return [
                 sent
@@ -192,7 +193,7 @@ class Window:
             ]
 
     def sent_again(self, sent: Outstanding, *, now_s: float, now_ns: int) -> None:
-        with self._changed:
+        with self._lock:
             sent.sent_at_s, sent.published_ns = now_s, now_ns
             sent.sendings += 1
             sent.doublings += 1
@@ -200,7 +201,7 @@ class Window:
 
     def older_than(self, now_s: float, age_s: float) -> list[Outstanding]:
         """Frames older than `age_s`, oldest first if they were added in that order. They stay until `forget`."""
-        with self._changed:
+        with self._lock:
             return list(takewhile(lambda sent: now_s - sent.captured_at_s > age_s, self._sent.values()))
 
     def _has_room(self, beside: int) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from tflsplit.graph.tensors import Array
 
 _DIGITS = 6  # a tenth of a pixel of the largest picture that is read
+_NAMES = ("objects", "shares", "keypoints")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,9 @@ class Found:
     def from_json(cls, fields: Mapping[str, Any]) -> "Found | None":
         """Out of an object that may have other keys beside; None where it has none of ours. ValueError, KeyError or
         TypeError for what is no such JSON."""
-        objects, shares, points = (_entries(fields, name) for name in ("objects", "shares", "keypoints"))
+        if fields.keys().isdisjoint(_NAMES):
+            return None
+        objects, shares, points = (_entries(fields, name) for name in _NAMES)
         if objects is shares is points is None:
             return None
         return cls(

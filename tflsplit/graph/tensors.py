@@ -142,4 +142,4 @@ def widened(boundary: tuple[TensorSpec, ...], inputs: int) -> tuple[TensorSpec, 
 
 def payload_bytes(boundary: Sequence[TensorSpec]) -> int:
     """Bytes of all tensors of a boundary, uncoded."""
-    return sum(spec.bytes for spec in boundary)
+    return sum([math.prod(spec.shape) * _ITEM_BYTES[spec.dtype] for spec in boundary])

@@ -48,7 +48,7 @@ def test_what_is_sent_leaves_with_a_flush_and_in_order(pair):
     bulk.flush()
 
     assert theirs.recv(10) == b"abcd"
-    assert not bulk.has_unsent
+    assert not bulk.unsent
 
 
 def test_what_the_other_side_does_not_take_is_kept(pair):
@@ -57,10 +57,10 @@ def test_what_the_other_side_does_not_take_is_kept(pair):
     for part in parts:
         bulk.send(part)
     bulk.flush()
-    assert bulk.has_unsent
+    assert bulk.unsent
     theirs.setblocking(False)
     got = b""
-    while bulk.has_unsent or len(got) < 3_000_000:
+    while bulk.unsent or len(got) < 3_000_000:
         bulk.flush()
         got += theirs.recv(1 << 20)
 
@@ -74,7 +74,7 @@ def test_one_that_is_gone_takes_nothing_and_still_gives_its_last_words(pair):
     bulk.send(b"x")
     bulk.flush()
 
-    assert bulk.has_unsent
+    assert bulk.unsent
     assert bulk.recv(100) == b"too large"
     assert bulk.recv(100) == b""
 
