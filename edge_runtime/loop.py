@@ -68,6 +68,7 @@ class Edge:
     """
 
     _turn: Callable[[], AbstractContextManager[None]] = staticmethod(nullcontext)
+    _failure: Exception | None = None
 
     def __init__(
         self,
@@ -129,7 +130,6 @@ class Edge:
         # A spool has threads of its own, and what adapts learns from when an answer comes.
         self._incoming = Incoming(transport, self._take, self._tend, self._fail, may_share=not (spool or adaptation))
         self._stopped_at_s: float | None = None
-        self._failure: Exception | None = None
 
     @property
     def settings(self) -> Settings:
