@@ -92,12 +92,11 @@ def _on_three_tpus() -> list[Outcome | Table]:
 
 
 def _row(chain: Chain, name: str, made: Partition) -> tuple[str, ...]:
-    weights = [chain.parameter_bytes[piece.stop] - chain.parameter_bytes[piece.start] for piece in made.pieces]
     return (
         name,
         f"{made.slowest_s * 1e3:.2f} ms",
         f"{made.latency_s * 1e3:.2f} ms",
-        " / ".join(f"{size / 1e6:.2f}" for size in weights),
+        " / ".join(f"{piece.parameter_bytes / 1e6:.2f}" for piece in made.pieces),
         " / ".join(f"{piece.stream_s * 1e3:.2f} ms" for piece in made.pieces),
         ", ".join(map(str, made.cuts)),
     )

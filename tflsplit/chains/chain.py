@@ -4,12 +4,20 @@ The input starts at the first machine, which sends it on where it runs nothing o
 the best partition.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from tflsplit import errors
 from tflsplit.timings.profiles import Origin
+
+# A piece is one, or many at once: then the numbers of its places are arrays, and so is all that it costs.
+Places: TypeAlias = Any
+Seconds: TypeAlias = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +26,10 @@ class Cache:
 
     bytes: float
     stream_bytes_per_s: float
+
+    def stream_s(self, parameter_bytes: Any) -> Seconds:
+        """The time of a piece with so many bytes of weights."""
+        return np.maximum(0.0, parameter_bytes - self.bytes) / self.stream_bytes_per_s
 
 
 # 8 MB less what the executable takes; streaming as public timings over USB 3 suggest (Coral's benchmark page: VGG16,
@@ -60,11 +72,12 @@ class Hop:
         if not (self.delay_s >= 0 and self.bandwidth_bps > 0):
             raise errors.SettingsError(f"a hop of {self.bandwidth_bps} bit/s and {self.delay_s} s carries nothing")
 
-    def busy_s(self, place: int, wire_bytes: float) -> float:
-        return self.occupied_s[place] if self.occupied_s else wire_bytes * 8 / self.bandwidth_bps
+    def busy_s(self, place: Places, wire_bytes: Seconds) -> Seconds:
+        return np.array(self.occupied_s)[place] if self.occupied_s else wire_bytes * 8 / self.bandwidth_bps
 
-    def latency_s(self, place: int, wire_bytes: float) -> float:
-        return self.delay_s + (self.sending_s[place] if self.sending_s else wire_bytes * 8 / self.bandwidth_bps)
+    def latency_s(self, place: Places, wire_bytes: Seconds) -> Seconds:
+        sending_s = np.array(self.sending_s)[place] if self.sending_s else wire_bytes * 8 / self.bandwidth_bps
+        return self.delay_s + sending_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,10 @@ class Chain:
         direct = self.hops.get((source, target))
         return (direct,) if direct else tuple(self.hops[at, at + 1] for at in range(source, target))
 
+    def back_s(self, stage: int) -> float:
+        """The time of a result from a stage to the first machine."""
+        return math.fsum(hop.back_s for hop in self.route(0, stage))
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -108,21 +125,22 @@ class Piece:
     the busiest of these busy."""
 
     stage: int
-    start: int
-    stop: int
+    start: Places
+    stop: Places
+    parameter_bytes: Any
     preprocess_s: float
-    run_s: float
-    coding_s: float
-    stream_s: float
-    hop_s: float
-    hop_busy_s: float
+    run_s: Seconds
+    coding_s: Seconds
+    stream_s: Seconds
+    hop_s: Seconds
+    hop_busy_s: Seconds
 
     @property
-    def compute_s(self) -> float:
+    def compute_s(self) -> Seconds:
         return self.preprocess_s + self.run_s + self.coding_s
 
     @property
-    def stage_s(self) -> float:
+    def stage_s(self) -> Seconds:
         return self.compute_s + self.stream_s
 
 
@@ -148,13 +166,13 @@ class Partition:
         return len(self.shares) > 1
 
     @property
-    def latency_s(self) -> float:
-        return math.fsum([*(piece.stage_s + piece.hop_s for piece in self.pieces), self.back_s])
+    def latency_s(self) -> Seconds:
+        return sum((piece.stage_s + piece.hop_s for piece in self.pieces), self.back_s)
 
     @property
-    def slowest_s(self) -> float:
+    def slowest_s(self) -> Seconds:
         """Seconds a frame when frames follow one another: the slowest machine's or link's."""
-        return max(max(piece.stage_s, piece.hop_busy_s) for piece in self.pieces)
+        return functools.reduce(np.maximum, (each for one in self.pieces for each in (one.stage_s, one.hop_busy_s)))
 
 
 def whole(chain: Chain, stage: int) -> Partition | None:
@@ -166,60 +184,37 @@ def whole(chain: Chain, stage: int) -> Partition | None:
     return made if fits(chain, made) else None
 
 
-def partition(chain: Chain, shares: Sequence[tuple[int, int, int]]) -> Partition:
+def partition(chain: Chain, shares: Sequence[tuple[int, Places, Places]]) -> Partition:
     """The partition with these (stage, start, stop), costed and not checked. The first machine is always part of it."""
     begin = [] if shares[0][0] == 0 else [(0, 0, 0)]
     pieces, source = [], 0
     for stage, start, stop in (*begin, *shares):
-        route = chain.route(source, stage)
-        crossing = chain.wire_bytes[start]
-        pieces.append(
-            Piece(
-                stage=stage,
-                start=start,
-                stop=stop,
-                preprocess_s=0.0 if stage else chain.preprocess_s,
-                run_s=_run_s(chain.stages[stage], start, stop),
-                coding_s=_coding_s(chain, stage, start, stop),
-                stream_s=stream_s(chain, stage, start, stop),
-                hop_s=math.fsum(hop.latency_s(start, crossing) for hop in route),
-                hop_busy_s=max((hop.busy_s(start, crossing) for hop in route), default=0.0),
-            )
-        )
+        pieces.append(piece(chain, source, stage, start, stop))
         source = stage
-    return Partition(tuple(pieces), math.fsum(hop.back_s for hop in chain.route(0, source)))
+    return Partition(tuple(pieces), chain.back_s(source))
 
 
-def compute_s(chain: Chain, stage: int, start: int, stop: int) -> float:
-    """The time of a piece on its machine without streaming of weights."""
-    preprocess_s = 0.0 if stage else chain.preprocess_s
-    return preprocess_s + _run_s(chain.stages[stage], start, stop) + _coding_s(chain, stage, start, stop)
-
-
-def _run_s(machine: Stage, start: int, stop: int) -> float:
-    return max(0.0, machine.compute_s[stop] - machine.compute_s[start])
-
-
-def _coding_s(chain: Chain, stage: int, start: int, stop: int) -> float:
-    coding_s = chain.stages[stage].coding_s
-    if not coding_s:
-        return 0.0
-    takes_in = stage > 0
-    sends_on = stop < len(chain.places) - 1 or (stage == 0 and chain.delivered)
-    return takes_in * coding_s[start] + sends_on * coding_s[stop]
-
-
-def stream_s(chain: Chain, stage: int, start: int, stop: int) -> float:
-    cache = chain.stages[stage].cache
-    if cache is None:
-        return 0.0
-    weights = chain.parameter_bytes[stop] - chain.parameter_bytes[start]
-    return max(0.0, weights - cache.bytes) / cache.stream_bytes_per_s
-
-
-def fits(chain: Chain, made: Partition) -> bool:
-    """Whether every machine can hold its piece's weights."""
-    return all(
-        chain.parameter_bytes[piece.stop] - chain.parameter_bytes[piece.start] <= chain.stages[piece.stage].memory_bytes
-        for piece in made.pieces
+def piece(chain: Chain, source: int, stage: int, start: Places, stop: Places) -> Piece:
+    """The piece between two places on one stage, where its input comes from another, costed and not checked."""
+    machine, route, crossing = chain.stages[stage], chain.route(source, stage), np.array(chain.wire_bytes)[start]
+    before_s, coding_s = np.array(machine.compute_s), np.array(machine.coding_s or np.zeros(len(chain.places)))
+    held = np.array(chain.parameter_bytes)[stop] - np.array(chain.parameter_bytes)[start]
+    sends_on = (stop < len(chain.places) - 1) | (stage == 0 and chain.delivered)
+    return Piece(
+        stage=stage,
+        start=start,
+        stop=stop,
+        parameter_bytes=held,
+        preprocess_s=0.0 if stage else chain.preprocess_s,
+        run_s=np.maximum(0.0, before_s[stop] - before_s[start]),
+        coding_s=(stage > 0) * coding_s[start] + sends_on * coding_s[stop],
+        stream_s=machine.cache.stream_s(held) if machine.cache else 0.0,
+        hop_s=sum(hop.latency_s(start, crossing) for hop in route),
+        hop_busy_s=functools.reduce(np.maximum, (hop.busy_s(start, crossing) for hop in route), 0.0),
     )
+
+
+def fits(chain: Chain, made: Partition) -> Any:
+    """Whether every machine can hold its piece's weights."""
+    held = (each.parameter_bytes <= chain.stages[each.stage].memory_bytes for each in made.pieces)
+    return functools.reduce(np.logical_and, held)

@@ -4,10 +4,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from tflsplit import errors, text
 from tflsplit.chains import chain as chains
 from tflsplit.chains import coral_algorithms, explanation, partitioner
-from tflsplit.chains.chain import Chain, Partition, Piece
+from tflsplit.chains.chain import Chain, Partition, Piece, Seconds
 from tflsplit.chains.explanation import Gain
 from tflsplit.chains.partitioner import Terms
 from tflsplit.planning.decision import WORTH_A_SPLIT, Objective
@@ -123,14 +125,13 @@ def _number_of(chain: Chain, stage: str) -> int:
 
 def two_machines(outcome: Outcome) -> Partition | None:
     """The best partition with one cut at most, between the first machine and another: what `edge` and `cloud` run."""
-    chain, last = outcome.chain, len(outcome.chain.places) - 1
-    partitions = (
-        chains.partition(chain, [(0, 0, place), (stage, place, last)])
-        for stage in range(1, len(chain.stages))
-        for place in range(last + 1)
-    )
-    allowed = (made for made in partitions if chains.fits(chain, made) and made.slowest_s <= outcome.terms.most_s)
-    return min(allowed, key=lambda made: figure_s(made, outcome.objective), default=None)
+    chain, places, found = outcome.chain, np.arange(len(outcome.chain.places)), []
+    for stage in range(1, len(chain.stages)):
+        every = chains.partition(chain, [(0, 0, places), (stage, places, places[-1])])
+        is_allowed = chains.fits(chain, every) & (every.slowest_s <= outcome.terms.most_s)
+        for place in places[is_allowed][np.argsort(figure_s(every, outcome.objective)[is_allowed], kind="stable")[:1]]:
+            found.append(chains.partition(chain, [(0, 0, place), (stage, place, places[-1])]))
+    return min(found, key=lambda made: figure_s(made, outcome.objective), default=None)
 
 
 def reason(outcome: Outcome) -> str:
@@ -169,7 +170,7 @@ def shares(chain: Chain, found: Partition) -> str:
     )
 
 
-def figure_s(found: Partition, objective: Objective) -> float:
+def figure_s(found: Partition, objective: Objective) -> Seconds:
     return found.latency_s if objective is Objective.LATENCY else found.slowest_s
 
 
@@ -241,6 +242,6 @@ def _piece(chain: Chain, piece: Piece) -> dict[str, object]:
         "run_ms": piece.run_s * 1000,
         "coding_ms": piece.coding_s * 1000,
         "stream_ms": piece.stream_s * 1000,
-        "parameter_bytes": chain.parameter_bytes[piece.stop] - chain.parameter_bytes[piece.start],
+        "parameter_bytes": piece.parameter_bytes,
         "bytes_in": chain.wire_bytes[piece.start],
     }

@@ -5,6 +5,8 @@ Both give the accelerators pieces in order, and consider neither links nor which
 
 from collections.abc import Callable
 
+import numpy as np
+
 from tflsplit.chains import chain as chains
 from tflsplit.chains.chain import Chain, Partition
 
@@ -26,12 +28,13 @@ def by_bisection(chain: Chain) -> Partition:
     The bounds begin as the fastest and slowest piece of the split by parameters. For each target, every piece but the
     last is the longest that takes no longer.
     """
-    best = by_parameter_count(chain)
+    best, places = by_parameter_count(chain), np.ogrid[: len(chain.places), : len(chain.places)]
+    stage_s = [chains.piece(chain, stage, stage, *places).stage_s for stage in range(len(chain.stages))]
     times = [piece.stage_s for piece in best.pieces]
     low_s, high_s = min(times), max(times)
     while high_s - low_s > BISECTION_ENDS_S:
         target_s = (low_s + high_s) / 2
-        found = _longest_pieces(chain, lambda *piece, limit_s=target_s: _stage_s(chain, *piece) <= limit_s)
+        found = _longest_pieces(chain, lambda stage, *piece, limit_s=target_s: stage_s[stage][piece] <= limit_s)
         last_s = found.pieces[-1].stage_s
         if _slowest_s(found) < _slowest_s(best):
             best = found
@@ -54,9 +57,5 @@ def _longest_pieces(chain: Chain, is_within: Callable[[int, int, int], bool]) ->
     return chains.partition(chain, list(zip(range(count), places, [*places[1:], last], strict=True)))
 
 
-def _stage_s(chain: Chain, stage: int, start: int, stop: int) -> float:
-    return chains.compute_s(chain, stage, start, stop) + chains.stream_s(chain, stage, start, stop)
-
-
 def _slowest_s(partition: Partition) -> float:
-    return max(piece.stage_s for piece in partition.pieces)
+    return float(max(piece.stage_s for piece in partition.pieces))

@@ -75,19 +75,11 @@ def _gain(
     if not wholes:
         return None
     before = min(wholes, key=cost_s)
-    cache_fit_s = _stream_s(before) - _stream_s(after)
-    faster_silicon_s = _compute_s(before) - _compute_s(after)
-    gained_by_transfers_s = transfers_s(before) - transfers_s(after)
-    before_s, after_s = cost_s(before), cost_s(after)
+    name, before_s, after_s = chain.stages[before.shares[0].stage].name, cost_s(before), cost_s(after)
+    fit_s, silicon_s, gained_s = (all_s(before) - all_s(after) for all_s in (_stream_s, _compute_s, transfers_s))
+    # The rest is what happens at the same time; for one frame's latency that is 0.
     return Gain(
-        baseline=chain.stages[before.shares[0].stage].name,
-        before_s=before_s,
-        after_s=after_s,
-        cache_fit_s=cache_fit_s,
-        faster_silicon_s=faster_silicon_s,
-        transfers_s=gained_by_transfers_s,
-        # The rest is what happens at the same time; for one frame's latency that is 0.
-        pipelining_s=(before_s - after_s) - (cache_fit_s + faster_silicon_s + gained_by_transfers_s),
+        name, before_s, after_s, fit_s, silicon_s, gained_s, (before_s - after_s) - (fit_s + silicon_s + gained_s)
     )
 
 

@@ -89,13 +89,10 @@ def _stage(name: str, profile: Profile, entries: Mapping[str, CutTiming], places
             coding_s[-1] += distribution.of(entries[places[-1].id].run).p50_s
     elif streams:
         # Streaming is counted for each piece separately, so it is subtracted from what was measured for the heads.
-        compute_s = tuple(run_s - _stream_s(cut, cache) for run_s, cut in zip(compute_s, places, strict=True))
+        streams_s = (cache.stream_s(cut.head.parameter_bytes) for cut in places)
+        compute_s = tuple(run_s - stream_s for run_s, stream_s in zip(compute_s, streams_s, strict=True))
         origin = Origin.ESTIMATED
     return Stage(name, compute_s, tuple(coding_s), cache=cache if streams else None, origin=origin)
-
-
-def _stream_s(cut: Cut, cache: Cache) -> float:
-    return max(0.0, cut.head.parameter_bytes - cache.bytes) / cache.stream_bytes_per_s
 
 
 def cache_of(compilations: Mapping[str, Compilation]) -> Cache:

@@ -13,9 +13,8 @@ from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.searching import schemes, search
 from tflsplit.placement.searching.schemes import ONE_MACHINE
 from tflsplit.placement.searching.search import Found, Objective, Paths
+from tflsplit.planning.decision import WORTH_A_SPLIT
 
-# Sharing has to be that many times as quick as one machine: stated speeds tell no less apart.
-WORTH_SHARING = 1.01
 _QUICKER = (Objective.LATENCY, Objective.THROUGHPUT)
 
 
@@ -122,7 +121,7 @@ def distribute(
     simple = {name: cost.of(placement.schedule(network, placed), cluster) for name, placed in ways.items()}
     scheduled = placement.schedule(network, found.placement)
     costs, alone, margin = cost.of(scheduled, cluster), simple[ONE_MACHINE], None
-    if objective in _QUICKER and _gain(objective, alone, costs) < WORTH_SHARING and fits(alone, cluster):
+    if objective in _QUICKER and _gain(objective, alone, costs) < 1 + WORTH_A_SPLIT and fits(alone, cluster):
         found = Found(ways[ONE_MACHINE], ways[ONE_MACHINE])
         scheduled, costs = placement.schedule(network, found.placement), alone
         margin = _margin(network, cluster, objective, alone, with_sums=with_sums)

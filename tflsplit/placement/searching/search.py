@@ -8,9 +8,10 @@ over machines, labels that are worse in one thing and better in another are kept
 """
 
 import enum
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -20,8 +21,9 @@ from tflsplit.placement import cost, placement
 from tflsplit.placement.machines import Cluster
 from tflsplit.placement.placement import Placement, Stage
 from tflsplit.placement.rewriting.network import Network
-from tflsplit.placement.searching import blocks, joining, layouts, runs
+from tflsplit.placement.searching import blocks, joining, labels, layouts, runs
 from tflsplit.placement.searching.blocks import Manner
+from tflsplit.placement.searching.labels import Labels
 from tflsplit.placement.searching.layouts import Layout
 from tflsplit.placement.searching.runs import Entered, Held, Run
 
@@ -64,12 +66,11 @@ class _Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class _Labels:
-    """Ways to get to a place, each with its costs: seconds until the last exchange was over (L,), and by machine (L, N)
-    seconds of work since then and in all, bytes on the link and bytes of memory. `layouts` are how the result lies,
-    `taken` the runs that led there, with the label's number at the place before."""
+class _Labels(Labels):
+    """The costs of ways to get to a place: seconds until the last exchange was over (L,), and by machine (L, N) seconds
+    of work since then and in all, bytes on the link and bytes of memory. A state is a layout and the manner of the run
+    that led there."""
 
-    layouts: Array
     exchanged_s: Array
     since_s: Array
     compute_s: Array
@@ -77,11 +78,14 @@ class _Labels:
     received: Array
     parameter_bytes: Array
     feature_bytes: Array
-    taken: tuple[tuple[_Taken, int], ...]
 
     def those(self, chosen: Array) -> "_Labels":
-        arrays = {each: getattr(self, each)[chosen] for each in _ARRAYS}
-        return _Labels(**arrays, taken=tuple(self.taken[each] for each in chosen))
+        return _Labels(*(getattr(self, each)[chosen] for each in _ARRAYS))
+
+    @property
+    def layouts(self) -> Array:
+        laid_out: Array = self.states // len(_MANNERS)
+        return laid_out
 
     @property
     def latency_s(self) -> Array:
@@ -94,12 +98,12 @@ class _Labels:
         return held
 
 
-_ARRAYS = ("layouts", "exchanged_s", "since_s", "compute_s", "sent", "received", "parameter_bytes", "feature_bytes")
+_MANNERS = tuple(Manner)
+_ARRAYS = tuple(each.name for each in fields(_Labels))
 
 
-def _joined(parts: "Sequence[_Labels]") -> _Labels:
-    arrays = {each: np.concatenate([getattr(part, each) for part in parts]) for each in _ARRAYS}
-    return _Labels(**arrays, taken=tuple(taken for part in parts for taken in part.taken))
+def _joined(parts: Sequence[_Labels]) -> _Labels:
+    return _Labels(*(np.concatenate([getattr(part, each) for part in parts]) for each in _ARRAYS))
 
 
 def search(
@@ -173,24 +177,21 @@ class _Search:
         if self._paths is Paths.IN_TURN:
             self._follows = np.array([[one.may_precede(other) for other in self._choices] for one in self._choices])
             self._follows[0] = True  # the source sends the inputs to whoever is first
-        nothing = np.zeros((1, len(self._machines)))
-        begin = _Taken(0, 0, self._choices[0], Manner.FUSED)
-        at = {0: _Labels(np.zeros(1, int), np.zeros(1), *(nothing,) * 6, ((begin, 0),))}
-        for number, stop in enumerate(self._places[1:], 1):
-            kept = [self._into(at, number, layout) for layout in range(len(self._choices))]
-            at[stop] = _joined([each for each in kept if each is not None] or [at[0].those(np.zeros(0, int))])
-        ends = self._gathered(at[stop])
-        if not len(ends.latency_s):
+        none, nothing = np.zeros(1, int), np.zeros((1, len(self._machines)))
+        begin = _Labels(none, none, none, np.zeros(1), *(nothing,) * 6)
+        found = labels.best(begin, self._into, len(self._places), lambda ends: self._scores(self._gathered(ends)))
+        if not found:
             return []
-        scores = self._scores(ends)
-        place, label = stop, int(np.argmin(scores))
-        self.score = float(scores[label])
-        path: list[_Taken] = []
-        while place > 0:
-            taken, label = at[place].taken[label]
-            place = taken.start
-            path.append(taken)
-        return path[::-1]
+        ((self.score, way),) = found
+        return [self._taken(start, stop, state) for (start, _), (stop, state) in itertools.pairwise(way)]
+
+    def _taken(self, start: int, stop: int, state: int) -> _Taken:
+        layout, manner = divmod(state, len(_MANNERS))
+        return _Taken(self._places[start], self._places[stop], self._choices[layout], _MANNERS[manner])
+
+    def _into(self, at: Sequence[_Labels], place: int) -> _Labels:
+        kept = [self._laid(at, place, layout) for layout in range(len(self._choices))]
+        return _joined([each for each in kept if each is not None] or [at[0].those(np.zeros(0, int))])
 
     def too_small(self) -> str:
         """What the placement that fills the fullest machine least would need."""
@@ -214,55 +215,54 @@ class _Search:
     def _stages(self, taken: _Taken) -> tuple[Stage, ...]:
         return blocks.stages(self._network, taken.start, taken.stop, taken.layout, self._machines, manner=taken.manner)
 
-    def _into(self, at: dict[int, _Labels], number: int, layout: int) -> _Labels | None:
-        """Labels of the place with this number, in this layout."""
-        stop, found = self._places[number], []
+    def _laid(self, at: Sequence[_Labels], place: int, layout: int) -> _Labels | None:
+        """Labels of a place, in this layout."""
+        found: list[_Labels] = []
         if self._paths is Paths.SHARED and self._choices[layout].is_one:
             return None
         fused_s, best_s = 0.0, math.inf
-        for back in range(1, min(number, _LONGEST) + 1):
-            start = self._places[number - back]
-            if back > 1 and self._is_hopeless(at[start], number - back, layout, fused_s, best_s):
+        for start in range(place - 1, max(place - _LONGEST, 0) - 1, -1):
+            if start < place - 1 and self._is_hopeless(at[start], start, layout, fused_s, best_s):
                 continue
-            for manner in self._manners(start, stop, layout, back):
-                taken = _Taken(start, stop, self._choices[layout], manner)
-                made, entering = self._run(taken)
-                found.append(self._after(at[start], made, entering, layout, taken))
+            for manner in self._manners(start, place, layout):
+                state = layout * len(_MANNERS) + _MANNERS.index(manner)
+                made, entering = self._run(self._taken(start, place, state))
+                found.append(self._after(at[start], made, entering, state, start))
                 best_s = min(best_s, found[-1].latency_s.min(initial=math.inf))
                 if manner is Manner.FUSED:
-                    fused_s = made.compute_s.max(axis=1).sum() - self._piece_s.max()
-                    fused_s -= self._work_s(number - back, layout)
+                    fused_s = made.compute_s.max(axis=1).sum() - self._piece_s.max() - self._work_s(start, layout)
         return self._best_few(_joined(found))
 
-    def _is_hopeless(self, labels: _Labels, number: int, layout: int, repeated_s: float, best_s: float) -> bool:
-        """Whether a run from the place with this number is of no use: from the best label on it would take longer than
-        a shorter one, since what is computed more than once only grows with the run."""
+    def _is_hopeless(self, before: _Labels, place: int, layout: int, repeated_s: float, best_s: float) -> bool:
+        """Whether a run from this place is of no use: from the best label on it would take longer than a shorter one,
+        since what is computed more than once only grows with the run."""
         if self._objective is not Objective.LATENCY or np.isfinite(self._limits).any():
             return False
-        least_s = labels.latency_s.min(initial=math.inf) + self._work_s(number, layout) + repeated_s
+        least_s = before.latency_s.min(initial=math.inf) + self._work_s(place, layout) + repeated_s
         return bool(least_s >= best_s)
 
-    def _work_s(self, number: int, layout: int) -> float:
-        """What a layout's machines take together for all from the place with this number on, if none ever waits."""
-        rates = 1 / self._rest_s[number, list(self._choices[layout].machines)]
+    def _work_s(self, place: int, layout: int) -> float:
+        """What a layout's machines take together for all from this place on, if none ever waits."""
+        rates = 1 / self._rest_s[place, list(self._choices[layout].machines)]
         return float(1 / rates.sum())
 
-    def _manners(self, start: int, stop: int, layout: int, back: int) -> list[Manner]:
-        """Of a run over so many places. Exchanges within are those between shorter runs, and so are sums, but for a
+    def _manners(self, start: int, stop: int, layout: int) -> list[Manner]:
+        """Of a run from place to place. Exchanges within are those between shorter runs, and so are sums, but for a
         dense layer's after a map is flattened."""
-        key = (self._likeness(start, stop), layout)
+        ends, over = (self._places[start], self._places[stop]), stop - start
+        key = (self._likeness(*ends), layout)
         if key not in self._staged:
-            self._staged[key] = blocks.manners(self._network, start, stop, self._choices[layout], self._machines)
-        barred = {*self._barred, *((Manner.EACH,) if back > 1 else ()), *((Manner.SUMS,) if back > 2 else ())}
+            self._staged[key] = blocks.manners(self._network, *ends, self._choices[layout], self._machines)
+        barred = {*self._barred, *((Manner.EACH,) if over > 1 else ()), *((Manner.SUMS,) if over > 2 else ())}
         return [manner for manner in self._staged[key] if manner not in barred]
 
-    def _after(self, labels: _Labels, made: Run, entering: Entered, layout: int, taken: _Taken) -> _Labels:
-        numbers = np.arange(len(labels.layouts))
+    def _after(self, at: _Labels, made: Run, entering: Entered, state: int, start: int) -> _Labels:
+        numbers = np.arange(len(at.states))
         if self._paths is Paths.IN_TURN:
-            numbers = numbers[self._follows[labels.layouts, layout]]
-            labels = labels.those(numbers)
-        before = labels.layouts
-        exchanged_s, since_s, compute_s = labels.exchanged_s, labels.since_s, labels.compute_s
+            numbers = numbers[self._follows[at.layouts, state // len(_MANNERS)]]
+            at = at.those(numbers)
+        before = at.layouts
+        exchanged_s, since_s, compute_s = at.exchanged_s, at.since_s, at.compute_s
         for stage, (took_s, adds) in enumerate(zip(made.compute_s, made.adds, strict=True)):
             exchange_s = entering.exchange_s[before, stage]
             apart = (exchange_s > 0) | adds
@@ -274,15 +274,16 @@ class _Search:
             if adds:
                 exchanged_s, since_s = exchanged_s + since_s.max(axis=1), np.zeros_like(since_s)
         return _Labels(
-            np.full(len(before), layout),
+            np.full(len(numbers), state),
+            np.full(len(numbers), start),
+            numbers,
             exchanged_s,
             since_s,
             compute_s,
-            labels.sent + entering.sent[before],
-            labels.received + entering.received[before],
-            labels.parameter_bytes + made.parameter_bytes,
-            np.maximum(labels.feature_bytes, made.feature_bytes),
-            tuple((taken, int(each)) for each in numbers),
+            at.sent + entering.sent[before],
+            at.received + entering.received[before],
+            at.parameter_bytes + made.parameter_bytes,
+            np.maximum(at.feature_bytes, made.feature_bytes),
         )
 
     def _run(self, taken: _Taken) -> tuple[Run, Entered]:
@@ -306,26 +307,26 @@ class _Search:
             self._held[shape] = runs.held([each.parts(shape, self._machines) for each in self._choices])
         return self._held[shape]
 
-    def _scores(self, labels: _Labels) -> Array:
+    def _scores(self, found: _Labels) -> Array:
         """Lower is better; what takes as much is told apart by its latency."""
         if self._objective is Objective.LATENCY:
-            return labels.latency_s
+            return found.latency_s
         if self._objective is Objective.BYTES:
-            cost = labels.sent.sum(axis=1)
+            cost = found.sent.sum(axis=1)
         elif self._objective is Objective.MEMORY:
-            cost = labels.memory_bytes.max(axis=1)
+            cost = found.memory_bytes.max(axis=1)
         elif self._objective is Objective.ENERGY:
-            cost = labels.compute_s @ self._power_w
+            cost = found.compute_s @ self._power_w
         else:
-            cost = np.maximum(labels.compute_s.max(axis=1), self._cluster.busy_s(labels.sent, labels.received))
-        scores: Array = cost + labels.latency_s * 1e-6
+            cost = np.maximum(found.compute_s.max(axis=1), self._cluster.busy_s(found.sent, found.received))
+        scores: Array = cost + found.latency_s * 1e-6
         return scores
 
-    def _best_few(self, labels: _Labels) -> _Labels | None:
+    def _best_few(self, found: _Labels) -> _Labels | None:
         """Those that fit, without the ones that another is no worse than in score and in the fullest memory. Of too
         many some are taken from all along the front: later runs may need the room that only its far end has."""
-        full = (labels.memory_bytes / self._limits).max(axis=1)
-        scores = self._scores(labels)
+        full = (found.memory_bytes / self._limits).max(axis=1)
+        scores = self._scores(found)
         front: list[int] = []
         least = math.inf
         for each in np.lexsort((full, scores)):
@@ -337,16 +338,16 @@ class _Search:
         if not front:
             return None
         places = np.linspace(0, len(front) - 1, min(_KEPT, len(front))).round().astype(int)
-        return labels.those(np.array(front)[places])
+        return found.those(np.array(front)[places])
 
-    def _gathered(self, labels: _Labels) -> _Labels:
+    def _gathered(self, ends: _Labels) -> _Labels:
         for tensor in self._network.graph.outputs:
             shape, size = self._network.shapes[tensor], self._network.item_bytes[tensor]
             bring = runs.gathered(shape, size, self._laid_out(tensor), self._cluster)
-            labels = replace(
-                labels,
-                exchanged_s=labels.exchanged_s + bring.exchange_s[labels.layouts, 0],
-                sent=labels.sent + bring.sent[labels.layouts],
-                received=labels.received + bring.received[labels.layouts],
+            ends = replace(
+                ends,
+                exchanged_s=ends.exchanged_s + bring.exchange_s[ends.layouts, 0],
+                sent=ends.sent + bring.sent[ends.layouts],
+                received=ends.received + bring.received[ends.layouts],
             )
-        return labels
+        return ends

@@ -79,8 +79,8 @@ def _busy_s(outcome: Outcome, made: Partition, place: int) -> float:
     """Of the machine with this number; beyond the machines, of the link to the second, the third and so on."""
     count = len(outcome.chain.stages)
     if place < count:
-        return sum(piece.stage_s for piece in made.pieces if piece.stage == place)
-    return sum(piece.hop_busy_s for piece in made.pieces if piece.stage == place - count + 1)
+        return float(sum(piece.stage_s for piece in made.pieces if piece.stage == place))
+    return float(sum(piece.hop_busy_s for piece in made.pieces if piece.stage == place - count + 1))
 
 
 def _name_bars(axes: object, names: tuple[str, ...]) -> None:

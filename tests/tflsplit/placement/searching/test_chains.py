@@ -1,4 +1,4 @@
-"""A chain is the special case of one machine for each run, in turn: both searches find the same cuts and cost."""
+"""A chain is the special case of one machine for each run, in turn: by both doors the same cuts at the same cost."""
 
 import itertools
 
