@@ -197,8 +197,8 @@ def partition(chain: Chain, shares: Sequence[tuple[int, Places, Places]]) -> Par
 def piece(chain: Chain, source: int, stage: int, start: Places, stop: Places) -> Piece:
     """The piece between two places on one stage, where its input comes from another, costed and not checked."""
     machine, route, crossing = chain.stages[stage], chain.route(source, stage), np.array(chain.wire_bytes)[start]
-    before_s, coding_s = np.array(machine.compute_s), np.array(machine.coding_s or np.zeros(len(chain.places)))
-    held = np.array(chain.parameter_bytes)[stop] - np.array(chain.parameter_bytes)[start]
+    before_s, coding_s, weights = map(np.array, (machine.compute_s, machine.coding_s, chain.parameter_bytes))
+    held = weights[stop] - weights[start]
     sends_on = (stop < len(chain.places) - 1) | (stage == 0 and chain.delivered)
     return Piece(
         stage=stage,
@@ -207,7 +207,7 @@ def piece(chain: Chain, source: int, stage: int, start: Places, stop: Places) ->
         parameter_bytes=held,
         preprocess_s=0.0 if stage else chain.preprocess_s,
         run_s=np.maximum(0.0, before_s[stop] - before_s[start]),
-        coding_s=(stage > 0) * coding_s[start] + sends_on * coding_s[stop],
+        coding_s=(stage > 0) * coding_s[start] + sends_on * coding_s[stop] if machine.coding_s else 0.0,
         stream_s=machine.cache.stream_s(held) if machine.cache else 0.0,
         hop_s=sum(hop.latency_s(start, crossing) for hop in route),
         hop_busy_s=functools.reduce(np.maximum, (hop.busy_s(start, crossing) for hop in route), 0.0),

@@ -97,6 +97,7 @@ class _Turns:
         if stage == self._stages:
             return np.where(self._places < count - 1, np.inf, 0.0)[:, None]
         piece = chains.piece(chain, stage, stage, *np.ogrid[:count, :count])
+        stage_s: Array = piece.stage_s
         is_allowed = np.triu(piece.parameter_bytes <= chain.stages[stage].memory_bytes, 1)
         if not terms.uses_all:
             # The two pieces that run nothing: the first machine sends the input, another receives a finished result.
@@ -105,7 +106,7 @@ class _Turns:
         for step, pinned in terms.pins.items():
             if pinned != stage:
                 is_allowed[: step + 1, step + 1 :] = False
-        return np.where(is_allowed & (piece.stage_s <= terms.most_s), piece.stage_s, np.inf)
+        return np.where(is_allowed & (stage_s <= terms.most_s), stage_s, np.inf)
 
     def _arrival_s(self, source: int, stage: int) -> Array:
         """Seconds until a stage has what another holds at each place; for maxima, of the busiest link."""
