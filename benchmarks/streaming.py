@@ -5,8 +5,10 @@ MobileNetV2, edge and cloud as processes on a core each, a window of 8 frames, Q
 their turns, and the scheduler is measured. Rivals are the pairs of scripts of `benchmarks/bare/pair.py`, which do the
 same work on a frame: by sockets, and by paho's public interface with TCP_NODELAY. All in turn. Processor time, switches
 of threads and system calls are of whole processes, over all their threads; the scripts' head and tail alone are taken
-off where it says "beyond". At 448 pixels the rate is compared with 1 / max(head, tail), each timed alone on its core.
-System calls are counted by perf, in a run of their own, where this user may; else they are left out.
+off where it says "beyond". A cloud has been online for so long that it says nothing again
+(`broker.transport.repeats`: the results of its first ten seconds come twice). At 448 pixels the rate is compared with
+1 / max(head, tail), each timed alone on its core. System calls are counted by perf, in a run of their own, where this
+user may; else they are left out.
 """
 
 import contextlib
@@ -29,7 +31,7 @@ import models
 from harness import Outcome, Samples, Table
 
 from broker.mqtt import transport
-from broker.transport import address
+from broker.transport import address, repeats
 from edge_runtime import head, loop
 from edge_runtime.delivery import observer
 from edge_runtime.delivery.settings import Settings
@@ -170,6 +172,7 @@ class _Calls:
 def _cloud(told: dict, kind: str) -> Iterator["subprocess.Popen[str]"]:
     if kind == "tflsplit":
         with deployment.cloud(reading.open_package(Path(told["package"])), told["port"]) as serving:
+            time.sleep(repeats.SUBSCRIBED_S + 1.0)
             yield serving
         return
     with harness.process(_command(told, "cloud", kind), core=harness.CLOUD_CORE) as serving:

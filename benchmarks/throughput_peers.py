@@ -32,9 +32,8 @@ _ANSWER = bytes(600)
 
 def main() -> None:
     told = json.loads(sys.argv[1])
-    {"paho_publisher": _paho_publisher, "paho_subscriber": _paho_subscriber, "edge": _edge, "cloud": _cloud}[
-        told["role"]
-    ](told)
+    roles = (_paho_publisher, _paho_subscriber, _publisher, _receiver, _edge, _cloud)
+    {role.__name__.removeprefix("_"): role for role in roles}[told["role"]](told)
 
 
 def _frames(told: dict):
@@ -100,6 +99,30 @@ def _paho_subscriber(told: dict) -> None:
     client.loop_start()
     granted.wait()
     _report(told, lambda: counted[0])
+
+
+def _publisher(told: dict) -> None:
+    """Our transport, which bounds by itself what waits for room."""
+    where, proof = _access(told, "device")
+    with transport.MqttTransport(where, client_id="bench-edge", credentials=proof) as online:
+        online.connect()
+        topic = topics.topic(told["deployment"], told["device"], topics.Kind.FEATURES)
+        for encoded in _frames(told):
+            online.publish(topic, encoded, qos=told["qos"])
+
+
+def _receiver(told: dict) -> None:
+    where, proof = _access(told, "cloud")
+    with transport.MqttTransport(where, client_id="bench-cloud", credentials=proof) as online:
+        online.connect()
+        online.subscribe(topics.every_device(told["deployment"], topics.Kind.FEATURES), qos=told["qos"])
+        counted = 0
+        threading.Thread(target=_report, args=(told, lambda: counted), daemon=True).start()
+        while True:
+            message = online.receive(1.0)
+            if message is not None:
+                counted += 1
+                online.acknowledge(message)
 
 
 def _edge(told: dict) -> None:

@@ -41,7 +41,7 @@ class Exactness:
 
     def wait(self, timeout_s: float) -> bool:
         """Whether frames may be sent, waiting up to `timeout_s`."""
-        return self._is_granted.wait(timeout_s)
+        return self._is_granted.is_set() or self._is_granted.wait(timeout_s)
 
     def allows(self, package: Package, head: Head, loss: str = "") -> bool:
         """Whether that head may be moved to, as far as the clouds are known."""

@@ -103,5 +103,5 @@ class Incoming:
     def _run(self) -> None:
         while not self._is_over:
             left_s = self._seen_until_s + _SOON_S - time.monotonic()
-            if self._is_alone.wait(max(0.0, left_s)) or left_s <= 0:
+            if left_s <= 0 or self._is_alone.is_set() or self._is_alone.wait(left_s):
                 self._see(_TEND_S, waits=True)

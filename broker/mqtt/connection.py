@@ -194,6 +194,7 @@ class Connection:
             if now_s - self._misc_s >= _MISC_S:
                 self._misc_s = now_s
                 self._client.loop_misc()
+                self.write()  # a ping
             self._listen(now_s, has_heard=is_readable)
         except _FOREIGN as problem:
             self._meet(problem)

@@ -160,7 +160,7 @@ class Driver:
                 session.handle(event)
             if events and isinstance(events[-1], Lost):
                 self._is_online, self._session = False, None
-            elif self._shared.outbox.is_waiting:  # an acknowledgement may have made room
+            elif self._shared.outbox.waiting:  # an acknowledgement may have made room
                 session.pump()
         if self._is_woken:  # by somebody who could not write meanwhile
             self._write_on()

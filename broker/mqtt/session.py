@@ -47,7 +47,7 @@ class Session:
     @property
     def waits(self) -> bool:
         """Whether what comes from the broker is waited for: to send the rest, or by who subscribed."""
-        return bool(self._asked) or self._shared.outbox.is_waiting
+        return bool(self._asked or self._shared.outbox.waiting)
 
     def pump(self, *, tends: bool = False) -> None:
         """Gives the connection all that may go now: acknowledgements, subscriptions, messages within the window.
@@ -57,20 +57,21 @@ class Session:
         """
         if self.accepted is None:
             return
-        if self._known_wishes != self._shared.wishes:
-            self._subscribe()
         shared = self._shared
+        is_wished = self._known_wishes != shared.wishes
+        if is_wished:
+            self._subscribe()
         if tends and shared.clock() - self._tended_s >= _TEND_S:
             self._tended_s = shared.clock()
             self._say_again()
-        has_more = bool(shared.receipts or self._writing) or shared.outbox.is_waiting or self._connection.is_writing
+        has_more = bool(is_wished or shared.receipts or self._writing or shared.outbox.waiting)
         while has_more:
             is_handed = self._is_free_to_send() and self._hand_over()
             # Behind the messages: a result is waited for by somebody, an acknowledgement only by the broker.
             self.acknowledge()
             self._connection.write()
             # What was written at QoS 0 lets its follower go.
-            has_more = is_handed and (bool(self._writing) or shared.outbox.is_waiting)
+            has_more = is_handed and bool(self._writing or shared.outbox.waiting)
 
     def handle(self, event: events.Event) -> None:
         match event:

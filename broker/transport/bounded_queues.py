@@ -44,7 +44,7 @@ class Outbox:
         # Taken by itself where nobody waits: each frame does that several times, and a condition's way to it is longer.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._waiting: collections.deque[Outgoing] = collections.deque()
+        self.waiting: collections.deque[Outgoing] = collections.deque()  # what could not go yet, to be looked at only
         self._followers: dict[int, Outgoing] = {}  # by number, of messages that the broker does not have yet
         self._held_messages = 0
         self._held_bytes = 0
@@ -56,16 +56,11 @@ class Outbox:
         """Of the message that `put` took last."""
         return self._last_number
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether something could not go yet."""
-        return bool(self._waiting)
-
     def has_taken(self, number: int) -> bool:
         """Whether the message of that number, and with it all before it, is not waiting any longer."""
         with self._lock:
             is_followed = next(iter(self._followers), number + 1) <= number
-            return not is_followed and (not self._waiting or self._waiting[0].number > number)
+            return not is_followed and (not self.waiting or self.waiting[0].number > number)
 
     @property
     def held(self) -> tuple[int, int]:
@@ -82,7 +77,7 @@ class Outbox:
             if self._is_closed or not self._has_room(outgoing):
                 return False
             self._number(outgoing)
-            self._waiting.append(outgoing)
+            self.waiting.append(outgoing)
             if outgoing.follower is not None:
                 self._number(outgoing.follower)
                 self._followers[outgoing.follower.number] = outgoing.follower
@@ -92,7 +87,7 @@ class Outbox:
         """Ahead of everything and beyond the bounds: for the few small messages that a transport sends about itself."""
         with self._lock:
             self._hold(outgoing)
-            self._waiting.appendleft(outgoing)
+            self.waiting.appendleft(outgoing)
 
     def has_half_its_room(self, outgoing: Outgoing) -> bool:
         """Whether what is said again may go in, and leave the rest of the room to what is new."""
@@ -107,19 +102,19 @@ class Outbox:
         with self._lock:
             self._hold(outgoing)
             outgoing.number = self._last_number + 1
-            self._waiting.append(outgoing)
+            self.waiting.append(outgoing)
 
     def put_back(self, unsent: Iterable[Outgoing]) -> None:
         """Messages taken but not released, to be sent again before all others, in the order given."""
         with self._lock:
-            self._waiting.extendleft(reversed(list(unsent)))
+            self.waiting.extendleft(reversed(list(unsent)))
 
     def take(self, *, is_window_full: bool) -> Outgoing | None:
         """The next message, if there is one that may go: with a full window only QoS 0."""
         with self._lock:
-            if not self._waiting or (is_window_full and self._waiting[0].qos > 0):
+            if not self.waiting or (is_window_full and self.waiting[0].qos > 0):
                 return None
-            return self._waiting.popleft()
+            return self.waiting.popleft()
 
     def release(self, outgoing: Outgoing, *, is_dropped: bool = False) -> None:
         """The broker has it, or it `is_dropped` and its follower with it."""
@@ -132,7 +127,7 @@ class Outbox:
                 if is_dropped:
                     self.release(follower, is_dropped=True)
                 else:
-                    self._waiting.appendleft(follower)
+                    self.waiting.appendleft(follower)
             self._changed.notify_all()
 
     def wait_empty(self, timeout_s: float) -> bool:

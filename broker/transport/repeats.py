@@ -26,14 +26,14 @@ _log = logging.getLogger(__name__)
 _UNSAVED_S = 20.0
 # Readers whose session died with the broker try again every 3.25 s at most while nothing answers (`backoff`), and then
 # have to shake hands over their link and to subscribe.
-_SUBSCRIBED_S = 10.0
+SUBSCRIBED_S = 10.0
 # More than a minute of 1,000 results a second, each of 600 bytes. What does not fit is counted.
 _MOST_BYTES = 64 << 20
 # What Python needs for a message besides topic and payload.
 _MESSAGE_BYTES = 224
 # Mosquitto saves twice an hour where nothing is configured.
 _OLDEST_S = 3600.0
-# Each time is a connection of more than `_SUBSCRIBED_S`: a link that comes and goes must not carry it for ever, and a
+# Each time is a connection of more than `SUBSCRIBED_S`: a link that comes and goes must not carry it for ever, and a
 # broker that lives that long has saved it before.
 _MOST_TIMES = 8
 # What waits is said over so many seconds, and no slower than at that rate, a quarter of a second's together: all at
@@ -110,7 +110,7 @@ class Repeats:
 
     def online(self) -> None:
         self._look()
-        self._due_s = self._now_s + _SUBSCRIBED_S
+        self._due_s = self._now_s + SUBSCRIBED_S
         self._found_s = -math.inf
         self._in_vain = 0 if self._has_marks else self._in_vain
 

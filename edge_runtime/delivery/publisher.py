@@ -29,6 +29,10 @@ class Publisher:
         self._answers = topics.topic(settings.deployment, settings.device, settings.answers)
         self._qos = settings.frame_qos
         self._is_subscribed = False
+        # Beyond a frame's own bytes, with and without an expiry.
+        self._overheads = tuple(
+            publish_packet_bytes(self._topic, 0, qos=self._qos, expires=expires) + 3 for expires in (False, True)
+        )
 
     @property
     def is_online(self) -> bool:
@@ -94,11 +98,10 @@ class Publisher:
         return self._in_packets(encoded, publish, expires=False)
 
     def _in_packets(self, encoded: bytes, publish: Callable[[list[bytes]], bool], *, expires: bool) -> bool:
-        overhead = publish_packet_bytes(self._topic, 0, qos=self._qos, expires=expires) + 3
         while True:
             limit_bytes = self._transport.max_packet_bytes
             try:
-                return publish(_packets(encoded, limit_bytes - overhead))
+                return publish(_packets(encoded, limit_bytes - self._overheads[expires]))
             except errors.BrokerError:
                 # After a reconnection the broker may take smaller packets than before.
                 if self._transport.max_packet_bytes == limit_bytes:

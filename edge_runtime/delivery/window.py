@@ -84,7 +84,8 @@ class Window:
         """Whether another frame may be sent and leave room for so many `beside` it, waiting for room up to
         `timeout_s`."""
         with self._lock:
-            return self._changed.wait_for(lambda: self._has_room(beside()), timeout_s)
+            has_room = self._has_room(beside())
+            return has_room or self._changed.wait_for(lambda: self._has_room(beside()), timeout_s)
 
     def look_again(self) -> None:
         """What waits for room with frames `beside` it asks again how many these are."""

@@ -256,7 +256,7 @@ def test_a_broker_that_hangs_up_because_of_a_mark_is_left_none(caplog):
 def test_results_that_a_killed_broker_had_not_saved_reach_a_reader_who_was_away(
     mosquitto_with, join, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(repeats, "_SUBSCRIBED_S", 0.0)
+    monkeypatch.setattr(repeats, "SUBSCRIBED_S", 0.0)
     broker = mosquitto_with(*SAVED_WHEN_TOLD)
     named = {"session_expiry_s": 3600, "limits": Limits(inbox_messages=500)}
     reader = join(broker.address, "reader", **named)
@@ -289,7 +289,7 @@ def test_results_of_before_the_last_seconds_reach_a_reader_where_the_broker_had_
 ):
     """As a broker that saves once in an hour: only the mark tells that it has forgotten."""
     monkeypatch.setattr(repeats, "_UNSAVED_S", -3600.0)
-    monkeypatch.setattr(repeats, "_SUBSCRIBED_S", 0.5)
+    monkeypatch.setattr(repeats, "SUBSCRIBED_S", 0.5)
     monkeypatch.setattr(repeats, "_MARK_S", 0.0)
     broker = mosquitto_with(*SAVED_WHEN_TOLD)
     named = {"session_expiry_s": 3600, "limits": Limits(inbox_messages=500)}
@@ -318,7 +318,7 @@ def test_results_of_before_the_last_seconds_reach_a_reader_where_the_broker_had_
 
 def test_what_a_restarted_broker_took_before_a_reader_was_back_reaches_it(mosquitto_with, join, monkeypatch):
     """The broker forgot its session, and acknowledged what it gave to nobody."""
-    monkeypatch.setattr(repeats, "_SUBSCRIBED_S", 1e9)
+    monkeypatch.setattr(repeats, "SUBSCRIBED_S", 1e9)
     broker = mosquitto_with(*SAVED_WHEN_TOLD)
     cloud = join(broker.address, "cloud", mark=MARK)
     broker.kill()
