@@ -6,27 +6,28 @@ and goes before the backlog of others. (Start-time fair queueing: Goyal, Vin and
 two waiting devices can differ by is a frame of each, whatever frames cost; deficit round robin, Shreedhar and Varghese,
 SIGCOMM 1995, may let every other device have its quantum first.) Equal shares would let one that floods take all that
 the others leave, and their waits double on a cloud that is near its limit; so the time of a device counts several times
-while it has more waiting than the window of an ordinary edge and than the others, and again while it is served without
-end though the others have little waiting: who sends as fast as answers come never has much waiting.
+while it has very many frames waiting, and while it is served without end though the others have little waiting: who
+sends as fast as answers come never has much waiting. What lies between is an ordinary device that had bad luck.
 """
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-# Up to so many waiting frames, the window of edges in `edge_runtime.delivery.settings`, a device is ordinary. The time
-# of one with k times as much, and k times as much as the others that wait have on average, counts an eighth of k to the
-# fourth, where that is more: on a cloud without any time to spare ordinary devices have backlogs too, and cannot give
-# away even a twentieth of its time, and one that had bad luck must not starve.
-_WINDOW, _LENIENCE = 8, 8.0
-# So is one with up to so many frames served since it last came with nothing waiting and nothing owed. (By simulation of
-# 16 devices that bring a cloud to 90 %, with 8 some are taken for floods and all wait longer; with 32 none is.) Frames
-# while some others have half a window waiting and more do not count: nobody comes with nothing waiting then.
-_STREAK, _FEW, _SOME = 32, 4.0, 4
-# What its time counts beyond that. `python benchmarks/flooding.py` simulates all of it.
+# The window of edges in `edge_runtime.delivery.settings`. The time of a device that has six times as much waiting, and
+# six times as much as the others that wait have on average, counts the more the more it has: on a cloud without any
+# time to spare ordinary devices have backlogs too, and one that had bad luck must not starve.
+_WINDOW, _MANY = 8, 6.0
+# So does that of one with no more than a window waiting that was served so many times since it last came with nothing
+# waiting and nothing owed. Frames while some others have more than a little waiting do not count: nobody comes with
+# nothing waiting then. On a cloud without time to spare each frame that passes before a flood is known as one waits in
+# everybody's queue for minutes; with fewer, ordinary devices are taken for floods and all wait longer.
+_STREAK, _FEW, _SOME = 10, 2.0, 3
+# What its time counts then. `python benchmarks/flooding.py` simulates all of it.
 _FLOOD_WEIGHT = 64.0
 # How much a device's last frame counts in what its next one is expected to take.
 _NEWEST = 0.25
@@ -125,8 +126,12 @@ class FairQueue(Generic[Item]):
         mine, waiting = len(device.items), len(self._waiting)
         others = (self._length - len(self._first) - mine) / waiting if waiting else 0.0
         device.streak += waiting < _SOME or others < _FEW
-        weight = max(1.0, (mine / max(_WINDOW, others)) ** 4 / _LENIENCE) if waiting else 1.0
-        device.had_s += device.cost_s * weight * (_FLOOD_WEIGHT if device.streak > _STREAK else 1.0)
+        if mine <= _WINDOW:
+            weight = _FLOOD_WEIGHT if device.streak > _STREAK else 1.0
+        else:
+            most = math.inf if waiting else _WINDOW  # where it is in nobody's way it does not owe more than a window
+            weight = min(most, max(1.0, (mine / (_MANY * max(_WINDOW, others))) ** 4))
+        device.had_s += device.cost_s * weight
         if device.items:
             heapq.heappush(self._waiting, device)
         return item
