@@ -1,7 +1,7 @@
 """The retained `status` of a device or a cloud: online or offline, with a last will for when its connection is lost.
 
-A broker may publish a last will long after the client is back. So each status carries the boot id and the number of its
-connection, and readers ignore the will of an earlier connection.
+A broker may publish a last will long after the client is back, and one that was killed says what was retained before.
+So each status carries the boot id, the number of its connection and a time, and readers ignore what was replaced since.
 """
 
 import json
@@ -52,9 +52,11 @@ class Status(NamedTuple):
         return json.dumps(fields, separators=(",", ":")).encode()
 
     def is_late(self, latest: "Status") -> bool:
-        """Whether this is the last will of a connection that `latest` has already replaced."""
+        """Whether this is the last will of a connection that `latest` has already replaced, or was said before a run's
+        `latest` goodbye: a broker that was killed retains what it had saved."""
         if self.state == "online":
-            return False
+            has_closed = latest.boot == self.boot and latest.reason == "closed"
+            return has_closed and (self.at_ms or 0) < (latest.at_ms or 0)
         return latest.boot != self.boot or latest.connection > self.connection
 
 

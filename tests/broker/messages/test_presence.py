@@ -28,14 +28,19 @@ def test_what_is_no_status_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("will", "latest", "is_late"),
+    ("said", "latest", "is_late"),
     [
         (Status("offline", 1, 1, "lost"), Status("online", 1, 1), False),
         (Status("offline", 1, 1, "lost"), Status("online", 1, 2), True),
         (Status("offline", 1, 9, "lost"), Status("online", 2, 1), True),
         (Status("offline", 2, 1, "closed"), Status("online", 2, 1), False),
         (Status("online", 1, 1), Status("online", 2, 1), False),
+        (Status("online", 1, 1, at_ms=10), Status("offline", 1, 1, "closed", at_ms=20), True),
+        (Status("online", 1, 1, at_ms=30), Status("offline", 1, 1, "closed", at_ms=20), False),
+        (Status("online", 2, 1, at_ms=10), Status("offline", 1, 1, "closed", at_ms=20), False),
+        (Status("online", 1, 1, at_ms=10), Status("offline", 1, 1, "lost", at_ms=5), False),
+        (Status("online", 1, 1), Status("offline", 1, 1, "closed"), False),
     ],
 )
-def test_will_of_an_earlier_connection_is_late(will, latest, is_late):
-    assert will.is_late(latest) is is_late
+def test_what_was_replaced_since_is_late(said, latest, is_late):
+    assert said.is_late(latest) is is_late
