@@ -133,6 +133,8 @@ def _of(served: Served) -> Iterator[Family]:
     for metric, samples in metrics.of_connection(served.transport):
         here_too = (Sample(sample.value, (*here, *sample.labels)) for sample in samples)
         yield _family(catalogue.of_deployment(metric), *here_too)
+    away = served.transport.is_away
+    yield _family(catalogue.CLOUD_BROKER_AWAY, *(Sample(is_so, (*here, name)) for name, is_so in away.items()))
     if served.fleet is not None:
         yield from served.fleet.families()
 

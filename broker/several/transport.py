@@ -27,7 +27,6 @@ from tflsplit.recent import Recent
 _log = logging.getLogger(__name__)
 
 _STATUS = f"/{topics.Kind.STATUS.value}"
-_LOOK_S = 0.02
 # How long a start waits for a broker that does not answer at all, when others are there.
 _SLOWEST_S = 5.0
 # How long an end waits for one that is away, as `broker.transport.online` does.
@@ -49,6 +48,8 @@ class Member(Transport, Protocol):
     def is_early(self) -> bool: ...
 
     def begin(self, *, insists: bool = False) -> None: ...
+
+    def watch(self, changed: threading.Condition) -> None: ...
 
     def wish(self, topic_filter: str, *, qos: int = 1) -> None: ...
 
@@ -92,6 +93,9 @@ class Several:
         self._heard: Recent[str, int] = Recent(_MOST_BYTES)
         self._lock = threading.Lock()  # guards writing to what was heard, and the next
         self._given_up = 0
+        self._changed = threading.Condition()  # of what members change
+        for member in self._members:
+            member.watch(self._changed)
 
     def __enter__(self) -> "Several":
         return self
@@ -140,6 +144,10 @@ class Several:
         return f"{len(away)} of {len(self._members)} brokers away, with some {share:.0%} of the devices: {reasons}"
 
     @property
+    def is_away(self) -> Mapping[str, bool]:
+        return {name: not _is_online(member) for name, member in zip(self._names, self._members, strict=True)}
+
+    @property
     def max_packet_bytes(self) -> int:
         return min(member.max_packet_bytes for member in self._members)
 
@@ -148,9 +156,11 @@ class Several:
         if there is none. With `waits_for_clock` a certificate that is not valid yet is waited for, however long."""
         for member in self._members:
             member.begin(insists=True)
-        begin_s = time.monotonic()
-        while not self._has_begun(time.monotonic() - begin_s, timeout_s, keep_trying, waits_for_clock):
-            time.sleep(_LOOK_S)
+        begin_s, marks_s = time.monotonic(), sorted((min(_SLOWEST_S, timeout_s), timeout_s))
+        with self._changed:
+            while not self._has_begun(since_s := time.monotonic() - begin_s, timeout_s, keep_trying, waits_for_clock):
+                left_s = (mark_s - since_s for mark_s in marks_s if mark_s > since_s)
+                self._changed.wait(min(next(left_s, math.inf), threading.TIMEOUT_MAX))
         refusals = (name for name, member in zip(self._names, self._members, strict=True) if member.is_refused)
         failed = next(refusals, None if self.state is ConnectionState.ONLINE else self._names[0])
         if failed is not None:
@@ -241,12 +251,8 @@ class Several:
         return all(each.flush(_left_s(deadline_s) if _is_online(each) else 0.0) for each in self._members)
 
     def wait_for(self, state: ConnectionState, timeout_s: float) -> bool:
-        deadline_s = time.monotonic() + timeout_s
-        while self.state is not state:
-            if time.monotonic() >= deadline_s:
-                return False
-            time.sleep(_LOOK_S)
-        return True
+        with self._changed:
+            return self._changed.wait_for(lambda: self.state is state, min(timeout_s, threading.TIMEOUT_MAX))
 
     def close(self, *, timeout_s: float = 5.0) -> None:
         deadline_s = time.monotonic() + timeout_s

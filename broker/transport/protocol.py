@@ -6,7 +6,7 @@ library may be named here.
 
 import enum
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -122,6 +122,10 @@ class Transport(Protocol):
     def absent(self) -> str | None:
         """Of several brokers those that are away, with their share of the devices and why; None where none is, and
         where there is only one: `state` tells of that."""
+
+    @property
+    def is_away(self) -> Mapping[str, bool]:
+        """Of several brokers by their names whether each is away; empty where there is only one."""
 
     @property
     def max_packet_bytes(self) -> int:

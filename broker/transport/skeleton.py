@@ -5,7 +5,7 @@ How bytes travel, and when, is for the transport: it adds `connect`, `subscribe`
 
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ class Skeleton:
         self._peer = peer
         self._shared = shared
         self._state = ConnectionState.NEW
+        self._watching: threading.Condition | None = None
 
     def __enter__(self: _Self) -> _Self:
         return self
@@ -56,6 +57,10 @@ class Skeleton:
     @property
     def absent(self) -> str | None:
         return None
+
+    @property
+    def is_away(self) -> Mapping[str, bool]:
+        return {}
 
     @property
     def inboxes(self) -> tuple[bounded_queues.Inbox, bounded_queues.Inbox]:
@@ -124,6 +129,10 @@ class Skeleton:
     def wait_for(self, state: ConnectionState, timeout_s: float) -> bool:
         return self._wait(lambda: self._state is state, timeout_s)
 
+    def watch(self, changed: threading.Condition) -> None:
+        """Notifies it too when the state changes: for who waits for any of several transports."""
+        self._watching = changed
+
     def close(self, *, timeout_s: float = 5.0) -> None:
         raise NotImplementedError
 
@@ -179,7 +188,10 @@ class Skeleton:
                 return False
             self._state = state
             self._shared.changed.notify_all()
-            return True
+        if self._watching is not None:
+            with self._watching:
+                self._watching.notify_all()
+        return True
 
     def _finish(self) -> None:
         """For good: nothing more comes in, and what still waits to go out is given up and counted."""

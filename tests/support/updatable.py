@@ -67,23 +67,23 @@ class Device:
         resolve=None,
         url_prefix=None,
         moving=None,
+        who=("d", "n"),
         **changes,
     ):
-        """`moving` makes lineups and, with these and a head, an adaptation."""
+        """`moving` makes lineups and, with these and a head, an adaptation. `network` is the broker in memory, or makes
+        the transport of a client's name, which is closed with the device."""
         self.settles = Settles()
         self._stack = contextlib.ExitStack()
         self._ended = False
         cut = changes.pop("cut", "op000")
-        settings = Settings(
-            "d", "n", changes.pop("boot", 7), count=10**9, **{"rate_fps": 500.0, "drain_s": 0.5} | changes
-        )
+        settings = Settings(*who, changes.pop("boot", 7), count=10**9, **{"rate_fps": 500.0, "drain_s": 0.5} | changes)
         self.store = store.Store(models)
         found = self.store.begin()
         running, at = (
             (original, original.cut(cut)) if found is None else (found.package, found.package.cut(found.offer.cut))
         )
         opening = moving.lineups if moving else swap.Opening(resolve or (lambda package, cut: Cpu()))
-        terms = updater.Settings("d", "n", verifier, url_prefix, terms, stalled_s=0.5)
+        terms = updater.Settings(*who, verifier, url_prefix, terms, stalled_s=0.5)
         self.updater = updater.Updater(self.store, terms, (original, original.cut(cut)))
         ready = opening.open(running, at)
         self.mover = moving and moving.adaptation(ready)
@@ -127,7 +127,7 @@ class Device:
             self.failure = failure
 
     def _join(self, network, name):
-        made = memory.MemoryTransport(network, client_id=name)
+        made = network(name) if callable(network) else memory.MemoryTransport(network, client_id=name)
         self._stack.callback(made.close, timeout_s=0)
         made.connect()
         return made

@@ -240,6 +240,9 @@ CLOUD_REPLACED = counter(
 CLOUD_REQUEUED = counter("requeued_frames_total", "Frames done again because their worker died or hung.")
 CLOUD_FORGOTTEN = counter("states_forgotten_total", "Streams of stateful packages whose state made room for others'.")
 CLOUD_LAST_LOOK = gauge("last_look_timestamp_seconds", "When a deployment's loop last looked for frames.", "deployment")
+CLOUD_BROKER_AWAY = gauge(
+    "broker_away", "1 for each of several brokers that is away, 0 for the others.", "deployment", "broker"
+)
 CLOUD_DEVICES = gauge("devices", "Devices that told telemetry in the last 300 s.", "deployment")
 CLOUD_DEVICES_LEFT = counter(
     "devices_left_out_total", "Messages of telemetry from devices more than have room.", "deployment"
@@ -279,6 +282,7 @@ CLOUD = (
     CLOUD_DEVICES_LEFT,
     CLOUD_BAD_TELEMETRY,
     *map(of_deployment, BROKER),
+    CLOUD_BROKER_AWAY,
 )
 
 WORKER = (*worker_catalogue.WORKER, *BROKER)

@@ -9,6 +9,7 @@ from broker.cloud import engine, exactness, metrics, subscriber
 from broker.fleet.listening import Listening
 from broker.fleet.totals import Totals
 from broker.messages import telemetry, topics, wire
+from broker.several.transport import Several
 from broker.transport import memory
 from broker.transport.protocol import ConnectionState
 from tflsplit import errors
@@ -162,6 +163,22 @@ def test_a_cloud_without_its_broker_is_alive_and_not_ready(world):
 
     assert (found.is_live, found.is_ready) == (True, False)
     assert "not connected to the broker for d" in found.why
+
+
+def test_of_several_brokers_the_one_that_is_away_is_shown_by_name(world, tiny_package):
+    brokers = {name: memory.MemoryBroker() for name in ("a:1", "b:2")}
+    members = {name: memory.MemoryTransport(broker, client_id="cloud") for name, broker in brokers.items()}
+    with Several(members, "cloud") as online:
+        online.connect()
+        served = metrics.Served(subscriber.Cloud(world.engine, online, "e"), online)
+        world.watch.attach([tiny_package], world.engine, [served])
+        brokers["b:2"].stop()
+        found, health = world.values(), world.watch.health()
+
+    away = {key[2]: value for key, value in found.items() if key[0] == "tflsplit_cloud_broker_away"}
+    assert away == {"a:1": 0, "b:2": 1}
+    assert health.is_ready
+    assert health.why.startswith("1 of 2 brokers away")
 
 
 def test_a_loop_that_hangs_in_a_tail_is_not_alive(world, monkeypatch):

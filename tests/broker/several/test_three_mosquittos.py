@@ -1,21 +1,27 @@
 """Three secured Mosquittos of one deployment, as `broker init --brokers` writes them, one of which is killed."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 
 import numpy as np
 import ports
 import pytest
+import tiny_models
+import updatable
 import waiting
 
 import tflsplit
 from broker.clients.results_reader import ResultsReader
 from broker.deploy import folder, layout, process
 from broker.local import server
+from broker.messages import presence, topics
 from broker.messages import results as parsing
+from broker.messages.topics import Kind
 from broker.mqtt import online
 from broker.mqtt.transport import MqttTransport
 from broker.transport import address, credentials
@@ -24,6 +30,7 @@ from tflsplit import errors
 from tflsplit.cli.commands import doctor
 from tflsplit.cli.options.connection import Broker
 from tflsplit.findings import State
+from tflsplit.package import signing
 
 FRAMES = 120
 INPUTS = np.random.default_rng(3).integers(-128, 128, (FRAMES, 4), dtype=np.int8)
@@ -37,7 +44,8 @@ class Three:
         brokers = [f"localhost:{port}" for port in self.ports]
         assigned = [(f"cam{number}", address.assigned(brokers, f"cam{number}")) for number in range(200)]
         self.devices = {place: [name for name, at in assigned if at == place][:2] for place in range(3)}
-        wanted = folder.Wanted(tuple(name for names in self.devices.values() for name in names))
+        self.names = tuple(name for names in self.devices.values() for name in names)
+        wanted = folder.Wanted(self.names)
         others = [("localhost", port) for port in self.ports[1:]]
         terms = {"deployment": "plant", "hosts": ("localhost",), "port": self.ports[0], "others": others}
         self.homes = [path / each.folder for each in folder.init(path, wanted, **terms).servers]
@@ -142,6 +150,53 @@ def test_killed_broker_stops_only_its_devices_and_nothing_is_lost_doubled_or_wro
     read = [parsing.parse(line) for line in came]
     assert len({(each.device, each.boot, each.sequence) for each in read}) == total
     assert all(said(each) == truth[each.sequence] for each in read)
+
+
+def test_a_rollout_goes_on_without_a_broker_that_is_away_and_ends_when_it_is_back(three, tiny_package, tmp_path):
+    new = tiny_models.write_package(tmp_path / "new.tflsplit", tiny_models.residual_model(), labels=("x", "y"))
+    verifier = signing.open_public(signing.make(tmp_path / "key.pem"))
+    canary = three.devices[1][0]
+    (tmp_path / "names").write_text("\n".join((canary, *(name for name in three.names if name != canary))))
+    run = ["rollout", "run", new.path, "--state", tmp_path / "state", "--devices", tmp_path / "names"]
+    run += ["--sign", tmp_path / "key.pem", "--credentials", three.client("operator")]
+    run += ["--canary", "1", "--wave", "100%", "--json"]
+
+    def have_it(*names):
+        return all(any(new.digest.startswith(each.package) for each in on[name].settles.all) for name in names)
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(tflsplit.Cloud([tiny_package, new], credentials=three.client("cloud")))
+        on = {}
+        for name in three.names:
+            clients, who = joining(three.client(name), name), ("plant", name)
+            on[name] = updatable.Device(clients, tmp_path / name, tiny_package, verifier, who=who, rate_fps=50.0)
+            stack.callback(on[name].stop)
+        waiting.wait_for(lambda: all(each.settles.all for each in on.values()))
+        command = [sys.executable, "-m", "tflsplit.cli.main", *map(str, run)]
+        rollout = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        stack.callback(rollout.kill)
+        waiting.wait_for(lambda: have_it(canary))
+        three.kill(0)
+        waiting.wait_for(lambda: have_it(*three.devices[1], *three.devices[2]))
+        three.start(0)
+        said, _ = rollout.communicate(timeout=waiting.WAIT_S)
+
+    assert rollout.returncode == 0
+    assert {each["name"]: each["state"] for each in json.loads(said)["devices"]} == dict.fromkeys(on, "installed")
+    assert have_it(*on)
+
+
+def joining(folder, device):
+    """Transports of a device to its broker, as its edge makes them."""
+    opened = credentials.open_bundle(folder)
+
+    def join(client):
+        told = presence.Presence(topics.topic("plant", device, Kind.STATUS), 7) if client == "edge" else None
+        return MqttTransport(
+            opened.address, client_id=f"{client}-{device}", credentials=opened.credentials, presence=told
+        )
+
+    return join
 
 
 def said(result):
