@@ -41,6 +41,19 @@ def test_what_it_writes_runs_as_its_last_lines_say(home, start, run):
         assert run("config", "check", home / f"{name}.toml").code == 0
 
 
+def test_an_edge_may_read_the_topic_that_is_its_source_and_whoever_publishes_it_is_told_how(
+    run, tmp_path, tiny_package
+):
+    given = ("--model", tiny_package.path, "--broker", "localhost", "--deployment", "plant", "--device", "yard")
+    own = run("init", tmp_path / "own", *given, "--source", "topic:door/+/image").out
+    other = run("init", tmp_path / "other", *given, "--source", "mqtt://elsewhere/door/image").out
+
+    assert "yard may read door/+/image" in own
+    assert f"tflsplit broker allow {tmp_path}/own/broker NAME --write 'door/+/image'" in own
+    assert "topic read door/+/image" in (tmp_path / "own" / "broker" / "server" / "access.acl").read_text()
+    assert "may read" not in other
+
+
 def test_no_container_sees_the_authority_or_runs_as_root(home):
     yaml = pytest.importorskip("yaml")
     services = yaml.safe_load((home / "compose.yaml").read_text())["services"]

@@ -82,7 +82,8 @@ def test_a_cloud_starts_without_the_edge(observed, brokers, tiny_package):
     cloud = observed("cloud", tiny_package.path, "--broker", brokers.start(), "--deployment", "d")
     modules = loaded(until(cloud, "connection state=online"))
 
-    assert not within(modules, "edge_runtime", "converters", "tflsplit.chains", "tflsplit.placement")
+    unwanted = ("edge_runtime", "converters", "tflsplit.chains", "tflsplit.placement", "broker.cloud.workers.pool")
+    assert not within(modules, *unwanted)
     assert len(modules) <= 180
     assert len(generated(modules)) <= 100
 

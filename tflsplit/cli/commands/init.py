@@ -8,13 +8,16 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tflsplit import errors, extras
 from tflsplit.cli.output import examples, logs, screen
 from tflsplit.cli.settings import beginnings
+
+if TYPE_CHECKING:
+    from edge_runtime.sources.words import Word
 
 _PORT = 8883
 
@@ -96,10 +99,16 @@ def command(
         samples = calibration or (source if word.kind is words.Kind.FILES and not is_elsewhere else "")
         _package(Path(os.path.expanduser(model)), folder / beginnings.PACKAGE, labels, samples)
         begun = _begun((deployment, device, host), folder, source, is_elsewhere=is_elsewhere)
+        topic = _allowed(word, folder / beginnings.BROKER, device)
         for name, text in begun.files().items():
             (folder / name).write_text(text, "utf-8")
         _write_token(folder / beginnings.TOKEN, begun.user)
     _tell(folder, begun)
+    if topic is not None:
+        guests = f"{folder / beginnings.BROKER} NAME"
+        screen.write(f"{device} may read {topic}; for whoever publishes it there:")
+        screen.write(f"                  tflsplit broker add-device {guests} --role guest")
+        screen.write(f"                  tflsplit broker allow {guests} --write '{topic}'")
 
 
 @contextlib.contextmanager
@@ -129,6 +138,18 @@ def _begun(names: tuple[str, str, str], folder: Path, source: str, *, is_elsewhe
         is_elsewhere=is_elsewhere,
         checkout=None if checkout is None else str(checkout),
     )
+
+
+def _allowed(word: "Word", broker: Path, device: str) -> str | None:
+    """The topic of the edge's own broker that its source is, which it may read then; None for another source."""
+    from broker.deploy import folder as brokers
+    from edge_runtime.sources import words
+
+    read = words.subscription(word.place) if word.kind is words.Kind.TOPIC else None
+    if read is None or read.broker is not None:
+        return None
+    brokers.allow(broker, (device,), reads=(read.topic,), writes=())
+    return read.topic
 
 
 def _package(model: Path, out: Path, labels: str, calibration: str) -> None:

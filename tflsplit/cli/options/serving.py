@@ -43,7 +43,6 @@ class ServingOptions:
         from broker.cloud import answerer, tail
         from broker.cloud import engine as cloud_engine
         from broker.cloud.turns import streams
-        from broker.cloud.workers import pool
         from tflsplit.package import trial
 
         if self.workers is None and self.ray_address is None and self.batch_window_s is not None:
@@ -62,6 +61,8 @@ class ServingOptions:
             actors = ray_actors.start(packages, self.workers, address=self.ray_address, **limits)
             return streams.around(actors, packages)
         if self.workers is not None:
+            from broker.cloud.workers import pool
+
             return streams.around(pool.Workers(packages, self.workers, **limits), packages)
         tails = [tail.Tails(package, threads=self.threads) for package in packages]
         for package, cut in warm:
