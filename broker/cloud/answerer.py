@@ -302,7 +302,7 @@ def _result(read: _Read, place: int, arrays: tuple[Array, ...], tail_s: float, k
             tail_ms=tail_s * 1e3,
             sent_ms=time.time() * 1e3,
         ),
-        top=tuple(results.Score(label, score) for label, score in answer.top),
+        top=tuple([results.Score(label, score) for label, score in answer.top]),
         values=answer.values,
         found=answer.found,
         outputs=tuple(results.Output.of(spec, array) for spec, array in raw),

@@ -298,7 +298,7 @@ def _result(fields: Mapping[str, Any]) -> Result:
         cut=_text(fields, "cut"),
         package=_text(fields, "package"),
         times=Times(*[_number(times, name) for name in Times.__slots__]),
-        top=tuple(Score(_text(entry, "label"), _number(entry, "score")) for entry in _objects(fields, "top")),
+        top=tuple([Score(_text(entry, "label"), _number(entry, "score")) for entry in _objects(fields, "top")]),
         values=tuple((name, _numbers(values, name)) for name in values),
         outputs=tuple(_output(entry) for entry in _objects(fields, "outputs")),
         pixels=None if fields.get("input_codec") is None else Pixels(_text(fields, "input_codec")),

@@ -24,7 +24,7 @@ Pure: no I/O, no clock, no logging, and nothing about MQTT, so that a frame can 
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -97,11 +97,13 @@ class Frame:
     later_ns: tuple[int, ...] = ()
     sizes: tuple[tuple[int, int], ...] = ()
     wants_mask: bool = False
+    inputs: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.package) != PACKAGE_BYTES:
             raise ValueError(f"package digest is {len(self.package)} bytes, expected {PACKAGE_BYTES}")
         more = len(self.later_ns)
+        self.inputs = 1 + more
         for what, value, most in (
             ("cut", self.cut, _U16),
             ("boot", self.boot, _U64),
@@ -119,14 +121,10 @@ class Frame:
         if self.later_ns and (self.pixels is not None or self.follows is not None):
             raise ValueError("several inputs of pixels or of a stream, expected one")
         if self.sizes and (
-            len(self.sizes) != 1 + more or not all(0 < side <= _U32 for size in self.sizes for side in size)
+            len(self.sizes) != self.inputs or not all(0 < side <= _U32 for size in self.sizes for side in size)
         ):
-            raise ValueError(f"sizes {self.sizes} of {1 + more} inputs, expected two extents for each")
-        tensors.widened(self.boundary, 1 + more)
-
-    @property
-    def inputs(self) -> int:
-        return 1 + len(self.later_ns)
+            raise ValueError(f"sizes {self.sizes} of {self.inputs} inputs, expected two extents for each")
+        tensors.widened(self.boundary, self.inputs)
 
     @property
     def carried(self) -> tuple[tensors.TensorSpec, ...]:

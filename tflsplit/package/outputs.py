@@ -143,7 +143,7 @@ def _best(spec: TensorSpec, stored: Array, labels: Sequence[str], meaning: Meani
         return both if share >= meanings.IS_THERE else both[::-1]
     most = MOST_VALUES if meaning is Meaning.MULTI_LABEL else count
     # A stable sort: of equal scores the lower class comes first, on every machine.
-    order = np.argsort(-row.astype(np.float64), kind="stable")[:most]
+    order = (-row.astype(np.float64)).argsort(kind="stable")[:most]
     real = dequantise(row[order], spec).tolist()
     scores = [(_label(labels, index), float(score)) for index, score in zip(order.tolist(), real, strict=True)]
     if meaning is Meaning.MULTI_LABEL:
