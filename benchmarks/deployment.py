@@ -55,9 +55,11 @@ class Answer:
 
 
 @contextlib.contextmanager
-def cloud(opened: reading.Package, port: int) -> Iterator["subprocess.Popen[str]"]:
+def cloud(
+    opened: reading.Package, port: int, tflsplit: Sequence[str] = (harness.TFLSPLIT,)
+) -> Iterator["subprocess.Popen[str]"]:
     """`tflsplit cloud` on its core, online."""
-    command = [harness.TFLSPLIT, "cloud", str(opened.path), "--broker", f"mqtt://127.0.0.1:{port}"]
+    command = [*tflsplit, "cloud", str(opened.path), "--broker", f"mqtt://127.0.0.1:{port}"]
     command += ["--deployment", DEPLOYMENT, "--name", _CLOUD]
     with harness.process(command, core=harness.CLOUD_CORE) as serving:
         with transport.MqttTransport(address.Address("127.0.0.1", port), client_id="bench-watch") as watch:

@@ -4,11 +4,11 @@ MobileNetV2, edge and cloud as processes on a core each, a window of 8 frames, Q
 `set_tcp_nodelay`, before all others where this user may give that priority: else it waits for head and tail to use up
 their turns, and the scheduler is measured. Rivals are the pairs of scripts of `benchmarks/bare/pair.py`, which do the
 same work on a frame: by sockets, and by paho's public interface with TCP_NODELAY. All in turn. Processor time, switches
-of threads and system calls are of whole processes, over all their threads; the scripts' head and tail alone are taken
-off where it says "beyond". A cloud has been online for so long that it says nothing again
-(`broker.transport.repeats`: the results of its first ten seconds come twice). At 448 pixels the rate is compared with
-1 / max(head, tail), each timed alone on its core. System calls are counted by perf, in a run of their own, where this
-user may; else they are left out.
+of threads and system calls are of whole processes, over all their threads; where it says "beyond", without what each of
+them spent in its own interpreter meanwhile (`benchmarks/bare/invoked.py`). A cloud has been online for so long that it
+says nothing again (`broker.transport.repeats`: the results of its first ten seconds come twice). At 448 pixels the rate
+is compared with 1 / max(head, tail), each timed alone on its core. System calls are counted by perf, in a run of their
+own, where this user may; else they are left out.
 """
 
 import contextlib
@@ -28,6 +28,7 @@ from pathlib import Path
 import deployment
 import harness
 import models
+from bare import invoked
 from harness import Outcome, Samples, Table
 
 from broker.mqtt import transport
@@ -44,18 +45,19 @@ MOST_SWITCHES, MOST_CALLS = {"edge": 3.5, "cloud": 3.0}, {"edge": 9.0, "cloud": 
 LARGE_SIDE, WINDOW = 448, 8
 _KINDS = {"tflsplit": "tflsplit", "paho": "scripts by paho", "raw": "scripts by sockets"}
 _SIDES = {"edge": "head", "cloud": "tail"}
-_PAIR = Path(__file__).parent / "bare" / "pair.py"
+_BARE = Path(__file__).parent / "bare"
 _PACES = {"full speed": None, "30 frames/s": 30.0}
 _WARM_UP, _PATIENCE_S = 50, 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Of one stream: frames a second, and of each side for each frame; `calls` are empty where they were not
-    counted."""
+    """Of one stream: frames a second, and of each side for each frame; `beyond_s` is the part of `cpu_s` that is not
+    the interpreter's, `calls` are empty where they were not counted."""
 
     rate: float
     cpu_s: dict[str, float]
+    beyond_s: dict[str, float]
     switches: dict[str, float]
     calls: dict[str, float]
 
@@ -67,10 +69,6 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
         with contextlib.suppress(PermissionError):
             os.sched_setscheduler(broker.pid, os.SCHED_RR, os.sched_param(2))
         small = _told(folder, models.SIDE) | {"port": broker.port}
-        alone = {
-            side: Samples(f"{half} alone", "s", tuple(_alone_s(small, side) for _ in range(rounds)))
-            for side, half in _SIDES.items()
-        }
         outcomes: list[Outcome | Table] = []
         rows = []
         for pace, rate in _PACES.items():
@@ -78,8 +76,8 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
             found = _in_turn(told, rounds)
             counted = {kind: _stream(told, kind, counts_calls=True).calls for kind in _KINDS}
             if rate is None:
-                outcomes += [_rate(found), *_costs(found, alone), *_counts(found, counted)]
-            rows += [_row(pace, kind, found[kind], counted[kind], alone) for kind in _KINDS]
+                outcomes += [_rate(found), *_costs(found), *_counts(found, counted)]
+            rows += [_row(pace, kind, found[kind], counted[kind]) for kind in _KINDS]
         outcomes.append(_large(_told(folder, LARGE_SIDE) | {"port": broker.port}, rounds, counts["full speed"] // 2))
     columns = ("pace", "who", "frames/s")
     for side in _SIDES:
@@ -94,6 +92,7 @@ def _told(folder: Path, side: int) -> dict[str, object]:
         path = folder / f"{name}_{side}.tflite"
         path.write_bytes(model)
         told[name] = str(path)
+        told[f"{name}_invoked"] = str(folder / f"{name}.invoked")
     return told | {"qos": 1, "window": WINDOW, "warm": _WARM_UP}
 
 
@@ -115,12 +114,14 @@ def _stream(told: dict, kind: str, *, counts_calls: bool = False) -> Run:
             _line(edge)  # it is warm
             for each in counters.values():
                 each.begin()
-            before, began_s = {side: _spent(pid) for side, pid in pids.items()}, time.monotonic()
+            before, began_s = _spent(told, pids), time.monotonic()
             _line(edge)
-            took_s, after = time.monotonic() - began_s, {side: _spent(pid) for side, pid in pids.items()}
+            took_s, after = time.monotonic() - began_s, _spent(told, pids)
             calls = {side: found for side, each in counters.items() if (found := each.end()) is not None}
-    cpu_s, switches = ({side: (after[side][which] - before[side][which]) / count for side in pids} for which in (0, 1))
-    return Run(count / took_s, cpu_s, switches, {side: each / count for side, each in calls.items()})
+    cpu_s, beyond_s, switches = (
+        {side: (after[side][which] - before[side][which]) / count for side in pids} for which in range(3)
+    )
+    return Run(count / took_s, cpu_s, beyond_s, switches, {side: each / count for side, each in calls.items()})
 
 
 def _line(edge: "subprocess.Popen[str]") -> None:
@@ -129,8 +130,12 @@ def _line(edge: "subprocess.Popen[str]") -> None:
         raise SystemExit("the edge did not finish")
 
 
-def _spent(pid: int) -> tuple[float, int]:
-    return harness.cpu_s(pid), harness.switches(pid)
+def _spent(told: dict, pids: dict[str, int]) -> dict[str, tuple[float, float, int]]:
+    found = {}
+    for side, pid in pids.items():
+        cpu_s = harness.cpu_s(pid)
+        found[side] = (cpu_s, cpu_s - invoked.spent_s(told[f"{side}_invoked"]), harness.switches(pid))
+    return found
 
 
 class _Calls:
@@ -171,7 +176,8 @@ class _Calls:
 @contextlib.contextmanager
 def _cloud(told: dict, kind: str) -> Iterator["subprocess.Popen[str]"]:
     if kind == "tflsplit":
-        with deployment.cloud(reading.open_package(Path(told["package"])), told["port"]) as serving:
+        tflsplit = (sys.executable, str(_BARE / "invoked.py"), told["cloud_invoked"])
+        with deployment.cloud(reading.open_package(Path(told["package"])), told["port"], tflsplit) as serving:
             time.sleep(repeats.SUBSCRIBED_S + 1.0)
             yield serving
         return
@@ -183,15 +189,8 @@ def _cloud(told: dict, kind: str) -> Iterator["subprocess.Popen[str]"]:
 def _command(told: dict, role: str, kind: str) -> list[str]:
     if kind == "tflsplit":
         return [sys.executable, __file__, json.dumps(told)]
-    return [sys.executable, str(_PAIR), json.dumps(told | {"role": role, "by": kind, "model": told[role]})]
-
-
-def _alone_s(told: dict, side: str) -> float:
-    """Processor time of the head or the tail, with nothing else in its process."""
-    core = harness.EDGE_CORE if side == "edge" else harness.CLOUD_CORE
-    with harness.process(_command(told | {"count": 300}, side, "nobody"), core=core) as half:
-        assert half.stdout is not None
-        return float(half.stdout.readline())
+    about = {"role": role, "by": kind, "model": told[role], "invoked": told[f"{role}_invoked"]}
+    return [sys.executable, str(_BARE / "pair.py"), json.dumps(told | about)]
 
 
 def _rate(found: dict[str, list[Run]]) -> Outcome:
@@ -199,17 +198,14 @@ def _rate(found: dict[str, list[Run]]) -> Outcome:
     return Outcome(f"frames a second, {models.SIDE} x {models.SIDE}", ours, raw, RATE_TARGET, is_floor=True)
 
 
-def _costs(found: dict[str, list[Run]], alone: dict[str, Samples]) -> Iterator[Outcome]:
-    for side, half in alone.items():
-        spent = {
-            kind: Samples(_KINDS[kind], "s", tuple(run.cpu_s[side] for run in found[kind]))
-            for kind in ("tflsplit", "paho")
-        }
-        yield Outcome(f"processor time of the {side}", spent["tflsplit"], spent["paho"], COST_TARGET)
-        beyond = (
-            Samples(each.name, "s", tuple(value - half.median for value in each.values)) for each in spent.values()
-        )
-        yield Outcome(f"processor time of the {side} beyond the {_SIDES[side]}", *beyond, COST_TARGET)
+def _costs(found: dict[str, list[Run]]) -> Iterator[Outcome]:
+    for side, half in _SIDES.items():
+        for what, of in (("", "cpu_s"), (f" beyond the {half}", "beyond_s")):
+            both = (
+                Samples(_KINDS[kind], "s", tuple(getattr(run, of)[side] for run in found[kind]))
+                for kind in ("tflsplit", "paho")
+            )
+            yield Outcome(f"processor time of the {side}{what}", *both, COST_TARGET)
 
 
 def _counts(found: dict[str, list[Run]], counted: dict[str, dict[str, float]]) -> Iterator[Outcome]:
@@ -246,17 +242,19 @@ def _slower_s(told: dict) -> float:
     )
 
 
-def _row(pace: str, kind: str, runs: list[Run], calls: dict[str, float], alone: dict[str, Samples]) -> tuple[str, ...]:
+def _row(pace: str, kind: str, runs: list[Run], calls: dict[str, float]) -> tuple[str, ...]:
     cells = [pace, _KINDS[kind], f"{statistics.median(run.rate for run in runs):,.0f}"]
     for side in _SIDES:
-        cpu_s = statistics.median(run.cpu_s[side] for run in runs)
-        switches = statistics.median(run.switches[side] for run in runs)
-        cells += [f"{cpu_s * 1e3:.2f}", f"{(cpu_s - alone[side].median) * 1e3:.2f}", f"{switches:.1f}"]
+        cpu_s, beyond_s, switches = (
+            statistics.median(getattr(run, of)[side] for run in runs) for of in ("cpu_s", "beyond_s", "switches")
+        )
+        cells += [f"{cpu_s * 1e3:.2f}", f"{beyond_s * 1e3:.2f}", f"{switches:.1f}"]
         cells.append(f"{calls[side]:.1f}" if side in calls else "")
     return tuple(cells)
 
 
 def _edge(told: dict) -> None:
+    invoked.note(told["edge_invoked"])
     answered = 0
 
     class Counting(observer.Observer):

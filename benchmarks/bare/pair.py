@@ -1,10 +1,10 @@
 """The least that splits a model between two processes: a head that sends frames, or a tail that answers them.
 
-Settings as JSON are the only argument: `role` "edge" or "cloud"; `by` "paho", its public interface with TCP_NODELAY,
-"raw", sockets with what of MQTT 5 it takes, or "nobody": then head or tail run alone, and the CPU time of a run is
-printed. The work on a frame is that of tflsplit: zstd, a header with a checksum, a result as JSON, acknowledged once it
-is published. Nothing is checked, kept, or sent again. An edge prints a line when `warm` frames are answered and another
-after `count` more. All stay until killed.
+Settings as JSON are the only argument: `role` "edge" or "cloud"; `by` "paho", its public interface with TCP_NODELAY, or
+"raw", sockets with what of MQTT 5 it takes; `invoked`, a file for `invoked.py`. The work on a frame is that of
+tflsplit: zstd, a header with a checksum, a result as JSON, acknowledged once it is published. Nothing is checked, kept,
+or sent again. An edge prints a line when `warm` frames are answered and another after `count` more. All stay until
+killed.
 """
 
 import itertools
@@ -18,6 +18,7 @@ import threading
 import time
 import zlib
 
+import invoked
 import numpy as np
 import zstandard
 from ai_edge_litert.interpreter import Interpreter
@@ -260,18 +261,7 @@ def cloud_by_raw(told: dict) -> None:
             link.publish(cloud.answer(frame), [mid] if mid else [])
 
 
-def edge_by_nobody(told: dict) -> None:
-    half = Half(told["model"])
-    array = np.random.default_rng(1).integers(-128, 128, half.shape, dtype=np.int8)
-    half.run(array)
-    began_s = time.process_time()
-    for _ in range(told["count"]):
-        half.run(array)
-    print((time.process_time() - began_s) / told["count"], flush=True)
-
-
-cloud_by_nobody = edge_by_nobody
-
 if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
+    invoked.note(settings["invoked"])
     globals()[f"{settings['role']}_by_{settings['by']}"](settings)
