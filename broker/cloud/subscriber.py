@@ -223,8 +223,7 @@ class Cloud:
         """Whether another frame may be taken (or with `wants_all`, nothing is held), waiting a moment if not."""
         self.looked_at_s = time.monotonic()
         with self._lock:
-            if self._leaving:
-                self._publish_leaving()
+            self._publish_leaving()
             if self._is_free(wants_all=wants_all):
                 return True
             if self._turns and not self._leaving:
