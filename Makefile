@@ -110,7 +110,7 @@ bench: setup ## the benchmarks, with machine and versions
 bench-emulation: setup ## docs/measurements/emulation.md: real workers on emulated links; needs root, half an hour
 	$(BIN)/python benchmarks/emulation.py benchmarks/emulation.jsonl > docs/measurements/emulation.md
 
-bench-fleet: setup ## thousands of real MQTT clients on one secured deployment, the broker killed meanwhile; ten minutes
+bench-fleet: setup ## thousands of real MQTT clients on one secured deployment, the broker killed in a rollout; twelve minutes
 	$(BIN)/python benchmarks/run.py fleet
 
 docs: setup ## the documentation as a site in docs/_build; warnings are errors; needs Python 3.11 or newer

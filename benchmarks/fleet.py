@@ -1,18 +1,25 @@
 """A fleet of devices on one deployment, as `tflsplit broker init` makes it: what answers take, and what is lost when
-the broker is killed.
+the broker is killed in the middle of a rollout.
 
 Hundreds or thousands of MQTT 5 clients in one process (`benchmarks/crowd`), each with its own certificate, retained
 status and birth, a window of 8 frames at QoS 1, telemetry every 10 s as a real edge's, and an edge's resending and
 waits to connect again. `tflsplit broker run`, `tflsplit cloud` and a reader with a name, `tflsplit results --name`, are
-processes as anybody runs them. Every answer is compared in label and score with that of the whole model, at the device
-and at the reader. After 20 s the broker is killed with SIGKILL and started again; the time before is undisturbed. All
-share this machine's cores, and the clients take more of them than broker and cloud together.
+processes as anybody runs them. Every answer is compared in label, score and package with what the whole model of that
+version says, at the device and at the reader.
+
+At first nothing disturbs, for 20 s and so long that the broker saves once. Then one device in twenty is switched off,
+and `tflsplit rollout run` begins to bring another version to all of them, in phases: each device takes the whole bundle
+and checks it, and keeps the version once 20 of its frames were answered. After 20 s of that the broker is killed with
+SIGKILL and started again; half of those that were switched off are on again 25 s later. The end is that of the rollout,
+which leaves the others out. All share this machine's cores, and the clients take more of them than broker and cloud
+together.
 """
 
 import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from crowd import material, running
 from crowd.running import Found
@@ -23,15 +30,25 @@ SIZES = (100, 1_000, 5_000)
 PER_S = float(os.environ.get("TFLSPLIT_FLEET_PER_S", "1000"))
 RAW = Path(__file__).with_name("fleet.json")  # for `benchmarks/scale.py`
 
+THROUGH = (
+    *("devices", "frames, of the new version", "unanswered", "wrong", "lost at the named reader", "doubled there"),
+    *("updated, off, otherwise", "the rollout took, in phases", "devices back: half, all", "longest wait of a frame"),
+    *("p50, p95, p99 in the rollout before the kill", "after it, all back"),
+)
+
 
 def run(folder: Path, *, is_quick: bool) -> list[Table]:
-    package, found = material.package(folder), []
+    package, update = (material.package(folder, version) for version in material.VERSIONS)
+    found = []
     for devices in SIZES[:1] if is_quick else SIZES:
-        found.append(running.measured(folder / f"fleet-{devices}", package, devices, PER_S / devices))
+        size = (folder / f"fleet-{devices}", package, devices, PER_S / devices)
+        found.append(running.measured(*size, update=update))
         print(asdict(found[-1]), flush=True)
+    kept = [asdict(each) for each in found]
     if not is_quick:
-        RAW.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n")
-    return [_undisturbed(found), _through_a_kill(found), _resources(found)]
+        RAW.write_text(json.dumps(kept, indent=1) + "\n")
+    through = Table("Through a SIGKILL of the broker in the middle of a rollout", THROUGH, rows_through(kept))
+    return [_undisturbed(found), through, _resources(found)]
 
 
 def _undisturbed(found: list[Found]) -> Table:
@@ -43,22 +60,27 @@ def _undisturbed(found: list[Found]) -> Table:
     return Table("While nothing disturbs: latency from capture to answer", columns, tuple(rows))
 
 
-def _through_a_kill(found: list[Found]) -> Table:
-    columns = (
-        *("devices", "frames", "unanswered", "wrong at a device", "sent again", "held back for a full window"),
-        *("lost at the reader", "doubled", "wrong", "devices back after: p50, s", "all", "longest wait of a frame, s"),
-    )
-    rows = [
-        (
-            f"{each.devices:,}",
-            f"{each.frames:,}",
-            *(f"{each.counts[name]:,}" for name in ("unanswered", "wrong", "resent", "held_back")),
-            *(f"{value:,}" for value in (each.lost, each.doubled, each.wrong)),
-            *(f"{value:.1f}" for value in (each.back[0], each.back[-1], each.whole[-1])),
+def rows_through(found: list[dict[str, Any]]) -> tuple[tuple[str, ...], ...]:
+    """Of runs as they are kept in `RAW`, for `benchmarks/scale.py` too. What a run without a rollout cannot tell is
+    left out (-)."""
+    return tuple(_row_through(each) for each in found)
+
+
+def _row_through(each: dict[str, Any]) -> tuple[str, ...]:
+    updated = took = of_new = "-"
+    beside = ("-", "-")
+    if rollout := each.get("rollout"):
+        updated = ", ".join(f"{rollout[name]:,}" for name in ("updated", "left", "otherwise"))
+        took, of_new = f"{rollout['took_s']:.0f} s, {rollout['phases']}", f"{rollout['frames']:,}"
+        beside = tuple(
+            ", ".join(f"{value * 1e3:,.0f}" for value in rollout[when][:3]) + " ms" for when in ("before", "after")
         )
-        for each in found
-    ]
-    return Table("Through a SIGKILL of the broker", columns, tuple(rows))
+    counted = (each["counts"]["unanswered"], each["counts"]["wrong"] + each["wrong"], each["lost"], each["doubled"])
+    return (
+        *(f"{each['devices']:,}", f"{each['frames']:,}, {of_new}", *(f"{value:,}" for value in counted)),
+        *(updated, took, f"{each['back'][0]:.1f} s, {each['back'][-1]:.1f} s", f"{each['whole'][-1]:.1f} s"),
+        *beside,
+    )
 
 
 def _resources(found: list[Found]) -> Table:

@@ -2,7 +2,9 @@
 
 As an edge it keeps a will, tells status and birth, hears what clouds serve, keeps each frame in the edge's own `Window`
 until its result is there, sends again what is overdue, tells telemetry, and connects again after the waits of
-`Backoff`. It has no head: frames hold what the head made of real inputs before.
+`Backoff`. It has no head: frames hold what the head made of real inputs before. So it takes the whole bundle of another
+version, checks each byte of it, and then sends what that version's head made of the same inputs; on the one connection
+that it has, where an edge has a second.
 """
 
 import asyncio
@@ -11,10 +13,14 @@ import random
 import ssl
 import time
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from light_updates import Updates
 
 from broker.messages import presence, results, topics, wire
 from broker.messages.topics import Kind
+from broker.messages.updates import Report, State
 from broker.mqtt import online
 from broker.transport.address import Address
 from broker.transport.backoff import Backoff
@@ -24,6 +30,7 @@ from edge_runtime.delivery.framing import Packed
 from edge_runtime.delivery.window import Window
 from tflsplit import errors
 from tflsplit.coding import feature_codec
+from tflsplit.package.signing import Verifier
 
 WINDOW = 8
 RESEND_S = 5.0
@@ -36,13 +43,15 @@ _BACKOFF = Backoff()
 
 @dataclass(slots=True)
 class Record:
-    """What all devices of a process saw. Times are by the monotonic clock, which processes of a machine share; `sent`,
-    `answered` and `device` have an entry for each frame, 0 where it is not answered."""
+    """What all devices of a process saw. Times are by the monotonic clock, which processes of a machine share; `due_s`,
+    `answered_s` and `device` have an entry for each frame, `answered_s` 0 where it is not answered, `online_s` and
+    `online` (which device) one for each CONNACK."""
 
     due_s: array = field(default_factory=lambda: array("d"))
     answered_s: array = field(default_factory=lambda: array("d"))
     device: array = field(default_factory=lambda: array("l"))
-    online_s: array = field(default_factory=lambda: array("d"))  # each CONNACK
+    online_s: array = field(default_factory=lambda: array("d"))
+    online: array = field(default_factory=lambda: array("l"))
     lost_s: array = field(default_factory=lambda: array("d"))  # each connection that ended
     wrong: int = 0
     refused: int = 0
@@ -55,13 +64,16 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """To the deployment's broker: `tls` is None for a plain connection. Of all devices so many at a time shake hands as
-    `doors` lets in: a fleet has a processor for each, and these share one."""
+    """Of the device `name` to the deployment's broker: `tls` is None for a plain connection. Of all devices so many at
+    a time shake hands as `doors` lets in: a fleet has a processor for each, and these share one. Offers of models have
+    to pass `verifier`."""
 
     deployment: str
+    name: str
     address: Address
     tls: ssl.SSLContext | None
     doors: asyncio.Semaphore
+    verifier: Verifier
 
 
 class _Link(asyncio.Protocol):
@@ -104,20 +116,23 @@ class _Link(asyncio.Protocol):
 
 
 class Device:
-    def __init__(self, number: int, name: str, way: Way, material: Material, record: Record) -> None:
+    """It begins with the first of the `versions`. `changed_at` is the sequence of its first frame of another one."""
+
+    def __init__(self, number: int, way: Way, versions: Sequence[Material], record: Record) -> None:
         self.boot, self.sent, self.is_online = random.getrandbits(63), 0, False
-        self.number, self.name = number, name
-        self._way, self._deployment, self._material, self._record = way, way.deployment, material, record
+        self.number, self.name = number, way.name
+        self.changed_at: int | None = None
+        self._way, self._deployment, self._record = way, way.deployment, record
+        self._versions, self._material = {each.digest: each for each in versions}, versions[0]
+        self._updates = Updates(way.deployment, way.name, way.verifier, versions[0].digest, self._report)
         self._window = Window(WINDOW)
         self._places: dict[int, int] = {}  # of unanswered frames in the record, by sequence
         self._unacknowledged: dict[int, int] = {}  # sequences by packet id
         self._mid = self._connections = self._onlines = 0
         self._randomness = random.Random(self.boot)
         self._presence = presence.Presence(self._topic(Kind.STATUS), self.boot)
-        self._topics = {kind: self._topic(kind) for kind in (Kind.FEATURES, Kind.RESULTS, Kind.TELEMETRY, Kind.BIRTH)}
-        self._results = self._topics[Kind.RESULTS].encode()
-        told = json.loads(material.birth)
-        self._birth = json.dumps({**told, "boot": f"{self.boot:016x}"}, separators=(",", ":")).encode()
+        self._topics = {kind: self._topic(kind) for kind in Kind}
+        self._results, self._control = (self._topics[kind].encode() for kind in (Kind.RESULTS, Kind.CONTROL))
         self._link: _Link | None = None
 
     async def stay_connected(self) -> None:
@@ -149,10 +164,10 @@ class Device:
                 await asyncio.sleep(_BACKOFF.wait_s(silent, self._randomness, most_s=_BACKOFF.most_silent_s))
                 silent += 1
 
-    async def send_frames(self, period_s: float, until_s: float) -> None:
-        """One each period, from a moment of its own on, as a camera gives them."""
+    async def send_frames(self, period_s: float) -> None:
+        """One each period, from a moment of its own on, as a camera gives them; until it is cancelled."""
         due_s = time.monotonic() + self._randomness.uniform(0.0, period_s)
-        while due_s < until_s:
+        while True:
             await asyncio.sleep(max(0.0, due_s - time.monotonic()))
             if self._window.wait_for_room(0.0):
                 self._send_next(due_s)
@@ -161,8 +176,7 @@ class Device:
             due_s += period_s
 
     async def tell_telemetry(self) -> None:
-        told = json.loads(self._material.telemetry)
-        told["boot"] = f"{self.boot:016x}"
+        told = {**self._material.telemetry, "boot": f"{self.boot:016x}"}
         await asyncio.sleep(self._randomness.uniform(0.0, TELEMETRY_S))
         while True:
             if self.is_online:
@@ -238,16 +252,31 @@ class Device:
 
     def _go_online(self) -> None:
         self._record.online_s.append(time.monotonic())
+        self._record.online.append(self.number)
         self.is_online, self._onlines = True, self._onlines + 1
-        self._write(packets.subscribe(self._next_mid(), (self._topics[Kind.RESULTS],), 1))
+        self._write(packets.subscribe(self._next_mid(), (self._topics[Kind.RESULTS], self._topics[Kind.CONTROL]), 1))
         heard = (self._presence.topic, topics.every_device(self._deployment, Kind.SERVES))
         self._write(packets.subscribe(self._next_mid(), heard, 1))
         self._write(packets.publish(self._presence.topic, self._status("online"), mid=self._next_mid(), retain=True))
-        self._write(packets.publish(self._topics[Kind.BIRTH], self._birth, mid=self._next_mid(), retain=True))
+        self._tell_birth()
         waiting, self._unacknowledged = set(self._unacknowledged.values()), {}
         for sent in self._window.older_than(time.monotonic(), -1.0):
             if sent.packed.sequence in waiting:
                 self._publish(sent.packed)
+
+    def _tell_birth(self) -> None:
+        told = self._material.birth | {"boot": f"{self.boot:016x}", "update": self._updates.told}
+        payload = json.dumps(told, separators=(",", ":")).encode()
+        self._write(packets.publish(self._topics[Kind.BIRTH], payload, mid=self._next_mid(), retain=True))
+
+    def _report(self, report: Report, *, is_news: bool) -> None:
+        """What the broker loses of it is asked for again."""
+        if self._updates.package != self._material.digest:
+            self._material, self.changed_at = self._versions[self._updates.package], self.sent
+        if self.is_online:
+            self._write(packets.publish(self._topics[Kind.TELEMETRY], report.encode(), mid=self._next_mid()))
+            if is_news:
+                self._tell_birth()
 
     def _send_next(self, due_s: float) -> None:
         material, sequence = self._material, self.sent
@@ -275,6 +304,8 @@ class Device:
     def _take(self, publication: packets.Publication) -> None:
         if publication.topic == self._results:
             self._take_result(publication.payload)
+        elif publication.topic == self._control:
+            self._updates.take(publication.payload)
         if publication.mid is not None:
             self._write(packets.puback(publication.mid))
 
@@ -292,8 +323,12 @@ class Device:
             self._record.second_answers += 1
             return
         self._record.answered_s[self._places.pop(answer.sequence)] = now_s
-        truth = self._material.truths[input_of(self.number, answer.sequence, len(self._material.truths))]
-        self._record.wrong += (answer.label, answer.score) != truth
+        is_new = self.changed_at is not None and answer.sequence >= self.changed_at
+        version = self._material if is_new else next(iter(self._versions.values()))
+        truth = version.truths[input_of(self.number, answer.sequence, len(version.truths))]
+        self._record.wrong += (answer.label, answer.score, answer.package) != truth
+        if is_new and self._updates.state is State.PROBATION:
+            self._updates.answered()
 
     def _status(self, state: str, reason: str | None = None) -> bytes:
         return self._presence.status(state, self._connections, reason)

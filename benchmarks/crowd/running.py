@@ -1,6 +1,7 @@
 """One run of a fleet: a deployment as `tflsplit broker init` makes it, its processes, devices, and what came of it."""
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -10,8 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,21 +24,19 @@ from broker.deploy import mosquitto
 from broker.mqtt.transport import MqttTransport
 from broker.transport import credentials
 from broker.transport.address import Address, Credentials
-from crowd import generator, material
+from crowd import evaluation, generator, material, rolling
+from crowd.evaluation import SETTLED_S, Disturbed
 from crowd.generator import Wanted
-from tflsplit.graph.tensors import Array
+from crowd.rolling import Rolled, Rollout
+from tflsplit.package import signing
 from tflsplit.package.reading import Package
 
-DEPLOYMENT, READER, PRINTED = "fleet", "archive", "results.jsonl"
-PERCENTILES = (50, 95, 99, 100)
+DEPLOYMENT, READER = "fleet", "archive"
 # Undisturbed, before a kill and after the last one.
 _STEADY_S, _AFTER_S, _WARM_S, _PATIENCE_S = 20.0, 25.0, 3.0, 600.0
 _LEAST_GAP_S = 2.0  # between kills
 _SAVES = 5
-# Not counted as undisturbed: the first moments, and the last before the kill, whose answers may come after it.
-_SETTLED_S = 2.0
 _LOOK_S = 0.1
-_NO_PROGRESS_S = 20.0
 _RECORDED = "recorded"  # a device beside the others, which a real edge is
 
 
@@ -76,14 +74,17 @@ class Found:
     others: float  # cores that were busy with what is none of this, while nothing disturbed
     # Of several brokers one is killed: `PERCENTILES` of the devices of the rest, before that and after it.
     apart: tuple[tuple[float, ...], ...] = ()
+    rollout: Rolled | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Course:
-    """How long nothing disturbs, and how long after each kill the next one follows, or the end."""
+    """How long nothing disturbs, and how long after each kill the next one follows, or the end. A rollout begins before
+    the first kill, and the end waits for its end."""
 
     steady_s: float
     gaps_s: Sequence[float]
+    begin_rollout: Callable[[], Rollout] | None
 
 
 class Broker:
@@ -127,6 +128,8 @@ class Broker:
             saved_ns = path.stat().st_mtime_ns if path.exists() else 0
             os.kill(self.pid, signal.SIGUSR1)
             while not path.exists() or path.stat().st_mtime_ns == saved_ns:
+                if self._process.poll() is not None:
+                    raise SystemExit(f"the broker ended with code {self._process.returncode}; see {self._log.name}")
                 time.sleep(_LOOK_S / 10)
             taken.append(self._taken_s() - before_s)
         return min(taken)
@@ -160,10 +163,13 @@ def measured(
     steady_s: float | None = None,
     cloud: Sequence[str] = (),
     brokers: int = 1,
+    update: Package | None = None,
+    patience_s: float = _PATIENCE_S,
 ) -> Found:
     """A run in a new `folder`; `interval_s` is how often the broker saves, where not as it is configured, `cloud` are
     more options of the cloud. After `steady_s`, in which it saves once and more, the broker is killed so many times, at
-    random moments. Of several `brokers` that is the first, and costs are of that one."""
+    random moments. Of several `brokers` that is the first, and costs are of that one. `update` is rolled out to all
+    devices from `rolling.BEFORE_S` before the first kill on, when some are switched off."""
     folder.mkdir()
     names = tuple(f"device-{number}" for number in range(devices))
     home = folder / "broker"
@@ -174,29 +180,32 @@ def measured(
     if interval_s is not None:
         config = home / "server" / "mosquitto.conf"
         config.write_text(re.sub(r"autosave_interval \d+", f"autosave_interval {interval_s}", config.read_text()))
-    clients, printed = home / "clients", folder / PRINTED
+    clients, printed = home / "clients", folder / evaluation.PRINTED
     if steady_s is None:
-        steady_s = max(_STEADY_S, mosquitto.save_interval_s(devices) + 2 * _SETTLED_S + 1.0)
+        steady_s = max(_STEADY_S, mosquitto.save_interval_s(devices) + 2 * SETTLED_S + 1.0)
     gaps_s = [random.uniform(_LEAST_GAP_S, _AFTER_S) for _ in range(kills - 1)] + [_AFTER_S] * (kills > 0)
-    seconds = steady_s + sum(gaps_s)
-    limits = (rate_per_s, seconds, _WARM_S, _PATIENCE_S)
-    given = Wanted(str(package.path), DEPLOYMENT, names, *limits, str(clients))
+    versions = [package] if update is None else [package, update]
+    key = folder / "key.pem"
+    trusted = (tuple(str(each.path) for each in versions), str(signing.make(key)))
+    given = Wanted(*trusted, DEPLOYMENT, names, rate_per_s, _WARM_S, patience_s, str(clients))
     (folder / generator.WANTED).write_text(json.dumps(asdict(given)))
     with contextlib.ExitStack() as stack:
         who = credentials.open_bundle(clients / "operator")
         places = zip(book.servers, who.addresses, strict=True)
         started = [Broker(home / each.folder, where, who.credentials) for each, where in places]
         broker, *_ = map(stack.enter_context, started)
-        serving = [harness.TFLSPLIT, "cloud", str(package.path), "--credentials", str(clients / "cloud"), *cloud]
+        serving = [harness.TFLSPLIT, "cloud", *given.packages, "--credentials", str(clients / "cloud"), *cloud]
         processes = {"cloud": stack.enter_context(_process(serving, folder / "cloud.log"))}
-        told = material.recorded(package, clients / _RECORDED, clients / "consumer", folder.parent)
-        for name, said in zip((generator.BIRTH, generator.TELEMETRY), told, strict=True):
-            (folder / name).write_bytes(said)
+        edge = (clients / _RECORDED, clients / "consumer", folder.parent)
+        told = [material.recorded(each, *edge) for each in versions]
+        (folder / generator.TOLD).write_text(json.dumps(told))
         reading = [harness.TFLSPLIT, "results", "--credentials", str(clients / "consumer"), "--name", READER]
         processes["reader"] = stack.enter_context(_process(reading, folder / "reader.log", printed))
         sending = [sys.executable, "-m", "crowd.generator", str(folder)]
         processes["devices"] = stack.enter_context(_process(sending, folder / "devices.log"))
-        return _watched(folder, given, broker, processes, _Course(steady_s, gaps_s))
+        pace = {"rate_per_s": rate_per_s, "for_s": rolling.BEFORE_S + sum(gaps_s)}
+        begin = update and functools.partial(Rollout, folder, update, clients / "operator", key, **pace)
+        return _watched(folder, given, broker, processes, _Course(steady_s, gaps_s, begin))
 
 
 class _Usage:
@@ -242,27 +251,27 @@ def _watched(
     connecting = _Usage(pids)
     online_s = float(_told(devices, generator.ONLINE))
     connecting_s = connecting.taken()
-    until_s = time.monotonic() + wanted.warm_s + _SETTLED_S
+    until_s = time.monotonic() + wanted.warm_s + SETTLED_S
     save_s = broker.save_s()
     time.sleep(max(0.0, until_s - time.monotonic()))
     usage, began_s, written = _Usage(pids), time.monotonic(), broker.written_bytes
-    time.sleep(course.steady_s - 2 * _SETTLED_S)
+    time.sleep(course.steady_s - 2 * SETTLED_S)
     ended_s, costs, others = time.monotonic(), usage.costs(), usage.others()
     written_per_s = (broker.written_bytes - written) / (ended_s - began_s)
     stored_bytes = broker.stored_bytes
-    time.sleep(_SETTLED_S)
-    killed_s = None
-    for gap_s in course.gaps_s:
-        killed_s = broker.kill_and_start()
-        time.sleep(gap_s)
-    _told(devices, generator.DONE)
+    time.sleep(SETTLED_S)
+    disturbed = _disturbed(devices, broker, course)
+    _tell(devices, generator.END)
     devices.wait(_PATIENCE_S)
     sent = json.loads((folder / generator.SENT).read_text())
-    at_reader = _read(folder, sent, wanted)
+    at_reader = evaluation.read(folder, sent, wanted)
     with np.load(folder / generator.RECORD) as arrays:
         record = dict(arrays)
+    killed_s, back = disturbed.killed_s, evaluation.away(record, disturbed, len(wanted.names))
     is_steady = (record["due_s"] >= began_s) & (record["due_s"] < ended_s)
-    apart = () if killed_s is None else _apart(record, wanted, broker.where, (began_s, killed_s), ended_s - began_s)
+    apart: tuple[tuple[float, ...], ...] = ()
+    if killed_s is not None:
+        apart = evaluation.apart(record, wanted, broker.where, (began_s, killed_s), ended_s - began_s)
     return Found(
         devices=len(wanted.names),
         offered_per_s=len(wanted.names) * wanted.rate_per_s,
@@ -270,9 +279,9 @@ def _watched(
         / (ended_s - began_s),
         online_s=online_s,
         connecting_s=connecting_s,
-        steady=_percentiles(_latencies(record)[is_steady[record["answered_s"] > 0]]),
-        whole=_percentiles(_latencies(record)),
-        back=_away(record, killed_s),
+        steady=evaluation.of_chosen(record, is_steady),
+        whole=evaluation.of_chosen(record, record["due_s"] > 0),
+        back=back,
         frames=len(record["due_s"]),
         counts=json.loads((folder / generator.COUNTS).read_text()),
         lost=at_reader[0],
@@ -284,55 +293,32 @@ def _watched(
         save_s=save_s,
         others=others,
         apart=apart,
+        rollout=evaluation.rolled(record, sent, disturbed, back),
     )
 
 
-def _apart(
-    record: dict[str, Array], wanted: Wanted, killed: Address, begins_s: Sequence[float], for_s: float
-) -> tuple[tuple[float, ...], ...]:
-    """Of the devices of other brokers, for so long from each of these moments on. Nothing where there are none."""
-    bundles = (credentials.open_bundle(Path(wanted.clients) / name) for name in wanted.names)
-    is_other = np.array([bundle.address != killed for bundle in bundles])[record["device"]]
-    spans = ((record["due_s"] >= begin_s) & (record["due_s"] < begin_s + for_s) for begin_s in begins_s)
-    is_answered = record["answered_s"] > 0
-    return tuple(_percentiles(_latencies(record)[(span & is_other)[is_answered]]) for span in spans if is_other.any())
+def _disturbed(devices: subprocess.Popen[str], broker: Broker, course: _Course) -> Disturbed:
+    with contextlib.ExitStack() as stack:
+        rollout = rollout_s = killed_s = rolled = None
+        if course.begin_rollout is not None:
+            _tell(devices, generator.OFF)
+            rollout_s, rollout = time.monotonic(), stack.enter_context(course.begin_rollout())
+            time.sleep(rolling.BEFORE_S)
+        for gap_s in course.gaps_s:
+            killed_s = broker.kill_and_start()
+            time.sleep(gap_s)
+        if rollout is not None:
+            _tell(devices, generator.ON)
+            rolled = rollout.ended()
+        return Disturbed(killed_s, rollout_s, rolled, time.monotonic())
 
 
-def _latencies(record: dict[str, Array]) -> Array:
-    is_answered = record["answered_s"] > 0
-    taken: Array = record["answered_s"][is_answered] - record["due_s"][is_answered]
-    return taken
-
-
-def _percentiles(values: Array) -> tuple[float, ...]:
-    return tuple(float(np.percentile(values, each)) for each in PERCENTILES) if len(values) else ()
-
-
-def _away(record: dict[str, Array], killed_s: float | None) -> tuple[float, ...]:
-    """From the kill until each device was online again: each comes back once, if the broker stays."""
-    if killed_s is None:
-        return ()
-    return _percentiles(record["online_s"][record["online_s"] > killed_s] - killed_s)
-
-
-def _read(folder: Path, sent: dict[str, tuple[str, int]], wanted: Wanted) -> tuple[int, int, int]:
-    """Results lost, doubled and wrong at the reader, once it gets no more."""
-    path, size, changed_s = folder / PRINTED, -1, time.monotonic()
-    while time.monotonic() < changed_s + _NO_PROGRESS_S:
-        if path.stat().st_size != size:
-            size, changed_s = path.stat().st_size, time.monotonic()
-        time.sleep(_LOOK_S)
-    seen, wrong = Counter[tuple[str, str, int]](), 0
-    numbers = {name: number for number, name in enumerate(wanted.names)}
-    truths = json.loads((folder / generator.TRUTHS).read_text())
-    for line in path.read_text().splitlines():
-        said = json.loads(line)
-        if said["device"] in numbers:
-            seen[said["device"], said["boot"], said["sequence"]] += 1
-            truth = truths[material.input_of(numbers[said["device"]], said["sequence"], len(truths))]
-            wrong += [said["label"], said["score"]] != truth
-    all_sent = {(name, boot, sequence) for name, (boot, count) in sent.items() for sequence in range(count)}
-    return len(all_sent - set(seen)), sum(seen.values()) - len(seen), wrong
+def _tell(devices: subprocess.Popen[str], word: str) -> None:
+    """Until it is done."""
+    assert devices.stdin is not None
+    devices.stdin.write(f"{word}\n")
+    devices.stdin.flush()
+    _told(devices, word)
 
 
 def _told(process: subprocess.Popen[str], event: str) -> str:
@@ -352,14 +338,15 @@ def _process(command: Sequence[str], log: Path, output: Path | None = None) -> I
         told = stack.enter_context(log.open("w"))
         path = os.pathsep.join((str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")))
         env = {**harness.environment(), "PYTHONPATH": path}
-        started = subprocess.Popen(command, stdout=printed, stderr=told, text=True, env=env)
+        started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=printed, stderr=told, text=True, env=env)
         try:
             yield started
         finally:
             started.kill()
             started.wait()
-            if started.stdout is not None:
-                started.stdout.close()
+            for stream in (started.stdin, started.stdout):
+                if stream is not None:
+                    stream.close()
 
 
 def free_port() -> int:

@@ -84,7 +84,7 @@ def test_the_canary_finds_the_wrong_ones_and_the_rest_follows_when_it_may(plant)
         second.kill()
         third = plant.begin(*options)
         fleet.switch("cam03", is_on=True)
-        wait_for(lambda: fleet.devices["cam03"].installs)
+        wait_for(lambda: fleet.devices["cam03"].updates.installs)
         fleet.switch("cam20", is_on=True)
         ended = third.done()
     found = states(json.loads(ended.out))
@@ -95,15 +95,15 @@ def test_the_canary_finds_the_wrong_ones_and_the_rest_follows_when_it_may(plant)
         "cam02": "unhealthy",
         "cam04": "unhealthy",
     }
-    assert {device.installs for device in fleet.devices.values() if device.name != "cam01"} == {1}
+    assert {device.updates.installs for device in fleet.devices.values() if device.name != "cam01"} == {1}
 
 
 class Silenced(light_devices.Fleet):
     """Nobody answers any more once the first device has the model."""
 
-    def _report(self, device, state, **told):
-        super()._report(device, state, **told)
-        self._answers = self._answers and state is not updates.State.INSTALLED
+    def _report(self, name, report, **told):
+        super()._report(name, report, **told)
+        self._answers = self._answers and report.state is not updates.State.INSTALLED
 
 
 def test_devices_are_observed_while_the_canary_goes_on_and_their_first_answers_count(plant):
@@ -142,7 +142,7 @@ def test_a_rollout_pauses_goes_on_and_takes_the_model_back(plant):
 
     assert (ended["is_back"], ended["ended"], ended["counts"]) == (True, "done", {"installed": 2, "spared": 1})
     assert fleet.running(plant.old.digest) == {"a", "b", "c", "x", "y"}
-    assert fleet.devices["b"].serial == 0
+    assert fleet.devices["b"].updates.serial == 0
     assert "the rollout is over (done)" in plant.run(*plant.words(*options)).refusal()
     assert "goes back already" in plant.steer("back", plant.old.path).refusal()
 
@@ -154,7 +154,7 @@ def test_an_aborted_rollout_leaves_devices_as_they_are(plant):
     with fleet:
         fleet.switch("b", is_on=False)
         running = plant.begin(*options)
-        wait_for(lambda: fleet.devices["a"].installs)
+        wait_for(lambda: fleet.devices["a"].updates.installs)
         plant.steer("abort")
         ended = running.done()
 
