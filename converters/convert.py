@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from tflsplit.graph import flatgraph
 from tflsplit.kernels import keeping
 from tflsplit.package import reading, trial, writing
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import replace
 
 _NUMBERED = re.compile(r"(\d{1,6})[\s:,]\s*(\S.*)", re.ASCII)
 

@@ -1,7 +1,6 @@
 """What `tflsplit convert` is to make."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tflsplit.decoding.forms import Form, Task, Wish
 from tflsplit.graph.tensors import Array
 from tflsplit.inputs.preprocessing import Preprocessing
 from tflsplit.inputs.resizing import Resize
+from tflsplit.values.classes import asdict, dataclass, field, replace
 
 TARGETS = ("cpu", "coral")
 PAIRS = ("useful", "all", "none")

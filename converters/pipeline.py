@@ -5,7 +5,6 @@ codec → fewer bits → package
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,7 @@ from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.tensors import Array, TensorSpec
 from tflsplit.kernels.classes import KernelClass
 from tflsplit.package import golden, manifest, writing
+from tflsplit.values.classes import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

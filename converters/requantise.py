@@ -8,7 +8,6 @@ against a float twin of the file: the same graph on dequantised weights.
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.meanings import Meaning
 from tflsplit.graph.tensors import Array, TensorSpec, dequantise
 from tflsplit.package import verify
+from tflsplit.values.classes import dataclass, replace
 
 _OFFSET = 128  # from uint8 to int8
 # Where the kernels want one scale for each output channel: the axis of the weights that counts them.

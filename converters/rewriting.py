@@ -5,7 +5,6 @@ bit is not used.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from tflsplit.graph.edit import Edit
 from tflsplit.graph.interpreter import Interpreter, Kernels
 from tflsplit.graph.tensors import Array, TensorSpec
 from tflsplit.package import verify
+from tflsplit.values.classes import dataclass
 
 _PROOFS = 8  # inputs to run: those given first, then random ones
 

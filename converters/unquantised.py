@@ -5,7 +5,6 @@ trained, as near as the file knows it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from converters.loading import quiet
@@ -17,6 +16,7 @@ from tflsplit.graph.edit import Edit
 from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array
+from tflsplit.values.classes import dataclass
 
 FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
 # Operators with weights: what their activations are is what the model is.

@@ -4,7 +4,6 @@ alone: that is tried before they serve.
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from tflsplit.graph.tensors import Array
 from tflsplit.package import verify
 from tflsplit.package.reading import Package
 from tflsplit.segments import Segments
+from tflsplit.values.classes import replace
 
 # Each place in a batch is tried with as many samples.
 _ROUNDS = 2

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from edge_runtime.delivery import framing
@@ -17,6 +16,7 @@ from tflsplit.inputs.preprocessing import PixelTable, Preprocessing
 from tflsplit.inputs.samples import Convert
 from tflsplit.package import outputs
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass, field
 
 # How often who waits for an exchange looks whether the run has ended; no frame waits for it.
 _LOOK_S = 0.2

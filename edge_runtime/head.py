@@ -4,7 +4,6 @@ import contextlib
 import logging
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge_runtime.accelerators import cpu
@@ -20,6 +19,7 @@ from tflsplit.kernels.classes import KernelClass
 from tflsplit.kernels.heads import HeadKernels
 from tflsplit.package import verify
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import replace
 
 if TYPE_CHECKING:  # a head without others beside it starts without them
     from tflsplit.segments import Segments

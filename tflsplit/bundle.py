@@ -6,7 +6,6 @@ so that cuts have their names and boundaries, and the package's digest, so that 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from tflsplit import arguments, errors
 from tflsplit.arguments import PathLike
@@ -16,6 +15,7 @@ from tflsplit.graph.cuts import Cut, middle_bytes
 from tflsplit.package import golden, reading, trial, writing
 from tflsplit.package.manifest import Role
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import replace
 
 
 def write(

@@ -7,11 +7,11 @@ sees all of them at once.
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tflsplit import strict_json
+from tflsplit.values.classes import dataclass
 
 _HEADER = re.compile(r"\s*\[{1,2}\s*([\w-]+)\s*\]{1,2}\s*(#.*)?")
 _KEY = re.compile(r"\s*([\w-]+)\s*=")

@@ -1,9 +1,9 @@
 """How near an int8 model is to its float model, and what that was measured on."""
 
-from dataclasses import dataclass
 from enum import Enum
 
 from tflsplit import text
+from tflsplit.values.classes import dataclass
 
 # JSON has no infinity: beyond what float32 can differ by.
 NO_ERROR_DB = 300.0

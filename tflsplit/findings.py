@@ -1,7 +1,8 @@
 """Findings: the result of a check of this machine in one line, and what to do about it."""
 
 import enum
-from dataclasses import dataclass
+
+from tflsplit.values.classes import dataclass
 
 _COMMANDS = ("pip", "sudo")
 

@@ -6,9 +6,9 @@ All raise SettingsError for anything else; `what` names the parameter in it.
 """
 
 import re
-from dataclasses import dataclass
 
 from tflsplit import arguments, errors
+from tflsplit.values.classes import dataclass
 
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}

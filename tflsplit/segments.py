@@ -7,7 +7,6 @@ Measured with MobileNetV2 and its seven useful cuts: 72 MB and 1.71 ms, where th
 
 import threading
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from tflsplit.graph.cuts import Cut
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import replace
 
 
 class Segments:

@@ -1,11 +1,11 @@
 """Where a RabbitMQ is, as its tools write it: `amqp://[user[:password]@]host[:port][/vhost]`, `amqps://` for TLS."""
 
 import urllib.parse
-from dataclasses import dataclass, field
 
 from broker.transport import address
 from broker.transport.address import Address
 from tflsplit import errors
+from tflsplit.values.classes import dataclass, field
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
 

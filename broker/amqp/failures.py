@@ -1,7 +1,6 @@
 """Why a RabbitMQ was not reached or refused us: pika's exceptions in plain words that name what to do about it."""
 
 import re
-from dataclasses import replace
 from typing import Any
 
 from pika import exceptions
@@ -9,6 +8,7 @@ from pika import exceptions
 from broker.amqp.address import AmqpAddress
 from broker.transport import remedies
 from broker.transport.state import Lost
+from tflsplit.values.classes import replace
 
 _SAID = re.compile(r"""\((\d{3})(?:\)|,) (['"])(.*)\2""", re.DOTALL)  # pika has it only inside its own sentences
 _ACCESS_REFUSED, _PRECONDITION_FAILED, _NOT_ALLOWED = 403, 406, 530

@@ -4,11 +4,10 @@ RabbitMQ's MQTT plugin publishes to the exchange `amq.topic` with each `/` of a 
 dot into a `/` for MQTT's subscribers. So a name with a dot in it comes out as two levels: it is refused here.
 """
 
-from dataclasses import dataclass
-
 from broker.messages import topics
 from broker.messages.topics import Kind
 from tflsplit import errors
+from tflsplit.values.classes import dataclass
 
 EXCHANGE = "amq.topic"
 

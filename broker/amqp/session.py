@@ -10,7 +10,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from broker.amqp import failures, queue_names
@@ -18,6 +17,7 @@ from broker.amqp.address import AmqpAddress
 from broker.transport import bounded_queues, network, protocol
 from broker.transport.state import Lost, Receipt, Shared, Subscription
 from tflsplit import errors, extras
+from tflsplit.values.classes import dataclass, field
 
 try:
     import pika

@@ -7,12 +7,12 @@ while the reader is away. Nothing here knows MQTT.
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from broker.messages import deduplication, results, topics
 from broker.transport.protocol import Message, Transport
 from tflsplit import errors
 from tflsplit.recent import Recent
+from tflsplit.values.classes import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ import enum
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from broker.cloud.tail import Tails
@@ -20,6 +19,7 @@ from tflsplit.coding import feature_codec
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
 from tflsplit.package import outputs
+from tflsplit.values.classes import dataclass, field, replace
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ import logging
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from tflsplit import errors
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array
 from tflsplit.package import verify
+from tflsplit.values.classes import dataclass
 
 log = logging.getLogger(__name__)
 

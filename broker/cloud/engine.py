@@ -6,7 +6,6 @@
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +16,7 @@ from broker.messages import wire
 from tflsplit.coding import feature_codec
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass, fields
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ A frame is judged by the birth of its own run, package and cut: of anything else
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from broker.messages import births, topics, wire
 from broker.messages.topics import Kind
@@ -17,6 +16,7 @@ from tflsplit.kernels.classes import KernelClass
 from tflsplit.kernels.heads import Comparison, HeadKernels, Standing
 from tflsplit.package.reading import Package
 from tflsplit.recent import Recent
+from tflsplit.values.classes import dataclass, field
 
 log = logging.getLogger(__name__)
 

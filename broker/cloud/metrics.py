@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 
 from broker.cloud.answerer import Refused
@@ -17,6 +16,7 @@ from tflsplit.observing import catalogue
 from tflsplit.observing.health import STARTING, Health
 from tflsplit.observing.metrics import Family, Metric, Sample
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass
 
 # A tail may take seconds; a loop that did not look for frames for this long hangs in one.
 STUCK_S = 60.0

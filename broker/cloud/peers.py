@@ -7,7 +7,6 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 from broker.messages import announcements, presence, topics
 from broker.messages.announcements import Announcement
@@ -18,6 +17,7 @@ from tflsplit import errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.kernels.classes import KernelClass
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import replace
 
 log = logging.getLogger(__name__)
 

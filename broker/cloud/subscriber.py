@@ -16,7 +16,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from broker.cloud import answerer, exactness
@@ -35,6 +34,7 @@ from broker.transport.protocol import Message, Transport, publish_packet_bytes
 from tflsplit import arguments, errors
 from tflsplit.coding import feature_codec
 from tflsplit.recent import Recent
+from tflsplit.values.classes import dataclass, field, replace
 
 log = logging.getLogger(__name__)
 

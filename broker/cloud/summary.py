@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from broker.cloud.answerer import Answer, Refused
 from broker.cloud.engine import Counters
@@ -11,6 +10,7 @@ from broker.transport import protocol
 from tflsplit import text
 from tflsplit.kernels.heads import Standing
 from tflsplit.timings.latency import Latencies, percentiles
+from tflsplit.values.classes import dataclass, field
 
 _COUNTS = (
     *("frames", "results", "duplicates", "left_to_others", "unpublished", "unfinished"),

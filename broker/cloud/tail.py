@@ -8,7 +8,6 @@ import contextlib
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from tflsplit.graph.tensors import Array, TensorSpec
 from tflsplit.inputs.preprocessing import PixelTable
 from tflsplit.package import reading, verify
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass, replace
 
 # How many tails of a package stay open: edges that move their cut have up to nine candidates in the models tried.
 KEPT = 16

@@ -7,9 +7,9 @@ for a small device than with RSA, and every TLS 1.2 library has the curve.
 import datetime
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from tflsplit import errors, extras
+from tflsplit.values.classes import dataclass, field
 
 try:
     from cryptography import x509

@@ -9,7 +9,6 @@ import datetime
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from broker.deploy import access, authority, files, layout, ledger, mosquitto, rabbitmq
@@ -18,6 +17,7 @@ from broker.deploy.ledger import Identity, Ledger, Proof
 from broker.transport import credentials
 from broker.transport.credentials import Role
 from tflsplit import errors, text
+from tflsplit.values.classes import dataclass, replace
 
 # Long, because devices in the field are forgotten for years and stop working when their certificate expires.
 LASTS_DAYS = 5 * 365

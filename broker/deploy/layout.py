@@ -11,13 +11,13 @@ Of several brokers each has its server/, unit and compose.yaml in brokers/HOST-P
 import os
 import pwd
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from broker.deploy import files, mosquitto, supervision
 from broker.deploy.ledger import BROKERS, Ledger
 from broker.local import server
 from tflsplit import errors
+from tflsplit.values.classes import dataclass
 
 SERVER = "server"
 CLIENTS = "clients"

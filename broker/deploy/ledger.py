@@ -8,12 +8,12 @@ import ipaddress
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from broker.messages import topics
 from broker.transport.credentials import Role
 from tflsplit import errors, strict_json, text
+from tflsplit.values.classes import dataclass, replace
 
 _SCHEMA = 1
 

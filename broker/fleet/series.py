@@ -4,11 +4,11 @@ devices is 4 MB and takes half a second."""
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
 
 from broker.messages.telemetry import Telemetry
 from tflsplit.observing import catalogue
 from tflsplit.observing.metrics import Family, Metric, Sample
+from tflsplit.values.classes import replace
 
 # Some 50 series each: a Prometheus of ordinary size takes them.
 MOST_DEVICES = 1000

@@ -11,12 +11,12 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from broker.messages.telemetry import Telemetry
 from tflsplit.observing import catalogue
 from tflsplit.observing.metrics import Distribution, Family, Metric, Sample
 from tflsplit.timings.latency import BOUNDS_S
+from tflsplit.values.classes import dataclass, field
 
 # What Python needs for a device, and for all of 32,768 of them.
 _DEVICE_BYTES, _MOST_BYTES = 1280, 40 << 20

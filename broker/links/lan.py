@@ -11,11 +11,11 @@ As in `namespace`, nothing has a name that could be left over: all goes with the
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from broker.links import namespace
 from broker.links.namespace import Namespace
 from tflsplit import errors
+from tflsplit.values.classes import dataclass
 
 # So many addresses, four for each link, and so many links.
 _POOL, _EACH = 256, 4

@@ -15,11 +15,11 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from broker.links import delay_line
 from tflsplit import errors
+from tflsplit.values.classes import dataclass
 
 # Addresses for tests between networks (RFC 2544), which no real network uses. Eight addresses for each link.
 _ADDRESSES = IPv4Network("198.18.0.0/15")

@@ -1,10 +1,10 @@
 """A link that is as a trace says: when bytes that enter it now leave it. Pure: no clock, no I/O."""
 
 import random
-from dataclasses import dataclass
 
 from tflsplit.planning import network
 from tflsplit.switching.traces import Trace
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 import math
 import random
-from dataclasses import dataclass
 
 from tflsplit import errors
+from tflsplit.values.classes import dataclass
 
 # Short pieces, so that two connections do not wait long for each other; at least a TCP segment.
 _PIECE_S = 0.002

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from broker.links import echo
 from broker.messages import probes, topics
@@ -20,6 +19,7 @@ from tflsplit import errors
 from tflsplit.timings import fitting, sampling
 from tflsplit.timings.links import Link, Point
 from tflsplit.timings.profiles import FEWEST_RUNS, Origin, Timing
+from tflsplit.values.classes import dataclass
 
 SIZES = (100, 1_000, 4_000, 16_000, 64_000, 256_000, 1_000_000)
 

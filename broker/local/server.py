@@ -16,11 +16,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from broker.transport.address import Address
 from tflsplit import errors, extras
+from tflsplit.values.classes import dataclass
 
 _log = logging.getLogger(__name__)
 

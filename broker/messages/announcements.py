@@ -13,13 +13,13 @@ Said at the start and after each new connection, so that an edge that waits for 
 """
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from broker.messages import wire
 from tflsplit import errors, strict_json
 from tflsplit.coding import feature_codec
 from tflsplit.kernels.classes import KernelClass
+from tflsplit.values.classes import dataclass
 
 _MOST_BYTES = 1 << 16
 

@@ -6,12 +6,12 @@
 `edge_runtime.delivery.birth` writes it, with much that is for people.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from broker.messages import wire
 from tflsplit import errors, strict_json
 from tflsplit.kernels.heads import HeadKernels
+from tflsplit.values.classes import dataclass
 
 _MOST_BYTES = 1 << 17
 # As many tails as a cloud holds open at a time.

@@ -9,11 +9,11 @@ the clock comes in as an argument.
 
 import struct
 import zlib
-from dataclasses import dataclass, field
 
 from broker.messages import wire
 from tflsplit import errors
 from tflsplit.coding import feature_codec
+from tflsplit.values.classes import dataclass, field
 
 MAGIC = b"TFSC"
 VERSION = 1

@@ -9,10 +9,10 @@ not fit the broker's packet limit. `Allowance` limits the number of letters, so 
 
 import base64
 import json
-from dataclasses import dataclass, replace
 from typing import Any
 
 from tflsplit import errors, strict_json
+from tflsplit.values.classes import dataclass, replace
 
 # Enough for finding the cause; without a limit every refused frame of a fleet would travel twice.
 BURST = 20

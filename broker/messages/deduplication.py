@@ -4,9 +4,8 @@ Pure. A frame is identified by (device, boot, sequence): a device has a new rand
 frames.
 """
 
-from dataclasses import dataclass
-
 from tflsplit.recent import Recent
+from tflsplit.values.classes import dataclass
 
 # How many sequences of a run are remembered, back from its highest: as many results as a cloud holds to say them again
 # (32 MiB of 1 KB and more), in 4 KB. An older result counts as new: a repeated one does less harm than a missing one.

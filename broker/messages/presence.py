@@ -6,10 +6,10 @@ So each status carries the boot id, the number of its connection and a time, and
 
 import json
 import time
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tflsplit import errors, strict_json
+from tflsplit.values.classes import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,6 @@ import binascii
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,6 +42,7 @@ from tflsplit.coding.input_codec import Pixels
 from tflsplit.decoding import maps
 from tflsplit.decoding.found import Found
 from tflsplit.graph import tensors
+from tflsplit.values.classes import dataclass
 
 MAX_JSON_BYTES = 16 << 20
 # Refusals that say nothing of the frame: it is for a cloud with other packages, or other tails of its package.

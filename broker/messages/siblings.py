@@ -10,9 +10,9 @@ nothing. Fields are little endian.
 
 import math
 import struct
-from dataclasses import astuple, dataclass
 
 from tflsplit import errors
+from tflsplit.values.classes import astuple, dataclass
 
 MAGIC = b"TFSK"
 KIND_BYTES = 8

@@ -14,13 +14,13 @@ own, use the same topic.
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from broker.messages import siblings, updates
 from tflsplit import errors, strict_json
 from tflsplit.observing import catalogue
 from tflsplit.observing.metrics import Distribution, Family, Kind, Metric, Sample
+from tflsplit.values.classes import asdict, dataclass
 
 PROBE_MAGIC = b"TFSP"
 _MOST_BYTES = 64 << 10

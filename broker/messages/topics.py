@@ -7,9 +7,9 @@ The device stands before the kind so that a broker's access rules can be one pat
 
 import enum
 import re
-from dataclasses import dataclass
 
 from tflsplit import arguments, errors
+from tflsplit.values.classes import dataclass
 
 ROOT = "tflsplit/v1"
 

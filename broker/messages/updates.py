@@ -16,11 +16,11 @@ import json
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from broker.messages import topics
 from tflsplit import errors, strict_json
+from tflsplit.values.classes import dataclass
 
 MAGIC = b"TFSU"
 REPORT_MAGIC = b"TFSR"  # other messages on this topic are JSON: `broker.messages.telemetry`

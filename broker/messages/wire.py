@@ -24,7 +24,6 @@ Pure: no I/O, no clock, no logging, and nothing about MQTT, so that a frame can 
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +34,7 @@ from tflsplit.coding import bit_codec, feature_codec, jpeg
 from tflsplit.coding.input_codec import Pixels
 from tflsplit.graph import tensors
 from tflsplit.inputs import pictures
+from tflsplit.values.classes import dataclass, field
 
 MAGIC = b"TFSF"
 VERSION = 1

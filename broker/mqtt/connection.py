@@ -14,7 +14,6 @@ import socket
 import ssl
 import struct
 import time
-from dataclasses import dataclass, replace
 from typing import Any
 
 from paho.mqtt import client as paho
@@ -33,6 +32,7 @@ from broker.transport.address import Address
 from broker.transport.bounded_queues import Outgoing
 from broker.transport.protocol import Message
 from broker.transport.state import Lost
+from tflsplit.values.classes import dataclass, replace
 
 # Linux only. It wears off by itself after some packets, so it is set again around every read.
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)

@@ -1,9 +1,8 @@
 """What comes of a connection, beside the messages."""
 
-from dataclasses import dataclass
-
 from broker.transport.protocol import Message
 from broker.transport.state import Lost
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

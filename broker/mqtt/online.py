@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from broker.messages import topics
@@ -12,6 +11,7 @@ from broker.mqtt.transport import MqttTransport
 from broker.transport import online
 from broker.transport.address import Address, Credentials
 from broker.transport.protocol import Transport
+from tflsplit.values.classes import replace
 
 if TYPE_CHECKING:  # a device has one
     from broker.several.transport import Several

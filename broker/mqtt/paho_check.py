@@ -11,7 +11,6 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import paho.mqtt
@@ -24,6 +23,7 @@ from broker.mqtt.fast_connection import FastConnection
 from broker.transport.address import Address
 from broker.transport.bounded_queues import Outgoing
 from broker.transport.protocol import Message
+from tflsplit.values.classes import replace
 
 _log = logging.getLogger(__name__)
 

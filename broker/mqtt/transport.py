@@ -6,7 +6,6 @@ The network thread connects, and connects again. Who works on a connection meanw
 import logging
 import random
 import time
-from dataclasses import replace
 
 from broker.messages.presence import Presence
 from broker.mqtt import paho_check, session
@@ -22,6 +21,7 @@ from broker.transport.reconnecting import Reconnecting
 from broker.transport.repeats import Repeats
 from broker.transport.state import Lost
 from tflsplit import arguments
+from tflsplit.values.classes import replace
 
 _log = logging.getLogger(__name__)
 

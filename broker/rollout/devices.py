@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from typing import Any
 
 from broker.messages import presence, topics
@@ -14,6 +13,7 @@ from broker.transport.protocol import Message
 from tflsplit import errors, strict_json, text
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass, field
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ Pure. Both are compared on one device with itself, before and after, in what the
 import statistics
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from broker.rollout.terms import Terms
+from tflsplit.values.classes import dataclass, field
 
 # Medians of what a device tells every ten seconds, and labels of single answers: fewer say nothing.
 _LEAST_LATENCIES, _LEAST_ANSWERS = 3, 20

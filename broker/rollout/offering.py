@@ -4,7 +4,6 @@ The operator keeps no record of what a device has, and sends every range that is
 continues where it was, and so does a rollout that is started again.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +16,7 @@ from tflsplit import errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.package import reading
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass, field
 
 # Small enough for a piece every 9 s on a link of 30 kbit/s, large enough that headers do not matter.
 _PIECE_BYTES = 32 << 10

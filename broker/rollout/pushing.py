@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from broker.messages import updates
@@ -16,6 +15,7 @@ from broker.rollout.terms import Terms
 from broker.rollout.visit import Means
 from broker.transport.protocol import Transport
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

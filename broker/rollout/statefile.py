@@ -13,13 +13,13 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from broker.messages import topics
 from broker.rollout.terms import Terms
 from tflsplit import arguments, errors, private_files, strict_json
+from tflsplit.values.classes import asdict, dataclass, field, fields
 
 _SCHEMA = 1
 _APPLICATION = 0x54465352  # "TFSR", in SQLite's own header

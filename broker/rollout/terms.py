@@ -1,10 +1,10 @@
 """How a rollout goes on: how many devices get the model at first, how many then, and when it halts. Pure."""
 
 import math
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from tflsplit import arguments, errors, quantities
+from tflsplit.values.classes import asdict, dataclass
 
 
 def parse_portion(given: str, what: str = "portion") -> int | float:

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from broker.messages import results, telemetry, topics, updates
 from broker.messages.topics import Kind
@@ -16,6 +15,7 @@ from broker.rollout.offering import Push, Signer
 from broker.rollout.statefile import Entry, Plan, State
 from broker.transport.protocol import ConnectionState, Message, Transport
 from tflsplit import errors
+from tflsplit.values.classes import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Protocol
 
 from broker.messages import presence, topics
@@ -23,6 +22,7 @@ from broker.transport.protocol import ConnectionState, Counters, Drop, Message, 
 from tflsplit import errors
 from tflsplit.coding import feature_codec
 from tflsplit.recent import Recent
+from tflsplit.values.classes import fields, replace
 
 _log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ import re
 import ssl
 import urllib.parse
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from tflsplit import arguments, errors
+from tflsplit.values.classes import dataclass, field
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 

@@ -1,7 +1,8 @@
 """How long a transport waits before it connects again."""
 
 import random
-from dataclasses import dataclass
+
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

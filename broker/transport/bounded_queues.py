@@ -3,10 +3,10 @@
 import collections
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from broker.transport.protocol import Limits, Message
 from tflsplit.coding import feature_codec
+from tflsplit.values.classes import dataclass, field
 
 # What Python needs for a message besides its payload; counted, or a flood of empty ones would hold memory unseen.
 _MESSAGE_BYTES = 512

@@ -12,13 +12,13 @@ import json
 import logging
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from broker.transport import address
 from broker.transport.address import Address, Credentials
 from tflsplit import arguments, errors, strict_json
+from tflsplit.values.classes import dataclass
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ import collections
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 
 from broker.messages.presence import Presence
 from broker.transport import protocol
@@ -17,6 +16,7 @@ from broker.transport.protocol import ConnectionState, Drop
 from broker.transport.skeleton import Skeleton
 from broker.transport.state import Shared
 from tflsplit import errors
+from tflsplit.values.classes import dataclass, field, replace
 
 # As in a stock Mosquitto: beyond this a broker drops what a slow or absent subscriber has not taken.
 _QUEUED_MESSAGES = 1000

@@ -7,12 +7,12 @@ library may be named here.
 import enum
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from broker.messages.presence import Presence
 from tflsplit import errors
 from tflsplit.coding import feature_codec
+from tflsplit.values.classes import dataclass, field
 
 
 class ConnectionState(str, enum.Enum):

@@ -6,7 +6,6 @@ How bytes travel, and when, is for the transport: it adds `connect`, `subscribe`
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import TypeVar
 
 from broker.messages.presence import Presence
@@ -15,6 +14,7 @@ from broker.transport.protocol import ConnectionState, Drop
 from broker.transport.state import Shared
 from tflsplit import errors
 from tflsplit.coding import feature_codec
+from tflsplit.values.classes import replace
 
 _Self = TypeVar("_Self", bound="Skeleton")
 

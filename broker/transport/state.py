@@ -3,10 +3,10 @@
 import collections
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from broker.transport import bounded_queues, protocol
 from broker.transport.repeats import Repeats
+from tflsplit.values.classes import dataclass, replace
 
 # What is set aside is small, or of no use.
 _ASIDE_BYTES = 4 << 20

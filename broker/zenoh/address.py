@@ -11,12 +11,12 @@ import ipaddress
 import stat
 import urllib.parse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from broker.transport import address
 from broker.transport.address import Address
 from tflsplit import arguments, errors
+from tflsplit.values.classes import dataclass
 
 _PORT = 7447
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - asked for by who leaves the host out

@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from broker.transport import protocol
 from broker.transport.memory import matches
@@ -17,6 +16,7 @@ from broker.zenoh.envelope import Envelope, Kind
 from broker.zenoh.members import Members, Will
 from broker.zenoh.session import Asked, OnAnswer
 from tflsplit import errors
+from tflsplit.values.classes import dataclass
 
 _log = logging.getLogger(__name__)
 

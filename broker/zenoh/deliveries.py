@@ -7,7 +7,6 @@ do not wait for it. For the network thread, but for what `ask` calls back.
 import collections
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from broker.transport.bounded_queues import Outgoing
 from broker.transport.protocol import Drop
@@ -15,6 +14,7 @@ from broker.transport.state import Shared
 from broker.zenoh.arrivals import Arrivals, Retained
 from broker.zenoh.envelope import Envelope
 from broker.zenoh.session import Session
+from tflsplit.values.classes import dataclass, field
 
 _log = logging.getLogger(__name__)
 

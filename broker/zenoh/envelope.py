@@ -12,10 +12,10 @@ A sender numbers all that it publishes, so that what comes twice is known by it.
 import enum
 import json
 import struct
-from dataclasses import dataclass
 from typing import Any
 
 from tflsplit import errors, strict_json
+from tflsplit.values.classes import dataclass
 
 _VERSION = 1
 _HEAD = struct.Struct("<BBB16sQ")

@@ -5,11 +5,11 @@ Pure: no network, no clock. Not for several threads at once.
 
 import collections
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
 
 from broker.transport.bounded_queues import Outgoing
 from broker.transport.memory import matches
 from broker.zenoh.envelope import Envelope
+from tflsplit.values.classes import dataclass, field
 
 # As many numbers of each sender are remembered; far more than its window of messages that may be on their way twice.
 _REMEMBERED = 4096

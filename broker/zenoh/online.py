@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from broker.messages import topics
 from broker.messages.presence import Presence
@@ -10,6 +9,7 @@ from broker.transport import online
 from broker.transport.address import Address, Credentials
 from broker.zenoh.address import Meeting
 from broker.zenoh.transport import ZenohTransport
+from tflsplit.values.classes import replace
 
 # What is listened at on all addresses is reached here.
 _ANY, _HERE = ("0.0.0.0", "::"), "127.0.0.1"  # noqa: S104 - compared, not listened at

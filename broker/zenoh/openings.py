@@ -5,12 +5,12 @@ the library does not tell. And whether a certificate of ours may be shown by one
 import contextlib
 import socket
 import ssl
-from dataclasses import replace
 
 from broker.transport import network, remedies
 from broker.transport.address import Address, Credentials
 from broker.transport.state import Lost
 from tflsplit import errors
+from tflsplit.values.classes import replace
 
 _UNSUITABLE_PURPOSE = 26  # of OpenSSL (x509_vfy.h)
 _TURNS = 10  # of a handshake in memory, which takes four

@@ -7,10 +7,10 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from tflsplit import errors, extras
+from tflsplit.values.classes import dataclass
 
 try:
     import zenoh

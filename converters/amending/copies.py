@@ -4,11 +4,11 @@ import json
 import shutil
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from converters.amending import layouts, names, precision, scaling, training_parts
+from tflsplit.values.classes import dataclass
 
 _CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"

@@ -5,7 +5,6 @@ It is the same for Keras models and SavedModels, whose frozen graph is looked at
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from converters.unquantised import WEIGHTED, FloatFile
 from tflsplit.graph import flatgraph
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array
+from tflsplit.values.classes import dataclass
 
 # As TensorFlow calls those that `WEIGHTED` names.
 _WEIGHTED = frozenset({"Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3D", "MatMul", "BatchMatMulV2"})

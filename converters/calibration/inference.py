@@ -11,7 +11,6 @@ ways differ by factors.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from converters.loading.model import LoadedModel
 from tflsplit.graph.tensors import Array, TensorSpec
 from tflsplit.inputs import pictures
 from tflsplit.inputs.preprocessing import NAMED, Preprocessing
+from tflsplit.values.classes import dataclass
 
 # Of `distance`. Of models of known truth (docs/preprocessing.md) the true way was at 0.11 to 0.27, also where
 # handwritten digits were the training data, and the next one 2 to 45 times as far.

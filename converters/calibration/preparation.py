@@ -1,7 +1,6 @@
 """Before a model is quantised: how it takes pixels, samples to calibrate on, and samples to measure on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +17,7 @@ from tflsplit.inputs import pictures
 from tflsplit.inputs.preprocessing import NAMED, Preprocessing
 from tflsplit.inputs.resizing import Resize
 from tflsplit.package.manifest import Calibration
+from tflsplit.values.classes import dataclass, replace
 
 _Found = TypeVar("_Found")
 Source = Path | tuple[Array, ...] | None

@@ -11,7 +11,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from converters.edgetpu.log import ModelLog
 from tflsplit import strict_json
 from tflsplit.kernels import keeping
 from tflsplit.package.manifest import MappedOperators
+from tflsplit.values.classes import asdict
 
 _FORMAT = 1
 

@@ -12,13 +12,13 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from converters.edgetpu import log, rules
 from converters.edgetpu.log import Failure, Log, ModelLog
 from tflsplit import errors
 from tflsplit.graph import flatgraph
+from tflsplit.values.classes import dataclass
 
 PROGRAM = "edgetpu_compiler"
 TIMEOUT_S = 180.0  # the compiler's own default

@@ -1,7 +1,6 @@
 """Compiles heads of a package for the Edge TPU, one by one or together, and puts them and the results into it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from converters.edgetpu import cache, compiler
@@ -11,6 +10,7 @@ from tflsplit.graph.cuts import Cut
 from tflsplit.package import writing
 from tflsplit.package.manifest import Compilation
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass, replace
 
 NO_COMPILER = f"no {compiler.PROGRAM}"
 
@@ -25,6 +25,9 @@ class Settings:
     together: bool = False
     forgets: bool = False
     cache: Path | None = None
+
+
+_USUAL = Settings()
 
 
 def default_cuts(opened: Package) -> tuple[Cut, ...]:
@@ -51,7 +54,7 @@ def compile_heads(
     opened: Package,
     chosen: Sequence[Cut],
     tool: Compiler | None,
-    settings: Settings = Settings(),
+    settings: Settings = _USUAL,
     *,
     on_head: Callable[[Cut, Compilation], None] = lambda cut, compilation: None,
 ) -> Package:

@@ -5,10 +5,10 @@ Its text may change. A line that is not understood is left out, and nothing is c
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from tflsplit.package.manifest import MappedOperators
+from tflsplit.values.classes import dataclass, replace
 
 MAPPED = "Mapped to Edge TPU"
 

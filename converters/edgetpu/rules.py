@@ -6,12 +6,12 @@ The table follows the compiler's documentation and public logs: the operator, th
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from converters.edgetpu import limits
 from converters.edgetpu.advice import ADVICE
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.flatgraph import Graph, Operator, Tensor
+from tflsplit.values.classes import dataclass
 
 COMPILED = "edgetpu-custom-op"
 CONSEQUENCE = "after the first operator that does not map, everything runs on the CPU"

@@ -10,7 +10,6 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec, dequantise
 from tflsplit.losses import twin
+from tflsplit.values.classes import dataclass, replace
 
 # Half of the samples correct and the others judge, before all of them correct. Of fewer than four, means are chance.
 _MOST, _LEAST = 64, 4

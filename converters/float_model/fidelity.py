@@ -7,7 +7,6 @@ error is an error.
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
@@ -21,6 +20,7 @@ from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.meanings import Meaning
 from tflsplit.graph.tensors import Array, decibels, dequantise
 from tflsplit.losses import columns
+from tflsplit.values.classes import dataclass
 
 _ROUNDING = 1e-12  # of the power, by which float32 differs from itself
 

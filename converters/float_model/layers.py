@@ -8,7 +8,6 @@ no layer.
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from tflsplit.graph import flatgraph
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, dequantise
+from tflsplit.values.classes import dataclass
 
 # Signal to error, in dB, above which a tensor is taken to track a layer. Operators of trained int8 models were seen at
 # 13 to 48 dB from the layer they end, and below 10 dB from all others but those within their own fusion (batch

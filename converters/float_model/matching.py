@@ -7,7 +7,6 @@ float twin of the int8 file first, where rounding has not drowned what is to be 
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from tflsplit.graph.flatgraph import Graph, Tensor
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, decibels, dequantise
 from tflsplit.losses import twin
+from tflsplit.values.classes import dataclass
 
 # Signal to error in dB from which a tensor tracks another: where the names agree, what operators of trained int8 models
 # keep; where they do not, twice that, since one of many tensors may track by chance.

@@ -1,7 +1,6 @@
 """Float tails of a model that was just quantised: the float file, where each cut lies in it, and their fidelity."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from converters import quantize
 from converters.float_model import fidelity, matching
@@ -13,6 +12,7 @@ from tflsplit.graph.cuts import Cut
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.tensors import Array
 from tflsplit.package.manifest import FloatTails
+from tflsplit.values.classes import dataclass
 
 TAILS = ("int8", "float32")
 # Each pair runs on this many samples at most: all samples would take minutes for a hundred pairs of a large model.

@@ -6,7 +6,6 @@ Half of the `.h5` files in the wild open in Keras 3 only or in Keras 2 (tf-keras
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +17,7 @@ from converters.loading.inputs import InputShapes, given_shapes, static_input
 from converters.loading.model import LoadedModel
 from tflsplit import errors
 from tflsplit.graph import flatgraph
+from tflsplit.values.classes import dataclass, replace
 
 
 class Format(Enum):

@@ -1,10 +1,10 @@
 """A model's inputs with every dimension fixed, batch 1: TFLite for accelerators has no other kind."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from tflsplit import arguments, errors
 from tflsplit.inputs import pictures
+from tflsplit.values.classes import dataclass
 
 _NO_NUMBERS = {"string": "texts", "complex64": "complex numbers", "complex128": "complex numbers"}
 InputShapes = Mapping[str, Sequence[int]] | Sequence[Sequence[int]]

@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from converters.loading.inputs import Input
 from converters.loading.tracing import Call, Tap, Trace
 from tflsplit import errors
 from tflsplit.graph.tensors import Array, TensorSpec, quantise
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ has no kernel for either cast, and needs none.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from converters.loading import quiet, rewrites
 from converters.loading.model import LoadedModel
+from tflsplit.values.classes import replace
 
 
 def with_numbers_it_computes_on(model: LoadedModel) -> LoadedModel:

@@ -8,13 +8,13 @@ graph.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any
 
 from converters.loading import quiet, rewrites, scopes
 from converters.loading.frozen import augmentation, kept, limits
 from tflsplit.graph.tensors import Array
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ which is what rounding its result costs anyway.
 
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import CODE_OF_DTYPE, Array, TensorSpec, quantise
 from tflsplit.package import verify
+from tflsplit.values.classes import dataclass
 
 Ranges = Callable[[Collection[str]], Mapping[str, tuple[float, float]]]
 

@@ -4,7 +4,6 @@ Measured is what the tail makes of decoded frames, against what the whole int8 m
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from converters.float_model import fidelity
 from converters.loading.model import joined
@@ -17,6 +16,7 @@ from tflsplit.graph.cuts import Cut
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.meanings import Meaning
 from tflsplit.graph.tensors import Array
+from tflsplit.values.classes import dataclass
 
 # Four precisions at each useful cut: on this many samples MobileNetV2 takes 10 s, a ResNet50 half a minute.
 _MOST_SAMPLES, _FEWEST_SAMPLES = 64, 16

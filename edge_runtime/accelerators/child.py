@@ -17,13 +17,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import IO, Any
 
 from edge_runtime.accelerators import worker
 from edge_runtime.accelerators.diagnosis import Failure, Stage
 from tflsplit import errors
 from tflsplit.graph.tensors import TensorSpec
+from tflsplit.values.classes import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ from edge_runtime.accelerators import child, delegate, diagnosis, protocol
 from edge_runtime.accelerators.diagnosis import Failure
 from edge_runtime.machine import edgetpu
 from tflsplit import errors
+from tflsplit.values.classes import dataclass, field
 
 LIBRARY = {"darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}.get(sys.platform, edgetpu.LIBRARY)
 

@@ -4,7 +4,6 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from edge_runtime.accelerators import protocol
@@ -12,6 +11,7 @@ from tflsplit import arguments, errors
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec
 from tflsplit.kernels import classes, probe
+from tflsplit.values.classes import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -3,13 +3,13 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 from edge_runtime.accelerators import arena, child, diagnosis, protocol
 from edge_runtime.accelerators.diagnosis import Failure
 from tflsplit import errors
 from tflsplit.graph.tensors import Array, TensorSpec
+from tflsplit.values.classes import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ them.
 import enum
 import re
 import signal
-from dataclasses import dataclass
+
+from tflsplit.values.classes import dataclass
 
 
 class Stage(str, enum.Enum):

@@ -14,7 +14,6 @@ import stat
 import struct
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +21,7 @@ from edge_runtime.accelerators import arena, child, served, worker
 from edge_runtime.accelerators.delegate import Started
 from edge_runtime.accelerators.turns import Share, Turns
 from tflsplit import errors, strict_json
+from tflsplit.values.classes import dataclass, field
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from edge_runtime.accelerators import arena, child, protocol, worker
 from tflsplit import errors, strict_json
 from tflsplit.graph.tensors import Array, TensorSpec
+from tflsplit.values.classes import dataclass, field
 
 MOST_WEIGHT = 1000.0
 

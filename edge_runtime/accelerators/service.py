@@ -7,12 +7,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from edge_runtime.accelerators.protocol import OpenModel
 from tflsplit import errors
 from tflsplit.graph.tensors import Array
+from tflsplit.values.classes import dataclass
 
 log = logging.getLogger(__name__)
 

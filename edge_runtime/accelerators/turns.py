@@ -9,7 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(slots=True, eq=False)

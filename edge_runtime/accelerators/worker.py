@@ -16,7 +16,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from edge_runtime.accelerators import arena
 from tflsplit import errors
 from tflsplit.graph import interpreter
 from tflsplit.graph.tensors import Array
+from tflsplit.values.classes import dataclass
 
 MESSAGE_BYTES = 65_536
 DONE = b"done"

@@ -10,7 +10,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from broker.messages import results, topics
 from broker.transport.protocol import ConnectionState, Message, Transport
@@ -35,6 +34,7 @@ from tflsplit.planning import network
 from tflsplit.switching.choices import Present
 from tflsplit.switching.controller import Controller, Switch
 from tflsplit.switching.policy import Answer
+from tflsplit.values.classes import replace
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from edge_runtime import batched
 from edge_runtime import head as edge_head
@@ -21,6 +20,7 @@ from tflsplit.package import reading
 from tflsplit.package.reading import Package
 from tflsplit.segments import Segments
 from tflsplit.switching.choices import Choice
+from tflsplit.values.classes import dataclass
 
 log = logging.getLogger(__name__)
 

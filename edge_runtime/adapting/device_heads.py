@@ -9,10 +9,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from edge_runtime.head import Head
 from tflsplit import errors
+from tflsplit.values.classes import dataclass
 
 log = logging.getLogger(__name__)
 

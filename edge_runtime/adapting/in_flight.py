@@ -6,7 +6,6 @@ No thread of its own and no lock: who owns it takes turns.
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from broker.messages import results
 from edge_runtime.adapting.link_probes import LinkProbes
@@ -14,6 +13,7 @@ from edge_runtime.delivery.window import Key
 from tflsplit.switching.choices import Choice, latency_s
 from tflsplit.switching.controller import Controller
 from tflsplit.switching.policy import LEAST_TELLING_BITS, Answer, Waiting
+from tflsplit.values.classes import dataclass, replace
 
 # A frame is overdue once its expected way has passed so many times, and a moment on top.
 _OVERDUE, _MOMENT_S = 1.5, 0.01

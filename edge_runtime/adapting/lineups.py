@@ -4,7 +4,6 @@ place of the old one's, which stay open until it is sure that there is no way ba
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.protocol import Accelerator
@@ -15,6 +14,7 @@ from tflsplit import errors
 from tflsplit.graph import tensors
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from broker.messages import results
@@ -22,6 +21,7 @@ from edge_runtime.head import Head
 from edge_runtime.sources.captured import Capture
 from tflsplit.graph.tensors import Array
 from tflsplit.package import outputs
+from tflsplit.values.classes import dataclass
 
 if TYPE_CHECKING:  # a device that answers nothing itself starts without them
     from edge_runtime.answering.hedging import Hedging

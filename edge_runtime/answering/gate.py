@@ -7,7 +7,6 @@ bounded; what that keeps here is counted.
 import collections
 import random
 from collections import Counter
-from dataclasses import dataclass
 from enum import Enum
 
 from edge_runtime.delivery.window import Key
@@ -16,6 +15,7 @@ from tflsplit.graph.tensors import Array
 from tflsplit.package import outputs
 from tflsplit.package.reading import Package
 from tflsplit.quantities import Rate
+from tflsplit.values.classes import dataclass
 
 # Audits whose results are awaited; older ones are not compared any more.
 _MOST_AUDITS = 4096

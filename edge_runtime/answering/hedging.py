@@ -7,7 +7,6 @@ its way: readers of results get the cloud's answer, once, as of any frame.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 from edge_runtime.answering.own_answers import OwnAnswers, Timed
 from edge_runtime.delivery.framing import Packed, Sending
@@ -16,6 +15,7 @@ from edge_runtime.delivery.summary import Summary
 from edge_runtime.delivery.window import MAX_BYTES, Key
 from tflsplit.graph import tensors
 from tflsplit.graph.tensors import Array
+from tflsplit.values.classes import dataclass, replace
 
 Rest = Callable[[tuple[Array, ...], Sending], tuple[Array, ...]]
 

@@ -1,7 +1,5 @@
 """The whole model on the device: the rest of it after any head, so that a frame can be answered here."""
 
-from dataclasses import dataclass, field
-
 from edge_runtime.answering.gate import Gate
 from edge_runtime.delivery import framing
 from edge_runtime.delivery.framing import Sending
@@ -11,6 +9,7 @@ from tflsplit.graph.tensors import Array
 from tflsplit.inputs.preprocessing import PixelTable
 from tflsplit.package.reading import Package
 from tflsplit.segments import Segments
+from tflsplit.values.classes import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ That time may be set while frames wait. What is remembered is how far both clock
 """
 
 from bisect import bisect_right
-from dataclasses import replace
 
 from edge_runtime.delivery.framing import Packed
+from tflsplit.values.classes import replace
 
 # Less than this is no step: the two clocks are not read in the same instant, and NTP slews one of them.
 _STEP_S = 0.01

@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from broker.messages import wire
 from edge_runtime.delivery.capture_times import CaptureTimes
@@ -22,6 +21,7 @@ from edge_runtime.delivery.settings import Settings, Until
 from edge_runtime.delivery.spool import Full, Spool, State
 from edge_runtime.delivery.summary import Summary
 from edge_runtime.delivery.window import Key, Outstanding, Refusal, Window
+from tflsplit.values.classes import replace
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,5 @@
 """Makes frames: of the boundary of the edge's cut, or of the pixels of its input."""
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from broker.messages import wire
@@ -13,6 +12,7 @@ from tflsplit.graph.tensors import Array, TensorSpec, payload_bytes
 from tflsplit.inputs import pictures
 from tflsplit.package import outputs
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass, field
 
 
 @dataclass(slots=True)

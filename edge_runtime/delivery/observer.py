@@ -1,10 +1,10 @@
 """The protocol for observers of an edge, and what they are told of each frame."""
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
 
 from broker.messages import acks, results
+from tflsplit.values.classes import dataclass
 
 Answer = results.Result | results.Refusal | acks.Acknowledgement
 

@@ -2,12 +2,12 @@
 
 import enum
 import secrets
-from dataclasses import dataclass, field, fields
 
 from broker.messages import topics, wire
 from tflsplit import arguments, errors
 from tflsplit.coding.input_codec import InputCodec
 from tflsplit.kernels.heads import Exact
+from tflsplit.values.classes import dataclass, field, fields
 
 
 class Delivery(str, enum.Enum):

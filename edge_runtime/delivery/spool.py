@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from broker.messages import wire
@@ -20,6 +19,7 @@ from edge_runtime.storage import rescue, rows
 from edge_runtime.storage.database import RESERVE_BYTES, Database, DiskFullError
 from edge_runtime.storage.rows import SEQUENCE_BITS, SEQUENCE_MASK, Row
 from tflsplit import arguments, errors, private_files
+from tflsplit.values.classes import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -2,13 +2,13 @@
 
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from broker.transport import protocol
 from edge_runtime.accelerators import service
 from tflsplit import text
 from tflsplit.timings.latency import Latencies, percentiles
+from tflsplit.values.classes import dataclass, field
 
 _COUNTS = (
     *("frames", "inputs", "replayed", "results", "refused", "unanswered"),

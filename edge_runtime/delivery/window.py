@@ -6,11 +6,11 @@ it sent, and sends unanswered frames again. Thread-safe; no I/O, and the clocks 
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from itertools import takewhile
 
 from broker.messages import acks, results
 from edge_runtime.delivery.framing import Packed
+from tflsplit.values.classes import dataclass, field
 
 Key = tuple[int, int]
 Refusal = results.Refusal | acks.Acknowledgement

@@ -10,12 +10,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.machine import kernel_files
 from tflsplit import extras
 from tflsplit.findings import Finding, State
+from tflsplit.values.classes import dataclass
 
 LIBRARY = "libedgetpu.so.1"
 

@@ -9,7 +9,7 @@ Clocks drift: an interval grows by `drift` on both sides for each second of its 
 the known one, a clock was set or another cloud answered; then only the new one counts.
 """
 
-from dataclasses import dataclass
+from tflsplit.values.classes import dataclass
 
 # Twice what two cheap quartzes differ by (50 ppm each); NTP slews by up to 500 ppm, seldom and not for long.
 DRIFT = 200e-6

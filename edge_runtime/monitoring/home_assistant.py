@@ -10,7 +10,6 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import tflsplit
@@ -20,6 +19,7 @@ from broker.transport.protocol import ConnectionState, Message, Transport
 from edge_runtime.monitoring import answer_entities
 from tflsplit import errors, strict_json
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass
 
 log = logging.getLogger(__name__)
 

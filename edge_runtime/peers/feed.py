@@ -4,7 +4,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from broker.messages.peers.parcels import Stamp
 from edge_runtime.peers.settings import Settings
@@ -13,6 +12,7 @@ from edge_runtime.sources import intake
 from edge_runtime.sources.captured import Capture
 from edge_runtime.sources.frames import Source
 from tflsplit.graph.tensors import Array
+from tflsplit.values.classes import dataclass
 
 _LOOK_S = 0.2
 

@@ -6,7 +6,6 @@ Letters may come in any order and more than once: each is known by its frame, st
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from tflsplit import errors
 from tflsplit.graph.tensors import Array
 from tflsplit.placement.letters import Letter
 from tflsplit.placement.running import Frame, Share
+from tflsplit.values.classes import dataclass, field
 
 # More frames than may be on their way are not begun; some, since a source counts those as done whose result it has.
 _SPARE = 4

@@ -5,12 +5,12 @@ Pure but for what it is told: time comes in as an argument.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from broker.messages.peers.standing import Standing, State
 from broker.messages.presence import Status
 from tflsplit.kernels import classes
 from tflsplit.kernels.classes import KernelClass
+from tflsplit.values.classes import dataclass
 
 # A machine that was lost is taken back at once the first time, after so long the second, and twice as long each time
 # more, so that one that comes and goes does not stop the others again and again.

@@ -6,7 +6,6 @@ It takes seconds, so it is searched for beside the frames, and tried against the
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from edge_runtime.peers.shares import Shares
 from tflsplit import errors
@@ -18,6 +17,7 @@ from tflsplit.placement.machines import Cluster, Machine
 from tflsplit.placement.placement import Placement
 from tflsplit.placement.searching import search
 from tflsplit.placement.searching.search import Objective
+from tflsplit.values.classes import dataclass, replace
 
 log = logging.getLogger(__name__)
 

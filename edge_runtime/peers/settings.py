@@ -1,11 +1,11 @@
 """What a worker is told at its start."""
 
 import secrets
-from dataclasses import dataclass, field
 
 from broker.messages import topics
 from tflsplit import errors
 from tflsplit.placement.machines import Machine
+from tflsplit.values.classes import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """What a worker counted and measured: frames, letters, and the times of each of its steps."""
 
 from collections import Counter
-from dataclasses import dataclass, field
 
 from broker.transport import protocol
 from tflsplit import text
 from tflsplit.placement.letters import Letter, Phase, Task
 from tflsplit.timings.latency import Latencies, percentiles
+from tflsplit.values.classes import dataclass, field
 
 
 @dataclass(slots=True)

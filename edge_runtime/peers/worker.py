@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from broker.messages import topics
 from broker.messages.peers import epochs, parcels
@@ -36,6 +35,7 @@ from tflsplit.placement.folder import Shared
 from tflsplit.placement.letters import Phase as TaskPhase
 from tflsplit.placement.letters import Task
 from tflsplit.placement.running import Sent
+from tflsplit.values.classes import dataclass
 
 log = logging.getLogger(__name__)
 

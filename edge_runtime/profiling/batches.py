@@ -1,7 +1,6 @@
 """Frames of several inputs, for a profile: which cuts take them, and the rows to measure with."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from edge_runtime import batched
 from edge_runtime.accelerators.cpu import Cpu
@@ -12,6 +11,7 @@ from tflsplit import errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import replace
 
 
 def accepting(

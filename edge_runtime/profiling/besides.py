@@ -12,7 +12,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
 
 from broker.transport.protocol import Transport
 from edge_runtime.accelerators.protocol import Accelerator, OpenModel
@@ -25,6 +24,7 @@ from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array, TensorSpec
 from tflsplit.package.reading import Package
 from tflsplit.timings.profiles import Besides
+from tflsplit.values.classes import dataclass, field
 
 # Of the deployment that is made up for it.
 DEPLOYMENT, DEVICE = "profile", "edge"

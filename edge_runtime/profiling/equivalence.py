@@ -4,7 +4,6 @@ The exact proof that a cut changes nothing is in `tflsplit.package.verify`; it h
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
 from tflsplit.package import verify
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True)

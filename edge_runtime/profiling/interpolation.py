@@ -4,11 +4,11 @@ Pure. Between two measured cuts time grows with the work: multiply-accumulates, 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from tflsplit.graph.cuts import Cut
 from tflsplit.timings.profiles import CutTiming, Origin, Timing
+from tflsplit.values.classes import dataclass
 
 # Small CPUs do some ten int8 multiply-accumulates in the time of moving one byte of a feature map.
 _MACS_A_BYTE = 10

@@ -6,7 +6,6 @@ as in service, and differences from one loading to the next (the place in memory
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from edge_runtime.accelerators.protocol import Accelerator, OpenModel
@@ -18,6 +17,7 @@ from tflsplit.graph.tensors import Array
 from tflsplit.package.reading import Package
 from tflsplit.timings import sampling
 from tflsplit.timings.profiles import FEWEST_RUNS, Side
+from tflsplit.values.classes import dataclass
 
 Clock = Callable[[], float]
 

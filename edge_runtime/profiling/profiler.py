@@ -8,7 +8,6 @@ cuts exceed it, only some cuts, evenly over the work, are timed; the others are 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from tflsplit.package.reading import Package
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.timings import sampling
 from tflsplit.timings.profiles import Besides, BitsTiming, CutTiming, PixelTiming, Profile, Side, Timing
+from tflsplit.values.classes import dataclass, replace
 
 # With this many loadings one unlucky placing in memory does not change the median of medians.
 FEWEST_MEASUREMENTS = 3

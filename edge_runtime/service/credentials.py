@@ -9,10 +9,10 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_runtime.service.unit import Credential
+from tflsplit.values.classes import dataclass, replace
 
 _ENCRYPTED = ".cred"
 _LONGEST_NAME = 255

@@ -9,13 +9,13 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.service import credentials, permissions, sandbox, unit
 from edge_runtime.service.unit import Access
 from edge_runtime.sources import words
 from tflsplit import errors
+from tflsplit.values.classes import dataclass
 
 UNITS = Path("etc/systemd/system")
 RULES = Path("etc/udev/rules.d")

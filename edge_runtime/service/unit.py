@@ -5,8 +5,9 @@ only, sees no home and no device except those named, and gets secrets as systemd
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from tflsplit.values.classes import dataclass
 
 # Where systemd keeps the state directories of services.
 STATE = Path("/var/lib")

@@ -1,8 +1,9 @@
 """What a source has captured, and when."""
 
 import time
-from dataclasses import dataclass, field
 from typing import Any
+
+from tflsplit.values.classes import dataclass, field
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from edge_runtime.sources.captured import Capture
 from edge_runtime.sources.words import Kind, Word
 from tflsplit import arguments, errors
 from tflsplit.graph.tensors import Array
+from tflsplit.values.classes import dataclass
 
 Drop = Callable[[str], None]
 

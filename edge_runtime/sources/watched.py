@@ -13,13 +13,13 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.sources.captured import Capture
 from tflsplit import errors
 from tflsplit.inputs import pictures
+from tflsplit.values.classes import dataclass
 
 _log = logging.getLogger(__name__)
 

@@ -5,13 +5,13 @@ A word with another beginning than these is a path, whatever colons it holds.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from tflsplit import arguments, errors
+from tflsplit.values.classes import dataclass, field
 
 WRITTEN = "camera:N, picamera:N, watch:FOLDER, stdin:, video:FILE, topic:TOPIC, mqtt(s)://…, rtsp://… or http(s)://…"
 

@@ -8,12 +8,12 @@ import os
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple
 from pathlib import Path
 
 from edge_runtime.storage.rows import Row
 from edge_runtime.storage.salvage import Log
 from tflsplit import errors, private_files
+from tflsplit.values.classes import astuple
 
 NAME = "frames.sqlite"
 

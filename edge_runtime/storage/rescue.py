@@ -4,13 +4,13 @@ import itertools
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from broker.messages import wire
 from edge_runtime.storage import rows, salvage
 from edge_runtime.storage.database import NAME, DamagedError, Database
 from edge_runtime.storage.tally import Tally
+from tflsplit.values.classes import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -1,10 +1,10 @@
 """One row of a spool: a frame as it lies on the disk, with what proves that the disk has not changed it."""
 
 import zlib
-from dataclasses import dataclass
 
 from broker.messages import wire
 from tflsplit import errors
+from tflsplit.values.classes import dataclass
 
 # A row's id is the number of its run and its sequence in it: rows are in the order of acceptance and are found by
 # (boot, sequence) without an index. 2^40 frames are a thousand years at 30 a second.

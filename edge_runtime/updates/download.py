@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from broker.messages.updates import Offer
@@ -17,6 +16,7 @@ from tflsplit import errors
 from tflsplit.package import manifest, reading
 from tflsplit.package.manifest import Manifest, Role
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass
 
 # What must stay free beside the bundle: the record, the links, and the logs of everybody else.
 _SPARE_BYTES = 16 << 20

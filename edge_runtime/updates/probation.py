@@ -1,9 +1,9 @@
 """Whether the first frames of a new model succeed. The edge's threads report to it, the updater's thread reads it."""
 
 import threading
-from dataclasses import dataclass
 
 from edge_runtime.delivery.observer import Settled, refusal_of
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from broker.messages.updates import Offer, Signed, State
 from tflsplit import errors, private_files, strict_json
 from tflsplit.package import reading
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass, replace
 
 log = logging.getLogger(__name__)
 

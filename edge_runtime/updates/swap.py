@@ -8,7 +8,6 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from edge_runtime import head
@@ -19,6 +18,7 @@ from edge_runtime.updates import self_test
 from tflsplit import errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 import hashlib
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from tflsplit import arguments, bundle, errors, quantities
@@ -26,6 +25,7 @@ from tflsplit.placement.rewriting import pieces
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.searching.search import Objective
 from tflsplit.planning import planfile as naming
+from tflsplit.values.classes import replace
 
 # VGG-16 in 4.54 s on the Coral board's CPU: 15.5 billion multiply-accumulates.
 _SPEED = 3.4e9

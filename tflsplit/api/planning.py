@@ -1,7 +1,6 @@
 """Where to cut, from timings of both machines and the link between them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from tflsplit.planning.scenario import Power, Prices, Scenario, Workload
 from tflsplit.timings import links, presets, profiles
 from tflsplit.timings.links import Link
 from tflsplit.timings.profiles import Origin, Profile, Side
+from tflsplit.values.classes import replace
 
 # What is asked of fewer bits where nothing is said.
 _LEAST_AGREEMENT, _LEAST_SQNR = "99%", "20dB"

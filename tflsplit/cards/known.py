@@ -4,8 +4,6 @@ A head takes the model's inputs and gives a boundary, a tail takes a boundary an
 what it knows of its own ends.
 """
 
-from dataclasses import dataclass
-
 from tflsplit.cards import names
 from tflsplit.cards.names import Names
 from tflsplit.graph import meanings
@@ -15,6 +13,7 @@ from tflsplit.graph.metadata import Description, Input, Output
 from tflsplit.graph.tensors import TensorSpec
 from tflsplit.inputs import pictures
 from tflsplit.inputs.preprocessing import Preprocessing
+from tflsplit.values.classes import dataclass
 
 LABELS = "labels.txt"
 

@@ -7,13 +7,13 @@ the best partition.
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from tflsplit import errors
 from tflsplit.timings.profiles import Origin
+from tflsplit.values.classes import dataclass, field
 
 # A piece is one, or many at once: then the numbers of its places are arrays, and so is all that it costs.
 Places: TypeAlias = Any

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from tflsplit.chains.chain import Chain, Partition, Piece, Seconds
 from tflsplit.chains.explanation import Gain
 from tflsplit.chains.partitioner import Terms
 from tflsplit.planning.decision import WORTH_A_SPLIT, Objective
+from tflsplit.values.classes import dataclass, replace
 
 # How many partitions are shown beside the one picked.
 RUNNERS_UP = 4

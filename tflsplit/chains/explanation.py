@@ -12,10 +12,10 @@ stages do at the same time when frames follow one another.
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 
 from tflsplit.chains import chain as chains
 from tflsplit.chains.chain import Chain, Partition
+from tflsplit.values.classes import asdict, dataclass
 
 # Less is not shown: it is the rounding error of figures that cancel out.
 _SHOWN_S = 5e-6

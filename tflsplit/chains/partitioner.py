@@ -8,7 +8,6 @@ piece, so nothing better is missed; a test compares with trying everything. Pure
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from tflsplit.chains.chain import Chain, Partition
 from tflsplit.graph.tensors import Array
 from tflsplit.placement.searching import labels
 from tflsplit.placement.searching.labels import Labels
+from tflsplit.values.classes import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)

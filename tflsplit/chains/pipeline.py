@@ -1,7 +1,6 @@
 """The steps of `tflsplit plan --stage …`: from profiles and links to a chain's plan."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tflsplit.chains import comparison, machines
@@ -14,6 +13,7 @@ from tflsplit.planning.decision import Objective
 from tflsplit.planning.scenario import Workload
 from tflsplit.timings.links import Link
 from tflsplit.timings.profiles import Profile
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

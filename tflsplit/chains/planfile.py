@@ -5,7 +5,6 @@ model between two machines at most.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from tflsplit import arguments, errors, strict_json
 from tflsplit.planning import planfile
 from tflsplit.planning.planfile import Plan
 from tflsplit.planning.scenario import Workload
+from tflsplit.values.classes import asdict, dataclass, field
 
 KIND = "chain plan"
 

@@ -5,6 +5,7 @@ runs, so that an edge starts without the libraries of a converter.
 """
 
 import errno
+import gc
 import importlib
 import os
 import re
@@ -92,6 +93,8 @@ class LazyGroup(click.Group):
         file = _FILES.get(cmd_name, cmd_name.replace("-", "_"))
         command: click.Command = importlib.import_module(f"tflsplit.cli.commands.{file}").command
         _complete(command)
+        gc.freeze()
+        gc.enable()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -4,7 +4,6 @@ Pixels go through the package's preprocessing in the cloud, by the very table th
 """
 
 import enum
-from dataclasses import dataclass, replace
 
 from tflsplit import arguments, errors
 from tflsplit.coding import jpeg
@@ -12,6 +11,7 @@ from tflsplit.graph.tensors import TensorSpec
 from tflsplit.inputs import pictures
 from tflsplit.inputs.preprocessing import Preprocessing
 from tflsplit.package.manifest import Manifest
+from tflsplit.values.classes import dataclass, replace
 
 
 class Pixels(enum.Enum):

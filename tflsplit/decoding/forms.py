@@ -1,11 +1,11 @@
 """Tasks of models, and the forms in which outputs tell what was found. A package records both."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from tflsplit import arguments, errors
+from tflsplit.values.classes import dataclass
 
 
 class Task(str, Enum):

@@ -7,10 +7,10 @@ Places are fractions of the picture, from its left upper corner, as Frigate's AP
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from tflsplit.graph.tensors import Array
+from tflsplit.values.classes import dataclass, field
 
 _DIGITS = 6  # a tenth of a pixel of the largest picture that is read
 _NAMES = ("objects", "shares", "keypoints")

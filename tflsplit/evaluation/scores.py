@@ -3,11 +3,11 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from tflsplit.graph.tensors import Array
+from tflsplit.values.classes import dataclass
 
 _SIGMAS = 3.0  # of the difference: some ten ways are tried, and one may look better by chance
 _LEAST_GAIN = 0.05

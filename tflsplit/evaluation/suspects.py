@@ -2,12 +2,12 @@
 classes, each with one thing changed."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from tflsplit.inputs.preprocessing import NAMED, Preprocessing
 from tflsplit.inputs.resizing import Resize
+from tflsplit.values.classes import replace
 
 Renamed = Callable[[int], int]
 

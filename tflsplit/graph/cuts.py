@@ -7,13 +7,13 @@ the input itself, the last position computes everything locally. Pure: no file, 
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from tflsplit import errors, text
 from tflsplit.graph import flatgraph
 from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.graph.tensors import TensorSpec, payload_bytes
+from tflsplit.values.classes import asdict, dataclass
 
 if TYPE_CHECKING:  # only who writes a model describes it
     from tflsplit.graph.metadata import Description

@@ -8,7 +8,6 @@ import copy
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from tflsplit import errors, extras
 from tflsplit.graph import soundness
 from tflsplit.graph.tensors import DTYPE_OF_CODE, Array, TensorSpec
+from tflsplit.values.classes import dataclass
 
 if TYPE_CHECKING:  # only who writes a model describes it
     from tflsplit.graph.metadata import Description, Input, Output

@@ -8,8 +8,9 @@ the few tables that it needs by their numbers.
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+
+from tflsplit.values.classes import dataclass, field
 
 NAME = b"TFLITE_METADATA"
 _IDENTIFIER = b"M001"

@@ -4,11 +4,11 @@ An unrolled recurrent layer has a thousand cuts with a hundred tensors each, mos
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from tflsplit.graph.cuts import Cut, Side
 from tflsplit.graph.tensors import TensorSpec
+from tflsplit.values.classes import asdict
 
 # Tensors on all boundaries together: a small file could state any number. Two unrolled LSTMs of 100 steps have 600,000.
 MOST_CROSSINGS = 1 << 24

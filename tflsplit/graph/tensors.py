@@ -6,10 +6,11 @@ A spec never holds the array: a boundary is a tuple of specs and, beside it, a t
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from tflsplit.values.classes import dataclass, replace
 
 # Not numpy.typing.NDArray: importing that module would add 5 ms to each start of an edge.
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"

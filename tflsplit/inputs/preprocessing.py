@@ -5,7 +5,6 @@ no picture (a `.csv` row, an `.npy` of floats) is the model's float input withou
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from tflsplit import arguments, errors
 from tflsplit.graph.tensors import Array, TensorSpec, quantise
 from tflsplit.inputs.resizing import Resize
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

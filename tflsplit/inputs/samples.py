@@ -8,7 +8,6 @@ docs/inputs.md. The target is a `TensorSpec`: one that is not quantised gives re
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +18,7 @@ from tflsplit.graph.tensors import Array, TensorSpec, quantise
 from tflsplit.inputs import array_files, pictures, tables
 from tflsplit.inputs.preprocessing import NAMED, PixelTable, Preprocessing
 from tflsplit.inputs.resizing import Resize
+from tflsplit.values.classes import dataclass
 
 ARRAYS = (".npy", ".npz", ".csv")
 Convert = Callable[[Any], tuple[Array, ...]]

@@ -8,8 +8,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from tflsplit.values.classes import dataclass
 
 LITERT = "ai-edge-litert "  # what the runtime of a class begins with
 _MOST_KINDS = 200  # ten times what the probe tells apart

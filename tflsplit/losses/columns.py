@@ -5,13 +5,13 @@ end of a model mixes such columns, each group has a figure of its own.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tflsplit.graph.flatgraph import Graph
 from tflsplit.graph.tensors import Array, decibels
+from tflsplit.values.classes import dataclass, field
 
 # What converters put between the operator that mixes and the output.
 _ARRANGING = frozenset(

@@ -7,7 +7,6 @@ Both count against what varies in the float result, since a level that is always
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, TensorSpec, decibels, dequantise, quantise
 from tflsplit.losses import columns
 from tflsplit.losses.columns import Group
+from tflsplit.values.classes import dataclass, field
 
 _MOST_BYTES = 256 << 20  # of float tensors that are kept at once
 _MOST_DB = 300.0  # JSON has no infinity; float32 cannot differ by less

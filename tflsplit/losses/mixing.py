@@ -1,13 +1,13 @@
 """Operators whose result mixes columns of different size, and the cut that keeps them apart."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import inf
 
 from tflsplit.graph.cuts import Cut
 from tflsplit.losses import columns
 from tflsplit.losses.columns import Group
 from tflsplit.losses.measurement import Measured, OperatorLoss
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ The models run in a process without rights, since they may be a stranger's.
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from tflsplit.losses.columns import Group
 from tflsplit.losses.measurement import Measured, OperatorLoss, Sample
 from tflsplit.losses.mixing import Mixed
 from tflsplit.package.reading import FLOAT_MODEL, MODEL, Package
+from tflsplit.values.classes import asdict, dataclass
 
 _TIMEOUT_S = 300.0  # for one step: the whole model, twice, on as many samples as fit
 _MOST_BYTES = 8 << 30

@@ -3,10 +3,9 @@ worker's as `tflsplit_worker_…`, what the telemetry of edges tells as `tflspli
 `tflsplit fleet` as `tflsplit_device_…`.
 """
 
-from dataclasses import replace
-
 from tflsplit.observing import worker_catalogue
 from tflsplit.observing.metrics import Kind, Metric, counter, gauge, histogram
+from tflsplit.values.classes import replace
 
 EDGE_PREFIX = "tflsplit_edge_"
 CLOUD_PREFIX = "tflsplit_cloud_"

@@ -1,7 +1,8 @@
 """Health of an edge or a cloud, as supervisors ask for it: is it alive, is it ready, and if not, why."""
 
 import json
-from dataclasses import dataclass, field
+
+from tflsplit.values.classes import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ Pure values: things are counted where they happen, and read from there when metr
 
 import enum
 import re
-from dataclasses import dataclass
+
+from tflsplit.values.classes import dataclass
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 

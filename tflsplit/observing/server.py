@@ -19,12 +19,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 
 from tflsplit import errors
 from tflsplit.observing.exposition import Render
 from tflsplit.observing.health import Health
+from tflsplit.values.classes import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ a wrong weight. One operator alone is off by a step, whatever the kernels; with 
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +16,7 @@ from tflsplit.graph import excerpt, flatgraph
 from tflsplit.graph.interpreter import Interpreter, Kernels
 from tflsplit.graph.tensors import Array, TensorSpec
 from tflsplit.kernels import probe
+from tflsplit.values.classes import dataclass
 
 _MOST_BYTES = 192 << 10  # of one head, of all operators
 _LEAST, _MOST = 256, 4096  # elements of one operator's result, whole rows of them

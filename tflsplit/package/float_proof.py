@@ -11,7 +11,6 @@ How close head and float tail together come to the float model is measured, not 
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from tflsplit.graph.cuts import Cut
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, decibels, dequantise
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,9 +25,11 @@ from tflsplit.graph.tensors import Array, TensorSpec, payload_bytes
 from tflsplit.inputs import array_files
 from tflsplit.kernels import keeping
 from tflsplit.kernels.classes import KernelClass
-from tflsplit.package import alone, revealing, versions
-from tflsplit.package.alone import Operator, Rows
 from tflsplit.package.reading import GOLDEN, Package
+
+if TYPE_CHECKING:  # an edge that starts only reads samples
+    from tflsplit.package.alone import Operator, Rows
+from tflsplit.values.classes import dataclass
 
 MOST_SAMPLES = 8
 # Heads have some hundred kilobytes; golden samples should not be what makes an update large.
@@ -47,13 +48,15 @@ class Golden:
     samples: tuple[tuple[tuple[Array, ...], tuple[Array, ...]], ...]
     made_on: KernelClass | None
     others: tuple[tuple[tuple[Array, ...], ...], ...] = ()
-    operators: tuple[Operator, ...] = ()
-    alone: tuple[tuple[Rows, ...], ...] = ()
+    operators: "tuple[Operator, ...]" = ()
+    alone: "tuple[tuple[Rows, ...], ...]" = ()
 
 
 def of_model(model: bytes, wanted: Cut, real: Sequence[tuple[Array, ...]], made_on: KernelClass) -> bytes:
     """The file of a package: `wanted` is its cut `output`, `real` inputs as stored, if there are any; the others are
     chosen for it. `made_on` is this machine's class, given since a process without rights cannot find it out."""
+    from tflsplit.package import revealing
+
     inputs = _few(revealing.of_model(model, real, MOST_SAMPLES), [wanted])
     with Interpreter(model, name="model") as opened:
         return _render(made_on, inputs, {wanted.id: [opened.run(*sample) for sample in inputs]}, {})
@@ -61,6 +64,8 @@ def of_model(model: bytes, wanted: Cut, real: Sequence[tuple[Array, ...]], made_
 
 def of_heads(whole: Package, wanted: Sequence[Cut]) -> bytes:
     """The file of an edge's bundle, from the package's own samples, or chosen ones where it has none."""
+    from tflsplit.package import alone, revealing, versions
+
     kept = read(whole, whole.cut("output"))
     inputs = [taken for taken, _ in kept.samples] if kept else revealing.of_model(whole.model_bytes(), (), MOST_SAMPLES)
     inputs = _few(inputs, wanted)
@@ -80,13 +85,16 @@ def of_heads(whole: Package, wanted: Sequence[Cut]) -> bytes:
 
 
 def _few(inputs: Sequence[tuple[Array, ...]], cuts: Sequence[Cut]) -> Sequence[tuple[Array, ...]]:
+    from tflsplit.package import versions
+
     sample_bytes = sum(array.nbytes for array in inputs[0])
     sample_bytes += (1 + len(versions.OTHERS)) * sum(payload_bytes(cut.boundary) for cut in cuts)
     return inputs[: max(1, min(MOST_SAMPLES, _MOST_BYTES // max(sample_bytes, 1)))]
 
 
-def read(opened: Package, cut: Cut) -> Golden | None:
-    """What the package holds for a cut; None if nothing. PackageError if it is not what the manifest describes."""
+def read(opened: Package, cut: Cut, *, samples_only: bool = False) -> Golden | None:
+    """What the package holds for a cut, all of it or without what other kernels make of the samples; None if nothing.
+    PackageError if it is not what the manifest describes."""
     if GOLDEN not in opened.manifest.files:
         return None
     try:
@@ -97,12 +105,12 @@ def read(opened: Package, cut: Cut) -> Golden | None:
             expected = _columns(archive, cut.id, cut.boundary)
             made_on = _class(_array(archive, _MADE_ON).tobytes())
             samples = tuple(zip(zip(*inputs, strict=True), zip(*expected, strict=True), strict=True))
-            others, operators, rows = _versions(archive, cut, len(samples))
+            more = ((), (), ()) if samples_only else _versions(archive, cut, len(samples))
     except (KeyError, *array_files.DAMAGE) as cause:
         raise errors.PackageError(
             f"{opened.path}: {GOLDEN} cannot be read ({errors.one_line(cause)}); make the package again"
         ) from cause
-    return Golden(samples, made_on, others, operators, rows)
+    return Golden(samples, made_on, *more)
 
 
 def _render(
@@ -134,7 +142,9 @@ def _class(text: bytes) -> KernelClass | None:
 
 def _versions(
     archive: zipfile.ZipFile, cut: Cut, count: int
-) -> tuple[tuple[tuple[tuple[Array, ...], ...], ...], tuple[Operator, ...], tuple[tuple[Rows, ...], ...]]:
+) -> "tuple[tuple[tuple[tuple[Array, ...], ...], ...], tuple[Operator, ...], tuple[tuple[Rows, ...], ...]]":
+    from tflsplit.package import alone, versions
+
     there = set(archive.namelist())
     names = [f"{cut.id}.{kernels.name.lower()}" for kernels in versions.OTHERS]
     names = [name for name in names if f"{name}/0.npy" in there]

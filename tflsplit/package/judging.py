@@ -11,7 +11,7 @@ import enum
 import logging
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tflsplit import errors
 from tflsplit.graph.cuts import Cut
@@ -19,11 +19,13 @@ from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array
 from tflsplit.kernels import classes, keeping
 from tflsplit.kernels.classes import KernelClass
-from tflsplit.package import alone, golden, steps
-from tflsplit.package.alone import Run
+from tflsplit.package import golden, steps
 from tflsplit.package.golden import Golden
 from tflsplit.package.reading import Package
 from tflsplit.package.steps import Apart
+
+if TYPE_CHECKING:
+    from tflsplit.package.alone import Run
 
 # Measured over 24 kinds of models with LiteRT 1.4.0 and 2.3.0 and tflite-runtime 2.14, on x86-64 and Cortex-A53: one
 # operator alone is off by 1 step, a boundary at most 5 times as far as the versions are from each other, and with other
@@ -92,7 +94,7 @@ def of_bundle(opened: Package, wanted: str) -> tuple[Found, ...]:
     return tuple(found)
 
 
-def judge(run: Run, opened: Package, cut: Cut, kept: Golden, *, is_cpu: bool = True) -> Found:
+def judge(run: "Run", opened: Package, cut: Cut, kept: Golden, *, is_cpu: bool = True) -> Found:
     """Runs all golden samples of a cut through its head. On an accelerator (not `is_cpu`) bits need not agree, and
     operators cannot run alone."""
     expected = [wanted for _, wanted in kept.samples]
@@ -112,11 +114,11 @@ def judge(run: Run, opened: Package, cut: Cut, kept: Golden, *, is_cpu: bool = T
     return Found(cut.id, verdict, apart, kept.made_on, here, parts_at, because)
 
 
-def at_start(run: Run, opened: Package, cut: Cut, *, is_cpu: bool) -> dict[str, object] | None:
+def at_start(run: "Run", opened: Package, cut: Cut, *, is_cpu: bool) -> dict[str, object] | None:
     """For an edge's birth: one golden sample, and the next ones while `_START_S` last; None where there are none.
 
     It says `wrong` only where every bit has to agree: there is no time for more."""
-    kept = golden.read(opened, cut) if cut.position > 0 else None
+    kept = golden.read(opened, cut, samples_only=True) if cut.position > 0 else None
     if kept is None:
         return None
     give_up_s = time.monotonic() + _START_S
@@ -186,6 +188,8 @@ _LEAST_DB = 12.0
 def _alone(opened: Package, cut: Cut, kept: Golden) -> tuple[str | None, str]:
     """The first operator that by itself gives something else than where the samples were made, and what is wrong if
     one does so as rounding cannot."""
+    from tflsplit.package import alone
+
     parts_at, head = None, opened.head_bytes(cut)
     for place, (operator, ours) in enumerate(zip(kept.operators, alone.run(head, kept.operators), strict=True)):
         theirs = [version[place] for version in kept.alone]

@@ -9,12 +9,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 from tflsplit import arguments, errors, strict_json
-from tflsplit.decoding import recognition
 from tflsplit.decoding.forms import Decoding
 from tflsplit.fidelity import Fidelity, MeasuredOn
 from tflsplit.graph import places
@@ -22,6 +20,7 @@ from tflsplit.graph.cuts import Cut, cut_id
 from tflsplit.graph.meanings import Meaning
 from tflsplit.graph.tensors import TensorSpec
 from tflsplit.inputs.preprocessing import Preprocessing
+from tflsplit.values.classes import dataclass, field, replace
 
 SCHEMA = 4
 MOST_BYTES = 64 << 20  # some 400 a cut, so room for a hundred thousand
@@ -245,9 +244,12 @@ def render(manifest: Manifest) -> str:
         "files": {path: _fields(file) for path, file in manifest.files.items()},
         "absent": {path: _fields(file) for path, file in manifest.absent.items()},
     }
-    # A changed digit is still valid JSON; only a digest of the whole text finds it.
-    seal = hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()
-    return _text(fields | {"seal": seal})
+    return _text(fields | {"seal": _seal(fields)})
+
+
+def _seal(fields: Mapping[str, object]) -> str:
+    """A changed digit is still valid JSON; only a digest of all fields finds it."""
+    return hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()
 
 
 def _text(fields: Mapping[str, object]) -> str:
@@ -301,10 +303,10 @@ def parse(text: str, *, name: str) -> Manifest:
     try:
         manifest = _manifest(fields)
         _check(manifest)
-        is_canonical = render(manifest) == text
+        is_whole = fields.pop("seal") == _seal(fields) and fields["digest"] == manifest.digest
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, errors.SettingsError) as cause:
         raise errors.PackageError(f"{name}: manifest.json is damaged ({cause!r}); convert the model again") from cause
-    if not is_canonical:
+    if not is_whole:
         raise errors.PackageError(f"{name}: manifest.json was changed after it was written; convert the model again")
     return manifest
 
@@ -319,6 +321,8 @@ def _check(manifest: Manifest) -> None:
     if len(manifest.meanings) not in (0, len(manifest.outputs)):
         raise ValueError(f"it says what {len(manifest.meanings)} outputs mean, and has {len(manifest.outputs)}")
     if manifest.decoding is not None:
+        from tflsplit.decoding import recognition
+
         recognition.check(manifest.decoding, manifest.inputs, manifest.outputs)
     if positions != sorted({0, *positions, manifest.operators}):
         raise ValueError("its cuts are not those from input to output, each once and in their order")

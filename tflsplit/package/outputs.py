@@ -2,11 +2,9 @@
 they are decoded, and the plain values."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from tflsplit.decoding import decoder
 from tflsplit.decoding.forms import Task
 from tflsplit.decoding.found import Found
 from tflsplit.graph import meanings
@@ -15,6 +13,7 @@ from tflsplit.graph.tensors import Array, TensorSpec, dequantise
 from tflsplit.inputs import resizing
 from tflsplit.inputs.resizing import WHOLE
 from tflsplit.package.manifest import Manifest
+from tflsplit.values.classes import dataclass
 
 # More values than this in one result are of no use to a person; the raw tensor is sent on request.
 MOST_VALUES = 64
@@ -60,6 +59,8 @@ def of(
 
     `source` is width and height of the picture that the input was made of, None where its pixels were the input's.
     """
+    from tflsplit.decoding import decoder  # a classifier starts without
+
     specs = described.results if specs is None else specs
     plain = read(specs, stored, described.labels, described.meanings, count=count)
     if described.decoding is None:

@@ -13,7 +13,6 @@ import ctypes
 import hashlib
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from tflsplit.graph.interpreter import Interpreter
 from tflsplit.package import manifest as package_manifest
 from tflsplit.package import outputs
 from tflsplit.package.manifest import File, Manifest
+from tflsplit.values.classes import dataclass
 
 if TYPE_CHECKING:  # only who writes a model describes it
     from tflsplit.cards.known import Known

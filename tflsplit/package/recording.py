@@ -11,7 +11,6 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from tflsplit.package import judging, revealing, steps
 from tflsplit.package.manifest import Role
 from tflsplit.package.reading import MODEL, Package
 from tflsplit.package.steps import Apart
+from tflsplit.values.classes import dataclass
 
 _FORMAT = 1
 _HEADER = "record.json"

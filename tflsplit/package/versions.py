@@ -6,7 +6,6 @@ reference code does. They run in a process without rights, since reference code 
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from tflsplit.graph.interpreter import Interpreter, Kernels
 from tflsplit.graph.tensors import Array
 from tflsplit.package import alone
 from tflsplit.package.alone import Rows
+from tflsplit.values.classes import dataclass
 
 OTHERS = (Kernels.BUILTIN, Kernels.REFERENCE)
 _TIMEOUT_S = 120.0  # for one head

@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from tflsplit.graph.cuts import Cut
 from tflsplit.package import manifest, reading
 from tflsplit.package.manifest import File, Manifest
 from tflsplit.package.reading import COMPILED, FLOAT_MODEL, GOLDEN, MANIFEST, MODEL, PRECISIONS, Package
+from tflsplit.values.classes import replace
 
 
 class Halves(NamedTuple):

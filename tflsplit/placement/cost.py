@@ -4,7 +4,6 @@ What is counted (bytes, multiply-accumulates, memory) is exact; times follow fro
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from tflsplit.graph.tensors import Array
 from tflsplit.placement.machines import Cluster, Machine
 from tflsplit.placement.placement import Move, Schedule, Step
 from tflsplit.placement.rewriting.pieces import Piece
+from tflsplit.values.classes import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """A network shared over machines: the placement that was found, what it costs, and the simple schemes beside it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tflsplit import errors, text
 from tflsplit.placement import cost, placement
@@ -14,6 +13,7 @@ from tflsplit.placement.searching import schemes, search
 from tflsplit.placement.searching.schemes import ONE_MACHINE
 from tflsplit.placement.searching.search import Found, Objective, Paths
 from tflsplit.planning.decision import WORTH_A_SPLIT
+from tflsplit.values.classes import dataclass
 
 _QUICKER = (Objective.LATENCY, Objective.THROUGHPUT)
 

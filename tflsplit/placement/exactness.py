@@ -1,7 +1,6 @@
 """Whether a shared model gives what the whole gives: what machines' kernel classes say, and what was measured here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from tflsplit.placement import running
 from tflsplit.placement.machines import Cluster
 from tflsplit.placement.placement import Placement, Schedule
 from tflsplit.placement.rewriting.network import Network
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

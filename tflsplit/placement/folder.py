@@ -6,7 +6,6 @@ MACHINE/stageNN.tflite  the pieces of each machine
 """
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from tflsplit import arguments, errors, text
@@ -17,6 +16,7 @@ from tflsplit.placement import planfile
 from tflsplit.placement.planfile import PlacementPlan
 from tflsplit.placement.rewriting import pieces
 from tflsplit.placement.rewriting.pieces import Piece
+from tflsplit.values.classes import dataclass
 
 PLAN_NAME = "placement.json"
 PACKAGE_NAME = "package.tflsplit"

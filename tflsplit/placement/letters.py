@@ -6,12 +6,12 @@ known by step, phase and sender, and its contents need no description.
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from tflsplit.placement.placement import Move, Placement, Schedule, Step
 from tflsplit.placement.rewriting import boxes
 from tflsplit.placement.rewriting.boxes import Box
 from tflsplit.placement.rewriting.network import Network
+from tflsplit.values.classes import dataclass
 
 AT_START = -1  # before all steps: the inputs are there
 

@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from tflsplit.kernels.classes import KernelClass
 from tflsplit.placement import addresses
 from tflsplit.placement.measured import Measured, Reader
 from tflsplit.timings import links
+from tflsplit.values.classes import dataclass, replace
 
 # A guess at the cost of a piece on a small board, where nobody measured it.
 ASSUMED_PIECE_S = 0.5e-3

@@ -7,7 +7,6 @@ alike, so their times are averaged: noise goes, and a search may cost a block on
 import itertools
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from tflsplit import errors
@@ -17,6 +16,7 @@ from tflsplit.kernels.classes import KernelClass
 from tflsplit.package.reading import Package
 from tflsplit.timings import prefixes, profiles
 from tflsplit.timings.profiles import Profile
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """Which machine makes which part of which tensor, in what order, and what is sent to whom for that."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from tflsplit import errors
 from tflsplit.placement.rewriting import boxes, partial_sums, pieces
 from tflsplit.placement.rewriting.boxes import Box
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.rewriting.pieces import Piece
+from tflsplit.values.classes import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from tflsplit.placement.machines import Cluster, Machine
 from tflsplit.placement.placement import Placement, Stage
 from tflsplit.placement.rewriting.boxes import Box
 from tflsplit.planning import planfile
+from tflsplit.values.classes import asdict, dataclass, field
 
 KIND = "placement"
 STATED = "stated"

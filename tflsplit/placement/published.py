@@ -6,12 +6,12 @@ second of a fused pair, between which nothing is exchanged; any other layer runs
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from tflsplit import errors, extras
+from tflsplit.values.classes import dataclass
 
 _FLOAT_BYTES = 4
 # The letters of the paper's code: shared by outputs, by inputs, first and second of a fused pair, not shared.

@@ -1,7 +1,6 @@
 """A placement without some of its machines: a neighbour takes over what each of them made. It is quick, not optimal."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 
 from tflsplit import errors
 from tflsplit.placement import placement
@@ -9,6 +8,7 @@ from tflsplit.placement.placement import Placement, Stage
 from tflsplit.placement.rewriting import boxes
 from tflsplit.placement.rewriting.boxes import Box
 from tflsplit.placement.rewriting.network import Network
+from tflsplit.values.classes import replace
 
 
 def without(network: Network, placed: Placement, lost: Collection[int]) -> Placement:

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from tflsplit import arguments, errors
 from tflsplit.kernels.classes import KernelClass
 from tflsplit.placement.machines import Cluster, Machine, Medium
+from tflsplit.values.classes import asdict
 
 
 def as_json(cluster: Cluster) -> dict[str, Any]:

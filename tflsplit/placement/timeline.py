@@ -4,11 +4,11 @@ Stages come one after the other: an exchange as long as its busiest link, then c
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from tflsplit.placement import cost
 from tflsplit.placement.machines import Cluster
 from tflsplit.placement.placement import Move, Schedule
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ with what it keeps.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tflsplit import text
 from tflsplit.planning.candidates import Candidate
 from tflsplit.planning.decision import Decision, Judged, rank
+from tflsplit.values.classes import dataclass
 
 _UNSPLIT = ("input", "output")
 

@@ -4,12 +4,12 @@ or back, or before nothing meets the constraints: found by trying.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
 from tflsplit.planning.candidates import Candidate
 from tflsplit.planning.decision import Goal
 from tflsplit.planning.scenario import Scenario
 from tflsplit.planning.shortlist import Shortlist
+from tflsplit.values.classes import dataclass, replace
 
 # A thousandth to a thousand times today's value, five tries a factor of ten; then halved to within a thousandth.
 _DECADES, _TRIES_A_DECADE = 3, 5

@@ -5,7 +5,6 @@ A candidate holds everything that does not depend on link, rate and prices, so t
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from tflsplit.coding.precisions import Precision
 from tflsplit.fidelity import Fidelity
@@ -17,6 +16,7 @@ from tflsplit.planning.exactness import Judgement
 from tflsplit.timings import distribution
 from tflsplit.timings.distribution import Distribution
 from tflsplit.timings.profiles import BitsTiming, CutTiming, Origin, PixelTiming, Profile
+from tflsplit.values.classes import dataclass, field, replace
 
 # libjpeg-turbo on one core: some 30 million pixels a second on a Raspberry Pi 4, 100 million on a server.
 _JPEG_EDGE_PIXELS_PER_S, _JPEG_CLOUD_PIXELS_PER_S = 30e6, 100e6

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
 
 from tflsplit import arguments, text
 from tflsplit.fidelity import Fidelity
 from tflsplit.planning.cost import Cost
+from tflsplit.values.classes import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)

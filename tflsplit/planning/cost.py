@@ -4,7 +4,6 @@ Pure arithmetic; each figure carries its origin. Infinite means that a queue wou
 """
 
 import math
-from dataclasses import dataclass
 
 from tflsplit.planning import network, queueing
 from tflsplit.planning.candidates import Candidate
@@ -12,6 +11,7 @@ from tflsplit.planning.scenario import SECONDS_A_DAY, Scenario, Workload
 from tflsplit.timings import distribution
 from tflsplit.timings.distribution import NOTHING, Distribution
 from tflsplit.timings.profiles import Origin
+from tflsplit.values.classes import dataclass
 
 PARTS = ("fill", "preprocess", "reload", "head", "encode", "wire", "broker", "queue", "decode", "tail", "result")
 

@@ -13,7 +13,6 @@ scaled to 0..1 between the best and the worst feasible candidate, by the user's 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 
 from tflsplit import errors
@@ -23,6 +22,7 @@ from tflsplit.planning.candidates import Candidate
 from tflsplit.planning.constraints import Constraints, Failure
 from tflsplit.planning.cost import Cost
 from tflsplit.planning.scenario import Scenario
+from tflsplit.values.classes import dataclass, field
 
 # A split must gain at least this share. Profiles know the medians of head and tail to some 2 % each, independently;
 # half of that is told apart more often than not.

@@ -1,7 +1,6 @@
 """The pipeline of `tflsplit plan`: files in, a decision and its plan out. Everything it calls is pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tflsplit import errors
@@ -18,6 +17,7 @@ from tflsplit.planning.tradeoff import Tradeoff
 from tflsplit.timings import profiles
 from tflsplit.timings.links import Link
 from tflsplit.timings.profiles import Origin, Profile, Side
+from tflsplit.values.classes import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True, repr=False)

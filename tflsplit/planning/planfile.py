@@ -6,13 +6,13 @@ This module owns the file's format. `tflsplit edge`, `cloud` and `bundle` take a
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from tflsplit import arguments, errors, text
 from tflsplit.package.reading import Package
 from tflsplit.timings.profiles import parsing, read_json
+from tflsplit.values.classes import asdict, dataclass, field
 
 SCHEMA = 1
 KIND = "plan"

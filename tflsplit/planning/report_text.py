@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 
 from tflsplit import text
 from tflsplit.kernels.heads import Standing
@@ -12,6 +11,7 @@ from tflsplit.planning.breakeven import BreakEven
 from tflsplit.planning.cost import Cost
 from tflsplit.planning.decision import Decision, Judged, Objective
 from tflsplit.planning.tradeoff import Tradeoff
+from tflsplit.values.classes import asdict
 
 # Cameras on one box, as homes and shops have them.
 _STREAMS = (1, 2, 4, 8)

@@ -1,9 +1,8 @@
 """The conditions that candidates are costed for: link, input rate, prices, and the power that the edge draws."""
 
-from dataclasses import dataclass, field
-
 from tflsplit import arguments, errors
 from tflsplit.timings.links import Link
+from tflsplit.values.classes import dataclass, field
 
 SECONDS_A_DAY = 86_400
 # Bytes and prices a day need a rate; without one, one frame a second is counted.

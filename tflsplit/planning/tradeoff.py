@@ -6,7 +6,6 @@ boundary of the cut goes to the cloud; of the others the outputs alone do, as at
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tflsplit import errors
 from tflsplit.planning import decision, queueing
@@ -14,6 +13,7 @@ from tflsplit.planning.cost import Cost
 from tflsplit.planning.decision import Decision
 from tflsplit.planning.scenario import Scenario
 from tflsplit.timings import distribution
+from tflsplit.values.classes import dataclass
 
 STEPS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 _MOST_DIGITS = 17  # of a float64

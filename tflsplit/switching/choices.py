@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from tflsplit import errors
@@ -11,6 +10,7 @@ from tflsplit.coding import input_codec
 from tflsplit.planning import network
 from tflsplit.planning.candidates import Candidate, named
 from tflsplit.planning.planfile import Plan
+from tflsplit.values.classes import dataclass, replace
 
 # Under which conditions a cut has to be the best one to be a choice: links from 2G to a wired one, and a device and a
 # server that are as they were profiled, or slowed down by what heat and others' work do to them.

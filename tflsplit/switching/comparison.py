@@ -8,7 +8,6 @@ busy counts as the frame that keeps it busy, else a link that is dead for a minu
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 
 from tflsplit import errors
@@ -20,6 +19,7 @@ from tflsplit.switching.policy import Policy
 from tflsplit.switching.simulation import Run, Setting, World
 from tflsplit.switching.traces import Trace
 from tflsplit.timings import distribution
+from tflsplit.values.classes import dataclass, replace
 
 LIMITS = ORACLE, BEST_STATIC, PLANNED_STATIC = "oracle", "best_static", "planned_static"
 ADAPTIVE = "adaptive"

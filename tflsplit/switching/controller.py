@@ -9,7 +9,6 @@ import collections
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
 from tflsplit.switching import hedge as switching_hedge
 from tflsplit.switching.choices import Choice, Present, latency_s, load_s, loaded
@@ -17,6 +16,7 @@ from tflsplit.switching.estimates import Estimates, Memory
 from tflsplit.switching.goal import Goal, Outlook, Wish, score
 from tflsplit.switching.lateness import Lateness
 from tflsplit.switching.policy import Answer, Probing, Waiting
+from tflsplit.values.classes import dataclass, field, replace
 
 _STANDARD_ERRORS = 2.0
 # By which the least time between two frames may grow with each: what a camera gives now and then is seen again.

@@ -8,10 +8,10 @@ import collections
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from tflsplit.switching.choices import Choice, Present
 from tflsplit.switching.policy import LEAST_TELLING_BITS, Answer, Waiting
+from tflsplit.values.classes import dataclass, replace
 
 _ROUND_TRIPS = 4
 # What is expected of a link that was not seen yet: measured over expected times.

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 
 from tflsplit.planning.scenario import Power, Prices
 from tflsplit.switching.choices import Choice, Present, latency_s
 from tflsplit.switching.lateness import Late
+from tflsplit.values.classes import dataclass, field
 
 # A device that computes a frame itself is not done when the link is back: of what is late in any case, one that is
 # sent may take so many times as long.

@@ -8,9 +8,9 @@ what was late comes to a twentieth. All is counted by time, as a camera's ticks 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from tflsplit.switching.choices import Choice, Present, latency_s
+from tflsplit.values.classes import dataclass, field
 
 SHARE = 0.05
 # So much longer is as good as the same.

@@ -1,9 +1,9 @@
 """What anything that moves a cut says and is told: the same in an edge, in a replay and in a simulation."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from tflsplit.switching.choices import Choice
+from tflsplit.values.classes import dataclass
 
 # A message smaller than a packet tells the round trip, and nothing of the rate.
 LEAST_TELLING_BITS = 1500 * 8

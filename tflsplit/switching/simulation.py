@@ -10,12 +10,12 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
 from tflsplit.planning import network
 from tflsplit.switching.choices import Choice, load_s, loaded
 from tflsplit.switching.policy import LEAST_TELLING_BITS, Answer, Policy, Waiting
 from tflsplit.switching.traces import Conditions, Trace
+from tflsplit.values.classes import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ import csv
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from tflsplit import arguments, errors, text
+from tflsplit.values.classes import dataclass, field
 
 PACKET_BYTES = 1500
 # Longer files are no trace of a link, and are refused before they are held in memory.

@@ -5,9 +5,9 @@ Plain Python: a plan reads a thousand timings of a few dozen samples each, for w
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from tflsplit.timings.profiles import Origin, Timing
+from tflsplit.values.classes import dataclass
 
 # A sum is as good as its worst part.
 _FROM_BEST = (Origin.MEASURED, Origin.STATED, Origin.ESTIMATED)

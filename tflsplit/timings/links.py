@@ -4,12 +4,12 @@ Pure: the probe that measures one is `broker.links.throughput`, the relay that i
 """
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tflsplit import arguments, errors
 from tflsplit.timings.profiles import LONGEST_S, Origin, Timing, parsing, read_json
+from tflsplit.values.classes import dataclass, field
 
 SCHEMA = 1
 

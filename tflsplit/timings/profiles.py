@@ -7,7 +7,6 @@ This module owns the file's format. It measures nothing itself; `edge_runtime.pr
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from tflsplit import arguments, errors, strict_json, text
 from tflsplit.kernels.classes import KernelClass
+from tflsplit.values.classes import dataclass, field
 
 SCHEMA = 2
 # Below this many runs a percentile says nothing; `check_fits` refuses such timings.

@@ -7,9 +7,9 @@ A rate is a bucket of tokens, as deep as a window and as a second's frames.
 """
 
 from collections import Counter
-from dataclasses import dataclass
 
 from tflsplit.recent import Recent
+from tflsplit.values.classes import dataclass
 
 # `edge_runtime.delivery.settings`: the window that edges have unless they are told otherwise.
 _ALWAYS = 8

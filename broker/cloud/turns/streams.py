@@ -10,7 +10,6 @@ as `state`: the edge sends again what is missing, or begins the stream anew. Not
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 
 from broker.cloud import answerer
 from broker.cloud.answerer import Answer, Done, Job, Kept, Refused
@@ -20,6 +19,7 @@ from broker.messages.wire import Label
 from tflsplit import errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass, field, replace
 
 # 15,000 devices with a fused LSTM of 1,000 units, which keeps 3 KB in int8.
 _BYTES = 64 << 20

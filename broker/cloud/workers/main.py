@@ -13,7 +13,6 @@ import shutil
 import signal
 import sys
 import threading
-from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from broker.cloud.tail import Tails
 from broker.cloud.workers import pipe
 from tflsplit import errors
 from tflsplit.package import reading
+from tflsplit.values.classes import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True)

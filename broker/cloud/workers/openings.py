@@ -3,10 +3,10 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from broker.cloud import engine, tail
 from broker.cloud.answerer import Job
+from tflsplit.values.classes import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from broker.cloud import answerer, batching, engine
@@ -24,6 +23,7 @@ from broker.cloud.workers.pull_queue import Waiting
 from tflsplit import errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import replace
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ of frames that they submit. Which frame is next is for `broker.cloud.turns.fair_
 
 import threading
 import time
-from dataclasses import dataclass, field
 
 from broker.cloud.answerer import Answer, Done, Job
 from broker.cloud.turns.fair_queue import FairQueue
 from broker.messages import wire
 from tflsplit import errors
+from tflsplit.values.classes import dataclass, field
 
 
 @dataclass(slots=True, eq=False)

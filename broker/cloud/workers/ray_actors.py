@@ -10,7 +10,6 @@ import socket
 import tempfile
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from broker.cloud.workers.process import WorkerError
 from tflsplit import errors
 from tflsplit.package import manifest, reading, writing
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import replace
 
 _CONNECT_S, _GOODBYE_S = 10.0, 2.0
 _THREADS = 3  # of an actor: one runs tails, one waits for its end, one cleans up even if a tail hangs

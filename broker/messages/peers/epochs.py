@@ -12,10 +12,10 @@ source has no more frames.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tflsplit import errors, strict_json
+from tflsplit.values.classes import dataclass
 
 _MOST_BYTES = 4 << 20
 

@@ -12,11 +12,11 @@ source that all who read the frame's result have it. Little endian; pure.
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from broker.messages import wire
 from tflsplit import errors
 from tflsplit.coding import feature_codec
+from tflsplit.values.classes import dataclass
 
 MAGIC = b"TFSL"
 VERSION = 2  # 1 knew no ANSWERED and no size

@@ -10,11 +10,11 @@ its connections, since what was on its way when one broke may be gone. `speed` i
 import enum
 import json
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from tflsplit import errors, strict_json
 from tflsplit.kernels.classes import KernelClass
+from tflsplit.values.classes import dataclass
 
 _MOST_BYTES = 1 << 16
 

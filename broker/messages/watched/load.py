@@ -10,10 +10,10 @@ taken and are not answered; `waiting` of them have no worker yet. `workers` is n
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from tflsplit import errors, strict_json
+from tflsplit.values.classes import dataclass, field
 
 _MOST_BYTES = 1 << 14
 _MOST_TEXT = 200

@@ -9,10 +9,10 @@ The capture time is that of the frame's result (`times.captured_ms`), by the dev
 
 import json
 import struct
-from dataclasses import dataclass
 from typing import Any
 
 from tflsplit import errors, strict_json
+from tflsplit.values.classes import dataclass
 
 MOST_BYTES = 512 << 10
 _START, _COMMENT, _SCAN = b"\xff\xd8", 0xFE, 0xDA

@@ -1,7 +1,6 @@
 """Samples with what is true of them: a folder for each class, labels beside arrays, or columns of a table."""
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from tflsplit.inputs.samples import Samples
 from tflsplit.package import outputs
 from tflsplit.package.manifest import Manifest
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from tflsplit.inputs import pictures
 from tflsplit.inputs.preprocessing import PixelTable, Preprocessing
 from tflsplit.package import outputs, reading, trial
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass, replace
 
 QUALITIES = (90, 70, 50)
 _MOST_SUSPECTS = 200  # samples that other ways are tried on

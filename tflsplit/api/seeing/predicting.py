@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +20,7 @@ from tflsplit.graph.tensors import Array
 from tflsplit.package import outputs, trial
 from tflsplit.package.outputs import Outputs
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

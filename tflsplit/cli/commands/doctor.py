@@ -3,7 +3,6 @@
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from tflsplit.cli.options import connection
 from tflsplit.cli.output import examples, screen
 from tflsplit.confinement import rights
 from tflsplit.findings import Finding, State
+from tflsplit.values.classes import dataclass, replace
 
 if TYPE_CHECKING:  # it needs numpy, which may be what is missing
     from tflsplit.kernels.classes import KernelClass

@@ -5,7 +5,6 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import click
 import tflsplit
 from tflsplit import errors
 from tflsplit.cli.options import units
+from tflsplit.values.classes import dataclass, field
 
 _log = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import click
 from tflsplit import errors
 from tflsplit.cli.options import units
 from tflsplit.kernels.heads import Exact
+from tflsplit.values.classes import dataclass
 
 if TYPE_CHECKING:  # an edge without a spool starts without SQLite
     from edge_runtime.delivery.spool import Spool

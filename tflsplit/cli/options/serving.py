@@ -2,13 +2,13 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tflsplit.cli.options import units
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass
 
 if TYPE_CHECKING:  # help is shown without loading an interpreter
     from broker.cloud.engine import Engine

@@ -3,11 +3,11 @@
 One with neither systemd nor a configuration file imports none of it.
 """
 
+import gc
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import click
 from tflsplit.cli.options import delivery
 from tflsplit.cli.settings import command
 from tflsplit.cli.streams import surroundings
+from tflsplit.values.classes import replace
 
 if TYPE_CHECKING:
     from broker.transport.protocol import Transport
@@ -42,6 +43,8 @@ class Supervised:
         self.is_supervised = bool(os.environ.get("NOTIFY_SOCKET"))
         if self.is_supervised:
             self._notifier = self.surroundings.notifier()
+        gc.disable()  # until it runs, as while its command was imported
+        context.call_on_close(gc.enable)
 
     def starting(self, words: str) -> None:
         if self.is_supervised:
@@ -55,6 +58,8 @@ class Supervised:
     @contextmanager
     def _running(self, served: "Callable[[], Served]", reload: Callable[[], None]) -> Iterator[None]:
         """On SIGHUP the configuration is read again."""
+        gc.freeze()
+        gc.enable()
         if not self.is_supervised and not command.has_file(self._context):
             yield
             return

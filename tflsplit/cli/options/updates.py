@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +13,7 @@ from tflsplit.cli import cut_names
 from tflsplit.cli.options import accelerator, connection
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass
 
 if TYPE_CHECKING:  # an edge without updates imports none of it
     from broker.transport.protocol import Transport

@@ -6,10 +6,10 @@ progress bars have here already.
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from tflsplit import errors, extras, text
 from tflsplit.cli.output import logs, tables
+from tflsplit.values.classes import dataclass
 
 # A terminal is never so high, and laying out thousands of rows each second would be for nothing.
 _MOST_ROWS = 200

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from types import TracebackType
 from typing import Any, TextIO
@@ -21,6 +20,7 @@ import click
 
 from tflsplit import text
 from tflsplit.cli.output import foreign_lines
+from tflsplit.values.classes import dataclass
 
 TEXT, JSON = "text", "json"
 LEVELS = ("debug", "info", "warning", "error")

@@ -1,6 +1,5 @@
 """Prints where int8 loses: the errors of a model's operators, worst first."""
 
-from dataclasses import asdict
 from typing import Any
 
 from tflsplit import errors, text
@@ -11,6 +10,7 @@ from tflsplit.losses import reference
 from tflsplit.losses.reference import Reference, Report
 from tflsplit.package import golden
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import asdict
 
 OWN_SAMPLES = "golden"  # the word for --errors without samples
 _RANDOM = 8

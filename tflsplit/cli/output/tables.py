@@ -7,10 +7,10 @@ the others do not fit either, each row becomes a block with a line for each cell
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import Enum
 
 from tflsplit import text
+from tflsplit.values.classes import dataclass, replace
 
 _GAP = 2
 # Room that a name or a note gets at least, before other columns are left out.

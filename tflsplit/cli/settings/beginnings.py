@@ -1,10 +1,9 @@
 """The files with which a deployment begins: settings of an edge and a cloud, and a Compose file for all of it. Pure."""
 
-from dataclasses import dataclass, replace
-
 import tflsplit
 from broker.deploy import layout, mosquitto, supervision
 from edge_runtime.sources import words
+from tflsplit.values.classes import dataclass, replace
 
 # As deploy/Dockerfile has it.
 CONTAINER_USER = 10001

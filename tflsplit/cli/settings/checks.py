@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import click
 from tflsplit import errors, extras
 from tflsplit.cli.options import connection
 from tflsplit.cli.settings.command import Check, Command
+from tflsplit.values.classes import replace
 
 if TYPE_CHECKING:  # a command without a configuration file merges nothing
     from broker.transport.credentials import Role

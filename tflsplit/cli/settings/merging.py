@@ -6,7 +6,6 @@ Imported only where there is a file, or a variable of ours in the environment.
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +13,7 @@ import click
 
 from tflsplit import arguments, configuration, errors, text
 from tflsplit.cli.options.connection import OneOrMore
+from tflsplit.values.classes import dataclass
 
 # Click's names of types whose values are text.
 _TEXTS = frozenset({"text", "choice", "path", "file", "filename", "directory"})

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from tflsplit.cli.streams import beside
 from tflsplit.cli.streams.surroundings import Surroundings
 from tflsplit.observing.health import STARTING, Health
 from tflsplit.observing.metrics import Family, Sample
+from tflsplit.values.classes import dataclass, replace
 
 if TYPE_CHECKING:
     from edge_runtime.loop import Edge

@@ -5,11 +5,11 @@ other, as far as there is room; all others are loaded again at each change, and 
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from tflsplit.chains import machines
 from tflsplit.graph.cuts import Cut
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array
 from tflsplit.inputs import preprocessing
 from tflsplit.package import outputs, reading
+from tflsplit.values.classes import dataclass
 
 DEPLOYMENT, DEVICE = "demo", "edge-1"
 CUT_LAYER = "squeeze_relu"

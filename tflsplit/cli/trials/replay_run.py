@@ -4,7 +4,6 @@ What the planner is given is measured on the same machine and over the same shap
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from tflsplit.planning.planfile import Plan
 from tflsplit.planning.scenario import Scenario, Workload
 from tflsplit.timings.links import Link
 from tflsplit.timings.profiles import Origin, Profile, Side
+from tflsplit.values.classes import dataclass
 
 STORED_ONLY = InputForms(raw=False, int8=True, jpeg=False)
 # A candidate's id where the input travels as pixels: `input:raw`, `input:jpeg:75`.

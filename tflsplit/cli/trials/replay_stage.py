@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from tflsplit.package.reading import Package
 from tflsplit.planning.candidates import Candidate
 from tflsplit.timings import links
 from tflsplit.timings.links import Link
+from tflsplit.values.classes import dataclass
 
 DEPLOYMENT = "replay"
 _PATIENCE_S = 60.0

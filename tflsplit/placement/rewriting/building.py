@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.graph.tensors import CODE_OF_DTYPE, Array
 from tflsplit.placement.rewriting import boxes
 from tflsplit.placement.rewriting.boxes import Box
+from tflsplit.values.classes import replace
 
 _SLICE_VERSION = {"int8": 2, "int16": 4, "uint8": 1}
 _PAD_VERSION = {"int8": 2, "int16": 2, "uint8": 1}

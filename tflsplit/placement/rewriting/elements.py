@@ -1,13 +1,13 @@
 """Operators that work element by element, or within a pixel: each part of the result needs the same part."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tflsplit.graph import flatgraph
 from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.placement.rewriting import boxes
 from tflsplit.placement.rewriting.boxes import Box
 from tflsplit.placement.rewriting.building import Building
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

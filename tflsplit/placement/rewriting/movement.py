@@ -1,7 +1,6 @@
 """Operators that move elements and compute nothing: joining, padding, reshaping, repeating, resizing, and blocks."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.placement.rewriting import boxes
 from tflsplit.placement.rewriting.boxes import Box, Interval
 from tflsplit.placement.rewriting.building import Building
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

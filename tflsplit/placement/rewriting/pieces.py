@@ -3,13 +3,13 @@
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tflsplit.graph.flatgraph import Operator
 from tflsplit.placement.rewriting import boxes, rules, sum_models
 from tflsplit.placement.rewriting.boxes import Box
 from tflsplit.placement.rewriting.building import Building
 from tflsplit.placement.rewriting.network import Network
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ pool counts no padding, so its part computes rows and columns besides, at which 
 whole one's, and leaves them out again.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +13,7 @@ from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.placement.rewriting import boxes
 from tflsplit.placement.rewriting.boxes import Box, Interval
 from tflsplit.placement.rewriting.building import Building
+from tflsplit.values.classes import dataclass
 
 _SAME, VALID = 0, 1  # schema.fbs, enum Padding
 _ROWS, _COLUMNS, _CHANNELS = 1, 2, 3

@@ -1,10 +1,9 @@
 """Stages that exchange nothing between them made one: a machine then runs one piece instead of two, and waits once."""
 
-from dataclasses import replace
-
 from tflsplit.placement import placement
 from tflsplit.placement.placement import Placement, Stage
 from tflsplit.placement.rewriting.network import Network
+from tflsplit.values.classes import replace
 
 
 def joined(network: Network, placed: Placement) -> Placement:

@@ -7,12 +7,12 @@ the steps before; what a label counts, and which are kept, is for whoever search
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
 from tflsplit.graph.tensors import Array
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

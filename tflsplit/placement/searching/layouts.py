@@ -9,11 +9,11 @@ import heapq
 import itertools
 import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 
 from tflsplit.placement.machines import Machine
 from tflsplit.placement.rewriting import boxes
 from tflsplit.placement.rewriting.boxes import Box, Interval
+from tflsplit.values.classes import dataclass
 
 _ROWS, _COLUMNS = 1, 2
 # Of numbers that floating point may leave a little below a whole one.

@@ -4,7 +4,6 @@ Runs of the same operators on the same shapes cost the same, so a network of rep
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.searching import blocks
 from tflsplit.placement.searching.blocks import Manner
 from tflsplit.placement.searching.layouts import Layout
+from tflsplit.values.classes import dataclass
 
 # Instead of no time at all, which has no rate.
 _LEAST_S = 1e-30

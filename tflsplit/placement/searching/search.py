@@ -11,7 +11,6 @@ import enum
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from tflsplit.placement.searching.blocks import Manner
 from tflsplit.placement.searching.labels import Labels
 from tflsplit.placement.searching.layouts import Layout
 from tflsplit.placement.searching.runs import Entered, Held, Run
+from tflsplit.values.classes import dataclass, fields, replace
 
 # Labels kept for each layout of each place, and the most places that one fused run reaches over.
 _KEPT = 24

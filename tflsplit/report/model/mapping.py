@@ -1,9 +1,9 @@
 """Which operators of a model an accelerator can run, for its page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tflsplit.report import figure
+from tflsplit.values.classes import dataclass
 
 
 @dataclass(frozen=True, slots=True)

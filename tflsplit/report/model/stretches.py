@@ -6,10 +6,10 @@ import itertools
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tflsplit.graph.cuts import Cut
 from tflsplit.timings.profiles import Origin, Profile, Side, Timing
+from tflsplit.values.classes import dataclass
 
 _OF_MEDIAN = 1.2533  # the error of a median is that of the mean of as many, times this
 _SIGMAS = 2.0

@@ -1,7 +1,6 @@
 """The charts of a plan's page, each a function from the plan to SVG text."""
 
 import math
-from dataclasses import replace
 
 from tflsplit.planning import cost
 from tflsplit.planning.decision import Decision, Judged
@@ -9,6 +8,7 @@ from tflsplit.planning.pipeline import Outcome
 from tflsplit.planning.shortlist import Shortlist
 from tflsplit.planning.tradeoff import Tradeoff
 from tflsplit.report import figure
+from tflsplit.values.classes import replace
 
 LATENCY_CAPTION = (
     "Median latency of one frame, part by part, fastest first; the pick's name is green. At most the forty fastest are "

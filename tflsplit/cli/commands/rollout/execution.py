@@ -1,7 +1,6 @@
 """`tflsplit rollout run`: begins a rollout, or goes on with it."""
 
 import contextlib
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from tflsplit.cli.commands.rollout import gates, steering
 from tflsplit.cli.options import connection, units, updates
 from tflsplit.cli.output import examples, screen
 from tflsplit.package import reading
+from tflsplit.values.classes import asdict
 
 if TYPE_CHECKING:
     from broker.rollout.devices import Roster

@@ -146,7 +146,7 @@ def in_words(entry: "Entry") -> str:
 
 
 def as_json(state: "StateFile") -> dict[str, Any]:
-    from dataclasses import asdict
+    from tflsplit.values.classes import asdict
 
     return {
         **asdict(state.plan),

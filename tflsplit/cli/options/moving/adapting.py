@@ -3,7 +3,6 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +14,7 @@ from tflsplit.cli.options.moving import gate
 from tflsplit.cli.options.moving.gate import GateOptions
 from tflsplit.cli.options.updates import RunningUpdates
 from tflsplit.switching import hedge as switching_hedge
+from tflsplit.values.classes import dataclass
 
 if TYPE_CHECKING:  # an edge that runs without a plan starts without the planner's modules
     from edge_runtime.delivery.settings import Settings

@@ -1,7 +1,6 @@
 """The options of `edge` about the gate at the cut."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,6 +8,7 @@ import click
 from tflsplit import errors
 from tflsplit.api import gating
 from tflsplit.cli.options import units
+from tflsplit.values.classes import dataclass
 
 if TYPE_CHECKING:  # an edge without a gate starts without it
     from edge_runtime.answering.gate import Terms

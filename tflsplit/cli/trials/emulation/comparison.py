@@ -4,7 +4,6 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from tflsplit.placement.machines import Cluster, Machine, Medium
 from tflsplit.placement.placement import Placement, Schedule
 from tflsplit.placement.rewriting.network import Network
 from tflsplit.placement.searching import schemes
+from tflsplit.values.classes import dataclass, replace
 
 THIS, CHANNELS = "this placement", "output_channels"
 BESIDE = (CHANNELS, schemes.ONE_MACHINE)

@@ -6,7 +6,6 @@ What is waited for is no work for this machine, so two processors are enough for
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from tflsplit.cli.trials.sharing.processes import Inside, Processes, Way
 from tflsplit.placement import planfile
 from tflsplit.placement.folder import Shared
 from tflsplit.placement.machines import Cluster
+from tflsplit.values.classes import dataclass, field
 
 _DEPLOYMENT = "emulation"
 _PORT = 7447

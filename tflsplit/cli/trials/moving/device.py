@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +45,7 @@ from tflsplit.switching.choices import Choice, Present, latency_s
 from tflsplit.switching.controller import Controller, Switch, Tuning
 from tflsplit.switching.goal import Goal, Wish
 from tflsplit.switching.policy import Answer, Policy, Probing
+from tflsplit.values.classes import dataclass, replace
 
 # Nothing is sent twice, for answers may take as long as a link is dead; that long the end waits for the last one.
 _PATIENCE_S = 300.0

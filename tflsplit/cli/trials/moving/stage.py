@@ -12,7 +12,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from broker.links.playback import Play
@@ -25,6 +24,7 @@ from tflsplit.cli.trials import replay_stage
 from tflsplit.cli.trials.moving import task as tasks
 from tflsplit.cli.trials.moving.task import Task, Told
 from tflsplit.package.reading import Package
+from tflsplit.values.classes import replace
 
 DEVICE = ("-m", "tflsplit.cli.trials.moving.device")
 # From when all know when the trace begins, until it does.

@@ -1,12 +1,12 @@
 """What the device of a trial is told, and what it tells: JSON between two processes of one version."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tflsplit.switching.choices import Choice, Present
 from tflsplit.switching.controller import Switch
 from tflsplit.switching.simulation import Played, Run
+from tflsplit.values.classes import asdict, dataclass, fields
 
 # Told on standard output when everything is open, and answered on standard input by when the trace begins.
 READY = "ready"

@@ -6,7 +6,6 @@ They share this machine's processors, so without a pace their times are not thos
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from tflsplit.cli.trials.sharing import deaths, meeting, whole
 from tflsplit.cli.trials.sharing.processes import Processes, Way
 from tflsplit.placement import folder, planfile
 from tflsplit.placement.folder import Shared
+from tflsplit.values.classes import dataclass
 
 # Of those with one frame at a time.
 _ALONE = 40

@@ -10,7 +10,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -24,6 +23,7 @@ from tflsplit import errors, strict_json
 from tflsplit.cli.trials import replay_stage
 from tflsplit.placement import recovery
 from tflsplit.placement.folder import Shared
+from tflsplit.values.classes import dataclass, field
 
 _LOOK_S = 0.2
 _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")

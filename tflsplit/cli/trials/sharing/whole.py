@@ -1,7 +1,6 @@
 """Random inputs for the workers of a shared model, and what the whole model makes of each."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from tflsplit.graph import indices
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.package import verify
 from tflsplit.placement.folder import Shared
+from tflsplit.values.classes import dataclass
 
 # Inputs that differ; more frames take them again.
 _INPUTS = 8

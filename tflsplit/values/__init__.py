@@ -1,0 +1,1 @@
+"""Data classes that cost little where they are not used."""
