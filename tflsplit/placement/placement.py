@@ -105,9 +105,10 @@ class Holdings:
             if not missing:
                 break
             for part in held[other]:
-                found = [boxes.common(piece, part) for piece in missing]
-                moves += [self._move(tensor, piece, other, machine) for piece in found if not boxes.is_empty(piece)]
-                missing = [left for piece in missing for left in boxes.minus(piece, [part])]
+                found = [each for piece in missing if not boxes.is_empty(each := boxes.common(piece, part))]
+                if found:
+                    moves += [self._move(tensor, each, other, machine) for each in found]
+                    missing = [left for piece in missing for left in boxes.minus(piece, [part])]
         if missing:
             part = f"{missing[0]} of tensor {self.network.graph.tensors[tensor].name!r}"
             raise errors.SettingsError(f"machine {machine} needs {part}, which no machine makes")

@@ -55,26 +55,35 @@ def contributions(
             continue
         needed = _needed(network, operator, made)
         order = (*range(machine, len(adds)), *range(machine))
-        given = {other: part for other in order if (part := _shared(operator, adds[other], needed)) is not None}
+        given: dict[tuple[int, ...], list[tuple[int, Box]]] = {}
+        for other in order:
+            if (part := _shared(operator, adds[other], needed)) is not None:
+                given.setdefault(_corner(part), []).append((other, part))
         chosen = _cover([needed], given)
         if chosen is None:
             raise errors.SettingsError(f"the parts of {operator.name} {operator.index} do not add up to {made}")
-        for other in chosen:
-            found[other][made] = given[other]
+        for other, part in chosen:
+            found[other][made] = part
     return found
 
 
-def _cover(missing: list[Box], given: Mapping[int, Box]) -> tuple[int, ...] | None:
-    """Parts that make up what is missing, without an overlap; by whose they are. One begins where that does."""
+def _cover(
+    missing: list[Box], given: Mapping[tuple[int, ...], Sequence[tuple[int, Box]]]
+) -> tuple[tuple[int, Box], ...] | None:
+    """Parts that make up what is missing, without an overlap, with whose they are; they are given by their corners. One
+    begins where that does."""
     if not missing:
         return ()
-    corner = min(tuple(start for start, _ in box) for box in missing)
-    for each, part in given.items():
-        if tuple(start for start, _ in part) == corner and not boxes.minus(part, missing):
+    for each, part in given.get(min(map(_corner, missing)), ()):
+        if not boxes.minus(part, missing):
             rest = _cover([left for box in missing for left in boxes.minus(box, [part])], given)
             if rest is not None:
-                return (each, *rest)
+                return ((each, part), *rest)
     return None
+
+
+def _corner(box: Box) -> tuple[int, ...]:
+    return tuple([start for start, _ in box])
 
 
 def _shared(operator: Operator, part: Box | None, needed: Box) -> Box | None:
