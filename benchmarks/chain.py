@@ -4,9 +4,9 @@ frame's latency beside its prediction.
 ResNet50 with random weights, 224 x 224, as three `tflsplit worker`s at Mosquitto, of which each in turn has three
 fifths of the work. That one has a processor for itself; the other two, the broker and who reads results share the
 other one. Just before and just after, each stage's file is run in a process that does nothing else, on the slowest
-one's processor. A frame that is alone on its way is predicted as its stages alone, one after the other, and for each
-exchange the time that so many bytes take between two processes over a broker. CPU time is the kernel's count for each
-thread.
+one's processor. A frame that is alone on its way (the one before is over, and all that follows from its result) is
+predicted as its stages alone, one after the other, and for each exchange the time that so many bytes take between two
+processes over a broker. CPU time is the kernel's count for each thread.
 """
 
 import contextlib
@@ -43,7 +43,9 @@ _NAMES = ("edge", "gateway", "cloud")
 _LARGEST = 0.6  # of the work
 _SLOWEST_CORE, _OTHERS_CORE = harness.EDGE_CORE, harness.CLOUD_CORE
 _UNPACED = ("--pace", "1e18", "--no-replan")
-_ONE_BY_ONE = ("--window", "1")
+# A frame is alone when it begins so many times as late as its stages take: what is still done with the one before, its
+# acknowledgements and here the reading of its result, would share a processor with its first stage.
+_APART = 2.5
 
 
 def run(folder, *, is_quick):
@@ -52,9 +54,22 @@ def run(folder, *, is_quick):
     frames, rounds = (40, 1) if is_quick else (160, 3)
     found = [_slowest(folder, slowest, frames, rounds) for slowest in range(len(_NAMES))]
     outcomes = [outcome for outcomes, _ in found for outcome in outcomes]
-    return [*outcomes, Table(*_TABLE, tuple(row for _, row in found), _NOTE)]
+    rows, frames_alone = zip(*(rows for _, rows in found), strict=True)
+    return [*outcomes, Table(*_FRAME, frames_alone, _FRAME_NOTE), Table(*_TABLE, rows, _NOTE)]
 
 
+_FRAME = (
+    "One frame alone on its way, ms",
+    (
+        "slowest",
+        *(f"{name}, {where}" for where in ("alone", "in its worker") for name in _NAMES),
+        *("exchanges", "predicted"),
+    ),
+)
+_FRAME_NOTE = (
+    "Medians of the rounds. Exchanges are what is left of a frame's latency when its workers have computed; predicted "
+    "is what so many bytes take between two processes."
+)
 _TABLE = (
     "CPU time of the slowest worker, ms a frame",
     ("slowest", "the interpreter", "its thread besides", "all other threads"),
@@ -74,7 +89,8 @@ def _slowest(root, slowest, frames, rounds):
         harness.wait_for_calm()
         before = _alone(files)
         piped = _piped(shared, slowest, inputs, frames)
-        single = _piped(shared, slowest, inputs, frames // 4, *_ONE_BY_ONE)
+        rate = 1 / (_APART * sum(before.values()))
+        single = _piped(shared, slowest, inputs, frames // 4, "--window", "1", "--rate", f"{rate:.3f}")
         after = _alone(files)
         stages = {each: (before[each] + after[each]) / 2 for each in files}
         hops_s = sum(_hop_s(size) for size in moved)
@@ -90,10 +106,15 @@ def _slowest(root, slowest, frames, rounds):
     )
     cpu_s = zip(*((piped.inside_s, piped.besides_s, piped.others_s) for piped, *_ in taken), strict=True)
     row = (_NAMES[slowest], *(f"{statistics.median(each) * 1e3:.2f}" for each in cpu_s))
+    alone_s = [[stages[each] for *_, stages, _ in taken] for each in files]
+    inside_s = [[single.stage_s[each] for _, single, *_ in taken] for each in files]
+    letters_s = [single.latency_s - sum(single.stage_s.values()) for _, single, *_ in taken]
+    parts = (*alone_s, *inside_s, letters_s, [hops for *_, hops in taken])
+    frame = (_NAMES[slowest], *(f"{statistics.median(each) * 1e3:.1f}" for each in parts))
     return (
         Outcome(f"frames a second, the {_NAMES[slowest]} slowest", rate, bound, TARGET, is_floor=True),
         Outcome(f"latency, the {_NAMES[slowest]} slowest", latency, predicted, LATENCY_TARGET),
-    ), row
+    ), (row, frame)
 
 
 def _chain(root, slowest):
@@ -149,9 +170,10 @@ def _hop_s(size):
 
 
 class _Piped:
-    """What came of a run, looked at from its first quarter on. CPU seconds are the slowest worker's, for a frame."""
+    """What came of a run, looked at from its first quarter on. CPU seconds are the slowest worker's, for a frame;
+    `stage_s` by machine what its worker computed on one, the median."""
 
-    def __init__(self, results, cpu, marks):
+    def __init__(self, results, cpu, marks, summaries):
         sent_s = [each.times.sent_ms / 1e3 for each in results]
         skipped = len(sent_s) // 4
         self.per_s = (len(sent_s) - 1 - skipped) / (sent_s[-1] - sent_s[skipped])
@@ -159,6 +181,9 @@ class _Piped:
             (each.times.sent_ms - each.times.captured_ms) / 1e3 for each in results[skipped:]
         )
         self.inside_s, self.besides_s = cpu["inside_s"], cpu["besides_s"]
+        self.stage_s = {
+            name: sum(step["compute_ms"]["p50"] for step in told["steps"]) / 1e3 for name, told in summaries.items()
+        }
         (first, before_s), (last, after_s) = marks
         self.others_s = (after_s - before_s) / (last - first)
 
@@ -177,10 +202,10 @@ def _piped(shared, slowest, inputs, frames, *more):
             return len(heard.results) >= frames
 
         workers.follow(is_over)
-        workers.summaries()
+        summaries = workers.summaries()
     if wrong := inputs.wrong(heard.results):
         raise SystemExit(f"{wrong} results are not the whole model's")
-    return _Piped(heard.results, json.loads(told.read_text()), marks)
+    return _Piped(heard.results, json.loads(told.read_text()), marks, summaries)
 
 
 @contextlib.contextmanager
