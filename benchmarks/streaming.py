@@ -9,6 +9,12 @@ them spent in its own interpreter meanwhile (`benchmarks/bare/invoked.py`). A cl
 says nothing again (`broker.transport.repeats`: the results of its first ten seconds come twice). At 448 pixels the rate
 is compared with 1 / max(head, tail), each timed alone on its core. System calls are counted by perf, in a run of their
 own, where this user may; else they are left out.
+
+The scripts by sockets are the floor: they do nothing but the work. What ours takes more than the scripts by paho goes
+into some three times as many Python functions, for what those leave out: checks of all that comes, what is kept to be
+sent again, a window for each device, fair turns, answers to frames that come twice, counters. After an inference
+nothing of it is in the processor's caches, so it weighs more the longer head and tail run, and each as a share of them
+less.
 """
 
 import contextlib
