@@ -18,8 +18,8 @@ _TELEMETRY_S = 10.0
 # Packets that a broker reads or writes for a frame: five publications (the frame comes, leaves for the cloud, its
 # result comes, leaves for the device and for a reader), each with its acknowledgement. And for telemetry that nobody
 # reads.
-_FRAME_PACKETS, _TELEMETRY_PACKETS = 10, 1
-_CONNECT_TIMEOUT_S = 10.0
+FRAME_PACKETS, _TELEMETRY_PACKETS = 10, 1
+CONNECT_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Costs:
     def of(cls, found: dict, largest: dict) -> "Costs":
         """As one real run had them; that of a save is from the largest, for a small one is mostly opening a file."""
         devices, per_s = found["devices"], found["answered_per_s"]
-        packets_per_s = per_s * _FRAME_PACKETS + devices / _TELEMETRY_S * _TELEMETRY_PACKETS
+        packets_per_s = per_s * FRAME_PACKETS + devices / _TELEMETRY_S * _TELEMETRY_PACKETS
         saving = found["save_s"] / mosquitto.save_interval_s(devices)
         return cls(
             packet_s=(found["costs"]["broker"]["cpu"] - saving) / packets_per_s,
@@ -61,7 +61,7 @@ class Load:
 def load(costs: Costs, devices: int, rate_per_s: float) -> Load:
     stored_bytes = devices * costs.state_bytes
     save_s = stored_bytes * costs.byte_s
-    packets_per_s = devices * (rate_per_s * _FRAME_PACKETS + _TELEMETRY_PACKETS / _TELEMETRY_S)
+    packets_per_s = devices * (rate_per_s * FRAME_PACKETS + _TELEMETRY_PACKETS / _TELEMETRY_S)
     saving = save_s / mosquitto.save_interval_s(devices)
     return Load(packets_per_s * costs.packet_s + saving, devices * rate_per_s * costs.frame_s, stored_bytes, save_s)
 
@@ -78,7 +78,7 @@ def latencies(costs: Costs, devices: int, rate_per_s: float, for_s: float, seed:
         if following is not None and (not waiting or following[0] <= waiting[0][0]):
             at_s, is_frame = following
             following, number = next(arrivals, None), number + 1
-            done_s = broker.serve(at_s, costs.packet_s * (_FRAME_PACKETS * 0.4 if is_frame else _TELEMETRY_PACKETS))
+            done_s = broker.serve(at_s, costs.packet_s * (FRAME_PACKETS * 0.4 if is_frame else _TELEMETRY_PACKETS))
             if is_frame:
                 heapq.heappush(waiting, (done_s, 1, number, at_s))
             continue
@@ -86,7 +86,7 @@ def latencies(costs: Costs, devices: int, rate_per_s: float, for_s: float, seed:
         if stage == 1:
             heapq.heappush(waiting, (cloud.serve(at_s, costs.frame_s), 2, this, sent_s))
         else:
-            found.append(broker.serve(at_s, costs.packet_s * _FRAME_PACKETS * 0.6) - sent_s)
+            found.append(broker.serve(at_s, costs.packet_s * FRAME_PACKETS * 0.6) - sent_s)
     return found
 
 
@@ -101,11 +101,11 @@ def storm(costs: Costs, devices: int, started_s: float = 0.0, seed: int = 1) -> 
         at_s, number, tries = heapq.heappop(attempts)
         if at_s < started_s:  # refused at once
             wait_s = backoff.wait_s(0, drawn) + backoff.wait_s(tries, drawn, most_s=backoff.most_silent_s)
-        elif broker.free_s(at_s) + costs.connection_s - at_s <= _CONNECT_TIMEOUT_S:
+        elif broker.free_s(at_s) + costs.connection_s - at_s <= CONNECT_TIMEOUT_S:
             online.append(broker.serve(at_s, costs.connection_s))
             continue
         else:
-            wait_s = _CONNECT_TIMEOUT_S + backoff.wait_s(0, drawn)
+            wait_s = CONNECT_TIMEOUT_S + backoff.wait_s(0, drawn)
             wait_s += backoff.wait_s(tries, drawn, most_s=backoff.most_silent_s)
         heapq.heappush(attempts, (at_s + wait_s, number, tries + 1))
     return sorted(online)
