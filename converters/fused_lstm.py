@@ -46,16 +46,13 @@ def converted(model: LoadedModel, samples: Sequence[Array], as_float: Run, as_in
     where the same in float (`as_float`) gives other results than the model on samples."""
     with _saved(model) as folder:
         before = as_float(_converter(folder))
-        if not has_all(before, model) or not _is_same(_renamed(before, model), model, samples):
+        if not has_all(before, model):
+            return None
+        model.floats[True] = _renamed(before, model)
+        if not _is_same(model.floats[True], model, samples):
             return None
         made = as_integers(_converter(folder))
     return _renamed(made, model) if has_all(made, model) else None
-
-
-def in_float(model: LoadedModel, as_float: Run) -> bytes:
-    """The same without quantisation, of a model of which that was found to give the same results."""
-    with _saved(model) as folder:
-        return _renamed(as_float(_converter(folder)), model)
 
 
 def has_all(data: bytes, model: LoadedModel) -> bool:

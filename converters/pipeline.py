@@ -24,7 +24,7 @@ from converters.calibration import preparation
 from converters.calibration.preparation import Prepared
 from converters.edgetpu import target
 from converters.float_model import biases, fidelity, layers, losses, tails
-from converters.loading import formats
+from converters.loading import formats, quiet
 from converters.loading.formats import Format
 from converters.loading.model import LoadedModel, stored_samples
 from converters.mending import divisions, least_scales, sparse_weights
@@ -59,6 +59,16 @@ class _Quantised:
 
 
 def run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
+    """As `_run`; between stages what the last one has freed goes back to the system."""
+
+    def stage(words: str) -> None:
+        quiet.give_back_memory()
+        on_stage(words)
+
+    _run(request, stage)
+
+
+def _run(request: Mapping[str, Any], on_stage: Callable[[str], None]) -> None:
     """Convert a model file and write its package; `converters.convert` makes the request and checks what is written.
 
     Raises ModelError, DataError, CutError or PackageError before anything is written, DeviceError if it cannot be.

@@ -55,9 +55,12 @@ def quantise(
 
 def unquantised(model: LoadedModel, integer: bytes) -> bytes:
     """The graph that became `integer` through the same converter in float32, for tails that compute in float."""
-    if fused_lstm.has_all(integer, model):
-        return fused_lstm.in_float(model, lambda converter: _run(converter, model))
-    return model.data if isinstance(model, FloatFile) else _run(_converter(model), model)
+    if isinstance(model, FloatFile):
+        return model.data
+    is_fused = fused_lstm.has_all(integer, model)  # then the proof that it may be made the float file
+    if not is_fused and is_fused not in model.floats:
+        model.floats[is_fused] = _run(_converter(model), model)
+    return model.floats[is_fused]
 
 
 def _converter(model: LoadedModel) -> Any:

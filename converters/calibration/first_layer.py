@@ -5,6 +5,8 @@ It is the same for Keras models and SavedModels, whose frozen graph is looked at
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, lru_cache, partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -38,22 +40,24 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """`entering` and `leaving` the first layer, and `results`, are (samples, …)."""
+    """`entering` and `leaving` the first layer are (samples, …)."""
 
     entering: Array
     leaving: Array
-    results: Array
     normalisations: tuple[Statistics, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """`at` takes real values, (samples, …) for each input. `has_statistics` says if views have any."""
+    """`at` and `results`, of the whole model, take real values, (samples, …) for each input. `has_statistics` says if
+    views have any."""
 
     at: Callable[[Sequence[Array]], View]
+    results: Callable[[Sequence[Array]], Array]
     has_statistics: bool
 
 
+@lru_cache(maxsize=1)  # what infers how a model takes pixels, and what warns of data that do not fit, look at the same
 def look_at(model: LoadedModel) -> Look | None:
     """None for a model without a layer with weights."""
     return _of_file(model.data) if isinstance(model, FloatFile) else _of_graph(model)
@@ -69,19 +73,22 @@ def _of_file(data: bytes) -> Look | None:
     if not weighted:
         return None
     taken = next(index for index in weighted[0].inputs if index in reached)
-    tensors = (taken, weighted[0].outputs[0], weighted[-1].outputs[0])
+    near, end = (taken, weighted[0].outputs[0]), (weighted[-1].outputs[0],)
 
-    def look(arrays: Sequence[Array]) -> View:
+    def run(arrays: Sequence[Array], tensors: Sequence[int]) -> list[Array]:
         rows = []
         with quiet.silenced(), Interpreter(data, keeps_intermediates=True, threads=2) as opened:
             for sample in samples_of(arrays):
                 fitting = zip(sample, opened.inputs, strict=True)
                 opened.run(*[array.reshape(spec.shape).astype(spec.dtype) for array, spec in fitting])
                 rows.append([opened.tensor(index).copy() for index in tensors])
-        entering, leaving, results = (np.concatenate(column) for column in zip(*rows, strict=True))
-        return View(entering, leaving, results, ())
+        return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
-    return Look(look, has_statistics=False)
+    def look(arrays: Sequence[Array]) -> View:
+        entering, leaving = run(arrays, near)
+        return View(entering, leaving, ())
+
+    return Look(look, lambda arrays: run(arrays, end)[0], has_statistics=False)
 
 
 def _of_graph(model: LoadedModel) -> Look | None:
@@ -93,18 +100,23 @@ def _of_graph(model: LoadedModel) -> Look | None:
     if first is None:
         return None
     taken = next(tensor for tensor in first.inputs if tensor.name in computed)
-    stored = list(_stored(function, reached, computed))[:_NORMALISATIONS]
-    ends = [taken, _with_bias(first.outputs[0], computed), _unsquashed(function.outputs[0])]
-    seen = function.prune(function.inputs, [*ends, *(one.source for one in stored)])
+    stored = list(islice(_stored(function, reached, computed), _NORMALISATIONS))
+    near = [taken, _with_bias(first.outputs[0], computed), *(one.source for one in stored)]
+    # Whoever asks for statistics alone runs no more than what stands before them.
+    seen = cache(partial(function.prune, function.inputs, near))
+    whole = cache(partial(function.prune, function.inputs, [_unsquashed(function.outputs[0])]))
 
-    def look(arrays: Sequence[Array]) -> View:
+    def run(part: Any, arrays: Sequence[Array]) -> list[Array]:
         tf = quiet.tensorflow()
         with quiet.silenced():
-            rows = [[entry.numpy() for entry in seen(*map(tf.constant, sample))] for sample in samples_of(arrays)]
-        entering, leaving, results, *sources = (np.concatenate(column) for column in zip(*rows, strict=True))
-        return View(entering, leaving, results, tuple(map(_statistics, stored, sources)))
+            rows = [[entry.numpy() for entry in part(*map(tf.constant, sample))] for sample in samples_of(arrays)]
+        return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
-    return Look(look, has_statistics=bool(stored))
+    def look(arrays: Sequence[Array]) -> View:
+        entering, leaving, *sources = run(seen(), arrays)
+        return View(entering, leaving, tuple(map(_statistics, stored, sources)))
+
+    return Look(look, lambda arrays: run(whole(), arrays)[0], has_statistics=bool(stored))
 
 
 def _reached(function: Any) -> list[Any]:

@@ -10,7 +10,7 @@ ways differ by factors.
    Only what takes pixels unscaled is so far from all else that it can be told.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -73,11 +73,12 @@ def infer(model: LoadedModel) -> Inference:
         return _known("raw", Measure.TYPE, "its input is uint8: pixels as they are")
     pixels = photographs(entry)
     ways = {name: way for name, way in NAMED.items() if len(way.scale) in (1, entry.shape[-1])}
-    views = {name: look.at((way.to_real(pixels).astype(entry.dtype),)) for name, way in ways.items()}
+    real = {name: way.to_real(pixels).astype(entry.dtype) for name, way in ways.items()}
+    views = {name: look.at((values,)) for name, values in real.items()}
     by_statistics = _by_statistics(views) if look.has_statistics else None
     if by_statistics is not None and by_statistics.preprocessing is not None:
         return by_statistics
-    return _by_range(look, entry, ways) or by_statistics or _by_weights(views)
+    return _by_range(look, entry, ways) or by_statistics or _by_weights(views, lambda name: look.results((real[name],)))
 
 
 def of_stored(spec: TensorSpec) -> Inference:
@@ -182,12 +183,11 @@ def _is_near(made: tuple[Array, Array], low: Array, high: Array) -> bool:
     return bool(np.all(np.abs(made[0] - low) <= room) and np.all(np.abs(made[1] - high) <= room))
 
 
-def _by_weights(views: Mapping[str, View]) -> Inference:
+def _by_weights(views: Mapping[str, View], results: Callable[[str], Array]) -> Inference:
     away = {name: _off_of_standard(view.leaving) for name, view in views.items()}
     best, second = _order(away)[:2]
-    results = views[best].results.reshape(len(views[best].results), -1)
-    is_sane = np.log(max(float(np.sqrt(results.var(0).mean())), 1e-9) / 3) ** 2 <= _RESULTS_FAR
-    if is_sane and away[best] <= _WEIGHTS_FAR and away[second] - away[best] >= _WEIGHTS_APART:
+    is_told = away[best] <= _WEIGHTS_FAR and away[second] - away[best] >= _WEIGHTS_APART
+    if is_told and _are_sane(results(best)):
         return _known(
             best,
             Measure.WEIGHTS,
@@ -196,6 +196,11 @@ def _by_weights(views: Mapping[str, View]) -> Inference:
         )
     likely = "unit" if away["unit"] < away[best] + _WEIGHTS_APART else best  # the commonest of those that may be
     return _unknown(likely, "it has no batch normalisation to measure at, and its weights fit several ways")
+
+
+def _are_sane(results: Array) -> bool:
+    deviation = float(np.sqrt(results.reshape(len(results), -1).var(0).mean()))
+    return bool(np.log(max(deviation, 1e-9) / 3) ** 2 <= _RESULTS_FAR)
 
 
 def _off_of_standard(values: Array) -> float:

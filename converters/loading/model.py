@@ -15,7 +15,7 @@ from converters.loading.inputs import Input
 from converters.loading.tracing import Call, Tap, Trace
 from tflsplit import errors
 from tflsplit.graph.tensors import Array, TensorSpec, quantise
-from tflsplit.values.classes import dataclass
+from tflsplit.values.classes import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,8 @@ class Normalisation:
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
     """`call` runs the model on tensors, one for each input. `keras_model` is None where no Keras opened it. `notes` say
-    what was changed in opening it."""
+    what was changed in opening it. `floats` are its `.tflite` files in float that were made: with each LSTM as one
+    operator (True), and with none."""
 
     path: Path
     format: str
@@ -43,6 +44,7 @@ class LoadedModel:
     keras_model: Any = None
     bases: tuple[type, ...] = ()
     notes: tuple[str, ...] = ()
+    floats: dict[bool, bytes] = field(default_factory=dict)
 
     @cached_property
     def trace(self) -> Trace:

@@ -12,7 +12,7 @@ import numpy as np
 
 from converters.loading import quiet
 from converters.loading.frozen import activations, masks, normalisations
-from converters.loading.frozen.graph import FLOATS, Graph, become, function_of, node_name
+from converters.loading.frozen.graph import FLOATS, Graph, become, node_name
 from tflsplit.graph.tensors import Array
 
 _PROOFS = 3
@@ -28,24 +28,13 @@ def rewritten(function: Any, specs: Sequence[Any], results: int) -> Any:
 
     `specs` describe its inputs. The first `results` outputs are the model's; those of layers may come in other scales.
     """
-    function = _without_order(function)
     graph = Graph(function)
-    if not _rewrite(graph):
-        return function
-    made = graph.function()
-    return made if _is_equal(function, made, specs, results) else function
-
-
-def _without_order(function: Any) -> Any:
-    """The function without edges that only order its operations: frozen, none has an effect on another.
-
-    In a SavedModel they tie every constant to the inputs, and it would not be known as one.
-    """
-    definition = function.graph.as_graph_def()
-    tied = [node for node in definition.node if any(source.startswith("^") for source in node.input)]
-    for node in tied:
-        node.input[:] = [source for source in node.input if not source.startswith("^")]
-    return function_of(definition, function) if tied else function
+    if _rewrite(graph):
+        made = graph.function()
+        if _is_equal(function, made, specs, results):
+            return made
+        graph = Graph(function)
+    return graph.function() if graph.is_tied else function
 
 
 def _rewrite(graph: Graph) -> int:

@@ -1,5 +1,6 @@
 """A frozen graph that is being rewritten: its nodes by name, what they compute, and new ones beside them."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,10 +13,15 @@ FLOATS = (1, 14, 19)  # DataType of float32, bfloat16, float16 (types.proto)
 
 
 class Graph:
-    """Nodes by name, and new ones beside them."""
+    """Nodes by name, and new ones beside them. `is_tied` says if some were tied by edges that only order them, which
+    are left out: frozen, none has an effect on another, and in a SavedModel they tie every constant to the inputs."""
 
     def __init__(self, function: Any) -> None:
         graph_def = function.graph.as_graph_def()
+        tied = [node for node in graph_def.node if any(source.startswith("^") for source in node.input)]
+        for node in tied:
+            node.input[:] = [source for source in node.input if not source.startswith("^")]
+        self.is_tied = bool(tied)
         self._function = function
         self._before = {node.name for node in graph_def.node}
         self.definition = graph_def
@@ -128,9 +134,10 @@ class Graph:
 
     def depends_on(self, source: str, operation: str) -> bool:
         """Whether a node of this kind is among those that compute `source`, by more than its shape."""
-        waiting, seen = [node_name(source)], set()
+        # By distance: each step of an unrolled recurrence is near the input, by way of the others far from it.
+        waiting, seen = deque([node_name(source)]), set()
         while waiting:
-            name = waiting.pop()
+            name = waiting.popleft()
             node = self.nodes.get(name)
             if node is not None and node.op == operation:
                 return True
