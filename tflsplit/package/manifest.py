@@ -244,12 +244,9 @@ def render(manifest: Manifest) -> str:
         "files": {path: _fields(file) for path, file in manifest.files.items()},
         "absent": {path: _fields(file) for path, file in manifest.absent.items()},
     }
-    return _text(fields | {"seal": _seal(fields)})
-
-
-def _seal(fields: Mapping[str, object]) -> str:
-    """A changed digit is still valid JSON; only a digest of all fields finds it."""
-    return hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()
+    # A changed digit is still valid JSON; only a digest of the whole text finds it.
+    seal = hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()
+    return _text(fields | {"seal": seal})
 
 
 def _text(fields: Mapping[str, object]) -> str:
@@ -303,10 +300,10 @@ def parse(text: str, *, name: str) -> Manifest:
     try:
         manifest = _manifest(fields)
         _check(manifest)
-        is_whole = fields.pop("seal") == _seal(fields) and fields["digest"] == manifest.digest
+        is_canonical = render(manifest) == text
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, errors.SettingsError) as cause:
         raise errors.PackageError(f"{name}: manifest.json is damaged ({cause!r}); convert the model again") from cause
-    if not is_whole:
+    if not is_canonical:
         raise errors.PackageError(f"{name}: manifest.json was changed after it was written; convert the model again")
     return manifest
 

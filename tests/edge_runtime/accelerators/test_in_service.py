@@ -124,7 +124,8 @@ def test_without_fallback_the_birth_says_that_frames_wait(library, tiny_package,
             broken.touch()
 
     patient = Retries(first_s=0.05, longest_s=0.1, tries=1000)
-    started = edge_on(tiny_package, accelerator, retries=patient, on_result=break_at_five, window=1)
+    # So slowly that frames are left when the edge next looks whether its birth has changed.
+    started = edge_on(tiny_package, accelerator, retries=patient, on_result=break_at_five, window=1, rate_fps=20)
     with started as (edge, person, _):
         running = threading.Thread(target=edge.run, args=(source_of(tiny_package),))
         running.start()

@@ -28,7 +28,6 @@ def folder_of(tmp_path):
         ("edge PKG --source x.csv", Role.DEVICE, Role.CONSUMER),
         ("cloud PKG", Role.CLOUD, Role.DEVICE),
         ("results", Role.CONSUMER, Role.DEVICE),
-        ("results", Role.CONSUMER, Role.OPERATOR),
     ],
 )
 def test_credentials_of_another_role_are_refused(run, folder_of, tiny_package, tmp_path, case):
@@ -39,6 +38,12 @@ def test_credentials_of_another_role_are_refused(run, folder_of, tiny_package, t
 
     assert f"'me' has the role {given.value} at the broker" in said
     assert f"--role {needed.value}" in said
+
+
+def test_an_operator_reads_the_results_that_it_judges_a_rollout_by(run, folder_of):
+    said = run("results", "--credentials", folder_of(Role.OPERATOR)).refusal()
+
+    assert "nowhere.invalid" in said
 
 
 def test_a_device_may_read_its_own_results(run, folder_of):
