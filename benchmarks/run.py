@@ -82,8 +82,8 @@ def main() -> None:
                 continue
             for entry in found[name]:
                 print(_line(entry) if isinstance(entry, Outcome) else "\n".join(_table(entry)), flush=True)
-    if not arguments.quick:
-        _write(found)
+            if not arguments.quick:  # now: a run that is ended keeps what it has measured
+                _write({name: found[name]})
 
 
 def _line(outcome: Outcome) -> str:

@@ -56,22 +56,28 @@ class Device:
 
 @dataclass(slots=True)
 class Roster:
-    """What is known of devices. `unfit` says of a device why it cannot be updated."""
+    """What is known of devices. `unfit` says of a device why it cannot be updated. Those `doubted` are away although
+    they are said to be online: a broker that was killed says what it had saved last."""
 
     deployment: str
     known: dict[str, Device] = field(default_factory=dict)
     unfit: dict[str, errors.PeerError] = field(default_factory=dict)
     groups: dict[str, str | None] = field(default_factory=dict)
     statuses: dict[str, Status] = field(default_factory=dict)
+    doubted: set[str] = field(default_factory=set)
 
     def take(self, message: Message) -> None:
         """Any message; those that say nothing of this are passed over."""
         with contextlib.suppress(errors.FrameError):  # a damaged one says nothing
             topic = topics.parse(message.topic)
+            if not message.retained:
+                self.doubted.discard(topic.device)
             if topic.kind is Kind.STATUS and message.payload:
                 found, before = presence.parse(message.payload), self.statuses.get(topic.device)
                 if before is None or not found.is_late(before):
                     self.statuses[topic.device] = found
+                    if found != before:
+                        self.doubted.discard(topic.device)
             elif topic.kind is Kind.BIRTH and message.payload:
                 self._take_birth(topic.device, message.payload)
 
@@ -96,7 +102,7 @@ class Roster:
     def is_there(self, name: str) -> bool:
         """Whether it has left a birth, and has not said that it is offline."""
         status = self.statuses.get(name)
-        return name in self.born and (status is None or status.state == "online")
+        return name in self.born - self.doubted and (status is None or status.state == "online")
 
     def may_be_offered(self, name: str, serial: int) -> bool:
         """Whether it is there, and does not try another model than that of `serial`: it would refuse ours."""

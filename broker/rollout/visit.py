@@ -19,6 +19,10 @@ from tflsplit.values.classes import dataclass
 
 log = logging.getLogger(__name__)
 
+# Of the wait for a device's final word: it is taken for away if it says nothing at all for so long, as one that went
+# before a broker was killed, which had saved it as online.
+_SILENT = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Means:
@@ -47,7 +51,7 @@ class Visit:
         self._observes = plan.terms.observes and not is_back
         self._push: Push | None = None
         self._observed = health.Observed()
-        self._since_s = now_s
+        self._since_s = self._heard_s = now_s
         self._topics = [topics.topic(plan.deployment, entry.name, Kind.TELEMETRY)]
         if self._observes and plan.terms.least_agreement is not None:
             self._topics.append(topics.topic(plan.deployment, entry.name, Kind.RESULTS))
@@ -91,7 +95,7 @@ class Visit:
         self._observed = health.Observed()
         entry.state, entry.serial, entry.offer, entry.cut = State.OFFERED, serial, push.signed.id, cut.id
         push.sent_bytes = entry.sent_bytes
-        self._push, self._since_s = push, now_s
+        self._push, self._since_s, self._heard_s = push, now_s, now_s
 
     def look(self, now_s: float) -> None:
         """To be called regularly, and not before the entry is on disk."""
@@ -100,6 +104,9 @@ class Visit:
             if now_s - self._since_s >= self._plan.terms.wait_s:
                 said = f"the last was {self.entry.said}" if self.entry.said else "is it running, with --update-key?"
                 self._end(State.FAILED, f"no final word in {self._plan.terms.wait_s:g} s: {said}")
+            elif self._is_silent(now_s):
+                self._means.roster.doubted.add(self.entry.name)
+                self.put_off()
         elif self.entry.state is State.OBSERVED and self._is_observed(now_s):
             judged = health.judge(self.entry.before, self._observed, self._plan.terms)
             self.entry.lacking = list(judged.lacking)
@@ -107,6 +114,7 @@ class Visit:
 
     def take(self, kind: Kind, message: Message, now_s: float) -> None:
         """A message of the device on one of the topics that are read for it."""
+        self._heard_s = now_s
         with contextlib.suppress(errors.FrameError):  # a damaged one says nothing, and the next one replaces it
             if kind is Kind.RESULTS:
                 self._take_result(results.parse(message.payload))
@@ -151,6 +159,11 @@ class Visit:
     def put_off(self) -> None:
         """The device is away, or tries another model: it is taken again when it can be."""
         self.entry.state, self.entry.phase = State.WAITING, 0
+
+    def _is_silent(self, now_s: float) -> bool:
+        if self.entry.said is not None or not is_online(self._means.transport):
+            self._heard_s = now_s
+        return now_s - self._heard_s >= _SILENT * self._plan.terms.wait_s
 
     def _is_observed(self, now_s: float) -> bool:
         return self._observed.suffices(self._plan.terms) or now_s - self._since_s >= self._plan.terms.soak_s
