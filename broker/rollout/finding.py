@@ -67,7 +67,7 @@ def selected(roster: Roster, group: str | None) -> tuple[str, ...]:
 def one(transport: Transport, deployment: str, name: str, *, wait_s: float) -> Roster:
     """One device. PeerError if it was never there, with those that were, or if it takes no updates."""
     roster = named(transport, deployment, [name], wait_s=wait_s)
-    if name not in roster.born:
+    if not roster.has_birth(name):
         others = every(transport, deployment)
         forget(transport, deployment)
         raise errors.PeerError(

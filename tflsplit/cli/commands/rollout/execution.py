@@ -166,7 +166,7 @@ def _selected(
 
     if names is None:
         return finding.selected(roster, group)
-    unknown = [name for name in names if name not in roster.born]
+    unknown = [name for name in names if not roster.has_birth(name)]
     if unknown and not is_forgiving:
         raise errors.PeerError(
             f"{len(unknown)} of {len(names)} devices were never there: {devices.some(unknown)}; nothing was done. "
