@@ -6,6 +6,7 @@ the time before, the devices of the next phase are observed while this one goes 
 
 import contextlib
 import enum
+import itertools
 import logging
 import threading
 import time
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
 _AT_ONCE = 1000  # messages taken before the devices are looked at
+# Of its time, for looking at thousands of devices after each message would leave none for what they say.
+_LOOKING = 0.1
 _AHEAD_AT_ONCE = 50  # devices that begin to be observed between two looks, for each is asked for at the broker
 _KEEP_S = 1.0  # how often what changed is written, where no offer waits for it
 
@@ -68,20 +71,26 @@ class Rollout:
     def run(self) -> Ending:
         """BrokerError if the broker refuses us."""
         try:
+            due_s = 0.0
             while not self._stopping.is_set():
-                self._hear()
-                if (ending := self._step(time.monotonic())) is not None:
+                self._hear(due_s)
+                began_s = time.monotonic()
+                if (ending := self._step(began_s)) is not None:
                     return ending
+                ended_s = time.monotonic()
+                due_s = ended_s + min(_LOOK_S, (ended_s - began_s) / _LOOKING)
             return Ending.STOPPED
         finally:
             self._keep(time.monotonic(), is_due=True)
             for visit in (*self._visits.values(), *self._ahead.values()):
                 visit.close()
 
-    def _hear(self) -> None:
+    def _hear(self, due_s: float) -> None:
+        """Takes what comes until `due_s`, and what is there then."""
         means = self._means
-        for turn in range(_AT_ONCE):
-            message = means.transport.receive(0.0 if turn else _LOOK_S)
+        for turn in itertools.count():
+            early_s = max(0.0, due_s - time.monotonic())
+            message = means.transport.receive(early_s if turn else _LOOK_S)
             if message is None:
                 break
             means.transport.acknowledge(message)
@@ -96,6 +105,8 @@ class Rollout:
                     self._changed.add(topic.device)
                 elif topic.device in self._ahead:
                     self._ahead[topic.device].take(topic.kind, message, time.monotonic())
+            if turn >= _AT_ONCE and not early_s:
+                break
         if means.transport.state is ConnectionState.CLOSED:
             raise errors.BrokerError("the broker refuses the connection; the rollout goes on at its next start")
 
