@@ -25,7 +25,11 @@ _TRIES = 2
 _READ_BYTES = 1 << 20
 
 # All paths that a bundle for an edge may hold; any other path in a message is refused.
-_FILES = re.compile(r"model\.tflite|golden\.npz|cuts/(op\d{1,6}|output)/(head|head_edgetpu)\.tflite", re.ASCII)
+_FILES = re.compile(
+    rf"{'|'.join(map(re.escape, (reading.MODEL, reading.GOLDEN, reading.PRECISIONS)))}"
+    r"|cuts/(op\d{1,6}|output)/(head|head_edgetpu)\.tflite",
+    re.ASCII,
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 

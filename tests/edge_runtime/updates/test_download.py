@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 
+import in_bits
 import pytest
 import tiny_models
 import updatable
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from broker.messages.updates import Offer
 from edge_runtime.updates.download import Download, check_manifest
 from tflsplit import errors
+from tflsplit.coding import precisions
 from tflsplit.package import reading
 from tflsplit.package.manifest import File, Role
 
@@ -55,6 +57,15 @@ def test_what_comes_whole_is_the_bundle(made, tmp_path):
 
     assert percent == 100
     assert found.manifest == made.manifest
+
+
+def test_what_is_known_of_features_in_fewer_bits_comes_with_the_bundle(tmp_path):
+    """Whatever `tflsplit convert` with calibration data writes has it."""
+    made = updatable.edge_bundle(in_bits.write_package(tmp_path / "p.tflsplit"), tmp_path / "e.tflsplit")
+    found = reading.open_package(receive(made, offered(made), tmp_path / "in").finish())
+
+    assert "precisions.json" in found.manifest.files
+    assert precisions.of_package(found) == precisions.of_package(made)
 
 
 def test_what_is_held_does_not_travel(made, tmp_path):
@@ -133,7 +144,7 @@ def test_a_path_that_is_none_of_a_bundles_is_refused(made, name):
 @given(st.text(max_size=40))
 def test_no_other_text_is_a_path(name):
     described = forged_once(name)
-    allowed = name in ("model.tflite", "golden.npz") or name.startswith("cuts/")
+    allowed = name in ("model.tflite", "golden.npz", "precisions.json") or name.startswith("cuts/")
     try:
         check_manifest(*described)
     except errors.PackageError:
