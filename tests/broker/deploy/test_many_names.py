@@ -38,7 +38,10 @@ def deployment(tmp_path):
         ("\ufeffcam1\r\n\r\n# the yard\r\ncam2\r\n", ("cam1", "cam2")),
         ("site,name\nnorth,cam1\nsouth,cam2\n", ("cam1", "cam2")),
         ("device;group\ncam1;a\n", ("cam1",)),
-        ('"cam1",a\n', ("cam1",)),
+        ('"cam1"\n', ("cam1",)),
+        ("# the yard\n\nname,place\ncam1,a\n", ("cam1",)),
+        ('name,place\n"cam1","by the door,\nleft"\ncam2\n', ("cam1", "cam2")),
+        ("device,name\nedgetpu,cam1\n", ("cam1",)),
     ],
 )
 def test_names_are_read_from_lists_and_tables(tmp_path, content, names):
@@ -53,7 +56,10 @@ def test_names_are_read_from_lists_and_tables(tmp_path, content, names):
     [
         ("cam1\ncam2\ncam1\n", r"names:3: 'cam1' stands in line 1 already; nothing was done"),
         ("cam1\ncam/2\n", r"names:2: .*cam/2.*; nothing was done"),
-        ("a,name\nnorth\n", r"names:2: has 1 columns"),
+        ("a,name\nnorth\n", r"names:2: has 1 column, the first line has 2; nothing was done"),
+        ("a,name\nnorth,yard,cam1\n", r"names:2: has 3 columns, the first line has 2; nothing was done"),
+        ("serial,place\n0815,yard\n", r"names:1: 0 of its 2 columns can have the names; nothing was done"),
+        ("name,name\ncam1,cam2\n", r"names:1: 2 of its 2 columns can have the names; nothing was done"),
         ("\n# nobody\n", "no names are in it"),
     ],
 )
@@ -67,6 +73,29 @@ def test_a_list_with_a_wrong_name_is_refused_by_line_before_anything_is_made(tmp
 
     assert isinstance(refused.exception, errors.SettingsError)
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"cam\xe9\n", "names: cannot be read as a list of names .*utf-8"),
+        (b'name,place\n"cam1,yard\ncam2,yard\n', "names:3: cannot be read as a list of names .*correct that line"),
+        (b"name,place\ncam1," + b"x" * 200_000, "names:2: cannot be read as a list of names .*correct that line"),
+    ],
+)
+def test_a_list_that_is_no_text_or_no_table_is_refused(tmp_path, content, reason):
+    file = tmp_path / "names"
+    file.write_bytes(content)
+
+    with pytest.raises(errors.DataError, match=reason):
+        name_lists.read(file)
+
+
+def test_a_pipe_that_nobody_writes_to_has_no_names(tmp_path):
+    os.mkfifo(tmp_path / "names")
+
+    with pytest.raises(errors.SettingsError, match="no names are in it"):
+        name_lists.read(tmp_path / "names")
 
 
 def request(tmp_path, name, key=None):
