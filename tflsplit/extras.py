@@ -31,7 +31,6 @@ MODULES = {
     "pika": ("pika", "amqp"),
     "zenoh": ("eclipse-zenoh", "zenoh"),
     "matplotlib": ("matplotlib", "report"),
-    "scipy": ("scipy", "distribute"),
 }
 
 # Other distributions that bring the same modules.

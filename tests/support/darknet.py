@@ -1,8 +1,7 @@
 """The four networks of DeeperThings, layer by layer, as Darknet's configurations have them."""
 
 import int8_networks
-
-from tflsplit.placement.published import Layer
+from published import Layer
 
 
 class _Chain:
