@@ -28,7 +28,6 @@ class DelayLine:
     """`refused` counts packets that an interface refused because it was down."""
 
     def __init__(self, ends: tuple[int, int], delay_s: float) -> None:
-        self._ends = ends
         self._delay_s = delay_s
         self._stop, self._stopped = os.pipe()
         self.refused = 0

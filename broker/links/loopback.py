@@ -18,7 +18,6 @@ from tflsplit import errors
 _CONNACK, _PINGRESP = b"\x20\x03\0\0\0", b"\xd0\0"
 _CONNECT, _PUBLISH, _SUBSCRIBE, _PINGREQ, _DISCONNECT = 1, 3, 8, 12, 14
 _FEATURES, _RESULTS = (f"/{kind.value}" for kind in (topics.Kind.FEATURES, topics.Kind.RESULTS))
-_START_S = 60.0
 
 
 @contextlib.contextmanager

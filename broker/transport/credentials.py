@@ -122,12 +122,6 @@ def open_bundle(folder: Path) -> Bundle:
         raise errors.SettingsError(f"credentials {folder}: {DESCRIPTION} lacks {missing}; copy it again") from missing
 
 
-def name_in(folder: Path) -> str | None:
-    """The client's name at the broker, as a folder has it."""
-    found = _described(folder).get("name")
-    return None if found is None else str(found)
-
-
 def session_of(folder: Path) -> str | None:
     """The session's secret of a folder that is about to be made anew; None if there is none to keep."""
     try:

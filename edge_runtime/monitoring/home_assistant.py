@@ -42,9 +42,6 @@ _LINK = "{% if value_json is defined %}{{ value_json.metrics.link_bits_per_secon
 _LATENCY = "{% if value_json is defined %}{{ value_json.latency_ms.p50 }}{% endif %}"
 
 
-_ONLINE = {"payload_available": "online", "payload_not_available": "offline"}
-
-
 def check_prefix(prefix: str) -> str:
     """Returns the prefix if Home Assistant can use it; SettingsError otherwise."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", prefix):

@@ -144,16 +144,6 @@ def open_either(
         return open_source(wanted, manifest, reader=reader, connect=connect)
 
 
-def from_iterable(
-    make: Callable[[], Iterator[tuple[Array, ...]]], *, is_live: bool = True, gives_pixels: bool = False
-) -> Source:
-    """Inputs from Python: `make()` gives tuples of arrays that are already in the model's stored types and shapes.
-
-    With `gives_pixels` they are uint8 pixels in the model's shapes, for an edge that sends these.
-    """
-    return Source(make, lambda arrays: arrays, is_live=is_live, gives_pixels=gives_pixels)
-
-
 def from_arrays(columns: tuple[Array, ...], manifest: Manifest, *, name: str, as_pixels: bool = False) -> Source:
     """One array per model input, the first axis being the frames. `as_pixels` takes pixels only, and leaves them so."""
     return _from_samples(Samples(name, columns), manifest, as_pixels=as_pixels)

@@ -21,7 +21,6 @@ except ModuleNotFoundError as missing:
 _log = logging.getLogger(__name__)
 
 PUBLIC_SUFFIX = ".pub"
-SIGNATURE_BYTES = 64
 
 # Signed with every text, so that a signature which the same key made for anything else is not valid here.
 _CONTEXT = b"tflsplit update 1\n"

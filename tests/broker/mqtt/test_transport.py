@@ -21,7 +21,6 @@ from tflsplit import errors
 SOON_S = waiting.WAIT_S
 A_MOMENT_S = 0.05
 
-ACCEPT_5 = bytes.fromhex("2003000000")
 ACCEPT_311 = bytes.fromhex("20020000")
 
 

@@ -126,7 +126,7 @@ class Tap:
         self._changed = threading.Condition()
         self._is_over = False
         self.taken = 0
-        self.source = frames.from_iterable(self._rows, is_live=True)
+        self.source = frames.Source(self._rows, tuple, is_live=True)
 
     def give(self, count=1):
         with self._changed:
@@ -520,7 +520,7 @@ def source_that_fills(folder):
         (folder / "filler").write_bytes(bytes(20 << 20))
         return iter([(row[None],) for row in INPUTS])
 
-    return frames.from_iterable(rows)
+    return frames.Source(rows, tuple, is_live=True)
 
 
 def test_a_full_disk_is_told_from_a_full_spool(tiny_package, network, mounted):
@@ -760,7 +760,7 @@ def test_an_exchange_need_not_wait_for_a_disk_that_is_full(tiny_package, network
 
 def test_an_exchange_that_the_source_does_not_fit_changes_nothing(tiny_package, network, tmp_path):
     other = other_package(tmp_path)
-    source = frames.from_iterable(lambda: iter([(row[None],) for row in INPUTS]))
+    source = frames.Source(lambda: iter([(row[None],) for row in INPUTS]), tuple, is_live=True)
     with (
         memory_cloud.ghost_on(network) as ghost,
         edge(tiny_package, network, source=source, window=1, drain_s=0.0) as run,

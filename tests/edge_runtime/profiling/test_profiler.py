@@ -65,7 +65,7 @@ def test_random_inputs_are_said_to_be_random_and_given_ones_are_used(tiny_packag
             taken.append(value)
             yield (np.full((1, 4), value, np.int8),)
 
-    source = frames.from_iterable(rows, is_live=False)
+    source = frames.Source(rows, tuple, is_live=False)
 
     assert run(task(tiny_package, source=source), tmp_path / "b").notes == ()
     assert taken

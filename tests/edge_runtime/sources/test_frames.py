@@ -83,12 +83,6 @@ def test_an_empty_folder_and_a_broken_picture_are_named(picture_manifest, tmp_pa
         taken(frames.open_source(str(tmp_path), picture_manifest))
 
 
-def test_a_python_iterator_is_a_source(tiny_package):
-    source = frames.from_iterable(lambda: iter([(np.ones((1, 4), np.int8),)] * 3))
-
-    assert len(taken(source)) == 3
-
-
 def test_each_input_carries_the_time_it_was_taken(tiny_package):
     ticks = iter(range(100))
     source = frames.from_arrays((np.zeros((3, 4), np.int8),), tiny_package.manifest, name="x")

@@ -418,8 +418,7 @@ class FailsLater:
 
     name, needs_compiled, is_external = "cpu", False, False
 
-    def __init__(self, package, frames):
-        self._package = package
+    def __init__(self, frames):
         self._frames = frames
 
     def open(self, model, *, name):
@@ -438,7 +437,7 @@ class FailsLater:
 
 
 def test_a_head_that_fails_is_replaced_by_the_old_one_for_the_same_frame(served):
-    device = served.start(resolve=lambda package, cut: FailsLater(served.new, 3))
+    device = served.start(resolve=lambda package, cut: FailsLater(3))
     outcome = served.push(served.new)
     since = len(device.settles.all)
     device.settles.wait_for(lambda all_: len(all_) >= since + 20)

@@ -31,14 +31,12 @@ DEVICE = ("-m", "tflsplit.cli.trials.moving.device")
 _AHEAD_S = 0.3
 # A slice of a processor's time, as schedulers give it.
 _SLICE_S = 0.004
-_STOP_S = 5.0
 
 
 class Stage:
     """`run` has one device at a time."""
 
-    def __init__(self, package: Package, broker: Address, cloud_pid: int, play: Play, folder: Path) -> None:
-        self._package = package
+    def __init__(self, broker: Address, cloud_pid: int, play: Play, folder: Path) -> None:
         self._broker = broker
         self._cloud_pid = cloud_pid
         self._play = play
@@ -89,7 +87,7 @@ def stage(package: Package, play: Play, folder: Path) -> Iterator[Stage]:
         replay_stage.running("cloud", str(package.path), *replay_stage.at(serving.address)) as cloud,
     ):
         replay_stage.await_online(serving.address, "cloud")
-        yield Stage(package, serving.address, cloud.pid, play, folder)
+        yield Stage(serving.address, cloud.pid, play, folder)
 
 
 @contextlib.contextmanager
