@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import fleet
 import several
@@ -25,6 +26,7 @@ KILLED = (10_000, 0.1)
 LARGE = ((10_000, 0.1), (10_000, 1.0), (100_000, 0.01), (100_000, 0.1))
 # Of a core, so that a burst finds room.
 _FULL = 0.7
+_CORES = 2  # of the machine of the real runs
 _NEAR = 0.15  # how well model time has to agree with a real run
 _FOR_S = 65.0  # with a save
 # The second kill in model time comes while readers and devices of the first one are still on their way back.
@@ -41,7 +43,7 @@ def main() -> None:
             raise SystemExit(f"{COMPUTED}: not of {MEASURED}; run python benchmarks/scale.py")
         computed = {"costs": asdict(costs), "rows": [_computed(costs, *each) for each in LARGE]}
         computed |= {"again": [asdict(_again(costs, *found[:1], each)) for each in found[1:]]}
-        computed |= {"killed": asdict(_killed(costs, *KILLED, _STARTS_S, _KILLS_S))}
+        computed |= {"killed": asdict(_killed(costs, *KILLED, _KILLS_S, starts_s=_STARTS_S))}
         COMPUTED.write_text(json.dumps(computed, indent=1) + "\n")
     over_several = [several.row(json.loads(several.RAW.read_text()))]
     tables = {
@@ -74,16 +76,23 @@ def _computed(costs: Costs, devices: int, rate_per_s: float) -> dict[str, object
     return row
 
 
-def _killed(costs: Costs, devices: int, rate_per_s: float, starts_s: float, kills_s: Sequence[float]) -> Survived:
-    return event_time.Simulation(costs, devices, rate_per_s, starts_s=starts_s).run(kills_s, _SEND_S)
+def _killed(costs: Costs, devices: int, rate_per_s: float, kills_s: Sequence[float], **more: Any) -> Survived:
+    return event_time.Simulation(costs, devices, rate_per_s, **more).run(kills_s, _SEND_S)
 
 
 def _again(costs: Costs, smallest: dict, found: dict) -> Survived:
-    """The kill of a real run, in which one process played all devices: a handshake takes both ends' time."""
+    """The kill of a real run, whose machine played all devices and had two cores for everything: a connection took what
+    it took when nothing else went on, and longer where frames took these cores too."""
     devices = found["devices"]
-    both_s = sum(found["connecting_s"][name] for name in ("broker", "devices")) / devices
-    costs = replace(costs, connection_s=both_s)
-    return _killed(costs, devices, found["offered_per_s"] / devices, smallest["back"][0], _KILLS_S[:1])
+    costs = replace(costs, connection_s=found["online_s"] / devices)
+    connecting = sum(found["connecting_s"].values()) / found["online_s"]
+    frames = sum(each["cpu"] for each in smallest["costs"].values())
+
+    def slowed(online: float) -> float:
+        return max(1.0, (connecting + frames * online) / _CORES)
+
+    rate_per_s = found["offered_per_s"] / devices
+    return _killed(costs, devices, rate_per_s, _KILLS_S[:1], starts_s=found["starts_s"], slowed=slowed)
 
 
 def _through(killed: dict) -> list[str]:

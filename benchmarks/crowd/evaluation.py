@@ -28,9 +28,11 @@ Sent = dict[str, tuple[str, int, int | None]]
 
 @dataclass(frozen=True, slots=True)
 class Disturbed:
-    """What happened when, by the monotonic clock; None where it did not. `rolled` is what the rollout says of it."""
+    """What happened when, by the monotonic clock; None where it did not. `there_s`: the broker that was killed
+    takes connections again. `rolled` is what the rollout says of it."""
 
     killed_s: float | None = None
+    there_s: float | None = None
     rollout_s: float | None = None
     rolled: dict[str, Any] | None = None
     ended_s: float | None = None

@@ -61,13 +61,26 @@ class _Device(_Client):
 
 
 class Simulation:
-    def __init__(self, costs: Costs, devices: int, rate_per_s: float, *, starts_s: float, seed: int = 1) -> None:
+    def __init__(
+        self,
+        costs: Costs,
+        devices: int,
+        rate_per_s: float,
+        *,
+        starts_s: float,
+        slowed: Callable[[float], float] = lambda online: 1.0,
+        seed: int = 1,
+    ) -> None:
+        """The broker is back `starts_s` after a kill. A connection takes `slowed` times its cost where this share of
+        the devices is online, and one machine plays them all."""
         self.now_s = 0.0
+        self._slowed = slowed
         self._costs, self._rate_per_s, self._starts_s = costs, rate_per_s, starts_s
         self._drawn, self._backoff = random.Random(seed), Backoff()
         self._coming: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._devices = [_Device(f"device-{number}") for number in range(devices)]
+        self._online = devices
         self._cloud, self._reader = _Client(), _Client()
         self._repeats = Repeats(lambda: self.now_s, _MARK)
         self._outbox: dict[int, Outgoing] = {}  # of the cloud: not acknowledged
@@ -209,6 +222,7 @@ class Simulation:
         self._mark, self._held = self._saved[0], dict(self._saved[1])
         self._free_s = self.now_s
         self._repeats.lost()
+        self._online = 0
         for client in (self._cloud, self._reader, *self._devices):
             client.is_online = False
             self._try_later(client, self._backoff.wait_s(0, self._drawn), self.now_s + self._starts_s)
@@ -233,7 +247,8 @@ class Simulation:
 
     def _shake_hands(self) -> None:
         """One after the other, between the packets of those that are there."""
-        self._serve(0.0, self._go_online, self._costs.connection_s)
+        slowed = self._slowed(self._online / len(self._devices))
+        self._serve(0.0, self._go_online, self._costs.connection_s * slowed)
 
     def _go_online(self) -> None:
         client = self._knocking.popleft()
@@ -241,6 +256,7 @@ class Simulation:
             self._shake_hands()
         client.is_online, client.tries = True, 0
         if isinstance(client, _Device):
+            self._online += 1
             self._back_s.append(self.now_s)
             for packed in list(client.unacknowledged.values()):
                 self._publish(client, packed)

@@ -51,8 +51,9 @@ class Cost:
 @dataclass(frozen=True, slots=True)
 class Found:
     """Times in s. `steady` and `whole` are `PERCENTILES` of the latencies in the undisturbed time and of all; `back`
-    those of how long devices were away after the kill. `lost`, `doubled` and `wrong` are results at the named reader,
-    `counts` are the devices' own. `connecting_s` is processor time from the first CONNECT until all were online."""
+    those of how long devices were away after the kill, and `starts_s` how long the broker was. `lost`, `doubled` and
+    `wrong` are results at the named reader, `counts` are the devices' own. `connecting_s` is processor time from the
+    first CONNECT until all were online."""
 
     devices: int
     offered_per_s: float
@@ -62,6 +63,7 @@ class Found:
     steady: tuple[float, ...]
     whole: tuple[float, ...]
     back: tuple[float, ...]
+    starts_s: float | None
     frames: int
     counts: dict[str, int]
     lost: int
@@ -137,19 +139,29 @@ class Broker:
     def _taken_s(self) -> float:
         return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
 
-    def kill_and_start(self) -> float:
-        """By SIGKILL; when that was, by the monotonic clock."""
+    def kill_and_start(self) -> tuple[float, float]:
+        """By SIGKILL; when that was, and when it took connections again, by the monotonic clock."""
         at_s = time.monotonic()
         os.kill(self.pid, signal.SIGKILL)
         self._process.wait()
-        self._start()
-        return at_s
+        return at_s, self._start()
 
-    def _start(self) -> None:
+    def _start(self) -> float:
         command = [harness.TFLSPLIT, "broker", "run", str(self.folder)]
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, env=harness.environment())
+        while not self._takes_connections():
+            time.sleep(_LOOK_S / 10)
+        there_s = time.monotonic()
         with MqttTransport(self.where, client_id="bench-look", credentials=self._who) as looking:
             looking.connect(timeout_s=_PATIENCE_S, keep_trying=True)
+        return there_s
+
+    def _takes_connections(self) -> bool:
+        if self._process.poll() is not None:
+            raise SystemExit(f"the broker ended with code {self._process.returncode}; see {self._log.name}")
+        with contextlib.suppress(OSError), socket.create_connection((self.where.host, self.where.port)):
+            return True
+        return False
 
 
 def measured(
@@ -282,6 +294,7 @@ def _watched(
         steady=evaluation.of_chosen(record, is_steady),
         whole=evaluation.of_chosen(record, record["due_s"] > 0),
         back=back,
+        starts_s=None if killed_s is None else disturbed.there_s - killed_s,
         frames=len(record["due_s"]),
         counts=json.loads((folder / generator.COUNTS).read_text()),
         lost=at_reader[0],
@@ -299,18 +312,18 @@ def _watched(
 
 def _disturbed(devices: subprocess.Popen[str], broker: Broker, course: _Course) -> Disturbed:
     with contextlib.ExitStack() as stack:
-        rollout = rollout_s = killed_s = rolled = None
+        rollout = rollout_s = killed_s = there_s = rolled = None
         if course.begin_rollout is not None:
             _tell(devices, generator.OFF)
             rollout_s, rollout = time.monotonic(), stack.enter_context(course.begin_rollout())
             time.sleep(rolling.BEFORE_S)
         for gap_s in course.gaps_s:
-            killed_s = broker.kill_and_start()
+            killed_s, there_s = broker.kill_and_start()
             time.sleep(gap_s)
         if rollout is not None:
             _tell(devices, generator.ON)
             rolled = rollout.ended()
-        return Disturbed(killed_s, rollout_s, rolled, time.monotonic())
+        return Disturbed(killed_s, there_s, rollout_s, rolled, time.monotonic())
 
 
 def _tell(devices: subprocess.Popen[str], word: str) -> None:
