@@ -18,10 +18,9 @@ from harness import Outcome, Samples, Table
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 import darknet
-import published
 
 from tflsplit.graph import flatgraph
-from tflsplit.placement import cost, machines, placement
+from tflsplit.placement import cost, machines, placement, published
 from tflsplit.placement.cost import Costs
 from tflsplit.placement.machines import Cluster
 from tflsplit.placement.placement import Placement

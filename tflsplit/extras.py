@@ -31,6 +31,7 @@ MODULES = {
     "pika": ("pika", "amqp"),
     "zenoh": ("eclipse-zenoh", "zenoh"),
     "matplotlib": ("matplotlib", "report"),
+    "scipy": ("scipy", "distribute"),
 }
 
 # Other distributions that bring the same modules.

@@ -1,7 +1,8 @@
 """The four networks of DeeperThings, layer by layer, as Darknet's configurations have them."""
 
 import int8_networks
-from published import Layer
+
+from tflsplit.placement.published import Layer
 
 
 class _Chain:

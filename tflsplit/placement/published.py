@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from tflsplit import errors, extras
 from tflsplit.values.classes import dataclass
 
 _FLOAT_BYTES = 4
@@ -50,7 +51,10 @@ def exchanged_bytes(layers: Sequence[Layer], types: str, machines: int, *, reuse
 
 
 def fusing(layers: Sequence[Layer], machines: int) -> tuple[str, float]:
-    """The types of least exchange and their bytes, by the paper's first programme."""
+    """The types of least exchange and their bytes, by the paper's first programme.
+
+    DeviceError where SciPy is missing.
+    """
     count, others = len(layers), machines - 1
     # Variables by layer: the four types, r (its output is sent to everybody), and the products o·r and f·r before it.
     variables = _Variables(count, (*_TYPES, "reused", "saved output", "saved first"))
@@ -138,8 +142,7 @@ class _Variables:
         self.bound({made: 1, **both}, -1, np.inf)
 
     def solved(self) -> Any:
-        from scipy import optimize
-
+        optimize = _scipy()
         matrix = np.zeros((len(self._rows), len(self._costs)))
         for number, (terms, _, _) in enumerate(self._rows):
             for index, value in terms.items():
@@ -151,3 +154,11 @@ class _Variables:
             self._costs, constraints=bounds, integrality=self._whole, bounds=limits, options={"mip_rel_gap": 0.0}
         )
         return found.x
+
+
+def _scipy() -> Any:
+    try:
+        from scipy import optimize
+    except ImportError as missing:
+        raise errors.DeviceError(extras.need("the published programmes", "scipy")) from missing
+    return optimize

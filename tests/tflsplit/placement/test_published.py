@@ -1,8 +1,9 @@
 """The published programmes give the published figures (MB of float32), to the last digit."""
 
 import darknet
-import published
 import pytest
+
+from tflsplit.placement import published
 
 pytest.importorskip("scipy", reason="SciPy solves the programmes")
 
