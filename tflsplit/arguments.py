@@ -96,7 +96,7 @@ def wrong(what: str, value: object, expected: str) -> errors.SettingsError:
 
 
 def _fits(value: object, kind: Any) -> bool:
-    if isinstance(kind, str) or getattr(kind, "_is_protocol", False):
+    if type(value) is kind or isinstance(kind, str) or getattr(kind, "_is_protocol", False):
         return True
     if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
         return any(_fits(value, entry) for entry in typing.get_args(kind))

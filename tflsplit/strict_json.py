@@ -17,10 +17,10 @@ def parse(text: str | bytes) -> Any:
     """ValueError in one line for anything else than such JSON in UTF-8."""
     if isinstance(text, bytes):
         text = text.decode("utf-8")
+    if text.startswith("\ufeff"):
+        raise json.JSONDecodeError("Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0)
     try:
-        found = json.loads(
-            text, parse_float=_real, parse_int=_whole, parse_constant=_no_number, object_pairs_hook=_without_repeats
-        )
+        found = _decode(text)
     except RecursionError:
         raise ValueError(f"nested deeper than {_MOST_DEPTH} levels") from None
     if text.count("[") + text.count("{") > _MOST_DEPTH:  # else it cannot be that deep
@@ -98,3 +98,9 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"key {twice[:40]!r} twice")
     return found
+
+
+# Made once, because `json.loads` makes a decoder in each call.
+_decode = json.JSONDecoder(
+    parse_float=_real, parse_int=_whole, parse_constant=_no_number, object_pairs_hook=_without_repeats
+).decode

@@ -31,6 +31,7 @@ import base64
 import binascii
 import json
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,6 +63,7 @@ WHOLE = "output"
 MASK_LEFT_OUT = b',"mask":null}'
 _MASK = b',"mask":"'
 _EXACT = {True: "true", False: "false", None: "null"}
+_HEXADECIMAL = frozenset("0123456789abcdef")
 
 
 @dataclass(slots=True)
@@ -84,6 +86,9 @@ class Times:
         for name in self.__slots__:
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"time {name} is {getattr(self, name)}, expected a finite number")
+
+
+_times, _TIMES = operator.attrgetter(*Times.__slots__), ",".join(f'"{name}":%r' for name in Times.__slots__)
 
 
 @dataclass(slots=True)
@@ -149,7 +154,7 @@ class Result:
     def __post_init__(self) -> None:
         if self.mask and not self.mask.startswith(maps.PNG):
             raise ValueError("mask is no PNG")
-        if not all(math.isfinite(value) for _, values in self.values for value in values):
+        if not all(all(map(math.isfinite, values)) for _, values in self.values):
             raise ValueError("values of a result must be finite numbers: JSON has no others")
 
     def __repr__(self) -> str:
@@ -173,8 +178,10 @@ class Result:
         # Formatted by hand: encoding the whole as one object takes nearly twice as long.
         top = ",".join([f'{{"label":{_quote(entry.label)},"score":{entry.score!r}}}' for entry in self.top])
         label, score = (_quote(self.top[0].label), repr(self.top[0].score)) if self.top else ("null", "null")
-        times = ",".join([f'"{name}":{getattr(self.times, name)!r}' for name in self.times.__slots__])
-        values = _encode({name: list(values) for name, values in self.values}) if self.values else "null"
+        values = ",".join(
+            [f"{_quote(name)}:[{','.join(map(repr, values))}]" for name, values in dict(self.values).items()]
+        )
+        values = f"{{{values}}}" if values else "null"
         outputs = _encode([_output_as_json(output) for output in self.outputs]) if self.outputs else "null"
         pixels = ""
         if self.pixels is not None:
@@ -193,7 +200,7 @@ class Result:
             f'"cut":{_quote(self.cut)},"package":{_quote(self.package)},'
             f'"exact":{_EXACT[self.is_exact]},'
             f'"label":{label},"score":{score},"top":[{top}],"values":{values},'
-            f'"times":{{{times}}},"outputs":{outputs}{pixels}{step}}}'
+            f'"times":{{{_TIMES % _times(self.times)}}},"outputs":{outputs}{pixels}{step}}}'
         ).encode()
 
 
@@ -299,8 +306,8 @@ def _result(fields: Mapping[str, Any]) -> Result:
         package=_text(fields, "package"),
         times=Times(*[_number(times, name) for name in Times.__slots__]),
         top=tuple([Score(_text(entry, "label"), _number(entry, "score")) for entry in _objects(fields, "top")]),
-        values=tuple((name, _numbers(values, name)) for name in values),
-        outputs=tuple(_output(entry) for entry in _objects(fields, "outputs")),
+        values=tuple([(name, _numbers(values, name)) for name in values]),
+        outputs=tuple([_output(entry) for entry in _objects(fields, "outputs")]),
         pixels=None if fields.get("input_codec") is None else Pixels(_text(fields, "input_codec")),
         is_exact=None if fields.get("exact") is None else _one(fields, "exact", bool),
         bits=None if fields.get("bits") is None else _one(fields, "bits", int),
@@ -338,7 +345,7 @@ def _output(fields: Mapping[str, Any]) -> Output:
 
 def _boot(fields: Mapping[str, Any]) -> int:
     text = _text(fields, "boot")
-    if len(text) != 16 or not set(text) <= set("0123456789abcdef"):
+    if len(text) != 16 or not _HEXADECIMAL.issuperset(text):
         raise ValueError(f"boot {text!r} is not 16 hexadecimal digits")
     return int(text, 16)
 
@@ -361,7 +368,7 @@ def _number(fields: Mapping[str, Any], name: str) -> float:
 
 
 def _numbers(fields: Mapping[str, Any], name: str) -> tuple[float, ...]:
-    return tuple(_number({name: value}, name) for value in _entries(fields, name))
+    return tuple([each if type(each) is float else _number({name: each}, name) for each in _entries(fields, name)])
 
 
 def _one(fields: Mapping[str, Any], name: str, *kinds: type) -> Any:

@@ -29,6 +29,8 @@ HOSTILE = {
     "nested too deep": "[" * 70 + "]" * 70,
     "objects nested too deep": '{"a":' * 70 + "1" + "}" * 70,
     "no UTF-8": b'{"a": "\xff"}',
+    "a byte order mark": "\ufeff{}",
+    "half of a character": '{"a": "\\ud800"}',
     "nothing": "",
 }
 

@@ -167,9 +167,24 @@ def test_any_json_value_anywhere_is_parsed_or_refused(value, key):
 )
 def test_what_is_written_is_what_a_json_encoder_makes_of_it(text, number, pixels):
     result = results.Result(
-        text, 1, 2, text, text, results.Times(*[number] * 7), (results.Score(text, number),), pixels=pixels
+        text,
+        1,
+        2,
+        text,
+        text,
+        results.Times(*[number] * 7),
+        (results.Score(text, number),),
+        ((text, (number, 0.1)), (f"{text}2", ())),
+        pixels=pixels,
     )
     written = result.as_json().decode()
 
     assert json.dumps(json.loads(written), ensure_ascii=False, separators=(",", ":")) == written
     assert results.parse(written.encode()) == result
+
+
+def test_of_two_outputs_with_one_name_the_last_is_said():
+    values = (("a", (1.0,)), ("b", (2.0,)), ("a", (3.0,)))
+    written = results.Result("d", 1, 2, "c", "p", results.Times(*[0.0] * 7), values=values).as_json()
+
+    assert results.parse(written).values == (("a", (3.0,)), ("b", (2.0,)))
