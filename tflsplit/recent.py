@@ -29,7 +29,7 @@ class Recent(Generic[Key, Value]):
     @property
     def oldest(self) -> Value | None:
         """The one that was set longest ago; None where there is none."""
-        return self._entries[next(iter(self._entries))][0] if self._entries else None
+        return next(iter(self._entries.values()), (None, 0))[0]
 
     def items(self) -> list[tuple[Key, Value]]:
         """A copy, the one that was set longest ago first."""
@@ -37,11 +37,8 @@ class Recent(Generic[Key, Value]):
 
     def put(self, key: Key, value: Value, held_bytes: int) -> None:
         """The entry is the newest now, and takes so many bytes; one larger than all there is room for is not kept."""
-        entry = self._entries.get(key)
-        if entry is not None:
-            self.held_bytes -= entry[1]
+        self.pop(key)
         self._entries[key] = (value, held_bytes)
-        self._entries.move_to_end(key)
         self.held_bytes += held_bytes
         while self.held_bytes > self._most_bytes:
             self.pop_oldest()

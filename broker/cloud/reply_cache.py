@@ -42,16 +42,15 @@ class ReplyCache:
 
     def add(self, key: Key, answer: Answer) -> None:
         now_s, held_bytes = self._clock(), answer.held_bytes + _ENTRY_BYTES
-        self._answers.pop(key)
         if held_bytes > self._most_bytes:
             self.forgotten += 1
             return
-        while self._answers.oldest is not None:
-            since_s, _ = self._answers.oldest
-            is_old = len(self._answers) >= _ALWAYS and now_s - since_s >= _LONG_S
+        while (oldest := self._answers.oldest) is not None:
+            age_s = now_s - oldest[0]
+            is_old = age_s >= _LONG_S and len(self._answers) >= _ALWAYS
             is_full = self._answers.held_bytes + held_bytes > self._most_bytes
             if not is_old and not is_full:
                 break
             self._answers.pop_oldest()
-            self.forgotten += now_s - since_s < _SOON_S
+            self.forgotten += age_s < _SOON_S
         self._answers.put(key, (now_s, answer), held_bytes)

@@ -10,6 +10,7 @@ read before the next tail runs: whose turn it is can only be said of frames that
 its device is refused as busy.
 """
 
+import functools
 import logging
 import math
 import threading
@@ -239,11 +240,12 @@ class Cloud:
         return not self._leaving and len(self._running) < self._limits.frames and self._held_bytes < self._limits.bytes
 
     def _take(self, message: Message) -> None:
-        if message.topic not in self._routes and self._listening.take(message):
+        route = self._routes.get(message.topic)
+        if route is None and self._listening.take(message):
             self._transport.acknowledge(message)
             return
         try:
-            route = self._routes.get(message.topic) or self._new_route(message.topic)
+            route = route or self._new_route(message.topic)
         except errors.FrameError as problem:  # not from a device of ours: there is nobody to answer
             with self._lock:
                 self.summary.refused[Refused.BAD_TOPIC] += 1
@@ -345,11 +347,8 @@ class Cloud:
         """Queues the messages of an answer; returns the answer, without masks or refused if too large to publish."""
         # Of `busy` nothing is promised: its frame comes again.
         held.qos = 0 if answer.refused is Refused.BUSY else held.messages[0].qos
-        route, qos = held.route, held.qos
-
-        def packet_bytes(result_bytes: int) -> int:
-            return publish_packet_bytes(route.results, result_bytes, qos=qos, expires=False)
-
+        route = held.route
+        packet_bytes = functools.partial(publish_packet_bytes, route.results, qos=held.qos, expires=False)
         answer = answerer.fitted(held.job, answer, packet_bytes, self._transport.max_packet_bytes)
         # An edge that asked for an acknowledgement forgets its frame by it: whoever waits for the result has it then.
         ack = None if answer.ack is None else (route.acks, answer.ack)

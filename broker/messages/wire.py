@@ -77,9 +77,9 @@ class Frame:
     picture travels before its preprocessing; None: as stored, or features. `bits` is in how many bits features travel;
     None: as they are. `follows` is the sequence of the frame before in a stream, its own where the stream begins; None:
     it is alone. `later_ns` are the capture times of further inputs in the frame, whose sequences follow its own;
-    `boundary` is that of one input. `sizes` are width and height of the pictures that its inputs were made of, one each
-    or none. `wants_mask` asks for the class of each place as a picture, of a model that segments. Names of tensors are
-    not transmitted: in a decoded boundary they are empty.
+    `boundary` is that of one input, `carried` that of all, as its arrays have it. `sizes` are width and height of the
+    pictures that its inputs were made of, one each or none. `wants_mask` asks for the class of each place as a picture,
+    of a model that segments. Names of tensors are not transmitted: in a decoded boundary they are empty.
     """
 
     package: bytes
@@ -98,6 +98,7 @@ class Frame:
     sizes: tuple[tuple[int, int], ...] = ()
     wants_mask: bool = False
     inputs: int = field(init=False, compare=False, repr=False)
+    carried: tuple[tensors.TensorSpec, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.package) != PACKAGE_BYTES:
@@ -124,12 +125,7 @@ class Frame:
             len(self.sizes) != self.inputs or not all(0 < side <= _U32 for size in self.sizes for side in size)
         ):
             raise ValueError(f"sizes {self.sizes} of {self.inputs} inputs, expected two extents for each")
-        tensors.widened(self.boundary, self.inputs)
-
-    @property
-    def carried(self) -> tuple[tensors.TensorSpec, ...]:
-        """The boundary of all its inputs, as its arrays have it."""
-        return tensors.widened(self.boundary, self.inputs)
+        self.carried = tensors.widened(self.boundary, self.inputs) if more else self.boundary
 
     @property
     def is_lossy(self) -> bool:

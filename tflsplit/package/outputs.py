@@ -59,12 +59,12 @@ def of(
 
     `source` is width and height of the picture that the input was made of, None where its pixels were the input's.
     """
-    from tflsplit.decoding import decoder  # a classifier starts without
-
     specs = described.results if specs is None else specs
     plain = read(specs, stored, described.labels, described.meanings, count=count)
     if described.decoding is None:
         return plain
+    from tflsplit.decoding import decoder  # a classifier starts without
+
     _, height, width, _ = described.inputs[0].shape
     resize = described.preprocessing.resize if described.preprocessing else resizing.Resize.STRETCH
     placement = WHOLE if source is None else resizing.placed(source, (width, height), resize)
@@ -101,11 +101,13 @@ def read(
     found: Scored | None = None
     values = []
     for spec, stored, meaning in zip(specs, outputs, means or _assumed(specs), strict=True):
-        if meaning is not Meaning.VALUES and found is None:
-            found = _best(spec, stored, labels, meaning, count)
-        if spec.elements <= MOST_VALUES:
+        is_answer, is_short = meaning is not Meaning.VALUES and found is None, spec.elements <= MOST_VALUES
+        if is_answer or is_short:
             real = dequantise(stored, spec).reshape(-1)
-            values.append((spec.name, tuple(float(value) for value in real)))
+        if is_answer:
+            found = _best(stored.reshape(-1), real, labels, meaning, count)
+        if is_short:
+            values.append((spec.name, tuple(real.tolist())))
     top = found or ()
     label, score = top[0] if top else (None, None)
     return Outputs(label, score, top, tuple(values))
@@ -136,17 +138,15 @@ def sureness(described: Manifest, stored: Sequence[Array]) -> float:
     return float(real.max())
 
 
-def _best(spec: TensorSpec, stored: Array, labels: Sequence[str], meaning: Meaning, count: int) -> Scored:
-    row = stored.reshape(-1)
+def _best(row: Array, real: Array, labels: Sequence[str], meaning: Meaning, count: int) -> Scored:
     if meaning is Meaning.SIGMOID:
-        share = float(dequantise(row, spec)[0])
+        share = float(real[0])
         both = ((_label(labels, 1), share), (_label(labels, 0), 1.0 - share))
         return both if share >= meanings.IS_THERE else both[::-1]
     most = MOST_VALUES if meaning is Meaning.MULTI_LABEL else count
     # A stable sort: of equal scores the lower class comes first, on every machine.
-    order = (-row.astype(np.float64)).argsort(kind="stable")[:most]
-    real = dequantise(row[order], spec).tolist()
-    scores = [(_label(labels, index), float(score)) for index, score in zip(order.tolist(), real, strict=True)]
+    order = (-row if row.dtype.kind == "f" else ~row).argsort(kind="stable")[:most]
+    scores = [(_label(labels, index), float(real[index])) for index in order.tolist()]
     if meaning is Meaning.MULTI_LABEL:
         return tuple(each for each in scores if each[1] >= meanings.IS_THERE)
     return tuple(scores)
