@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,10 @@ def _keep(line: bytes, folder: Path) -> None:
 def _print(line: bytes) -> None:
     """Prints a result as it came, unless it holds characters that a terminal would obey."""
     shown = line.decode("utf-8")
-    click.echo(shown if shown.isprintable() else text.json_line(json.loads(shown)))
+    if not shown.isprintable():
+        line = text.json_line(json.loads(shown)).encode()
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.flush()
 
 
 def _reader(
