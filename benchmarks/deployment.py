@@ -20,7 +20,7 @@ from broker.mqtt import transport
 from broker.transport import address
 from edge_runtime import head, loop
 from edge_runtime.delivery import observer
-from edge_runtime.delivery import spool as delivery_spool
+from edge_runtime.delivery.durable import spool as delivery_spool
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.sources import frames
 from tflsplit.graph.cuts import Cut

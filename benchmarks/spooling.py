@@ -23,7 +23,7 @@ from deployment import Load
 from harness import Outcome, Samples, Table
 
 from broker.messages import wire
-from edge_runtime.delivery import spool
+from edge_runtime.delivery.durable import spool
 from edge_runtime.delivery.framing import Packed
 from tflsplit.coding import feature_codec
 from tflsplit.graph.tensors import TensorSpec

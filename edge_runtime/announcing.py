@@ -14,7 +14,7 @@ from edge_runtime.head import Head
 
 if TYPE_CHECKING:
     from edge_runtime.adapting.adaptation import Adaptation
-    from edge_runtime.delivery.spool import Spool
+    from edge_runtime.delivery.durable.spool import Spool
 
 
 class Announcing:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from edge_runtime.adapting.adaptation import Adaptation
     from edge_runtime.answering.gate import Gate
     from edge_runtime.answering.on_device import OnDevice
-    from edge_runtime.delivery.spool import Spool
+    from edge_runtime.delivery.durable.spool import Spool
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from tflsplit.graph.tensors import Array
 from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:  # an edge without a spool does not load SQLite
-    from edge_runtime.delivery.spool import Spool
+    from edge_runtime.delivery.durable.spool import Spool
 
 log = logging.getLogger(__name__)
 

@@ -1,11 +1,9 @@
 """Routes: how a frame gets from the head to its answer, one for each delivery guarantee.
 
 `InMemory` keeps every frame in the window until it is answered. `Fresh` gives up frames that grow old. The route
-through a spool on disk is in `edge_runtime.delivery.durable_route`.
+through a spool on disk is in `edge_runtime.delivery.durable.route`.
 """
 
-import logging
-import random
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -13,18 +11,15 @@ from typing import TYPE_CHECKING, Protocol
 from edge_runtime.delivery.framing import Packed
 from edge_runtime.delivery.publisher import Publisher
 from edge_runtime.delivery.refusals import Refusals
+from edge_runtime.delivery.resending import Resending
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.delivery.summary import Summary
 from edge_runtime.delivery.window import Key, Outstanding, Refusal, Window
 from tflsplit import errors
 
 if TYPE_CHECKING:
-    from edge_runtime.delivery.spool import Spool
+    from edge_runtime.delivery.durable.spool import Spool
 
-log = logging.getLogger(__name__)
-
-# Over so long all edges that wait for a cloud are spread when one comes: with the time between two looks, a second.
-SPREAD_S = 0.85
 # Frames are taken to wait in vain where as many as may be are out, and the oldest of them so long.
 _UNHEARD_S = 0.5
 
@@ -115,9 +110,9 @@ def of(
     if spool is None:
         return InMemory(*common, is_stopping=is_stopping)
     # Imported here because it imports SQLite, which an edge without a spool does not load.
-    from edge_runtime.delivery import durable_route
+    from edge_runtime.delivery.durable.route import Durable
 
-    return durable_route.Durable(
+    return Durable(
         *common,
         spool=spool,
         is_stopping=is_stopping,
@@ -127,61 +122,6 @@ def of(
         on_refused=on_refused,
         newest_first=newest_first,
     )
-
-
-class Resending:
-    """Sends unanswered frames of a window again, after a longer time-out each time."""
-
-    def __init__(
-        self, window: Window, publisher: Publisher, summary: Summary, settings: Callable[[], Settings]
-    ) -> None:
-        self._window = window
-        self._publisher = publisher
-        self._summary = summary
-        self._settings = settings
-        self._answered_at_s = time.monotonic()
-        self._is_unanswered = False
-        self._came_at_s = 0.0
-        self._hurry_at_s: float | None = None
-
-    def cloud_came(self, now_s: float) -> None:
-        self._came_at_s = now_s
-        self._hurry_at_s = now_s + random.uniform(0.0, SPREAD_S)  # noqa: S311 - it spreads load, it guards nothing
-
-    def is_hurried(self, now_s: float) -> bool:
-        """Whether a cloud came, and our moment within the second after it has come too; true once."""
-        if self._hurry_at_s is None or now_s < self._hurry_at_s:
-            return False
-        self._hurry_at_s = None
-        self._window.send_all_again(self._came_at_s)
-        return True
-
-    def answered(self, now_s: float) -> None:
-        self._answered_at_s = now_s
-        if self._is_unanswered:
-            self._is_unanswered = False
-            self._window.hurry()
-            log.info("answers again deployment=%s resent=%d", self._settings().deployment, self._summary.resent)
-
-    def tend(self, now_s: float) -> None:
-        if not self._publisher.is_online:
-            # The transport still holds the frames; copies would fill its queue while the broker is away.
-            self._window.postpone(now_s)
-            return
-        resend_after_s = self._settings().resend_after_s
-        if not self._is_unanswered and self._window.is_silent(now_s, self._answered_at_s, resend_after_s):
-            self._is_unanswered = True
-            self._window.hurry()
-            log.warning(
-                "no answers deployment=%s unanswered=%d; sending again until a cloud answers",
-                self._settings().deployment,
-                self._summary.unanswered,
-            )
-        for sent in self._window.overdue(now_s, resend_after_s):
-            if not self._publisher.try_send(sent.packed.encoded):
-                return
-            self._summary.resent += 1
-            self._window.sent_again(sent, now_s=now_s, now_ns=time.time_ns())
 
 
 class InMemory:

@@ -18,7 +18,7 @@ from edge_runtime import loop
 from edge_runtime.adapting import adaptation, candidates
 from edge_runtime.answering.gate import Gate, Terms
 from edge_runtime.answering.on_device import OnDevice
-from edge_runtime.delivery import spool as delivery_spool
+from edge_runtime.delivery.durable import spool as delivery_spool
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.sources import frames
 from tests.edge_runtime.adapting.test_adaptation import Restless, choices

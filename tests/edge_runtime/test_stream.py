@@ -16,7 +16,8 @@ from broker.messages import results, wire
 from broker.transport import memory
 from edge_runtime import head, loop
 from edge_runtime.accelerators.delegate import Delegate
-from edge_runtime.delivery import routes, spool
+from edge_runtime.delivery import routes
+from edge_runtime.delivery.durable import spool
 from edge_runtime.delivery.settings import Delivery, Settings, Until
 from edge_runtime.sources import frames
 from tflsplit import errors

@@ -20,7 +20,7 @@ from broker.messages import results as messages_results
 from broker.messages import topics
 from broker.mqtt import transport
 from broker.transport import address, credentials
-from edge_runtime.delivery import spool
+from edge_runtime.delivery.durable import spool
 from tflsplit.graph.interpreter import Interpreter
 
 COMMAND = (sys.executable, "-m", "tflsplit.cli.main")

@@ -17,7 +17,7 @@ from PIL import Image
 from broker.messages import updates
 from broker.transport import credentials
 from edge_runtime import head
-from edge_runtime.delivery import spool
+from edge_runtime.delivery.durable import spool
 from edge_runtime.monitoring import breakdown, frame_trace
 from edge_runtime.updates import store
 from tflsplit import bundle, errors

@@ -29,7 +29,7 @@ from tflsplit.package import judging, trial
 from tflsplit.package.reading import Package
 
 if TYPE_CHECKING:  # what an edge without a spool or a plan does without
-    from edge_runtime.delivery.spool import Spool
+    from edge_runtime.delivery.durable.spool import Spool
     from tflsplit.planning.pipeline import Outcome
 
 
@@ -205,7 +205,7 @@ class Edge:
         if self._spool is None:
             yield None
             return
-        from edge_runtime.delivery import spool
+        from edge_runtime.delivery.durable import spool
 
         deployment, device = self._speaker
         with spool.open_spool(self._spool, spool.limits(), deployment=deployment, device=device) as opened:

@@ -18,7 +18,7 @@ from broker.transport import memory
 from broker.transport.protocol import ConnectionState
 from edge_runtime import loop
 from edge_runtime.adapting import adaptation, candidates, in_flight
-from edge_runtime.delivery import spool as delivery_spool
+from edge_runtime.delivery.durable import spool as delivery_spool
 from edge_runtime.delivery.settings import Delivery, Settings, Until
 from edge_runtime.monitoring.metrics import EdgeMetrics
 from edge_runtime.sources import frames

@@ -20,7 +20,8 @@ from waiting import WAIT_S, wait_for
 from broker.messages import acks, results, topics
 from broker.transport import memory
 from edge_runtime import head, loop
-from edge_runtime.delivery import outcome, refusals, spool
+from edge_runtime.delivery import outcome, refusals
+from edge_runtime.delivery.durable import spool
 from edge_runtime.delivery.settings import Delivery, Settings, Until
 from edge_runtime.sources import frames
 from tflsplit import errors

@@ -13,7 +13,7 @@ from broker.messages import results, topics
 from broker.transport import memory
 from broker.transport.protocol import ConnectionState
 from edge_runtime import head, loop
-from edge_runtime.delivery import spool
+from edge_runtime.delivery.durable import spool
 from edge_runtime.delivery.settings import Delivery, Settings
 from edge_runtime.monitoring.metrics import EdgeMetrics
 from edge_runtime.sources import frames

@@ -17,7 +17,7 @@ from broker.transport import memory
 from broker.transport.protocol import ConnectionState
 from edge_runtime import head, loop
 from edge_runtime.accelerators.service import Condition
-from edge_runtime.delivery import spool
+from edge_runtime.delivery.durable import spool
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.monitoring import health, metrics
 from edge_runtime.monitoring.telemetry import TelemetryPublisher

@@ -8,7 +8,7 @@ import pytest
 from broker.messages import topics
 from broker.mqtt import transport
 from broker.transport import address
-from edge_runtime.delivery import spool
+from edge_runtime.delivery.durable import spool
 
 pytestmark = pytest.mark.chaos
 

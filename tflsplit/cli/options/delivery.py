@@ -14,7 +14,7 @@ from tflsplit.kernels.heads import Exact
 from tflsplit.values.classes import dataclass
 
 if TYPE_CHECKING:  # an edge without a spool starts without SQLite
-    from edge_runtime.delivery.spool import Spool
+    from edge_runtime.delivery.durable.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class DeliveryOptions:
         if self.folder is None:
             yield None
             return
-        from edge_runtime.delivery import spool as delivery_spool
+        from edge_runtime.delivery.durable import spool as delivery_spool
 
         with delivery_spool.open_spool(
             self.folder, delivery_spool.limits(**self.limits), deployment=deployment, device=device
@@ -102,7 +102,7 @@ _SETTINGS = (
     "batch_wait_s",
     "wants_mask",
 )
-# The options about the spool, with the argument of `edge_runtime.delivery.spool.limits` that each sets.
+# The options about the spool, with the argument of `edge_runtime.delivery.durable.spool.limits` that each sets.
 _LIMITS = {"spool_bytes": "bytes", "spool_age": "age_s", "spool_full": "full", "spool_sync": "sync"}
 
 _OPTIONS = (

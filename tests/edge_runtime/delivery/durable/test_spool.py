@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from broker.messages import wire
-from edge_runtime.delivery import spool
+from edge_runtime.delivery.durable import spool
 from edge_runtime.delivery.framing import Packed
 from edge_runtime.storage import tally
 from tflsplit import errors

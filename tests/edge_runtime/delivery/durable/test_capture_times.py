@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_runtime.delivery.capture_times import CaptureTimes
+from edge_runtime.delivery.durable.capture_times import CaptureTimes
 from edge_runtime.delivery.framing import Packed
 
 

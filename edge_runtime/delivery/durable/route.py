@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 
 from broker.messages import wire
-from edge_runtime.delivery.capture_times import CaptureTimes
+from edge_runtime.delivery.durable.capture_times import CaptureTimes
+from edge_runtime.delivery.durable.spool import Full, Spool, State
 from edge_runtime.delivery.framing import Packed
 from edge_runtime.delivery.publisher import Publisher
 from edge_runtime.delivery.refusals import Refusals
-from edge_runtime.delivery.routes import Resending
+from edge_runtime.delivery.resending import Resending
 from edge_runtime.delivery.settings import Settings, Until
-from edge_runtime.delivery.spool import Full, Spool, State
 from edge_runtime.delivery.summary import Summary
 from edge_runtime.delivery.window import Key, Outstanding, Refusal, Window
 from tflsplit.values.classes import replace
