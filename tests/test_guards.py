@@ -339,6 +339,14 @@ def test_every_test_that_the_documents_name_is_there() -> None:
     assert not missing
 
 
+def test_every_import_that_the_documents_show_works() -> None:
+    ours = re.compile(rf"^ *(from (?:{'|'.join(PACKAGES)})[.\w]* import .+|import tflsplit.*)$", re.MULTILINE)
+    shown = {line for page in (CHECKOUT / "docs").glob("*.md") for line in ours.findall(page.read_text("utf-8"))}
+
+    assert shown
+    subprocess.run([sys.executable, "-c", "\n".join(shown)], check=True)
+
+
 def commands() -> Iterator[tuple[str, click.Command]]:
     """Every command below `tflsplit`, groups too, with the words that a person types."""
     pending: list[tuple[str, click.Command]] = [("tflsplit", main.cli)]
