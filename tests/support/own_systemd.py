@@ -7,10 +7,9 @@ import os
 import pathlib
 import shutil
 import subprocess
-import threading
-import time
 
-WAIT_S = 90.0
+from waiting import wait_for
+
 SYSTEMD = pathlib.Path("/lib/systemd/systemd")
 TARGETS = ("sysinit", "basic", "shutdown", "network-online", "multi-user")
 
@@ -71,12 +70,11 @@ class Systemd:
         self.systemctl("daemon-reload")
 
     def wait_until(self, is_so):
-        give_up_s = time.monotonic() + WAIT_S
-        pause = threading.Event()
-        while not is_so():
-            assert time.monotonic() < give_up_s
+        def is_so_here():
             assert self._process.poll() is None
-            pause.wait(0.1)
+            return is_so()
+
+        wait_for(is_so_here)
 
     def _is_running(self):
         return self._first() is not None and self.systemctl("is-system-running", check=False) == "running"

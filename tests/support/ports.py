@@ -9,6 +9,8 @@ import pathlib
 import random
 import socket
 
+from waiting import wait_for
+
 _FIRST = 10_000
 _CLIENTS = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range")
 _CHANCE = random.SystemRandom()  # not the one that hypothesis seeds
@@ -22,3 +24,15 @@ def free_port():
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             return port
+
+
+def await_server(port, process):
+    """Returns once somebody listens there; the test fails if the process that is to has ended before."""
+
+    def is_there():
+        assert (code := process.poll()) is None, f"it ended with {code}"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+            return True
+        return False
+
+    wait_for(is_there)

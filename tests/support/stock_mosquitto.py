@@ -5,9 +5,9 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 
 import ports
+from waiting import wait_for
 
 from broker.local import server
 from broker.transport.address import Address
@@ -61,10 +61,12 @@ class Mosquitto:
     def start(self):
         command = [*self._inside, server.mosquitto_path(), "-c", str(self._config)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        pause = threading.Event()
-        while not answers(self.address):
+
+        def is_there():
             assert self._process.poll() is None, "mosquitto ended at once"
-            pause.wait(0.01)
+            return answers(self.address)
+
+        wait_for(is_there)
 
     def reload(self):
         """It reads its certificates again; connections stay, and none is refused meanwhile."""

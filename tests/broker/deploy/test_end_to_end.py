@@ -3,10 +3,8 @@
 import contextlib
 import json
 import signal
-import socket
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import ports
@@ -49,15 +47,6 @@ def run(start):
     return finish
 
 
-def await_port(port, process):
-    pause = threading.Event()
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1.0):
-            return
-        assert process.poll() is None, process.stderr.read()
-        pause.wait(0.05)
-
-
 @pytest.fixture(params=[(), ("--password-auth",)], ids=["certificate", "password"])
 def deployment(request, run, start, tmp_path):
     """A running broker, made and started by commands; the folder and the process."""
@@ -67,7 +56,7 @@ def deployment(request, run, start, tmp_path):
     assert (code, err) == (0, "")
     assert f"at mqtts://localhost:{port}" in out
     process = start("broker", "run", path)
-    await_port(port, process)
+    ports.await_server(port, process)
     return path, process
 
 

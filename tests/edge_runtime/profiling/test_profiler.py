@@ -5,10 +5,10 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
+from waiting import wait_for
 
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.profiling import profiler
@@ -148,10 +148,12 @@ def test_a_killed_run_goes_on_where_it_was(tiny_package, tmp_path):
     # Nothing is ever known this closely: it would go on until killed.
     endless = subprocess.Popen([*command, "--precision", "1e-12", "--budget", "1e6"], stderr=subprocess.DEVNULL)
     journal = target.with_name("edge.json.partial")
-    pause = threading.Event()
-    while not (journal.exists() and journal.read_text().count("\n") > 30):
+
+    def has_measured():
         assert endless.poll() is None
-        pause.wait(0.01)
+        return journal.exists() and journal.read_text().count("\n") > 30
+
+    wait_for(has_measured)
     endless.send_signal(signal.SIGKILL)
     endless.wait()
     held = journal.read_text().count("\n") - 1

@@ -1,17 +1,15 @@
 """Bad input: one clear line on stderr, exit code 1, and nothing left behind."""
 
-import contextlib
 import hashlib
 import json
 import os
 import resource
 import signal
 import socket
-import subprocess
-import threading
 
 import numpy as np
 import pytest
+import stock_mosquitto
 import tiny_models
 
 from broker.local import server
@@ -184,24 +182,9 @@ def guarded_broker(tmp_path):
     """A Mosquitto that lets nobody in without a password."""
     if server.mosquitto_path() is None:
         pytest.skip("mosquitto is not installed: apt install mosquitto")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = tmp_path / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous false\nlog_dest none\n")
-    command = [server.mosquitto_path(), "-c", config]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        pause = threading.Event()  # never set
-        while process.poll() is None and not listens(port):
-            pause.wait(0.01)
-        yield f"mqtt://127.0.0.1:{port}"
-        process.kill()
-
-
-def listens(port):
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-        return True
-    return False
+    broker = stock_mosquitto.Mosquitto(tmp_path, ["allow_anonymous false"])
+    yield broker.url
+    broker.end()
 
 
 def test_a_broker_that_wants_a_password(typed, guarded_broker, tiny_package, source):

@@ -1,8 +1,6 @@
 """Passwords and keys are in no output, whatever is logged, and where no other user of the machine can read them."""
 
-import contextlib
 import pathlib
-import socket
 
 import ports
 import pytest
@@ -62,10 +60,7 @@ def watched(request, start, tmp_path):
     names = ("--device", "cam1", "--device", "cam2", "--host", "localhost", "--port", port)
     assert made.run("broker", "init", made.folder, *DEPLOYMENT, *names, *request.param).code == 0
     broker = made.start("broker", "run", made.folder)
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1.0):
-            break
-        assert broker.poll() is None
+    ports.await_server(port, broker)
     made.url = f"mqtts://cam1@localhost:{port}"
     return made
 

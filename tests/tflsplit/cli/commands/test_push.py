@@ -1,9 +1,7 @@
 """Models for devices in the field, as operators, devices and clouds have them: processes, a real broker, signals."""
 
-import contextlib
 import json
 import os
-import socket
 
 import ports
 import pytest
@@ -135,8 +133,7 @@ def test_certificates_let_an_operator_push_and_a_device_take(plant, start, sourc
     port = ports.free_port()
     names = ("--deployment", "d", "--device", "n", "--host", "localhost", "--port", port)
     assert start("broker", "init", folder, *names).done().code == 0
-    start("broker", "run", folder)
-    waiting.wait_for(lambda: listens(port))
+    ports.await_server(port, start("broker", "run", folder))
     for name, begin in (("cloud", lambda: plant.cloud(plant.old, plant.new)), ("n", lambda: plant.edge(source))):
         plant.broker = ("--credentials", folder / "clients" / name)
         begin()
@@ -147,12 +144,6 @@ def test_certificates_let_an_operator_push_and_a_device_take(plant, start, sourc
     assert pushed.code == 0, pushed.err
     assert pushed.out.startswith("n: installed, ")
     assert os.readlink(tmp_path / "models-n" / "current").startswith(plant.new.digest[:16])
-
-
-def listens(port):
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-        return True
-    return False
 
 
 def wait_for_birth(plant):
