@@ -30,6 +30,8 @@ class Finding:
     def __post_init__(self) -> None:
         if (self.is_bad or self.state is State.CAUTION) and not self.remedy:
             raise ValueError(f"finding {self.name!r} is {self.state.value} and says nothing to do about it")
+        if self.state is State.OK and self.remedy:
+            raise ValueError(f"finding {self.name!r} is ok and says what to do about it")
 
     @property
     def is_bad(self) -> bool:

@@ -35,7 +35,8 @@ def findings(path: Path | None) -> Iterator[Finding]:
     book = None if path is None else folder.read(path)
     if book is not None and book.others:
         raise errors.SettingsError(
-            f"{path} is of several brokers: run `tflsplit doctor --role broker` on the machine of each, without it"
+            f"{path} is of several brokers: run `tflsplit doctor --role broker` on the machine of each, without "
+            "--deployment-folder"
         )
     pid = None if path is None else process.running(path)
     yield _open_files(pid, book)
@@ -98,8 +99,10 @@ def _certificate(path: Path) -> Finding:
     days = (ends - datetime.datetime.now(datetime.timezone.utc)).days
     if days < 0:
         return Finding("broker certificate", State.WRONG, f"ended on {ends:%Y-%m-%d}: nobody connects", f"`{remedy}`")
-    state = State.CAUTION if days < _SOON_DAYS else State.OK
-    return Finding("broker certificate", state, f"ends on {ends:%Y-%m-%d}, in {days:,} days", f"`{remedy}`")
+    detail = f"ends on {ends:%Y-%m-%d}, in {days:,} days"
+    if days < _SOON_DAYS:
+        return Finding("broker certificate", State.CAUTION, detail, f"`{remedy}`")
+    return Finding("broker certificate", State.OK, detail)
 
 
 def _clients(path: Path) -> Finding:

@@ -193,13 +193,14 @@ class Device:
         return parts
 
     def _drops(self, told: Telemetry | None) -> dict[str, float] | None:
+        """What was given up, by reason. Answers to an earlier run are not: clouds say results again when they start."""
         if told is None:
             return None
         found: Counter[str] = Counter()
         for family in told.families:
             if family.metric in (catalogue.DROPPED, catalogue.BROKER_DROPPED):
                 found.update({sample.labels[0]: _number(sample.value) for sample in family.samples})
-        return {why: count for why, count in found.items() if count}
+        return {why: count for why, count in found.items() if count and why != "answer_to_another_run"}
 
     def _spool(self, told: Telemetry | None) -> dict[str, object] | None:
         frames = _metric(told, catalogue.SPOOL_FRAMES)

@@ -50,7 +50,7 @@ def told(why=None, p50=20.0, **values):
     families = tuple(
         Family(catalogue.EDGE_PREFIX, metric, samples)
         for metric, samples in (
-            (catalogue.DROPPED, (Sample(3, ("expired",)),)),
+            (catalogue.DROPPED, (Sample(3, ("expired",)), Sample(20, ("answer_to_another_run",)))),
             (catalogue.SPOOL_FRAMES, (Sample(4),)),
             (catalogue.SPOOL_BYTES, (Sample(400),)),
             (catalogue.SPOOL_LIMIT, (Sample(1000),)),

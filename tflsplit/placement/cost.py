@@ -97,7 +97,8 @@ def balance(schedule: Schedule, alone: Schedule, cluster: Cluster) -> Balance:
             for piece in step.run_by(each)
             if whole_s[each]
         )
-    return Balance(work_s, exchanging_s, (done - 1) * work_s, overhead_s, computing_s - done * work_s)
+    repeated_s, waiting_s = max(0.0, done - 1) * work_s, max(0.0, computing_s - done * work_s)  # but for rounding
+    return Balance(work_s, exchanging_s, repeated_s, overhead_s, waiting_s)
 
 
 def exchange_s(moves: Sequence[Move], cluster: Cluster) -> float:

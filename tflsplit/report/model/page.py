@@ -21,6 +21,7 @@ _NOISE = (
     "Operators between two timed cuts, as the difference of what was measured at both, with its standard error. Those "
     "that do not stand out of it are left out."
 )
+_NONE = "No stretch of operators stands out of the standard error of what was measured at its two cuts."
 
 
 def render(package: Package, mapping: Mapping, profiles: Sequence[Profile] = ()) -> str:
@@ -86,7 +87,8 @@ def _times(package: Package, timed: dict[str, list[Upto]]) -> list[str]:
                 ("", (name, where, what, *(document.number(seconds * 1e3) for seconds in (each.seconds, each.error_s))))
             )
     columns = (("profile", False), ("operators", False), ("kinds", False), ("ms", True), ("±", True))
-    longest = "<h2>What takes longest</h2>" + document.table(columns, rows) + document.paragraph(_NOISE)
+    longest = "<h2>What takes longest</h2>"
+    longest += document.table(columns, rows) + document.paragraph(_NOISE) if rows else document.paragraph(_NONE)
     return [document.figure("Where the time goes", charts.times(timed), charts.TIME_CAPTION), longest]
 
 
@@ -127,11 +129,11 @@ def _operators(package: Package, mapping: Mapping) -> str:
         shape = next((graph.tensors[index].shape for index in operator.outputs if index >= 0), ())
         made = "x".join(map(str, shape))
         layer, work = report_text.short_layer(judged.layer), cuts.macs(graph, operator) / 1e6
-        cells = (operator.index, operator.name, f"{work:,.2f}", made, judged.in_words, layer)
+        cells = (operator.index, operator.name, f"{work:,.2f}", made, layer, judged.in_words)
         rows.append(("" if judged.maps else "infeasible", cells))
     columns = (
-        *(("index", True), ("operator", False), ("MMAC", True), ("output", False), ("Edge TPU", False)),
-        ("layer", False),
+        *(("index", True), ("operator", False), ("MMAC", True), ("output", False), ("layer", False)),
+        ("Edge TPU", False),
     )
     return document.table(columns, rows)
 

@@ -69,7 +69,7 @@ def test_edge_needs_an_interpreter_but_not_litert_nor_a_coral():
     ],
 )
 def test_exit_code_is_1_for_what_the_role_needs_and_does_not_have(monkeypatch, state, needed, exit_code):
-    finding = Finding("paho-mqtt", State(state), "2.0", "pip install")
+    finding = Finding("paho-mqtt", State(state), "2.0", "" if state == "ok" else "pip install")
     made = doctor.Diagnosis("edge", (finding,), {"edge": frozenset({"paho-mqtt"} if needed else ())})
     monkeypatch.setattr(doctor, "examine", lambda role, url: made)
 

@@ -74,6 +74,13 @@ def test_every_cut_stands_there_with_what_it_sends_and_what_was_measured(tiny_pa
     assert "<td class=number>3</td>" in text
 
 
+def test_where_no_stretch_stands_out_there_is_no_table_of_them(tiny_package, tmp_path):
+    text = written(tiny_package, tmp_path, profiles=[profile(tiny_package, ms=(0.1, 1.0, 9.0))])
+
+    assert "No stretch of operators stands out" in text
+    assert "<th>kinds</th>" not in text
+
+
 def test_without_a_profile_nothing_is_said_of_time(tiny_package, tmp_path):
     text = written(tiny_package, tmp_path)
     assert "Where the time goes" not in text

@@ -60,7 +60,7 @@ def _write(found: "Tried") -> None:
     screen.write(f"{ok} of {found.frames} as the whole model gives {'them' if found.frames > 1 else 'it'}, bit for bit")
     if found.killed:
         screen.write(
-            f"{text.counted(found.killed, 'worker')} killed and started again; since the source was, "
+            f"{text.counted(found.killed, 'worker')} killed and started again; since the source is back, "
             f"{text.counted(found.recomputed, 'frame')} computed again, {text.counted(found.placements, 'placement')}"
         )
         return
