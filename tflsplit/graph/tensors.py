@@ -113,6 +113,7 @@ def decibels(signal: float, error: float) -> float:
     return 10 * math.log10(signal / error) if signal > 0.0 else -math.inf
 
 
+@functools.cache
 def little_endian(dtype: str) -> "np.dtype[Any]":
     little: np.dtype[Any] = np.dtype(dtype).newbyteorder("<")
     return little

@@ -49,16 +49,13 @@ class _Device(Generic[Item]):
         self.items: deque[Item] = deque()
         self.number = self.streak = 0
 
-    def __lt__(self, other: "_Device[Item]") -> bool:
-        return (self.had_s, self.number) < (other.had_s, other.number)
-
 
 class FairQueue(Generic[Item]):
     """Frames of one device keep their order. One thread at a time."""
 
     def __init__(self) -> None:
         self._devices: dict[str, _Device[Item]] = {}
-        self._waiting: list[_Device[Item]] = []  # a heap
+        self._waiting: list[tuple[float, int, _Device[Item]]] = []  # a heap, by what they had and their numbers
         self._first: deque[Item] = deque()
         self._now_s = 0.0
         self._cost_s = 0.001  # of a frame of a device that was not served yet
@@ -80,7 +77,7 @@ class FairQueue(Generic[Item]):
             if known.had_s <= self._now_s:
                 known.streak = 0
             known.number, known.had_s = self._puts, max(known.had_s, self._now_s)
-            heapq.heappush(self._waiting, known)
+            self._wait(known)
 
     def put_first(self, item: Item) -> None:
         """Before all others, and at nobody's cost: it had its turn."""
@@ -93,7 +90,7 @@ class FairQueue(Generic[Item]):
             return self._first.popleft()
         if not self._waiting:
             return None
-        device = heapq.heappop(self._waiting)
+        device = heapq.heappop(self._waiting)[-1]
         return self._serve(device, device.items.popleft())
 
     def take_all(self, is_wanted: Callable[[Item], bool], most: int) -> list[Item]:
@@ -101,7 +98,7 @@ class FairQueue(Generic[Item]):
         taken: list[Item] = []
         passed: list[_Device[Item]] = []
         while self._waiting and len(taken) < most:
-            device = heapq.heappop(self._waiting)
+            device = heapq.heappop(self._waiting)[-1]
             found = next((item for item in device.items if is_wanted(item)), None)
             if found is None:
                 passed.append(device)
@@ -109,7 +106,7 @@ class FairQueue(Generic[Item]):
             device.items.remove(found)
             taken.append(self._serve(device, found))
         for device in passed:
-            heapq.heappush(self._waiting, device)
+            self._wait(device)
         return taken
 
     def served(self, device: str, took_s: float) -> None:
@@ -133,8 +130,11 @@ class FairQueue(Generic[Item]):
             weight = min(most, max(1.0, (mine / (_MANY * max(_WINDOW, others))) ** 4))
         device.had_s += device.cost_s * weight
         if device.items:
-            heapq.heappush(self._waiting, device)
+            self._wait(device)
         return item
+
+    def _wait(self, device: _Device[Item]) -> None:
+        heapq.heappush(self._waiting, (device.had_s, device.number, device))
 
     def _forget(self) -> None:
         """Those that nothing is known of that a new one would not have too; if that is none, all that do not wait."""

@@ -6,8 +6,6 @@ IEEE/ACM Transactions on Networking 6(2), 1998.) Whoever holds no more than the 
 A rate is a bucket of tokens, as deep as a window and as a second's frames.
 """
 
-from collections import Counter
-
 from tflsplit.recent import Recent
 from tflsplit.values.classes import dataclass
 
@@ -35,8 +33,7 @@ class Shares:
     def __init__(self, limits: Limits) -> None:
         self.over_rate = 0
         self._limits = limits
-        self._frames: Counter[str] = Counter()
-        self._bytes: Counter[str] = Counter()
+        self._held: dict[str, tuple[int, int]] = {}  # frames and bytes
         self._all_frames = self._all_bytes = 0
         self._buckets: Recent[str, tuple[float, float]] = Recent(_MOST_BYTES)  # tokens, and when
         # Made once: the log tells the same words once.
@@ -56,10 +53,9 @@ class Shares:
 
     def has_room(self, device: str) -> bool:
         """Whether another frame of this device is within its share."""
-        frames = self._frames[device]
+        frames, held_bytes = self._held.get(device, (0, 0))
         return frames < _ALWAYS or (
-            frames < self._limits.frames - self._all_frames
-            and self._bytes[device] < self._limits.bytes - self._all_bytes
+            frames < self._limits.frames - self._all_frames and held_bytes < self._limits.bytes - self._all_bytes
         )
 
     def add(self, device: str, held_bytes: int) -> None:
@@ -67,8 +63,6 @@ class Shares:
 
     def remove(self, device: str, held_bytes: int) -> None:
         self._count(device, -1, -held_bytes)
-        if not self._frames[device]:
-            del self._frames[device], self._bytes[device]
 
     def _is_in_time(self, device: str, per_s: float, now_s: float) -> bool:
         depth = max(float(_ALWAYS), per_s)
@@ -79,7 +73,10 @@ class Shares:
         return is_in_time
 
     def _count(self, device: str, frames: int, held_bytes: int) -> None:
-        self._frames[device] += frames
-        self._bytes[device] += held_bytes
+        held_frames, all_bytes = self._held.get(device, (0, 0))
+        if held_frames + frames:
+            self._held[device] = held_frames + frames, all_bytes + held_bytes
+        else:
+            del self._held[device]
         self._all_frames += frames
         self._all_bytes += held_bytes
