@@ -68,7 +68,7 @@ def push(
             chosen = bundles.cut_for(roster.device(name))
             bundles.made_for(roster.device(name), chosen)
             terms = Terms(canary=1, most_failed=1.0, wait_s=wait_s)
-            plan = Plan(deployment, pushed.digest, True, chosen.id, url, terms)
+            plan = Plan(deployment, pushed.digest, True, None, chosen.id, url, terms)
             began_s = time.monotonic()
             means = Means(transport, roster, signer, on_report=on_report)
             with statefile.create(None, plan, [name]) as state:

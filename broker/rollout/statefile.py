@@ -21,7 +21,7 @@ from broker.rollout.terms import Terms
 from tflsplit import arguments, errors, private_files, strict_json
 from tflsplit.values.classes import asdict, dataclass, field, fields
 
-_SCHEMA = 1
+_SCHEMA = 2
 _APPLICATION = 0x54465352  # "TFSR", in SQLite's own header
 _BUSY_S = 30.0
 _TABLES = """
@@ -94,11 +94,12 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a rollout is: it stays the same from its first start to its end. `package` is a digest. `is_listed`: its
-    devices were named one by one, not found."""
+    devices were named one by one, not found; those that were are all, or of a `group`."""
 
     deployment: str
     package: str
     is_listed: bool
+    group: str | None
     cut: str | None
     url: str | None
     terms: Terms
@@ -194,7 +195,9 @@ def create(path: Path | None, plan: Plan, names: Sequence[str]) -> StateFile:
 def open_file(path: Path, *, runs: bool = False) -> StateFile:
     """SettingsError if it is not the state of a rollout, or, for who `runs` it, if another process does."""
     if not path.is_file():
-        raise errors.SettingsError(f"{path}: no state of a rollout is there; `tflsplit rollout run` makes one")
+        raise errors.SettingsError(
+            f"{path}: no state of a rollout is there; `tflsplit rollout run` makes one where nothing is yet"
+        )
     lock = _locked(path) if runs else None
     try:
         with _guarded(path):

@@ -216,6 +216,7 @@ def test_a_state_that_is_none_or_of_another_rollout_is_refused(plant):
         assert plant.begin("--all").done().code == 0
     assert "is over (done)" in plant.run(*plant.words("--all")).refusal()
     assert "begun otherwise (terms)" in plant.run(*plant.words("--all", "--canary", "3")).refusal()
+    assert "begun otherwise (group)" in plant.run(*plant.words("--group", "north")).refusal()
     assert "begun otherwise (is_listed)" in plant.run(*plant.words(*plant.listed("b"))).refusal()
     assert (
         "no device of group 'west' takes updates; no device has a group"

@@ -141,7 +141,7 @@ def all_tables(recorded, tiny_package, tmp_path, monkeypatch):
     monkeypatch.setattr(breakdown, "summarise", lambda lines: found)
     (tmp_path / "trace.jsonl").touch()
     typed("trace", tmp_path / "trace.jsonl")
-    plan = statefile.Plan("shop", "9f" * 32, True, None, None, Terms())
+    plan = statefile.Plan("shop", "9f" * 32, True, None, None, None, Terms())
     with statefile.create(tmp_path / "state", plan, ["cam1", "e" * 60]) as state:
         for entry in state.entries.values():
             entry.state, entry.phase, entry.cut = statefile.State.UNHEALTHY, 1, "op012"

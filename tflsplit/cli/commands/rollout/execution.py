@@ -100,7 +100,8 @@ def command(
         _listed(**{key: chosen[key] for key in ("listed", "group", "is_all")}),
         chosen["allow_unknown"],
     )
-    plan = statefile.Plan(deployment, opened.digest, names is not None, cut_id, chosen["bundle_url"], terms)
+    found_by = (names is not None, chosen["group"])
+    plan = statefile.Plan(deployment, opened.digest, *found_by, cut_id, chosen["bundle_url"], terms)
     signer = signing.open_private(signing_key)
     with contextlib.ExitStack() as stack:
         state = stack.enter_context(_gone_on(path, plan, names)) if path.exists() else None
