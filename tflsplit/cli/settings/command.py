@@ -99,8 +99,14 @@ class Command(click.Command):
         return (first, *(self.merged(file, root=root, at=at) for at in range(1, first.repeats)))
 
     def problems_of_each(self, merged: "Sequence[Merged]", file: Path, *, root: Path = Path("/")) -> tuple[str, ...]:
-        """`all_problems` of each, and of all together, each once."""
-        found = [problem for each in merged for problem in self.all_problems(each, file, root=root)]
+        """`all_problems` of each, which are named where not all have them, and of all together, each once."""
+        of_each = [self.all_problems(each, file, root=root) for each in merged]
+        of_all = set(of_each[0]).intersection(*of_each)
+        found = [
+            problem if problem in of_all else problem.replace(f"{file}: ", f"{file} (stream {number}): ", 1)
+            for number, problems in enumerate(of_each, start=1)
+            for problem in problems
+        ]
         if merged[0].repeats and not found:
             found += self.problems_together(merged, file, root=root)
         return tuple(dict.fromkeys(found))

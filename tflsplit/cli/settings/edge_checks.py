@@ -9,6 +9,7 @@ import click
 from tflsplit import errors, quantities
 from tflsplit.api import adapting as api_adapting
 from tflsplit.api import gating
+from tflsplit.api import planfile as api_planfile
 from tflsplit.cli.options import delivery, planfile, updates
 from tflsplit.cli.options.moving import adapting, gate
 from tflsplit.cli.settings import checks, command
@@ -90,7 +91,7 @@ class EdgeCommand(Command):
             with checks.collected(problems, f"{file}: "):
                 package, plan = checks.file_of(merged, "package", root), checks.file_of(merged, "plan", root)
                 values = self.make_context(self.name, ["--config", str(checks.below(root, file))], obj=merged).params
-                _look_at_combinations(values, planfile.opened(package, plan)[1])
+                check_combinations(values, planfile.opened(package, plan)[1])
         return tuple(problems)
 
     def problems_together(self, merged: "Sequence[Merged]", file: Path, *, root: Path = Path("/")) -> Iterable[str]:
@@ -118,11 +119,19 @@ def _opened(merged: "Merged", root: Path) -> "tuple[Package, Plan | None, Cut]":
     return planfile.opened_at(checks.file_of(merged, "package", root), checks.file_of(merged, "plan", root), named)
 
 
-def _look_at_combinations(values: dict[str, Any], plan: "Plan | None") -> None:
-    """Refuses options that exclude each other, by the checks that the edge itself makes when it starts."""
+def check_combinations(values: dict[str, Any], plan: "Plan | None") -> None:
+    """Refuses values of the edge's options that it cannot run with, alone or beside each other, by the checks that the
+    edge itself makes when it starts."""
+    from edge_runtime.delivery.settings import Settings
+
     planned, moves_models = 1 if plan is None else plan.batch, bool(values["models"])
-    delivery.of(values).check_batch(moves_models=moves_models, planned=planned)
-    judging = gate.of(values)
+    delivering = delivery.of(values)
+    delivering.check_batch(moves_models=moves_models, planned=planned)
+    own = {key: values[key] for key in ("count", "rate_fps", "group") if values[key] is not None}
+    made = Settings("deployment", "device", **api_planfile.settings(plan) | delivering.settings() | own)
+    if values["adapt"]:
+        api_adapting.check(until=made.until.value, batch=made.batch, plan=plan)
+    judging = gate.of(dict(values))
     moves = (values["adapt"], values["objective"], not values["no_probes"], values["hedge"])
     adapting.AdaptingOptions(*moves, gate=judging).check_models(moves_models=moves_models)
     updates.UpdateOptions(values["models"], values["update_key"], values["update_url_prefix"])
@@ -133,7 +142,7 @@ def _look_at_package(merged: "Merged", root: Path) -> None:
 
     if not (merged.value("package") or merged.value("plan")):
         raise errors.SettingsError("package is not set, and no plan either, which would name one")
-    opened, plan, cut = _opened(merged, root)
+    opened, _plan, cut = _opened(merged, root)
     opened.check_has_tail(cut)
     framing.check_mask(opened, is_wanted=bool(merged.value("mask")))
     wanted = gating.terms(*(merged.value(key) for key in ("answer-here", "at-most", "audit")))
@@ -145,9 +154,6 @@ def _look_at_package(merged: "Merged", root: Path) -> None:
         age, adapts = merged.value("spool-age"), bool(merged.value("adapt"))
         age_s = None if age is None else quantities.parse_duration(age, "spool-age")
         stream.check(opened, spool_full=str(merged.value("spool-full")), spool_age_s=age_s, adapts=adapts)
-    if merged.value("adapt"):
-        batch = merged.value("batch") or (plan.batch if plan else 1)
-        api_adapting.check(until=until or "result", batch=int(batch), plan=plan)
 
 
 def _look_at_source(merged: "Merged", root: Path) -> None:

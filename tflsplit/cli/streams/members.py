@@ -24,8 +24,9 @@ from edge_runtime.accelerators.turns import Share, Turns
 from edge_runtime.service import credentials
 from edge_runtime.service.notify import Notifier
 from tflsplit import errors, text
+from tflsplit.cli.options import planfile
 from tflsplit.cli.options.connection import Broker
-from tflsplit.cli.settings import command
+from tflsplit.cli.settings import command, edge_checks
 from tflsplit.cli.settings.checks import SECRETS
 from tflsplit.cli.streams import beside
 from tflsplit.cli.streams.surroundings import Surroundings
@@ -114,12 +115,13 @@ class Member(Surroundings):
 
     def fit(self, given: dict[str, Any], count: int) -> None:
         """Its answers would be mixed with others' on the screen. SettingsError if it is not one of this process's
-        streams, or of another one's name."""
+        streams, or of another one's name, and for options that it could never run with."""
         box = self._box
         if count != len(box.members):
             raise errors.SettingsError(
                 f"the file has {text.counted(count, 'stream')} now, {len(box.members)} when this began: restart it"
             )
+        self._check(given)
         for name in (key.replace("-", "_") for key in SECRETS):
             given[name] = given[name] and credentials.shown(given[name], box.folder)
         device = Broker((), given["credentials"]).name(given["device"])
@@ -130,6 +132,19 @@ class Member(Surroundings):
         given["metrics"] = "0" if given["metrics"] else None
         given["prints"] = False
         self.device = device
+
+    def _check(self, given: dict[str, Any]) -> None:
+        plan = None
+        if given["plan_path"]:
+            try:
+                plan = planfile.opened(given["pkg"], given["plan_path"])[1]
+            except (errors.TflsplitError, click.UsageError):
+                return  # it may come yet: the stream says so when it begins, and tries again
+        try:
+            edge_checks.check_combinations(given, plan)
+        except (errors.TflsplitError, click.UsageError) as refused:
+            why = refused.message if isinstance(refused, click.UsageError) else str(refused)
+            raise errors.SettingsError(f"stream {self.at + 1}: {why}; check its table") from refused
 
     def health(self) -> Health:
         if self.failure is not None:
@@ -172,7 +187,7 @@ class Box:
 
     def __init__(self, count: int, at_once: int, stack: ExitStack) -> None:
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tflsplit-")))
-        self.owners = _Owners(self.folder, stack, {}, threading.Lock())
+        self.owners = _Owners(self.folder, stack, {}, threading.Lock(), count)
         self.metrics: str | None = None
         self.notifier = Notifier()
         self.turns = Turns(at_once=at_once)
@@ -234,6 +249,7 @@ class _Owners:
     stack: ExitStack
     paths: dict[str, Path]
     lock: threading.Lock
+    streams: int
 
     def shared(self, name: str, threads: int, weight: float) -> str:
         """The accelerator's name for a stream."""
@@ -245,7 +261,8 @@ class _Owners:
         with self.lock:
             if name not in self.paths:
                 path = self.folder / f"{len(self.paths)}.sock"
-                owner = Owner(device, path, mode=0o600, waits=True)
+                # One that begins again may come before its own end was noticed.
+                owner = Owner(device, path, mode=0o600, most_users=2 * self.streams, waits=True)
                 self.paths[name] = path
                 thread = threading.Thread(target=owner.serve, name="accelerator-owner")
                 thread.start()

@@ -113,6 +113,9 @@ def test_one_that_fails_is_named_and_tried_again_while_the_others_go_on(start, c
         (({"device": "a", "weight": 0},), {}, "stream 1): weight: 0"),
         (({"device": "a"}, {"device": "b"}), {"accelerator": "auto"}, "accelerator auto: several streams share one"),
         (({"device": "a"}, {"device": "b", "accelerator": "toaster"}), {}, "accelerator 'toaster'"),
+        (({"device": "a"}, {"device": "b", "rate": 0}), {}, "stream 2: rate of 0.0 frames a second: give more than 0"),
+        (({"device": "a"}, {"device": "b", "update-key": "k.pub"}), {}, "k.pub: give --models DIR too"),
+        (({"device": "a"}, {"device": "b", "adapt": True}), {}, "stream 2: a cut moves by a plan"),
     ],
 )
 def test_what_is_wrong_is_said_before_any_stream_begins(run, configure, streams, alike, said):
@@ -120,6 +123,17 @@ def test_what_is_wrong_is_said_before_any_stream_begins(run, configure, streams,
     assert done.code == 1
     assert said in done.err
     assert "edge runs" not in done.err
+
+
+def test_a_check_says_what_the_edge_would_and_which_stream_it_is(run, configure):
+    """What all of them have wrong is said once."""
+    checked = run("config", "check", configure({"device": "a"}, {"device": "b", "rate": -1, "cut": "nosuch"}))
+    assert checked.code == 1
+    assert "edge.toml (stream 2): no cut or layer 'nosuch'" in checked.err
+    checked = run("config", "check", configure({"device": "a"}, {"device": "b", "rate": -1}))
+    assert "edge.toml (stream 2): rate of -1.0 frames a second: give more than 0" in checked.err
+    checked = run("config", "check", configure({"device": "a"}, {"device": "b"}, cut="nosuch"))
+    assert checked.err.count("edge.toml: no cut or layer 'nosuch'") == 1
 
 
 def test_streams_share_a_device_that_one_process_may_open_once(run, configure, library, tmp_path):
@@ -132,6 +146,14 @@ def test_streams_share_a_device_that_one_process_may_open_once(run, configure, l
     assert done.code == 0, done.err
     assert {name: each["results"] for name, each in summaries(done).items()} == {"door": 40, "yard": 40}
     assert done.err.count("accelerator served") == 1
+
+
+def test_a_device_takes_as_many_streams_as_there_are(run, configure, library):
+    names = [f"camera{number}" for number in range(17)]
+    streams = [{"device": name, "count": 2} for name in names]
+    done = run("edge", "--config", configure(*streams, accelerator=f"delegate:{library}"), "--json")
+    assert done.code == 0, done.err
+    assert {name: each["results"] for name, each in summaries(done).items()} == dict.fromkeys(names, 2)
 
 
 def test_a_stream_that_hangs_starves_the_watchdog_of_all(start, configure, library, tmp_path):
