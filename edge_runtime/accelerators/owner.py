@@ -13,7 +13,7 @@ import socket
 import stat
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ MOST_MODEL_BYTES = 256 << 20
 _LONGEST_NAME = 300
 _PEER = struct.Struct("3i")  # pid, uid, gid, as the kernel knows them
 _REQUEST_S = 10.0
+_PATH_BYTES = 107  # of `sockaddr_un`, without the zero at its end
 
 
 class Device(Protocol):
@@ -65,7 +66,7 @@ class Owner:
     """Serves `device` at the socket `path` until `stop`. At most `most_users` at once; each has one request in flight.
 
     DeviceError if the device cannot be opened now, unless the owner `waits` for it: then its users hear so, and each
-    that comes has it tried again. SettingsError if another owner serves at `path`.
+    that comes has it tried again. SettingsError, before the device is touched, if no socket can be made at `path`.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Owner:
         self._lock = threading.Lock()
         self._running: Started | None = None
         self._starts = 1
+        _check_place(path)
         try:
             self._running = device.start()
         except errors.DeviceError as failure:
@@ -241,13 +243,24 @@ class _Held:
         return cls(user.model, descriptors[0], arena.create())
 
 
-def _listening(path: Path, mode: int) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
+def _check_place(path: Path) -> None:
+    length = len(os.fsencode(path))
+    if length > _PATH_BYTES:
+        raise errors.SettingsError(f"{path}: of {length} bytes, a socket's path has at most {_PATH_BYTES}; shorten it")
+    with _place_errors(path):
+        if os.path.lexists(path) and not path.is_socket():
+            raise errors.SettingsError(f"{path}: is there, and no socket; remove it, or give another path")
         if path.is_socket() and not _is_left_over(path):
             raise errors.SettingsError(f"{path}: another owner serves there; end it, or give another path")
-        if path.is_socket():
-            path.unlink()
+
+
+def _listening(path: Path, mode: int) -> socket.socket:
+    _check_place(path)  # again: opening the device takes long
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with contextlib.ExitStack() as unless_whole:
+        unless_whole.enter_context(_place_errors(path))
+        unless_whole.callback(listener.close)
+        path.unlink(missing_ok=True)
         before = os.umask(0o777 & ~mode)  # nobody else may connect before the mode is set
         try:
             listener.bind(str(path))
@@ -255,13 +268,16 @@ def _listening(path: Path, mode: int) -> socket.socket:
             os.umask(before)
         path.chmod(mode)
         listener.listen()
-    except OSError as cause:
-        listener.close()
-        raise errors.SettingsError(f"{path}: no socket can be made there: {cause.strerror or cause}") from cause
-    except errors.SettingsError:
-        listener.close()
-        raise
+        unless_whole.pop_all()
     return listener
+
+
+@contextlib.contextmanager
+def _place_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as cause:
+        raise errors.SettingsError(f"{path}: no socket can be made there: {cause.strerror or cause}") from cause
 
 
 def _is_left_over(path: Path) -> bool:

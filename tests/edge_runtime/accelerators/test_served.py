@@ -190,8 +190,22 @@ def test_a_user_too_many_is_turned_away(device, tmp_path):
 def test_the_socket_is_for_whom_its_mode_says_and_has_one_owner(device, tmp_path):
     with serving(device, tmp_path / "s", mode=0o600):
         assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o600
-        with pytest.raises(errors.TflsplitError):
+        with pytest.raises(errors.SettingsError, match="another owner serves there; end it"):
             Owner(choice.parse(device), tmp_path / "s")
+
+
+def test_a_place_where_no_socket_can_be_is_said_before_the_device_is_opened(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for place, said in (
+        ("file", "is there, and no socket; remove it"),
+        ("link", "is there, and no socket; remove it"),
+        (".", "is there, and no socket; remove it"),
+        ("x" * 108, "a socket's path has at most 107; shorten it"),
+    ):
+        with pytest.raises(errors.SettingsError, match=said):
+            Owner(choice.parse("delegate:/nowhere/lib.so"), tmp_path / place)
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 @pytest.mark.parametrize("words", ["served:", "served:/s?weight=0", "served:/s?weight=much", "served:/s?cores=1"])
