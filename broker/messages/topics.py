@@ -66,7 +66,7 @@ class Topic:
 
 def check_name(what: str, name: str) -> str:
     """Returns `name` if it is allowed; `what` says in the SettingsError whether it is of a deployment or a device."""
-    if type(name) is not str or _NAME.fullmatch(name) is None:
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         arguments.text(name, what)
         raise errors.SettingsError(
             f"{what} name {name!r}: allowed are 1 to 64 of the characters A-Z a-z 0-9 . _ -, a letter or digit first"
