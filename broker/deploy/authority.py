@@ -8,6 +8,7 @@ import datetime
 import ipaddress
 from collections.abc import Sequence
 
+from broker.deploy import ledger
 from tflsplit import errors, extras
 from tflsplit.values.classes import dataclass, field
 
@@ -21,6 +22,9 @@ except ModuleNotFoundError as missing:
     raise errors.DeviceError(extras.need("making certificates", "cryptography")) from missing
 
 PublicKey = ec.EllipticCurvePublicKey
+
+# Those that TLS 1.3 signs with: a client with another, as secp256k1, could never connect.
+_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 # A device without a battery-backed clock starts in the past, and must still accept the server's certificate.
 _BACKDATED = datetime.timedelta(days=1)
@@ -103,10 +107,14 @@ def issue_server(authority: Pair, hosts: Sequence[str], now: datetime.datetime, 
 def requested(request: bytes, *, file: str) -> tuple[str, PublicKey]:
     """The common name and the public key in a certificate signing request, PEM or DER, made where the key stays.
 
-    SettingsError for one that is damaged, is not signed by its own key, or whose key is not on P-256 or a larger curve.
+    SettingsError for one that is damaged, is not signed by its own key, or names no client, for several in one file,
+    and for a key that no broker would take.
     """
+    count = request.count(b"-----BEGIN ")
+    if count > 1:
+        raise errors.SettingsError(f"{file}: has {count} parts, of which one could be signed; give a file for each")
     try:
-        is_pem = b"-----BEGIN" in request
+        is_pem = count == 1
         found = x509.load_pem_x509_csr(request) if is_pem else x509.load_der_x509_csr(request)
         names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         key = found.public_key()
@@ -114,14 +122,19 @@ def requested(request: bytes, *, file: str) -> tuple[str, PublicKey]:
         raise errors.SettingsError(f"{file}: is no certificate signing request ({errors.one_line(cause)})") from cause
     if not found.is_signature_valid:
         raise errors.SettingsError(f"{file}: its signature is not of its own key; make the request again")
-    if not isinstance(key, PublicKey) or key.curve.key_size < ec.SECP256R1.key_size:
+    if not isinstance(key, PublicKey) or not isinstance(key.curve, _CURVES):
         raise errors.SettingsError(
-            f"{file}: its key is not on an elliptic curve of 256 bits or more: "
+            f"{file}: its key is not on the elliptic curve P-256, P-384 or P-521: "
             "openssl ecparam -name prime256v1 -genkey -noout -out client.key"
         )
     if len(names) != 1:
         raise errors.SettingsError(f"{file}: has {len(names)} common names, and one is expected: the client's name")
-    return str(names[0].value), key
+    name = str(names[0].value)
+    try:
+        ledger.check_name(name)
+    except errors.SettingsError as refused:
+        raise errors.SettingsError(f"{file}: {refused}; make the request again") from refused
+    return name, key
 
 
 def end_of(certificate: bytes) -> datetime.datetime:

@@ -135,20 +135,25 @@ def sign(
     Returns the names in them, each with a folder that lacks only the key. One that there is already gets a new
     certificate. SettingsError, and nothing is signed, where one request is not right.
     """
-    found = []
+    keys: dict[str, authority.PublicKey] = {}
+    files: dict[str, Path] = {}
     for file in requests:
         with errors.disk_errors(file, "cannot be read ({}); give a certificate signing request"):
-            found.append(authority.requested(file.read_bytes(), file=str(file)))
-    keys = dict(found)
-    if (twice := ledger.repeated(name for name, _ in found)) is not None:
-        raise errors.SettingsError(f"two requests are for {twice!r}: each client has a name of its own")
+            name, key = authority.requested(file.read_bytes(), file=str(file))
+        if name in keys:
+            raise errors.SettingsError(
+                f"{file}: is for {name!r}, as {files[name]} is, and each client has a name of its own; give one of them"
+            )
+        keys[name], files[name] = key, file
     with _opened(path, days, now) as opened:
         if opened.ledger.proof is Proof.PASSWORD:
             raise errors.SettingsError(f"{path}: clients of this deployment have passwords, not certificates")
         known = set(opened.all_names)
         for identity in opened.ledger.named([name for name in keys if name in known]):
             if identity.role is not role:
-                raise errors.SettingsError(f"identity {identity.name!r} is there with the role {identity.role.value}")
+                raise errors.SettingsError(
+                    f"{files[identity.name]}: {identity.name!r} is there with the role {identity.role.value}"
+                )
         new = tuple(Identity(name, role) for name in keys if name not in known)
         opened.ledger = replace(opened.ledger, identities=(*opened.ledger.identities, *new))
         opened.issue(tuple(keys), keeps_old=keeps_old, keys=keys)

@@ -130,12 +130,17 @@ def test_requests_that_are_not_right_are_refused_and_none_is_signed(deployment, 
     good = request(tmp_path, "cam9")
     damaged = tmp_path / "damaged.csr"
     damaged.write_bytes(good.read_bytes()[:200])
+    both = tmp_path / "both.csr"
+    both.write_bytes(request(tmp_path, "cam8").read_bytes() + request(tmp_path, "cam7").read_bytes())
     for wrong, reason in (
         (damaged, "no certificate signing request"),
-        (request(tmp_path, "rsa", rsa.generate_private_key(65537, 2048)), "its key is not on an elliptic curve"),
-        (request(tmp_path, "cloud"), "'cloud' is there with the role cloud"),
+        (request(tmp_path, "rsa", rsa.generate_private_key(65537, 2048)), "its key is not on the elliptic curve P-256"),
+        (request(tmp_path, "coin", ec.generate_private_key(ec.SECP256K1())), "its key is not on the elliptic curve"),
+        (both, r"both.csr: has 2 parts, of which one could be signed; give a file for each"),
+        (good, r"cam9.csr: is for 'cam9', as .*cam9.csr is"),
+        (request(tmp_path, "cloud"), "cloud.csr: 'cloud' is there with the role cloud"),
         (tmp_path / "nowhere.csr", "cannot be read"),
-        (request(tmp_path, "..", ec.generate_private_key(ec.SECP384R1())), "identity"),
+        (request(tmp_path, "..", ec.generate_private_key(ec.SECP384R1())), r"\.\.csr: identity"),
     ):
         with pytest.raises(errors.TflsplitError, match=reason):
             folder.sign(deployment, [good, wrong])
