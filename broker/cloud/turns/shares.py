@@ -11,6 +11,9 @@ from tflsplit.values.classes import dataclass
 
 # `edge_runtime.delivery.settings`: the window that edges have unless they are told otherwise.
 _ALWAYS = 8
+# There too: how long an edge waits until it sends a refused frame again. Of a rate that is kept for a second, a device
+# that has more to send would get a fifth.
+_AGAIN_S = 5.0
 # The buckets of 50,000 devices, and what Python needs for one. One that was forgotten is full again.
 _MOST_BYTES, _BUCKET_BYTES = 16 << 20, 320
 _FULL = "busy: this device has as many frames waiting here as its share allows; the frame is to be sent again later"
@@ -65,7 +68,7 @@ class Shares:
         self._count(device, -1, -held_bytes)
 
     def _is_in_time(self, device: str, per_s: float, now_s: float) -> bool:
-        depth = max(float(_ALWAYS), per_s)
+        depth = max(float(_ALWAYS), per_s * _AGAIN_S)
         tokens, since_s = self._buckets.get(device) or (depth, now_s)
         tokens = min(depth, tokens + max(0.0, now_s - since_s) * per_s)
         is_in_time = tokens >= 1.0

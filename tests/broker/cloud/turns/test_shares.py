@@ -40,16 +40,30 @@ def test_bytes_count_too_and_come_back():
     assert made.has_room("a")
 
 
-def test_a_rate_lets_a_window_come_at_once_and_then_as_many_as_it_says():
+def test_a_rate_lets_some_come_at_once_and_then_as_many_as_it_says():
     made = Shares(Limits(device_per_s=2.0))
-    at_once = [made.refusal("a", 10.0) is None for _ in range(10)]
+    at_once = [made.refusal("a", 10.0) is None for _ in range(12)]
     later = [made.refusal("a", 10.0 + 0.1 * step) is None for step in range(1, 101)]
 
-    assert at_once == [True] * 8 + [False] * 2
+    assert at_once == [True] * 10 + [False] * 2
     assert later.count(True) == 20
     assert made.over_rate == 2 + 80
     assert "2 frames a second" in made.refusal("a", 20.0)
     assert made.refusal("b", 20.0) is None
+
+
+def test_a_device_that_has_more_to_send_gets_all_of_its_rate():
+    """Its edge waits after each refusal, and sends again what was refused first."""
+    made = Shares(Limits(device_per_s=20.0))
+    now_s, taken = 10.0, 0
+    while now_s < 70.0:
+        if made.refusal("a", now_s) is None:
+            taken += 1
+            now_s += 0.001
+        else:
+            now_s += 5.0
+
+    assert taken >= 0.9 * 20.0 * 60.0
 
 
 def test_a_clock_that_goes_back_gives_no_tokens():
