@@ -260,6 +260,37 @@ def watch():
         yield join
 
 
+@pytest.fixture
+def deployment(request, brokers, watch):
+    """A deployment on a real Mosquitto, or the broker that the test asks for; `url` is the broker's."""
+    url = brokers.start(getattr(request, "param", "mosquitto"))
+    joined = watch(url)
+    joined.url, joined.brokers = url, brokers
+    return joined
+
+
+@pytest.fixture
+def edge(start, tiny_package, source):
+    """Starts an edge that prints its summary as JSON."""
+
+    def begin(url, *options, device="n", deployment="d", package=tiny_package):
+        common = ("--broker", url, "--deployment", deployment, "--device", device, "--source", source, "--json")
+        return start("edge", package.path, *common, *options)
+
+    return begin
+
+
+@pytest.fixture
+def cloud(start, tiny_package):
+    """Starts a cloud that prints its summary as JSON."""
+
+    def begin(url, *options, deployments=("d",), packages=(tiny_package,)):
+        named = [word for name in deployments for word in ("--deployment", name)]
+        return start("cloud", *(package.path for package in packages), "--broker", url, *named, "--json", *options)
+
+    return begin
+
+
 @pytest.fixture(scope="session")
 def library(tmp_path_factory):
     """A delegate that breaks in the ways of accelerators, told by its options."""

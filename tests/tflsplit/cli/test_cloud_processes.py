@@ -14,32 +14,6 @@ pytestmark = pytest.mark.chaos
 SOON = ("--resend-after", "0.5")
 
 
-@pytest.fixture
-def edge(start, tiny_package, source):
-    def begin(url, *options, device="n", deployment="d", package=tiny_package):
-        common = ("--broker", url, "--deployment", deployment, "--device", device, "--source", source, "--json")
-        return start("edge", package.path, *common, *options)
-
-    return begin
-
-
-@pytest.fixture
-def cloud(start, tiny_package):
-    def begin(url, *options, deployments=("d",), packages=(tiny_package,)):
-        named = [word for name in deployments for word in ("--deployment", name)]
-        return start("cloud", *(package.path for package in packages), "--broker", url, *named, "--json", *options)
-
-    return begin
-
-
-@pytest.fixture
-def deployment(brokers, watch):
-    url = brokers.start()
-    joined = watch(url)
-    joined.url, joined.brokers = url, brokers
-    return joined
-
-
 def check_results(deployment, expected, count):
     """Each frame is answered, with what the whole model makes of it."""
     deployment.wait_for(lambda: {result.sequence for result in deployment.results} == set(range(count)))
@@ -92,9 +66,8 @@ def test_workers_end_with_a_cloud_that_is_killed_and_remove_its_files(cloud, dep
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["inline", "workers"])
-def test_sigterm_ends_a_cloud_with_all_it_took_answered(edge, cloud, deployment, tiny_results, options):
-    first = cloud(deployment.url, *options)
+def test_sigterm_ends_a_cloud_with_all_its_workers_took_answered(edge, cloud, deployment, tiny_results):
+    first = cloud(deployment.url, "--workers", "2")
     deployment.wait_for_cloud()
     streaming = edge(deployment.url, *SOON, "--count", "300", "--rate", "300")
     deployment.wait_for_results(50)

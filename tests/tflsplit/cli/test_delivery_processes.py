@@ -16,35 +16,10 @@ FOR_EVER = ("--count", "1000000")
 
 
 @pytest.fixture
-def edge(start, tiny_package, source):
-    """Starts an edge of deployment `d` that prints its summary as JSON."""
-
-    def begin(url, *options, device="n"):
-        common = ("--broker", url, "--deployment", "d", "--device", device, "--source", source, "--json")
-        return start("edge", tiny_package.path, *common, *options)
-
-    return begin
-
-
-@pytest.fixture
 def typed_edge(typed, tiny_package, source):
     """An edge that is refused before it talks to anybody."""
     common = ("--broker", "mqtt://127.0.0.1:1", "--deployment", "d", "--device", "n", "--source", source)
     return lambda *options: typed("edge", tiny_package.path, *common, *options)
-
-
-@pytest.fixture
-def cloud(start, tiny_package):
-    return lambda url: start("cloud", tiny_package.path, "--broker", url, "--deployment", "d", "--json")
-
-
-@pytest.fixture
-def deployment(brokers, watch):
-    """What is said at a real Mosquitto; `url` is the broker's."""
-    url = brokers.start()
-    joined = watch(url)
-    joined.url, joined.brokers = url, brokers
-    return joined
 
 
 def spooled(folder):

@@ -11,15 +11,6 @@ from tflsplit.planning import planfile
 FRAMES = 60
 
 
-@pytest.fixture
-def deployment(brokers, watch):
-    """A deployment on a real Mosquitto; `url` is the broker's."""
-    url = brokers.start()
-    joined = watch(url)
-    joined.url = url
-    return joined
-
-
 def labels_of(deployment, start, digits, edge_options, cloud_options=()):
     """What the cloud says to the demo's first pictures, in their order."""
     common = ("--broker", deployment.url, "--deployment", "d")

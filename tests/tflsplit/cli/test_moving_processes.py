@@ -60,14 +60,6 @@ def cloud(start, tiny_package):
     return begin
 
 
-@pytest.fixture
-def deployment(brokers, watch):
-    url = brokers.start()
-    joined = watch(url)
-    joined.url, joined.brokers = url, brokers
-    return joined
-
-
 def moved_to(deployment, cut):
     """Waits for results of that cut, which come after those that are there."""
     seen = len(deployment.results)

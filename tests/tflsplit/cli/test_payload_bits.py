@@ -62,15 +62,6 @@ def planned(digits, folder, cut, bits):
     return path
 
 
-@pytest.fixture
-def deployment(brokers, watch):
-    """A deployment on a real Mosquitto; `url` is the broker's."""
-    url = brokers.start()
-    joined = watch(url)
-    joined.url = url
-    return joined
-
-
 @pytest.mark.parametrize("form", [("input", 2), ("op008", 3)])
 def test_results_are_those_of_the_near_features_and_say_so(deployment, start, digits, tmp_path, form):
     (cut, bits), seen = form, deployment

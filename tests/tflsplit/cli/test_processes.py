@@ -12,36 +12,6 @@ FOR_EVER = ("--count", "1000000")
 SOON = ("--resend-after", "0.5")
 
 
-@pytest.fixture
-def edge(start, tiny_package, source):
-    """Starts an edge of deployment `d` that prints its summary as JSON."""
-
-    def begin(url, *options, device="n", package=tiny_package):
-        common = ("--broker", url, "--deployment", "d", "--device", device, "--source", source, "--json")
-        return start("edge", package.path, *common, *options)
-
-    return begin
-
-
-@pytest.fixture
-def cloud(start, tiny_package):
-    """Starts a cloud of deployment `d` that prints its summary as JSON."""
-
-    def begin(url, *options):
-        return start("cloud", tiny_package.path, "--broker", url, "--deployment", "d", "--json", *options)
-
-    return begin
-
-
-@pytest.fixture
-def deployment(request, brokers, watch):
-    """A deployment on a real Mosquitto, or the broker that the test asks for; `url` is the broker's."""
-    url = brokers.start(getattr(request, "param", "mosquitto"))
-    joined = watch(url)
-    joined.url, joined.brokers = url, brokers
-    return joined
-
-
 def check_results(results, expected, cut=None):
     """Each is what the whole model makes of its frame; inputs repeat after as many frames as there are."""
     for result in results:
