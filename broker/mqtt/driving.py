@@ -175,10 +175,10 @@ class Driver:
                 if connection is None or session is None:
                     return
                 session.pump()
-                is_stuck, waits = connection.is_writing or connection.is_broken, session.waits
+                is_stuck, is_asking = connection.is_writing or connection.is_broken, session.is_asking
             finally:
                 self._turn.release()
             if is_stuck and self._is_asleep:
                 self._rouse()  # to wait for room as well, or for the end
-            if waits:
-                self.hurry()
+            if is_asking or (self._shared.outbox.waiting and not self.is_read_by_receivers):
+                self.hurry()  # the rest goes once the broker has taken what is on its way

@@ -45,9 +45,9 @@ class Session:
         self._tended_s = -math.inf
 
     @property
-    def waits(self) -> bool:
-        """Whether what comes from the broker is waited for: to send the rest, or by who subscribed."""
-        return bool(self._asked or self._shared.outbox.waiting)
+    def is_asking(self) -> bool:
+        """Whether somebody who subscribed waits for the broker."""
+        return bool(self._asked)
 
     def pump(self, *, tends: bool = False) -> None:
         """Gives the connection all that may go now: acknowledgements, subscriptions, messages within the window.

@@ -6,9 +6,11 @@ import pytest
 import waiting
 
 from broker.mqtt.connection import Connection
+from broker.mqtt.driving import Driver
 
 SOON_S = waiting.WAIT_S
 MANY = 300
+WINDOW = 20  # how much Mosquitto takes before it acknowledges
 
 
 @pytest.fixture(params=["fast", "plain"], autouse=True)
@@ -102,3 +104,40 @@ def test_a_receiver_that_waits_meets_the_end(pair):
     waiter.join(SOON_S)
 
     assert told == [None]
+
+
+def test_what_waits_for_room_at_the_broker_is_left_to_who_comes_back_soon(pair, monkeypatch):
+    """Waking the network thread for it would cost two switches, and it would read in the place of who comes back."""
+    sender, receiver = pair
+    calls, hurry = [], Driver.hurry
+    monkeypatch.setattr(Driver, "hurry", lambda self: (calls.append(self), hurry(self)))
+    for _ in range(MANY):
+        assert receiver.flush(SOON_S)
+        for _ in range(3):
+            sender.publish("t", b"x")
+            receiver.acknowledge(receiver.receive(SOON_S))
+        calls.clear()
+        for _ in range(WINDOW + 5):
+            receiver.publish("u", b"x")
+        if receiver.held[0] > WINDOW and not calls:
+            break
+    else:
+        pytest.fail("the network thread was woken each time")
+
+
+def test_the_rest_is_sent_though_nobody_comes_back(pair):
+    sender, receiver = pair
+    sender.subscribe("u")
+    for _ in range(3):
+        sender.publish("t", b"x")
+        receiver.acknowledge(receiver.receive(SOON_S))
+    for number in range(MANY):
+        receiver.publish("u", str(number).encode())
+    heard = []
+    while len(heard) < MANY:
+        message = sender.receive(SOON_S)
+        assert message is not None
+        sender.acknowledge(message)
+        heard.append(message.payload)
+
+    assert heard == [str(number).encode() for number in range(MANY)]
