@@ -1,8 +1,8 @@
 """LSTM layers as one operator each, UNIDIRECTIONAL_SEQUENCE_LSTM, in place of some fifteen for each time step.
 
 Such an operator keeps its state between two runs, which `tflsplit.graph.interpreter` resets. TensorFlow's converter
-makes it of a function that says so by an attribute, and only out of a SavedModel: there the layer's steps, which
-`converters.amending.recurrence` marked in the frozen graph, give way to a call of that function.
+makes it of a function that says so by an attribute, and only out of a SavedModel: there the layer's loop, which
+`converters.amending.recurrence` marked in the frozen graph, gives way to a call of that function.
 """
 
 import copy
@@ -22,6 +22,7 @@ from tflsplit.graph.edit import Edit
 from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array
+from tflsplit.values.classes import dataclass
 
 _OPERATOR = "UNIDIRECTIONAL_SEQUENCE_LSTM"
 _STATE, _CELL = 18, 19  # which of its inputs hold what it gave last, and the cells (lstm_shared.h)
@@ -32,8 +33,13 @@ _PROOFS = 3
 _TOLERANCE = 1e-3
 _FLOAT32 = 1  # DataType (types.proto)
 
-# Sets a converter up and runs it.
-Run = Callable[[Any], bytes]
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """One model as a `.tflite` before and after it was quantised."""
+
+    in_float: bytes
+    in_integers: bytes
 
 
 def count(model: LoadedModel) -> int:
@@ -41,18 +47,18 @@ def count(model: LoadedModel) -> int:
     return 0 if model.keras_model is None else len(_marked(model.concrete_function().graph.get_operations()))
 
 
-def converted(model: LoadedModel, samples: Sequence[Array], as_float: Run, as_integers: Run) -> bytes | None:
-    """The model with its LSTMs as operators, made by `as_integers`; None where one of them could not become one, or
-    where the same in float (`as_float`) gives other results than the model on samples."""
+def converted(model: LoadedModel, samples: Sequence[Array], convert: Callable[[Any], Converted]) -> bytes | None:
+    """The model with its LSTMs as operators, made by `convert`, which sets a converter up and runs it; None where one
+    of them could not become one, or where the same in float gives other results than the model on samples."""
     with _saved(model) as folder:
-        before = as_float(_converter(folder))
-        if not has_all(before, model):
-            return None
-        model.floats[True] = _renamed(before, model)
-        if not _is_same(model.floats[True], model, samples):
-            return None
-        made = as_integers(_converter(folder))
-    return _renamed(made, model) if has_all(made, model) else None
+        made = convert(_converter(folder))
+    if not has_all(made.in_float, model) or not has_all(made.in_integers, model):
+        return None
+    floating = _renamed(made.in_float, model)
+    if not _is_same(floating, model, samples):
+        return None
+    model.floats[True] = floating
+    return _renamed(made.in_integers, model)
 
 
 def has_all(data: bytes, model: LoadedModel) -> bool:
@@ -118,7 +124,7 @@ def _saved(model: LoadedModel) -> Iterator[str]:
 
 
 def _with_calls(function: Any) -> Any:
-    """The graph with a call of an LSTM function in place of what stands before each mark; nobody needs that then."""
+    """The graph with a call of an LSTM function in place of what stands before each mark, which is left out."""
     graph = function.graph.as_graph_def()
     marked = _marked(function.graph.get_operations())
     shapes = {one.name: [tuple(entry.shape) for entry in one.inputs] for one in marked}
@@ -141,7 +147,8 @@ def _with_calls(function: Any) -> Any:
         mark.input.append(f"{call.name}:{int(recurrence.SEQUENCE_MARK in mark.name)}")
         mark.attr.clear()
         mark.attr["T"].type = _FLOAT32
-    return graph
+    ends = [tensor.op.name for tensor in (*function.inputs, *function.outputs)]
+    return quiet.tensorflow().compat.v1.graph_util.extract_sub_graph(graph, ends)
 
 
 def _lstm(shapes: Sequence[tuple[int, ...]]) -> Any:

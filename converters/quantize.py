@@ -32,7 +32,7 @@ def quantise(
     if isinstance(model, FloatFile):
         return _mended(_checked(litert_quantizer.quantise(model, samples), model))
 
-    def as_integers(converter: Any, *, names_inputs: bool) -> bytes:
+    def convert(converter: Any, *, names_inputs: bool) -> fused_lstm.Converted:
         tf = quiet.tensorflow()
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: _representative(samples, names_inputs=names_inputs)
@@ -40,27 +40,37 @@ def quantise(
         converter.inference_input_type = converter.inference_output_type = getattr(tf, io_dtype)
         # A private attribute of the converter; without it, TF >= 2.17 gives dense layers one scale a channel.
         converter._experimental_disable_per_channel_quantization_for_dense_layers = per_tensor_dense
-        return _mended(_checked(fused_lstm.rescaled(_run(converter, model)), model))
+        in_float = _kept_in_float(converter)
+        made = _mended(_checked(fused_lstm.rescaled(_run(converter, model)), model))
+        return fused_lstm.Converted(in_float[-1], made)
 
     if fused_lstm.count(model):
         # Unrolled it may go, or says better what does not.
         with contextlib.suppress(errors.ModelError, errors.DeviceError):
-            fused = fused_lstm.converted(
-                model, samples, lambda converter: _run(converter, model), partial(as_integers, names_inputs=True)
-            )
+            fused = fused_lstm.converted(model, samples, partial(convert, names_inputs=True))
             if fused is not None:
                 return fused
-    return as_integers(_converter(model), names_inputs=False)
+        model.unroll()
+    made = convert(_converter(model), names_inputs=False)
+    model.floats[False] = made.in_float
+    return made.in_integers
 
 
 def unquantised(model: LoadedModel, integer: bytes) -> bytes:
-    """The graph that became `integer` through the same converter in float32, for tails that compute in float."""
-    if isinstance(model, FloatFile):
-        return model.data
-    is_fused = fused_lstm.has_all(integer, model)  # then the proof that it may be made the float file
-    if not is_fused and is_fused not in model.floats:
-        model.floats[is_fused] = _run(_converter(model), model)
-    return model.floats[is_fused]
+    """The float file that became `integer`, which `quantise` made of this model, for tails that compute in float."""
+    return model.data if isinstance(model, FloatFile) else model.floats[fused_lstm.has_all(integer, model)]
+
+
+def _kept_in_float(converter: Any) -> list[bytes]:
+    """Where the file will be that the converter makes before it quantises: another run would take as long again."""
+    kept, quantise = [], converter._quantize
+
+    def keeping(data: bytes, *others: Any) -> Any:
+        kept.append(bytes(data))
+        return quantise(data, *others)
+
+    converter._quantize = keeping
+    return kept
 
 
 def _converter(model: LoadedModel) -> Any:

@@ -1,9 +1,11 @@
-"""Recurrent layers of a model that is loaded, made so that they can be converted: step by step, and LSTMs marked.
+"""Recurrent layers of a model that is loaded, made so that they can be converted: step by step, or LSTMs marked.
 
-TensorFlow's calibrator crashes the process on loops, and inside one nothing could be cut. An LSTM is marked as well,
-so that `converters.fused_lstm` can make one operator of all its steps.
+TensorFlow's calibrator crashes the process on loops, and inside one nothing could be cut. A marked LSTM stays a loop,
+of which `converters.fused_lstm` makes one operator; a hundred steps one by one take many times as long to convert.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # In the name of an operation that passes on an LSTM's result, its weights and what it was given.
@@ -18,7 +20,16 @@ def prepare(model: Any, tf: Any) -> None:
         if not layer.unroll:
             _unroll(layer)
         if _is_plain_lstm(layer):
+            layer.unroll = False
             _mark(layer, tf)
+
+
+def unroll(model: Any) -> bool:
+    """Makes marked LSTMs go step by step, of which no operator could be made; whether any was a loop."""
+    loops = [layer for layer in model._flatten_layers() if _is_plain_lstm(layer) and not layer.unroll]
+    for layer in loops:
+        layer.unroll = True
+    return bool(loops)
 
 
 def leave_state_to_operators(model: Any) -> None:
@@ -45,8 +56,9 @@ def is_marked(operation: Any) -> bool:
 
 def _unroll(layer: Any) -> None:
     layer.unroll = True
-    if hasattr(layer, "_could_use_gpu_kernel"):  # tf-keras decided for its fused loop when it was built
-        layer._could_use_gpu_kernel = False
+    for fused in ("_could_use_gpu_kernel", "use_cudnn"):  # tf-keras decided for its fused loop when it was built
+        if hasattr(layer, fused):
+            setattr(layer, fused, False)
     cells = getattr(layer.cell, "cells", None)
     if cells is not None and len(cells) == 1:
         # Unrolled, Keras 3 loses the second state of a stack of one; past the guard of a layer that is built.
@@ -90,17 +102,30 @@ def _mark(layer: Any, tf: Any) -> None:
 
     def call(given: Any, *others: Any, **named: Any) -> Any:
         if others or any(named.get(key) is not None for key in ("mask", "initial_state")) or not tf.is_tensor(given):
-            return original(given, *others, **named)
+            with _set(layer, unroll=True):
+                return original(given, *others, **named)
         given = tf.reverse(given, [1]) if is_backward else tf.identity(given)
-        layer.go_backwards = False
-        try:
-            result = original(given, **named)
-        finally:
-            layer.go_backwards = is_backward
         cell = layer.cell
+        with _set(layer, go_backwards=False):
+            result = original(given, **named)
+        if not layer.unroll:  # of a loop's result only the loop knows the shape
+            steps = given.shape[1:2] if layer.return_sequences else []
+            result = tf.ensure_shape(result, (given.shape[0], *steps, cell.units))
         bias = cell.bias if cell.use_bias else tf.zeros(4 * cell.units)
         weights = [tf.convert_to_tensor(weight) for weight in (cell.kernel, cell.recurrent_kernel, bias)]
         name = SEQUENCE_MARK if layer.return_sequences else LAST_MARK
         return tf.identity_n([result, *weights, given], name=name)[0]
 
     object.__setattr__(layer, "call", call)  # past the guard of a layer that is built
+
+
+@contextmanager
+def _set(layer: Any, **values: bool) -> Iterator[None]:
+    before = {name: getattr(layer, name) for name in values}
+    for name, value in values.items():
+        setattr(layer, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(layer, name, value)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.amending import recurrence
 from converters.loading import quiet
 from converters.loading.model import LoadedModel, samples_of
 from converters.unquantised import WEIGHTED, FloatFile
@@ -96,12 +97,16 @@ def _of_graph(model: LoadedModel) -> Look | None:
     reached = _reached(function)
     computed = {tensor.name for operation in reached for tensor in operation.outputs}
     computed |= {tensor.name for tensor in function.inputs}
-    first = next((operation for operation in reached if operation.type in _WEIGHTED), None)
+    first = next((one for one in reached if one.type in _WEIGHTED or recurrence.is_marked(one)), None)
     if first is None:
         return None
-    taken = next(tensor for tensor in first.inputs if tensor.name in computed)
+    if recurrence.is_marked(first):
+        taken, leaving = _into_gates(function, first)
+    else:
+        taken = next(tensor for tensor in first.inputs if tensor.name in computed)
+        leaving = _with_bias(first.outputs[0], computed)
     stored = list(islice(_stored(function, reached, computed), _NORMALISATIONS))
-    near = [taken, _with_bias(first.outputs[0], computed), *(one.source for one in stored)]
+    near = [taken, leaving, *(one.source for one in stored)]
     # Whoever asks for statistics alone runs no more than what stands before them.
     seen = cache(partial(function.prune, function.inputs, near))
     whole = cache(partial(function.prune, function.inputs, [_unsquashed(function.outputs[0])]))
@@ -128,6 +133,13 @@ def _reached(function: Any) -> list[Any]:
             found.update(tensor.name for tensor in operation.outputs)
             reached.append(operation)
     return reached
+
+
+def _into_gates(function: Any, lstm: Any) -> tuple[Any, Any]:
+    """What an LSTM is given, and what that is before its gates. It stays a loop, inside which nothing can be seen."""
+    _, kernel, _, bias, given = lstm.inputs
+    with function.graph.as_default():
+        return given, quiet.tensorflow().matmul(given, kernel) + bias
 
 
 def _with_bias(tensor: Any, computed: set[str]) -> Any:

@@ -18,7 +18,7 @@ _SAMPLES = 8  # of 64, the worst operator and its figure within a decibel
 
 def advice(model: LoadedModel, integer: bytes, samples: Sequence[Array]) -> str | None:
     """Which operator of `integer`, quantised from `model`, loses most on these real values, in a few words; and what
-    avoids it where that is known. None where nothing can be told. It converts the float model, which takes seconds."""
+    avoids it where that is known. None where nothing can be told."""
     graph = flatgraph.read(integer)
     try:
         measured = _measured(model, integer, samples)

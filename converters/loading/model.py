@@ -1,5 +1,6 @@
 """A loaded model, from any kind of file: its inputs, and the frozen graph that everything else is made from."""
 
+import gc
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.amending import recurrence
 from converters.loading import quiet, tracing
 from converters.loading.inputs import Input
 from converters.loading.tracing import Call, Tap, Trace
@@ -32,8 +34,8 @@ class Normalisation:
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
     """`call` runs the model on tensors, one for each input. `keras_model` is None where no Keras opened it. `notes` say
-    what was changed in opening it. `floats` are its `.tflite` files in float that were made: with each LSTM as one
-    operator (True), and with none."""
+    what was changed in opening it. `floats` are the `.tflite` files in float that it was quantised from: with each LSTM
+    as one operator (True), and with none."""
 
     path: Path
     format: str
@@ -53,8 +55,16 @@ class LoadedModel:
         with quiet.silenced(), _unrunnable_is_ours(self.path):
             specs = self.specs(tf)
             if self.keras_model is None:
-                return tracing.trace_function(self.call, specs, str(self.path))
-            return tracing.trace_keras(self.keras_model, self.bases, self.call, specs, str(self.path))
+                made = tracing.trace_function(self.call, specs, str(self.path))
+            else:
+                made = tracing.trace_keras(self.keras_model, self.bases, self.call, specs, str(self.path))
+        gc.collect()  # graphs on the way refer to themselves, and each holds all weights
+        return made
+
+    def unroll(self) -> None:
+        """Has the model traced anew with each step of its LSTMs, which could not become operators."""
+        if recurrence.unroll(self.keras_model):
+            vars(self).pop("trace", None)
 
     def specs(self, tf: Any, *, batch: int = 1) -> list[Any]:
         """TensorFlow's descriptions of the inputs, for tracing."""
@@ -137,6 +147,9 @@ def _table_size(tensor: Any) -> int | None:
 
 
 def _macs(operation: Any) -> int:
+    if recurrence.is_marked(operation):
+        _, kernel, recurrent, _, given = (tensor.shape for tensor in operation.inputs)
+        return int(given[1] * (math.prod(kernel) + math.prod(recurrent)))
     if operation.type not in ("Conv2D", "DepthwiseConv2dNative", "MatMul"):
         return 0
     kernel, output = operation.inputs[1].shape, operation.outputs[0].shape

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial, wraps
 from typing import Any
 
+from converters.amending import recurrence
 from converters.loading import quiet, rewrites, scopes
 from converters.loading.frozen import augmentation, kept, limits
 from tflsplit.graph.tensors import Array
@@ -137,7 +138,9 @@ def freeze(concrete: Any) -> Any:
     """The same function with its variables as constants."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    return convert_variables_to_constants_v2(concrete)
+    # The loops of LSTMs stay whole, of which operators are to be made; choices that are settled are left out.
+    has_marks = any(map(recurrence.is_marked, concrete.graph.get_operations()))
+    return convert_variables_to_constants_v2(concrete, lower_control_flow=not has_marks)
 
 
 @contextmanager

@@ -85,6 +85,27 @@ def check_all_cuts(data):
                 assert [array.tobytes() for array in found] == [array.tobytes() for array in outputs]
 
 
+def test_a_series_costs_no_more_to_trace_for_being_long(load_built, either_keras):
+    def operations(steps):
+        model = load_built(lambda k: k.Sequential([k.Input((steps, 4)), k.layers.LSTM(3)]), either_keras)
+        return len(model.concrete_function().graph.get_operations())
+
+    assert operations(90) == operations(9) < 100
+
+
+def test_an_lstm_with_a_mask_is_unrolled(load_built):
+    def build(k):
+        entry = k.Input((9,), dtype="int32")
+        embedded = k.layers.Embedding(20, 8, mask_zero=True)(entry)
+        return k.Model(entry, k.layers.Dense(3)(k.layers.LSTM(8)(embedded)))
+
+    model = load_built(build)
+    kinds = {operation.type for operation in model.concrete_function().graph.get_operations()}
+
+    assert fused_lstm.count(model) == 0
+    assert not {"While", "StatelessWhile"} & kinds
+
+
 def with_other_gates(k):
     entry = k.Input((4, 5))
     return k.Model(entry, k.layers.Dense(2)(k.layers.LSTM(3, recurrent_activation="hard_sigmoid")(entry)))
@@ -109,6 +130,7 @@ def test_an_operator_that_gives_something_else_is_not_used_and_that_is_said(load
     data = quantize.quantise(model, samples(model))
 
     assert FUSED not in {one.name for one in flatgraph.read(data).operators}
+    assert fidelity.measure(model, data, samples(model))[0].sqnr_db > 15
     (note,) = fused_lstm.unrolled_note(model, data)
     assert "unrolled" in note
 

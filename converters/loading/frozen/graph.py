@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.amending import recurrence
 from converters.loading import quiet
 from tflsplit.graph.tensors import Array
 
@@ -13,15 +14,15 @@ FLOATS = (1, 14, 19)  # DataType of float32, bfloat16, float16 (types.proto)
 
 
 class Graph:
-    """Nodes by name, and new ones beside them. `is_tied` says if some were tied by edges that only order them, which
-    are left out: frozen, none has an effect on another, and in a SavedModel they tie every constant to the inputs."""
+    """Nodes by name, and new ones beside them. Edges that only order them are left out: frozen, none has an effect on
+    another. `is_tied` says if constants had some, as in a SavedModel, which ties each of them to the inputs."""
 
     def __init__(self, function: Any) -> None:
         graph_def = function.graph.as_graph_def()
         tied = [node for node in graph_def.node if any(source.startswith("^") for source in node.input)]
         for node in tied:
             node.input[:] = [source for source in node.input if not source.startswith("^")]
-        self.is_tied = bool(tied)
+        self.is_tied = any(node.op == "Const" for node in tied)
         self._function = function
         self._before = {node.name for node in graph_def.node}
         self.definition = graph_def
@@ -89,7 +90,9 @@ class Graph:
         return node if len(users) == 1 else None
 
     def shape(self, source: str) -> tuple[int, ...] | None:
-        """The shape of a tensor of the graph as it was; None where it is not known."""
+        """The shape of a tensor of the graph as it was; None where it is not known, or the tensor is new."""
+        if node_name(source) not in self._before:
+            return None
         tensor = self._function.graph.get_tensor_by_name(source if ":" in source else f"{source}:0")
         return tuple(tensor.shape.as_list()) if tensor.shape.is_fully_defined() else None
 
@@ -187,11 +190,12 @@ def needed(function: Any) -> list[Any]:
 
 
 def needed_for(tensors: Sequence[Any]) -> list[Any]:
-    """The operations that these tensors are computed from."""
+    """The operations that these tensors are computed from, but for the loops of LSTMs that are to be operators."""
     waiting = list({tensor.op.name: tensor.op for tensor in tensors}.values())
     seen = {operation.name for operation in waiting}
     for operation in waiting:  # grows while it is read
-        for source in (tensor.op for tensor in operation.inputs):
+        sources = operation.inputs[1:] if recurrence.is_marked(operation) else operation.inputs
+        for source in (tensor.op for tensor in sources):
             if source.name not in seen:
                 seen.add(source.name)
                 waiting.append(source)

@@ -37,3 +37,17 @@ def test_the_distance_is_along_the_axis_that_a_layer_normalises(load_built, axis
 
     assert near < 0.1
     assert far > 5
+
+
+def test_of_an_lstm_that_is_a_loop_what_goes_into_its_gates_is_seen(load_built):
+    def build(keras):
+        entry = keras.Input((6, 5))
+        return keras.Model(entry, keras.layers.Dense(2)(keras.layers.LSTM(3)(entry)))
+
+    model = load_built(build)
+    lstm = model.keras_model.layers[1].cell
+    data = np.random.default_rng(0).normal(size=(4, 6, 5)).astype(np.float32)
+    view = first_layer.look_at(model).at((data,))
+
+    np.testing.assert_array_equal(view.entering, data)
+    np.testing.assert_allclose(view.leaving, data @ lstm.kernel.numpy() + lstm.bias.numpy(), atol=1e-5)

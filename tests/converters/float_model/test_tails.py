@@ -89,7 +89,7 @@ def test_a_tensor_of_the_same_name_that_does_not_track_is_no_counterpart(load_bu
     model, inputs = load_built(residual), samples(load_built(residual))
     integer = quantize.quantise(model, inputs)
     other = load_built(lambda k: scaled(residual(k)))
-    found = matching.find(integer, quantize.unquantised(other, integer), inputs)
+    found = matching.find(integer, quantize.unquantised(other, quantize.quantise(other, inputs)), inputs)
     graph = flatgraph.read(integer)
     inner = next(operator.outputs[0] for operator in graph.operators if operator.index == 1)
 
