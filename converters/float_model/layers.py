@@ -7,7 +7,7 @@ no layer.
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from converters.loading import quiet, scopes
 from converters.loading.model import LoadedModel, samples_of, stored_samples
 from converters.loading.tracing import Tap
 from tflsplit.graph import flatgraph
-from tflsplit.graph.flatgraph import Graph
+from tflsplit.graph.flatgraph import Graph, Operator
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.tensors import Array, dequantise
 from tflsplit.values.classes import dataclass
@@ -32,6 +32,7 @@ _REPEATED_DB = 6.0  # one more rounding of the same size costs 3 dB, one of twic
 # A layer may lie below the resolution of its tensor (untrained networks shrink their signal to nothing). Then agreement
 # to within the rounding of an operator and of its input, one step each, is enough, and the name decides.
 _RESOLUTION_STEPS = 2.0
+_AT_ONCE = 1 << 16  # values of each tensor that are compared at once: some hundred tensors then take 50 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,35 +157,48 @@ class _Comparison:
 
     def add(self, layer_outputs: Sequence[Array], interpreter: Interpreter) -> None:
         """One sample: what the layers put out, and an interpreter that has just run the same."""
-        by_size = defaultdict(list)
-        for tap, output in enumerate(layer_outputs):
-            by_size[output.size].append(tap)
-        self._find_equals(layer_outputs)
+        operators = defaultdict(list)
         for operator in self._graph.operators:
-            tensor = self._graph.tensors[operator.outputs[0]]
-            taps = by_size.get(math.prod(tensor.shape), ())
-            if tensor.spec is None or not taps:
-                continue
-            real = dequantise(interpreter.tensor(tensor.index), tensor.spec)
-            self._add_operator(operator.index, real, taps, layer_outputs, tensor.spec.scale)
+            operators[math.prod(self._graph.tensors[operator.outputs[0]].shape)].append(operator)
+        taps = defaultdict(list)
         for tap, output in enumerate(layer_outputs):
+            taps[output.size].append(tap)
             self._power[tap] += float(np.square(output, dtype=np.float32).sum())
             self._sum[tap] += float(output.sum(dtype=np.float64))
             self._count[tap] += output.size
+        self._find_equals(layer_outputs)
+        for size in operators.keys() & taps.keys():
+            real = {operator.index: self._real(operator, interpreter) for operator in operators[size]}
+            known = {index: values for index, values in real.items() if values is not None}
+            self._add_errors(known, taps[size], layer_outputs)
+            self._add_steps(known, taps[size], layer_outputs)
 
-    def _add_operator(
-        self, operator: int, real: Array, taps: Sequence[int], layer_outputs: Sequence[Array], scale: float
-    ) -> None:
-        flat = real.ravel()
-        for tap in taps:
-            difference = flat - layer_outputs[tap].ravel()
-            self._error[operator, tap] += float(difference @ difference)
-            self._is_comparable[operator, tap] = True
-            self._same_shape[operator, tap] = _bare(real.shape) == _bare(layer_outputs[tap].shape)
-            if tap in self._windows[operator] and scale > 0:
-                steps = float(np.abs(difference).max()) / scale
-                before = self._steps[operator, tap]
-                self._steps[operator, tap] = steps if math.isinf(before) else max(before, steps)
+    def _real(self, operator: Operator, interpreter: Interpreter) -> "Array | None":
+        tensor = self._graph.tensors[operator.outputs[0]]
+        return None if tensor.spec is None else dequantise(interpreter.tensor(tensor.index), tensor.spec)
+
+    def _add_errors(self, real: Mapping[int, Array], taps: Sequence[int], layer_outputs: Sequence[Array]) -> None:
+        """Of all operators and layers of one size, as |a|² + |b|² - 2ab: in a deep network they are tens of thousands
+        of pairs, and their products are those of two matrices. In float64, of which enough is left."""
+        places = np.ix_(list(real), taps)
+        for start in range(0, layer_outputs[taps[0]].size if real else 0, _AT_ONCE):
+            found, expected = (
+                np.array([array.ravel()[start : start + _AT_ONCE] for array in arrays], np.float64)
+                for arrays in (real.values(), (layer_outputs[tap] for tap in taps))
+            )
+            squares = np.square(found).sum(1)[:, None] + np.square(expected).sum(1)
+            self._error[places] += squares - 2 * (found @ expected.T)
+        self._is_comparable[places] = True
+
+    def _add_steps(self, real: Mapping[int, Array], taps: Sequence[int], layer_outputs: Sequence[Array]) -> None:
+        for operator, values in real.items():
+            spec = self._graph.tensors[self._graph.operators[operator].outputs[0]].spec
+            for tap in taps:
+                self._same_shape[operator, tap] = _bare(values.shape) == _bare(layer_outputs[tap].shape)
+                if tap in self._windows[operator] and spec is not None and spec.scale > 0:
+                    steps = float(np.abs(values.ravel() - layer_outputs[tap].ravel()).max()) / spec.scale
+                    before = self._steps[operator, tap]
+                    self._steps[operator, tap] = steps if math.isinf(before) else max(before, steps)
 
     def _find_equals(self, layer_outputs: Sequence[Array]) -> None:
         if self._groups:

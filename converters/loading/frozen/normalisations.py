@@ -23,18 +23,23 @@ def alone(graph: Graph, node: Any) -> bool:
     product = next((found for source in node.input if (found := graph.only(source, "Mul")) is not None), None)
     if product is None or node.attr["T"].type not in FLOATS:
         return False
-    x = next((source for source in product.input if graph.array(source) is None), None)
+    x = next((source for source in product.input if graph.depends_on(source, "Placeholder")), None)
+    # First what is quickly seen: constants may have to be computed, and most stand behind a convolution.
+    if x is None or not _is_apart(graph, x):
+        return False
     factor = _channels(graph, product, x)
     offset = _channels(graph, node, next(one for one in node.input if node_name(one) == product.name))
-    if x is None or factor is None or offset is None or factor.size != offset.size:
+    if factor is None or offset is None or factor.size != offset.size:
         return False
     return _as_convolution(graph, node, x, factor, offset)
 
 
 def fused(graph: Graph, node: Any) -> bool:
     """The same, where factor and offset are one operation."""
+    if node.attr["is_training"].b or node.attr["data_format"].s == b"NCHW" or not _is_apart(graph, node.input[0]):
+        return False
     held = [graph.array(source) for source in node.input[1:]]
-    if node.attr["is_training"].b or node.attr["data_format"].s == b"NCHW" or any(one is None for one in held):
+    if any(one is None for one in held):
         return False
     gamma, beta, mean, variance = (np.asarray(one, np.float32) for one in held)
     factor = gamma / np.sqrt(variance + node.attr["epsilon"].f)
@@ -77,9 +82,14 @@ def _inverse_length(graph: Graph, made: Any) -> tuple[str, float] | None:
     return None
 
 
-def _as_convolution(graph: Graph, node: Any, x: str, factor: Array, offset: Array) -> bool:
+def _is_apart(graph: Graph, x: str) -> bool:
+    """Whether it is a picture that nothing made into which a factor could go."""
     shape, origin = graph.shape(x), graph.origin(x)
-    if shape is None or len(shape) != 4 or shape[-1] != factor.size or origin is None or origin.op in _FOLDED | _INPUTS:
+    return shape is not None and len(shape) == 4 and origin is not None and origin.op not in _FOLDED | _INPUTS
+
+
+def _as_convolution(graph: Graph, node: Any, x: str, factor: Array, offset: Array) -> bool:
+    if (graph.shape(x) or (0,))[-1] != factor.size:
         return False
     weights = graph.held(f"{node.name}/factors", factor.reshape(1, 1, -1, 1))
     scaled = graph.nodes[graph.add("DepthwiseConv2dNative", f"{node.name}/scaled", (x, weights), node)]

@@ -182,6 +182,14 @@ def test_a_graph_without_such_forms_is_left_alone(load_built):
     assert rewrites.rewritten(function, model.specs(quiet.tensorflow()), 1) is function
 
 
+def test_a_normalisation_behind_a_convolution_is_left_without_another_graph(load_built, monkeypatch):
+    """A deep network has a hundred; each constant that is computed, and each graph anew, takes all weights in hand."""
+    for name in ("array", "function"):
+        monkeypatch.setattr(rewrites.Graph, name, lambda *others: pytest.fail(f"made for {others[1:]}"))
+
+    load_built(_after_convolution(lambda keras: keras.layers.BatchNormalization())).concrete_function()
+
+
 def _varied(model):
     """Normalisations whose factors differ by hundreds, as networks of faces have them; some are negative."""
     random = np.random.default_rng(0)
