@@ -48,7 +48,7 @@ class Options:
     user: str | None
     password: str = field(repr=False)
     tls: ssl.SSLContext | None
-    heartbeat_s: int = 30
+    heartbeat_s: int = 10
     timeout_s: float = 10.0
 
     def parameters(self) -> pika.ConnectionParameters:

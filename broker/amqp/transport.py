@@ -5,8 +5,6 @@ so a slow one gets less; what a cloud held when it died, RabbitMQ gives to anoth
 and there are no last wills: who is to be seen as online needs an MQTT connection beside this one.
 """
 
-import random
-
 from broker.amqp import queue_names
 from broker.amqp import session as amqp_session
 from broker.amqp.address import AmqpAddress
@@ -31,15 +29,13 @@ class AmqpTransport(Reconnecting):
         *,
         name: str,
         credentials: Credentials | None = None,
-        heartbeat_s: int = 10,
         connect_timeout_s: float = 10.0,
         limits: protocol.Limits | None = None,
         backoff: Backoff | None = None,
-        randomness: random.Random | None = None,
     ) -> None:
         self._where = where
-        self._options = _options(where, name, credentials or Credentials(), heartbeat_s, connect_timeout_s)
-        super().__init__(f"RabbitMQ {where}", f"amqp-{name}", limits, backoff, randomness)
+        self._options = _options(where, name, credentials or Credentials(), connect_timeout_s)
+        super().__init__(f"RabbitMQ {where}", f"amqp-{name}", limits, backoff)
         self._number = 0
         self._session: amqp_session.Session | None = None
 
@@ -78,9 +74,7 @@ class AmqpTransport(Reconnecting):
         return {"rabbitmq": self._where}
 
 
-def _options(
-    where: AmqpAddress, name: str, credentials: Credentials, heartbeat_s: int, timeout_s: float
-) -> amqp_session.Options:
+def _options(where: AmqpAddress, name: str, credentials: Credentials, timeout_s: float) -> amqp_session.Options:
     """A password of `credentials` counts before the address's. Without user or certificate we are RabbitMQ's `guest`,
     whom it lets in from its own machine only."""
     address, password = where.address, credentials.password or where.password
@@ -97,6 +91,5 @@ def _options(
         user=None if is_certified else address.user or "guest",
         password=password or "guest",
         tls=credentials.ssl_context() if address.tls else None,
-        heartbeat_s=heartbeat_s,
         timeout_s=timeout_s,
     )

@@ -39,7 +39,7 @@ class Reconnecting(Skeleton):
         thread_name: str,
         limits: protocol.Limits | None,
         backoff: Backoff | None,
-        randomness: random.Random | None,
+        randomness: random.Random | None = None,
     ) -> None:
         super().__init__(peer, Shared(limits or protocol.Limits(), time.monotonic))
         self._clock = self._shared.clock

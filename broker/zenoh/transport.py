@@ -8,7 +8,6 @@ are made again by the library, within one session.
 import collections
 import contextlib
 import functools
-import random
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -63,14 +62,13 @@ class ZenohTransport(Reconnecting):
         presence: Presence | None = None,
         limits: protocol.Limits | None = None,
         backoff: Backoff | None = None,
-        randomness: random.Random | None = None,
     ) -> None:
         self._meeting = meeting if isinstance(meeting, Meeting) else address.parse(meeting)
         self._credentials = credentials or Credentials()
         settings.check(self._meeting, self._credentials)
         if self._meeting.is_tls and self._meeting.is_listening:
             openings.check_may_listen(self._credentials)
-        super().__init__(f"direct link {self._meeting}", f"zenoh-{name}", limits, backoff, randomness)
+        super().__init__(f"direct link {self._meeting}", f"zenoh-{name}", limits, backoff)
         self._deployment = deployment
         self._silence_s = 1.5 * keepalive_s
         self._connect_timeout_s = connect_timeout_s

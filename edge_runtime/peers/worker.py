@@ -338,12 +338,12 @@ class Worker:
         self._state, self._why = state, why
         self._say()
 
-    def _say(self, *, is_last: bool = False) -> None:
+    def _say(self) -> None:
         """How this machine stands, if it changed or was not said for a while."""
         key = (0, 0) if self._epoch is None else self._epoch.key
         told = (self._state, self._why, key, self._transport.reconnects)
         now_s = time.monotonic()
-        if told == self._said and now_s - self._said_at_s < _BEAT_S and not is_last:
+        if told == self._said and now_s - self._said_at_s < _BEAT_S:
             return
         message = Standing(
             self.settings.boot,

@@ -96,15 +96,14 @@ class EdgeState:
 class Rate:
     """How much a count grows in a second, between two looks that are far enough apart to say so."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, *, least_s: float = _PERIOD_S / 2) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._least_s = least_s
         self._counted = (clock(), 0)
         self._rate = 0.0
 
     def of(self, count: int) -> float:
         (before_s, before), now_s = self._counted, self._clock()
-        if now_s - before_s >= self._least_s:  # over a shorter time, as at a reload, it would say nothing
+        if now_s - before_s >= _PERIOD_S / 2:  # over a shorter time, as at a reload, it would say nothing
             self._counted = (now_s, count)
             self._rate = (count - before) / (now_s - before_s)
         return self._rate
@@ -114,13 +113,10 @@ class Supervision:
     """A context around what runs. `reload` reads the configuration again and applies it; for a wrong configuration it
     raises and changes nothing."""
 
-    def __init__(
-        self, served: Served, notifier: Notifier, reload: Callable[[], None], *, period_s: float = _PERIOD_S
-    ) -> None:
+    def __init__(self, served: Served, notifier: Notifier, reload: Callable[[], None]) -> None:
         self._served = served
         self._notifier = notifier
         self._reload = reload
-        self._period_s = period_s
         self._is_over = False
         self._is_reload_asked = False
         self._woken = threading.Event()
@@ -144,7 +140,7 @@ class Supervision:
 
     def _run(self) -> None:
         while not self._is_over:
-            self._woken.wait(self._period_s)
+            self._woken.wait(_PERIOD_S)
             self._woken.clear()
             if self._is_reload_asked:
                 self._is_reload_asked = False

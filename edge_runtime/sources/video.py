@@ -54,9 +54,9 @@ class NewestFrame:
     `shown` in every message.
     DeviceError if it cannot be opened at first; afterwards it is waited for without end."""
 
-    def __init__(self, open_it: Callable[[], Stream | None], shown: str, waits_s: tuple[float, ...] = _WAITS_S) -> None:
+    def __init__(self, open_it: Callable[[], Stream | None], shown: str) -> None:
         self.drop: Drop = lambda reason: None
-        self._open, self._shown, self._waits_s = open_it, shown, waits_s
+        self._open, self._shown = open_it, shown
         self._newest: Capture | None = None
         self._changed = threading.Condition()
         self._is_closed = threading.Event()
@@ -92,7 +92,7 @@ class NewestFrame:
                 _log.warning("camera lost source=%s", self._shown)
             if video is not None:  # a camera that hangs is not heard from here either, for some seconds
                 video.release()
-            self._is_closed.wait(self._waits_s[min(failed, len(self._waits_s) - 1)])
+            self._is_closed.wait(_WAITS_S[min(failed, len(_WAITS_S) - 1)])
             failed += 1
             video = None if self._is_closed.is_set() else self._open()
         if video is not None:

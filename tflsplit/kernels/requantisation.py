@@ -19,10 +19,10 @@ _SCALE, _ZERO = 0.5, -3  # of the result; the input's scale is 1
 _VERSIONS = {"CONV_2D": 3, "FULLY_CONNECTED": 4}
 
 
-def requantised(sums: Array, factors: Array, zero: int, low: int = -128, high: int = 127) -> Array:
+def requantised(sums: Array, factors: Array, zero: int) -> Array:
     """What XNNPACK makes of sums with a bias in them: a float32 product, rounded ties to even."""
     scaled = np.rint(sums.astype(np.float32) * factors.astype(np.float32)) + np.float32(zero)
-    made: Array = np.clip(scaled, low, high).astype(np.int8)
+    made: Array = np.clip(scaled, -128, 127).astype(np.int8)
     return made
 
 
