@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 import struct
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,6 +60,17 @@ class State(str, enum.Enum):
     @property
     def is_final(self) -> bool:
         return self in (State.INSTALLED, State.ROLLED_BACK, State.REFUSED)
+
+
+def is_folder_url(url: str) -> bool:
+    """Whether it is of a folder on a web server, with nothing else in it: no user, query, or way out of that folder."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return False
+    is_plain = parts.scheme in ("http", "https") and parts.netloc and not (parts.query or parts.fragment)
+    levels = urllib.parse.unquote(parts.path).split("/")
+    return bool(is_plain) and "@" not in parts.netloc and not {".", ".."}.intersection(levels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ servers an offer may send it to, so that an offer cannot make it call hosts in i
 
 import http.client
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from typing import IO, Any
 
+from broker.messages import updates
 from edge_runtime.updates.download import Download, Lack
 from tflsplit import errors
 
@@ -23,10 +23,7 @@ def check_allowed(url: str, prefix: str | None) -> None:
     """SettingsError unless the device is configured to fetch from that URL."""
     if prefix is None:
         raise errors.SettingsError("this device fetches from no URL: it was started without --update-url-prefix")
-    parts = urllib.parse.urlsplit(url)
-    is_plain = parts.scheme in ("http", "https") and not (parts.query or parts.fragment or "@" in parts.netloc)
-    climbs = any(level in (".", "..") for level in urllib.parse.unquote(parts.path).split("/"))
-    if not is_plain or climbs or not f"{url.rstrip('/')}/".startswith(f"{prefix.rstrip('/')}/"):
+    if not updates.is_folder_url(url) or not f"{url.rstrip('/')}/".startswith(f"{prefix.rstrip('/')}/"):
         raise errors.SettingsError(f"URL {url[:200]!r}: this device fetches only from {prefix}")
 
 

@@ -98,6 +98,8 @@ def test_a_connection_that_breaks_is_gone_on_with(served, web, bundle, has_range
         ("https://models.example", "http://models.example/a", "fetches only from"),
         ("https://models.example", "https://models.example/a?b=c", "fetches only from"),
         ("file:///", "file:///etc/passwd", "fetches only from"),
+        ("https://models.example", "https://models.example/[/../", "fetches only from"),
+        ("https://[", "https://[/a", "fetches only from"),
     ],
 )
 def test_a_device_is_sent_nowhere_else(prefix, url, reason):

@@ -174,6 +174,14 @@ def _connect(broker: connection.Broker, deployment: str, device: str, boot: int)
     return made
 
 
+def _checked_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
+    from broker.messages import updates
+
+    if url is not None and not updates.is_folder_url(url):
+        raise errors.SettingsError(f"--url {url}: give the bundle's folder as https://… or http://…, and nothing else")
+    return url
+
+
 def offered(function: Callable[..., Any]) -> Callable[..., Any]:
     """For who offers a model to devices. Gives the command the arguments `signing_key`, `cut_name`, `bundle_url` and
     `name`."""
@@ -187,6 +195,7 @@ def offered(function: Callable[..., Any]) -> Callable[..., Any]:
             "--url",
             "bundle_url",
             metavar="BASE",
+            callback=_checked_url,
             help="URL of the bundle's folder on a web server. Devices download the model from it. Default: over the "
             "broker.",
         ),

@@ -174,6 +174,16 @@ def test_a_key_that_is_there_and_one_that_is_none_are_refused(run, plant):
     assert "no private key in PEM" in run("push", plant.old.path, *common).refusal()
 
 
+@pytest.mark.parametrize(
+    "url", ["ftp://x/m", "x/m", "https://", "http://[::1/m", "https://u@x/m", "https://x/m?a=b", ""]
+)
+@pytest.mark.parametrize("command", [("push",), ("rollout", "run")])
+def test_a_url_that_no_device_fetches_from_is_refused_before_a_broker_is_asked(run, tiny_package, command, url):
+    given = ("--broker", "mqtt://127.0.0.1:1", "--deployment", "d", "--sign", "no.key", "--url", url)
+    whom = ("--device", "n") if command == ("push",) else ("--state", "s", "--all")
+    assert "give the bundle's folder" in run(*command, tiny_package.path, *given, *whom).refusal()
+
+
 def test_a_cut_that_is_not_there_is_refused_before_a_broker_is_asked(run, tiny_package):
     broker = ("--broker", "mqtt://127.0.0.1:1", "--deployment", "d", "--device", "n", "--sign", "no.key")
     refusal = run("push", tiny_package.path, *broker, "--cut", "nowhere").refusal()
