@@ -92,7 +92,9 @@ def _again(costs: Costs, smallest: dict, found: dict) -> Survived:
         return max(1.0, (connecting + frames * online) / _CORES)
 
     rate_per_s = found["offered_per_s"] / devices
-    return _killed(costs, devices, rate_per_s, _KILLS_S[:1], starts_s=found["starts_s"], slowed=slowed)
+    # Runs that were recorded before this was measured have the time after which half of the fewest devices were back.
+    starts_s = found.get("starts_s", smallest["back"][0])
+    return _killed(costs, devices, rate_per_s, _KILLS_S[:1], starts_s=starts_s, slowed=slowed)
 
 
 def _through(killed: dict) -> list[str]:

@@ -18,7 +18,7 @@ from tflsplit.package.reading import Package
 BEFORE_S = 20.0  # of it before the broker is killed
 # When all that are on have the model it waits for those that are off, and then ends without them.
 _STAY_S = 5.0
-_PATIENCE_S = 900.0
+_PATIENCE_S = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
