@@ -61,6 +61,8 @@ _quote = json.encoder.encode_basestring
 WHOLE = "output"
 # How a result ends whose mask was left out.
 MASK_LEFT_OUT = b',"mask":null}'
+# Why edges leave out answers to an earlier run, for watchers too: nothing is lost, clouds say results again.
+ANOTHER_RUN = "answer_to_another_run"
 _MASK = b',"mask":"'
 _EXACT = {True: "true", False: "false", None: "null"}
 _HEXADECIMAL = frozenset("0123456789abcdef")

@@ -200,7 +200,7 @@ class Device:
         for family in told.families:
             if family.metric in (catalogue.DROPPED, catalogue.BROKER_DROPPED):
                 found.update({sample.labels[0]: _number(sample.value) for sample in family.samples})
-        return {why: count for why, count in found.items() if count and why != "answer_to_another_run"}
+        return {why: count for why, count in found.items() if count and why != results.ANOTHER_RUN}
 
     def _spool(self, told: Telemetry | None) -> dict[str, object] | None:
         frames = _metric(told, catalogue.SPOOL_FRAMES)

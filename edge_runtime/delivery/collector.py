@@ -54,7 +54,7 @@ class Collector:
             self._summary.drop("refusal_of_a_damaged_frame")
             return
         if not self._is_ours(answer.boot):
-            self._summary.drop("answer_to_another_run")
+            self._summary.drop(results.ANOTHER_RUN)
             return
         key = (answer.boot, answer.sequence)
         if not isinstance(answer, results.Result) and self._may_come_yet(answer, key, arrived_at_s):

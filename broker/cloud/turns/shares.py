@@ -3,7 +3,7 @@ many frames a second it may send, where that is bound.
 
 One device alone gets half of the cloud, each of two a third, and so on. (Dynamic thresholds: Choudhury and Hahne,
 IEEE/ACM Transactions on Networking 6(2), 1998.) Whoever holds no more than the window of an ordinary edge keeps that.
-A rate is a bucket of tokens, as deep as a window and as a second's frames.
+A rate is a bucket of tokens, as deep as a window, or as the frames until an edge sends again what was refused.
 """
 
 from tflsplit.recent import Recent
