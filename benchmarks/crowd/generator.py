@@ -8,7 +8,6 @@ first of them that is of another version, if one is. Whoever started it measures
 
 import asyncio
 import asyncio.sslproto
-import gc
 import json
 import resource
 import sys
@@ -21,6 +20,7 @@ import numpy as np
 from broker.transport import address, credentials
 from crowd import material
 from crowd.device import Device, Record, Way
+from tflsplit.cli.options import supervision
 from tflsplit.package import reading, signing
 from tflsplit.package.signing import Verifier
 
@@ -63,9 +63,9 @@ def main() -> None:
     record, shared = Record(), (asyncio.Semaphore(_DOORS), signing.open_public(Path(wanted.key)))
     devices = [Device(number, _way(wanted, name, shared), versions, record) for number, name in enumerate(wanted.names)]
     asyncio.sslproto.SSLProtocol.max_size = 16 << 10  # a buffer of each connection: 256 KB where nobody says less
-    gc.freeze()  # a collection over thousands of devices would be a latency of ours
     print(MADE, flush=True)
-    asyncio.run(_live(devices, wanted))
+    with supervision.cycles_sought_in_what_is_new():
+        asyncio.run(_live(devices, wanted))
     _write(folder, devices, record)
 
 

@@ -6,8 +6,9 @@ One with neither systemd nor a configuration file imports none of it.
 import gc
 import logging
 import os
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,33 @@ log = logging.getLogger(__name__)
 
 # Longest time between two reports while the edge starts: some accelerators compile the model for a minute.
 _STEP_S = 90.0
+_SEARCH_S = 3600.0
+
+
+@contextmanager
+def cycles_sought_in_what_is_new() -> Iterator[None]:
+    """Meanwhile Python's search for cycles that nothing refers to leaves out what an earlier one went over, but for one
+    in an hour. With 5,000 devices at a cloud it took 70 to 130 ms to go over all, in which no frame was answered. What
+    is in no cycle is freed when nothing refers to it any more, as ever."""
+    whole_at_s = time.monotonic()
+
+    def look(phase: str, info: dict[str, int]) -> None:
+        nonlocal whole_at_s
+        if info["generation"] < 2:
+            return
+        if phase == "stop":
+            gc.freeze()
+        elif time.monotonic() - whole_at_s >= _SEARCH_S:
+            whole_at_s = time.monotonic()
+            gc.unfreeze()
+
+    gc.freeze()
+    gc.enable()
+    gc.callbacks.append(look)
+    try:
+        yield
+    finally:
+        gc.callbacks.remove(look)
 
 
 class Supervised:
@@ -58,17 +86,16 @@ class Supervised:
     @contextmanager
     def _running(self, served: "Callable[[], Served]", reload: Callable[[], None]) -> Iterator[None]:
         """On SIGHUP the configuration is read again."""
-        gc.freeze()
-        gc.enable()
-        if not self.is_supervised and not command.has_file(self._context):
-            yield
-            return
-        from edge_runtime.service.notify import Notifier
-        from edge_runtime.service.supervision import Supervision
+        with ExitStack() as running:
+            running.enter_context(cycles_sought_in_what_is_new())
+            if self.is_supervised or command.has_file(self._context):
+                from edge_runtime.service.notify import Notifier
+                from edge_runtime.service.supervision import Supervision
 
-        notifier = self._notifier if self.is_supervised else Notifier({})
-        supervision = Supervision(served(), notifier, reload)
-        with self.surroundings.reloaded_by_signal(supervision.ask_to_reload), supervision:
+                notifier = self._notifier if self.is_supervised else Notifier({})
+                supervision = Supervision(served(), notifier, reload)
+                running.enter_context(self.surroundings.reloaded_by_signal(supervision.ask_to_reload))
+                running.enter_context(supervision)
             yield
 
     def _again(self, changeable: Collection[str], apply: Callable[[Mapping[str, Any], frozenset[str]], None]) -> None:
