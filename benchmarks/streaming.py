@@ -1,14 +1,15 @@
 """How near a stream comes to what can be reached, and what a frame costs its edge and its cloud.
 
 MobileNetV2, edge and cloud as processes on a core each, a window of 8 frames, QoS 1, a Mosquitto on loopback with
-`set_tcp_nodelay`, before all others where this user may give that priority: else it waits for head and tail to use up
-their turns, and the scheduler is measured. Rivals are the pairs of scripts of `benchmarks/bare/pair.py`, which do the
-same work on a frame: by sockets, and by paho's public interface with TCP_NODELAY. All in turn. Processor time, switches
-of threads and system calls are of whole processes, over all their threads; where it says "beyond", without what each of
-them spent in its own interpreter meanwhile (`benchmarks/bare/invoked.py`). A cloud has been online for so long that it
-says nothing again (`broker.transport.repeats`: the results of its first ten seconds come twice). At 448 pixels the rate
-is compared with 1 / max(head, tail), each timed alone on its core. System calls are counted by perf, in a run of their
-own, where this user may; else they are left out.
+`set_tcp_nodelay`, on the cloud's core, whose half is the shorter one, and before it where this user may give that
+priority: else it waits for head and tail to use up their turns, and the scheduler is measured. Rivals are the pairs of
+scripts of `benchmarks/bare/pair.py`, which do the same work on a frame: by sockets, and by paho's public interface with
+TCP_NODELAY. All in turn. Processor time, switches of threads and system calls are of whole processes, over all their
+threads; where it says "beyond", without what each of them spent in its own interpreter meanwhile
+(`benchmarks/bare/invoked.py`). A cloud has been online for so long that it says nothing again
+(`broker.transport.repeats`: the results of its first ten seconds come twice). At 448 pixels the rate is compared with 1
+/ max(head, tail), each timed alone on its core. System calls are counted by perf, in a run of their own, where this
+user may; else they are left out.
 
 The scripts by sockets are the floor: they do nothing but the work. What ours takes more than the scripts by paho goes
 into some three times as many Python functions, for what those leave out: checks of all that comes, what is kept to be
@@ -72,6 +73,7 @@ def run(folder: Path, *, is_quick: bool) -> list[Outcome | Table]:
     rounds = 2 if is_quick else 5
     counts = {"full speed": 200 if is_quick else 600, "30 frames/s": 60 if is_quick else 150}
     with harness.mosquitto("set_tcp_nodelay true") as broker:
+        os.sched_setaffinity(broker.pid, {harness.CLOUD_CORE})
         with contextlib.suppress(PermissionError):
             os.sched_setscheduler(broker.pid, os.SCHED_RR, os.sched_param(2))
         small = _told(folder, models.SIDE) | {"port": broker.port}
