@@ -19,6 +19,8 @@ from crowd import event_time, model_time
 from crowd.event_time import Survived
 from crowd.model_time import Costs
 
+from broker.deploy import process, supervision
+
 HERE = Path(__file__).parent
 MEASURED, COMPUTED, PAGE = fleet.RAW, HERE / "scale.json", HERE.parent / "docs" / "scale.md"
 # Devices, and frames a second of each.
@@ -65,9 +67,10 @@ def main() -> None:
 
 def _computed(costs: Costs, devices: int, rate_per_s: float) -> dict[str, object]:
     load = model_time.load(costs, devices, rate_per_s)
-    brokers, clouds = math.ceil(load.broker / _FULL), math.ceil(load.cloud / _FULL)
+    by_files = devices / process.clients_allowed(supervision.OPEN_FILES)
+    brokers, clouds = math.ceil(max(load.broker / _FULL, by_files)), math.ceil(load.cloud / _FULL)
     row: dict[str, object] = {"devices": devices, "rate_per_s": rate_per_s, **asdict(load)}
-    if brokers == clouds == 1:
+    if max(load.broker, load.cloud) <= _FULL:
         taken = model_time.latencies(costs, devices, rate_per_s, _FOR_S)
         row["latencies_s"] = [model_time.percentile(taken, share) for share in (0.5, 0.95, 0.99)]
     back = model_time.storm(costs, math.ceil(devices / brokers), _STARTS_S)
@@ -92,9 +95,7 @@ def _again(costs: Costs, smallest: dict, found: dict) -> Survived:
         return max(1.0, (connecting + frames * online) / _CORES)
 
     rate_per_s = found["offered_per_s"] / devices
-    # Runs that were recorded before this was measured have the time after which half of the fewest devices were back.
-    starts_s = found.get("starts_s", smallest["back"][0])
-    return _killed(costs, devices, rate_per_s, _KILLS_S[:1], starts_s=starts_s, slowed=slowed)
+    return _killed(costs, devices, rate_per_s, _KILLS_S[:1], starts_s=found["starts_s"], slowed=slowed)
 
 
 def _through(killed: dict) -> list[str]:

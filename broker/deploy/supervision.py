@@ -7,6 +7,7 @@ from pathlib import Path
 
 UNIT = "tflsplit-broker.service"
 COMPOSE = "compose.yaml"
+OPEN_FILES = 65_536  # at most: each client is one
 
 # The broker reads its own folder and writes its data there; it cannot see the keys of the authority and the clients.
 _UNIT = """\
@@ -32,7 +33,7 @@ Restart=always
 RestartSec=2
 TimeoutStopSec=20
 UMask=0077
-LimitNOFILE=65536
+LimitNOFILE={files}
 MemoryMax=75%
 # Wherever the folder lies, even below /home, only the broker's part of it is there for the broker.
 ProtectSystem=strict
@@ -92,7 +93,7 @@ _SERVICE = """\
     restart: unless-stopped
     # Each client is an open file. At the usual 1,024 the 1,015th client would be reset.
     ulimits:
-      nofile: 65536
+      nofile: {files}
     stop_grace_period: 20s
     logging:
       driver: local
@@ -108,6 +109,7 @@ def unit(deployment: str, folder: Path, server: Path, user: str, *, mosquitto: s
         mosquitto=mosquitto,
         config=config,
         unit=UNIT,
+        files=OPEN_FILES,
     )
 
 
@@ -117,7 +119,7 @@ def compose(port: int, uid: int, gid: int, *, config: str) -> str:
 
 def service(port: int, owner: str, *, config: str, server: str = "server", more: str = "") -> str:
     """The broker in a Compose file beside whose folder `server` lies; `owner` is uid:gid, `more` are further lines."""
-    return _SERVICE.format(port=port, owner=owner, config=config, server=server, more=more)
+    return _SERVICE.format(port=port, owner=owner, config=config, server=server, more=more, files=OPEN_FILES)
 
 
 def _quoted(path: Path) -> str:
