@@ -30,8 +30,7 @@ from edge_runtime.exchange import HeadInUse
 from edge_runtime.head import Head
 from edge_runtime.incoming import Incoming
 from edge_runtime.sources import intake
-from edge_runtime.sources.batches import Gathering, rows
-from edge_runtime.sources.captured import Capture
+from edge_runtime.sources.captured import Capture, Gathering, rows
 from edge_runtime.sources.frames import Source
 from edge_runtime.stream import Stream
 from tflsplit import arguments, errors, text

@@ -6,7 +6,7 @@ from edge_runtime import batched
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.protocol import Accelerator
 from edge_runtime.delivery import framing
-from edge_runtime.sources import batches
+from edge_runtime.sources import captured
 from tflsplit import errors
 from tflsplit.graph.cuts import Cut
 from tflsplit.graph.tensors import Array
@@ -53,4 +53,4 @@ def frames(inputs: Sequence[tuple[Array, ...]], batch: int, count: int) -> tuple
     """The inputs as the rows of `count` frames; each begins one input later, and inputs that are too few come again."""
     if batch == 1:
         return tuple(inputs)
-    return tuple(batches.rows([inputs[(first + row) % len(inputs)] for row in range(batch)]) for first in range(count))
+    return tuple(captured.rows([inputs[(first + row) % len(inputs)] for row in range(batch)]) for first in range(count))

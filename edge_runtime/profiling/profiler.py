@@ -22,7 +22,7 @@ from edge_runtime.profiling.journal import Journal
 from edge_runtime.profiling.measurement import Clock, Measurement, Measurer
 from edge_runtime.profiling.overhead import Overhead
 from edge_runtime.sources import frames
-from edge_runtime.sources.batches import rows
+from edge_runtime.sources.captured import rows
 from edge_runtime.sources.frames import Source
 from tflsplit import arguments, errors, text
 from tflsplit.coding import jpeg, precisions

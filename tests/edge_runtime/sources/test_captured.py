@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from edge_runtime.sources import batches
-from edge_runtime.sources.batches import Gathering
-from edge_runtime.sources.captured import Capture
+from edge_runtime.sources import captured
+from edge_runtime.sources.captured import Capture, Gathering
 
 
 def capture(number, at_s):
@@ -41,5 +40,5 @@ def test_a_frame_is_due_a_while_after_its_first_input_was_captured():
 def test_one_input_is_passed_on_and_several_become_rows():
     one = (np.ones((1, 2), np.int8), np.zeros((1, 3), np.int8))
 
-    assert batches.rows([one]) is one
-    assert [each.shape for each in batches.rows([one, one, one])] == [(3, 2), (3, 3)]
+    assert captured.rows([one]) is one
+    assert [each.shape for each in captured.rows([one, one, one])] == [(3, 2), (3, 3)]
