@@ -3,39 +3,29 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from broker.transport.protocol import Transport
 from edge_runtime.answering.answers import Answers
 from edge_runtime.delivery.birth import Birth
 from edge_runtime.delivery.framing import Sending
-from edge_runtime.delivery.settings import Settings
+from edge_runtime.delivery.run import Run
 from edge_runtime.exactness import Exactness
 from edge_runtime.exchange import HeadInUse
 from edge_runtime.head import Head
 
 if TYPE_CHECKING:
     from edge_runtime.adapting.adaptation import Adaptation
-    from edge_runtime.delivery.durable.spool import Spool
 
 
 class Announcing:
     """For the results thread, except `describe`; before there is one, for whom starts it."""
 
     def __init__(
-        self,
-        transport: Transport,
-        settings: Settings,
-        in_use: HeadInUse,
-        answers: Answers,
-        exactness: Exactness,
-        *,
-        spool: "Spool | None",
-        adaptation: "Adaptation | None",
+        self, run: Run, in_use: HeadInUse, answers: Answers, exactness: Exactness, adaptation: "Adaptation | None"
     ) -> None:
-        self._birth = Birth(transport, settings)
+        self._birth = Birth(run.transport, run.settings)
         self._in_use = in_use
         self._answers = answers
         self._exactness = exactness
-        self._spool = spool
+        self._spool = run.spool
         self._adaptation = adaptation
         self._told: Mapping[str, object] = {}
 

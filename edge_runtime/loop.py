@@ -22,6 +22,7 @@ from edge_runtime.delivery.clouds import Clouds
 from edge_runtime.delivery.collector import Collector
 from edge_runtime.delivery.observer import Observer
 from edge_runtime.delivery.publisher import Publisher
+from edge_runtime.delivery.run import Run
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.delivery.summary import Summary
 from edge_runtime.delivery.window import Window
@@ -67,7 +68,6 @@ class Edge:
     """
 
     _turn: Callable[[], AbstractContextManager[None]] = staticmethod(nullcontext)
-    _failure: Exception | None = None
 
     def __init__(
         self,
@@ -87,52 +87,35 @@ class Edge:
         arguments.instance(settings, Settings, "settings")
         arguments.provides(transport, "receive", "transport")
         self.spool = spool
-        self.summary = Summary(accelerator=head.counters)
-        self._settings = settings
-        self._transport = transport
         self.adaptation = adaptation
-        self._stream = Stream(package, self.summary, settings.boot, spool=spool, adapts=adaptation is not None)
-        self._observers = (self._stream, *observers, *([adaptation] if adaptation else []))
+        self.summary = Summary(accelerator=head.counters)
+        self._transport = transport
+        self._run = Run(transport, settings, self.summary, tuple(observers), Window(settings.window), Clouds(), spool)
+        self._stream = Stream(package, self._run, adapts=adaptation is not None)
+        self._run.observers = (self._stream, *observers, *([adaptation] if adaptation else []))
         self._rescue = rescue
         framing.check_batch(package, head.cut, settings.batch)
         self._in_use = HeadInUse(package, head, settings, self._changed, self._stream.check)
-        self._window, self._clouds = Window(settings.window), Clouds()
-        self.exactness = Exactness(settings.exact, self._clouds)
+        self.exactness = Exactness(settings.exact, self._run.clouds)
         publisher = Publisher(transport, settings, self.exactness.wait)
         self._names = publisher.names
         if adaptation is not None:
-            adaptation.attach(transport, settings, self._clouds, self.exactness.allows)
+            adaptation.attach(transport, settings, self._run.clouds, self.exactness.allows)
             publisher.hears.append(adaptation.answers)
-        self._route = routes.of(
-            *(self._window, publisher, self.summary, lambda: self._settings, self._clouds.serve),
-            spool=spool,
-            is_stopping=lambda: self.is_stopping,
-            on_wait=self._between_frames,
-            on_failure=self._fail,
-            on_given_up=adaptation.given_up if adaptation else lambda keys: None,
-            on_refused=adaptation.refused if adaptation else lambda packed: None,
-            newest_first=adaptation is not None,
-        )
+        self._route = routes.of(self._run, publisher, on_wait=self._between_frames, learner=adaptation)
         here = on_device or (adaptation.on_device if adaptation else None)
-        about = (here, settings, self.summary, self._observers, self.exactness)
-        self._answers = Answers(*about, moves_here=bool(adaptation and adaptation.may_answer), on_failure=self._fail)
-        self._collector = Collector(
-            *(self._route, self.summary, self._observers),
-            own_s=self._answers.settled,
-            own_ends_latency=self._answers.end_latencies,
-            until=settings.until,
-            is_ours=lambda boot: boot == settings.boot or (spool is not None and spool.knows(boot)),
-        )
-        self._announcing = Announcing(
-            *(transport, settings, self._in_use, self._answers, self.exactness), spool=spool, adaptation=adaptation
-        )
+        moves_here = bool(adaptation and adaptation.may_answer)
+        self._answers = Answers(self._run, here, self.exactness, moves_here=moves_here)
+        own_ends_latency = self._answers.end_latencies
+        self._collector = Collector(self._run, self._route, self._answers.settled, own_ends_latency=own_ends_latency)
+        self._announcing = Announcing(self._run, self._in_use, self._answers, self.exactness, adaptation)
         # A spool has threads of its own, and what adapts learns from when an answer comes.
-        self._incoming = Incoming(transport, self._take, self._tend, self._fail, may_share=not (spool or adaptation))
-        self._stopped_at_s: float | None = None
+        may_share = not (spool or adaptation)
+        self._incoming = Incoming(transport, self._take, self._tend, self._run.fail, may_share=may_share)
 
     @property
     def settings(self) -> Settings:
-        return self._settings
+        return self._run.settings
 
     @property
     def package(self) -> Package:
@@ -160,22 +143,22 @@ class Edge:
     @property
     def outstanding(self) -> int:
         """Frames that were sent and are not answered."""
-        return len(self._window)
+        return len(self._run.window)
 
     @property
     def is_stopping(self) -> bool:
-        return self._stopped_at_s is not None
+        return self._run.is_stopping
 
     def stop(self) -> None:
         """Take no further input, but wait for answers. Takes no lock: signal handlers may call it."""
-        self._stopped_at_s = time.monotonic()
+        self._run.stop()
         self._in_use.head.interrupt()
 
     def reload(self, settings: Settings) -> None:
         """The settings from the next frame on; SettingsError names those that cannot change while the edge runs."""
-        self._settings.check_may_become(settings)
-        self._settings = settings
-        self._window.resize(settings.window)
+        self._run.settings.check_may_become(settings)
+        self._run.settings = settings
+        self._run.window.resize(settings.window)
 
     def exchange(self, package: Package, head: Head) -> tuple[Package, Head]:
         """The next frames go through another head, perhaps of another package. Returns the old package and head, which
@@ -186,7 +169,7 @@ class Edge:
         """
         mover = self.adaptation
         is_fixed = self._answers.on_device is not None if mover is None else not mover.may_follow(head)
-        if is_fixed or self.gate is not None or self._settings.batch > 1:
+        if is_fixed or self.gate is not None or self._run.settings.batch > 1:
             raise errors.SettingsError(
                 "an edge that answers frames itself, moves its cut on an accelerator, or sends batches, keeps its "
                 "package and its heads: restart it"
@@ -230,24 +213,24 @@ class Edge:
             self._answers.close()
             self._route.close()
             self.summary.link = self._transport.counters
-        if self._failure is not None:
-            raise self._failure
+        if self._run.failure is not None:
+            raise self._run.failure
         return self.summary
 
     def _process_all(self, source: Source) -> None:
         captures = intake.of(
             source,
-            is_newest_only=self._settings.is_latest,
-            repeats=self._settings.count is not None,
-            rate_fps=lambda: self._settings.rate_fps,
+            is_newest_only=self._run.settings.is_latest,
+            repeats=self._run.settings.count is not None,
+            rate_fps=lambda: self._run.settings.rate_fps,
             on_lost=self._lose,
         )
-        sequence, batch = 0, Gathering(self._settings.batch, self._settings.batch_wait_s)
+        sequence, batch = 0, Gathering(self._run.settings.batch, self._run.settings.batch_wait_s)
         try:
             while not (self.is_stopping or captures.is_over or self._is_enough(len(batch.inputs))):
                 is_looking = self._incoming.look()
                 room_s = 0.0 if is_looking else _LOOK_S
-                if self._answers.is_alone(self._transport, self._route) or self._route.wait_for_room(room_s):
+                if self._answers.is_alone(self._route) or self._route.wait_for_room(room_s):
                     batch.add(captures.take(min(_LOOK_S, batch.left_s)))
                     if batch.is_due or self._is_enough(len(batch.inputs)):
                         sequence += self._process(sequence, batch.take())
@@ -262,14 +245,14 @@ class Edge:
                 self.summary.drop("batch_unfilled", len(batch.inputs))
 
     def _is_enough(self, gathered: int) -> bool:
-        return self._settings.count is not None and self.summary.inputs + gathered >= self._settings.count
+        return self._run.settings.count is not None and self.summary.inputs + gathered >= self._run.settings.count
 
     def _lose(self) -> None:
         self.summary.drop("replaced" if self._transport.state is ConnectionState.ONLINE else "offline")
 
     def _process(self, sequence: int, batch: Sequence[Capture]) -> int:
         """Makes the frame of these inputs, or several; returns the inputs' number."""
-        began_s, is_alone, overdue_s = time.monotonic(), self._answers.is_alone(self._transport, self._route), None
+        began_s, is_alone, overdue_s = time.monotonic(), self._answers.is_alone(self._route), None
         if self.adaptation is not None:
             self._in_use.sending, self._in_use.head = self.adaptation.pick()
             overdue_s = self.adaptation.overdue_s
@@ -278,8 +261,8 @@ class Edge:
         for course in self._answers.courses_of(self._in_use.sending, boundary, inputs, is_alone=is_alone):
             if course.places.start > 0 and not is_alone:
                 waited_s += self._wait_for_room()
-            key, follows = (self._settings.boot, sequence), self._stream.follows(sequence)
-            about = {"head_s": head_s, "follows": follows, **self._settings.wishes}
+            key, follows = (self._run.settings.boot, sequence), self._stream.follows(sequence)
+            about = {"head_s": head_s, "follows": follows, **self._run.settings.wishes}
             packed = course.pack(batch, key, self._in_use.sizes, **about)
             if self.adaptation is not None:
                 self.adaptation.sent(packed, time.monotonic() - began_s - waited_s)
@@ -317,7 +300,7 @@ class Edge:
                 self._in_use.take(*rescued)
 
     def _between_frames(self) -> None:
-        for observer in self._observers:
+        for observer in self._run.observers:
             observer.alive()
         self._in_use.look()
 
@@ -333,31 +316,31 @@ class Edge:
     def _wait_for_answers(self) -> None:
         self._incoming.leave()
         began_s, is_said = time.monotonic(), self._say_what_is_waited_for()
-        while self._failure is None and not self._route.wait_until_settled(_LOOK_S):
+        while self._run.failure is None and not self._route.wait_until_settled(_LOOK_S):
             is_said = is_said or self._say_what_is_waited_for()  # it may be stopped while it waits
             self._between_frames()
             now_s = time.monotonic()
             if self._route.is_stuck:
                 return
-            if now_s - max(began_s, self._collector.answered_at_s) >= self._settings.drain_s:
+            if now_s - max(began_s, self._collector.answered_at_s) >= self._run.settings.drain_s:
                 return
-            if self.spool is not None and self._stopped_at_s is not None:
+            if self.spool is not None and self._run.stopped_at_s is not None:
                 is_away = self._transport.state is not ConnectionState.ONLINE
-                if is_away or now_s - self._stopped_at_s >= _GRACE_S:
+                if is_away or now_s - self._run.stopped_at_s >= _GRACE_S:
                     return
 
     def _say_what_is_waited_for(self) -> bool:
         is_waiting = self.is_stopping and self.spool is None and self.outstanding > 0
         if is_waiting:
             words = "stopping: waiting up to %g s for %s, Ctrl-C again to give up"
-            log.info(words, self._settings.drain_s, text.counted(self.outstanding, "answer"))
+            log.info(words, self._run.settings.drain_s, text.counted(self.outstanding, "answer"))
         return is_waiting
 
     def _tend(self, now_s: float) -> None:
         """Called by whoever sees to what comes, regularly."""
         self._collector.tend(now_s)
         self._route.tend(now_s)
-        self._clouds.look(now_s, self._settings.deployment, waits=self._is_unheard)
+        self._run.clouds.look(now_s, self._run.settings.deployment, waits=self._is_unheard)
         self._announcing.look()
         if self.adaptation is not None:
             self.adaptation.tend(now_s)
@@ -379,11 +362,7 @@ class Edge:
         elif not message.topic.endswith(_ANNOUNCED):
             self._collector.take(message.payload)
         else:
-            if self._clouds.take(message):
+            if self._run.clouds.take(message):
                 self._route.cloud_came(time.monotonic())
                 self._announcing.cloud_came()
             self._announcing.judge()
-
-    def _fail(self, failure: Exception) -> None:
-        self._failure = failure
-        self._stopped_at_s = time.monotonic()

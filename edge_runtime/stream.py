@@ -5,17 +5,13 @@ gets no result, the tail may not have seen it; then the stream begins anew with 
 """
 
 import logging
-from typing import TYPE_CHECKING
 
 from edge_runtime.delivery.observer import OwnAnswer, Settled, refusal_of
-from edge_runtime.delivery.summary import Summary
+from edge_runtime.delivery.run import Run
 from edge_runtime.head import Head
 from tflsplit import errors
 from tflsplit.graph.tensors import Array
 from tflsplit.package.reading import Package
-
-if TYPE_CHECKING:  # an edge without a spool does not load SQLite
-    from edge_runtime.delivery.durable.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +36,10 @@ class Stream:
     """An observer of the edge. All but `settled` is for the compute thread. Where the package is not stateful each
     frame is alone. SettingsError for a package that does not go with what the edge does (`check`)."""
 
-    def __init__(
-        self, package: Package, summary: Summary, boot: int, *, spool: "Spool | None" = None, adapts: bool = False
-    ) -> None:
-        self._summary = summary
-        self._boot = boot
-        self._limits = None if spool is None else spool.limits
+    def __init__(self, package: Package, run: Run, *, adapts: bool) -> None:
+        self._summary = run.summary
+        self._boot = run.settings.boot
+        self._limits = None if run.spool is None else run.spool.limits
         self._adapts = adapts
         self._is_stateful = package.manifest.is_stateful
         self._state: bytes | None = None

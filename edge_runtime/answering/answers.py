@@ -1,20 +1,18 @@
 """What becomes of a frame once its head has run: whether the device answers it, and what is sent of it."""
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from broker.messages import results
-from broker.transport.protocol import ConnectionState, Transport
+from broker.transport.protocol import ConnectionState
 from edge_runtime.answering.gate import Verdict
 from edge_runtime.answering.own_answers import OwnAnswers, Timed
 from edge_runtime.delivery.framing import Packed, Sending
-from edge_runtime.delivery.observer import Answer, Observer, Why, refusal_of
+from edge_runtime.delivery.observer import Answer, Why, refusal_of
 from edge_runtime.delivery.routes import Route
-from edge_runtime.delivery.settings import Settings
-from edge_runtime.delivery.summary import Summary
+from edge_runtime.delivery.run import Run
 from edge_runtime.delivery.window import Key
 from edge_runtime.exactness import Exactness
 from edge_runtime.head import Head
@@ -69,29 +67,19 @@ class Answers:
     """The compute thread calls `courses_of` and then `leaves`, the results thread `settled`. `moves_here` says
     that the cut may move to `output`."""
 
-    def __init__(
-        self,
-        on_device: "OnDevice | None",
-        settings: Settings,
-        summary: Summary,
-        observers: Sequence[Observer],
-        exactness: Exactness,
-        *,
-        moves_here: bool,
-        on_failure: Callable[[Exception], None],
-    ) -> None:
+    def __init__(self, run: Run, on_device: "OnDevice | None", exactness: Exactness, *, moves_here: bool) -> None:
+        self._transport = run.transport
         self.on_device = on_device
         self._gate = None if on_device is None else on_device.gate
         self._may_answer = moves_here or on_device is not None
-        self._is_latest = settings.is_latest
-        self._own = OwnAnswers(settings, summary, observers, exactness, are_asked_for=self._may_answer)
+        self._is_latest = run.settings.is_latest
+        self._own = OwnAnswers(run, exactness, are_asked_for=self._may_answer)
         self._hedging: Hedging | None = None
         if on_device is not None and on_device.hedges:
             from edge_runtime.answering import hedging
 
-            max_age_s = settings.max_age_s if settings.is_latest else math.inf
-            self._hedging = hedging.Hedging(on_device.rest, self._own, summary, max_age_s, on_failure)
-        summary.gate = self._gate
+            self._hedging = hedging.Hedging(run, self._own, on_device.rest)
+        run.summary.gate = self._gate
 
     @property
     def end_latencies(self) -> bool:
@@ -112,12 +100,12 @@ class Answers:
         if self._hedging is not None and on_device is not None:
             self._hedging.follow(on_device.rest)
 
-    def is_alone(self, transport: Transport, route: Route) -> bool:
+    def is_alone(self, route: Route) -> bool:
         """Whether frames are answered here and nobody is told: with `latest`, while broker or cloud is away, what is
         made now will be too old to be published."""
         if not self._is_latest or not self._may_answer:
             return False
-        is_away = transport.state is not ConnectionState.ONLINE
+        is_away = self._transport.state is not ConnectionState.ONLINE
         return is_away or (self.on_device is not None and route.is_unheard)
 
     def judged(self, head: Head) -> Head:

@@ -4,6 +4,7 @@ A thread of its own computes: the one of the heads may be busy with the next fra
 its way: readers of results get the cloud's answer, once, as of any frame.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from edge_runtime.answering.own_answers import OwnAnswers, Timed
 from edge_runtime.delivery.framing import Packed, Sending
 from edge_runtime.delivery.observer import Why
-from edge_runtime.delivery.summary import Summary
+from edge_runtime.delivery.run import Run
 from edge_runtime.delivery.window import MAX_BYTES, Key
 from tflsplit.graph import tensors
 from tflsplit.graph.tensors import Array
@@ -37,19 +38,17 @@ class _Awaited:
 
 
 class Hedging:
-    """The compute thread calls `expect`, the results thread `settled`. Answers later than `max_age_s` are of no use.
+    """The compute thread calls `expect`, the results thread `settled`. With delivery
+    `latest` answers later than its `max_age_s` are of no use.
 
     Boundaries of as many bytes are kept as a window holds; of frames beyond that the cloud's answer is awaited alone.
     """
 
-    def __init__(
-        self, rest: Rest, own: OwnAnswers, summary: Summary, max_age_s: float, on_failure: Callable[[Exception], None]
-    ) -> None:
-        self._rest = rest
+    def __init__(self, run: Run, own: OwnAnswers, rest: Rest) -> None:
+        self._summary, self._on_failure = run.summary, run.fail
         self._own = own
-        self._summary = summary
-        self._max_age_s = max_age_s
-        self._on_failure = on_failure
+        self._rest = rest
+        self._max_age_s = run.settings.max_age_s if run.settings.is_latest else math.inf
         self._awaited: dict[Key, _Awaited] = {}
         self._bytes = 0
         self._is_computing = False

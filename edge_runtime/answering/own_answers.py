@@ -5,14 +5,12 @@ first answer to a frame is the one that counts.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from broker.messages import results
 from edge_runtime.delivery.framing import Packed
-from edge_runtime.delivery.observer import Answer, Observer, OwnAnswer, Why
-from edge_runtime.delivery.settings import Settings
-from edge_runtime.delivery.summary import Summary
+from edge_runtime.delivery.observer import Answer, OwnAnswer, Why
+from edge_runtime.delivery.run import Run
 from edge_runtime.delivery.window import Key
 from edge_runtime.exactness import Exactness
 from tflsplit.graph.tensors import Array
@@ -38,19 +36,9 @@ class OwnAnswers:
     """Any thread may call anything. With `are_asked_for` the device's answer ends a frame's latency; without, at an
     edge that is planned to compute everything, the frame counts once a reader of results has it."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        summary: Summary,
-        observers: Sequence[Observer],
-        exactness: Exactness,
-        *,
-        are_asked_for: bool,
-    ) -> None:
+    def __init__(self, run: Run, exactness: Exactness, *, are_asked_for: bool) -> None:
         self.are_asked_for = are_asked_for
-        self._settings = settings
-        self._summary = summary
-        self._observers = observers
+        self._settings, self._summary, self._observers = run.settings, run.summary, run.observers
         self._exactness = exactness
         self._given: OrderedDict[Key, float] = OrderedDict()
         self._counting = threading.Lock()

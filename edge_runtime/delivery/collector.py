@@ -2,14 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from broker.messages import acks, results
 from edge_runtime.delivery.framing import Packed
-from edge_runtime.delivery.observer import Answer, Observer, Settled, refusal_of
+from edge_runtime.delivery.observer import Answer, Settled, refusal_of
 from edge_runtime.delivery.routes import Route
+from edge_runtime.delivery.run import Run
 from edge_runtime.delivery.settings import Until
-from edge_runtime.delivery.summary import Summary
 from edge_runtime.delivery.window import Key, Outstanding, Refusal
 from tflsplit import errors
 
@@ -17,27 +17,16 @@ log = logging.getLogger(__name__)
 
 
 class Collector:
-    """For the results thread. `is_ours` says whether a boot is one of this edge's runs, `own_s` how long the device's
-    own answer to a frame took, if it came first, and `own_ends_latency` that this is the frame's; `answered_at_s` is
-    when the last answer came, by the monotonic clock."""
+    """For the results thread. `own_s` says how long the device's own answer to a frame took, if it came first, and
+    `own_ends_latency` that this is the frame's; `answered_at_s` is when the last answer came, by `time.monotonic`."""
 
     def __init__(
-        self,
-        route: Route,
-        summary: Summary,
-        observers: Sequence[Observer],
-        *,
-        until: Until,
-        is_ours: Callable[[int], bool],
-        own_s: Callable[[Packed, Answer], float | None],
-        own_ends_latency: bool = True,
+        self, run: Run, route: Route, own_s: Callable[[Packed, Answer], float | None], *, own_ends_latency: bool
     ) -> None:
         self.answered_at_s = time.monotonic()
+        self._run, self._summary, self._observers = run, run.summary, run.observers
         self._route = route
-        self._summary = summary
-        self._observers = observers
-        self._parse = acks.parse if until is Until.ACK else results.parse
-        self._is_ours = is_ours
+        self._parse = acks.parse if run.settings.until is Until.ACK else results.parse
         self._own_s = own_s
         self._own_ends_latency = own_ends_latency
 
@@ -53,7 +42,7 @@ class Collector:
             # A cloud could not read whose frame it was; that frame stays unanswered, and is sent again.
             self._summary.drop("refusal_of_a_damaged_frame")
             return
-        if not self._is_ours(answer.boot):
+        if not self._run.owns(answer.boot):
             self._summary.drop(results.ANOTHER_RUN)
             return
         key = (answer.boot, answer.sequence)

@@ -4,21 +4,20 @@ Such a refusal counts only when no result has come shortly after it, and no clou
 """
 
 import math
-from collections.abc import Callable
 
 from edge_runtime.delivery.framing import Packed
-from edge_runtime.delivery.window import Outstanding, Window
+from edge_runtime.delivery.run import Run
+from edge_runtime.delivery.window import Outstanding
 
 # Clouds that get the same frame at the same time answer within so long of each other.
 _PATIENCE_S = 1.0
 
 
 class Refusals:
-    """`is_announced` says whether a cloud has announced a package (the digits of its digest that a frame carries)."""
+    """Of the frames in a run's window."""
 
-    def __init__(self, window: Window, is_announced: Callable[[str], bool]) -> None:
-        self._window = window
-        self._is_announced = is_announced
+    def __init__(self, run: Run) -> None:
+        self._window, self._clouds = run.window, run.clouds
         self._unserved: set[tuple[str, str]] = set()
 
     def __bool__(self) -> bool:
@@ -35,7 +34,7 @@ class Refusals:
         found = []
         for sent in self._window.refused():
             patience_s = 0.0 if self.cover(sent.packed) else min(_PATIENCE_S, life_s / 2)
-            if now_s - sent.refused_at_s >= patience_s and not self._is_announced(sent.packed.package):
+            if now_s - sent.refused_at_s >= patience_s and not self._clouds.serve(sent.packed.package):
                 found.append(sent)
         self._unserved.update((sent.packed.package, sent.packed.cut) for sent in found)
         self._window.forget(sent.packed.key for sent in found)

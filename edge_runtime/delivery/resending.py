@@ -3,12 +3,9 @@
 import logging
 import random
 import time
-from collections.abc import Callable
 
 from edge_runtime.delivery.publisher import Publisher
-from edge_runtime.delivery.settings import Settings
-from edge_runtime.delivery.summary import Summary
-from edge_runtime.delivery.window import Window
+from edge_runtime.delivery.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -19,13 +16,9 @@ _SPREAD_S = 0.85
 class Resending:
     """Sends unanswered frames of a window again, after a longer time-out each time."""
 
-    def __init__(
-        self, window: Window, publisher: Publisher, summary: Summary, settings: Callable[[], Settings]
-    ) -> None:
-        self._window = window
+    def __init__(self, run: Run, publisher: Publisher) -> None:
+        self._run, self._window, self._summary = run, run.window, run.summary
         self._publisher = publisher
-        self._summary = summary
-        self._settings = settings
         self._answered_at_s = time.monotonic()
         self._is_unanswered = False
         self._came_at_s = 0.0
@@ -48,20 +41,20 @@ class Resending:
         if self._is_unanswered:
             self._is_unanswered = False
             self._window.hurry()
-            log.info("answers again deployment=%s resent=%d", self._settings().deployment, self._summary.resent)
+            log.info("answers again deployment=%s resent=%d", self._run.settings.deployment, self._summary.resent)
 
     def tend(self, now_s: float) -> None:
         if not self._publisher.is_online:
             # The transport still holds the frames; copies would fill its queue while the broker is away.
             self._window.postpone(now_s)
             return
-        resend_after_s = self._settings().resend_after_s
+        resend_after_s = self._run.settings.resend_after_s
         if not self._is_unanswered and self._window.is_silent(now_s, self._answered_at_s, resend_after_s):
             self._is_unanswered = True
             self._window.hurry()
             log.warning(
                 "no answers deployment=%s unanswered=%d; sending again until a cloud answers",
-                self._settings().deployment,
+                self._run.settings.deployment,
                 self._summary.unanswered,
             )
         for sent in self._window.overdue(now_s, resend_after_s):

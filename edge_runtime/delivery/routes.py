@@ -5,20 +5,19 @@ through a spool on disk is in `edge_runtime.delivery.durable.route`.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from edge_runtime.delivery.framing import Packed
 from edge_runtime.delivery.publisher import Publisher
 from edge_runtime.delivery.refusals import Refusals
 from edge_runtime.delivery.resending import Resending
-from edge_runtime.delivery.settings import Settings
-from edge_runtime.delivery.summary import Summary
-from edge_runtime.delivery.window import Key, Outstanding, Refusal, Window
+from edge_runtime.delivery.run import Run
+from edge_runtime.delivery.window import Key, Outstanding, Refusal
 from tflsplit import errors
 
 if TYPE_CHECKING:
-    from edge_runtime.delivery.durable.spool import Spool
+    from edge_runtime.delivery.durable.route import Learner
 
 # Frames are taken to wait in vain where as many as may be are out, and the oldest of them so long.
 _UNHEARD_S = 0.5
@@ -80,69 +79,33 @@ class Route(Protocol):
         """Whether every frame is answered or given up, waiting up to `timeout_s`."""
 
 
-def of(
-    window: Window,
-    publisher: Publisher,
-    summary: Summary,
-    settings: Callable[[], Settings],
-    is_announced: Callable[[str], bool],
-    *,
-    spool: "Spool | None",
-    is_stopping: Callable[[], bool],
-    on_wait: Callable[[], None],
-    on_failure: Callable[[Exception], None],
-    on_given_up: Callable[[Sequence[Key]], None],
-    on_refused: Callable[[Packed], None],
-    newest_first: bool,
-) -> Route:
-    """The route of a delivery guarantee; what is from `on_wait` on is for the one through a spool. SettingsError for a
-    spool that does not go with the settings."""
-    if spool is not None and settings().is_latest:
+def of(run: Run, publisher: Publisher, *, on_wait: Callable[[], None], learner: "Learner | None") -> Route:
+    """The route of a run's delivery guarantee; the last two are as in `Durable`. SettingsError for a spool that does
+    not go with the settings."""
+    spool, boot = run.spool, run.settings.boot
+    if spool is not None and run.settings.is_latest:
         raise errors.SettingsError(f"spool {spool.path} with delivery latest: it keeps nothing, leave one out")
-    if spool is not None and spool.knows(settings().boot):
+    if spool is not None and spool.knows(boot):
         raise errors.SettingsError(
-            f"spool {spool.path} holds frames of boot {settings().boot:016x} already: leave the boot out, so that "
-            "each run draws its own"
+            f"spool {spool.path} holds frames of boot {boot:016x} already: leave the boot out, so that each run draws "
+            "its own"
         )
-    common = (window, publisher, summary, settings, is_announced)
-    if settings().is_latest:
-        return Fresh(*common)
     if spool is None:
-        return InMemory(*common, is_stopping=is_stopping)
+        return (Fresh if run.settings.is_latest else InMemory)(run, publisher)
     # Imported here because it imports SQLite, which an edge without a spool does not load.
     from edge_runtime.delivery.durable.route import Durable
 
-    return Durable(
-        *common,
-        spool=spool,
-        is_stopping=is_stopping,
-        on_wait=on_wait,
-        on_failure=on_failure,
-        on_given_up=on_given_up,
-        on_refused=on_refused,
-        newest_first=newest_first,
-    )
+    return Durable(run, publisher, spool, on_wait, learner)
 
 
 class InMemory:
     """For delivery `all` without a spool: unanswered frames are in the window, which is lost with the process."""
 
-    def __init__(
-        self,
-        window: Window,
-        publisher: Publisher,
-        summary: Summary,
-        settings: Callable[[], Settings],
-        is_announced: Callable[[str], bool],
-        *,
-        is_stopping: Callable[[], bool],
-    ) -> None:
-        self._window = window
+    def __init__(self, run: Run, publisher: Publisher) -> None:
+        self._run, self._window, self._summary = run, run.window, run.summary
         self._publisher = publisher
-        self._summary = summary
-        self._is_stopping = is_stopping
-        self._resending = Resending(window, publisher, summary, settings)
-        self._refusals = Refusals(window, is_announced)
+        self._resending = Resending(run, publisher)
+        self._refusals = Refusals(run)
 
     def open(self) -> None: ...
 
@@ -155,7 +118,7 @@ class InMemory:
         self._window.add(packed, now_s=time.monotonic(), now_ns=time.time_ns())
         self._summary.accept(packed.inputs)
         # A frame without room before a stop stays in the window, and is sent with those that are overdue.
-        self._publisher.send(packed.encoded, until=self._is_stopping)
+        self._publisher.send(packed.encoded, until=lambda: self._run.is_stopping)
         return True
 
     @property
@@ -207,20 +170,11 @@ class Fresh:
     frames, and deliver all of them when they are old.
     """
 
-    def __init__(
-        self,
-        window: Window,
-        publisher: Publisher,
-        summary: Summary,
-        settings: Callable[[], Settings],
-        is_announced: Callable[[str], bool],
-    ) -> None:
-        self._window = window
+    def __init__(self, run: Run, publisher: Publisher) -> None:
+        self._run, self._window, self._summary = run, run.window, run.summary
         self._publisher = publisher
-        self._summary = summary
-        self._settings = settings
         self._is_silent = False
-        self._refusals = Refusals(window, is_announced)
+        self._refusals = Refusals(run)
 
     def open(self) -> None: ...
 
@@ -235,7 +189,7 @@ class Fresh:
 
     def accept(self, packed: Packed) -> bool:
         now_s, now_ns = time.monotonic(), time.time_ns()
-        left_s = self._settings().max_age_s - (now_s - (packed.captured_at_s or now_s))
+        left_s = self._run.settings.max_age_s - (now_s - (packed.captured_at_s or now_s))
         if left_s <= 0:
             self._summary.drop("expired", packed.inputs)
             return False
@@ -271,7 +225,7 @@ class Fresh:
             self._summary.give_up("busy")
 
     def refused(self, now_s: float) -> list[Outstanding]:
-        return self._refusals.final(now_s, self._settings().max_age_s)
+        return self._refusals.final(now_s, self._run.settings.max_age_s)
 
     def cloud_came(self, now_s: float) -> None:
         # Nothing is sent twice here, and what is sent next is sent when an input is due.
@@ -295,7 +249,7 @@ class Fresh:
         return self._window.wait_until_empty(timeout_s)
 
     def _expire(self, now_s: float) -> None:
-        old = self._window.older_than(now_s, self._settings().max_age_s)
+        old = self._window.older_than(now_s, self._run.settings.max_age_s)
         self._window.forget(sent.packed.key for sent in old)
         if old:
             self._is_silent = True

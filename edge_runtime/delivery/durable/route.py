@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from broker.messages import wire
 from edge_runtime.delivery.durable.capture_times import CaptureTimes
@@ -18,9 +19,9 @@ from edge_runtime.delivery.framing import Packed
 from edge_runtime.delivery.publisher import Publisher
 from edge_runtime.delivery.refusals import Refusals
 from edge_runtime.delivery.resending import Resending
-from edge_runtime.delivery.settings import Settings, Until
-from edge_runtime.delivery.summary import Summary
-from edge_runtime.delivery.window import Key, Outstanding, Refusal, Window
+from edge_runtime.delivery.run import Run
+from edge_runtime.delivery.settings import Until
+from edge_runtime.delivery.window import Key, Outstanding, Refusal
 from tflsplit.values.classes import replace
 
 log = logging.getLogger(__name__)
@@ -31,44 +32,33 @@ _LOOK_S = 0.2
 _REFUSED_S = 60.0
 
 
+class Learner(Protocol):
+    """Who learns from what becomes of frames, and so is to know of those whose answer says nothing."""
+
+    def given_up(self, keys: Sequence[Key]) -> None:
+        """They are no longer out, for nobody answered them."""
+
+    def refused(self, packed: Packed) -> None:
+        """It waits for another cloud."""
+
+
 class Durable:
-    """`on_wait` is called regularly while a frame waits for room; `on_failure` gets the error that ends the sender,
-    `on_given_up` frames that are no longer out, for nobody answered them, `on_refused` those that wait for another
-    cloud. With `newest_first` a backlog holds up no
-    frame that is made now."""
+    """`on_wait` is called regularly while a frame waits for room. With a `learner`, who is to learn from the present, a
+    backlog holds up no frame that is made now."""
 
     def __init__(
-        self,
-        window: Window,
-        publisher: Publisher,
-        summary: Summary,
-        settings: Callable[[], Settings],
-        is_announced: Callable[[str], bool],
-        *,
-        spool: Spool,
-        is_stopping: Callable[[], bool],
-        on_wait: Callable[[], None],
-        on_failure: Callable[[Exception], None],
-        on_given_up: Callable[[Sequence[Key]], None] = lambda keys: None,
-        on_refused: Callable[[Packed], None] = lambda packed: None,
-        newest_first: bool = False,
+        self, run: Run, publisher: Publisher, spool: Spool, on_wait: Callable[[], None], learner: Learner | None = None
     ) -> None:
-        self._window = window
+        self._run, self._window, self._summary = run, run.window, run.summary
         self._publisher = publisher
-        self._summary = summary
-        self._settings = settings
         self._spool = spool
-        self._is_stopping = is_stopping
         self._on_wait = on_wait
-        self._on_failure = on_failure
-        self._on_given_up = on_given_up
-        self._on_refused = on_refused
-        self._resending = Resending(window, publisher, summary, settings)
-        self._refusals = Refusals(window, is_announced)
+        self._learner = learner
+        self._resending = Resending(run, publisher)
+        self._refusals = Refusals(run)
         self._refused_at_s = 0.0
-        self._times = CaptureTimes(settings().boot)
+        self._times = CaptureTimes(run.settings.boot)
         self._sent: Key | None = None
-        self._newest_first = newest_first
         self._newest: collections.deque[Key] = collections.deque()  # to be sent before what is after `_sent`
         self._ahead = 0  # so many of them were, one after the other
         self._is_closed = False
@@ -99,9 +89,9 @@ class Durable:
                 self._summary.drop(reason, packed.inputs)
                 return False
         self._summary.accept(packed.inputs)
-        if self._newest_first and self._publisher.is_online:
+        if self._learner is not None and self._publisher.is_online:
             self._newest.append(packed.key)
-            while len(self._newest) > self._settings().window:
+            while len(self._newest) > self._run.settings.window:
                 self._newest.popleft()
             self._window.look_again()
         return True
@@ -147,7 +137,8 @@ class Durable:
                 )
             self._summary.refusal = self._summary.refusing = reason
             self._refused_at_s = now_s
-            self._on_refused(sent.packed)
+            if self._learner is not None:
+                self._learner.refused(sent.packed)
         return []
 
     def cloud_came(self, now_s: float) -> None:
@@ -177,14 +168,14 @@ class Durable:
 
     def wait_until_settled(self, timeout_s: float) -> bool:
         """When the edge stops, frames may stay in the spool."""
-        if self._is_stopping():
+        if self._run.is_stopping:
             return self._window.wait_until_empty(timeout_s)
         return self._spool.wait_until_empty(timeout_s)
 
     def _make_room(self, packed: Packed, reason: str) -> bool:
         """Does what `limits.full` says; returns whether to try again."""
         full = self._spool.limits.full
-        if full is Full.BLOCK and not self._is_stopping():
+        if full is Full.BLOCK and not self._run.is_stopping:
             self._spool.wait_for_room(_LOOK_S)
             self._on_wait()
             return True
@@ -204,7 +195,8 @@ class Durable:
         if keys:
             self._window.forget(keys)
             self._summary.give_up(reason, len(keys))
-            self._on_given_up(keys)
+            if self._learner is not None:
+                self._learner.given_up(keys)
 
     def _send(self) -> None:
         try:
@@ -212,10 +204,10 @@ class Durable:
                 if self._publisher.wait_until_answerable(_LOOK_S) and self._window.wait_for_room(_LOOK_S):
                     self._send_next()
         except Exception as failure:  # noqa: BLE001 - raised again by the edge's `run`, in the caller's thread
-            self._on_failure(failure)
+            self._run.fail(failure)
 
     def _is_over(self) -> bool:
-        return self._is_closed or self._is_stopping()
+        return self._is_closed or self._run.is_stopping
 
     def _send_next(self) -> None:
         if not self._spool.wait_for_more(self._sent, _LOOK_S):
@@ -227,21 +219,22 @@ class Durable:
             if packed is None or packed.key in self._window:
                 return
             if self._refusals.cover(packed):
-                self._on_refused(packed)
+                if self._learner is not None:
+                    self._learner.refused(packed)
                 return
             # A frame of an earlier run may ask for the other kind of answer.
-            encoded = wire.with_ack(packed.encoded, wanted=self._settings().until is Until.ACK)
+            encoded = wire.with_ack(packed.encoded, wanted=self._run.settings.until is Until.ACK)
             packed = replace(self._times.timed(packed), encoded=encoded)
             self._window.add(packed, now_s=time.monotonic(), now_ns=time.time_ns())
         self._publisher.send(packed.encoded, until=self._is_over)
 
     def _kept_room(self) -> int:
         """For frames that are made now."""
-        return self._settings().window // 2 if self._newest_first and not self._newest else 0
+        return self._run.settings.window // 2 if self._learner is not None and not self._newest else 0
 
     def _next(self) -> Packed | None:
         """The frame whose turn it is; after a window of newer ones, the oldest one's is."""
-        if self._newest and self._ahead < self._settings().window:
+        if self._newest and self._ahead < self._run.settings.window:
             self._ahead += 1
             packed = self._spool.get(self._newest.popleft())
             if packed is not None:

@@ -174,7 +174,7 @@ def test_a_birth_names_the_candidates_and_the_cloud_says_which_are_open(tiny_pac
         moving(tiny_package) as mover,
         Run(tiny_package, network, mover, rate_fps=20.0, count=10_000) as run,
     ):
-        wait_for(lambda: run.edge._clouds.ready(tiny_package.digest) == {each.id for each in choices()})
+        wait_for(lambda: run.edge._run.clouds.ready(tiny_package.digest) == {each.id for each in choices()})
         told = birth_of(network)["adapts"]
 
     assert told["candidates"] == [each.id for each in choices()]
@@ -311,7 +311,7 @@ def test_one_cloud_that_wants_no_probes_ends_them_in_the_whole_deployment(tiny_p
         other.connect()
         wait_for(lambda: mover.probes.sent > 2)
         other.publish(topics.topic("d", "other", topics.Kind.SERVES), said.as_json(), retain=True)
-        wait_for(lambda: not run.edge._clouds.allow_probes)
+        wait_for(lambda: not run.edge._run.clouds.allow_probes)
         seen, frames = mover.probes.sent, run.edge.summary.frames
         wait_for(lambda: run.edge.summary.frames > frames + 10)
         assert mover.probes.sent <= seen + 1

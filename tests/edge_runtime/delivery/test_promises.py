@@ -433,7 +433,7 @@ def test_latest_counts_refusals_of_frames_that_live_shortly_and_is_not_held_up_b
 
 
 def refusals_noted(edge):
-    return {sent.packed.sequence for sent in edge._window.refused()}
+    return {sent.packed.sequence for sent in edge._run.window.refused()}
 
 
 def test_frames_that_waited_for_their_package_go_when_its_cloud_comes(tiny_package, residual_model, network, tmp_path):
