@@ -10,6 +10,7 @@ import itertools
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,9 @@ class Rollout:
         self._back: Bundles | None = None
         self._visits: dict[str, Visit] = {}
         self._ahead: dict[str, Visit] = {}  # of devices that are only observed, for the next phase
+        self._ready: deque[Visit] = deque()  # by the last look: each is offered when a model has travelled
+        self._travelling: set[str] = set()
+        self._sort()
         self._changed: set[str] = set()
         self._kept_at_s = self._busy_at_s = time.monotonic()
         self._stopping = threading.Event()
@@ -89,8 +93,11 @@ class Rollout:
         """Takes what comes until `due_s`, and what is there then."""
         means = self._means
         for turn in itertools.count():
-            early_s = max(0.0, due_s - time.monotonic())
-            message = means.transport.receive(early_s if turn else _LOOK_S)
+            early_s, may_offer = max(0.0, due_s - time.monotonic()), self._may_offer
+            message = means.transport.receive(0.0 if may_offer else early_s if turn else _LOOK_S)
+            if message is None and may_offer:
+                self._offer(time.monotonic())
+                continue
             if message is None:
                 break
             means.transport.acknowledge(message)
@@ -102,7 +109,9 @@ class Rollout:
                     continue
                 if visit is not None:
                     visit.take(topic.kind, message, time.monotonic())
-                    self._changed.add(topic.device)
+                    self._note(visit)
+                    if visit.entry.state.is_bad:
+                        self._ready.clear()  # the next look judges first whether it goes on
                 elif topic.device in self._ahead:
                     self._ahead[topic.device].take(topic.kind, message, time.monotonic())
             if turn >= _AT_ONCE and not early_s:
@@ -117,10 +126,12 @@ class Rollout:
             return Ending.ABORTED
         self._look(now_s)
         self._judge()
+        self._ready.clear()
         is_taking = wish is not Wish.PAUSE and self._state.course.halted is None
         if is_taking and is_online(self._means.transport):
             self._take(now_s)
             self._observe_ahead(now_s)
+            self._ready.extend(visit for visit in self._visits.values() if visit.may_be_offered(now_s))
             self._offer(now_s)
         self._keep(now_s)
         return self._ending(now_s, wish)
@@ -130,7 +141,8 @@ class Rollout:
         course = self._state.course
         if wish is Wish.GO_ON:
             if course.halted is not None:
-                course.halted, course.phase = None, course.phase + 1
+                course.halted = None
+                self._begin_phase()
             self._state.want(Wish.RUN)
             self._keep(time.monotonic(), is_due=True)
         if wish is Wish.BACK and to is not None and self._back is None:
@@ -146,6 +158,7 @@ class Rollout:
             visit.close()
         self._visits.clear()
         self._ahead.clear()
+        self._travelling.clear()
         for name, entry in self._state.entries.items():
             if entry.offer is not None and entry.state is not State.FAILED:
                 self._state.entries[name] = Entry(name)
@@ -153,7 +166,8 @@ class Rollout:
                 entry.state = State.SPARED
             self._changed.add(name)
         course = self._state.course
-        course.is_back, course.halted, course.ended, course.phase = True, None, None, course.phase + 1
+        course.is_back, course.halted, course.ended = True, None, None
+        self._begin_phase()
         self._keep(time.monotonic(), is_due=True)
 
     def _look(self, now_s: float) -> None:
@@ -169,12 +183,22 @@ class Rollout:
             if not visit.entry.is_under_way:
                 visit.close()
                 del self._visits[name]
-            if visit.entry.state.is_final:
-                self._on_change(visit.entry)
+                self._travelling.discard(name)
+                if visit.entry.state.is_final:
+                    del self._left[name]
+                    self._on_change(visit.entry)
+                else:
+                    self._members.pop(name, None)
 
-    @property
-    def _members(self) -> list[Entry]:
-        return [entry for entry in self._state.entries.values() if entry.phase == self._state.course.phase]
+    def _begin_phase(self) -> None:
+        self._state.course.phase += 1
+        self._sort()
+
+    def _sort(self) -> None:
+        """Those that are `left` have no final state yet; `members` are all of this phase."""
+        entries, phase = self._state.entries, self._state.course.phase
+        self._left = {name: entry for name, entry in entries.items() if not entry.state.is_final}
+        self._members = {name: entry for name, entry in entries.items() if entry.phase == phase}
 
     @property
     def _size(self) -> int:
@@ -187,15 +211,14 @@ class Rollout:
         course, members = self._state.course, self._members
         if not members or course.is_back:
             return
-        is_last = all(entry.state.is_final for entry in self._state.entries.values())
-        is_over = all(each.state.is_final for each in members) and (len(members) >= self._size or is_last)
-        problem = self._problem(members, is_over=is_over)
+        is_over = members.keys().isdisjoint(self._left) and (len(members) >= self._size or not self._left)
+        problem = self._problem(list(members.values()), is_over=is_over)
         if problem is not None and problem != course.halted:
             course.halted = problem
             log.error("rollout halted phase=%d reason=%r", course.phase, problem)
         elif course.halted is None and is_over:
             log.info("phase over phase=%d devices=%d", course.phase, len(members))
-            course.phase += 1
+            self._begin_phase()
         else:
             return
         self._keep(time.monotonic(), is_due=True)
@@ -220,11 +243,11 @@ class Rollout:
     def _take(self, now_s: float) -> None:
         """Takes devices into the phase, in order, as many as it has."""
         room = self._size - len(self._members)
-        for entry in self._state.entries.values():
-            if entry.is_under_way and entry.name not in self._visits:  # since an earlier start
-                self._visit(entry, now_s)
-            elif room > 0 and entry.phase == 0 and not entry.state.is_final and self._may_take(entry):
+        for name, entry in self._left.items():
+            if room > 0 and entry.phase == 0 and self._may_take(entry):
                 entry.phase, room = self._state.course.phase, room - 1
+                self._members[name] = entry
+            if entry.phase > 0 and name not in self._visits:  # taken now, or at an earlier start
                 self._visit(entry, now_s)
 
     def _observe_ahead(self, now_s: float) -> None:
@@ -233,7 +256,7 @@ class Rollout:
         if course.is_back or not terms.observes or len(self._members) < self._size:
             return
         room = min(_AHEAD_AT_ONCE, terms.size(course.phase + 1, len(self._state.entries)) - len(self._ahead))
-        for entry in self._state.entries.values() if room > 0 else ():
+        for entry in self._left.values() if room > 0 else ():
             is_next = entry.phase == 0 and entry.state is State.WAITING and entry.name not in self._ahead
             if room > 0 and is_next and self._may_take(entry):
                 visit = self._visit_of(entry, now_s)
@@ -247,13 +270,14 @@ class Rollout:
     def _visit(self, entry: Entry, now_s: float) -> None:
         if not self._means.roster.is_there(entry.name) and entry.state is not State.OBSERVED:
             entry.state, entry.phase = State.WAITING, 0
+            self._members.pop(entry.name, None)
             return
         visit = self._ahead.pop(entry.name, None) or self._visit_of(entry, now_s)
         if visit is None:
             return
         entry.began_s = entry.began_s or self._means.clock_s()
         self._visits[entry.name] = visit
-        self._changed.add(entry.name)
+        self._note(visit)
         self._kept_at_s = float("-inf")  # what it says is on disk before it is said
 
     def _visit_of(self, entry: Entry, now_s: float) -> Visit | None:
@@ -267,16 +291,28 @@ class Rollout:
                 raise
             return None
 
+    def _note(self, visit: Visit) -> None:
+        """That something of it has changed."""
+        self._changed.add(visit.entry.name)
+        if visit.is_travelling:
+            self._travelling.add(visit.entry.name)
+        else:
+            self._travelling.discard(visit.entry.name)
+
+    @property
+    def _may_offer(self) -> bool:
+        return bool(self._ready) and len(self._travelling) < self._state.plan.terms.at_once
+
     def _offer(self, now_s: float) -> None:
-        travelling = sum(visit.is_travelling for visit in self._visits.values())
-        for visit in self._visits.values():
-            if travelling >= self._state.plan.terms.at_once:
-                break
-            if visit.may_be_offered(now_s):
-                visit.offer(now_s)
-                travelling += visit.is_travelling
-                self._changed.add(visit.entry.name)
-                self._kept_at_s = float("-inf")
+        """To as many as may travel now."""
+        offered = []
+        while self._may_offer:
+            offered.append(self._ready.popleft())
+            offered[-1].offer(now_s)
+            self._note(offered[-1])
+        self._keep(now_s, is_due=bool(offered))  # what is said is on disk before
+        for visit in offered:
+            visit.look(now_s)
 
     def _keep(self, now_s: float, *, is_due: bool = False) -> None:
         if is_due or (self._changed and now_s - self._kept_at_s >= _KEEP_S):
@@ -285,10 +321,9 @@ class Rollout:
             self._kept_at_s = now_s
 
     def _ending(self, now_s: float, wish: Wish) -> Ending | None:
-        entries = self._state.entries.values()
         if self._state.course.halted is not None:
             return None if self._visits else Ending.HALTED
-        if all(entry.state.is_final for entry in entries):
+        if not self._left:
             self._state.course.ended = Ending.DONE.value
             return Ending.DONE
         if self._visits or wish is Wish.PAUSE or not is_online(self._means.transport):

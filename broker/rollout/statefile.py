@@ -46,11 +46,15 @@ class State(str, enum.Enum):
 
     @property
     def is_final(self) -> bool:
-        return self in (State.INSTALLED, State.UNHEALTHY, State.FAILED, State.SPARED)
+        return self in _FINAL
 
     @property
     def is_bad(self) -> bool:
         return self in (State.UNHEALTHY, State.FAILED)
+
+
+# Written once: this is asked of each device at each look, and an enum's members cost more to name than to compare.
+_FINAL = (State.INSTALLED, State.UNHEALTHY, State.FAILED, State.SPARED)
 
 
 class Wish(str, enum.Enum):

@@ -1,0 +1,110 @@
+"""The pace of a rollout and what it keeps before it speaks, over the broker in memory; whole ones are tried in
+`tests/tflsplit/cli`."""
+
+import contextlib
+import json
+import sqlite3
+import types
+
+import pytest
+
+from broker.messages import topics, updates
+from broker.messages.topics import Kind
+from broker.rollout import statefile
+from broker.rollout.bundles import Bundles
+from broker.rollout.devices import Roster
+from broker.rollout.running import Rollout
+from broker.rollout.statefile import Plan, State
+from broker.rollout.terms import Terms
+from broker.rollout.visit import Means
+from broker.transport.memory import MemoryBroker, MemoryTransport
+from broker.transport.protocol import Message
+
+NAMES = ("a", "b", "c", "d")
+
+
+class Plant:
+    """A rollout in one phase to four devices, one model at a time. `offered` are the devices of all offers that came,
+    and `unkept` those of offers that were not on disk when they came."""
+
+    def __init__(self, package, path, stack, *, most_failed):
+        broker = MemoryBroker(copies=self._look_at)
+        self.path, self.offered, self.unkept, self._ids = path, [], [], {}
+        self.operator, self._device = (
+            stack.enter_context(MemoryTransport(broker, client_id=name)) for name in ("operator", "devices")
+        )
+        for each in (self.operator, self._device):
+            each.connect()
+        roster = Roster("d")
+        birth = {"cut": package.cuts[1].id, "layer": None, "update": {"serial": 1}}
+        for name in NAMES:
+            roster.take(Message(topics.topic("d", name, Kind.BIRTH), json.dumps(birth).encode(), retained=True))
+        terms = Terms(canary=len(NAMES), most_failed=most_failed, at_once=1)
+        plan = Plan("d", package.digest, True, None, None, None, terms)
+        self.state = stack.enter_context(statefile.create(path, plan, NAMES))
+        bundles = stack.enter_context(contextlib.closing(Bundles(package)))
+        signer = types.SimpleNamespace(sign=lambda text: bytes(64))
+        self.rollout = Rollout(Means(self.operator, roster, signer), self.state, bundles, None)
+
+    def look(self):
+        return self.rollout._step(0.0)
+
+    def report(self, name, state):
+        """And what the rollout does about it without another look."""
+        said = updates.Report(self._ids[name], state).encode()
+        self._device.publish(topics.topic("d", name, Kind.TELEMETRY), said)
+        self.rollout._hear(0.0)
+
+    def _look_at(self, topic, payload):
+        found = topics.parse(topic)
+        if found.kind is Kind.CONTROL:
+            self.offered.append(found.device)
+            self._ids[found.device] = updates.parse_control(payload).id
+            if self._on_disk(found.device)["offer"] != self._ids[found.device]:
+                self.unkept.append(found.device)
+        return 1
+
+    def _on_disk(self, name):
+        with contextlib.closing(sqlite3.connect(self.path)) as read:
+            return json.loads(read.execute("SELECT entry FROM devices WHERE name = ?", (name,)).fetchone()[0])
+
+
+@pytest.fixture
+def plant_of(tiny_package, tmp_path):
+    with contextlib.ExitStack() as stack:
+        yield lambda **terms: Plant(tiny_package, tmp_path / "state", stack, **terms)
+
+
+def test_a_model_that_has_travelled_makes_room_for_the_next_offer_which_is_on_disk_first(plant_of):
+    plant = plant_of(most_failed=0.5)
+    plant.look()
+    plant.report("a", updates.State.RECEIVING)
+    assert plant.offered == ["a"]
+
+    plant.report("a", updates.State.PROBATION)
+    plant.report("b", updates.State.INSTALLED)
+    assert plant.offered == ["a", "b", "c"]
+    assert plant.unkept == []
+    assert plant.state.entries["a"].state is State.OFFERED
+
+
+@pytest.mark.parametrize(("most_failed", "offered"), [(0.0, ["a"]), (0.5, ["a", "b"])])
+def test_after_one_that_failed_it_is_judged_before_the_next_is_offered(plant_of, most_failed, offered):
+    plant = plant_of(most_failed=most_failed)
+    plant.look()
+    plant.report("a", updates.State.REFUSED)
+    assert plant.offered == ["a"]
+
+    plant.look()
+    assert plant.offered == offered
+    assert (plant.state.course.halted is None) is (offered != ["a"])
+
+
+def test_nobody_is_offered_anything_between_two_looks_of_a_rollout_that_pauses(plant_of):
+    plant = plant_of(most_failed=0.5)
+    plant.look()
+    plant.state.want(statefile.Wish.PAUSE)
+    plant.look()
+    plant.report("a", updates.State.PROBATION)
+
+    assert plant.offered == ["a"]
