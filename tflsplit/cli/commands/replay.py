@@ -1,7 +1,8 @@
 """`tflsplit replay`: compares predictions, and policies that move the cut, with real runs on this machine."""
 
+import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ _OF_TRACES = (
     "replaces_existing",
 )
 _RTT_S = 0.04  # as `simulate` has it
+
+# Profiles of the edge and of the cloud; None for one that is to be measured.
+_Paths = tuple[Path | None, Path | None]
 
 
 @click.command(
@@ -99,20 +103,12 @@ _RTT_S = 0.04  # as `simulate` has it
 def command(
     pkg: Path,
     *,
-    plan_path: Path | None,
-    wanted: str | None,
-    link: str | None,
-    bandwidth: float | None,
-    rtt: float | None,
-    loss: float | None,
-    shaping: str,
+    trace: Path | None,
     edge_path: Path | None,
     cloud_path: Path | None,
     source: Path | None,
-    frames: int,
-    trace: Path | None,
     is_json: bool,
-    **playing: Any,
+    **given: Any,
 ) -> None:
     """Run cuts on this machine and check the predictions.
 
@@ -122,65 +118,66 @@ def command(
     With --trace the link changes as the trace says, and what moves the cut is compared with cuts that stay, as
     `tflsplit simulate` does it in model time: one frame in flight, each answer compared with the whole model's.
     """
-    _check_options(is_of_trace=trace is not None)
-    if trace is not None:
-        _over_trace(pkg, trace, (edge_path, cloud_path), source, rtt, is_json=is_json, **playing)
-        return
+    idle = _OF_TRACES if trace is None else _OF_CUTS
+    _check_idle(idle, "a link that changes: give --trace as well" if trace is None else "cuts without --trace")
+    if source is not None and not source.exists():
+        raise errors.DataError(f"source {source}: there is no such file or folder")
+    wanted = {name: value for name, value in given.items() if name not in idle}
+    if trace is None:
+        _over_link(pkg, (edge_path, cloud_path), source, is_json=is_json, **wanted)
+    else:
+        _over_trace(pkg, (edge_path, cloud_path), source, trace=trace, is_json=is_json, **wanted)
+
+
+def _check_idle(idle: Collection[str], needs: str) -> None:
+    """SettingsError for an option that would say nothing."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        is_given = context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT
+        if is_given and parameter.name in idle:
+            raise errors.SettingsError(f"{parameter.opts[0]} is about {needs}")
+
+
+def _over_link(
+    pkg: Path,
+    paths: _Paths,
+    source: Path | None,
+    *,
+    plan_path: Path | None,
+    wanted: str | None,
+    link: str | None,
+    bandwidth: float | None,
+    rtt: float | None,
+    loss: float | None,
+    shaping: str,
+    frames: int,
+    is_json: bool,
+) -> None:
     opened, given = planfile.opened(pkg, plan_path)
     if given is not None and given.batch > 1:
         raise errors.SettingsError(f"{plan_path}: a plan of {given.batch} inputs a frame; a replay sends one in each")
     is_stated = any(each is not None for each in (link, bandwidth, rtt, loss))
     stated = pipeline.link_of(given) if given and not is_stated else planning.link_of(link, bandwidth, rtt, loss)
     names = replay_run.names_of(wanted, given)
-    _check_source(source)
     replay_run.check(opened, names, stated, Shaping(shaping))
-    trial.once(opened)
-    with tempfile.TemporaryDirectory(prefix="tflsplit-replay-") as name, screen.progress("replay", None) as step:
-        folder = Path(name)
-        profiles = (
-            _profile(edge_path, opened, Side.EDGE, folder, step),
-            _profile(cloud_path, opened, Side.CLOUD, folder, step),
-        )
+    with _measured(opened, paths) as (folder, profiles, say):
         report = replay_run.replay(
-            opened,
-            profiles,
-            stated,
-            names,
-            folder,
+            *(opened, profiles, stated, names, folder),
             source=source,
             frames=frames,
             shaping=Shaping(shaping),
-            on_step=lambda words: step(description=words),
+            on_step=say,
         )
-    if is_json:
-        screen.as_json(report.as_json())
-    else:
-        _print(report)
-
-
-def _check_options(*, is_of_trace: bool) -> None:
-    """SettingsError for an option that would say nothing."""
-    context = click.get_current_context()
-    for parameter in context.command.params:
-        is_idle = parameter.name in (_OF_CUTS if is_of_trace else _OF_TRACES)
-        if is_idle and context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT:
-            needs = "cuts without --trace" if is_of_trace else "a link that changes: give --trace as well"
-            raise errors.SettingsError(f"{parameter.opts[0]} is about {needs}")
-
-
-def _check_source(source: Path | None) -> None:
-    if source is not None and not source.exists():
-        raise errors.DataError(f"source {source}: there is no such file or folder")
+    screen.as_json(report.as_json()) if is_json else _print(report)
 
 
 def _over_trace(
     pkg: Path,
-    trace: Path,
-    paths: tuple[Path | None, Path | None],
+    paths: _Paths,
     source: Path | None,
-    rtt: float | None,
     *,
-    is_json: bool,
+    trace: Path,
+    rtt: float | None,
     policies: str,
     slow_edge: float,
     fps: float,
@@ -191,22 +188,16 @@ def _over_trace(
     no_probes: bool,
     report: Path | None,
     replaces_existing: bool,
+    is_json: bool,
 ) -> None:
     if report is not None:
         files.check_free(report, replaces_existing=replaces_existing)
-    _check_source(source)
     wanted = played.wanted(policies)
     link = simulating.read_trace(trace)
     tuning = Tuning(hedge=None if no_hedge else hedge, probing=None if no_probes else Probing())
     setting = simulating.setting(slow_edge, fps, _RTT_S if rtt is None else rtt, duration)
     opened = reading.open_package(pkg)
-    trial.once(opened)
-    with tempfile.TemporaryDirectory(prefix="tflsplit-replay-") as name, screen.progress("replay", None) as step:
-        folder = Path(name)
-        edge, cloud = (
-            _profile(path, opened, side, folder, step)
-            for path, side in zip(paths, (Side.EDGE, Side.CLOUD), strict=True)
-        )
+    with _measured(opened, paths) as (folder, (edge, cloud), say):
         compared = simulating.prepare(
             opened,
             edge=edge,
@@ -217,23 +208,29 @@ def _over_trace(
             tuning=tuning,
             input_codecs="int8",
         )
-        told = played.run(
-            *(opened, compared, wanted, folder),
-            source=source or replay_run.random_source(opened, folder),
-            on_step=lambda words: step(description=words),
-        )
+        inputs = source or replay_run.random_source(opened, folder)
+        told = played.run(opened, compared, wanted, folder, source=inputs, on_step=say)
     found = played.comparison_of(compared, told)
-    if report is not None:
-        simulating.write_report(found, report, force=replaces_existing)
-    screen.as_json(found.as_json()) if is_json else moves.write(found)
+    moves.give(found, report, replaces_existing=replaces_existing, is_json=is_json)
 
 
-def _profile(path: Path | None, opened: Package, side: Side, folder: Path, step: Callable[..., None]) -> Profile:
-    """The profile at `path`; without one it is measured now."""
-    if path is not None:
-        return pipeline.read_profile(path, opened, side)
-    step(description=f"profile the {side.value}")
-    return replay_run.profile_of(opened, side, folder)
+@contextlib.contextmanager
+def _measured(opened: Package, paths: _Paths) -> Iterator[tuple[Path, tuple[Profile, Profile], Callable[[str], None]]]:
+    """A folder for what is made, the profiles of edge and cloud, measured now where no file has them, and what is told
+    of each step."""
+    trial.once(opened)
+    with tempfile.TemporaryDirectory(prefix="tflsplit-replay-") as name, screen.progress("replay", None) as step:
+
+        def say(words: str) -> None:
+            step(description=words)
+
+        def profile(path: Path | None, side: Side) -> Profile:
+            if path is not None:
+                return pipeline.read_profile(path, opened, side)
+            say(f"profile the {side.value}")
+            return replay_run.profile_of(opened, side, Path(name))
+
+        yield Path(name), (profile(paths[0], Side.EDGE), profile(paths[1], Side.CLOUD)), say
 
 
 def _print(report: replay_run.Report) -> None:

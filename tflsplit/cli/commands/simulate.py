@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 import tflsplit
-from tflsplit.api import files, simulating
+from tflsplit.api import files
 from tflsplit.cli.options import objectives, scenario, units
 from tflsplit.cli.output import examples, moves, screen
 
@@ -102,9 +102,4 @@ def command(
         lossy=lossy,
         policies=policies,
     )
-    if report is not None:
-        simulating.write_report(found, report, force=replaces_existing)
-    if is_json:
-        screen.as_json(found.as_json())
-    else:
-        moves.write(found)
+    moves.give(found, report, replaces_existing=replaces_existing, is_json=is_json)

@@ -1,6 +1,9 @@
 """What a comparison of moving cuts found, for people: the answer, the moves, and a table of policies."""
 
+from pathlib import Path
+
 from tflsplit import text
+from tflsplit.api import simulating
 from tflsplit.cli.output import screen
 from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.switching.comparison import ADAPTIVE, Comparison, Outcome
@@ -15,6 +18,13 @@ _COLUMNS = (
     Column("hedged", rank=5),
     Column("cuts", Kind.NOTE, rank=1),
 )
+
+
+def give(found: Comparison, report: Path | None, *, replaces_existing: bool, is_json: bool) -> None:
+    """Prints what was found, and writes it to a page where one is wanted."""
+    if report is not None:
+        simulating.write_report(found, report, force=replaces_existing)
+    screen.as_json(found.as_json()) if is_json else write(found)
 
 
 def write(found: Comparison) -> None:
