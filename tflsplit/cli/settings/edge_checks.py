@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tflsplit import errors, quantities
-from tflsplit.api import adapting as api_adapting
 from tflsplit.api import gating
-from tflsplit.api import planfile as api_planfile
-from tflsplit.cli.options import delivery, planfile, updates
-from tflsplit.cli.options.moving import adapting, gate
+from tflsplit.cli.options import planfile
 from tflsplit.cli.settings import checks, command
 from tflsplit.cli.settings.command import Check, Command
 from tflsplit.cli.streams.surroundings import Surroundings
@@ -85,13 +82,15 @@ class EdgeCommand(Command):
         return super().invoke(ctx)
 
     def all_problems(self, merged: "Merged", file: Path, *, root: Path = Path("/")) -> tuple[str, ...]:
+        from tflsplit.cli.settings import edge_combinations
+
         looks = (_look_at_package, _look_at_source, _look_at_broker, _look_at_libraries)
         problems = checks.all_problems(self, merged, file, looks, root=root)
         if not problems:
             with checks.collected(problems, f"{file}: "):
                 package, plan = checks.file_of(merged, "package", root), checks.file_of(merged, "plan", root)
                 values = self.make_context(self.name, ["--config", str(checks.below(root, file))], obj=merged).params
-                check_combinations(values, planfile.opened(package, plan)[1])
+                edge_combinations.check(values, planfile.opened(package, plan)[1])
         return tuple(problems)
 
     def problems_together(self, merged: "Sequence[Merged]", file: Path, *, root: Path = Path("/")) -> Iterable[str]:
@@ -117,24 +116,6 @@ class EdgeCommand(Command):
 def _opened(merged: "Merged", root: Path) -> "tuple[Package, Plan | None, Cut]":
     named = {f"--{key}": merged.value(key) for key in ("cut", "input-codec")}
     return planfile.opened_at(checks.file_of(merged, "package", root), checks.file_of(merged, "plan", root), named)
-
-
-def check_combinations(values: dict[str, Any], plan: "Plan | None") -> None:
-    """Refuses values of the edge's options that it cannot run with, alone or beside each other, by the checks that the
-    edge itself makes when it starts."""
-    from edge_runtime.delivery.settings import Settings
-
-    planned, moves_models = 1 if plan is None else plan.batch, bool(values["models"])
-    delivering = delivery.of(values)
-    delivering.check_batch(moves_models=moves_models, planned=planned)
-    own = {key: values[key] for key in ("count", "rate_fps", "group") if values[key] is not None}
-    made = Settings("deployment", "device", **api_planfile.settings(plan) | delivering.settings() | own)
-    if values["adapt"]:
-        api_adapting.check(until=made.until.value, batch=made.batch, plan=plan)
-    judging = gate.of(dict(values))
-    moves = (values["adapt"], values["objective"], not values["no_probes"], values["hedge"])
-    adapting.AdaptingOptions(*moves, gate=judging).check_models(moves_models=moves_models)
-    updates.UpdateOptions(values["models"], values["update_key"], values["update_url_prefix"])
 
 
 def _look_at_package(merged: "Merged", root: Path) -> None:

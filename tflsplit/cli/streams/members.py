@@ -26,7 +26,7 @@ from edge_runtime.service.notify import Notifier
 from tflsplit import errors, text
 from tflsplit.cli.options import planfile
 from tflsplit.cli.options.connection import Broker
-from tflsplit.cli.settings import command, edge_checks
+from tflsplit.cli.settings import command, edge_combinations
 from tflsplit.cli.settings.checks import SECRETS
 from tflsplit.cli.streams import beside
 from tflsplit.cli.streams.surroundings import Surroundings
@@ -141,7 +141,7 @@ class Member(Surroundings):
             except (errors.TflsplitError, click.UsageError):
                 return  # it may come yet: the stream says so when it begins, and tries again
         try:
-            edge_checks.check_combinations(given, plan)
+            edge_combinations.check(given, plan)
         except (errors.TflsplitError, click.UsageError) as refused:
             why = refused.message if isinstance(refused, click.UsageError) else str(refused)
             raise errors.SettingsError(f"stream {self.at + 1}: {why}; check its table") from refused
