@@ -6,7 +6,6 @@ import json
 import os
 import random
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -21,10 +20,9 @@ import psutil
 
 from broker.deploy import folder as deployments
 from broker.deploy import mosquitto
-from broker.mqtt.transport import MqttTransport
 from broker.transport import credentials
-from broker.transport.address import Address, Credentials
 from crowd import evaluation, generator, material, rolling
+from crowd.broker import Broker
 from crowd.evaluation import SETTLED_S, Disturbed
 from crowd.generator import Wanted
 from crowd.rolling import Rolled, Rollout
@@ -35,8 +33,6 @@ DEPLOYMENT, READER = "fleet", "archive"
 # Undisturbed, before a kill and after the last one.
 _STEADY_S, _AFTER_S, _WARM_S, _PATIENCE_S = 20.0, 25.0, 3.0, 600.0
 _LEAST_GAP_S = 2.0  # between kills
-_SAVES = 5
-_LOOK_S = 0.1
 _RECORDED = "recorded"  # a device beside the others, which a real edge is
 
 
@@ -87,81 +83,6 @@ class _Course:
     steady_s: float
     gaps_s: Sequence[float]
     begin_rollout: Callable[[], Rollout] | None
-
-
-class Broker:
-    """`tflsplit broker run`, which becomes Mosquitto; it can be killed. With the credentials of `who` it is looked at
-    whether it is there."""
-
-    def __init__(self, folder: Path, where: Address, who: Credentials) -> None:
-        self.folder, self.where = folder, where
-        self._who = who
-        self._log = (folder / "log").open("w")
-        self._start()
-
-    def __enter__(self) -> "Broker":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._log.close()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def stored_bytes(self) -> int:
-        saved = self.folder / "server" / "data" / "mosquitto.db"
-        return saved.stat().st_size if saved.exists() else 0
-
-    @property
-    def written_bytes(self) -> int:
-        found = re.search(r"^write_bytes: (\d+)", Path(f"/proc/{self.pid}/io").read_text(), re.MULTILINE)
-        assert found is not None  # every Linux has it
-        return int(found[1])
-
-    def save_s(self) -> float:
-        """Processor time of Mosquitto, which has one thread, for the cheapest of some saves: others serve too."""
-        path, taken = self.folder / "server" / "data" / "mosquitto.db", []
-        for _ in range(_SAVES):
-            before_s = self._taken_s()
-            saved_ns = path.stat().st_mtime_ns if path.exists() else 0
-            os.kill(self.pid, signal.SIGUSR1)
-            while not path.exists() or path.stat().st_mtime_ns == saved_ns:
-                if self._process.poll() is not None:
-                    raise SystemExit(f"the broker ended with code {self._process.returncode}; see {self._log.name}")
-                time.sleep(_LOOK_S / 10)
-            taken.append(self._taken_s() - before_s)
-        return min(taken)
-
-    def _taken_s(self) -> float:
-        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
-
-    def kill_and_start(self) -> tuple[float, float]:
-        """By SIGKILL; when that was, and when it took connections again, by the monotonic clock."""
-        at_s = time.monotonic()
-        os.kill(self.pid, signal.SIGKILL)
-        self._process.wait()
-        return at_s, self._start()
-
-    def _start(self) -> float:
-        command = [harness.TFLSPLIT, "broker", "run", str(self.folder)]
-        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, env=harness.environment())
-        while not self._takes_connections():
-            time.sleep(_LOOK_S / 10)
-        there_s = time.monotonic()
-        with MqttTransport(self.where, client_id="bench-look", credentials=self._who) as looking:
-            looking.connect(timeout_s=_PATIENCE_S, keep_trying=True)
-        return there_s
-
-    def _takes_connections(self) -> bool:
-        if self._process.poll() is not None:
-            raise SystemExit(f"the broker ended with code {self._process.returncode}; see {self._log.name}")
-        with contextlib.suppress(OSError), socket.create_connection((self.where.host, self.where.port)):
-            return True
-        return False
 
 
 def measured(
