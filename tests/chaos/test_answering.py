@@ -4,10 +4,14 @@ import json
 import secrets
 import threading
 
+import memory_cloud
 import numpy as np
 import pytest
-import tiny_models
+import running_edge
+import scored_models
 import watching
+from moving_edge import SOON, USUAL, Restless, Stays, choices
+from scored_models import INPUTS, SCORE, scores
 from waiting import WAIT_S, wait_for
 
 from broker.clients import results_reader
@@ -20,18 +24,13 @@ from edge_runtime.answering.gate import Gate, Terms
 from edge_runtime.answering.on_device import OnDevice
 from edge_runtime.delivery.durable import spool as delivery_spool
 from edge_runtime.delivery.settings import Settings
-from edge_runtime.sources import frames
-from tests.edge_runtime.adapting.test_adaptation import Restless, choices
-from tests.edge_runtime.answering.test_gate import INPUTS, SCORE, SCORED, scores
-from tests.edge_runtime.answering.test_hedging import SOON, Stays
 from tflsplit.switching import choices as switching_choices
-from tflsplit.switching.choices import Choice, Present
+from tflsplit.switching.choices import Choice
 from tflsplit.switching.controller import Tuning
 from tflsplit.switching.goal import Goal
 
 pytestmark = pytest.mark.chaos
 
-USUAL = Present(1 / 50e6, 0.002)
 FRAMES = 200
 
 
@@ -67,29 +66,21 @@ class World:
             peers=peers.of(online, ("d", "cloud"), boot, (self.package,)),
             exactness=exactness.Exactness(online, "d", (self.package,), None),
         )
-        cloud.subscribe()
-        self._aside(cloud.run, (), cloud.stop)
+        self._stack.enter_context(memory_cloud.running(cloud))
 
     def _read(self, online):
         reading = results_reader.ResultsReader(online, "d")
-        self._aside(reading.run, (lambda line: self.seen.append(json.loads(line)),), reading.stop)
-
-    def _aside(self, run, arguments, stop):
-        thread = threading.Thread(target=run, args=arguments)
+        thread = threading.Thread(target=reading.run, args=(lambda line: self.seen.append(json.loads(line)),))
         thread.start()
         self._stack.callback(thread.join, WAIT_S)
-        self._stack.callback(stop)
+        self._stack.callback(reading.stop)
 
     def stream(self, mover, *, spool=None, **settings):
         given = Settings("d", "n", drain_s=WAIT_S, count=FRAMES, **settings)
-        source = frames.from_arrays((INPUTS,), self.package.manifest, name="test")
         self.edge = loop.Edge(
             *(self.package, mover.first, self.online, given), spool=spool, observers=[self.watcher], adaptation=mover
         )
-        self.thread = threading.Thread(target=self.edge.run, args=(source,))
-        self.thread.start()
-        self._stack.callback(self.thread.join, WAIT_S)
-        self._stack.callback(self.edge.stop)
+        self.thread = self._stack.enter_context(running_edge.RunningEdge(self.edge, self.online, INPUTS)).thread
 
     def check(self):
         """Every frame has one result at the reader and at the edge, and each answer is the whole model's."""
@@ -107,7 +98,7 @@ class World:
 
 @pytest.fixture
 def scored(tmp_path):
-    return tiny_models.write_package(tmp_path / "scored.tflsplit", tiny_models.residual_model(), **SCORED)
+    return scored_models.package(tmp_path)
 
 
 def test_answers_of_a_cloud_that_stalls_are_hedged_and_every_frame_is_told_once(stack, mosquitto, scored):

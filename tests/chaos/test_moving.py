@@ -3,11 +3,14 @@
 import secrets
 import threading
 
+import memory_cloud
 import numpy as np
 import pytest
+import running_edge
 import slow_cloud
 import tiny_models
 import watching
+from moving_edge import Restless
 from waiting import WAIT_S, wait_for
 
 from broker.cloud import exactness, peers, subscriber
@@ -19,8 +22,6 @@ from edge_runtime import loop
 from edge_runtime.adapting import adaptation, candidates
 from edge_runtime.delivery.durable import spool as delivery_spool
 from edge_runtime.delivery.settings import Settings
-from edge_runtime.sources import frames
-from tests.edge_runtime.adapting.test_adaptation import Restless
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.switching.choices import Choice, Present
 from tflsplit.switching.controller import Controller, Tuning
@@ -87,11 +88,7 @@ class World:
             observers=[self.watcher],
             adaptation=self.mover,
         )
-        source = frames.from_arrays((INPUTS,), package.manifest, name="test")
-        self.thread = threading.Thread(target=self.edge.run, args=(source,))
-        self.thread.start()
-        stack.callback(self.thread.join, WAIT_S)
-        stack.callback(self.edge.stop)
+        self.thread = stack.enter_context(running_edge.RunningEdge(self.edge, online, INPUTS)).thread
 
     def _slowed(self, run):
         def slow(arrays):
@@ -109,11 +106,7 @@ class World:
             peers=peers.of(online, ("d", "cloud"), boot, (self.package,)),
             exactness=exactness.Exactness(online, "d", (self.package,), None),
         )
-        self.cloud.subscribe()
-        thread = threading.Thread(target=self.cloud.run)
-        thread.start()
-        stack.callback(thread.join, WAIT_S)
-        stack.callback(self.cloud.stop)
+        stack.enter_context(memory_cloud.running(self.cloud))
 
     def moved(self, before, after, *reasons):
         """Waits until the cut has moved so for one of those reasons."""

@@ -7,12 +7,13 @@ import pytest
 import tiny_models
 import watching
 from memory_cloud import birth_of, cloud_for
+from running_edge import settings
 
 from broker.cloud import engine, subscriber
 from broker.messages import results, topics, wire
 from broker.transport import memory
 from edge_runtime import head, loop
-from edge_runtime.delivery.settings import Settings, Until
+from edge_runtime.delivery.settings import Until
 from edge_runtime.sources import frames
 from tflsplit import errors
 from tflsplit.coding import feature_codec, input_codec
@@ -22,10 +23,6 @@ from tflsplit.package import outputs
 
 INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
 WAIT_S = 60.0
-
-
-def settings(**changes) -> Settings:
-    return Settings(**{"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S} | changes)
 
 
 def stream(package, network, cut, arrays=INPUTS, **changes):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import memory_cloud
 import numpy as np
 import pytest
+import running_edge
 import watching
 from kernel_classes import HERE
 
@@ -19,7 +20,6 @@ from edge_runtime import head, loop
 from edge_runtime.accelerators import child, choice, coral
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.accelerators.service import Condition, Retries
-from edge_runtime.delivery.settings import Settings
 from edge_runtime.sources import frames
 from tflsplit import errors
 from tflsplit.graph.interpreter import Interpreter
@@ -36,7 +36,7 @@ CUT = "op001"
 def edge_on(package, accelerator, *, fallback=None, retries=SOON, on_result=lambda result: None, **changes):
     """An edge whose cloud answers, and a person who reads its births."""
     network = memory.MemoryBroker()
-    settings = Settings(**{"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S} | changes)
+    settings = running_edge.settings(**changes)
     with (
         memory_cloud.cloud_for(package, network),
         memory.MemoryTransport(network, client_id="person") as person,

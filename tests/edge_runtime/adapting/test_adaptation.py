@@ -1,108 +1,27 @@
 """An edge that moves its cut, over the in-memory transport: each result is the whole model's, whatever moves."""
 
-import contextlib
 import logging
-import threading
 import time
 
 import in_bits
 import kernel_classes
-import numpy as np
 import pytest
-import watching
 from memory_cloud import birth_of, cloud_for, ghost_on
+from moving_edge import USUAL, Restless, Run, choices, moving
 from waiting import WAIT_S, wait_for
 
 from broker.messages import announcements, results, topics
 from broker.transport import memory
 from broker.transport.protocol import ConnectionState
 from edge_runtime import loop
-from edge_runtime.adapting import adaptation, candidates, in_flight
+from edge_runtime.adapting import in_flight
 from edge_runtime.delivery.durable import spool as delivery_spool
 from edge_runtime.delivery.settings import Delivery, Settings, Until
-from edge_runtime.monitoring.metrics import EdgeMetrics
-from edge_runtime.sources import frames
 from tflsplit import bundle, errors
-from tflsplit.graph.interpreter import Interpreter
 from tflsplit.kernels.heads import Exact
 from tflsplit.observing import catalogue
-from tflsplit.switching.choices import Choice, Present
-from tflsplit.switching.controller import Controller, Switch, Tuning
-from tflsplit.switching.goal import Goal
+from tflsplit.switching.choices import Choice
 from tflsplit.switching.policy import Answer, Probing
-
-INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
-USUAL = Present(1 / 50e6, 0.002)
-
-
-def choices():
-    """The tiny model as if its operators took 20 ms here and 5 ms in the cloud; small boundaries are dear to send."""
-    rows = (("input", 0.0, 9_000, 0.015, 0.06), ("op000", 0.02, 6_000, 0.01, 0.04), ("op001", 0.04, 5_000, 0.005, 0.02))
-    return [*(Choice(*row) for row in rows), Choice("output", 0.06, 0.0, 0.0, 0.0)]
-
-
-class Restless(Controller):
-    """A stand-in that takes another usable cut for each frame."""
-
-    def pick(self, now_s):
-        usable = self.usable(now_s)
-        before, self._turn = self._now, getattr(self, "_turn", 0) + 1
-        self._now = usable[self._turn % len(usable)]
-        if self._now is not before:
-            self.switches.append(Switch(now_s, before.id, self._now.id, "test"))
-        return self._now
-
-
-@contextlib.contextmanager
-def moving(package, *, kind=Controller, probing=None, start="op000", among=None, batch=1):
-    listed = among or choices()
-    controller = kind(listed, USUAL, Goal(), Tuning(probing=probing), start=start)
-    with candidates.opened(package, listed, batch=batch) as opened:
-        yield adaptation.Adaptation(opened, controller, start)
-
-
-class Run:
-    """Device n of deployment d, streaming in a thread of its own."""
-
-    def __init__(self, package, network, mover, spool=None, is_online=True, **changes):
-        self.online = memory.MemoryTransport(network, client_id="edge")
-        if is_online:
-            self.online.connect()
-        else:
-            network.join(self.online)
-        self.watcher = watching.Watching()
-        given = {"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S} | changes
-        self.edge = loop.Edge(
-            *(package, mover.first, self.online, Settings(**given)),
-            **{"observers": [self.watcher], "adaptation": mover, "spool": spool},
-        )
-        self.watch = EdgeMetrics()
-        self.watch.attach(self.edge, self.online)
-        source = frames.from_arrays((INPUTS,), package.manifest, name="test")
-        self.thread = threading.Thread(target=self.edge.run, args=(source,))
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.edge.stop()
-        self.thread.join(WAIT_S)
-        self.online.close()
-
-    def values(self):
-        return watching.values(self.watch)
-
-    def check_results(self, package):
-        """Each result that came is the whole model's of its input; returns the cuts that they came by."""
-        with Interpreter(package.model_bytes()) as whole:
-            spec = package.manifest.outputs[0]
-            expected = [float(np.float32(spec.scale)) * whole.run(row[None])[0].astype(float).ravel() for row in INPUTS]
-        found = [answer for answer in self.watcher.answers if isinstance(answer, results.Result)]
-        for result in found:
-            assert np.allclose(dict(result.values)["c"], expected[result.sequence % len(INPUTS)], rtol=1e-6)
-        assert len({result.sequence for result in found}) == len(found)
-        return [result.cut for result in found]
 
 
 def test_each_frame_by_another_cut_and_each_result_is_the_whole_models(tiny_package):

@@ -6,13 +6,13 @@ import exclusive_device
 import pytest
 import tiny_models
 from memory_cloud import cloud_for
+from moving_edge import USUAL, Restless, Run, choices
 from waiting import WAIT_S, wait_for
 
 from broker.transport import memory
 from edge_runtime.accelerators.cpu import Cpu
 from edge_runtime.adapting import adaptation, candidates
 from edge_runtime.adapting.candidates import Computing
-from tests.edge_runtime.adapting.test_adaptation import USUAL, Restless, Run, choices
 from tflsplit.switching.controller import Tuning
 from tflsplit.switching.goal import Goal
 

@@ -4,9 +4,12 @@ import contextlib
 import logging
 
 import numpy as np
+import pictured
 import pytest
 import watching
 from memory_cloud import WAIT_S, cloud_for
+from moving_edge import USUAL, Restless
+from pictured import outputs_of, pictures_package
 
 from broker.messages import wire
 from broker.transport import memory
@@ -14,9 +17,6 @@ from edge_runtime import loop
 from edge_runtime.adapting import adaptation, candidates
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.sources import frames
-from tests.edge_runtime.adapting.test_adaptation import USUAL, Restless
-from tests.edge_runtime.delivery.test_framing import PIXELS as TWELVE
-from tests.edge_runtime.delivery.test_framing import outputs_of, pictures_package
 from tflsplit import errors
 from tflsplit.coding import input_codec
 from tflsplit.coding.input_codec import Pixels
@@ -25,7 +25,7 @@ from tflsplit.switching.choices import Choice
 from tflsplit.switching.controller import Tuning
 from tflsplit.switching.goal import Goal
 
-PIXELS = TWELVE[:11]  # no multiple of the forms, so that each picture travels in every form
+PIXELS = pictured.PIXELS[:11]  # no multiple of the forms, so that each picture travels in every form
 FORMS = ("input", "input:raw", "input:jpeg:95", "output")
 
 

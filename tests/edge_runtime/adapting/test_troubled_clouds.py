@@ -8,12 +8,12 @@ import time
 import memory_cloud
 import pytest
 import tiny_models
+from moving_edge import Restless, Run, choices, moving
 from waiting import WAIT_S, wait_for
 
 from broker.cloud import engine, exactness, peers, subscriber
 from broker.transport import memory
 from edge_runtime.adapting import adaptation
-from tests.edge_runtime.adapting.test_adaptation import Restless, Run, choices, moving
 from tflsplit.switching.choices import Choice
 
 # So dear here that no slow moment of this machine moves the cut to the device.

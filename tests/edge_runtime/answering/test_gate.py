@@ -1,15 +1,17 @@
 """The gate at the cut: what stays is what NumPy says of the whole model's scores, and nothing is lost or doubled."""
 
-import contextlib
 import itertools
 import random
-import threading
 
 import memory_cloud
 import numpy as np
 import pytest
+import running_edge
+import scored_models
 import tiny_models
 import watching
+from moving_edge import Restless, choices
+from scored_models import INPUTS, SCORE, scores
 from waiting import WAIT_S, wait_for
 
 from broker.messages import results
@@ -21,12 +23,8 @@ from edge_runtime.answering.gate import Gate, Terms, Verdict
 from edge_runtime.answering.on_device import OnDevice
 from edge_runtime.delivery.observer import Why
 from edge_runtime.delivery.publisher import Publisher
-from edge_runtime.delivery.settings import Delivery, Settings
-from edge_runtime.monitoring.metrics import EdgeMetrics
-from edge_runtime.sources import frames
-from tests.edge_runtime.adapting.test_adaptation import Restless, choices
+from edge_runtime.delivery.settings import Delivery
 from tflsplit import errors
-from tflsplit.graph.interpreter import Interpreter
 from tflsplit.graph.meanings import Meaning
 from tflsplit.quantities import Rate
 from tflsplit.switching import choices as switching_choices
@@ -34,45 +32,25 @@ from tflsplit.switching.choices import Present
 from tflsplit.switching.controller import Tuning
 from tflsplit.switching.goal import Goal
 
-SCORE = 0.9
-SCORED = {"meanings": (Meaning.LOGITS,), "labels": ("0", "1", "2", "3")}
-INPUTS = np.random.default_rng(3).integers(-6, 7, (200, 4), dtype=np.int8)
-
 
 @pytest.fixture
 def scored(tmp_path):
-    return tiny_models.write_package(tmp_path / "scored.tflsplit", tiny_models.residual_model(), **SCORED)
+    return scored_models.package(tmp_path)
 
 
 @pytest.fixture
 def float_scored(tmp_path):
-    return tiny_models.write_float_package(tmp_path / "float.tflsplit", **SCORED)
+    return scored_models.float_package(tmp_path)
 
 
-@pytest.fixture
-def stack():
-    with contextlib.ExitStack() as opened:
-        yield opened
-
-
-def scores(package, inputs=INPUTS):
-    """Of the whole model, as NumPy sees them."""
-    spec = package.manifest.outputs[0]
-    with Interpreter(package.model_bytes()) as whole:
-        real = np.array([whole.run(row[None])[0].ravel() for row in inputs], np.float64) * np.float32(spec.scale)
-    shares = np.exp(real) / np.exp(real).sum(axis=1, keepdims=True)
-    return shares.max(axis=1), real.argmax(axis=1)
-
-
-class Gated:
+class Gated(running_edge.RunningEdge):
     """Device n of deployment d at op000, with a gate."""
 
     def __init__(self, stack, package, network, terms, *, draw=None, mover=None, **changes):
-        self.gate = None
-        self.online = stack.enter_context(memory.MemoryTransport(network, client_id="edge"))
-        self.online.connect()
+        online = stack.enter_context(memory.MemoryTransport(network, client_id="edge"))
+        online.connect()
         self.watcher = watching.Watching()
-        given = {"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S, "count": len(INPUTS)} | changes
+        settings = running_edge.settings(**{"count": len(INPUTS)} | changes)
         more = {"observers": [self.watcher]}
         if mover is None:
             cut = package.cut("op000")
@@ -82,18 +60,9 @@ class Gated:
             more["on_device"] = OnDevice(package, chain, gate=Gate(package, terms, draw))
         else:
             opened, more["adaptation"] = mover.first, mover
-        self.edge = loop.Edge(package, opened, self.online, Settings(**given), **more)
+        super().__init__(loop.Edge(package, opened, online, settings, **more), online, INPUTS)
         self.gate = self.edge.gate
-        self.watch = EdgeMetrics()
-        self.watch.attach(self.edge, self.online)
-        source = frames.from_arrays((INPUTS,), package.manifest, name="test")
-        self.thread = threading.Thread(target=self.edge.run, args=(source,))
-        self.thread.start()
-        stack.callback(self.thread.join, WAIT_S)
-        stack.callback(self.edge.stop)
-
-    def values(self):
-        return watching.values(self.watch)
+        stack.enter_context(self)
 
     def by_cut(self):
         found = [answer for answer in self.watcher.answers if isinstance(answer, results.Result)]

@@ -1,12 +1,12 @@
 """Answers that are overdue are computed on the device too; the first one counts, and both are counted."""
 
-import contextlib
 import threading
 
 import memory_cloud
 import numpy as np
-import pytest
+import running_edge
 import watching
+from moving_edge import INPUTS, LATE, SOON, Stays
 from waiting import WAIT_S, wait_for
 
 from broker.messages import results
@@ -16,35 +16,22 @@ from edge_runtime.adapting import adaptation, candidates
 from edge_runtime.answering.on_device import OnDevice
 from edge_runtime.delivery.observer import Why
 from edge_runtime.delivery.publisher import Publisher
-from edge_runtime.delivery.settings import Delivery, Settings
-from edge_runtime.monitoring.metrics import EdgeMetrics
-from edge_runtime.sources import frames
+from edge_runtime.delivery.settings import Delivery
 from tflsplit import errors
 from tflsplit.graph.interpreter import Interpreter
 from tflsplit.switching.choices import Choice, Present
-from tflsplit.switching.controller import Controller, Tuning
+from tflsplit.switching.controller import Tuning
 from tflsplit.switching.goal import Goal
 
-INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
-SOON, LATE = 1e-9, 10.0  # of a way that is expected to take 100 s
 
-
-class Stays(Controller):
-    """A stand-in that stays at its first cut."""
-
-    def pick(self, now_s):
-        super().pick(now_s)
-        return next(each for each in self._choices if each.id == "op000")
-
-
-class Hedged:
+class Hedged(running_edge.RunningEdge):
     """Device n of deployment d, whose answers are overdue after `hedge` of 100 s, and a cloud of a test."""
 
     def __init__(self, stack, package, *, hedge, head=None, rest=None, repeats=1, **changes):
         self.network = memory.MemoryBroker()
         self.ghost = stack.enter_context(memory_cloud.ghost_on(self.network))
-        self.online = stack.enter_context(memory.MemoryTransport(self.network, client_id="edge"))
-        self.online.connect()
+        online = stack.enter_context(memory.MemoryTransport(self.network, client_id="edge"))
+        online.connect()
         choices = [Choice("op000", 0.0, 6_000, 100.0, 0.04), Choice("output", 0.06, 0.0, 0.0, 0.0)]
         controller = Stays(choices, Present(1 / 50e6, 0.002), Goal(), Tuning(hedge=hedge, probing=None), start="op000")
         opened = stack.enter_context(candidates.opened(package, choices, batch=changes.get("batch", 1)))
@@ -52,27 +39,16 @@ class Hedged:
         self.mover = adaptation.Adaptation(opened, controller, "op000", on_device=here)
         self.watcher = watching.Watching()
         self.package = package
-        given = {"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S, "count": 4} | changes
-        self.edge = loop.Edge(
-            *(package, self.mover.first, self.online, Settings(**given)),
-            observers=[self.watcher],
-            adaptation=self.mover,
-        )
-        self.watch = EdgeMetrics()
-        self.watch.attach(self.edge, self.online)
+        settings = running_edge.settings(**{"count": 4} | changes)
+        more = {"observers": [self.watcher], "adaptation": self.mover}
+        edge = loop.Edge(package, self.mover.first, online, settings, **more)
         if head is not None:
             opened[0].head.run = head(opened[0].head.run)
         if rest is not None:
-            hedging = self.edge._answers._hedging
+            hedging = edge._answers._hedging
             hedging._rest = rest(hedging._rest)
-        source = frames.from_arrays((np.tile(INPUTS, (repeats, 1)),), package.manifest, name="test")
-        self.thread = threading.Thread(target=self.edge.run, args=(source,))
-        self.thread.start()
-        stack.callback(self.thread.join, WAIT_S)
-        stack.callback(self.edge.stop)
-
-    def values(self):
-        return watching.values(self.watch)
+        super().__init__(edge, online, np.tile(INPUTS, (repeats, 1)))
+        stack.enter_context(self)
 
     def check_own(self):
         """Each answer of the device is the whole model's."""
@@ -82,12 +58,6 @@ class Hedged:
         for own in self.watcher.own:
             assert own.result.is_of_device
             assert np.allclose(dict(own.result.values)["c"], expected[own.result.sequence % len(INPUTS)], rtol=1e-6)
-
-
-@pytest.fixture
-def stack():
-    with contextlib.ExitStack() as opened:
-        yield opened
 
 
 def test_overdue_answers_are_the_devices_and_the_clouds_are_taken_all_the_same(stack, tiny_package):

@@ -10,10 +10,10 @@ import struct
 import hypothesis
 import numpy as np
 import pytest
-import tiny_models
 import watching
 from hypothesis import strategies as st
 from memory_cloud import birth_of, cloud_for
+from pictured import PIXELS, SHAPE, outputs_of, pictures_package
 from PIL import Image
 
 from broker.cloud import tail
@@ -29,16 +29,7 @@ from tflsplit.coding.input_codec import Pixels
 from tflsplit.graph.tensors import TensorSpec
 from tflsplit.inputs import preprocessing
 
-SHAPE = (16, 24, 3)
-PIXELS = np.random.default_rng(0).integers(0, 256, (12, *SHAPE), dtype=np.uint8)
 WAIT_S = 60.0
-
-
-def pictures_package(builder, folder, **changes):
-    """Takes colour pictures."""
-    x = builder.tensor("x", (1, *SHAPE), scale=1.0, zero_point=-4)
-    y = builder.add(x, x, "y", (1, *SHAPE), scale=2.0)
-    return tiny_models.write_package(folder / "p.tflsplit", builder.build((x,), (y,)), codec="zstd", **changes)
 
 
 @pytest.fixture
@@ -78,16 +69,6 @@ def stream(package, how, *, network=None, pixels=PIXELS):
         summary = edge.run(source)
     assert (summary.results, summary.refused) == (len(pixels), 0)
     return sent, got
-
-
-def outputs_of(package, encoded):
-    """The raw outputs that a cloud gives for a frame which an edge sent."""
-    frame, arrays = wire.decode(encoded)
-    tails = tail.Tails(package)
-    cut = tails.cut_of(frame)
-    outputs = tails.run(cut, tails.preprocess(frame, arrays))
-    tails.close()
-    return [output.tobytes() for output in outputs]
 
 
 def table_of(package):

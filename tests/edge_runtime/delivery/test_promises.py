@@ -12,6 +12,7 @@ import time
 import memory_cloud
 import numpy as np
 import pytest
+import running_edge
 import tiny_models
 import watching
 from memory_cloud import birth_of
@@ -64,7 +65,7 @@ class Run:
 def edge(package, network, *, spooled=None, source=None, cut="op000", is_online=True, **changes):
     """An edge at work until the block ends."""
     limits = changes.pop("limits", {})
-    settings = Settings(**{"deployment": "d", "device": "n", "boot": 7, "drain_s": WAIT_S} | changes)
+    settings = running_edge.settings(**changes)
     watcher = watching.Watching()
     with contextlib.ExitStack() as stack:
         kept = spooled and stack.enter_context(

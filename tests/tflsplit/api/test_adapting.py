@@ -3,9 +3,9 @@
 import exclusive_device
 import pytest
 import tiny_models
+from invented_plans import costing, write_plan
 
 from edge_runtime.accelerators.cpu import Cpu
-from tests.tflsplit.cli.test_moving_processes import costing, write_plan
 from tflsplit import errors
 from tflsplit.api import adapting
 from tflsplit.planning import planfile

@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 import pytest
-import tiny_models
+import scored_models
 from click.testing import CliRunner
+from invented_plans import profile
+from scored_models import INPUTS, scores
 
 import tflsplit
-from tests.edge_runtime.answering.test_gate import INPUTS, SCORED, scores
-from tests.tflsplit.report.plan.test_page import profile
 from tflsplit import bundle, errors
 from tflsplit.cli import main
 from tflsplit.graph.interpreter import Interpreter
@@ -24,12 +24,12 @@ AUDIT = 0.01
 
 @pytest.fixture
 def scored(tmp_path):
-    return tiny_models.write_package(tmp_path / "scored.tflsplit", tiny_models.residual_model(), **SCORED)
+    return scored_models.package(tmp_path)
 
 
 @pytest.fixture
 def float_scored(tmp_path):
-    return tiny_models.write_float_package(tmp_path / "float.tflsplit", **SCORED)
+    return scored_models.float_package(tmp_path)
 
 
 def saved(path, **arrays):
@@ -135,9 +135,7 @@ def test_wrong_classes_are_refused(scored, tmp_path, arrays, says):
 
 def test_a_model_without_scores_and_a_bundle_are_refused(scored, tmp_path):
     samples = saved(tmp_path / "s.npz", x=INPUTS)
-    plain = tiny_models.write_package(
-        tmp_path / "plain.tflsplit", tiny_models.residual_model(), **SCORED | {"meanings": (Meaning.VALUES,)}
-    )
+    plain = scored_models.package(tmp_path, "plain", meanings=(Meaning.VALUES,))
     with pytest.raises(errors.SettingsError, match="no scores of classes"):
         planned(plain, samples)
     part = bundle.write(tmp_path / "part.tflsplit", scored, "edge", ("op000",))

@@ -2,11 +2,11 @@
 
 import memory_cloud
 import pytest
-import tiny_models
+import scored_models
+from scored_models import INPUTS, SCORE, scores
 
 import tflsplit
 from broker.transport import memory
-from tests.edge_runtime.answering.test_gate import INPUTS, SCORE, SCORED, scores
 from tflsplit import bundle, errors
 from tflsplit.api import gating
 from tflsplit.graph.meanings import Meaning
@@ -14,7 +14,7 @@ from tflsplit.graph.meanings import Meaning
 
 @pytest.fixture
 def scored(tmp_path):
-    return tiny_models.write_package(tmp_path / "scored.tflsplit", tiny_models.residual_model(), **SCORED)
+    return scored_models.package(tmp_path)
 
 
 def edge(package, network=None, **words):
@@ -78,9 +78,7 @@ def test_a_bundle_and_a_model_without_scores_are_refused(scored, tmp_path):
     part = bundle.write(tmp_path / "part.tflsplit", scored, "edge", ("op000",))
     with pytest.raises(errors.PackageError, match="without the whole model"):
         edge(part)
-    plain = tiny_models.write_package(
-        tmp_path / "plain.tflsplit", tiny_models.residual_model(), **SCORED | {"meanings": (Meaning.VALUES,)}
-    )
+    plain = scored_models.package(tmp_path, "plain", meanings=(Meaning.VALUES,))
     with pytest.raises(errors.SettingsError, match="no scores of classes"):
         edge(plain)
 

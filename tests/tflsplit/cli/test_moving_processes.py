@@ -2,43 +2,15 @@
 
 import pytest
 import rabbit
+from invented_plans import FIGURES, costing, write_plan
 
 from tflsplit import bundle
 from tflsplit.coding.input_codec import Pixels
 from tflsplit.package import reading
-from tflsplit.planning import pipeline, planfile
-from tflsplit.timings import presets
 
 pytestmark = pytest.mark.chaos
 
 WITHOUT_END = ("--count", "1000000", "--rate", "50", "--resend-after", "0.5")
-
-
-def costing(cut, wire_bytes, edge_s=0.001, cloud_s=0.001, **more):
-    """One candidate of a plan."""
-    figures = {"edge_s": edge_s, "head_s": edge_s, "cloud_s": cloud_s, "wire_bytes": wire_bytes}
-    return {"cut": cut, **figures, "load_s": 0.0, "exact": True, **more}
-
-
-# The plan's cut is the worst by far, op001 is the best in any weather, and this device would take an hour.
-FIGURES = (costing("op000", 900_000), costing("op001", 300), costing("input", 90_000), costing("output", 0, 3600.0))
-
-
-def write_plan(folder, package, figures=FIGURES, cut="op000"):
-    link = presets.named("wifi")
-    plan = planfile.Plan(
-        **planfile.naming(package, folder),
-        cut=cut,
-        layer=None,
-        input_codec=None,
-        rate_fps=None,
-        window=8,
-        reason="for a test",
-        link=pipeline.describe_link(link),
-        candidates=figures,
-    )
-    (folder / "plan.json").write_text(planfile.render(plan))
-    return folder / "plan.json"
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import signal
 
 import numpy as np
 import pytest
+from pictured import pictures_package
 from PIL import Image
 
-from tests.edge_runtime.delivery.test_framing import pictures_package
 from tflsplit.inputs import preprocessing
 
 pytestmark = pytest.mark.chaos

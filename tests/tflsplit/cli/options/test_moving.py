@@ -2,8 +2,8 @@
 
 import pytest
 import tiny_models
+from invented_plans import write_plan
 
-from tests.tflsplit.cli.test_moving_processes import write_plan
 from tflsplit.graph.meanings import Meaning
 
 NOBODY = ("--broker", "mqtt://127.0.0.1:1", "--deployment", "d", "--device", "n")

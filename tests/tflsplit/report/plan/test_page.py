@@ -2,32 +2,15 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from invented_plans import profile
 
 from tflsplit.planning import decision, pipeline, scenario
 from tflsplit.timings import links, profiles
-from tflsplit.timings.profiles import CutTiming, Origin, Profile, Side, Timing
+from tflsplit.timings.profiles import Origin, Side
 
 pytest.importorskip("matplotlib")
 from tflsplit.report import strip
 from tflsplit.report.plan import charts, network, page
-
-
-def profile(package, side, seconds_per_operator) -> Profile:
-    timings = []
-    for cut in package.cuts:
-        operators = (cut.head if side is Side.EDGE else cut.tail).operators
-        timings.append(
-            CutTiming(
-                cut=cut.id,
-                run=Timing((operators * seconds_per_operator,) * 5),
-                coding=Timing((1e-5,) * 5),
-                coded_bytes=float(cut.payload_bytes) if side is Side.EDGE else None,
-                load_s=0.01,
-                memory_bytes=1000,
-            )
-        )
-    preprocess = Timing((1e-4,) * 5) if side is Side.EDGE else None
-    return Profile(package.digest, side.value, side, "cpu", {"cpu": "<invented & fast>"}, tuple(timings), preprocess)
 
 
 @pytest.fixture
