@@ -44,7 +44,7 @@ def main() -> None:
         if "--check" in sys.argv:
             raise SystemExit(f"{COMPUTED}: not of {MEASURED}; run python benchmarks/scale.py")
         computed = {"costs": asdict(costs), "rows": [_computed(costs, *each) for each in LARGE]}
-        computed |= {"again": [asdict(_again(costs, *found[:1], each)) for each in found[1:]]}
+        computed |= {"again": [asdict(_again(costs, each)) for each in found[1:]]}
         computed |= {"killed": asdict(_killed(costs, *KILLED, _KILLS_S, starts_s=_STARTS_S))}
         COMPUTED.write_text(json.dumps(computed, indent=1) + "\n")
     over_several = [several.row(json.loads(several.RAW.read_text()))]
@@ -83,16 +83,15 @@ def _killed(costs: Costs, devices: int, rate_per_s: float, kills_s: Sequence[flo
     return event_time.Simulation(costs, devices, rate_per_s, **more).run(kills_s, _SEND_S)
 
 
-def _again(costs: Costs, smallest: dict, found: dict) -> Survived:
+def _again(costs: Costs, found: dict) -> Survived:
     """The kill of a real run, whose machine played all devices and had two cores for everything: a connection took what
-    it took when nothing else went on, and longer where frames took these cores too."""
+    it took when nothing else went on, and longer where frames and the rollout took these cores too."""
     devices = found["devices"]
     costs = replace(costs, connection_s=found["online_s"] / devices)
     connecting = sum(found["connecting_s"].values()) / found["online_s"]
-    frames = sum(each["cpu"] for each in smallest["costs"].values())
 
     def slowed(online: float) -> float:
-        return max(1.0, (connecting + frames * online) / _CORES)
+        return max(1.0, (connecting + found["rollout"]["cores"] * online) / _CORES)
 
     rate_per_s = found["offered_per_s"] / devices
     return _killed(costs, devices, rate_per_s, _KILLS_S[:1], starts_s=found["starts_s"], slowed=slowed)

@@ -19,14 +19,17 @@ BEFORE_S = 20.0  # of it before the broker is killed
 # When all that are on have the model it waits for those that are off, and then ends without them.
 _STAY_S = 5.0
 _PATIENCE_S = 1800.0
+# Models that travel at a time: what each device does with one is work of this machine too.
+_AT_ONCE = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Rolled:
     """What became of a rollout to all devices: how many have the model, are `left` because they are off, or have
     another end; and how long it took, in s, without the wait for those that are off. Of the devices so many were
-    switched off when it began, and so many of these on again after the kill. `frames` are those of the new version.
-    `before` and `after` are `running.PERCENTILES` of latencies meanwhile: before the kill, and when all were back."""
+    switched off when it began, and so many of these on again after the kill. `frames` are those of the new version. All
+    processes took so many `cores` meanwhile, before the kill. `before` and `after` are `running.PERCENTILES` of
+    latencies meanwhile: before the kill, and when all were back."""
 
     phases: int
     updated: int
@@ -36,6 +39,7 @@ class Rolled:
     switched_off: int
     on_again: int
     frames: int
+    cores: float
     before: tuple[float, ...]
     after: tuple[float, ...]
 
@@ -51,9 +55,13 @@ class Rollout:
         share = f"{math.ceil(1e4 / (1 + math.ceil(for_s * rate_per_s / FRAMES))) / 1e2}%"
         command = [harness.TFLSPLIT, "rollout", "run", str(new.path), "--state", str(folder / "rollout"), "--all"]
         command += ["--credentials", str(operator), "--sign", str(key), "--canary", share, "--wave", share]
-        command += ["--stay", f"{_STAY_S}s", "--json"]
+        command += ["--stay", f"{_STAY_S}s", "--json", "--at-once", str(_AT_ONCE)]
         with self._log.open("w") as log, self._printed.open("w") as printed:
             self._process = subprocess.Popen(command, stdout=printed, stderr=log, env=harness.environment())
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def __enter__(self) -> "Rollout":
         return self

@@ -193,7 +193,7 @@ def _watched(
     written_per_s = (broker.written_bytes - written) / (ended_s - began_s)
     stored_bytes = broker.stored_bytes
     time.sleep(SETTLED_S)
-    disturbed = _disturbed(devices, broker, course)
+    disturbed = _disturbed(devices, broker, pids, course)
     _tell(devices, generator.END)
     devices.wait(_PATIENCE_S)
     sent = json.loads((folder / generator.SENT).read_text())
@@ -231,19 +231,21 @@ def _watched(
     )
 
 
-def _disturbed(devices: subprocess.Popen[str], broker: Broker, course: _Course) -> Disturbed:
+def _disturbed(devices: subprocess.Popen[str], broker: Broker, pids: dict[str, int], course: _Course) -> Disturbed:
     with contextlib.ExitStack() as stack:
         rollout = rollout_s = killed_s = there_s = rolled = None
         if course.begin_rollout is not None:
             _tell(devices, generator.OFF)
             rollout_s, rollout = time.monotonic(), stack.enter_context(course.begin_rollout())
+            usage = _Usage(pids | {"rollout": rollout.pid})
             time.sleep(rolling.BEFORE_S)
+            rolled = {"cores": sum(each.cpu for each in usage.costs().values())}
         for gap_s in course.gaps_s:
             killed_s, there_s = broker.kill_and_start()
             time.sleep(gap_s)
         if rollout is not None:
             _tell(devices, generator.ON)
-            rolled = rollout.ended()
+            rolled |= rollout.ended()
         return Disturbed(killed_s, there_s, rollout_s, rolled, time.monotonic())
 
 
