@@ -4,6 +4,7 @@ The callers know which keys there are and what they mean. Nothing here raises: p
 sees all of them at once.
 """
 
+import functools
 import re
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from tflsplit.values.classes import dataclass
 
 _HEADER = re.compile(r"\s*\[{1,2}\s*([\w-]+)\s*\]{1,2}\s*(#.*)?")
 _KEY = re.compile(r"\s*([\w-]+)\s*=")
+_FILES = 8  # remembered: one and its drop-ins
 _SECRET = re.compile(r"(?i)(^|[-_])(password|passwd|passphrase|pass|secret|token|pin)$")
 
 
@@ -77,6 +79,21 @@ def is_secret(key: str) -> bool:
 
 def parsed(file: Path, problems: list[str]) -> tuple[str, Mapping[str, Any]]:
     """The file's text and contents; empty where something is wrong with it, which is added to `problems`."""
+    try:
+        text = file.read_text("utf-8-sig")
+        return text, _loaded(text)
+    except OSError as cause:
+        problems.append(f"{file}: cannot be read ({cause.strerror})")
+    except UnicodeDecodeError as cause:
+        problems.append(f"{file}: is no UTF-8 text (byte {cause.start})")
+    except (ValueError, RecursionError) as cause:
+        problems.append(f"{file}: {cause}")
+    return "", {}
+
+
+# Each of a file's repeated tables is a run that reads the whole file: it is parsed once for hundreds of them.
+@functools.lru_cache(maxsize=_FILES)
+def _loaded(text: str) -> Mapping[str, Any]:
     # Imported here: an edge without a configuration file starts without it.
     if sys.version_info >= (3, 11):
         import tomllib
@@ -84,19 +101,11 @@ def parsed(file: Path, problems: list[str]) -> tuple[str, Mapping[str, Any]]:
         import tomli as tomllib
 
     try:
-        text = file.read_text("utf-8-sig")
-        found = tomllib.loads(text)
-        strict_json.check_finite(found)
-        return text, found
-    except OSError as cause:
-        problems.append(f"{file}: cannot be read ({cause.strerror})")
-    except UnicodeDecodeError as cause:
-        problems.append(f"{file}: is no UTF-8 text (byte {cause.start})")
+        found: Mapping[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
-        problems.append(f"{file}: is no TOML: {cause}")
-    except (ValueError, RecursionError) as cause:
-        problems.append(f"{file}: {cause}")
-    return "", {}
+        raise ValueError(f"is no TOML: {cause}") from cause
+    strict_json.check_finite(found)
+    return found
 
 
 def _stray(place: str, name: str, value: object, table: str) -> str:
@@ -105,6 +114,7 @@ def _stray(place: str, name: str, value: object, table: str) -> str:
     return f"{place}: {name} stands outside of any table, expected it below [{table}]"
 
 
+@functools.lru_cache(maxsize=_FILES)
 def _lines(text: str) -> Mapping[tuple[str, str], list[int]]:
     """Lines of a key or (with the key as table and no key) a table's own, which TOML's parser does not give."""
     found: dict[tuple[str, str], list[int]] = {}

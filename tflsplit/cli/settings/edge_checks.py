@@ -62,6 +62,9 @@ CHECKS: Mapping[str, Check] = {
 # The source may be a file, but click's type does not say so, since it may also be a camera or a stream.
 PATHS = frozenset({"source"})
 
+# Key of `Context.meta`: what was opened for the checks of one command.
+_OPENED = f"{__name__}.opened"
+
 
 class EdgeCommand(Command):
     """`tflsplit edge`."""
@@ -88,9 +91,8 @@ class EdgeCommand(Command):
         problems = checks.all_problems(self, merged, file, looks, root=root)
         if not problems:
             with checks.collected(problems, f"{file}: "):
-                package, plan = checks.file_of(merged, "package", root), checks.file_of(merged, "plan", root)
                 values = self.make_context(self.name, ["--config", str(checks.below(root, file))], obj=merged).params
-                edge_combinations.check(values, planfile.opened(package, plan)[1])
+                edge_combinations.check(values, _opened(merged, root)[1])
         return tuple(problems)
 
     def problems_together(self, merged: "Sequence[Merged]", file: Path, *, root: Path = Path("/")) -> Iterable[str]:
@@ -114,8 +116,15 @@ class EdgeCommand(Command):
 
 
 def _opened(merged: "Merged", root: Path) -> "tuple[Package, Plan | None, Cut]":
+    """Once for all streams of the same: each file of a package is read and hashed."""
     named = {f"--{key}": merged.value(key) for key in ("cut", "input-codec")}
-    return planfile.opened_at(checks.file_of(merged, "package", root), checks.file_of(merged, "plan", root), named)
+    package, plan = (checks.file_of(merged, key, root) for key in ("package", "plan"))
+    known = click.get_current_context().meta.setdefault(_OPENED, {})
+    key = (package, plan, *named.values())
+    if key not in known:
+        known[key] = planfile.opened_at(package, plan, named)
+    found: tuple[Package, Plan | None, Cut] = known[key]
+    return found
 
 
 def _look_at_package(merged: "Merged", root: Path) -> None:
