@@ -120,6 +120,7 @@ class Device:
             "state": "unknown" if status is None else status.state,
             "reason": None if status is None else text_of(status.reason),
             "since_ms": None if status is None else status.since_ms,
+            "last_seen_ms": status.seen_ms if status is not None and status.state == "offline" else None,
             "model": text_of(born.get("name")),
             "package": text_of(born.get("package")),
             "cut": text_of(born.get("cut")),

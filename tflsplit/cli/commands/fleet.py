@@ -31,7 +31,7 @@ def _latency(told: Mapping[str, Any]) -> float:
 _ORDERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "name": lambda told: told["device"],
     "state": lambda told: (told["state"] != "offline", told["problem"] is None),
-    "since": lambda told: told["since_ms"] or _LAST,
+    "since": lambda told: told["last_seen_ms"] or told["since_ms"] or _LAST,
     "latency": _latency,
     "certificate": lambda told: told["certificate_ends_s"] or _LAST,
 }

@@ -64,7 +64,19 @@ FLEET = (
 )
 # As `tflsplit fleet --csv` and spreadsheets have them.
 CSV = (
-    *("device", "state", "reason", "since_ms", "model", "package", "cut", "accelerator", "runs_on", "version"),
+    *(
+        "device",
+        "state",
+        "reason",
+        "since_ms",
+        "last_seen_ms",
+        "model",
+        "package",
+        "cut",
+        "accelerator",
+        "runs_on",
+        "version",
+    ),
     *("certificate_ends_s", "fps", "p50_ms", "problem"),
 )
 
@@ -136,7 +148,7 @@ def fleet(told: Fields) -> Sequence[object]:
     return (
         told["device"],
         told["state"],
-        _moment(told["since_ms"]) if told["state"] == "online" else None,
+        _since(told),
         told["model"],
         (told["package"] or "")[:12],
         told["cut"],
@@ -203,8 +215,11 @@ def _percent(share: float | None) -> str | None:
     return None if share is None else f"{share:.0f}%"
 
 
-def _moment(since_ms: float | None) -> str | None:
-    return _date(None if since_ms is None else since_ms / 1e3, "%Y-%m-%d %H:%M")
+def _since(told: Fields) -> str | None:
+    """When who is online began, or who is offline went, as far as that is known: a last will is written before."""
+    at_ms = told["since_ms"] if told["state"] == "online" else told["last_seen_ms"]
+    moment = _date(None if at_ms is None else at_ms / 1e3, "%Y-%m-%d %H:%M")
+    return f"after {moment}" if moment and told["reason"] == "lost" else moment
 
 
 def _day(ends_s: float | None) -> str | None:
