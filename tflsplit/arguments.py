@@ -43,6 +43,14 @@ def beside(text: str, folder: Path) -> Path:
     return found if at_home == text else Path(at_home)  # of nobody: a name like any other
 
 
+def read(path: Path, most: int = -1) -> bytes:
+    """What a file that somebody named holds, or its first `most` bytes. A pipe that nobody writes to is empty: opened
+    otherwise it would be waited for without a word."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        os.set_blocking(file.fileno(), True)
+        return file.read(most)
+
+
 def text(value: object, what: str) -> str:
     return instance(value, str, what)
 

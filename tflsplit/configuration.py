@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tflsplit import strict_json
+from tflsplit import arguments, strict_json
 from tflsplit.values.classes import dataclass
 
 _HEADER = re.compile(r"\s*\[{1,2}\s*([\w-]+)\s*\]{1,2}\s*(#.*)?")
@@ -80,7 +80,7 @@ def is_secret(key: str) -> bool:
 def parsed(file: Path, problems: list[str]) -> tuple[str, Mapping[str, Any]]:
     """The file's text and contents; empty where something is wrong with it, which is added to `problems`."""
     try:
-        text = file.read_text("utf-8-sig")
+        text = arguments.read(file).decode("utf-8-sig")
         return text, _loaded(text)
     except OSError as cause:
         problems.append(f"{file}: cannot be read ({cause.strerror})")

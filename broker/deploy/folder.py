@@ -16,7 +16,7 @@ from broker.deploy.authority import PublicKey, Signer
 from broker.deploy.ledger import Identity, Ledger, Proof
 from broker.transport import credentials
 from broker.transport.credentials import Role
-from tflsplit import errors, text
+from tflsplit import arguments, errors, text
 from tflsplit.values.classes import dataclass, replace
 
 # Long, because devices in the field are forgotten for years and stop working when their certificate expires.
@@ -139,7 +139,7 @@ def sign(
     files: dict[str, Path] = {}
     for file in requests:
         with errors.disk_errors(file, "cannot be read ({}); give a certificate signing request"):
-            name, key = authority.requested(file.read_bytes(), file=str(file))
+            name, key = authority.requested(arguments.read(file), file=str(file))
         if name in keys:
             raise errors.SettingsError(
                 f"{file}: is for {name!r}, as {files[name]} is, and each client has a name of its own; give one of them"

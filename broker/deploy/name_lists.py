@@ -2,12 +2,11 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from broker.deploy import ledger
-from tflsplit import errors, text
+from tflsplit import arguments, errors, text
 
 # A column of these names, in the first line, has the names; the first of them that is there counts.
 _HEADERS = ("name", "device", "client")
@@ -64,13 +63,10 @@ def _columns(header: list[str]) -> list[int]:
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Each line that says something, with the number of its last line in the file, for a cell may have several."""
     try:
-        # A pipe that nobody writes to is empty: opened otherwise it would be waited for without a word.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), encoding="utf-8-sig") as file:
-            os.set_blocking(file.fileno(), True)
-            content = file.read()
+        content = arguments.read(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as cause:
         raise errors.DataError(f"{path}: cannot be read as a list of names ({errors.one_line(cause)})") from cause
-    lines = ["\n" if line.lstrip().startswith("#") else line for line in io.StringIO(content)]
+    lines = ["\n" if line.lstrip().startswith("#") else line for line in io.StringIO(content, newline=None)]
     first = next((line for line in lines if line.strip()), "")
     separator = next((sign for sign in ",;\t" if sign in first), ",")
     rows = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)

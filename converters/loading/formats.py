@@ -15,7 +15,7 @@ from converters.amending import copies, recurrence
 from converters.loading import named, other_formats, quiet, retyping, safety, saved_model
 from converters.loading.inputs import InputShapes, given_shapes, static_input
 from converters.loading.model import LoadedModel
-from tflsplit import errors
+from tflsplit import arguments, errors
 from tflsplit.graph import flatgraph
 from tflsplit.values.classes import dataclass, replace
 
@@ -42,8 +42,7 @@ def recognise(path: Path) -> Format:
             return Format.SAVED_MODEL
         raise errors.ModelError(f"{path}: {other_formats.told_folder(path)}")
     try:
-        with path.open("rb") as file:
-            start = file.read(64)
+        start = arguments.read(path, 64)
     except OSError as cause:
         raise errors.ModelError(f"{path}: cannot be read ({cause.strerror}); give a model file") from cause
     if start[:8] == b"\x89HDF\r\n\x1a\n":

@@ -108,7 +108,7 @@ class ChainPlan:
 def is_one(path: Path) -> bool:
     """Whether a file says that it is a chain's plan; `read` refuses it for anything else that is wrong with it."""
     try:
-        fields = strict_json.parse(path.read_text(encoding="utf-8"))
+        fields = strict_json.parse(arguments.read(path).decode("utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(fields, dict) and fields.get("kind") == KIND

@@ -9,7 +9,7 @@ import os
 import stat
 from pathlib import Path
 
-from tflsplit import errors, extras
+from tflsplit import arguments, errors, extras
 
 try:
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -113,6 +113,6 @@ def open_public(path: Path) -> Verifier:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return arguments.read(path)
     except OSError as cause:
         raise errors.SettingsError(f"key {path} cannot be read ({cause.strerror})") from cause

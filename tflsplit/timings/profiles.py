@@ -316,7 +316,7 @@ def read_json(path: Path, kind: str, schema: int) -> dict[str, Any]:
     """The fields of one of our JSON files, of this kind and schema; DataError says what else it is."""
     path = arguments.path(path, kind)
     try:
-        fields = strict_json.parse(path.read_text(encoding="utf-8-sig"))
+        fields = strict_json.parse(arguments.read(path).decode("utf-8-sig"))
     except OSError as cause:
         raise errors.DataError(f"{path}: cannot be read as a {kind} ({errors.one_line(cause)})") from cause
     except (json.JSONDecodeError, UnicodeDecodeError) as cause:

@@ -98,6 +98,13 @@ def test_a_pipe_that_nobody_writes_to_has_no_names(tmp_path):
         name_lists.read(tmp_path / "names")
 
 
+def test_a_pipe_that_nobody_writes_to_is_no_request(tmp_path):
+    os.mkfifo(tmp_path / "cam.csr")
+
+    with pytest.raises(errors.SettingsError, match=r"cam\.csr: is no certificate signing request"):
+        folder.sign(tmp_path, [tmp_path / "cam.csr"])
+
+
 def request(tmp_path, name, key=None):
     """A signing request, as `openssl req -new` makes it where the key stays."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

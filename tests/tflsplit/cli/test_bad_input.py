@@ -334,6 +334,26 @@ def test_what_another_user_keeps_to_himself_is_named(start, tiny_package, tmp_pa
     assert "Permission denied" in last
 
 
+AT = ("--deployment", "d", "--device", "cam1", "--broker", "mqtt://127.0.0.1:1")
+PIPES = {
+    "model": ("convert", "pipe"),
+    "profile": ("plan", "tiny", "--edge", "pipe", "--cloud", "pipe", "--link", "4g"),
+    "plan": ("edge", "tiny", "--plan", "pipe", "--source", "pipe", *AT),
+    "key": ("push", "tiny", "--sign", "pipe", *AT),
+    "configuration": ("config", "check", "pipe"),
+}
+
+
+@pytest.mark.parametrize("words", PIPES.values(), ids=PIPES)
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(typed, tiny_package, tmp_path, words):
+    os.mkfifo(tmp_path / "pipe")
+
+    done = typed(*(tiny_package.path if word == "tiny" else word for word in words))
+
+    assert done.code == 1
+    assert "pipe: " in done.err
+
+
 def test_a_name_that_is_too_long_for_a_file_is_refused(typed):
     assert "File name too long" in typed("inspect", "a" * 300).refusal()
 
