@@ -43,12 +43,15 @@ def find(integer: bytes, floating: bytes, samples: Sequence[Array], *, limit: in
     stored, real = flatgraph.read(integer), flatgraph.read(floating)
     few = [array[:limit] for array in samples]
     with quiet.silenced(), Interpreter(floating, keeps_intermediates=True) as wide:
-        by_itself = _found(stored, real, integer, wide, few)
         try:
             by_twin = _found(stored, real, twin.of_model(stored), wide, few)
         except (errors.ModelError, errors.DeviceError):  # an operator that computes in integers only
-            return by_itself
-    return {index: by_twin[index] if by_twin[index].tensor is not None else found for index, found in by_itself.items()}
+            by_twin = {}
+        if by_twin and all(found.tensor is not None for found in by_twin.values()):
+            return by_twin
+        by_itself = _found(stored, real, integer, wide, few)
+    tracked = {index: found for index, found in by_twin.items() if found.tensor is not None}
+    return by_itself | tracked
 
 
 def _found(
@@ -82,32 +85,45 @@ def _activations(graph: Graph) -> Iterator[Tensor]:
 
 
 @dataclass(slots=True)
-class _Pair:
-    """What two tensors of one shape have in common, summed over samples. `power` and `total` are the float one's."""
+class _Sums:
+    """Of a float tensor, over samples."""
 
-    error: float = 0.0
     power: float = 0.0
     total: float = 0.0
     count: int = 0
+
+    def add(self, values: Array) -> None:
+        self.power += float(np.square(values, dtype=np.float64).sum())
+        self.total += float(values.sum(dtype=np.float64))
+        self.count += values.size
+
+
+@dataclass(slots=True)
+class _Pair:
+    """What a tensor has in common with a float one of its shape, summed over samples; `steps` only if their names are
+    the same, which alone asks for them."""
+
+    expected: _Sums
+    is_named: bool
+    error: float = 0.0
     steps: float = 0.0
 
     def add(self, found: Array, expected: Array, scale: float) -> None:
         difference = found.ravel() - expected.ravel()
         self.error += float(difference @ difference)
-        self.power += float(np.square(expected, dtype=np.float64).sum())
-        self.total += float(expected.sum(dtype=np.float64))
-        self.count += expected.size
-        most = float(np.abs(difference).max(initial=0.0))
-        self.steps = max(self.steps, most / scale if scale else math.inf * most if most else 0.0)
+        if self.is_named:
+            most = float(np.abs(difference).max(initial=0.0))
+            self.steps = max(self.steps, most / scale if scale else math.inf * most if most else 0.0)
 
     @property
     def sqnr_db(self) -> float:
-        return decibels(self.power, self.error)
+        return decibels(self.expected.power, self.error)
 
     @property
     def varying_sqnr_db(self) -> float:
         """Against what varies only: two tensors that hardly vary may agree in level by chance."""
-        return decibels(self.power - self.total**2 / max(self.count, 1), self.error)
+        sums = self.expected
+        return decibels(sums.power - sums.total**2 / max(sums.count, 1), self.error)
 
 
 class _Comparison:
@@ -115,30 +131,39 @@ class _Comparison:
         self._stored = stored
         self._real = real
         self._makers = [_makers(stored), _makers(real)]
-        by_shape: dict[tuple[int, ...], list[Tensor]] = {}
-        for tensor in _activations(real):
-            by_shape.setdefault(tensor.shape, []).append(tensor)
+        self._shapes: dict[tuple[int, ...], tuple[list[Tensor], list[Tensor]]] = {}
+        for place, graph in enumerate((stored, real)):
+            for tensor in _activations(graph):
+                self._shapes.setdefault(tensor.shape, ([], []))[place].append(tensor)
+        self._sums = {tensor.index: _Sums() for tensor in _activations(real)}
         self._pairs = {
-            (tensor.index, other.index): _Pair()
-            for tensor in _activations(stored)
-            for other in by_shape.get(tensor.shape, ())
-            if _may_correspond(tensor, other)
+            tensor.index: {
+                other.index: _Pair(self._sums[other.index], other.name == tensor.name)
+                for other in others
+                if _may_correspond(tensor, other)
+            }
+            for tensors, others in self._shapes.values()
+            for tensor in tensors
         }
 
     def add(self, narrow: Interpreter, wide: Interpreter) -> None:
-        """One sample, which both interpreters have just run."""
-        found = {index: _value(self._stored, narrow, index) for index in {index for index, _ in self._pairs}}
-        expected = {index: _value(self._real, wide, index) for index in {index for _, index in self._pairs}}
-        for (index, other), pair in self._pairs.items():
-            spec = self._stored.tensors[index].spec
-            pair.add(found[index], expected[other], spec.scale if spec else 0.0)
+        """One sample, which both interpreters have just run; tensors of one shape at a time take memory enough."""
+        for tensors, others in self._shapes.values():
+            wanted = {index for tensor in tensors for index in self._pairs[tensor.index]}
+            expected = {other.index: _value(self._real, wide, other.index) for other in others if other.index in wanted}
+            for index, values in expected.items():
+                self._sums[index].add(values)
+            for tensor in tensors if wanted else ():
+                found, scale = _value(self._stored, narrow, tensor.index), tensor.spec.scale if tensor.spec else 0.0
+                for index, pair in self._pairs[tensor.index].items():
+                    pair.add(found, expected[index], scale)
 
     def choose(self, tensor: Tensor, before: Mapping[int, Counterpart]) -> Counterpart:
         """`before` are the counterparts of the tensors that are computed earlier."""
-        pairs = {other: pair for (index, other), pair in self._pairs.items() if index == tensor.index}
+        pairs = self._pairs[tensor.index]
         if not pairs:
             return Counterpart(None, -math.inf, "the float model has no tensor of its shape")
-        named = [other for other in pairs if self._real.tensors[other].name == tensor.name]
+        named = [other for other, pair in pairs.items() if pair.is_named]
         confirmed = [
             other for other in named if pairs[other].sqnr_db >= _TRACKS_DB or pairs[other].steps <= _RESOLUTION_STEPS
         ]
