@@ -1,6 +1,5 @@
 """A loaded model, from any kind of file: its inputs, and the frozen graph that everything else is made from."""
 
-import gc
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,7 +57,7 @@ class LoadedModel:
                 made = tracing.trace_function(self.call, specs, str(self.path))
             else:
                 made = tracing.trace_keras(self.keras_model, self.bases, self.call, specs, str(self.path))
-        gc.collect()  # graphs on the way refer to themselves, and each holds all weights
+        quiet.give_back_memory()
         return made
 
     def unroll(self) -> None:

@@ -5,6 +5,7 @@ may be read by a machine, so every call into them stands inside `silenced()`.
 """
 
 import ctypes
+import gc
 import io
 import os
 import re
@@ -104,6 +105,8 @@ def reason(cause: BaseException, most: int = 300) -> str:
 
 
 def give_back_memory() -> None:
-    """To the system what was freed and is kept by glibc: of TensorFlow's graphs a gigabyte, for a model of 180 MB."""
+    """To the system, what is used no more: graphs and converters refer to themselves, each with the weights several
+    times over, and glibc keeps what was freed."""
+    gc.collect()
     with suppress(AttributeError):  # another library than glibc
         ctypes.CDLL(None).malloc_trim(0)
