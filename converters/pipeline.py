@@ -20,7 +20,7 @@ from converters import (
     tasks,
     unquantised,
 )
-from converters.calibration import preparation
+from converters.calibration import first_layer, preparation
 from converters.calibration.preparation import Prepared
 from converters.edgetpu import target
 from converters.float_model import biases, fidelity, layers, losses, tails
@@ -147,6 +147,7 @@ def _quantise(source: Path, options: Options, on_stage: Callable[[str], None]) -
         )
         refusals.before_quantising(model, options)
     prepared = _prepared(model, options, on_stage)
+    first_layer.look_at.cache_clear()  # what was seen holds the model's constants
     on_stage("quantise to int8")
     io = options.io or "int8"
     data = quantize.quantise(model, prepared.calibrating, io_dtype=io, per_tensor_dense=options.target == "coral")

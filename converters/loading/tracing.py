@@ -8,12 +8,13 @@ graph.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial, wraps
+from functools import cached_property, partial, wraps
 from typing import Any
 
 from converters.amending import recurrence
 from converters.loading import quiet, rewrites, scopes
 from converters.loading.frozen import augmentation, kept, limits
+from converters.loading.frozen.weights import Runner
 from tflsplit.graph.tensors import Array
 from tflsplit.values.classes import dataclass
 
@@ -40,14 +41,17 @@ class Tap:
 
 
 class Trace:
-    """A model's frozen graph for one sample. Arrays are (1, …) tensors in the order of the model's inputs. `notes` say
-    what was changed in it."""
+    """A model's frozen graph for one sample. Arrays are (1, …) tensors in the order of the model's inputs. `run` gives
+    the model's float outputs, `run_tapped` what each of `taps` puts out, in their order. `notes` say what was changed
+    in the graph."""
 
     def __init__(
         self,
         function: Any,
-        tapped: Any,
+        runner: Runner,
         taps: tuple[Tap, ...],
+        tapped: Sequence[Any],
+        *,
         output_operations: tuple[str, ...],
         notes: tuple[str, ...] = (),
     ) -> None:
@@ -55,15 +59,24 @@ class Trace:
         self.notes = notes
         self.taps = taps
         self.output_operations = output_operations
-        self._tapped = tapped
+        self._runner = runner
+        self._outputs, self._tapped = ([tensor.name for tensor in tensors] for tensors in (function.outputs, tapped))
 
-    def run(self, sample: Sequence[Array]) -> tuple[Array, ...]:
-        """The model's float outputs."""
-        return rewrites.run(self.function, sample)
+    def drop_constants(self) -> None:
+        """From now on `function` takes its large weights as further inputs."""
+        self.function = self._runner.pruned(self._outputs)
 
-    def run_tapped(self, sample: Sequence[Array]) -> tuple[Array, ...]:
-        """What each of `taps` puts out, in their order."""
-        return rewrites.run(self._tapped, sample)[-len(self.taps) :] if self.taps else ()
+    def definition(self) -> Any:
+        """Of a function without constants, the graph with them."""
+        return self._runner.with_constants(self.function)
+
+    @cached_property
+    def run(self) -> Callable[[Sequence[Array]], tuple[Array, ...]]:
+        return self._runner.computing(self._outputs)
+
+    @cached_property
+    def run_tapped(self) -> Callable[[Sequence[Array]], tuple[Array, ...]]:
+        return self._runner.computing(self._tapped)
 
 
 def trace_keras(model: Any, bases: Sequence[type], call: Callable[..., Any], specs: Sequence[Any], file: str) -> Trace:
@@ -89,9 +102,11 @@ def trace_keras(model: Any, bases: Sequence[type], call: Callable[..., Any], spe
     taps = _taps(made)
     frozen, _ = _frozen(traced, specs, taps, file, is_keras=True)
     limits.check_ends(frozen, len(outputs), file)
-    tapped = rewrites.rewritten(frozen, specs, len(outputs))
-    function = tapped.prune(tapped.inputs, tapped.outputs[: len(outputs)])
-    return Trace(function, tapped, taps, tuple(_maker(output) for output in made_outputs))
+    whole = rewrites.rewritten(frozen, specs, len(outputs))
+    function = whole.prune(whole.inputs, whole.outputs[: len(outputs)])
+    tapped = whole.outputs[len(outputs) :]
+    makers = tuple(_maker(output) for output in made_outputs)
+    return Trace(function, Runner(whole), taps, tapped, output_operations=makers)
 
 
 def trace_function(call: Callable[..., Any], specs: Sequence[Any], file: str) -> Trace:
@@ -103,8 +118,8 @@ def trace_function(call: Callable[..., Any], specs: Sequence[Any], file: str) ->
     function = rewrites.rewritten(frozen, specs, len(frozen.outputs))
     tensors = scopes.layer_tensors(function.graph)
     taps = tuple(Tap(layer, tensor.op.name, computes=True) for layer, tensor in tensors.items())
-    tapped = function.prune(function.inputs, list(tensors.values()))
-    return Trace(function, tapped, taps, tuple(_maker(output) for output in function.outputs), notes)
+    makers = tuple(_maker(output) for output in function.outputs)
+    return Trace(function, Runner(function), taps, tuple(tensors.values()), output_operations=makers, notes=notes)
 
 
 def _maker(tensor: Any) -> str:
