@@ -121,7 +121,7 @@ class Driver:
                 self._reading.release()
             if self._following or not self._is_online:
                 self._is_needed.set()
-            if message is not None:
+            if message is not None or self._is_online:
                 return message
         if not self._is_asleep:  # nobody reads: the network thread may wait for whoever came back so late
             self._is_needed.set()

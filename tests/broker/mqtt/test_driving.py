@@ -1,12 +1,17 @@
 """Who writes to a connection and who reads it, with several threads at it."""
 
 import threading
+import types
+from unittest import mock
 
 import pytest
 import waiting
 
+from broker.mqtt import driving
 from broker.mqtt.connection import Connection
 from broker.mqtt.driving import Driver
+from broker.transport.protocol import Limits
+from broker.transport.state import Shared
 
 SOON_S = waiting.WAIT_S
 MANY = 300
@@ -104,6 +109,26 @@ def test_a_receiver_that_waits_meets_the_end(pair):
     waiter.join(SOON_S)
 
     assert told == [None]
+
+
+def test_who_looks_and_finds_nothing_goes_on_reading(monkeypatch):
+    """Waking the network thread then would have it read in the place of who comes back."""
+    clock = mock.Mock(return_value=0.0)
+    monkeypatch.setattr(driving, "time", types.SimpleNamespace(monotonic=clock))
+    driver = Driver(Shared(Limits(), clock), mock.Mock(), mock.Mock())
+    connection = mock.Mock(is_writing=False, wait=mock.Mock(return_value=(False, False)))
+    connection.move.return_value = []
+    driver.begin(connection, mock.Mock(is_asking=False))
+    driver.go_online()
+    monkeypatch.setattr(driver, "_is_needed", needed := threading.Event())
+
+    assert driver.receive(0.0) is None
+    assert needed.is_set()  # nobody read until now
+    needed.clear()
+    clock.return_value = 0.005
+    assert driver.receive(0.0) is None
+    assert connection.wait.call_count == 1
+    assert not needed.is_set()
 
 
 def test_what_waits_for_room_at_the_broker_is_left_to_who_comes_back_soon(pair, monkeypatch):
