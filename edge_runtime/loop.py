@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from broker.messages import topics
@@ -67,7 +67,7 @@ class Edge:
     that of the adaptation.
     """
 
-    _turn: Callable[[], AbstractContextManager[None]] = staticmethod(nullcontext)
+    _turn: Callable[[], AbstractContextManager[object]] = staticmethod(threading.Lock)  # for which nobody else waits
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class Edge:
         self.exactness.check(package, head)
         return self._in_use.exchange(package, head)
 
-    def take_turns(self, turn: Callable[[], AbstractContextManager[None]]) -> None:
+    def take_turns(self, turn: Callable[[], AbstractContextManager[object]]) -> None:
         """Each inference runs within `turn()`, which waits for it: several edges share this machine's processor."""
         self._turn = turn
 

@@ -163,7 +163,8 @@ class Answerer:
             return refusal(job, str(problem), Refused.BAD_FRAME)
         except Exception:  # noqa: BLE001 - logged there
             return _failed(job)
-        return _Read(job, tails, frame, cut, boundary, started_s, time.monotonic())
+        queue_s = max(0.0, started_s - job.arrived_at_s)
+        return _Read(job, tails, frame, cut, boundary, queue_s, time.monotonic() - started_s)
 
     def _run(self, group: "Sequence[_Read]") -> list[Answer]:
         """Runs frames of one cut."""
@@ -195,14 +196,15 @@ class Answerer:
         return f"frame of package {frame.package.hex()}, this cloud serves {served}; give both sides the same package"
 
 
-def fitted(job: Job, answer: Answer, packet_bytes: Callable[[int], int], limit: int) -> Answer:
-    """The answer without the masks that do not fit packets of at most `limit` bytes; a refusal if it does not fit then
-    either. `packet_bytes` says how many a result of so many takes."""
-    if packet_bytes(len(answer.result)) <= limit:  # all of them together: so each alone
+def fitted(job: Job, answer: Answer, overhead_bytes: int, limit: int) -> Answer:
+    """The answer without the masks that do not fit packets of at most `limit` bytes, which take so many bytes beside a
+    result; a refusal if it does not fit then either."""
+    if len(answer.result) + overhead_bytes <= limit:  # all of them together: so each alone
         return answer
-    fitting = [each if packet_bytes(len(each)) <= limit else results.without_mask(each) for each in answer.results]
+    most_bytes = limit - overhead_bytes
+    fitting = [each if len(each) <= most_bytes else results.without_mask(each) for each in answer.results]
     longest = max(map(len, fitting))
-    if packet_bytes(longest) > limit:
+    if longest > most_bytes:
         return refusal(job, results.not_fitting(longest, limit), Refused.TOO_LARGE)
     return replace(answer, result=b"\n".join(fitting))
 
@@ -241,15 +243,15 @@ def _failed(job: Job) -> Answer:
 
 @dataclass(slots=True)
 class _Read:
-    """A decoded frame; times are by the monotonic clock."""
+    """A decoded frame, and how long it waited and was decoded."""
 
     job: Job
     tails: Tails
     frame: wire.Frame
     cut: Cut
     boundary: tuple[Array, ...]
-    started_s: float
-    decoded_s: float
+    queue_s: float
+    decode_s: float
 
     @property
     def rows(self) -> list[tuple[Array, ...]]:
@@ -258,10 +260,6 @@ class _Read:
         if count == 1:
             return [self.boundary]
         return [tuple(array[row : row + 1] for array in self.boundary) for row in range(count)]
-
-    @property
-    def queue_s(self) -> float:
-        return max(0.0, self.started_s - self.job.arrived_at_s)
 
 
 def _answer(
@@ -276,7 +274,7 @@ def _answer(
         b"\n".join(made),
         acks.Acknowledgement(read.job.device, *key).as_json() if frame.wants_ack else None,
         queue_s=read.queue_s,
-        decode_s=read.decoded_s - read.started_s,
+        decode_s=read.decode_s,
         tail_s=done_s - began_s,
         kept=kept,
     )
@@ -298,7 +296,7 @@ def _result(read: _Read, place: int, arrays: tuple[Array, ...], tail_s: float, k
             head_ms=frame.head_us / 1e3,
             received_ms=job.received_ms,
             queue_ms=read.queue_s * 1e3,
-            decode_ms=(read.decoded_s - read.started_s) * 1e3,
+            decode_ms=read.decode_s * 1e3,
             tail_ms=tail_s * 1e3,
             sent_ms=time.time() * 1e3,
         ),

@@ -97,10 +97,14 @@ class Inline:
         return None
 
     def submit(self, job: Job, done: Done) -> None:
-        self._count(1)  # several clouds may wait for their turn
-        with self._turn:
+        if not self._turn.acquire(blocking=False):  # several clouds may wait for their turn
+            self._count(1)
+            self._turn.acquire()
             self._count(-1)
+        try:
             answer = self._answerer.answer(job)
+        finally:
+            self._turn.release()
         done(answer)
 
     def open(self, package: Package, cut: Cut, done: Callable[[], None]) -> None:

@@ -10,7 +10,6 @@ read before the next tail runs: whose turn it is can only be said of frames that
 its device is refused as busy.
 """
 
-import functools
 import logging
 import math
 import threading
@@ -62,12 +61,13 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """A device and the topics of its answers."""
+    """A device, the topics of its answers, and what of a packet is no answer."""
 
     device: str
     results: str
     acks: str
     dead: str
+    overhead_bytes: int
 
 
 # A topic and a payload, and what follows it once the broker has it.
@@ -297,7 +297,7 @@ class Cloud:
             self.summary.rate_limited = self._shares.over_rate
             if busy is None:
                 self._running[key] = held
-                self._shares.add(route.results, len(job.encoded) + _ENTRY_BYTES)
+                self._shares.count(route.results, 1, len(job.encoded) + _ENTRY_BYTES)
         if busy is not None:
             self._finish(None, held, answerer.refusal(job, busy, Refused.BUSY))
         else:
@@ -319,7 +319,7 @@ class Cloud:
         with self._lock:
             if key is not None:
                 del self._running[key]
-                self._shares.remove(held.route.results, len(held.job.encoded) + _ENTRY_BYTES)
+                self._shares.count(held.route.results, -1, -len(held.job.encoded) - _ENTRY_BYTES)
             is_served = answer.refused not in (Refused.WRONG_PACKAGE, Refused.WRONG_CUT)
             if key is not None and not is_served and self._peers and self._peers.serve(key[1].package.hex()):
                 # That cloud answers; a refusal of ours would only be in its way.
@@ -348,8 +348,7 @@ class Cloud:
         # Of `busy` nothing is promised: its frame comes again.
         held.qos = 0 if answer.refused is Refused.BUSY else held.messages[0].qos
         route = held.route
-        packet_bytes = functools.partial(publish_packet_bytes, route.results, qos=held.qos, expires=False)
-        answer = answerer.fitted(held.job, answer, packet_bytes, self._transport.max_packet_bytes)
+        answer = answerer.fitted(held.job, answer, route.overhead_bytes, self._transport.max_packet_bytes)
         # An edge that asked for an acknowledgement forgets its frame by it: whoever waits for the result has it then.
         ack = None if answer.ack is None else (route.acks, answer.ack)
         *others, last = answer.results
@@ -389,7 +388,9 @@ class Cloud:
     def _new_route(self, name: str) -> _Route:
         topic = topics.parse(name)
         kinds = (topics.topic(topic.deployment, topic.device, kind) for kind in (Kind.RESULTS, Kind.ACKS, Kind.DEAD))
-        route = _Route(topic.device, *kinds)
+        results, acks, dead = kinds
+        beside = publish_packet_bytes(results, 0, qos=1, expires=False) + 3
+        route = _Route(topic.device, results, acks, dead, beside)
         self._routes.put(name, route, _ROUTE_BYTES)
         return route
 

@@ -33,7 +33,7 @@ import json
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -93,14 +93,9 @@ class Times:
 _times, _TIMES = operator.attrgetter(*Times.__slots__), ",".join(f'"{name}":%r' for name in Times.__slots__)
 
 
-@dataclass(slots=True)
-class Score:
+class Score(NamedTuple):
     label: str
     score: float
-
-    def __post_init__(self) -> None:
-        if not math.isfinite(self.score):
-            raise ValueError(f"score of {self.label!r} is {self.score}, expected a finite number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +149,9 @@ class Result:
     mask: bytes | None = None
 
     def __post_init__(self) -> None:
+        for label, score in self.top:
+            if not math.isfinite(score):
+                raise ValueError(f"score of {label!r} is {score}, expected a finite number")
         if self.mask and not self.mask.startswith(maps.PNG):
             raise ValueError("mask is no PNG")
         if not all(all(map(math.isfinite, values)) for _, values in self.values):

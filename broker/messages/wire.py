@@ -132,10 +132,6 @@ class Frame:
         """Whether its arrays are near what was sent, and not that."""
         return self.bits is not None or (self.pixels is not None and self.pixels.is_lossy)
 
-    @property
-    def payload_bytes(self) -> int:
-        return self.inputs * tensors.payload_bytes(self.boundary)
-
 
 class Label(NamedTuple):
     """The identity of a frame, the package and cut that it is for, whether its coding loses detail, and its place in a
@@ -159,6 +155,7 @@ def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: feature_codec.C
     parts: list[feature_codec.Buffer] = [
         _bytes_of(array, spec) for array, spec in zip(arrays, frame.carried, strict=True)
     ]
+    raw_bytes = sum(map(len, parts))
     if codec.id != feature_codec.CodecId.NONE:
         parts = [codec.encode(parts[0] if len(parts) == 1 else b"".join(parts))]
     head = _HEAD.pack(
@@ -179,8 +176,8 @@ def encode(frame: Frame, arrays: Sequence[tensors.Array], codec: feature_codec.C
         frame.sequence,
         frame.captured_ns,
         frame.head_us,
-        frame.payload_bytes,
-        sum(len(part) for part in parts),
+        raw_bytes,
+        sum(map(len, parts)),
     )
     table = boundaries.packed(frame.boundary)
     if frame.later_ns:
@@ -234,6 +231,7 @@ class Unsealed:
     frame: Frame
     codec_id: int
     coded: memoryview
+    raw_bytes: int
 
     def arrays(self) -> tuple[tensors.Array, ...]:
         """FrameError if the payload is not what the frame says. Read-only views of the data where it is not coded."""
@@ -243,7 +241,7 @@ class Unsealed:
         elif self.frame.bits is not None:
             raw = bit_codec.decode(self.coded, boundary, self.frame.bits)
         else:
-            raw = feature_codec.decode(self.codec_id, self.coded, self.frame.payload_bytes)
+            raw = feature_codec.decode(self.codec_id, self.coded, self.raw_bytes)
         return tensors.views(memoryview(raw).toreadonly(), boundary)
 
 
@@ -288,8 +286,8 @@ def _bytes_of(array: tensors.Array, spec: tensors.TensorSpec) -> memoryview:
     return little.reshape(-1).view(np.uint8).data
 
 
-def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memoryview]:
-    """The frame, its codec id and its coded payload."""
+def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memoryview, int]:
+    """The frame, its codec id, its coded payload, and the bytes of its tensors."""
     if data.nbytes < HEADER_BYTES:
         raise errors.FrameError(f"frame is {data.nbytes} bytes, shorter than the header of {HEADER_BYTES}")
     magic, version, flags, codec_id, count, *label, raw_bytes, coded_bytes = _HEAD.unpack_from(data)
@@ -321,7 +319,7 @@ def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memory
         frame = Frame(package, cut, boot, sequence, captured_ns, head_us, boundary, *options)
     except ValueError as problem:
         raise errors.FrameError(f"frame {boot:016x}/{sequence}: {problem}") from problem
-    return frame, codec_id, data[offset:]
+    return frame, codec_id, data[offset:], raw_bytes
 
 
 def _follows(data: feature_codec.Buffer, flags: int) -> int | None:

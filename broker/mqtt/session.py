@@ -110,7 +110,7 @@ class Session:
             if shared.repeats.is_refused:
                 with shared.changed:
                     shared.subscriptions.pop(shared.repeats.mark_topic, None)
-        suspect = max(unsettled, key=lambda sent: sent.held_bytes, default=None)
+        suspect = max(unsettled, key=lambda sent: sent.packet_bytes, default=None)
         if suspect is not None and self.accepted is not None:
             suspect.strikes += 1
             if lost.is_packet or suspect.strikes >= MAX_STRIKES:
@@ -180,7 +180,7 @@ class Session:
             outgoing = self._shared.outbox.take(is_window_full=len(self._in_flight) >= self._window)
             if outgoing is None:
                 break
-            handed_bytes += max(1, outgoing.held_bytes)
+            handed_bytes += outgoing.packet_bytes
             self._send(outgoing)
         return handed_bytes > 0
 
@@ -190,15 +190,12 @@ class Session:
         if remaining_s is not None and remaining_s <= 0:
             shared.drop(outgoing, protocol.Drop.EXPIRED)
             return
-        packet_bytes = protocol.publish_packet_bytes(
-            outgoing.topic, len(outgoing.payload), qos=outgoing.qos, expires=remaining_s is not None
-        )
-        if packet_bytes > self.max_packet_bytes:
+        if outgoing.packet_bytes > self.max_packet_bytes:
             shared.drop(outgoing, protocol.Drop.TOO_LARGE)
             _log.warning(
                 "message given up topic=%s packet_bytes=%d limit=%d",
                 outgoing.topic,
-                packet_bytes,
+                outgoing.packet_bytes,
                 self.max_packet_bytes,
             )
             return
@@ -232,13 +229,11 @@ class Session:
     def _take_smaller(self, refused: bounded_queues.Outgoing) -> None:
         """A limit that the broker does not announce (Mosquitto's `message_size_limit`) is found by halving: the sender
         splits what is larger into chunks. It holds for later connections too."""
-        expires = refused.expires_at_s is not None
-        refused_bytes = protocol.publish_packet_bytes(refused.topic, len(refused.payload), qos=1, expires=expires)
-        self.max_packet_bytes = min(self.max_packet_bytes, max(_LEAST_PACKET_BYTES, refused_bytes // 2))
+        self.max_packet_bytes = min(self.max_packet_bytes, max(_LEAST_PACKET_BYTES, refused.packet_bytes // 2))
         self._shared.packet_bytes = min(self._shared.packet_bytes, self.max_packet_bytes)
         _log.warning(
             "the broker takes smaller packets than it says refused_bytes=%d from now at most limit=%d",
-            refused_bytes,
+            refused.packet_bytes,
             self.max_packet_bytes,
         )
 

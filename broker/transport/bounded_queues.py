@@ -4,7 +4,7 @@ import collections
 import threading
 from collections.abc import Iterable
 
-from broker.transport.protocol import Limits, Message
+from broker.transport.protocol import Limits, Message, publish_packet_bytes
 from tflsplit.coding import feature_codec
 from tflsplit.values.classes import dataclass, field
 
@@ -30,10 +30,11 @@ class Outgoing:
     follower: "Outgoing | None" = None
     repeats: int = 0
     is_ours: bool = False  # the transport's own word about itself: never refused for want of room
-    held_bytes: int = field(init=False)
+    packet_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.held_bytes = len(self.topic) + memoryview(self.payload).nbytes
+        expires = self.expires_at_s is not None
+        self.packet_bytes = publish_packet_bytes(self.topic, len(self.payload), qos=self.qos, expires=expires)
 
 
 class Outbox:
@@ -94,7 +95,7 @@ class Outbox:
         with self._lock:
             return self._held_messages == 0 or (
                 2 * self._held_messages < self._limits.outbox_messages
-                and 2 * (self._held_bytes + outgoing.held_bytes) < self._limits.outbox_bytes
+                and 2 * (self._held_bytes + outgoing.packet_bytes) < self._limits.outbox_bytes
             )
 
     def put_again(self, outgoing: Outgoing) -> None:
@@ -120,7 +121,7 @@ class Outbox:
         """The broker has it, or it `is_dropped` and its follower with it."""
         with self._lock:
             self._held_messages -= 1
-            self._held_bytes -= outgoing.held_bytes
+            self._held_bytes -= outgoing.packet_bytes
             follower = outgoing.follower
             if follower is not None:
                 del self._followers[follower.number]
@@ -142,9 +143,9 @@ class Outbox:
 
     def _has_room(self, outgoing: Outgoing) -> bool:
         # A message larger than the whole bound may go alone: the packet limit is there to refuse it.
-        messages, held_bytes = 1, outgoing.held_bytes
+        messages, held_bytes = 1, outgoing.packet_bytes
         if outgoing.follower is not None:
-            messages, held_bytes = 2, held_bytes + outgoing.follower.held_bytes
+            messages, held_bytes = 2, held_bytes + outgoing.follower.packet_bytes
         return self._held_messages == 0 or (
             self._held_messages + messages <= self._limits.outbox_messages
             and self._held_bytes + held_bytes <= self._limits.outbox_bytes
@@ -157,7 +158,7 @@ class Outbox:
 
     def _hold(self, outgoing: Outgoing) -> None:
         self._held_messages += 1
-        self._held_bytes += outgoing.held_bytes
+        self._held_bytes += outgoing.packet_bytes
 
 
 class Inbox:

@@ -207,8 +207,7 @@ def publish_packet_bytes(topic: str, payload_bytes: int, *, qos: int, expires: b
     return 1 + length_bytes + remaining
 
 
-def check_packet(topic: str, payload_bytes: int, *, qos: int, expires: bool, limit_bytes: int) -> None:
-    packet_bytes = publish_packet_bytes(topic, payload_bytes, qos=qos, expires=expires)
+def check_packet(topic: str, packet_bytes: int, *, limit_bytes: int) -> None:
     if packet_bytes > limit_bytes:
         raise errors.BrokerError(
             f"message on {topic} makes a packet of {packet_bytes} bytes, the limit is {limit_bytes}: "

@@ -164,12 +164,10 @@ class Skeleton:
         self._check(topic, retain=retain)
         if self._state is ConnectionState.CLOSED:
             raise errors.BrokerError(f"{self._peer}: the connection is closed")
-        protocol.check_packet(
-            topic, len(payload), qos=qos, expires=expiry_s is not None, limit_bytes=self.max_packet_bytes
-        )
         expires_at_s = None if expiry_s is None else self._shared.clock() + expiry_s
         follower = None if then is None else bounded_queues.Outgoing(*then, qos)
         outgoing = bounded_queues.Outgoing(topic, payload, qos, retain, expires_at_s, follower=follower)
+        protocol.check_packet(topic, outgoing.packet_bytes, limit_bytes=self.max_packet_bytes)
         if not self._shared.outbox.put(outgoing, timeout_s):
             return False
         for message in done:

@@ -116,10 +116,10 @@ class Members:
     def owe(self, sender: bytes, number: int, outgoing: Outgoing) -> bool:
         """False if it is owed too much already."""
         member = self._of(sender)
-        has_room = len(member.owed) < _OWED_MESSAGES and member.owed_bytes + outgoing.held_bytes <= _OWED_BYTES
+        has_room = len(member.owed) < _OWED_MESSAGES and member.owed_bytes + outgoing.packet_bytes <= _OWED_BYTES
         if has_room or not member.owed:
             member.owed.append((number, outgoing))
-            member.owed_bytes += outgoing.held_bytes
+            member.owed_bytes += outgoing.packet_bytes
             return True
         return False
 

@@ -61,12 +61,6 @@ class Shares:
             frames < self._limits.frames - self._all_frames and held_bytes < self._limits.bytes - self._all_bytes
         )
 
-    def add(self, device: str, held_bytes: int) -> None:
-        self._count(device, 1, held_bytes)
-
-    def remove(self, device: str, held_bytes: int) -> None:
-        self._count(device, -1, -held_bytes)
-
     def _is_in_time(self, device: str, per_s: float, now_s: float) -> bool:
         depth = max(float(_ALWAYS), per_s * _AGAIN_S)
         tokens, since_s = self._buckets.get(device) or (depth, now_s)
@@ -75,7 +69,8 @@ class Shares:
         self._buckets.put(device, (tokens - is_in_time, max(now_s, since_s)), _BUCKET_BYTES)
         return is_in_time
 
-    def _count(self, device: str, frames: int, held_bytes: int) -> None:
+    def count(self, device: str, frames: int, held_bytes: int) -> None:
+        """So many more are held, or fewer where these are negative."""
         held_frames, all_bytes = self._held.get(device, (0, 0))
         if held_frames + frames:
             self._held[device] = held_frames + frames, all_bytes + held_bytes

@@ -135,7 +135,7 @@ def test_what_is_no_result_is_refused_in_one_line(data, expected):
 
 def test_number_that_json_cannot_hold_is_refused_when_made():
     with pytest.raises(ValueError, match="score of 'a' is nan"):
-        results.Score("a", float("nan"))
+        results.Result("d", 1, 1, "c", "00", TIMES, top=(results.Score("a", float("nan")),))
     with pytest.raises(ValueError, match="values"):
         results.Result("d", 1, 1, "c", "00", TIMES, values=(("x", (float("inf"),)),))
     with pytest.raises(ValueError, match="tail_ms is inf"):

@@ -367,7 +367,7 @@ def test_the_rows_of_several_inputs_travel_together_and_the_table_describes_one(
     encoded = wire.encode(sent, (array,), feature_codec.Plain())
     found, (decoded,) = wire.decode(encoded)
 
-    assert (found.inputs, found.boundary, found.payload_bytes) == (3, (ONE,), 18)
+    assert (found.inputs, found.boundary, wire.unseal(encoded).raw_bytes) == (3, (ONE,), 18)
     assert np.array_equal(decoded, array)
     assert encoded[5] == 0x10
     assert len(encoded) == len(wire.encode(frame(ONE), (array[:1],), feature_codec.Plain())) + 2 + 16 + 12

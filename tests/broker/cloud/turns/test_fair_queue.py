@@ -153,14 +153,14 @@ def waits(load, *, seed, flood=None, for_s=60.0, tail_s=0.02, devices=16):
         while arriving and arriving[-1][0] <= free_s:
             came_s, device = arriving.pop()
             if held.has_room(device):
-                held.add(device, 1)
+                held.count(device, 1, 1)
                 waiting.put(device, (came_s, device))
         came_s, device = waiting.take()
         free_s += tail_s
         waiting.served(device, tail_s)
-        held.remove(device, 1)
+        held.count(device, -1, -1)
         if flood == "window" and device == "flood" and free_s < for_s:
-            held.add(device, 1)
+            held.count(device, 1, 1)
             waiting.put(device, (free_s, device))
         found += [] if device == "flood" else [free_s - came_s]
     return sorted(found)

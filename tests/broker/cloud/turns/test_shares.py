@@ -11,7 +11,7 @@ def filled(limits, *devices, frame_bytes=1):
     while any(took := [device for device in devices if made.has_room(device)]):
         for device in took:
             if made.has_room(device):
-                made.add(device, frame_bytes)
+                made.count(device, 1, frame_bytes)
                 held[device] += 1
     return made, held
 
@@ -28,14 +28,14 @@ def test_a_device_keeps_an_ordinary_window_however_full_it_is():
 
     for _ in range(8):
         assert made.has_room("late")
-        made.add("late", 1)
+        made.count("late", 1, 1)
     assert not made.has_room("late")
 
 
 def test_bytes_count_too_and_come_back():
     made, held = filled(Limits(frames=10_000, bytes=1000), "a", frame_bytes=10)
     assert held["a"] == 50
-    made.remove("a", 10)
+    made.count("a", -1, -10)
 
     assert made.has_room("a")
 
