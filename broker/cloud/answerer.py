@@ -56,7 +56,7 @@ class Job:
     """One whole frame of one device. `received_ms` is when it came, in ms since the epoch by this machine's clock;
     `arrived_at_s` is the same by the monotonic clock of this process, which nobody sets. `is_exact` says whether the
     head gave what it would have given here, None if that is not known. `kept` is what the frames before it in its
-    stream have left; None where it begins one, or is alone."""
+    stream have left; None where it begins one, or is alone. `checksum` is the frame's, where it is known already."""
 
     device: str
     encoded: feature_codec.Buffer
@@ -64,6 +64,7 @@ class Job:
     arrived_at_s: float = field(default_factory=time.monotonic, compare=False)
     is_exact: bool | None = None
     kept: Kept | None = None
+    checksum: int | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -145,7 +146,7 @@ class Answerer:
         """The decoded frame, or its refusal."""
         started_s = time.monotonic()
         try:
-            unsealed = wire.unseal(job.encoded)
+            unsealed = wire.unseal(job.encoded, found=job.checksum)
         except errors.FrameError as problem:
             return refusal(job, str(problem), Refused.BAD_FRAME)
         frame = unsealed.frame

@@ -265,10 +265,10 @@ class Cloud:
             # The other chunks are still to come. If this cloud ends before that, the edge sends the frame again.
             self._transport.acknowledge(message)
             return
-        key = (route.device, label, wire.checksum(encoded))
+        checksum = wire.checksum(encoded)
         standing = exactness.standing(self.exactness, route.device, label)
-        job = Job(route.device, encoded, received_ms, message.arrived_at_s, standing.is_exact)
-        self._serve(key, route, job, message)
+        job = Job(route.device, encoded, received_ms, message.arrived_at_s, standing.is_exact, checksum=checksum)
+        self._serve((route.device, label, checksum), route, job, message)
 
     def _whole(self, route: _Route, message: Message) -> feature_codec.Buffer | None:
         if self._is_shared and chunks.is_chunk(message.payload):

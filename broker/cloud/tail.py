@@ -8,6 +8,7 @@ import contextlib
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 import numpy as np
 
@@ -205,7 +206,7 @@ class _Segments:
             each.close()
 
     def _place(self, position: int) -> int:
-        return bisect_left(self._cuts, position, key=lambda cut: cut.position)
+        return bisect_left(self._cuts, position, key=attrgetter("position"))
 
 
 class _Separate:

@@ -216,12 +216,15 @@ def decode(
     return unsealed.frame, unsealed.arrays()
 
 
-def unseal(data: feature_codec.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES) -> "Unsealed":
+def unseal(
+    data: feature_codec.Buffer, *, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES, found: int | None = None
+) -> "Unsealed":
     """The frame with its payload still coded; everything else is checked. FrameError for anything that is no frame.
 
-    Every length in `data` is checked against the size of `data` or `max_payload_bytes` before it is used.
+    Every length in `data` is checked against the size of `data` or `max_payload_bytes` before it is used. `found` is
+    the `checksum` of `data`, where that was worked out already.
     """
-    return Unsealed(*_parse(memoryview(data), max_payload_bytes))
+    return Unsealed(*_parse(memoryview(data), max_payload_bytes, checksum(data) if found is None else found))
 
 
 @dataclass(slots=True)
@@ -286,14 +289,14 @@ def _bytes_of(array: tensors.Array, spec: tensors.TensorSpec) -> memoryview:
     return little.reshape(-1).view(np.uint8).data
 
 
-def _parse(data: memoryview, max_payload_bytes: int) -> tuple[Frame, int, memoryview, int]:
+def _parse(data: memoryview, max_payload_bytes: int, found: int) -> tuple[Frame, int, memoryview, int]:
     """The frame, its codec id, its coded payload, and the bytes of its tensors."""
     if data.nbytes < HEADER_BYTES:
         raise errors.FrameError(f"frame is {data.nbytes} bytes, shorter than the header of {HEADER_BYTES}")
     magic, version, flags, codec_id, count, *label, raw_bytes, coded_bytes = _HEAD.unpack_from(data)
     package, cut, boot, sequence, captured_ns, head_us = label
     _check_version(magic, version)
-    _check_crc(data)
+    _check_crc(data, found)
     if flags & ~_KNOWN_FLAGS:
         raise errors.FrameError(f"frame flags {flags:#04x} are not known here; is the sender newer?")
     follows = _follows(data, flags)
@@ -356,8 +359,7 @@ def _check_version(magic: bytes, version: int) -> None:
         raise errors.FrameError(f"frame version {version} is not known here, only {VERSION}; is the sender newer?")
 
 
-def _check_crc(data: memoryview) -> None:
+def _check_crc(data: memoryview, found: int) -> None:
     (said,) = _CRC.unpack_from(data, _HEAD.size)
-    found = checksum(data)
     if found != said:
         raise errors.FrameError(f"frame is damaged: checksum {found:08x}, expected {said:08x}")

@@ -97,9 +97,9 @@ class Sending(NamedTuple):
     ) -> Packed:
         """The frame of an input, or of several, whose rows `arrays` hold and whose sequences follow one another."""
         boot, sequence = key
-        digest = bytes.fromhex(self.package.digest)[: wire.PACKAGE_BYTES]
+        digits = self.package.digest[: 2 * wire.PACKAGE_BYTES]
         frame = wire.Frame(
-            package=digest,
+            package=bytes.fromhex(digits),
             cut=self.cut.position,
             boot=boot,
             sequence=sequence,
@@ -115,7 +115,7 @@ class Sending(NamedTuple):
             wants_mask=wants_mask,
         )
         encoded = wire.encode(frame, arrays, self.coder_of(frame.inputs))
-        about = (boot, sequence, digest.hex(), self.cut.id, captured_ns, head_s)
+        about = (boot, sequence, digits, self.cut.id, captured_ns, head_s)
         return Packed(*about, encoded, captured_at_s, later_ns, sizes)
 
     def coder_of(self, inputs: int) -> feature_codec.Codec:

@@ -80,7 +80,7 @@ class Window:
     def __contains__(self, key: Key) -> bool:
         return key in self._sent
 
-    def wait_for_room(self, timeout_s: float, beside: Callable[[], int] = lambda: 0) -> bool:
+    def wait_for_room(self, timeout_s: float, beside: Callable[[], int] = int) -> bool:
         """Whether another frame may be sent and leave room for so many `beside` it, waiting for room up to
         `timeout_s`."""
         with self._lock:
