@@ -200,18 +200,13 @@ class Rollout:
         self._left = {name: entry for name, entry in entries.items() if not entry.state.is_final}
         self._members = {name: entry for name, entry in entries.items() if entry.phase == phase}
 
-    @property
-    def _size(self) -> int:
-        course, entries = self._state.course, self._state.entries
-        return len(entries) if course.is_back else self._state.plan.terms.size(course.phase, len(entries))
-
     def _judge(self) -> None:
         """Begins the next phase when all devices of this one have their final state, or halts. What is under way then
         is judged too."""
         course, members = self._state.course, self._members
         if not members or course.is_back:
             return
-        is_over = members.keys().isdisjoint(self._left) and (len(members) >= self._size or not self._left)
+        is_over = members.keys().isdisjoint(self._left) and (len(members) >= self._state.size or not self._left)
         problem = self._problem(list(members.values()), is_over=is_over)
         if problem is not None and problem != course.halted:
             course.halted = problem
@@ -225,7 +220,7 @@ class Rollout:
 
     def _problem(self, members: list[Entry], *, is_over: bool) -> str | None:
         terms = self._state.plan.terms
-        of = len(members) if is_over else max(self._size, len(members))
+        of = len(members) if is_over else max(self._state.size, len(members))
         bad = [each for each in members if each.state.is_bad]
         what = "the canary" if self._state.course.phase == 1 else f"phase {self._state.course.phase}"
         if len(bad) > terms.most_failed * of + 1e-9:
@@ -242,7 +237,7 @@ class Rollout:
 
     def _take(self, now_s: float) -> None:
         """Takes devices into the phase, in order, as many as it has."""
-        room = self._size - len(self._members)
+        room = self._state.size - len(self._members)
         for name, entry in self._left.items():
             if room > 0 and entry.phase == 0 and self._may_take(entry):
                 entry.phase, room = self._state.course.phase, room - 1
@@ -253,7 +248,7 @@ class Rollout:
     def _observe_ahead(self, now_s: float) -> None:
         """Of those that are taken next, if they are there still."""
         course, terms = self._state.course, self._state.plan.terms
-        if course.is_back or not terms.observes or len(self._members) < self._size:
+        if course.is_back or not terms.observes or len(self._members) < self._state.size:
             return
         room = min(_AHEAD_AT_ONCE, terms.size(course.phase + 1, len(self._state.entries)) - len(self._ahead))
         for entry in self._left.values() if room > 0 else ():

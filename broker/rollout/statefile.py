@@ -8,6 +8,7 @@ published: a rollout that is started again says the same offer, which the device
 import contextlib
 import enum
 import fcntl
+import itertools
 import json
 import os
 import sqlite3
@@ -163,6 +164,22 @@ class StateFile:
 
     def counts(self) -> Counter[State]:
         return Counter(entry.state for entry in self.entries.values())
+
+    @property
+    def size(self) -> int:
+        """How many devices this phase is to have."""
+        count = len(self.entries)
+        return count if self.course.is_back else self.plan.terms.size(self.course.phase, count)
+
+    def away(self) -> list[str]:
+        """Those that wait although it was their turn: they were off, or tried another model. Others were taken behind
+        them, or this phase has room left, and does not pause."""
+        entries = self.entries.values()
+        taken = [place for place, entry in enumerate(entries) if entry.phase > 0]
+        is_filling = self.wish[0] is not Wish.PAUSE and self.course.halted is None
+        has_room = is_filling and sum(entry.phase == self.course.phase for entry in entries) < self.size
+        last = 0 if not taken else len(entries) if has_room else taken[-1]
+        return [each.name for each in itertools.islice(entries, last) if each.state is State.WAITING]
 
     def _get(self, key: str) -> Any:
         (value,) = self._database.execute("SELECT value FROM rollout WHERE key = ?", (key,)).fetchone()

@@ -175,6 +175,8 @@ def test_devices_that_nobody_knows_are_named_and_waited_for_if_asked(plant):
         ended = plant.begin(*options, "--allow-unknown", "--canary", "50%", "--stay", "0s").done()
 
     assert ended.code == 1
+    assert "waits for 2 devices to be there: nobody1, nobody2\n" in plant.steer("status").out
+    assert plant.told()["away"] == ["nobody1", "nobody2"]
     assert states(json.loads(ended.out)) == {
         "a": "installed",
         "b": "installed",

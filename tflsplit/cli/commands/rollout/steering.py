@@ -1,12 +1,13 @@
 """The subcommands of `tflsplit rollout` that look at the state of one, or steer it."""
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tflsplit import errors
+from tflsplit import errors, text
 from tflsplit.cli.output import examples, screen
 from tflsplit.cli.output.tables import Column, Kind
 from tflsplit.package import reading
@@ -22,6 +23,7 @@ COLUMNS = (
     Column("said last", rank=1),
     Column("reason", Kind.NOTE),
 )
+_COLUMNS = 80  # of most terminals
 _argument: Callable[[Any], Any] = click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 
 
@@ -33,6 +35,7 @@ _argument: Callable[[Any], Any] = click.argument("path", metavar="FILE", type=cl
 def status(path: Path, *, is_all: bool, is_json: bool) -> None:
     """Show how far a rollout is, also while it runs."""
     from broker.rollout import statefile
+    from broker.rollout.devices import some
 
     is_running = path.exists() and statefile.is_running(path)
     with statefile.open_file(path) as state:
@@ -42,6 +45,11 @@ def status(path: Path, *, is_all: bool, is_json: bool) -> None:
         shown = [each for each in state.entries.values() if is_all or each.is_under_way or each.state.is_bad]
         title = f"{summary(state)}; {'running' if is_running else 'not running'}"
         screen.table(title, COLUMNS, [_row(each) for each in shown]) if shown else screen.write(title)
+        if state.course.ended is None and (away := state.away()):
+            devices = text.counted(len(away), "device")
+            screen.write(
+                textwrap.fill(f"waits for {devices} to be there: {some(away)}", _COLUMNS, break_on_hyphens=False)
+            )
         if state.course.halted is not None:
             screen.write(f"halted: {state.course.halted}; {after_halt(path)}")
 
@@ -152,6 +160,7 @@ def as_json(state: "StateFile") -> dict[str, Any]:
         **asdict(state.plan),
         **asdict(state.course),
         "wish": state.wish[0].value,
+        "away": state.away(),
         "counts": {each.value: count for each, count in state.counts().items()},
         "devices": [entry.as_json() for entry in state.entries.values()],
     }
