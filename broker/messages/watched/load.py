@@ -5,6 +5,7 @@
 
 `frames`, `results` and `refused` are of this run, `fps` and the times are since the last message. `held` frames were
 taken and are not answered; `waiting` of them have no worker yet. `workers` is null where tails run in the cloud itself.
+`why` says what a person should look at, also of a cloud that is well.
 """
 
 import json
