@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from broker.cloud.subscriber import Cloud
 from broker.transport.protocol import ConnectionState, Transport
@@ -24,13 +25,13 @@ def run(clouds: Sequence[Cloud], *, count: int | None = None, alive: Callable[[]
         return count is not None and sum(cloud.summary.results for cloud in clouds) >= count
 
     if len(clouds) == 1:
-        clouds[0].run(is_enough=lambda: is_enough(clouds[0]))
+        clouds[0].run(is_enough=partial(is_enough, clouds[0]))
         return
     failures: list[BaseException] = []
 
     def serve(cloud: Cloud) -> None:
         try:
-            cloud.run(is_enough=lambda: is_enough(cloud))
+            cloud.run(is_enough=partial(is_enough, cloud))
         except BaseException as failure:  # noqa: BLE001 - raised again below, in the caller's thread
             failures.append(failure)
             stop(clouds)

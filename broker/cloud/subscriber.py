@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from broker.cloud import answerer, exactness
@@ -192,7 +193,7 @@ class Cloud:
         else:
             key, held = following
             began_s = time.monotonic()
-            self._engine.submit(held.job, lambda answer: self._finish(key, held, answer))
+            self._engine.submit(held.job, partial(self._finish, key, held))
             self._turns.served(held.job.device, time.monotonic() - began_s)
 
     def _drain(self) -> None:
@@ -389,8 +390,7 @@ class Cloud:
         topic = topics.parse(name)
         kinds = (topics.topic(topic.deployment, topic.device, kind) for kind in (Kind.RESULTS, Kind.ACKS, Kind.DEAD))
         results, acks, dead = kinds
-        beside = publish_packet_bytes(results, 0, qos=1, expires=False) + 3
-        route = _Route(topic.device, results, acks, dead, beside)
+        route = _Route(topic.device, results, acks, dead, publish_packet_bytes(results, 0, qos=1, expires=False) + 3)
         self._routes.put(name, route, _ROUTE_BYTES)
         return route
 

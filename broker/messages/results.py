@@ -154,8 +154,9 @@ class Result:
                 raise ValueError(f"score of {label!r} is {score}, expected a finite number")
         if self.mask and not self.mask.startswith(maps.PNG):
             raise ValueError("mask is no PNG")
-        if not all(all(map(math.isfinite, values)) for _, values in self.values):
-            raise ValueError("values of a result must be finite numbers: JSON has no others")
+        for _, values in self.values:
+            if not all(map(math.isfinite, values)):
+                raise ValueError("values of a result must be finite numbers: JSON has no others")
 
     def __repr__(self) -> str:
         found = f": {self.top[0].label} ({self.top[0].score:.2f})" if self.top else ""

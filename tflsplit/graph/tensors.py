@@ -126,7 +126,7 @@ def views(raw: bytes | memoryview, boundary: Sequence[TensorSpec]) -> tuple[Arra
     for spec in boundary:
         flat: Array = np.frombuffer(raw, little_endian(spec.dtype), spec.elements, offset)
         arrays.append(flat.reshape(spec.shape))
-        offset += spec.bytes
+        offset += flat.nbytes
     return tuple(arrays)
 
 
