@@ -168,10 +168,12 @@ def _stored(function: Any, reached: Sequence[Any], computed: set[str]) -> Iterat
     """Each batch normalisation that was trained."""
 
     def value(tensor: Any) -> Array:
-        # No input has a part in it, but what is read from a SavedModel may wait for one.
         tf = quiet.tensorflow()
-        nothing = [tf.zeros(entry.shape, entry.dtype) for entry in function.inputs]
-        held: Array = function.prune(function.inputs, [tensor])(*nothing)[0].numpy()
+        held: Array | None = tf.get_static_value(tensor)
+        if held is None:
+            # No input has a part in it, but what is read from a SavedModel may wait for one.
+            nothing = [tf.zeros(entry.shape, entry.dtype) for entry in function.inputs]
+            held = function.prune(function.inputs, [tensor])(*nothing)[0].numpy()
         return held
 
     for operation in reached:
