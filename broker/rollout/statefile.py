@@ -179,7 +179,8 @@ class StateFile:
         is_filling = self.wish[0] is not Wish.PAUSE and self.course.halted is None
         has_room = is_filling and sum(entry.phase == self.course.phase for entry in entries) < self.size
         last = 0 if not taken else len(entries) if has_room else taken[-1]
-        return [each.name for each in itertools.islice(entries, last) if each.state is State.WAITING]
+        in_turn = itertools.islice(entries, last)
+        return [each.name for each in in_turn if each.state is State.WAITING and each.phase == 0]
 
     def _get(self, key: str) -> Any:
         (value,) = self._database.execute("SELECT value FROM rollout WHERE key = ?", (key,)).fetchone()
