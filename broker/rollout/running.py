@@ -174,7 +174,7 @@ class Rollout:
         for name, visit in list(self._visits.items()):
             before = visit.entry.state
             is_awaited = before in (State.WAITING, State.OFFERED)
-            if is_awaited and is_online(self._means.transport) and not self._means.roster.is_there(name):
+            if is_awaited and is_online(self._means.transport) and not self._is_there(name):
                 visit.put_off()
             elif visit.entry.phase > 0:
                 visit.look(now_s)
@@ -260,10 +260,15 @@ class Rollout:
                 self._ahead[entry.name], room = visit, room - 1
 
     def _may_take(self, entry: Entry) -> bool:
-        return self._means.roster.may_be_offered(entry.name, entry.serial)
+        may_be_offered = self._means.roster.may_be_offered(entry.name, entry.serial)
+        return may_be_offered and self._means.transport.reaches(entry.name)
+
+    def _is_there(self, name: str) -> bool:
+        """What its broker says of a device is old once that broker is away."""
+        return self._means.roster.is_there(name) and self._means.transport.reaches(name)
 
     def _visit(self, entry: Entry, now_s: float) -> None:
-        if not self._means.roster.is_there(entry.name) and entry.state is not State.OBSERVED:
+        if not self._is_there(entry.name) and entry.state is not State.OBSERVED:
             entry.state, entry.phase = State.WAITING, 0
             self._members.pop(entry.name, None)
             return

@@ -147,6 +147,9 @@ class Several:
     def is_away(self) -> Mapping[str, bool]:
         return {name: not _is_online(member) for name, member in zip(self._names, self._members, strict=True)}
 
+    def reaches(self, device: str) -> bool:
+        return _is_online(self._member_of(device))
+
     @property
     def max_packet_bytes(self) -> int:
         return min(member.max_packet_bytes for member in self._members)
@@ -308,8 +311,11 @@ class Several:
             # What is retained waits for those that are away. The rest would be of no use by then.
             yield from (member for member in self._members if qos > 0 or _is_online(member))
             return
+        yield self._member_of(device)
+
+    def _member_of(self, device: str) -> Member:
         place = self._heard.get(device)
-        yield self._members[address.assigned(self._names, device) if place is None else place]
+        return self._members[address.assigned(self._names, device) if place is None else place]
 
 
 def _is_online(member: Member) -> bool:

@@ -127,6 +127,9 @@ class Transport(Protocol):
     def is_away(self) -> Mapping[str, bool]:
         """Of several brokers by their names whether each is away; empty where there is only one."""
 
+    def reaches(self, device: str) -> bool:
+        """Whether the broker that a device is at, of several, is not away."""
+
     @property
     def max_packet_bytes(self) -> int:
         """The largest packet that may be published now: our limit or the broker's, whichever is lower."""

@@ -62,6 +62,9 @@ class Skeleton:
     def is_away(self) -> Mapping[str, bool]:
         return {}
 
+    def reaches(self, device: str) -> bool:
+        return True
+
     @property
     def inboxes(self) -> tuple[bounded_queues.Inbox, bounded_queues.Inbox]:
         """What came in, and what of it is set aside: for who reads several transports at a time."""

@@ -108,3 +108,21 @@ def test_nobody_is_offered_anything_between_two_looks_of_a_rollout_that_pauses(p
     plant.report("a", updates.State.PROBATION)
 
     assert plant.offered == ["a"]
+
+
+def test_a_device_whose_broker_is_away_is_put_off_and_taken_when_it_is_back(plant_of, monkeypatch):
+    plant = plant_of(most_failed=0.5)
+    plant.look()
+    plant.report("a", updates.State.RECEIVING)
+    offer = plant.state.entries["a"].offer
+    monkeypatch.setattr(plant.operator, "reaches", lambda device: device != "a")
+    plant.look()
+    assert plant.offered == ["a", "b"]
+    assert plant.state.away() == ["a"]
+
+    monkeypatch.undo()
+    for name in ("b", "c", "d"):
+        plant.report(name, updates.State.INSTALLED)
+        plant.look()
+    assert plant.offered[:2] == ["a", "b"]
+    assert (plant.state.entries["a"].state, plant.state.entries["a"].offer) == (State.OFFERED, offer)

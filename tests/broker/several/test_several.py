@@ -110,6 +110,7 @@ def test_broker_that_is_away_stops_only_its_devices_and_is_taken_up_again(broker
     brokers["b:1883"].stop()
     assert cloud.state is ConnectionState.ONLINE
     assert cloud.absent.startswith("1 of 3 brokers away, with some 33% of the devices: b:1883")
+    assert [cloud.reaches(device_of(name)) for name in NAMES] == [True, False, True]
 
     lost = RESULTS.format(device_of("b:1883"))
     assert all(cloud.try_publish(lost, b"r", then=("tflsplit/v1/d/x/acks", b"a")) for _ in range(10))
