@@ -14,28 +14,28 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-from broker.cloud import answerer, exactness
+from broker.cloud import answerer, exactness, leaving
 from broker.cloud.answerer import Answer, Job, Refused
 from broker.cloud.beside.listening import Beside, Listening
 from broker.cloud.engine import Engine
 from broker.cloud.exactness import Exactness
+from broker.cloud.leaving import Held, Leaving, Route
 from broker.cloud.peers import Peers
 from broker.cloud.reply_cache import Key, ReplyCache
 from broker.cloud.summary import Summary
 from broker.cloud.turns.fair_queue import FairQueue
 from broker.cloud.turns.shares import Limits, Shares
-from broker.messages import chunks, dead_letters, topics, wire
+from broker.messages import chunks, topics, wire
 from broker.messages.topics import Kind
-from broker.transport.protocol import Message, Transport, publish_packet_bytes
+from broker.transport.protocol import Message, Transport
 from tflsplit import arguments, errors
 from tflsplit.coding import feature_codec
 from tflsplit.recent import Recent
-from tflsplit.values.classes import dataclass, field, replace
+from tflsplit.values.classes import replace
 
 log = logging.getLogger(__name__)
 
@@ -58,33 +58,6 @@ class Observer(Protocol):
     """Gets every answer, on any thread; must not block."""
 
     def answered(self, device: str, answer: Answer) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """A device, the topics of its answers, and what of a packet is no answer."""
-
-    device: str
-    results: str
-    acks: str
-    dead: str
-    overhead_bytes: int
-
-
-# A topic and a payload, and what follows it once the broker has it.
-_Publication = tuple[str, bytes, tuple[str, bytes] | None]
-
-
-@dataclass(slots=True, eq=False)
-class _Held:
-    """A frame that is not acknowledged yet: its messages and, once it is answered, the messages to publish."""
-
-    route: _Route
-    job: Job
-    messages: list[Message]
-    held_bytes: int
-    publications: deque[_Publication] = field(default_factory=deque)
-    qos: int = 0  # of these
 
 
 class Cloud:
@@ -125,24 +98,23 @@ class Cloud:
         self._observers = tuple(observers)
         self._reassembler = chunks.Reassembler()
         self.summary.chunked = self._reassembler.counters
-        self._routes: Recent[str, _Route] = Recent(_MOST_BYTES)
+        self._routes: Recent[str, Route] = Recent(_MOST_BYTES)
         # By device, so that equal refusals are one line in the log.
         self._last_refusal: Recent[str, str] = Recent(_MOST_BYTES)
-        self._turns: FairQueue[tuple[Key, _Held]] = FairQueue()  # read, and not given to the engine yet
+        self._turns: FairQueue[tuple[Key, Held]] = FairQueue()  # read, and not given to the engine yet
         self._stopped_at_s: float | None = None
         self._lock = threading.RLock()  # guards what follows and the summary: answers come from threads
         self._changed = threading.Condition(self._lock)
         self._reply_cache = ReplyCache()
-        self._allowance = dead_letters.Allowance()
-        self._running: dict[Key, _Held] = {}
+        self._running: dict[Key, Held] = {}
         self._shares = Shares(self._limits)
-        self._leaving: deque[_Held] = deque()
+        self._leaving = Leaving(transport, self.summary)
         self._held_bytes = 0
 
     @property
     def held(self) -> int:
         """Frames that are waiting, being answered, or waiting to be published."""
-        return len(self._running) + len(self._leaving)
+        return len(self._running) + len(self._leaving.queue)
 
     def subscribe(self) -> None:
         """From now on frames wait for `run`, which does this where it was not done."""
@@ -187,7 +159,7 @@ class Cloud:
 
     def _serve_next(self) -> None:
         """Has the engine answer the next frame, unless earlier answers cannot leave."""
-        following = None if self._leaving else self._turns.take()
+        following = None if self._leaving.queue else self._turns.take()
         if following is None:
             self._listening.ahead.open_next()
         else:
@@ -225,12 +197,12 @@ class Cloud:
         """Whether another frame may be taken (or with `wants_all`, nothing is held), waiting a moment if not."""
         self.looked_at_s = time.monotonic()
         with self._lock:
-            self._publish_leaving()
+            self._held_bytes -= self._leaving.publish()
             if self._is_free(wants_all=wants_all):
                 return True
-            if self._turns and not self._leaving:
+            if self._turns and not self._leaving.queue:
                 return False
-            if not self._leaving:
+            if not self._leaving.queue:
                 return self._changed.wait_for(lambda: self._is_free(wants_all=wants_all), _LOOK_S)
         self._transport.flush(_RETRY_S)
         return False
@@ -238,7 +210,11 @@ class Cloud:
     def _is_free(self, *, wants_all: bool) -> bool:
         if wants_all:
             return self.held == 0
-        return not self._leaving and len(self._running) < self._limits.frames and self._held_bytes < self._limits.bytes
+        return (
+            not self._leaving.queue
+            and len(self._running) < self._limits.frames
+            and self._held_bytes < self._limits.bytes
+        )
 
     def _take(self, message: Message) -> None:
         route = self._routes.get(message.topic)
@@ -271,7 +247,7 @@ class Cloud:
         job = Job(route.device, encoded, received_ms, message.arrived_at_s, standing.is_exact, checksum=checksum)
         self._serve((route.device, label, checksum), route, job, message)
 
-    def _whole(self, route: _Route, message: Message) -> feature_codec.Buffer | None:
+    def _whole(self, route: Route, message: Message) -> feature_codec.Buffer | None:
         if self._is_shared and chunks.is_chunk(message.payload):
             raise errors.FrameError(
                 "frame in chunks, which clouds that share a subscription do not get together: choose a cut with a "
@@ -279,7 +255,7 @@ class Cloud:
             )
         return self._reassembler.add(route.device, message.payload, message.arrived_at_s)
 
-    def _serve(self, key: Key, route: _Route, job: Job, message: Message) -> None:
+    def _serve(self, key: Key, route: Route, job: Job, message: Message) -> None:
         with self._lock:
             self.summary.frames += 1
             known = self._reply_cache.get(key)
@@ -291,8 +267,8 @@ class Cloud:
                 return
             held = self._hold(route, job, message)
             if known is not None:
-                self._leave(held, known)
-                self._publish_leaving()
+                self._leaving.add(held, known)
+                self._held_bytes -= self._leaving.publish()
                 return
             busy = self._shares.refusal(route.results, job.arrived_at_s)
             self.summary.rate_limited = self._shares.over_rate
@@ -304,19 +280,19 @@ class Cloud:
         else:
             self._turns.put(job.device, (key, held))
 
-    def _hold(self, route: _Route, job: Job, message: Message) -> _Held:
-        held = _Held(route, job, [message], len(job.encoded) + _ENTRY_BYTES)
+    def _hold(self, route: Route, job: Job, message: Message) -> Held:
+        held = Held(route, job, [message], len(job.encoded) + _ENTRY_BYTES)
         with self._lock:
             self._held_bytes += held.held_bytes
         return held
 
-    def _add_message(self, held: _Held, message: Message) -> None:
+    def _add_message(self, held: Held, message: Message) -> None:
         if message.qos > 0:  # else there is nothing to acknowledge
             held.messages.append(replace(message, payload=b""))
             held.held_bytes += _ENTRY_BYTES
             self._held_bytes += _ENTRY_BYTES
 
-    def _finish(self, key: Key | None, held: _Held, answer: Answer) -> None:
+    def _finish(self, key: Key | None, held: Held, answer: Answer) -> None:
         with self._lock:
             if key is not None:
                 del self._running[key]
@@ -330,67 +306,22 @@ class Cloud:
                 self._held_bytes -= held.held_bytes
                 self._changed.notify_all()
                 return
-            answer = self._leave(held, answer)
+            answer = self._leaving.add(held, answer)
             self.summary.count(answer, held.job.is_exact)
             if key is not None and is_served and answer.refused not in answerer.COMES_AGAIN:
                 self._reply_cache.add(key, answer)
                 self.summary.answers_forgotten = self._reply_cache.forgotten
             if answer.refused not in (None, *answerer.COMES_AGAIN):
-                self._add_dead_letter(held, answer)
-            self._publish_leaving()
+                self._leaving.add_dead_letter(held, answer)
+            self._held_bytes -= self._leaving.publish()
             self._changed.notify_all()
         if answer.refused is not None:
             self._log_refusal(held.route.device, answer)
         for observer in self._observers:
             observer.answered(held.route.device, answer)
 
-    def _leave(self, held: _Held, answer: Answer) -> Answer:
-        """Queues the messages of an answer; returns the answer, without masks or refused if too large to publish."""
-        # Of `busy` nothing is promised: its frame comes again.
-        held.qos = 0 if answer.refused is Refused.BUSY else held.messages[0].qos
-        route = held.route
-        answer = answerer.fitted(held.job, answer, route.overhead_bytes, self._transport.max_packet_bytes)
-        # An edge that asked for an acknowledgement forgets its frame by it: whoever waits for the result has it then.
-        ack = None if answer.ack is None else (route.acks, answer.ack)
-        *others, last = answer.results
-        held.publications += [*((route.results, each, None) for each in others), (route.results, last, ack)]
-        self._leaving.append(held)
-        return answer
-
-    def _publish_leaving(self) -> None:
-        """Publishes what the transport has room for, without waiting: workers and other deployments would wait too."""
-        while self._leaving:
-            held = self._leaving[0]
-            try:
-                while held.publications:
-                    topic, payload, then = held.publications[0]
-                    done = held.messages if len(held.publications) == 1 else ()
-                    if not self._transport.try_publish(topic, payload, qos=held.qos, then=then, done=done):
-                        return
-                    held.publications.popleft()
-            except errors.BrokerError as problem:
-                self.summary.unpublished += 1
-                log.error("result not published reason=%s", problem)
-            self._leaving.popleft()
-            self._held_bytes -= held.held_bytes
-
-    def _add_dead_letter(self, held: _Held, answer: Answer) -> None:
-        if not self._allowance.take(time.monotonic()):
-            self.summary.dead_letters_left_out += 1
-            return
-        self.summary.dead_letters += 1
-        job, topic = held.job, held.route.dead
-        letter = dead_letters.DeadLetter(
-            job.device, answer.key, answer.error, job.received_ms, len(job.encoded), bytes(job.encoded)
-        )
-        overhead = publish_packet_bytes(topic, 0, qos=1, expires=False) + 3
-        held.publications.append((topic, letter.as_json(self._transport.max_packet_bytes - overhead), None))
-
-    def _new_route(self, name: str) -> _Route:
-        topic = topics.parse(name)
-        kinds = (topics.topic(topic.deployment, topic.device, kind) for kind in (Kind.RESULTS, Kind.ACKS, Kind.DEAD))
-        results, acks, dead = kinds
-        route = _Route(topic.device, results, acks, dead, publish_packet_bytes(results, 0, qos=1, expires=False) + 3)
+    def _new_route(self, name: str) -> Route:
+        route = leaving.route_of(name)
         self._routes.put(name, route, _ROUTE_BYTES)
         return route
 
