@@ -40,7 +40,7 @@ class Driver:
         self._is_needed = threading.Event()  # the network thread's: it shall not wait for a receiver to come back
         self._connection: Connection | None = None
         self._session: Session | None = None
-        self._is_online = self._is_led = self._is_woken = self._is_asleep = False
+        self._is_online = self._is_led = self._is_woken = self._is_asleep = self._has_part = False
         self._following = 0  # receivers that wait for what another thread reads
         self._left_at_s = self._absent_s = self._looked_at_s = -math.inf
         self._met: list[Event] = []  # by a receiver, for the network thread
@@ -121,9 +121,10 @@ class Driver:
                 self._reading.release()
             if self._following or not self._is_online:
                 self._is_needed.set()
-            if message is not None or self._is_online:
+            if message is not None or (self._is_online and not self._has_part):
                 return message
-        if not self._is_asleep:  # nobody reads: the network thread may wait for whoever came back so late
+        # Nobody reads: the network thread may wait for whoever came back so late, or whose message has not come whole.
+        if not self._is_asleep:
             self._is_needed.set()
         self._following += 1
         try:
@@ -156,6 +157,7 @@ class Driver:
         self._looked_at_s = time.monotonic()
         with self._turn:
             events = connection.move(*ready)
+            self._has_part = ready[0] and not events
             for event in events:
                 session.handle(event)
             if events and isinstance(events[-1], Lost):

@@ -129,6 +129,10 @@ def test_who_looks_and_finds_nothing_goes_on_reading(monkeypatch):
     assert driver.receive(0.0) is None
     assert connection.wait.call_count == 1
     assert not needed.is_set()
+    clock.return_value = 0.01
+    connection.wait.return_value = (True, False)  # a part of a message, and the rest is to be read meanwhile
+    assert driver.receive(0.0) is None
+    assert needed.is_set()
 
 
 def test_what_waits_for_room_at_the_broker_is_left_to_who_comes_back_soon(pair, monkeypatch):
