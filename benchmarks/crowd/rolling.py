@@ -19,8 +19,8 @@ BEFORE_S = 20.0  # of it before the broker is killed
 # When all that are on have the model it waits for those that are off, and then ends without them.
 _STAY_S = 5.0
 _PATIENCE_S = 1800.0
-# Models that travel at a time: what each device does with one is work of this machine too.
-_AT_ONCE = 10
+# Models that are offered a second: what each device does with one is work of this machine too.
+_PACE_PER_S = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Rollout:
         share = f"{math.ceil(1e4 / (1 + math.ceil(for_s * rate_per_s / FRAMES))) / 1e2}%"
         command = [harness.TFLSPLIT, "rollout", "run", str(new.path), "--state", str(folder / "rollout"), "--all"]
         command += ["--credentials", str(operator), "--sign", str(key), "--canary", share, "--wave", share]
-        command += ["--stay", f"{_STAY_S}s", "--json", "--at-once", str(_AT_ONCE)]
+        command += ["--stay", f"{_STAY_S}s", "--json", "--pace", str(_PACE_PER_S)]
         with self._log.open("w") as log, self._printed.open("w") as printed:
             self._process = subprocess.Popen(command, stdout=printed, stderr=log, env=harness.environment())
 

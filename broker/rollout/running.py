@@ -29,6 +29,7 @@ _AT_ONCE = 1000  # messages taken before the devices are looked at
 # Of its time, for looking at thousands of devices after each message would leave none for what they say.
 _LOOKING = 0.1
 _AHEAD_AT_ONCE = 50  # devices that begin to be observed between two looks, for each is asked for at the broker
+_LATE_S = 1.0  # of a pace, what may be made up for
 _KEEP_S = 1.0  # how often what changed is written, where no offer waits for it
 
 
@@ -65,7 +66,7 @@ class Rollout:
         self._travelling: set[str] = set()
         self._sort()
         self._changed: set[str] = set()
-        self._kept_at_s = self._busy_at_s = time.monotonic()
+        self._kept_at_s = self._busy_at_s = self._offer_at_s = time.monotonic()
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -301,15 +302,18 @@ class Rollout:
 
     @property
     def _may_offer(self) -> bool:
-        return bool(self._ready) and len(self._travelling) < self._state.plan.terms.at_once
+        is_due = bool(self._ready) and time.monotonic() >= self._offer_at_s
+        return is_due and len(self._travelling) < self._state.plan.terms.at_once
 
     def _offer(self, now_s: float) -> None:
         """To as many as may travel now."""
-        offered = []
+        offered, pace_per_s = [], self._state.plan.terms.pace_per_s
         while self._may_offer:
             offered.append(self._ready.popleft())
             offered[-1].offer(now_s)
             self._note(offered[-1])
+            if pace_per_s is not None:
+                self._offer_at_s = max(self._offer_at_s, now_s - _LATE_S) + 1 / pace_per_s
         self._keep(now_s, is_due=bool(offered))  # what is said is on disk before
         for visit in offered:
             visit.look(now_s)

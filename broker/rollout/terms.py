@@ -27,8 +27,8 @@ class Terms:
 
     A device also fails whose median latency grows by more than the factor `most_latency`, or whose labels come
     otherwise than before: `least_agreement` is the share of answers that the two distributions have in common. For
-    these it is observed up to `soak_s` before and after. At most `at_once` models travel at a time. A device that is
-    online has `wait_s` for its final word.
+    these it is observed up to `soak_s` before and after. At most `at_once` models travel at a time, and at most
+    `pace_per_s` are offered a second. A device that is online has `wait_s` for its final word.
     """
 
     canary: int | float = 0.02
@@ -38,6 +38,7 @@ class Terms:
     least_agreement: float | None = None
     soak_s: float = 300.0
     at_once: int = 100
+    pace_per_s: float | None = None
     wait_s: float = 600.0
 
     def __post_init__(self) -> None:
@@ -52,6 +53,7 @@ class Terms:
                 f"agreement of {self.least_agreement}: give more than 0% and at most 100%",
             ),
             (self.at_once >= 1, f"{self.at_once} models at a time: give 1 or more"),
+            (self.pace_per_s is None or self.pace_per_s > 0, f"{self.pace_per_s} models a second: give more than 0"),
         ):
             if not is_good:
                 raise errors.SettingsError(problem)

@@ -4,6 +4,7 @@
 import contextlib
 import json
 import sqlite3
+import time
 import types
 
 import pytest
@@ -24,10 +25,10 @@ NAMES = ("a", "b", "c", "d")
 
 
 class Plant:
-    """A rollout in one phase to four devices, one model at a time. `offered` are the devices of all offers that came,
-    and `unkept` those of offers that were not on disk when they came."""
+    """A rollout in one phase to four devices, one model at a time unless `terms` say so. `offered` are the devices of
+    all offers that came, and `unkept` those of offers that were not on disk when they came."""
 
-    def __init__(self, package, path, stack, *, most_failed):
+    def __init__(self, package, path, stack, **terms):
         broker = MemoryBroker(copies=self._look_at)
         self.path, self.offered, self.unkept, self._ids = path, [], [], {}
         self.operator, self._device = (
@@ -39,15 +40,15 @@ class Plant:
         birth = {"cut": package.cuts[1].id, "layer": None, "update": {"serial": 1}}
         for name in NAMES:
             roster.take(Message(topics.topic("d", name, Kind.BIRTH), json.dumps(birth).encode(), retained=True))
-        terms = Terms(canary=len(NAMES), most_failed=most_failed, at_once=1)
-        plan = Plan("d", package.digest, True, None, None, None, terms)
+        wanted = Terms(**{"canary": len(NAMES), "at_once": 1, **terms})
+        plan = Plan("d", package.digest, True, None, None, None, wanted)
         self.state = stack.enter_context(statefile.create(path, plan, NAMES))
         bundles = stack.enter_context(contextlib.closing(Bundles(package)))
         signer = types.SimpleNamespace(sign=lambda text: bytes(64))
         self.rollout = Rollout(Means(self.operator, roster, signer), self.state, bundles, None)
 
-    def look(self):
-        return self.rollout._step(0.0)
+    def look(self, now_s=0.0):
+        return self.rollout._step(now_s)
 
     def report(self, name, state):
         """And what the rollout does about it without another look."""
@@ -108,6 +109,18 @@ def test_nobody_is_offered_anything_between_two_looks_of_a_rollout_that_pauses(p
     plant.report("a", updates.State.PROBATION)
 
     assert plant.offered == ["a"]
+
+
+def test_a_pace_is_kept_and_no_more_than_a_second_of_it_is_made_up_for(plant_of, monkeypatch):
+    clock_s = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock_s[0])
+    plant = plant_of(at_once=4, pace_per_s=1.0)
+    plant.look(100.0)
+    assert plant.offered == ["a"]
+
+    clock_s[0] = 110.0
+    plant.look(110.0)
+    assert [name for name in plant.offered if name != "a"] == ["b", "c"]  # that one hears its offer again
 
 
 def test_a_device_whose_broker_is_away_is_put_off_and_taken_when_it_is_back(plant_of, monkeypatch):

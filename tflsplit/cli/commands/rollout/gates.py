@@ -37,6 +37,13 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
         help="Longest wait until a device that is online reports that it has installed or refused the model.",
     ),
     click.option(
+        "--pace",
+        "pace_per_s",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="NUMBER",
+        help="Most models that are offered a second, so that frames keep their latency. Default: no bound.",
+    ),
+    click.option(
         "--at-once",
         type=click.IntRange(min=1),
         default=100,
@@ -94,7 +101,8 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)  # and with it the options that it has already
     def command(*args: Any, **given: Any) -> Any:
-        names = ("canary", "wave", "most_failed", "most_latency", "least_agreement", "soak_s", "at_once", "wait_s")
+        halting = ("canary", "wave", "most_failed", "most_latency", "least_agreement", "soak_s")
+        names = (*halting, "at_once", "pace_per_s", "wait_s")
         return function(*args, terms=_terms(**{name: given.pop(name) for name in names}), **given)
 
     for option in _OPTIONS:
