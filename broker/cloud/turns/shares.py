@@ -61,14 +61,6 @@ class Shares:
             frames < self._limits.frames - self._all_frames and held_bytes < self._limits.bytes - self._all_bytes
         )
 
-    def _is_in_time(self, device: str, per_s: float, now_s: float) -> bool:
-        depth = max(float(_ALWAYS), per_s * _AGAIN_S)
-        tokens, since_s = self._buckets.get(device) or (depth, now_s)
-        tokens = min(depth, tokens + max(0.0, now_s - since_s) * per_s)
-        is_in_time = tokens >= 1.0
-        self._buckets.put(device, (tokens - is_in_time, max(now_s, since_s)), _BUCKET_BYTES)
-        return is_in_time
-
     def count(self, device: str, frames: int, held_bytes: int) -> None:
         """So many more are held, or fewer where these are negative."""
         held_frames, all_bytes = self._held.get(device, (0, 0))
@@ -78,3 +70,11 @@ class Shares:
             del self._held[device]
         self._all_frames += frames
         self._all_bytes += held_bytes
+
+    def _is_in_time(self, device: str, per_s: float, now_s: float) -> bool:
+        depth = max(float(_ALWAYS), per_s * _AGAIN_S)
+        tokens, since_s = self._buckets.get(device) or (depth, now_s)
+        tokens = min(depth, tokens + max(0.0, now_s - since_s) * per_s)
+        is_in_time = tokens >= 1.0
+        self._buckets.put(device, (tokens - is_in_time, max(now_s, since_s)), _BUCKET_BYTES)
+        return is_in_time
