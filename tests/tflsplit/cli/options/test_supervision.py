@@ -32,7 +32,7 @@ def test_a_search_leaves_out_what_an_earlier_one_went_over_but_for_one_in_an_hou
         gc.collect()
         assert gone() is not None
         assert new() is None
-        clock_s[0] += 3600.0
+        clock_s[0] += 3601.0
         gc.collect()
         assert gone() is None
     assert gc.callbacks == before
