@@ -8,11 +8,11 @@ processes as anybody runs them. Every answer is compared in label, score and pac
 version says, at the device and at the reader.
 
 At first nothing disturbs, for 20 s and so long that the broker saves once. Then one device in twenty is switched off,
-and `tflsplit rollout run` begins to bring another version to all of them, in phases: each device takes the whole bundle
-and checks it, and keeps the version once 20 of its frames were answered. After 20 s of that the broker is killed with
-SIGKILL and started again; half of those that were switched off are on again 25 s later. The end is that of the rollout,
-which leaves the others out. All share this machine's cores, and the clients take more of them than broker and cloud
-together.
+and `tflsplit rollout run --pace 20` begins to bring another version to all of them, in phases: each device takes the
+whole bundle and checks it, and keeps the version once 20 of its frames were answered. After 20 s of that the broker is
+killed with SIGKILL and started again; half of those that were switched off are on again 25 s later. The end is that of
+the rollout, which leaves the others out. All share this machine's cores, and the clients take more of them than broker
+and cloud together.
 """
 
 import json
