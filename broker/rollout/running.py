@@ -186,7 +186,7 @@ class Rollout:
                 del self._visits[name]
                 self._travelling.discard(name)
                 if visit.entry.state.is_final:
-                    del self._left[name]
+                    self._left.pop(name, None)  # a phase that began since it ended did not count it
                     self._on_change(visit.entry)
                 else:
                     self._members.pop(name, None)

@@ -26,7 +26,7 @@ NAMES = ("a", "b", "c", "d")
 
 class Plant:
     """A rollout in one phase to four devices, one model at a time unless `terms` say so. `offered` are the devices of
-    all offers that came, and `unkept` those of offers that were not on disk when they came."""
+    all offers that came, `unkept` those of offers that were not on disk when they came, and `told` those that ended."""
 
     def __init__(self, package, path, stack, **terms):
         broker = MemoryBroker(copies=self._look_at)
@@ -45,7 +45,9 @@ class Plant:
         self.state = stack.enter_context(statefile.create(path, plan, NAMES))
         bundles = stack.enter_context(contextlib.closing(Bundles(package)))
         signer = types.SimpleNamespace(sign=lambda text: bytes(64))
-        self.rollout = Rollout(Means(self.operator, roster, signer), self.state, bundles, None)
+        self.told = []
+        told = {"on_change": lambda entry: self.told.append(entry.name)}
+        self.rollout = Rollout(Means(self.operator, roster, signer), self.state, bundles, None, **told)
 
     def look(self, now_s=0.0):
         return self.rollout._step(now_s)
@@ -109,6 +111,21 @@ def test_nobody_is_offered_anything_between_two_looks_of_a_rollout_that_pauses(p
     plant.report("a", updates.State.PROBATION)
 
     assert plant.offered == ["a"]
+
+
+def test_a_device_that_ends_while_a_halted_rollout_is_told_to_go_on_is_counted_once(plant_of):
+    plant = plant_of(most_failed=0.0, at_once=2)
+    plant.look()
+    plant.report("a", updates.State.REFUSED)
+    plant.look()
+    assert plant.state.course.halted is not None
+
+    plant.state.want(statefile.Wish.GO_ON)
+    plant.report("b", updates.State.INSTALLED)
+    plant.look()
+    assert plant.state.course.halted is None
+    assert plant.state.entries["b"].state is State.INSTALLED
+    assert plant.told == ["a", "b"]
 
 
 def test_a_pace_is_kept_and_no_more_than_a_second_of_it_is_made_up_for(plant_of, monkeypatch):
