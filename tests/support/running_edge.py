@@ -16,11 +16,11 @@ def settings(**changes):
 
 
 class RunningEdge:
-    """It takes `inputs` over and over until the block ends."""
+    """It takes `inputs` over and over until the block ends. `watch` are metrics that observe it already."""
 
-    def __init__(self, edge, online, inputs):
+    def __init__(self, edge, online, inputs, watch=None):
         self.edge, self.online = edge, online
-        self.watch = EdgeMetrics()
+        self.watch = watch or EdgeMetrics()
         self.watch.attach(edge, online)
         source = frames.from_arrays((inputs,), edge.package.manifest, name="test")
         self.thread = threading.Thread(target=edge.run, args=(source,))

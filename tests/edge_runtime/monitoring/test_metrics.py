@@ -7,6 +7,7 @@ import threading
 import memory_cloud
 import numpy as np
 import pytest
+import running_edge
 import waiting
 import watching
 from waiting import wait_for
@@ -21,15 +22,14 @@ from edge_runtime.delivery.durable import spool
 from edge_runtime.delivery.settings import Settings
 from edge_runtime.monitoring import health, metrics
 from edge_runtime.monitoring.telemetry import TelemetryPublisher
-from edge_runtime.sources import frames
 from tflsplit.observing import catalogue, exposition
 
 INPUTS = np.random.default_rng(0).integers(-128, 128, (40, 4), dtype=np.int8)
 WAIT_S = waiting.WAIT_S
 
 
-class Streaming:
-    """An edge that runs on a thread of its own until the block ends."""
+class Streaming(running_edge.RunningEdge):
+    """With what it runs on."""
 
     def __init__(self, package, network, tmp_path, *, cut="op000", is_spooled=True, has_cloud=True, **changes):
         self.settings = Settings(
@@ -38,8 +38,8 @@ class Streaming:
         self.answered = threading.Event()
         self._stack = contextlib.ExitStack()
         enter = self._stack.enter_context
-        self.online = enter(memory.MemoryTransport(network, client_id="edge"))
-        self.online.connect()
+        online = enter(memory.MemoryTransport(network, client_id="edge"))
+        online.connect()
         self.head = enter(head.Head(package, package.cut(cut)))
         kept = None
         if is_spooled:
@@ -47,26 +47,20 @@ class Streaming:
         self.metrics = metrics.EdgeMetrics()
         seen = watching.Watching(lambda answer: self.answered.set())
         observers = [self.metrics, seen]
-        self.edge = loop.Edge(package, self.head, self.online, self.settings, spool=kept, observers=observers)
+        edge = loop.Edge(package, self.head, online, self.settings, spool=kept, observers=observers)
         if has_cloud:
             enter(memory_cloud.cloud_for(package, network))
-        source = frames.from_arrays((INPUTS,), package.manifest, name="test")
-        self.metrics.attach(self.edge, self.online)
-        self.thread = threading.Thread(target=self.edge.run, args=(source,))
-
-    def __enter__(self):
-        self.thread.start()
-        return self
+        super().__init__(edge, online, INPUTS, self.metrics)
 
     def __exit__(self, *_):
-        self.edge.stop()
-        self.thread.join(WAIT_S)
+        super().__exit__()
         self._stack.close()
 
     def publisher(self, *, every_s):
         return TelemetryPublisher(self.metrics, self.edge, self.online, every_s=every_s)
 
     def values(self):
+        """By the names of an exposition."""
         return {
             (family.name, *sample.labels): sample.value
             for family in self.metrics.families()
