@@ -38,8 +38,8 @@ class _Awaited:
 
 
 class Hedging:
-    """The compute thread calls `expect`, the results thread `settled`. With delivery
-    `latest` answers later than its `max_age_s` are of no use.
+    """The compute thread calls `expect`, the results thread `settled`. With delivery `latest` answers later than its
+    `max_age_s` are of no use.
 
     Boundaries of as many bytes are kept as a window holds; of frames beyond that the cloud's answer is awaited alone.
     """

@@ -64,20 +64,8 @@ FLEET = (
 )
 # As `tflsplit fleet --csv` and spreadsheets have them.
 CSV = (
-    *(
-        "device",
-        "state",
-        "reason",
-        "since_ms",
-        "last_seen_ms",
-        "model",
-        "package",
-        "cut",
-        "accelerator",
-        "runs_on",
-        "version",
-    ),
-    *("certificate_ends_s", "fps", "p50_ms", "problem"),
+    *("device", "state", "reason", "since_ms", "last_seen_ms", "model", "package", "cut", "accelerator", "runs_on"),
+    *("version", "certificate_ends_s", "fps", "p50_ms", "problem"),
 )
 
 

@@ -1,6 +1,5 @@
 """The subcommands of `tflsplit rollout` that look at the state of one, or steer it."""
 
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,6 @@ COLUMNS = (
     Column("said last", rank=1),
     Column("reason", Kind.NOTE),
 )
-_COLUMNS = 80  # of most terminals
 _argument: Callable[[Any], Any] = click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 
 
@@ -47,9 +45,7 @@ def status(path: Path, *, is_all: bool, is_json: bool) -> None:
         screen.table(title, COLUMNS, [_row(each) for each in shown]) if shown else screen.write(title)
         if state.course.ended is None and (away := state.away()):
             devices = text.counted(len(away), "device")
-            screen.write(
-                textwrap.fill(f"waits for {devices} to be there: {some(away)}", _COLUMNS, break_on_hyphens=False)
-            )
+            screen.write(f"waits for {devices} to be there: {some(away)}")
         if state.course.halted is not None:
             screen.write(f"halted: {state.course.halted}; {after_halt(path)}")
 
